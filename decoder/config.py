@@ -1,0 +1,367 @@
+"""The configuration of one run: frozen, closed sections, loading, dotted overrides, fingerprint.
+
+A default lives in its field and nowhere else. A field marked ``PER_RUN`` may differ between the
+runs of a pack; every other field shapes tensors or shared draws, and so splits packs. Fields
+marked ``NOT_IDENTITY`` cannot change a result once the dataset's fingerprint is known.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from decoder.errors import ConfigError
+from decoder.strict_yaml import load_yaml
+
+# Raised whenever a change of the code changes the numbers a configuration leads to.
+NUMERICS_VERSION = 1
+
+PER_RUN = Field(json_schema_extra={"per_run": True})
+NOT_IDENTITY = Field(json_schema_extra={"not_identity": True})
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A frozen group of keys; an unknown key or a value of another type is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which recordings, and how batches are drawn from them.
+
+    Attributes:
+        path: a folder in the T15 layout (``t15.YYYY.MM.DD/data_train.hdf5``), or
+            ``synthetic:NAME`` for a recipe of ``decoder.data.synthetic``, generated once.
+        sessions: session names in day order; None takes every session found, sorted.
+        feature_subset: indices of the features to keep, in order; None keeps all.
+        batch_size: trials a batch.
+        days_per_batch: days a batch is drawn from, without replacement; the trials of each
+            with replacement.
+    """
+
+    path: Annotated[str, NOT_IDENTITY] = "synthetic:small"
+    sessions: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    feature_subset: (
+        Annotated[tuple[NonNegativeInt, ...], Field(strict=False, min_length=1)] | None
+    ) = None
+    batch_size: PositiveInt = 64
+    days_per_batch: PositiveInt = 4
+
+
+class AugmentConfig(Section):
+    """Training-time noise, in units of the z-scored features, and smoothing.
+
+    Applied in the official T15 order: gain, white noise, constant offset, random walk, cut,
+    smoothing. Only smoothing is applied in evaluation.
+
+    Attributes:
+        static_gain_std: std of the entries of one random matrix per trial, added to identity.
+        white_noise_std: std of noise drawn per trial, bin and feature.
+        constant_offset_std: std of an offset drawn per trial and feature.
+        random_walk_std: std of the increments of a random walk.
+        random_walk_axis: what the walk runs along; the official code's axis -1 is "features".
+        random_cut: 0 to ``random_cut`` - 1 bins are cut off the front, once per batch.
+        smooth: whether to smooth along time.
+        smooth_std_bins: standard deviation of the Gaussian, in bins.
+        smooth_size_bins: bins the Gaussian is sampled on; only taps above 0.01 are kept.
+    """
+
+    static_gain_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    white_noise_std: Annotated[NonNegativeFloat, PER_RUN] = 1.0
+    constant_offset_std: Annotated[NonNegativeFloat, PER_RUN] = 0.2
+    random_walk_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    random_walk_axis: Literal["features", "time"] = "features"
+    random_cut: NonNegativeInt = 3
+    smooth: bool = True
+    smooth_std_bins: PositiveFloat = 2.0
+    smooth_size_bins: PositiveInt = 100
+
+
+class ModelConfig(Section):
+    """The GRU decoder: day layer, patches, recurrent layers, linear head.
+
+    Attributes:
+        n_units: width of each recurrent layer.
+        n_layers: recurrent layers.
+        patch_size: bins concatenated into one decoder time step.
+        patch_stride: bins from one patch to the next.
+        rnn_dropout: dropout rate between recurrent layers.
+        input_dropout: dropout rate after the day layer.
+    """
+
+    n_units: PositiveInt = 768
+    n_layers: PositiveInt = 5
+    patch_size: PositiveInt = 14
+    patch_stride: PositiveInt = 4
+    rnn_dropout: Annotated[Probability, PER_RUN] = 0.4
+    input_dropout: Annotated[Probability, PER_RUN] = 0.2
+
+
+class LossConfig(Section):
+    """CTC loss.
+
+    Attributes:
+        ctc_reduction: ``none_then_mean`` sums a trial's loss and averages over the batch
+            (official T15); ``mean`` divides each trial's loss by its target length first.
+        zero_infinity: whether an impossible alignment counts zero instead of infinity.
+    """
+
+    ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"
+    zero_infinity: bool = False
+
+
+class OptimConfig(Section):
+    """Optimizer, the two warm-up + cosine schedules, clipping.
+
+    The day layers follow the ``_day`` values; None there means "as the rest of the model".
+    Biases of recurrent layers and head are never decayed.
+
+    Attributes:
+        algorithm: ``adamw`` (decoupled decay) or ``adam`` (decay added to the gradient, L2).
+        lr_max: learning rate at the end of warm-up.
+        lr_min: learning rate from ``lr_decay_steps`` on.
+        lr_warmup_steps: steps of linear warm-up; the first step has learning rate 0.
+        lr_decay_steps: step at which the cosine ends; None means ``train.n_steps``.
+        weight_decay: decay of weights; ``weight_decay_day`` that of the day layers.
+        grad_clip: largest gradient norm over all parameters of a run; None clips nothing.
+    """
+
+    algorithm: Annotated[Literal["adamw", "adam"], PER_RUN] = "adamw"
+    lr_max: Annotated[PositiveFloat, PER_RUN] = 0.005
+    lr_min: Annotated[NonNegativeFloat, PER_RUN] = 0.0001
+    lr_warmup_steps: Annotated[NonNegativeInt, PER_RUN] = 1000
+    lr_decay_steps: Annotated[PositiveInt | None, PER_RUN] = None
+    lr_max_day: Annotated[PositiveFloat | None, PER_RUN] = None
+    lr_min_day: Annotated[NonNegativeFloat | None, PER_RUN] = None
+    lr_warmup_steps_day: Annotated[NonNegativeInt | None, PER_RUN] = None
+    lr_decay_steps_day: Annotated[PositiveInt | None, PER_RUN] = None
+    beta1: Annotated[Probability, PER_RUN] = 0.9
+    beta2: Annotated[Probability, PER_RUN] = 0.999
+    epsilon: Annotated[PositiveFloat, PER_RUN] = 0.1
+    weight_decay: Annotated[NonNegativeFloat, PER_RUN] = 0.001
+    weight_decay_day: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    grad_clip: Annotated[PositiveFloat | None, PER_RUN] = 10.0
+
+
+class TrainConfig(Section):
+    """Budget, evaluation rhythm and number format.
+
+    Attributes:
+        n_steps: optimizer steps.
+        eval_every_steps: validation after every so many steps, and after the last one.
+        precision: ``float32``, or ``bfloat16`` autocast of the matrix products.
+    """
+
+    n_steps: Annotated[PositiveInt, PER_RUN] = 120_000
+    eval_every_steps: PositiveInt = 2000
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class DecoderConfig(Section):
+    """Everything that decides the result of a run, but for its seed and its recordings."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> "DecoderConfig":
+        if self.data.days_per_batch > self.data.batch_size:
+            raise ValueError(
+                f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
+                f"data.batch_size ({self.data.batch_size})"
+            )
+        for day in ("", "_day"):
+            low, high = getattr(self.optim, f"lr_min{day}"), getattr(self.optim, f"lr_max{day}")
+            if low is not None and high is not None and low > high:
+                raise ValueError(
+                    f"optim.lr_min{day} ({low}) must not exceed optim.lr_max{day} ({high})"
+                )
+        return self
+
+
+def config_paths() -> dict[str, dict[str, bool]]:
+    """Every dotted field path, with its marks ``per_run`` and ``not_identity``."""
+    paths = {}
+    for section_name, section in DecoderConfig.model_fields.items():
+        section_type = section.annotation
+        assert isinstance(section_type, type) and issubclass(section_type, Section)
+        for name, field in section_type.model_fields.items():
+            extra = field.json_schema_extra
+            marks = extra if isinstance(extra, dict) else {}
+            paths[f"{section_name}.{name}"] = {
+                mark: bool(marks.get(mark)) for mark in ("per_run", "not_identity")
+            }
+    return paths
+
+
+def flatten(config: DecoderConfig) -> dict[str, Any]:
+    """The configuration as ``{"section.field": value}`` with plain JSON values."""
+    nested = config.model_dump(mode="json")
+    return {f"{s}.{name}": value for s, fields in nested.items() for name, value in fields.items()}
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The inverse of `flatten`, without validation."""
+    nested: dict[str, dict[str, Any]] = {}
+    for path, value in flat.items():
+        section, _, name = path.partition(".")
+        nested.setdefault(section, {})[name] = value
+    return nested
+
+
+def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
+    """Validate a nested mapping of sections.
+
+    Args:
+        nested: ``{section: {field: value}}``; absent fields take their defaults.
+        where: named at the front of every complaint, usually a file.
+
+    Raises:
+        ConfigError: every unknown key, wrong type and impossible value found, at once.
+    """
+    try:
+        return DecoderConfig.model_validate(dict(nested))
+    except ValidationError as error:
+        raise ConfigError([f"{where}: {text}" for text in explain(error, config_keys())]) from None
+
+
+def load_config(path: Path) -> DecoderConfig:
+    """Read a decoder configuration from a YAML file (see `parse_config`)."""
+    return parse_config(load_yaml(path), str(path))
+
+
+def override(config: DecoderConfig, changes: Mapping[str, Any], where: str) -> DecoderConfig:
+    """A copy of `config` with dotted paths set to new values, validated as a whole.
+
+    Raises:
+        ConfigError: a path that is no field (the nearest name is offered), or a bad value.
+    """
+    known = config_paths()
+    unknown = [
+        f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
+        for path in changes
+        if path not in known
+    ]
+    if unknown:
+        raise ConfigError(unknown)
+    return parse_config(unflatten({**flatten(config), **changes}), where)
+
+
+def resolve(config: DecoderConfig) -> DecoderConfig:
+    """Fill in every value that is given by another field, so that equal runs look equal."""
+    optim, n_steps = config.optim, config.train.n_steps
+    decay_steps = optim.lr_decay_steps if optim.lr_decay_steps is not None else n_steps
+    filled = {
+        "lr_decay_steps": decay_steps,
+        "lr_max_day": optim.lr_max if optim.lr_max_day is None else optim.lr_max_day,
+        "lr_min_day": optim.lr_min if optim.lr_min_day is None else optim.lr_min_day,
+        "lr_warmup_steps_day": (
+            optim.lr_warmup_steps
+            if optim.lr_warmup_steps_day is None
+            else optim.lr_warmup_steps_day
+        ),
+        "lr_decay_steps_day": (
+            decay_steps if optim.lr_decay_steps_day is None else optim.lr_decay_steps_day
+        ),
+    }
+    return config.model_copy(update={"optim": optim.model_copy(update=filled)})
+
+
+def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str) -> str:
+    """The identity of a run: 16 hex digits over everything that can change its result."""
+    identity = {
+        "config": _select(resolve(config), lambda marks: not marks["not_identity"]),
+        "seed": seed,
+        "dataset": dataset_fingerprint,
+        "numerics_version": NUMERICS_VERSION,
+    }
+    return _digest(identity)
+
+
+def pack_key(config: DecoderConfig) -> str:
+    """Equal for configurations whose runs can share one pack: same tensors, same draws."""
+    return _digest(_select(config, lambda marks: not marks["per_run"]))
+
+
+def did_you_mean(got: str, known: Any) -> str:
+    """``; did you mean 'x'?`` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(got, [str(name) for name in known], n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def config_keys() -> dict[tuple[str, ...], list[str]]:
+    """The names allowed at each level of a decoder configuration, for `explain`."""
+    keys: dict[tuple[str, ...], list[str]] = {(): list(DecoderConfig.model_fields)}
+    for path in config_paths():
+        section, _, name = path.partition(".")
+        keys.setdefault((section,), []).append(name)
+    return keys
+
+
+def explain(error: ValidationError, keys: Mapping[tuple[str, ...], list[str]]) -> list[str]:
+    """One sentence per complaint of pydantic: key path, what was got, what is allowed.
+
+    Args:
+        error: the validation error.
+        keys: the allowed names at each location, to offer the nearest one.
+    """
+    sentences = []
+    for item in error.errors():
+        location = tuple(str(part) for part in item["loc"])
+        path = ".".join(location) or "top level"
+        got = item["input"]
+        if item["type"] == "extra_forbidden":
+            allowed = keys.get(location[:-1], [])
+            hint = did_you_mean(location[-1], allowed)
+            listing = f" (allowed here: {', '.join(allowed)})" if allowed and not hint else ""
+            sentences.append(f"{path}: unknown key '{location[-1]}'{hint}{listing}")
+            continue
+        if item["type"] == "missing":
+            sentences.append(f"{path}: this key is required")
+            continue
+        if item["type"] == "value_error":
+            sentences.append(f"{path}: {item['ctx']['error']}")
+            continue
+        sentence = f"{path}: {item['msg'].replace('Input should be', 'must be')}, but got {got!r}"
+        if isinstance(got, str) and item["type"] in ("float_type", "int_type", "bool_type"):
+            sentence += "; it is quoted text: remove the quotes" if _is_number(got) else ""
+        sentences.append(sentence)
+    return sentences
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _select(config: DecoderConfig, keep: Any) -> dict[str, Any]:
+    paths = config_paths()
+    return {path: value for path, value in flatten(config).items() if keep(paths[path])}
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

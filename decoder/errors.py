@@ -1,0 +1,52 @@
+"""The exception tree: everything a user can cause, with the exit code each kind ends in.
+
+    UserError                      a message for a person; no traceback is shown
+    ├── ConfigError        exit 2  a key, a value or a combination no run can be made from
+    ├── DataError          exit 3  recordings that cannot be trained on as they are
+    └── StorageError       exit 5  disk full, locked folder, unwritable or missing storage
+        └── CheckpointError        a checkpoint that is torn, altered or of another version
+
+Our own bugs are ``assert``s and ordinary Python exceptions, which do show a traceback.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class UserError(Exception):
+    """A complaint a user can act on: what, where, got, allowed, how to mend.
+
+    Args:
+        problems: one message, or every message found in one pass; each stands alone.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
+
+
+class ConfigError(UserError):
+    """A specification or configuration from which no run can be made."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Recordings that are missing, damaged, inconsistent or unfit for CTC."""
+
+    exit_code = 3
+
+
+class StorageError(UserError):
+    """Storage that cannot be written, read or locked."""
+
+    exit_code = 5
+
+
+class CheckpointError(StorageError):
+    """A checkpoint that is torn, altered, or belongs to other runs."""

@@ -1,0 +1,1 @@
+"""Ablations over speech-BCI decoders: a YAML question, packs of runs, a verdict."""
