@@ -1,0 +1,92 @@
+"""What goes into training and what comes out of it: runs, packs, progress, results."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from decoder.config import DecoderConfig
+
+HistoryRow = dict[str, float]
+
+# Columns of a history row, in order; counts are summed over the validation trials.
+HISTORY_COLUMNS = (
+    "step",
+    "per",  # n_edits / n_reference
+    "n_edits",
+    "n_reference",
+    "blank_fraction",  # frames whose argmax is blank, padding left out
+    "emitted_ratio",  # emitted length / target length, both summed
+    "n_distinct",  # distinct phonemes emitted
+    "blank_posterior",  # mean posterior of blank over frames
+    "entropy_nats",  # mean entropy of the posterior over frames
+    "val_loss",  # mean over trials of the summed CTC loss, nats
+    "train_loss",  # mean over the steps since the last row, in the run's own reduction
+    "grad_norm",  # mean over the steps since the last row, before clipping
+    "grad_norm_max",  # largest since the last row, before clipping
+    "clipped_share",  # share of steps clipped since the last row
+    "update_norm",  # norm of this step's change of the weights
+    "epsilon_over_grad_rms",  # epsilon / root mean square of this step's clipped gradient
+    "learning_dose",  # sum over all steps of lr * min(grad_norm, grad_clip)
+    "lr",  # learning rate of this step
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed. `config` is resolved."""
+
+    run_id: str
+    config: DecoderConfig
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The runs of one seed that train together; all have the same `decoder.config.pack_key`."""
+
+    pack_id: str
+    seed: int
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How one run ended.
+
+    Attributes:
+        run_id: identity of the run.
+        status: ``ok`` ran to its last step; ``diverged`` met a loss, gradient or weight that is
+            not finite and was frozen at `n_steps_done`.
+        history: one row an evaluation, columns as in `HISTORY_COLUMNS`.
+        n_steps_done: optimizer steps taken.
+        n_parameters: trainable numbers of the model.
+        n_dropped_trials: training and validation trials left out because no CTC alignment
+            exists (target longer than the output).
+        pack_seconds: wall time of the pack up to this run's end, resumed parts included.
+        n_runs_in_pack: runs that shared that time.
+        peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process.
+    """
+
+    run_id: str
+    status: Literal["ok", "diverged"]
+    history: tuple[HistoryRow, ...]
+    n_steps_done: int
+    n_parameters: int
+    n_dropped_trials: int
+    pack_seconds: float
+    n_runs_in_pack: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Yielded by `decoder.train.train` after each evaluation, and whenever a run ends.
+
+    Attributes:
+        step: optimizer steps done.
+        latest: run id → its newest history row, for the runs evaluated at this step.
+        finished: runs that ended since the last event.
+    """
+
+    step: int
+    latest: Mapping[str, HistoryRow] = field(default_factory=dict)
+    finished: Sequence[RunResult] = ()
