@@ -1,0 +1,59 @@
+"""Files that are either there whole or not at all, and checksums to tell."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from decoder.errors import StorageError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, never sees half of it.
+
+    A temporary file in the same folder is written, flushed and synced, renamed over `path`, and
+    the folder is synced. Missing parent folders are made.
+
+    Raises:
+        StorageError: no room, no permission, or a read-only file system; names path and bytes.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        temporary = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path, len(content)) from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_error(error: OSError, path: Path, n_bytes: int) -> StorageError:
+    """The one-line complaint for a failed write of `n_bytes` to `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"{path}: no room on the device; {n_bytes:,} bytes are needed")
+    return StorageError(f"{path}: cannot be written ({n_bytes:,} bytes): {error.strerror or error}")
+
+
+def sha256_of(content: bytes) -> str:
+    """Hex SHA-256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
