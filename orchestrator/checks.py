@@ -1,0 +1,256 @@
+"""What can be wrong with an ablation beyond its shape: names that lead nowhere, unfit values."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from decoder.config import (
+    DecoderConfig,
+    config_keys,
+    config_paths,
+    did_you_mean,
+    explain,
+    flatten,
+)
+from decoder.errors import ConfigError
+from orchestrator.design import MAX_ARMS, Arm, cells_of, design_arm_ids, find_arms, make_arms
+from orchestrator.spec import AblationSpec, Changes, Contrast, Hypothesis
+
+
+def find_problems(
+    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+) -> tuple[tuple[Arm, ...], list[str]]:
+    """Check an ablation against its base.
+
+    Args:
+        spec: the ablation, or what could be saved of it.
+        base: its base configuration; None when that could not be read.
+        broken: factors known to be malformed, ``*`` for all; nothing is said against
+            references to them.
+
+    Returns:
+        The arms, empty unless all is well so far, and every complaint found.
+    """
+    problems = [
+        *_check_seeds(spec),
+        *_check_factors(spec, base, broken),
+        *_check_changes(spec),
+        *_check_extra_arms(spec, broken),
+    ]
+    for name, hypothesis in spec.hypotheses.items():
+        problems += _check_hypothesis(spec, f"hypotheses.{name}", hypothesis, broken)
+    if problems or base is None or broken:
+        return (), problems
+    try:
+        arms = make_arms(spec, base)
+    except ConfigError as error:
+        return (), list(error.problems)
+    problems += [*_check_evaluations(spec, arms), *_check_cells(spec, arms)]
+    return arms, problems
+
+
+def _check_seeds(spec: AblationSpec) -> Iterable[str]:
+    seen: set[int] = set()
+    for seed in spec.seeds:
+        if seed in seen:
+            yield f"seeds: {seed} appears twice; each seed is one repetition, keep one of them"
+        seen.add(seed)
+
+
+def _check_factors(
+    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+) -> Iterable[str]:
+    if not spec.factors and not broken:
+        yield (
+            "factors: must name at least one factor with two or more levels, but there is none; "
+            "write factors: {learning_rate: {high: {optim.lr_max: 0.005}, low: {...}}}"
+        )
+    owner: dict[str, str] = {}
+    for factor, levels in spec.factors.items():
+        if len(levels) < 2 and not broken & {factor, "*"}:
+            listing = f"only '{next(iter(levels))}'" if levels else "none"
+            yield (
+                f"factors.{factor}: must have two or more levels, but got {listing}; "
+                "add a level to compare with, or move its values to 'set'"
+            )
+        for path in dict.fromkeys(path for changes in levels.values() for path in changes):
+            if owner.setdefault(path, factor) != factor:
+                yield (
+                    f"factors.{factor}: sets '{path}', which factor '{owner[path]}' sets too; "
+                    "a path belongs to one factor, or their effects cannot be told apart"
+                )
+        if base is not None:
+            yield from _check_same_levels(spec, base, factor, levels)
+
+
+def _check_same_levels(
+    spec: AblationSpec, base: DecoderConfig, factor: str, levels: Mapping[str, Changes]
+) -> Iterable[str]:
+    common = {**flatten(base), **spec.set}
+    paths = dict.fromkeys(path for changes in levels.values() for path in changes)
+    values = {
+        name: [changes.get(path, common.get(path)) for path in paths]
+        for name, changes in levels.items()
+    }
+    for one, other in itertools.combinations(levels, 2):
+        if values[one] == values[other]:
+            settings = ", ".join(f"{p}={v}" for p, v in zip(paths, values[one], strict=True))
+            yield (
+                f"factors.{factor}: levels '{one}' and '{other}' set the same values "
+                f"({settings or 'none'}); no design needs two names for one level, so change "
+                "or drop one (a level keeps the base's value where it sets none)"
+            )
+
+
+def _check_changes(spec: AblationSpec) -> Iterable[str]:
+    """Unknown config paths and values of the wrong kind, wherever the file sets some."""
+    places = {"set": spec.set}
+    for factor, levels in spec.factors.items():
+        places |= {f"factors.{factor}.{name}": changes for name, changes in levels.items()}
+    places |= {f"extra_arms.{name}.set": extra.set for name, extra in spec.extra_arms.items()}
+    known = config_paths()
+    for where, changes in places.items():
+        for path, value in changes.items():
+            if path not in known:
+                hint = did_you_mean(path, known) or _same_field(path, known)
+                yield f"{where}: '{path}' is no config field{hint}"
+            else:
+                yield from (f"{where}: {text}" for text in _explain_value(path, value))
+
+
+def _same_field(path: str, known: Iterable[str]) -> str:
+    """A hint for a field written without its section, or in the wrong one."""
+    last = path.rpartition(".")[2]
+    paths = [one for one in known if one.endswith(f".{last}")]
+    if paths:
+        return f"; did you mean '{paths[0]}'?"
+    return "; fields are written 'section.field', for instance 'optim.lr_max'"
+
+
+def _explain_value(path: str, value: Any) -> list[str]:
+    section, _, name = path.partition(".")
+    section_type = DecoderConfig.model_fields[section].annotation
+    assert isinstance(section_type, type) and issubclass(section_type, BaseModel)
+    try:
+        section_type.model_validate({name: value})
+    except ValidationError as error:
+        return [f"{section}.{text}" for text in explain(error, config_keys())]
+    return []
+
+
+def _check_extra_arms(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
+    taken = set(itertools.islice(design_arm_ids(spec), MAX_ARMS)) if spec.extra_arms else set()
+    for name, extra in spec.extra_arms.items():
+        if name in taken:
+            yield f"extra_arms.{name}: the design has an arm of this name already; choose another"
+        for factor, level in extra.levels.items():
+            yield from _check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
+
+
+def _check_level(
+    spec: AblationSpec, where: str, factor: str, level: str, broken: Set[str]
+) -> Iterable[str]:
+    if broken & {factor, "*"}:
+        return
+    if factor not in spec.factors:
+        hint = did_you_mean(factor, spec.factors) or _listing(spec.factors)
+        yield f"{where}: '{factor}' is no factor{hint}"
+    elif level not in spec.factors[factor]:
+        levels = spec.factors[factor]
+        hint = did_you_mean(level, levels) or _listing(levels)
+        yield f"{where}: '{level}' is no level of factor '{factor}'{hint}"
+
+
+def _listing(names: Iterable[str]) -> str:
+    return f" (there are: {', '.join(names) or 'none'})"
+
+
+def _check_hypothesis(
+    spec: AblationSpec, where: str, hypothesis: Hypothesis, broken: Set[str]
+) -> Iterable[str]:
+    contrast, other = hypothesis.contrast, hypothesis.interaction
+    yield from _check_contrast(spec, f"{where}.contrast", contrast, broken)
+    compared = {contrast.factor}
+    if other is not None:
+        yield from _check_contrast(spec, f"{where}.interaction", other, broken)
+        if other.factor == contrast.factor:
+            yield (
+                f"{where}.interaction: is made over '{other.factor}', the factor of the contrast "
+                "itself; an interaction needs a second factor"
+            )
+        compared.add(other.factor)
+    for factor, level in hypothesis.where.items():
+        yield from _check_level(spec, f"{where}.where", factor, level, broken)
+        if factor in compared:
+            part = "contrast" if factor == contrast.factor else "interaction"
+            yield f"{where}.where: names '{factor}', which the {part} varies; leave it out"
+    missing = [f for f in spec.factors if f not in compared and f not in hypothesis.where]
+    if missing and compared <= set(spec.factors):
+        yield (
+            f"{where}.where: must name the level of every other factor, but {_names(missing)} "
+            f"missing; add for instance {missing[0]}: {next(iter(spec.factors[missing[0]]), '…')}"
+        )
+    if hypothesis.outcome != "escape_step" and hypothesis.margin >= 1:
+        yield (
+            f"{where}.margin: must be below 1 for outcome '{hypothesis.outcome}', which lies in "
+            f"[0, 1], but got {hypothesis.margin:g}; 2 points of PER are written 0.02"
+        )
+
+
+def _names(names: list[str]) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return f"{quoted[0]} is" if len(quoted) == 1 else f"{', '.join(quoted)} are"
+
+
+def _check_contrast(
+    spec: AblationSpec, where: str, contrast: Contrast, broken: Set[str]
+) -> Iterable[str]:
+    if contrast.from_level == contrast.to_level:
+        yield (
+            f"{where}: 'from' and 'to' are both '{contrast.to_level}'; "
+            "a contrast needs two different levels"
+        )
+    levels = dict.fromkeys((contrast.from_level, contrast.to_level))
+    if contrast.factor not in spec.factors:
+        levels = {contrast.to_level: None}  # one complaint is enough
+    for level in levels:
+        yield from _check_level(spec, where, contrast.factor, level, broken)
+
+
+def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
+    """Whether every arm is evaluated often enough to be called collapsed."""
+    needed = spec.collapse.n_evaluations
+    for arm in arms:
+        train = arm.config.train
+        n_evaluations = -(-train.n_steps // train.eval_every_steps)
+        if n_evaluations < needed:
+            yield (
+                f"collapse.n_evaluations: needs {needed} evaluations, but arm {arm.arm_id} has "
+                f"{n_evaluations} (train.n_steps {train.n_steps}, train.eval_every_steps "
+                f"{train.eval_every_steps}); evaluate more often or lower it"
+            )
+            return
+
+
+def _check_cells(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
+    """Whether every compared arm exists, and has the same budget where that decides."""
+    for name, hypothesis in spec.hypotheses.items():
+        cells = cells_of(hypothesis)
+        found = find_arms(arms, cells)
+        for cell, arm in zip(cells, found, strict=True):
+            if arm is None:
+                text = ", ".join(f"{factor}={level}" for factor, level in cell.items())
+                yield (
+                    f"hypotheses.{name}: compares the arm {text}, which design "
+                    f"'{spec.design}' does not have; use design: factorial, or the first "
+                    "level of each factor in 'where'"
+                )
+        budgets = {arm.config.train.n_steps for arm in found if arm is not None}
+        if hypothesis.outcome == "escape_step" and len(budgets) > 1:
+            yield (
+                f"hypotheses.{name}: compares steps to escape between budgets "
+                f"train.n_steps {sorted(budgets)}; they are censored at the budget, so it must "
+                "be the same"
+            )

@@ -1,0 +1,85 @@
+"""Every file name under the results folder, in one place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from decoder.errors import ConfigError
+from orchestrator.spec import check_name
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder: ``runs/<run_id>/``, ``ablations/<name>/``, ``datasets/``.
+
+    Attributes:
+        root: the folder, as given by ``--results``.
+    """
+
+    root: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def ablations(self) -> Path:
+        return self.root / "ablations"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of one run, shared by all ablations."""
+        return self.runs / run_id
+
+    def record(self, run_id: str) -> Path:
+        return self.run(run_id) / "record.json"
+
+    def history(self, run_id: str) -> Path:
+        return self.run(run_id) / "history.csv"
+
+    @property
+    def ledger_lock(self) -> Path:
+        """Held for the few milliseconds in which a run is written or moved aside."""
+        return self.runs / ".lock"
+
+    def ablation(self, name: str) -> Path:
+        """The folder of one ablation.
+
+        Raises:
+            ConfigError: the name is unfit, or leads outside the results folder.
+        """
+        try:
+            folder = self.ablations / check_name(name)
+        except ValueError as error:
+            raise ConfigError(f"{self.ablations}: {error}") from None
+        if folder.resolve().parent != self.ablations.resolve():
+            raise ConfigError(
+                f"{folder}: leads outside {self.ablations} (to {folder.resolve()}); "
+                "remove the link or choose another name"
+            )
+        return folder
+
+    def plan(self, name: str) -> Path:
+        return self.ablation(name) / "plan.json"
+
+    def lock(self, name: str) -> Path:
+        """The hypotheses as they stood before the first run."""
+        return self.ablation(name) / "lock.json"
+
+    def timing(self, name: str) -> Path:
+        return self.ablation(name) / "timing.json"
+
+    def checkpoints(self, name: str) -> Path:
+        return self.ablation(name) / "checkpoints"
+
+    def driver_lock(self, name: str) -> Path:
+        return self.ablation(name) / "driver.lock"
+
+    def driver(self, name: str) -> Path:
+        """Who drives the ablation now: process, host, runs under way."""
+        return self.ablation(name) / "driver.json"
+
+    def report(self, name: str) -> Path:
+        return self.ablation(name) / "report.md"
