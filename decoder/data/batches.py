@@ -1,0 +1,194 @@
+"""Which trials can be trained on, how batches are drawn from them, and how trials are padded."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from decoder.data.alignment import n_patches_needed
+from decoder.data.store import Split
+from decoder.errors import DataError
+from decoder.model.patches import n_patches
+
+_MAX_SHARE_TOO_LONG = 0.01
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Trials left out, by reason; indices into the split.
+
+    Attributes:
+        too_long: the target, with the blanks its repeats need, outnumbers the patches (a trial
+            shorter than one patch among them): no CTC alignment exists.
+        empty: there is no target to align.
+    """
+
+    too_long: tuple[int, ...]
+    empty: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Padded trials.
+
+    Attributes:
+        features: (B, T, F) float32, zero after each trial's end.
+        n_bins: (B,) int64.
+        labels: (B, L) int64, 0 after each target's end.
+        n_labels: (B,) int64.
+        day: (B,) int64.
+    """
+
+    features: torch.Tensor
+    n_bins: torch.Tensor
+    labels: torch.Tensor
+    n_labels: torch.Tensor
+    day: torch.Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on another device."""
+        return Batch(
+            self.features.to(device),
+            self.n_bins.to(device),
+            self.labels.to(device),
+            self.n_labels.to(device),
+            self.day.to(device),
+        )
+
+
+def usable_trials(
+    split: Split, patch_size: int, patch_stride: int, random_cut: int
+) -> tuple[NDArray[np.int64], Dropped]:
+    """The trials that CTC can align after any cut, and those left out.
+
+    Args:
+        split: trials of one split.
+        patch_size: bins a patch spans.
+        patch_stride: bins from one patch to the next.
+        random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
+
+    Returns:
+        (n_kept,) int64 indices into the split, ascending; and what was dropped.
+
+    Raises:
+        DataError: more than 1 % of the trials with a target are too long, or none is left.
+    """
+    needed = np.array([n_patches_needed(split.target(i)) for i in range(split.n_trials)], np.int64)
+    available = n_patches(split.bin_counts - max(random_cut - 1, 0), patch_size, patch_stride)
+    empty = needed == 0
+    too_long = ~empty & (needed > available)
+    dropped = Dropped(_indices(too_long), _indices(empty))
+    n_with_target = split.n_trials - len(dropped.empty)
+    if len(dropped.too_long) > _MAX_SHARE_TOO_LONG * n_with_target:
+        examples = "; ".join(
+            f"{_trial_name(split, i)}: {split.n_bins(i)} bins give {max(available[i], 0)} patches, "
+            f"the target needs {needed[i]}"
+            for i in dropped.too_long[:5]
+        )
+        raise DataError(
+            f"{len(dropped.too_long)} of {n_with_target} trials are too short for their targets at "
+            f"model.patch_size {patch_size}, model.patch_stride {patch_stride}, "
+            f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
+            "Use a smaller model.patch_stride, or mend the recordings"
+        )
+    kept = np.flatnonzero(~empty & ~too_long)
+    if not len(kept):
+        raise DataError(f"none of {split.n_trials} trials has a target; nothing can be trained")
+    return kept, dropped
+
+
+def group_by_day(split: Split, kept: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
+    """The kept trials of each day that has any, for `sample_batch`: (n_trials_of_day,) int64."""
+    day = split.day[kept]
+    return tuple(torch.from_numpy(kept[day == d]) for d in np.unique(day))
+
+
+def sample_batch(
+    kept_by_day: Sequence[torch.Tensor],
+    batch_size: int,
+    days_per_batch: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Draw the trials of one batch, as the official T15 sampler does.
+
+    Days are drawn without replacement, and from each of them as many trials, with replacement;
+    what is more than `batch_size` is removed from the end of random days.
+
+    Args:
+        kept_by_day: from `group_by_day`.
+        batch_size: trials to draw.
+        days_per_batch: days to draw them from; at most `batch_size`.
+        generator: the source of randomness.
+
+    Returns:
+        (batch_size,) int64 indices into the split, grouped by day.
+
+    Raises:
+        DataError: there are fewer days than `days_per_batch`.
+
+    Follows BrainToTextDataset.create_batch_index_train of nejm-brain-to-text.
+    """
+    if days_per_batch > len(kept_by_day):
+        raise DataError(
+            f"data.days_per_batch is {days_per_batch}, but only {len(kept_by_day)} sessions have "
+            f"usable train trials; set data.days_per_batch to at most {len(kept_by_day)}"
+        )
+    days = torch.randperm(len(kept_by_day), generator=generator)[:days_per_batch].tolist()
+    n_each = -(-batch_size // days_per_batch)
+    drawn = []
+    for day in days:
+        trials = kept_by_day[day]
+        drawn.append(trials[torch.randint(len(trials), (n_each,), generator=generator)])
+    for _ in range(n_each * days_per_batch - batch_size):
+        left = [i for i, trials in enumerate(drawn) if len(trials)]
+        i = left[int(torch.randint(len(left), (), generator=generator))]
+        drawn[i] = drawn[i][:-1]
+    return torch.cat(drawn)
+
+
+def collate(split: Split, indices: Iterable[int] | torch.Tensor) -> Batch:
+    """Read trials and pad them to the longest.
+
+    Args:
+        split: trials of one split.
+        indices: (B,) trials, in the order of the batch.
+    """
+    trials = [int(i) for i in indices]
+    targets = [split.target(i) for i in trials]
+    n_bins = torch.tensor([split.n_bins(i) for i in trials])
+    n_labels = torch.tensor([len(target) for target in targets])
+    n_features = split.features.shape[1]
+    features = torch.zeros(len(trials), int(n_bins.max()), n_features)  # (B, T, F)
+    labels = torch.zeros(len(trials), int(n_labels.max()), dtype=torch.int64)  # (B, L)
+    feature_rows, label_rows = features.numpy(), labels.numpy()  # same memory
+    for row, (trial, target) in enumerate(zip(trials, targets, strict=True)):
+        feature_rows[row, : split.n_bins(trial)] = split.trial_features(trial)
+        label_rows[row, : len(target)] = target
+    return Batch(features, n_bins, labels, n_labels, torch.from_numpy(split.day[trials]))
+
+
+def evaluation_batches(
+    split: Split, kept: NDArray[np.int64], batch_size: int
+) -> tuple[torch.Tensor, ...]:
+    """Every kept trial once, trials of like length together, so that little is padding.
+
+    Args:
+        split: trials of one split.
+        kept: (n_kept,) indices into the split.
+        batch_size: trials a batch; the last batch may be smaller.
+
+    Returns:
+        (B,) int64 indices into the split, the longest trials first.
+    """
+    order = np.argsort(-split.bin_counts[kept], kind="stable")
+    return torch.split(torch.from_numpy(kept[order]), batch_size)
+
+
+def _indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.flatnonzero(mask))
+
+
+def _trial_name(split: Split, trial: int) -> str:
+    return f"day {split.day[trial]} block {split.block[trial]} trial {split.trial_number[trial]}"

@@ -1,0 +1,234 @@
+"""Builds a packed store: finds or generates the recordings, validates them, packs them."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import numpy as safetensors_numpy
+
+from decoder.config import did_you_mean
+from decoder.data import t15
+from decoder.data.files import Say, building_folder, hash_files, only_builder, storage_errors
+from decoder.data.store import (
+    ARRAYS_NAME,
+    MANIFEST_NAME,
+    SPLITS,
+    STORE_FORMAT,
+    Dataset,
+    Manifest,
+    features_path,
+    open_dataset,
+)
+from decoder.data.synthetic import RECIPES, make_synthetic, recipe_digest
+from decoder.errors import ConfigError, DataError, StorageError
+from decoder.phonemes import N_CLASSES
+
+_SYNTHETIC_PREFIX = "synthetic:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Recordings as they lie, with the digest of every file that is read.
+
+    Attributes:
+        folder: a folder in the T15 layout.
+        sessions: names in day order.
+        feature_subset: features to keep, in order; None keeps all.
+        digests: file, relative to `folder` → SHA-256.
+    """
+
+    folder: Path
+    sessions: tuple[str, ...]
+    feature_subset: tuple[int, ...] | None
+    digests: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over file contents, session order and feature subset."""
+        lines = [f"store {STORE_FORMAT}", f"features {self.feature_subset}"]
+        for session in self.sessions:
+            for split in SPLITS:
+                name = t15.split_path(Path(), session, split).as_posix()
+                lines.append(f"{name} {self.digests.get(name)}")
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def find_source(
+    path: str,
+    sessions: Sequence[str] | None,
+    feature_subset: Sequence[int] | None,
+    datasets_dir: Path,
+    say: Say,
+) -> Source:
+    """Find the recordings, generating ``synthetic:NAME`` on first use, and hash their files.
+
+    Args and errors are those of `decoder.data.store.prepare`.
+    """
+    if path.startswith(_SYNTHETIC_PREFIX):
+        folder = _generated(path.removeprefix(_SYNTHETIC_PREFIX), datasets_dir, say)
+    else:
+        folder = Path(path).expanduser()
+    names = t15.session_names(folder, sessions)
+    digests = hash_files(folder, t15.source_files(folder, names), datasets_dir, say)
+    subset = None if feature_subset is None else tuple(feature_subset)
+    return Source(folder, names, subset, digests)
+
+
+def pack(
+    source: Source, target: Path, reopen: Callable[[Path, Say], Dataset | None], say: Say
+) -> Dataset:
+    """Validate the recordings and write their store to `target`.
+
+    Args:
+        source: from `find_source`.
+        target: the store's folder, named by its fingerprint.
+        reopen: opens `target` if another process has built it in the meantime.
+        say: receives one line about each slow step.
+
+    Raises:
+        DataError: the recordings cannot be trained on, or change while they are read.
+        StorageError: the disk is full.
+    """
+    with only_builder(target, say):
+        dataset = reopen(target, say)
+        if dataset is not None:
+            return dataset
+        say(f"packing {len(source.sessions)} sessions of {source.folder} into {target}")
+        problems = t15.Problems()
+        index = t15.read_index(source.folder, source.sessions, problems)
+        columns = _columns(source.feature_subset, index.n_features, problems)
+        if problems.n_found:
+            _look_at_features(index, columns, problems)
+        n_features = index.n_features if columns is None else len(columns)
+        n_bins = {split: _trial_array(files, "n_bins") for split, files in _splits(index).items()}
+        n_bytes = 4 * n_features * int(sum(counts.sum() for counts in n_bins.values()))
+        with storage_errors(target, n_bytes):
+            _check_room(target, n_bytes)
+            with building_folder(target) as temporary:
+                for split, files in _splits(index).items():
+                    with features_path(temporary, split).open("wb") as out:
+                        _write_features(out, files, columns, problems)
+                problems.raise_if_any()
+                _write_arrays(temporary, index, n_features, source.fingerprint)
+                _check_unchanged(source, target.parent, say)
+        return open_dataset(target)
+
+
+def _generated(name: str, datasets_dir: Path, say: Say) -> Path:
+    """The folder of a synthetic data set, generated on first use."""
+    if name not in RECIPES:
+        raise ConfigError(
+            f"data.path: '{_SYNTHETIC_PREFIX}{name}' is no recipe{did_you_mean(name, RECIPES)} "
+            f"(recipes: {', '.join(sorted(RECIPES))})"
+        )
+    recipe = RECIPES[name]
+    target = datasets_dir / f"synthetic-{name}-{recipe_digest(recipe)}"
+    if not target.exists():
+        with only_builder(target, say):
+            if not target.exists():
+                say(f"generating {_SYNTHETIC_PREFIX}{name} into {target}")
+                make_synthetic(recipe, target)
+    return target
+
+
+def _columns(
+    feature_subset: tuple[int, ...] | None, n_features: int, problems: t15.Problems
+) -> NDArray[np.int64] | None:
+    """The features to keep; indices that no trial has are a problem."""
+    if feature_subset is None:
+        return None
+    beyond = [i for i in feature_subset if i >= n_features]
+    if beyond and n_features:
+        problems.add(
+            f"data.feature_subset: {len(beyond)} of {len(feature_subset)} indices, the first "
+            f"{beyond[0]}, are beyond the recordings' {n_features} features (0 to {n_features - 1})"
+        )
+    return np.array([i for i in feature_subset if i < n_features], np.int64)
+
+
+def _look_at_features(
+    index: t15.T15Index, columns: NDArray[np.int64] | None, problems: t15.Problems
+) -> None:
+    """Complete the problems of the headers with those of the features, and raise them."""
+    for file in (*index.train, *index.val):
+        for _ in t15.iterate_features(file, columns, problems):
+            pass
+    problems.raise_if_any()
+
+
+def _write_features(
+    out: BinaryIO,
+    files: Sequence[t15.TrialFile],
+    columns: NDArray[np.int64] | None,
+    problems: t15.Problems,
+) -> None:
+    for file in files:
+        for _, features in t15.iterate_features(file, columns, problems):
+            out.write(np.ascontiguousarray(features, np.dtype("<f4")).data)
+
+
+def _write_arrays(folder: Path, index: t15.T15Index, n_features: int, fingerprint: str) -> None:
+    """Write the small arrays and, last, the manifest."""
+    arrays: dict[str, NDArray[np.int64]] = {}
+    counts = {"sessions_without_val": sum(not file.trials for file in index.val)}
+    for split, files in _splits(index).items():
+        trials = [trial for file in files for trial in file.trials]
+        label_counts = np.array([len(trial.labels) for trial in trials], np.int64)
+        own = {
+            "offsets": _offsets(_trial_array(files, "n_bins")),
+            "labels": np.concatenate([np.zeros(0, np.int64), *(trial.labels for trial in trials)]),
+            "label_offsets": _offsets(label_counts),
+            "day": np.repeat(np.arange(len(files)), [len(file.trials) for file in files]),
+            "block": _trial_array(files, "block"),
+            "trial_number": _trial_array(files, "number"),
+        }
+        arrays |= {f"{split}.{name}": values for name, values in own.items()}
+        counts[f"{split}_trials"] = len(trials)
+        counts[f"{split}_empty_targets"] = int((label_counts == 0).sum())
+    content = safetensors_numpy.save(arrays)
+    (folder / ARRAYS_NAME).write_bytes(content)
+    names = [features_path(folder, split).name for split in SPLITS]
+    manifest = Manifest(
+        format=STORE_FORMAT,
+        fingerprint=fingerprint,
+        sessions=index.sessions,
+        n_features=n_features,
+        n_classes=N_CLASSES,
+        bin_ms=t15.BIN_MS,
+        counts=counts,
+        file_bytes={name: (folder / name).stat().st_size for name in (*names, ARRAYS_NAME)},
+        arrays_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _splits(index: t15.T15Index) -> dict[str, tuple[t15.TrialFile, ...]]:
+    return {"train": index.train, "val": index.val}
+
+
+def _trial_array(files: Sequence[t15.TrialFile], name: str) -> NDArray[np.int64]:
+    return np.array([getattr(trial, name) for file in files for trial in file.trials], np.int64)
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def _check_room(target: Path, n_bytes: int) -> None:
+    n_free = shutil.disk_usage(target.parent).free
+    if n_free < n_bytes:
+        raise StorageError(
+            f"{target}: {n_bytes} bytes are needed, but {n_free} are free; make room or choose "
+            "another folder"
+        )
+
+
+def _check_unchanged(source: Source, cache_dir: Path, say: Say) -> None:
+    paths = t15.source_files(source.folder, source.sessions)
+    if hash_files(source.folder, paths, cache_dir, say) != source.digests:
+        raise DataError(f"{source.folder}: was changed while it was read; run again")

@@ -1,0 +1,220 @@
+"""The packed store: a validated data set as flat, memory-mapped files that workers share.
+
+``<datasets_dir>/<fingerprint>/`` holds the features of each split end to end, the small arrays
+(offsets, labels, days) and a manifest. `prepare` builds it once; `open_dataset` needs no h5py.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import numpy as safetensors_numpy
+
+from decoder.config import Section
+from decoder.data.files import Say, silent, storage_errors
+from decoder.errors import StorageError
+
+STORE_FORMAT = 1
+MANIFEST_NAME = "manifest.json"
+ARRAYS_NAME = "arrays.safetensors"
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The trials of one split, day by day, in the order of the files.
+
+    Attributes:
+        features: (n_bins_total, F) float32, read-only; trial i is rows offsets[i]:offsets[i+1].
+        offsets: (n_trials + 1,) int64.
+        labels: (n_labels_total,) int64, classes 1 to n_classes - 1, end to end.
+        label_offsets: (n_trials + 1,) int64.
+        day: (n_trials,) int64, index of the session.
+        block: (n_trials,) int64, block within the session.
+        trial_number: (n_trials,) int64, trial within the block.
+    """
+
+    features: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    label_offsets: NDArray[np.int64]
+    day: NDArray[np.int64]
+    block: NDArray[np.int64]
+    trial_number: NDArray[np.int64]
+
+    @property
+    def n_trials(self) -> int:
+        return len(self.day)
+
+    @cached_property
+    def bin_counts(self) -> NDArray[np.int64]:
+        """(n_trials,) bins of each trial."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def label_counts(self) -> NDArray[np.int64]:
+        """(n_trials,) target length of each trial."""
+        return np.diff(self.label_offsets)
+
+    def n_bins(self, trial: int) -> int:
+        """Bins of one trial."""
+        return int(self.bin_counts[trial])
+
+    def trial_features(self, trial: int) -> NDArray[np.float32]:
+        """(T, F) features of one trial, read-only."""
+        return self.features[self.offsets[trial] : self.offsets[trial + 1]]
+
+    def target(self, trial: int) -> NDArray[np.int64]:
+        """(L,) int64 phoneme classes of one trial."""
+        return self.labels[self.label_offsets[trial] : self.label_offsets[trial + 1]]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """An opened store.
+
+    Attributes:
+        fingerprint: 16 hex digits over the recordings' bytes, session order and feature subset.
+        path: the store's folder.
+        sessions: names; the position of a name is the day.
+        n_features: features a bin, after the subset.
+        n_classes: CTC classes, the blank (0) included.
+        train: trials to train on.
+        val: trials to evaluate on.
+        counts: ``train_trials``, ``val_trials``, ``train_empty_targets``,
+            ``val_empty_targets``, ``sessions_without_val``.
+        bin_ms: duration of a bin.
+    """
+
+    fingerprint: str
+    path: Path
+    sessions: tuple[str, ...]
+    n_features: int
+    n_classes: int
+    train: Split
+    val: Split
+    counts: Mapping[str, int]
+    bin_ms: int = 20
+
+
+class Manifest(Section):
+    """What a store says of itself; sizes and digest tell a whole one from a torn one."""
+
+    format: int
+    fingerprint: str
+    sessions: tuple[str, ...]
+    n_features: int
+    n_classes: int
+    bin_ms: int
+    counts: dict[str, int]
+    file_bytes: dict[str, int]
+    arrays_sha256: str
+
+
+def prepare(
+    path: str,
+    sessions: Sequence[str] | None,
+    feature_subset: Sequence[int] | None,
+    datasets_dir: Path,
+    say: Say = silent,
+) -> Dataset:
+    """Open the packed store of a data set; generate, validate and pack it first where needed.
+
+    Args:
+        path: a folder in the T15 layout, or ``synthetic:NAME``.
+        sessions: names in day order; None takes every session found, sorted.
+        feature_subset: features to keep, in order; None keeps all.
+        datasets_dir: where stores, generated recordings and file digests are kept.
+        say: receives one line about each slow step.
+
+    Raises:
+        ConfigError: `path` names no known recipe.
+        DataError: the recordings cannot be trained on as they are; names every problem.
+        StorageError: `datasets_dir` is full or cannot be written.
+    """
+    from decoder.data import packing  # the one way to h5py, which workers need not load
+
+    with storage_errors(datasets_dir):
+        datasets_dir.mkdir(parents=True, exist_ok=True)
+    source = packing.find_source(path, sessions, feature_subset, datasets_dir, say)
+    target = datasets_dir / source.fingerprint
+    return _open_if_whole(target, say) or packing.pack(source, target, _open_if_whole, say)
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Open a packed store, read-only and memory-mapped.
+
+    Args:
+        folder: ``<datasets_dir>/<fingerprint>``, as given by ``prepare(...).path``.
+
+    Raises:
+        StorageError: there is no store, or it is damaged.
+    """
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        arrays_bytes = (folder / ARRAYS_NAME).read_bytes()
+        sizes = {name: (folder / name).stat().st_size for name in manifest.file_bytes}
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        raise StorageError(_damaged(folder, f"{missing} is missing")) from None
+    except (OSError, ValidationError) as error:
+        raise StorageError(_damaged(folder, " ".join(str(error).split()))) from None
+    if manifest.format != STORE_FORMAT:
+        raise StorageError(_damaged(folder, f"its format is {manifest.format}"))
+    for name, size in sizes.items():
+        if size != manifest.file_bytes[name]:
+            raise StorageError(
+                _damaged(folder, f"{name} has {size} bytes, not {manifest.file_bytes[name]}")
+            )
+    if hashlib.sha256(arrays_bytes).hexdigest() != manifest.arrays_sha256:
+        raise StorageError(_damaged(folder, f"{ARRAYS_NAME} does not match its checksum"))
+    arrays = safetensors_numpy.load(arrays_bytes)
+    train, val = (_open_split(folder, name, arrays, manifest.n_features) for name in SPLITS)
+    return Dataset(
+        fingerprint=manifest.fingerprint,
+        path=folder,
+        sessions=manifest.sessions,
+        n_features=manifest.n_features,
+        n_classes=manifest.n_classes,
+        train=train,
+        val=val,
+        counts=manifest.counts,
+        bin_ms=manifest.bin_ms,
+    )
+
+
+def features_path(folder: Path, split: str) -> Path:
+    """Where a store keeps the features of a split: little-endian float32, row by row."""
+    return folder / f"{split}_features.f32"
+
+
+def _open_split(
+    folder: Path, name: str, arrays: Mapping[str, NDArray[np.int64]], n_features: int
+) -> Split:
+    own = {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{name}.")}
+    shape = (int(own["offsets"][-1]), n_features)
+    features: NDArray[np.float32] = (
+        np.memmap(features_path(folder, name), np.dtype("<f4"), "r", shape=shape)
+        if shape[0]
+        else np.zeros(shape, np.float32)  # an empty file cannot be mapped
+    )
+    return Split(features=features, **own)
+
+
+def _open_if_whole(folder: Path, say: Say) -> Dataset | None:
+    if not folder.exists():
+        return None
+    try:
+        return open_dataset(folder)
+    except StorageError as error:
+        say(f"{error}; packing it again")
+        return None
+
+
+def _damaged(folder: Path, what: str) -> str:
+    return f"{folder}: the packed store is incomplete or damaged: {what}"

@@ -1,0 +1,298 @@
+"""Generates recordings in the T15 layout: sentences, articulation, tuned and noisy channels.
+
+The generated features have what makes the real ones hard: coarticulation, weak and mixed tuning,
+counts and powers instead of Gaussians, noise shared between channels and over time, and tuning
+that drifts from day to day. All of it is drawn from the recipe's seed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from decoder.atomic import write_atomically
+from decoder.config import Probability, Section
+from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
+from decoder.data.files import building_folder, storage_errors
+from decoder.data.lexicon import draw_sentence
+from decoder.data.t15 import BIN_MS, split_path
+from decoder.errors import StorageError
+
+# Raised whenever a change of this code, the lexicon or the articulation changes what is generated.
+GENERATOR_VERSION = 1
+
+_PADDED_LENGTH = 500  # entries of seq_class_ids and transcription
+_CLIP = 10.0
+_FIRST_DAY = date(2000, 1, 1)  # no date of a real session
+_DAYS_BETWEEN_SESSIONS = 7
+
+
+class SyntheticRecipe(Section):
+    """What to generate.
+
+    Attributes:
+        seed: of everything that is drawn.
+        n_sessions: recording days.
+        n_train, n_val, n_test: trials of each session.
+        n_trials_per_block: trials that are z-scored together.
+        n_features: features; the first half threshold crossings, the second half the
+            spike-band power of the same channels.
+        min_words, max_words: length of a sentence.
+        phoneme_bins: median duration of a phoneme, in bins.
+        rate_std: spread of the speaking rate over sentences, std of its logarithm.
+        n_silent_bins: bins at rest before and after each sentence.
+        coarticulation_bins: std of the Gaussian that blends neighbouring articulator targets.
+        tuning_gain: mean change of a channel's log rate per unit of articulation; the signal.
+        firing_rate_hz: median baseline of the threshold crossings.
+        power_shape: shape of the gamma distribution of spike-band power; more is less noisy.
+        day_drift: share of the tuning that is new on each day (its variance share is squared).
+        shared_noise_std: std of log-rate noise shared by the channels.
+        shared_noise_rank: independent sources of it.
+        shared_noise_memory: its correlation from one bin to the next.
+    """
+
+    seed: NonNegativeInt
+    n_sessions: PositiveInt
+    n_train: PositiveInt
+    n_val: NonNegativeInt
+    n_test: NonNegativeInt
+    n_trials_per_block: PositiveInt = 20
+    n_features: int = Field(default=64, ge=2, multiple_of=2)
+    min_words: PositiveInt = 3
+    max_words: PositiveInt = 6
+    phoneme_bins: PositiveFloat = 6.0
+    rate_std: NonNegativeFloat = 0.1
+    n_silent_bins: NonNegativeInt = 6
+    coarticulation_bins: PositiveFloat = 1.5
+    tuning_gain: NonNegativeFloat = 1.0
+    firing_rate_hz: PositiveFloat = 30.0
+    power_shape: PositiveFloat = 4.0
+    day_drift: Probability = 0.4
+    shared_noise_std: NonNegativeFloat = 0.2
+    shared_noise_rank: PositiveInt = 4
+    shared_noise_memory: Probability = 0.9
+
+
+RECIPES: dict[str, SyntheticRecipe] = {
+    # Four days at a size two CPU cores train in seconds.
+    "small": SyntheticRecipe(seed=15, n_sessions=4, n_train=120, n_val=24, n_test=4),
+    # Enough to run every line of code, and no more.
+    "tiny": SyntheticRecipe(
+        seed=12,
+        n_sessions=2,
+        n_train=12,
+        n_val=4,
+        n_test=2,
+        n_trials_per_block=9,
+        n_features=16,
+        min_words=2,
+        max_words=3,
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrialToWrite:
+    """A trial in the form `write_session` takes.
+
+    Attributes:
+        features: (T, F), written as they are.
+        labels: (L,) classes, at most 500.
+        sentence: its text.
+        block: block within the session.
+        number: trial within the block.
+    """
+
+    features: NDArray[np.float32]
+    labels: Sequence[int]
+    sentence: str
+    block: int
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Tuning:
+    """How the channels of one day see the articulators; C channels.
+
+    Attributes:
+        crossings, power: (C, 2 * N_ARTICULATORS) change of log rate and log power.
+        log_rate: (C,) log of the mean threshold crossings in a bin.
+        noise_mixing: (2 * C, rank) weights of the shared noise.
+    """
+
+    crossings: NDArray[np.float64]
+    power: NDArray[np.float64]
+    log_rate: NDArray[np.float64]
+    noise_mixing: NDArray[np.float64]
+
+
+def recipe_digest(recipe: SyntheticRecipe) -> str:
+    """8 hex digits over the recipe and the generator's version."""
+    text = f"{GENERATOR_VERSION} {recipe.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
+    """Generate a data set in the T15 layout; the folder appears once it is whole.
+
+    Args:
+        recipe: what to generate.
+        folder: must not exist, or be empty.
+
+    Raises:
+        StorageError: the folder holds something already, or the disk is full.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StorageError(f"{folder}: exists already; choose a new folder, or remove it first")
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with building_folder(folder) as temporary:
+            seeds = np.random.SeedSequence(recipe.seed).spawn(recipe.n_sessions + 1)
+            tunings = _draw_tunings(recipe, np.random.default_rng(seeds[0]))
+            for day, (tuning, seed) in enumerate(zip(tunings, seeds[1:], strict=True)):
+                session_date = _FIRST_DAY + timedelta(days=day * _DAYS_BETWEEN_SESSIONS)
+                splits = _generate_session(recipe, tuning, np.random.default_rng(seed))
+                write_session(temporary, f"t15.{session_date:%Y.%m.%d}", splits)
+
+
+def write_session(folder: Path, session: str, splits: Mapping[str, Sequence[TrialToWrite]]) -> None:
+    """Write trials in the T15 layout.
+
+    Args:
+        folder: the data set's folder; the session's is made inside.
+        session: name of the session, ``t15.YYYY.MM.DD``.
+        splits: ``train``, ``val`` or ``test`` → trials; ``test`` is written without targets.
+    """
+    for split, trials in splits.items():
+        path = split_path(folder, session, split)
+        # In memory first, so that a full disk is met by our own writing, not inside HDF5.
+        with h5py.File(path, "w", driver="core", backing_store=False) as handle:
+            for index, trial in enumerate(trials):
+                group = handle.create_group(f"trial_{index:04d}")
+                features = np.asarray(trial.features, np.float32)
+                group.create_dataset("input_features", data=features)
+                group.attrs["n_time_steps"] = len(features)
+                group.attrs["block_num"] = trial.block
+                group.attrs["trial_num"] = trial.number
+                group.attrs["session"] = session
+                if split == "test":
+                    continue
+                characters = [ord(character) for character in trial.sentence]
+                group.create_dataset("seq_class_ids", data=_padded(trial.labels))
+                group.create_dataset("transcription", data=_padded(characters))
+                group.attrs["seq_len"] = len(trial.labels)
+                group.attrs["sentence_label"] = trial.sentence
+            handle.flush()
+            write_atomically(path, handle.id.get_file_image())
+
+
+def _padded(values: Sequence[int]) -> NDArray[np.int32]:
+    padded = np.zeros(_PADDED_LENGTH, np.int32)
+    padded[: len(values)] = values
+    return padded
+
+
+def _generate_session(
+    recipe: SyntheticRecipe, tuning: _Tuning, rng: np.random.Generator
+) -> dict[str, list[TrialToWrite]]:
+    """The trials of one day, split at random, in the order of recording."""
+    n_trials = recipe.n_train + recipe.n_val + recipe.n_test
+    split_of = np.repeat(["train", "val", "test"], [recipe.n_train, recipe.n_val, recipe.n_test])
+    rng.shuffle(split_of)
+    splits: dict[str, list[TrialToWrite]] = {"train": [], "val": [], "test": []}
+    for first in range(0, n_trials, recipe.n_trials_per_block):
+        split_of_block = split_of[first : first + recipe.n_trials_per_block]
+        block = 1 + first // recipe.n_trials_per_block
+        for number, trial in enumerate(_generate_block(recipe, tuning, len(split_of_block), rng)):
+            features, labels, text = trial
+            splits[split_of_block[number]].append(
+                TrialToWrite(features, labels, text, block, number)
+            )
+    return splits
+
+
+def _generate_block(
+    recipe: SyntheticRecipe, tuning: _Tuning, n_trials: int, rng: np.random.Generator
+) -> list[tuple[NDArray[np.float32], tuple[int, ...], str]]:
+    """Trials that are z-scored together: (T, F) features, labels and text of each."""
+    raw, spoken = [], []
+    for _ in range(n_trials):
+        n_words = int(rng.integers(recipe.min_words, recipe.max_words, endpoint=True))
+        sentence = draw_sentence(n_words, rng)
+        labels = np.array(sentence.labels)
+        duration_bins = draw_durations(labels, recipe.phoneme_bins, recipe.rate_std, rng)
+        movement = trajectory(
+            labels, duration_bins, recipe.n_silent_bins, recipe.coarticulation_bins
+        )
+        raw.append(_record(recipe, tuning, movement, rng))
+        spoken.append(sentence)
+    block = np.concatenate(raw)  # (T of all trials, F)
+    mean, std = block.mean(axis=0), block.std(axis=0) + 1e-8
+    return [
+        (np.minimum((x - mean) / std, _CLIP).astype(np.float32), sentence.labels, sentence.text)
+        for x, sentence in zip(raw, spoken, strict=True)
+    ]
+
+
+def _record(
+    recipe: SyntheticRecipe,
+    tuning: _Tuning,
+    movement: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """(T, F) threshold crossings, then spike-band power, of a (T, 2 * N_ARTICULATORS) movement."""
+    shared = _shared_noise(recipe, len(movement), rng) @ tuning.noise_mixing.T  # (T, F)
+    n_channels = recipe.n_features // 2
+    log_crossings = tuning.log_rate + movement @ tuning.crossings.T + shared[:, :n_channels]
+    log_power = movement @ tuning.power.T + shared[:, n_channels:]
+    crossings = rng.poisson(np.exp(np.minimum(log_crossings, 4.0)))
+    power = rng.gamma(recipe.power_shape, np.exp(np.minimum(log_power, 4.0)))
+    return np.concatenate([crossings, power], axis=1)
+
+
+def _shared_noise(
+    recipe: SyntheticRecipe, n_bins: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """(T, rank) independent first-order autoregressive processes of unit variance."""
+    memory = recipe.shared_noise_memory
+    noise = rng.standard_normal((n_bins, recipe.shared_noise_rank))
+    noise[1:] *= np.sqrt(1.0 - memory**2)
+    for t in range(1, n_bins):
+        noise[t] += memory * noise[t - 1]
+    return noise
+
+
+def _draw_tunings(recipe: SyntheticRecipe, rng: np.random.Generator) -> list[_Tuning]:
+    """The tuning of each day: a random walk of constant variance, each channel with its gain."""
+    n_channels = recipe.n_features // 2
+    mean_rate = recipe.firing_rate_hz * BIN_MS / 1000.0
+    log_rate = np.log(mean_rate) + 0.5 * rng.standard_normal(n_channels)
+    gains = recipe.tuning_gain * np.exp(0.5 * rng.standard_normal((n_channels, 1)))
+    noise_mixing = recipe.shared_noise_std * rng.standard_normal(
+        (recipe.n_features, recipe.shared_noise_rank)
+    )
+    noise_mixing /= np.sqrt(recipe.shared_noise_rank)
+    kept, new = np.sqrt(1.0 - recipe.day_drift**2), recipe.day_drift
+    directions = _draw_directions(n_channels, rng)
+    tunings = []
+    for day in range(recipe.n_sessions):
+        if day:
+            directions = kept * directions + new * _draw_directions(n_channels, rng)
+            log_rate = log_rate + 0.5 * new * rng.standard_normal(n_channels)
+        crossings, own = directions
+        # The power of an electrode sees the same cells as its crossings, and others.
+        power = 0.5 * (0.8 * crossings + 0.6 * own)
+        tunings.append(_Tuning(gains * crossings, gains * power, log_rate, noise_mixing))
+    return tunings
+
+
+def _draw_directions(n_channels: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(2, C, 2 * N_ARTICULATORS) random preferred movements of crossings and of power."""
+    scale = 1.0 / np.sqrt(N_ARTICULATORS)
+    return rng.normal(0.0, scale, (2, n_channels, 2 * N_ARTICULATORS))
