@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from decoder.atomic import storage_error, sync_folder, write_atomically
-from decoder.errors import DataError, StorageError
+from decoder.errors import DataError
 
 Say = Callable[[str], None]
 
