@@ -1,0 +1,285 @@
+"""Records and histories → the tidy tables of an ablation, and their files."""
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from decoder.atomic import write_atomically
+from decoder.collapse import CollapseThresholds, escape_step, is_collapsed, on_plateau
+from decoder.pack import HISTORY_COLUMNS
+from orchestrator import stats
+from orchestrator.spec import AblationSpec, levels_of
+
+Record = Mapping[str, Any]
+HistoryRows = Sequence[Mapping[str, float]]
+
+NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
+OUTCOMES = ("ok", "collapsed", "diverged", "failed", "missing")
+COUNTED = ("ok", "collapsed", "diverged")  # outcomes that are results; the others are gaps
+
+# Of a run's last evaluation; "per" and "step" have columns of their own.
+FINAL_COLUMNS = (
+    "blank_fraction",
+    "emitted_ratio",
+    "n_distinct",
+    "blank_posterior",
+    "entropy_nats",
+    "val_loss",
+    "train_loss",
+    "grad_norm",
+    "grad_norm_max",
+    "clipped_share",
+    "update_norm",
+    "epsilon_over_grad_rms",
+    "learning_dose",
+    "lr",
+)
+
+
+class Tables(NamedTuple):
+    """Everything a verdict, a figure or a report is made from.
+
+    Attributes:
+        runs: one row a planned (arm, seed), key ``run_id``; see `runs_table`.
+        arms: one row an arm; see `arms_table`.
+        history: one row an evaluation; see `history_table`.
+    """
+
+    runs: pd.DataFrame
+    arms: pd.DataFrame
+    history: pd.DataFrame
+
+
+def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
+    """The ablation as the plan document keeps it."""
+    return AblationSpec.model_validate(plan["spec"])
+
+
+def data_name(plan: Mapping[str, Any]) -> str:
+    """The data set's name, without the folders of the machine it lies on."""
+    return Path(str(plan["dataset"]["path"])).name
+
+
+def make_tables(
+    plan: Mapping[str, Any],
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> Tables:
+    """All tables of an ablation.
+
+    Args:
+        plan: the plan document.
+        records: run id → ledger record, for the runs recorded so far; others are ignored.
+        histories: run id → its evaluations, columns `decoder.pack.HISTORY_COLUMNS`.
+    """
+    runs = runs_table(plan, records, histories)
+    return Tables(runs, arms_table(plan, runs), history_table(plan, histories))
+
+
+def runs_table(
+    plan: Mapping[str, Any],
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> pd.DataFrame:
+    """One row a planned (arm, seed), in the order of the arms, then of the seeds.
+
+    ``outcome`` is one of `OUTCOMES`: ``failed`` is an infrastructure failure, ``missing`` a run
+    not recorded yet. A diverged run counts: ``per`` 1.0, ``collapsed`` 1, never escaped. A
+    collapsed run keeps its measured PER. Diagnostics are those of the last evaluation;
+    ``best_per`` is the lowest PER of any evaluation and decides nothing. Columns that depend on
+    machine or schedule begin with ``timing_`` or ``host_``.
+    """
+    spec = spec_of(plan)
+    thresholds = spec.collapse.thresholds()
+    rows = [
+        {
+            "run_id": run["run_id"],
+            "arm": arm["arm_id"],
+            "in_design": bool(arm["in_design"]),
+            **_factor_columns(spec, arm),
+            "seed": int(run["seed"]),
+            **_result(records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds),
+        }
+        for arm, run in _arm_runs(plan)
+    ]
+    table = pd.DataFrame(rows)
+    integers = ("collapsed", "n_steps", "n_steps_done", "eval_every_steps", "diverged_step")
+    counts = ("best_per_step", "n_parameters", "n_dropped_trials", "host_pid")
+    sizes = ("host_pack_n_runs", "host_peak_memory_bytes")
+    for column in (*integers, *counts, *sizes):
+        table[column] = table[column].astype("Int64")
+    table["escape_censored"] = table["escape_censored"].astype("boolean")
+    return table
+
+
+def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm: counts, PER, collapse, restricted steps to escape.
+
+    ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
+    ``n_stuck`` counts collapsed and diverged ones. ``per_low`` and ``per_high`` are the 95 % t
+    interval of the mean. ``escape_step_mean`` is the restricted mean: a run that never escaped
+    counts with its step budget.
+    """
+    spec = spec_of(plan)
+    rows = []
+    for arm in plan["arms"]:
+        of_arm = runs[runs["arm"] == arm["arm_id"]]
+        counted = of_arm[of_arm["outcome"].isin(COUNTED)]
+        per = counted["per"].to_numpy(dtype=float)
+        steps = restricted_steps(counted)
+        interval = stats.paired_t(per)
+        rows.append(
+            {
+                "arm": arm["arm_id"],
+                "in_design": bool(arm["in_design"]),
+                **_factor_columns(spec, arm),
+                "n": len(counted),
+                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in OUTCOMES},
+                "n_stuck": int(counted["collapsed"].sum()),
+                "per_mean": _mean(per),
+                "per_low": interval.low,
+                "per_high": interval.high,
+                "per_sd": float(per.std(ddof=1)) if len(per) > 1 else math.nan,
+                "per_median": float(counted["per"].median()),
+                "emitted_ratio_mean": float(counted["emitted_ratio"].mean()),
+                "escape_step_mean": _mean(steps),
+                "n_escaped": int(counted["escape_step"].notna().sum()),
+                "note": str(arm.get("note") or ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def history_table(plan: Mapping[str, Any], histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
+    """One row an evaluation, in the order of the runs table, then of the steps."""
+    spec = spec_of(plan)
+    thresholds = spec.collapse.thresholds()
+    rows = [
+        {
+            "run_id": run["run_id"],
+            "arm": arm["arm_id"],
+            "in_design": bool(arm["in_design"]),
+            **_factor_columns(spec, arm),
+            "seed": int(run["seed"]),
+            **{name: float(row[name]) for name in HISTORY_COLUMNS},
+            "on_plateau": on_plateau(row, thresholds),
+        }
+        for arm, run in _arm_runs(plan)
+        for row in histories.get(run["run_id"], ())
+    ]
+    columns = [
+        *("run_id", "arm", "in_design", *_factor_columns(spec, {"levels": {}}), "seed"),
+        *(*HISTORY_COLUMNS, "on_plateau"),
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"step": "int64", "seed": "int64"})
+
+
+def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
+    """Steps to escape of runs with a result, cut at each run's own step budget."""
+    steps = runs["escape_step"].to_numpy(dtype=float)
+    budgets = runs["n_steps"].to_numpy(dtype=float)
+    return stats.restricted(steps, budgets)
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
+    """Write each table as ``NAME.csv`` and ``NAME.parquet``; the same table, the same bytes.
+
+    Returns:
+        The files written, in order.
+    """
+    written = []
+    for name, table in tables.items():
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        csv = table.to_csv(index=False, lineterminator="\n")
+        for suffix, data in ((".csv", csv.encode()), (".parquet", buffer.getvalue())):
+            path = folder / f"{name}{suffix}"
+            write_atomically(path, data)
+            written.append(path)
+    return written
+
+
+def _arm_runs(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(arm, run) of every planned run, in the order of the arms, then of the seeds."""
+    arms = {arm["arm_id"]: (index, arm) for index, arm in enumerate(plan["arms"])}
+    seeds = {seed: index for index, seed in enumerate(plan["spec"]["seeds"])}
+    runs = sorted(plan["runs"], key=lambda run: (arms[run["arm_id"]][0], seeds[run["seed"]]))
+    return [(arms[run["arm_id"]][1], run) for run in runs]
+
+
+def _factor_columns(spec: AblationSpec, arm: Mapping[str, Any]) -> dict[str, str]:
+    return {f"factor.{name}": arm["levels"].get(name, NO_LEVEL) for name in levels_of(spec)}
+
+
+def _result(
+    record: Record | None, history: HistoryRows, thresholds: CollapseThresholds
+) -> dict[str, Any]:
+    """What a run's record and history say, as the columns of the runs table."""
+    status = "missing" if record is None else str(record["status"])
+    collapsed = status == "ok" and is_collapsed(history, thresholds)
+    outcome = "collapsed" if collapsed else status
+    counted = outcome in COUNTED
+    last = history[-1] if counted and history else {}
+    best = min(history, key=lambda row: row["per"]) if counted and history else {}
+    escaped = escape_step(history, thresholds) if outcome in ("ok", "collapsed") else None
+    final_per = 1.0 if outcome == "diverged" else last.get("per", math.nan)
+    train = record["config"]["train"] if record else {}
+    record = record or {}
+    return {
+        "outcome": outcome,
+        "per": final_per,
+        "collapsed": int(outcome != "ok") if counted else None,
+        "escape_step": math.nan if escaped is None else float(escaped),
+        "escape_censored": escaped is None if counted else None,
+        "n_steps": train.get("n_steps"),
+        "n_steps_done": record.get("n_steps_done"),
+        "eval_every_steps": train.get("eval_every_steps"),
+        "diverged_step": record.get("diverged_step"),
+        **{name: float(last.get(name, math.nan)) for name in FINAL_COLUMNS},
+        "best_per": float(best.get("per", math.nan)),
+        "best_per_step": best.get("step"),
+        "n_parameters": record.get("n_parameters"),
+        "n_dropped_trials": record.get("n_dropped_trials"),
+        "error": _last_line(record.get("error")),
+        **_machine_columns(record),
+    }
+
+
+def _machine_columns(record: Record) -> dict[str, Any]:
+    timing, host, pack = record.get("timing", {}), record.get("host", {}), record.get("pack", {})
+    environment = record.get("environment", {})
+    return {
+        "timing_pack_seconds": float(timing.get("pack_seconds", math.nan)),
+        "timing_run_seconds": float(timing.get("run_seconds", math.nan)),
+        "timing_finished_at": _text(timing.get("finished_at", "")),
+        "host_hostname": _text(host.get("hostname", "")),
+        "host_pid": host.get("pid"),
+        "host_device": _text(host.get("device", "")),
+        "host_python": _text(environment.get("python", "")),
+        "host_torch": _text(environment.get("torch", "")),
+        "host_code": _text(environment.get("code", "")),
+        # A resumed ablation packs what was left, so the pack says something about the schedule.
+        "host_pack_id": _text(pack.get("pack_id", "")),
+        "host_pack_n_runs": pack.get("n_runs"),
+        "host_peak_memory_bytes": record.get("peak_memory_bytes"),
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _last_line(traceback: str | None) -> str:
+    """The line of a traceback that names the exception."""
+    lines = (traceback or "").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _mean(values: stats.Floats) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,324 @@
+"""Ablations made up from a known truth: a plan, its records and histories, nothing trained."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from decoder.config import DecoderConfig, override, resolve
+from decoder.pack import HISTORY_COLUMNS
+from orchestrator.spec import AblationSpec
+from orchestrator.verdicts import hypothesis_hash
+
+
+class Truth(NamedTuple):
+    """How the runs of one arm end.
+
+    Attributes:
+        per: final PER of the median seed.
+        collapses: probability that a seed never leaves the blank plateau.
+        escape: step at which the median seed leaves it otherwise.
+        spread: standard deviation over seeds of the final PER.
+        status: status of the run of each seed that is not "ok".
+    """
+
+    per: float = 0.3
+    collapses: float = 0.0
+    escape: int = 120
+    spread: float = 0.02
+    status: Mapping[int, str] = {}
+
+
+class Ablation(NamedTuple):
+    plan: dict[str, Any]
+    records: dict[str, dict[str, Any]]
+    histories: dict[str, list[dict[str, float]]]
+
+
+TruthOf = Callable[[Mapping[str, str], str], Truth]
+N_STEPS, EVAL_EVERY = 400, 20
+
+
+def make_ablation(
+    spec: Mapping[str, Any], truth: TruthOf, changes: Mapping[str, Any] | None = None
+) -> Ablation:
+    """A plan and a ledger for `spec`.
+
+    Args:
+        spec: an ablation file's content; ``base`` is not read.
+        truth: (levels, arm id) → how its runs end.
+        changes: config paths set in every arm.
+    """
+    parsed = AblationSpec.model_validate({"base": "base.yaml", **spec})
+    arms = _arms(parsed)
+    base = override(DecoderConfig(), {"train.n_steps": N_STEPS, **(changes or {})}, "test")
+    base = override(base, {"train.eval_every_steps": EVAL_EVERY, "optim.lr_warmup_steps": 20}, "")
+    records, histories, runs = {}, {}, []
+    for arm in arms:
+        config = resolve(override(base, arm["changes"], arm["arm_id"])).model_dump(mode="json")
+        for seed in parsed.seeds:
+            run_id = _digest(config, seed)
+            runs.append({"run_id": run_id, "arm_id": arm["arm_id"], "seed": seed})
+            how = truth(arm["levels"], arm["arm_id"])
+            status = how.status.get(seed, "ok")
+            if status == "missing":
+                continue
+            rng = np.random.default_rng([seed, int(run_id[:8], 16)])
+            rows = simulate_history(how, rng)
+            n_rows = len(rows) if status == "ok" else int(rng.integers(1, len(rows)))
+            histories[run_id] = rows[:n_rows] if status != "failed" else []
+            records[run_id] = _record(run_id, seed, config, status, n_rows * EVAL_EVERY)
+    plan = {
+        "name": parsed.name,
+        "question": parsed.question,
+        "spec_file": f"ablations/{parsed.name}.yaml",
+        "spec": parsed.model_dump(mode="json", by_alias=True),
+        "spec_hash": _digest(parsed.name, 0),
+        "dataset": {
+            "fingerprint": "4f1d9b27c0a853e6",
+            "path": "somewhere/synthetic-small",
+            "n_train": 380,
+            "n_val": 80,
+            "sessions": ["t15.2023.08.11", "t15.2023.08.13"],
+        },
+        "arms": arms,
+        "runs": runs,
+        "hypotheses_lock": {name: hypothesis_hash(parsed, name) for name in parsed.hypotheses},
+    }
+    return Ablation(json.loads(json.dumps(plan)), records, histories)
+
+
+def simulate_history(how: Truth, rng: np.random.Generator) -> list[dict[str, float]]:
+    """Learning curves: a blank plateau, and an exponential descent once it is left."""
+    collapsed = rng.random() < how.collapses
+    escape = np.inf if collapsed else how.escape * np.exp(rng.normal(0, 0.15))
+    final = min(0.98, max(0.05, how.per + rng.normal(0, how.spread)))
+    rows = []
+    for step in range(EVAL_EVERY, N_STEPS + 1, EVAL_EVERY):
+        progress = 1 - np.exp(-max(0.0, step - escape) / 70)
+        per = 1.0 - (1.0 - final) * progress / (1 - np.exp(-(N_STEPS - min(escape, 390)) / 70))
+        on = progress == 0
+        n_edits = round(2000 * (per if not on else 1.0))
+        values = {
+            "step": step,
+            "per": n_edits / 2000,
+            "n_edits": n_edits,
+            "n_reference": 2000,
+            "blank_fraction": 1.0 if on else 0.98 - 0.25 * progress,
+            "emitted_ratio": 0.001 * rng.random() if on else 0.06 + 0.85 * progress,
+            "n_distinct": 1 if on else 3 + round(36 * progress),
+            "blank_posterior": 0.97 if on else 0.95 - 0.2 * progress,
+            "entropy_nats": 0.4,
+            "val_loss": 80 - 50 * progress,
+            "train_loss": 80 - 60 * progress,
+            "grad_norm": 3 + rng.random(),
+            "grad_norm_max": 9.0,
+            "clipped_share": 0.1,
+            "update_norm": 0.01,
+            "epsilon_over_grad_rms": 120.0,
+            "learning_dose": 0.02 * step,
+            "lr": 0.005 * (1 - step / (N_STEPS + 1)),
+        }
+        rows.append({name: float(values[name]) for name in HISTORY_COLUMNS})
+    return rows
+
+
+def _arms(spec: AblationSpec) -> list[dict[str, Any]]:
+    names = {factor: list(levels) for factor, levels in spec.factors.items()}
+    if spec.design == "factorial":
+        cells = [dict(zip(names, cell, strict=True)) for cell in itertools.product(*names.values())]
+    else:
+        base = {factor: levels[0] for factor, levels in names.items()}
+        others = [{**base, f: level} for f, levels in names.items() for level in levels[1:]]
+        cells = [base, *others]
+    arms = [_arm("+".join(cell.values()), cell, spec, {}, True, "") for cell in cells]
+    for name, extra in spec.extra_arms.items():
+        arms.append(_arm(name, extra.levels, spec, extra.set, False, extra.note))
+    return arms
+
+
+def _arm(
+    arm_id: str,
+    levels: Mapping[str, str],
+    spec: AblationSpec,
+    more: Mapping[str, Any],
+    in_design: bool,
+    note: str,
+) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for factor, level in levels.items():
+        changes |= spec.factors[factor][level]
+    return {
+        "arm_id": arm_id,
+        "name": " · ".join(f"{f}={level}" for f, level in levels.items()) or arm_id,
+        "levels": dict(levels),
+        "changes": {**changes, **more},
+        "in_design": in_design,
+        "note": note,
+    }
+
+
+def _record(
+    run_id: str, seed: int, config: Mapping[str, Any], status: str, n_done: int
+) -> dict[str, Any]:
+    traceback = (
+        "Traceback (most recent call last):\n"
+        '  File "decoder/train.py", line 120, in train\n'
+        "    loss.backward()\n"
+        "RuntimeError: out of memory: <script>alert(1)</script>\n"
+    )
+    return {
+        "schema": 1,
+        "run_id": run_id,
+        "seed": seed,
+        "config": config,
+        "dataset": {"fingerprint": "4f1d9b27c0a853e6", "path": "somewhere/synthetic-small"},
+        "numerics_version": 1,
+        "status": status,
+        "diverged_step": n_done + 7 if status == "diverged" else None,
+        "error": traceback if status == "failed" else None,
+        "n_steps_done": n_done,
+        "n_parameters": 431_209,
+        "n_dropped_trials": 0,
+        "pack": {"pack_id": f"pack-{seed}", "n_runs": 13},
+        "timing": {
+            "pack_seconds": 55.0 + seed,
+            "run_seconds": 4.2,
+            "finished_at": "2026-01-01T00:00:00+00:00",
+        },
+        "host": {"hostname": "desk", "pid": 4711, "device": "cpu"},
+        "environment": {"python": "3.11.9", "torch": "2.13.0", "code": {"commit": "0123abcd"}},
+        "peak_memory_bytes": 600_000_000,
+    }
+
+
+def _digest(value: Any, seed: int) -> str:
+    return hashlib.sha256(f"{json.dumps(value, sort_keys=True)}{seed}".encode()).hexdigest()[:16]
+
+
+TWELVE_ARMS: dict[str, Any] = {
+    "name": "blank_collapse",
+    "question": "What makes a T15 decoder collapse to blanks: weak augmentation, a small "
+    "learning rate, or the scale of the loss?",
+    "factors": {
+        "augmentation": {
+            "official": {},
+            "weak": {"augment.white_noise_std": 0.25, "augment.constant_offset_std": 0.05},
+        },
+        "learning_rate": {"0.005": {}, "0.002": {"optim.lr_max": 0.002}},
+        "loss_scale": {
+            "sum": {},
+            "mean": {"loss.ctc_reduction": "mean"},
+            "mean-eps1e-8": {"loss.ctc_reduction": "mean", "optim.epsilon": 1e-8},
+        },
+    },
+    "extra_arms": {
+        "user": {
+            "levels": {"augmentation": "weak", "learning_rate": "0.002", "loss_scale": "mean"},
+            "set": {"optim.lr_warmup_steps": 40},
+            "note": "The user's own full configuration.",
+        }
+    },
+    "seeds": [0, 1, 2, 3, 4, 5],
+    "hypotheses": {
+        "weak-augmentation": {
+            "claim": "Weak augmentation brings collapse back.",
+            "contrast": {"factor": "augmentation", "from": "official", "to": "weak"},
+            "where": {"learning_rate": "0.005", "loss_scale": "sum"},
+            "outcome": "collapsed",
+            "direction": "increase",
+            "margin": 0.5,
+        },
+        "small-learning-rate": {
+            "claim": "A learning rate of 0.002 converges much more slowly.",
+            "contrast": {"factor": "learning_rate", "from": "0.005", "to": "0.002"},
+            "where": {"augmentation": "official", "loss_scale": "sum"},
+            "outcome": "per",
+            "direction": "increase",
+            "margin": 0.05,
+        },
+        "loss-scale": {
+            "claim": "Dividing the loss by the target length causes the collapse.",
+            "contrast": {"factor": "loss_scale", "from": "sum", "to": "mean"},
+            "where": {"augmentation": "official", "learning_rate": "0.005"},
+            "outcome": "collapsed",
+            "direction": "increase",
+            "margin": 0.5,
+        },
+        "escape": {
+            "claim": "A learning rate of 0.002 lengthens the blank plateau.",
+            "contrast": {"factor": "learning_rate", "from": "0.005", "to": "0.002"},
+            "where": {"augmentation": "official", "loss_scale": "sum"},
+            "outcome": "escape_step",
+            "direction": "increase",
+            "margin": 40,
+        },
+        "interaction": {
+            "claim": "A small learning rate hurts only where the loss is small.",
+            "contrast": {"factor": "learning_rate", "from": "0.005", "to": "0.002"},
+            "interaction": {"factor": "loss_scale", "from": "mean-eps1e-8", "to": "sum"},
+            "where": {"augmentation": "official"},
+            "outcome": "per",
+            "direction": "increase",
+            "margin": 0.05,
+            "family": "secondary",
+        },
+    },
+}
+
+
+def twelve_truth(levels: Mapping[str, str], arm_id: str) -> Truth:
+    """Loss scale decides; a small learning rate delays; weak augmentation overfits a little."""
+    status: dict[int, str] = {}
+    if levels["loss_scale"] == "mean":
+        return Truth(per=0.9, collapses=0.9, escape=340, status=status)
+    slow = levels["learning_rate"] == "0.002" and levels["loss_scale"] == "sum"
+    if levels["loss_scale"] == "mean-eps1e-8" and levels["augmentation"] == "weak":
+        status = {2: "diverged"} if levels["learning_rate"] == "0.005" else {}
+    weak = levels["augmentation"] == "weak"
+    per = (0.72 if slow else 0.27) + (0.04 if weak else 0.0)
+    return Truth(per=per, escape=240 if slow else 110, status=status)
+
+
+@pytest.fixture(scope="session")
+def twelve_arms() -> Ablation:
+    """2 × 2 × 3 arms and the user's own, six seeds, five hypotheses."""
+    return make_ablation(TWELVE_ARMS, twelve_truth)
+
+
+TWO_ARMS: dict[str, Any] = {
+    "name": "two",
+    "question": "Does the loss scale matter?",
+    "factors": {"loss": {"sum": {}, "mean": {"loss.ctc_reduction": "mean"}}},
+    "seeds": [0, 1, 2],
+    "hypotheses": {
+        "h": {
+            "claim": "The mean is worse.",
+            "contrast": {"factor": "loss", "from": "sum", "to": "mean"},
+            "outcome": "per",
+            "direction": "increase",
+            "margin": 0.05,
+        }
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Ablation]:
+    """`make_ablation`, for tests with a truth of their own."""
+    return make_ablation
+
+
+@pytest.fixture(scope="session")
+def truth() -> type[Truth]:
+    return Truth
+
+
+@pytest.fixture(scope="session")
+def two_arm_spec() -> dict[str, Any]:
+    """One factor, two levels, three seeds, one claim about PER."""
+    return TWO_ARMS
