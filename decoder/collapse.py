@@ -51,9 +51,7 @@ def escape_step(
     return step
 
 
-def is_collapsed(
-    history: Sequence[Mapping[str, float]], thresholds: CollapseThresholds
-) -> bool:
+def is_collapsed(history: Sequence[Mapping[str, float]], thresholds: CollapseThresholds) -> bool:
     """Whether the last ``n_evaluations`` evaluations are all on the plateau."""
     last = history[-thresholds.n_evaluations :]
     return len(last) == thresholds.n_evaluations and all(on_plateau(r, thresholds) for r in last)

@@ -1,0 +1,78 @@
+"""Checkpoints of a pack: tensors in safetensors, the rest in JSON, torn ones recognised.
+
+A checkpoint is two files, ``step-N.safetensors`` and ``step-N.json``. The JSON is written last,
+holds the hash of the tensors and its own, and so decides whether the checkpoint exists. The two
+newest are kept: when the newest is damaged, the one before it is used.
+"""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from decoder.atomic import sha256_of, write_atomically
+from decoder.errors import CheckpointError
+
+FORMAT = 1
+N_KEPT = 2
+
+
+class Checkpoint(NamedTuple):
+    """Tensors by name, and plain JSON values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint and drop all but the newest two.
+
+    Raises:
+        StorageError: it cannot be written; names path and bytes.
+    """
+    content = save({name: t.contiguous() for name, t in checkpoint.tensors.items()})
+    tensor_path = folder / f"step-{step:09d}.safetensors"
+    write_atomically(tensor_path, content)
+    body = json.dumps(
+        {"format": FORMAT, "tensors_sha256": sha256_of(content), "values": checkpoint.values}
+    )
+    document = json.dumps({"sha256": sha256_of(body.encode()), "body": body})
+    write_atomically(tensor_path.with_suffix(".json"), document.encode())
+    for old in sorted(folder.glob("step-*.json"))[:-N_KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def load_newest(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint of a folder; None if there is none.
+
+    A damaged one is passed over with a warning.
+    """
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            return _read(path)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
+    return None
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        document = json.loads(path.read_bytes())
+        body_text = document["body"]
+        if sha256_of(body_text.encode()) != document["sha256"]:
+            raise CheckpointError(f"{path}: its checksum does not match its content")
+        body = json.loads(body_text)
+        if body["format"] != FORMAT:
+            raise CheckpointError(f"{path}: format {body['format']!r}, but only {FORMAT} is read")
+        content = path.with_suffix(".safetensors").read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+    if sha256_of(content) != body["tensors_sha256"]:
+        raise CheckpointError(
+            f"{path.with_suffix('.safetensors')}: its checksum does not match the one recorded"
+        )
+    return Checkpoint(load(content), body["values"])

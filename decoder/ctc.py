@@ -1,0 +1,89 @@
+"""CTC: losses and their reductions, greedy decoding, edit distance.
+
+Dimensions: R runs, B batch, P patches, C classes, L labels.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor
+
+from decoder.phonemes import BLANK
+
+Reduction = Literal["none_then_mean", "mean"]
+
+
+def ctc_losses(
+    log_probs: Tensor, labels: Tensor, n_patches: Tensor, n_labels: Tensor, zero_infinity: bool
+) -> Tensor:
+    """Negative log likelihood of each trial's labels, in nats, in each run.
+
+    Args:
+        log_probs: (R, P, B, C) log posteriors.
+        labels: (B, L) int64 class ids, padded; only the first ``n_labels`` of a row are read.
+        n_patches: (B,) int64 valid patches of each trial.
+        n_labels: (B,) int64.
+        zero_infinity: whether an impossible alignment counts zero instead of infinity.
+
+    Returns:
+        (R, B).
+    """
+    R, P, B, C = log_probs.shape
+    losses = torch.nn.functional.ctc_loss(
+        log_probs.float().permute(1, 0, 2, 3).reshape(P, R * B, C),
+        labels.repeat(R, 1),
+        n_patches.repeat(R),
+        n_labels.repeat(R),
+        blank=BLANK,
+        reduction="none",
+        zero_infinity=zero_infinity,
+    )
+    return losses.view(R, B)
+
+
+def reduce_losses(losses: Tensor, n_labels: Tensor, reductions: Sequence[Reduction]) -> Tensor:
+    """One training loss a run.
+
+    ``mean`` is that of `torch.nn.CTCLoss`: each trial's loss over its number of labels (at least
+    1), then the batch mean. ``none_then_mean`` is the batch mean alone.
+
+    Args:
+        losses: (R, B).
+        n_labels: (B,).
+        reductions: one a run.
+
+    Returns:
+        (R,).
+    """
+    per_label = torch.tensor([r == "mean" for r in reductions], device=losses.device)
+    divisor = torch.where(per_label[:, None], n_labels.clamp(min=1)[None, :], 1)  # (R, B)
+    return (losses / divisor).mean(1)
+
+
+def greedy_decode(best: Tensor, n_patches: Tensor) -> list[list[int]]:
+    """Merge repeats, then drop blanks: genuine repeats survive when a blank parts them.
+
+    Args:
+        best: (N, P) int64 class of highest posterior at each patch.
+        n_patches: (N,) int64 valid patches.
+
+    Returns:
+        N sequences of class ids.
+    """
+    N, P = best.shape
+    emits = best != BLANK
+    emits[:, 1:] &= best[:, 1:] != best[:, :-1]
+    emits &= torch.arange(P, device=best.device) < n_patches[:, None]
+    emitted = best[emits].tolist()
+    sequences, start = [], 0
+    for count in emits.sum(1).tolist():
+        sequences.append(emitted[start : start + count])
+        start += count
+    return sequences
+
+
+def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
+    """Fewest insertions, deletions and substitutions that turn `a` into `b`."""
+    return Levenshtein.distance(a, b)

@@ -1,0 +1,175 @@
+"""Validation metrics of R runs, as sums over trials that are divided once: PER and collapse.
+
+Dimensions: R runs, B batch, P patches, C classes, L labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from decoder.ctc import ctc_losses, edit_distance, greedy_decode
+from decoder.phonemes import BLANK
+
+
+@dataclass
+class MetricSums:
+    """Sums over the validation trials, for each of R runs."""
+
+    n_edits: list[int]
+    n_emitted: list[int]
+    emitted_classes: list[set[int]]
+    n_blank_frames: Tensor  # (R,)
+    blank_posterior: Tensor  # (R,)
+    entropy_nats: Tensor  # (R,)
+    loss: Tensor  # (R,)
+    n_reference: int = 0
+    n_frames: int = 0
+    n_trials: int = 0
+
+    @classmethod
+    def zeros(cls, n_runs: int, device: torch.device) -> "MetricSums":
+        def zeros() -> Tensor:
+            return torch.zeros(n_runs, dtype=torch.float64, device=device)
+
+        return cls(
+            n_edits=[0] * n_runs,
+            n_emitted=[0] * n_runs,
+            emitted_classes=[set() for _ in range(n_runs)],
+            n_blank_frames=zeros(),
+            blank_posterior=zeros(),
+            entropy_nats=zeros(),
+            loss=zeros(),
+        )
+
+    def add(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        n_patches: Tensor,
+        n_labels: Tensor,
+        zero_infinity: bool,
+    ) -> None:
+        """Add one batch.
+
+        Args:
+            logits: (R, P, B, C).
+            labels: (B, L) int64, padded.
+            n_patches: (B,) int64.
+            n_labels: (B,) int64.
+            zero_infinity: see `decoder.ctc.ctc_losses`.
+        """
+        R, P, B, _ = logits.shape
+        log_probs = logits.float().log_softmax(-1)
+        self.loss += ctc_losses(log_probs, labels, n_patches, n_labels, zero_infinity).sum(1)
+        # A trial without labels has no PER; its loss and frames still count.
+        valid = torch.arange(P, device=logits.device)[:, None] < n_patches  # (P, B)
+        best = logits.argmax(-1)  # (R, P, B)
+        self.n_blank_frames += ((best == BLANK) & valid).sum((1, 2))
+        self.blank_posterior += (log_probs[..., BLANK].exp() * valid).sum((1, 2))
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        self.entropy_nats += (entropy * valid).sum((1, 2))
+        self.n_frames += int(n_patches.sum())
+        self.n_reference += int(n_labels.sum())
+        self.n_trials += B
+
+        rows = best.transpose(1, 2).reshape(R * B, P)
+        decoded = greedy_decode(rows, n_patches.repeat(R))
+        targets = [row[:n] for row, n in zip(labels.tolist(), n_labels.tolist(), strict=True)]
+        for i, sequence in enumerate(decoded):
+            run, trial = divmod(i, B)
+            self.n_emitted[run] += len(sequence)
+            self.emitted_classes[run].update(sequence)
+            if targets[trial]:
+                self.n_edits[run] += edit_distance(sequence, targets[trial])
+
+    def rows(self) -> list[dict[str, float]]:
+        """The columns of `decoder.pack.HISTORY_COLUMNS` that evaluation yields, for each run."""
+        tensors = torch.stack(
+            [self.n_blank_frames, self.blank_posterior, self.entropy_nats], dim=1
+        ) / max(self.n_frames, 1)
+        loss = (self.loss / max(self.n_trials, 1)).tolist()
+        n_reference = max(self.n_reference, 1)
+        return [
+            {
+                "per": n_edits / n_reference,
+                "n_edits": float(n_edits),
+                "n_reference": float(self.n_reference),
+                "blank_fraction": blank_fraction,
+                "emitted_ratio": n_emitted / n_reference,
+                "n_distinct": float(len(classes)),
+                "blank_posterior": blank_posterior,
+                "entropy_nats": entropy,
+                "val_loss": run_loss,
+            }
+            for n_edits, n_emitted, classes, (
+                blank_fraction,
+                blank_posterior,
+                entropy,
+            ), run_loss in zip(
+                self.n_edits,
+                self.n_emitted,
+                self.emitted_classes,
+                tensors.tolist(),
+                loss,
+                strict=True,
+            )
+        ]
+
+
+@dataclass
+class TrainingSums:
+    """What training adds up for each of R runs, between evaluations and over all steps."""
+
+    train_loss: Tensor  # (R,) since the last evaluation, as all but the dose
+    grad_norm: Tensor
+    grad_norm_max: Tensor
+    n_clipped: Tensor
+    n_steps: Tensor
+    learning_dose: Tensor  # over all steps
+
+    @classmethod
+    def zeros(cls, n_runs: int, device: torch.device) -> "TrainingSums":
+        return cls(*[torch.zeros(n_runs, dtype=torch.float64, device=device) for _ in range(6)])
+
+    def add(self, losses: Tensor, norms: Tensor, factors: Tensor, rates: Sequence[float]) -> None:
+        """Add one step: losses, gradient norms before clipping, clip factors, learning rates.
+
+        All (R,).
+        """
+        self.train_loss += losses
+        self.grad_norm += norms
+        self.grad_norm_max = torch.maximum(self.grad_norm_max, norms.double())
+        self.n_clipped += factors < 1
+        learning_rates = torch.tensor(rates, dtype=torch.float64, device=norms.device)
+        self.learning_dose += learning_rates * norms * factors
+        self.n_steps += 1
+
+    def rows(self) -> list[dict[str, float]]:
+        """The training columns of `decoder.pack.HISTORY_COLUMNS` that are sums, for each run."""
+        n = self.n_steps.clamp(min=1)
+        columns = {
+            "train_loss": self.train_loss / n,
+            "grad_norm": self.grad_norm / n,
+            "grad_norm_max": self.grad_norm_max,
+            "clipped_share": self.n_clipped / n,
+            "learning_dose": self.learning_dose,
+        }
+        values = [column.tolist() for column in columns.values()]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+    def start_interval(self, starts: Tensor) -> None:
+        """Forget everything since the last evaluation, but for the dose, where `starts` (R,)."""
+        for name, total in self.state().items():
+            if name != "learning_dose":
+                total.masked_fill_(starts, 0.0)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every sum by name: all there is to go on from."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    def keep_runs(self, rows: Sequence[int]) -> None:
+        """Drop every run but those at `rows`."""
+        for name, total in self.state().items():
+            setattr(self, name, total[list(rows)])

@@ -1,0 +1,126 @@
+"""Patches: `patch_size` bins every `patch_stride`, the decoder's time step.
+
+Patches overlap, so a row of patches is 3.5 times its bins at the official sizes. The projection
+here never builds that row: it cuts time into blocks of one stride, of which a patch is a few
+neighbours, and adds one product per neighbour.
+
+Dimensions: R runs, B batch, T bins, P patches, F features, S stride, N blocks, O outputs.
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from decoder.model.precision import autocast_inputs
+
+Count = TypeVar("Count", int, Tensor, NDArray[np.int64])
+
+
+def n_patches(n_bins: Count, patch_size: int, patch_stride: int) -> Count:
+    """Whole patches in `n_bins` bins; not positive where there are fewer bins than a patch has.
+
+    The length of the decoder's output, for an int or an integer tensor or array of any shape.
+    """
+    return (n_bins - patch_size) // patch_stride + 1
+
+
+def n_blocks(n_patch: int, patch_size: int, patch_stride: int) -> int:
+    """Blocks of one stride that hold `n_patch` patches."""
+    return n_patch - 1 + -(-patch_size // patch_stride)
+
+
+def to_blocks(x: Tensor, patch_size: int, patch_stride: int) -> Tensor:
+    """Cut time into blocks of one stride, time-major.
+
+    Args:
+        x: (R, B, T, F) with T at least `patch_size`.
+
+    Returns:
+        (R, N, B, S F): as many blocks as the patches need, zero padded.
+    """
+    R, B, T, F = x.shape
+    n = n_blocks(n_patches(T, patch_size, patch_stride), patch_size, patch_stride)
+    missing = n * patch_stride - T
+    if missing > 0:
+        x = torch.nn.functional.pad(x, (0, 0, 0, missing))
+    else:
+        x = x[:, :, : n * patch_stride]
+    x = x.unflatten(2, (n, patch_stride)).transpose(1, 2)  # (R, N, B, S, F)
+    return x.reshape(R, n, B, patch_stride * F)
+
+
+def build_patches(blocks: Tensor, patch_size: int, patch_stride: int) -> Tensor:
+    """The patches themselves, for layers that want them as plain input.
+
+    Args:
+        blocks: (R, N, B, S F) from `to_blocks`.
+
+    Returns:
+        (R, P, B, patch_size F), bins of a patch in order, features innermost.
+    """
+    spans = _spans(blocks.shape[-1], patch_size, patch_stride)
+    P = blocks.shape[1] - len(spans) + 1
+    parts = [blocks[:, j : j + P, :, : stop - start] for j, (start, stop) in enumerate(spans)]
+    return torch.cat(parts, dim=-1)
+
+
+def project_patches(
+    blocks: Tensor, weight: Tensor, bias: Tensor, patch_size: int, patch_stride: int
+) -> Tensor:
+    """``build_patches(blocks) @ weight.T + bias`` without building the patches.
+
+    Args:
+        blocks: (R, N, B, S F) from `to_blocks`.
+        weight: (R, O, patch_size F).
+        bias: (R, O).
+
+    Returns:
+        (R, P, B, O).
+    """
+    spans = _spans(blocks.shape[-1], patch_size, patch_stride)
+    blocks, weight, bias = autocast_inputs(blocks, weight, bias)
+    out: Tensor = _ProjectPatches.apply(blocks, weight, bias, spans)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _spans(block_width: int, patch_size: int, patch_stride: int) -> list[tuple[int, int]]:
+    """The columns of the weight that meet each of a patch's blocks."""
+    width = block_width // patch_stride * patch_size
+    return [(start, min(start + block_width, width)) for start in range(0, width, block_width)]
+
+
+class _ProjectPatches(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, blocks: Tensor, weight: Tensor, bias: Tensor, spans: list[tuple[int, int]]
+    ) -> Tensor:
+        R, N, B, _ = blocks.shape
+        width, P = weight.shape[1], N - len(spans) + 1
+        rows = blocks.flatten(1, 2)  # (R, N B, S F): a patch later is B rows further
+        out = bias[:, None, :].expand(R, P * B, width)
+        for j, (start, stop) in enumerate(spans):
+            part = rows[:, j * B : (j + P) * B, : stop - start]
+            out = torch.baddbmm(out, part, weight[:, :, start:stop].transpose(1, 2))
+        ctx.spans = spans
+        ctx.save_for_backward(blocks, weight)
+        return out.view(R, P, B, width)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        blocks, weight = ctx.saved_tensors
+        R, P, B, width = grad.shape
+        rows = blocks.flatten(1, 2)
+        d_out = grad.reshape(R, P * B, width)
+        d_rows = torch.zeros_like(rows) if ctx.needs_input_grad[0] else None
+        d_weight = torch.empty_like(weight)
+        for j, (start, stop) in enumerate(ctx.spans):
+            here = slice(j * B, (j + P) * B)
+            part = rows[:, here, : stop - start]
+            d_weight[:, :, start:stop] = torch.bmm(d_out.transpose(1, 2), part)
+            if d_rows is not None:
+                d_rows[:, here, : stop - start].baddbmm_(d_out, weight[:, :, start:stop])
+        d_blocks = None if d_rows is None else d_rows.view_as(blocks)
+        return d_blocks, d_weight, d_out.sum(1), None

@@ -1,0 +1,169 @@
+"""Optimization of R runs: parameter groups, the two schedules, clipping, one optimizer a run.
+
+Runs share tensors but not optimizers: each run has PyTorch's own fused Adam or AdamW over views
+of its rows. A run's scalars are then plain numbers, a run's memory is walked in one pass, and a
+run that leaves the pack takes its optimizer along.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from decoder.config import OptimConfig
+from decoder.model.decoder import ParameterGroup
+
+GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
+
+
+def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> float:
+    """Share of the largest learning rate at `step` (counted from 0).
+
+    Linear from 0 over the warm-up, half a cosine down to `min_ratio` at `decay_steps`, constant
+    afterwards; ``create_cosine_lr_scheduler`` of nejm-brain-to-text.
+    """
+    if step < warmup_steps:
+        return step / max(1, warmup_steps)
+    if step < decay_steps:
+        progress = (step - warmup_steps) / max(1, decay_steps - warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return max(min_ratio, min_ratio + (1 - min_ratio) * cosine)
+    return min_ratio
+
+
+def learning_rates(config: OptimConfig, step: int) -> dict[ParameterGroup, float]:
+    """Learning rate of each parameter group at `step`; `config` is resolved."""
+    assert config.lr_max_day is not None and config.lr_min_day is not None
+    assert config.lr_decay_steps is not None and config.lr_decay_steps_day is not None
+    assert config.lr_warmup_steps_day is not None
+    rest = config.lr_max * warmup_cosine(
+        step, config.lr_warmup_steps, config.lr_decay_steps, config.lr_min / config.lr_max
+    )
+    day = config.lr_max_day * warmup_cosine(
+        step,
+        config.lr_warmup_steps_day,
+        config.lr_decay_steps_day,
+        config.lr_min_day / config.lr_max_day,
+    )
+    return {"bias": rest, "day": day, "weight": rest}
+
+
+class RunOptimizer:
+    """The optimizer of one run, over its rows of the stacked parameters.
+
+    Args:
+        config: resolved.
+        parameters: name → (R, ...) stacked parameter.
+        groups: name → parameter group.
+        row: the run's place on the leading axis.
+    """
+
+    def __init__(
+        self,
+        config: OptimConfig,
+        parameters: Mapping[str, nn.Parameter],
+        groups: Mapping[str, ParameterGroup],
+        row: int,
+    ) -> None:
+        self.config = config
+        self._views: dict[str, Tensor] = {}
+        decay = {
+            "bias": 0.0,
+            "day": config.weight_decay_day,
+            "weight": config.weight_decay,
+        }
+        names = {group: [n for n in parameters if groups[n] == group] for group in GROUPS}
+        for name, parameter in parameters.items():
+            self._views[name] = parameter.detach()[row]
+        algorithm = torch.optim.AdamW if config.algorithm == "adamw" else torch.optim.Adam
+        self._optimizer = algorithm(
+            [
+                {"params": [self._views[n] for n in names[group]], "weight_decay": decay[group]}
+                for group in GROUPS
+            ],
+            lr=config.lr_max,
+            betas=(config.beta1, config.beta2),
+            eps=config.epsilon,
+            fused=True,
+        )
+
+    def step(self, gradients: Mapping[str, Tensor], row: int, step: int) -> float:
+        """Update the run's weights in place.
+
+        Args:
+            gradients: name → (R, ...); a name that is absent got no gradient and is left alone.
+            row: the run's place on the leading axis.
+            step: optimizer step, from 0.
+
+        Returns:
+            The learning rate of the weights.
+        """
+        rates = learning_rates(self.config, step)
+        for name, view in self._views.items():
+            view.grad = gradients[name][row] if name in gradients else None
+        for group, settings in zip(GROUPS, self._optimizer.param_groups, strict=True):
+            settings["lr"] = rates[group]
+        self._optimizer.step()
+        return rates["weight"]
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor of the optimizer's state: ``{"3.exp_avg": ...}``."""
+        state = self._optimizer.state_dict()["state"]
+        return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from what `state` gave."""
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in tensors.items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        full = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**full, "state": state})
+
+
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    """name → (R, ...) gradient, for the parameters that got one."""
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
+    """Each run's gradient norm over all its parameters. → (R,)."""
+    return _norm_per_run(gradients.values())
+
+
+def clip_factors(norms: Tensor, limits: Sequence[float | None]) -> Tensor:
+    """What each run's gradient is multiplied with, as in `torch.nn.utils.clip_grad_norm_`.
+
+    Args:
+        norms: (R,).
+        limits: largest norm of each run; None clips nothing.
+
+    Returns:
+        (R,), at most 1.
+    """
+    limit = torch.tensor([float("inf") if v is None else v for v in limits], device=norms.device)
+    return (limit / (norms + 1e-6)).clamp(max=1.0)
+
+
+def scale_runs(gradients: Mapping[str, Tensor], factors: Tensor) -> None:
+    """Multiply each run's gradients in place. factors: (R,)."""
+    for gradient in gradients.values():
+        gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def rows_of(parameters: Iterator[nn.Parameter]) -> list[Tensor]:
+    """A copy of each stacked parameter, to measure an update by."""
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def update_norms(before: Sequence[Tensor], after: Iterator[nn.Parameter]) -> Tensor:
+    """Norm of each run's change of weights. → (R,)."""
+    return _norm_per_run([new.detach() - old for old, new in zip(before, after, strict=True)])
+
+
+def _norm_per_run(stacked: Iterable[Tensor]) -> Tensor:
+    """(R, ...) tensors → (R,) norms over all of them."""
+    norms = torch.stack([torch.linalg.vector_norm(t.flatten(1), dim=1) for t in stacked], dim=1)
+    return norms.square().sum(1).sqrt()

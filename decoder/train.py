@@ -1,0 +1,382 @@
+"""Training a pack: the loop, top to bottom.
+
+The R runs of a pack see the same trials, noise draws and dropout masks, and each follows its own
+scalars. A run that goes non-finite is frozen before the bad update and leaves; a run that reaches
+its budget leaves; the others do not notice. All randomness follows from (seed, purpose, step), so
+a run gives the same alone as in any pack, and after a resume.
+"""
+
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from decoder import optim
+from decoder.augment import augment_batch, smooth_batch
+from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
+from decoder.config import DecoderConfig, TrainConfig, pack_key
+from decoder.ctc import ctc_losses, reduce_losses
+from decoder.data.batches import (
+    Batch,
+    collate,
+    evaluation_batches,
+    group_by_day,
+    sample_batch,
+    usable_trials,
+)
+from decoder.data.store import Dataset
+from decoder.metrics import MetricSums, TrainingSums
+from decoder.model.day import day_slices
+from decoder.model.decoder import DropoutPlan, PackedDecoder, patches_of
+from decoder.model.patches import n_patches
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
+from decoder.seeding import generator
+
+EVALUATION_BATCH_SIZE = 64
+
+
+def train(
+    pack: Pack,
+    dataset: Dataset,
+    *,
+    device: str | None = None,
+    checkpoint_dir: Path | None = None,
+    checkpoint_every_seconds: float = 20.0,
+) -> Iterator[Progress]:
+    """Train the runs of a pack, yielding after every evaluation.
+
+    Args:
+        pack: runs whose configurations share `decoder.config.pack_key`.
+        dataset: an open store.
+        device: a torch device; None takes the GPU where there is one.
+        checkpoint_dir: this pack's own folder; continues from a checkpoint found there, and the
+            folder is removed once every run has ended. None keeps no checkpoint.
+        checkpoint_every_seconds: wall time between checkpoints, which fall after evaluations.
+
+    Yields:
+        Progress with the newest history rows and the runs that ended.
+
+    Raises:
+        DataError: more than 1 % of the trials are too short for their targets.
+        StorageError: a checkpoint cannot be written.
+    """
+    shared = pack.runs[0].config
+    assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
+    where = _choose_device(device)
+    trials = _Trials.select(dataset, shared)
+    state = _PackState.start(pack, dataset, where)
+    if checkpoint_dir is not None:
+        state.resume(checkpoint_dir)
+    started, last_saved = time.monotonic() - state.seconds, time.monotonic()
+
+    while state.runs:
+        batch = trials.draw(pack.seed, state.step).to(where)
+        losses, gradients = _forward_backward(state, batch, pack.seed)
+        norms = optim.gradient_norms(gradients)
+        finite = (losses.isfinite() & norms.isfinite()).tolist()
+        finished = []
+        if not all(finite):
+            state.seconds = time.monotonic() - started
+            finished = state.finish([not ok for ok in finite], "diverged", trials.n_dropped)
+            kept = [i for i, ok in enumerate(finite) if ok]
+            gradients = {name: g[kept] for name, g in gradients.items()}
+            losses, norms = losses[kept], norms[kept]
+            if not kept:
+                yield Progress(state.step, {}, tuple(finished))
+                break
+
+        done_step = state.step + 1
+        due = [_is_due(run.config.train, done_step) for run in state.runs]
+        before = optim.rows_of(state.model.parameters()) if any(due) else []
+        clipped_norms, rates = _update(state, gradients, losses, norms)
+        state.step = done_step
+
+        latest: dict[str, HistoryRow] = {}
+        if any(due):
+            updates = optim.update_norms(before, state.model.parameters())
+            latest = _evaluate(state, trials, due, updates, clipped_norms, rates)
+        state.seconds = time.monotonic() - started
+        ended = [run.config.train.n_steps <= done_step for run in state.runs]
+        if any(ended):
+            finished += state.finish(ended, "ok", trials.n_dropped)
+        if latest or finished:
+            yield Progress(done_step, latest, tuple(finished))
+        save_due = time.monotonic() - last_saved >= checkpoint_every_seconds
+        if checkpoint_dir is not None and save_due and state.runs:
+            state.save(checkpoint_dir)
+            last_saved = time.monotonic()
+
+    if checkpoint_dir is not None:
+        shutil.rmtree(checkpoint_dir, ignore_errors=True)
+
+
+@dataclass
+class _PackState:
+    """What changes while a pack trains: step, runs still going, weights, optimizers, sums."""
+
+    device: torch.device
+    n_runs_at_start: int
+    runs: list[Run]
+    model: PackedDecoder
+    optimizers: list[optim.RunOptimizer]
+    sums: TrainingSums
+    histories: dict[str, list[HistoryRow]]
+    step: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "_PackState":
+        model = PackedDecoder(
+            pack.runs[0].config.model,
+            n_runs=len(pack.runs),
+            n_days=len(dataset.sessions),
+            n_features=dataset.n_features,
+            n_classes=dataset.n_classes,
+            seed=pack.seed,
+        ).to(device)
+        return cls(
+            device=device,
+            n_runs_at_start=len(pack.runs),
+            runs=list(pack.runs),
+            model=model,
+            optimizers=_optimizers(pack.runs, model),
+            sums=TrainingSums.zeros(len(pack.runs), device),
+            histories={run.run_id: [] for run in pack.runs},
+        )
+
+    def finish(
+        self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
+    ) -> list[RunResult]:
+        """Take runs out of the pack, with their weights and optimizers."""
+        results = [
+            RunResult(
+                run_id=run.run_id,
+                status=status,
+                history=tuple(self.histories[run.run_id]),
+                n_steps_done=self.step,
+                n_parameters=self.model.n_parameters(),
+                n_dropped_trials=n_dropped,
+                pack_seconds=self.seconds,
+                n_runs_in_pack=self.n_runs_at_start,
+                peak_memory_bytes=_peak_memory_bytes(self.device),
+            )
+            for run, leaves in zip(self.runs, leaving, strict=True)
+            if leaves
+        ]
+        self.keep([i for i, leaves in enumerate(leaving) if not leaves])
+        return results
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with the runs at `rows` alone."""
+        states = [self.optimizers[row].state() for row in rows]
+        self.runs = [self.runs[row] for row in rows]
+        self.model.keep_runs(rows)
+        self.sums.keep_runs(rows)
+        self.optimizers = _optimizers(self.runs, self.model)
+        for optimizer, tensors in zip(self.optimizers, states, strict=True):
+            optimizer.load_state(tensors)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint from which `resume` continues exactly."""
+        tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
+        tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
+        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
+            tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
+        values = {
+            "run_ids": [run.run_id for run in self.runs],
+            "n_runs_at_start": self.n_runs_at_start,
+            "step": self.step,
+            "seconds": self.seconds,
+            "histories": {run.run_id: self.histories[run.run_id] for run in self.runs},
+        }
+        save_checkpoint(folder, self.step, Checkpoint(tensors, values))
+
+    def resume(self, folder: Path) -> None:
+        """Continue from the newest checkpoint that holds every run of this pack, if any."""
+        checkpoint = load_newest(folder)
+        if checkpoint is None:
+            return
+        tensors, values = checkpoint
+        wanted = [run.run_id for run in self.runs]
+        if not set(wanted) <= set(values["run_ids"]):
+            return
+        rows = [values["run_ids"].index(run_id) for run_id in wanted]
+        for name, parameter in self.model.named_parameters():
+            parameter.data.copy_(tensors[f"model/{name}"][rows])
+        for name, total in self.sums.state().items():
+            total.copy_(tensors[f"sums/{name}"][rows])
+        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
+            prefix = f"optim/{run.run_id}/"
+            optimizer.load_state(
+                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            )
+        self.n_runs_at_start = values["n_runs_at_start"]
+        self.step, self.seconds = values["step"], values["seconds"]
+        self.histories = {run_id: values["histories"][run_id] for run_id in wanted}
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """The trials a configuration can use, and how batches of them are drawn."""
+
+    dataset: Dataset
+    config: DecoderConfig
+    train_by_day: tuple[Tensor, ...]
+    validation: tuple[Tensor, ...]
+    n_dropped: int
+
+    @classmethod
+    def select(cls, dataset: Dataset, config: DecoderConfig) -> "_Trials":
+        size, stride = config.model.patch_size, config.model.patch_stride
+        train, left_out = usable_trials(dataset.train, size, stride, config.augment.random_cut)
+        val, val_left_out = usable_trials(dataset.val, size, stride, 0)
+        return cls(
+            dataset,
+            config,
+            train_by_day=group_by_day(dataset.train, train),
+            validation=evaluation_batches(dataset.val, val, EVALUATION_BATCH_SIZE),
+            n_dropped=len(left_out.too_long) + len(val_left_out.too_long),
+        )
+
+    def draw(self, seed: int, step: int) -> Batch:
+        data = self.config.data
+        source = generator(seed, "trials", step)
+        indices = sample_batch(self.train_by_day, data.batch_size, data.days_per_batch, source)
+        return collate(self.dataset.train, indices)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        day = torch.from_numpy(self.dataset.val.day)
+        for indices in self.validation:
+            by_day = indices[torch.argsort(day[indices], stable=True)]
+            yield collate(self.dataset.val, by_day)
+
+
+def _forward_backward(
+    state: _PackState, batch: Batch, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One batch through every run: (R,) training losses, and gradients by parameter name."""
+    configs = [run.config for run in state.runs]
+    model_config = configs[0].model
+    dropout = DropoutPlan(seed, state.step, state.device)
+    x, cut = augment_batch(batch.features, [c.augment for c in configs], seed, state.step)
+    _, B, T, F = x.shape
+    P = n_patches(T, model_config.patch_size, model_config.patch_stride)
+    input_factors = dropout.factors(
+        "input_dropout", [c.model.input_dropout for c in configs], B, T, F
+    )
+    rnn_rates = [c.model.rnn_dropout for c in configs]
+    rnn_factors = [
+        dropout.factors(f"rnn_dropout/{layer}", rnn_rates, P, B, model_config.n_units)
+        for layer in range(model_config.n_layers - 1)
+    ]
+    with _precision(configs[0].train, state.device):
+        logits = state.model(
+            x, day_slices(batch.day), input_factors, [f for f in rnn_factors if f is not None]
+        )
+    losses = ctc_losses(
+        logits.float().log_softmax(-1),
+        batch.labels,
+        patches_of(batch.n_bins - cut, model_config),
+        batch.n_labels,
+        configs[0].loss.zero_infinity,
+    )
+    per_run = reduce_losses(losses, batch.n_labels, [c.loss.ctc_reduction for c in configs])
+    state.model.zero_grad(set_to_none=True)
+    per_run.sum().backward()  # rows do not mix: each gets its own
+    return per_run.detach(), optim.gradients_of(state.model)
+
+
+def _update(
+    state: _PackState, gradients: dict[str, Tensor], losses: Tensor, norms: Tensor
+) -> tuple[Tensor, list[float]]:
+    """Clip and step every run. Returns clipped gradient norms (R,) and learning rates."""
+    factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
+    optim.scale_runs(gradients, factors)
+    rates = [
+        optimizer.step(gradients, row, state.step) for row, optimizer in enumerate(state.optimizers)
+    ]
+    state.sums.add(losses, norms, factors, rates)
+    return norms * factors, rates
+
+
+@torch.no_grad()
+def _evaluate(
+    state: _PackState,
+    trials: _Trials,
+    due: Sequence[bool],
+    updates: Tensor,
+    clipped_norms: Tensor,
+    rates: Sequence[float],
+) -> dict[str, HistoryRow]:
+    """Validate every run and append a history row to those that are due."""
+    config = state.runs[0].config
+    metrics = MetricSums.zeros(len(state.runs), state.device)
+    for batch in trials.validation_batches():
+        batch = batch.to(state.device)
+        x = smooth_batch(batch.features, config.augment)
+        with _precision(config.train, state.device):
+            logits = state.model(x.expand(len(state.runs), *x.shape), day_slices(batch.day))
+        lengths = patches_of(batch.n_bins, config.model)
+        metrics.add(logits, batch.labels, lengths, batch.n_labels, config.loss.zero_infinity)
+    root_n = state.model.n_parameters() ** 0.5
+    latest = {}
+    rows = zip(
+        state.runs,
+        due,
+        metrics.rows(),
+        state.sums.rows(),
+        updates.tolist(),
+        clipped_norms.tolist(),
+        rates,
+        strict=True,
+    )
+    for run, is_due, measured, summed, update, norm, rate in rows:
+        if not is_due:
+            continue
+        row = measured | summed
+        row["step"] = float(state.step)
+        row["update_norm"] = update
+        epsilon = run.config.optim.epsilon
+        row["epsilon_over_grad_rms"] = epsilon * root_n / norm if norm else float("inf")
+        row["lr"] = rate
+        latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
+        state.histories[run.run_id].append(latest[run.run_id])
+    state.sums.start_interval(torch.tensor(due, device=state.device))
+    return latest
+
+
+def _is_due(config: TrainConfig, done_step: int) -> bool:
+    return done_step % config.eval_every_steps == 0 or done_step == config.n_steps
+
+
+def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOptimizer]:
+    parameters, groups = dict(model.named_parameters()), model.groups()
+    return [
+        optim.RunOptimizer(run.config.optim, parameters, groups, row)
+        for row, run in enumerate(runs)
+    ]
+
+
+def _precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _choose_device(device: str | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
