@@ -1,0 +1,114 @@
+"""The official T15 trainer as a neighbour: imported from a folder the user names, never copied.
+
+Get it from github.com/Neuroprosthetics-Lab/nejm-brain-to-text and pass its ``model_training``
+folder to the benchmarks that take ``--official``.
+"""
+
+import importlib
+import sys
+import types
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from decoder.config import DecoderConfig, resolve
+from decoder.ctc import edit_distance
+from decoder.model.decoder import GRULayer, PackedDecoder
+
+
+class Official(NamedTuple):
+    """The official modules."""
+
+    model: ModuleType
+    augmentations: ModuleType
+    dataset: ModuleType
+    trainer: ModuleType
+
+
+def load_official(folder: Path) -> Official:
+    """Import the official modules from `folder`.
+
+    The trainer imports torchaudio and omegaconf, for an edit distance and for type names; where
+    they are missing, stand-ins with just those take their place. `torch.compile` is made to do
+    nothing, since compiling takes longer on a CPU than the benchmark.
+    """
+    if not (folder / "rnn_trainer.py").is_file():
+        raise SystemExit(f"{folder}: holds no rnn_trainer.py; pass the model_training folder")
+    for name in ("torchaudio", "omegaconf"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[f"{name}.functional"] = types.ModuleType(f"{name}.functional")
+    functional: Any = sys.modules["torchaudio.functional"]
+    functional.edit_distance = lambda a, b: edit_distance(list(a), list(b))
+    omegaconf: Any = sys.modules["omegaconf"]
+    omegaconf.OmegaConf = dict
+    sys.path.insert(0, str(folder))
+    torch.compile = lambda model, *_, **__: model
+    return Official(
+        importlib.import_module("rnn_model"),
+        importlib.import_module("data_augmentations"),
+        importlib.import_module("dataset"),
+        importlib.import_module("rnn_trainer"),
+    )
+
+
+def official_args(config: DecoderConfig) -> dict[str, Any]:
+    """The part of the official ``rnn_args.yaml`` that optimizer and schedules read."""
+    optim = resolve(config).optim
+    return {
+        "lr_max": optim.lr_max,
+        "lr_min": optim.lr_min,
+        "lr_warmup_steps": optim.lr_warmup_steps,
+        "lr_decay_steps": optim.lr_decay_steps,
+        "lr_max_day": optim.lr_max_day,
+        "lr_min_day": optim.lr_min_day,
+        "lr_warmup_steps_day": optim.lr_warmup_steps_day,
+        "lr_decay_steps_day": optim.lr_decay_steps_day,
+        "beta0": optim.beta1,
+        "beta1": optim.beta2,
+        "epsilon": optim.epsilon,
+        "weight_decay": optim.weight_decay,
+        "weight_decay_day": optim.weight_decay_day,
+    }
+
+
+def official_state_dict(model: PackedDecoder, row: int) -> dict[str, Tensor]:
+    """One run's weights under the official names."""
+    state = {
+        "h0": model.h0[row][None, None],
+        "out.weight": model.head.weight[row],
+        "out.bias": model.head.bias[row],
+    }
+    for i, layer in enumerate(model.layers):
+        assert isinstance(layer, GRULayer)
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            state[f"gru.{name}_l{i}"] = getattr(layer, name)[row]
+    for day, (weight, bias) in enumerate(
+        zip(model.day_layer.weights, model.day_layer.biases, strict=True)
+    ):
+        state[f"day_weights.{day}"] = weight[row]
+        state[f"day_biases.{day}"] = bias[row]
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def make_official_model(
+    official: Official, config: DecoderConfig, n_days: int, n_features: int, dropout: bool
+) -> Any:
+    """An official ``GRUDecoder`` of the configured size."""
+    model = config.model
+    return official.model.GRUDecoder(
+        neural_dim=n_features,
+        n_units=model.n_units,
+        n_days=n_days,
+        n_classes=41,
+        rnn_dropout=model.rnn_dropout if dropout else 0.0,
+        input_dropout=model.input_dropout if dropout else 0.0,
+        n_layers=model.n_layers,
+        patch_size=model.patch_size,
+        patch_stride=model.patch_stride,
+    )
