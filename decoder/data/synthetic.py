@@ -21,14 +21,13 @@ from decoder.config import Probability, Section
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
 from decoder.data.lexicon import draw_sentence
-from decoder.data.t15 import BIN_MS, split_path
+from decoder.data.t15 import BIN_MS, FEATURE_CLIP, split_path
 from decoder.errors import StorageError
 
 # Raised whenever a change of this code, the lexicon or the articulation changes what is generated.
 GENERATOR_VERSION = 1
 
 _PADDED_LENGTH = 500  # entries of seq_class_ids and transcription
-_CLIP = 10.0
 _FIRST_DAY = date(2000, 1, 1)  # no date of a real session
 _DAYS_BETWEEN_SESSIONS = 7
 
@@ -70,7 +69,7 @@ class SyntheticRecipe(Section):
     rate_std: NonNegativeFloat = 0.1
     n_silent_bins: NonNegativeInt = 6
     coarticulation_bins: PositiveFloat = 1.5
-    tuning_gain: NonNegativeFloat = 1.0
+    tuning_gain: NonNegativeFloat = 1.6
     firing_rate_hz: PositiveFloat = 30.0
     power_shape: PositiveFloat = 4.0
     day_drift: Probability = 0.4
@@ -235,7 +234,11 @@ def _generate_block(
     block = np.concatenate(raw)  # (T of all trials, F)
     mean, std = block.mean(axis=0), block.std(axis=0) + 1e-8
     return [
-        (np.minimum((x - mean) / std, _CLIP).astype(np.float32), sentence.labels, sentence.text)
+        (
+            np.minimum((x - mean) / std, FEATURE_CLIP).astype(np.float32),
+            sentence.labels,
+            sentence.text,
+        )
         for x, sentence in zip(raw, spoken, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,8 +20,7 @@ from decoder.errors import DataError
 from decoder.phonemes import BLANK, N_CLASSES
 
 BIN_MS = 20
-
-TrainedSplit = Literal["train", "val"]
+FEATURE_CLIP = 10.0  # z-scored features are clipped from above
 
 # What h5py raises on truncated or altered files, by the byte that is wrong.
 _H5_ERRORS = (

@@ -1,0 +1,160 @@
+"""Looks through recordings in the T15 layout and sums up what there is, session by session."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from decoder.data import t15
+from decoder.data.alignment import n_patches_needed
+from decoder.phonemes import N_CLASSES, SEPARATOR_ID
+
+PATCH_SIZE, PATCH_STRIDE = 14, 4  # the official T15 decoder's
+
+
+@dataclass(frozen=True)
+class SessionSummary:
+    """Figures of one session, or of all together; those on trials are over train and val.
+
+    Attributes:
+        session: its name, or "all".
+        n_train, n_val, n_test: trials; those of ``test`` are counted, not read.
+        n_bins_min, n_bins_median, n_bins_max: bins of a trial.
+        n_labels: labels, word separators included.
+        phonemes_per_second: labels without separators, over the duration of the trials.
+        feature_mean, feature_std: over all bins and features.
+        clipped_share: share of feature values at the clipping level of +10 or above.
+        n_empty_targets: trials without a label.
+        n_unalignable: trials whose target CTC cannot align at patches of 14 bins every 4.
+    """
+
+    session: str
+    n_train: int
+    n_val: int
+    n_test: int
+    n_bins_min: int
+    n_bins_median: float
+    n_bins_max: int
+    n_labels: int
+    phonemes_per_second: float
+    feature_mean: float
+    feature_std: float
+    clipped_share: float
+    n_empty_targets: int
+    n_unalignable: int
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a folder of recordings holds.
+
+    Attributes:
+        path: the folder.
+        n_features: features a bin.
+        n_classes: CTC classes, the blank included.
+        bin_ms: duration of a bin.
+        sessions: one entry per session, in day order.
+        total: all sessions together.
+    """
+
+    path: str
+    n_features: int
+    n_classes: int
+    bin_ms: int
+    sessions: tuple[SessionSummary, ...]
+    total: SessionSummary
+
+
+@dataclass(eq=False)
+class _Sums:
+    """Running sums over trials; adding two of them adds sessions."""
+
+    n_train: int = 0
+    n_val: int = 0
+    n_test: int = 0
+    n_labels: int = 0
+    n_phonemes: int = 0
+    n_values: int = 0
+    n_clipped: int = 0
+    n_empty: int = 0
+    n_unalignable: int = 0
+    value_sum: float = 0.0
+    square_sum: float = 0.0
+    n_bins: list[int] = field(default_factory=list)
+
+
+def check(path: Path) -> DataSummary:
+    """Validate and sum up every session of a folder.
+
+    Args:
+        path: a folder in the T15 layout.
+
+    Raises:
+        DataError: whatever would keep the recordings from being trained on, all of it at once.
+    """
+    names = t15.session_names(path, None)
+    problems = t15.Problems()
+    index = t15.read_index(path, names, problems)
+    sums = []
+    for name, train, val in zip(names, index.train, index.val, strict=True):
+        n_test = t15.count_trials(t15.split_path(path, name, "test"), problems)
+        own = _Sums(n_train=len(train.trials), n_val=len(val.trials), n_test=n_test)
+        for file in (train, val):
+            _add_trials(own, file, problems)
+        sums.append(own)
+    problems.raise_if_any()
+    return DataSummary(
+        path=str(path),
+        n_features=index.n_features,
+        n_classes=N_CLASSES,
+        bin_ms=t15.BIN_MS,
+        sessions=tuple(_summarize(name, own) for name, own in zip(names, sums, strict=True)),
+        total=_summarize("all", _add_up(sums)),
+    )
+
+
+def _add_trials(sums: _Sums, file: t15.TrialFile, problems: t15.Problems) -> None:
+    from decoder.model.patches import n_patches  # loads torch, which printing a summary need not
+
+    for trial, features in t15.iterate_features(file, None, problems):
+        n_needed = n_patches_needed(trial.labels)
+        sums.n_labels += len(trial.labels)
+        sums.n_phonemes += int((trial.labels != SEPARATOR_ID).sum())
+        sums.n_empty += n_needed == 0
+        sums.n_unalignable += n_needed > max(0, n_patches(trial.n_bins, PATCH_SIZE, PATCH_STRIDE))
+        sums.n_values += features.size
+        sums.n_clipped += int((features >= t15.FEATURE_CLIP).sum())
+        sums.value_sum += float(features.sum(dtype=np.float64))
+        sums.square_sum += float(np.square(features, dtype=np.float64).sum())
+        sums.n_bins.append(trial.n_bins)
+
+
+def _add_up(parts: Iterable[_Sums]) -> _Sums:
+    total = _Sums()
+    for part in parts:
+        for name, value in vars(part).items():
+            setattr(total, name, getattr(total, name) + value)
+    return total
+
+
+def _summarize(session: str, sums: _Sums) -> SessionSummary:
+    seconds = sum(sums.n_bins) * t15.BIN_MS / 1000.0
+    n_values = max(1, sums.n_values)  # trials of no bins at all
+    mean = sums.value_sum / n_values
+    return SessionSummary(
+        session=session,
+        n_train=sums.n_train,
+        n_val=sums.n_val,
+        n_test=sums.n_test,
+        n_bins_min=min(sums.n_bins),
+        n_bins_median=float(np.median(sums.n_bins)),
+        n_bins_max=max(sums.n_bins),
+        n_labels=sums.n_labels,
+        phonemes_per_second=sums.n_phonemes / seconds if seconds else 0.0,
+        feature_mean=mean,
+        feature_std=max(0.0, sums.square_sum / n_values - mean**2) ** 0.5,
+        clipped_share=sums.n_clipped / n_values,
+        n_empty_targets=sums.n_empty,
+        n_unalignable=sums.n_unalignable,
+    )
