@@ -72,9 +72,7 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
     return tuple(arms)
 
 
-def _append(
-    arms: list[Arm], met: dict[str, list[str]], common: DecoderConfig, draft: Arm
-) -> None:
+def _append(arms: list[Arm], met: dict[str, list[str]], common: DecoderConfig, draft: Arm) -> None:
     try:
         config = override(common, draft.changes, "")
     except ConfigError as error:

@@ -1,0 +1,250 @@
+"""The command line: run, plan, report, status, data; errors in one line each, exit codes as told.
+
+Everything heavy is imported inside the commands, so that help and mistakes come at once.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from decoder.errors import UserError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_started = time.monotonic()
+
+app = typer.Typer(
+    help="Asks what a change does to a speech-BCI phoneme decoder, and answers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class BackendChoice(StrEnum):
+    """Where packs are trained."""
+
+    ray = "ray"
+    local = "local"
+
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The ablation's YAML file.")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Where everything is kept.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+BackendOption = Annotated[BackendChoice, typer.Option(help="Ray, or in this process.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Packs at a time.", show_default="one a GPU, else a CPU")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads a worker.", show_default="its share")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
+]
+PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
+
+
+def handled(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn what a user can cause into lines on stderr and the exit code of its kind."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        from orchestrator.stopping import Stopped
+
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            for problem in error.problems:
+                typer.echo(" ".join(problem.split()), err=True)
+            raise typer.Exit(error.exit_code) from None
+        except Stopped as stop:
+            typer.echo(str(stop), err=True)
+            raise typer.Exit(128 + stop.signal_number) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+@app.command()
+@handled
+def run(
+    spec: SpecArgument,
+    results: ResultsOption = Path("results"),
+    backend: BackendOption = BackendChoice.ray,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    address: Annotated[str | None, typer.Option(help="Join this Ray cluster.")] = None,
+    max_runs_per_pack: PackOption = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Train what an ablation lacks, and write its verdicts and report."""
+    from orchestrator import views
+    from orchestrator.machine import choose_options
+    from orchestrator.paths import Results
+    from orchestrator.run import run_ablation
+    from orchestrator.spec import load_spec
+
+    loaded = load_spec(spec)
+    options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    outcome = run_ablation(
+        loaded,
+        Results(results),
+        options,
+        Console(stderr=True),
+        set_up_seconds=time.monotonic() - _started,
+    )
+    verdicts = views.read_verdicts(outcome.folder)
+    if as_json:
+        _print_json(views.outcome_document(outcome, verdicts))
+    else:
+        views.print_outcome(Console(), outcome, verdicts)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+@handled
+def plan(
+    spec: SpecArgument,
+    results: ResultsOption = Path("results"),
+    backend: BackendOption = BackendChoice.ray,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    max_runs_per_pack: PackOption = 16,
+    calibrate: Annotated[
+        bool, typer.Option(help="Train a few steps where no record tells the cost.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what would run, what is recorded, how long it takes and what cannot be decided."""
+    from orchestrator import views
+    from orchestrator.machine import choose_options
+    from orchestrator.paths import Results
+    from orchestrator.preview import preview
+    from orchestrator.spec import load_spec
+
+    loaded = load_spec(spec)
+    options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
+    remarks = Console(stderr=True)
+    seen = preview(loaded, Results(results), options, views.sayer(remarks), calibrate=calibrate)
+    if as_json:
+        _print_json(views.preview_document(seen))
+    else:
+        views.print_preview(Console(), seen)
+
+
+@app.command()
+@handled
+def report(
+    name: Annotated[str, typer.Argument(metavar="NAME|SPEC", help="An ablation run before.")],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild tables, verdicts, figures and report from the records."""
+    from orchestrator import views
+    from orchestrator.paths import Results
+    from orchestrator.run import read_plan, rebuild_report
+
+    folder = Results(results)
+    ablation = _ablation_name(name)
+    document = read_plan(folder, ablation)
+    records = rebuild_report(folder, ablation, document, views.sayer(Console(stderr=True)))
+    verdicts = views.read_verdicts(folder.ablation(ablation))
+    seen = views.report_document(folder, ablation, document, records, verdicts)
+    if as_json:
+        _print_json(seen)
+    else:
+        views.print_report(Console(), seen)
+
+
+@app.command()
+@handled
+def status(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One ablation; all if left out.")
+    ] = None,
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Count planned, recorded, failed and running runs, for each ablation."""
+    from orchestrator import views
+    from orchestrator.paths import Results
+
+    rows = views.status_rows(
+        Results(results),
+        None if name is None else _ablation_name(name),
+        views.sayer(Console(stderr=True)),
+    )
+    if as_json:
+        _print_json(rows)
+    else:
+        views.print_status(Console(), rows)
+
+
+@data_app.command("make")
+@handled
+def data_make(
+    path: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    recipe: Annotated[str, typer.Option(help="Name of a synthetic recipe.")] = "small",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the recordings.", show_default="the recipe's")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--results", help="As everywhere; here PATH alone says where.")
+    ] = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write synthetic recordings in the T15 layout."""
+    from orchestrator import views
+
+    made = views.make_data(path, recipe, seed)
+    if as_json:
+        _print_json(made)
+    else:
+        typer.echo(f"{made['path']}: {made['recipe']} recordings, seed {made['seed']}")
+
+
+@data_app.command("check")
+@handled
+def data_check(
+    path: Annotated[str, typer.Argument(help="A folder in the T15 layout, or synthetic:NAME.")],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Read every trial of a folder, and say what is there or what is wrong with it."""
+    from orchestrator import views
+    from orchestrator.paths import Results
+
+    found = views.check_data(path, Results(results), views.sayer(Console(stderr=True)))
+    if as_json:
+        _print_json(found)
+    else:
+        views.print_check(Console(), found)
+
+
+def _ablation_name(text: str) -> str:
+    """The name of an ablation given by its name or by its YAML file."""
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        from orchestrator.spec import load_spec
+
+        return load_spec(Path(text)).spec.name
+    return text
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))

@@ -1,0 +1,160 @@
+"""How long a plan will take: from earlier records of the same shape, or a short calibration."""
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from decoder.config import DecoderConfig, pack_key
+from decoder.pack import Pack
+from orchestrator.ledger import Record, any_records
+from orchestrator.paths import Results
+from orchestrator.plan import Plan, PlannedPack, busy_time
+
+_MOST_RECORDS = 500
+_CALIBRATION_STEPS = 5
+_SLOW_SECONDS = 5.0  # a step this slow is measured once, no more
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Wall time that training will take.
+
+    Attributes:
+        seconds: until the last pack ends; None where nothing is known.
+        pack_seconds: pack id → seconds of that pack alone.
+        source: where the figure comes from, for people.
+    """
+
+    seconds: float | None
+    pack_seconds: Mapping[str, float]
+    source: str
+
+
+def forecast(
+    plan: Plan,
+    packs: Sequence[Pack],
+    results: Results,
+    *,
+    n_workers: int,
+    threads: int,
+    device: str | None,
+    may_calibrate: bool,
+) -> Forecast:
+    """Forecast the training time of `packs`.
+
+    Args:
+        plan: the plan they belong to.
+        packs: what is left to train.
+        results: the ledger, for earlier records.
+        n_workers: packs at the same time.
+        threads: CPU threads of each.
+        device: as in `orchestrator.backends.Execution`.
+        may_calibrate: whether a few steps may be trained where the ledger knows nothing; that
+            loads torch.
+    """
+    if not packs:
+        return Forecast(0.0, {}, "every run is recorded")
+    planned = {pack.pack_id: pack for pack in plan.packs}
+    rates, n_records = _rates_from_records(results, [planned[pack.pack_id] for pack in packs])
+    missing = {}  # shape → its largest pack
+    for pack in sorted(packs, key=lambda pack: len(pack.runs)):
+        if _key(planned[pack.pack_id]) not in rates:
+            missing[_key(planned[pack.pack_id])] = pack
+    if missing and not may_calibrate:
+        return Forecast(None, {}, "no earlier run of this shape is recorded")
+    n_steps = 0
+    for key, pack in missing.items():
+        rates[key], n_trained = _calibrate(pack, planned[pack.pack_id], threads, device)
+        n_steps += n_trained
+    seconds = {
+        pack.pack_id: rates[_key(planned[pack.pack_id])]
+        * sum(run.config.train.n_steps for run in pack.runs)
+        for pack in packs
+    }
+    sources = [f"{n_records} earlier records of the same shape"] if n_records else []
+    sources += [f"a calibration of {n_steps} steps"] if missing else []
+    return Forecast(busy_time(seconds.values(), n_workers), seconds, " and ".join(sources))
+
+
+def _key(pack: PlannedPack) -> tuple[str, str]:
+    return pack.data.fingerprint, pack.shape
+
+
+def _rates_from_records(
+    results: Results, packs: Sequence[PlannedPack]
+) -> tuple[dict[tuple[str, str], float], int]:
+    """(fingerprint, shape) → seconds per run and step, and the number of records used.
+
+    Of the records of one shape, those of the size nearest to the planned packs count: the cost
+    of a run depends on how many share the pack.
+    """
+    sizes = {_key(pack): len(pack.runs) for pack in packs}
+    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for record in any_records(results, _MOST_RECORDS):
+        shape = _shape(record)
+        key = (record["dataset"]["fingerprint"], shape)
+        if shape is None or key not in sizes or record["n_steps_done"] < 1:
+            continue
+        rate = record["timing"]["run_seconds"] / record["n_steps_done"]
+        found.setdefault((key[0], shape), {}).setdefault(record["pack"]["n_runs"], []).append(rate)
+    rates, n_records = {}, 0
+    for found_key, by_size in found.items():
+        nearest = min(by_size, key=lambda size: abs(size - sizes[found_key]))
+        rates[found_key] = statistics.median(by_size[nearest])
+        n_records += len(by_size[nearest])
+    return rates, n_records
+
+
+def _shape(record: Record) -> str | None:
+    """The pack key of a record; None if it failed or its configuration is of another version."""
+    if record["status"] != "ok":
+        return None
+    try:
+        return pack_key(DecoderConfig.model_validate(record["config"]))
+    except ValidationError:
+        return None
+
+
+def _calibrate(
+    pack: Pack, planned: PlannedPack, threads: int, device: str | None
+) -> tuple[float, int]:
+    """Train a few steps of a pack, nothing kept: seconds per run and step, and steps taken.
+
+    Two rhythms of evaluation tell the cost of a step from that of an evaluation.
+    """
+    import torch
+
+    from decoder.data.store import open_dataset
+    from decoder.train import train
+
+    torch.set_num_threads(threads)
+    dataset = open_dataset(planned.data.folder)
+
+    def interval(eval_every_steps: int) -> float:
+        """Seconds between two evaluations; the first one bears the warm-up."""
+        times = []
+        for _ in train(_shortened(pack, eval_every_steps), dataset, device=device):
+            times.append(time.perf_counter())
+        return times[-1] - times[0]
+
+    one = interval(1)
+    step, n_steps = one, 2
+    if one < _SLOW_SECONDS:
+        several = interval(_CALIBRATION_STEPS)
+        step = max((several - one) / (_CALIBRATION_STEPS - 1), 1e-6)
+        n_steps += 2 * _CALIBRATION_STEPS
+    every = pack.runs[0].config.train.eval_every_steps
+    return (step + max(one - step, 0.0) / every) / len(pack.runs), n_steps
+
+
+def _shortened(pack: Pack, eval_every_steps: int) -> Pack:
+    runs = []
+    for run in pack.runs:
+        train = run.config.train.model_copy(
+            update={"n_steps": 2 * eval_every_steps, "eval_every_steps": eval_every_steps}
+        )
+        runs.append(replace(run, config=run.config.model_copy(update={"train": train})))
+    return replace(pack, runs=tuple(runs))

@@ -1,0 +1,117 @@
+"""What was fixed before the first run: each hypothesis' block, hashed and kept."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from decoder.atomic import write_atomically
+from decoder.errors import StorageError
+from orchestrator.design import cells_of, find_arms
+from orchestrator.paths import Results
+from orchestrator.plan import Plan, digest
+
+
+def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Hypothesis → all that decides its verdict but the runs themselves.
+
+    The claim, contrast, slice, outcome, direction and margin; α, the members of its correction
+    family, the collapse thresholds, the seeds and the step budgets of the compared arms.
+    """
+    spec = plan.loaded.spec
+    blocks = {}
+    for name, hypothesis in spec.hypotheses.items():
+        arms = find_arms(plan.loaded.arms, cells_of(hypothesis))
+        blocks[name] = {
+            **hypothesis.model_dump(mode="json", by_alias=True),
+            "alpha": spec.alpha,
+            "family_members": sorted(
+                other for other, h in spec.hypotheses.items() if h.family == hypothesis.family
+            ),
+            "collapse": spec.collapse.model_dump(mode="json"),
+            "seeds": sorted(spec.seeds),
+            "n_steps": sorted({arm.config.train.n_steps for arm in arms if arm is not None}),
+        }
+    return blocks
+
+
+def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
+    """Keep the blocks of this plan, unless runs that decide them exist already.
+
+    The first block of a hypothesis stays for good once a run of its arms is recorded.
+
+    Args:
+        plan: the plan.
+        results: where ``lock.json`` is kept.
+        recorded: run ids with a result in the ledger.
+
+    Returns:
+        The hypotheses whose block is not the one fixed before their runs.
+
+    Raises:
+        StorageError: the lock cannot be read or written.
+    """
+    kept = _read(results, plan.loaded.spec.name)
+    locked, changed = compare(plan, kept, recorded)
+    if locked != kept:
+        content = json.dumps({"schema": 1, "hypotheses": locked}, indent=1).encode()
+        write_atomically(results.lock(plan.loaded.spec.name), content)
+    return changed
+
+
+def changed_hypotheses(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
+    """As `register`, without writing anything."""
+    return compare(plan, _read(results, plan.loaded.spec.name), recorded)[1]
+
+
+def compare(
+    plan: Plan, kept: Mapping[str, Any] | None, recorded: Collection[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The lock after this plan, and the hypotheses altered after runs of theirs existed.
+
+    Args:
+        plan: the plan.
+        kept: hypothesis → entry of the lock; None before the first run of the ablation.
+        recorded: run ids with a result.
+    """
+    locked, changed = dict(kept or {}), []
+    for name, block in hypothesis_blocks(plan).items():
+        run_ids = _run_ids(plan, name)
+        entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
+        old = locked.get(name)
+        if kept is None or (old is not None and old["sha256"] == entry["sha256"]):
+            locked.setdefault(name, entry)
+            continue
+        seen = set(run_ids) | set(old["run_ids"] if old is not None else ())
+        if seen.isdisjoint(recorded):
+            locked[name] = entry
+        else:
+            changed.append(name)
+    return locked, tuple(changed)
+
+
+def digests(plan: Plan) -> dict[str, str]:
+    """Hypothesis → hex SHA-256 of its block."""
+    return {name: digest(block) for name, block in hypothesis_blocks(plan).items()}
+
+
+def _run_ids(plan: Plan, hypothesis: str) -> list[str]:
+    cells = cells_of(plan.loaded.spec.hypotheses[hypothesis])
+    arm_ids = {arm.arm_id for arm in find_arms(plan.loaded.arms, cells) if arm is not None}
+    return sorted({run.run_id for run in plan.runs if run.arm_id in arm_ids})
+
+
+def _read(results: Results, name: str) -> dict[str, Any] | None:
+    path = results.lock(name)
+    try:
+        document = json.loads(path.read_bytes())
+        return {
+            hypothesis: {key: entry[key] for key in ("sha256", "block", "run_ids")}
+            for hypothesis, entry in document["hypotheses"].items()
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"{path}: cannot be read ({error}); it says what was claimed before the first run, "
+            "so restore it, or start the ablation under a new name"
+        ) from None

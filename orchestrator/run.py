@@ -1,0 +1,378 @@
+"""The driver: plan → backend → ledger → report, so that `run` again repeats nothing."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from decoder.atomic import write_atomically
+from decoder.errors import ConfigError, StorageError
+from decoder.pack import Pack, Progress
+from orchestrator import provenance
+from orchestrator.backends import Backend, Execution, PackEvent
+from orchestrator.data import prepare_data
+from orchestrator.ledger import Record, Say, make_record, read_history, read_records, write_run
+from orchestrator.locking import DriverSeat, driver_seat
+from orchestrator.machine import Options
+from orchestrator.paths import Results
+from orchestrator.plan import Plan, make_plan, packs_to_train, plan_document
+from orchestrator.progress import Display
+from orchestrator.registration import digests, register
+from orchestrator.spec import Loaded
+from orchestrator.stopping import Stopped, StopSwitch, stop_switch
+
+FAILED_FOR_GOOD = 4
+
+
+@dataclass
+class Stopwatch:
+    """Wall seconds of each phase of a driver's life."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a `run` ended.
+
+    Attributes:
+        name: the ablation.
+        n_runs: distinct runs of the plan.
+        n_recorded: those with a result.
+        n_failed: those that failed for reasons other than their numbers.
+        n_trained: those recorded by this call.
+        signal_number: the signal that stopped it; None if it came to its end.
+        seconds: phase → wall seconds.
+        folder: tables, figures and report.
+    """
+
+    name: str
+    n_runs: int
+    n_recorded: int
+    n_failed: int
+    n_trained: int
+    signal_number: int | None
+    seconds: Mapping[str, float]
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        if self.signal_number is not None:
+            return 128 + self.signal_number
+        return FAILED_FOR_GOOD if self.n_recorded < self.n_runs else 0
+
+
+def run_ablation(
+    loaded: Loaded,
+    results: Results,
+    options: Options,
+    console: Console,
+    *,
+    backend: Backend | None = None,
+    set_up_seconds: float = 0.0,
+) -> Outcome:
+    """Train whatever an ablation lacks, record it, and rebuild its report.
+
+    Args:
+        loaded: the checked ablation file.
+        results: where everything is kept.
+        options: how to train.
+        console: for progress and remarks.
+        backend: trains the packs; None takes the one `options` names.
+        set_up_seconds: time that passed before this call.
+
+    Raises:
+        UserError: of any kind; what was recorded by then stays recorded.
+        Stopped: by a signal before there was anything to report.
+    """
+    name = loaded.spec.name
+    watch = Stopwatch({"set_up": set_up_seconds})
+    say = _sayer(console)
+    with stop_switch() as switch, driver_seat(results, name, say) as seat:
+        with watch.phase("data"):
+            data = prepare_data(loaded.arms, results.datasets, say)
+        with watch.phase("set_up"):
+            plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
+            records = read_records(results, plan.distinct, say)
+            recorded = with_result(records)
+            note_other_code(records, say)
+            document = plan_document(plan, digests(plan), register(plan, results, recorded))
+            write_plan(results, name, document, say)
+        recorder = Recorder(plan, results, switch, seat)
+        packs = packs_to_train(plan, recorded)
+        signal_number = None
+        with watch.phase("training"):
+            try:
+                _train(plan, packs, len(recorded), results, options, console, recorder, backend)
+            except Stopped as stop:
+                signal_number = stop.signal_number
+                say("stopping: what is recorded stays, and `run` again goes on from there")
+        with watch.phase("reporting"):
+            records = rebuild_report(results, name, document, say)
+        watch.seconds["ledger"] = recorder.seconds
+        outcome = _outcome(plan, records, recorder, signal_number, watch, results.ablation(name))
+        if outcome.n_recorded == outcome.n_runs:
+            shutil.rmtree(results.checkpoints(name), ignore_errors=True)
+        _keep_timing(results, outcome, options)
+    return outcome
+
+
+def with_result(records: Mapping[str, Record]) -> frozenset[str]:
+    """The runs that need no training; failed ones do."""
+    return frozenset(r for r, record in records.items() if record["status"] != "failed")
+
+
+def rebuild_report(
+    results: Results, name: str, document: Mapping[str, Any], say: Say
+) -> dict[str, Record]:
+    """Make everything that follows from plan and ledger: tables, verdicts, figures, report.
+
+    Returns:
+        The records it was made from.
+    """
+    from orchestrator.rebuild import rebuild  # pandas and matplotlib
+
+    run_ids = dict.fromkeys(run["run_id"] for run in document["runs"])
+    records = read_records(results, run_ids, say, move_aside=False)
+    histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
+    rebuild(results.ablation(name), dict(document), records, histories)
+    return records
+
+
+def read_plan(results: Results, name: str) -> dict[str, Any]:
+    """The plan document of an ablation that was run before.
+
+    Raises:
+        StorageError: there is none, or it cannot be read.
+    """
+    path = results.plan(name)
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
+        raise StorageError(
+            f"{path}: no ablation '{name}' was run into {results.root} "
+            f"(there are: {known or 'none'}); run it first, or name another --results folder"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read ({error}); `run` writes it again") from None
+    if not isinstance(document, dict) or "runs" not in document:
+        raise StorageError(f"{path}: is no plan; `run` writes it again")
+    return document
+
+
+def write_plan(results: Results, name: str, document: Mapping[str, Any], say: Say) -> None:
+    """Write ``plan.json`` before the first run; say so if the ablation file has changed."""
+    path = results.plan(name)
+    content = json.dumps(document, indent=1).encode() + b"\n"
+    if path.exists():
+        try:
+            if read_plan(results, name)["spec_hash"] != document["spec_hash"]:
+                say(f"{document['spec_file']} has changed since '{name}' was last run")
+        except (StorageError, KeyError) as error:
+            say(f"{error}; it is replaced")
+    for hypothesis in document["lock_changed"]:
+        say(
+            f"hypothesis '{hypothesis}' was changed after runs that decide it: "
+            "its verdict will be labelled exploratory"
+        )
+    write_atomically(path, content)
+
+
+def note_other_code(records: Mapping[str, Record], say: Say) -> None:
+    """Say so if recorded runs were made by other decoder sources of the same numerics."""
+    own = provenance.decoder_sha256()
+    others = [
+        record["environment"].get("code", {})
+        for record in records.values()
+        if record["environment"].get("code", {}).get("decoder_sha256") != own
+    ]
+    if others:
+        commits = sorted({str(code.get("git_commit"))[:10] for code in others})
+        say(
+            f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
+            f"(commit {', '.join(commits)}) of the same numerics version; they are used"
+        )
+
+
+class Recorder:
+    """Puts the results of events into the ledger.
+
+    Args:
+        plan: what is trained.
+        results: where to.
+        switch: keeps a signal from coming between a result and its record.
+        seat: is told how many runs are under way.
+    """
+
+    def __init__(
+        self, plan: Plan, results: Results, switch: StopSwitch, seat: DriverSeat | None
+    ) -> None:
+        self._runs = plan.distinct
+        self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
+        self._results, self._switch, self._seat = results, switch, seat
+        self._environment = provenance.environment()
+        self._n_told = 0
+        self.n_events = 0
+        self.n_trained = 0
+        self.seconds = 0.0
+
+    def record(self, event: PackEvent) -> None:
+        """Commit every run that ended with this event."""
+        self.n_events += 1
+        what = event.what
+        ended = (
+            {result.run_id: result for result in what.finished}
+            if isinstance(what, Progress)
+            else dict.fromkeys(what.run_ids, what.traceback)
+        )
+        started = time.monotonic()
+        with self._switch.shield():
+            for run_id, end in ended.items():
+                run = self._runs[run_id]
+                record, history = make_record(
+                    run_id,
+                    run.config,
+                    run.seed,
+                    {"fingerprint": run.data.fingerprint, "path": run.data.path},
+                    {"pack_id": event.pack_id, "n_runs": self._sizes[event.pack_id]},
+                    end,
+                    {**provenance.host(), **event.host},
+                    self._environment,
+                )
+                write_run(self._results, record, history)
+                self.n_trained += record["status"] != "failed"
+        self.seconds += time.monotonic() - started
+
+    def tell(self, n_running: int) -> None:
+        """Let `status` know how many runs are under way."""
+        if self._seat is not None and n_running != self._n_told:
+            self._seat.tell(n_running)
+            self._n_told = n_running
+
+
+def _train(
+    plan: Plan,
+    packs: Sequence[Pack],
+    n_recorded: int,
+    results: Results,
+    options: Options,
+    console: Console,
+    recorder: Recorder,
+    backend: Backend | None,
+) -> None:
+    if not packs:
+        return
+    with Display(console, packs, n_recorded) as display:
+        n_runs = sum(len(pack.runs) for pack in packs)
+        display.say(
+            f"{n_runs} runs to train in {len(packs)} packs, {n_recorded} recorded before "
+            f"({options.backend}, {options.n_workers} at a time)"
+        )
+
+        def on_event(event: PackEvent) -> None:
+            recorder.record(event)
+            display.update(event)
+            recorder.tell(display.n_running)
+
+        train = backend or _choose_backend(options, recorder, display.say)
+        folders = {pack.pack_id: pack.data.folder for pack in plan.packs}
+        for folder in dict.fromkeys(folders[pack.pack_id] for pack in packs):
+            execution = Execution(
+                dataset_dir=folder,
+                checkpoint_dir=results.checkpoints(plan.loaded.spec.name),
+                n_workers=options.n_workers,
+                threads_per_worker=options.threads,
+                device=options.device,
+                address=options.address,
+            )
+            train([pack for pack in packs if folders[pack.pack_id] == folder], execution, on_event)
+
+
+def _choose_backend(options: Options, recorder: Recorder, say: Say) -> Backend:
+    """The backend asked for; where Ray cannot start, the same packs are trained in-process."""
+    from orchestrator.backends.local import train_locally
+
+    if options.backend == "local":
+        return train_locally
+
+    def train(
+        packs: Sequence[Pack], execution: Execution, on_event: Callable[[PackEvent], None]
+    ) -> None:
+        n_before = recorder.n_events
+        try:
+            from orchestrator.backends.ray_tune import train_on_ray
+
+            train_on_ray(packs, execution, on_event)
+            return
+        except (ConfigError, ImportError) as error:
+            if options.address is not None or recorder.n_events > n_before:
+                raise
+            reason = str(error)
+        say(f"Ray cannot be used ({reason}); the packs are trained in this process instead")
+        train_locally(packs, execution, on_event)
+
+    return train
+
+
+def _outcome(
+    plan: Plan,
+    records: Mapping[str, Record],
+    recorder: Recorder,
+    signal_number: int | None,
+    watch: Stopwatch,
+    folder: Path,
+) -> Outcome:
+    n_recorded = len(with_result(records))
+    return Outcome(
+        name=plan.loaded.spec.name,
+        n_runs=len(plan.distinct),
+        n_recorded=n_recorded,
+        n_failed=len(records) - n_recorded,
+        n_trained=recorder.n_trained,
+        signal_number=signal_number,
+        seconds=dict(watch.seconds),
+        folder=folder,
+    )
+
+
+def _keep_timing(results: Results, outcome: Outcome, options: Options) -> None:
+    """Add this call to ``timing.json``, apart from the tables, which do not depend on it."""
+    path = results.timing(outcome.name)
+    try:
+        calls = json.loads(path.read_bytes())["calls"]
+    except (OSError, ValueError, KeyError, TypeError):
+        calls = []  # the first call, or a file nothing depends on
+    calls.append(
+        {
+            "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": dict(outcome.seconds),
+            "n_trained": outcome.n_trained,
+            "backend": options.backend,
+            "n_workers": options.n_workers,
+            "threads_per_worker": options.threads,
+        }
+    )
+    write_atomically(path, json.dumps({"calls": calls}, indent=1).encode())
+
+
+def _sayer(console: Console) -> Say:
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return say

@@ -1,0 +1,333 @@
+"""What commands print: each as a plain document for ``--json``, and as tables for people."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from decoder.errors import ConfigError
+from orchestrator.ledger import Record, Say, read_records
+from orchestrator.locking import current_holder
+from orchestrator.paths import Results
+from orchestrator.progress import time_text
+from orchestrator.run import Outcome, read_plan, with_result
+
+if TYPE_CHECKING:
+    from orchestrator.preview import Preview
+
+_MOST_ROWS = 60
+
+
+def sayer(console: Console) -> Say:
+    """Prints one line at a time, as it is."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return say
+
+
+def read_verdicts(folder: Path) -> list[dict[str, str]]:
+    """The rows of ``verdicts.csv``; none if the ablation has no hypotheses."""
+    path = folder / "verdicts.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """How a `run` ended."""
+    return {
+        "name": outcome.name,
+        "exit_code": outcome.exit_code,
+        "n_runs": outcome.n_runs,
+        "n_recorded": outcome.n_recorded,
+        "n_failed": outcome.n_failed,
+        "n_trained": outcome.n_trained,
+        "verdicts": [dict(row) for row in verdicts],
+        "folder": str(outcome.folder),
+        "seconds": dict(outcome.seconds),
+    }
+
+
+def print_outcome(
+    console: Console, outcome: Outcome, verdicts: Sequence[Mapping[str, str]]
+) -> None:
+    """Verdict per hypothesis, where the report lies, where the time went."""
+    say = sayer(console)
+    _print_verdicts(console, verdicts)
+    counts = f"{outcome.n_recorded} of {outcome.n_runs} runs recorded"
+    if outcome.n_failed:
+        counts += f", {outcome.n_failed} failed (`run` tries them again)"
+    say(f"{counts}; {outcome.n_trained} trained now")
+    say(f"report: {outcome.folder / 'report.html'}")
+    phases = [
+        f"{name.replace('_', '-')} {time_text(outcome.seconds[name])}"
+        for name in ("set_up", "data", "training", "reporting")
+        if name in outcome.seconds
+    ]
+    say(f"time: {', '.join(phases)}")
+
+
+def preview_document(seen: "Preview") -> dict[str, Any]:
+    """What a `run` would do."""
+    plan, recorded = seen.plan, with_result(seen.records)
+    to_train = {pack.pack_id: len(pack.runs) for pack in seen.packs}
+    return {
+        "name": plan.loaded.spec.name,
+        "question": plan.loaded.spec.question,
+        "n_runs": len(plan.distinct),
+        "n_recorded": len(recorded),
+        "n_failed": len(seen.records) - len(recorded),
+        "arms": [
+            {
+                "arm_id": arm.arm_id,
+                "name": arm.name,
+                "levels": dict(arm.levels),
+                "changes": dict(arm.changes),
+                "in_design": arm.in_design,
+            }
+            for arm in plan.loaded.arms
+        ],
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "arm_id": run.arm_id,
+                "seed": run.seed,
+                "recorded": run.run_id in recorded,
+            }
+            for run in plan.runs
+        ],
+        "packs": [
+            {
+                "pack_id": pack.pack_id,
+                "seed": pack.seed,
+                "n_runs": len(pack.runs),
+                "n_to_train": to_train.get(pack.pack_id, 0),
+                "forecast_seconds": seen.forecast.pack_seconds.get(pack.pack_id),
+            }
+            for pack in plan.packs
+        ],
+        "forecast": {"seconds": seen.forecast.seconds, "source": seen.forecast.source},
+        "contrasts": [
+            {
+                "hypothesis": proof.hypothesis,
+                "from_arm": proof.from_arm,
+                "to_arm": proof.to_arm,
+                "changed": {path: list(values) for path, values in proof.changed.items()},
+            }
+            for proof in plan.contrasts
+        ],
+        "untestable": dict(seen.untestable),
+        "lock_changed": list(seen.lock_changed),
+    }
+
+
+def print_preview(console: Console, seen: "Preview") -> None:
+    """What a `run` would do, as tables."""
+    say, document = sayer(console), preview_document(seen)
+    say(f"{document['name']}: {document['question']}")
+    by_arm: dict[str, list[bool]] = {}
+    for run in document["runs"]:
+        by_arm.setdefault(run["arm_id"], []).append(run["recorded"])
+    arms = [
+        (arm["name"], "" if arm["in_design"] else "extra", len(runs), sum(runs))
+        for arm in document["arms"]
+        for runs in [by_arm[arm["arm_id"]]]
+    ]
+    _print_table(console, ("arm", "", "runs", "recorded"), arms)
+    packs = [
+        (p["pack_id"][:6], p["seed"], p["n_runs"], p["n_to_train"], _seconds(p["forecast_seconds"]))
+        for p in document["packs"]
+    ]
+    _print_table(console, ("pack", "seed", "runs", "to train", "forecast"), packs)
+    contrasts = [
+        (p["hypothesis"], p["from_arm"], p["to_arm"], ", ".join(_changes(p["changed"])))
+        for p in document["contrasts"]
+    ]
+    _print_table(console, ("hypothesis", "from", "to", "differs in, and nothing else"), contrasts)
+    for name, reason in seen.untestable.items():
+        say(f"untestable: {name}: {reason}")
+    for name in seen.lock_changed:
+        say(f"exploratory: {name}: changed after runs that decide it were recorded")
+    failed = f", {document['n_failed']} failed before" if document["n_failed"] else ""
+    say(
+        f"{document['n_runs']} runs in {len(document['packs'])} packs; "
+        f"{document['n_recorded']} recorded{failed}"
+    )
+    say(f"training takes about {_seconds(seen.forecast.seconds)} ({seen.forecast.source})")
+
+
+def report_document(
+    results: Results,
+    name: str,
+    document: Mapping[str, Any],
+    records: Mapping[str, Record],
+    verdicts: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    """What a `report` was made from, and where it lies."""
+    return {
+        "name": name,
+        "n_runs": len({run["run_id"] for run in document["runs"]}),
+        "n_recorded": len(with_result(records)),
+        "folder": str(results.ablation(name)),
+        "verdicts": [dict(row) for row in verdicts],
+    }
+
+
+def print_report(console: Console, seen: Mapping[str, Any]) -> None:
+    """Verdicts, and where the report lies."""
+    _print_verdicts(console, seen["verdicts"])
+    say = sayer(console)
+    say(f"{seen['n_recorded']} of {seen['n_runs']} runs recorded")
+    say(f"report: {Path(seen['folder']) / 'report.html'}")
+
+
+def status_rows(results: Results, name: str | None, say: Say) -> list[dict[str, Any]]:
+    """Counts of each ablation that was run into `results`.
+
+    Raises:
+        StorageError: the ablation named was never run there.
+    """
+    names = [name] if name is not None else _ablation_names(results)
+    return [_status_row(results, one, say) for one in names]
+
+
+def _ablation_names(results: Results) -> list[str]:
+    return sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
+
+
+def _status_row(results: Results, name: str, say: Say) -> dict[str, Any]:
+    document = read_plan(results, name)
+    run_ids = {run["run_id"] for run in document["runs"]}
+    records = read_records(results, run_ids, say, move_aside=False)
+    n_recorded = len(with_result(records))
+    holder = current_holder(results, name)
+    return {
+        "name": name,
+        "n_planned": len(run_ids),
+        "n_recorded": n_recorded,
+        "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
+        "n_failed": len(records) - n_recorded,
+        "n_running": holder.n_running if holder is not None else 0,
+        "driver": str(holder) if holder is not None else None,
+    }
+
+
+def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row an ablation."""
+    if not rows:
+        sayer(console)("no ablation was run into this folder yet")
+        return
+    titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
+    _print_table(
+        console, titles, [tuple("–" if v is None else v for v in row.values()) for row in rows]
+    )
+
+
+def make_data(path: Path, recipe: str, seed: int | None) -> dict[str, Any]:
+    """Write synthetic recordings.
+
+    Raises:
+        ConfigError: no such recipe.
+        StorageError: the folder exists, or cannot be written.
+    """
+    from decoder.config import did_you_mean
+    from decoder.data.synthetic import RECIPES, make_synthetic
+
+    if recipe not in RECIPES:
+        hint = did_you_mean(recipe, RECIPES)
+        raise ConfigError(
+            f"--recipe: '{recipe}' is no recipe{hint} (there are: {', '.join(RECIPES)})"
+        )
+    chosen = RECIPES[recipe]
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    make_synthetic(chosen, path)
+    return {"path": str(path), "recipe": recipe, "seed": chosen.seed}
+
+
+def check_data(path: str, results: Results, say: Say) -> dict[str, Any]:
+    """Look through recordings; ``synthetic:NAME`` is generated first, as `run` would.
+
+    Raises:
+        ConfigError, DataError: no such recipe; recordings that cannot be trained on.
+    """
+    from decoder.data.check import check
+
+    folder = Path(path).expanduser()
+    if path.startswith("synthetic:"):
+        from decoder.data.packing import find_source
+
+        folder = find_source(path, None, None, results.datasets, say).folder
+    summary = asdict(check(folder))
+    return {**summary, "sessions": list(summary["sessions"])}
+
+
+def print_check(console: Console, found: Mapping[str, Any]) -> None:
+    """One row a session, and one for all."""
+    rows = [*found["sessions"], found["total"]]
+    titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
+    _print_table(console, titles, [_check_row(row) for row in rows])
+    sayer(console)(
+        f"{found['path']}: {len(found['sessions'])} sessions, {found['n_features']} features, "
+        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; fit for training"
+    )
+
+
+def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    notes = []
+    if row["n_val"] == 0:
+        notes.append("no val")
+    if row["n_empty_targets"]:
+        notes.append(f"{row['n_empty_targets']} empty targets")
+    if row["n_unalignable"]:
+        notes.append(f"{row['n_unalignable']} targets longer than the output")
+    if row["clipped_share"] > 0:
+        notes.append(f"{row['clipped_share']:.2%} clipped")
+    bins = f"{row['n_bins_min']}–{row['n_bins_max']} (median {row['n_bins_median']:.0f})"
+    return (
+        *(row["session"], row["n_train"], row["n_val"], row["n_test"], bins),
+        *(f"{row[name]:.2f}" for name in ("phonemes_per_second", "feature_mean", "feature_std")),
+        ", ".join(notes),
+    )
+
+
+def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, str]]) -> None:
+    say = sayer(console)
+    for row in verdicts:
+        label = " (exploratory)" if row.get("exploratory") == "True" else ""
+        say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
+        say(f"    claim: {row.get('claim', '')}")
+        say(f"    {row.get('finding', '')}")
+
+
+def _print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(titles):
+        is_number = isinstance(rows[0][index], int | float)
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*(escape(str(value)) for value in row))
+    console.print(table)
+    if len(rows) > _MOST_ROWS:
+        sayer(console)(f"… and {len(rows) - _MOST_ROWS} more; --json lists them all")
+    console.print()
+
+
+def _changes(changed: Mapping[str, Sequence[Any]]) -> list[str]:
+    return [f"{path} {json.dumps(a)} → {json.dumps(b)}" for path, (a, b) in changed.items()]
+
+
+def _seconds(value: float | None) -> str:
+    return "an unknown time" if value is None else time_text(value)
