@@ -1,0 +1,77 @@
+"""A temporary folder and the processes that write in it, both gone once this process is.
+
+Run as a script, this file is the guard: it waits until its standard input closes, which the
+death of the process that started it brings about, however it dies; then it kills every other
+process that still has a file open in the folder, and deletes the folder. Only the standard
+library is imported here, so that the guard starts in a few milliseconds.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_KILL_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def guarded_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A private temporary folder for processes that must not outlive this one.
+
+    Where there is no ``/proc``, the folder is deleted and the processes are left to themselves.
+
+    Args:
+        parent: where the folder is made; None for the system's temporary folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+    # A session of its own: signals to the terminal's or the driver's group do not reach it.
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, str(folder), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ):  # leaving closes its standard input and waits for it
+        yield folder
+
+
+def processes_in(folder: Path) -> list[int]:
+    """The ids of this user's processes with a file open below `folder`."""
+    below = f"{folder}{os.sep}"
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+            if any(_target(file).startswith(below) for file in (process / "fd").iterdir()):
+                found.append(int(process.name))
+    return found
+
+
+def _target(file: Path) -> str:
+    try:
+        return os.readlink(file)  # noqa: PTH115 (Path would fail on what is no path)
+    except FileNotFoundError:
+        return ""
+
+
+def _guard(folder: Path, guarded_pid: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    deadline = time.monotonic() + _KILL_SECONDS
+    while time.monotonic() < deadline:
+        pids = [pid for pid in processes_in(folder) if pid != guarded_pid]
+        if not pids:
+            break
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]), int(sys.argv[2]))
