@@ -210,10 +210,13 @@ def _open_if_whole(folder: Path, say: Say) -> Dataset | None:
     if not folder.exists():
         return None
     try:
-        return open_dataset(folder)
+        dataset = open_dataset(folder)
+        if dataset.fingerprint != folder.name:
+            raise StorageError(_damaged(folder, f"it is the store {dataset.fingerprint}"))
     except StorageError as error:
         say(f"{error}; packing it again")
         return None
+    return dataset
 
 
 def _damaged(folder: Path, what: str) -> str:

@@ -27,8 +27,12 @@ from decoder.errors import StorageError
 # Raised whenever a change of this code, the lexicon or the articulation changes what is generated.
 GENERATOR_VERSION = 1
 
+# Rates and features are rounded, so that the last bits, in which processors differ, do not count.
+_DECIMALS = 5
+
+_MAX_LOG_MEAN = float(np.log(8.0))  # 8 crossings in 20 ms are 400 Hz
 _PADDED_LENGTH = 500  # entries of seq_class_ids and transcription
-_FIRST_DAY = date(2000, 1, 1)  # no date of a real session
+_FIRST_DAY = date(2000, 1, 1)  # long before any real session
 _DAYS_BETWEEN_SESSIONS = 7
 
 
@@ -233,13 +237,10 @@ def _generate_block(
         spoken.append(sentence)
     block = np.concatenate(raw)  # (T of all trials, F)
     mean, std = block.mean(axis=0), block.std(axis=0) + 1e-8
+    features = [np.minimum(np.round((x - mean) / std, _DECIMALS), FEATURE_CLIP) for x in raw]
     return [
-        (
-            np.minimum((x - mean) / std, FEATURE_CLIP).astype(np.float32),
-            sentence.labels,
-            sentence.text,
-        )
-        for x, sentence in zip(raw, spoken, strict=True)
+        (x.astype(np.float32), sentence.labels, sentence.text)
+        for x, sentence in zip(features, spoken, strict=True)
     ]
 
 
@@ -254,8 +255,10 @@ def _record(
     n_channels = recipe.n_features // 2
     log_crossings = tuning.log_rate + movement @ tuning.crossings.T + shared[:, :n_channels]
     log_power = movement @ tuning.power.T + shared[:, n_channels:]
-    crossings = rng.poisson(np.exp(np.minimum(log_crossings, 4.0)))
-    power = rng.gamma(recipe.power_shape, np.exp(np.minimum(log_power, 4.0)))
+    log_means = np.concatenate([log_crossings, log_power], axis=1)  # (T, F)
+    means = np.exp(np.round(np.minimum(log_means, _MAX_LOG_MEAN), _DECIMALS))
+    crossings = rng.poisson(means[:, :n_channels])
+    power = rng.gamma(recipe.power_shape, means[:, n_channels:])
     return np.concatenate([crossings, power], axis=1)
 
 
