@@ -61,8 +61,10 @@ def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
 
 
 def data_name(plan: Mapping[str, Any]) -> str:
-    """The data set's name, without the folders of the machine it lies on."""
-    return Path(str(plan["dataset"]["path"])).name
+    """What the runs were trained on, without the folders of the machine it lies on."""
+    datasets = plan.get("datasets") or [plan["dataset"]]
+    names = list(dict.fromkeys(Path(str(dataset["path"])).name for dataset in datasets))
+    return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
 
 
 def make_tables(
@@ -121,9 +123,9 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     """One row an arm: counts, PER, collapse, restricted steps to escape.
 
     ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
-    ``n_stuck`` counts collapsed and diverged ones. ``per_low`` and ``per_high`` are the 95 % t
-    interval of the mean. ``escape_step_mean`` is the restricted mean: a run that never escaped
-    counts with its step budget.
+    ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
+    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted
+    mean: a run that never escaped counts with its step budget.
     """
     spec = spec_of(plan)
     rows = []
@@ -140,7 +142,7 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
                 **_factor_columns(spec, arm),
                 "n": len(counted),
                 **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in OUTCOMES},
-                "n_stuck": int(counted["collapsed"].sum()),
+                "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
                 "per_mean": _mean(per),
                 "per_low": interval.low,
                 "per_high": interval.high,

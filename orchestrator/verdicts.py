@@ -1,7 +1,5 @@
 """Hypothesis + runs table → verdict: supported, refuted or inconclusive, by a fixed rule."""
 
-import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -119,9 +117,15 @@ def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
     for names in _families(spec).values():
         p_values = [evidence[name].p for name in names]
         adjusted.update(zip(names, stats.holm(p_values), strict=True))
-    altered = altered_hypotheses(plan)
     return [
-        _verdict(spec, name, data_name(plan), evidence[name], adjusted[name], name in altered)
+        _verdict(
+            spec,
+            name,
+            data_name(plan),
+            evidence[name],
+            adjusted[name],
+            name in plan["lock_changed"],
+        )
         for name in spec.hypotheses
     ]
 
@@ -185,28 +189,6 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
                     needed,
                 )
     return {name: found[name] for name in spec.hypotheses if name in found}
-
-
-def altered_hypotheses(plan: Mapping[str, Any]) -> set[str]:
-    """Hypotheses that differ from what the plan has locked, or were never locked."""
-    locked = plan["hypotheses_lock"]
-    spec = spec_of(plan)
-    return {name for name in spec.hypotheses if locked.get(name) != hypothesis_hash(spec, name)}
-
-
-def hypothesis_hash(spec: AblationSpec, name: str) -> str:
-    """SHA-256 of everything that is fixed about a hypothesis before the first run."""
-    hypothesis = spec.hypotheses[name]
-    block = {
-        "hypothesis": hypothesis.model_dump(mode="json", by_alias=True),
-        "test": choose_test(hypothesis),
-        "seeds": list(spec.seeds),
-        "collapse": spec.collapse.model_dump(mode="json"),
-        "alpha": spec.alpha,
-        "family": sorted(_families(spec)[hypothesis.family]),
-    }
-    text = json.dumps(block, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _verdict(

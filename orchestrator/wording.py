@@ -11,7 +11,7 @@ from orchestrator.verdicts import Verdict
 UNIT: Mapping[Outcome, str] = {"per": "PER points", "collapsed": "points", "escape_step": "steps"}
 _NOUN: Mapping[Outcome, str] = {
     "per": "final PER",
-    "collapsed": "runs stuck",
+    "collapsed": "runs collapsed",
     "escape_step": "steps to escape the blank plateau",
 }
 _NOT_A_NUMBER = "–"
@@ -228,7 +228,8 @@ def _cell_text(cell: Cell, verdict: Verdict) -> str:
     """The raw figure of one arm, over the seeds that have a result in every arm compared."""
     n_seeds = len(verdict.evidence.differences)
     if verdict.hypothesis.outcome == "collapsed":
-        return f"{round(cell.mean * n_seeds)} of {n_seeds}"
+        diverged = f" ({cell.n_diverged} diverged)" if cell.n_diverged else ""
+        return f"{round(cell.mean * n_seeds)} of {n_seeds}{diverged}"
     if verdict.hypothesis.outcome == "per":
         return percent(cell.mean)
     never = cell.n - cell.n_escaped

@@ -12,7 +12,6 @@ import pytest
 from decoder.config import DecoderConfig, override, resolve
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator.spec import AblationSpec
-from orchestrator.verdicts import hypothesis_hash
 
 
 class Truth(NamedTuple):
@@ -87,7 +86,8 @@ def make_ablation(
         },
         "arms": arms,
         "runs": runs,
-        "hypotheses_lock": {name: hypothesis_hash(parsed, name) for name in parsed.hypotheses},
+        "hypotheses_lock": {name: _digest(name, 0) for name in parsed.hypotheses},
+        "lock_changed": [],
     }
     return Ablation(json.loads(json.dumps(plan)), records, histories)
 

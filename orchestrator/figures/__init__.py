@@ -1,0 +1,60 @@
+"""The figures of an ablation: each module gathers its data first and draws them afterwards."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.figures.collapse_map import collapse_data, draw_collapse
+from orchestrator.figures.curves import curves_data, draw_curves
+from orchestrator.figures.effects import draw_effects, effects_data
+from orchestrator.figures.interaction import draw_interaction, interaction_data
+from orchestrator.figures.style import Saved, save
+from orchestrator.tables import Tables, spec_of
+from orchestrator.verdicts import Verdict
+
+__all__ = ["Saved", "draw_figures"]
+
+
+def draw_figures(
+    folder: Path, plan: Mapping[str, Any], tables: Tables, verdicts: Sequence[Verdict]
+) -> list[Saved]:
+    """Draw every figure there are data for, as SVG and PNG, in the order of the report.
+
+    Args:
+        folder: where the files go.
+        plan: the plan document.
+        tables: its tables.
+        verdicts: its verdicts.
+    """
+    spec, arms = spec_of(plan), plan["arms"]
+    saved = []
+    if verdicts:
+        figure = draw_effects(effects_data(verdicts))
+        caption = (
+            "Effect of each hypothesis in the direction it claims, with its 95 % (thin) and 90 % "
+            "(thick) interval. The box spans effects too small to matter: support needs an "
+            "estimate at or right of its right edge, refutation a thick line that ends left of it."
+        )
+        saved.append(save(figure, folder, "effects", "Effects and margins", caption))
+    figure = draw_collapse(collapse_data(spec, arms, tables.arms))
+    caption = "Runs collapsed or diverged within the step budget, of the runs with a result."
+    saved.append(save(figure, folder, "collapse_map", "Where runs collapse", caption))
+    if tables.history.empty:
+        return saved
+    figure = draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms))
+    caption = (
+        "Mean final PER with its 95 % t interval (cut at 0 and 100 %), and every seed as a ring. "
+        "Lines that are not parallel are interactions. A diverged run counts as 100 %."
+    )
+    saved.append(save(figure, folder, "interaction", "Final PER by arm", caption))
+    band = "Median seed, and the band from the best to the worst seed"
+    figure = draw_curves(curves_data("per", spec, arms, tables.runs, tables.history))
+    caption = f"{band}. After a cross the diverged run counts as 100 %."
+    saved.append(save(figure, folder, "per_curves", "PER during training", caption))
+    figure = draw_curves(curves_data("emitted_ratio", spec, arms, tables.runs, tables.history))
+    caption = (
+        f"{band}. Emitted phonemes over phonemes in the sentence: at or below the dotted line a "
+        "decoder is on the blank plateau."
+    )
+    saved.append(save(figure, folder, "emitted_curves", "Leaving the blank plateau", caption))
+    return saved

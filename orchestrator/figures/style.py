@@ -1,0 +1,161 @@
+"""How every figure looks and is saved: palette, fonts, the same bytes for the same data."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+
+from decoder.atomic import write_atomically
+
+P = ParamSpec("P")
+
+# Okabe & Ito's palette, without the yellow that vanishes on white; each comes with a line style
+# and a marker of its own, so that a grey print says the same.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (3, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, FAINT, HAIR = "#222222", "#6b6b6b", "#d9d9d9"
+
+WIDTH = 7.4  # inches: the report's column at 100 dpi
+_PNG_DPI = 160
+
+_RC: Any = {  # keys are checked by Matplotlib itself
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.title_fontsize": 8.5,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": HAIR,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # names are text, whatever they hold
+    "svg.fonttype": "path",
+    "svg.hashsalt": "speech-bci-sweeps",
+}
+
+
+class Line(NamedTuple):
+    """The look of the n-th level: colour, line style, marker."""
+
+    colour: str
+    line: Any
+    marker: str
+
+
+class Saved(NamedTuple):
+    """A figure on disk.
+
+    Attributes:
+        name: file name without its ending.
+        title: for the report's heading.
+        caption: how to read it, in one or two sentences.
+        svg, png: the files.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: Path
+    png: Path
+
+
+def look(index: int) -> Line:
+    """Colour, line style and marker of the n-th level; they repeat together only after 35."""
+    return Line(
+        COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
+    )
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let `draw` build its figure under the house style, leaving Matplotlib's own untouched."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that lays its parts out without overlap."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str, title: str, caption: str) -> Saved:
+    """Write ``NAME.svg`` and ``NAME.png``; the same figure gives the same bytes."""
+    paths = {}
+    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(_RC):
+            figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata, facecolor="white")
+        paths[kind] = folder / f"{name}.{kind}"
+        write_atomically(paths[kind], buffer.getvalue())
+    return Saved(name, title, caption, paths["svg"], paths["png"])
+
+
+def fill_rows(widths: Sequence[float], most: float) -> list[list[int]]:
+    """Put parts into rows, in order: the indices of each row, up to `most` units wide."""
+    rows: list[list[int]] = [[]]
+    for index, width in enumerate(widths):
+        if rows[-1] and sum(widths[i] for i in rows[-1]) + width > most:
+            rows.append([])
+        rows[-1].append(index)
+    return rows
+
+
+def panels(part: SubFigure, widths: Sequence[float], total: float, sharey: bool) -> list[Axes]:
+    """Axes side by side, `widths` units wide each, the rest up to `total` units left empty."""
+    spare = total - sum(widths)
+    ratios = [*widths, spare] if spare > 0.01 else list(widths)
+    axes = part.subplots(1, len(ratios), squeeze=False, sharey=sharey, width_ratios=ratios)[0]
+    for empty in axes[len(widths) :]:
+        empty.axis("off")
+    return list(axes[: len(widths)])
+
+
+def name_levels(axes: Axes, levels: Sequence[str], total: float) -> None:
+    """Label the levels along x, broken to the width of a step when `total` steps fill a row."""
+    n_characters = int((WIDTH - 0.9) / total / 0.075)
+    axes.set_xticks(range(len(levels)), [wrap(level, n_characters) for level in levels])
+
+
+def wrap(text: str, width: int) -> str:
+    """Break a long name into lines, after one of its ``- _ . + =`` where there is one."""
+    lines = [""]
+    for part in re.findall(r"[^-_.+=]+[-_.+=]?|[-_.+=]", text):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def percent_axis(axes: Axes, which: str) -> None:
+    """Label a rate's axis in percent."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "−"))
