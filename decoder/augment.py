@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from decoder.config import AugmentConfig
+from decoder.errors import ConfigError
 from decoder.seeding import generator
 
 # Taps at or below this weight are dropped before the rest are normalised; the official code's
@@ -31,12 +32,20 @@ def gaussian_taps(std_bins: float, size_bins: int) -> list[float]:
         std_bins: standard deviation in bins.
         size_bins: bins the Gaussian is sampled on.
 
+    Raises:
+        ConfigError: no tap is left.
+
     Follows ``gauss_smooth`` of nejm-brain-to-text, in its float32.
     """
     impulse = np.zeros(size_bins, dtype=np.float32)
     impulse[size_bins // 2] = 1
     kernel = gaussian_filter1d(impulse, std_bins)
     kernel = kernel[kernel > MIN_TAP]
+    if not kernel.size:
+        raise ConfigError(
+            f"augment.smooth_std_bins: {std_bins} spreads the Gaussian so wide that no tap is "
+            f"above {MIN_TAP}; must be below 40"
+        )
     return [float(tap) for tap in kernel / np.sum(kernel)]
 
 

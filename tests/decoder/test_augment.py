@@ -1,0 +1,124 @@
+"""Augmentation: each component alone, the order of all, smoothing by hand and against SciPy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import convolve1d
+
+from decoder.augment import augment_batch, gaussian_taps, smooth, smooth_batch
+from decoder.config import AugmentConfig
+from decoder.errors import ConfigError
+
+QUIET = AugmentConfig(white_noise_std=0.0, constant_offset_std=0.0, random_cut=0, smooth=False)
+
+
+def change(**fields: object) -> AugmentConfig:
+    return AugmentConfig.model_validate({**QUIET.model_dump(), **fields})
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    return torch.randn(3, 400, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_official_smoothing_keeps_nine_taps() -> None:
+    """Taps of gauss_smooth (std 2, size 100) of nejm-brain-to-text, to float32."""
+    expected = [0.027630551, 0.066282034, 0.123831525, 0.180173725, 0.204164162]
+    taps = gaussian_taps(2.0, 100)
+    assert taps == pytest.approx(expected + expected[-2::-1], abs=1e-6)
+    assert sum(taps) == pytest.approx(1.0)
+
+
+def test_smoothing_is_a_convolution_with_zeros_beyond_the_ends(features: torch.Tensor) -> None:
+    taps = gaussian_taps(2.0, 100)
+    expected = convolve1d(features.numpy(), np.array(taps), axis=1, mode="constant")
+    np.testing.assert_allclose(smooth(features, taps).numpy(), expected, atol=1e-6)
+
+
+def test_smoothing_by_hand() -> None:
+    x = torch.tensor([[1.0], [0.0], [4.0]])
+    assert smooth(x, [0.25, 0.5, 0.25]).flatten().tolist() == [0.5, 1.25, 2.0]
+
+
+def test_a_kernel_without_taps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="smooth_std_bins"):
+        gaussian_taps(60.0, 400)
+
+
+def test_nothing_on_means_nothing_changed(features: torch.Tensor) -> None:
+    x, cut = augment_batch(features, [QUIET, QUIET], seed=0, step=0)
+    assert cut == 0 and x.shape == (2, *features.shape)
+    assert torch.equal(x[0], features) and torch.equal(x[1], features)
+
+
+def test_white_noise_has_its_strength_and_is_shared(features: torch.Tensor) -> None:
+    configs = [change(white_noise_std=s) for s in (1.0, 0.25)]
+    x, _ = augment_batch(features, configs, seed=0, step=0)
+    noise = x - features
+    assert noise[0].std().item() == pytest.approx(1.0, rel=0.03)
+    torch.testing.assert_close(noise[1], 0.25 * noise[0], atol=1e-5, rtol=1e-4)
+
+
+def test_an_offset_is_constant_in_time_and_differs_by_trial_and_feature(
+    features: torch.Tensor,
+) -> None:
+    x, _ = augment_batch(features, [change(constant_offset_std=0.2)], seed=0, step=0)
+    offset = x[0] - features
+    torch.testing.assert_close(offset, offset[:, :1].expand_as(offset), atol=1e-5, rtol=0)
+    assert len(offset[:, 0].flatten().unique()) == 18
+
+
+@pytest.mark.parametrize(("axis", "dim"), [("features", 2), ("time", 1)])
+def test_a_random_walk_adds_up_along_its_axis(features: torch.Tensor, axis: str, dim: int) -> None:
+    config = change(random_walk_std=0.1, random_walk_axis=axis)
+    x, _ = augment_batch(features, [config], seed=0, step=0)
+    steps = (x[0] - features).diff(dim=dim)
+    assert steps.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_static_gain_mixes_features_by_one_matrix_a_trial(features: torch.Tensor) -> None:
+    x, _ = augment_batch(features, [change(static_gain_std=0.1)], seed=0, step=0)
+    for trial in range(3):
+        solution = torch.linalg.lstsq(features[trial], x[0, trial]).solution
+        torch.testing.assert_close(features[trial] @ solution, x[0, trial], atol=1e-4, rtol=1e-4)
+        assert (solution - torch.eye(6)).std().item() == pytest.approx(0.1, rel=0.5)
+
+
+def test_cuts_take_zero_one_or_two_bins_off_the_front(features: torch.Tensor) -> None:
+    cuts = set()
+    for step in range(40):
+        x, cut = augment_batch(features, [change(random_cut=3)], seed=0, step=step)
+        cuts.add(cut)
+        assert torch.equal(x[0], features[:, cut:])
+    assert cuts == {0, 1, 2}
+
+
+def test_smoothing_comes_after_noise_and_cut(features: torch.Tensor) -> None:
+    loud = {"white_noise_std": 1.0, "constant_offset_std": 0.2, "random_cut": 3}
+    rough, cut = augment_batch(features, [change(**loud)], seed=1, step=2)
+    x, same_cut = augment_batch(features, [change(**loud, smooth=True)], seed=1, step=2)
+    assert cut == same_cut
+    torch.testing.assert_close(x, smooth(rough, gaussian_taps(2.0, 100)), atol=1e-5, rtol=1e-4)
+
+
+def test_switching_one_component_on_leaves_the_draws_of_another(features: torch.Tensor) -> None:
+    white, _ = augment_batch(features, [change(white_noise_std=1.0)], seed=0, step=0)
+    both, _ = augment_batch(
+        features, [change(white_noise_std=1.0, random_walk_std=0.1, static_gain_std=0.1)], 0, 0
+    )
+    walk, _ = augment_batch(features, [change(random_walk_std=0.1, static_gain_std=0.1)], 0, 0)
+    torch.testing.assert_close(both - walk, white - features, atol=1e-4, rtol=1e-3)
+
+
+def test_seed_and_step_decide_the_draws(features: torch.Tensor) -> None:
+    config = [change(white_noise_std=1.0)]
+    same = augment_batch(features, config, 4, 7)[0]
+    assert torch.equal(same, augment_batch(features, config, 4, 7)[0])
+    assert not torch.equal(same, augment_batch(features, config, 4, 8)[0])
+    assert not torch.equal(same, augment_batch(features, config, 5, 7)[0])
+
+
+def test_evaluation_is_smoothed_and_nothing_else(features: torch.Tensor) -> None:
+    noisy = change(white_noise_std=1.0, smooth=True)
+    assert torch.equal(smooth_batch(features, noisy), smooth(features, gaussian_taps(2.0, 100)))
+    assert smooth_batch(features, QUIET) is features

@@ -1,0 +1,63 @@
+"""CTC losses against torch's module, greedy decoding by hand, edit distances by hand."""
+
+import torch
+
+from decoder.ctc import ctc_losses, edit_distance, greedy_decode, reduce_losses
+
+
+def decode(*best: int) -> list[int]:
+    return greedy_decode(torch.tensor([best]), torch.tensor([len(best)]))[0]
+
+
+def test_repeats_are_merged() -> None:
+    assert decode(3, 3, 0, 5, 5, 5) == [3, 5]
+
+
+def test_a_blank_between_repeats_keeps_both() -> None:
+    assert decode(3, 0, 3) == [3, 3]
+
+
+def test_all_blank_decodes_to_nothing() -> None:
+    assert decode(0, 0, 0) == []
+
+
+def test_frames_past_the_end_are_not_read() -> None:
+    best = torch.tensor([[1, 2, 2], [1, 2, 3]])
+    assert greedy_decode(best, torch.tensor([1, 3])) == [[1], [1, 2, 3]]
+
+
+def test_edit_distance_by_hand() -> None:
+    assert edit_distance([1, 2, 3], [1, 3]) == 1
+    assert edit_distance([], [4, 5]) == 2
+    assert edit_distance([1, 2, 3, 4], [2, 3, 4, 5]) == 2
+    assert edit_distance([7], [7]) == 0
+
+
+def make_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(2, 12, 3, 6, generator=source).log_softmax(-1)
+    labels = torch.tensor([[1, 2, 2, 0], [5, 0, 0, 0], [3, 1, 4, 1]])
+    return log_probs, labels, torch.tensor([12, 5, 10]), torch.tensor([3, 1, 4])
+
+
+def test_both_reductions_are_those_of_torch_for_each_run() -> None:
+    log_probs, labels, n_patches, n_labels = make_batch()
+    losses = ctc_losses(log_probs, labels, n_patches, n_labels, zero_infinity=False)
+    assert losses.shape == (2, 3)
+    mean = reduce_losses(losses, n_labels, ["mean", "mean"])
+    summed = reduce_losses(losses, n_labels, ["none_then_mean", "none_then_mean"])
+    mixed = reduce_losses(losses, n_labels, ["mean", "none_then_mean"])
+    for row in range(2):
+        arguments = (log_probs[row], labels, n_patches, n_labels)
+        torch.testing.assert_close(mean[row], torch.nn.CTCLoss(reduction="mean")(*arguments))
+        torch.testing.assert_close(
+            summed[row], torch.nn.CTCLoss(reduction="none")(*arguments).mean()
+        )
+    assert mixed.tolist() == [mean[0].item(), summed[1].item()]
+
+
+def test_an_impossible_alignment_is_infinite_or_zero_as_asked() -> None:
+    log_probs = torch.zeros(1, 2, 1, 4).log_softmax(-1)
+    labels, n_patches, n_labels = torch.tensor([[1, 2, 3]]), torch.tensor([2]), torch.tensor([3])
+    assert ctc_losses(log_probs, labels, n_patches, n_labels, False).isinf().all()
+    assert ctc_losses(log_probs, labels, n_patches, n_labels, True).eq(0).all()

@@ -1,0 +1,79 @@
+"""Metrics from hand-made logits: counts, ratios, diagnostics of blank collapse."""
+
+import math
+
+import pytest
+import torch
+
+from decoder.metrics import MetricSums, TrainingSums
+
+CPU = torch.device("cpu")
+
+
+def logits_for(*rows: list[int]) -> torch.Tensor:
+    """(1, P, B, 5) confident logits whose argmax is the given class at each patch."""
+    best = torch.tensor(rows).T  # (P, B)
+    return 50.0 * torch.nn.functional.one_hot(best, 5).float()[None]
+
+
+def test_counts_by_hand() -> None:
+    sums = MetricSums.zeros(1, CPU)
+    logits = logits_for([1, 1, 0, 2, 3], [0, 0, 0, 4, 4])
+    labels, n_labels = torch.tensor([[1, 2, 2], [4, 0, 0]]), torch.tensor([3, 1])
+    sums.add(logits, labels, torch.tensor([4, 3]), n_labels, False)
+    [row] = sums.rows()
+    # First trial: 4 frames, decodes to [1, 2] against [1, 2, 2]; second: 3 blank frames.
+    assert row["n_edits"] == 2 and row["n_reference"] == 4 and row["per"] == 0.5
+    assert row["blank_fraction"] == pytest.approx(4 / 7)
+    assert row["emitted_ratio"] == pytest.approx(2 / 4)
+    assert row["n_distinct"] == 2
+    assert row["blank_posterior"] == pytest.approx(4 / 7)
+    assert row["entropy_nats"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_uniform_posteriors_have_the_largest_entropy() -> None:
+    sums = MetricSums.zeros(2, CPU)
+    labels, n_labels = torch.tensor([[1]]), torch.tensor([1])
+    sums.add(torch.zeros(2, 6, 1, 5), labels, torch.tensor([6]), n_labels, False)
+    for row in sums.rows():
+        assert row["entropy_nats"] == pytest.approx(math.log(5))
+        assert row["blank_posterior"] == pytest.approx(0.2)
+
+
+def test_per_is_a_ratio_of_sums_over_batches() -> None:
+    sums = MetricSums.zeros(1, CPU)
+    for labels in ([[1]], [[2, 3, 4, 1]]):
+        n_labels = torch.tensor([len(labels[0])])
+        logits = logits_for([1, 0, 0, 0, 0, 0, 0, 0, 0])
+        sums.add(logits, torch.tensor(labels), torch.tensor([9]), n_labels, False)
+    [row] = sums.rows()
+    assert row["per"] == 3 / 5  # not the mean of 0 and 3/4
+
+
+def test_an_empty_target_is_left_out_of_the_denominator_and_the_edits() -> None:
+    sums = MetricSums.zeros(1, CPU)
+    logits = logits_for([1, 0, 2, 0])
+    sums.add(
+        logits, torch.zeros(1, 1, dtype=torch.long), torch.tensor([4]), torch.tensor([0]), False
+    )
+    [row] = sums.rows()
+    assert row["n_reference"] == 0 and row["n_edits"] == 0
+
+
+def test_training_sums_average_since_the_last_evaluation_and_keep_the_dose() -> None:
+    sums = TrainingSums.zeros(2, CPU)
+    ones = torch.ones(2)
+    sums.add(
+        torch.tensor([2.0, 4.0]), torch.tensor([1.0, 20.0]), torch.tensor([1.0, 0.5]), [0.1, 0.2]
+    )
+    sums.add(torch.tensor([4.0, 4.0]), torch.tensor([3.0, 10.0]), ones, [0.1, 0.2])
+    first, second = sums.rows()
+    assert first["train_loss"] == 3.0 and first["grad_norm"] == 2.0
+    assert second["clipped_share"] == 0.5 and second["grad_norm_max"] == 20.0
+    assert first["learning_dose"] == pytest.approx(0.1 * 1 + 0.1 * 3)
+    assert second["learning_dose"] == pytest.approx(0.2 * 10 + 0.2 * 10)
+    sums.start_interval(torch.tensor([True, False]))
+    sums.add(torch.tensor([7.0, 7.0]), ones, ones, [0.1, 0.2])
+    first, second = sums.rows()
+    assert first["train_loss"] == 7.0 and second["train_loss"] == pytest.approx(5.0)
+    assert first["learning_dose"] == pytest.approx(0.5)

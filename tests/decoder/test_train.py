@@ -1,0 +1,290 @@
+"""A pack is its runs: alone or together, resumed or not, beside a run that diverges or leaves."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from decoder import optim
+from decoder.config import DecoderConfig, config_paths, override, pack_key, resolve, run_id
+from decoder.data.store import Dataset
+from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
+from decoder.train import _forward_backward, _PackState, _Trials, _update, train
+
+SMALL: dict[str, Any] = {
+    "data.batch_size": 6,
+    "data.days_per_batch": 3,
+    "model.n_units": 12,
+    "model.n_layers": 2,
+    "model.patch_size": 6,
+    "model.patch_stride": 4,
+    "optim.lr_warmup_steps": 3,
+    "train.n_steps": 12,
+    "train.eval_every_steps": 4,
+}
+
+# Arms that differ in every scalar a pack may mix.
+MIXED: list[dict[str, Any]] = [
+    {},
+    {"optim.lr_max": 0.002, "optim.lr_max_day": 0.001},
+    {"optim.epsilon": 1e-8, "optim.beta1": 0.8, "optim.beta2": 0.99},
+    {"loss.ctc_reduction": "mean", "optim.grad_clip": None},
+    {"augment.white_noise_std": 0.25, "augment.constant_offset_std": 0.0},
+    {"augment.static_gain_std": 0.1, "augment.random_walk_std": 0.05},
+    {"model.rnn_dropout": 0.1, "model.input_dropout": 0.0},
+    {"optim.algorithm": "adam", "optim.weight_decay": 0.1, "optim.lr_warmup_steps": 0},
+]
+
+
+def make_config(changes: Mapping[str, Any] = {}) -> DecoderConfig:  # noqa: B006
+    return resolve(override(DecoderConfig(), {**SMALL, **changes}, "test"))
+
+
+def make_pack(arms: Iterable[Mapping[str, Any]], seed: int = 5) -> Pack:
+    configs = [make_config(arm) for arm in arms]
+    return Pack("pack", seed, tuple(Run(run_id(c, seed, "data"), c) for c in configs))
+
+
+def results_of(events: Iterable[Progress]) -> dict[str, RunResult]:
+    return {result.run_id: result for event in events for result in event.finished}
+
+
+def weights_after(pack: Pack, dataset: Dataset, n_steps: int) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights of every run after some steps of the training loop's own phases."""
+    state = _PackState.start(pack, dataset, torch.device("cpu"))
+    trials = _Trials.select(dataset, pack.runs[0].config)
+    for _ in range(n_steps):
+        batch = trials.draw(pack.seed, state.step)
+        losses, gradients = _forward_backward(state, batch, pack.seed)
+        _update(state, gradients, losses, optim.gradient_norms(gradients))
+        state.step += 1
+    return {
+        run.run_id: {n: p.detach()[row] for n, p in state.model.named_parameters()}
+        for row, run in enumerate(state.runs)
+    }
+
+
+def assert_close_weights(
+    got: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], tolerance: float
+) -> None:
+    for name, value in expected.items():
+        difference = float((got[name] - value).norm() / (value.norm() + 1e-12))
+        assert difference < tolerance, name
+
+
+def test_a_mixed_pack_of_eight_gives_each_run_the_weights_it_gets_alone(dataset: Dataset) -> None:
+    together = weights_after(make_pack(MIXED), dataset, 50)
+    assert len(together) == 8
+    for arm in MIXED:
+        pack = make_pack([arm])
+        [(name, alone)] = weights_after(pack, dataset, 50).items()
+        assert_close_weights(together[name], alone, 1e-4)
+
+
+def test_runs_of_a_pack_really_differ(dataset: Dataset) -> None:
+    together = weights_after(make_pack(MIXED), dataset, 10)
+    heads = [weights["head.weight"] for weights in together.values()]
+    for i, a in enumerate(heads):
+        for b in heads[:i]:
+            assert (a - b).abs().max() > 1e-7
+
+
+def test_a_run_that_diverges_leaves_its_neighbours_as_they_are(dataset: Dataset) -> None:
+    wild = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
+    arms: list[dict[str, Any]] = [{}, wild, {"optim.epsilon": 1e-8}]
+    pack = make_pack(arms)
+    together = results_of(train(pack, dataset))
+    assert together[pack.runs[1].run_id].status == "diverged"
+    assert together[pack.runs[1].run_id].n_steps_done < 12
+    for index in (0, 2):
+        [(name, alone)] = results_of(train(make_pack([arms[index]]), dataset)).items()
+        got = together[name]
+        assert got.status == "ok" and got.n_steps_done == 12
+        for mine, theirs in zip(got.history, alone.history, strict=True):
+            assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-4)
+            assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+
+
+def test_a_pack_of_which_every_run_diverges_ends(dataset: Dataset) -> None:
+    wild = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
+    results = results_of(train(make_pack([wild]), dataset))
+    assert [r.status for r in results.values()] == ["diverged"]
+
+
+def test_a_run_with_a_smaller_budget_leaves_early_and_the_rest_is_the_same(
+    dataset: Dataset,
+) -> None:
+    short = {"train.n_steps": 6, "optim.lr_decay_steps": 12}
+    pack = make_pack([{}, short])
+    results = results_of(train(pack, dataset))
+    long_run, short_run = (results[run.run_id] for run in pack.runs)
+    assert [row["step"] for row in short_run.history] == [4.0, 6.0]
+    assert [row["step"] for row in long_run.history] == [4.0, 8.0, 12.0]
+    [alone] = results_of(train(make_pack([{}]), dataset)).values()
+    for mine, theirs in zip(long_run.history, alone.history, strict=True):
+        for column in ("train_loss", "grad_norm", "val_loss", "learning_dose"):
+            assert mine[column] == pytest.approx(theirs[column], rel=1e-4)
+
+
+class Killed(Exception):
+    """Stands for a kill: the process ends between two steps."""
+
+
+def test_a_resumed_pack_is_bit_identical_to_an_uninterrupted_one(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    pack = make_pack(MIXED[:4])
+    expected = results_of(train(pack, dataset))
+    folder = tmp_path / "pack"
+    interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    next(interrupted)
+    next(interrupted)
+    interrupted.close()
+    assert list(folder.glob("step-*.json"))
+    events = list(train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0))
+    assert events[0].step > 4, "it started again from the beginning"
+    resumed = results_of(events)
+    for name, result in expected.items():
+        assert resumed[name].history == result.history
+    assert not folder.exists()
+
+
+def test_a_resumed_pack_without_its_recorded_runs_goes_on_exactly(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    pack = make_pack(MIXED[:3])
+    expected = results_of(train(pack, dataset))
+    folder = tmp_path / "pack"
+    interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    next(interrupted)
+    next(interrupted)
+    interrupted.close()
+    rest = Pack(pack.pack_id, pack.seed, pack.runs[1:])
+    events = list(train(rest, dataset, checkpoint_dir=folder))
+    assert events[0].step > 4
+    for name, result in results_of(events).items():
+        for mine, theirs in zip(result.history, expected[name].history, strict=True):
+            assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
+
+
+def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "pack"
+    other = train(make_pack([{}]), dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    next(other)
+    next(other)
+    other.close()
+    pack = make_pack([{"optim.epsilon": 1e-3}])
+    assert next(iter(train(pack, dataset, checkpoint_dir=folder))).step == 4
+
+
+def test_every_history_row_has_every_column_and_is_finite(dataset: Dataset) -> None:
+    for result in results_of(train(make_pack(MIXED), dataset)).values():
+        assert len(result.history) == 3
+        for row in result.history:
+            assert tuple(row) == HISTORY_COLUMNS
+            assert all(math.isfinite(value) for value in row.values())
+            assert 0 <= row["blank_fraction"] <= 1
+            assert 0 <= row["clipped_share"] <= 1
+            assert row["per"] == row["n_edits"] / row["n_reference"]
+            assert row["grad_norm_max"] >= row["grad_norm"]
+
+
+def test_training_learns_the_prototypes(dataset: Dataset) -> None:
+    arm = {
+        "train.n_steps": 300,
+        "train.eval_every_steps": 300,
+        "model.n_units": 32,
+        "optim.lr_max": 0.01,
+        "optim.epsilon": 1e-8,
+        "model.rnn_dropout": 0.0,
+        "model.input_dropout": 0.0,
+        "augment.white_noise_std": 0.1,
+        "augment.constant_offset_std": 0.0,
+    }
+    [result] = results_of(train(make_pack([arm]), dataset)).values()
+    assert result.history[-1]["per"] < 0.3
+
+
+def test_bfloat16_trains_close_to_float32(dataset: Dataset) -> None:
+    [exact] = results_of(train(make_pack([{}]), dataset)).values()
+    [rounded] = results_of(train(make_pack([{"train.precision": "bfloat16"}]), dataset)).values()
+    for mine, theirs in zip(rounded.history, exact.history, strict=True):
+        assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=0.05)
+        assert mine["val_loss"] != theirs["val_loss"]
+
+
+# Every field, with a value other than SMALL's; path has no effect once a data set is open.
+OTHER_VALUES: dict[str, Any] = {
+    "data.batch_size": 5,
+    "data.days_per_batch": 2,
+    "augment.static_gain_std": 0.1,
+    "augment.white_noise_std": 0.5,
+    "augment.constant_offset_std": 0.5,
+    "augment.random_walk_std": 0.1,
+    "augment.random_walk_axis": "time",
+    "augment.random_cut": 0,
+    "augment.smooth": False,
+    "augment.smooth_std_bins": 1.0,
+    "augment.smooth_size_bins": 5,
+    "model.n_units": 10,
+    "model.n_layers": 1,
+    "model.patch_size": 5,
+    "model.patch_stride": 3,
+    "model.rnn_dropout": 0.1,
+    "model.input_dropout": 0.1,
+    "loss.ctc_reduction": "mean",
+    "optim.algorithm": "adam",
+    "optim.lr_max": 0.01,
+    "optim.lr_min": 0.001,
+    "optim.lr_warmup_steps": 1,
+    "optim.lr_decay_steps": 9,
+    "optim.lr_max_day": 0.01,
+    "optim.lr_min_day": 0.002,
+    "optim.lr_warmup_steps_day": 1,
+    "optim.lr_decay_steps_day": 9,
+    "optim.beta1": 0.5,
+    "optim.beta2": 0.5,
+    "optim.epsilon": 1e-3,
+    "optim.weight_decay": 0.5,
+    "optim.weight_decay_day": 0.5,
+    "optim.grad_clip": 0.5,
+    "train.n_steps": 10,
+    "train.eval_every_steps": 3,
+    "train.precision": "bfloat16",
+}
+# Read by the store, before training, or seen only where a trial cannot be aligned.
+ELSEWHERE = {"data.path", "data.sessions", "data.feature_subset", "loss.zero_infinity"}
+
+
+def test_every_field_is_tried_here_or_known_to_act_elsewhere() -> None:
+    assert set(OTHER_VALUES) | ELSEWHERE == set(config_paths())
+
+
+@pytest.fixture(scope="module")
+def reference(dataset: Dataset) -> dict[str, RunResult]:
+    base = {"augment.random_walk_std": 0.02}  # or the walk's axis could have no effect
+    return results_of(train(make_pack([{}, base]), dataset))
+
+
+@pytest.mark.parametrize("path", sorted(OTHER_VALUES))
+def test_changing_a_field_changes_the_history(
+    path: str, dataset: Dataset, reference: dict[str, RunResult]
+) -> None:
+    base = {"augment.random_walk_std": 0.02} if path == "augment.random_walk_axis" else {}
+    expected = reference[make_pack([base]).runs[0].run_id]
+    [changed] = results_of(train(make_pack([{**base, path: OTHER_VALUES[path]}]), dataset)).values()
+    last, other = expected.history[-1], changed.history[-1]
+    assert (last["val_loss"], last["step"], len(expected.history)) != pytest.approx(
+        (other["val_loss"], other["step"], len(changed.history)), rel=1e-6
+    )
+
+
+def test_only_fields_that_may_differ_inside_a_pack_keep_the_pack_key() -> None:
+    key = pack_key(make_config())
+    for path, marks in config_paths().items():
+        if path in OTHER_VALUES:
+            same = pack_key(make_config({path: OTHER_VALUES[path]})) == key
+            assert same == marks["per_run"], path
