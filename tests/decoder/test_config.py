@@ -1,0 +1,111 @@
+"""Configuration: every mistake named, identity that knows what can change a result."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decoder.config import (
+    DecoderConfig,
+    config_paths,
+    flatten,
+    load_config,
+    override,
+    parse_config,
+    resolve,
+    run_id,
+    unflatten,
+)
+from decoder.errors import ConfigError
+
+BASES = Path(__file__).parents[2] / "ablations" / "base"
+
+
+def complaint(nested: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(nested, "here.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(BASES.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_base_configuration_is_valid(path: Path) -> None:
+    load_config(path)
+
+
+def test_the_official_base_says_every_value_aloud() -> None:
+    """A default that changed would otherwise change the official configuration with it."""
+    from decoder.strict_yaml import load_yaml
+
+    nested = load_yaml(BASES / "t15_official.yaml")
+    assert set(config_paths()) == {f"{s}.{name}" for s, fields in nested.items() for name in fields}
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name() -> None:
+    message = complaint({"model": {"n_unit": 3}})
+    assert message == "here.yaml: model.n_unit: unknown key 'n_unit'; did you mean 'n_units'?"
+
+
+def test_every_problem_is_named_at_once() -> None:
+    message = complaint({"modle": {}, "optim": {"epsilon": "1e-3", "beta1": 1.5}, "train": 3})
+    assert len(message.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("optim", "epsilon", "1e-3", "remove the quotes"),
+        ("train", "n_steps", 3.5, "integer"),
+        ("train", "n_steps", True, "integer"),
+        ("augment", "smooth", "no", "boolean"),
+        ("loss", "ctc_reduction", "sum", "'none_then_mean' or 'mean'"),
+        ("model", "rnn_dropout", 1.0, "less than 1"),
+        ("optim", "lr_max", 0.0, "greater than 0"),
+        ("optim", "lr_max", float("nan"), "finite"),
+        ("data", "sessions", [], "at least 1"),
+    ],
+)
+def test_a_bad_value_is_refused_saying_what_is_allowed(
+    section: str, key: str, value: Any, expected: str
+) -> None:
+    message = complaint({section: {key: value}})
+    assert message.startswith(f"here.yaml: {section}.{key}: ") and expected in message
+
+
+def test_impossible_combinations_are_refused() -> None:
+    assert "must not exceed" in complaint({"optim": {"lr_max": 0.001, "lr_min": 0.01}})
+    assert "days_per_batch" in complaint({"data": {"batch_size": 2, "days_per_batch": 4}})
+
+
+def test_a_whole_number_is_a_float_where_a_float_is_wanted() -> None:
+    config = parse_config({"augment": {"white_noise_std": 1}}, "x")
+    assert config == DecoderConfig()
+    assert run_id(config, 0, "d") == run_id(DecoderConfig(), 0, "d")
+
+
+def test_overrides_take_dotted_paths_and_offer_the_nearest() -> None:
+    config = override(DecoderConfig(), {"optim.epsilon": 1e-8, "optim.grad_clip": None}, "x")
+    assert config.optim.epsilon == 1e-8 and config.optim.grad_clip is None
+    with pytest.raises(ConfigError, match="did you mean 'optim.epsilon'"):
+        override(DecoderConfig(), {"optim.epsilom": 1e-8}, "x")
+
+
+def test_flatten_and_unflatten_are_inverse() -> None:
+    config = override(DecoderConfig(), {"data.sessions": ["a", "b"]}, "x")
+    assert parse_config(unflatten(flatten(config)), "x") == config
+
+
+def test_a_value_given_by_another_field_is_the_same_run_as_the_value_itself() -> None:
+    implied = DecoderConfig()
+    said = override(implied, {"optim.lr_max_day": 0.005, "optim.lr_decay_steps": 120_000}, "x")
+    assert implied != said
+    assert resolve(implied).optim.lr_max_day == 0.005
+    assert run_id(implied, 0, "d") == run_id(said, 0, "d")
+
+
+def test_identity_follows_config_seed_and_data_but_not_the_folder() -> None:
+    config = DecoderConfig()
+    identity = run_id(config, 0, "d")
+    assert identity == run_id(override(config, {"data.path": "/elsewhere"}, "x"), 0, "d")
+    assert identity != run_id(config, 1, "d")
+    assert identity != run_id(config, 0, "e")
+    assert identity != run_id(override(config, {"optim.epsilon": 0.2}, "x"), 0, "d")

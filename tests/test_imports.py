@@ -1,0 +1,63 @@
+"""Imports run one way, and what must be light is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def decoder_modules() -> list[str]:
+    files = sorted((ROOT / "decoder").rglob("*.py"))
+    names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files]
+    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+
+
+def test_the_decoder_loads_neither_ray_nor_pandas_nor_matplotlib() -> None:
+    loaded = modules_loaded_by("import " + ", ".join(decoder_modules()))
+    assert "torch" in loaded
+    assert not loaded & {"ray", "pandas", "matplotlib", "optuna", "orchestrator"}
+
+
+@pytest.mark.parametrize(
+    "module", ["tables", "stats", "verdicts", "report", "figures", "rebuild", "ledger", "plan"]
+)
+def test_what_comes_after_the_ledger_needs_neither_torch_nor_ray(module: str) -> None:
+    assert not modules_loaded_by(f"import orchestrator.{module}") & {"torch", "ray"}
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    loaded = modules_loaded_by("import orchestrator.cli")
+    assert not loaded & {"torch", "ray", "pandas", "matplotlib", "scipy", "optuna"}
+
+
+def test_only_one_file_imports_ray() -> None:
+    importers = set()
+    for path in [*(ROOT / "decoder").rglob("*.py"), *(ROOT / "orchestrator").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            if any(name.partition(".")[0] == "ray" for name in names):
+                importers.add(path.relative_to(ROOT).as_posix())
+    assert importers == {"orchestrator/backends/ray_tune.py"}
+
+
+def test_the_decoder_never_imports_the_orchestrator() -> None:
+    for path in (ROOT / "decoder").rglob("*.py"):
+        assert "orchestrator" not in {
+            (node.module or "").partition(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+        }, path
