@@ -1,0 +1,90 @@
+"""The summary of a folder of recordings."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from decoder.data.check import check
+from decoder.data.synthetic import write_session
+from decoder.errors import DataError
+
+FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"
+
+
+def test_counts_are_those_of_the_files(folder: Path) -> None:
+    summary = check(folder)
+    assert (summary.n_features, summary.n_classes, summary.bin_ms) == (4, 41, 20)
+    first, second = summary.sessions
+    assert (first.session, second.session) == (FIRST, SECOND)
+    assert (first.n_train, first.n_val, first.n_test) == (3, 2, 1)
+    assert (first.n_bins_min, first.n_bins_median, first.n_bins_max) == (30, 32.0, 35)
+    assert first.n_labels == 3 * 3 + 2 * 2
+    # Two phonemes and a separator in each train trial, two phonemes in each val trial.
+    assert first.phonemes_per_second == pytest.approx(10 / (0.02 * (30 + 31 + 32 + 35 + 35)))
+
+
+def test_total_adds_sums_and_divides_once(folder: Path) -> None:
+    features = []
+    for session in (FIRST, SECOND):
+        for split in ("train", "val"):
+            with h5py.File(folder / session / f"data_{split}.hdf5") as handle:
+                features += [group["input_features"][()].ravel() for group in handle.values()]
+    everything = np.concatenate(features).astype(np.float64)
+    total = check(folder).total
+    assert total.session == "all"
+    assert (total.n_train, total.n_val, total.n_test) == (6, 4, 2)
+    assert total.feature_mean == pytest.approx(everything.mean())
+    assert total.feature_std == pytest.approx(everything.std())
+    assert total.n_bins_median == 35.0
+
+
+def test_clipped_empty_and_unalignable_are_told(folder: Path, trial: Callable[..., object]) -> None:
+    clipped = trial(number=0, n_bins=20)
+    clipped.features[0, :3] = [10.0, 12.0, 9.9]  # type: ignore[attr-defined]
+    trials = [
+        clipped,
+        trial(number=1, n_bins=20, labels=()),
+        trial(number=2, n_bins=14, labels=(1, 1)),
+        trial(number=3, n_bins=13, labels=(1,)),
+        trial(number=4, n_bins=13, labels=()),
+    ]
+    write_session(folder, SECOND, {"train": trials, "val": []})
+    _, second = check(folder).sessions
+    assert second.clipped_share == pytest.approx(2 / (4 * 80))
+    assert second.n_empty_targets == 2
+    # Two patches for three labels; one patch for a doubled label; no patch at all.
+    assert second.n_unalignable == 3
+
+
+def test_summary_is_plain_enough_for_json(folder: Path) -> None:
+    nested = dataclasses.asdict(check(folder))
+    assert json.loads(json.dumps(nested))["total"]["n_train"] == 6
+
+
+def test_all_problems_of_headers_features_and_test_are_raised_together(folder: Path) -> None:
+    with h5py.File(folder / FIRST / "data_train.hdf5", "r+") as handle:
+        handle["trial_0000"].attrs["n_time_steps"] = 3
+        handle["trial_0002"]["input_features"][4, 1] = np.inf
+    (folder / SECOND / "data_test.hdf5").write_bytes(b"cut")
+    with pytest.raises(DataError) as caught:
+        check(folder)
+    assert len(caught.value.problems) == 3
+    assert caught.value.exit_code == 3
+
+
+def test_only_batches_and_the_alignment_check_load_torch() -> None:
+    code = (
+        "import sys\n"
+        "import decoder.data.check, decoder.data.packing, decoder.data.store\n"
+        "import decoder.data.synthetic, decoder.data.t15\n"
+        "print(sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
