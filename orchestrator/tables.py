@@ -22,6 +22,8 @@ NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
 OUTCOMES = ("ok", "collapsed", "diverged", "failed", "missing")
 COUNTED = ("ok", "collapsed", "diverged")  # outcomes that are results; the others are gaps
 
+_TRACEBACK_LINES = 5
+
 # Of a run's last evaluation; "per" and "step" have columns of their own.
 FINAL_COLUMNS = (
     "blank_fraction",
@@ -48,11 +50,13 @@ class Tables(NamedTuple):
         runs: one row a planned (arm, seed), key ``run_id``; see `runs_table`.
         arms: one row an arm; see `arms_table`.
         history: one row an evaluation; see `history_table`.
+        failures: one row a diverged or failed run; see `failures_table`.
     """
 
     runs: pd.DataFrame
     arms: pd.DataFrame
     history: pd.DataFrame
+    failures: pd.DataFrame
 
 
 def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
@@ -80,7 +84,12 @@ def make_tables(
         histories: run id → its evaluations, columns `decoder.pack.HISTORY_COLUMNS`.
     """
     runs = runs_table(plan, records, histories)
-    return Tables(runs, arms_table(plan, runs), history_table(plan, histories))
+    return Tables(
+        runs,
+        arms_table(plan, runs),
+        history_table(plan, histories),
+        failures_table(runs, records),
+    )
 
 
 def runs_table(
@@ -182,6 +191,36 @@ def history_table(plan: Mapping[str, Any], histories: Mapping[str, HistoryRows])
     return table.astype({"step": "int64", "seed": "int64"})
 
 
+def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
+    """One row a diverged or failed run: where it stopped, and the end of its traceback."""
+    rows = [
+        {
+            "run_id": run["run_id"],
+            "arm": run["arm"],
+            "seed": run["seed"],
+            "outcome": run["outcome"],
+            "n_steps_done": int(run["n_steps_done"]),
+            "traceback_end": _end_of(records[run["run_id"]].get("error")),
+        }
+        for run in runs.to_dict("records")
+        if run["outcome"] in ("diverged", "failed")
+    ]
+    columns = ["run_id", "arm", "seed", "outcome", "n_steps_done", "traceback_end"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def seed_noise(runs: pd.DataFrame) -> float | None:
+    """Standard deviation of the final PER over seeds, pooled over the arms whose runs are all
+    ok; None without such an arm of two seeds."""
+    squares, freedom = 0.0, 0
+    for _, of_arm in runs.groupby("arm", sort=True):
+        per = of_arm["per"].to_numpy(dtype=float)
+        if len(per) > 1 and (of_arm["outcome"] == "ok").all():
+            squares += float(((per - per.mean()) ** 2).sum())
+            freedom += len(per) - 1
+    return math.sqrt(squares / freedom) if freedom else None
+
+
 def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
     """Steps to escape of runs with a result, cut at each run's own step budget."""
     steps = runs["escape_step"].to_numpy(dtype=float)
@@ -279,8 +318,12 @@ def _text(value: Any) -> str:
 
 def _last_line(traceback: str | None) -> str:
     """The line of a traceback that names the exception."""
-    lines = (traceback or "").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    return _end_of(traceback).splitlines()[-1].strip() if traceback else ""
+
+
+def _end_of(traceback: str | None) -> str:
+    """The last lines of a traceback: the raising line and the exception."""
+    return "\n".join((traceback or "").strip().splitlines()[-_TRACEBACK_LINES:])
 
 
 def _mean(values: stats.Floats) -> float:

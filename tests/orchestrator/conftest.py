@@ -79,9 +79,9 @@ def make_ablation(
         "spec_hash": _digest(parsed.name, 0),
         "dataset": {
             "fingerprint": "4f1d9b27c0a853e6",
-            "path": "somewhere/synthetic-small",
-            "n_train": 380,
-            "n_val": 80,
+            "path": "synthetic:small",
+            "n_train_trials": 380,
+            "n_val_trials": 80,
             "sessions": ["t15.2023.08.11", "t15.2023.08.13"],
         },
         "arms": arms,
@@ -176,7 +176,7 @@ def _record(
         "run_id": run_id,
         "seed": seed,
         "config": config,
-        "dataset": {"fingerprint": "4f1d9b27c0a853e6", "path": "somewhere/synthetic-small"},
+        "dataset": {"fingerprint": "4f1d9b27c0a853e6", "path": "synthetic:small"},
         "numerics_version": 1,
         "status": status,
         "diverged_step": n_done + 7 if status == "diverged" else None,
@@ -191,7 +191,11 @@ def _record(
             "finished_at": "2026-01-01T00:00:00+00:00",
         },
         "host": {"hostname": "desk", "pid": 4711, "device": "cpu"},
-        "environment": {"python": "3.11.9", "torch": "2.13.0", "code": {"commit": "0123abcd"}},
+        "environment": {
+            "python": "3.11.9",
+            "torch": "2.13.0",
+            "code": {"git_commit": "0123abcd", "git_dirty": True},
+        },
         "peak_memory_bytes": 600_000_000,
     }
 

@@ -1,0 +1,70 @@
+"""Everything after the ledger, in one go: tables, verdicts, figures, report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.figures import draw_figures
+from orchestrator.report import write_report
+from orchestrator.tables import (
+    HistoryRows,
+    Record,
+    Tables,
+    make_tables,
+    seed_noise,
+    write_tables,
+)
+from orchestrator.verdict_table import verdicts_table
+from orchestrator.verdicts import Verdict, decide
+
+
+class Rebuilt(NamedTuple):
+    """What `rebuild` made.
+
+    Attributes:
+        tables: the tables.
+        verdicts: one a hypothesis, in the order of the file.
+        paths: every file written, the reports last.
+    """
+
+    tables: Tables
+    verdicts: tuple[Verdict, ...]
+    paths: tuple[Path, ...]
+
+
+def rebuild(
+    ablation_dir: Path,
+    plan: Mapping[str, Any],
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> Rebuilt:
+    """Write an ablation's folder anew from its plan and what the ledger holds.
+
+    The same plan and records give the same bytes.
+
+    Args:
+        ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
+            ``figures/``, ``report.md`` and ``report.html`` go.
+        plan: the plan document.
+        records: run id → record, for the runs recorded so far.
+        histories: run id → evaluations.
+
+    Raises:
+        ConfigError: a hypothesis' contrast fits no arm of the design.
+        StorageError: a file cannot be written.
+    """
+    tables = make_tables(plan, records, histories)
+    verdicts = decide(plan, tables.runs)
+    named = {
+        "runs": tables.runs,
+        "arms": tables.arms,
+        "history": tables.history,
+        "verdicts": verdicts_table(verdicts),
+    }
+    paths = write_tables(ablation_dir, named)
+    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts)
+    paths += [path for figure in figures for path in (figure.svg, figure.png)]
+    paths += write_report(
+        ablation_dir, plan, tables, verdicts, figures, noise=seed_noise(tables.runs)
+    )
+    return Rebuilt(tables, tuple(verdicts), tuple(paths))
