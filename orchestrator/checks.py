@@ -52,6 +52,8 @@ def find_problems(
 
 
 def _check_seeds(spec: AblationSpec) -> Iterable[str]:
+    if not spec.seeds:
+        yield "seeds: must name at least one seed, but there is none; write seeds: [0, 1, 2, 3, 4, 5]"
     seen: set[int] = set()
     for seed in spec.seeds:
         if seed in seen:

@@ -74,7 +74,7 @@ def forecast(
         * sum(run.config.train.n_steps for run in pack.runs)
         for pack in packs
     }
-    sources = [f"{n_records} earlier records of the same shape"] if n_records else []
+    sources = [f"earlier records of the same shape ({n_records})"] if n_records else []
     sources += [f"a calibration of {n_steps} steps"] if missing else []
     return Forecast(busy_time(seconds.values(), n_workers), seconds, " and ".join(sources))
 

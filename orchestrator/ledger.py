@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12, and brings
 
 from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
 from decoder.config import NUMERICS_VERSION, DecoderConfig

@@ -17,7 +17,7 @@ from decoder.atomic import storage_error, write_atomically
 from decoder.errors import StorageError
 from orchestrator.paths import Results
 
-_PATIENCE_SECONDS = 1.0  # longer than `status` holds the lock to see whether anyone does
+_PATIENCE_SECONDS = 0.5  # longer than `status` holds the lock to see whether anyone does
 
 
 @dataclass(frozen=True)

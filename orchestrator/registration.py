@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from decoder.atomic import write_atomically
+from decoder.config import DecoderConfig, config_paths, flatten, resolve
 from decoder.errors import StorageError
 from orchestrator.design import cells_of, find_arms
 from orchestrator.paths import Results
@@ -15,7 +16,8 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     """Hypothesis → all that decides its verdict but the runs themselves.
 
     The claim, contrast, slice, outcome, direction and margin; α, the members of its correction
-    family, the collapse thresholds, the seeds and the step budgets of the compared arms.
+    family, the collapse thresholds, the seeds, and the step budgets and configurations of the
+    compared arms. Where the recordings lie is left out.
     """
     spec = plan.loaded.spec
     blocks = {}
@@ -30,6 +32,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             "collapse": spec.collapse.model_dump(mode="json"),
             "seeds": sorted(spec.seeds),
             "n_steps": sorted({arm.config.train.n_steps for arm in arms if arm is not None}),
+            "configs": [digest(_identity(arm.config)) for arm in arms if arm is not None],
         }
     return blocks
 
@@ -92,6 +95,12 @@ def compare(
 def digests(plan: Plan) -> dict[str, str]:
     """Hypothesis → hex SHA-256 of its block."""
     return {name: digest(block) for name, block in hypothesis_blocks(plan).items()}
+
+
+def _identity(config: DecoderConfig) -> dict[str, Any]:
+    marks = config_paths()
+    resolved = flatten(resolve(config))
+    return {path: v for path, v in resolved.items() if not marks[path]["not_identity"]}
 
 
 def _run_ids(plan: Plan, hypothesis: str) -> list[str]:

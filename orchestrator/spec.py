@@ -137,7 +137,7 @@ class AblationSpec(Section):
     factors: dict[Name, dict[Name, Changes]]
     design: Literal["factorial", "one_factor"] = "factorial"
     extra_arms: dict[Name, ExtraArm] = Field(default_factory=dict)
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False)]
     hypotheses: dict[Name, Hypothesis] = Field(default_factory=dict)
     collapse: CollapseSpec = CollapseSpec()
     alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05

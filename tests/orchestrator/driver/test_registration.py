@@ -1,0 +1,101 @@
+"""`orchestrator.registration`: a hypothesis altered after its runs is told apart."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from decoder.errors import StorageError
+from orchestrator.paths import Results
+from orchestrator.plan import Plan
+from orchestrator.registration import changed_hypotheses, digests, register
+from orchestrator.spec import Loaded
+
+WEAK = "hypotheses/weak_hurts"
+
+
+@pytest.fixture
+def planned(load: Callable[..., Loaded], plan_of: Callable[..., Plan]) -> Callable[..., Plan]:
+    return lambda changes=None: plan_of(load(changes))
+
+
+def test_the_first_plan_is_locked_even_where_other_ablations_made_its_runs(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    plan = planned()
+    assert register(plan, results, set(plan.distinct)) == ()
+    kept = json.loads(results.lock("question").read_text())["hypotheses"]
+    assert {name: entry["sha256"] for name, entry in kept.items()} == digests(plan)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {f"{WEAK}/margin": 0.01},
+        {f"{WEAK}/direction": "decrease"},
+        {f"{WEAK}/claim": "Something else."},
+        {"alpha": 0.1},
+        {"collapse": {"n_evaluations": 2}},
+        {"seeds": [0, 1, 2, 3]},
+    ],
+)
+def test_a_change_after_runs_is_noticed_and_stays_noticed(
+    planned: Callable[..., Plan], results: Results, change: dict[str, object]
+) -> None:
+    first = planned()
+    register(first, results, ())
+    run_id = next(run.run_id for run in first.runs if run.arm_id == "weak+high")
+    for _ in range(2):
+        assert "weak_hurts" in register(planned(change), results, {run_id})
+    assert register(planned(), results, {run_id}) == ()  # back to what was fixed
+
+
+def test_a_change_before_any_run_is_no_change(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    register(planned(), results, ())
+    altered = planned({f"{WEAK}/margin": 0.01})
+    assert register(altered, results, ()) == ()
+    kept = json.loads(results.lock("question").read_text())["hypotheses"]
+    assert kept["weak_hurts"]["block"]["margin"] == 0.01
+
+
+def test_only_runs_of_its_own_arms_bind_a_hypothesis(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    elsewhere = next(run.run_id for run in first.runs if run.arm_id == "weak+low")
+    assert register(planned({f"{WEAK}/margin": 0.01}), results, {elsewhere}) == ()
+
+
+def test_levels_moved_after_runs_are_a_change(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    done = {run.run_id for run in first.runs}
+    moved = planned({"factors/noise/weak": {"augment.white_noise_std": 0.5}})
+    assert register(moved, results, done) == ("weak_hurts", "only_when_slow")
+
+
+def test_a_hypothesis_added_after_its_runs_is_exploratory_and_so_is_its_family(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned({"hypotheses/only_when_slow": ...})
+    register(first, results, ())
+    assert register(planned(), results, set(first.distinct)) == ("weak_hurts", "only_when_slow")
+
+
+def test_looking_writes_nothing(planned: Callable[..., Plan], results: Results) -> None:
+    assert changed_hypotheses(planned(), results, ()) == ()
+    assert not results.lock("question").exists()
+
+
+def test_a_lock_that_cannot_be_read_is_not_replaced(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    register(planned(), results, ())
+    results.lock("question").write_text('{"hypotheses": {"weak_hurts"')
+    with pytest.raises(StorageError, match="lock.json: cannot be read"):
+        register(planned(), results, ())
