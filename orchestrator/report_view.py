@@ -296,8 +296,8 @@ def _data(plan: Mapping[str, Any], runs: pd.DataFrame) -> Grid:
             ("fingerprint", str(dataset["fingerprint"])),
             (
                 "trials",
-                f"{dataset['n_train_trials']:,} for training, {dataset['n_val_trials']:,} for validation, "
-                f"{len(dataset['sessions'])} sessions",
+                f"{dataset['n_train_trials']:,} for training, {dataset['n_val_trials']:,} for "
+                f"validation, {len(dataset['sessions'])} sessions",
             ),
         ]
     every = runs["eval_every_steps"].dropna().unique()

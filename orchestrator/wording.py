@@ -149,10 +149,10 @@ def explain(verdict: Verdict) -> str:
             f"{_worst_case(verdict)}."
         )
     if verdict.word == "refuted":
-        other_way = ", the other way" if verdict.reason == "reversed" else ""
+        other_way = ", so the effect goes the other way" if verdict.reason == "reversed" else ""
         return (
             f"{word}: the one-sided 95 % upper bound of the claimed {direction} is "
-            f"{amount(bound, outcome)}{other_way}, below the margin of {margin}"
+            f"{amount(bound, outcome, signed=bound < 0)}{other_way}, below the margin of {margin}"
             f"{_worst_case(verdict)}."
         )
     if not verdict.evidence.scenarios:
@@ -178,7 +178,8 @@ def _why_undecided(verdict: Verdict, margin: str) -> str:
     outcome = verdict.hypothesis.outcome
     bound = verdict.claimed_interval_90.high
     rest = (
-        f"the one-sided 95 % upper bound of {amount(bound, outcome)} does not rule out {margin}"
+        f"the one-sided 95 % upper bound of the claimed {verdict.hypothesis.direction}, "
+        f"{amount(bound, outcome, signed=False)}, is not"
         if math.isfinite(bound)
         else f"one seed rules nothing out, {margin} included"
     )
