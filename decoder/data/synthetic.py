@@ -68,8 +68,8 @@ class SyntheticRecipe(Section):
     n_trials_per_block: PositiveInt = 20
     n_features: int = Field(default=64, ge=2, multiple_of=2)
     min_words: PositiveInt = 3
-    max_words: PositiveInt = 6
-    phoneme_bins: PositiveFloat = 6.0
+    max_words: PositiveInt = 4
+    phoneme_bins: PositiveFloat = 8.0
     rate_std: NonNegativeFloat = 0.1
     n_silent_bins: NonNegativeInt = 6
     coarticulation_bins: PositiveFloat = 1.5
@@ -83,7 +83,8 @@ class SyntheticRecipe(Section):
 
 
 RECIPES: dict[str, SyntheticRecipe] = {
-    # Four days at a size two CPU cores train in seconds.
+    # Four days at a size two CPU cores train in seconds: few words, so that trials are short,
+    # slowly spoken, so that most labels have more than one patch and blanks are needed.
     "small": SyntheticRecipe(seed=15, n_sessions=4, n_train=120, n_val=24, n_test=4),
     # Enough to run every line of code, and no more.
     "tiny": SyntheticRecipe(

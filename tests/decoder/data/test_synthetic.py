@@ -103,7 +103,7 @@ def test_same_recipe_gives_the_same_bytes_and_another_seed_does_not(
         ("n_features", 8),
         ("min_words", 1),
         ("max_words", 4),
-        ("phoneme_bins", 8.0),
+        ("phoneme_bins", 5.0),
         ("rate_std", 0.5),
         ("n_silent_bins", 3),
         ("coarticulation_bins", 3.0),
