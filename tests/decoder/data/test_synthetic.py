@@ -131,7 +131,8 @@ def test_the_test_above_covers_every_field() -> None:
 
 
 def test_features_are_z_scored_by_block_and_clipped_from_above(tmp_path: Path) -> None:
-    make_synthetic(variant(n_val=0, n_test=0, n_train=18, power_shape=0.05), tmp_path / "data")
+    recipe = variant(n_val=0, n_test=0, n_train=18, power_shape=0.05, firing_rate_hz=100.0)
+    make_synthetic(recipe, tmp_path / "data")
     features = all_features(tmp_path / "data")
     assert features.max() == t15.FEATURE_CLIP
     assert features.min() > -t15.FEATURE_CLIP
