@@ -53,7 +53,7 @@ def find_problems(
 
 def _check_seeds(spec: AblationSpec) -> Iterable[str]:
     if not spec.seeds:
-        yield "seeds: must name at least one seed, but there is none; write seeds: [0, 1, 2, 3, 4, 5]"
+        yield "seeds: must name at least one seed, but there is none; write for instance [0, 1, 2]"
     seen: set[int] = set()
     for seed in spec.seeds:
         if seed in seen:

@@ -280,9 +280,10 @@ def _train(
         return
     with Display(console, packs, n_recorded) as display:
         n_runs = sum(len(pack.runs) for pack in packs)
+        at_a_time = options.n_workers if options.backend == "ray" else 1
         display.say(
             f"{n_runs} runs to train in {len(packs)} packs, {n_recorded} recorded before "
-            f"({options.backend}, {options.n_workers} at a time)"
+            f"({options.backend}, {at_a_time} at a time)"
         )
 
         def on_event(event: PackEvent) -> None:

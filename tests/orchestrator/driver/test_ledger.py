@@ -45,9 +45,7 @@ def said() -> Said:
 
 @pytest.fixture
 def result(make_result: Callable[..., RunResult]) -> RunResult:
-    short = CONFIG.model_copy(
-        update={"train": CONFIG.train.model_copy(update={"n_steps": 6000})}
-    )
+    short = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"n_steps": 6000})})
     return make_result(Run(RUN_ID, short))
 
 
@@ -189,9 +187,7 @@ def test_damage_is_kept_each_time_it_happens(
     assert {"record.json.corrupt", "record.json.corrupt1", "record.json.corrupt2"} <= names
 
 
-def test_looking_leaves_damage_where_it_is(
-    results: Results, result: RunResult, said: Said
-) -> None:
+def test_looking_leaves_damage_where_it_is(results: Results, result: RunResult, said: Said) -> None:
     record, history = record_of(result)
     write_run(results, record, history)
     _torn(results.record(RUN_ID))

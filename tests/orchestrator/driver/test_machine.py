@@ -24,9 +24,7 @@ def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"backend": "local"}, (8, 1)),
     ],
 )
-def test_workers_and_threads_share_the_cpus(
-    asked: dict[str, int], got: tuple[int, int]
-) -> None:
+def test_workers_and_threads_share_the_cpus(asked: dict[str, int], got: tuple[int, int]) -> None:
     options = choose_options(**asked)  # type: ignore[arg-type]
     assert (options.n_workers, options.threads) == got
 

@@ -114,9 +114,7 @@ def test_a_run_id_depends_on_the_recordings(load: Load, data_info: DataInfo) -> 
     assert set(one.distinct).isdisjoint(other.distinct)
 
 
-def test_arms_on_different_recordings_never_share_a_pack(
-    load: Load, data_info: DataInfo
-) -> None:
+def test_arms_on_different_recordings_never_share_a_pack(load: Load, data_info: DataInfo) -> None:
     subsets = {"all": {}, "half": {"data.feature_subset": [0, 1, 2]}}
     loaded = load({"factors/noise": subsets, "hypotheses": {}})
     half = replace(data_info, fingerprint="0" * 16, n_features=3)

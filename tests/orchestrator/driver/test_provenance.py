@@ -41,6 +41,8 @@ def test_outside_a_checkout_there_is_no_commit(
 
 
 def test_provenance_needs_no_torch() -> None:
-    code = "import sys, orchestrator.provenance as p; p.environment(); print('torch' in sys.modules)"
+    code = (
+        "import sys, orchestrator.provenance as p; p.environment(); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

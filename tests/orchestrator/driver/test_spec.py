@@ -16,7 +16,9 @@ CONTRAST = {"factor": "noise", "from": "official", "to": "weak"}
 # What is changed in a sound file → where the one complaint points, and what it must say.
 MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "unknown key": ({"sseds": [1]}, "sseds", ("did you mean 'seeds'?",)),
-    "unknown key of a hypothesis": ({f"{WEAK}/margn": 1}, "hypotheses.weak_hurts.margn", ("margin",)),
+    "unknown key of a hypothesis": (
+        {f"{WEAK}/margn": 1}, "hypotheses.weak_hurts.margn", ("did you mean 'margin'?",)
+    ),
     "unknown key of a contrast": (
         {f"{WEAK}/contrast": {**CONTRAST, "form": "x"}},
         "hypotheses.weak_hurts.contrast.form",
