@@ -14,19 +14,20 @@ from rich.console import Console
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
-from decoder.pack import Pack, Progress
+from decoder.pack import Pack
 from orchestrator import provenance
 from orchestrator.backends import Backend, Execution, PackEvent
 from orchestrator.data import prepare_data
-from orchestrator.ledger import Record, Say, make_record, read_history, read_records, write_run
-from orchestrator.locking import DriverSeat, driver_seat
+from orchestrator.ledger import Record, Say, read_history, read_records
+from orchestrator.locking import driver_seat
 from orchestrator.machine import Options
 from orchestrator.paths import Results
 from orchestrator.plan import Plan, make_plan, packs_to_train, plan_document
 from orchestrator.progress import Display
+from orchestrator.recording import Recorder
 from orchestrator.registration import digests, register
 from orchestrator.spec import Loaded
-from orchestrator.stopping import Stopped, StopSwitch, stop_switch
+from orchestrator.stopping import Stopped, stop_switch
 
 FAILED_FOR_GOOD = 4
 
@@ -208,62 +209,6 @@ def note_other_code(records: Mapping[str, Record], say: Say) -> None:
             f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
             f"(commit {', '.join(commits)}) of the same numerics version; they are used"
         )
-
-
-class Recorder:
-    """Puts the results of events into the ledger.
-
-    Args:
-        plan: what is trained.
-        results: where to.
-        switch: keeps a signal from coming between a result and its record.
-        seat: is told how many runs are under way.
-    """
-
-    def __init__(
-        self, plan: Plan, results: Results, switch: StopSwitch, seat: DriverSeat | None
-    ) -> None:
-        self._runs = plan.distinct
-        self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
-        self._results, self._switch, self._seat = results, switch, seat
-        self._environment = provenance.environment()
-        self._n_told = 0
-        self.n_events = 0
-        self.n_trained = 0
-        self.seconds = 0.0
-
-    def record(self, event: PackEvent) -> None:
-        """Commit every run that ended with this event."""
-        self.n_events += 1
-        what = event.what
-        ended = (
-            {result.run_id: result for result in what.finished}
-            if isinstance(what, Progress)
-            else dict.fromkeys(what.run_ids, what.traceback)
-        )
-        started = time.monotonic()
-        with self._switch.shield():
-            for run_id, end in ended.items():
-                run = self._runs[run_id]
-                record, history = make_record(
-                    run_id,
-                    run.config,
-                    run.seed,
-                    {"fingerprint": run.data.fingerprint, "path": run.data.path},
-                    {"pack_id": event.pack_id, "n_runs": self._sizes[event.pack_id]},
-                    end,
-                    {**provenance.host(), **event.host},
-                    self._environment,
-                )
-                write_run(self._results, record, history)
-                self.n_trained += record["status"] != "failed"
-        self.seconds += time.monotonic() - started
-
-    def tell(self, n_running: int) -> None:
-        """Let `status` know how many runs are under way."""
-        if self._seat is not None and n_running != self._n_told:
-            self._seat.tell(n_running)
-            self._n_told = n_running
 
 
 def _train(

@@ -78,6 +78,20 @@ def test_light_commands_load_nothing_heavy(
     assert done.stdout.endswith("loaded: []\n")
 
 
+def test_a_plan_on_prepared_recordings_needs_neither_torch_nor_ray(
+    write_spec: WriteSpec, results: Results
+) -> None:
+    arguments = ["plan", str(write_spec()), "--results", str(results.root), "--no-calibrate"]
+    call(*arguments)
+    code = (
+        "import sys\nfrom orchestrator.cli import app\n"
+        f"try: app({arguments})\nexcept SystemExit as end: print('exit', end.code)\n"
+        "print('loaded:', [m for m in ('torch', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("exit 0\nloaded: []\n")
+
+
 def test_mistakes_of_a_file_come_in_lines_within_two_seconds(write_spec: WriteSpec) -> None:
     path = write_spec({"sseds": [1], "seeds": [1, 1], "set": {"optim.lr_max": "1e-3"}})
     started = time.monotonic()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress, RunResult
-from orchestrator import provenance
+from orchestrator import provenance, recording
 from orchestrator.backends import Backend, Execution, PackEvent, PackFailed, local
 from orchestrator.ledger import Record, read_records
 from orchestrator.machine import Options
@@ -139,16 +139,14 @@ def test_a_signal_keeps_what_is_recorded_and_the_next_run_finishes(
 def test_a_signal_during_a_record_lets_it_be_finished(
     go: Callable[..., Outcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator import run as run_module
-
-    whole = run_module.write_run
+    whole = recording.write_run
 
     def signalled(*args: Any) -> bool:
-        monkeypatch.setattr(run_module, "write_run", whole)
+        monkeypatch.setattr(recording, "write_run", whole)
         signal.raise_signal(signal.SIGTERM)
         return whole(*args)
 
-    monkeypatch.setattr(run_module, "write_run", signalled)
+    monkeypatch.setattr(recording, "write_run", signalled)
     outcome = go(backend)
     assert outcome.exit_code == 143
     assert outcome.n_recorded == outcome.n_trained == 2  # both runs of the first pack
@@ -189,12 +187,10 @@ def test_a_diverged_run_is_a_result(
 def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
     go: Callable[..., Outcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator import run as run_module
-
     def full(*args: Any) -> bool:
         raise StorageError("results/runs/x: no room on the device; 10 bytes are needed")
 
-    monkeypatch.setattr(run_module, "write_run", full)
+    monkeypatch.setattr(recording, "write_run", full)
     with pytest.raises(StorageError, match="no room"):
         go(backend)
     monkeypatch.undo()
