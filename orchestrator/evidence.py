@@ -54,7 +54,7 @@ class Assessment(NamedTuple):
 
     effect: float
     interval: Interval  # 95 %
-    interval_90: Interval  # its ends are the one-sided 95 % bounds
+    bounds: Interval  # one-sided 95 % bounds
     p: float
 
 
@@ -231,20 +231,24 @@ def _assess(hypothesis: Hypothesis, cells: Sequence[_Values], weights: Sequence[
         to = [share for share, weight in zip(shares, weights, strict=True) if weight > 0]
         reference = [share for share, weight in zip(shares, weights, strict=True) if weight < 0]
         interval = stats.share_difference(to, reference, 0.95)
-        interval_90 = stats.share_difference(to, reference, 0.90)
+        bounds = (
+            stats.share_bounds(to[0], reference[0])
+            if test == "boschloo"
+            else stats.share_difference(to, reference, 0.90)
+        )
         p = (
             stats.boschloo(to[0], reference[0])
             if test == "boschloo"
             else stats.sign_flip(differences)
         )
     else:
-        interval, interval_90 = stats.paired_t(differences), stats.paired_t(differences, 0.90)
+        interval, bounds = stats.paired_t(differences), stats.paired_t(differences, 0.90)
         p = (
             stats.log_rank(cells[0].values, cells[0].escaped, cells[1].values, cells[1].escaped)
             if test == "log_rank"
             else stats.sign_flip(differences)
         )
-    return Assessment(float(np.mean(differences)), interval, interval_90, p)
+    return Assessment(float(np.mean(differences)), interval, bounds, p)
 
 
 def _effects(values: Sequence[stats.Floats], weights: Sequence[int]) -> stats.Floats:

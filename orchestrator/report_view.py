@@ -262,12 +262,14 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         f"Supported: Holm-adjusted p below α = {p_value(spec.alpha)} and an estimate of at least "
         "the margin; strongly, if the whole 95 % interval is beyond it.",
         "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin. "
-        "Equivalent: the 90 % interval lies inside ± the margin; reversed: the bound is below "
+        "Equivalent: both one-sided bounds lie inside ± the margin; reversed: the bound is below "
         "zero; negligible: otherwise. A large p never refutes.",
         "Inconclusive: neither of the two.",
         "The same seed means the same initial weights, data order and noise in every arm, so "
         "effects are taken per seed. Tests are exact and two-sided: sign-flip for PER and for "
         "interactions, Boschloo for collapse, log-rank permutation for steps to escape.",
+        "Intervals: paired t over seeds; for shares of runs Newcombe–Wilson, with one-sided bounds "
+        "that are checked exactly.",
         "A diverged run counts as collapsed, with a PER of 100 %, never escaped. A collapsed run "
         "keeps the PER it was measured at.",
         "On the blank plateau: emitted length at most "

@@ -70,9 +70,9 @@ class Verdict:
         return _towards(self.sign, self.evidence.shown.interval)
 
     @property
-    def claimed_interval_90(self) -> Interval:
-        """90 % interval in the claimed direction; its upper end is the bound that refutes."""
-        return _towards(self.sign, self.evidence.shown.interval_90)
+    def claimed_bounds(self) -> Interval:
+        """One-sided 95 % bounds in the claimed direction; the upper one is what refutes."""
+        return _towards(self.sign, self.evidence.shown.bounds)
 
     @property
     def wins(self) -> int:
@@ -147,7 +147,7 @@ def judge(
     sign, margin = _sign(hypothesis), hypothesis.margin
     effects = [sign * scenario.effect for scenario in scenarios]
     intervals = [_towards(sign, scenario.interval) for scenario in scenarios]
-    bounds = [_towards(sign, scenario.interval_90) for scenario in scenarios]
+    bounds = [_towards(sign, scenario.bounds) for scenario in scenarios]
     # Sums of binary fractions carry rounding; an effect of the margin itself is enough.
     if p_adjusted < alpha and all(effect >= margin - 1e-12 for effect in effects):
         return "supported", "", all(interval.low >= margin - 1e-12 for interval in intervals)

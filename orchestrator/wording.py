@@ -55,7 +55,7 @@ def amount(value: float, outcome: Outcome, signed: bool = True) -> str:
 def interval_text(interval: Interval, outcome: Outcome) -> str:
     """``+1.0 to +2.0``, or that there is none."""
     if not math.isfinite(interval.low):
-        return "none with one seed"
+        return "none"
     return f"{amount(interval.low, outcome)} to {amount(interval.high, outcome)}"
 
 
@@ -109,7 +109,7 @@ def first_sentence(verdict: Verdict) -> str:
     interval = (
         f"{interval_title(verdict)} {interval_text(shown.interval, outcome)}"
         if math.isfinite(shown.interval.low)
-        else "no interval from one seed"
+        else f"no interval from {_seeds(len(evidence.differences))}"
     )
     agreement = f"as claimed in {verdict.wins} of {len(evidence.differences)} seeds"
     if hypothesis.interaction is not None:
@@ -139,13 +139,13 @@ def explain(verdict: Verdict) -> str:
     if verdict.word == "supported":
         sure = "the whole interval is" if verdict.strong else "the estimate is"
         return f"{word}: {_p_text(verdict)}, and {sure} at or beyond the margin of {margin}."
-    bound = verdict.claimed_interval_90.high
+    bound = verdict.claimed_bounds.high
     direction = hypothesis.direction
     if verdict.reason == "equivalent":
-        low, high = verdict.evidence.shown.interval_90
         return (
-            f"{word}: the 90 % interval {interval_text(Interval(low, high), outcome)} lies inside "
-            f"±{margin}, so any difference is smaller than what was said to matter"
+            f"{word}: the one-sided 95 % bounds, "
+            f"{interval_text(verdict.evidence.shown.bounds, outcome)}, lie inside ±{margin}, so "
+            "any difference is smaller than what was said to matter"
             f"{_worst_case(verdict)}."
         )
     if verdict.word == "refuted":
@@ -176,12 +176,12 @@ def _p_text(verdict: Verdict) -> str:
 
 def _why_undecided(verdict: Verdict, margin: str) -> str:
     outcome = verdict.hypothesis.outcome
-    bound = verdict.claimed_interval_90.high
+    bound = verdict.claimed_bounds.high
     rest = (
         f"the one-sided 95 % upper bound of the claimed {verdict.hypothesis.direction}, "
         f"{amount(bound, outcome, signed=False)}, is not"
         if math.isfinite(bound)
-        else f"one seed rules nothing out, {margin} included"
+        else f"{_seeds(len(verdict.evidence.differences))} rule nothing out"
     )
     if verdict.claimed_effect >= verdict.hypothesis.margin:
         return f"the estimate reaches the margin of {margin}, but {_p_text(verdict)}"
@@ -191,7 +191,7 @@ def _why_undecided(verdict: Verdict, margin: str) -> str:
 def _outlook(verdict: Verdict, margin: str) -> str:
     """What the seeds at hand could have found, and how many it would take."""
     outcome, n_seeds = verdict.hypothesis.outcome, len(verdict.evidence.differences)
-    seeds = f"{n_seeds} seed{'s' * (n_seeds != 1)}"
+    seeds = _seeds(n_seeds)
     if math.isnan(verdict.detectable):
         return "the spread seen does not tell how many seeds it would take"
     full = f" under the full correction for {verdict.n_family} claims" * (verdict.n_family > 1)
@@ -235,6 +235,10 @@ def _cell_text(cell: Cell, verdict: Verdict) -> str:
         return percent(cell.mean)
     never = cell.n - cell.n_escaped
     return f"{cell.mean:,.0f}" + (f" ({never} of {cell.n} never)" if never else "")
+
+
+def _seeds(n_seeds: int) -> str:
+    return f"{n_seeds} seed{'s' * (n_seeds != 1)}"
 
 
 def _minus(text: str) -> str:

@@ -31,9 +31,10 @@ def draw_figures(
     if verdicts:
         figure = draw_effects(effects_data(verdicts))
         caption = (
-            "Effect of each hypothesis in the direction it claims, with its 95 % (thin) and 90 % "
-            "(thick) interval. The box spans effects too small to matter: support needs an "
-            "estimate at or right of its right edge, refutation a thick line that ends left of it."
+            "Effect of each hypothesis in the direction it claims, with its 95 % interval (thin) "
+            "and its one-sided 95 % bounds (thick). The box spans effects too small to matter: "
+            "support needs an estimate at or right of its right edge, refutation a thick line "
+            "that ends left of it."
         )
         saved.append(save(figure, folder, "effects", "Effects and margins", caption))
     figure = draw_collapse(collapse_data(spec, arms, tables.arms))

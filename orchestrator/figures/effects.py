@@ -32,8 +32,8 @@ class Effect(NamedTuple):
     effect: float
     low: float
     high: float
-    low_90: float
-    high_90: float
+    bound_low: float
+    bound_high: float
     margin: float
     word: Word
     note: str
@@ -73,7 +73,7 @@ def draw_effects(data: Effects) -> Figure:
 
 
 def _effect(verdict: Verdict) -> Effect:
-    interval, interval_90 = verdict.claimed_interval, verdict.claimed_interval_90
+    interval, bounds = verdict.claimed_interval, verdict.claimed_bounds
     note = "strongly" if verdict.strong else verdict.reason.replace("undecided", "")
     if verdict.exploratory:
         note = f"{note}, exploratory" if note else "exploratory"
@@ -82,8 +82,8 @@ def _effect(verdict: Verdict) -> Effect:
         verdict.claimed_effect,
         interval.low,
         interval.high,
-        interval_90.low,
-        interval_90.high,
+        bounds.low,
+        bounds.high,
         verdict.hypothesis.margin,
         verdict.word,
         note,
@@ -138,7 +138,7 @@ def _draw_effect(axes: Axes, row: int, effect: Effect, limits: tuple[float, floa
     if math.isfinite(effect.effect):
         for low, high, width in (
             (effect.low, effect.high, 1.3),
-            (effect.low_90, effect.high_90, 3.4),
+            (effect.bound_low, effect.bound_high, 3.4),
         ):
             axes.hlines(row, max(low, limits[0]), min(high, limits[1]), color=colour, lw=width)
         for beyond, place, arrow in (

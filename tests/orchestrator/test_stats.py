@@ -77,7 +77,37 @@ def test_paired_t_interval_is_scipys() -> None:
     expected = scipy_stats.ttest_1samp(values, 0).confidence_interval(0.9)
     assert stats.paired_t(values, 0.9) == pytest.approx((expected.low, expected.high))
     assert stats.paired_t([0.3]) == (-math.inf, math.inf)
-    assert stats.paired_t([0.25, 0.25]) == (0.25, 0.25)
+
+
+def test_equal_values_have_an_interval_only_from_five_on() -> None:
+    assert stats.paired_t([0.25] * 4) == (-math.inf, math.inf)
+    assert stats.paired_t([0.25] * 5) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_bounds_of_a_share_difference_err_in_at_most_one_case_of_twenty(n: int) -> None:
+    worst = 0.0
+    for low, difference in product((0.0, 0.1, 0.3, 0.5), (0.0, 0.2, 0.5)):
+        p_to = scipy_stats.binom.pmf(range(n + 1), n, low + difference)
+        p_from = scipy_stats.binom.pmf(range(n + 1), n, low)
+        wrong = sum(
+            p_to[a] * p_from[b]
+            for a, b in product(range(n + 1), repeat=2)
+            if stats.share_bounds(Share(a, n), Share(b, n)).high < difference
+        )
+        worst = max(worst, wrong)
+    assert worst <= 0.0501
+
+
+def test_bounds_of_a_share_difference_mirror_and_contain_the_newcombe_interval() -> None:
+    a, b = Share(5, 6), Share(2, 6)
+    bounds, mirrored = stats.share_bounds(a, b), stats.share_bounds(b, a)
+    assert mirrored == pytest.approx((-bounds.high, -bounds.low))
+    newcombe = stats.share_difference([a], [b], 0.90)
+    assert bounds.low <= newcombe.low and newcombe.high <= bounds.high
+    # 0 of 3: the largest p with (1 - p)^3 > .05.
+    none = stats.share_bounds(Share(0, 3), Share(0, 3))
+    assert none.high >= 1 - 0.05 ** (1 / 3) - 1e-6
 
 
 @given(DIFFERENCES, st.floats(0.01, 1))
@@ -197,8 +227,9 @@ def test_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
     assert stats.restricted(steps, budget).mean() == pytest.approx(area)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_is_statsmodels(p_values: list[float]) -> None:
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_holm_is_statsmodels(n: int) -> None:
+    p_values = (np.random.default_rng(n).random(n) ** 3).tolist()
     expected = multipletests(p_values, method="holm")[1]
     assert stats.holm(p_values) == pytest.approx(expected)
 
