@@ -11,7 +11,7 @@ import pandas as pd
 from orchestrator.figures import Saved
 from orchestrator.spec import AblationSpec, Changes
 from orchestrator.tables import Tables, data_name, spec_of
-from orchestrator.verdicts import Verdict
+from orchestrator.verdicts import Verdict, families_of
 from orchestrator.wording import (
     UNIT,
     amount,
@@ -254,10 +254,7 @@ def _changes_text(changes: Changes) -> str:
 
 
 def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    collapse = spec.collapse
-    families: dict[str, list[str]] = {}
-    for verdict in verdicts:
-        families.setdefault(verdict.hypothesis.family, []).append(verdict.name)
+    collapse, families = spec.collapse, families_of(spec)
     rules = [
         f"Supported: Holm-adjusted p below α = {p_value(spec.alpha)} and an estimate of at least "
         "the margin; strongly, if the whole 95 % interval is beyond it.",

@@ -114,7 +114,7 @@ def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
         for name, hypothesis in spec.hypotheses.items()
     }
     adjusted: dict[str, float] = {}
-    for names in _families(spec).values():
+    for names in families_of(spec).values():
         p_values = [evidence[name].p for name in names]
         adjusted.update(zip(names, stats.holm(p_values), strict=True))
     return [
@@ -167,7 +167,7 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
     """
     found = {}
     n_seeds = len(spec.seeds)
-    for names in _families(spec).values():
+    for names in families_of(spec).values():
         tests = [choose_test(spec.hypotheses[name]) for name in names]
         reachable = stats.attainable(tests, n_seeds)
         for index, name in enumerate(names):
@@ -200,7 +200,7 @@ def _verdict(
     exploratory: bool,
 ) -> Verdict:
     hypothesis = spec.hypotheses[name]
-    n_family = len(_families(spec)[hypothesis.family])
+    n_family = len(families_of(spec)[hypothesis.family])
     word, reason, strong = judge(hypothesis, evidence.scenarios, p_adjusted, spec.alpha)
     # A later study would face the correction at its hardest.
     detectable, needed = _power(hypothesis, evidence, spec.alpha / n_family)
@@ -240,7 +240,8 @@ def _power(hypothesis: Hypothesis, evidence: Evidence, alpha: float) -> tuple[fl
     )
 
 
-def _families(spec: AblationSpec) -> dict[str, list[str]]:
+def families_of(spec: AblationSpec) -> dict[str, list[str]]:
+    """Family → the hypotheses corrected together, in the order of the file."""
     families = defaultdict(list)
     for name, hypothesis in spec.hypotheses.items():
         families[hypothesis.family].append(name)
