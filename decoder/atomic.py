@@ -4,7 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from decoder.errors import StorageError
@@ -19,15 +19,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StorageError: no room, no permission, or a read-only file system; names path and bytes.
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        # Not mkstemp: its files are private, and a results folder is often shared by a group.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
         temporary = None
         sync_folder(path.parent)
     except OSError as error:
@@ -35,7 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+                temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -64,6 +64,7 @@ class RunResult:
         pack_seconds: wall time of the pack up to this run's end, resumed parts included.
         n_runs_in_pack: runs that shared that time.
         peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process.
+        device: what it was trained on, "cpu" or a GPU's name.
     """
 
     run_id: str
@@ -75,6 +76,7 @@ class RunResult:
     pack_seconds: float
     n_runs_in_pack: int
     peak_memory_bytes: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

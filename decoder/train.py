@@ -166,6 +166,7 @@ class _PackState:
                 pack_seconds=self.seconds,
                 n_runs_in_pack=self.n_runs_at_start,
                 peak_memory_bytes=_peak_memory_bytes(self.device),
+                device=_device_name(self.device),
             )
             for run, leaves in zip(self.runs, leaving, strict=True)
             if leaves
@@ -235,8 +236,10 @@ class _Trials:
     @classmethod
     def select(cls, dataset: Dataset, config: DecoderConfig) -> "_Trials":
         size, stride = config.model.patch_size, config.model.patch_stride
-        train, left_out = usable_trials(dataset.train, size, stride, config.augment.random_cut)
-        val, val_left_out = usable_trials(dataset.val, size, stride, 0)
+        train, left_out = usable_trials(
+            dataset.train, size, stride, config.augment.random_cut, dataset.sessions
+        )
+        val, val_left_out = usable_trials(dataset.val, size, stride, 0, dataset.sessions)
         return cls(
             dataset,
             config,
@@ -374,6 +377,10 @@ def _choose_device(device: str | None) -> torch.device:
     if device is not None:
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

@@ -135,7 +135,7 @@ def make_record(
             "run_seconds": pack_seconds / n_sharing,
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        "host": host,
+        "host": {**host, "device": result.device} if result else host,
         "environment": environment,
         "peak_memory_bytes": result.peak_memory_bytes if result else 0,
         "history_sha256": sha256_of(history_csv(history)),

@@ -279,8 +279,20 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
     _print_table(console, titles, [_check_row(row) for row in rows])
     sayer(console)(
         f"{found['path']}: {len(found['sessions'])} sessions, {found['n_features']} features, "
-        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; fit for training"
+        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
     )
+
+
+def _fitness(found: Mapping[str, Any]) -> str:
+    total, size, stride = found["total"], found["patch_size"], found["patch_stride"]
+    n_targets = total["n_train"] + total["n_val"] - total["n_empty_targets"]
+    if total["n_unalignable"] > found["max_share_unalignable"] * n_targets:
+        return (
+            f"not fit for training with patches of {size} bins every {stride}: "
+            f"{total['n_unalignable']} of {n_targets} targets are longer than the output, and at "
+            f"most {found['max_share_unalignable']:.0%} may be left out"
+        )
+    return f"fit for training with patches of {size} bins every {stride}"
 
 
 def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -7,12 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoder.data.alignment import n_patches_needed
+from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches_needed
 from decoder.data.store import Split
 from decoder.errors import DataError
 from decoder.model.patches import n_patches
-
-_MAX_SHARE_TOO_LONG = 0.01
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,11 @@ class Batch:
 
 
 def usable_trials(
-    split: Split, patch_size: int, patch_stride: int, random_cut: int
+    split: Split,
+    patch_size: int,
+    patch_stride: int,
+    random_cut: int,
+    sessions: Sequence[str] = (),
 ) -> tuple[NDArray[np.int64], Dropped]:
     """The trials that CTC can align after any cut, and those left out.
 
@@ -68,6 +70,7 @@ def usable_trials(
         patch_size: bins a patch spans.
         patch_stride: bins from one patch to the next.
         random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
+        sessions: names of the days, for complaints.
 
     Returns:
         (n_kept,) int64 indices into the split, ascending; and what was dropped.
@@ -81,10 +84,10 @@ def usable_trials(
     too_long = ~empty & (needed > available)
     dropped = Dropped(_indices(too_long), _indices(empty))
     n_with_target = split.n_trials - len(dropped.empty)
-    if len(dropped.too_long) > _MAX_SHARE_TOO_LONG * n_with_target:
+    if len(dropped.too_long) > MAX_SHARE_TOO_LONG * n_with_target:
         examples = "; ".join(
-            f"{_trial_name(split, i)}: {split.n_bins(i)} bins give {max(available[i], 0)} patches, "
-            f"the target needs {needed[i]}"
+            f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
+            f"{max(available[i], 0)} patches, the target needs {needed[i]}"
             for i in dropped.too_long[:5]
         )
         raise DataError(
@@ -190,5 +193,7 @@ def _indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(mask))
 
 
-def _trial_name(split: Split, trial: int) -> str:
-    return f"day {split.day[trial]} block {split.block[trial]} trial {split.trial_number[trial]}"
+def _trial_name(split: Split, trial: int, sessions: Sequence[str]) -> str:
+    day = split.day[trial]
+    session = sessions[day] if day < len(sessions) else f"day {day}"
+    return f"{session} block {split.block[trial]} trial {split.trial_number[trial]}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from decoder.data import t15
-from decoder.data.alignment import n_patches_needed
+from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches_needed
 from decoder.phonemes import N_CLASSES, SEPARATOR_ID
 
 PATCH_SIZE, PATCH_STRIDE = 14, 4  # the official T15 decoder's
@@ -56,6 +56,8 @@ class DataSummary:
         bin_ms: duration of a bin.
         sessions: one entry per session, in day order.
         total: all sessions together.
+        patch_size, patch_stride: the patches `SessionSummary.n_unalignable` is counted with.
+        max_share_unalignable: training refuses a split with a larger share of them.
     """
 
     path: str
@@ -64,6 +66,9 @@ class DataSummary:
     bin_ms: int
     sessions: tuple[SessionSummary, ...]
     total: SessionSummary
+    patch_size: int = PATCH_SIZE
+    patch_stride: int = PATCH_STRIDE
+    max_share_unalignable: float = MAX_SHARE_TOO_LONG
 
 
 @dataclass(eq=False)

@@ -69,7 +69,7 @@ def test_every_planned_run_is_recorded_and_handed_to_the_report(
     assert document == json.loads(results.plan("question").read_text())
     record = next(iter(records.values()))
     assert record["environment"]["code"]["decoder_sha256"] == provenance.decoder_sha256()
-    assert record["host"]["device"] == "none"
+    assert record["host"]["device"] == "cpu"
     assert results.lock("question").exists()
 
 
