@@ -1,15 +1,19 @@
 """The in-process backend: one pack after another, for debugging and where Ray is missing."""
 
 import logging
-import os
-import platform
 import traceback
 from collections.abc import Callable, Sequence
 
 from decoder.errors import UserError
 from decoder.pack import Pack
 from orchestrator.backends import Execution, PackEvent
-from orchestrator.backends.worker import Account, TrainPack, is_infrastructure_fault, train_pack
+from orchestrator.backends.worker import (
+    Account,
+    TrainPack,
+    host_facts,
+    is_infrastructure_fault,
+    train_pack,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +42,7 @@ def train_locally(
         KeyboardInterrupt: as it came, between two events or in the middle of training.
     """
     account = Account(packs, on_event)
-    host: dict[str, str | int] = {
-        "hostname": platform.node(),
-        "pid": os.getpid(),
-        "device": execution.device or "auto",
-    }
+    host = host_facts(execution)
     for pack in packs:
         _train_with_retries(pack, execution, account, host, train_pack)
 

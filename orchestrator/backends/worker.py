@@ -1,5 +1,7 @@
 """What both backends share: training one pack, telling faults apart, keeping account of runs."""
 
+import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -57,6 +59,15 @@ def is_infrastructure_fault(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
 
 
+def host_facts(execution: Execution) -> dict[str, str | int]:
+    """Where this process trains, for the record."""
+    return {
+        "hostname": platform.node(),
+        "pid": os.getpid(),
+        "device": execution.device or "auto",
+    }
+
+
 class Account:
     """Which runs have a result, which packs have ended; passes events on.
 
@@ -70,6 +81,7 @@ class Account:
         self._on_event = on_event
         self._open = {pack.pack_id: pack for pack in packs}
         self._without_result = {pack.pack_id: [run.run_id for run in pack.runs] for pack in packs}
+        self._notes: dict[str, str] = {}
 
     @property
     def open_packs(self) -> tuple[Pack, ...]:
@@ -101,3 +113,11 @@ class Account:
         run_ids = tuple(self._without_result[pack_id])
         if run_ids:
             self._on_event(PackEvent(pack_id, PackFailed(run_ids, traceback, n_attempts), host))
+
+    def note(self, pack_id: str, traceback: str) -> None:
+        """Keep what went wrong with a pack that is to be tried again."""
+        self._notes[pack_id] = traceback
+
+    def give_up(self, pack_id: str, n_attempts: int) -> None:
+        """Fail a pack for the reason noted last."""
+        self.fail(pack_id, self._notes.get(pack_id, "no reason was given"), n_attempts, {})
