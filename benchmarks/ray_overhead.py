@@ -66,14 +66,20 @@ def time_functions(n_runs: int, n_workers: int, seconds: float) -> dict[str, flo
         def on_trial_result(self, *args: object, **info: object) -> None:
             events.append(time.perf_counter() - began)
 
-    ray.init(address="local", num_cpus=n_workers, include_dashboard=False, log_to_driver=False)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            address="local",
+            num_cpus=n_workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            _temp_dir=f"{folder}/ray",
+        )
         tune.Tuner(
             train,
             param_space={"run": tune.grid_search(list(range(n_runs)))},
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[Clock()]),
         ).fit()
-    ray.shutdown()
+        ray.shutdown()
     return _phases(events, time.perf_counter() - began, n_runs, n_workers, seconds)
 
 
