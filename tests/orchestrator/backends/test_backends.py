@@ -19,12 +19,6 @@ from orchestrator.backends.ray_tune import train_on_ray
 N_STEPS = 3
 MAX_RETRIES = 1
 
-# Ray leaves files and finished processes to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def make_pack(name: str, n_runs: int = 2) -> Pack:
     runs = tuple(Run(f"{name}-run{i}", DecoderConfig()) for i in range(n_runs))
