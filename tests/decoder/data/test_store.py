@@ -1,7 +1,6 @@
 """The packed store: what it holds, when it is rebuilt, and how it fails."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -252,26 +251,20 @@ def test_recordings_that_change_while_they_are_packed_are_refused(
     assert not [entry for entry in stores.iterdir() if entry.name[0] != "."]
 
 
-def prepare_and_count(path: str, stores: Path, results: "multiprocessing.Queue[int]") -> None:
-    said: list[str] = []
-    dataset = prepare(path, None, None, stores, said.append)
-    assert dataset.train.n_trials == 24
-    results.put(sum(line.startswith("packing") for line in said))
+PREPARE_AND_SAY = """
+import sys
+from pathlib import Path
+from decoder.data.store import prepare
+assert prepare("synthetic:tiny", None, None, Path(sys.argv[1]), print).train.n_trials == 24
+"""
 
 
 def test_processes_that_build_at_once_build_once(stores: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    builders = [
-        context.Process(target=prepare_and_count, args=("synthetic:tiny", stores, results))
-        for _ in range(3)
-    ]
-    for builder in builders:
-        builder.start()
-    for builder in builders:
-        builder.join()
-    assert [builder.exitcode for builder in builders] == [0, 0, 0]
-    assert sum(results.get(timeout=5) for _ in builders) == 1
+    command = [sys.executable, "-c", PREPARE_AND_SAY, str(stores)]
+    builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = "".join(builder.communicate()[0] for builder in builders)
+    assert [builder.returncode for builder in builders] == [0, 0, 0]
+    assert said.count("packing") == 1
 
 
 def test_what_a_killed_builder_left_is_removed(folder: Path, stores: Path) -> None:
