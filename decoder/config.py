@@ -287,14 +287,24 @@ def resolve(config: DecoderConfig) -> DecoderConfig:
     return config.model_copy(update={"optim": optim.model_copy(update=filled)})
 
 
-def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str) -> str:
-    """The identity of a run: 16 hex digits over everything that can change its result."""
-    identity = {
+def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate: int = 0) -> str:
+    """The identity of a run: 16 hex digits over everything that can change its result.
+
+    Args:
+        config: resolved or not; both give the same.
+        seed: the run's seed.
+        dataset_fingerprint: of the packed recordings.
+        replicate: 0, or the number of a repetition that is to be trained again although nothing
+            differs, to see what the machine alone changes.
+    """
+    identity: dict[str, Any] = {
         "config": _select(resolve(config), lambda marks: not marks["not_identity"]),
         "seed": seed,
         "dataset": dataset_fingerprint,
         "numerics_version": NUMERICS_VERSION,
     }
+    if replicate:
+        identity["replicate"] = replicate
     return _digest(identity)
 
 

@@ -65,6 +65,8 @@ class RunResult:
         n_runs_in_pack: runs that shared that time.
         peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process.
         device: what it was trained on, "cpu" or a GPU's name.
+        grad_norm_quantiles: of the gradient norm before clipping, over all steps taken: "p50",
+            "p90", "p99", "max"; empty if no step was taken.
     """
 
     run_id: str
@@ -77,6 +79,7 @@ class RunResult:
     n_runs_in_pack: int
     peak_memory_bytes: int
     device: str = "cpu"
+    grad_norm_quantiles: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

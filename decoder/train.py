@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,6 +128,7 @@ class _PackState:
     model: PackedDecoder
     optimizers: list[optim.RunOptimizer]
     sums: TrainingSums
+    grad_norms: Tensor  # (R, largest budget), before clipping, as far as `step`
     histories: dict[str, list[HistoryRow]]
     step: int = 0
     seconds: float = 0.0
@@ -148,6 +150,9 @@ class _PackState:
             model=model,
             optimizers=_optimizers(pack.runs, model),
             sums=TrainingSums.zeros(len(pack.runs), device),
+            grad_norms=torch.zeros(
+                len(pack.runs), max(run.config.train.n_steps for run in pack.runs)
+            ),
             histories={run.run_id: [] for run in pack.runs},
         )
 
@@ -167,8 +172,9 @@ class _PackState:
                 n_runs_in_pack=self.n_runs_at_start,
                 peak_memory_bytes=_peak_memory_bytes(self.device),
                 device=_device_name(self.device),
+                grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
             )
-            for run, leaves in zip(self.runs, leaving, strict=True)
+            for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True))
             if leaves
         ]
         self.keep([i for i, leaves in enumerate(leaving) if not leaves])
@@ -180,6 +186,7 @@ class _PackState:
         self.runs = [self.runs[row] for row in rows]
         self.model.keep_runs(rows)
         self.sums.keep_runs(rows)
+        self.grad_norms = self.grad_norms[rows]
         self.optimizers = _optimizers(self.runs, self.model)
         for optimizer, tensors in zip(self.optimizers, states, strict=True):
             optimizer.load_state(tensors)
@@ -188,6 +195,7 @@ class _PackState:
         """Write a checkpoint from which `resume` continues exactly."""
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
+        tensors["grad_norms"] = self.grad_norms[:, : self.step]
         for run, optimizer in zip(self.runs, self.optimizers, strict=True):
             tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
         values = {
@@ -220,6 +228,7 @@ class _PackState:
             )
         self.n_runs_at_start = values["n_runs_at_start"]
         self.step, self.seconds = values["step"], values["seconds"]
+        self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
         self.histories = {run_id: values["histories"][run_id] for run_id in wanted}
 
 
@@ -306,6 +315,7 @@ def _update(
         optimizer.step(gradients, row, state.step) for row, optimizer in enumerate(state.optimizers)
     ]
     state.sums.add(losses, norms, factors, rates)
+    state.grad_norms[:, state.step] = norms.to("cpu", torch.float32)
     return norms * factors, rates
 
 
@@ -377,6 +387,13 @@ def _choose_device(device: str | None) -> torch.device:
     if device is not None:
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _quantiles(norms: Tensor) -> dict[str, float]:
+    if not len(norms):
+        return {}
+    values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])
+    return dict(zip(("p50", "p90", "p99", "max"), values.tolist(), strict=True))
 
 
 def _device_name(device: torch.device) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from filelock import FileLock, Timeout
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12, and brings
+from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
 
 from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
 from decoder.config import NUMERICS_VERSION, DecoderConfig
@@ -78,6 +78,7 @@ class Record(TypedDict):
     host: dict[str, str | int]
     environment: dict[str, Any]
     peak_memory_bytes: int
+    grad_norm_quantiles: NotRequired[dict[str, float] | None]
     history_sha256: str
     n_history_rows: int
 
@@ -138,6 +139,7 @@ def make_record(
         "host": {**host, "device": result.device} if result else host,
         "environment": environment,
         "peak_memory_bytes": result.peak_memory_bytes if result else 0,
+        "grad_norm_quantiles": dict(result.grad_norm_quantiles) if result else None,
         "history_sha256": sha256_of(history_csv(history)),
         "n_history_rows": len(history),
     }

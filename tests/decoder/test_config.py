@@ -106,6 +106,8 @@ def test_identity_follows_config_seed_and_data_but_not_the_folder() -> None:
     config = DecoderConfig()
     identity = run_id(config, 0, "d")
     assert identity == run_id(override(config, {"data.path": "/elsewhere"}, "x"), 0, "d")
+    assert identity == run_id(config, 0, "d", replicate=0)
+    assert identity != run_id(config, 0, "d", replicate=1)
     assert identity != run_id(config, 1, "d")
     assert identity != run_id(config, 0, "e")
     assert identity != run_id(override(config, {"optim.epsilon": 0.2}, "x"), 0, "d")

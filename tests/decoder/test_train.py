@@ -76,9 +76,10 @@ def assert_close_weights(
 
 
 def test_a_mixed_pack_of_eight_gives_each_run_the_weights_it_gets_alone(dataset: Dataset) -> None:
-    together = weights_after(make_pack(MIXED), dataset, 50)
+    arms = [{**arm, "train.n_steps": 50} for arm in MIXED]
+    together = weights_after(make_pack(arms), dataset, 50)
     assert len(together) == 8
-    for arm in MIXED:
+    for arm in arms:
         pack = make_pack([arm])
         [(name, alone)] = weights_after(pack, dataset, 50).items()
         assert_close_weights(together[name], alone, 1e-4)
@@ -149,6 +150,7 @@ def test_a_resumed_pack_is_bit_identical_to_an_uninterrupted_one(
     resumed = results_of(events)
     for name, result in expected.items():
         assert resumed[name].history == result.history
+        assert resumed[name].grad_norm_quantiles == result.grad_norm_quantiles
     assert not folder.exists()
 
 
@@ -190,6 +192,9 @@ def test_every_history_row_has_every_column_and_is_finite(dataset: Dataset) -> N
             assert 0 <= row["clipped_share"] <= 1
             assert row["per"] == row["n_edits"] / row["n_reference"]
             assert row["grad_norm_max"] >= row["grad_norm"]
+        largest = max(row["grad_norm_max"] for row in result.history)
+        assert result.grad_norm_quantiles["max"] == pytest.approx(largest)
+        assert 0 < result.grad_norm_quantiles["p50"] <= result.grad_norm_quantiles["p99"]
 
 
 def test_training_learns_the_prototypes(dataset: Dataset) -> None:

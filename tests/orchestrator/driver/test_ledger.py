@@ -71,7 +71,8 @@ def test_a_record_has_exactly_the_keys_of_its_schema(result: RunResult) -> None:
     assert list(record) == [
         "schema", "run_id", "seed", "config", "dataset", "numerics_version", "status",
         "diverged_step", "error", "n_steps_done", "n_parameters", "n_dropped_trials", "pack",
-        "timing", "host", "environment", "peak_memory_bytes", "history_sha256", "n_history_rows",
+        "timing", "host", "environment", "peak_memory_bytes",
+        "grad_norm_quantiles", "history_sha256", "n_history_rows",
     ]  # fmt: skip
     assert list(record["timing"]) == ["pack_seconds", "run_seconds", "finished_at"]
     assert record["pack"] == {"pack_id": "p" * 16, "n_runs": 1}  # as many as shared the time
