@@ -13,6 +13,8 @@ import contextlib
 import io
 import math
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -245,10 +247,8 @@ def function_trainable_a_run(pack: Pack, dataset_dir: Path, n_workers: int) -> N
         ).fit()
 
 
-def compare_on_ray(pack: Pack, dataset_dir: Path, n_rounds: int) -> None:
-    """(c): whole calls, cluster start included in both."""
-    import ray
-
+def packs_on_ray(pack: Pack, dataset_dir: Path) -> None:
+    """The backend as `python -m orchestrator run` uses it, with two packs for two workers."""
     from orchestrator.backends import Execution
     from orchestrator.backends.ray_tune import train_on_ray
 
@@ -257,24 +257,35 @@ def compare_on_ray(pack: Pack, dataset_dir: Path, n_rounds: int) -> None:
         Pack("first", pack.seed, pack.runs[:half]),
         Pack("second", pack.seed, pack.runs[half:]),
     ]
+    with tempfile.TemporaryDirectory() as checkpoints:
+        execution = Execution(dataset_dir, Path(checkpoints), n_workers=2, device="cpu")
+        train_on_ray(packs, execution, lambda event: None)
 
-    def ours() -> None:
-        with tempfile.TemporaryDirectory() as checkpoints:
-            execution = Execution(dataset_dir, Path(checkpoints), n_workers=2, device="cpu")
-            train_on_ray(packs, execution, lambda event: None)
 
-    def theirs() -> None:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        function_trainable_a_run(pack, dataset_dir, 2)
-        ray.shutdown()
+def functions_on_ray(pack: Pack, dataset_dir: Path) -> None:
+    """One function trainable a run, with a local cluster started by plain ``ray.init``."""
+    import ray
 
-    n_runs = len(pack.runs)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    function_trainable_a_run(pack, dataset_dir, 2)
+    ray.shutdown()
+
+
+def compare_on_ray(options: argparse.Namespace, dataset_dir: Path) -> None:
+    """(c): each way in a process of its own, its imports and its cluster's start included."""
+
+    def way(name: str) -> Callable[[], Any]:
+        command = [sys.executable, __file__, "--one-way", name, "--dataset", str(dataset_dir)]
+        command += ["--ray-steps", str(options.ray_steps), "--eval-every", str(options.eval_every)]
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    n_runs = len(demo_pack(options.ray_steps, options.eval_every).runs)
     compare_in_turn(
         {
-            "one Ray Tune trial a pack (two packs, two workers)": (n_runs, ours),
-            "(c) one Ray function trainable a run (two workers)": (n_runs, theirs),
+            "one Ray Tune trial a pack (two packs, two workers)": (n_runs, way("packs")),
+            "(c) one Ray function trainable a run (two workers)": (n_runs, way("functions")),
         },
-        n_rounds,
+        max(1, options.rounds // 2),
     )
 
 
@@ -286,8 +297,14 @@ def main() -> None:
     parser.add_argument("--eval-every", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ray-steps", type=int, default=400)
+    parser.add_argument("--one-way", choices=["packs", "functions"], help=argparse.SUPPRESS)
+    parser.add_argument("--dataset", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.one_way:
+        on_ray = packs_on_ray if options.one_way == "packs" else functions_on_ray
+        on_ray(demo_pack(options.ray_steps, options.eval_every), options.dataset)
+        return
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare("synthetic:small", None, None, Path(folder))
         [recordings] = [p.parent for p in Path(folder).rglob(dataset.sessions[0])]
@@ -322,9 +339,8 @@ def main() -> None:
             )
         compare_in_turn(ways, options.rounds)
         if options.ray:
-            longer = demo_pack(options.ray_steps, options.eval_every)
             print(f"on Ray, {options.ray_steps} steps, start of the cluster included in both:")
-            compare_on_ray(longer, dataset.path, max(1, options.rounds // 2))
+            compare_on_ray(options, dataset.path)
 
 
 if __name__ == "__main__":
