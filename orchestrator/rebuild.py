@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.controls import seed_noise
 from orchestrator.figures import draw_figures
 from orchestrator.report import write_report
 from orchestrator.tables import (
@@ -11,7 +12,6 @@ from orchestrator.tables import (
     Record,
     Tables,
     make_tables,
-    seed_noise,
     write_tables,
 )
 from orchestrator.verdict_table import verdicts_table

@@ -26,6 +26,8 @@ _TRACEBACK_LINES = 5
 
 # Of a run's last evaluation; "per" and "step" have columns of their own.
 FINAL_COLUMNS = (
+    "n_edits",
+    "n_reference",
     "blank_fraction",
     "emitted_ratio",
     "n_distinct",
@@ -99,11 +101,13 @@ def runs_table(
 ) -> pd.DataFrame:
     """One row a planned (arm, seed), in the order of the arms, then of the seeds.
 
-    ``outcome`` is one of `OUTCOMES`: ``failed`` is an infrastructure failure, ``missing`` a run
-    not recorded yet. A diverged run counts: ``per`` 1.0, ``collapsed`` 1, never escaped. A
-    collapsed run keeps its measured PER. Diagnostics are those of the last evaluation;
-    ``best_per`` is the lowest PER of any evaluation and decides nothing. Columns that depend on
-    machine or schedule begin with ``timing_`` or ``host_``.
+    ``seed`` is the one trained with, ``block`` the one of the ablation's seeds it is paired with;
+    they differ in arms on fresh seeds alone. ``outcome`` is one of `OUTCOMES`: ``failed`` is an
+    infrastructure failure, ``missing`` a run not recorded yet. A diverged run counts: ``per``
+    1.0, ``collapsed`` 1, never escaped. A collapsed run keeps its measured PER.
+    Diagnostics are those of the last evaluation; ``best_per`` is the lowest PER of any evaluation
+    and decides nothing; ``grad_norm_p99`` is over all training steps, before clipping. Columns
+    that depend on machine or schedule begin with ``timing_`` or ``host_``.
     """
     spec = spec_of(plan)
     thresholds = spec.collapse.thresholds()
@@ -114,12 +118,20 @@ def runs_table(
             "in_design": bool(arm["in_design"]),
             **_factor_columns(spec, arm),
             "seed": int(run["seed"]),
+            "block": block_of(run),
             **_result(records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds),
         }
         for arm, run in _arm_runs(plan)
     ]
     table = pd.DataFrame(rows)
-    integers = ("collapsed", "n_steps", "n_steps_done", "eval_every_steps", "diverged_step")
+    integers = (
+        "collapsed",
+        "diverged",
+        "n_steps",
+        "n_steps_done",
+        "eval_every_steps",
+        "diverged_step",
+    )
     counts = ("best_per_step", "n_parameters", "n_dropped_trials", "host_pid")
     sizes = ("host_pack_n_runs", "host_peak_memory_bytes")
     for column in (*integers, *counts, *sizes):
@@ -134,7 +146,8 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
     ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
     ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted
-    mean: a run that never escaped counts with its step budget.
+    mean: a run that never escaped counts with its step budget. ``grad_norm_p99_max`` is the
+    largest over seeds.
     """
     spec = spec_of(plan)
     rows = []
@@ -158,8 +171,13 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
                 "per_sd": float(per.std(ddof=1)) if len(per) > 1 else math.nan,
                 "per_median": float(counted["per"].median()),
                 "emitted_ratio_mean": float(counted["emitted_ratio"].mean()),
+                "blank_fraction_mean": float(counted["blank_fraction"].mean()),
+                "grad_norm_mean": float(counted["grad_norm"].mean()),
+                "grad_norm_p99_max": float(counted["grad_norm_p99"].max()),
                 "escape_step_mean": _mean(steps),
                 "n_escaped": int(counted["escape_step"].notna().sum()),
+                "seed_offset": int(arm.get("seed_offset", 0)),
+                "replicate": int(arm.get("replicate", 0)),
                 "note": str(arm.get("note") or ""),
             }
         )
@@ -209,16 +227,9 @@ def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
-def seed_noise(runs: pd.DataFrame) -> float | None:
-    """Standard deviation of the final PER over seeds, pooled over the arms whose runs are all
-    ok; None without such an arm of two seeds."""
-    squares, freedom = 0.0, 0
-    for _, of_arm in runs.groupby("arm", sort=True):
-        per = of_arm["per"].to_numpy(dtype=float)
-        if len(per) > 1 and (of_arm["outcome"] == "ok").all():
-            squares += float(((per - per.mean()) ** 2).sum())
-            freedom += len(per) - 1
-    return math.sqrt(squares / freedom) if freedom else None
+def block_of(run: Mapping[str, Any]) -> int:
+    """The seed of the ablation that a planned run is paired by."""
+    return int(run.get("block", run["seed"]))
 
 
 def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
@@ -250,7 +261,7 @@ def _arm_runs(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[
     """(arm, run) of every planned run, in the order of the arms, then of the seeds."""
     arms = {arm["arm_id"]: (index, arm) for index, arm in enumerate(plan["arms"])}
     seeds = {seed: index for index, seed in enumerate(plan["spec"]["seeds"])}
-    runs = sorted(plan["runs"], key=lambda run: (arms[run["arm_id"]][0], seeds[run["seed"]]))
+    runs = sorted(plan["runs"], key=lambda run: (arms[run["arm_id"]][0], seeds[block_of(run)]))
     return [(arms[run["arm_id"]][1], run) for run in runs]
 
 
@@ -276,6 +287,7 @@ def _result(
         "outcome": outcome,
         "per": final_per,
         "collapsed": int(outcome != "ok") if counted else None,
+        "diverged": int(outcome == "diverged") if counted else None,
         "escape_step": math.nan if escaped is None else float(escaped),
         "escape_censored": escaped is None if counted else None,
         "n_steps": train.get("n_steps"),
@@ -283,6 +295,7 @@ def _result(
         "eval_every_steps": train.get("eval_every_steps"),
         "diverged_step": record.get("diverged_step"),
         **{name: float(last.get(name, math.nan)) for name in FINAL_COLUMNS},
+        "grad_norm_p99": float((record.get("grad_norm_quantiles") or {}).get("p99", math.nan)),
         "best_per": float(best.get("per", math.nan)),
         "best_per_step": best.get("step"),
         "n_parameters": record.get("n_parameters"),

@@ -59,9 +59,10 @@ def make_ablation(
     records, histories, runs = {}, {}, []
     for arm in arms:
         config = resolve(override(base, arm["changes"], arm["arm_id"])).model_dump(mode="json")
-        for seed in parsed.seeds:
-            run_id = _digest(config, seed)
-            runs.append({"run_id": run_id, "arm_id": arm["arm_id"], "seed": seed})
+        for block in parsed.seeds:
+            seed = block + arm["seed_offset"]
+            run_id = _digest([config, arm["replicate"]] if arm["replicate"] else config, seed)
+            runs.append({"run_id": run_id, "arm_id": arm["arm_id"], "seed": seed, "block": block})
             how = truth(arm["levels"], arm["arm_id"])
             status = how.status.get(seed, "ok")
             if status == "missing":
@@ -137,7 +138,10 @@ def _arms(spec: AblationSpec) -> list[dict[str, Any]]:
         cells = [base, *others]
     arms = [_arm("+".join(cell.values()), cell, spec, {}, True, "") for cell in cells]
     for name, extra in spec.extra_arms.items():
-        arms.append(_arm(name, extra.levels, spec, extra.set, False, extra.note))
+        arm = _arm(name, extra.levels, spec, extra.set, False, extra.note)
+        arm["seed_offset"] = getattr(extra, "seed_offset", 0)
+        arm["replicate"] = getattr(extra, "replicate", 0)
+        arms.append(arm)
     return arms
 
 
@@ -159,6 +163,8 @@ def _arm(
         "changes": {**changes, **more},
         "in_design": in_design,
         "note": note,
+        "seed_offset": 0,
+        "replicate": 0,
     }
 
 

@@ -3,12 +3,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from orchestrator.tables import COUNTED, make_tables, seed_noise, write_tables
+from orchestrator.tables import COUNTED, make_tables, write_tables
 
 Build = Callable[..., Any]
 
@@ -151,15 +150,6 @@ def test_an_ablation_without_any_record_still_has_tables(mixed: Any, tmp_path: P
     assert set(tables.runs["outcome"]) == {"missing"} and tables.history.empty
     assert list(tables.arms["n"]) == [0, 0]
     write_tables(tmp_path, {"runs": tables.runs, "history": tables.history})
-
-
-def test_seed_noise_is_pooled_over_arms_that_are_ok(
-    build: Build, truth: Any, two_arm_spec: dict[str, Any], tables: Any
-) -> None:
-    runs = make_tables(*build(two_arm_spec, lambda *_: truth())).runs
-    variances = runs.groupby("arm")["per"].var()
-    assert seed_noise(runs) == pytest.approx(np.sqrt(variances.mean()))
-    assert seed_noise(tables.runs) is None
 
 
 def test_tables_are_written_the_same_twice_and_read_back(tables: Any, tmp_path: Path) -> None:
