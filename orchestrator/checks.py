@@ -15,8 +15,9 @@ from decoder.config import (
     flatten,
 )
 from decoder.errors import ConfigError
+from orchestrator.claim_checks import check_claims, check_criteria_arms, check_level
 from orchestrator.design import MAX_ARMS, Arm, cells_of, design_arm_ids, find_arms, make_arms
-from orchestrator.spec import AblationSpec, Changes, Contrast, Hypothesis
+from orchestrator.spec import AblationSpec, Changes
 
 
 def find_problems(
@@ -39,8 +40,7 @@ def find_problems(
         *_check_changes(spec),
         *_check_extra_arms(spec, broken),
     ]
-    for name, hypothesis in spec.hypotheses.items():
-        problems += _check_hypothesis(spec, f"hypotheses.{name}", hypothesis, broken)
+    problems += check_claims(spec, broken)
     if problems or base is None or broken:
         return (), problems
     try:
@@ -48,6 +48,7 @@ def find_problems(
     except ConfigError as error:
         return (), list(error.problems)
     problems += [*_check_evaluations(spec, arms), *_check_cells(spec, arms)]
+    problems += check_criteria_arms(spec, [arm.arm_id for arm in arms])
     return arms, problems
 
 
@@ -148,77 +149,7 @@ def _check_extra_arms(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
         if name in taken:
             yield f"extra_arms.{name}: the design has an arm of this name already; choose another"
         for factor, level in extra.levels.items():
-            yield from _check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
-
-
-def _check_level(
-    spec: AblationSpec, where: str, factor: str, level: str, broken: Set[str]
-) -> Iterable[str]:
-    if broken & {factor, "*"}:
-        return
-    if factor not in spec.factors:
-        hint = did_you_mean(factor, spec.factors) or _listing(spec.factors)
-        yield f"{where}: '{factor}' is no factor{hint}"
-    elif level not in spec.factors[factor]:
-        levels = spec.factors[factor]
-        hint = did_you_mean(level, levels) or _listing(levels)
-        yield f"{where}: '{level}' is no level of factor '{factor}'{hint}"
-
-
-def _listing(names: Iterable[str]) -> str:
-    return f" (there are: {', '.join(names) or 'none'})"
-
-
-def _check_hypothesis(
-    spec: AblationSpec, where: str, hypothesis: Hypothesis, broken: Set[str]
-) -> Iterable[str]:
-    contrast, other = hypothesis.contrast, hypothesis.interaction
-    yield from _check_contrast(spec, f"{where}.contrast", contrast, broken)
-    compared = {contrast.factor}
-    if other is not None:
-        yield from _check_contrast(spec, f"{where}.interaction", other, broken)
-        if other.factor == contrast.factor:
-            yield (
-                f"{where}.interaction: is made over '{other.factor}', the factor of the contrast "
-                "itself; an interaction needs a second factor"
-            )
-        compared.add(other.factor)
-    for factor, level in hypothesis.where.items():
-        yield from _check_level(spec, f"{where}.where", factor, level, broken)
-        if factor in compared:
-            part = "contrast" if factor == contrast.factor else "interaction"
-            yield f"{where}.where: names '{factor}', which the {part} varies; leave it out"
-    missing = [f for f in spec.factors if f not in compared and f not in hypothesis.where]
-    if missing and compared <= set(spec.factors):
-        yield (
-            f"{where}.where: must name the level of every other factor, but {_names(missing)} "
-            f"missing; add for instance {missing[0]}: {next(iter(spec.factors[missing[0]]), '…')}"
-        )
-    if hypothesis.outcome != "escape_step" and hypothesis.margin >= 1:
-        yield (
-            f"{where}.margin: must be below 1 for outcome '{hypothesis.outcome}', which lies in "
-            f"[0, 1], but got {hypothesis.margin:g}; 2 points of PER are written 0.02"
-        )
-
-
-def _names(names: list[str]) -> str:
-    quoted = [f"'{name}'" for name in names]
-    return f"{quoted[0]} is" if len(quoted) == 1 else f"{', '.join(quoted)} are"
-
-
-def _check_contrast(
-    spec: AblationSpec, where: str, contrast: Contrast, broken: Set[str]
-) -> Iterable[str]:
-    if contrast.from_level == contrast.to_level:
-        yield (
-            f"{where}: 'from' and 'to' are both '{contrast.to_level}'; "
-            "a contrast needs two different levels"
-        )
-    levels = dict.fromkeys((contrast.from_level, contrast.to_level))
-    if contrast.factor not in spec.factors:
-        levels = {contrast.to_level: None}  # one complaint is enough
-    for level in levels:
-        yield from _check_level(spec, where, contrast.factor, level, broken)
+            yield from check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
 
 
 def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:

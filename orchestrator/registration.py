@@ -10,24 +10,30 @@ from decoder.errors import StorageError
 from orchestrator.design import cells_of, find_arms
 from orchestrator.paths import Results
 from orchestrator.plan import Plan, digest
+from orchestrator.schema import Hypothesis
 
 
 def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     """Hypothesis → all that decides its verdict but the runs themselves.
 
-    The claim, contrast, slice, outcome, direction and margin; α, the members of its correction
-    family, the collapse thresholds, the seeds, and the step budgets and configurations of the
-    compared arms. Where the recordings lie is left out.
+    The claim, contrast, slice, outcome, direction and margin; α, looks, the members of its
+    correction family, the collapse thresholds, the seeds, and the step budgets and
+    configurations of the compared arms. Where the recordings lie is left out.
     """
     spec = plan.loaded.spec
     blocks = {}
     for name, hypothesis in spec.hypotheses.items():
         arms = find_arms(plan.loaded.arms, cells_of(hypothesis))
+        claimed = hypothesis.model_dump(mode="json", by_alias=True)
+        if not claimed["exploratory"]:
+            del claimed["exploratory"]  # blocks locked before there was such a key stay equal
+        looks = {"looks": [look.model_dump(mode="json") for look in spec.looks]}
         blocks[name] = {
-            **hypothesis.model_dump(mode="json", by_alias=True),
+            **claimed,
+            **(looks if spec.looks else {}),
             "alpha": spec.alpha,
             "family_members": sorted(
-                other for other, h in spec.hypotheses.items() if h.family == hypothesis.family
+                other for other, h in spec.hypotheses.items() if _together(h, hypothesis)
             ),
             "collapse": spec.collapse.model_dump(mode="json"),
             "seeds": sorted(spec.seeds),
@@ -95,6 +101,13 @@ def compare(
 def digests(plan: Plan) -> dict[str, str]:
     """Hypothesis → hex SHA-256 of its block."""
     return {name: digest(block) for name, block in hypothesis_blocks(plan).items()}
+
+
+def _together(one: Hypothesis, other: Hypothesis) -> bool:
+    """Whether two hypotheses are corrected for each other; exploratory ones all are."""
+    if one.exploratory or other.exploratory:
+        return one.exploratory and other.exploratory
+    return one.family == other.family
 
 
 def _identity(config: DecoderConfig) -> dict[str, Any]:

@@ -1,146 +1,51 @@
-"""The ablation file: its schema, and reading it with every mistake named at once."""
+"""The ablation file: reading it with every mistake named at once; its shape is `schema`'s."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import ValidationError
 
-from decoder.collapse import CollapseThresholds
-from decoder.config import (
-    DecoderConfig,
-    Probability,
-    Section,
-    did_you_mean,
-    explain,
-    load_config,
-)
+from decoder.config import DecoderConfig, Section, did_you_mean, explain, load_config
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
+from orchestrator.schema import (
+    AblationSpec,
+    Changes,
+    CollapseSpec,
+    Contrast,
+    Criterion,
+    ExtraArm,
+    Fraction,
+    Hypothesis,
+    Look,
+    Outcome,
+    check_name,
+)
 
 if TYPE_CHECKING:
     from orchestrator.design import Arm
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+# Stands among broken factors for a malformed choice of arms; no factor can be named so.
+DESIGN = "<design>"
 
-
-def check_name(name: str) -> str:
-    """`name` itself, if it can be a folder name.
-
-    Raises:
-        ValueError: it is empty, too long, starts with a dot or holds other characters.
-    """
-    if _NAME.fullmatch(name) is None:
-        raise ValueError(
-            f"{name!r} is no name; 1 to 64 of the characters A-Z a-z 0-9 . _ - are allowed, "
-            "and no dot at the front"
-        )
-    return name
-
-
-Name = Annotated[str, AfterValidator(check_name)]
-Sentence = Annotated[str, Field(min_length=1)]
-Changes = dict[str, Any]  # dotted config path → value
-Outcome = Literal["per", "collapsed", "escape_step"]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Contrast(Section):
-    """Two levels of one factor that a hypothesis compares.
-
-    Attributes:
-        factor: the factor's name.
-        from_level: the reference level (``from`` in YAML).
-        to_level: the level whose effect is claimed (``to`` in YAML).
-    """
-
-    factor: Name
-    from_level: Annotated[Name, Field(alias="from")]
-    to_level: Annotated[Name, Field(alias="to")]
-
-
-class Hypothesis(Section):
-    """A claim about a contrast, fixed before the first run.
-
-    Attributes:
-        claim: the claim in one sentence.
-        contrast: what is compared.
-        where: the level of every other factor in which it is compared.
-        interaction: a second contrast; the effect is then the effect of `contrast` at its
-            ``to`` level minus that at its ``from`` level, taken per seed.
-        outcome: ``per`` (final validation PER), ``collapsed`` (share of runs) or
-            ``escape_step`` (steps to leave the blank plateau, censored at the budget).
-        direction: whether the claim says that the outcome increases or decreases.
-        margin: smallest effect that matters, in the outcome's unit.
-        family: hypotheses of one family share one Holm correction.
-    """
-
-    claim: Sentence
-    contrast: Contrast
-    where: dict[Name, Name] = Field(default_factory=dict)
-    interaction: Contrast | None = None
-    outcome: Outcome
-    direction: Literal["increase", "decrease"]
-    margin: PositiveFloat
-    family: Name = "confirmatory"
-
-
-class ExtraArm(Section):
-    """An arm outside the design, for instance a user's own full configuration.
-
-    Attributes:
-        levels: factor levels it starts from; a factor left out stays as in the base.
-        set: config paths it changes on top.
-        note: what it is, for the report.
-    """
-
-    levels: dict[Name, Name] = Field(default_factory=dict)
-    set: Changes = Field(default_factory=dict)
-    note: str = ""
-
-
-class CollapseSpec(Section):
-    """Thresholds of `decoder.collapse.CollapseThresholds`, as configuration."""
-
-    emitted_ratio: Probability = 0.05
-    n_distinct: PositiveInt = 2
-    n_evaluations: PositiveInt = 3
-
-    def thresholds(self) -> CollapseThresholds:
-        return CollapseThresholds(self.emitted_ratio, self.n_distinct, self.n_evaluations)
-
-
-class AblationSpec(Section):
-    """One YAML file: a question, a base configuration, factors, a design, seeds, hypotheses.
-
-    Attributes:
-        name: the folder of its results.
-        question: what is asked, in a sentence or two.
-        base: a decoder configuration, relative to the file.
-        set: config paths changed in every arm.
-        factors: factor → level → config paths; the first level of each is its base level.
-        design: ``factorial`` crosses all levels; ``one_factor`` is the base plus each other
-            level alone.
-        extra_arms: arms beside the design.
-        seeds: seeds, each of which every arm is trained with.
-        hypotheses: name → claim.
-        collapse: when a run counts as collapsed.
-        alpha: family-wise error rate.
-    """
-
-    name: Name
-    question: Sentence
-    base: str
-    set: Changes = Field(default_factory=dict)
-    factors: dict[Name, dict[Name, Changes]]
-    design: Literal["factorial", "one_factor"] = "factorial"
-    extra_arms: dict[Name, ExtraArm] = Field(default_factory=dict)
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False)]
-    hypotheses: dict[Name, Hypothesis] = Field(default_factory=dict)
-    collapse: CollapseSpec = CollapseSpec()
-    alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+__all__ = [
+    "DESIGN",
+    "AblationSpec",
+    "Changes",
+    "Contrast",
+    "Criterion",
+    "Hypothesis",
+    "Loaded",
+    "Look",
+    "Outcome",
+    "check_name",
+    "level_text",
+    "levels_of",
+    "load_spec",
+]
 
 
 def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:
@@ -261,6 +166,15 @@ def _spell_levels(document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if isinstance(document.get(section), dict):
             entries = keys(document[section], section)
             document[section] = {k: parts(v, f"{section}.{k}") for k, v in entries.items()}
+    if isinstance(document.get("arms"), dict):
+        document["arms"] = {
+            arm: both(cell, f"arms.{arm}") for arm, cell in keys(document["arms"], "arms").items()
+        }
+    for section in ("include", "exclude"):
+        if isinstance(document.get(section), list):
+            document[section] = [
+                both(cell, f"{section}.{index}") for index, cell in enumerate(document[section])
+            ]
     return document, problems
 
 
@@ -270,7 +184,16 @@ def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str
     def names(section: type[Section]) -> list[str]:
         return [field.alias or name for name, field in section.model_fields.items()]
 
-    keys = {(): names(AblationSpec), ("collapse",): names(CollapseSpec)}
+    keys = {
+        (): names(AblationSpec),
+        ("collapse",): names(CollapseSpec),
+        ("fraction",): names(Fraction),
+    }
+    for name in _mapping(document.get("criteria")):
+        keys["criteria", name] = names(Criterion)
+    looks = document.get("looks")
+    for index in range(len(looks) if isinstance(looks, list) else 0):
+        keys["looks", str(index)] = names(Look)
     for name in _mapping(document.get("hypotheses")):
         keys["hypotheses", name] = names(Hypothesis)
         keys["hypotheses", name, "contrast"] = names(Contrast)
@@ -284,6 +207,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
+_DESIGN_KEYS = ("design", "fraction", "arms", "include", "exclude")
 _STAND_INS: dict[str, Any] = {
     "name": "unnamed",
     "question": "?",
@@ -304,7 +228,7 @@ def _salvage(
 
     Returns:
         A spec without the malformed parts, and the factors that lost some; ``*`` stands for
-        all of them.
+        all of them, and `DESIGN` for the choice of arms.
     """
     broken: set[str] = set()
     left: dict[str, Any] = {**document}
@@ -312,7 +236,7 @@ def _salvage(
         at = tuple(item["loc"])
         if at[0] == "factors":
             _drop_factor_part(left, at, broken)
-        elif at[0] in ("hypotheses", "extra_arms") and len(at) > 1:
+        elif at[0] in ("hypotheses", "extra_arms", "criteria") and len(at) > 1:
             entries = dict(_mapping(left.get(str(at[0]))))
             entry = entries.pop(at[1], None)
             if isinstance(entry, dict) and len(at) > 2 and at[2] in _STAND_INS:
@@ -322,6 +246,7 @@ def _salvage(
             left[str(at[0])] = entries
         else:
             left.pop(str(at[0]), None)
+            broken |= {DESIGN} if at[0] in _DESIGN_KEYS else set()
     for name in ("name", "question", "base", "factors", "seeds"):
         left.setdefault(name, _STAND_INS[name])
     try:
