@@ -139,8 +139,8 @@ def _arms(spec: AblationSpec) -> list[dict[str, Any]]:
     arms = [_arm("+".join(cell.values()), cell, spec, {}, True, "") for cell in cells]
     for name, extra in spec.extra_arms.items():
         arm = _arm(name, extra.levels, spec, extra.set, False, extra.note)
-        arm["seed_offset"] = getattr(extra, "seed_offset", 0)
-        arm["replicate"] = getattr(extra, "replicate", 0)
+        arm["seed_offset"] = extra.seed_offset
+        arm["replicate"] = extra.replicate
         arms.append(arm)
     return arms
 

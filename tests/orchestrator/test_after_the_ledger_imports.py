@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 MODULES = (
-    "controls",
+    *("controls", "criteria"),
     *("tables", "stats", "evidence", "verdicts", "verdict_table", "wording"),
     *("figures", "report_view", "report", "rebuild"),
 )

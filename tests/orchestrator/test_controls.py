@@ -36,10 +36,8 @@ FRESH, AGAIN = ControlArm("aa", "a", "fresh_seeds"), ControlArm("again", "a", "s
 def test_controls_find_the_arm_whose_configuration_they_repeat(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
-    made = build({**two_arm_spec, "extra_arms": {"aa": {}, "again": {}}}, lambda *_: truth())
-    for arm in made.plan["arms"]:
-        arm["seed_offset"] = 100 if arm["arm_id"] == "aa" else 0
-        arm["replicate"] = 1 if arm["arm_id"] == "again" else 0
+    extra = {"aa": {"seed_offset": 100}, "again": {"replicate": 1}}
+    made = build({**two_arm_spec, "extra_arms": extra}, lambda *_: truth())
     found = control_arms(made.plan, made.records)
     assert found == (
         ControlArm("aa", "sum", "fresh_seeds"),
