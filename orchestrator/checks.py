@@ -16,8 +16,11 @@ from decoder.config import (
 )
 from decoder.errors import ConfigError
 from orchestrator.claim_checks import check_claims, check_criteria_arms, check_level
-from orchestrator.design import MAX_ARMS, Arm, cells_of, design_arm_ids, find_arms, make_arms
-from orchestrator.spec import AblationSpec, Changes
+from orchestrator.comparison import compared
+from orchestrator.derived import reference
+from orchestrator.design import Arm, make_arms
+from orchestrator.design_checks import check_design
+from orchestrator.schema import AblationSpec, Changes
 
 
 def find_problems(
@@ -34,20 +37,24 @@ def find_problems(
     Returns:
         The arms, empty unless all is well so far, and every complaint found.
     """
+    cells, design_problems = check_design(spec, broken)
     problems = [
         *_check_seeds(spec),
         *_check_factors(spec, base, broken),
+        *design_problems,
         *_check_changes(spec),
-        *_check_extra_arms(spec, broken),
+        *_check_extra_arms(spec, set(cells), broken),
+        *check_claims(spec, broken),
     ]
-    problems += check_claims(spec, broken)
+    if not problems and not broken:
+        problems += _check_compared(spec, cells)
     if problems or base is None or broken:
         return (), problems
     try:
         arms = make_arms(spec, base)
     except ConfigError as error:
         return (), list(error.problems)
-    problems += [*_check_evaluations(spec, arms), *_check_cells(spec, arms)]
+    problems += [*_check_evaluations(spec, arms), *_check_budgets(spec, arms)]
     problems += check_criteria_arms(spec, [arm.arm_id for arm in arms])
     return arms, problems
 
@@ -60,6 +67,12 @@ def _check_seeds(spec: AblationSpec) -> Iterable[str]:
         if seed in seen:
             yield f"seeds: {seed} appears twice; each seed is one repetition, keep one of them"
         seen.add(seed)
+    for name, extra in spec.extra_arms.items():
+        if seen and (last := max(seen) + extra.seed_offset) >= 2**32:
+            yield (
+                f"extra_arms.{name}.seed_offset: leads to seed {last}, but seeds are below "
+                f"{2**32}; use a smaller one"
+            )
 
 
 def _check_factors(
@@ -133,6 +146,14 @@ def _same_field(path: str, known: Iterable[str]) -> str:
 
 
 def _explain_value(path: str, value: Any) -> list[str]:
+    try:
+        target = reference(value)
+    except ValueError as error:
+        return [f"{path}: {error}"]
+    if target is not None:
+        known = config_paths()
+        hint = did_you_mean(target, known) or _same_field(target, known)
+        return [] if target in known else [f"{path}: '{target}' is no config field{hint}"]
     section, _, name = path.partition(".")
     section_type = DecoderConfig.model_fields[section].annotation
     assert isinstance(section_type, type) and issubclass(section_type, BaseModel)
@@ -143,13 +164,23 @@ def _explain_value(path: str, value: Any) -> list[str]:
     return []
 
 
-def _check_extra_arms(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
-    taken = set(itertools.islice(design_arm_ids(spec), MAX_ARMS)) if spec.extra_arms else set()
+def _check_extra_arms(spec: AblationSpec, taken: Set[str], broken: Set[str]) -> Iterable[str]:
     for name, extra in spec.extra_arms.items():
         if name in taken:
             yield f"extra_arms.{name}: the design has an arm of this name already; choose another"
         for factor, level in extra.levels.items():
             yield from check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
+
+
+def _check_compared(spec: AblationSpec, cells: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
+    """Whether the design has the arms that each hypothesis compares."""
+    for name, hypothesis in spec.hypotheses.items():
+        try:
+            compared(spec, hypothesis, cells)
+        except ConfigError as error:
+            for problem in error.problems:
+                dot = "." if problem.startswith("where: ") else ": "
+                yield f"hypotheses.{name}{dot}{problem}"
 
 
 def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
@@ -167,21 +198,16 @@ def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]
             return
 
 
-def _check_cells(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
-    """Whether every compared arm exists, and has the same budget where that decides."""
+def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
+    """Whether arms are compared at one budget where that decides."""
+    configs = {arm.arm_id: arm.config for arm in arms}
+    cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
     for name, hypothesis in spec.hypotheses.items():
-        cells = cells_of(hypothesis)
-        found = find_arms(arms, cells)
-        for cell, arm in zip(cells, found, strict=True):
-            if arm is None:
-                text = ", ".join(f"{factor}={level}" for factor, level in cell.items())
-                yield (
-                    f"hypotheses.{name}: compares the arm {text}, which design "
-                    f"'{spec.design}' does not have; use design: factorial, or the first "
-                    "level of each factor in 'where'"
-                )
-        budgets = {arm.config.train.n_steps for arm in found if arm is not None}
-        if hypothesis.outcome == "escape_step" and len(budgets) > 1:
+        if hypothesis.outcome != "escape_step":
+            continue
+        sides = compared(spec, hypothesis, cells)
+        budgets = {configs[side.arm_id].train.n_steps for side in sides}
+        if len(budgets) > 1:
             yield (
                 f"hypotheses.{name}: compares steps to escape between budgets "
                 f"train.n_steps {sorted(budgets)}; they are censored at the budget, so it must "

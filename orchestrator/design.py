@@ -1,17 +1,25 @@
-"""Factors to arms: the resolved choices an ablation compares, and which of them a claim needs."""
+"""Factors to arms: the resolved choices an ablation compares.
 
-import hashlib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+A design says which combinations of levels are trained (`orchestrator.cells`):
+
+- ``factorial``: all of them.
+- ``one_factor``: the base, and each other level alone.
+- ``leave_one_out``: all changes on, each taken out, and the base.
+- ``paired``: the i-th level of every factor together.
+- ``path``: from the base to all changes, one change after the other.
+- ``fractional``: of all two-level combinations a fraction that keeps main effects clear.
+- ``arms``: those listed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoder.config import DecoderConfig, override
+from decoder.config import DecoderConfig, flatten, override
 from decoder.errors import ConfigError
-from orchestrator.spec import AblationSpec, Changes, Hypothesis, levels_of
-
-MAX_ARMS = 20_000
-_MAX_ID_LENGTH = 64
+from orchestrator.cells import design_cells
+from orchestrator.derived import chain_of, follow, references
+from orchestrator.schema import AblationSpec, Changes, Hypothesis
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,14 @@ class Arm:
         name: what it is, for people.
         levels: factor → level. Every factor for an arm of the design; for an extra arm those
             it names.
-        changes: config path → value, on top of the base and the ablation's ``set``.
+        changes: config path → value, on top of the base and the ablation's ``set``; values
+            given by another path are filled in.
         config: the configuration as written, before `decoder.config.resolve`.
         in_design: whether hypotheses may use it.
         note: the file's remark on an extra arm.
+        seed_offset: added to each seed it is trained with.
+        replicate: above 0, its runs repeat runs of the same configuration and seeds.
+        derived: config path → the path it takes its value from.
     """
 
     arm_id: str
@@ -36,6 +48,13 @@ class Arm:
     config: DecoderConfig
     in_design: bool
     note: str = ""
+    seed_offset: int = 0
+    replicate: int = 0
+    derived: Mapping[str, str] = field(default_factory=dict)
+
+    def comes_from(self, path: str) -> list[str]:
+        """`path` and every path that its value is taken from."""
+        return chain_of(path, self.derived)
 
 
 def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
@@ -43,24 +62,29 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
 
     Raises:
         ConfigError: a combination the decoder's configuration refuses, each kind once with
-            the first arm it was met in; or more than `MAX_ARMS` arms.
+            the first arm it was met in.
     """
-    if (n_arms := n_design_arms(spec)) > MAX_ARMS:
-        raise ConfigError(
-            f"factors: crossed they make {n_arms:,} arms, but at most {MAX_ARMS:,} are planned; "
-            "leave levels out, or use design: one_factor"
-        )
-    common = override(base, spec.set, "set")
+    common = _Common(spec, base)
     arms: list[Arm] = []
     met: dict[str, list[str]] = {}  # complaint → arms
-    for arm_id, name, levels in _design_cells(spec):
-        changes = changes_of_levels(spec, levels)
-        _append(arms, met, common, Arm(arm_id, name, levels, changes, common, True))
+    for cell in design_cells(spec):
+        changes = changes_of_levels(spec, cell.levels)
+        draft = Arm(cell.arm_id, cell.name, cell.levels, changes, common.config, True)
+        _append(arms, met, common, draft)
     for name, extra in spec.extra_arms.items():
         changes = {**changes_of_levels(spec, extra.levels), **extra.set}
-        _append(
-            arms, met, common, Arm(name, name, extra.levels, changes, common, False, extra.note)
+        draft = Arm(
+            arm_id=name,
+            name=name,
+            levels=extra.levels,
+            changes=changes,
+            config=common.config,
+            in_design=False,
+            note=extra.note,
+            seed_offset=extra.seed_offset,
+            replicate=extra.replicate,
         )
+        _append(arms, met, common, draft)
     if met:
         raise ConfigError(
             [
@@ -72,51 +96,42 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
     return tuple(arms)
 
 
-def _append(arms: list[Arm], met: dict[str, list[str]], common: DecoderConfig, draft: Arm) -> None:
+class _Common:
+    """What every arm starts from: the base with the ablation's ``set``."""
+
+    def __init__(self, spec: AblationSpec, base: DecoderConfig) -> None:
+        self.values = {**flatten(base), **spec.set}
+        self.targets = references(spec.set)
+        filled = follow(self.values, self.targets)
+        self.config = override(base, {path: filled[path] for path in spec.set}, "set")
+        self.flat = flatten(self.config)
+
+    def fill(self, changes: Changes) -> tuple[Changes, dict[str, str]]:
+        """The changes of an arm with references followed, and which path follows which.
+
+        A path of ``set`` that follows one the arm changes is a change of the arm as well.
+        """
+        targets = {
+            **{path: target for path, target in self.targets.items() if path not in changes},
+            **references(changes),
+        }
+        if not targets:
+            return changes, targets
+        filled = follow({**self.values, **changes}, targets)
+        moved = [p for p in targets if p not in changes and filled[p] != self.flat[p]]
+        return {path: filled[path] for path in (*changes, *moved)}, targets
+
+
+def _append(arms: list[Arm], met: dict[str, list[str]], common: _Common, draft: Arm) -> None:
     try:
-        config = override(common, draft.changes, "")
+        changes, targets = common.fill(draft.changes)
+        config = override(common.config, changes, "")
     except ConfigError as error:
         for problem in error.problems:
             complaint = problem.removeprefix(": ").removeprefix("top level: ")
             met.setdefault(complaint, []).append(draft.arm_id)
         return
-    arms.append(replace(draft, config=config))
-
-
-def n_design_arms(spec: AblationSpec) -> int:
-    """How many arms the design has, extra arms left out."""
-    n_arms = 1
-    for levels in spec.factors.values():
-        n_arms = n_arms * len(levels) if spec.design == "factorial" else n_arms + len(levels) - 1
-    return n_arms
-
-
-def design_arm_ids(spec: AblationSpec) -> Iterator[str]:
-    """The ids of the design's arms, without making their configurations."""
-    return (arm_id for arm_id, _, _ in _design_cells(spec))
-
-
-def _design_cells(spec: AblationSpec) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Arm id, name and levels of each arm of the design."""
-    levels = levels_of(spec)
-    if spec.design == "factorial":
-        for cell in itertools.product(*levels.values()):
-            chosen = dict(zip(levels, cell, strict=True))
-            name = " · ".join(f"{factor}={level}" for factor, level in chosen.items())
-            yield _short("+".join(cell)), name, chosen
-        return
-    base_levels = {factor: names[0] for factor, names in levels.items()}
-    yield "base", "base", base_levels
-    for factor, names in levels.items():
-        for level in names[1:]:
-            name = f"{factor}={level}"
-            yield _short(f"{factor}+{level}"), name, {**base_levels, factor: level}
-
-
-def _short(text: str) -> str:
-    if len(text) <= _MAX_ID_LENGTH:
-        return text
-    return f"{text[: _MAX_ID_LENGTH - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    arms.append(replace(draft, changes=changes, config=config, derived=targets))
 
 
 def changes_of_levels(spec: AblationSpec, levels: Mapping[str, str]) -> Changes:

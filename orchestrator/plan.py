@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import itertools
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 from decoder.config import DecoderConfig, flatten, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
+from orchestrator.cells import fraction_of
+from orchestrator.comparison import Compared, compared, varied_factors
 from orchestrator.data import DataInfo
-from orchestrator.design import Arm, cells_of, factor_paths, find_arms
+from orchestrator.design import Arm, factor_paths
+from orchestrator.lineage import parents
+from orchestrator.schema import AblationSpec, Hypothesis, levels_of
 from orchestrator.spec import Loaded
 
 MAX_RUNS_PER_PACK = 16
@@ -24,13 +29,25 @@ _GROUPS_A_WORKER = 4
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One arm with one seed. Arms that resolve to the same configuration share a `run_id`."""
+    """One arm with one seed. Arms that resolve to the same configuration share a `run_id`.
+
+    Attributes:
+        run_id: identity of the run.
+        arm_id: the arm.
+        seed: the seed it is trained with.
+        config: resolved.
+        data: its recordings.
+        block: the seed of the file it is paired with; another than `seed` in an A/A control.
+        replicate: above 0 for a repetition of the same run.
+    """
 
     run_id: str
     arm_id: str
     seed: int
     config: DecoderConfig
     data: DataInfo
+    block: int
+    replicate: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,11 @@ class PlannedPack:
 
 @dataclass(frozen=True)
 class CleanContrast:
-    """Proof that two compared arms differ in the declared paths and nothing else."""
+    """Proof that two compared arms differ in the declared paths and nothing else.
+
+    In a fraction the sides are many arms, named by their level; the proof is that every other
+    path takes each of its values equally often on both sides.
+    """
 
     hypothesis: str
     from_arm: str
@@ -109,10 +130,12 @@ def make_plan(
     for arm in loaded.arms:
         config, of_arm = resolve(arm.config), data[arm.arm_id]
         shapes[arm.arm_id] = pack_key(arm.config)
-        runs += [
-            PlannedRun(run_id(config, seed, of_arm.fingerprint), arm.arm_id, seed, config, of_arm)
-            for seed in loaded.spec.seeds
-        ]
+        for block in loaded.spec.seeds:
+            seed = block + arm.seed_offset
+            identity = run_id(config, seed, of_arm.fingerprint, arm.replicate)
+            runs.append(
+                PlannedRun(identity, arm.arm_id, seed, config, of_arm, block, arm.replicate)
+            )
     _check_distinct(contrasts, runs)
     packs = _make_packs(runs, shapes, n_workers, max_runs_per_pack)
     return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
@@ -140,27 +163,103 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
     Raises:
         ConfigError: every pair that differs elsewhere, naming the paths.
     """
+    spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
+    cells = {arm.arm_id: arm.levels for arm in loaded.arms if arm.in_design}
     proofs, problems = [], []
-    for name, hypothesis in loaded.spec.hypotheses.items():
-        arms = find_arms(loaded.arms, cells_of(hypothesis))
-        pairs = [(arms[i], arms[i + 1], hypothesis.contrast.factor) for i in range(0, len(arms), 2)]
-        if hypothesis.interaction is not None:
-            other = hypothesis.interaction.factor
-            pairs += [(arms[0], arms[2], other), (arms[1], arms[3], other)]
-        for one, two, factor in pairs:
-            assert one is not None and two is not None  # the file's check found every cell
-            changed = _difference(one.config, two.config)
-            stray = sorted(changed.keys() - factor_paths(loaded.spec, factor))
-            if stray or not changed:
-                what = f"also in {', '.join(stray)}" if stray else "in nothing"
-                problems.append(
-                    f"{loaded.path}: hypotheses.{name}: arms {one.arm_id} and {two.arm_id} must "
-                    f"differ in factor '{factor}' alone, but differ {what}"
-                )
-            proofs.append(CleanContrast(name, one.arm_id, two.arm_id, changed))
+    for name, hypothesis in spec.hypotheses.items():
+        sides = compared(spec, hypothesis, cells)
+        prove = _prove_balance if spec.design == "fractional" else _prove_pairs
+        for proof, complaint in prove(spec, name, hypothesis, sides, arms):
+            proofs.append(proof)
+            problems += [f"{loaded.path}: hypotheses.{name}: {complaint}"] if complaint else []
     if problems:
         raise ConfigError(problems)
     return tuple(proofs)
+
+
+Proofs = Iterable[tuple[CleanContrast, str]]  # with a complaint, empty where all is well
+
+
+def _prove_pairs(
+    spec: AblationSpec,
+    name: str,
+    hypothesis: Hypothesis,
+    sides: Sequence[Compared],
+    arms: Mapping[str, Arm],
+) -> Proofs:
+    """Each pair of arms differs in the factor's paths, and in paths that follow those."""
+    found = [arms[side.arm_id] for side in reversed(sides)]  # (from, to), or that twice
+    factors = varied_factors(spec, hypothesis)
+    pairs = [(found[i], found[i + 1], factors) for i in range(0, len(found), 2)]
+    if hypothesis.interaction is not None:
+        other = frozenset({hypothesis.interaction.factor})
+        pairs += [(found[0], found[2], other), (found[1], found[3], other)]
+    for one, two, varied in pairs:
+        declared = {path for factor in varied for path in factor_paths(spec, factor)}
+        changed = _difference(one.config, two.config)
+        stray = sorted(
+            path
+            for path in changed
+            if declared.isdisjoint((*one.comes_from(path), *two.comes_from(path)))
+        )
+        complaint = ""
+        if stray or not changed:
+            what = f"also in {', '.join(stray)}" if stray else "in nothing"
+            named = " and ".join(f"'{factor}'" for factor in sorted(varied))
+            complaint = (
+                f"arms {one.arm_id} and {two.arm_id} must differ in factor {named} alone, but "
+                f"differ {what}"
+            )
+        yield CleanContrast(name, one.arm_id, two.arm_id, changed), complaint
+
+
+def _prove_balance(
+    spec: AblationSpec,
+    name: str,
+    hypothesis: Hypothesis,
+    sides: Sequence[Compared],
+    arms: Mapping[str, Arm],
+) -> Proofs:
+    """Over a fraction every path that the factor does not set is balanced between the sides."""
+    groups: dict[float, list[Arm]] = {}
+    for side in sides:
+        groups.setdefault(side.weight > 0, []).append(arms[side.arm_id])
+    to, reference = groups[True], groups[False]
+    varied = {hypothesis.contrast.factor}
+    varied |= {hypothesis.interaction.factor} if hypothesis.interaction else set()
+    declared = {path for factor in varied for path in factor_paths(spec, factor)}
+    flat = {arm.arm_id: flatten(arm.config) for arm in (*to, *reference)}
+    followers = {
+        path
+        for arm in (*to, *reference)
+        for path in arm.derived
+        if not declared.isdisjoint(arm.comes_from(path))
+    }
+    stray = sorted(
+        path
+        for path in flat[to[0].arm_id].keys() - declared - followers
+        if Counter(repr(flat[arm.arm_id][path]) for arm in to)
+        != Counter(repr(flat[arm.arm_id][path]) for arm in reference)
+    )
+    complaint = (
+        f"is not balanced over the fraction in {', '.join(stray)}; derive those values from "
+        "no aliased factor"
+        if stray
+        else ""
+    )
+    contrast = hypothesis.contrast
+    one = next(arm for arm in reference if arm.levels[contrast.factor] == contrast.from_level)
+    two = next(arm for arm in to if arm.levels[contrast.factor] == contrast.to_level)
+    changed = {
+        path: values
+        for path, values in _difference(one.config, two.config).items()
+        if path in declared | followers
+    }
+    texts = [
+        f"{contrast.factor}={level} ({len(group)} arms)"
+        for level, group in ((contrast.from_level, reference), (contrast.to_level, to))
+    ]
+    yield CleanContrast(name, texts[0], texts[1], changed), complaint
 
 
 def plan_document(
@@ -183,9 +282,16 @@ def plan_document(
         "spec_hash": digest(spec),
         "dataset": datasets[0].document(),
         "datasets": [data.document() for data in datasets],
-        "arms": [_arm_document(arm) for arm in plan.loaded.arms],
+        "arms": arm_documents(plan.loaded),
+        "aliases": aliases_document(plan.loaded.spec),
         "runs": [
-            {"run_id": run.run_id, "arm_id": run.arm_id, "seed": run.seed} for run in plan.runs
+            {
+                "run_id": run.run_id,
+                "arm_id": run.arm_id,
+                "seed": run.seed,
+                "block": run.block,
+            }
+            for run in plan.runs
         ],
         "packs": [
             {
@@ -223,15 +329,29 @@ def busy_time(costs: Iterable[float], n_workers: int) -> float:
     return max(loads)
 
 
-def _arm_document(arm: Arm) -> dict[str, Any]:
-    return {
-        "arm_id": arm.arm_id,
-        "name": arm.name,
-        "levels": dict(arm.levels),
-        "changes": dict(arm.changes),
-        "in_design": arm.in_design,
-        "note": arm.note,
-    }
+def arm_documents(loaded: Loaded) -> list[dict[str, Any]]:
+    """Every arm as JSON, with its parent."""
+    first = {factor: names[0] for factor, names in levels_of(loaded.spec).items()}
+    parent_of = parents(loaded.arms, first)
+    return [
+        {
+            "arm_id": arm.arm_id,
+            "name": arm.name,
+            "levels": dict(arm.levels),
+            "changes": dict(arm.changes),
+            "in_design": arm.in_design,
+            "note": arm.note,
+            "seed_offset": arm.seed_offset,
+            "replicate": arm.replicate,
+            "parent": parent_of[arm.arm_id],
+        }
+        for arm in loaded.arms
+    ]
+
+
+def aliases_document(spec: AblationSpec) -> dict[str, Any] | None:
+    """Generators, resolution and alias table of a ``fractional`` design; None for others."""
+    return fraction_of(spec).document() if spec.design == "fractional" else None
 
 
 def _difference(one: DecoderConfig, two: DecoderConfig) -> dict[str, tuple[Any, Any]]:
@@ -250,7 +370,7 @@ def _check_distinct(contrasts: Iterable[CleanContrast], runs: Iterable[PlannedRu
         f"run once defaults are filled in (they differ in {', '.join(proof.changed)}); "
         "there is no effect to find"
         for proof in contrasts
-        if by_arm[proof.from_arm] == by_arm[proof.to_arm]
+        if proof.from_arm in by_arm and by_arm[proof.from_arm] == by_arm[proof.to_arm]
     ]
     if problems:
         raise ConfigError(problems)
@@ -259,12 +379,12 @@ def _check_distinct(contrasts: Iterable[CleanContrast], runs: Iterable[PlannedRu
 def _make_packs(
     runs: Sequence[PlannedRun], shapes: Mapping[str, str], n_workers: int, max_runs: int
 ) -> tuple[PlannedPack, ...]:
-    groups: dict[tuple[str, str, int], list[PlannedRun]] = {}
+    groups: dict[tuple[str, str, int, int], list[PlannedRun]] = {}
     seen: set[str] = set()
     for run in runs:
         if run.run_id not in seen:
             seen.add(run.run_id)
-            key = (run.data.fingerprint, shapes[run.arm_id], run.seed)
+            key = (run.data.fingerprint, shapes[run.arm_id], run.seed, run.replicate)
             groups.setdefault(key, []).append(run)
     for group in groups.values():
         group.sort(key=lambda run: run.config.train.n_steps)  # stable: runs of one length together

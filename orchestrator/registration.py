@@ -7,7 +7,8 @@ from typing import Any
 from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig, config_paths, flatten, resolve
 from decoder.errors import StorageError
-from orchestrator.design import cells_of, find_arms
+from orchestrator.comparison import compared
+from orchestrator.design import Arm
 from orchestrator.paths import Results
 from orchestrator.plan import Plan, digest
 from orchestrator.schema import Hypothesis
@@ -23,7 +24,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     spec = plan.loaded.spec
     blocks = {}
     for name, hypothesis in spec.hypotheses.items():
-        arms = find_arms(plan.loaded.arms, cells_of(hypothesis))
+        arms = _compared_arms(plan, hypothesis)
         claimed = hypothesis.model_dump(mode="json", by_alias=True)
         if not claimed["exploratory"]:
             del claimed["exploratory"]  # blocks locked before there was such a key stay equal
@@ -37,8 +38,8 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             ),
             "collapse": spec.collapse.model_dump(mode="json"),
             "seeds": sorted(spec.seeds),
-            "n_steps": sorted({arm.config.train.n_steps for arm in arms if arm is not None}),
-            "configs": [digest(_identity(arm.config)) for arm in arms if arm is not None],
+            "n_steps": sorted({arm.config.train.n_steps for arm in arms}),
+            "configs": [digest(_identity(arm.config)) for arm in arms],
         }
     return blocks
 
@@ -116,9 +117,17 @@ def _identity(config: DecoderConfig) -> dict[str, Any]:
     return {path: v for path, v in resolved.items() if not marks[path]["not_identity"]}
 
 
+def _compared_arms(plan: Plan, hypothesis: Hypothesis) -> list[Arm]:
+    """The arms compared, ``from`` side first."""
+    arms = {arm.arm_id: arm for arm in plan.loaded.arms}
+    cells = {arm_id: arm.levels for arm_id, arm in arms.items() if arm.in_design}
+    sides = compared(plan.loaded.spec, hypothesis, cells)
+    return [arms[side.arm_id] for side in reversed(sides)]
+
+
 def _run_ids(plan: Plan, hypothesis: str) -> list[str]:
-    cells = cells_of(plan.loaded.spec.hypotheses[hypothesis])
-    arm_ids = {arm.arm_id for arm in find_arms(plan.loaded.arms, cells) if arm is not None}
+    arms = _compared_arms(plan, plan.loaded.spec.hypotheses[hypothesis])
+    arm_ids = {arm.arm_id for arm in arms}
     return sorted({run.run_id for run in plan.runs if run.arm_id in arm_ids})
 
 

@@ -1,6 +1,7 @@
 """The ablation file's shape: its closed sections, each key with its type and its meaning."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
@@ -227,3 +228,8 @@ class AblationSpec(Section):
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
     prior: dict[Outcome, PositiveFloat] = Field(default_factory=dict)
+
+
+def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:
+    """Factor → its level names, in the order of the file."""
+    return {name: tuple(levels) for name, levels in spec.factors.items()}

@@ -23,6 +23,7 @@ from orchestrator.schema import (
     Look,
     Outcome,
     check_name,
+    levels_of,
 )
 
 if TYPE_CHECKING:
@@ -46,11 +47,6 @@ __all__ = [
     "levels_of",
     "load_spec",
 ]
-
-
-def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:
-    """Factor → its level names, in the order of the file."""
-    return {name: tuple(levels) for name, levels in spec.factors.items()}
 
 
 @dataclass(frozen=True)

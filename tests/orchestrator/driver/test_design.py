@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.design import cells_of, factor_paths, find_arms, n_design_arms
+from orchestrator.cells import n_design_arms
+from orchestrator.design import factor_paths
 from orchestrator.spec import Loaded
 
 Load = Callable[..., Loaded]
@@ -59,26 +60,55 @@ def test_an_arm_does_not_depend_on_the_seeds(load: Load, n_seeds: int) -> None:
     assert load({"seeds": list(range(n_seeds))}).arms == load().arms
 
 
-def test_the_cells_of_an_interaction_come_at_its_from_level_first(load: Load) -> None:
-    loaded = load()
-    cells = cells_of(loaded.spec.hypotheses["only_when_slow"])
-    assert [tuple(cell[name] for name in ("noise", "rate")) for cell in cells] == [
-        *(("official", "high"), ("weak", "high"), ("official", "low"), ("weak", "low"))
-    ]
-    arms = find_arms(loaded.arms, cells)
-    assert [arm and arm.arm_id for arm in arms] == [
-        *("official+high", "weak+high", "official+low", "weak+low")
-    ]
-
-
-def test_extra_arms_are_no_evidence(load: Load) -> None:
-    loaded = load({"extra_arms": {"mine": {"levels": {"noise": "weak", "rate": "high"}}}})
-    cells = cells_of(loaded.spec.hypotheses["weak_hurts"])
-    assert all(arm is not None and arm.in_design for arm in find_arms(loaded.arms, cells))
-
-
 def test_the_paths_of_a_factor_are_those_of_all_its_levels(load: Load) -> None:
     loaded = load({"factors/noise/weak": {"augment.constant_offset_std": 0.05}})
     assert factor_paths(loaded.spec, "noise") == {
         *("augment.white_noise_std", "augment.constant_offset_std")
     }
+
+
+def test_a_derived_value_follows_what_the_arm_sets(load: Load) -> None:
+    loaded = load(
+        {"set": {"optim.lr_max_day": "${optim.lr_max}", "optim.lr_min_day": "${optim.lr_min}"}}
+    )
+    by_id = {arm.arm_id: arm for arm in loaded.arms}
+    assert by_id["official+low"].config.optim.lr_max_day == 0.002
+    assert by_id["official+high"].config.optim.lr_max_day == 0.005
+    assert by_id["official+low"].changes["optim.lr_max_day"] == 0.002
+    assert "optim.lr_min_day" not in by_id["official+low"].changes  # the same in every arm
+    assert by_id["official+low"].comes_from("optim.lr_max_day") == [
+        *("optim.lr_max_day", "optim.lr_max")
+    ]
+
+
+def test_a_level_and_an_extra_arm_may_derive_values_and_win_over_set(load: Load) -> None:
+    loaded = load(
+        {
+            "set": {"optim.lr_max_day": "${optim.lr_max}"},
+            "factors/rate/low": {"optim.lr_max": 0.002, "optim.lr_min": "${optim.weight_decay}"},
+            "extra_arms": {
+                "mine": {"levels": {"rate": "low"}, "set": {"optim.lr_max_day": 0.1}},
+                "chained": {"set": {"optim.weight_decay": "${optim.lr_max_day}"}},
+            },
+        }
+    )
+    by_id = {arm.arm_id: arm.config.optim for arm in loaded.arms}
+    assert by_id["weak+low"].lr_min == 0.001
+    assert by_id["mine"].lr_max_day == 0.1
+    assert by_id["chained"].weight_decay == 0.005
+
+
+def test_included_and_excluded_cells(load: Load) -> None:
+    loaded = load(
+        {
+            "design": "one_factor",
+            "include": [{"noise": "weak", "rate": "low"}],
+            "exclude": [{"noise": "official", "rate": "low"}],
+            "hypotheses/only_when_slow": ...,
+        }
+    )
+    assert [(arm.arm_id, dict(arm.levels)) for arm in loaded.arms] == [
+        ("base", {"noise": "official", "rate": "high"}),
+        ("noise+weak", {"noise": "weak", "rate": "high"}),
+        ("weak+low", {"noise": "weak", "rate": "low"}),
+    ]

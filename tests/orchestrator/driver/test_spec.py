@@ -149,6 +149,123 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "hypotheses.weak_hurts",
         ("[60, 80]", "must be the same"),
     ),
+    "unknown outcome": (
+        {f"{WEAK}/outcome": "pre"}, "hypotheses.weak_hurts.outcome", ("did you mean 'per'?",)
+    ),
+    "unknown design": ({"design": "facctorial"}, "design", ("'factorial'", "'facctorial'")),
+    "unknown path behind a reference": (
+        {"set": {"optim.lr_max_day": "${optim.lr_mx}"}},
+        "set: optim.lr_max_day",
+        ("'optim.lr_mx' is no config field", "did you mean 'optim.lr_max'?"),
+    ),
+    "computed reference": (
+        {"factors/rate/low": {"optim.lr_max": "2 * ${optim.lr_min}"}},
+        "factors.rate.low: optim.lr_max",
+        ("must be exactly '${section.field}'", "nothing is computed"),
+    ),
+    "references in a circle": (
+        {"set": {"optim.beta1": "${optim.beta2}", "optim.beta2": "${optim.beta1}"}},
+        "optim.beta1",
+        ("runs in a circle (optim.beta1 → optim.beta2 → optim.beta1)", "give one of them a value"),
+    ),
+    "third level in a two-level design": (
+        {"design": "leave_one_out",
+         "factors/rate": {**HIGH_LOW, "lower": {"optim.lr_max": 0.001}}, "hypotheses": {}},
+        "factors.rate",
+        ("exactly two levels in design 'leave_one_out'", "has 3"),
+    ),
+    "paired factors of unequal length": (
+        {"design": "paired",
+         "factors/rate": {**HIGH_LOW, "lower": {"optim.lr_max": 0.001}}, "hypotheses": {}},
+        "factors",
+        ("equally many levels", "noise 2, rate 3"),
+    ),
+    "arms without their design": (
+        {"arms": {"a": {"noise": "weak", "rate": "low"}}}, "arms", ("write design: arms",)
+    ),
+    "design arms without arms": (
+        {"design": "arms", "hypotheses": {}}, "arms", ("at least one arm",)
+    ),
+    "listed arm that lacks a factor": (
+        {"design": "arms", "arms": {"a": {"noise": "weak"}}, "hypotheses": {}},
+        "arms.a",
+        ("level of every factor", "rate is missing"),
+    ),
+    "listed arms that are the same": (
+        {"design": "arms", "hypotheses": {},
+         "arms": dict.fromkeys(("a", "b"), {"noise": "weak", "rate": "low"})},
+        "arms.b",
+        ("same levels as 'a'", "A/A control"),
+    ),
+    "excluded cell that is none": (
+        {"design": "one_factor", "exclude": [{"noise": "weak", "rate": "low"}], "hypotheses": {}},
+        "exclude.0",
+        ("no arm of design 'one_factor' has noise=weak, rate=low",),
+    ),
+    "excluded everything": (
+        {"exclude": [{"noise": "weak"}, {"noise": "official"}], "hypotheses": {}},
+        "exclude",
+        ("leaves no arm",),
+    ),
+    "included what is there": (
+        {"include": [{"noise": "weak", "rate": "low"}]}, "include.0", ("already",)
+    ),
+    "excluded what is compared": (
+        {"exclude": [{"noise": "weak", "rate": "high"}], "hypotheses/only_when_slow": ...},
+        "hypotheses.weak_hurts",
+        ("noise=weak, rate=high", "does not have"),
+    ),
+    "fraction of another design": (
+        {"fraction": {"n_arms": 8}}, "fraction", ("belongs to design 'fractional'",)
+    ),
+    "fraction of two factors": (
+        {"design": "fractional", "hypotheses": {}}, "design", ("use design: factorial",)
+    ),
+    "looks out of order": (
+        {"looks": [{"seeds": 2, "alpha": 0.01}, {"seeds": 1, "alpha": 0.01},
+                   {"seeds": 3, "alpha": 0.03}]},
+        "looks",
+        ("more and more seeds", "[2, 1, 3]"),
+    ),
+    "looks that end early": (
+        {"looks": [{"seeds": 2, "alpha": 0.05}]}, "looks", ("all 3 seeds", "seeds: 3")
+    ),
+    "looks that spend too much": (
+        {"looks": [{"seeds": 2, "alpha": 0.02}, {"seeds": 3, "alpha": 0.04}]},
+        "looks",
+        ("0.06", "0.05"),
+    ),
+    "criterion of two kinds": (
+        {"criteria": {"good": {"metric": "per", "below": 0.25, "above": 0.1}}},
+        "criteria.good",
+        ("exactly one of below, above, reaches, within, never", "below and above"),
+    ),
+    "criterion without its reference": (
+        {"criteria": {"good": {"metric": "per", "within": 0.01}}},
+        "criteria.good",
+        ("'within' needs 'of'",),
+    ),
+    "criterion with a stray key": (
+        {"criteria": {"good": {"metric": "per", "never": "diverged"}}},
+        "criteria.good.metric",
+        ("does not go with 'never'",),
+    ),
+    "criterion on an unknown metric": (
+        {"criteria": {"good": {"metric": "grad_nrm", "below": 10}}},
+        "criteria.good.metric",
+        ("did you mean 'grad_norm'?",),
+    ),
+    "criterion of an unknown arm": (
+        {"criteria": {"good": {"metric": "per", "below": 0.3, "arms": ["weak+lo"]}}},
+        "criteria.good.arms",
+        ("'weak+lo' is no arm", "did you mean 'weak+low'?"),
+    ),
+    "seed beyond the last": (
+        {"extra_arms": {"again": {"seed_offset": 4294967295}}},
+        "extra_arms.again.seed_offset",
+        ("leads to seed 4294967297", "smaller"),
+    ),
+    "prior of an unknown outcome": ({"prior": {"wer": 0.01}}, "prior.wer", ("is no outcome",)),
     "levels that are no mapping": ({"factors/rate/low": [1]}, "factors.rate.low", ("dictionary",)),
 }  # fmt: skip
 

@@ -1,0 +1,46 @@
+"""Which arm each arm is told from: the one it differs from in the fewest config paths."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from decoder.config import flatten
+from orchestrator.design import Arm
+
+
+def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str | None]:
+    """Arm → its parent; None for the arm all others descend from.
+
+    That root is the design's arm with every factor at its first level, or else the design's
+    first arm. Every other arm of the design descends from the one that differs least among the
+    root and the arms before it; an extra arm from the one that differs least among all of the
+    design. Of several, the first counts.
+
+    Args:
+        arms: every arm, the design's first.
+        first_levels: factor → its first level.
+    """
+    designed = [arm for arm in arms if arm.in_design]
+    roots = [arm for arm in designed if dict(arm.levels) == first_levels] or designed[:1]
+    if not roots:
+        return dict.fromkeys((arm.arm_id for arm in arms), None)
+    ordered = [roots[0], *(arm for arm in designed if arm is not roots[0])]
+    ordered += [arm for arm in arms if not arm.in_design]
+    codes = _codes(ordered)
+    found: dict[str, str | None] = {roots[0].arm_id: None}
+    for index, arm in enumerate(ordered[1:], 1):
+        n_candidates = min(index, len(designed))
+        n_different = (codes[:n_candidates] != codes[index]).sum(axis=1)  # (n_candidates,)
+        found[arm.arm_id] = ordered[int(n_different.argmin())].arm_id
+    return {arm.arm_id: found[arm.arm_id] for arm in arms}
+
+
+def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
+    """One row an arm, one column a config path that any arm changes; equal values, equal codes."""
+    paths = list(dict.fromkeys(path for arm in arms for path in arm.changes))
+    rows = []
+    known: dict[str, dict[str, int]] = {path: {} for path in paths}
+    for arm in arms:
+        flat = flatten(arm.config)
+        rows.append([known[p].setdefault(repr(flat[p]), len(known[p])) for p in paths])
+    return np.array(rows, np.uint16).reshape(len(arms), len(paths))
