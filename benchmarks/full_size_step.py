@@ -9,6 +9,7 @@ the time goes. ``--small`` shrinks everything, to try the script on a CPU.
 """
 
 import argparse
+import gc
 import resource
 import statistics
 import time
@@ -77,6 +78,7 @@ def memory_gib(device: str) -> float:
 
 
 def fresh(device: str) -> None:
+    gc.collect()
     if device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -111,9 +113,11 @@ def official_step(
 
     from official import load_official, make_official_model, official_args
 
-    official = load_official(folder)
+    official = load_official(folder, compile_models=device != "cpu")
     model = make_official_model(official, config, n_days, batch.features.shape[2], dropout=True)
     model.to(device)
+    if device != "cpu":
+        model = torch.compile(model)  # as the official trainer does
     trainer = official.trainer.BrainToTextDecoder_Trainer
     augment = config.augment
     transforms = {
@@ -199,9 +203,10 @@ def main() -> None:
         print(f"official trainer, R = 1: {baseline:9.1f} ms a step, {memory_gib(device):.1f} GiB")
     for n_runs in options.runs:
         for kernel in ("torch", "batched"):
+            step = None  # or the last pack would count into this one's memory
             fresh(device)
-            step = pack_step(config, n_runs, n_days, batch, kernel, device)
             try:
+                step = pack_step(config, n_runs, n_days, batch, kernel, device)
                 ms = median_ms(step, device, options.steps)
             except torch.OutOfMemoryError:
                 print(f"pack, {kernel:7s} kernel, R = {n_runs:2d}: out of memory")

@@ -28,12 +28,12 @@ class Official(NamedTuple):
     trainer: ModuleType
 
 
-def load_official(folder: Path) -> Official:
+def load_official(folder: Path, compile_models: bool = False) -> Official:
     """Import the official modules from `folder`.
 
     The trainer imports torchaudio and omegaconf, for an edit distance and for type names; where
-    they are missing, stand-ins with just those take their place. `torch.compile` is made to do
-    nothing, since compiling takes longer on a CPU than the benchmark.
+    they are missing, stand-ins with just those take their place. Unless `compile_models`,
+    `torch.compile` is made to do nothing: on a CPU compiling takes longer than the benchmark.
     """
     if not (folder / "rnn_trainer.py").is_file():
         raise SystemExit(f"{folder}: holds no rnn_trainer.py; pass the model_training folder")
@@ -48,7 +48,8 @@ def load_official(folder: Path) -> Official:
     omegaconf: Any = sys.modules["omegaconf"]
     omegaconf.OmegaConf = dict
     sys.path.insert(0, str(folder))
-    torch.compile = lambda model, *_, **__: model
+    if not compile_models:
+        torch.compile = lambda model, *_, **__: model
     return Official(
         importlib.import_module("rnn_model"),
         importlib.import_module("data_augmentations"),

@@ -6,7 +6,6 @@ newest are kept: when the newest is damaged, the one before it is used.
 """
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from decoder.atomic import sha256_of, write_atomically
 from decoder.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 N_KEPT = 2
 
 
@@ -46,17 +45,19 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a folder; None if there is none.
+def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of a folder, None if there is none; and what was passed over.
 
-    A damaged one is passed over with a warning.
+    Returns:
+        The checkpoint, and a remark for every newer one that is damaged or of another format.
     """
+    remarks: list[str] = []
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            return _read(path)
+            return _read(path), remarks
         except CheckpointError as error:
-            warnings.warn(f"{error}; the checkpoint before it is used", stacklevel=2)
-    return None
+            remarks.append(f"{error}; it is passed over")
+    return None, remarks
 
 
 def _read(path: Path) -> Checkpoint:

@@ -90,8 +90,10 @@ class Progress:
         step: optimizer steps done.
         latest: run id → its newest history row, for the runs evaluated at this step.
         finished: runs that ended since the last event.
+        remarks: what a user should be told, for instance of a damaged checkpoint.
     """
 
     step: int
     latest: Mapping[str, HistoryRow] = field(default_factory=dict)
     finished: Sequence[RunResult] = ()
+    remarks: Sequence[str] = ()

@@ -8,10 +8,11 @@ a run gives the same alone as in any pack, and after a resume.
 
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,23 +25,25 @@ from decoder.augment import augment_batch, smooth_batch
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig, TrainConfig, pack_key
 from decoder.ctc import ctc_losses, reduce_losses
+from decoder.data.alignment import n_patches, usable_trials
 from decoder.data.batches import (
     Batch,
     collate,
     evaluation_batches,
     group_by_day,
     sample_batch,
-    usable_trials,
 )
 from decoder.data.store import Dataset
+from decoder.errors import ConfigError
 from decoder.metrics import MetricSums, TrainingSums
 from decoder.model.day import day_slices
 from decoder.model.decoder import DropoutPlan, PackedDecoder, patches_of
-from decoder.model.patches import n_patches
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
 from decoder.seeding import generator
 
 EVALUATION_BATCH_SIZE = 64
+# Checkpoints of large packs take seconds; they must not take a noticeable share of training.
+CHECKPOINT_PAUSE = 30.0
 
 
 def train(
@@ -59,12 +62,15 @@ def train(
         device: a torch device; None takes the GPU where there is one.
         checkpoint_dir: this pack's own folder; continues from a checkpoint found there, and the
             folder is removed once every run has ended. None keeps no checkpoint.
-        checkpoint_every_seconds: wall time between checkpoints, which fall after evaluations.
+        checkpoint_every_seconds: wall time between checkpoints, or thirty times what the last
+            one took where that is longer; 0 writes one after every step.
 
     Yields:
-        Progress with the newest history rows and the runs that ended.
+        Progress with the newest history rows and the runs that ended; after a resume first the
+        runs that had ended before.
 
     Raises:
+        ConfigError: the device is not there.
         DataError: more than 1 % of the trials are too short for their targets.
         StorageError: a checkpoint cannot be written.
     """
@@ -74,8 +80,11 @@ def train(
     trials = _Trials.select(dataset, shared)
     state = _PackState.start(pack, dataset, where)
     if checkpoint_dir is not None:
-        state.resume(checkpoint_dir)
-    started, last_saved = time.monotonic() - state.seconds, time.monotonic()
+        ended_before, remarks = state.resume(checkpoint_dir)
+        if ended_before or remarks:
+            yield Progress(state.step, {}, ended_before, remarks)
+    started = time.monotonic() - state.seconds
+    next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
         batch = trials.draw(pack.seed, state.step).to(where)
@@ -109,10 +118,12 @@ def train(
             finished += state.finish(ended, "ok", trials.n_dropped)
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
-        save_due = time.monotonic() - last_saved >= checkpoint_every_seconds
-        if checkpoint_dir is not None and save_due and state.runs:
+        if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
+            save_started = time.monotonic()
             state.save(checkpoint_dir)
-            last_saved = time.monotonic()
+            seconds = time.monotonic() - save_started
+            pause = max(checkpoint_every_seconds, CHECKPOINT_PAUSE * seconds)
+            next_save = time.monotonic() + (pause if checkpoint_every_seconds else 0.0)
 
     if checkpoint_dir is not None:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
@@ -130,6 +141,7 @@ class _PackState:
     sums: TrainingSums
     grad_norms: Tensor  # (R, largest budget), before clipping, as far as `step`
     histories: dict[str, list[HistoryRow]]
+    ended: list[RunResult]  # kept in checkpoints: a retry may ask for them again
     step: int = 0
     seconds: float = 0.0
 
@@ -154,6 +166,7 @@ class _PackState:
                 len(pack.runs), max(run.config.train.n_steps for run in pack.runs)
             ),
             histories={run.run_id: [] for run in pack.runs},
+            ended=[],
         )
 
     def finish(
@@ -178,6 +191,7 @@ class _PackState:
             if leaves
         ]
         self.keep([i for i, leaves in enumerate(leaving) if not leaves])
+        self.ended += results
         return results
 
     def keep(self, rows: list[int]) -> None:
@@ -204,19 +218,27 @@ class _PackState:
             "step": self.step,
             "seconds": self.seconds,
             "histories": {run.run_id: self.histories[run.run_id] for run in self.runs},
+            "ended": [asdict(result) for result in self.ended],
         }
         save_checkpoint(folder, self.step, Checkpoint(tensors, values))
 
-    def resume(self, folder: Path) -> None:
-        """Continue from the newest checkpoint that holds every run of this pack, if any."""
-        checkpoint = load_newest(folder)
+    def resume(self, folder: Path) -> tuple[list[RunResult], list[str]]:
+        """Continue from the newest whole checkpoint, if it knows every run of this pack.
+
+        Returns:
+            The results of those runs that had ended by then, and remarks for the user.
+        """
+        checkpoint, remarks = load_newest(folder)
         if checkpoint is None:
-            return
+            return [], remarks
         tensors, values = checkpoint
+        going = values["run_ids"]
+        ended = {entry["run_id"]: _result_from(entry) for entry in values["ended"]}
         wanted = [run.run_id for run in self.runs]
-        if not set(wanted) <= set(values["run_ids"]):
-            return
-        rows = [values["run_ids"].index(run_id) for run_id in wanted]
+        if not set(wanted) <= set(going) | set(ended):
+            return [], [*remarks, f"{folder}: its checkpoint is of other runs; it is not used"]
+        self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
+        rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(tensors[f"model/{name}"][rows])
         for name, total in self.sums.state().items():
@@ -229,7 +251,9 @@ class _PackState:
         self.n_runs_at_start = values["n_runs_at_start"]
         self.step, self.seconds = values["step"], values["seconds"]
         self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
-        self.histories = {run_id: values["histories"][run_id] for run_id in wanted}
+        self.histories = {run.run_id: values["histories"][run.run_id] for run in self.runs}
+        self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
+        return list(self.ended), remarks
 
 
 @dataclass(frozen=True)
@@ -383,8 +407,14 @@ def _precision(config: TrainConfig, device: torch.device) -> AbstractContextMana
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def _result_from(entry: dict[str, Any]) -> RunResult:
+    return RunResult(**{**entry, "history": tuple(entry["history"])})
+
+
 def _choose_device(device: str | None) -> torch.device:
     if device is not None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"device '{device}': this process sees no GPU; say 'cpu'")
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -403,4 +433,5 @@ def _device_name(device: torch.device) -> str:
 def _peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

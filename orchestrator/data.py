@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from decoder.config import DataConfig
+from decoder.config import DataConfig, DecoderConfig
 from orchestrator.design import Arm
 
 
@@ -51,15 +51,19 @@ def prepare_data(
 
     Raises:
         ConfigError, DataError, StorageError: see `decoder.data.store.prepare`.
+        DataError: an arm that cannot be trained on its recordings.
     """
+    from decoder.data.alignment import check_trainable
     from decoder.data.store import prepare  # numpy, and h5py where something must be packed
 
     prepared: dict[tuple[Any, ...], DataInfo] = {}
+    datasets = {}
+    checked = set()
     by_arm = {}
     for arm in arms:
         key = _key(arm.config.data)
         if key not in prepared:
-            dataset = prepare(*key, datasets_dir, say)
+            dataset = datasets[key] = prepare(*key, datasets_dir, say)
             prepared[key] = DataInfo(
                 fingerprint=dataset.fingerprint,
                 path=arm.config.data.path,
@@ -72,7 +76,18 @@ def prepare_data(
                 bin_ms=dataset.bin_ms,
             )
         by_arm[arm.arm_id] = prepared[key]
+        demands = (key, *_demands(arm.config))
+        if demands not in checked:  # at once, and not when the arm's turn to train comes
+            check_trainable(datasets[key], arm.config)
+            checked.add(demands)
     return by_arm
+
+
+def _demands(config: DecoderConfig) -> tuple[int, ...]:
+    """What decides whether recordings can be trained on."""
+    model = config.model
+    cut, days = config.augment.random_cut, config.data.days_per_batch
+    return model.patch_size, model.patch_stride, cut, days
 
 
 def _key(

@@ -1,10 +1,12 @@
 """What this machine offers, and so how many packs to train at a time."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from decoder.errors import ConfigError
 from orchestrator.plan import MAX_RUNS_PER_PACK
 
 BackendName = Literal["ray", "local"]
@@ -42,8 +44,15 @@ def choose_options(
     """Fill in what was not asked for: one worker a GPU, or else one a CPU, sharing the CPUs.
 
     The in-process backend gets the same, so that both make the same packs and the same numbers.
+
+    Raises:
+        ConfigError: a device that does not exist, or is not there.
     """
-    n_cpus = len(os.sched_getaffinity(0))
+    if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
+        raise ConfigError(f"--device {device}: must be cpu, cuda, cuda:N or mps")
+    if device is not None and device.startswith("cuda") and address is None and not count_gpus():
+        raise ConfigError(f"--device {device}: this machine shows no NVIDIA GPU; leave it out")
+    n_cpus = count_cpus()
     if n_workers is None:
         n_gpus = 0 if device is not None and not device.startswith("cuda") else count_gpus()
         n_workers = n_gpus or max(1, n_cpus // (threads or 1))
@@ -55,6 +64,13 @@ def choose_options(
         address=address,
         max_runs_per_pack=max_runs_per_pack,
     )
+
+
+def count_cpus() -> int:
+    """CPUs this process may use; all of them where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def count_gpus() -> int:

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from decoder.atomic import write_atomically
-from decoder.errors import ConfigError, StorageError
-from decoder.pack import Pack
+from decoder.errors import StorageError
+from decoder.pack import Pack, Progress
 from orchestrator import provenance
-from orchestrator.backends import Backend, Execution, PackEvent
+from orchestrator.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.data import prepare_data
 from orchestrator.ledger import Record, Say, read_history, read_records
 from orchestrator.locking import driver_seat
@@ -234,6 +234,9 @@ def _train(
         def on_event(event: PackEvent) -> None:
             recorder.record(event)
             display.update(event)
+            if isinstance(event.what, Progress):
+                for remark in event.what.remarks:
+                    display.say(remark)
             recorder.tell(display.n_running)
 
         train = backend or _choose_backend(options, recorder, display.say)
@@ -266,7 +269,7 @@ def _choose_backend(options: Options, recorder: Recorder, say: Say) -> Backend:
 
             train_on_ray(packs, execution, on_event)
             return
-        except (ConfigError, ImportError) as error:
+        except RayUnavailableError as error:
             if options.address is not None or recorder.n_events > n_before:
                 raise
             reason = str(error)

@@ -284,15 +284,14 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def _fitness(found: Mapping[str, Any]) -> str:
-    total, size, stride = found["total"], found["patch_size"], found["patch_stride"]
-    n_targets = total["n_train"] + total["n_val"] - total["n_empty_targets"]
-    if total["n_unalignable"] > found["max_share_unalignable"] * n_targets:
-        return (
-            f"not fit for training with patches of {size} bins every {stride}: "
-            f"{total['n_unalignable']} of {n_targets} targets are longer than the output, and at "
-            f"most {found['max_share_unalignable']:.0%} may be left out"
-        )
-    return f"fit for training with patches of {size} bins every {stride}"
+    size, stride = found["patch_size"], found["patch_stride"]
+    if found["fit"]:
+        return f"fit for training with patches of {size} bins every {stride}"
+    return (
+        f"not fit for training with patches of {size} bins every {stride}: "
+        f"{found['total']['n_unalignable']} targets are longer than the output, and at most 1 % "
+        "of a split may be left out"
+    )
 
 
 def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,10 +1,45 @@
-"""What CTC needs to align a target at all."""
+"""What CTC needs to align a target, and which trials have it: arithmetic, free of torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from decoder.config import DecoderConfig
+from decoder.data.store import Dataset, Split
+from decoder.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Count = TypeVar("Count", int, NDArray[np.int64], "Tensor")
+
 # Training refuses a split of which a larger share has no alignment: something is wrong with it.
 MAX_SHARE_TOO_LONG = 0.01
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Trials left out, by reason; indices into the split.
+
+    Attributes:
+        too_long: the target, with the blanks its repeats need, outnumbers the patches (a trial
+            shorter than one patch among them): no CTC alignment exists.
+        empty: there is no target to align.
+    """
+
+    too_long: tuple[int, ...]
+    empty: tuple[int, ...]
+
+
+def n_patches(n_bins: Count, patch_size: int, patch_stride: int) -> Count:
+    """Whole patches in `n_bins` bins; not positive where there are fewer bins than a patch has.
+
+    The length of the decoder's output, for an int or an integer tensor or array of any shape.
+    """
+    return (n_bins - patch_size) // patch_stride + 1
 
 
 def n_patches_needed(target: NDArray[np.int64]) -> int:
@@ -14,3 +49,77 @@ def n_patches_needed(target: NDArray[np.int64]) -> int:
         target: (L,) classes; may be empty, which needs none.
     """
     return len(target) + int((target[1:] == target[:-1]).sum())
+
+
+def usable_trials(
+    split: Split,
+    patch_size: int,
+    patch_stride: int,
+    random_cut: int,
+    sessions: Sequence[str] = (),
+) -> tuple[NDArray[np.int64], Dropped]:
+    """The trials that CTC can align after any cut, and those left out.
+
+    Args:
+        split: trials of one split.
+        patch_size: bins a patch spans.
+        patch_stride: bins from one patch to the next.
+        random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
+        sessions: names of the days, for complaints.
+
+    Returns:
+        (n_kept,) int64 indices into the split, ascending; and what was dropped.
+
+    Raises:
+        DataError: more than 1 % of the trials with a target are too long, or none is left.
+    """
+    needed = np.array([n_patches_needed(split.target(i)) for i in range(split.n_trials)], np.int64)
+    available = n_patches(split.bin_counts - max(random_cut - 1, 0), patch_size, patch_stride)
+    empty = needed == 0
+    too_long = ~empty & (needed > available)
+    dropped = Dropped(_indices(too_long), _indices(empty))
+    n_with_target = split.n_trials - len(dropped.empty)
+    if len(dropped.too_long) > MAX_SHARE_TOO_LONG * n_with_target:
+        examples = "; ".join(
+            f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
+            f"{max(available[i], 0)} patches, the target needs {needed[i]}"
+            for i in dropped.too_long[:5]
+        )
+        raise DataError(
+            f"{len(dropped.too_long)} of {n_with_target} trials are too short for their targets at "
+            f"model.patch_size {patch_size}, model.patch_stride {patch_stride}, "
+            f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
+            "Use a smaller model.patch_stride, or mend the recordings"
+        )
+    kept = np.flatnonzero(~empty & ~too_long)
+    if not len(kept):
+        raise DataError(f"none of {split.n_trials} trials has a target; nothing can be trained")
+    return kept, dropped
+
+
+def check_trainable(dataset: Dataset, config: DecoderConfig) -> None:
+    """Whether a configuration can be trained on a data set at all; training asks the same.
+
+    Raises:
+        DataError: too many targets are longer than the output, or too few days have trials.
+    """
+    size, stride = config.model.patch_size, config.model.patch_stride
+    cut = config.augment.random_cut
+    kept, _ = usable_trials(dataset.train, size, stride, cut, dataset.sessions)
+    usable_trials(dataset.val, size, stride, 0, dataset.sessions)
+    n_days = len(np.unique(dataset.train.day[kept]))
+    if config.data.days_per_batch > n_days:
+        raise DataError(
+            f"data.days_per_batch is {config.data.days_per_batch}, but only {n_days} sessions "
+            f"have usable train trials; set data.days_per_batch to at most {n_days}"
+        )
+
+
+def _trial_name(split: Split, trial: int, sessions: Sequence[str]) -> str:
+    day = split.day[trial]
+    session = sessions[day] if day < len(sessions) else f"day {day}"
+    return f"{session} block {split.block[trial]} trial {split.trial_number[trial]}"
+
+
+def _indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.flatnonzero(mask))

@@ -1,4 +1,4 @@
-"""Which trials can be trained on, how batches are drawn from them, and how trials are padded."""
+"""How batches are drawn from trials, and how trials are padded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,24 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches_needed
 from decoder.data.store import Split
 from decoder.errors import DataError
-from decoder.model.patches import n_patches
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """Trials left out, by reason; indices into the split.
-
-    Attributes:
-        too_long: the target, with the blanks its repeats need, outnumbers the patches (a trial
-            shorter than one patch among them): no CTC alignment exists.
-        empty: there is no target to align.
-    """
-
-    too_long: tuple[int, ...]
-    empty: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,52 +38,6 @@ class Batch:
             self.n_labels.to(device),
             self.day.to(device),
         )
-
-
-def usable_trials(
-    split: Split,
-    patch_size: int,
-    patch_stride: int,
-    random_cut: int,
-    sessions: Sequence[str] = (),
-) -> tuple[NDArray[np.int64], Dropped]:
-    """The trials that CTC can align after any cut, and those left out.
-
-    Args:
-        split: trials of one split.
-        patch_size: bins a patch spans.
-        patch_stride: bins from one patch to the next.
-        random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
-        sessions: names of the days, for complaints.
-
-    Returns:
-        (n_kept,) int64 indices into the split, ascending; and what was dropped.
-
-    Raises:
-        DataError: more than 1 % of the trials with a target are too long, or none is left.
-    """
-    needed = np.array([n_patches_needed(split.target(i)) for i in range(split.n_trials)], np.int64)
-    available = n_patches(split.bin_counts - max(random_cut - 1, 0), patch_size, patch_stride)
-    empty = needed == 0
-    too_long = ~empty & (needed > available)
-    dropped = Dropped(_indices(too_long), _indices(empty))
-    n_with_target = split.n_trials - len(dropped.empty)
-    if len(dropped.too_long) > MAX_SHARE_TOO_LONG * n_with_target:
-        examples = "; ".join(
-            f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
-            f"{max(available[i], 0)} patches, the target needs {needed[i]}"
-            for i in dropped.too_long[:5]
-        )
-        raise DataError(
-            f"{len(dropped.too_long)} of {n_with_target} trials are too short for their targets at "
-            f"model.patch_size {patch_size}, model.patch_stride {patch_stride}, "
-            f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
-            "Use a smaller model.patch_stride, or mend the recordings"
-        )
-    kept = np.flatnonzero(~empty & ~too_long)
-    if not len(kept):
-        raise DataError(f"none of {split.n_trials} trials has a target; nothing can be trained")
-    return kept, dropped
 
 
 def group_by_day(split: Split, kept: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
@@ -187,13 +125,3 @@ def evaluation_batches(
     """
     order = np.argsort(-split.bin_counts[kept], kind="stable")
     return torch.split(torch.from_numpy(kept[order]), batch_size)
-
-
-def _indices(mask: NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.flatnonzero(mask))
-
-
-def _trial_name(split: Split, trial: int, sessions: Sequence[str]) -> str:
-    day = split.day[trial]
-    session = sessions[day] if day < len(sessions) else f"day {day}"
-    return f"{session} block {split.block[trial]} trial {split.trial_number[trial]}"

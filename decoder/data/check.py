@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from decoder.data import t15
-from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches_needed
+from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches, n_patches_needed
 from decoder.phonemes import N_CLASSES, SEPARATOR_ID
 
-PATCH_SIZE, PATCH_STRIDE = 14, 4  # the official T15 decoder's
+PATCH_SIZE, PATCH_STRIDE, RANDOM_CUT = 14, 4, 3  # the official T15 decoder's
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class SessionSummary:
         feature_mean, feature_std: over all bins and features.
         clipped_share: share of feature values at the clipping level of +10 or above.
         n_empty_targets: trials without a label.
-        n_unalignable: trials whose target CTC cannot align at patches of 14 bins every 4.
+        n_unalignable: trials whose target CTC cannot align at patches of 14 bins every 4, for
+            train after the longest cut of 2 bins.
     """
 
     session: str
@@ -57,7 +58,8 @@ class DataSummary:
         sessions: one entry per session, in day order.
         total: all sessions together.
         patch_size, patch_stride: the patches `SessionSummary.n_unalignable` is counted with.
-        max_share_unalignable: training refuses a split with a larger share of them.
+        fit: whether training with these patches and the official cut takes the recordings: at
+            most 1 % of a split's targets have no alignment.
     """
 
     path: str
@@ -66,9 +68,9 @@ class DataSummary:
     bin_ms: int
     sessions: tuple[SessionSummary, ...]
     total: SessionSummary
-    patch_size: int = PATCH_SIZE
-    patch_stride: int = PATCH_STRIDE
-    max_share_unalignable: float = MAX_SHARE_TOO_LONG
+    patch_size: int
+    patch_stride: int
+    fit: bool
 
 
 @dataclass(eq=False)
@@ -102,11 +104,13 @@ def check(path: Path) -> DataSummary:
     problems = t15.Problems()
     index = t15.read_index(path, names, problems)
     sums = []
+    counts = np.zeros((2, 2), np.int64)  # train and val: targets without an alignment, targets
     for name, train, val in zip(names, index.train, index.val, strict=True):
         n_test = t15.count_trials(t15.split_path(path, name, "test"), problems)
         own = _Sums(n_train=len(train.trials), n_val=len(val.trials), n_test=n_test)
-        for file in (train, val):
-            _add_trials(own, file, problems)
+        for split, file in enumerate((train, val)):
+            longest_cut = RANDOM_CUT - 1 if split == 0 else 0
+            counts[split] += _add_trials(own, file, problems, longest_cut)
         sums.append(own)
     problems.raise_if_any()
     return DataSummary(
@@ -116,23 +120,32 @@ def check(path: Path) -> DataSummary:
         bin_ms=t15.BIN_MS,
         sessions=tuple(_summarize(name, own) for name, own in zip(names, sums, strict=True)),
         total=_summarize("all", _add_up(sums)),
+        patch_size=PATCH_SIZE,
+        patch_stride=PATCH_STRIDE,
+        fit=bool((counts[:, 0] <= MAX_SHARE_TOO_LONG * counts[:, 1]).all()),
     )
 
 
-def _add_trials(sums: _Sums, file: t15.TrialFile, problems: t15.Problems) -> None:
-    from decoder.model.patches import n_patches  # loads torch, which printing a summary need not
-
+def _add_trials(
+    sums: _Sums, file: t15.TrialFile, problems: t15.Problems, longest_cut: int
+) -> tuple[int, int]:
+    """Add a file's trials; gives the targets without an alignment, and all that are not empty."""
+    n_unalignable = n_targets = 0
     for trial, features in t15.iterate_features(file, None, problems):
         n_needed = n_patches_needed(trial.labels)
         sums.n_labels += len(trial.labels)
         sums.n_phonemes += int((trial.labels != SEPARATOR_ID).sum())
         sums.n_empty += n_needed == 0
-        sums.n_unalignable += n_needed > max(0, n_patches(trial.n_bins, PATCH_SIZE, PATCH_STRIDE))
+        n_available = n_patches(trial.n_bins - longest_cut, PATCH_SIZE, PATCH_STRIDE)
+        n_unalignable += n_needed > max(0, n_available)
+        n_targets += n_needed > 0
         sums.n_values += features.size
         sums.n_clipped += int((features >= t15.FEATURE_CLIP).sum())
         sums.value_sum += float(features.sum(dtype=np.float64))
         sums.square_sum += float(np.square(features, dtype=np.float64).sum())
         sums.n_bins.append(trial.n_bins)
+    sums.n_unalignable += n_unalignable
+    return n_unalignable, n_targets
 
 
 def _add_up(parts: Iterable[_Sums]) -> _Sums:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from decoder.config import ModelConfig
+from decoder.data.alignment import n_patches
 from decoder.model.day import DayLayer, DaySlice
-from decoder.model.patches import build_patches, n_patches, project_patches, to_blocks
+from decoder.model.patches import build_patches, project_patches, to_blocks
 from decoder.model.recurrent import (
     GRUWeights,
     Kernel,

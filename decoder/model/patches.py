@@ -7,24 +7,13 @@ neighbours, and adds one product per neighbour.
 Dimensions: R runs, B batch, T bins, P patches, F features, S stride, N blocks, O outputs.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from decoder.data.alignment import n_patches
 from decoder.model.precision import autocast_inputs
-
-Count = TypeVar("Count", int, Tensor, NDArray[np.int64])
-
-
-def n_patches(n_bins: Count, patch_size: int, patch_stride: int) -> Count:
-    """Whole patches in `n_bins` bins; not positive where there are fewer bins than a patch has.
-
-    The length of the decoder's output, for an int or an integer tensor or array of any shape.
-    """
-    return (n_bins - patch_size) // patch_stride + 1
 
 
 def n_blocks(n_patch: int, patch_size: int, patch_stride: int) -> int:

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from decoder.errors import ConfigError
 from decoder.pack import Pack, Progress
+
+
+class RayUnavailableError(ConfigError):
+    """Ray is missing or cannot be started or joined; the packs themselves may be fine."""
 
 
 @dataclass(frozen=True)

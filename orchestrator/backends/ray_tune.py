@@ -21,7 +21,7 @@ from typing import Any
 
 from decoder.errors import ConfigError, UserError
 from decoder.pack import Pack
-from orchestrator.backends import Execution, PackEvent
+from orchestrator.backends import Execution, PackEvent, RayUnavailableError
 from orchestrator.backends.cluster import (
     check_reachable,
     gpu_share,
@@ -65,8 +65,8 @@ def train_on_ray(
 
     Raises:
         UserError: of any kind, as a pack raised it; the packs still running are stopped.
-        ConfigError: Ray is missing, the cluster cannot be reached, or it lacks what the packs
-            need.
+        RayUnavailableError: Ray is missing, or the cluster cannot be started or reached.
+        ConfigError: the cluster lacks what the packs need.
         KeyboardInterrupt: or whatever the process's handler of SIGINT or SIGTERM raises, once
             the packs are stopped and a local cluster is gone.
     """
@@ -289,7 +289,7 @@ def _cluster(execution: Execution, escape: Escape) -> Iterator[Path]:
     """Start or join a cluster for the duration; gives a folder for what Tune wants to write.
 
     Raises:
-        ConfigError: Ray is missing, or the cluster cannot be started or reached.
+        RayUnavailableError: Ray is missing, or the cluster cannot be started or reached.
     """
     with temporary_folder(execution) as folder, ray_environment(execution.address):
         try:
@@ -310,7 +310,7 @@ def _start(execution: Execution, folder: Path) -> None:
         import ray
         import ray.tune
     except ImportError as error:
-        raise ConfigError(
+        raise RayUnavailableError(
             f"Ray cannot be imported ({error}); install 'ray[tune]', or use --backend local"
         ) from None
     threads = str(execution.threads_per_worker)
@@ -341,7 +341,7 @@ def _start(execution: Execution, folder: Path) -> None:
             ray.init(address=execution.address, **common)
     except Exception as error:  # Ray raises all kinds, down to bare Exception
         what = f"join the Ray cluster at {execution.address}" if execution.address else "start Ray"
-        raise ConfigError(
+        raise RayUnavailableError(
             f"cannot {what}: {_first_line(error)}; mend that, or use --backend local"
         ) from error
     finally:

@@ -14,8 +14,8 @@ def make(step: int) -> Checkpoint:
 
 def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 7, make(7))
-    loaded = load_newest(tmp_path)
-    assert loaded is not None
+    loaded, remarks = load_newest(tmp_path)
+    assert loaded is not None and remarks == []
     assert torch.equal(loaded.tensors["w"], make(7).tensors["w"])
     assert loaded.values == make(7).values
 
@@ -47,17 +47,27 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
             "emptied": b"",
         }[damage]
     )
-    with pytest.warns(UserWarning, match="the checkpoint before it is used"):
-        loaded = load_newest(tmp_path)
+    loaded, remarks = load_newest(tmp_path)
     assert loaded is not None and loaded.values["step"] == 1
+    assert len(remarks) == 1 and str(path.with_suffix("")) in remarks[0]
 
 
 def test_tensors_without_their_json_are_no_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, make(1))
     (tmp_path / f"step-{1:09d}.json").unlink()
-    assert load_newest(tmp_path) is None
+    assert load_newest(tmp_path) == (None, [])
 
 
 def test_an_empty_or_missing_folder_holds_none(tmp_path: Path) -> None:
-    assert load_newest(tmp_path) is None
-    assert load_newest(tmp_path / "nowhere") is None
+    assert load_newest(tmp_path) == (None, [])
+    assert load_newest(tmp_path / "nowhere") == (None, [])
+
+
+def test_a_checkpoint_of_another_format_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decoder.checkpoint.FORMAT", 1)
+    save_checkpoint(tmp_path, 1, make(1))
+    monkeypatch.undo()
+    loaded, [remark] = load_newest(tmp_path)
+    assert loaded is None and "format 1" in remark

@@ -11,6 +11,7 @@ import torch
 from decoder import optim
 from decoder.config import DecoderConfig, config_paths, override, pack_key, resolve, run_id
 from decoder.data.store import Dataset
+from decoder.errors import ConfigError
 from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
 from decoder.train import _forward_backward, _PackState, _Trials, _update, train
 
@@ -130,10 +131,6 @@ def test_a_run_with_a_smaller_budget_leaves_early_and_the_rest_is_the_same(
             assert mine[column] == pytest.approx(theirs[column], rel=1e-4)
 
 
-class Killed(Exception):
-    """Stands for a kill: the process ends between two steps."""
-
-
 def test_a_resumed_pack_is_bit_identical_to_an_uninterrupted_one(
     dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -172,6 +169,25 @@ def test_a_resumed_pack_without_its_recorded_runs_goes_on_exactly(
             assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
 
 
+def test_a_retry_of_the_whole_pack_gets_the_runs_that_had_ended_and_goes_on(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    short = {"train.n_steps": 4, "optim.lr_decay_steps": 12}
+    pack = make_pack([{}, short, {"optim.epsilon": 1e-8}])
+    expected = results_of(train(pack, dataset))
+    folder = tmp_path / "pack"
+    interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    next(interrupted)
+    next(interrupted)
+    interrupted.close()
+    events = list(train(pack, dataset, checkpoint_dir=folder))
+    assert [result.run_id for result in events[0].finished] == [pack.runs[1].run_id]
+    assert events[0].step > 4
+    resumed = results_of(events)
+    for name, result in expected.items():
+        assert resumed[name].history == result.history
+
+
 def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     other = train(make_pack([{}]), dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
@@ -179,7 +195,16 @@ def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path
     next(other)
     other.close()
     pack = make_pack([{"optim.epsilon": 1e-3}])
-    assert next(iter(train(pack, dataset, checkpoint_dir=folder))).step == 4
+    first, second, *_ = train(pack, dataset, checkpoint_dir=folder)
+    assert "of other runs" in first.remarks[0]
+    assert second.step == 4
+
+
+def test_a_gpu_that_is_not_there_is_refused(dataset: Dataset) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError, match="no GPU"):
+        next(train(make_pack([{}]), dataset, device="cuda"))
 
 
 def test_every_history_row_has_every_column_and_is_finite(dataset: Dataset) -> None:

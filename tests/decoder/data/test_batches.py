@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decoder.data.alignment import usable_trials
 from decoder.data.batches import (
     collate,
     evaluation_batches,
     group_by_day,
     sample_batch,
-    usable_trials,
 )
 from decoder.data.store import Split
 from decoder.errors import DataError

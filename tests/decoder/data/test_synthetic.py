@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from decoder.data import t15
-from decoder.data.alignment import n_patches_needed
+from decoder.data.alignment import n_patches, n_patches_needed
 from decoder.data.lexicon import word_classes
 from decoder.data.synthetic import (
     RECIPES,
@@ -17,7 +17,6 @@ from decoder.data.synthetic import (
     write_session,
 )
 from decoder.errors import StorageError
-from decoder.model.patches import n_patches
 from decoder.phonemes import SEPARATOR_ID
 
 

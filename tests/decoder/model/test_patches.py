@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from decoder.model.patches import build_patches, n_patches, project_patches, to_blocks
+from decoder.data.alignment import n_patches
+from decoder.model.patches import build_patches, project_patches, to_blocks
 
 SIZES = [(14, 4), (6, 4), (8, 4), (3, 5), (4, 4), (1, 1), (5, 1)]
 

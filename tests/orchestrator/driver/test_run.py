@@ -13,7 +13,14 @@ from rich.console import Console
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress, RunResult
 from orchestrator import provenance, recording
-from orchestrator.backends import Backend, Execution, PackEvent, PackFailed, local
+from orchestrator.backends import (
+    Backend,
+    Execution,
+    PackEvent,
+    PackFailed,
+    RayUnavailableError,
+    local,
+)
 from orchestrator.ledger import Record, read_records
 from orchestrator.machine import Options
 from orchestrator.paths import Results
@@ -227,7 +234,7 @@ def test_where_ray_cannot_start_the_packs_are_trained_in_process(
     from orchestrator.backends import ray_tune
 
     def no_ray(*args: Any) -> None:
-        raise ConfigError("ray: cannot be imported")
+        raise RayUnavailableError("ray: cannot be imported")
 
     monkeypatch.setattr(ray_tune, "train_on_ray", no_ray)
     monkeypatch.setattr(local, "train_locally", backend)
@@ -246,7 +253,6 @@ def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
     from orchestrator.backends import ray_tune
 
     def late(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
-        on_event(PackEvent(packs[0].pack_id, Progress(20)))
         raise ConfigError("something about the pack")
 
     monkeypatch.setattr(ray_tune, "train_on_ray", late)
