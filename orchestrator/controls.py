@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from orchestrator import stats
-from orchestrator.stats import Interval, Share
+from orchestrator.stats import Interval, Share, share_difference
 from orchestrator.tables import COUNTED, Record, restricted_steps
 
 Kind = Literal["fresh_seeds", "same_seed"]
@@ -91,21 +91,27 @@ class NoiseFloor:
         return self.half_width / math.sqrt(n_seeds) if n_seeds else math.nan
 
 
-def control_arms(plan: Mapping[str, Any], records: Mapping[str, Record]) -> tuple[ControlArm, ...]:
-    """The arms on fresh seeds or trained again, each with the arm whose configuration it has.
-
-    Configurations are compared as they were resolved and recorded, so a control without a record
-    is left out.
-    """
+def arm_configs(plan: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
+    """Arm → the configuration it was trained with, for the arms recorded so far."""
     configs: dict[str, Any] = {}
     for run in plan["runs"]:
         if run["arm_id"] not in configs and run["run_id"] in records:
             configs[run["arm_id"]] = records[run["run_id"]]["config"]
+    return configs
+
+
+def control_arms(plan: Mapping[str, Any], configs: Mapping[str, Any]) -> tuple[ControlArm, ...]:
+    """The arms on fresh seeds or trained again, each with the arm whose configuration it has.
+
+    Args:
+        plan: the plan document.
+        configs: `arm_configs` of it; a control that has none is left out.
+    """
     arms = {arm["arm_id"]: arm for arm in plan["arms"] if arm["arm_id"] in configs}
-    plain = [name for name, arm in arms.items() if _kind(arm) is None]
+    plain = [name for name, arm in arms.items() if kind_of(arm) is None]
     found = []
     for name, arm in arms.items():
-        kind = _kind(arm)
+        kind = kind_of(arm)
         twin = next((other for other in plain if configs[other] == configs[name]), None)
         if kind is not None and twin is not None:
             found.append(ControlArm(name, twin, kind))
@@ -168,7 +174,8 @@ def outcome_values(runs: pd.DataFrame, outcome: str) -> stats.Floats:
     return np.where(counted, values, math.nan)
 
 
-def _kind(arm: Mapping[str, Any]) -> Kind | None:
+def kind_of(arm: Mapping[str, Any]) -> Kind | None:
+    """Which control an arm of the plan is; None if it is none."""
     if arm.get("seed_offset", 0):
         return "fresh_seeds"
     return "same_seed" if arm.get("replicate", 0) else None
@@ -186,7 +193,7 @@ def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
     if outcome in SHARES:
         control, twin = (Share(int(both[name].sum()), len(both)) for name in (pair.arm, pair.twin))
         events = (control, twin)
-        interval = stats.share_difference([control], [twin])
+        interval = share_difference([control], [twin])
     return Control(
         pair=pair,
         outcome=outcome,

@@ -11,12 +11,12 @@ import pandas as pd
 
 from orchestrator.spec import AblationSpec, Criterion
 from orchestrator.tables import COUNTED, HistoryRows
+from orchestrator.units import value_text
 
 Status = Literal["pass", "fail", "open"]
 
 # Metrics that a run reaches from below; all others it reaches from above.
 RISING_METRICS = ("emitted_ratio", "n_distinct")
-_SHARE_METRICS = ("per", "blank_fraction", "emitted_ratio", "blank_posterior", "clipped_share")
 
 
 @dataclass(frozen=True)
@@ -166,15 +166,6 @@ def rule_text(criterion: Criterion) -> str:
     bound = criterion.below if criterion.above is None else criterion.above
     assert bound is not None
     return f"{criterion.statistic or 'final'} {metric} {side} {value_text(bound, metric)}"
-
-
-def value_text(value: float, metric: str) -> str:
-    """A metric's value: shares in percent, other numbers with three significant digits."""
-    if math.isnan(value):
-        return "–"
-    if metric in _SHARE_METRICS:
-        return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _judge(criterion: Criterion, run: Mapping[str, Any], history: HistoryRows) -> SeedResult:

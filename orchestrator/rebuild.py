@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.controls import seed_noise
+from orchestrator.controls import arm_configs, compare_controls, control_arms, noise_floor
+from orchestrator.criteria import criteria_table, evaluate
 from orchestrator.figures import draw_figures
 from orchestrator.report import write_report
+from orchestrator.report_view import Found
 from orchestrator.tables import (
     HistoryRows,
     Record,
     Tables,
     make_tables,
+    spec_of,
     write_tables,
 )
 from orchestrator.verdict_table import verdicts_table
@@ -44,7 +47,7 @@ def rebuild(
 
     Args:
         ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
-            ``figures/``, ``report.md`` and ``report.html`` go.
+            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria`` too if there are any.
         plan: the plan document.
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
@@ -55,16 +58,24 @@ def rebuild(
     """
     tables = make_tables(plan, records, histories)
     verdicts = decide(plan, tables.runs)
+    spec = spec_of(plan)
+    criteria = evaluate(spec, tables.runs, histories)
     named = {
         "runs": tables.runs,
         "arms": tables.arms,
         "history": tables.history,
         "verdicts": verdicts_table(verdicts),
     }
+    if spec.criteria:
+        named["criteria"] = criteria_table(criteria)
     paths = write_tables(ablation_dir, named)
-    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts)
+    configs = arm_configs(plan, records)
+    pairs = control_arms(plan, configs)
+    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
+    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
+    floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
+    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    paths += write_report(
-        ablation_dir, plan, tables, verdicts, figures, noise=seed_noise(tables.runs)
-    )
+    found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors)
+    paths += write_report(ablation_dir, found)
     return Rebuilt(tables, tuple(verdicts), tuple(paths))

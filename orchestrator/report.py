@@ -2,17 +2,13 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from decoder.atomic import write_atomically
-from orchestrator.figures import Saved
-from orchestrator.report_view import make_view
-from orchestrator.tables import Tables
-from orchestrator.verdicts import Verdict
+from orchestrator.report_view import Found, make_view
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "○"}
@@ -23,30 +19,19 @@ class _Raw(str):
     """Markdown that is meant as such."""
 
 
-def write_report(
-    folder: Path,
-    plan: Mapping[str, Any],
-    tables: Tables,
-    verdicts: Sequence[Verdict],
-    figures: Sequence[Saved],
-    noise: float | None = None,
-) -> list[Path]:
+def write_report(folder: Path, found: Found) -> list[Path]:
     """Write ``report.md`` and ``report.html`` into the ablation's folder.
 
     Names, claims and tracebacks are text in both, whatever they hold.
 
     Args:
         folder: the ablation's folder.
-        plan: the plan document.
-        tables: its tables.
-        verdicts: its verdicts.
-        figures: the figures, already on disk below `folder`.
-        noise: standard deviation of the final PER over seeds; None if unknown.
+        found: what the report is made from.
 
     Returns:
         The two files.
     """
-    view = make_view(plan, tables, verdicts, figures, noise)
+    view = make_view(found)
     pages = {
         "report.md": _markdown(folder).get_template("report.md.j2"),
         "report.html": _html().get_template("report.html.j2"),

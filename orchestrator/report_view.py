@@ -1,31 +1,57 @@
 """What a report says, section by section, as plain text: what the two templates lay out."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from orchestrator.controls import SHARES, Control, NoiseFloor, seed_noise
+from orchestrator.criteria import CriterionResult
 from orchestrator.figures import Saved
-from orchestrator.spec import AblationSpec, Changes
-from orchestrator.tables import Tables, data_name, spec_of
-from orchestrator.verdicts import Verdict, families_of
-from orchestrator.wording import (
-    UNIT,
-    amount,
-    contrast_text,
-    explain,
-    first_sentence,
-    interval_text,
-    number,
-    p_value,
-    percent,
-    test_title,
-    verdict_title,
-    where_text,
+from orchestrator.report_cards import Card, make_cards
+from orchestrator.report_grids import (
+    Grid,
+    aliases_grid,
+    arms_grid,
+    changes_text,
+    controls_grid,
+    criteria_grid,
+    data_grid,
+    effects_grid,
+    listed,
+    machine_grid,
+    steps_text,
+    varied_grid,
 )
+from orchestrator.spec import AblationSpec
+from orchestrator.tables import Tables, data_name, spec_of
+from orchestrator.units import difference_text, noun, unit_of
+from orchestrator.verdicts import Verdict, families_of
+from orchestrator.wording import explain, first_sentence, p_value, percent, verdict_title
+
+
+class Found(NamedTuple):
+    """Everything a report is made from.
+
+    Attributes:
+        plan: the plan document.
+        configs: arm → the configuration it was trained with, for the arms recorded so far.
+        tables: the tables.
+        verdicts: one a hypothesis.
+        figures: already on disk below the ablation's folder.
+        criteria: one a criterion and arm.
+        controls: outcome → how far each control came out from its twin.
+        floors: outcome → noise floor.
+    """
+
+    plan: Mapping[str, Any]
+    configs: Mapping[str, Mapping[str, Any]]
+    tables: Tables
+    verdicts: Sequence[Verdict]
+    figures: Sequence[Saved]
+    criteria: Sequence[CriterionResult]
+    controls: Mapping[str, Sequence[Control]]
+    floors: Mapping[str, NoiseFloor]
 
 
 class Answer(NamedTuple):
@@ -39,14 +65,6 @@ class Answer(NamedTuple):
     decision: str
 
 
-class Grid(NamedTuple):
-    """A table of text; `numeric` tells the columns that are set to the right."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric: tuple[bool, ...]
-
-
 class Failure(NamedTuple):
     """A run that did not reach its budget."""
 
@@ -55,17 +73,24 @@ class Failure(NamedTuple):
 
 
 class View(NamedTuple):
-    """A report's content, in order."""
+    """A report's content, in order; a section without content is left out."""
 
     name: str
     question: str
     summary: str
     warnings: tuple[str, ...]
     answers: tuple[Answer, ...]
-    effects: Grid
+    explored: tuple[Answer, ...]
+    criteria: Grid | None
+    effects: Grid | None
+    explored_effects: Grid | None
     figures: tuple[Saved, ...]
+    aliases: Grid | None
     arms: Grid
-    noise: str
+    noise: tuple[str, ...]
+    controls: Grid | None
+    cards: tuple[Card, ...]
+    cards_left_out: int
     varied: Grid
     common: str
     rules: tuple[str, ...]
@@ -75,40 +100,38 @@ class View(NamedTuple):
     machine: Grid
 
 
-def make_view(
-    plan: Mapping[str, Any],
-    tables: Tables,
-    verdicts: Sequence[Verdict],
-    figures: Sequence[Saved],
-    noise: float | None,
-) -> View:
-    """Put every section into words.
-
-    Args:
-        plan: the plan document.
-        tables: its tables.
-        verdicts: its verdicts.
-        figures: the figures drawn.
-        noise: standard deviation of the final PER over seeds; None if unknown.
-    """
-    spec = spec_of(plan)
+def make_view(found: Found) -> View:
+    """Put every section into words."""
+    plan, tables, spec = found.plan, found.tables, spec_of(found.plan)
+    confirmatory = [v for v in found.verdicts if not v.hypothesis.exploratory]
+    explored = [v for v in found.verdicts if v.hypothesis.exploratory]
+    cards = make_cards(plan, found.configs, tables, found.criteria)
+    has_controls = any(found.controls.values())
+    aliases = plan.get("aliases")
     return View(
         name=plan["name"],
         question=" ".join(str(plan["question"]).split()),
         summary=_summary(plan, spec, tables.runs),
         warnings=_warnings(plan, tables.runs),
-        answers=tuple(_answer(verdict) for verdict in verdicts),
-        effects=_effects(verdicts),
-        figures=tuple(figures),
-        arms=_arms(tables.arms),
-        noise=_noise(noise),
-        varied=_varied(spec),
-        common=_changes_text(spec.set),
-        rules=_rules(spec, verdicts),
-        data=_data(plan, tables.runs),
+        answers=tuple(_answer(verdict) for verdict in confirmatory),
+        explored=tuple(_answer(verdict) for verdict in explored),
+        criteria=criteria_grid(found.criteria) if found.criteria else None,
+        effects=effects_grid(confirmatory, found.floors, "Holm") if confirmatory else None,
+        explored_effects=effects_grid(explored, found.floors, "BH") if explored else None,
+        figures=tuple(found.figures),
+        aliases=aliases_grid(aliases) if aliases else None,
+        arms=arms_grid(tables.arms),
+        noise=_noise(tables.runs, found.floors, has_controls, len(spec.seeds)),
+        controls=controls_grid(found.controls) if has_controls else None,
+        cards=cards,
+        cards_left_out=len(plan["arms"]) - len(cards),
+        varied=varied_grid(spec),
+        common=changes_text(spec.set),
+        rules=_rules(spec, found.verdicts),
+        data=data_grid(plan, tables.runs),
         failures=_failures(tables.failures),
         limits=_limits(plan, spec, tables.runs),
-        machine=_machine(tables.runs),
+        machine=machine_grid(tables.runs),
     )
 
 
@@ -117,7 +140,7 @@ def _summary(plan: Mapping[str, Any], spec: AblationSpec, runs: pd.DataFrame) ->
     n_recorded = int((~runs["outcome"].isin(["missing", "failed"])).sum())
     return (
         f"{n_recorded} of {len(runs)} runs have a result: {n_arms} arms × {n_seeds} "
-        f"seed{'s' * (n_seeds != 1)}, {_steps(runs)} each, on {data_name(plan)}."
+        f"seed{'s' * (n_seeds != 1)}, {steps_text(runs)} each, on {data_name(plan)}."
     )
 
 
@@ -152,105 +175,47 @@ def _answer(verdict: Verdict) -> Answer:
     )
 
 
-def _effects(verdicts: Sequence[Verdict]) -> Grid:
-    columns = (
-        ("hypothesis", False),
-        ("verdict", False),
-        ("effect", True),
-        ("95 % interval", True),
-        ("margin", True),
-        ("unit", False),
-        ("p", True),
-        ("p, Holm", True),
-        ("test", False),
-        ("seeds as claimed", True),
-        ("contrast", False),
-        ("where", False),
-    )
-    rows = []
-    for verdict in verdicts:
-        hypothesis, evidence = verdict.hypothesis, verdict.evidence
-        outcome = hypothesis.outcome
-        sign = "≥ +" if hypothesis.direction == "increase" else "≤ −"
-        rows.append(
-            (
-                verdict.name,
-                verdict_title(verdict),
-                amount(evidence.shown.effect, outcome),
-                interval_text(evidence.shown.interval, outcome),
-                sign + amount(hypothesis.margin, outcome, signed=False),
-                UNIT[outcome],
-                p_value(evidence.p if evidence.scenarios else None),
-                p_value(verdict.p_adjusted),
-                test_title(verdict),
-                f"{verdict.wins} of {len(evidence.differences)}",
-                contrast_text(hypothesis),
-                where_text(hypothesis) or "–",
+def _noise(
+    runs: pd.DataFrame, floors: Mapping[str, NoiseFloor], has_controls: bool, n_seeds: int
+) -> tuple[str, ...]:
+    """What two runs of one configuration differ by, outcome by outcome."""
+    found = []
+    spread = seed_noise(runs)
+    if spread is not None:
+        found.append(
+            "Between seeds alone the final PER varies by "
+            f"{difference_text(spread, 'per', signed=False)} points (standard deviation, pooled "
+            "over the arms whose runs are all ok)."
+        )
+    for outcome, floor in floors.items():
+        if floor.source == "none" or outcome in SHARES:
+            continue
+        unit = unit_of(outcome)
+        whence = (
+            f"from {floor.n} differences between an arm and its repetition on fresh seeds"
+            if floor.source == "controls"
+            else "from the spread over seeds"
+        )
+        text = (
+            f"Noise floor of {noun(outcome)}: ±"
+            f"{difference_text(floor.half_width, outcome, signed=False)} {unit} between two single "
+            f"runs of the same configuration in 95 of 100 cases ({whence}), ±"
+            f"{difference_text(floor.of_mean(n_seeds), outcome, signed=False)} for a mean over "
+            f"{n_seeds} seeds"
+        )
+        if floor.same_seed is not None:
+            again = difference_text(floor.same_seed, outcome, signed=False)
+            text += (
+                f"; the same seed trained twice differs by at most {again} {unit} "
+                f"({floor.n_same_seed} seeds)"
             )
+        found.append(f"{text}.")
+    if not has_controls and found:
+        found.append(
+            "The ablation has no control (an arm repeated on fresh seeds, or with the same seeds), "
+            "so the spread over seeds stands in for one."
         )
-    return _grid(columns, rows)
-
-
-def _arms(arms: pd.DataFrame) -> Grid:
-    columns = (
-        ("arm", False),
-        ("runs", True),
-        ("final PER", True),
-        ("95 % t interval", True),
-        ("median", True),
-        ("collapsed", True),
-        ("diverged", True),
-        ("no result", True),
-        ("escaped", True),
-        ("steps to escape", True),
-        ("emitted / target", True),
-    )
-    rows = [
-        (
-            row["arm"],
-            str(row["n"]),
-            percent(row["per_mean"]),
-            _percent_interval(row["per_low"], row["per_high"]),
-            percent(row["per_median"]),
-            str(row["n_collapsed"]),
-            str(row["n_diverged"]),
-            str(row["n_failed"] + row["n_missing"]),
-            f"{row['n_escaped']}/{row['n']}",
-            number(row["escape_step_mean"]),
-            number(row["emitted_ratio_mean"], 2),
-        )
-        for row in arms.to_dict("records")
-    ]
-    return _grid(columns, rows)
-
-
-def _noise(noise: float | None) -> str:
-    if noise is None:
-        return ""
-    return (
-        f"Between seeds alone the final PER varies by {amount(noise, 'per', signed=False)} points "
-        "(standard deviation, pooled over the arms whose runs are all ok). Two single runs of one "
-        f"and the same arm differ by up to {amount(2.77 * noise, 'per', signed=False)} points in "
-        "95 of 100 cases."
-    )
-
-
-def _varied(spec: AblationSpec) -> Grid:
-    rows = [
-        (factor, level, _changes_text(changes) or "as in the base")
-        for factor, levels in spec.factors.items()
-        for level, changes in levels.items()
-    ]
-    for name, extra in spec.extra_arms.items():
-        levels = ", ".join(f"{factor} = {level}" for factor, level in extra.levels.items())
-        what = "; ".join(part for part in (levels, _changes_text(extra.set)) if part)
-        note = f" ({extra.note})" if extra.note else ""
-        rows.append(("extra arm", name, f"{what or 'as in the base'}{note}"))
-    return _grid((("factor", False), ("level", False), ("configuration", False)), rows)
-
-
-def _changes_text(changes: Changes) -> str:
-    return ", ".join(f"{path} = {value}" for path, value in changes.items())
+    return tuple(found)
 
 
 def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
@@ -287,31 +252,6 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     return tuple(rules)
 
 
-def _data(plan: Mapping[str, Any], runs: pd.DataFrame) -> Grid:
-    rows = []
-    for dataset in plan.get("datasets") or [plan["dataset"]]:
-        rows += [
-            ("recordings", Path(str(dataset["path"])).name),
-            ("fingerprint", str(dataset["fingerprint"])),
-            (
-                "trials",
-                f"{dataset['n_train_trials']:,} for training, {dataset['n_val_trials']:,} for "
-                f"validation, {len(dataset['sessions'])} sessions",
-            ),
-        ]
-    every = runs["eval_every_steps"].dropna().unique()
-    dropped = runs["n_dropped_trials"].dropna()
-    spec_file = Path(str(plan["spec_file"]))
-    rows += [
-        ("budget", f"{_steps(runs)}, validation every {_listed(every)} steps"),
-        ("parameters", _listed(runs["n_parameters"].dropna().unique())),
-        ("trials without an alignment", _listed(dropped.unique())),
-        ("seeds", _listed(str(seed) for seed in plan["spec"]["seeds"])),
-        ("ablation file", spec_file.name if spec_file.is_absolute() else str(spec_file)),
-    ]
-    return _grid((("", False), ("", False)), rows)
-
-
 def _failures(failures: pd.DataFrame) -> tuple[Failure, ...]:
     found = []
     for row in failures.to_dict("records"):
@@ -327,7 +267,8 @@ def _failures(failures: pd.DataFrame) -> tuple[Failure, ...]:
 def _limits(plan: Mapping[str, Any], spec: AblationSpec, runs: pd.DataFrame) -> tuple[str, ...]:
     every = runs["eval_every_steps"].dropna().unique()
     limits = [
-        f"Collapse means: within {_steps(runs)}. The same settings given more steps may escape.",
+        f"Collapse means: within {steps_text(runs)}. The same settings given more steps may "
+        "escape.",
         f"The verdicts hold for {data_name(plan)}, this model size and this budget. Nothing here "
         "says that they carry over to other recordings, sizes or budgets.",
         "Intervals and tests describe the variation between seeds, not between data sets.",
@@ -337,62 +278,6 @@ def _limits(plan: Mapping[str, Any], spec: AblationSpec, runs: pd.DataFrame) -> 
         limits.insert(2, "The recordings are synthetic: no neural data were decoded.")
     if any(h.outcome == "escape_step" for h in spec.hypotheses.values()):
         limits.append(
-            f"Steps to escape are known to the nearest evaluation, every {_listed(every)} steps."
+            f"Steps to escape are known to the nearest evaluation, every {listed(every)} steps."
         )
     return tuple(limits)
-
-
-def _machine(runs: pd.DataFrame) -> Grid:
-    done = runs.drop_duplicates("run_id")
-    seconds = done["timing_run_seconds"].dropna()
-    memory = done["host_peak_memory_bytes"].dropna()
-    rows = [
-        (title, _listed([value for value in done[column].unique() if value]))
-        for title, column in (
-            ("Python", "host_python"),
-            ("PyTorch", "host_torch"),
-            ("device", "host_device"),
-            ("host", "host_hostname"),
-        )
-    ]
-    rows.append(
-        ("code", _listed({_code_text(value): None for value in done["host_code"] if value}))
-    )
-    if len(seconds):
-        rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s a run"))
-    if len(memory):
-        rows.append(("peak memory", f"{memory.max() / 2**20:,.0f} MiB a process"))
-    return _grid((("", False), ("", False)), rows)
-
-
-def _code_text(code: str) -> str:
-    """The commit and whether its sources were changed; outside git the hash of the sources."""
-    try:
-        facts = json.loads(code)
-    except ValueError:
-        return code
-    if not isinstance(facts, dict) or not facts.get("git_commit"):
-        digest = facts.get("decoder_sha256") if isinstance(facts, dict) else None
-        return f"decoder sources {str(digest)[:12]}" if digest else code
-    return f"commit {facts['git_commit'][:12]}{', changed' if facts.get('git_dirty') else ''}"
-
-
-def _steps(runs: pd.DataFrame) -> str:
-    return f"{_listed(sorted(runs['n_steps'].dropna().unique()))} steps"
-
-
-def _listed(values: Iterable[Any]) -> str:
-    texts = [f"{value:,}" if isinstance(value, Integral) else str(value) for value in values]
-    return ", ".join(texts) or "–"
-
-
-def _percent_interval(low: float, high: float) -> str:
-    return "–" if abs(low) == float("inf") else f"{percent(low)} to {percent(high)}"
-
-
-def _grid(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, ...]]) -> Grid:
-    return Grid(
-        header=tuple(title for title, _ in columns),
-        rows=tuple(rows),
-        numeric=tuple(numeric for _, numeric in columns),
-    )

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.figures.grouping import Facet, facets
+from orchestrator.figures.grouping import Facet, curve_facets
 from orchestrator.figures.style import FAINT, INK, WIDTH, look, new_figure, percent_axis, styled
 from orchestrator.spec import AblationSpec
 from orchestrator.stats import Floats
@@ -17,6 +17,8 @@ from orchestrator.stats import Floats
 Metric = Literal["per", "emitted_ratio"]
 
 _AXIS_LABEL: Mapping[Metric, str] = {"per": "validation PER", "emitted_ratio": "emitted / target"}
+_PLATEAU = "plateau, at or below"
+_THRESHOLD: Any = {"color": FAINT, "linewidth": 1, "linestyle": (0, (2, 2))}
 _LOG_RANGE = 100  # last over first step from which a logarithmic axis reads better
 
 
@@ -86,15 +88,16 @@ def curves_data(
         runs: the runs table.
         history: the history table.
     """
-    groups = facets(spec, arms)
+    groups = curve_facets(spec, arms)
     shared = spec.design == "factorial"
     panels = [
-        (group, _panel_title(group, y), [(x, group.arms[x, y]) for x in group.x_levels])
+        (group, _panel_title(group, y), labelled)
         for group in groups
         for y in group.y_levels
+        if (labelled := [(x, a) for x in group.x_levels if (a := group.arms.get((x, y)))])
     ]
     n_columns = len(groups[0].y_levels) if len(groups[0].y_levels) > 1 else min(2, len(panels))
-    wide = history.pivot_table(index="step", columns=["arm", "seed"], values=metric, sort=True)
+    wide = by_step(history, metric)
     diverged = runs[runs["outcome"] == "diverged"]
     steps = history["step"]
     return Curves(
@@ -105,8 +108,8 @@ def curves_data(
                 index // n_columns,
                 index % n_columns,
                 tuple(
-                    _curve(metric, label, look_index, wide, arm, diverged)
-                    for look_index, (label, arm) in enumerate(labelled)
+                    arm_curve(metric, label, group.x_levels.index(label), wide, arm, diverged)
+                    for label, arm in labelled
                     if arm in wide.columns.get_level_values("arm")
                 ),
                 group.is_design,
@@ -117,6 +120,11 @@ def curves_data(
         threshold=spec.collapse.emitted_ratio if metric == "emitted_ratio" else None,
         log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min()),
     )
+
+
+def by_step(history: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Steps × (arm, seed)."""
+    return history.pivot_table(index="step", columns=["arm", "seed"], values=metric, sort=True)
 
 
 @styled
@@ -153,9 +161,18 @@ def _panel_title(group: Facet, y_level: str) -> str:
     return "\n".join(part for part in (group.title, own) if part)
 
 
-def _curve(
+def arm_curve(
     metric: Metric, label: str, index: int, wide: pd.DataFrame, arm: str, diverged: pd.DataFrame
 ) -> Curve:
+    """The curve of one arm.
+
+    Args:
+        metric: what `wide` holds.
+        label, index: of the look.
+        wide: steps × (arm, seed).
+        arm: which of them.
+        diverged: the diverged runs of the runs table.
+    """
     table = wide[arm].dropna(how="all")  # index: step, columns: seeds
     ends = []
     for seed in diverged.loc[diverged["arm"] == arm, "seed"]:
@@ -198,18 +215,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, data: Curves) -> None:
         for step, value in curve.diverged:
             axes.plot([step], [value], "x", color=INK, markersize=8, markeredgewidth=2, zorder=5)
     if data.threshold is not None:
-        axes.axhline(data.threshold, color=FAINT, linewidth=1, linestyle=(0, (2, 2)))
-        axes.annotate(
-            "plateau",
-            (1, data.threshold),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=7.5,
-            color=FAINT,
-        )
+        axes.axhline(data.threshold, label=_PLATEAU, **_THRESHOLD)
 
 
 def _scale(axes: Axes, data: Curves) -> None:
@@ -237,6 +243,8 @@ def _shared_legend(figure: Figure, data: Curves) -> None:
         )
         for label, index in labels.items()
     ]
+    if data.threshold is not None:
+        handles.append(Line2D([], [], label=_PLATEAU, **_THRESHOLD))
     if any(curve.diverged for panel in data.panels for curve in panel.curves):
         handles.append(
             Line2D([], [], color=INK, linestyle="", marker="x", markersize=6, label="diverged")

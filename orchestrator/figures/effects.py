@@ -1,23 +1,19 @@
 """Every hypothesis' effect in the claimed direction, with its interval, margin and verdict."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from orchestrator.figures.style import FAINT, INK, WIDTH, new_figure, styled
-from orchestrator.spec import Outcome
+from orchestrator.controls import NoiseFloor
+from orchestrator.figures.style import FAINT, INK, WIDTH, new_figure, signed, styled
+from orchestrator.units import noun, scale_of, unit_of
 from orchestrator.verdicts import Verdict, Word
 
-_OUTCOMES: tuple[Outcome, ...] = ("per", "collapsed", "escape_step")
-_AXIS_TITLE: dict[Outcome, str] = {
-    "per": "effect on final PER, in the claimed direction (points)",
-    "collapsed": "effect on the share of runs collapsed, in the claimed direction (points)",
-    "escape_step": "effect on steps to escape the blank plateau, in the claimed direction",
-}
+_DOTS = (0.0, (1.0, 1.2))
 _LOOK: dict[Word, tuple[str, str, str]] = {  # colour, marker, fill
     "supported": ("#009E73", "o", "#009E73"),
     "refuted": ("#D55E00", "X", "#D55E00"),
@@ -40,24 +36,40 @@ class Effect(NamedTuple):
 
 
 class EffectPanel(NamedTuple):
-    """The hypotheses about one outcome, which share a unit."""
+    """The hypotheses about one outcome, which share a unit.
 
-    outcome: Outcome
+    Attributes:
+        floor: what two single runs of one configuration differ by; NaN if unknown.
+    """
+
+    outcome: str
     effects: tuple[Effect, ...]
+    floor: float
 
 
 class Effects(NamedTuple):
     panels: tuple[EffectPanel, ...]
 
 
-def effects_data(verdicts: Sequence[Verdict]) -> Effects:
-    """Gather the effects by outcome, in the order of the file."""
-    panels = []
-    for outcome in _OUTCOMES:
-        chosen = [v for v in verdicts if v.hypothesis.outcome == outcome]
-        if chosen:
-            panels.append(EffectPanel(outcome, tuple(_effect(verdict) for verdict in chosen)))
-    return Effects(tuple(panels))
+def effects_data(
+    verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor] | None = None
+) -> Effects:
+    """Gather the effects by outcome, in the order of the file.
+
+    Args:
+        verdicts: of the hypotheses.
+        floors: outcome → noise floor, where it is known.
+    """
+    by_outcome: dict[str, list[Effect]] = {}
+    for verdict in verdicts:
+        by_outcome.setdefault(verdict.hypothesis.outcome, []).append(_effect(verdict))
+    known = {outcome: floor.half_width for outcome, floor in (floors or {}).items()}
+    return Effects(
+        tuple(
+            EffectPanel(outcome, tuple(effects), known.get(outcome, math.nan))
+            for outcome, effects in by_outcome.items()
+        )
+    )
 
 
 @styled
@@ -93,8 +105,9 @@ def _effect(verdict: Verdict) -> Effect:
 def _limits(panel: EffectPanel) -> tuple[float, float]:
     """Room for margins and estimates; a much wider interval is cut and gets an arrow."""
     margins = max(effect.margin for effect in panel.effects)
+    floor = panel.floor if math.isfinite(panel.floor) else 0.0
     core = [v for e in panel.effects for v in (e.effect, 0.0) if math.isfinite(v)]
-    core += [1.5 * margins, -1.5 * margins]
+    core += [1.5 * margins, -1.5 * margins, 1.05 * floor, -1.05 * floor]
     span = max(core) - min(core)
     ends = [v for e in panel.effects for v in (e.low, e.high) if math.isfinite(v)] + core
     low, high = max(min(ends), min(core) - 2 * span), min(max(ends), max(core) + 2 * span)
@@ -110,16 +123,16 @@ def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     axes.axvline(0, color=FAINT, linewidth=1)
     for row, effect in enumerate(panel.effects):
         _draw_effect(axes, row, effect, (low, high))
+        if math.isfinite(panel.floor):
+            ends = (-panel.floor, panel.floor)
+            axes.vlines(ends, row - 0.44, row + 0.44, color=INK, lw=1, linestyles=_DOTS, zorder=3)
     axes.set_yticks(range(len(panel.effects)), [effect.name for effect in panel.effects])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(_AXIS_TITLE[panel.outcome])
-    scale = 1 if panel.outcome == "escape_step" else 100
-    axes.xaxis.set_major_formatter(lambda value, _: _signed(scale * value))
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.10g}".replace("-", "−") if round(value, 9) else "0"
+    unit = unit_of(panel.outcome)
+    axes.set_xlabel(f"effect on {noun(panel.outcome)}, in the claimed direction ({unit})")
+    scale = scale_of(panel.outcome)
+    axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 
 
 def _draw_effect(axes: Axes, row: int, effect: Effect, limits: tuple[float, float]) -> None:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from orchestrator.spec import AblationSpec, levels_of
 
 EXTRA = "Extra arms"
+OTHERS = "Other arms of the design"
 _ONE = ("",)
+_MOST_IN_LIST = 6  # arms side by side that still have room for their names
 
 
 class Facet(NamedTuple):
@@ -15,7 +17,8 @@ class Facet(NamedTuple):
 
     Attributes:
         title: the levels of the factors that are fixed here, one a line.
-        x_factor: the factor along x, and told apart by colour in curves; "" for extra arms.
+        x_factor: the factor along x, and told apart by colour in curves; ``arm`` where arms are
+            listed by name; "" for arms beside the design.
         x_levels: its levels.
         y_factor: the second factor; "" if there is none.
         y_levels: its levels; ``("",)`` if there is none.
@@ -43,17 +46,58 @@ def facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]
     """Arrange the arms of a plan.
 
     A factorial design puts its largest factor along x and its second largest along y; the rest
-    make facets. A one-factor design makes one facet a factor. Extra arms share a last one.
+    make facets. A one-factor design makes one facet a factor. The other designs list their arms
+    by name, a few a facet. Arms that fit nowhere, and extra arms, share facets of their own.
 
     Args:
         spec: factors and design.
         arms: the plan's arms.
     """
-    found = list(_factorial(spec, arms) if spec.design == "factorial" else _one(spec, arms))
-    extra = tuple(arm["arm_id"] for arm in arms if not arm["in_design"])
-    if extra:
-        found.append(Facet(EXTRA, "", extra, "", _ONE, {(name, ""): name for name in extra}))
+    if spec.design == "factorial":
+        found = list(_factorial(spec, arms))
+    elif spec.design == "one_factor":
+        found = list(_one(spec, arms))
+    else:
+        found = listed([arm["arm_id"] for arm in arms if arm["in_design"]])
+    placed = {arm for facet in found for arm in facet.arms.values()}
+    others = [a["arm_id"] for a in arms if a["in_design"] and a["arm_id"] not in placed]
+    extra = [arm["arm_id"] for arm in arms if not arm["in_design"]]
+    for title, names in ((OTHERS, others), (EXTRA, extra)):
+        found += [f._replace(title=title, x_factor="") for f in listed(names)]
     return found
+
+
+def curve_facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]:
+    """Arrange the arms whose learning curves are drawn into one pair of axes.
+
+    As `facets`, but a leave-one-out design has a facet a change: all changes, without this one,
+    and none.
+    """
+    found = facets(spec, arms)
+    if spec.design != "leave_one_out":
+        return found
+    design = [arm for arm in arms if arm["in_design"]]
+    n_second = [_n_second(spec, arm) for arm in design]
+    whole = [a["arm_id"] for a, n in zip(design, n_second, strict=True) if n == len(spec.factors)]
+    base = [a["arm_id"] for a, n in zip(design, n_second, strict=True) if n == 0]
+    middle = [a["arm_id"] for a in design if a["arm_id"] not in (*whole, *base)]
+    return [
+        *(listed([*whole, arm, *base])[0] for arm in middle),
+        *(facet for facet in found if not facet.is_design),
+    ]
+
+
+def listed(names: Sequence[str]) -> list[Facet]:
+    """Arms by name, in facets of about equal size."""
+    n_facets = -(-len(names) // _MOST_IN_LIST)
+    ends = [len(names) * (index + 1) // n_facets for index in range(n_facets)]
+    parts = [tuple(names[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    return [Facet("", "arm", part, "", _ONE, {(name, ""): name for name in part}) for part in parts]
+
+
+def _n_second(spec: AblationSpec, arm: Mapping[str, Any]) -> int:
+    levels = levels_of(spec)
+    return sum(level == levels[factor][1] for factor, level in arm["levels"].items())
 
 
 def _factorial(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterator[Facet]:
@@ -68,9 +112,11 @@ def _factorial(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterato
         arm_of = {}
         for x, y in product(levels[x_factor], y_levels):
             full = {**chosen, x_factor: x, **({y_factor: y} if y_factor else {})}
-            arm_of[x, y] = by_levels[frozenset(full.items())]
+            if arm := by_levels.get(frozenset(full.items())):  # none where it is excluded
+                arm_of[x, y] = arm
         title = "\n".join(f"{factor} = {level}" for factor, level in chosen.items())
-        yield Facet(title, x_factor, levels[x_factor], y_factor, y_levels, arm_of)
+        if arm_of:
+            yield Facet(title, x_factor, levels[x_factor], y_factor, y_levels, arm_of)
 
 
 def _one(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterator[Facet]:
@@ -79,10 +125,13 @@ def _one(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterator[Face
     by_levels = _by_levels(arms)
     for factor, names in levels.items():
         arm_of = {
-            (name, ""): by_levels[frozenset({**base, factor: name}.items())] for name in names
+            (name, ""): arm
+            for name in names
+            if (arm := by_levels.get(frozenset({**base, factor: name}.items())))
         }
         title = factor if len(levels) > 1 else ""
-        yield Facet(title, factor, names, "", _ONE, arm_of)
+        if arm_of:
+            yield Facet(title, factor, names, "", _ONE, arm_of)
 
 
 def _by_levels(arms: Sequence[Mapping[str, Any]]) -> dict[frozenset[tuple[str, str]], str]:

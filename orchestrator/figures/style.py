@@ -146,9 +146,12 @@ def name_levels(axes: Axes, levels: Sequence[str], total: float) -> None:
 
 
 def wrap(text: str, width: int) -> str:
-    """Break a long name into lines, after one of its ``- _ . + =`` where there is one."""
+    """Break a long name into lines, after one of its ``_ + = - .`` where there is one.
+
+    A number such as 0.1 or 1e-8 stays whole.
+    """
     lines = [""]
-    for part in re.findall(r"[^-_.+=]+[-_.+=]?|[-_.+=]", text):
+    for part in re.findall(r"(?:\d[.]\d|\de[-+]\d|[^-_.+=])+[-_.+=]*|[-_.+=]+", text):
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part
@@ -159,3 +162,8 @@ def percent_axis(axes: Axes, which: str) -> None:
     """Label a rate's axis in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "−"))
+
+
+def signed(value: float) -> str:
+    """A number of an axis of differences, with its sign."""
+    return f"{value:+.10g}".replace("-", "−") if round(value, 9) else "0"

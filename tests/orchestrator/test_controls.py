@@ -9,6 +9,7 @@ from scipy import stats as scipy_stats
 
 from orchestrator.controls import (
     ControlArm,
+    arm_configs,
     compare_controls,
     control_arms,
     noise_floor,
@@ -38,7 +39,7 @@ def test_controls_find_the_arm_whose_configuration_they_repeat(
 ) -> None:
     extra = {"aa": {"seed_offset": 100}, "again": {"replicate": 1}}
     made = build({**two_arm_spec, "extra_arms": extra}, lambda *_: truth())
-    found = control_arms(made.plan, made.records)
+    found = control_arms(made.plan, arm_configs(made.plan, made.records))
     assert found == (
         ControlArm("aa", "sum", "fresh_seeds"),
         ControlArm("again", "sum", "same_seed"),

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.criteria import CriterionResult, criteria_table, evaluate, rule_text, value_text
+from orchestrator.criteria import CriterionResult, criteria_table, evaluate, rule_text
 from orchestrator.tables import make_tables, spec_of
+from orchestrator.units import value_text
 
 Build = Callable[..., Any]
 

@@ -112,7 +112,7 @@ def test_points_of_the_interaction_plot_are_the_arms_means(
 
 def test_effects_are_drawn_in_the_claimed_direction(twelve_arms: Any, tables: Tables) -> None:
     data = effects_data(decide(twelve_arms.plan, tables.runs))
-    assert [panel.outcome for panel in data.panels] == ["per", "collapsed", "escape_step"]
+    assert [panel.outcome for panel in data.panels] == ["collapsed", "per", "escape_step"]
     assert all(e.low <= e.effect <= e.high for p in data.panels for e in p.effects)
 
 
@@ -157,7 +157,7 @@ def test_rebuilt_figures_are_the_same_bytes_and_leave_the_style_alone(
     verdicts = decide(made.plan, tables.runs)
     digests = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        saved = draw_figures(folder, made.plan, tables, verdicts)
+        saved = draw_figures(folder, made.plan, tables, verdicts, {})
         files = [path for figure in saved for path in (figure.svg, figure.png)]
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1] and len(digests[0]) == 10
@@ -170,7 +170,7 @@ def test_without_any_result_what_can_be_drawn_is_drawn(
 ) -> None:
     plan = build(two_arm_spec, lambda *_: truth()).plan
     tables = make_tables(plan, {}, {})
-    saved = draw_figures(tmp_path, plan, tables, decide(plan, tables.runs))
+    saved = draw_figures(tmp_path, plan, tables, decide(plan, tables.runs), {})
     assert [figure.name for figure in saved] == ["effects", "collapse_map"]
 
 
