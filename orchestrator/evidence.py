@@ -1,44 +1,48 @@
-"""A hypothesis and the runs table → what the runs say about it: effect, intervals, p, gaps."""
+"""A hypothesis and the runs → what the runs say about it: effect, intervals, p, gaps."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from decoder.errors import ConfigError
 from orchestrator import stats
-from orchestrator.design import cells_of
-from orchestrator.spec import Hypothesis
-from orchestrator.stats import Interval, Share, Test
-from orchestrator.tables import COUNTED
-
-TEST_NAMES: Mapping[Test, str] = {
-    "sign_flip": "exact sign-flip",
-    "boschloo": "Boschloo's exact",
-    "log_rank": "log-rank permutation",
-}
+from orchestrator.claims import Test, choose_test, is_share, sign_of
+from orchestrator.outcomes import ArmRuns, Bools, Values, imputed, values_of
+from orchestrator.schema import Design, Hypothesis
+from orchestrator.shares import (
+    Share,
+    boschloo,
+    share_bounds,
+    share_contrast,
+    share_contrast_tost,
+    share_tost,
+)
+from orchestrator.sides import Part
+from orchestrator.stats import Interval, Pairing
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One of the arms a hypothesis compares (two, or four with an interaction).
+    """One of the arms a hypothesis compares.
 
     Attributes:
         arm: its id.
-        weight: +1 or -1: its part in the effect.
-        n: runs with a result; n_planned: runs the plan has.
+        weight: its part in the effect: +1 or -1, or a fraction of it.
+        side: which side it stands for: 0 is ``to``, 1 ``from``; an interaction has four.
+        n: runs with a value of the outcome; n_planned: runs the plan has.
         n_failed: infrastructure failures; n_missing: runs not recorded yet.
-        n_collapsed, n_diverged: among `n`.
+        n_collapsed, n_diverged: runs that ended so. A diverged run is among `n`, but for a
+            metric other than PER.
         n_escaped: runs that left the blank plateau for good, among `n`.
         mean: mean of the outcome (steps to escape cut at the budget) over the seeds that have a
             result in every arm compared; NaN if there is none.
     """
 
     arm: str
-    weight: int
+    weight: float
+    side: int
     n: int
     n_planned: int
     n_failed: int
@@ -54,7 +58,7 @@ class Assessment(NamedTuple):
 
     effect: float
     interval: Interval  # 95 %
-    bounds: Interval  # one-sided 95 % bounds
+    bounds: Interval  # one-sided bounds, 95 % unless looks share the error
     p: float
 
 
@@ -72,6 +76,9 @@ class Evidence:
         test: the test that gave p; interval_name: how the intervals were made.
         n_steps: step budget of the arms, smallest and largest.
         spread: standard deviation of `differences`; NaN below two seeds.
+        pairing: how the two sides go together over the seeds, and what blocking saved; NaN for
+            an interaction.
+        bound_error: error of each one-sided bound.
     """
 
     cells: tuple[Cell, ...]
@@ -82,6 +89,8 @@ class Evidence:
     interval_name: str
     n_steps: tuple[int, int] | None
     spread: float
+    pairing: Pairing
+    bound_error: float
 
     @property
     def p(self) -> float:
@@ -89,193 +98,150 @@ class Evidence:
         return max((scenario.p for scenario in self.scenarios), default=1.0)
 
 
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
-Gap = Literal["best", "worst"]
-
-
-class _Values(NamedTuple):
-    """One cell, one entry a seed, in the order of the seeds; NaN for a gap."""
-
-    values: stats.Floats
-    escaped: Bools
-
-
-def choose_test(hypothesis: Hypothesis) -> Test:
-    """The test a hypothesis is decided by; a difference of differences is taken per seed."""
-    if hypothesis.interaction is not None or hypothesis.outcome == "per":
-        return "sign_flip"
-    return "boschloo" if hypothesis.outcome == "collapsed" else "log_rank"
+class _Question(NamedTuple):
+    hypothesis: Hypothesis
+    test: Test
+    weights: tuple[float, ...]
+    bound_error: float
 
 
 def gather(
-    name: str, hypothesis: Hypothesis, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame
+    hypothesis: Hypothesis,
+    parts: Sequence[Part],
+    runs: Mapping[str, ArmRuns],
+    seeds: Sequence[int],
+    *,
+    design: Design = "factorial",
+    bound_error: float = 0.05,
 ) -> Evidence:
-    """Collect the evidence on one hypothesis.
+    """Collect the evidence on one hypothesis from the first ``len(seeds)`` runs of each arm.
 
     Args:
-        name: of the hypothesis, for complaints.
         hypothesis: what is claimed.
-        arms: the plan's arms.
-        runs: the runs table, with the same seeds in every arm.
-
-    Raises:
-        ConfigError: the design has no arm for a side of the contrast.
+        parts: the arms compared, see `orchestrator.sides.parts_of`.
+        runs: arm → its runs, see `orchestrator.outcomes.arm_runs`.
+        seeds: the seeds looked at, in the order of the runs.
+        design: how the arms were made.
+        bound_error: error of each one-sided bound.
     """
-    sides = find_arms(name, hypothesis, arms)
-    seeds = sorted(int(seed) for seed in runs["seed"].unique())
-    tables = [runs[runs["arm"] == arm].set_index("seed").reindex(seeds) for arm, _ in sides]
-    weights = [weight for _, weight in sides]
-    budgets = pd.concat([table["n_steps"] for table in tables]).dropna()
+    outcome = hypothesis.outcome
+    weights = tuple(part.weight for part in parts)
+    question = _Question(hypothesis, choose_test(hypothesis, design), weights, bound_error)
+    arms = [runs[part.arm].first(len(seeds)) for part in parts]
+    budgets = np.concatenate([arm.columns["n_steps"] for arm in arms])
+    budgets = budgets[np.isfinite(budgets)]
     # Escape is judged up to the same step in every arm.
     budget = float(budgets.min()) if len(budgets) else math.nan
-    seen = [_values(hypothesis.outcome, table, budget) for table in tables]
-    contributions = _effects([v.values for v in seen], weights)
+    seen = [values_of(outcome, arm, budget) for arm in arms]
+    contributions = _effects(seen, weights)
     complete = np.isfinite(contributions)
-    shown = _assess(
-        hypothesis, [_Values(v.values[complete], v.escaped[complete]) for v in seen], weights
-    )
-    outcomes = [table["outcome"].fillna("missing") for table in tables]
-    if any((column == "missing").any() for column in outcomes):
+    whole = [Values(v.values[complete], v.escaped[complete]) for v in seen]
+    shown = _assess(question, whole)
+    if any((arm.outcome == "missing").any() for arm in arms):
         scenarios: tuple[Assessment, ...] = ()
     elif complete.all():
         scenarios = (shown,)
     else:
-        sign = 1 if hypothesis.direction == "increase" else -1
-        gaps: tuple[Gap, ...] = ("best", "worst")
+        towards = [sign_of(hypothesis) * (1 if weight > 0 else -1) for weight in weights]
+        against = [-sign for sign in towards]
         scenarios = tuple(
-            _assess(
-                hypothesis,
-                [
-                    _impute(hypothesis.outcome, v, sign * w * (1 if gap == "best" else -1), budget)
-                    for v, w in zip(seen, weights, strict=True)
-                ],
-                weights,
-            )
-            for gap in gaps
+            _assess(question, imputed(outcome, seen, signs, budget)) for signs in (towards, against)
         )
-    differences = dict(
-        zip(np.array(seeds)[complete].tolist(), contributions[complete].tolist(), strict=True)
-    )
-    spread = float(np.std(list(differences.values()), ddof=1)) if len(differences) > 1 else math.nan
+    effects = contributions[complete]
     return Evidence(
         cells=tuple(
-            _cell(arm, weight, table, values, complete)
-            for (arm, weight), table, values in zip(sides, tables, seen, strict=True)
+            _cell(part, arm, values, complete)
+            for part, arm, values in zip(parts, arms, seen, strict=True)
         ),
-        differences=differences,
+        differences=dict(zip(np.array(seeds)[complete].tolist(), effects.tolist(), strict=True)),
         shown=shown,
         scenarios=scenarios,
-        test=choose_test(hypothesis),
-        interval_name=_interval_name(hypothesis),
+        test=question.test,
+        interval_name=_interval_name(hypothesis, len(parts)),
         n_steps=(int(budgets.min()), int(budgets.max())) if len(budgets) else None,
-        spread=spread,
+        spread=float(effects.std(ddof=1)) if len(effects) > 1 else math.nan,
+        pairing=_pairing(hypothesis, parts, whole),
+        bound_error=bound_error,
     )
 
 
-def find_arms(
-    name: str, hypothesis: Hypothesis, arms: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, int]]:
-    """(arm id, weight) of the design arms compared, the one the claim is about first.
-
-    Raises:
-        ConfigError: a side of the contrast fits no arm of the design.
-    """
-    by_levels = {
-        frozenset(arm["levels"].items()): str(arm["arm_id"]) for arm in arms if arm["in_design"]
-    }
-    cells = cells_of(hypothesis)[::-1]
-    weights = (1, -1) if hypothesis.interaction is None else (1, -1, -1, 1)
-    for cell in cells:
-        if frozenset(cell.items()) not in by_levels:
-            wanted = ", ".join(f"{factor} = {level}" for factor, level in cell.items())
-            raise ConfigError(
-                f"hypotheses.{name}: no arm of the design has {wanted} and nothing else; "
-                "'where' must name the level of every other factor"
-            )
-    return [
-        (by_levels[frozenset(cell.items())], weight)
-        for cell, weight in zip(cells, weights, strict=True)
-    ]
-
-
-def _values(outcome: str, table: pd.DataFrame, budget: float) -> _Values:
-    counted = table["outcome"].isin(COUNTED).to_numpy()
-    steps = table["escape_step"].to_numpy(dtype=float)
-    escaped = counted & (steps <= budget)
-    if outcome == "escape_step":
-        values = stats.restricted(steps, budget)
-    else:
-        values = table[outcome].to_numpy(dtype=float, na_value=math.nan)
-    return _Values(np.where(counted, values, math.nan), escaped)
-
-
-def _impute(outcome: str, seen: _Values, sign: int, budget: float) -> _Values:
-    """Fill the gaps with the highest (`sign` > 0) or lowest value the outcome can take."""
-    gap = np.isnan(seen.values)
-    low, high = (0.0, budget) if outcome == "escape_step" else (0.0, 1.0)
-    return _Values(
-        np.where(gap, high if sign > 0 else low, seen.values),
-        np.where(gap, sign < 0, seen.escaped),
-    )
-
-
-def _assess(hypothesis: Hypothesis, cells: Sequence[_Values], weights: Sequence[int]) -> Assessment:
+def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
     """Effect, intervals and p of complete cells: every one has a value for every seed."""
-    if not len(cells[0].values):
+    differences = _effects(cells, question.weights)
+    if not len(differences) or not np.isfinite(differences).all():
         nothing = Interval(-math.inf, math.inf)
         return Assessment(math.nan, nothing, nothing, 1.0)
-    test = choose_test(hypothesis)
-    differences = _effects([cell.values for cell in cells], weights)
-    if hypothesis.outcome == "collapsed":
+    confidence = 1 - 2 * question.bound_error
+    effect = float(differences.mean())
+    if is_share(question.hypothesis.outcome):
         shares = [Share(int(cell.values.sum()), len(cell.values)) for cell in cells]
-        to = [share for share, weight in zip(shares, weights, strict=True) if weight > 0]
-        reference = [share for share, weight in zip(shares, weights, strict=True) if weight < 0]
-        interval = stats.share_difference(to, reference, 0.95)
+        interval = share_contrast(shares, question.weights)
         bounds = (
-            stats.share_bounds(to[0], reference[0])
-            if test == "boschloo"
-            else stats.share_difference(to, reference, 0.90)
+            share_bounds(shares[0], shares[1], question.bound_error)
+            if question.test in ("boschloo", "tost_shares")
+            else share_contrast(shares, question.weights, confidence)
         )
-        p = (
-            stats.boschloo(to[0], reference[0])
-            if test == "boschloo"
-            else stats.sign_flip(differences)
-        )
+        return Assessment(effect, interval, bounds, _share_p(question, shares, differences))
+    interval, bounds = stats.paired_t(differences), stats.paired_t(differences, confidence)
+    if question.test == "tost":
+        p = stats.tost_paired(differences, question.hypothesis.margin)
+    elif question.test == "log_rank":
+        to, reference = cells
+        p = stats.log_rank(to.values, to.escaped, reference.values, reference.escaped)
     else:
-        interval, bounds = stats.paired_t(differences), stats.paired_t(differences, 0.90)
-        p = (
-            stats.log_rank(cells[0].values, cells[0].escaped, cells[1].values, cells[1].escaped)
-            if test == "log_rank"
-            else stats.sign_flip(differences)
-        )
-    return Assessment(float(np.mean(differences)), interval, bounds, p)
+        p = stats.sign_flip(differences)
+    return Assessment(effect, interval, bounds, p)
 
 
-def _effects(values: Sequence[stats.Floats], weights: Sequence[int]) -> stats.Floats:
+def _share_p(question: _Question, shares: Sequence[Share], differences: stats.Floats) -> float:
+    margin = question.hypothesis.margin
+    if question.test == "boschloo":
+        return boschloo(shares[0], shares[1])
+    if question.test == "tost_shares":
+        return share_tost(shares[0], shares[1], margin)
+    if question.test == "tost_contrast":
+        return share_contrast_tost(shares, question.weights, margin)
+    return stats.sign_flip(differences)
+
+
+def _effects(cells: Sequence[Values], weights: Sequence[float]) -> stats.Floats:
     """The effect in each seed: the weighted sum over the cells."""
-    return np.asarray(weights, dtype=np.float64) @ np.stack(values)  # (n_seeds,)
+    return np.asarray(weights) @ np.stack([cell.values for cell in cells])  # (n_seeds,)
 
 
-def _cell(arm: str, weight: int, table: pd.DataFrame, seen: _Values, complete: Bools) -> Cell:
-    outcome = table["outcome"].fillna("missing")
+def _pairing(hypothesis: Hypothesis, parts: Sequence[Part], cells: Sequence[Values]) -> Pairing:
+    """Correlation over the seeds of the two sides; of a fraction, of their averages."""
+    if hypothesis.interaction is not None:
+        return Pairing(math.nan, math.nan)
+    sides = [
+        sum(abs(p.weight) * c.values for p, c in zip(parts, cells, strict=True) if p.side == side)
+        for side in (0, 1)
+    ]
+    return stats.pairing(sides[0], sides[1])
+
+
+def _cell(part: Part, runs: ArmRuns, seen: Values, complete: Bools) -> Cell:
     present = seen.values[complete]
     return Cell(
-        arm=arm,
-        weight=weight,
-        n=int(outcome.isin(COUNTED).sum()),
-        n_planned=len(table),
-        n_failed=int((outcome == "failed").sum()),
-        n_missing=int((outcome == "missing").sum()),
-        n_collapsed=int((outcome == "collapsed").sum()),
-        n_diverged=int((outcome == "diverged").sum()),
+        arm=part.arm,
+        weight=part.weight,
+        side=part.side,
+        n=int(np.isfinite(seen.values).sum()),
+        n_planned=len(runs.outcome),
+        n_failed=_count(runs, "failed"),
+        n_missing=_count(runs, "missing"),
+        n_collapsed=_count(runs, "collapsed"),
+        n_diverged=_count(runs, "diverged"),
         n_escaped=int(seen.escaped.sum()),
         mean=float(present.mean()) if len(present) else math.nan,
     )
 
 
-def _interval_name(hypothesis: Hypothesis) -> str:
-    if hypothesis.outcome == "collapsed":
-        return "Newcombe–Wilson" if hypothesis.interaction is None else "Newcombe–Wilson, four arms"
-    if hypothesis.outcome == "escape_step":
-        return "paired t, restricted steps"
-    return "paired t"
+def _count(runs: ArmRuns, outcome: Literal["failed", "missing", "collapsed", "diverged"]) -> int:
+    return int((runs.outcome == outcome).sum())
+
+
+def _interval_name(hypothesis: Hypothesis, n_arms: int) -> str:
+    if is_share(hypothesis.outcome):
+        return "Newcombe–Wilson" if n_arms == 2 else f"Newcombe–Wilson, {n_arms} arms"
+    return "paired t, restricted steps" if hypothesis.outcome == "escape_step" else "paired t"

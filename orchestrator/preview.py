@@ -51,7 +51,7 @@ def preview(
     Raises:
         UserError: of any kind.
     """
-    from orchestrator.verdicts import untestable  # pandas and scipy
+    from orchestrator.reach import untestable  # scipy
 
     data = prepare_data(loaded.arms, results.datasets, say)
     plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)

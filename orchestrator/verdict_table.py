@@ -14,7 +14,7 @@ from orchestrator.wording import explain, first_sentence, interval_title, test_t
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """One row a hypothesis. Effects and intervals are ``to`` minus ``from``; ``claimed_effect``
-    and ``upper_bound`` (one-sided 95 %) are in the claimed direction."""
+    and ``upper_bound`` (one-sided, its error in ``bound_error``) are in the claimed direction."""
     rows = []
     for verdict in verdicts:
         hypothesis, evidence = verdict.hypothesis, verdict.evidence
@@ -41,12 +41,18 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "p": evidence.p if evidence.scenarios else math.nan,
                 "p_adjusted": math.nan if verdict.p_adjusted is None else verdict.p_adjusted,
                 "test": test_title(verdict),
-                "family": hypothesis.family,
+                "correction": verdict.correction.method,
+                "family": verdict.correction.family,
                 "n_family": verdict.n_family,
                 "alpha": verdict.alpha,
+                "look": verdict.look,
+                "n_looks": verdict.n_looks,
+                "bound_error": evidence.bound_error,
                 "n_seeds": len(evidence.differences),
                 "n_seeds_planned": evidence.cells[0].n_planned,
                 "n_seeds_as_claimed": verdict.wins,
+                "seed_correlation": evidence.pairing.correlation,
+                "blocking_saved": evidence.pairing.saved,
                 "detectable_effect": verdict.detectable,
                 "seeds_needed": verdict.seeds_needed,
                 "arms": json.dumps([_cell_row(cell) for cell in evidence.cells]),

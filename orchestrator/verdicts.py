@@ -1,21 +1,28 @@
 """Hypothesis + runs table → verdict: supported, refuted or inconclusive, by a fixed rule."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from orchestrator import stats
-from orchestrator.evidence import Assessment, Evidence, choose_test, gather
-from orchestrator.spec import AblationSpec, Hypothesis
+from orchestrator.claims import Correction, corrections_of, looks_of, sign_of
+from orchestrator.evidence import Assessment, Evidence, gather
+from orchestrator.outcomes import ArmRuns, arm_runs
+from orchestrator.power import outlook
+from orchestrator.reach import adjustment
+from orchestrator.schema import AblationSpec, Hypothesis
+from orchestrator.sides import Part, parts_of
 from orchestrator.stats import Interval
 from orchestrator.tables import data_name, spec_of
 
 Word = Literal["supported", "refuted", "inconclusive"]
-Reason = Literal["", "equivalent", "negligible", "reversed", "gaps", "undecided"]
+Reason = Literal[
+    "", "equivalent", "negligible", "reversed", "different", "gaps", "between looks", "undecided"
+]
+
+BOUND_ERROR = 0.05  # of the one-sided bound that refutes; looks share it as they share α
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,19 @@ class Verdict:
         evidence: arms, counts, per-seed differences, effect, intervals, p.
         word: the verdict.
         reason: why it is refuted or inconclusive; empty when supported.
-        strong: supported, and the whole 95 % interval lies beyond the margin.
-        exploratory: the block was altered after it was locked.
-        p_adjusted: Holm-adjusted p within the family; None while runs are missing.
-        n_family: claims in that family.
-        alpha: family-wise error rate.
-        detectable: smallest effect found with 80 % power at this spread and number of seeds;
-            infinite where no effect could be, NaN where the spread is unknown.
-        seeds_needed: seeds per arm for 80 % power at an effect of the margin; None if unknown
-            or beyond 1000.
+        strong: supported, and the whole 95 % interval lies beyond the margin; of an equivalence
+            claim, inside it.
+        altered: the block was altered after it was locked.
+        p_adjusted: p adjusted for the claims it is corrected with; None while runs are missing.
+        correction: by which method, and with which claims.
+        alpha: level of this look: the family-wise error rate, or what the look may spend of it.
+        look: which look decided, from 1; n_looks: how many are planned.
+        next_look_seeds: seeds at which the claim is looked at again; None if decided or last.
+        detectable: smallest effect supported with 80 % power at this spread and number of
+            seeds; of an equivalence claim the smallest margin. Infinite where there is none,
+            NaN where the spread is unknown.
+        seeds_needed: seeds per arm for 80 % power to tell an effect of the margin from none (of
+            an equivalence claim, to put no effect inside it); None if unknown or beyond 1000.
     """
 
     name: str
@@ -47,17 +58,30 @@ class Verdict:
     word: Word
     reason: Reason
     strong: bool
-    exploratory: bool
+    altered: bool
     p_adjusted: float | None
-    n_family: int
+    correction: Correction
     alpha: float
+    look: int
+    n_looks: int
+    next_look_seeds: int | None
     detectable: float
     seeds_needed: int | None
 
     @property
+    def exploratory(self) -> bool:
+        """Whether it was said to be exploratory, or altered after it was locked."""
+        return self.altered or self.hypothesis.exploratory
+
+    @property
+    def n_family(self) -> int:
+        """Claims corrected together."""
+        return len(self.correction.names)
+
+    @property
     def sign(self) -> int:
-        """+1 where the claim says the outcome increases."""
-        return _sign(self.hypothesis)
+        """-1 where the claim says the outcome decreases, else +1."""
+        return sign_of(self.hypothesis)
 
     @property
     def claimed_effect(self) -> float:
@@ -71,13 +95,17 @@ class Verdict:
 
     @property
     def claimed_bounds(self) -> Interval:
-        """One-sided 95 % bounds in the claimed direction; the upper one is what refutes."""
+        """One-sided bounds in the claimed direction; the upper one is what refutes."""
         return _towards(self.sign, self.evidence.shown.bounds)
 
     @property
     def wins(self) -> int:
-        """Seeds in which the effect has the claimed direction."""
-        return sum(self.sign * value > 0 for value in self.evidence.differences.values())
+        """Seeds in which the effect has the claimed direction; of an equivalence claim, is
+        smaller than the margin."""
+        effects = self.evidence.differences.values()
+        if self.hypothesis.direction == "none":
+            return sum(abs(value) < self.hypothesis.margin for value in effects)
+        return sum(self.sign * value > 0 for value in effects)
 
     @property
     def has_gaps(self) -> bool:
@@ -85,21 +113,30 @@ class Verdict:
         return any(cell.n < cell.n_planned for cell in self.evidence.cells)
 
 
-class Untestable(NamedTuple):
-    """Why a hypothesis cannot be supported by its design, and the seeds per arm that would do."""
+class _Study(NamedTuple):
+    """What all hypotheses of an ablation share, and the arms each compares."""
 
-    reason: str
-    seeds_needed: int | None
+    spec: AblationSpec
+    data: str
+    altered: frozenset[str]
+    runs: Mapping[str, ArmRuns]
+    parts: Mapping[str, Sequence[Part]]
 
 
 def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
     """Decide every hypothesis of a plan, in the order of its file.
 
-    Supported: Holm-adjusted p below alpha, and an effect of at least the margin. Refuted: the
+    Supported: adjusted p below alpha, and an effect of at least the margin. Refuted: the
     one-sided 95 % upper bound of the claimed effect is below the margin. Inconclusive: neither;
-    a p above alpha never refutes. No verdict is drawn from arms with missing runs. Where runs
-    failed for reasons other than their numbers, the condition must hold whether those runs
-    would have been the best or the worst for the claim.
+    a p above alpha never refutes. A claim of no difference is supported when two one-sided
+    tests put the effect inside ± the margin, and refuted when a bound lies beyond it. No verdict
+    is drawn from arms with missing runs. Where runs failed for reasons other than their numbers,
+    the condition must hold whether those runs would have been the best or the worst for the
+    claim.
+
+    Where looks are planned, each is judged on its first seeds alone, at its part of alpha and
+    of the bound's error; the first that decides a hypothesis stands. A look is taken once all
+    its runs of the arms compared are recorded.
 
     Args:
         plan: the plan document.
@@ -109,25 +146,42 @@ def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
         ConfigError: a contrast fits no arm of the design.
     """
     spec = spec_of(plan)
+    claims = spec.hypotheses
+    study = _Study(
+        spec,
+        data_name(plan),
+        frozenset(plan["lock_changed"]),
+        arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
+        {name: parts_of(name, claims[name], plan["arms"], spec.design) for name in claims},
+    )
+    found: dict[str, Verdict] = {}
+    for index in range(len(looks_of(spec))):
+        for name, verdict in _take_look(study, index).items():
+            # A look that cannot be taken yet leaves the one before it standing.
+            undecided = name not in found or found[name].word == "inconclusive"
+            if name not in found or (undecided and verdict.evidence.scenarios):
+                found[name] = verdict
+    return [found[name] for name in claims]
+
+
+def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
+    """The verdict of every hypothesis on the seeds of one look."""
+    spec = study.spec
+    look = looks_of(spec)[index]
+    seeds = spec.seeds[: look.seeds]
+    error = BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
     evidence = {
-        name: gather(name, hypothesis, plan["arms"], runs)
-        for name, hypothesis in spec.hypotheses.items()
-    }
-    adjusted: dict[str, float] = {}
-    for names in families_of(spec).values():
-        p_values = [evidence[name].p for name in names]
-        adjusted.update(zip(names, stats.holm(p_values), strict=True))
-    return [
-        _verdict(
-            spec,
-            name,
-            data_name(plan),
-            evidence[name],
-            adjusted[name],
-            name in plan["lock_changed"],
+        name: gather(
+            claim, study.parts[name], study.runs, seeds, design=spec.design, bound_error=error
         )
-        for name in spec.hypotheses
-    ]
+        for name, claim in spec.hypotheses.items()
+    }
+    found = {}
+    for correction in corrections_of(spec):
+        adjusted = adjustment(correction)([evidence[name].p for name in correction.names])
+        for name, p in zip(correction.names, adjusted, strict=True):
+            found[name] = _verdict(study, name, evidence[name], p, correction, index)
+    return found
 
 
 def judge(
@@ -139,15 +193,25 @@ def judge(
         hypothesis: direction and margin.
         scenarios: the effects under which the condition must hold, all of them; none while
             runs are missing.
-        p_adjusted: Holm-adjusted p, of the scenario with the largest p.
+        p_adjusted: adjusted p, of the scenario with the largest p.
         alpha: family-wise error rate.
     """
     if not scenarios:
         return "inconclusive", "gaps", False
-    sign, margin = _sign(hypothesis), hypothesis.margin
+    undecided: Reason = "gaps" if len(scenarios) > 1 else "undecided"
+    sign, margin = sign_of(hypothesis), hypothesis.margin
     effects = [sign * scenario.effect for scenario in scenarios]
     intervals = [_towards(sign, scenario.interval) for scenario in scenarios]
     bounds = [_towards(sign, scenario.bounds) for scenario in scenarios]
+    if hypothesis.direction == "none":
+        if p_adjusted < alpha and all(abs(effect) < margin for effect in effects):
+            strong = all(-margin < low and high < margin for low, high in intervals)
+            return "supported", "", strong
+        if all(bound.low >= margin for bound in bounds) or all(
+            bound.high <= -margin for bound in bounds
+        ):
+            return "refuted", "different", False
+        return "inconclusive", undecided, False
     # Sums of binary fractions carry rounding; an effect of the margin itself is enough.
     if p_adjusted < alpha and all(effect >= margin - 1e-12 for effect in effects):
         return "supported", "", all(interval.low >= margin - 1e-12 for interval in intervals)
@@ -156,106 +220,51 @@ def judge(
             return "refuted", "equivalent", False
         reversed_ = all(bound.high < 0 for bound in bounds)
         return "refuted", "reversed" if reversed_ else "negligible", False
-    return "inconclusive", "gaps" if len(scenarios) > 1 else "undecided", False
-
-
-def untestable(spec: AblationSpec) -> dict[str, Untestable]:
-    """The hypotheses that no result of this design could support, before any run is made.
-
-    Holm's best case is assumed: every claim of the family comes out as clearly as its test
-    allows.
-    """
-    found = {}
-    n_seeds = len(spec.seeds)
-    for names in families_of(spec).values():
-        tests = [choose_test(spec.hypotheses[name]) for name in names]
-        reachable = stats.attainable(tests, n_seeds)
-        for index, name in enumerate(names):
-            largest = _largest_effect(spec.hypotheses[name])
-            margin = spec.hypotheses[name].margin
-            if margin > largest:
-                found[name] = Untestable(
-                    f"a margin of {margin:g} is more than the outcome can change "
-                    f"({largest:g} at most)",
-                    None,
-                )
-            elif reachable[index] >= spec.alpha:
-                needed = stats.seeds_to_reach(tests, index, spec.alpha)
-                found[name] = Untestable(
-                    f"with {n_seeds} seed{'s' * (n_seeds != 1)} the adjusted p cannot come below "
-                    f"{reachable[index]:.3g} whatever the result (alpha is {spec.alpha:g}, "
-                    f"{len(names)} claim{'s' * (len(names) != 1)} in family "
-                    f"'{spec.hypotheses[name].family}'); {needed} seeds would do",
-                    needed,
-                )
-    return {name: found[name] for name in spec.hypotheses if name in found}
+    return "inconclusive", undecided, False
 
 
 def _verdict(
-    spec: AblationSpec,
+    study: _Study,
     name: str,
-    data: str,
     evidence: Evidence,
     p_adjusted: float,
-    exploratory: bool,
+    correction: Correction,
+    look_index: int,
 ) -> Verdict:
-    hypothesis = spec.hypotheses[name]
-    n_family = len(families_of(spec)[hypothesis.family])
-    word, reason, strong = judge(hypothesis, evidence.scenarios, p_adjusted, spec.alpha)
+    hypothesis, looks = study.spec.hypotheses[name], looks_of(study.spec)
+    alpha = looks[look_index].alpha
+    word, reason, strong = judge(hypothesis, evidence.scenarios, p_adjusted, alpha)
+    undecided = word == "inconclusive" and look_index + 1 < len(looks)
+    if undecided and reason == "undecided":
+        reason = "between looks"
     # A later study would face the correction at its hardest.
-    detectable, needed = _power(hypothesis, evidence, spec.alpha / n_family)
+    future = outlook(
+        evidence.test,
+        hypothesis,
+        len(evidence.differences),
+        alpha / len(correction.names),
+        evidence.spread,
+        evidence.cells[1].mean if evidence.differences else None,
+    )
+    known = len(evidence.differences) > 1
     return Verdict(
         name=name,
-        data=data,
+        data=study.data,
         hypothesis=hypothesis,
         evidence=evidence,
         word=word,
         reason=reason,
         strong=strong,
-        exploratory=exploratory,
+        altered=name in study.altered,
         p_adjusted=p_adjusted if evidence.scenarios else None,
-        n_family=n_family,
-        alpha=spec.alpha,
-        detectable=detectable,
-        seeds_needed=needed,
+        correction=correction,
+        alpha=alpha,
+        look=look_index + 1,
+        n_looks=len(looks),
+        next_look_seeds=looks[look_index + 1].seeds if undecided else None,
+        detectable=future.detectable if known else math.nan,
+        seeds_needed=future.seeds_needed if known else None,
     )
-
-
-def _power(hypothesis: Hypothesis, evidence: Evidence, alpha: float) -> tuple[float, int | None]:
-    """Smallest effect detectable with 80 % power, and the seeds an effect of the margin takes."""
-    n_seeds = len(evidence.differences)
-    if n_seeds < 2:
-        return math.nan, None
-    if evidence.test == "boschloo":
-        sign = _sign(hypothesis)
-        rate_from = evidence.cells[1].mean
-        rate_to = min(1.0, max(0.0, rate_from + sign * hypothesis.margin))
-        return (
-            stats.minimum_detectable_shares(rate_from, sign, n_seeds, alpha),
-            stats.seeds_for_shares(rate_to, rate_from, alpha),
-        )
-    return (
-        stats.minimum_detectable_paired(evidence.spread, n_seeds, alpha),
-        stats.seeds_for_paired(hypothesis.margin, evidence.spread, alpha),
-    )
-
-
-def families_of(spec: AblationSpec) -> dict[str, list[str]]:
-    """Family → the hypotheses corrected together, in the order of the file."""
-    families = defaultdict(list)
-    for name, hypothesis in spec.hypotheses.items():
-        families[hypothesis.family].append(name)
-    return dict(families)
-
-
-def _largest_effect(hypothesis: Hypothesis) -> float:
-    if hypothesis.outcome == "escape_step":
-        return math.inf
-    return 1.0 if hypothesis.interaction is None else 2.0
-
-
-def _sign(hypothesis: Hypothesis) -> int:
-    return 1 if hypothesis.direction == "increase" else -1
 
 
 def _towards(sign: int, interval: Interval) -> Interval:

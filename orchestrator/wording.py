@@ -1,19 +1,12 @@
 """Numbers and verdicts as plain words: the only place where rates become percent."""
 
 import math
-from collections.abc import Mapping
 
-from orchestrator.evidence import TEST_NAMES, Cell
-from orchestrator.spec import Hypothesis, Outcome
-from orchestrator.stats import Interval
+from orchestrator.claims import TEST_NAMES, is_share
+from orchestrator.schema import OWN_OUTCOMES, Hypothesis
+from orchestrator.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts import Verdict
 
-UNIT: Mapping[Outcome, str] = {"per": "PER points", "collapsed": "points", "escape_step": "steps"}
-_NOUN: Mapping[Outcome, str] = {
-    "per": "final PER",
-    "collapsed": "runs collapsed",
-    "escape_step": "steps to escape the blank plateau",
-}
 _NOT_A_NUMBER = "–"
 
 
@@ -39,24 +32,6 @@ def p_value(p: float | None) -> str:
     if p < 0.0001:
         return "< .0001"
     return "1" if p >= 0.9995 else f"{p:.2g}".lstrip("0")
-
-
-def amount(value: float, outcome: Outcome, signed: bool = True) -> str:
-    """An effect in the outcome's unit, without naming it: points (of percent) or steps."""
-    if not math.isfinite(value):
-        return number(value)
-    scaled = value if outcome == "escape_step" else 100 * value
-    text = f"{abs(scaled):.{0 if outcome == 'escape_step' else 1}f}"
-    if not signed:
-        return text
-    return text if not float(text) else f"{'+' if scaled > 0 else '−'}{text}"
-
-
-def interval_text(interval: Interval, outcome: Outcome) -> str:
-    """``+1.0 to +2.0``, or that there is none."""
-    if not math.isfinite(interval.low):
-        return "none"
-    return f"{amount(interval.low, outcome)} to {amount(interval.high, outcome)}"
 
 
 def contrast_text(hypothesis: Hypothesis) -> str:
@@ -90,10 +65,27 @@ def budget_text(n_steps: tuple[int, int] | None) -> str:
 
 
 def verdict_title(verdict: Verdict) -> str:
-    """The verdict word with what qualifies it: ``refuted (equivalent)``, ``strongly supported``."""
+    """The verdict word with what qualifies it: ``refuted (reversed)``, ``supported, strongly``."""
     if verdict.word == "supported":
         return "supported, strongly" if verdict.strong else "supported"
     return f"{verdict.word} ({verdict.reason})" if verdict.reason != "undecided" else verdict.word
+
+
+def correction_text(verdict: Verdict) -> str:
+    """What p was adjusted for: ``Holm over 4 claims``; empty for a claim on its own."""
+    n_claims = verdict.n_family
+    return f"{verdict.correction.method} over {n_claims} claims" if n_claims > 1 else ""
+
+
+def blocking_text(verdict: Verdict) -> str:
+    """What the shared seeds did: the correlation of the arms over them, and what it saved."""
+    correlation, saved = verdict.evidence.pairing
+    if math.isnan(correlation):
+        return ""
+    effect = (
+        f"saved {percent(saved, 0)} of the" if saved >= 0 else f"cost {percent(-saved, 0)} more"
+    )
+    return f"correlation over seeds {number(correlation, 2)}; blocking {effect} runs"
 
 
 def first_sentence(verdict: Verdict) -> str:
@@ -104,85 +96,142 @@ def first_sentence(verdict: Verdict) -> str:
     if not evidence.differences:
         return f"{within}, no seed has a result in every arm compared."
     outcome, contrast = hypothesis.outcome, hypothesis.contrast
-    shown = evidence.shown
-    effect = f"{amount(shown.effect, outcome)} {UNIT[outcome]}"
+    shown, n_seeds = evidence.shown, len(evidence.differences)
+    effect = f"{difference_text(shown.effect, outcome)} {unit_of(outcome)}"
     interval = (
-        f"{interval_title(verdict)} {interval_text(shown.interval, outcome)}"
+        f"{interval_title(verdict)} {interval_words(shown.interval, outcome)}"
         if math.isfinite(shown.interval.low)
-        else f"no interval from {_seeds(len(evidence.differences))}"
+        else f"no interval from {_seeds(n_seeds)}"
     )
-    agreement = f"as claimed in {verdict.wins} of {len(evidence.differences)} seeds"
+    how = "within the margin" if hypothesis.direction == "none" else "as claimed"
+    agreement = f"{how} in {verdict.wins} of {n_seeds} seeds"
+    sides = [_side_text(verdict, side) for side in range(1 + evidence.cells[-1].side)]
+    levels = (
+        f"{contrast.to_level} against {contrast.from_level} ({contrast.factor}{_averaged(verdict)})"
+    )
     if hypothesis.interaction is not None:
         other = hypothesis.interaction
-        texts = [_cell_text(cell, verdict) for cell in evidence.cells]
         return (
-            f"{within}, {contrast.to_level} against {contrast.from_level} ({contrast.factor}) gave "
-            f"{texts[0]} against {texts[1]} {_NOUN[outcome]} with {other.to_level}, and {texts[2]} "
-            f"against {texts[3]} with {other.from_level} ({other.factor}): a difference of "
-            f"{effect} ({interval}), {agreement}."
+            f"{within}, {levels} gave {sides[0]} against {sides[1]} {noun(outcome)} with "
+            f"{other.to_level}, and {sides[2]} against {sides[3]} with {other.from_level} "
+            f"({other.factor}): a difference of {effect} ({interval}), {agreement}."
         )
-    to, reference = (_cell_text(cell, verdict) for cell in evidence.cells)
     return (
-        f"{within}, {contrast.to_level} against {contrast.from_level} ({contrast.factor}) gave "
-        f"{to} against {reference} {_NOUN[outcome]}: {effect} ({interval})"
-        f"{'' if outcome == 'collapsed' else f', {agreement}'}."
+        f"{within}, {levels} gave {sides[0]} against {sides[1]} {noun(outcome)}: {effect} "
+        f"({interval}){'' if is_share(outcome) else f', {agreement}'}."
     )
 
 
 def explain(verdict: Verdict) -> str:
     """Why the rule gives this word, with the numbers it looked at; one sentence."""
-    hypothesis, outcome = verdict.hypothesis, verdict.hypothesis.outcome
-    word = verdict_title(verdict).capitalize()
-    if verdict.exploratory:
-        word += ", exploratory (the hypothesis was altered after it was locked)"
-    margin = f"{amount(hypothesis.margin, outcome, signed=False)} {UNIT[outcome]}"
+    outcome = verdict.hypothesis.outcome
+    word = verdict_title(verdict).capitalize() + _label(verdict)
+    margin = (
+        f"{difference_text(verdict.hypothesis.margin, outcome, signed=False)} {unit_of(outcome)}"
+    )
     if verdict.word == "supported":
-        sure = "the whole interval is" if verdict.strong else "the estimate is"
-        return f"{word}: {_p_text(verdict)}, and {sure} at or beyond the margin of {margin}."
-    bound = verdict.claimed_bounds.high
-    direction = hypothesis.direction
-    if verdict.reason == "equivalent":
-        return (
-            f"{word}: the one-sided 95 % bounds, "
-            f"{interval_text(verdict.evidence.shown.bounds, outcome)}, lie inside ±{margin}, so "
-            "any difference is smaller than what was said to matter"
-            f"{_worst_case(verdict)}."
-        )
+        return f"{word}: {_why_supported(verdict, margin)}{_worst_case(verdict)}."
     if verdict.word == "refuted":
-        other_way = ", so the effect goes the other way" if verdict.reason == "reversed" else ""
-        return (
-            f"{word}: the one-sided 95 % upper bound of the claimed {direction} is "
-            f"{amount(bound, outcome, signed=bound < 0)}{other_way}, below the margin of {margin}"
-            f"{_worst_case(verdict)}."
-        )
+        return f"{word}: {_why_refuted(verdict, margin)}{_worst_case(verdict)}."
     if not verdict.evidence.scenarios:
         return f"{word}: {_gaps(verdict)}, and no verdict is drawn from arms with gaps."
     if verdict.reason == "gaps":
         return (
             f"{word}: {_gaps(verdict)}, and no word holds both for the best and for the worst "
-            "those runs could have been."
+            f"{_could_have_been(verdict)}."
         )
-    return f"{word}: {_why_undecided(verdict, margin)}; {_outlook(verdict, margin)}."
+    outlook = (
+        f"the next look is at {verdict.next_look_seeds} seeds"
+        if verdict.next_look_seeds is not None
+        else _outlook(verdict, margin)
+    )
+    return f"{word}: {_why_undecided(verdict, margin)}; {outlook}."
+
+
+def _label(verdict: Verdict) -> str:
+    label = ""
+    if verdict.altered:
+        label += ", exploratory (the hypothesis was altered after it was locked)"
+    elif verdict.exploratory:
+        label += ", exploratory"
+    if verdict.n_looks > 1:
+        label += f", look {verdict.look} of {verdict.n_looks}"
+    return label
+
+
+def _why_supported(verdict: Verdict, margin: str) -> str:
+    sure = "the whole interval is" if verdict.strong else "the estimate is"
+    if verdict.hypothesis.direction == "none":
+        return f"{_p_text(verdict)}, and {sure} inside ±{margin}"
+    return f"{_p_text(verdict)}, and {sure} at or beyond the margin of {margin}"
+
+
+def _why_refuted(verdict: Verdict, margin: str) -> str:
+    outcome, bounds = verdict.hypothesis.outcome, verdict.claimed_bounds
+    if verdict.reason == "different":
+        low, high = verdict.evidence.shown.bounds
+        side, bound = ("lower", low) if low > 0 else ("upper", high)
+        return (
+            f"the {_bound_name(verdict)} {side} bound of the effect is "
+            f"{difference_text(bound, outcome)}, beyond the margin of {margin} that was to mean "
+            "no difference"
+        )
+    if verdict.reason == "equivalent":
+        return (
+            f"the {_bound_name(verdict)} bounds, "
+            f"{interval_words(verdict.evidence.shown.bounds, outcome)}, lie inside ±{margin}, so "
+            f"any difference is smaller than what was said to matter{_unseen(verdict)}"
+        )
+    other_way = ", so the effect goes the other way" if verdict.reason == "reversed" else ""
+    return (
+        f"the {_bound_name(verdict)} upper bound of the claimed {verdict.hypothesis.direction} is "
+        f"{difference_text(bounds.high, outcome, signed=bounds.high < 0)}{other_way}, below the "
+        f"margin of {margin}{_unseen(verdict)}"
+    )
+
+
+def _bound_name(verdict: Verdict) -> str:
+    return f"one-sided {100 * (1 - verdict.evidence.bound_error):.3g} %"
+
+
+def _unseen(verdict: Verdict) -> str:
+    """How often runs may fail that have not failed yet, which no mean over so few seeds shows."""
+    cells = verdict.evidence.cells
+    if verdict.hypothesis.outcome != "per" or any(c.n_collapsed + c.n_diverged for c in cells):
+        return ""
+    n_seeds = len(verdict.evidence.differences)
+    return (
+        f" (as long as runs train: {_seeds(n_seeds)} without a failure leave a failure rate of up "
+        f"to {percent(1 - 0.05 ** (1 / n_seeds), 0)} open)"
+    )
 
 
 def _p_text(verdict: Verdict) -> str:
     p, adjusted = verdict.evidence.p, verdict.p_adjusted
     text = f"{test_title(verdict)} p = {p_value(p)}"
     if verdict.n_family > 1:
-        text += f" and {p_value(adjusted)} after Holm over {verdict.n_family} claims"
+        text += f" and {p_value(adjusted)} after {correction_text(verdict)}"
     side = "below" if adjusted is not None and adjusted < verdict.alpha else "not below"
     return f"{text}, {side} α = {p_value(verdict.alpha)}".replace("= <", "<")
 
 
 def _why_undecided(verdict: Verdict, margin: str) -> str:
-    outcome = verdict.hypothesis.outcome
-    bound = verdict.claimed_bounds.high
-    rest = (
-        f"the one-sided 95 % upper bound of the claimed {verdict.hypothesis.direction}, "
-        f"{amount(bound, outcome, signed=False)}, is not"
-        if math.isfinite(bound)
-        else f"{_seeds(len(verdict.evidence.differences))} rule nothing out"
-    )
+    outcome, direction = verdict.hypothesis.outcome, verdict.hypothesis.direction
+    bounds = verdict.claimed_bounds
+    if not math.isfinite(bounds.high):
+        rest = f"{_seeds(len(verdict.evidence.differences))} rule nothing out"
+    elif direction == "none":
+        rest = (
+            f"the {_bound_name(verdict)} bounds, {interval_words(bounds, outcome)}, lie neither "
+            f"inside ±{margin} nor wholly beyond it"
+        )
+    else:
+        rest = (
+            f"the {_bound_name(verdict)} upper bound of the claimed {direction}, "
+            f"{difference_text(bounds.high, outcome, signed=False)}, is not"
+        )
+    if direction == "none":
+        return f"{_p_text(verdict)}, and {rest}"
     if verdict.claimed_effect >= verdict.hypothesis.margin:
         return f"the estimate reaches the margin of {margin}, but {_p_text(verdict)}"
     return f"{_p_text(verdict)}; the estimate is short of {margin}, but {rest}"
@@ -194,47 +243,69 @@ def _outlook(verdict: Verdict, margin: str) -> str:
     seeds = _seeds(n_seeds)
     if math.isnan(verdict.detectable):
         return "the spread seen does not tell how many seeds it would take"
+    equal = verdict.hypothesis.direction == "none"
     full = f" under the full correction for {verdict.n_family} claims" * (verdict.n_family > 1)
     if math.isinf(verdict.detectable):
-        found = f"{seeds} find no effect with 80 % power{full}"
+        found = f"{seeds} {'show no equality' if equal else 'find no effect'} with 80 % power{full}"
     else:
-        size = f"{amount(verdict.detectable, outcome, signed=False)} {UNIT[outcome]}"
-        found = f"{seeds} find effects from about {size} with 80 % power{full}"
+        size = difference_text(verdict.detectable, outcome, signed=False)
+        what = f"equality to within {size}" if equal else f"effects from about {size}"
+        verb = "show" if equal else "find"
+        found = f"{seeds} {verb} {what} {unit_of(outcome)} with 80 % power{full}"
+    task = f"to show it to within {margin}" if equal else f"to tell {margin} from none"
     if verdict.seeds_needed is None:
-        return f"{found}, and {margin} would take more than 1,000"
-    return f"{found}, and {margin} would take about {verdict.seeds_needed}"
+        return f"{found}, and {task} would take more than 1,000"
+    return f"{found}, and {task} would take about {verdict.seeds_needed}"
 
 
 def _worst_case(verdict: Verdict) -> str:
     if len(verdict.evidence.scenarios) < 2:
         return ""
-    return f" ({_gaps(verdict)}; the word holds for the best and the worst they could have been)"
+    holds = f"the word holds for the best and the worst {_could_have_been(verdict)}"
+    return f" ({_gaps(verdict)}; {holds})"
+
+
+def _could_have_been(verdict: Verdict) -> str:
+    if verdict.hypothesis.outcome in OWN_OUTCOMES:
+        return "those runs could have been"
+    return "value seen in any run, put in their place"
 
 
 def _gaps(verdict: Verdict) -> str:
     cells = verdict.evidence.cells
     planned, present = sum(c.n_planned for c in cells), sum(c.n for c in cells)
+    metric = verdict.hypothesis.outcome not in OWN_OUTCOMES
     kinds = [
         f"{n} {kind}"
         for n, kind in (
             (sum(cell.n_failed for cell in cells), "failed"),
             (sum(cell.n_missing for cell in cells), "not recorded"),
+            (metric * sum(cell.n_diverged for cell in cells), "diverged and so without a value"),
         )
         if n
     ]
     return f"{present} of {planned} runs have a result ({', '.join(kinds)})"
 
 
-def _cell_text(cell: Cell, verdict: Verdict) -> str:
-    """The raw figure of one arm, over the seeds that have a result in every arm compared."""
-    n_seeds = len(verdict.evidence.differences)
-    if verdict.hypothesis.outcome == "collapsed":
-        diverged = f" ({cell.n_diverged} diverged)" if cell.n_diverged else ""
-        return f"{round(cell.mean * n_seeds)} of {n_seeds}{diverged}"
-    if verdict.hypothesis.outcome == "per":
-        return percent(cell.mean)
-    never = cell.n - cell.n_escaped
-    return f"{cell.mean:,.0f}" + (f" ({never} of {cell.n} never)" if never else "")
+def _averaged(verdict: Verdict) -> str:
+    n_arms = sum(cell.side == 0 for cell in verdict.evidence.cells)
+    return f", each the average of {n_arms} arms" if n_arms > 1 else ""
+
+
+def _side_text(verdict: Verdict, side: int) -> str:
+    """The raw figure of one side, over the seeds that have a result in every arm compared."""
+    cells = [cell for cell in verdict.evidence.cells if cell.side == side]
+    outcome, n_seeds = verdict.hypothesis.outcome, len(verdict.evidence.differences)
+    mean = sum(cell.mean for cell in cells) / len(cells)
+    if is_share(outcome):
+        n_runs, n_diverged = n_seeds * len(cells), sum(cell.n_diverged for cell in cells)
+        diverged = f" ({n_diverged} diverged)" if n_diverged and outcome == "collapsed" else ""
+        return f"{round(mean * n_runs)} of {n_runs}{diverged}"
+    if outcome != "escape_step":
+        return value_text(mean, outcome)
+    n = sum(cell.n for cell in cells)
+    never = n - sum(cell.n_escaped for cell in cells)
+    return f"{mean:,.0f}" + (f" ({never} of {n} never)" if never else "")
 
 
 def _seeds(n_seeds: int) -> str:

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from decoder.errors import ConfigError
-from orchestrator import stats
+from orchestrator import shares, stats
 from orchestrator.evidence import Assessment
+from orchestrator.reach import untestable
 from orchestrator.spec import AblationSpec, Hypothesis
 from orchestrator.stats import Interval
 from orchestrator.tables import make_tables, spec_of
 from orchestrator.verdict_table import verdicts_table
-from orchestrator.verdicts import Verdict, decide, judge, untestable
+from orchestrator.verdicts import Verdict, decide, judge
 from orchestrator.wording import explain, first_sentence
 
 Build = Callable[..., Any]
@@ -150,8 +151,8 @@ def test_collapse_is_decided_by_boschloo_with_newcombes_interval() -> None:
     verdict = decide_one(hypothesis, {"sum": BASE[:4], "mean": ["collapsed"] * 3 + ["diverged"]})
     assert verdict.word == "supported"
     assert verdict.evidence.p == pytest.approx(0.0078125)
-    assert verdict.evidence.shown.interval == stats.share_difference(
-        [stats.Share(4, 4)], [stats.Share(0, 4)]
+    assert verdict.evidence.shown.interval == shares.share_difference(
+        [shares.Share(4, 4)], [shares.Share(0, 4)]
     )
     nothing = decide_one(hypothesis, {"sum": BASE, "mean": BASE})
     assert (nothing.word, nothing.reason, nothing.evidence.p) == ("refuted", "equivalent", 1.0)
@@ -221,7 +222,9 @@ def test_a_failed_run_must_not_matter_whatever_it_would_have_been() -> None:
     verdict = decide_one(hypothesis, arms)
     assert verdict.word == "supported" and len(verdict.evidence.scenarios) == 2
     # The p is that of the worst case, one collapse among the seven.
-    assert verdict.evidence.p == pytest.approx(stats.boschloo(stats.Share(7, 7), stats.Share(1, 7)))
+    assert verdict.evidence.p == pytest.approx(
+        shares.boschloo(shares.Share(7, 7), shares.Share(1, 7))
+    )
     assert verdict.evidence.shown.effect == 1.0
     few = decide_one(hypothesis, {"sum": [0.3, 0.3, "failed"], "mean": ["collapsed"] * 3})
     assert (few.word, few.reason) == ("inconclusive", "gaps")
@@ -272,8 +275,10 @@ def test_an_altered_hypothesis_is_exploratory() -> None:
 
 def test_a_contrast_that_fits_no_arm_is_refused_by_name() -> None:
     arms = {"sum+sum": BASE, "mean+sum": BASE, "sum+mean": BASE, "mean+mean": BASE}
-    with pytest.raises(ConfigError, match="hypotheses.h: no arm of the design has loss = mean"):
+    with pytest.raises(ConfigError, match="hypotheses.h: the contrast fits 2 pairs of arms"):
         decide_one(claim(), arms)
+    with pytest.raises(ConfigError, match="hypotheses.h: no arm of the design has other = none"):
+        decide_one(claim(where={"other": "none"}), arms)
 
 
 def assessment(effect: float, half: float) -> Assessment:
@@ -307,25 +312,6 @@ def test_no_effect_is_ever_both_supported_and_refuted(direction: str, p: float) 
 
 def spec_with(hypotheses: Mapping[str, Any], n_seeds: int) -> AblationSpec:
     return spec_of(plan_of(hypotheses, n_seeds))
-
-
-def test_a_design_that_cannot_reach_alpha_is_untestable_with_the_seeds_that_would_do() -> None:
-    found = untestable(spec_with({"h": claim()}, 5))
-    assert found["h"].seeds_needed == 6 and "6 seeds would do" in found["h"].reason
-    assert untestable(spec_with({"h": claim()}, 6)) == {}
-    assert untestable(spec_with({"h": claim(outcome="collapsed", margin=0.5)}, 3)) == {}
-    both = {"a": claim(), "b": claim()}
-    assert {name: u.seeds_needed for name, u in untestable(spec_with(both, 6)).items()} == {
-        "a": 7,
-        "b": 7,
-    }
-
-
-def test_a_margin_no_outcome_can_reach_is_untestable() -> None:
-    found = untestable(spec_with({"h": claim(margin=1.5)}, 10))
-    assert (
-        found["h"].seeds_needed is None and "more than the outcome can change" in found["h"].reason
-    )
 
 
 def test_what_is_untestable_is_never_supported_by_complete_separation() -> None:

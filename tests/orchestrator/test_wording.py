@@ -3,7 +3,6 @@ import math
 import pytest
 
 from orchestrator import wording
-from orchestrator.stats import Interval
 
 
 def test_rates_become_percent_and_gaps_a_dash() -> None:
@@ -18,16 +17,6 @@ def test_rates_become_percent_and_gaps_a_dash() -> None:
 )
 def test_p_is_never_zero_and_has_two_digits(p: float | None, text: str) -> None:
     assert wording.p_value(p) == text
-
-
-def test_amounts_are_in_the_outcomes_unit_with_their_sign() -> None:
-    assert wording.amount(0.1234, "per") == "+12.3"
-    assert wording.amount(-0.05, "collapsed") == "−5.0"
-    assert wording.amount(-0.0001, "per") == "0.0"
-    assert wording.amount(-140.4, "escape_step") == "−140"
-    assert wording.amount(0.05, "per", signed=False) == "5.0"
-    assert wording.interval_text(Interval(-0.01, 0.02), "per") == "−1.0 to +2.0"
-    assert wording.interval_text(Interval(-math.inf, math.inf), "per") == "none"
 
 
 def test_budgets_that_differ_are_told_as_a_range() -> None:
