@@ -1,4 +1,4 @@
-"""The command line: run, plan, report, status, data; errors in one line each, exit codes as told.
+"""The command line: its commands, errors in one line each, exit codes as told.
 
 Everything heavy is imported inside the commands, so that help and mistakes come at once.
 """
@@ -14,7 +14,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from decoder.errors import UserError
+from decoder.errors import ConfigError, UserError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -194,6 +194,42 @@ def status(
         _print_json(rows)
     else:
         views.print_status(Console(), rows)
+
+
+@app.command()
+@handled
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A decoder file, or SPEC.yaml:arm.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="What it is compared with.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--as-ablation", metavar="NAME", help="Write the leave-one-out of it."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to.", show_default="standard output"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how two decoder configurations differ, or write the ablation that tells what matters."""
+    from orchestrator import differences as d
+    from orchestrator import views
+
+    one, two = d.read_configuration(a), d.read_configuration(b)
+    found = d.find_differences(one.config, two.config)
+    if name is not None:
+        text = d.as_ablation(name, one, two, found, output.parent if output else Path.cwd())
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+        d.write_ablation(output, text)
+        typer.echo(f"{output}: {len(found)} differences; `plan` it, then `run` it", err=True)
+    elif output is not None:
+        raise ConfigError("--output: goes with --as-ablation; add that, or redirect")
+    if as_json:
+        _print_json(d.differences_document(one, two, found))
+    elif name is None:
+        views.print_differences(Console(), one.label, two.label, found)
 
 
 @data_app.command("make")

@@ -1,4 +1,4 @@
-"""How long a plan will take: from earlier records of the same shape, or a short calibration."""
+"""What a plan will cost: from earlier records of the same shape, or a short calibration."""
 
 import statistics
 import time
@@ -10,27 +10,64 @@ from pydantic import ValidationError
 from decoder.config import DecoderConfig, pack_key
 from decoder.pack import Pack
 from orchestrator.ledger import Record, any_records
+from orchestrator.machine import count_gpus
 from orchestrator.paths import Results
 from orchestrator.plan import Plan, PlannedPack, busy_time
 
 _MOST_RECORDS = 500
 _CALIBRATION_STEPS = 5
+_CALIBRATIONS = 3  # where steps are quick, so that their scatter is seen
+_QUICK_SECONDS = 0.5
 _SLOW_SECONDS = 5.0  # a step this slow is measured once, no more
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """Wall time that training will take.
+class Cost:
+    """What training takes of the machine.
 
     Attributes:
-        seconds: until the last pack ends; None where nothing is known.
+        hours: device hours, as long as a device is held.
+        low, high: the same if every step costs what the cheapest or the dearest tenth of the
+            earlier records (or calibrations) did; equal to `hours` where there is one alone.
+        unit: ``core`` or ``GPU``.
+    """
+
+    hours: float
+    low: float
+    high: float
+    unit: str
+
+    def times(self, factor: float) -> "Cost":
+        """The cost of so many times the work."""
+        return replace(
+            self, hours=factor * self.hours, low=factor * self.low, high=factor * self.high
+        )
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What training will take.
+
+    Attributes:
+        seconds: wall time until the last pack ends; None where nothing is known.
         pack_seconds: pack id → seconds of that pack alone.
-        source: where the figure comes from, for people.
+        cost: device hours; None where nothing is known.
+        source: where the figures come from, for people.
     """
 
     seconds: float | None
     pack_seconds: Mapping[str, float]
+    cost: Cost | None
     source: str
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """Seconds per run and step of packs of one shape."""
+
+    usual: float
+    low: float
+    high: float
 
 
 def forecast(
@@ -55,8 +92,10 @@ def forecast(
         may_calibrate: whether a few steps may be trained where the ledger knows nothing; that
             loads torch.
     """
+    on_gpu = device.startswith("cuda") if device is not None else count_gpus() > 0
+    unit, n_devices = ("GPU", 1) if on_gpu else ("core", threads)
     if not packs:
-        return Forecast(0.0, {}, "every run is recorded")
+        return Forecast(0.0, {}, Cost(0.0, 0.0, 0.0, unit), "every run is recorded")
     planned = {pack.pack_id: pack for pack in plan.packs}
     rates, n_records = _rates_from_records(results, [planned[pack.pack_id] for pack in packs])
     missing = {}  # shape → its largest pack
@@ -64,19 +103,28 @@ def forecast(
         if _key(planned[pack.pack_id]) not in rates:
             missing[_key(planned[pack.pack_id])] = pack
     if missing and not may_calibrate:
-        return Forecast(None, {}, "no earlier run of this shape is recorded")
+        return Forecast(None, {}, None, "no earlier run of this shape is recorded")
     n_steps = 0
     for key, pack in missing.items():
         rates[key], n_trained = _calibrate(pack, planned[pack.pack_id], threads, device)
         n_steps += n_trained
-    seconds = {
-        pack.pack_id: rates[_key(planned[pack.pack_id])]
-        * sum(run.config.train.n_steps for run in pack.runs)
-        for pack in packs
-    }
+    usual, low, high = (
+        {
+            pack.pack_id: getattr(rates[_key(planned[pack.pack_id])], which)
+            * sum(run.config.train.n_steps for run in pack.runs)
+            for pack in packs
+        }
+        for which in ("usual", "low", "high")
+    )
+    hours = [n_devices * sum(each.values()) / 3600 for each in (usual, low, high)]
     sources = [f"earlier records of the same shape ({n_records})"] if n_records else []
     sources += [f"a calibration of {n_steps} steps"] if missing else []
-    return Forecast(busy_time(seconds.values(), n_workers), seconds, " and ".join(sources))
+    return Forecast(
+        busy_time(usual.values(), n_workers),
+        usual,
+        Cost(hours[0], hours[1], hours[2], unit),
+        " and ".join(sources),
+    )
 
 
 def _key(pack: PlannedPack) -> tuple[str, str]:
@@ -85,7 +133,7 @@ def _key(pack: PlannedPack) -> tuple[str, str]:
 
 def _rates_from_records(
     results: Results, packs: Sequence[PlannedPack]
-) -> tuple[dict[tuple[str, str], float], int]:
+) -> tuple[dict[tuple[str, str], _Rate], int]:
     """(fingerprint, shape) → seconds per run and step, and the number of records used.
 
     Of the records of one shape, those of the size nearest to the planned packs count: the cost
@@ -103,9 +151,17 @@ def _rates_from_records(
     rates, n_records = {}, 0
     for found_key, by_size in found.items():
         nearest = min(by_size, key=lambda size: abs(size - sizes[found_key]))
-        rates[found_key] = statistics.median(by_size[nearest])
+        rates[found_key] = _rate(by_size[nearest])
         n_records += len(by_size[nearest])
     return rates, n_records
+
+
+def _rate(values: Sequence[float]) -> _Rate:
+    """The median, and where the middle four fifths lie."""
+    if len(values) == 1:
+        return _Rate(values[0], values[0], values[0])
+    tenths = statistics.quantiles(values, n=10, method="inclusive")
+    return _Rate(statistics.median(values), tenths[0], tenths[-1])
 
 
 def _shape(record: Record) -> str | None:
@@ -120,7 +176,7 @@ def _shape(record: Record) -> str | None:
 
 def _calibrate(
     pack: Pack, planned: PlannedPack, threads: int, device: str | None
-) -> tuple[float, int]:
+) -> tuple[_Rate, int]:
     """Train a few steps of a pack, nothing kept: seconds per run and step, and steps taken.
 
     Two rhythms of evaluation tell the cost of a step from that of an evaluation.
@@ -140,14 +196,24 @@ def _calibrate(
             times.append(time.perf_counter())
         return times[-1] - times[0]
 
-    one = interval(1)
-    step, n_steps = one, 2
-    if one < _SLOW_SECONDS:
-        several = interval(_CALIBRATION_STEPS)
-        step = max((several - one) / (_CALIBRATION_STEPS - 1), 1e-6)
-        n_steps += 2 * _CALIBRATION_STEPS
+    ones = [interval(1)]
+    steps, n_steps = [ones[0]], 2
+    if ones[0] < _SLOW_SECONDS:
+        n_repeats = _CALIBRATIONS if ones[0] < _QUICK_SECONDS else 1
+        ones += [interval(1) for _ in range(n_repeats - 1)]
+        several = [interval(_CALIBRATION_STEPS) for _ in range(n_repeats)]
+        steps = [
+            max((long - one) / (_CALIBRATION_STEPS - 1), 1e-6)
+            for one, long in zip(ones, several, strict=True)
+        ]
+        n_steps = 2 * n_repeats * (1 + _CALIBRATION_STEPS)
     every = pack.runs[0].config.train.eval_every_steps
-    return (step + max(one - step, 0.0) / every) / len(pack.runs), n_steps
+    return _rate(
+        [
+            (step + max(one - step, 0.0) / every) / len(pack.runs)
+            for one, step in zip(ones, steps, strict=True)
+        ]
+    ), n_steps
 
 
 def _shortened(pack: Pack, eval_every_steps: int) -> Pack:

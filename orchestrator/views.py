@@ -19,6 +19,7 @@ from orchestrator.progress import time_text
 from orchestrator.run import Outcome, read_plan, with_result
 
 if TYPE_CHECKING:
+    from orchestrator.differences import Difference
     from orchestrator.preview import Preview
 
 _MOST_ROWS = 60
@@ -231,6 +232,22 @@ def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     _print_table(
         console, titles, [tuple("–" if v is None else v for v in row.values()) for row in rows]
     )
+
+
+def print_differences(console: Console, a: str, b: str, found: Sequence["Difference"]) -> None:
+    """One row a parameter: value in each, and the ratio of numbers."""
+    rows = [
+        (
+            difference.parameter,
+            json.dumps(difference.a),
+            json.dumps(difference.b),
+            "" if difference.ratio is None else f"{difference.ratio:.4g}",
+        )
+        for difference in found
+    ]
+    _print_table(console, ("parameter", a, b, "ratio"), rows)
+    n = len(found)
+    sayer(console)(f"{n} difference{'s' * (n != 1)}" if n else f"{a} and {b} are the same decoder")
 
 
 def make_data(path: Path, recipe: str, seed: int | None) -> dict[str, Any]:

@@ -63,6 +63,33 @@ def test_earlier_records_of_the_same_shape_and_size_decide(
     assert found.pack_seconds[packs[0].pack_id] == pytest.approx(0.05 * 2 * 60)
     assert found.pack_seconds[packs[1].pack_id] == pytest.approx(0.05 * 4 * 60)
     assert found.seconds == pytest.approx(12.0)  # two workers
+    assert found.cost is not None
+    assert found.cost.hours == pytest.approx((0.05 * 2 * 60 + 0.05 * 4 * 60) / 3600)
+    assert (found.cost.low, found.cost.high) == (found.cost.hours,) * 2  # one record, no scatter
+
+
+def test_the_cost_is_that_of_all_devices_held_with_the_scatter_of_the_records(
+    load: Callable[..., Loaded],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    plan = plan_of(load({"seeds": [0, 1, 2]}))
+    packs = packs_to_train(plan, ())
+    runs = [(pack, run) for pack in packs for run in pack.runs][:11]
+    for index, (pack, run) in enumerate(runs):  # 0.05, 0.06, ... 0.15 s a run and step
+        seconds = (0.05 + index / 100) * 4 * 60
+        _record(results, plan, pack, replace(make_result(run), pack_seconds=seconds), 4)
+    left = packs_to_train(plan, {run.run_id for _, run in runs})
+    how = {**HOW, "threads": 3}
+    cost = forecast(plan, left, results, **how, may_calibrate=False).cost
+    assert cost is not None and cost.unit == "core"
+    expected = [3 * rate * 60 / 3600 for rate in (0.10, 0.06, 0.14)]  # one run, three threads
+    assert [cost.hours, cost.low, cost.high] == pytest.approx(expected)
+    on_gpu = forecast(plan, left, results, **{**how, "device": "cuda"}, may_calibrate=False).cost
+    assert on_gpu is not None and on_gpu.unit == "GPU"
+    assert on_gpu.hours == pytest.approx(cost.hours / 3)
+    assert cost.times(2).high == 2 * cost.high
 
 
 def test_records_of_another_shape_or_recordings_say_nothing(
@@ -87,6 +114,8 @@ def test_a_calibration_trains_a_few_steps_and_keeps_nothing(
     plan = make_plan(loaded, data, 1)
     packs = packs_to_train(plan, ())
     found = forecast(plan, packs, results, **HOW, may_calibrate=True)
-    assert found.source == "a calibration of 12 steps"
+    assert found.source == "a calibration of 36 steps"
     assert found.seconds is not None and 0 < found.seconds < 120
+    cost = found.cost
+    assert cost is not None and 0 < cost.low <= cost.hours <= cost.high
     assert not results.runs.exists()
