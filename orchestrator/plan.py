@@ -210,7 +210,9 @@ def _prove_pairs(
                 f"arms {one.arm_id} and {two.arm_id} must differ in factor {named} alone, but "
                 f"differ {what}"
             )
-        yield CleanContrast(name, one.arm_id, two.arm_id, changed), complaint
+        # Values that follow another field of their own accord, such as the day layers' rate.
+        following = _difference(resolve(one.config), resolve(two.config))
+        yield CleanContrast(name, one.arm_id, two.arm_id, changed | following), complaint
 
 
 def _prove_balance(

@@ -37,7 +37,8 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
                 other for other, h in spec.hypotheses.items() if _together(h, hypothesis)
             ),
             "collapse": spec.collapse.model_dump(mode="json"),
-            "seeds": sorted(spec.seeds),
+            # A look is at the first seeds of the list, so their order decides.
+            "seeds": list(spec.seeds) if spec.looks else sorted(spec.seeds),
             "n_steps": sorted({arm.config.train.n_steps for arm in arms}),
             "configs": [digest(_identity(arm.config)) for arm in arms],
         }
@@ -47,7 +48,9 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
 def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
     """Keep the blocks of this plan, unless runs that decide them exist already.
 
-    The first block of a hypothesis stays for good once a run of its arms is recorded.
+    The first block of a hypothesis stays for good once a run of its arms is recorded. A
+    hypothesis met for the first time is too late if for some seed every run it compares is
+    recorded already, by whichever ablation: its effect could have been seen.
 
     Args:
         plan: the plan.
@@ -55,7 +58,7 @@ def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[s
         recorded: run ids with a result in the ledger.
 
     Returns:
-        The hypotheses whose block is not the one fixed before their runs.
+        The hypotheses whose block was not fixed before their runs.
 
     Raises:
         StorageError: the lock cannot be read or written.
@@ -76,7 +79,7 @@ def changed_hypotheses(plan: Plan, results: Results, recorded: Collection[str]) 
 def compare(
     plan: Plan, kept: Mapping[str, Any] | None, recorded: Collection[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The lock after this plan, and the hypotheses altered after runs of theirs existed.
+    """The lock after this plan, and the hypotheses written or altered after their runs.
 
     Args:
         plan: the plan.
@@ -88,14 +91,16 @@ def compare(
         run_ids = _run_ids(plan, name)
         entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
         old = locked.get(name)
-        if kept is None or (old is not None and old["sha256"] == entry["sha256"]):
-            locked.setdefault(name, entry)
+        if old is None:
+            late = _could_be_seen(plan, name, recorded)
+        elif old["sha256"] == entry["sha256"]:
             continue
-        seen = set(run_ids) | set(old["run_ids"] if old is not None else ())
-        if seen.isdisjoint(recorded):
-            locked[name] = entry
         else:
+            late = not set(run_ids).union(old["run_ids"]).isdisjoint(recorded)
+        if late:
             changed.append(name)
+        else:
+            locked[name] = entry
     return locked, tuple(changed)
 
 
@@ -123,6 +128,16 @@ def _compared_arms(plan: Plan, hypothesis: Hypothesis) -> list[Arm]:
     cells = {arm_id: arm.levels for arm_id, arm in arms.items() if arm.in_design}
     sides = compared(plan.loaded.spec, hypothesis, cells)
     return [arms[side.arm_id] for side in reversed(sides)]
+
+
+def _could_be_seen(plan: Plan, hypothesis: str, recorded: Collection[str]) -> bool:
+    """Whether some seed's runs are all recorded, of every arm a hypothesis compares."""
+    wanted = set(_run_ids(plan, hypothesis))
+    by_block: dict[int, list[bool]] = {}
+    for run in plan.runs:
+        if run.run_id in wanted:
+            by_block.setdefault(run.block, []).append(run.run_id in recorded)
+    return any(all(known) for known in by_block.values())
 
 
 def _run_ids(plan: Plan, hypothesis: str) -> list[str]:

@@ -189,7 +189,7 @@ def write_plan(results: Results, name: str, document: Mapping[str, Any], say: Sa
             say(f"{error}; it is replaced")
     for hypothesis in document["lock_changed"]:
         say(
-            f"hypothesis '{hypothesis}' was changed after runs that decide it: "
+            f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
             "its verdict will be labelled exploratory"
         )
     write_atomically(path, content)

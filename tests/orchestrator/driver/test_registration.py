@@ -19,13 +19,34 @@ def planned(load: Callable[..., Loaded], plan_of: Callable[..., Plan]) -> Callab
     return lambda changes=None: plan_of(load(changes))
 
 
-def test_the_first_plan_is_locked_even_where_other_ablations_made_its_runs(
+def test_a_hypothesis_whose_effect_was_there_to_see_comes_too_late(
     planned: Callable[..., Plan], results: Results
 ) -> None:
     plan = planned()
-    assert register(plan, results, set(plan.distinct)) == ()
+    pair = {run.run_id for run in plan.runs if run.seed == 0}
+    for _ in range(2):
+        assert "weak_hurts" in register(plan, results, pair)
+
+
+def test_a_hypothesis_of_which_only_one_side_exists_is_locked(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    plan = planned()
+    one_side = {run.run_id for run in plan.runs if run.arm_id.startswith("official")}
+    assert "weak_hurts" not in register(plan, results, one_side)
     kept = json.loads(results.lock("question").read_text())["hypotheses"]
-    assert {name: entry["sha256"] for name, entry in kept.items()} == digests(plan)
+    assert kept["weak_hurts"]["sha256"] == digests(plan)["weak_hurts"]
+    assert register(plan, results, set(plan.distinct)) == ()  # locked before the other side
+
+
+def test_the_order_of_seeds_is_fixed_where_looks_are_taken_at_the_first_of_them(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    looks = {"looks": [{"seeds": 2, "alpha": 0.01}, {"seeds": 4, "alpha": 0.04}]}
+    first = planned({**looks, "seeds": [0, 1, 2, 3]})
+    register(first, results, ())
+    turned = planned({**looks, "seeds": [3, 2, 1, 0]})
+    assert "weak_hurts" in register(turned, results, set(first.distinct))
 
 
 @pytest.mark.parametrize(
