@@ -9,8 +9,9 @@ import pandas as pd
 
 from orchestrator import stats
 from orchestrator.controls import SHARES, outcome_values
+from orchestrator.shares import Share, share_difference
 from orchestrator.spec import AblationSpec, levels_of
-from orchestrator.stats import Interval, Share, share_difference
+from orchestrator.stats import Interval
 
 
 class Change(NamedTuple):

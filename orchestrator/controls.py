@@ -10,7 +10,8 @@ import pandas as pd
 from scipy.stats import t as student
 
 from orchestrator import stats
-from orchestrator.stats import Interval, Share, share_difference
+from orchestrator.shares import Share, share_difference
+from orchestrator.stats import Interval
 from orchestrator.tables import COUNTED, Record, restricted_steps
 
 Kind = Literal["fresh_seeds", "same_seed"]
@@ -72,7 +73,7 @@ class NoiseFloor:
             ± this; NaN if unknown.
         source: ``controls`` (differences between an arm and its repetition on fresh seeds),
             ``seeds`` (spread over the seeds of an arm, pooled over the arms whose runs are all
-            ok) or ``none``.
+            ok) or ``none``, as for shares of runs.
         n: differences (controls) or degrees of freedom (seeds) it rests on.
         same_seed: largest difference between two runs of the same seed; None if none was run
             twice.
@@ -136,7 +137,8 @@ def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -
 
     A difference of two runs of one configuration has mean zero, so the 95 % range is Student's t
     times the root mean square of the differences seen; from the spread s over seeds it is t
-    times the square root of 2 times s.
+    times the square root of 2 times s. For shares of runs there is no such range; what the
+    controls counted stands in for it.
 
     Args:
         runs: the runs table.
@@ -146,6 +148,8 @@ def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -
     fresh = _differences(controls, "fresh_seeds")
     again = _differences(controls, "same_seed")
     same_seed = float(np.abs(again).max()) if len(again) else None
+    if outcome in SHARES:
+        return NoiseFloor(outcome, math.nan, "none", 0, same_seed, len(again))
     pooled = _seed_spread(runs, outcome)
     if len(fresh):
         half = float(student.ppf(0.975, len(fresh)) * math.sqrt(np.mean(fresh**2)))

@@ -67,6 +67,12 @@ class CriterionResult:
         return sum(seed.passed is not None for seed in self.seeds.values())
 
     @property
+    def n_diverged(self) -> int:
+        """Seeds that fail without a number, as they diverged."""
+        found = self.seeds.values()
+        return sum(seed.passed is False and math.isnan(seed.value) for seed in found)
+
+    @property
     def share(self) -> float:
         """Share of the seeds with a result that pass; NaN without any."""
         return self.n_passed / self.n_seeds if self.n_seeds else math.nan

@@ -76,9 +76,10 @@ def make_cards(
     for result in criteria:
         of_arm.setdefault(result.arm, []).append(result)
     cards = []
-    for index, arm in enumerate(plan["arms"][:MOST_CARDS]):
+    by_name = {arm["arm_id"]: arm for arm in plan["arms"]}
+    for arm in plan["arms"][:MOST_CARDS]:
         name = arm["arm_id"]
-        parent = _parent(arm, plan["arms"][:index])
+        parent = by_name.get(arm.get("parent"))
         changes = _changes(arm, parent, configs) if parent else ()
         results = of_arm.get(name, [])
         cards.append(
@@ -94,16 +95,6 @@ def make_cards(
             )
         )
     return tuple(cards)
-
-
-def _parent(
-    arm: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    """The arm a card tells the changes from: the plan's choice, or in a plan without one the
-    earlier arm it differs least from."""
-    if "parent" in arm:
-        return next((other for other in earlier if other["arm_id"] == arm["parent"]), None)
-    return min(earlier, key=lambda other: len(_changed_paths(arm, other)), default=None)
 
 
 def _changed_paths(arm: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -145,7 +136,7 @@ def _origin(
     changes: Sequence[tuple[str, str, str]],
 ) -> str:
     if parent is None:
-        return "The arm the others are told from."
+        return "The arm that others are told from."
     name, kind = parent["arm_id"], kind_of(arm)
     seeds = [str(run["seed"]) for run in plan["runs"] if run["arm_id"] == arm["arm_id"]]
     how = "on fresh seeds" if kind == "fresh_seeds" else "with the same seeds, trained again"

@@ -36,27 +36,33 @@ class Grid(NamedTuple):
 
 
 def effects_grid(
-    verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor], correction: str
+    verdicts: Sequence[Verdict],
+    floors: Mapping[str, NoiseFloor],
+    controls: Mapping[str, Sequence[Control]],
+    correction: str,
 ) -> Grid:
     """One row a hypothesis.
 
     Args:
         verdicts: those corrected in the same way.
         floors: outcome → noise floor.
+        controls: outcome → controls.
         correction: name of the correction, for the heading of the adjusted p.
     """
+    looks = any(verdict.n_looks > 1 for verdict in verdicts)
     columns = (
         ("hypothesis", False),
         ("verdict", False),
         ("effect", True),
         ("95 % interval", True),
         ("margin", True),
-        ("unit", False),
         ("noise floor", True),
         ("p", True),
         (f"p, {correction}", True),
         ("test", False),
         ("seeds as claimed", True),
+        ("seed correlation", True),
+        *([("decided at", False)] if looks else []),
         ("contrast", False),
         ("where", False),
     )
@@ -65,20 +71,21 @@ def effects_grid(
         hypothesis, evidence = verdict.hypothesis, verdict.evidence
         outcome = hypothesis.outcome
         sign = {"increase": "≥ +", "decrease": "≤ −", "none": "inside ±"}[hypothesis.direction]
-        floor = floors.get(outcome)
+        effect = difference_text(evidence.shown.effect, outcome)
         rows.append(
             (
                 verdict.name,
                 verdict_title(verdict),
-                difference_text(evidence.shown.effect, outcome),
+                f"{effect} {unit_of(outcome)}",
                 interval_words(evidence.shown.interval, outcome),
                 sign + difference_text(hypothesis.margin, outcome, signed=False),
-                unit_of(outcome),
-                floor_text(floor) if floor else "–",
+                floor_text(floors[outcome], controls[outcome]),
                 p_value(evidence.p if evidence.scenarios else None),
                 p_value(verdict.p_adjusted),
                 test_title(verdict),
                 f"{verdict.wins} of {len(evidence.differences)}",
+                number(evidence.pairing.correlation, 2),
+                *([_look_text(verdict)] if looks else []),
                 contrast_text(hypothesis),
                 where_text(hypothesis) or "–",
             )
@@ -86,8 +93,18 @@ def effects_grid(
     return make_grid(columns, rows)
 
 
-def floor_text(floor: NoiseFloor) -> str:
-    """``±1.2``, and what the same seed run twice gave: ``±1.2 (same seed ±0)``."""
+def _look_text(verdict: Verdict) -> str:
+    """Which of the planned looks the word rests on."""
+    if verdict.next_look_seeds is not None:
+        return f"open; next look at {verdict.next_look_seeds} seeds"
+    return f"look {verdict.look} of {verdict.n_looks}, α = {p_value(verdict.alpha)}"
+
+
+def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
+    """``±1.2``, and what the same seed run twice gave; of shares of runs the counts."""
+    counts = [_counts(control) for control in controls if control.events and control.differences]
+    if counts:
+        return "; ".join(counts)
     if math.isnan(floor.half_width):
         return "–"
     text = f"±{difference_text(floor.half_width, floor.outcome, signed=False)}"
@@ -126,11 +143,17 @@ def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
 
 
 def _difference(control: Control) -> str:
-    text = f"{difference_text(control.effect, control.outcome)} {unit_of(control.outcome)}"
+    if not control.differences:
+        return "–"
     if control.events is not None:
-        one, other = control.events
-        text = f"{one.n_events}/{one.n} against {other.n_events}/{other.n}"
-    return text if control.differences else "–"
+        return _counts(control)
+    return f"{difference_text(control.effect, control.outcome)} {unit_of(control.outcome)}"
+
+
+def _counts(control: Control) -> str:
+    assert control.events is not None
+    one, other = control.events
+    return f"{one.n_events}/{one.n} against {other.n_events}/{other.n}"
 
 
 def _reading(control: Control) -> str:
@@ -159,6 +182,8 @@ def criteria_grid(results: Sequence[CriterionResult]) -> Grid:
 def criterion_text(result: CriterionResult) -> str:
     """``✔ pass · 21.3 % · 6/6 seeds``: the number is that of the seed that meets it worst."""
     counts = f"{result.n_passed}/{result.n_seeds} seeds"
+    if result.n_diverged:
+        counts += f", {result.n_diverged} diverged"
     if result.n_seeds < len(result.seeds):
         counts += f", {len(result.seeds) - result.n_seeds} without a number"
     return f"{STATUS_WORDS[result.status]} · {criterion_value(result)} · {counts}"

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from orchestrator.controls import SHARES, Control, NoiseFloor, seed_noise
+from orchestrator.claims import families_of
+from orchestrator.controls import Control, NoiseFloor, seed_noise
 from orchestrator.criteria import CriterionResult
 from orchestrator.figures import Saved
 from orchestrator.report_cards import Card, make_cards
@@ -26,7 +27,7 @@ from orchestrator.report_grids import (
 from orchestrator.spec import AblationSpec
 from orchestrator.tables import Tables, data_name, spec_of
 from orchestrator.units import difference_text, noun, unit_of
-from orchestrator.verdicts import Verdict, families_of
+from orchestrator.verdicts import Verdict
 from orchestrator.wording import explain, first_sentence, p_value, percent, verdict_title
 
 
@@ -106,6 +107,7 @@ def make_view(found: Found) -> View:
     confirmatory = [v for v in found.verdicts if not v.hypothesis.exploratory]
     explored = [v for v in found.verdicts if v.hypothesis.exploratory]
     cards = make_cards(plan, found.configs, tables, found.criteria)
+    noise = (found.floors, found.controls)
     has_controls = any(found.controls.values())
     aliases = plan.get("aliases")
     return View(
@@ -116,8 +118,8 @@ def make_view(found: Found) -> View:
         answers=tuple(_answer(verdict) for verdict in confirmatory),
         explored=tuple(_answer(verdict) for verdict in explored),
         criteria=criteria_grid(found.criteria) if found.criteria else None,
-        effects=effects_grid(confirmatory, found.floors, "Holm") if confirmatory else None,
-        explored_effects=effects_grid(explored, found.floors, "BH") if explored else None,
+        effects=effects_grid(confirmatory, *noise, "Holm") if confirmatory else None,
+        explored_effects=effects_grid(explored, *noise, "BH") if explored else None,
         figures=tuple(found.figures),
         aliases=aliases_grid(aliases) if aliases else None,
         arms=arms_grid(tables.arms),
@@ -188,7 +190,7 @@ def _noise(
             "over the arms whose runs are all ok)."
         )
     for outcome, floor in floors.items():
-        if floor.source == "none" or outcome in SHARES:
+        if floor.source == "none":
             continue
         unit = unit_of(outcome)
         whence = (
@@ -244,6 +246,28 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         f"Corrected together (family {family}): {', '.join(names)}."
         for family, names in families.items()
     ]
+    claims = spec.hypotheses.values()
+    if any(hypothesis.direction == "none" for hypothesis in claims):
+        rules.append(
+            "A claim of no difference is supported when two one-sided tests put the effect inside "
+            "± the margin, and refuted when the effect is shown to be at least the margin."
+        )
+    if any(hypothesis.exploratory for hypothesis in claims):
+        rules.append(
+            "Exploratory hypotheses are corrected together by Benjamini–Hochberg, apart from all "
+            "confirmatory ones."
+        )
+    if spec.looks:
+        looks = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
+        rules.append(
+            f"Planned looks share α: {looks}. A claim decided at one look keeps its verdict; "
+            "between looks nothing is tested."
+        )
+    if spec.criteria:
+        rules.append(
+            "A diverged run meets no criterion, but for a value reached before it diverged; "
+            "'reaches' counts from above, for emitted_ratio and n_distinct from below."
+        )
     if verdicts:
         rules.append(
             "Claims, margins, seeds, budgets and α were hashed and stored before the first run; a "

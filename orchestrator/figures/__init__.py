@@ -72,13 +72,14 @@ def draw_figures(
             title, caption = _CHANGES[spec.design]
             caption += " The band is the noise floor of two single runs."
             saved.append(save(draw_changes(data), folder, "changes", title, caption))
+    if spec.design == "fractional":  # is read by its effects, not by its many arms
+        return saved
     figure = draw_collapse(collapse_data(spec, arms, tables.arms))
     caption = "Runs collapsed or diverged within the step budget, of the runs with a result."
     saved.append(save(figure, folder, "collapse_map", "Where runs collapse", caption))
     if tables.history.empty:
         return saved
-    # Along a path the staircase has said it; a fraction is read by effects, not by arms.
-    if spec.design not in ("path", "fractional"):
+    if spec.design != "path":  # whose staircase has said it
         figure = draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms))
         caption = (
             "Mean final PER with its 95 % t interval (cut at 0 and 100 %), and every seed as a "
@@ -87,8 +88,6 @@ def draw_figures(
         if spec.design == "factorial" and len(spec.factors) > 1:
             caption += " Lines that are not parallel are interactions."
         saved.append(save(figure, folder, "interaction", "Final PER by arm", caption))
-    if spec.design == "fractional":
-        return saved
     band = "Median seed, and the band from the best to the worst seed"
     figure = draw_curves(curves_data("per", spec, arms, tables.runs, tables.history))
     caption = f"{band}. After a cross the diverged run counts as 100 %."

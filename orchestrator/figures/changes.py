@@ -16,11 +16,11 @@ from orchestrator.figures.style import (
     INK,
     WIDTH,
     look,
+    name_levels,
     new_figure,
     percent_axis,
     signed,
     styled,
-    wrap,
 )
 from orchestrator.spec import AblationSpec
 from orchestrator.tables import COUNTED
@@ -69,7 +69,9 @@ def changes_data(
     arms_table: pd.DataFrame,
     floors: Mapping[str, NoiseFloor],
 ) -> ChangesData:
-    """Gather the effect of every change, for each outcome of `floors`.
+    """Gather the effect of every change on PER and on what confirmatory claims are about.
+
+    A fraction has no map of its arms, so it tells of collapse here, if there was any.
 
     Args:
         spec: an ablation of design ``leave_one_out``, ``path`` or ``fractional``.
@@ -84,11 +86,14 @@ def changes_data(
         "fractional": "{} from first to second level, mean over the fraction",
     }
     panels = []
-    for outcome, floor in floors.items():
+    claims = [h.outcome for h in spec.hypotheses.values() if not h.exploratory]
+    seen = spec.design == "fractional" and (runs["collapsed"] == 1).any()
+    for outcome in dict.fromkeys(["per", *claims, *(["collapsed"] if seen else [])]):
         changes = of_design[spec.design](spec, arms, runs, outcome)
         if changes:
+            floor = floors[outcome].half_width if outcome in floors else math.nan
             title = titles[spec.design].format(f"change of {noun(outcome)}")
-            panels.append(ChangesPanel(outcome, title, tuple(by_size(changes)), floor.half_width))
+            panels.append(ChangesPanel(outcome, title, tuple(by_size(changes)), floor))
     stairs = _stairs(spec, arms, runs, arms_table) if spec.design == "path" else ()
     return ChangesData(tuple(panels), stairs)
 
@@ -99,6 +104,7 @@ def draw_changes(data: ChangesData) -> Figure:
     heights = [0.95 + 0.34 * len(panel.changes) for panel in data.panels]
     heights = [2.7, *heights] if data.stairs else heights
     figure = new_figure(WIDTH, sum(heights) + 0.1)
+    figure.set_layout_engine("constrained", h_pad=0.08)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     if data.stairs:
         _draw_stairs(parts[0].subplots(), data.stairs)
@@ -154,8 +160,7 @@ def _draw_stairs(axes: Axes, stairs: Sequence[Stair]) -> None:
     axes.plot(places, means, linestyle="", marker="o", markersize=6, color=_SINGLE.colour)
     axes.set_xlim(-0.5, len(stairs) - 0.5)
     axes.grid(False, axis="x")
-    n_characters = int((WIDTH - 0.9) / len(stairs) / 0.075)
-    axes.set_xticks(places, [wrap(stair.label, n_characters) for stair in stairs])
+    name_levels(axes, [stair.label for stair in stairs], len(stairs))
     highest = max((seed for stair in stairs for seed in stair.seeds), default=1.0)
     axes.set_ylim(-0.02, max(1.04, 1.04 * highest))
     axes.set_ylabel("final PER")

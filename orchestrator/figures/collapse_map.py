@@ -15,6 +15,7 @@ from orchestrator.figures.style import (
     INK,
     WIDTH,
     fill_rows,
+    level_names,
     name_levels,
     new_figure,
     panels,
@@ -83,7 +84,9 @@ def draw_collapse(data: CollapseMap) -> Figure:
     rows = fill_rows(widths, _MAX_CELLS)
     total = max(_MIN_CELLS, *(sum(widths[i] for i in row) for row in rows))
     parts = [[data.facets[i] for i in row] for row in rows]
-    heights = [0.6 + 0.17 * _title_lines(part) + 0.52 * _tallest(part) for part in parts]
+    heights = [
+        0.45 + 0.17 * (_title_lines(p) + _name_lines(p, total)) + 0.52 * _tallest(p) for p in parts
+    ]
     figure = new_figure(WIDTH, sum(heights) + 0.2)
     outer = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, row, facets_of_row in zip(outer, rows, parts, strict=True):
@@ -102,6 +105,10 @@ def _title_lines(row: Sequence[CollapseFacet]) -> int:
     return max(len(facet.group.own_title.splitlines()) for facet in row)
 
 
+def _name_lines(row: Sequence[CollapseFacet], total: float) -> int:
+    return max(text.count("\n") + 1 for f in row for text in level_names(f.group.x_levels, total))
+
+
 def _draw_facet(axes: Axes, facet: CollapseFacet, label_y: bool, n_rows: int) -> None:
     group = facet.group
     axes.set_title(group.own_title, loc="left")
@@ -115,7 +122,7 @@ def _draw_facet(axes: Axes, facet: CollapseFacet, label_y: bool, n_rows: int) ->
     if group.y_factor and label_y:
         axes.set_yticklabels([wrap(level, 14) for level in group.y_levels])
         axes.set_ylabel(group.y_factor)
-    axes.set_xlabel(group.x_factor)
+    axes.set_xlabel(group.x_label)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

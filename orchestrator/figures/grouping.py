@@ -9,7 +9,8 @@ from orchestrator.spec import AblationSpec, levels_of
 EXTRA = "Extra arms"
 OTHERS = "Other arms of the design"
 _ONE = ("",)
-_MOST_IN_LIST = 6  # arms side by side that still have room for their names
+_LIST = "arm"
+_MOST_IN_LIST = 7  # arms side by side that still have room for their names
 
 
 class Facet(NamedTuple):
@@ -35,6 +36,11 @@ class Facet(NamedTuple):
     @property
     def is_design(self) -> bool:
         return bool(self.x_factor)
+
+    @property
+    def x_label(self) -> str:
+        """The x axis' label; arms listed by name need none."""
+        return "" if self.x_factor == _LIST else self.x_factor
 
     @property
     def own_title(self) -> str:
@@ -92,7 +98,7 @@ def listed(names: Sequence[str]) -> list[Facet]:
     n_facets = -(-len(names) // _MOST_IN_LIST)
     ends = [len(names) * (index + 1) // n_facets for index in range(n_facets)]
     parts = [tuple(names[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-    return [Facet("", "arm", part, "", _ONE, {(name, ""): name for name in part}) for part in parts]
+    return [Facet("", _LIST, part, "", _ONE, {(name, ""): name for name in part}) for part in parts]
 
 
 def _n_second(spec: AblationSpec, arm: Mapping[str, Any]) -> int:

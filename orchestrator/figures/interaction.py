@@ -137,7 +137,7 @@ def _draw_facet(axes: Axes, facet: InteractionFacet) -> None:
             markersize=6,
         )
     axes.set_xlim(-0.5, len(group.x_levels) - 0.5)
-    axes.set_xlabel(group.x_factor)
+    axes.set_xlabel(group.x_label)
 
 
 def _scale(axes: Axes, data: Interaction) -> None:

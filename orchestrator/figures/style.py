@@ -141,8 +141,13 @@ def panels(part: SubFigure, widths: Sequence[float], total: float, sharey: bool)
 
 def name_levels(axes: Axes, levels: Sequence[str], total: float) -> None:
     """Label the levels along x, broken to the width of a step when `total` steps fill a row."""
+    axes.set_xticks(range(len(levels)), level_names(levels, total))
+
+
+def level_names(levels: Sequence[str], total: float) -> list[str]:
+    """The levels as `name_levels` writes them."""
     n_characters = int((WIDTH - 0.9) / total / 0.075)
-    axes.set_xticks(range(len(levels)), [wrap(level, n_characters) for level in levels])
+    return [wrap(level, n_characters) for level in levels]
 
 
 def wrap(text: str, width: int) -> str:

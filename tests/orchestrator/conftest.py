@@ -1,9 +1,9 @@
 """Ablations made up from a known truth: a plan, its records and histories, nothing trained."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,9 @@ import pytest
 
 from decoder.config import DecoderConfig, override, resolve
 from decoder.pack import HISTORY_COLUMNS
-from orchestrator.spec import AblationSpec
+from orchestrator.design import make_arms
+from orchestrator.plan import aliases_document, arm_documents
+from orchestrator.spec import AblationSpec, Loaded
 
 
 class Truth(NamedTuple):
@@ -53,9 +55,10 @@ def make_ablation(
         changes: config paths set in every arm.
     """
     parsed = AblationSpec.model_validate({"base": "base.yaml", **spec})
-    arms = _arms(parsed)
     base = override(DecoderConfig(), {"train.n_steps": N_STEPS, **(changes or {})}, "test")
     base = override(base, {"train.eval_every_steps": EVAL_EVERY, "optim.lr_warmup_steps": 20}, "")
+    loaded = Loaded(parsed, base, Path("ablation.yaml"), make_arms(parsed, base))
+    arms = arm_documents(loaded)
     records, histories, runs = {}, {}, []
     for arm in arms:
         config = resolve(override(base, arm["changes"], arm["arm_id"])).model_dump(mode="json")
@@ -89,6 +92,7 @@ def make_ablation(
         "runs": runs,
         "hypotheses_lock": {name: _digest(name, 0) for name in parsed.hypotheses},
         "lock_changed": [],
+        "aliases": aliases_document(parsed),
     }
     return Ablation(json.loads(json.dumps(plan)), records, histories)
 
@@ -126,46 +130,6 @@ def simulate_history(how: Truth, rng: np.random.Generator) -> list[dict[str, flo
         }
         rows.append({name: float(values[name]) for name in HISTORY_COLUMNS})
     return rows
-
-
-def _arms(spec: AblationSpec) -> list[dict[str, Any]]:
-    names = {factor: list(levels) for factor, levels in spec.factors.items()}
-    if spec.design == "factorial":
-        cells = [dict(zip(names, cell, strict=True)) for cell in itertools.product(*names.values())]
-    else:
-        base = {factor: levels[0] for factor, levels in names.items()}
-        others = [{**base, f: level} for f, levels in names.items() for level in levels[1:]]
-        cells = [base, *others]
-    arms = [_arm("+".join(cell.values()), cell, spec, {}, True, "") for cell in cells]
-    for name, extra in spec.extra_arms.items():
-        arm = _arm(name, extra.levels, spec, extra.set, False, extra.note)
-        arm["seed_offset"] = extra.seed_offset
-        arm["replicate"] = extra.replicate
-        arms.append(arm)
-    return arms
-
-
-def _arm(
-    arm_id: str,
-    levels: Mapping[str, str],
-    spec: AblationSpec,
-    more: Mapping[str, Any],
-    in_design: bool,
-    note: str,
-) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    for factor, level in levels.items():
-        changes |= spec.factors[factor][level]
-    return {
-        "arm_id": arm_id,
-        "name": " · ".join(f"{f}={level}" for f, level in levels.items()) or arm_id,
-        "levels": dict(levels),
-        "changes": {**changes, **more},
-        "in_design": in_design,
-        "note": note,
-        "seed_offset": 0,
-        "replicate": 0,
-    }
 
 
 def _record(

@@ -15,7 +15,7 @@ from orchestrator.controls import (
     noise_floor,
     seed_noise,
 )
-from orchestrator.stats import Share
+from orchestrator.shares import Share
 from orchestrator.tables import make_tables
 
 Build = Callable[..., Any]

@@ -59,7 +59,7 @@ def test_a_factorial_puts_its_largest_factor_along_x(twelve_arms: Any) -> None:
 def test_a_one_factor_design_has_a_facet_a_factor_with_its_base(one_factor: Any) -> None:
     found = facets(spec_of(one_factor.plan), one_factor.plan["arms"])
     assert [f.title for f in found] == ["rate", "epsilon", "Extra arms"]
-    assert found[0].arms["0.005", ""] == found[1].arms["0.1", ""] == "0.005+0.1"
+    assert found[0].arms["0.005", ""] == found[1].arms["0.1", ""] == "base"
 
 
 def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables) -> None:
