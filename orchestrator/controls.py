@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from orchestrator import stats
-from orchestrator.shares import Share, share_difference
+from orchestrator.shares import Share, boschloo, share_difference
 from orchestrator.stats import Interval
 from orchestrator.tables import COUNTED, Record, restricted_steps
 
@@ -42,6 +42,7 @@ class Control:
         effect: their mean; NaN without any.
         interval: 95 %: paired t, for shares of runs Newcombe-Wilson; infinite where the runs
             are too few to say.
+        p: of an exact test that they are the same: sign-flip, for shares of runs Boschloo's.
         events: for shares of runs, (control, twin) as counts; None otherwise.
     """
 
@@ -50,17 +51,13 @@ class Control:
     differences: Mapping[int, float]
     effect: float
     interval: Interval
+    p: float
     events: tuple[Share, Share] | None
 
     @property
     def identical(self) -> bool:
         """Whether the two gave the same numbers in every block."""
         return bool(self.differences) and not any(self.differences.values())
-
-    @property
-    def differs(self) -> bool:
-        """Whether the interval leaves out zero, where no difference can be."""
-        return not self.identical and (self.interval.low > 0 or self.interval.high < 0)
 
 
 @dataclass(frozen=True)
@@ -193,17 +190,18 @@ def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
     both = pd.DataFrame(values).dropna()  # one row a block
     differences = (both[pair.arm] - both[pair.twin]).to_numpy(dtype=float)
     events = None
-    interval = stats.paired_t(differences)
+    interval, p = stats.paired_t(differences), stats.sign_flip(differences)
     if outcome in SHARES:
         control, twin = (Share(int(both[name].sum()), len(both)) for name in (pair.arm, pair.twin))
         events = (control, twin)
-        interval = share_difference([control], [twin])
+        interval, p = share_difference([control], [twin]), boschloo(control, twin)
     return Control(
         pair=pair,
         outcome=outcome,
         differences=dict(zip(both.index.tolist(), differences.tolist(), strict=True)),
         effect=float(differences.mean()) if len(differences) else math.nan,
         interval=interval,
+        p=p,
         events=events,
     )
 

@@ -12,6 +12,7 @@ import pandas as pd
 from orchestrator.controls import Control, NoiseFloor
 from orchestrator.criteria import CriterionResult, rule_text
 from orchestrator.spec import AblationSpec, Changes
+from orchestrator.stats import holm
 from orchestrator.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts import Verdict
 from orchestrator.wording import (
@@ -24,6 +25,7 @@ from orchestrator.wording import (
     where_text,
 )
 
+_CONTROL_ALPHA = 0.05  # of all controls together
 STATUS_WORDS = {"pass": "✔ pass", "fail": "✘ fail", "open": "○ open"}
 
 
@@ -115,7 +117,7 @@ def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
 
 
 def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
-    """One row a control and outcome."""
+    """One row a control and outcome; p is adjusted over all of them."""
     columns = (
         ("control", False),
         ("repeats", False),
@@ -123,21 +125,24 @@ def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
         ("outcome", False),
         ("difference", True),
         ("95 % interval", True),
+        ("p, Holm", True),
         ("reading", False),
     )
     kinds = {"fresh_seeds": "fresh seeds", "same_seed": "the same seeds"}
+    found = [control for of_outcome in controls.values() for control in of_outcome]
+    adjusted = holm([control.p if control.differences else 1.0 for control in found])
     rows = [
         (
             control.pair.arm,
             control.pair.twin,
             kinds[control.pair.kind],
-            noun(outcome),
+            noun(control.outcome),
             _difference(control),
-            "none" if control.identical else interval_words(control.interval, outcome),
-            _reading(control),
+            "none" if control.identical else interval_words(control.interval, control.outcome),
+            p_value(p),
+            _reading(control, p),
         )
-        for outcome, of_outcome in controls.items()
-        for control in of_outcome
+        for control, p in zip(found, adjusted, strict=True)
     ]
     return make_grid(columns, rows)
 
@@ -156,15 +161,13 @@ def _counts(control: Control) -> str:
     return f"{one.n_events}/{one.n} against {other.n_events}/{other.n}"
 
 
-def _reading(control: Control) -> str:
+def _reading(control: Control, p_adjusted: float) -> str:
     if not control.differences:
         return "no result yet"
     if control.identical:
         return "the same in every seed"
-    if control.differs:
-        return "a difference where none can be: chance, which does this in 1 of 20, or a fault"
-    if not math.isfinite(control.interval.low):
-        return "too few runs to say"
+    if p_adjusted < _CONTROL_ALPHA:
+        return "a difference where none can be: chance, or a fault"
     return "no difference, as it must be"
 
 
@@ -208,11 +211,12 @@ def aliases_grid(aliases: Mapping[str, Any]) -> Grid:
         aliases: as the plan keeps them, see `orchestrator.fraction.FractionalDesign.document`.
     """
     letters = ", ".join(f"{letter} = {name}" for letter, name in aliases["letters"].items())
+    aliased = {effect: ", ".join(others) for effect, others in aliases["aliases"].items() if others}
     rows = [
         ("letters", letters),
         ("generators", ", ".join(aliases["generators"]) or "–"),
         ("resolution", str(aliases["resolution"])),
-        *((effect, ", ".join(others) or "none") for effect, others in aliases["aliases"].items()),
+        *(aliased.items() or [("all", "no main effect or two-factor interaction is aliased")]),
     ]
     return make_grid((("effect", False), ("cannot be told from", False)), rows)
 

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 MODULES = (
-    *("controls", "criteria"),
+    *("controls", "criteria", "changes", "units", "report_grids", "report_cards"),
     *("tables", "stats", "evidence", "verdicts", "verdict_table", "wording"),
     *("figures", "report_view", "report", "rebuild"),
 )

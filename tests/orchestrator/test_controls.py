@@ -15,6 +15,7 @@ from orchestrator.controls import (
     noise_floor,
     seed_noise,
 )
+from orchestrator.report_grids import controls_grid
 from orchestrator.shares import Share
 from orchestrator.tables import make_tables
 
@@ -53,7 +54,7 @@ def test_a_control_is_compared_block_by_block() -> None:
     assert control.differences == pytest.approx({1: 0.05, 2: -0.02, 3: 0.03})
     expected = scipy_stats.ttest_1samp([0.05, -0.02, 0.03], 0).confidence_interval()
     assert tuple(control.interval) == pytest.approx((expected.low, expected.high))
-    assert control.effect == pytest.approx(0.02) and not control.differs
+    assert control.effect == pytest.approx(0.02) and control.p > 0.05
 
 
 def test_a_run_without_result_takes_its_block_out() -> None:
@@ -65,13 +66,28 @@ def test_a_run_without_result_takes_its_block_out() -> None:
 
 def test_the_same_seed_with_the_same_numbers_is_identical() -> None:
     (control,) = compare_controls([AGAIN], runs_of(a=[0.2, 0.3], again=[0.2, 0.3]), "per")
-    assert control.identical and not control.differs and control.effect == 0.0
+    assert control.identical and control.p == 1.0 and control.effect == 0.0
 
 
 def test_a_constant_shift_between_equal_arms_is_told() -> None:
-    runs = runs_of(a=[0.2, 0.3, 0.4, 0.5], aa=[0.5, 0.61, 0.7, 0.79])
-    (control,) = compare_controls([FRESH], runs, "per")
-    assert control.differs
+    runs = runs_of(a=[0.2 + 0.01 * i for i in range(8)], aa=[0.5 + 0.011 * i for i in range(8)])
+    controls = compare_controls([FRESH], runs, "per")
+    assert controls[0].p == pytest.approx(2 / 2**8)
+    readings = [row[-1] for row in controls_grid({"per": controls}).rows]
+    assert readings == ["a difference where none can be: chance, or a fault"]
+
+
+def test_controls_are_read_together() -> None:
+    shifted = runs_of(a=[0.2 + 0.01 * i for i in range(6)], aa=[0.3 + 0.011 * i for i in range(6)])
+    controls = compare_controls([FRESH], shifted, "per")
+    assert controls[0].p == pytest.approx(2 / 2**6)
+    grid = controls_grid(
+        {"per": controls, "collapsed": compare_controls([FRESH], shifted, "collapsed")}
+    )
+    assert [row[-1] for row in grid.rows] == [
+        "no difference, as it must be",
+        "the same in every seed",
+    ]
 
 
 def test_shares_are_compared_as_counts() -> None:
