@@ -151,8 +151,9 @@ def share_tost(to: Share, reference: Share, margin: float) -> float:
     The larger of two one-sided p: the chance of an outcome that speaks as clearly for a smaller
     difference, at the worst pair of rates that are `margin` apart.
     """
-    if to.n == 0 or reference.n == 0 or margin >= 1:
+    if to.n == 0 or reference.n == 0:
         return 1.0
+    margin = min(margin, 1.0)
     one = _chance_as_low(to.n, reference.n, _as_low(to, reference, 0.05), margin)
     other = _chance_as_low(reference.n, to.n, _as_low(reference, to, 0.05), margin)
     return max(one, other)

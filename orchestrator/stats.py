@@ -226,5 +226,5 @@ def pairing(to: ArrayLike, reference: ArrayLike) -> Pairing:
     of_a, of_b = float(a.var(ddof=1)), float(b.var(ddof=1))
     if min(of_a, of_b) <= 1e-24:
         return Pairing(math.nan, math.nan)
-    covariance = float(np.cov(a, b)[0, 1])
+    covariance = float((a - a.mean()) @ (b - b.mean())) / (len(a) - 1)
     return Pairing(covariance / math.sqrt(of_a * of_b), 2 * covariance / (of_a + of_b))

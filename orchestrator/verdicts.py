@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from orchestrator.claims import Correction, corrections_of, looks_of, sign_of
 from orchestrator.evidence import Assessment, Evidence, gather
 from orchestrator.outcomes import ArmRuns, arm_runs
-from orchestrator.power import outlook
+from orchestrator.power import Outlook, outlook
 from orchestrator.reach import adjustment
 from orchestrator.schema import AblationSpec, Hypothesis
 from orchestrator.sides import Part, parts_of
@@ -44,11 +45,6 @@ class Verdict:
         alpha: level of this look: the family-wise error rate, or what the look may spend of it.
         look: which look decided, from 1; n_looks: how many are planned.
         next_look_seeds: seeds at which the claim is looked at again; None if decided or last.
-        detectable: smallest effect supported with 80 % power at this spread and number of
-            seeds; of an equivalence claim the smallest margin. Infinite where there is none,
-            NaN where the spread is unknown.
-        seeds_needed: seeds per arm for 80 % power to tell an effect of the margin from none (of
-            an equivalence claim, to put no effect inside it); None if unknown or beyond 1000.
     """
 
     name: str
@@ -65,8 +61,35 @@ class Verdict:
     look: int
     n_looks: int
     next_look_seeds: int | None
-    detectable: float
-    seeds_needed: int | None
+
+    @cached_property
+    def outlook(self) -> Outlook:
+        """What so many seeds could have found at the spread seen, and how many it would take.
+
+        Under the full correction (alpha over the claims of the family): a later study would
+        face it at its hardest.
+        """
+        evidence = self.evidence
+        if len(evidence.differences) < 2:
+            return Outlook(math.nan, math.nan, None)
+        return outlook(
+            evidence.test,
+            self.hypothesis,
+            len(evidence.differences),
+            self.alpha / self.n_family,
+            evidence.spread,
+            evidence.cells[1].mean,
+        )
+
+    @property
+    def detectable(self) -> float:
+        """Smallest effect supported with 80 % power; see `outlook`."""
+        return self.outlook.detectable
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """Seeds per arm for 80 % power to tell an effect of the margin from none; see `outlook`."""
+        return self.outlook.seeds_needed
 
     @property
     def exploratory(self) -> bool:
@@ -237,16 +260,6 @@ def _verdict(
     undecided = word == "inconclusive" and look_index + 1 < len(looks)
     if undecided and reason == "undecided":
         reason = "between looks"
-    # A later study would face the correction at its hardest.
-    future = outlook(
-        evidence.test,
-        hypothesis,
-        len(evidence.differences),
-        alpha / len(correction.names),
-        evidence.spread,
-        evidence.cells[1].mean if evidence.differences else None,
-    )
-    known = len(evidence.differences) > 1
     return Verdict(
         name=name,
         data=study.data,
@@ -262,8 +275,6 @@ def _verdict(
         look=look_index + 1,
         n_looks=len(looks),
         next_look_seeds=looks[look_index + 1].seeds if undecided else None,
-        detectable=future.detectable if known else math.nan,
-        seeds_needed=future.seeds_needed if known else None,
     )
 
 

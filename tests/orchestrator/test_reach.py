@@ -1,4 +1,5 @@
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from orchestrator.reach import (
     untestable,
 )
 from orchestrator.schema import AblationSpec
+from orchestrator.shares import Share, share_tost
 
 
 def claim(**changes: Any) -> dict[str, Any]:
@@ -107,6 +109,15 @@ def test_equal_collapse_is_shown_best_by_no_collapse_at_all() -> None:
     )
     assert found["h"].seeds_needed == 9
     assert untestable(spec_with({"h": claim(direction="none")}, 3)) == {}
+
+
+@pytest.mark.parametrize(("n", "margin"), [(4, 0.6), (6, 0.45), (9, 0.3), (10, 0.4)])
+def test_no_outcome_shows_equality_more_clearly_than_no_collapse_at_all(
+    n: int, margin: float
+) -> None:
+    every = product([Share(k, n) for k in range(n + 1)], repeat=2)
+    lowest = min(share_tost(to, reference, margin) for to, reference in every)
+    assert lowest == pytest.approx(lowest_p("tost_shares", n, margin))
 
 
 def test_looks_that_leave_too_little_alpha_are_untestable() -> None:

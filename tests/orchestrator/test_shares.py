@@ -121,7 +121,8 @@ def test_equality_of_shares_by_hand() -> None:
     # No event in either arm: the worst pair of rates is 0 and the margin, (1 - .5)^6 = 1/64.
     assert share_tost(Share(0, 6), Share(0, 6), 0.5) == pytest.approx(1 / 64)
     assert share_tost(Share(0, 6), Share(6, 6), 0.5) == pytest.approx(1.0)
-    assert share_tost(Share(0, 6), Share(0, 6), 1.0) == 1.0
+    assert share_tost(Share(0, 6), Share(0, 6), 1.0) == pytest.approx(0.0)
+    assert share_tost(Share(0, 0), Share(0, 6), 0.5) == 1.0
 
 
 @pytest.mark.parametrize(("n", "margin"), [(6, 0.5), (9, 0.3)])
