@@ -157,21 +157,22 @@ def criteria_table(results: Sequence[CriterionResult]) -> pd.DataFrame:
 
 
 def rule_text(criterion: Criterion) -> str:
-    """What is asked, in a few words: ``final per below 25.0 %``."""
+    """What is asked, in a few words: ``final PER below 25.0 %``."""
     if criterion.never is not None:
         return f"never {criterion.never}"
     metric = str(criterion.metric)
+    name = "PER" if metric == "per" else metric
     if criterion.reaches is not None:
         value = value_text(criterion.reaches, metric)
-        return f"{metric} reaches {value} before step {criterion.before_step:,}"
+        return f"{name} reaches {value} before step {criterion.before_step:,}"
     if criterion.within is not None:
         assert criterion.of is not None
         width, reference = (value_text(x, metric) for x in (criterion.within, criterion.of))
-        return f"final {metric} within {width} of {reference}"
+        return f"final {name} within {width} of {reference}"
     side = "below" if criterion.above is None else "above"
     bound = criterion.below if criterion.above is None else criterion.above
     assert bound is not None
-    return f"{criterion.statistic or 'final'} {metric} {side} {value_text(bound, metric)}"
+    return f"{criterion.statistic or 'final'} {name} {side} {value_text(bound, metric)}"
 
 
 def _judge(criterion: Criterion, run: Mapping[str, Any], history: HistoryRows) -> SeedResult:

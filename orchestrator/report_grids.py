@@ -104,9 +104,13 @@ def _look_text(verdict: Verdict) -> str:
 
 def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
     """``±1.2``, and what the same seed run twice gave; of shares of runs the counts."""
-    counts = [_counts(control) for control in controls if control.events and control.differences]
+    counts = [
+        f"{'A/A' if control.pair.kind == 'fresh_seeds' else 'same seed'} {_counts(control)}"
+        for control in controls
+        if control.events and control.differences
+    ]
     if counts:
-        return "; ".join(counts)
+        return min(counts)  # an A/A comparison if there is one
     if math.isnan(floor.half_width):
         return "–"
     text = f"±{difference_text(floor.half_width, floor.outcome, signed=False)}"

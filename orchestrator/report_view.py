@@ -222,7 +222,7 @@ def _noise(
 
 def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     collapse, families = spec.collapse, families_of(spec)
-    rules = [
+    decided = [
         f"Supported: Holm-adjusted p below α = {p_value(spec.alpha)} and an estimate of at least "
         "the margin; strongly, if the whole 95 % interval is beyond it.",
         "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin. "
@@ -234,6 +234,9 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         "interactions, Boschloo for collapse, log-rank permutation for steps to escape.",
         "Intervals: paired t over seeds; for shares of runs Newcombe–Wilson, with one-sided bounds "
         "that are checked exactly.",
+    ]
+    rules = [
+        *(decided if verdicts else []),
         "A diverged run counts as collapsed, with a PER of 100 %, never escaped. A collapsed run "
         "keeps the PER it was measured at.",
         "On the blank plateau: emitted length at most "

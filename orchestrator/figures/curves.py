@@ -19,6 +19,7 @@ Metric = Literal["per", "emitted_ratio"]
 _AXIS_LABEL: Mapping[Metric, str] = {"per": "validation PER", "emitted_ratio": "emitted / target"}
 _PLATEAU = "plateau, at or below"
 _THRESHOLD: Any = {"color": FAINT, "linewidth": 1, "linestyle": (0, (2, 2))}
+_MOST_IN_LEGEND = 3  # curves that leave room for a legend among them
 _LOG_RANGE = 100  # last over first step from which a logarithmic axis reads better
 
 
@@ -61,6 +62,7 @@ class Curves(NamedTuple):
         legend_title: the factor told apart by colour; None where panels have their own.
         threshold: plateau line, or None.
         log_steps: whether the step axis is logarithmic.
+        crowded: whether a panel has too many curves for a legend among them.
     """
 
     metric: Metric
@@ -68,6 +70,7 @@ class Curves(NamedTuple):
     legend_title: str | None
     threshold: float | None
     log_steps: bool
+    crowded: bool
 
 
 def curves_data(
@@ -96,7 +99,10 @@ def curves_data(
         for y in group.y_levels
         if (labelled := [(x, a) for x in group.x_levels if (a := group.arms.get((x, y)))])
     ]
-    n_columns = len(groups[0].y_levels) if len(groups[0].y_levels) > 1 else min(2, len(panels))
+    crowded = not shared and any(len(labelled) > _MOST_IN_LEGEND for _, _, labelled in panels)
+    n_columns = len(groups[0].y_levels)
+    if n_columns == 1:
+        n_columns = 1 if crowded else min(2, len(panels))
     wide = by_step(history, metric)
     diverged = runs[runs["outcome"] == "diverged"]
     steps = history["step"]
@@ -119,6 +125,7 @@ def curves_data(
         legend_title=groups[0].x_factor if shared else None,
         threshold=spec.collapse.emitted_ratio if metric == "emitted_ratio" else None,
         log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min()),
+        crowded=crowded,
     )
 
 
@@ -148,7 +155,10 @@ def draw_curves(data: Curves) -> Figure:
         if panel.column == 0:
             axes.set_ylabel(_AXIS_LABEL[data.metric])
         if data.legend_title is None or not panel.is_design:
-            axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
+            if data.crowded:
+                axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+            else:
+                axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
     assert first is not None
     _scale(first, data)
     if data.legend_title is not None:

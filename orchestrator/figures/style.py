@@ -153,13 +153,17 @@ def level_names(levels: Sequence[str], total: float) -> list[str]:
 def wrap(text: str, width: int) -> str:
     """Break a long name into lines, after one of its ``_ + = - .`` where there is one.
 
-    A number such as 0.1 or 1e-8 stays whole.
+    A number such as 0.1 or 1e-8 stays whole; a word much longer than `width` is cut.
     """
     lines = [""]
     for part in re.findall(r"(?:\d[.]\d|\de[-+]\d|[^-_.+=])+[-_.+=]*|[-_.+=]+", text):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
+        pieces = -(-len(part) // width) if len(part) > 1.4 * width else 1
+        size = -(-len(part) // pieces)
+        for start in range(0, len(part), size):
+            piece = part[start : start + size]
+            if lines[-1] and len(lines[-1]) + len(piece) > width:
+                lines.append("")
+            lines[-1] += piece
     return "\n".join(lines)
 
 

@@ -159,7 +159,7 @@ def test_within_takes_the_seed_farthest_from_the_reference(
     assert found["mean"].status == "pass"
     per = runs.loc[runs["arm"] == "sum", "per"]
     assert abs(found["sum"].value - 0.3) == max(abs(per - 0.3))
-    assert rule_text(found["sum"].criterion) == "final per within 2.0 % of 30.0 %"
+    assert rule_text(found["sum"].criterion) == "final PER within 2.0 % of 30.0 %"
 
 
 def test_values_are_written_in_their_unit() -> None:

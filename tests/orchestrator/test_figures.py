@@ -181,7 +181,10 @@ def test_levels_differ_without_colour() -> None:
 
 def test_long_names_break_after_a_separator() -> None:
     assert wrap("none_then_mean-eps0.1", 12) == "none_then_\nmean-eps0.1"
-    assert wrap("official", 4) == "official"
+    assert wrap("mean_eps0.1", 9) == "mean_\neps0.1"
+    assert wrap("eps1e-8", 6) == "eps1e-8", "a number stays whole"
+    assert wrap("official", 6) == "official"
+    assert wrap("reimplementation", 9) == "reimplem\nentation"
     assert "".join(wrap("a.b_c-d+e=f", 2).split("\n")) == "a.b_c-d+e=f"
 
 
