@@ -289,8 +289,9 @@ def forecast_power(
         test = choose_test(hypothesis, spec.design)
         rate = (rates or {}).get(hypothesis.outcome)
         spread = spreads.get(hypothesis.outcome, math.nan)
-        if hypothesis.interaction is not None:
-            spread *= math.sqrt(2)  # the spread given is that of a simple difference
+        # The spread given is that of one arm minus another.
+        weights = tests[names.index(name)].weights
+        spread *= math.sqrt(sum(weight**2 for weight in weights) / 2)
         for n in n_seeds:
             lowest = attainable(tests, n, adjust)[names.index(name)]
             seen = outlook(test, hypothesis, n, alpha / len(names), spread, rate)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from orchestrator import stats
+from orchestrator.cells import fraction_of
 from orchestrator.claims import Correction, Test, choose_test, corrections_of, looks_of
 from orchestrator.schema import AblationSpec, Hypothesis, Look
 from orchestrator.shares import Share, boschloo, share_contrast_tost, share_tost
@@ -14,7 +15,6 @@ Adjust = Callable[[Sequence[float]], list[float]]
 
 _N_SEEDS_SEARCHED = 1000
 _N_EXACT_SHARES = 30  # seeds per arm beyond which the lowest p of two shares is told no lower
-_MAX_FRACTION = 64  # arms of a fraction beyond which its best case is told no better
 
 
 @lru_cache(maxsize=4096)
@@ -100,12 +100,15 @@ def adjustment(correction: Correction) -> Adjust:
 
 
 def reach_of(spec: AblationSpec, name: str) -> Reach:
-    """What the reach of one hypothesis depends on."""
+    """What the reach of one hypothesis depends on.
+
+    Raises:
+        ConfigError: the design is a fraction that cannot be made.
+    """
     hypothesis = spec.hypotheses[name]
-    weights: tuple[float, ...] = (1, -1, -1, 1) if hypothesis.interaction is not None else (1, -1)
-    if spec.design == "fractional":  # at most that many arms, so this is the best case
-        n_arms = min(2 ** len(spec.factors), _MAX_FRACTION)
-        weights = tuple(weight * 2 / n_arms for weight in weights for _ in range(n_arms // 2))
+    signs = (1.0, -1.0, -1.0, 1.0) if hypothesis.interaction is not None else (1.0, -1.0)
+    n_each = fraction_of(spec).n_arms // len(signs) if spec.design == "fractional" else 1
+    weights = tuple(sign / n_each for sign in signs for _ in range(n_each))
     return Reach(choose_test(hypothesis, spec.design), hypothesis.margin, weights)
 
 

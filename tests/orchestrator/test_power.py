@@ -170,3 +170,26 @@ def test_a_forecast_under_looks_has_what_the_last_look_may_spend() -> None:
     looks = [{"seeds": 2, "alpha": 0.01}, {"seeds": 4, "alpha": 0.04}]
     found = forecasts([10], looks=looks)
     assert found["per", 10].power == pytest.approx(power_paired(0.02, 0.01, 10, 0.02))
+
+
+def test_a_forecast_takes_the_spread_of_what_is_compared() -> None:
+    factors = {factor: {"off": {}, "on": {}} for factor in "ABCD"}
+    contrast = {"factor": "A", "from": "off", "to": "on"}
+    other = {"factor": "B", "from": "off", "to": "on"}
+    where = {"B": "off", "C": "off", "D": "off"}
+    claims = {
+        "simple": claim(contrast=contrast, where=where, family="a"),
+        "double": claim(contrast=contrast, interaction=other, where={"C": "off"}, family="b"),
+    }
+    spec = {"name": "t", "question": "?", "base": "b.yaml", "seeds": [1], "factors": factors}
+    whole = AblationSpec.model_validate({**spec, "hypotheses": claims})
+    simple, double = forecast_power(whole, [8], {"per": 0.02})
+    assert simple.power == pytest.approx(power_paired(0.02, 0.02, 8, 0.05))
+    # Four arms instead of two: the variance is twice as large.
+    assert double.power == pytest.approx(power_paired(0.02, 0.02 * math.sqrt(2), 8, 0.05))
+    main = {"main": claim(contrast=contrast)}
+    part = AblationSpec.model_validate({**spec, "hypotheses": main, "design": "fractional"})
+    # Eight arms: the averages of four against four have a quarter of the variance.
+    assert forecast_power(part, [8], {"per": 0.02})[0].power == pytest.approx(
+        power_paired(0.02, 0.01, 8, 0.05)
+    )
