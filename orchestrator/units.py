@@ -41,14 +41,14 @@ def difference_text(value: float, outcome: str, signed: bool = True) -> str:
     """A difference in the outcome's unit, without naming it; a dash for NaN."""
     if math.isnan(value):
         return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
     scaled = scale_of(outcome) * value
-    if outcome == "escape_step":
+    if math.isinf(value):
+        text = "∞"
+    elif outcome == "escape_step":
         text = f"{abs(scaled):,.0f}"
     else:
         text = f"{abs(scaled):.1f}" if outcome in RATES else f"{abs(scaled):.3g}"
-    if not signed or not float(text.replace(",", "")):
+    if not signed or not text.strip("0."):
         return text
     return f"{'+' if scaled > 0 else '−'}{text}"
 

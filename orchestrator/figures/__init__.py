@@ -62,8 +62,7 @@ def draw_figures(
             "and its one-sided 95 % bounds (thick). The box spans effects too small to matter: "
             "support needs an estimate at or right of its right edge, refutation a thick line "
             "that ends left of it. A claim of no difference is supported by a thick line inside "
-            "its box. Dotted: how far two single runs of one configuration come out apart (noise "
-            "floor)."
+            "its box."
         )
         saved.append(save(figure, folder, "effects", "Effects and margins", caption))
     if spec.design in _CHANGES and not tables.history.empty:

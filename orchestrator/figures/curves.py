@@ -154,7 +154,7 @@ def draw_curves(data: Curves) -> Figure:
             axes.set_xlabel("training step")
         if panel.column == 0:
             axes.set_ylabel(_AXIS_LABEL[data.metric])
-        if data.legend_title is None or not panel.is_design:
+        if panel.curves and (data.legend_title is None or not panel.is_design):
             if data.crowded:
                 axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
             else:
@@ -225,7 +225,9 @@ def _draw_panel(axes: Axes, panel: CurvePanel, data: Curves) -> None:
         for step, value in curve.diverged:
             axes.plot([step], [value], "x", color=INK, markersize=8, markeredgewidth=2, zorder=5)
     if data.threshold is not None:
-        axes.axhline(data.threshold, label=_PLATEAU, **_THRESHOLD)
+        # A shared legend names it once.
+        label = _PLATEAU if data.legend_title is None else None
+        axes.axhline(data.threshold, label=label, **_THRESHOLD)
 
 
 def _scale(axes: Axes, data: Curves) -> None:

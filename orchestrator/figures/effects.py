@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from orchestrator.controls import NoiseFloor
 from orchestrator.figures.style import FAINT, INK, WIDTH, new_figure, signed, styled
-from orchestrator.units import noun, scale_of, unit_of
+from orchestrator.units import difference_text, noun, scale_of, unit_of
 from orchestrator.verdicts import Verdict, Word
 
 _DOTS = (0.0, (1.0, 1.2))
@@ -75,7 +75,10 @@ def effects_data(
 @styled
 def draw_effects(data: Effects) -> Figure:
     """Draw `data` as one forest an outcome; right of the margin's band is what was claimed."""
-    heights = [0.75 + 0.42 * len(panel.effects) for panel in data.panels]
+    heights = [
+        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.effects)
+        for panel in data.panels
+    ]
     figure = new_figure(WIDTH, sum(heights) + 0.1)
     axes_column = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, panel in zip(axes_column, data.panels, strict=True):
@@ -130,7 +133,11 @@ def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     unit = unit_of(panel.outcome)
-    axes.set_xlabel(f"effect on {noun(panel.outcome)}, in the claimed direction ({unit})")
+    label = f"effect on {noun(panel.outcome)}, in the claimed direction ({unit})"
+    if math.isfinite(panel.floor):
+        floor = difference_text(panel.floor, panel.outcome, signed=False)
+        label += f"\ndotted: noise floor, ±{floor} between two runs of the same configuration"
+    axes.set_xlabel(label)
     scale = scale_of(panel.outcome)
     axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from orchestrator.controls import noise_floor
 from orchestrator.figures import draw_figures
+from orchestrator.figures.changes import changes_data, draw_changes
 from orchestrator.figures.collapse_map import collapse_data, draw_collapse
 from orchestrator.figures.curves import curves_data, draw_curves
 from orchestrator.figures.effects import draw_effects, effects_data
@@ -37,6 +39,23 @@ ONE_FACTOR: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def tables(twelve_arms: Any) -> Tables:
     return make_tables(*twelve_arms)
+
+
+LEAVE_ONE_OUT: dict[str, Any] = {
+    "name": "loo",
+    "question": "?",
+    "design": "leave_one_out",
+    "factors": {
+        "constant_offset_of_the_day": {
+            "official": {},
+            "theirs": {"augment.constant_offset_std": 0.1},
+        },
+        "rate": {"official": {}, "theirs": {"optim.lr_max": 0.002}},
+        "warmup": {"official": {}, "theirs": {"optim.lr_warmup_steps": 40}},
+    },
+    "extra_arms": {"reimplementation": {"set": {"optim.epsilon": 1e-8}}},
+    "seeds": [0, 1, 2],
+}
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +139,14 @@ def visible_texts(figure: Any) -> list[Text]:
     return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
 
 
-@pytest.mark.parametrize("which", ["twelve", "one_factor"])
+@pytest.mark.parametrize("which", ["twelve", "one_factor", "leave_one_out", "path"])
 def test_no_text_is_clipped_and_every_name_is_there(
-    which: str, twelve_arms: Any, one_factor: Any
+    which: str, twelve_arms: Any, one_factor: Any, build: Build, truth: Any
 ) -> None:
-    made = twelve_arms if which == "twelve" else one_factor
+    if which in ("leave_one_out", "path"):
+        made = build({**LEAVE_ONE_OUT, "design": which}, lambda *_: truth())
+    else:
+        made = twelve_arms if which == "twelve" else one_factor
     tables, spec, arms = make_tables(*made), spec_of(made.plan), made.plan["arms"]
     figures = [
         draw_collapse(collapse_data(spec, arms, tables.arms)),
@@ -132,7 +154,11 @@ def test_no_text_is_clipped_and_every_name_is_there(
         draw_curves(curves_data("per", spec, arms, tables.runs, tables.history)),
     ]
     verdicts = decide(made.plan, tables.runs)
-    figures += [draw_effects(effects_data(verdicts))] if verdicts else []
+    if verdicts:
+        floors = {"per": noise_floor(tables.runs, (), "per")}
+        figures.append(draw_effects(effects_data(verdicts, floors)))
+    if which in ("leave_one_out", "path"):
+        figures.append(draw_changes(changes_data(spec, arms, tables.runs, tables.arms, {})))
     for figure in figures:
         figure.canvas.draw()
         width, height = figure.canvas.get_width_height()
@@ -145,6 +171,9 @@ def test_no_text_is_clipped_and_every_name_is_there(
             assert box.x1 < width + 2 and box.y1 < height + 2, text.get_text()
     names = {t.get_text().replace("\n", "") for f in figures for t in visible_texts(f)}
     for factor, levels in spec.factors.items():
+        if which in ("leave_one_out", "path"):  # where arms are named by what they change
+            assert any(factor in name for name in names)
+            continue
         assert set(levels) <= names or all(any(lv in n for n in names) for lv in levels), factor
 
 
@@ -172,6 +201,32 @@ def test_without_any_result_what_can_be_drawn_is_drawn(
     tables = make_tables(plan, {}, {})
     saved = draw_figures(tmp_path, plan, tables, decide(plan, tables.runs), {})
     assert [figure.name for figure in saved] == ["effects", "collapse_map"]
+
+
+def test_an_arm_without_any_result_leaves_its_panel_empty(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = {**two_arm_spec, "extra_arms": {"mine": {"set": {"optim.epsilon": 1e-8}}}}
+    made = build(
+        spec,
+        lambda _, arm: truth(status=dict.fromkeys((0, 1, 2), "missing") if arm == "mine" else {}),
+    )
+    tables = make_tables(*made)
+    saved = draw_figures(tmp_path, made.plan, tables, decide(made.plan, tables.runs), {})
+    assert "per_curves" in [figure.name for figure in saved]
+
+
+def test_many_curves_have_their_legend_beside_them(build: Build, truth: Any) -> None:
+    made = build({**LEAVE_ONE_OUT, "design": "path"}, lambda *_: truth())
+    tables = make_tables(*made)
+    arms = made.plan["arms"]
+    data = curves_data("emitted_ratio", spec_of(made.plan), arms, tables.runs, tables.history)
+    assert data.crowded and {panel.column for panel in data.panels} == {0}
+    axes = draw_curves(data).axes[0]
+    legend = axes.get_legend()
+    axes.figure.canvas.draw()
+    assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    assert "plateau, at or below" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_levels_differ_without_colour() -> None:
