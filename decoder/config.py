@@ -6,6 +6,7 @@ marked ``NOT_IDENTITY`` cannot change a result once the dataset's fingerprint is
 """
 
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -199,7 +200,8 @@ class DecoderConfig(Section):
         return self
 
 
-def config_paths() -> dict[str, dict[str, bool]]:
+@functools.cache
+def config_paths() -> Mapping[str, Mapping[str, bool]]:
     """Every dotted field path, with its marks ``per_run`` and ``not_identity``."""
     paths = {}
     for section_name, section in DecoderConfig.model_fields.items():

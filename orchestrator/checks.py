@@ -68,6 +68,13 @@ def _check_seeds(spec: AblationSpec) -> Iterable[str]:
             yield f"seeds: {seed} appears twice; each seed is one repetition, keep one of them"
         seen.add(seed)
     for name, extra in spec.extra_arms.items():
+        shared = seen & {seed + extra.seed_offset for seed in seen}
+        if extra.seed_offset and shared:
+            yield (
+                f"extra_arms.{name}.seed_offset: {extra.seed_offset} leads to seeds that the "
+                f"other arms have ({', '.join(map(str, sorted(shared)[:5]))}), so they are not "
+                "fresh; use a larger one, such as 1000"
+            )
         if seen and (last := max(seen) + extra.seed_offset) >= 2**32:
             yield (
                 f"extra_arms.{name}.seed_offset: leads to seed {last}, but seeds are below "

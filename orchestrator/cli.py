@@ -129,10 +129,13 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option(help="Train a few steps where no record tells the cost.")
     ] = True,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="4,6,10", help="Weigh up other numbers of seeds.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what would run, what is recorded, how long it takes and what cannot be decided."""
-    from orchestrator import views
+    """Say what would run, what it costs, what it can find and what cannot be decided."""
+    from orchestrator import plan_view, views
     from orchestrator.machine import choose_options
     from orchestrator.paths import Results
     from orchestrator.preview import preview
@@ -141,11 +144,18 @@ def plan(
     loaded = load_spec(spec)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
     remarks = Console(stderr=True)
-    seen = preview(loaded, Results(results), options, views.sayer(remarks), calibrate=calibrate)
+    seen = preview(
+        loaded,
+        Results(results),
+        options,
+        views.sayer(remarks),
+        calibrate=calibrate,
+        n_seeds=_numbers("--seeds", seeds),
+    )
     if as_json:
-        _print_json(views.preview_document(seen))
+        _print_json(plan_view.preview_document(seen))
     else:
-        views.print_preview(Console(), seen)
+        plan_view.print_preview(Console(), seen)
 
 
 @app.command()
@@ -271,6 +281,14 @@ def data_check(
         _print_json(found)
     else:
         views.print_check(Console(), found)
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    """Whole numbers of at least 1, in the order given."""
+    numbers = [part.strip() for part in text.split(",")] if text else []
+    if not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise ConfigError(f"{option} {text}: must be numbers of at least 1, such as 4,6,10")
+    return [int(number) for number in numbers]
 
 
 def _ablation_name(text: str) -> str:

@@ -45,11 +45,10 @@ def compared(
     """
     if spec.design == "fractional":
         return _over_fraction(spec, hypothesis, cells)
-    arms = {frozenset(levels.items()): arm_id for arm_id, levels in cells.items()}
     where = _completed(spec, hypothesis)
     others = [f for f in spec.factors if f not in _varied(hypothesis) and f not in where]
     if others and spec.design != "paired":
-        found = list(_fitting(hypothesis, where, cells, arms))
+        found = list(_fitting(hypothesis, where, cells))
         if len(found) != 1:
             raise ConfigError(_open_slice(spec, hypothesis, others, len(found)))
         (ids,) = found
@@ -59,9 +58,10 @@ def compared(
             sides = [_along(spec, side) for side in sides]
         ids = []
         for side in sides:
-            if (arm_id := arms.get(frozenset(side.items()))) is None:
+            fitting = [arm_id for arm_id, levels in cells.items() if levels == side]
+            if not fitting:
                 raise ConfigError(_no_arm(spec, side))
-            ids.append(arm_id)
+            ids += fitting
     weights = (1, -1) if hypothesis.interaction is None else (1, -1, -1, 1)
     return tuple(map(Compared, ids, weights, range(len(ids))))
 
@@ -113,9 +113,9 @@ def _fitting(
     hypothesis: Hypothesis,
     where: Levels,
     cells: Mapping[str, Levels],
-    arms: Mapping[frozenset[tuple[str, str]], str],
 ) -> Iterator[list[str]]:
     """Every set of arms that agree but for what the hypothesis varies."""
+    arms = {frozenset(levels.items()): arm_id for arm_id, levels in cells.items()}
     first, *_ = sides = _sides(hypothesis, where)
     for levels in cells.values():
         if matches(levels, first):

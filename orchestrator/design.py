@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoder.config import DecoderConfig, flatten, override
+from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
 from decoder.errors import ConfigError
 from orchestrator.cells import design_cells
 from orchestrator.derived import chain_of, follow, references
@@ -125,7 +125,7 @@ class _Common:
 def _append(arms: list[Arm], met: dict[str, list[str]], common: _Common, draft: Arm) -> None:
     try:
         changes, targets = common.fill(draft.changes)
-        config = override(common.config, changes, "")
+        config = parse_config(unflatten({**common.flat, **changes}), "")
     except ConfigError as error:
         for problem in error.problems:
             complaint = problem.removeprefix(": ").removeprefix("top level: ")

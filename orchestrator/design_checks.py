@@ -119,6 +119,8 @@ def _check_cells(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
 
 def _check_rules(spec: AblationSpec) -> Iterable[str]:
     """Rules that do nothing, or too much."""
+    if not spec.include and not spec.exclude:
+        return
     cells = [cell.levels for cell in uncut_cells(spec)]
     for index, pattern in enumerate(spec.exclude):
         if not any(matches(levels, pattern) for levels in cells):

@@ -1,5 +1,6 @@
 """What a plan will cost: from earlier records of the same shape, or a short calibration."""
 
+import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,7 @@ from orchestrator.plan import Plan, PlannedPack, busy_time
 
 _MOST_RECORDS = 500
 _CALIBRATION_STEPS = 5
-_CALIBRATIONS = 3  # where steps are quick, so that their scatter is seen
-_QUICK_SECONDS = 0.5
+_N_EVALUATIONS = 4  # of a calibration: the intervals between them scatter
 _SLOW_SECONDS = 5.0  # a step this slow is measured once, no more
 
 
@@ -189,24 +189,21 @@ def _calibrate(
     torch.set_num_threads(threads)
     dataset = open_dataset(planned.data.folder)
 
-    def interval(eval_every_steps: int) -> float:
-        """Seconds between two evaluations; the first one bears the warm-up."""
+    def intervals(eval_every_steps: int) -> list[float]:
+        """Seconds from one evaluation to the next; what precedes the first is the warm-up."""
         times = []
         for _ in train(_shortened(pack, eval_every_steps), dataset, device=device):
             times.append(time.perf_counter())
-        return times[-1] - times[0]
+        return [later - earlier for earlier, later in itertools.pairwise(times)]
 
-    ones = [interval(1)]
-    steps, n_steps = [ones[0]], 2
+    ones = intervals(1)
+    steps, n_steps = ones, _N_EVALUATIONS
     if ones[0] < _SLOW_SECONDS:
-        n_repeats = _CALIBRATIONS if ones[0] < _QUICK_SECONDS else 1
-        ones += [interval(1) for _ in range(n_repeats - 1)]
-        several = [interval(_CALIBRATION_STEPS) for _ in range(n_repeats)]
         steps = [
-            max((long - one) / (_CALIBRATION_STEPS - 1), 1e-6)
-            for one, long in zip(ones, several, strict=True)
+            max((several - one) / (_CALIBRATION_STEPS - 1), 1e-6)
+            for one, several in zip(ones, intervals(_CALIBRATION_STEPS), strict=True)
         ]
-        n_steps = 2 * n_repeats * (1 + _CALIBRATION_STEPS)
+        n_steps += _N_EVALUATIONS * _CALIBRATION_STEPS
     every = pack.runs[0].config.train.eval_every_steps
     return _rate(
         [
@@ -220,7 +217,10 @@ def _shortened(pack: Pack, eval_every_steps: int) -> Pack:
     runs = []
     for run in pack.runs:
         train = run.config.train.model_copy(
-            update={"n_steps": 2 * eval_every_steps, "eval_every_steps": eval_every_steps}
+            update={
+                "n_steps": _N_EVALUATIONS * eval_every_steps,
+                "eval_every_steps": eval_every_steps,
+            }
         )
         runs.append(replace(run, config=run.config.model_copy(update={"train": train})))
     return replace(pack, runs=tuple(runs))

@@ -1,6 +1,7 @@
 """Which arm each arm is told from: the one it differs from in the fewest config paths."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,17 +31,28 @@ def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str 
     found: dict[str, str | None] = {roots[0].arm_id: None}
     for index, arm in enumerate(ordered[1:], 1):
         n_candidates = min(index, len(designed))
-        n_different = (codes[:n_candidates] != codes[index]).sum(axis=1)  # (n_candidates,)
+        n_different = (codes[:, :n_candidates] != codes[:, index, None]).sum(axis=0, dtype=np.uint8)
         found[arm.arm_id] = ordered[int(n_different.argmin())].arm_id
     return {arm.arm_id: found[arm.arm_id] for arm in arms}
 
 
 def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """One row an arm, one column a config path that any arm changes; equal values, equal codes."""
+    """One row a config path that any arm changes, one column an arm; equal values, equal codes."""
     paths = list(dict.fromkeys(path for arm in arms for path in arm.changes))
-    rows = []
-    known: dict[str, dict[str, int]] = {path: {} for path in paths}
-    for arm in arms:
-        flat = flatten(arm.config)
-        rows.append([known[p].setdefault(repr(flat[p]), len(known[p])) for p in paths])
-    return np.array(rows, np.uint16).reshape(len(arms), len(paths))
+    known: dict[str, dict[Any, int]] = {path: {} for path in paths}
+    common = {}
+    for path in paths:  # what an arm has that leaves the path alone
+        alone = next((arm for arm in arms if path not in arm.changes), arms[0])
+        common[path] = flatten(alone.config)[path]
+    rows = [
+        [
+            known[path].setdefault(_key(arm.changes.get(path, common[path])), len(known[path]))
+            for path in paths
+        ]
+        for arm in arms
+    ]
+    return np.ascontiguousarray(np.array(rows, np.uint16).reshape(len(arms), len(paths)).T)
+
+
+def _key(value: Any) -> Any:
+    return repr(value) if isinstance(value, list | tuple) else value

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from decoder.config import DecoderConfig, flatten, pack_key, resolve, run_id
+from decoder.config import DecoderConfig, config_paths, flatten, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
 from orchestrator.cells import fraction_of
@@ -127,9 +127,13 @@ def make_plan(
     contrasts = prove_contrasts(loaded)
     runs = []
     shapes = {}
+    marks, keys = config_paths(), {}  # arms that differ in per-run values alone share a key
     for arm in loaded.arms:
         config, of_arm = resolve(arm.config), data[arm.arm_id]
-        shapes[arm.arm_id] = pack_key(arm.config)
+        shaping = repr([(p, v) for p, v in arm.changes.items() if not marks[p]["per_run"]])
+        if shaping not in keys:
+            keys[shaping] = pack_key(arm.config)
+        shapes[arm.arm_id] = keys[shaping]
         for block in loaded.spec.seeds:
             seed = block + arm.seed_offset
             identity = run_id(config, seed, of_arm.fingerprint, arm.replicate)

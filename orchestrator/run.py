@@ -112,6 +112,7 @@ def run_ablation(
             records = read_records(results, plan.distinct, say)
             recorded = with_result(records)
             note_other_code(records, say)
+            _name_untestable(loaded, say)
             document = plan_document(plan, digests(plan), register(plan, results, recorded))
             write_plan(results, name, document, say)
         recorder = Recorder(plan, results, switch, seat)
@@ -209,6 +210,15 @@ def note_other_code(records: Mapping[str, Record], say: Say) -> None:
             f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
             f"(commit {', '.join(commits)}) of the same numerics version; they are used"
         )
+
+
+def _name_untestable(loaded: Loaded, say: Say) -> None:
+    """Say which hypotheses no result could support, before anything is spent on them."""
+    if loaded.spec.hypotheses:
+        from orchestrator.reach import untestable  # scipy
+
+        for name, found in untestable(loaded.spec).items():
+            say(f"untestable: {name}: {found.reason}")
 
 
 def _train(

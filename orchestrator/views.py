@@ -20,7 +20,6 @@ from orchestrator.run import Outcome, read_plan, with_result
 
 if TYPE_CHECKING:
     from orchestrator.differences import Difference
-    from orchestrator.preview import Preview
 
 _MOST_ROWS = 60
 
@@ -76,95 +75,6 @@ def print_outcome(
         if name in outcome.seconds
     ]
     say(f"time: {', '.join(phases)}")
-
-
-def preview_document(seen: "Preview") -> dict[str, Any]:
-    """What a `run` would do."""
-    plan, recorded = seen.plan, with_result(seen.records)
-    to_train = {pack.pack_id: len(pack.runs) for pack in seen.packs}
-    return {
-        "name": plan.loaded.spec.name,
-        "question": plan.loaded.spec.question,
-        "n_runs": len(plan.distinct),
-        "n_recorded": len(recorded),
-        "n_failed": len(seen.records) - len(recorded),
-        "arms": [
-            {
-                "arm_id": arm.arm_id,
-                "name": arm.name,
-                "levels": dict(arm.levels),
-                "changes": dict(arm.changes),
-                "in_design": arm.in_design,
-            }
-            for arm in plan.loaded.arms
-        ],
-        "runs": [
-            {
-                "run_id": run.run_id,
-                "arm_id": run.arm_id,
-                "seed": run.seed,
-                "recorded": run.run_id in recorded,
-            }
-            for run in plan.runs
-        ],
-        "packs": [
-            {
-                "pack_id": pack.pack_id,
-                "seed": pack.seed,
-                "n_runs": len(pack.runs),
-                "n_to_train": to_train.get(pack.pack_id, 0),
-                "forecast_seconds": seen.forecast.pack_seconds.get(pack.pack_id),
-            }
-            for pack in plan.packs
-        ],
-        "forecast": {"seconds": seen.forecast.seconds, "source": seen.forecast.source},
-        "contrasts": [
-            {
-                "hypothesis": proof.hypothesis,
-                "from_arm": proof.from_arm,
-                "to_arm": proof.to_arm,
-                "changed": {path: list(values) for path, values in proof.changed.items()},
-            }
-            for proof in plan.contrasts
-        ],
-        "untestable": dict(seen.untestable),
-        "lock_changed": list(seen.lock_changed),
-    }
-
-
-def print_preview(console: Console, seen: "Preview") -> None:
-    """What a `run` would do, as tables."""
-    say, document = sayer(console), preview_document(seen)
-    say(f"{document['name']}: {document['question']}")
-    by_arm: dict[str, list[bool]] = {}
-    for run in document["runs"]:
-        by_arm.setdefault(run["arm_id"], []).append(run["recorded"])
-    arms = [
-        (arm["name"], "" if arm["in_design"] else "extra", len(runs), sum(runs))
-        for arm in document["arms"]
-        for runs in [by_arm[arm["arm_id"]]]
-    ]
-    _print_table(console, ("arm", "", "runs", "recorded"), arms)
-    packs = [
-        (p["pack_id"][:6], p["seed"], p["n_runs"], p["n_to_train"], _seconds(p["forecast_seconds"]))
-        for p in document["packs"]
-    ]
-    _print_table(console, ("pack", "seed", "runs", "to train", "forecast"), packs)
-    contrasts = [
-        (p["hypothesis"], p["from_arm"], p["to_arm"], ", ".join(_changes(p["changed"])))
-        for p in document["contrasts"]
-    ]
-    _print_table(console, ("hypothesis", "from", "to", "differs in, and nothing else"), contrasts)
-    for name, reason in seen.untestable.items():
-        say(f"untestable: {name}: {reason}")
-    for name in seen.lock_changed:
-        say(f"exploratory: {name}: changed after runs that decide it were recorded")
-    failed = f", {document['n_failed']} failed before" if document["n_failed"] else ""
-    say(
-        f"{document['n_runs']} runs in {len(document['packs'])} packs; "
-        f"{document['n_recorded']} recorded{failed}"
-    )
-    say(f"training takes about {_seconds(seen.forecast.seconds)} ({seen.forecast.source})")
 
 
 def report_document(
@@ -229,7 +139,7 @@ def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         sayer(console)("no ablation was run into this folder yet")
         return
     titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
-    _print_table(
+    print_table(
         console, titles, [tuple("–" if v is None else v for v in row.values()) for row in rows]
     )
 
@@ -245,7 +155,7 @@ def print_differences(console: Console, a: str, b: str, found: Sequence["Differe
         )
         for difference in found
     ]
-    _print_table(console, ("parameter", a, b, "ratio"), rows)
+    print_table(console, ("parameter", a, b, "ratio"), rows)
     n = len(found)
     sayer(console)(f"{n} difference{'s' * (n != 1)}" if n else f"{a} and {b} are the same decoder")
 
@@ -293,7 +203,7 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
     """One row a session, and one for all."""
     rows = [*found["sessions"], found["total"]]
     titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
-    _print_table(console, titles, [_check_row(row) for row in rows])
+    print_table(console, titles, [_check_row(row) for row in rows])
     sayer(console)(
         f"{found['path']}: {len(found['sessions'])} sessions, {found['n_features']} features, "
         f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
@@ -338,7 +248,8 @@ def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, str]]) -> 
         say(f"    {row.get('finding', '')}")
 
 
-def _print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+def print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows under titles, numbers to the right; nothing if there are no rows."""
     if not rows:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -351,11 +262,3 @@ def _print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[A
     if len(rows) > _MOST_ROWS:
         sayer(console)(f"… and {len(rows) - _MOST_ROWS} more; --json lists them all")
     console.print()
-
-
-def _changes(changed: Mapping[str, Sequence[Any]]) -> list[str]:
-    return [f"{path} {json.dumps(a)} → {json.dumps(b)}" for path, (a, b) in changed.items()]
-
-
-def _seconds(value: float | None) -> str:
-    return "an unknown time" if value is None else time_text(value)

@@ -114,7 +114,7 @@ def test_a_calibration_trains_a_few_steps_and_keeps_nothing(
     plan = make_plan(loaded, data, 1)
     packs = packs_to_train(plan, ())
     found = forecast(plan, packs, results, **HOW, may_calibrate=True)
-    assert found.source == "a calibration of 36 steps"
+    assert found.source == "a calibration of 24 steps"
     assert found.seconds is not None and 0 < found.seconds < 120
     cost = found.cost
     assert cost is not None and 0 < cost.low <= cost.hours <= cost.high

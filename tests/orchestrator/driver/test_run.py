@@ -292,3 +292,41 @@ def test_an_altered_hypothesis_is_handed_on_as_such(
     text = console.export_text()
     assert "has changed since 'question' was last run" in text
     assert "labelled exploratory" in text
+
+
+def test_what_cannot_be_decided_is_named_before_anything_is_trained(
+    go: Callable[..., Outcome], backend: Backend, console: Console
+) -> None:
+    said: list[str] = []
+
+    def train(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        said.append(console.export_text(clear=False))
+        backend(packs, execution, on_event)
+
+    go(train)
+    assert "untestable: weak_hurts: with 3 seeds" in said[0]
+
+
+def test_controls_are_runs_of_their_own(
+    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any]
+) -> None:
+    """Fresh seeds and repetitions of one arm: new runs, blocked with the seeds of the file."""
+    cell = {"noise": "official", "rate": "high"}
+    controls = {
+        "fresh": {"levels": cell, "seed_offset": 100},
+        "again": {"levels": cell, "replicate": 1},
+        "once_more": {"levels": cell, "replicate": 2},
+    }
+    counting = Counting(backend)
+    outcome = go(counting, {"extra_arms": controls})
+    assert outcome.n_runs == outcome.n_trained == 12 + 9
+    document = rebuilt[-1][1]
+    runs = {(run["arm_id"], run["block"]): run for run in document["runs"]}
+    assert [runs["fresh", seed]["seed"] for seed in (0, 1, 2)] == [100, 101, 102]
+    assert [runs["again", seed]["seed"] for seed in (0, 1, 2)] == [0, 1, 2]
+    of_seed_0 = {runs[arm, 0]["run_id"] for arm in ("official+high", *controls)}
+    assert len(of_seed_0) == 4
+    assert all(len(of_seed_0.intersection(p["run_ids"])) < 2 for p in document["packs"])
+    arms = {arm["arm_id"]: arm for arm in document["arms"]}
+    assert (arms["fresh"]["seed_offset"], arms["again"]["replicate"]) == (100, 1)
+    assert {arms[name]["parent"] for name in controls} == {"official+high"}

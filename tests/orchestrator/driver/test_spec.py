@@ -265,6 +265,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "extra_arms.again.seed_offset",
         ("leads to seed 4294967297", "smaller"),
     ),
+    "fresh seeds that are not fresh": (
+        {"extra_arms": {"again": {"seed_offset": 1}}},
+        "extra_arms.again.seed_offset",
+        ("seeds that the other arms have (1, 2)", "such as 1000"),
+    ),
     "prior of an unknown outcome": ({"prior": {"wer": 0.01}}, "prior.wer", ("is no outcome",)),
     "levels that are no mapping": ({"factors/rate/low": [1]}, "factors.rate.low", ("dictionary",)),
 }  # fmt: skip

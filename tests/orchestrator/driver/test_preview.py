@@ -1,0 +1,212 @@
+"""`orchestrator.preview`, `.spreads`, `.plan_view`: what a plan promises, and what from."""
+
+import io
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from decoder.pack import RunResult
+from orchestrator import preview as preview_module
+from orchestrator.cli import app
+from orchestrator.data import DataInfo
+from orchestrator.ledger import make_record, write_run
+from orchestrator.machine import Options
+from orchestrator.paths import Results
+from orchestrator.plan import Plan
+from orchestrator.plan_view import preview_document, print_preview
+from orchestrator.preview import Preview, preview
+from orchestrator.spec import Loaded
+from orchestrator.spreads import find_spreads, pooled_spread
+
+Load = Callable[..., Loaded]
+SEEDS = list(range(8))
+
+
+@pytest.fixture
+def see(
+    monkeypatch: pytest.MonkeyPatch, results: Results, options: Options, data_info: DataInfo
+) -> Callable[..., Preview]:
+    """Previews an ablation on recordings that are only described."""
+    monkeypatch.setattr(
+        preview_module,
+        "prepare_data",
+        lambda arms, folder, say: {arm.arm_id: data_info for arm in arms},
+    )
+
+    def call(loaded: Loaded, **how: Any) -> Preview:
+        return preview(loaded, results, options, lambda text: None, calibrate=False, **how)
+
+    return call
+
+
+def record_all(
+    plan: Plan, results: Results, make_result: Callable[..., RunResult], per: Callable[..., float]
+) -> None:
+    """Every run of a plan as recorded, with a PER of its arm and seed."""
+    for run in plan.runs:
+        result = make_result(run, n_runs=4)
+        rows = tuple({**row, "per": per(run.arm_id, run.seed)} for row in result.history)
+        record, history = make_record(
+            run.run_id, run.config, run.seed,
+            {"fingerprint": run.data.fingerprint, "path": run.data.path},
+            {"pack_id": "p", "n_runs": 4}, replace(result, history=rows), {}, {},
+        )  # fmt: skip
+        write_run(results, record, history)
+
+
+def test_the_pooled_spread_is_that_of_pairs() -> None:
+    rng = np.random.default_rng(0)
+    seed_effect = rng.normal(size=200)
+    values = np.stack([seed_effect + i + rng.normal(0, 0.5, 200) for i in range(3)])
+    assert pooled_spread(values) == pytest.approx(0.5 * math.sqrt(2), rel=0.1)
+    two = np.array([[0.1, 0.2, 0.4, math.nan], [0.0, 0.3, 0.1, 0.9]])
+    assert pooled_spread(two) == pytest.approx(float(np.std([0.1, -0.1, 0.3], ddof=1)))
+    assert math.isnan(pooled_spread(two[:, :2]))  # one degree of freedom says nothing
+
+
+def test_a_spread_comes_from_own_records_then_others_then_the_prior(
+    load: Load,
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    loaded = load({"seeds": SEEDS, "prior": {"per": 0.03}})
+    plan = plan_of(loaded)
+    prior = find_spreads(plan, results)["per"]
+    assert (prior.value, prior.source) == (0.03, "the prior stated in the file")
+
+    other = plan_of(load({"seeds": SEEDS, "set": {"optim.epsilon": 0.5}, "hypotheses": {}}))
+    record_all(
+        other, results, make_result, lambda arm, seed: 0.3 + 0.04 * (seed % 2) * ("weak" in arm)
+    )
+    elsewhere = find_spreads(plan, results)["per"]
+    assert elsewhere.source == "32 earlier records on the same recordings"
+    assert elsewhere.value == pytest.approx(
+        math.sqrt(4 / 6) * float(np.std([0, 0.04] * 4, ddof=1))  # four pairs of six differ
+    )
+
+    record_all(
+        plan, results, make_result, lambda arm, seed: 0.3 + 0.1 * (seed % 2) * ("weak" in arm)
+    )
+    own = find_spreads(plan, results)["per"]
+    assert own.source == "32 earlier records of this ablation"
+    assert own.value == pytest.approx(2.5 * elsewhere.value)
+
+
+def test_nothing_known_is_said_and_never_guessed(load: Load, see: Callable[..., Preview]) -> None:
+    document = preview_document(see(load({"seeds": SEEDS})))
+    assert document["spreads"]["per"]["value"] is None
+    assert "no earlier records" in document["spreads"]["per"]["source"]
+    assert {entry["power"] for entry in document["power"]} == {None}
+    assert document["forecast"]["cost"] is None
+
+
+def test_a_prior_makes_power_and_detectable_effect(load: Load, see: Callable[..., Preview]) -> None:
+    small, large = (
+        preview_document(see(load({"seeds": SEEDS, "prior": {"per": spread}})))["power"][0]
+        for spread in (0.003, 0.03)
+    )
+    assert small["power"] > 0.95 > 0.3 > large["power"]
+    assert 0.02 < small["detectable"] < 0.025  # the estimate must reach the margin as well
+    assert large["detectable"] > 0.03
+
+
+def test_more_seeds_cost_more_and_show_more(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    loaded = load({"seeds": [0, 1, 2, 3]})
+    noise = {"official+high": 0.01, "weak+high": -0.01}
+    record_all(
+        plan_of(loaded),
+        results,
+        make_result,
+        lambda arm, seed: 0.3 + noise.get(arm, 0.0) * (seed % 2),
+    )
+    seen = see(load({"seeds": [0, 1, 2, 3], "prior": {"per": 0.02}}), n_seeds=[4, 8, 16])
+    document = json.loads(json.dumps(preview_document(seen), allow_nan=False))
+    four, eight, sixteen = document["choices"]
+    assert [choice["n_runs"] for choice in document["choices"]] == [16, 32, 64]
+    # 3 s of 4 runs and 60 steps: 0.0125 s a run and step, one thread.
+    assert four["cost"]["hours"] == pytest.approx(16 * 0.75 / 3600)
+    assert sixteen["cost"]["hours"] == pytest.approx(4 * four["cost"]["hours"])
+    assert not four["power"][0]["reachable"]
+    assert eight["power"][0]["power"] <= sixteen["power"][0]["power"]
+
+
+def test_people_read_the_trade_in_tables(load: Load, see: Callable[..., Preview]) -> None:
+    console = Console(record=True, width=160, file=io.StringIO())
+    print_preview(console, see(load({"prior": {"per": 0.01}}), n_seeds=[4, 10]))
+    text = console.export_text()
+    assert "untestable: weak_hurts: with 3 seeds" in text
+    assert "power of hypothesis" in text and "10 seeds" in text
+    assert "spread of per differences from seed to seed: 1.0 PER points" in text
+
+
+def test_a_fraction_prints_generators_and_aliases(load: Load, see: Callable[..., Preview]) -> None:
+    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "model.rnn_dropout",
+             "model.input_dropout", "augment.white_noise_std")  # fmt: skip
+    factors = {f"f{i}": {"a": {path: 0.1}, "b": {path: 0.2}} for i, path in enumerate(paths)}
+    claim = {
+        "claim": "x", "contrast": {"factor": "f0", "from": "a", "to": "b"},
+        "outcome": "per", "direction": "none", "margin": 0.01,
+    }  # fmt: skip
+    seen = see(load({"design": "fractional", "factors": factors, "hypotheses": {"h": claim}}))
+    document = preview_document(seen)
+    assert document["aliases"]["generators"] == ["E=ABC", "F=ABD"]
+    assert document["contrasts"][0]["from_arm"] == "f0=a (8 arms)"
+    assert document["contrasts"][0]["changed"] == {"optim.epsilon": [0.1, 0.2]}
+    console = Console(record=True, width=160, file=io.StringIO())
+    print_preview(console, seen)
+    text = console.export_text()
+    assert "fraction of 16 arms, resolution IV: E=ABC, F=ABD (A = f0, B = f1" in text
+    assert "I = ABCE = ABDF = CDEF" in text
+    assert "f0 × f1" in text and "f2 × f4, f3 × f5" in text
+
+
+@pytest.mark.parametrize("seeds", ["4,six", "0", "4,,6", "-1"])
+def test_numbers_of_seeds_that_are_none_are_refused(
+    write_spec: Callable[..., Any], results: Results, seeds: str
+) -> None:
+    arguments = ["plan", str(write_spec()), "--results", str(results.root), f"--seeds={seeds}"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "must be numbers of at least 1, such as 4,6,10" in result.stderr
+
+
+@pytest.mark.parametrize(("n_levels", "n_seeds"), [((10, 10, 10), 10), ((25, 20, 20), 1)])
+def test_a_plan_of_ten_thousand_runs_takes_less_than_two_seconds(
+    load: Load, see: Callable[..., Preview], n_levels: tuple[int, ...], n_seeds: int
+) -> None:
+    paths = ("optim.epsilon", "optim.beta1", "model.rnn_dropout")
+    factors = {
+        f"f{i}": {f"l{j}": {path: (j + 1) / 100} for j in range(size)}
+        for i, (path, size) in enumerate(zip(paths, n_levels, strict=True))
+    }
+    claims = {
+        f"h{j}": {
+            "claim": "x", "contrast": {"factor": "f0", "from": "l0", "to": f"l{j}"},
+            "where": {"f1": "l0", "f2": "l0"}, "outcome": "per", "direction": "increase",
+            "margin": 0.01,
+        }
+        for j in range(1, 6)
+    }  # fmt: skip
+    started = time.process_time()
+    loaded = load({"factors": factors, "hypotheses": claims, "seeds": list(range(n_seeds)),
+                   "prior": {"per": 0.02}})  # fmt: skip
+    document = preview_document(see(loaded, n_seeds=[4, 6, 10]))
+    json.dumps(document)
+    seconds = time.process_time() - started
+    assert document["n_runs"] == 10_000
+    assert seconds < 2
