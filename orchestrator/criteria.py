@@ -9,13 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from decoder.collapse import CollapseThresholds, escape_step
 from orchestrator.spec import AblationSpec, Criterion
 from orchestrator.tables import COUNTED, HistoryRows
 from orchestrator.units import value_text
 
 Status = Literal["pass", "fail", "open"]
 
-# Metrics that a run reaches from below; all others it reaches from above.
+# Metrics that a run reaches from below, all others from above. An untrained decoder emits plenty,
+# so these count only from where a run has left the blank plateau for good.
 RISING_METRICS = ("emitted_ratio", "n_distinct")
 
 
@@ -113,6 +115,7 @@ def evaluate(
         runs: its runs table.
         histories: run id → evaluations.
     """
+    thresholds = spec.collapse.thresholds()
     arms = list(dict.fromkeys(runs["arm"]))
     rows: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for row in runs.to_dict("records"):
@@ -123,7 +126,9 @@ def evaluate(
             arm,
             criterion,
             {
-                int(run["seed"]): _judge(criterion, run, histories.get(run["run_id"], ()))
+                int(run["seed"]): _judge(
+                    criterion, run, histories.get(run["run_id"], ()), thresholds
+                )
                 for run in rows[arm]
             },
         )
@@ -175,7 +180,12 @@ def rule_text(criterion: Criterion) -> str:
     return f"{criterion.statistic or 'final'} {name} {side} {value_text(bound, metric)}"
 
 
-def _judge(criterion: Criterion, run: Mapping[str, Any], history: HistoryRows) -> SeedResult:
+def _judge(
+    criterion: Criterion,
+    run: Mapping[str, Any],
+    history: HistoryRows,
+    thresholds: CollapseThresholds,
+) -> SeedResult:
     if run["outcome"] not in COUNTED:
         return SeedResult(None, math.nan)
     if criterion.never is not None:
@@ -184,7 +194,7 @@ def _judge(criterion: Criterion, run: Mapping[str, Any], history: HistoryRows) -
     metric = str(criterion.metric)
     if criterion.reaches is not None:
         assert criterion.before_step is not None
-        step = _reached(history, metric, criterion.reaches)
+        step = _reached(history, metric, criterion.reaches, thresholds)
         return SeedResult(step < criterion.before_step, step)
     if run["outcome"] == "diverged":
         return SeedResult(False, math.nan)
@@ -199,10 +209,18 @@ def _judge(criterion: Criterion, run: Mapping[str, Any], history: HistoryRows) -
     return SeedResult(abs(value - criterion.of) <= criterion.within, value)
 
 
-def _reached(history: HistoryRows, metric: str, wanted: float) -> float:
+def _reached(
+    history: HistoryRows, metric: str, wanted: float, thresholds: CollapseThresholds
+) -> float:
     """Step of the first evaluation at `wanted` or past it; infinite if there is none."""
-    sign = 1 if metric in RISING_METRICS else -1
-    steps = (float(row["step"]) for row in history if sign * (row[metric] - wanted) >= 0)
+    if metric not in RISING_METRICS:
+        steps = (float(row["step"]) for row in history if row[metric] <= wanted)
+    else:
+        escaped = escape_step(history, thresholds)
+        since = math.inf if escaped is None else escaped
+        steps = (
+            float(row["step"]) for row in history if row["step"] >= since and row[metric] >= wanted
+        )
     return next(steps, math.inf)
 
 

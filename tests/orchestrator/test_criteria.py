@@ -103,6 +103,18 @@ def test_rising_metrics_are_reached_from_below_and_the_bound_is_strict(
     assert again["sum"].status == "fail"
 
 
+def test_what_an_untrained_decoder_emits_is_no_success(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any]
+) -> None:
+    criterion = {"metric": "emitted_ratio", "reaches": 0.5, "before_step": 400}
+    found, made, runs = judge(build, two_arm_spec, truth, criterion, collapses=1.0)
+    assert found["mean"].status == "fail"
+    for rows in made.histories.values():
+        rows[0] = {**rows[0], "emitted_ratio": 0.9, "n_distinct": 30.0}
+    again = {r.arm: r for r in evaluate(spec_of(made.plan), runs, made.histories)}
+    assert again == found
+
+
 @pytest.mark.parametrize(
     ("statistic", "of"),
     [
