@@ -171,7 +171,6 @@ def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
     if not len(differences) or not np.isfinite(differences).all():
         nothing = Interval(-math.inf, math.inf)
         return Assessment(math.nan, nothing, nothing, 1.0)
-    confidence = 1 - 2 * question.bound_error
     effect = float(differences.mean())
     if is_share(question.hypothesis.outcome):
         shares = [Share(int(cell.values.sum()), len(cell.values)) for cell in cells]
@@ -179,10 +178,11 @@ def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
         bounds = (
             share_bounds(shares[0], shares[1], question.bound_error)
             if question.test in ("boschloo", "tost_shares")
-            else share_contrast(shares, question.weights, confidence)
+            else share_contrast(shares, question.weights, 1 - 2 * question.bound_error)
         )
         return Assessment(effect, interval, bounds, _share_p(question, shares, differences))
-    interval, bounds = stats.paired_t(differences), stats.paired_t(differences, confidence)
+    interval = stats.paired_t(differences)
+    bounds = stats.paired_bounds(differences, question.bound_error)
     if question.test == "tost":
         p = stats.tost_paired(differences, question.hypothesis.margin)
     elif question.test == "log_rank":

@@ -67,9 +67,8 @@ def _signed_sums(values: Floats) -> Floats:
 def paired_t(differences: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's t interval of a mean; infinite for fewer than two values.
 
-    Its end at ``confidence = 0.90`` is the one-sided 95 % bound. Values that are all equal give
-    no spread to go by: from five on the interval is that value (all of five lie on one side of
-    the median in 1 of 32 cases), below it is infinite.
+    Values that are all equal give no spread to go by: from five on the interval is that value
+    (all of five lie on one side of the median in 1 of 32 cases), below it is infinite.
 
     Args:
         differences: (n,) one difference per seed.
@@ -98,18 +97,76 @@ def _has_interval(values: Floats) -> bool:
     return len(values) >= _N_WITHOUT_SPREAD or float(np.ptp(values)) > 1e-12 * abs(values).max()
 
 
-def tost_paired(differences: ArrayLike, margin: float) -> float:
-    """p of the two one-sided t tests of "the mean difference is beyond ±margin".
+def paired_bounds(differences: ArrayLike, error: float = 0.05) -> Interval:
+    """One-sided bounds of a mean, each with `error`: Student's t with Johnson's term.
 
-    Below .05 exactly when the 90 % interval of `paired_t` lies inside ±margin.
+    Johnson's correction for skewness (1978) is taken outwards only. Without it, differences of
+    a skewness that learning curves show break the promise of 5 % by a few tenths of a percent;
+    it costs little where differences are symmetric. Infinite where `paired_t` is.
+
+    Args:
+        differences: (n,) one difference per seed.
+        error: of each bound.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if not _has_interval(values):
+        return Interval(-math.inf, math.inf)
+    return Interval(-float(upper_bounds(-values, error)), float(upper_bounds(values, error)))
+
+
+def upper_bounds(differences: Floats, error: float) -> Floats:
+    """The upper one of `paired_bounds`, of many studies at once, each of which varies.
+
+    Args:
+        differences: (..., n) one difference per seed.
+        error: of each bound.
+    """
+    n = differences.shape[-1]
+    t = t_quantile(1 - error, n - 1)
+    reach = t * differences.std(axis=-1, ddof=1) / math.sqrt(n)
+    bounds = differences.mean(axis=-1) + reach + _johnson(differences) * (1 + 2 * t * t)
+    return np.asarray(bounds)  # (...)
+
+
+def tost_paired(differences: ArrayLike, margin: float) -> float:
+    """p of the two one-sided tests of "the mean difference is beyond ±margin".
+
+    Below `error` exactly when `paired_bounds` with that error lies inside ±margin.
     """
     values = np.asarray(differences, dtype=np.float64)
     if not _has_interval(values):
         return 1.0
-    mean, error = float(values.mean()), _standard_error(values)
+    return max(_p_below(values, margin), _p_below(-values, margin))
+
+
+def _p_below(values: Floats, margin: float) -> float:
+    """p of "the mean is at least `margin`": the error at which the upper bound comes to it."""
+    room, error, term = (
+        margin - float(values.mean()),
+        _standard_error(values),
+        float(_johnson(values)),
+    )
     if error == 0:
-        return 0.0 if abs(mean) < margin else 1.0
-    return float(special.stdtr(len(values) - 1, (abs(mean) - margin) / error))
+        return 0.0 if room > 0 else 1.0
+    if term <= 1e-9 * error:
+        return float(special.stdtr(len(values) - 1, -room / error))
+    # The bound is mean + t * error + term * (1 + 2 t²); this is its root for t.
+    inside = error**2 - 8 * term * (term - room)
+    if inside < 0:
+        return 1.0
+    t = (math.sqrt(inside) - error) / (4 * term)
+    return float(special.stdtr(len(values) - 1, -t))
+
+
+def _johnson(values: Floats) -> Floats:
+    """Third moment over 6 n variances along the last axis, 0 where skewed to the left."""
+    n = values.shape[-1]
+    if n < 3:
+        return np.zeros(values.shape[:-1])
+    centred = values - values.mean(axis=-1, keepdims=True)
+    variance = (centred**2).sum(axis=-1) / (n - 1)
+    third = (centred**3).sum(axis=-1) * n / ((n - 1) * (n - 2))
+    return np.asarray(np.maximum(third, 0.0) / (6 * n * np.maximum(variance, 1e-300)))
 
 
 def restricted(steps: ArrayLike, budget: ArrayLike) -> Floats:

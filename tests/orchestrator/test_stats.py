@@ -54,17 +54,41 @@ def test_equal_values_have_an_interval_only_from_five_on() -> None:
 
 @given(DIFFERENCES, st.floats(0.01, 1))
 @settings(max_examples=60, deadline=None)
-def test_tost_agrees_with_the_90_percent_interval(values: list[float], margin: float) -> None:
-    interval = stats.paired_t(values, 0.90)
-    inside = -margin < interval.low and interval.high < margin
+def test_tost_agrees_with_the_one_sided_bounds(values: list[float], margin: float) -> None:
+    bounds = stats.paired_bounds(values)
+    inside = -margin < bounds.low and bounds.high < margin
     p = stats.tost_paired(values, margin)
     if abs(p - 0.05) > 1e-6:
         assert (p < 0.05) == inside
 
 
-def test_tost_is_statsmodels() -> None:
-    a, b = np.array([0.3, 0.35, 0.28, 0.31]), np.array([0.29, 0.36, 0.3, 0.27])
+def test_tost_of_symmetric_differences_is_statsmodels() -> None:
+    a, b = np.array([0.3, 0.35, 0.28, 0.31, 0.3]), np.array([0.29, 0.36, 0.3, 0.29, 0.3])
     assert stats.tost_paired(a - b, 0.05) == pytest.approx(ttost_paired(a, b, -0.05, 0.05)[0])
+
+
+@given(DIFFERENCES)
+@settings(max_examples=60, deadline=None)
+def test_bounds_are_never_inside_those_of_student(values: list[float]) -> None:
+    bounds, student = stats.paired_bounds(values), stats.paired_t(values, 0.90)
+    assert bounds.low <= student.low + 1e-9 and student.high - 1e-9 <= bounds.high
+    mirrored = stats.paired_bounds([-value for value in values])
+    assert mirrored == pytest.approx((-bounds.high, -bounds.low))
+
+
+def test_bounds_of_a_skewed_case_done_by_hand() -> None:
+    # 0, 0, 3: mean 1, variance 3, third moment 3 * (-1 - 1 + 8) / 2 = 9, t = 2.920 for 5 %.
+    t = 2.919986
+    term = 9 / (6 * 3 * 3) * (1 + 2 * t * t)
+    assert stats.paired_bounds([0.0, 0.0, 3.0]) == pytest.approx((1 - t, 1 + t + term), abs=1e-4)
+
+
+def test_bounds_of_skewed_outcomes_err_in_at_most_one_case_of_twenty() -> None:
+    rng = np.random.default_rng(8)
+    for n in (3, 6, 10):
+        arms = np.exp(0.25 * rng.standard_normal((2, 40_000, n)))
+        upper = stats.upper_bounds(1.2 * arms[0] - arms[1], 0.05)
+        assert np.mean(upper < 0.2 * math.exp(0.25**2 / 2)) < 0.05
 
 
 def test_log_rank_scores_of_a_case_done_by_hand() -> None:

@@ -207,7 +207,7 @@ def test_looks_share_the_error_of_the_bound_that_refutes() -> None:
     on = list(np.array(BASE) + wobble)
     verdict = one(claim(), BASE, on, looks=LOOKS)
     assert verdict.evidence.bound_error == pytest.approx(0.01)
-    assert verdict.evidence.shown.bounds == pytest.approx(stats.paired_t(wobble[:5], 0.98))
+    assert verdict.evidence.shown.bounds == pytest.approx(stats.paired_bounds(wobble[:5], 0.01))
     assert verdict.word == "refuted" and "one-sided 99 % bounds" in explain(verdict)
     assert one(claim(), BASE, on).evidence.bound_error == 0.05
     assert share_bounds(Share(1, 6), Share(0, 6), 0.01).high > 0.6
