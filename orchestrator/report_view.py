@@ -269,8 +269,9 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     if spec.criteria:
         rules.append(
             "A diverged run meets no criterion, but for a value reached before it diverged; "
-            "'reaches' counts from above, for emitted_ratio and n_distinct from below and only after "
-            "the run has left the blank plateau for good, as an untrained decoder emits plenty."
+            "'reaches' counts from above, for emitted_ratio and n_distinct from below and only "
+            "after the run has left the blank plateau for good, as an untrained decoder emits "
+            "plenty."
         )
     if verdicts:
         rules.append(
