@@ -118,6 +118,31 @@ def test_arms_count_every_outcome_and_average_what_counts(tables: Any) -> None:
     assert arm["escape_step_mean"] == (ok + 400) / 2
 
 
+def test_a_control_is_paired_by_the_seed_it_stands_for(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any]
+) -> None:
+    spec = {**two_arm_spec, "extra_arms": {"aa": {"seed_offset": 100}, "re": {"replicate": 1}}}
+    tables = make_tables(*build(spec, lambda *_: truth()))
+    runs = tables.runs[tables.runs["arm"] == "aa"]
+    assert list(runs["seed"]) == [100, 101, 102] and list(runs["block"]) == [0, 1, 2]
+    arms = tables.arms.set_index("arm")
+    assert list(arms["seed_offset"]) == [0, 0, 100, 0] and arms["replicate"]["re"] == 1
+    again, once = (tables.runs[tables.runs["arm"] == arm] for arm in ("re", "sum"))
+    assert list(again["seed"]) == list(once["seed"])
+    assert not set(again["run_id"]) & set(once["run_id"])
+
+
+def test_divergence_and_gradient_quantiles_have_columns(mixed: Any, tables: Any) -> None:
+    found = [row(tables.runs, "sum", seed)["diverged"] for seed in (3, 1, 2)]
+    assert found[:2] == [0, 1] and found[2] is pd.NA
+    assert tables.runs["grad_norm_p99"].isna().all(), "older records do not have it"
+    for record in mixed.records.values():
+        record["grad_norm_quantiles"] = {"p50": 2.0, "p90": 4.0, "p99": 8.0, "max": 9.0}
+    again = make_tables(*mixed)
+    assert row(again.runs, "sum", 3)["grad_norm_p99"] == 8.0
+    assert again.arms["grad_norm_p99_max"].tolist() == [8.0, 8.0]
+
+
 def test_history_has_one_row_an_evaluation(mixed: Any, tables: Any) -> None:
     assert len(tables.history) == sum(len(rows) for rows in mixed.histories.values())
     assert tables.history["on_plateau"].dtype == bool
