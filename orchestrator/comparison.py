@@ -66,6 +66,27 @@ def compared(
     return tuple(map(Compared, ids, weights, range(len(ids))))
 
 
+def compared_by_name(
+    spec: AblationSpec, cells: Mapping[str, Levels]
+) -> dict[str, tuple[Compared, ...]]:
+    """`compared` of every hypothesis.
+
+    Raises:
+        ConfigError: every hypothesis whose arms do not fit, named.
+    """
+    found, problems = {}, []
+    for name, hypothesis in spec.hypotheses.items():
+        try:
+            found[name] = compared(spec, hypothesis, cells)
+        except ConfigError as error:
+            for problem in error.problems:
+                dot = "." if problem.startswith("where: ") else ": "
+                problems.append(f"hypotheses.{name}{dot}{problem}")
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
 def varied_factors(spec: AblationSpec, hypothesis: Hypothesis) -> frozenset[str]:
     """The factors that change from one side of the contrast to the other."""
     return (

@@ -9,6 +9,7 @@ import numpy as np
 
 from orchestrator import stats
 from orchestrator.claims import Test, choose_test, is_share, sign_of
+from orchestrator.comparison import Compared
 from orchestrator.outcomes import ArmRuns, Bools, Values, imputed, values_of
 from orchestrator.schema import Design, Hypothesis
 from orchestrator.shares import (
@@ -19,7 +20,6 @@ from orchestrator.shares import (
     share_contrast_tost,
     share_tost,
 )
-from orchestrator.sides import Part
 from orchestrator.stats import Interval, Pairing
 
 
@@ -107,7 +107,7 @@ class _Question(NamedTuple):
 
 def gather(
     hypothesis: Hypothesis,
-    parts: Sequence[Part],
+    parts: Sequence[Compared],
     runs: Mapping[str, ArmRuns],
     seeds: Sequence[int],
     *,
@@ -118,7 +118,7 @@ def gather(
 
     Args:
         hypothesis: what is claimed.
-        parts: the arms compared, see `orchestrator.sides.parts_of`.
+        parts: the arms compared, see `orchestrator.comparison.compared`.
         runs: arm → its runs, see `orchestrator.outcomes.arm_runs`.
         seeds: the seeds looked at, in the order of the runs.
         design: how the arms were made.
@@ -127,7 +127,7 @@ def gather(
     outcome = hypothesis.outcome
     weights = tuple(part.weight for part in parts)
     question = _Question(hypothesis, choose_test(hypothesis, design), weights, bound_error)
-    arms = [runs[part.arm].first(len(seeds)) for part in parts]
+    arms = [runs[part.arm_id].first(len(seeds)) for part in parts]
     budgets = np.concatenate([arm.columns["n_steps"] for arm in arms])
     budgets = budgets[np.isfinite(budgets)]
     # Escape is judged up to the same step in every arm.
@@ -209,7 +209,7 @@ def _effects(cells: Sequence[Values], weights: Sequence[float]) -> stats.Floats:
     return np.asarray(weights) @ np.stack([cell.values for cell in cells])  # (n_seeds,)
 
 
-def _pairing(hypothesis: Hypothesis, parts: Sequence[Part], cells: Sequence[Values]) -> Pairing:
+def _pairing(hypothesis: Hypothesis, parts: Sequence[Compared], cells: Sequence[Values]) -> Pairing:
     """Correlation over the seeds of the two sides; of a fraction, of their averages."""
     if hypothesis.interaction is not None:
         return Pairing(math.nan, math.nan)
@@ -220,10 +220,10 @@ def _pairing(hypothesis: Hypothesis, parts: Sequence[Part], cells: Sequence[Valu
     return stats.pairing(sides[0], sides[1])
 
 
-def _cell(part: Part, runs: ArmRuns, seen: Values, complete: Bools) -> Cell:
+def _cell(part: Compared, runs: ArmRuns, seen: Values, complete: Bools) -> Cell:
     present = seen.values[complete]
     return Cell(
-        arm=part.arm,
+        arm=part.arm_id,
         weight=part.weight,
         side=part.side,
         n=int(np.isfinite(seen.values).sum()),

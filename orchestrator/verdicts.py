@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from orchestrator.claims import Correction, corrections_of, looks_of, sign_of
+from orchestrator.comparison import Compared, compared_by_name
 from orchestrator.evidence import Assessment, Evidence, gather
 from orchestrator.outcomes import ArmRuns, arm_runs
 from orchestrator.power import Outlook, outlook
 from orchestrator.reach import adjustment
 from orchestrator.schema import AblationSpec, Hypothesis
-from orchestrator.sides import Part, parts_of
 from orchestrator.stats import Interval
 from orchestrator.tables import data_name, spec_of
 
@@ -143,7 +143,7 @@ class _Study(NamedTuple):
     data: str
     altered: frozenset[str]
     runs: Mapping[str, ArmRuns]
-    parts: Mapping[str, Sequence[Part]]
+    parts: Mapping[str, Sequence[Compared]]
 
 
 def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
@@ -175,7 +175,9 @@ def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
         data_name(plan),
         frozenset(plan["lock_changed"]),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
-        {name: parts_of(name, claims[name], plan["arms"], spec.design) for name in claims},
+        compared_by_name(
+            spec, {arm["arm_id"]: arm["levels"] for arm in plan["arms"] if arm["in_design"]}
+        ),
     )
     found: dict[str, Verdict] = {}
     for index in range(len(looks_of(spec))):

@@ -275,9 +275,9 @@ def test_an_altered_hypothesis_is_exploratory() -> None:
 
 def test_a_contrast_that_fits_no_arm_is_refused_by_name() -> None:
     arms = {"sum+sum": BASE, "mean+sum": BASE, "sum+mean": BASE, "mean+mean": BASE}
-    with pytest.raises(ConfigError, match="hypotheses.h: the contrast fits 2 pairs of arms"):
+    with pytest.raises(ConfigError, match=r"hypotheses.h.where: .*2 pairs of arms fit"):
         decide_one(claim(), arms)
-    with pytest.raises(ConfigError, match="hypotheses.h: no arm of the design has other = none"):
+    with pytest.raises(ConfigError, match="hypotheses.h: compares the arm .*other=none"):
         decide_one(claim(where={"other": "none"}), arms)
 
 
