@@ -16,6 +16,7 @@ from orchestrator.stats import holm
 from orchestrator.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts import Verdict
 from orchestrator.wording import (
+    blocking_text,
     contrast_text,
     number,
     p_value,
@@ -63,10 +64,10 @@ def effects_grid(
         (f"p, {correction}", True),
         ("test", False),
         ("seeds as claimed", True),
-        ("seed correlation", True),
         *([("decided at", False)] if looks else []),
         ("contrast", False),
         ("where", False),
+        ("what blocking by seed did", False),
     )
     rows = []
     for verdict in verdicts:
@@ -86,10 +87,10 @@ def effects_grid(
                 p_value(verdict.p_adjusted),
                 test_title(verdict),
                 f"{verdict.wins} of {len(evidence.differences)}",
-                number(evidence.pairing.correlation, 2),
                 *([_look_text(verdict)] if looks else []),
                 contrast_text(hypothesis),
                 where_text(hypothesis) or "–",
+                blocking_text(verdict) or "–",
             )
         )
     return make_grid(columns, rows)
