@@ -16,7 +16,7 @@ from decoder.config import (
 )
 from decoder.errors import ConfigError
 from orchestrator.claim_checks import check_claims, check_criteria_arms, check_level
-from orchestrator.comparison import compared
+from orchestrator.comparison import compared_by_name
 from orchestrator.derived import reference
 from orchestrator.design import Arm, make_arms
 from orchestrator.design_checks import check_design
@@ -47,7 +47,10 @@ def find_problems(
         *check_claims(spec, broken),
     ]
     if not problems and not broken:
-        problems += _check_compared(spec, cells)
+        try:
+            compared_by_name(spec, cells)
+        except ConfigError as error:
+            problems += error.problems
     if problems or base is None or broken:
         return (), problems
     try:
@@ -179,17 +182,6 @@ def _check_extra_arms(spec: AblationSpec, taken: Set[str], broken: Set[str]) -> 
             yield from check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
 
 
-def _check_compared(spec: AblationSpec, cells: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
-    """Whether the design has the arms that each hypothesis compares."""
-    for name, hypothesis in spec.hypotheses.items():
-        try:
-            compared(spec, hypothesis, cells)
-        except ConfigError as error:
-            for problem in error.problems:
-                dot = "." if problem.startswith("where: ") else ": "
-                yield f"hypotheses.{name}{dot}{problem}"
-
-
 def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
     """Whether every arm is evaluated often enough to be called collapsed."""
     needed = spec.collapse.n_evaluations
@@ -209,12 +201,9 @@ def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
     """Whether arms are compared at one budget where that decides."""
     configs = {arm.arm_id: arm.config for arm in arms}
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
-    for name, hypothesis in spec.hypotheses.items():
-        if hypothesis.outcome != "escape_step":
-            continue
-        sides = compared(spec, hypothesis, cells)
+    for name, sides in compared_by_name(spec, cells).items():
         budgets = {configs[side.arm_id].train.n_steps for side in sides}
-        if len(budgets) > 1:
+        if spec.hypotheses[name].outcome == "escape_step" and len(budgets) > 1:
             yield (
                 f"hypotheses.{name}: compares steps to escape between budgets "
                 f"train.n_steps {sorted(budgets)}; they are censored at the budget, so it must "

@@ -11,7 +11,7 @@ A design says which combinations of levels are trained (`orchestrator.cells`):
 - ``arms``: those listed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from decoder.config import DecoderConfig, flatten, override, parse_config, unfla
 from decoder.errors import ConfigError
 from orchestrator.cells import design_cells
 from orchestrator.derived import chain_of, follow, references
-from orchestrator.schema import AblationSpec, Changes, Hypothesis
+from orchestrator.schema import AblationSpec, Changes
 
 
 @dataclass(frozen=True)
@@ -145,30 +145,3 @@ def changes_of_levels(spec: AblationSpec, levels: Mapping[str, str]) -> Changes:
 def factor_paths(spec: AblationSpec, factor: str) -> frozenset[str]:
     """Every config path that a level of `factor` sets."""
     return frozenset(path for changes in spec.factors[factor].values() for path in changes)
-
-
-def cells_of(hypothesis: Hypothesis) -> tuple[dict[str, str], ...]:
-    """The levels of the arms a hypothesis compares.
-
-    Returns:
-        ``(from, to)``; with an interaction ``(from, to)`` at its ``from`` level and then
-        ``(from, to)`` at its ``to`` level.
-    """
-    contrast, other = hypothesis.contrast, hypothesis.interaction
-    pair = [
-        {**hypothesis.where, contrast.factor: level}
-        for level in (contrast.from_level, contrast.to_level)
-    ]
-    if other is None:
-        return tuple(pair)
-    return tuple(
-        {**cell, other.factor: level}
-        for level in (other.from_level, other.to_level)
-        for cell in pair
-    )
-
-
-def find_arms(arms: Sequence[Arm], cells: Sequence[Mapping[str, str]]) -> list[Arm | None]:
-    """The design's arm at each cell; None where the design has none."""
-    by_levels = {frozenset(arm.levels.items()): arm for arm in arms if arm.in_design}
-    return [by_levels.get(frozenset(cell.items())) for cell in cells]

@@ -13,7 +13,7 @@ from decoder.config import DecoderConfig, config_paths, flatten, pack_key, resol
 from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
 from orchestrator.cells import fraction_of
-from orchestrator.comparison import Compared, compared, varied_factors
+from orchestrator.comparison import Compared, compared_by_name, varied_factors
 from orchestrator.data import DataInfo
 from orchestrator.design import Arm, factor_paths
 from orchestrator.lineage import parents
@@ -170,8 +170,8 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
     spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
     cells = {arm.arm_id: arm.levels for arm in loaded.arms if arm.in_design}
     proofs, problems = [], []
-    for name, hypothesis in spec.hypotheses.items():
-        sides = compared(spec, hypothesis, cells)
+    for name, sides in compared_by_name(spec, cells).items():
+        hypothesis = spec.hypotheses[name]
         prove = _prove_balance if spec.design == "fractional" else _prove_pairs
         for proof, complaint in prove(spec, name, hypothesis, sides, arms):
             proofs.append(proof)

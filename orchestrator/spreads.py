@@ -4,16 +4,17 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from orchestrator.claims import is_share
 from orchestrator.ledger import Record, any_records, read_history
 from orchestrator.paths import Results
 from orchestrator.plan import Plan, digest
-from orchestrator.tables import restricted_steps, runs_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_RECORDS = 500
 _MOST_CONFIGURATIONS = 60
@@ -77,8 +78,10 @@ def pooled_spread(values: Values) -> float:
 
 
 def _spread_of(
-    outcome: str, tables: list[tuple[pd.DataFrame, str]], prior: Mapping[str, float]
+    outcome: str, tables: list[tuple["pd.DataFrame", str]], prior: Mapping[str, float]
 ) -> Spread:
+    from orchestrator.tables import restricted_steps
+
     for table, text in tables:
         column = (
             restricted_steps(table)
@@ -94,8 +97,10 @@ def _spread_of(
     return Spread(math.nan, "unknown: no earlier records; state it under 'prior'")
 
 
-def _table(plan: Plan, records: Mapping[str, Record], results: Results) -> pd.DataFrame:
+def _table(plan: Plan, records: Mapping[str, Record], results: Results) -> "pd.DataFrame":
     """The runs table of records of any ablations: one arm a configuration."""
+    from orchestrator.tables import runs_table  # pandas, for which a first plan need not wait
+
     runs: dict[tuple[str, int], str] = {}
     for run_id, record in records.items():
         runs.setdefault((digest(record["config"]), record["seed"]), run_id)

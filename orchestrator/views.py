@@ -155,9 +155,11 @@ def print_differences(console: Console, a: str, b: str, found: Sequence["Differe
         )
         for difference in found
     ]
-    print_table(console, ("parameter", a, b, "ratio"), rows)
-    n = len(found)
-    sayer(console)(f"{n} difference{'s' * (n != 1)}" if n else f"{a} and {b} are the same decoder")
+    say, n = sayer(console), len(found)
+    say(f"A: {a}")
+    say(f"B: {b}")
+    print_table(console, ("parameter", "A", "B", "B / A"), rows)
+    say(f"{n} difference{'s' * (n != 1)}" if n else "the same decoder, once defaults are filled in")
 
 
 def make_data(path: Path, recipe: str, seed: int | None) -> dict[str, Any]:

@@ -217,3 +217,20 @@ def test_a_fraction_holds_no_slice() -> None:
     cells = {cell.arm_id: cell.levels for cell in design_cells(spec)}
     with pytest.raises(ConfigError, match="^where: a fraction holds no slice"):
         compared(spec, spec.hypotheses["h"], cells)
+
+
+@given(st.integers(5, 8), st.data())
+def test_over_a_fraction_sides_are_averages_and_other_main_effects_cancel(
+    k: int, data: st.DataObject
+) -> None:
+    crossed = hypothesis("f0", interaction={"factor": "f1", "from": "l0", "to": "l1"})
+    claims = {"main": hypothesis("f0"), "crossed": crossed}
+    spec = spec_of("fractional", [2] * k, fraction={"n_arms": 2 ** (k - 1)}, hypotheses=claims)
+    cells = {cell.arm_id: cell.levels for cell in design_cells(spec)}
+    other = f"f{data.draw(st.integers(1, k - 1))}"
+    for name, signs in (("main", (1, -1)), ("crossed", (1, -1, -1, 1))):
+        found = compared(spec, spec.hypotheses[name], cells)
+        sums = [sum(s.weight for s in found if s.side == side) for side in range(len(signs))]
+        assert sums == pytest.approx(signs)
+        leak = sum(s.weight * (cells[s.arm_id][other] == "l1") for s in found)
+        assert leak == pytest.approx(0)
