@@ -9,7 +9,7 @@ import pandas as pd
 
 from orchestrator import stats
 from orchestrator.controls import SHARES, outcome_values
-from orchestrator.shares import Share, share_difference
+from orchestrator.shares import Share, share_contrast
 from orchestrator.spec import AblationSpec, levels_of
 from orchestrator.stats import Interval
 
@@ -121,8 +121,8 @@ def _change(
     table = values[[name for name, _ in weights]].dropna().to_numpy()  # (n_blocks, n_arms)
     differences = table @ np.array([weight for _, weight in weights])  # (n_blocks,)
     interval = stats.paired_t(differences)
-    if outcome in SHARES and len(weights) == 2:
-        to, reference = (Share(int(column.sum()), len(table)) for column in table.T)
-        interval = share_difference([to], [reference])
+    if outcome in SHARES:
+        shares = [Share(int(column.sum()), len(table)) for column in table.T]
+        interval = share_contrast(shares, [weight for _, weight in weights])
     effect = float(differences.mean()) if len(differences) else math.nan
     return Change(factor, arm, effect, interval, len(differences))

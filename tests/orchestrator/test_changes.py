@@ -76,6 +76,21 @@ def test_the_interval_is_the_paired_one_over_blocks(build: Build, truth: Any) ->
     assert change.n_blocks == 5
 
 
+def test_collapse_is_told_as_a_difference_of_shares(build: Build, truth: Any) -> None:
+    spec = {"name": "c", "question": "?", "factors": FACTORS, "seeds": [1, 2, 3, 4]}
+    ablation = build(
+        {**spec, "design": "fractional"},
+        lambda levels, _: truth(collapses=float(levels["rate"] == "new")),
+    )
+    runs = make_tables(*ablation).runs
+    found = main_effects(spec_of(ablation.plan), ablation.plan["arms"], runs, "collapsed")
+    rate = next(change for change in found if change.factor == "rate")
+    assert rate.effect == 1.0
+    assert 0 < rate.interval.low < 1.0 and rate.interval.high == pytest.approx(1.0)
+    others = [change for change in found if change.factor != "rate"]
+    assert all(change.interval.low < 0 < change.interval.high for change in others)
+
+
 def test_a_gap_takes_its_block_out_and_an_excluded_arm_its_change(build: Build, truth: Any) -> None:
     spec = {"name": "c", "question": "?", "factors": FACTORS, "seeds": [1, 2, 3]}
     gap = build(

@@ -79,6 +79,16 @@ def test_the_small_curve_stays_in_its_box_and_ends_at_the_final_median(made: Any
     assert len(curve.band.split()) == 2 * len(points)
 
 
+def test_a_page_of_many_arms_says_how_many_cards_it_leaves_out(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.report_cards.MOST_CARDS", 2)
+    rebuild(tmp_path, *made)
+    html = (tmp_path / "report.html").read_text()
+    assert html.count('<details class="card">') == 2
+    assert "3 more arms are in the tables." in html
+
+
 def test_report_separates_what_was_explored_and_shows_criteria_and_controls(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
