@@ -349,7 +349,7 @@ def explain(error: ValidationError, keys: Mapping[tuple[str, ...], list[str]]) -
             sentences.append(f"{path}: unknown key '{location[-1]}'{hint}{listing}")
             continue
         if item["type"] == "missing":
-            sentences.append(f"{path}: this key is required")
+            sentences.append(f"{path}: this key is required, but missing; add it")
             continue
         if item["type"] == "value_error":
             sentences.append(f"{path}: {item['ctx']['error']}")

@@ -57,7 +57,10 @@ def check_design(
 def _check_keys(spec: AblationSpec) -> Iterable[str]:
     """Keys that belong to another design."""
     if spec.fraction is not None and spec.design != "fractional":
-        yield f"fraction: belongs to design 'fractional', but the design is '{spec.design}'"
+        yield (
+            f"fraction: belongs to design 'fractional', but the design is '{spec.design}'; write "
+            "design: fractional, or leave it out"
+        )
     if spec.fraction is not None and (spec.fraction.generators is None) == (
         spec.fraction.n_arms is None
     ):

@@ -101,8 +101,11 @@ def print_preview(console: Console, seen: Preview) -> None:
     if document["aliases"] is not None:
         _print_aliases(console, document["aliases"])
     packs = [
-        (p["pack_id"][:6], p["seed"], p["n_runs"], p["n_to_train"], _seconds(p["forecast_seconds"]))
-        for p in document["packs"]
+        (
+            *(pack["pack_id"][:6], pack["seed"], pack["n_runs"], pack["n_to_train"]),
+            _seconds(pack["forecast_seconds"]) if pack["n_to_train"] else "",
+        )
+        for pack in document["packs"]
     ]
     print_table(console, ("pack", "seed", "runs", "to train", "forecast"), packs)
     contrasts = [

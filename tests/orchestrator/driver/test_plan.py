@@ -150,6 +150,33 @@ def test_a_contrast_that_differs_elsewhere_is_refused(load: Load) -> None:
     assert len(caught.value.problems) == 3  # the simple effect, and two sides of the interaction
 
 
+def test_a_value_that_follows_the_factor_is_part_of_the_contrast(load: Load) -> None:
+    claim = {
+        "claim": "x", "contrast": {"factor": "rate", "from": "high", "to": "low"},
+        "where": {"noise": "weak"}, "outcome": "per", "direction": "increase", "margin": 0.1,
+    }  # fmt: skip
+    follow = {"optim.lr_max_day": "${optim.lr_max}", "optim.lr_min_day": "${optim.lr_min}"}
+    (proof,) = prove_contrasts(load({"set": follow, "hypotheses": {"h": claim}}))
+    assert proof.changed["optim.lr_max_day"] == (0.005, 0.002)
+    # Following another path than the factor's, by a level's own doing, is the level's setting.
+    crooked = {"optim.lr_max": 0.002, "optim.epsilon": "${augment.white_noise_std}"}
+    (proof,) = prove_contrasts(load({"factors/rate/low": crooked, "hypotheses": {"h": claim}}))
+    assert proof.changed["optim.epsilon"] == (0.1, 0.25)
+
+
+def test_a_value_that_follows_another_factor_is_none_of_the_contrast(load: Load) -> None:
+    loaded = load({"set": {"optim.epsilon": "${augment.white_noise_std}"}})
+    assert "optim.epsilon" in prove_contrasts(loaded)[0].changed  # of the noise
+    rate = next(
+        p
+        for p in prove_contrasts(loaded)
+        if "rate" not in p.hypothesis
+        and p.from_arm == "official+high"
+        and p.to_arm == "official+low"
+    )
+    assert "optim.epsilon" not in rate.changed
+
+
 def test_a_default_written_out_is_no_contrast(load: Load, plan_of: PlanOf) -> None:
     same = {"unsaid": {}, "said": {"optim.lr_decay_steps": 60}}
     loaded = load({"factors": {"decay": same}, "hypotheses": {"h": {

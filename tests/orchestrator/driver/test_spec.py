@@ -283,8 +283,17 @@ def test_a_mistake_gives_one_line_with_file_and_path(
     (problem,) = problems(changes)
     assert problem.startswith(f"{tmp_path / 'question.yaml'}: {where}:")
     assert "\n" not in problem
+    # What to do about it: a clause of its own, the nearest name, or what is allowed.
+    assert any(text in problem for text in ("; ", "did you mean", "(there are", "must "))
     for text in texts:
         assert text in problem
+
+
+def test_twenty_five_and_more_mistakes_give_different_messages(
+    problems: Callable[..., tuple[str, ...]],
+) -> None:
+    found = {problem for changes, _, _ in MISTAKES.values() for problem in problems(changes)}
+    assert len(found) >= 25
 
 
 def test_a_sound_file_is_accepted(load: Callable[..., Loaded]) -> None:
