@@ -209,3 +209,10 @@ def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
                 f"train.n_steps {sorted(budgets)}; they are censored at the budget, so it must "
                 "be the same"
             )
+        longest = max((config.train.n_steps for config in configs.values()), default=0)
+        hypothesis = spec.hypotheses[name]
+        if hypothesis.outcome == "escape_step" and hypothesis.margin >= longest:
+            yield (
+                f"hypotheses.{name}.margin: must be below the step budget of {longest}, at which "
+                f"steps to escape are cut, but got {hypothesis.margin:g}"
+            )

@@ -54,12 +54,24 @@ class Cell:
 
 
 class Assessment(NamedTuple):
-    """An effect with its intervals and p, all for ``to`` minus ``from``, in the outcome's unit."""
+    """An effect with its intervals and p, all for ``to`` minus ``from``, in the outcome's unit.
+
+    Attributes:
+        effect: the effect; of an interaction, the difference of differences.
+        interval: 95 %.
+        bounds: one-sided, 95 % each unless looks share the error; infinite on a side on which
+            runs that never escaped leave the steps to escape open.
+        p: of the effect; of an interaction the larger of that and the p of `simple`, since
+            "only there" claims both.
+        simple: of an interaction, the effect of the contrast at the interaction's ``to`` level;
+            else NaN.
+    """
 
     effect: float
-    interval: Interval  # 95 %
-    bounds: Interval  # one-sided bounds, 95 % unless looks share the error
+    interval: Interval
+    bounds: Interval
     p: float
+    simple: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,7 @@ def gather(
     outcome = hypothesis.outcome
     weights = tuple(part.weight for part in parts)
     question = _Question(hypothesis, choose_test(hypothesis, design), weights, bound_error)
+    simple = _simple_question(question, parts, design)
     arms = [runs[part.arm_id].first(len(seeds)) for part in parts]
     budgets = np.concatenate([arm.columns["n_steps"] for arm in arms])
     budgets = budgets[np.isfinite(budgets)]
@@ -136,7 +149,7 @@ def gather(
     contributions = _effects(seen, weights)
     complete = np.isfinite(contributions)
     whole = [Values(v.values[complete], v.escaped[complete]) for v in seen]
-    shown = _assess(question, whole)
+    shown = _assess_both(question, simple, whole)
     if any((arm.outcome == "missing").any() for arm in arms):
         scenarios: tuple[Assessment, ...] = ()
     elif complete.all():
@@ -145,7 +158,8 @@ def gather(
         towards = [sign_of(hypothesis) * (1 if weight > 0 else -1) for weight in weights]
         against = [-sign for sign in towards]
         scenarios = tuple(
-            _assess(question, imputed(outcome, seen, signs, budget)) for signs in (towards, against)
+            _assess_both(question, simple, imputed(outcome, seen, signs, budget))
+            for signs in (towards, against)
         )
     effects = contributions[complete]
     return Evidence(
@@ -163,6 +177,41 @@ def gather(
         pairing=_pairing(hypothesis, parts, whole),
         bound_error=bound_error,
     )
+
+
+def _simple_question(
+    question: _Question, parts: Sequence[Compared], design: Design
+) -> _Question | None:
+    """The contrast alone, at the ``to`` level of the interaction; None without an interaction.
+
+    A claim that the interaction makes no difference says nothing of it either.
+    """
+    hypothesis = question.hypothesis
+    if hypothesis.interaction is None or hypothesis.direction == "none":
+        return None
+    weights = tuple(part.weight if part.side < 2 else 0.0 for part in parts)
+    total = sum(weight for weight in weights if weight > 0)
+    alone = hypothesis.model_copy(update={"interaction": None})
+    return _Question(
+        alone,
+        choose_test(alone, design),
+        tuple(weight / total for weight in weights),
+        question.bound_error,
+    )
+
+
+def _assess_both(
+    question: _Question, simple: _Question | None, cells: Sequence[Values]
+) -> Assessment:
+    """An interaction together with the simple effect that its claim includes."""
+    found = _assess(question, cells)
+    if simple is None:
+        return found
+    kept = [i for i, weight in enumerate(simple.weights) if weight]
+    alone = _assess(
+        simple._replace(weights=tuple(simple.weights[i] for i in kept)), [cells[i] for i in kept]
+    )
+    return found._replace(p=max(found.p, alone.p), simple=alone.effect)
 
 
 def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
@@ -183,14 +232,28 @@ def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
         return Assessment(effect, interval, bounds, _share_p(question, shares, differences))
     interval = stats.paired_t(differences)
     bounds = stats.paired_bounds(differences, question.bound_error)
+    is_cut = question.hypothesis.outcome == "escape_step"
+    if is_cut:
+        bounds = _open_where_cut(bounds, question.weights, cells)
     if question.test == "tost":
-        p = stats.tost_paired(differences, question.hypothesis.margin)
+        cut = is_cut and not all(math.isfinite(bound) for bound in bounds)
+        p = 1.0 if cut else stats.tost_paired(differences, question.hypothesis.margin)
     elif question.test == "log_rank":
         to, reference = cells
         p = stats.log_rank(to.values, to.escaped, reference.values, reference.escaped)
     else:
         p = stats.sign_flip(differences)
     return Assessment(effect, interval, bounds, p)
+
+
+def _open_where_cut(
+    bounds: Interval, weights: Sequence[float], cells: Sequence[Values]
+) -> Interval:
+    """A run that never escaped could have taken any longer: it bounds nothing on its side."""
+    never = [weight for weight, cell in zip(weights, cells, strict=True) if not cell.escaped.all()]
+    low = -math.inf if any(weight < 0 for weight in never) else bounds.low
+    high = math.inf if any(weight > 0 for weight in never) else bounds.high
+    return Interval(low, high)
 
 
 def _share_p(question: _Question, shares: Sequence[Share], differences: stats.Floats) -> float:

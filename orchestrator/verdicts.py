@@ -149,7 +149,9 @@ class _Study(NamedTuple):
 def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
     """Decide every hypothesis of a plan, in the order of its file.
 
-    Supported: adjusted p below alpha, and an effect of at least the margin. Refuted: the
+    Supported: adjusted p below alpha, and an effect of at least the margin; an interaction
+    needs the simple effect at its ``to`` level as well, of the margin and with a p of its own,
+    or two differences that both go against the claim could support it. Refuted: the
     one-sided 95 % upper bound of the claimed effect is below the margin. Inconclusive: neither;
     a p above alpha never refutes. A claim of no difference is supported when two one-sided
     tests put the effect inside ± the margin, and refuted when a bound lies beyond it. No verdict
@@ -238,8 +240,13 @@ def judge(
             return "refuted", "different", False
         return "inconclusive", undecided, False
     # Sums of binary fractions carry rounding; an effect of the margin itself is enough.
-    if p_adjusted < alpha and all(effect >= margin - 1e-12 for effect in effects):
-        return "supported", "", all(interval.low >= margin - 1e-12 for interval in intervals)
+    enough = margin - 1e-12
+    simple = [sign * scenario.simple for scenario in scenarios]
+    large = all(effect >= enough for effect in effects)
+    there = all(math.isnan(effect) or effect >= enough for effect in simple)
+    if p_adjusted < alpha and large and there:
+        strong = all(interval.low >= enough for interval in intervals)
+        return "supported", "", strong and all(math.isfinite(bound.low) for bound in bounds)
     if all(bound.high < margin for bound in bounds):
         if all(bound.low > -margin for bound in bounds):
             return "refuted", "equivalent", False

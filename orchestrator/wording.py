@@ -218,7 +218,12 @@ def _p_text(verdict: Verdict) -> str:
 def _why_undecided(verdict: Verdict, margin: str) -> str:
     outcome, direction = verdict.hypothesis.outcome, verdict.hypothesis.direction
     bounds = verdict.claimed_bounds
-    if not math.isfinite(bounds.high):
+    if not math.isfinite(bounds.high) and outcome == "escape_step" and verdict.evidence.n_steps:
+        rest = (
+            f"runs that never escaped could have taken any longer than "
+            f"{budget_text(verdict.evidence.n_steps)}, so nothing is ruled out"
+        )
+    elif not math.isfinite(bounds.high):
         rest = f"{_seeds(len(verdict.evidence.differences))} rule nothing out"
     elif direction == "none":
         rest = (
@@ -233,6 +238,13 @@ def _why_undecided(verdict: Verdict, margin: str) -> str:
     if direction == "none":
         return f"{_p_text(verdict)}, and {rest}"
     if verdict.claimed_effect >= verdict.hypothesis.margin:
+        simple, other = verdict.sign * verdict.evidence.shown.simple, verdict.hypothesis.interaction
+        if other is not None and simple < verdict.hypothesis.margin:
+            return (
+                f"the difference of differences reaches the margin of {margin}, but with "
+                f"{other.to_level} alone the claimed {direction} is "
+                f"{difference_text(simple, outcome)}, and the claim needs both"
+            )
         return f"the estimate reaches the margin of {margin}, but {_p_text(verdict)}"
     return f"{_p_text(verdict)}; the estimate is short of {margin}, but {rest}"
 

@@ -170,6 +170,45 @@ def test_escape_is_decided_by_the_log_rank_test_on_steps_cut_at_the_budget() -> 
     assert [cell.n_escaped for cell in verdict.evidence.cells] == [4, 6]
 
 
+@pytest.mark.parametrize("direction", ["increase", "none"])
+def test_runs_that_never_escaped_rule_nothing_out(direction: str) -> None:
+    """From 370 to never at a budget of 400 may be any effect, and neither may never to never."""
+    late = [("escape", s) for s in (360, 380, 360, 380, 360, 380)]
+    never = [("escape", None)] * 6
+    for sum_arm in (late, never):
+        verdict = decide_one(
+            claim(outcome="escape_step", margin=40, direction=direction),
+            {"sum": sum_arm, "mean": never},
+        )
+        assert verdict.word == "inconclusive"
+        text = first_sentence(verdict) + explain(verdict)
+        assert "inf" not in text and "nan" not in text
+    assert math.isinf(verdict.claimed_bounds.high)
+
+
+def test_an_early_escape_is_refuted_although_the_reference_was_cut() -> None:
+    late = [("escape", s) for s in (360, 380, None, 380, None, 380)]
+    early = [("escape", s) for s in (40, 60, 40, 60, 40, 60)]
+    verdict = decide_one(claim(outcome="escape_step", margin=40), {"sum": late, "mean": early})
+    assert (verdict.word, verdict.reason) == ("refuted", "reversed")
+
+
+def test_an_interaction_needs_the_simple_effect_it_speaks_of() -> None:
+    """The mean lowers PER at both levels, less at the second: no "raises it only there"."""
+    arms = {
+        "sum+sum": BASE,
+        "mean+sum": [p - 0.2 - 0.001 * i for i, p in enumerate(BASE)],
+        "sum+mean": [p + 0.5 for p in BASE],
+        "mean+mean": [p + 0.5 - 0.01 for p in BASE],
+    }
+    other = {"factor": "other", "from": "sum", "to": "mean"}
+    verdict = decide_one(claim(interaction=other), arms)
+    assert verdict.evidence.shown.effect > 0.15
+    assert verdict.evidence.shown.simple == pytest.approx(-0.01)
+    assert verdict.word == "inconclusive"
+    assert "with mean alone" in explain(verdict) and "needs both" in explain(verdict)
+
+
 def test_an_interaction_is_the_difference_of_differences_of_each_seed() -> None:
     arms = {
         "sum+sum": BASE,
