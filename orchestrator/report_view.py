@@ -229,9 +229,12 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         "Equivalent: both one-sided bounds lie inside ± the margin; reversed: the bound is below "
         "zero; negligible: otherwise. A large p never refutes.",
         "Inconclusive: neither of the two.",
-        "The same seed means the same initial weights, data order and noise in every arm, so "
-        "effects are taken per seed. Tests are exact and two-sided: sign-flip for PER and for "
-        "interactions, Boschloo for collapse, log-rank permutation for steps to escape.",
+        "The same seed means the same initial weights, trials, noise and dropout masks in all arms "
+        "of one shape, so effects are taken per seed. Arms that differ in batch, width, patches, "
+        "cut or smoothing share the seed, but not every draw.",
+        "Tests are two-sided: sign-flip for PER and for interactions, Boschloo for collapse, "
+        "log-rank permutation for steps to escape; exact, but for sign flips of more than 14 seeds "
+        "and log-ranks of more than 8 a side, which take a fixed Monte-Carlo sample.",
         "Intervals: paired t over seeds; for shares of runs Newcombe–Wilson, with one-sided bounds "
         "that are checked exactly.",
     ]
@@ -275,8 +278,8 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         )
     if verdicts:
         rules.append(
-            "Claims, margins, seeds, budgets and α were hashed and stored before the first run; a "
-            "verdict on a hypothesis altered since is called exploratory."
+            "Claims, margins, seeds, budgets and α were hashed and stored before the runs they are "
+            "decided by; a hypothesis written or altered after that is called exploratory."
         )
     return tuple(rules)
 

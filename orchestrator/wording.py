@@ -151,7 +151,7 @@ def explain(verdict: Verdict) -> str:
 def _label(verdict: Verdict) -> str:
     label = ""
     if verdict.altered:
-        label += ", exploratory (the hypothesis was altered after it was locked)"
+        label += ", exploratory (the hypothesis was written or altered after runs that decide it)"
     elif verdict.exploratory:
         label += ", exploratory"
     if verdict.n_looks > 1:

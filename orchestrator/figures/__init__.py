@@ -94,7 +94,8 @@ def draw_figures(
     figure = draw_curves(curves_data("emitted_ratio", spec, arms, tables.runs, tables.history))
     caption = (
         f"{band}. Emitted phonemes over phonemes in the sentence: at or below the dotted line a "
-        "decoder is on the blank plateau."
+        "decoder is on the blank plateau. Above it, it is there too while it emits at most "
+        f"{spec.collapse.n_distinct} distinct phonemes."
     )
     saved.append(save(figure, folder, "emitted_curves", "Leaving the blank plateau", caption))
     return saved
