@@ -37,7 +37,7 @@ def check_design(
         *_check_levels(spec, broken),
         *_check_cells(spec, broken),
     ]
-    if problems or broken or not all(spec.factors.values()):
+    if problems or broken or any(len(levels) < 2 for levels in spec.factors.values()):
         return {}, problems
     try:
         if (n_arms := n_design_arms(spec)) > MAX_ARMS:

@@ -12,9 +12,9 @@ from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from orchestrator.cells import design_cells, n_design_arms
 from orchestrator.comparison import compared
+from orchestrator.contrasts import prove_contrasts
 from orchestrator.design import make_arms
 from orchestrator.lineage import parents
-from orchestrator.plan import prove_contrasts
 from orchestrator.schema import AblationSpec, levels_of
 from orchestrator.spec import Loaded
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from decoder.config import DecoderConfig, override, pack_key
 from decoder.errors import ConfigError
+from orchestrator.contrasts import prove_contrasts
 from orchestrator.data import DataInfo
 from orchestrator.design import make_arms
 from orchestrator.plan import (
@@ -20,7 +21,6 @@ from orchestrator.plan import (
     make_plan,
     packs_to_train,
     plan_document,
-    prove_contrasts,
 )
 from orchestrator.spec import AblationSpec, Loaded
 

@@ -174,6 +174,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "factors.rate",
         ("exactly two levels in design 'leave_one_out'", "has 3"),
     ),
+    "one level in a path": (
+        {"design": "path", "factors/rate": {"high": {}}, "hypotheses": {}},
+        "factors.rate",
+        ("two or more levels",),
+    ),
     "paired factors of unequal length": (
         {"design": "paired",
          "factors/rate": {**HIGH_LOW, "lower": {"optim.lr_max": 0.001}}, "hypotheses": {}},
