@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from decoder.config import DecoderConfig, config_paths, pack_key, resolve, run_id
@@ -124,7 +125,7 @@ def make_plan(
             runs.append(
                 PlannedRun(identity, arm.arm_id, seed, config, of_arm, block, arm.replicate)
             )
-    _check_distinct(contrasts, runs)
+    _check_distinct(loaded.path, contrasts, runs)
     packs = _make_packs(runs, shapes, n_workers, max_runs_per_pack)
     return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
 
@@ -237,14 +238,16 @@ def aliases_document(spec: AblationSpec) -> dict[str, Any] | None:
     return fraction_of(spec).document() if spec.design == "fractional" else None
 
 
-def _check_distinct(contrasts: Iterable[CleanContrast], runs: Iterable[PlannedRun]) -> None:
+def _check_distinct(
+    path: Path, contrasts: Iterable[CleanContrast], runs: Iterable[PlannedRun]
+) -> None:
     """Refuse a contrast between arms that only look different, such as a default written out."""
     ids = {(run.arm_id, run.seed): run.run_id for run in runs}
     by_arm = {arm_id: run for (arm_id, _), run in ids.items()}  # the last seed's will do
     problems = [
-        f"hypotheses.{proof.hypothesis}: arms {proof.from_arm} and {proof.to_arm} are the same "
-        f"run once defaults are filled in (they differ in {', '.join(proof.changed)}); "
-        "there is no effect to find"
+        f"{path}: hypotheses.{proof.hypothesis}: arms {proof.from_arm} and {proof.to_arm} are the "
+        f"same run once defaults are filled in (they differ in {', '.join(proof.changed)}); "
+        "there is no effect to find, so change a level or leave the hypothesis out"
         for proof in contrasts
         if proof.from_arm in by_arm and by_arm[proof.from_arm] == by_arm[proof.to_arm]
     ]
