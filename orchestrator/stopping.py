@@ -31,6 +31,7 @@ class StopSwitch:
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._n_shields = 0
+        self._watchdog: threading.Timer | None = None
 
     @contextmanager
     def shield(self) -> Iterator[None]:
@@ -48,11 +49,16 @@ class StopSwitch:
         if self.signal_number is not None:
             _end_now(number)
         self.signal_number = number
-        watchdog = threading.Timer(GRACE_SECONDS, _end_now, (number,))
-        watchdog.daemon = True
-        watchdog.start()
+        self._watchdog = threading.Timer(GRACE_SECONDS, _end_now, (number,))
+        self._watchdog.daemon = True
+        self._watchdog.start()
         if self._n_shields == 0:
             raise Stopped(number)
+
+    def call_off(self) -> None:
+        """The stop came to its end in time: nothing is cut off any more."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
 
 
 @contextmanager
@@ -68,6 +74,7 @@ def stop_switch() -> Iterator[StopSwitch]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        switch.call_off()
 
 
 def _end_now(number: int) -> None:

@@ -43,6 +43,22 @@ def test_the_handlers_before_come_back() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_stop_that_ended_in_time_is_not_cut_off_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off: list[int] = []
+    monkeypatch.setattr("orchestrator.stopping._end_now", cut_off.append)
+    monkeypatch.setattr("orchestrator.stopping.GRACE_SECONDS", 0.05)
+    with pytest.raises(Stopped), stop_switch():
+        signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert cut_off == []
+    with pytest.raises(Stopped), stop_switch():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            time.sleep(0.2)
+    assert cut_off == [signal.SIGTERM]
+
+
 def test_a_second_signal_ends_at_once() -> None:
     code = (
         "import signal, time\n"
