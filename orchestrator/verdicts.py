@@ -140,6 +140,7 @@ class _Study(NamedTuple):
     """What all hypotheses of an ablation share, and the arms each compares."""
 
     spec: AblationSpec
+    claims: Mapping[str, Hypothesis]
     data: str
     altered: frozenset[str]
     runs: Mapping[str, ArmRuns]
@@ -172,14 +173,15 @@ def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
     """
     spec = spec_of(plan)
     claims = spec.hypotheses
+    levels = {arm["arm_id"]: arm["levels"] for arm in plan["arms"] if arm["in_design"]}
+    parts = compared_by_name(spec, levels)
     study = _Study(
         spec,
+        {name: _with_slice(claim, parts[name], levels) for name, claim in claims.items()},
         data_name(plan),
         frozenset(plan["lock_changed"]),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
-        compared_by_name(
-            spec, {arm["arm_id"]: arm["levels"] for arm in plan["arms"] if arm["in_design"]}
-        ),
+        parts,
     )
     found: dict[str, Verdict] = {}
     for index in range(len(looks_of(spec))):
@@ -263,7 +265,7 @@ def _verdict(
     correction: Correction,
     look_index: int,
 ) -> Verdict:
-    hypothesis, looks = study.spec.hypotheses[name], looks_of(study.spec)
+    hypothesis, looks = study.claims[name], looks_of(study.spec)
     alpha = looks[look_index].alpha
     word, reason, strong = judge(hypothesis, evidence.scenarios, p_adjusted, alpha)
     undecided = word == "inconclusive" and look_index + 1 < len(looks)
@@ -285,6 +287,21 @@ def _verdict(
         n_looks=len(looks),
         next_look_seeds=looks[look_index + 1].seeds if undecided else None,
     )
+
+
+def _with_slice(
+    claim: Hypothesis, parts: Sequence[Compared], levels: Mapping[str, Mapping[str, str]]
+) -> Hypothesis:
+    """The claim with its whole slice in ``where``, the part that follows from the design too."""
+    varied = {claim.contrast.factor}
+    varied |= {claim.interaction.factor} if claim.interaction else set()
+    cells = [levels[part.arm_id] for part in parts]
+    shared = {
+        factor: level
+        for factor, level in cells[0].items()
+        if factor not in varied and all(cell[factor] == level for cell in cells)
+    }
+    return claim.model_copy(update={"where": shared})
 
 
 def _towards(sign: int, interval: Interval) -> Interval:

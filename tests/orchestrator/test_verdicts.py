@@ -170,6 +170,15 @@ def test_escape_is_decided_by_the_log_rank_test_on_steps_cut_at_the_budget() -> 
     assert [cell.n_escaped for cell in verdict.evidence.cells] == [4, 6]
 
 
+def test_a_verdict_names_the_slice_that_follows_from_the_design() -> None:
+    plan = plan_of({"h": claim()}, 6, ("loss", "other"))
+    plan["spec"]["design"] = "one_factor"
+    plan["arms"] = [arm for arm in plan["arms"] if arm["arm_id"] != "mean+mean"]
+    [verdict] = decide(plan, runs_of({"sum+sum": BASE, "mean+sum": [p + 0.2 for p in BASE]}))
+    assert verdict.hypothesis.where == {"other": "sum"}
+    assert "at other = sum" in first_sentence(verdict)
+
+
 @pytest.mark.parametrize("direction", ["increase", "none"])
 def test_runs_that_never_escaped_rule_nothing_out(direction: str) -> None:
     """From 370 to never at a budget of 400 may be any effect, and neither may never to never."""
