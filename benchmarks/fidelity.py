@@ -28,7 +28,8 @@ from decoder.data.store import Dataset, prepare
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder, patches_of
 from decoder.pack import Pack, Run
-from decoder.train import _forward_backward, _PackState, _Trials, _update
+from decoder.state import PackState
+from decoder.train import _forward_backward, _Trials, _update
 
 BASES = Path(__file__).parent.parent / "ablations" / "base"
 
@@ -69,7 +70,7 @@ def loss_difference(
     }
     config = resolve(override(config, quiet, "fidelity"))
     pack = Pack("fidelity", 3, (Run("run", config),))
-    state = _PackState.start(pack, dataset, torch.device("cpu"))
+    state = PackState.start(pack, dataset, torch.device("cpu"))
     trials = _Trials.select(dataset, config)
 
     theirs = make_official_model(

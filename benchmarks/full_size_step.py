@@ -25,7 +25,8 @@ from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.data.batches import Batch
 from decoder.data.store import Dataset, Split
 from decoder.pack import Pack, Run
-from decoder.train import _forward_backward, _PackState, _update
+from decoder.state import PackState
+from decoder.train import _forward_backward, _update
 
 BASES = Path(__file__).parent.parent / "ablations" / "base"
 
@@ -94,7 +95,7 @@ def pack_step(
         changes = {"optim.lr_max": 0.005 - 0.0001 * i, "augment.white_noise_std": 1 - 0.01 * i}
         runs.append(Run(f"run{i}", resolve(override(config, changes, "benchmark"))))
     pack = Pack("step", 1, tuple(runs))
-    state = _PackState.start(pack, no_recordings(n_days, n_features), torch.device(device))
+    state = PackState.start(pack, no_recordings(n_days, n_features), torch.device(device))
     state.model.kernel = kernel  # type: ignore[assignment]
 
     def step() -> None:

@@ -6,23 +6,19 @@ its budget leaves; the others do not notice. All randomness follows from (seed, 
 a run gives the same alone as in any pack, and after a resume.
 """
 
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from decoder import optim
 from decoder.augment import augment_batch, smooth_batch
-from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig, TrainConfig, pack_key
 from decoder.ctc import ctc_losses, reduce_losses
 from decoder.data.alignment import n_patches, usable_trials
@@ -35,11 +31,12 @@ from decoder.data.batches import (
 )
 from decoder.data.store import Dataset
 from decoder.errors import ConfigError
-from decoder.metrics import MetricSums, TrainingSums
+from decoder.metrics import MetricSums
 from decoder.model.day import day_slices
-from decoder.model.decoder import DropoutPlan, PackedDecoder, patches_of
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
+from decoder.model.decoder import DropoutPlan, patches_of
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
 from decoder.seeding import generator
+from decoder.state import PackState
 
 EVALUATION_BATCH_SIZE = 64
 # Checkpoints of large packs take seconds; they must not take a noticeable share of training.
@@ -78,7 +75,7 @@ def train(
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = _choose_device(device)
     trials = _Trials.select(dataset, shared)
-    state = _PackState.start(pack, dataset, where)
+    state = PackState.start(pack, dataset, where)
     if checkpoint_dir is not None:
         ended_before, remarks = state.resume(checkpoint_dir)
         if ended_before or remarks:
@@ -129,133 +126,6 @@ def train(
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
-@dataclass
-class _PackState:
-    """What changes while a pack trains: step, runs still going, weights, optimizers, sums."""
-
-    device: torch.device
-    n_runs_at_start: int
-    runs: list[Run]
-    model: PackedDecoder
-    optimizers: list[optim.RunOptimizer]
-    sums: TrainingSums
-    grad_norms: Tensor  # (R, largest budget), before clipping, as far as `step`
-    histories: dict[str, list[HistoryRow]]
-    ended: list[RunResult]  # kept in checkpoints: a retry may ask for them again
-    step: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "_PackState":
-        model = PackedDecoder(
-            pack.runs[0].config.model,
-            n_runs=len(pack.runs),
-            n_days=len(dataset.sessions),
-            n_features=dataset.n_features,
-            n_classes=dataset.n_classes,
-            seed=pack.seed,
-        ).to(device)
-        return cls(
-            device=device,
-            n_runs_at_start=len(pack.runs),
-            runs=list(pack.runs),
-            model=model,
-            optimizers=_optimizers(pack.runs, model),
-            sums=TrainingSums.zeros(len(pack.runs), device),
-            grad_norms=torch.zeros(
-                len(pack.runs), max(run.config.train.n_steps for run in pack.runs)
-            ),
-            histories={run.run_id: [] for run in pack.runs},
-            ended=[],
-        )
-
-    def finish(
-        self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
-    ) -> list[RunResult]:
-        """Take runs out of the pack, with their weights and optimizers."""
-        results = [
-            RunResult(
-                run_id=run.run_id,
-                status=status,
-                history=tuple(self.histories[run.run_id]),
-                n_steps_done=self.step,
-                n_parameters=self.model.n_parameters(),
-                n_dropped_trials=n_dropped,
-                pack_seconds=self.seconds,
-                n_runs_in_pack=self.n_runs_at_start,
-                peak_memory_bytes=_peak_memory_bytes(self.device),
-                device=_device_name(self.device),
-                grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
-            )
-            for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True))
-            if leaves
-        ]
-        self.keep([i for i, leaves in enumerate(leaving) if not leaves])
-        self.ended += results
-        return results
-
-    def keep(self, rows: list[int]) -> None:
-        """Go on with the runs at `rows` alone."""
-        states = [self.optimizers[row].state() for row in rows]
-        self.runs = [self.runs[row] for row in rows]
-        self.model.keep_runs(rows)
-        self.sums.keep_runs(rows)
-        self.grad_norms = self.grad_norms[rows]
-        self.optimizers = _optimizers(self.runs, self.model)
-        for optimizer, tensors in zip(self.optimizers, states, strict=True):
-            optimizer.load_state(tensors)
-
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint from which `resume` continues exactly."""
-        tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
-        tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
-        tensors["grad_norms"] = self.grad_norms[:, : self.step]
-        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
-            tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
-        values = {
-            "run_ids": [run.run_id for run in self.runs],
-            "n_runs_at_start": self.n_runs_at_start,
-            "step": self.step,
-            "seconds": self.seconds,
-            "histories": {run.run_id: self.histories[run.run_id] for run in self.runs},
-            "ended": [asdict(result) for result in self.ended],
-        }
-        save_checkpoint(folder, self.step, Checkpoint(tensors, values))
-
-    def resume(self, folder: Path) -> tuple[list[RunResult], list[str]]:
-        """Continue from the newest whole checkpoint, if it knows every run of this pack.
-
-        Returns:
-            The results of those runs that had ended by then, and remarks for the user.
-        """
-        checkpoint, remarks = load_newest(folder)
-        if checkpoint is None:
-            return [], remarks
-        tensors, values = checkpoint
-        going = values["run_ids"]
-        ended = {entry["run_id"]: _result_from(entry) for entry in values["ended"]}
-        wanted = [run.run_id for run in self.runs]
-        if not set(wanted) <= set(going) | set(ended):
-            return [], [*remarks, f"{folder}: its checkpoint is of other runs; it is not used"]
-        self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
-        rows = [going.index(run.run_id) for run in self.runs]
-        for name, parameter in self.model.named_parameters():
-            parameter.data.copy_(tensors[f"model/{name}"][rows])
-        for name, total in self.sums.state().items():
-            total.copy_(tensors[f"sums/{name}"][rows])
-        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
-            prefix = f"optim/{run.run_id}/"
-            optimizer.load_state(
-                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            )
-        self.n_runs_at_start = values["n_runs_at_start"]
-        self.step, self.seconds = values["step"], values["seconds"]
-        self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
-        self.histories = {run.run_id: values["histories"][run.run_id] for run in self.runs}
-        self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
-        return list(self.ended), remarks
-
-
 @dataclass(frozen=True)
 class _Trials:
     """The trials a configuration can use, and how batches of them are drawn."""
@@ -295,7 +165,7 @@ class _Trials:
 
 
 def _forward_backward(
-    state: _PackState, batch: Batch, seed: int
+    state: PackState, batch: Batch, seed: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One batch through every run: (R,) training losses, and gradients by parameter name."""
     configs = [run.config for run in state.runs]
@@ -330,7 +200,7 @@ def _forward_backward(
 
 
 def _update(
-    state: _PackState, gradients: dict[str, Tensor], losses: Tensor, norms: Tensor
+    state: PackState, gradients: dict[str, Tensor], losses: Tensor, norms: Tensor
 ) -> tuple[Tensor, list[float]]:
     """Clip and step every run. Returns clipped gradient norms (R,) and learning rates."""
     factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
@@ -345,7 +215,7 @@ def _update(
 
 @torch.no_grad()
 def _evaluate(
-    state: _PackState,
+    state: PackState,
     trials: _Trials,
     due: Sequence[bool],
     updates: Tensor,
@@ -393,22 +263,10 @@ def _is_due(config: TrainConfig, done_step: int) -> bool:
     return done_step % config.eval_every_steps == 0 or done_step == config.n_steps
 
 
-def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOptimizer]:
-    parameters, groups = dict(model.named_parameters()), model.groups()
-    return [
-        optim.RunOptimizer(run.config.optim, parameters, groups, row)
-        for row, run in enumerate(runs)
-    ]
-
-
 def _precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     if config.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _result_from(entry: dict[str, Any]) -> RunResult:
-    return RunResult(**{**entry, "history": tuple(entry["history"])})
 
 
 def _choose_device(device: str | None) -> torch.device:
@@ -417,21 +275,3 @@ def _choose_device(device: str | None) -> torch.device:
             raise ConfigError(f"device '{device}': this process sees no GPU; say 'cpu'")
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _quantiles(norms: Tensor) -> dict[str, float]:
-    if not len(norms):
-        return {}
-    values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])
-    return dict(zip(("p50", "p90", "p99", "max"), values.tolist(), strict=True))
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -13,7 +13,8 @@ from decoder.config import DecoderConfig, config_paths, override, pack_key, reso
 from decoder.data.store import Dataset
 from decoder.errors import ConfigError
 from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
-from decoder.train import _forward_backward, _PackState, _Trials, _update, train
+from decoder.state import PackState
+from decoder.train import _forward_backward, _Trials, _update, train
 
 SMALL: dict[str, Any] = {
     "data.batch_size": 6,
@@ -55,7 +56,7 @@ def results_of(events: Iterable[Progress]) -> dict[str, RunResult]:
 
 def weights_after(pack: Pack, dataset: Dataset, n_steps: int) -> dict[str, dict[str, torch.Tensor]]:
     """Weights of every run after some steps of the training loop's own phases."""
-    state = _PackState.start(pack, dataset, torch.device("cpu"))
+    state = PackState.start(pack, dataset, torch.device("cpu"))
     trials = _Trials.select(dataset, pack.runs[0].config)
     for _ in range(n_steps):
         batch = trials.draw(pack.seed, state.step)
