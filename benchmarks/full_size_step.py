@@ -112,7 +112,12 @@ def official_step(
     """The official trainer's step, phase for phase, without its logging."""
     from types import SimpleNamespace
 
-    from official import load_official, make_official_model, official_args
+    from official import (
+        load_official,
+        make_official_model,
+        official_args,
+        official_transforms,
+    )
 
     official = load_official(folder, compile_models=device != "cpu")
     model = make_official_model(official, config, n_days, batch.features.shape[2], dropout=True)
@@ -120,20 +125,11 @@ def official_step(
     if device != "cpu":
         model = torch.compile(model)  # as the official trainer does
     trainer = official.trainer.BrainToTextDecoder_Trainer
-    augment = config.augment
-    transforms = {
-        "white_noise_std": augment.white_noise_std,
-        "constant_offset_std": augment.constant_offset_std,
-        "random_walk_std": 0.0,
-        "random_walk_axis": -1,
-        "static_gain_std": 0.0,
-        "random_cut": augment.random_cut,
-        "smooth_kernel_size": 100,
-        "smooth_data": True,
-        "smooth_kernel_std": 2,
-    }
     shell = SimpleNamespace(
-        args=official_args(config), model=model, transform_args=transforms, device=device
+        args=official_args(config),
+        model=model,
+        transform_args=official_transforms(config),
+        device=device,
     )
     optimizer = trainer.create_optimizer(shell)
     scheduler = trainer.create_cosine_lr_scheduler(shell, optimizer)

@@ -78,6 +78,22 @@ def official_args(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
+def official_transforms(config: DecoderConfig) -> dict[str, Any]:
+    """The official ``data_transforms``, with the strengths and the cut of `config`."""
+    augment = config.augment
+    return {
+        "white_noise_std": augment.white_noise_std,
+        "constant_offset_std": augment.constant_offset_std,
+        "random_walk_std": 0.0,
+        "random_walk_axis": -1,
+        "static_gain_std": 0.0,
+        "random_cut": augment.random_cut,
+        "smooth_kernel_size": 100,
+        "smooth_data": True,
+        "smooth_kernel_std": 2,
+    }
+
+
 def official_state_dict(model: PackedDecoder, row: int) -> dict[str, Tensor]:
     """One run's weights under the official names."""
     state = {

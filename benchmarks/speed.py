@@ -141,10 +141,10 @@ def train_officially(
     official: Any, config: DecoderConfig, sessions: tuple[str, ...], folder: Path
 ) -> None:
     """One run through the official trainer, reading the same HDF5 files."""
-    from official import official_args
+    from official import official_args, official_transforms
 
     with tempfile.TemporaryDirectory() as out:
-        model, augment = config.model, config.augment
+        model = config.model
         args = official_args(config) | {
             "model": {
                 "n_input_features": 64,
@@ -181,17 +181,7 @@ def train_officially(
             "save_val_logits": False,
             "save_val_data": False,
             "dataset": {
-                "data_transforms": {
-                    "white_noise_std": augment.white_noise_std,
-                    "constant_offset_std": augment.constant_offset_std,
-                    "random_walk_std": 0.0,
-                    "random_walk_axis": -1,
-                    "static_gain_std": 0.0,
-                    "random_cut": augment.random_cut,
-                    "smooth_kernel_size": 100,
-                    "smooth_data": True,
-                    "smooth_kernel_std": 2,
-                },
+                "data_transforms": official_transforms(config),
                 "batch_size": config.data.batch_size,
                 "n_classes": 41,
                 "days_per_batch": config.data.days_per_batch,

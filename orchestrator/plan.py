@@ -146,6 +146,11 @@ def packs_to_train(plan: Plan, recorded: Collection[str]) -> list[Pack]:
     return [pack for _, pack in sorted(left, key=lambda item: -item[0])]
 
 
+def run_document(run: PlannedRun) -> dict[str, Any]:
+    """One planned run as JSON."""
+    return {"run_id": run.run_id, "arm_id": run.arm_id, "seed": run.seed, "block": run.block}
+
+
 def plan_document(
     plan: Plan, lock: Mapping[str, str], lock_changed: Iterable[str]
 ) -> dict[str, Any]:
@@ -168,15 +173,7 @@ def plan_document(
         "datasets": [data.document() for data in datasets],
         "arms": arm_documents(plan.loaded),
         "aliases": aliases_document(plan.loaded.spec),
-        "runs": [
-            {
-                "run_id": run.run_id,
-                "arm_id": run.arm_id,
-                "seed": run.seed,
-                "block": run.block,
-            }
-            for run in plan.runs
-        ],
+        "runs": [run_document(run) for run in plan.runs],
         "packs": [
             {
                 "pack_id": pack.pack_id,

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.forecast import Cost
-from orchestrator.plan import aliases_document, arm_documents
+from orchestrator.plan import aliases_document, arm_documents, run_document
 from orchestrator.power import Forecast as PowerForecast
 from orchestrator.preview import Preview, SeedChoice
 from orchestrator.progress import time_text
@@ -30,16 +30,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "n_failed": len(seen.records) - len(recorded),
         "arms": arm_documents(plan.loaded),
         "aliases": aliases_document(plan.loaded.spec),
-        "runs": [
-            {
-                "run_id": run.run_id,
-                "arm_id": run.arm_id,
-                "seed": run.seed,
-                "block": run.block,
-                "recorded": run.run_id in recorded,
-            }
-            for run in plan.runs
-        ],
+        "runs": [{**run_document(run), "recorded": run.run_id in recorded} for run in plan.runs],
         "packs": [
             {
                 "pack_id": pack.pack_id,
