@@ -108,7 +108,15 @@ def train(
         latest: dict[str, HistoryRow] = {}
         if any(due):
             updates = optim.update_norms(before, state.model.parameters())
-            latest = _evaluate(state, trials, due, updates, clipped_norms, rates)
+            sound = updates.isfinite().tolist()
+            if not all(sound):  # a loss would tell at the next step, but there may be none
+                state.seconds = time.monotonic() - started
+                finished += state.finish([not ok for ok in sound], "diverged", trials.n_dropped)
+                kept = [i for i, ok in enumerate(sound) if ok]
+                updates, clipped_norms = updates[kept], clipped_norms[kept]
+                due, rates = [due[i] for i in kept], [rates[i] for i in kept]
+            if any(due):
+                latest = _evaluate(state, trials, due, updates, clipped_norms, rates)
         state.seconds = time.monotonic() - started
         ended = [run.config.train.n_steps <= done_step for run in state.runs]
         if any(ended):

@@ -111,6 +111,24 @@ def test_a_run_that_diverges_leaves_its_neighbours_as_they_are(dataset: Dataset)
             assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
 
 
+def test_weights_that_overflow_in_the_last_step_are_no_result(dataset: Dataset) -> None:
+    """Their loss was finite and no step follows that could tell."""
+    wild = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.lr_warmup_steps": 0}
+    wild |= {"train.n_steps": 1, "train.eval_every_steps": 1}
+    calm = {"train.n_steps": 4, "train.eval_every_steps": 1}
+    pack = make_pack([calm, wild])
+    together = results_of(train(pack, dataset))
+    bad = together[pack.runs[1].run_id]
+    assert (bad.status, bad.history, bad.n_steps_done) == ("diverged", (), 1)
+    [alone] = results_of(train(make_pack([calm]), dataset)).values()
+    good = together[pack.runs[0].run_id]
+    assert good.status == "ok"
+    for mine, theirs in zip(good.history, alone.history, strict=True):
+        assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-4)
+    [by_itself] = results_of(train(make_pack([wild]), dataset)).values()
+    assert by_itself.status == "diverged"
+
+
 def test_a_pack_of_which_every_run_diverges_ends(dataset: Dataset) -> None:
     wild = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
     results = results_of(train(make_pack([wild]), dataset))
