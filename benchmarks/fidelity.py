@@ -25,11 +25,13 @@ from decoder.augment import gaussian_taps, smooth
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import greedy_decode
 from decoder.data.store import Dataset, prepare
+from decoder.data.trials import Trials
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder, patches_of
 from decoder.pack import Pack, Run
 from decoder.state import PackState
-from decoder.train import _forward_backward, _Trials, _update
+from decoder.step import forward_backward
+from decoder.train import _update
 
 BASES = Path(__file__).parent.parent / "ablations" / "base"
 
@@ -71,7 +73,7 @@ def loss_difference(
     config = resolve(override(config, quiet, "fidelity"))
     pack = Pack("fidelity", 3, (Run("run", config),))
     state = PackState.start(pack, dataset, torch.device("cpu"))
-    trials = _Trials.select(dataset, config)
+    trials = Trials.select(dataset, config)
 
     theirs = make_official_model(
         official, config, len(dataset.sessions), dataset.n_features, dropout=False
@@ -86,7 +88,9 @@ def loss_difference(
     worst = 0.0
     for step in range(n_steps):
         batch = trials.draw(pack.seed, step)
-        losses, gradients = _forward_backward(state, batch, pack.seed)
+        losses, gradients = forward_backward(
+            state.model, state.configs, batch, pack.seed, state.step
+        )
         _update(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
 

@@ -26,7 +26,8 @@ from decoder.data.batches import Batch
 from decoder.data.store import Dataset, Split
 from decoder.pack import Pack, Run
 from decoder.state import PackState
-from decoder.train import _forward_backward, _update
+from decoder.step import forward_backward
+from decoder.train import _update
 
 BASES = Path(__file__).parent.parent / "ablations" / "base"
 
@@ -99,7 +100,9 @@ def pack_step(
     state.model.kernel = kernel  # type: ignore[assignment]
 
     def step() -> None:
-        losses, gradients = _forward_backward(state, batch, pack.seed)
+        losses, gradients = forward_backward(
+            state.model, state.configs, batch, pack.seed, state.step
+        )
         _update(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
 

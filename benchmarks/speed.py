@@ -28,10 +28,11 @@ from decoder import optim
 from decoder.augment import gaussian_taps
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset, open_dataset, prepare
+from decoder.data.trials import Trials
 from decoder.metrics import MetricSums
 from decoder.model.decoder import patches_of
 from decoder.pack import Pack, Run
-from decoder.train import _Trials, train
+from decoder.train import train
 from orchestrator.design import make_arms
 from orchestrator.spec import load_spec
 
@@ -109,7 +110,7 @@ def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
             log_probs, batch.labels, lengths, batch.n_labels, reduction=reduction
         ).mean()
 
-    trials = _Trials.select(dataset, config)
+    trials = Trials.select(dataset, config)
     per = math.nan
     for step in range(config.train.n_steps):
         model.train()

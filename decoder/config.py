@@ -1,22 +1,22 @@
 """The configuration of one run: frozen, closed sections, loading, dotted overrides, fingerprint.
 
-A default lives in its field and nowhere else. A field marked ``PER_RUN`` may differ between the
-runs of a pack; every other field shapes tensors or shared draws, and so splits packs. Fields
-marked ``NOT_IDENTITY`` cannot change a result once the dataset's fingerprint is known.
+A default lives in its field and nowhere else. What else is known of a field is its marks, see
+`mark`: whether it may differ between the runs of a pack, and what it means to a run's identity.
 """
 
 import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -31,8 +31,37 @@ from decoder.strict_yaml import load_yaml
 # Raised whenever a change of the code changes the numbers a configuration leads to.
 NUMERICS_VERSION = 1
 
-PER_RUN = Field(json_schema_extra={"per_run": True})
-NOT_IDENTITY = Field(json_schema_extra={"not_identity": True})
+
+def mark(
+    *,
+    per_run: bool = False,
+    not_identity: bool = False,
+    added: bool = False,
+    idle_if: Mapping[str, Sequence[JsonValue]] | None = None,
+) -> Any:
+    """What is known of a field beside its type and default.
+
+    Args:
+        per_run: the runs of a pack may differ in it; any other field shapes tensors or shared
+            draws, and so splits packs.
+        not_identity: cannot change a result once the dataset's fingerprint is known.
+        added: came after runs had been recorded; its default is what the code did before, and at
+            its default it is left out of the identity, so that those runs are still found.
+        idle_if: field path → values at which this field has no effect, and is left out of the
+            identity. One that matches is enough.
+    """
+    return Field(
+        json_schema_extra={
+            "per_run": per_run,
+            "not_identity": not_identity,
+            "added": added,
+            "idle_if": {path: list(values) for path, values in (idle_if or {}).items()},
+        }
+    )
+
+
+PER_RUN = mark(per_run=True)
+NOT_IDENTITY = mark(not_identity=True)
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -200,19 +229,35 @@ class DecoderConfig(Section):
         return self
 
 
+class Marks(NamedTuple):
+    """The marks of a field, see `mark`, and its default as a plain JSON value."""
+
+    per_run: bool
+    not_identity: bool
+    added: bool
+    idle_if: Mapping[str, Sequence[JsonValue]]
+    default: JsonValue
+
+
 @functools.cache
-def config_paths() -> Mapping[str, Mapping[str, bool]]:
-    """Every dotted field path, with its marks ``per_run`` and ``not_identity``."""
+def config_paths() -> Mapping[str, Marks]:
+    """Every dotted field path, with its marks."""
+    defaults = flatten(DecoderConfig())
     paths = {}
     for section_name, section in DecoderConfig.model_fields.items():
         section_type = section.annotation
         assert isinstance(section_type, type) and issubclass(section_type, Section)
         for name, field in section_type.model_fields.items():
+            path = f"{section_name}.{name}"
             extra = field.json_schema_extra
-            marks = extra if isinstance(extra, dict) else {}
-            paths[f"{section_name}.{name}"] = {
-                mark: bool(marks.get(mark)) for mark in ("per_run", "not_identity")
-            }
+            known: dict[str, Any] = dict(extra) if isinstance(extra, dict) else {}
+            paths[path] = Marks(
+                per_run=known.get("per_run", False),
+                not_identity=known.get("not_identity", False),
+                added=known.get("added", False),
+                idle_if=known.get("idle_if", {}),
+                default=defaults[path],
+            )
     return paths
 
 
@@ -299,20 +344,37 @@ def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate
         replicate: 0, or the number of a repetition that is to be trained again although nothing
             differs, to see what the machine alone changes.
     """
-    identity: dict[str, Any] = {
-        "config": _select(resolve(config), lambda marks: not marks["not_identity"]),
+    whole: dict[str, Any] = {
+        "config": identity(config),
         "seed": seed,
         "dataset": dataset_fingerprint,
         "numerics_version": NUMERICS_VERSION,
     }
     if replicate:
-        identity["replicate"] = replicate
-    return _digest(identity)
+        whole["replicate"] = replicate
+    return _digest(whole)
 
 
 def pack_key(config: DecoderConfig) -> str:
     """Equal for configurations whose runs can share one pack: same tensors, same draws."""
-    return _digest(_select(config, lambda marks: not marks["per_run"]))
+    paths = config_paths()
+    return _digest({p: value for p, value in flatten(config).items() if not paths[p].per_run})
+
+
+def identity(config: DecoderConfig) -> dict[str, Any]:
+    """The fields of a configuration that can change a result, resolved: path → plain value.
+
+    Two configurations with the same identity train to the same weights.
+    """
+    flat, paths = flatten(resolve(config)), config_paths()
+    return {path: value for path, value in flat.items() if _acts(path, flat, paths)}
+
+
+def _acts(path: str, flat: Mapping[str, Any], paths: Mapping[str, Marks]) -> bool:
+    marks = paths[path]
+    if marks.not_identity or (marks.added and flat[path] == marks.default):
+        return False
+    return not any(flat[other] in values for other, values in marks.idle_if.items())
 
 
 def did_you_mean(got: str, known: Any) -> str:
@@ -367,11 +429,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _select(config: DecoderConfig, keep: Any) -> dict[str, Any]:
-    paths = config_paths()
-    return {path: value for path, value in flatten(config).items() if keep(paths[path])}
 
 
 def _digest(value: Any) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decoder import optim
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
+from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
@@ -34,6 +35,11 @@ class PackState:
     ended: list[RunResult]  # kept in checkpoints: a retry may ask for them again
     step: int = 0
     seconds: float = 0.0
+
+    @property
+    def configs(self) -> list[DecoderConfig]:
+        """The configuration of each run still going."""
+        return [run.config for run in self.runs]
 
     @classmethod
     def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "PackState":

@@ -9,36 +9,21 @@ a run gives the same alone as in any pack, and after a resume.
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from decoder import optim
-from decoder.augment import augment_batch, smooth_batch
-from decoder.config import DecoderConfig, TrainConfig, pack_key
-from decoder.ctc import ctc_losses, reduce_losses
-from decoder.data.alignment import n_patches, usable_trials
-from decoder.data.batches import (
-    Batch,
-    collate,
-    evaluation_batches,
-    group_by_day,
-    sample_batch,
-)
+from decoder.config import TrainConfig, pack_key
 from decoder.data.store import Dataset
+from decoder.data.trials import Trials
 from decoder.errors import ConfigError
-from decoder.metrics import MetricSums
-from decoder.model.day import day_slices
-from decoder.model.decoder import DropoutPlan, patches_of
+from decoder.evaluation import evaluate
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
-from decoder.seeding import generator
 from decoder.state import PackState
+from decoder.step import forward_backward
 
-EVALUATION_BATCH_SIZE = 64
 # Checkpoints of large packs take seconds; they must not take a noticeable share of training.
 CHECKPOINT_PAUSE = 30.0
 
@@ -74,7 +59,7 @@ def train(
     shared = pack.runs[0].config
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = _choose_device(device)
-    trials = _Trials.select(dataset, shared)
+    trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
     if checkpoint_dir is not None:
         ended_before, remarks = state.resume(checkpoint_dir)
@@ -85,7 +70,9 @@ def train(
 
     while state.runs:
         batch = trials.draw(pack.seed, state.step).to(where)
-        losses, gradients = _forward_backward(state, batch, pack.seed)
+        losses, gradients = forward_backward(
+            state.model, state.configs, batch, pack.seed, state.step
+        )
         norms = optim.gradient_norms(gradients)
         finite = (losses.isfinite() & norms.isfinite()).tolist()
         finished = []
@@ -134,79 +121,6 @@ def train(
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Trials:
-    """The trials a configuration can use, and how batches of them are drawn."""
-
-    dataset: Dataset
-    config: DecoderConfig
-    train_by_day: tuple[Tensor, ...]
-    validation: tuple[Tensor, ...]
-    n_dropped: int
-
-    @classmethod
-    def select(cls, dataset: Dataset, config: DecoderConfig) -> "_Trials":
-        size, stride = config.model.patch_size, config.model.patch_stride
-        train, left_out = usable_trials(
-            dataset.train, size, stride, config.augment.random_cut, dataset.sessions
-        )
-        val, val_left_out = usable_trials(dataset.val, size, stride, 0, dataset.sessions)
-        return cls(
-            dataset,
-            config,
-            train_by_day=group_by_day(dataset.train, train),
-            validation=evaluation_batches(dataset.val, val, EVALUATION_BATCH_SIZE),
-            n_dropped=len(left_out.too_long) + len(val_left_out.too_long),
-        )
-
-    def draw(self, seed: int, step: int) -> Batch:
-        data = self.config.data
-        source = generator(seed, "trials", step)
-        indices = sample_batch(self.train_by_day, data.batch_size, data.days_per_batch, source)
-        return collate(self.dataset.train, indices)
-
-    def validation_batches(self) -> Iterator[Batch]:
-        day = torch.from_numpy(self.dataset.val.day)
-        for indices in self.validation:
-            by_day = indices[torch.argsort(day[indices], stable=True)]
-            yield collate(self.dataset.val, by_day)
-
-
-def _forward_backward(
-    state: PackState, batch: Batch, seed: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One batch through every run: (R,) training losses, and gradients by parameter name."""
-    configs = [run.config for run in state.runs]
-    model_config = configs[0].model
-    dropout = DropoutPlan(seed, state.step, state.device)
-    x, cut = augment_batch(batch.features, [c.augment for c in configs], seed, state.step)
-    _, B, T, F = x.shape
-    P = n_patches(T, model_config.patch_size, model_config.patch_stride)
-    input_factors = dropout.factors(
-        "input_dropout", [c.model.input_dropout for c in configs], B, T, F
-    )
-    rnn_rates = [c.model.rnn_dropout for c in configs]
-    rnn_factors = [
-        dropout.factors(f"rnn_dropout/{layer}", rnn_rates, P, B, model_config.n_units)
-        for layer in range(model_config.n_layers - 1)
-    ]
-    with _precision(configs[0].train, state.device):
-        logits = state.model(
-            x, day_slices(batch.day), input_factors, [f for f in rnn_factors if f is not None]
-        )
-    losses = ctc_losses(
-        logits.float().log_softmax(-1),
-        batch.labels,
-        patches_of(batch.n_bins - cut, model_config),
-        batch.n_labels,
-        configs[0].loss.zero_infinity,
-    )
-    per_run = reduce_losses(losses, batch.n_labels, [c.loss.ctc_reduction for c in configs])
-    state.model.zero_grad(set_to_none=True)
-    per_run.sum().backward()  # rows do not mix: each gets its own
-    return per_run.detach(), optim.gradients_of(state.model)
-
-
 def _update(
     state: PackState, gradients: dict[str, Tensor], losses: Tensor, norms: Tensor
 ) -> tuple[Tensor, list[float]]:
@@ -221,25 +135,16 @@ def _update(
     return norms * factors, rates
 
 
-@torch.no_grad()
 def _evaluate(
     state: PackState,
-    trials: _Trials,
+    trials: Trials,
     due: Sequence[bool],
     updates: Tensor,
     clipped_norms: Tensor,
     rates: Sequence[float],
 ) -> dict[str, HistoryRow]:
     """Validate every run and append a history row to those that are due."""
-    config = state.runs[0].config
-    metrics = MetricSums.zeros(len(state.runs), state.device)
-    for batch in trials.validation_batches():
-        batch = batch.to(state.device)
-        x = smooth_batch(batch.features, config.augment)
-        with _precision(config.train, state.device):
-            logits = state.model(x.expand(len(state.runs), *x.shape), day_slices(batch.day))
-        lengths = patches_of(batch.n_bins, config.model)
-        metrics.add(logits, batch.labels, lengths, batch.n_labels, config.loss.zero_infinity)
+    metrics = evaluate(state.model, state.runs[0].config, trials.validation_batches(), state.device)
     root_n = state.model.n_parameters() ** 0.5
     latest = {}
     rows = zip(
@@ -269,12 +174,6 @@ def _evaluate(
 
 def _is_due(config: TrainConfig, done_step: int) -> bool:
     return done_step % config.eval_every_steps == 0 or done_step == config.n_steps
-
-
-def _precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    if config.precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def _choose_device(device: str | None) -> torch.device:

@@ -115,7 +115,7 @@ def make_plan(
     marks, keys = config_paths(), {}  # arms that differ in per-run values alone share a key
     for arm in loaded.arms:
         config, of_arm = resolve(arm.config), data[arm.arm_id]
-        shaping = repr([(p, v) for p, v in arm.changes.items() if not marks[p]["per_run"]])
+        shaping = repr([(p, v) for p, v in arm.changes.items() if not marks[p].per_run])
         if shaping not in keys:
             keys[shaping] = pack_key(arm.config)
         shapes[arm.arm_id] = keys[shaping]

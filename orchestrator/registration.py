@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from decoder.atomic import write_atomically
-from decoder.config import DecoderConfig, config_paths, flatten, resolve
+from decoder.config import identity
 from decoder.errors import StorageError
 from orchestrator.comparison import compared
 from orchestrator.design import Arm
@@ -40,7 +40,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             # A look is at the first seeds of the list, so their order decides.
             "seeds": list(spec.seeds) if spec.looks else sorted(spec.seeds),
             "n_steps": sorted({arm.config.train.n_steps for arm in arms}),
-            "configs": [digest(_identity(arm.config)) for arm in arms],
+            "configs": [digest(identity(arm.config)) for arm in arms],
         }
     return blocks
 
@@ -114,12 +114,6 @@ def _together(one: Hypothesis, other: Hypothesis) -> bool:
     if one.exploratory or other.exploratory:
         return one.exploratory and other.exploratory
     return one.family == other.family
-
-
-def _identity(config: DecoderConfig) -> dict[str, Any]:
-    marks = config_paths()
-    resolved = flatten(resolve(config))
-    return {path: v for path, v in resolved.items() if not marks[path]["not_identity"]}
 
 
 def _compared_arms(plan: Plan, hypothesis: Hypothesis) -> list[Arm]:

@@ -1,4 +1,7 @@
-"""Number formats: how layers written by hand follow `torch.autocast`."""
+"""Number formats: the context of a precision, and how layers written by hand follow it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,3 +19,12 @@ def autocast_inputs(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def autocast(
+    precision: Literal["float32", "bfloat16"], device: torch.device
+) -> AbstractContextManager[Any]:
+    """The context in which a model of the given precision computes on `device`."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -37,7 +37,14 @@ def test_the_official_base_says_every_value_aloud() -> None:
     from decoder.strict_yaml import load_yaml
 
     nested = load_yaml(BASES / "t15_official.yaml")
-    assert set(config_paths()) == {f"{s}.{name}" for s, fields in nested.items() for name in fields}
+    said = {f"{s}.{name}" for s, fields in nested.items() for name in fields}
+    flat = flatten(load_config(BASES / "t15_official.yaml"))
+    idle = {
+        path
+        for path, marks in config_paths().items()
+        if any(flat[other] in values for other, values in marks.idle_if.items())
+    }
+    assert set(config_paths()) == said | idle
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name() -> None:
@@ -111,3 +118,21 @@ def test_identity_follows_config_seed_and_data_but_not_the_folder() -> None:
     assert identity != run_id(config, 1, "d")
     assert identity != run_id(config, 0, "e")
     assert identity != run_id(override(config, {"optim.epsilon": 0.2}, "x"), 0, "d")
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [("t15_small", "7db871b695f41c1e"), ("t15_official", "b643419b08e8a0df")],
+)
+def test_runs_recorded_before_a_field_was_added_are_still_found(base: str, expected: str) -> None:
+    """These identities are of the first records; only `NUMERICS_VERSION` may change them."""
+    assert run_id(load_config(BASES / f"{base}.yaml"), 1, "0123456789abcdef") == expected
+
+
+def test_marks_name_fields_that_exist_and_values_they_can_have() -> None:
+    paths = config_paths()
+    for path, marks in paths.items():
+        for other, values in marks.idle_if.items():
+            assert other in paths and other != path
+            for value in values:
+                override(DecoderConfig(), {other: value}, path)

@@ -11,10 +11,12 @@ import torch
 from decoder import optim
 from decoder.config import DecoderConfig, config_paths, override, pack_key, resolve, run_id
 from decoder.data.store import Dataset
+from decoder.data.trials import Trials
 from decoder.errors import ConfigError
 from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
 from decoder.state import PackState
-from decoder.train import _forward_backward, _Trials, _update, train
+from decoder.step import forward_backward
+from decoder.train import _update, train
 
 SMALL: dict[str, Any] = {
     "data.batch_size": 6,
@@ -57,10 +59,12 @@ def results_of(events: Iterable[Progress]) -> dict[str, RunResult]:
 def weights_after(pack: Pack, dataset: Dataset, n_steps: int) -> dict[str, dict[str, torch.Tensor]]:
     """Weights of every run after some steps of the training loop's own phases."""
     state = PackState.start(pack, dataset, torch.device("cpu"))
-    trials = _Trials.select(dataset, pack.runs[0].config)
+    trials = Trials.select(dataset, pack.runs[0].config)
     for _ in range(n_steps):
         batch = trials.draw(pack.seed, state.step)
-        losses, gradients = _forward_backward(state, batch, pack.seed)
+        losses, gradients = forward_backward(
+            state.model, state.configs, batch, pack.seed, state.step
+        )
         _update(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
     return {
@@ -336,4 +340,4 @@ def test_only_fields_that_may_differ_inside_a_pack_keep_the_pack_key() -> None:
     for path, marks in config_paths().items():
         if path in OTHER_VALUES:
             same = pack_key(make_config({path: OTHER_VALUES[path]})) == key
-            assert same == marks["per_run"], path
+            assert same == marks.per_run, path

@@ -1,0 +1,74 @@
+"""The trials a configuration can use, and how batches of them are drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decoder.config import DecoderConfig
+from decoder.data.alignment import usable_trials
+from decoder.data.batches import (
+    Batch,
+    collate,
+    evaluation_batches,
+    group_by_day,
+    sample_batch,
+)
+from decoder.data.store import Dataset
+from decoder.seeding import generator
+
+EVALUATION_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of a data set that a configuration can use.
+
+    Attributes:
+        dataset: an open store.
+        config: of any run of the pack; what is read here is the same in all.
+        train_by_day: indices of the usable training trials, day by day.
+        validation: indices of the usable validation trials, in batches of like length.
+        n_dropped: trials of both splits left out because no CTC alignment exists.
+    """
+
+    dataset: Dataset
+    config: DecoderConfig
+    train_by_day: tuple[Tensor, ...]
+    validation: tuple[Tensor, ...]
+    n_dropped: int
+
+    @classmethod
+    def select(cls, dataset: Dataset, config: DecoderConfig) -> "Trials":
+        """Find the usable trials.
+
+        Raises:
+            DataError: more than 1 % of a split's trials are too short for their targets.
+        """
+        size, stride = config.model.patch_size, config.model.patch_stride
+        train, left_out = usable_trials(
+            dataset.train, size, stride, config.augment.random_cut, dataset.sessions
+        )
+        val, val_left_out = usable_trials(dataset.val, size, stride, 0, dataset.sessions)
+        return cls(
+            dataset,
+            config,
+            train_by_day=group_by_day(dataset.train, train),
+            validation=evaluation_batches(dataset.val, val, EVALUATION_BATCH_SIZE),
+            n_dropped=len(left_out.too_long) + len(val_left_out.too_long),
+        )
+
+    def draw(self, seed: int, step: int) -> Batch:
+        """The training batch of one step, ordered by day."""
+        data = self.config.data
+        source = generator(seed, "trials", step)
+        indices = sample_batch(self.train_by_day, data.batch_size, data.days_per_batch, source)
+        return collate(self.dataset.train, indices)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Every usable validation trial once, each batch ordered by day."""
+        day = torch.from_numpy(self.dataset.val.day)
+        for indices in self.validation:
+            by_day = indices[torch.argsort(day[indices], stable=True)]
+            yield collate(self.dataset.val, by_day)
