@@ -9,6 +9,7 @@ from decoder.config import (
     DecoderConfig,
     config_paths,
     flatten,
+    idle_paths,
     load_config,
     override,
     parse_config,
@@ -27,23 +28,13 @@ def complaint(nested: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(BASES.glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_base_configuration_is_valid(path: Path) -> None:
-    load_config(path)
-
-
 def test_the_official_base_says_every_value_aloud() -> None:
     """A default that changed would otherwise change the official configuration with it."""
     from decoder.strict_yaml import load_yaml
 
     nested = load_yaml(BASES / "t15_official.yaml")
     said = {f"{s}.{name}" for s, fields in nested.items() for name in fields}
-    flat = flatten(load_config(BASES / "t15_official.yaml"))
-    idle = {
-        path
-        for path, marks in config_paths().items()
-        if any(flat[other] in values for other, values in marks.idle_if.items())
-    }
+    idle = idle_paths(load_config(BASES / "t15_official.yaml"))
     assert set(config_paths()) == said | idle
 
 
@@ -132,7 +123,25 @@ def test_runs_recorded_before_a_field_was_added_are_still_found(base: str, expec
 def test_marks_name_fields_that_exist_and_values_they_can_have() -> None:
     paths = config_paths()
     for path, marks in paths.items():
-        for other, values in marks.idle_if.items():
+        for other, values in [*marks.idle_if.items(), *marks.only_if.items()]:
             assert other in paths and other != path
             for value in values:
                 override(DecoderConfig(), {other: value}, path)
+
+
+def test_a_field_that_only_one_schedule_follows_is_idle_where_neither_is_that() -> None:
+    def idle(**changes: Any) -> set[str]:
+        optim = {f"optim.{name}": value for name, value in changes.items()}
+        return {p.removeprefix("optim.") for p in idle_paths(override(DecoderConfig(), optim, "x"))}
+
+    assert not {"lr_min", "lr_min_day"} & idle()
+    assert {"lr_min", "lr_min_day", "lr_decay_steps_day"} <= idle(schedule="constant")
+    assert "lr_min_day" in idle(schedule_day="constant")
+    assert "lr_min" not in idle(schedule_day="constant")
+    assert "lr_min" in idle(schedule="constant", schedule_day="linear")
+    assert "lr_min_day" not in idle(schedule="constant", schedule_day="linear")
+
+
+def test_a_schedule_of_the_day_layers_that_is_the_same_is_not_another_run() -> None:
+    same = override(DecoderConfig(), {"optim.schedule_day": "warmup_cosine"}, "x")
+    assert run_id(same, 0, "d") == run_id(DecoderConfig(), 0, "d")

@@ -1,0 +1,36 @@
+"""Every file under ablations/ can be planned, and each question that is asked has a control."""
+
+from pathlib import Path
+
+import pytest
+
+from decoder.config import load_config
+from orchestrator.contrasts import prove_contrasts
+from orchestrator.spec import load_spec
+
+ABLATIONS = Path(__file__).parents[1] / "ablations"
+BASES = sorted((ABLATIONS / "base").glob("*.yaml"))
+QUESTIONS = sorted(set(ABLATIONS.rglob("*.yaml")) - set(BASES))
+
+
+@pytest.mark.parametrize("path", BASES, ids=lambda p: p.stem)
+def test_every_base_is_a_valid_configuration(path: Path) -> None:
+    load_config(path)
+
+
+@pytest.mark.parametrize("path", QUESTIONS, ids=lambda p: p.stem)
+def test_every_ablation_is_valid_and_its_contrasts_are_clean(path: Path) -> None:
+    loaded = load_spec(path)
+    assert loaded.spec.name == path.stem
+    proven = {proof.hypothesis for proof in prove_contrasts(loaded)}
+    assert proven == set(loaded.spec.hypotheses)
+
+
+@pytest.mark.parametrize("path", QUESTIONS, ids=lambda p: p.stem)
+def test_every_small_ablation_measures_its_own_noise(path: Path) -> None:
+    loaded = load_spec(path)
+    if not loaded.base.data.path.startswith("synthetic:"):
+        pytest.skip("at full size a control costs as much as an arm")
+    extra = loaded.spec.extra_arms.values()
+    assert any(arm.seed_offset for arm in extra), "no arm on fresh seeds"
+    assert any(arm.replicate for arm in extra), "no arm trained twice"
