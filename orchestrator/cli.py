@@ -1,23 +1,18 @@
-"""The command line: its commands, errors in one line each, exit codes as told.
+"""The command line: its commands, and exit codes as told.
 
 Everything heavy is imported inside the commands, so that help and mistakes come at once.
 """
 
-import functools
-import json
 import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from decoder.errors import ConfigError, UserError
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from decoder.errors import ConfigError
+from orchestrator.command import JsonOption, ResultsOption, SpecArgument, handled, print_json
 
 _started = time.monotonic()
 
@@ -38,11 +33,6 @@ class BackendChoice(StrEnum):
     local = "local"
 
 
-SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The ablation's YAML file.")]
-ResultsOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Where everything is kept.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 BackendOption = Annotated[BackendChoice, typer.Option(help="Ray, or in this process.")]
 WorkersOption = Annotated[
     int | None, typer.Option(min=1, help="Packs at a time.", show_default="one a GPU, else a CPU")
@@ -54,28 +44,6 @@ DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
 ]
 PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
-
-
-def handled(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn what a user can cause into lines on stderr and the exit code of its kind."""
-
-    @functools.wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        from orchestrator.stopping import Stopped
-
-        try:
-            return command(*args, **kwargs)
-        except UserError as error:
-            for problem in error.problems:
-                typer.echo(" ".join(problem.split()), err=True)
-            raise typer.Exit(error.exit_code) from None
-        except Stopped as stop:
-            typer.echo(str(stop), err=True)
-            raise typer.Exit(128 + stop.signal_number) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
-    return wrapper
 
 
 @app.command()
@@ -109,7 +77,7 @@ def run(
     )
     verdicts = views.read_verdicts(outcome.folder)
     if as_json:
-        _print_json(views.outcome_document(outcome, verdicts))
+        print_json(views.outcome_document(outcome, verdicts))
     else:
         views.print_outcome(Console(), outcome, verdicts)
     if outcome.exit_code:
@@ -153,7 +121,7 @@ def plan(
         n_seeds=_numbers("--seeds", seeds),
     )
     if as_json:
-        _print_json(plan_view.preview_document(seen))
+        print_json(plan_view.preview_document(seen))
     else:
         plan_view.print_preview(Console(), seen)
 
@@ -177,7 +145,7 @@ def report(
     verdicts = views.read_verdicts(folder.ablation(ablation))
     seen = views.report_document(folder, ablation, document, records, verdicts)
     if as_json:
-        _print_json(seen)
+        print_json(seen)
     else:
         views.print_report(Console(), seen)
 
@@ -201,7 +169,7 @@ def status(
         views.sayer(Console(stderr=True)),
     )
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         views.print_status(Console(), rows)
 
@@ -237,7 +205,7 @@ def diff(
     elif output is not None:
         raise ConfigError("--output: goes with --as-ablation; add that, or redirect")
     if as_json:
-        _print_json(d.differences_document(one, two, found))
+        print_json(d.differences_document(one, two, found))
     elif name is None:
         views.print_differences(Console(), one.label, two.label, found)
 
@@ -260,7 +228,7 @@ def data_make(
 
     made = views.make_data(path, recipe, seed)
     if as_json:
-        _print_json(made)
+        print_json(made)
     else:
         typer.echo(f"{made['path']}: {made['recipe']} recordings, seed {made['seed']}")
 
@@ -278,7 +246,7 @@ def data_check(
 
     found = views.check_data(path, Results(results), views.sayer(Console(stderr=True)))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         views.print_check(Console(), found)
 
@@ -298,7 +266,3 @@ def _ablation_name(text: str) -> str:
 
         return load_spec(Path(text)).spec.name
     return text
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))

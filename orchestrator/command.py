@@ -1,0 +1,47 @@
+"""What every command shares: its common options, errors in one line each, JSON."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from decoder.errors import UserError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The ablation's YAML file.")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Where everything is kept.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def handled(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn what a user can cause into lines on stderr and the exit code of its kind."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        from orchestrator.stopping import Stopped
+
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            for problem in error.problems:
+                typer.echo(" ".join(problem.split()), err=True)
+            raise typer.Exit(error.exit_code) from None
+        except Stopped as stop:
+            typer.echo(str(stop), err=True)
+            raise typer.Exit(128 + stop.signal_number) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
