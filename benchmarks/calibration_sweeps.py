@@ -113,51 +113,92 @@ def make_sweep(
         }
     )
     off = dict.fromkeys(names, "off")
-    arms = [("base", off), *((f"{name}+on", {**off, name: "on"}) for name in names)]
+    on = {f"{name}+on": {**off, name: "on"} for name in names}
+    return _sweep(spec, {"base": off, **on})
+
+
+def make_interaction(outcome: str, n_seeds: int, margin: float) -> Sweep:
+    """Two factors crossed, and the claim that the first raises an outcome only with the second.
+
+    Args:
+        outcome: of the claim.
+        n_seeds: seeds per arm.
+        margin: of the claim.
+
+    Returns:
+        A sweep of the arms base, first factor on, second on, both on, in this order.
+    """
+    spec = AblationSpec.model_validate(
+        {
+            "name": "calibration",
+            "question": "?",
+            "base": "base.yaml",
+            "factors": {name: {"off": {}, "on": {}} for name in ("first", "second")},
+            "seeds": list(range(n_seeds)),
+            "hypotheses": {
+                "only_with": {
+                    "claim": "It matters only with the other.",
+                    "contrast": {"factor": "first", "from": "off", "to": "on"},
+                    "interaction": {"factor": "second", "from": "off", "to": "on"},
+                    "outcome": outcome,
+                    "direction": "increase",
+                    "margin": margin,
+                }
+            },
+        }
+    )
+    cells = [("off", "off"), ("on", "off"), ("off", "on"), ("on", "on")]
+    return _sweep(spec, {"+".join(c): {"first": c[0], "second": c[1]} for c in cells})
+
+
+def _sweep(spec: AblationSpec, arms: dict[str, dict[str, str]]) -> Sweep:
     plan = {
         "spec": spec.model_dump(mode="json", by_alias=True),
         "dataset": {"path": "simulated"},
-        "arms": [{"arm_id": arm, "levels": levels, "in_design": True} for arm, levels in arms],
+        "arms": [
+            {"arm_id": arm, "levels": levels, "in_design": True} for arm, levels in arms.items()
+        ],
         "lock_changed": [],
     }
-    return Sweep(plan, tuple(arm for arm, _ in arms), n_seeds)
+    return Sweep(plan, tuple(arms), len(spec.seeds))
 
 
 def simulate(
     kind: Kind,
     outcome: str,
     shape: tuple[int, int, int],
-    effect: float,
+    effect: float | Sequence[float],
     rng: np.random.Generator,
 ) -> Runs:
-    """Runs of many sweeps; every arm but the base differs from it in one outcome.
+    """Runs of many sweeps; arms differ in one outcome.
 
     Args:
         kind: how runs vary and fail.
         outcome: which outcome differs.
         shape: (n_sweeps, n_arms, n_seeds).
-        effect: true difference of the means, as a multiple of the outcome's margin.
+        effect: true difference of the means from the base, as a multiple of the outcome's
+            margin: of every arm but the base, or one for each arm.
         rng: source of all randomness.
     """
     fails = {"bimodal with collapse": 0.25}.get(kind, 0.25 if outcome == "collapsed" else 0.0)
     diverges = 0.03 if kind == "rare divergence" else 0.0
     # Failures come alike in all arms and hide the effect in the runs they take.
-    size = {name: effect * MARGINS[name] * (name == outcome) for name in OUTCOMES}
-    shift = {name: value / (1 - diverges) for name, value in size.items()}
-    differs = (np.arange(shape[1]) > 0)[None, :, None]  # (1, n_arms, 1)
+    by_arm = np.array([0.0] + [effect] * (shape[1] - 1) if isinstance(effect, float) else effect)
+    size = {name: by_arm[None, :, None] * MARGINS[name] * (name == outcome) for name in OUTCOMES}
+    shift = {name: value / (1 - diverges) for name, value in size.items()}  # (1, n_arms, 1)
     trains = 1 - fails
     if kind == "skewed":
         middle = {name: value * np.exp(SKEWED_LOG_STD**2 / 2) for name, value in _MEDIANS.items()}
-        factor = {name: 1 + differs * shift[name] / trains / middle[name] for name in _MEDIANS}
+        factor = {name: 1 + shift[name] / trains / middle[name] for name in _MEDIANS}
         log_noise = np.exp(SKEWED_LOG_STD * _noise(shape, rng))
         per = _MEDIANS["per"] * log_noise * factor["per"]
         log_noise = np.exp(SKEWED_LOG_STD * _noise(shape, rng))
         escape = _MEDIANS["escape_step"] * log_noise * factor["escape_step"]
     else:
-        per = _MEDIANS["per"] + 0.02 * _noise(shape, rng) + differs * shift["per"] / trains
+        per = _MEDIANS["per"] + 0.02 * _noise(shape, rng) + shift["per"] / trains
         escape = _MEDIANS["escape_step"] + 30 * _noise(shape, rng)
-        escape = escape + differs * shift["escape_step"] / trains
-    collapsed = rng.random(shape) < fails + differs * shift["collapsed"]
+        escape = escape + shift["escape_step"] / trains
+    collapsed = rng.random(shape) < fails + shift["collapsed"]
     per = np.where(collapsed, 0.97 + 0.005 * rng.standard_normal(shape), per)
     diverged = rng.random(shape) < diverges
     failed = rng.random(shape) < (0.05 if kind == "infrastructure gaps" else 0.0)

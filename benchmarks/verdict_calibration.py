@@ -23,6 +23,7 @@ from calibration_sweeps import (
     Kind,
     Runs,
     Sweep,
+    make_interaction,
     make_sweep,
     simulate,
 )
@@ -36,6 +37,10 @@ from orchestrator.verdicts import Verdict, decide
 
 NULL_DESIGNS = ((3, 1), (4, 2), (6, 3), (10, 5), (20, 20))  # (seeds, hypotheses)
 MARGIN_SEEDS = (3, 6, 10, 20)
+INTERACTION_SEEDS = (6, 10)
+# Of two crossed factors, in margins: so large a first one that its simple effect is always seen,
+# which leaves the difference of differences alone to keep a claim of "only with" from support.
+MAIN_EFFECTS = {"per": (2.0, -1.0), "collapsed": (0.4, -0.2)}
 _SEED = 20_220_425
 
 
@@ -235,6 +240,27 @@ def coding_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]
     return rows
 
 
+def interaction_rows(
+    kind: Kind, outcome: str, n_sweeps: int, rng: np.random.Generator
+) -> list[tuple[str, ...]]:
+    """Claims of "only with": two main effects and no interaction, and one of the margin."""
+    first, second = MAIN_EFFECTS[outcome]
+    rows = []
+    for n_seeds in INTERACTION_SEEDS:
+        shape = (n_sweeps, 4, n_seeds)
+        runs = simulate(kind, outcome, shape, [0.0, first, second, first + second], rng)
+        wrong = Rate(_count(make_interaction(outcome, n_seeds, 1e-9), runs, "supported"), n_sweeps)
+        runs = simulate(kind, outcome, shape, [0.0, first, second, first + second + 1.0], rng)
+        sweep = make_interaction(outcome, n_seeds, MARGINS[outcome])
+        found = [verdicts[0] for verdicts in verdicts_of(sweep, runs)]
+        refuted = Rate(sum(verdict.word == "refuted" for verdict in found), n_sweeps)
+        intervals = [v.evidence.shown.interval for v in found if v.evidence.differences]
+        hits = sum(low <= MARGINS[outcome] <= high for low, high in intervals)
+        covered = Rate(hits, len(intervals))
+        rows.append((kind, outcome, str(n_seeds), str(wrong), str(refuted), str(covered)))
+    return rows
+
+
 def reach_row(seeds: Sequence[int], claims: Sequence[int]) -> tuple[str, ...]:
     """Designs `untestable` flags, against what the clearest result there can be comes to."""
     flagged, missed, wrongly, n_designs = 0, 0, 0, 0
@@ -325,6 +351,7 @@ def report(n_sweeps: int, kinds: Sequence[Kind] = KINDS, reach_to: int = 20) -> 
         ("case", "as measured", "set to 1.0"),
         coding_rows(n_sweeps, rng),
     )
+    yield interaction_table(n_sweeps, kinds)
     row = reach_row(range(2, reach_to + 1), (1, 2, 3, 5, 10, 20))
     yield _table(
         f"Reach, 2 to {reach_to} seeds, families of 1 to 20",
@@ -333,14 +360,34 @@ def report(n_sweeps: int, kinds: Sequence[Kind] = KINDS, reach_to: int = 20) -> 
     )
 
 
+def interaction_table(n_sweeps: int, kinds: Sequence[Kind] = KINDS) -> str:
+    """The table about interactions; its random numbers do not depend on the others'."""
+    rng = np.random.default_rng([_SEED, 1])
+    cases = [*((kind, "per") for kind in kinds), ("normal", "collapsed")]
+    return _table(
+        "Interactions: both factors matter, alone (no interaction) or together (of the margin)",
+        (
+            "scenario",
+            "outcome",
+            "seeds",
+            "no interaction: supported",
+            "of the margin: refuted",
+            "of the margin: 95 % interval covers",
+        ),
+        [row for kind, outcome in cases for row in interaction_rows(kind, outcome, n_sweeps, rng)],
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=2000, help="for each line of a table")
+    parser.add_argument("--interactions", action="store_true", help="that table alone")
     parser.add_argument("--quick", action="store_true", help="a few sweeps of every kind")
     options: Any = parser.parse_args(arguments)
     n_sweeps = 6 if options.quick else options.sweeps
     started = time.monotonic()
-    for table in report(n_sweeps, reach_to=6 if options.quick else 20):
+    tables = report(n_sweeps, reach_to=6 if options.quick else 20)
+    for table in [interaction_table(n_sweeps)] if options.interactions else tables:
         print(table, flush=True)
     print(
         f"{n_sweeps:,} sweeps a line, in percent ± Monte-Carlo standard error; "

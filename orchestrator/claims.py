@@ -14,7 +14,7 @@ TEST_NAMES: Mapping[Test, str] = {
     "log_rank": "log-rank permutation",
     "tost": "two one-sided t tests",
     "tost_shares": "two one-sided exact tests of shares",
-    "tost_contrast": "two one-sided Newcombe–Wilson tests",
+    "tost_contrast": "two one-sided Clopper–Pearson tests",
 }
 
 

@@ -15,6 +15,7 @@ from orchestrator.schema import Design, Hypothesis
 from orchestrator.shares import (
     Share,
     boschloo,
+    contrast_bounds,
     share_bounds,
     share_contrast,
     share_contrast_tost,
@@ -227,7 +228,7 @@ def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
         bounds = (
             share_bounds(shares[0], shares[1], question.bound_error)
             if question.test in ("boschloo", "tost_shares")
-            else share_contrast(shares, question.weights, 1 - 2 * question.bound_error)
+            else contrast_bounds(shares, question.weights, question.bound_error)
         )
         return Assessment(effect, interval, bounds, _share_p(question, shares, differences))
     interval = stats.paired_t(differences)

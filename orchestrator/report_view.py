@@ -235,8 +235,9 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
         "Tests are two-sided: sign-flip for PER and for interactions, Boschloo for collapse, "
         "log-rank permutation for steps to escape; exact, but for sign flips of more than 14 seeds "
         "and log-ranks of more than 8 a side, which take a fixed Monte-Carlo sample.",
-        "Intervals: paired t over seeds; for shares of runs Newcombe–Wilson, with one-sided bounds "
-        "that are checked exactly.",
+        "Intervals: paired t over seeds; for shares of runs Newcombe–Wilson. One-sided bounds: t "
+        "with Johnson's term for skewness; for two shares checked exactly, for differences of "
+        "differences and averages of shares from Clopper–Pearson limits.",
     ]
     rules = [
         *(decided if verdicts else []),
@@ -266,8 +267,8 @@ def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     if spec.looks:
         looks = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
         rules.append(
-            f"Planned looks share α: {looks}. A claim decided at one look keeps its verdict; "
-            "between looks nothing is tested."
+            f"Planned looks share α: {looks}; they share the 5 % of each refuting bound alike. "
+            "A claim decided at one look keeps its verdict; between looks nothing is tested."
         )
     if spec.criteria:
         rules.append(

@@ -17,7 +17,7 @@ def test_the_calibration_of_verdicts_runs_and_misses_no_untestable_design() -> N
     )
     assert done.returncode == 0, done.stderr
     tables = done.stdout.split("### ")[1:]
-    assert len(tables) == 8
+    assert len(tables) == 9
     reach = next(table for table in tables if table.startswith("Reach"))
     n_claims, flagged, missed, wrongly = reach.strip().splitlines()[4].strip("| ").split(" | ")
     assert int(n_claims) > int(flagged) > 0

@@ -70,9 +70,11 @@ def make_ablation(
             status = how.status.get(seed, "ok")
             if status == "missing":
                 continue
-            rng = np.random.default_rng([seed, int(run_id[:8], 16)])
+            # Of what the arm changes, so that a new config field leaves the numbers alone.
+            noise = _digest([arm["changes"], arm["replicate"]], 0)
+            rng = np.random.default_rng([seed, int(noise[:8], 16)])
             rows = simulate_history(how, rng)
-            n_rows = len(rows) if status == "ok" else int(rng.integers(1, len(rows)))
+            n_rows = len(rows) if status == "ok" else int(rng.integers(len(rows) // 2, len(rows)))
             histories[run_id] = rows[:n_rows] if status != "failed" else []
             records[run_id] = _record(run_id, seed, config, status, n_rows * EVAL_EVERY)
     plan = {

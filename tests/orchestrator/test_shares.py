@@ -1,3 +1,4 @@
+import math
 from itertools import product
 
 import numpy as np
@@ -9,6 +10,8 @@ from orchestrator.shares import (
     Share,
     boschloo,
     boschloo_table,
+    clopper_pearson,
+    contrast_bounds,
     share_bounds,
     share_contrast,
     share_contrast_tost,
@@ -155,3 +158,34 @@ def test_equality_of_a_contrast_agrees_with_its_interval() -> None:
         low, high = share_contrast(shares, weights, 0.90)
         inside = -margin < low and high < margin
         assert (share_contrast_tost(shares, weights, margin) < 0.05) == inside
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (3, 7), (10, 10)])
+def test_clopper_pearson_is_scipys_exact_interval(k: int, n: int) -> None:
+    expected = scipy_stats.binomtest(k, n).proportion_ci(0.9, "exact")
+    assert clopper_pearson(Share(k, n), 0.9) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_bounds_of_an_interaction_of_shares_err_in_one_case_of_eighteen_at_most(n: int) -> None:
+    """Every table of four arms, weighted by its exact chance, at an interaction of one half."""
+    weights, margin = (1, -1, -1, 1), 0.5
+    tables = list(product(range(n + 1), repeat=4))
+    if n == 6:  # rates at which the bounds from Wilson's limits err most
+        rates = [(0.25, 0.0, 0.25, 0.5), (0.4, 0.3, 0.4, 0.8), (0.5, 0.25, 0.25, 0.5)]
+    else:
+        rates = [(0.5, 0.5, 0.0, 0.5), (0.25, 0.0, 0.25, 0.5), (1.0, 0.9, 0.3, 0.7)]
+    errors = {"exact": [0.0] * len(rates), "Wilson": [0.0] * len(rates)}
+    pmf = [[scipy_stats.binom.pmf(np.arange(n + 1), n, rate) for rate in four] for four in rates]
+    for table in tables:
+        shares = [Share(k, n) for k in table]
+        found = {
+            "exact": contrast_bounds(shares, weights, 0.05),
+            "Wilson": share_contrast(shares, weights, 0.9),
+        }
+        for name, bounds in found.items():
+            if bounds.high < margin:
+                for index, four in enumerate(pmf):
+                    errors[name][index] += math.prod(p[k] for p, k in zip(four, table, strict=True))
+    assert max(errors["exact"]) < 0.055
+    assert max(errors["Wilson"]) > 0.06
