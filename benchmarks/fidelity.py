@@ -29,6 +29,7 @@ from decoder.data.trials import Trials
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder, patches_of
 from decoder.pack import Pack, Run
+from decoder.schedules import learning_rates
 from decoder.state import PackState
 from decoder.step import forward_backward
 from decoder.train import _update
@@ -134,7 +135,7 @@ def schedule_difference(official: Official, config: DecoderConfig) -> float:
     scheduler = trainer.create_cosine_lr_scheduler(shell, optimizer)
     worst = 0.0
     for step in range(config.train.n_steps + 10):
-        rates = optim.learning_rates(config.optim, step)
+        rates = learning_rates(config.optim, step)
         for group, name in zip(optimizer.param_groups, ("bias", "day", "weight"), strict=True):
             worst = max(worst, abs(group["lr"] - rates[name]))  # type: ignore[index]
         optimizer.step()

@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoder import optim
 from decoder.augment import gaussian_taps
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset, open_dataset, prepare
@@ -32,6 +31,7 @@ from decoder.data.trials import Trials
 from decoder.metrics import MetricSums
 from decoder.model.decoder import patches_of
 from decoder.pack import Pack, Run
+from decoder.schedules import learning_rates
 from decoder.train import train
 from orchestrator.design import make_arms
 from orchestrator.spec import load_spec
@@ -124,7 +124,7 @@ def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip or math.inf)
         for group in optimizer.param_groups:
-            group["lr"] = optim.learning_rates(config.optim, step)["weight"]
+            group["lr"] = learning_rates(config.optim, step)["weight"]
         optimizer.step()
         if (step + 1) % config.train.eval_every_steps == 0:
             model.eval()

@@ -38,6 +38,7 @@ def mark(
     not_identity: bool = False,
     added: bool = False,
     idle_if: Mapping[str, Sequence[JsonValue]] | None = None,
+    only_if: Mapping[str, Sequence[JsonValue]] | None = None,
 ) -> Any:
     """What is known of a field beside its type and default.
 
@@ -49,6 +50,9 @@ def mark(
             its default it is left out of the identity, so that those runs are still found.
         idle_if: field path → values at which this field has no effect, and is left out of the
             identity. One that matches is enough.
+        only_if: field path → values at which this field has an effect. One that matches is
+            enough; where none does, it is idle. None of a ``_day`` field stands for the value
+            of the rest of the model, here and in `idle_if`.
     """
     return Field(
         json_schema_extra={
@@ -56,6 +60,7 @@ def mark(
             "not_identity": not_identity,
             "added": added,
             "idle_if": {path: list(values) for path, values in (idle_if or {}).items()},
+            "only_if": {path: list(values) for path, values in (only_if or {}).items()},
         }
     )
 
@@ -80,6 +85,9 @@ class DataConfig(Section):
             ``synthetic:NAME`` for a recipe of ``decoder.data.synthetic``, generated once.
         sessions: session names in day order; None takes every session found, sorted.
         feature_subset: indices of the features to keep, in order; None keeps all.
+        sampling: ``days`` (official T15) draws a batch from some days; ``shuffle`` (official
+            T12) shuffles all trials anew for every batch and takes the first, so that none is
+            twice in it, and a smaller set of trials gives a smaller batch.
         batch_size: trials a batch.
         days_per_batch: days a batch is drawn from, without replacement; the trials of each
             with replacement.
@@ -90,8 +98,9 @@ class DataConfig(Section):
     feature_subset: (
         Annotated[tuple[NonNegativeInt, ...], Field(strict=False, min_length=1)] | None
     ) = None
+    sampling: Annotated[Literal["days", "shuffle"], mark(added=True)] = "days"
     batch_size: PositiveInt = 64
-    days_per_batch: PositiveInt = 4
+    days_per_batch: Annotated[PositiveInt, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
 
 
 class AugmentConfig(Section):
@@ -156,36 +165,59 @@ class LossConfig(Section):
     zero_infinity: bool = False
 
 
+Schedule = Literal["warmup_cosine", "constant", "linear"]
+_TO_LR_MIN = ("warmup_cosine", "linear")
+
+
+def _scheduled(path: str, *schedules: str) -> Any:
+    """The mark of a field that only some schedules follow."""
+    return mark(per_run=True, only_if={path: schedules})
+
+
 class OptimConfig(Section):
-    """Optimizer, the two warm-up + cosine schedules, clipping.
+    """Optimizer, the two learning rate schedules, clipping.
 
     The day layers follow the ``_day`` values; None there means "as the rest of the model".
-    Biases of recurrent layers and head are never decayed.
 
     Attributes:
         algorithm: ``adamw`` (decoupled decay) or ``adam`` (decay added to the gradient, L2).
+        schedule: what follows the warm-up, see `decoder.schedules`: ``warmup_cosine`` (official
+            T15), ``constant`` or ``linear`` (official T12; `torch.optim.lr_scheduler.LinearLR`).
         lr_max: learning rate at the end of warm-up.
         lr_min: learning rate from ``lr_decay_steps`` on.
         lr_warmup_steps: steps of linear warm-up; the first step has learning rate 0.
-        lr_decay_steps: step at which the cosine ends; None means ``train.n_steps``.
-        weight_decay: decay of weights; ``weight_decay_day`` that of the day layers.
+        lr_decay_steps: step at which the decay ends; None means ``train.n_steps``.
+        weight_decay: decay of weights; ``weight_decay_day`` that of the day layers,
+            ``weight_decay_bias`` that of the biases of recurrent layers and head. The official
+            T15 trainer decays weights alone, the official T12 trainer all three alike.
+        update_absent_days: whether the day layers of days that are not in the batch are updated
+            as with a gradient of zero, that is by decay and momentum, as in the official T12
+            trainer; or left alone, as in the official T15 trainer.
         grad_clip: largest gradient norm over all parameters of a run; None clips nothing.
     """
 
     algorithm: Annotated[Literal["adamw", "adam"], PER_RUN] = "adamw"
+    schedule: Annotated[Schedule, mark(per_run=True, added=True)] = "warmup_cosine"
+    schedule_day: Annotated[Schedule | None, mark(per_run=True, added=True)] = None
     lr_max: Annotated[PositiveFloat, PER_RUN] = 0.005
-    lr_min: Annotated[NonNegativeFloat, PER_RUN] = 0.0001
+    lr_min: Annotated[NonNegativeFloat, _scheduled("optim.schedule", *_TO_LR_MIN)] = 0.0001
     lr_warmup_steps: Annotated[NonNegativeInt, PER_RUN] = 1000
-    lr_decay_steps: Annotated[PositiveInt | None, PER_RUN] = None
+    lr_decay_steps: Annotated[PositiveInt | None, _scheduled("optim.schedule", *_TO_LR_MIN)] = None
     lr_max_day: Annotated[PositiveFloat | None, PER_RUN] = None
-    lr_min_day: Annotated[NonNegativeFloat | None, PER_RUN] = None
+    lr_min_day: Annotated[
+        NonNegativeFloat | None, _scheduled("optim.schedule_day", *_TO_LR_MIN)
+    ] = None
     lr_warmup_steps_day: Annotated[NonNegativeInt | None, PER_RUN] = None
-    lr_decay_steps_day: Annotated[PositiveInt | None, PER_RUN] = None
+    lr_decay_steps_day: Annotated[
+        PositiveInt | None, _scheduled("optim.schedule_day", *_TO_LR_MIN)
+    ] = None
     beta1: Annotated[Probability, PER_RUN] = 0.9
     beta2: Annotated[Probability, PER_RUN] = 0.999
     epsilon: Annotated[PositiveFloat, PER_RUN] = 0.1
     weight_decay: Annotated[NonNegativeFloat, PER_RUN] = 0.001
     weight_decay_day: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    weight_decay_bias: Annotated[NonNegativeFloat, mark(per_run=True, added=True)] = 0.0
+    update_absent_days: Annotated[bool, mark(per_run=True, added=True)] = False
     grad_clip: Annotated[PositiveFloat | None, PER_RUN] = 10.0
 
 
@@ -215,7 +247,7 @@ class DecoderConfig(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "DecoderConfig":
-        if self.data.days_per_batch > self.data.batch_size:
+        if self.data.sampling == "days" and self.data.days_per_batch > self.data.batch_size:
             raise ValueError(
                 f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
                 f"data.batch_size ({self.data.batch_size})"
@@ -236,6 +268,7 @@ class Marks(NamedTuple):
     not_identity: bool
     added: bool
     idle_if: Mapping[str, Sequence[JsonValue]]
+    only_if: Mapping[str, Sequence[JsonValue]]
     default: JsonValue
 
 
@@ -256,6 +289,7 @@ def config_paths() -> Mapping[str, Marks]:
                 not_identity=known.get("not_identity", False),
                 added=known.get("added", False),
                 idle_if=known.get("idle_if", {}),
+                only_if=known.get("only_if", {}),
                 default=defaults[path],
             )
     return paths
@@ -320,6 +354,8 @@ def resolve(config: DecoderConfig) -> DecoderConfig:
     decay_steps = optim.lr_decay_steps if optim.lr_decay_steps is not None else n_steps
     filled = {
         "lr_decay_steps": decay_steps,
+        # Added later, so a value that says nothing new is not written out, or ids would change.
+        "schedule_day": None if optim.schedule_day == optim.schedule else optim.schedule_day,
         "lr_max_day": optim.lr_max if optim.lr_max_day is None else optim.lr_max_day,
         "lr_min_day": optim.lr_min if optim.lr_min_day is None else optim.lr_min_day,
         "lr_warmup_steps_day": (
@@ -367,14 +403,31 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     Two configurations with the same identity train to the same weights.
     """
     flat, paths = flatten(resolve(config)), config_paths()
-    return {path: value for path, value in flat.items() if _acts(path, flat, paths)}
+    idle = idle_paths(config)
+    return {
+        path: value
+        for path, value in flat.items()
+        if path not in idle
+        and not paths[path].not_identity
+        and not (paths[path].added and value == paths[path].default)
+    }
 
 
-def _acts(path: str, flat: Mapping[str, Any], paths: Mapping[str, Marks]) -> bool:
-    marks = paths[path]
-    if marks.not_identity or (marks.added and flat[path] == marks.default):
-        return False
-    return not any(flat[other] in values for other, values in marks.idle_if.items())
+def idle_paths(config: DecoderConfig) -> set[str]:
+    """The fields that have no effect beside the values of the others, by their marks."""
+    flat = flatten(resolve(config))
+
+    def is_any(conditions: Mapping[str, Sequence[JsonValue]]) -> bool:
+        return any(
+            (flat[path.removesuffix("_day")] if flat[path] is None else flat[path]) in values
+            for path, values in conditions.items()
+        )
+
+    return {
+        path
+        for path, marks in config_paths().items()
+        if is_any(marks.idle_if) or (marks.only_if and not is_any(marks.only_if))
+    }
 
 
 def did_you_mean(got: str, known: Any) -> str:

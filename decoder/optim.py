@@ -1,11 +1,10 @@
-"""Optimization of R runs: parameter groups, the two schedules, clipping, one optimizer a run.
+"""Optimization of R runs: parameter groups, clipping, one optimizer a run.
 
 Runs share tensors but not optimizers: each run has PyTorch's own fused Adam or AdamW over views
 of its rows. A run's scalars are then plain numbers, a run's memory is walked in one pass, and a
 run that leaves the pack takes its optimizer along.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,40 +13,9 @@ from torch import Tensor, nn
 
 from decoder.config import OptimConfig
 from decoder.model.decoder import ParameterGroup
+from decoder.schedules import learning_rates
 
 GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
-
-
-def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> float:
-    """Share of the largest learning rate at `step` (counted from 0).
-
-    Linear from 0 over the warm-up, half a cosine down to `min_ratio` at `decay_steps`, constant
-    afterwards; ``create_cosine_lr_scheduler`` of nejm-brain-to-text.
-    """
-    if step < warmup_steps:
-        return step / max(1, warmup_steps)
-    if step < decay_steps:
-        progress = (step - warmup_steps) / max(1, decay_steps - warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        return max(min_ratio, min_ratio + (1 - min_ratio) * cosine)
-    return min_ratio
-
-
-def learning_rates(config: OptimConfig, step: int) -> dict[ParameterGroup, float]:
-    """Learning rate of each parameter group at `step`; `config` is resolved."""
-    assert config.lr_max_day is not None and config.lr_min_day is not None
-    assert config.lr_decay_steps is not None and config.lr_decay_steps_day is not None
-    assert config.lr_warmup_steps_day is not None
-    rest = config.lr_max * warmup_cosine(
-        step, config.lr_warmup_steps, config.lr_decay_steps, config.lr_min / config.lr_max
-    )
-    day = config.lr_max_day * warmup_cosine(
-        step,
-        config.lr_warmup_steps_day,
-        config.lr_decay_steps_day,
-        config.lr_min_day / config.lr_max_day,
-    )
-    return {"bias": rest, "day": day, "weight": rest}
 
 
 class RunOptimizer:
@@ -69,8 +37,13 @@ class RunOptimizer:
     ) -> None:
         self.config = config
         self._views: dict[str, Tensor] = {}
+        self._always_updated = (
+            {name for name in parameters if groups[name] == "day"}
+            if config.update_absent_days
+            else set()
+        )
         decay = {
-            "bias": 0.0,
+            "bias": config.weight_decay_bias,
             "day": config.weight_decay_day,
             "weight": config.weight_decay,
         }
@@ -93,7 +66,8 @@ class RunOptimizer:
         """Update the run's weights in place.
 
         Args:
-            gradients: name → (R, ...); a name that is absent got no gradient and is left alone.
+            gradients: name → (R, ...); a name that is absent got no gradient and is left alone,
+                unless it is of a day and ``update_absent_days`` is set.
             row: the run's place on the leading axis.
             step: optimizer step, from 0.
 
@@ -102,7 +76,10 @@ class RunOptimizer:
         """
         rates = learning_rates(self.config, step)
         for name, view in self._views.items():
-            view.grad = gradients[name][row] if name in gradients else None
+            if name in gradients:
+                view.grad = gradients[name][row]
+            else:
+                view.grad = torch.zeros_like(view) if name in self._always_updated else None
         for group, settings in zip(GROUPS, self._optimizer.param_groups, strict=True):
             settings["lr"] = rates[group]
         self._optimizer.step()

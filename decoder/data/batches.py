@@ -89,6 +89,27 @@ def sample_batch(
     return torch.cat(drawn)
 
 
+def shuffled_batch(
+    kept_by_day: Sequence[torch.Tensor], batch_size: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Draw the trials of one batch without replacement from all days, as the T12 trainer does.
+
+    Args:
+        kept_by_day: from `group_by_day`.
+        batch_size: trials to draw; all, where there are no more.
+        generator: the source of randomness.
+
+    Returns:
+        (batch_size,) int64 indices into the split, grouped by day.
+
+    Follows neural_decoder_trainer.trainModel of neural_seq_decoder, which takes the first batch
+    of a data loader that shuffles anew for every step.
+    """
+    trials = torch.cat(list(kept_by_day))
+    first = torch.randperm(len(trials), generator=generator)[:batch_size]
+    return trials[first.sort().values]  # they stand day by day
+
+
 def collate(split: Split, indices: Iterable[int] | torch.Tensor) -> Batch:
     """Read trials and pad them to the longest.
 

@@ -14,6 +14,7 @@ from decoder.data.batches import (
     evaluation_batches,
     group_by_day,
     sample_batch,
+    shuffled_batch,
 )
 from decoder.data.store import Dataset
 from decoder.seeding import generator
@@ -63,7 +64,10 @@ class Trials:
         """The training batch of one step, ordered by day."""
         data = self.config.data
         source = generator(seed, "trials", step)
-        indices = sample_batch(self.train_by_day, data.batch_size, data.days_per_batch, source)
+        if data.sampling == "shuffle":
+            indices = shuffled_batch(self.train_by_day, data.batch_size, source)
+        else:
+            indices = sample_batch(self.train_by_day, data.batch_size, data.days_per_batch, source)
         return collate(self.dataset.train, indices)
 
     def validation_batches(self) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Schedules by hand, clipping and optimizers against PyTorch's own."""
+"""Clipping and optimizers against PyTorch's own."""
 
 import copy
 
@@ -8,34 +8,7 @@ import torch
 from decoder import optim
 from decoder.config import DecoderConfig, ModelConfig, OptimConfig, resolve
 from decoder.model.decoder import PackedDecoder
-
-
-def test_warmup_starts_at_zero_and_reaches_one() -> None:
-    assert optim.warmup_cosine(0, 1000, 120_000, 0.02) == 0.0
-    assert optim.warmup_cosine(500, 1000, 120_000, 0.02) == 0.5
-    assert optim.warmup_cosine(1000, 1000, 120_000, 0.02) == 1.0
-
-
-def test_cosine_is_half_way_down_in_the_middle_and_stays_at_the_bottom() -> None:
-    assert optim.warmup_cosine(60, 20, 100, 0.2) == pytest.approx(0.6)
-    assert optim.warmup_cosine(100, 20, 100, 0.2) == 0.2
-    assert optim.warmup_cosine(10_000, 20, 100, 0.2) == 0.2
-
-
-def test_official_t15_schedule_at_known_steps() -> None:
-    """Values of create_cosine_lr_scheduler of nejm-brain-to-text at lr .005 → .0001, 120k steps,
-    warm-up 1000 (benchmarks/fidelity.py compares every step beside the official code)."""
-    config = resolve(DecoderConfig()).optim
-    rates = [optim.learning_rates(config, s)["weight"] for s in (0, 1, 1000, 60_500, 120_000)]
-    assert rates == pytest.approx([0.0, 5e-6, 0.005, 0.00255, 0.0001], rel=1e-9)
-
-
-def test_day_layers_follow_their_own_schedule() -> None:
-    config = OptimConfig(lr_max=0.01, lr_max_day=0.001, lr_warmup_steps=10, lr_warmup_steps_day=5)
-    resolved = resolve(DecoderConfig(optim=config)).optim
-    rates = optim.learning_rates(resolved, 5)
-    assert rates["day"] == pytest.approx(0.001)
-    assert rates["weight"] == rates["bias"] == pytest.approx(0.005)
+from decoder.schedules import learning_rates
 
 
 def make_model(n_runs: int) -> PackedDecoder:
@@ -53,6 +26,7 @@ def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> 
             lr_max=lr,
             weight_decay=w,
             weight_decay_day=d,
+            weight_decay_bias=d / 2,
             lr_warmup_steps=3,
             beta1=b,
         )  # type: ignore[arg-type]
@@ -72,7 +46,11 @@ def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> 
     references = []
     for row, config in enumerate(configs):
         copies = {n: p.detach()[row].clone().requires_grad_() for n, p in model.named_parameters()}
-        decay = {"bias": 0.0, "day": config.weight_decay_day, "weight": config.weight_decay}
+        decay = {
+            "bias": config.weight_decay_bias,
+            "day": config.weight_decay_day,
+            "weight": config.weight_decay,
+        }
         kind = torch.optim.Adam if algorithm == "adam" else torch.optim.AdamW
         reference = kind(
             [
@@ -92,7 +70,7 @@ def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> 
             if not (n.endswith("weights.2") and step % 5)
         }
         for row, (copies, reference) in enumerate(references):
-            rates = optim.learning_rates(configs[row], step)
+            rates = learning_rates(configs[row], step)
             for settings in reference.param_groups:
                 settings["lr"] = rates[settings["name"]]
             for n, p in copies.items():
@@ -146,7 +124,63 @@ def test_clipping_is_that_of_torch_per_run() -> None:
             torch.testing.assert_close(gradient[row], reference)
 
 
-def test_biases_are_never_decayed_and_day_layers_are_a_group_of_their_own() -> None:
+def test_t12_optimizer_is_plain_adam_over_all_parameters_with_the_days_stacked() -> None:
+    """The official T12 trainer: one L2 Adam over everything; each step's batch selects some of the
+    days of one stacked tensor, so all of them have a gradient, mostly zero."""
+    section = OptimConfig(
+        algorithm="adam",
+        schedule="constant",
+        lr_warmup_steps=0,
+        lr_max=0.02,
+        epsilon=0.1,
+        weight_decay=0.01,
+        weight_decay_day=0.01,
+        weight_decay_bias=0.01,
+        update_absent_days=True,
+    )
+    model = make_model(1)
+    names = [n for n, _ in model.named_parameters()]
+    ours = optim.RunOptimizer(
+        resolve(DecoderConfig(optim=section)).optim,
+        dict(model.named_parameters()),
+        model.groups(),
+        0,
+    )
+    plain = {n: p.detach()[0].clone() for n, p in model.named_parameters()}
+    rest = {n: p.requires_grad_() for n, p in plain.items() if not n.startswith("day_layer")}
+    days = {
+        kind: torch.stack([plain[f"day_layer.{kind}.{d}"] for d in range(3)]).requires_grad_()
+        for kind in ("weights", "biases")
+    }
+    reference = torch.optim.Adam(
+        [*rest.values(), *days.values()], lr=0.02, eps=0.1, weight_decay=0.01, foreach=False
+    )
+    source = torch.Generator().manual_seed(0)
+    for step in range(20):
+        present = {step % 3, (step * step) % 3}
+        gradients = {
+            n: torch.randn(p.shape, generator=source)
+            for n, p in model.named_parameters()
+            if not (n.startswith("day_layer") and int(n[-1]) not in present)
+        }
+        for n, p in rest.items():
+            p.grad = gradients[n][0]
+        for kind, stacked in days.items():
+            of_days = [gradients.get(f"day_layer.{kind}.{d}") for d in range(3)]
+            stacked.grad = torch.stack(
+                [torch.zeros_like(stacked[0]) if g is None else g[0] for g in of_days]
+            ).detach()
+        reference.step()
+        ours.step(gradients, 0, step)
+    expected = {n: p.detach() for n, p in rest.items()}
+    for kind, stacked in days.items():
+        expected |= {f"day_layer.{kind}.{d}": stacked.detach()[d] for d in range(3)}
+    assert set(expected) == set(names)
+    for n, p in model.named_parameters():
+        torch.testing.assert_close(p.detach()[0], expected[n], rtol=2e-5, atol=1e-6)
+
+
+def test_biases_and_day_layers_are_groups_of_their_own() -> None:
     groups = make_model(1).groups()
     assert set(groups) == {n for n, _ in make_model(1).named_parameters()}
     assert {n for n, g in groups.items() if g == "bias"} == {

@@ -271,6 +271,7 @@ def test_bfloat16_trains_close_to_float32(dataset: Dataset) -> None:
 
 # Every field, with a value other than SMALL's; path has no effect once a data set is open.
 OTHER_VALUES: dict[str, Any] = {
+    "data.sampling": "shuffle",
     "data.batch_size": 5,
     "data.days_per_batch": 2,
     "augment.static_gain_std": 0.1,
@@ -290,6 +291,8 @@ OTHER_VALUES: dict[str, Any] = {
     "model.input_dropout": 0.1,
     "loss.ctc_reduction": "mean",
     "optim.algorithm": "adam",
+    "optim.schedule": "constant",
+    "optim.schedule_day": "linear",
     "optim.lr_max": 0.01,
     "optim.lr_min": 0.001,
     "optim.lr_warmup_steps": 1,
@@ -303,6 +306,8 @@ OTHER_VALUES: dict[str, Any] = {
     "optim.epsilon": 1e-3,
     "optim.weight_decay": 0.5,
     "optim.weight_decay_day": 0.5,
+    "optim.weight_decay_bias": 0.5,
+    "optim.update_absent_days": True,
     "optim.grad_clip": 0.5,
     "train.n_steps": 10,
     "train.eval_every_steps": 3,

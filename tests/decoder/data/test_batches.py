@@ -15,6 +15,7 @@ from decoder.data.batches import (
     evaluation_batches,
     group_by_day,
     sample_batch,
+    shuffled_batch,
 )
 from decoder.data.store import Split
 from decoder.errors import DataError
@@ -119,6 +120,20 @@ def test_sampler_follows_its_generator_alone() -> None:
     torch.manual_seed(99)
     assert torch.equal(first, sample_batch(kept_by_day, 16, 4, other))
     assert not torch.equal(first, sample_batch(kept_by_day, 16, 4, one))
+
+
+def test_shuffled_batch_has_distinct_trials_of_all_days_in_day_order() -> None:
+    kept_by_day = [torch.tensor([5, 0, 7]), torch.tensor([1, 2, 3, 4, 6])]
+    generator = torch.Generator().manual_seed(0)
+    batches = [shuffled_batch(kept_by_day, 4, generator).tolist() for _ in range(4000)]
+    for batch in batches:
+        assert len(set(batch)) == 4
+        on_second_day = [trial not in (0, 5, 7) for trial in batch]
+        assert on_second_day == sorted(on_second_day)
+    counts = Counter(i for batch in batches for i in batch)
+    assert set(counts) == set(range(8))
+    assert all(abs(n / 4000 - 1 / 2) < 0.04 for n in counts.values())
+    assert sorted(shuffled_batch(kept_by_day, 64, generator).tolist()) == list(range(8))
 
 
 def test_too_few_days_name_the_fix() -> None:
