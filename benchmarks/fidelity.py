@@ -24,10 +24,11 @@ from decoder import optim
 from decoder.augment import gaussian_taps, smooth
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import greedy_decode
+from decoder.data.alignment import output_lengths
 from decoder.data.store import Dataset, prepare
 from decoder.data.trials import Trials
 from decoder.model.day import day_slices
-from decoder.model.decoder import PackedDecoder, patches_of
+from decoder.model.decoder import PackedDecoder
 from decoder.pack import Pack, Run
 from decoder.schedules import learning_rates
 from decoder.state import PackState
@@ -54,7 +55,7 @@ def logits_difference(
         expected = theirs(x, day)
         for kernel in ("torch", "batched"):
             ours.kernel = kernel  # type: ignore[assignment]
-            got = ours(x.expand(2, *x.shape), day_slices(day))
+            got = ours(x.expand(2, *x.shape), day_slices(day)).logits
             differences[kernel] = float((got - expected.transpose(0, 1)).abs().max())
     assert expected.abs().max() > 0.1
     return differences
@@ -102,7 +103,7 @@ def loss_difference(
         loss = ctc(
             logits.log_softmax(2).permute(1, 0, 2),
             batch.labels,
-            patches_of(batch.n_bins - cut, config.model),
+            output_lengths(batch.n_bins - cut, config.model),
             batch.n_labels,
         ).mean()
         loss.backward()

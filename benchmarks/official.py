@@ -16,7 +16,8 @@ from torch import Tensor
 
 from decoder.config import DecoderConfig, resolve
 from decoder.ctc import edit_distance
-from decoder.model.decoder import GRULayer, PackedDecoder
+from decoder.model.decoder import PackedDecoder
+from decoder.model.recurrent import RecurrentLayer
 
 
 class Official(NamedTuple):
@@ -102,7 +103,7 @@ def official_state_dict(model: PackedDecoder, row: int) -> dict[str, Tensor]:
         "out.bias": model.head.bias[row],
     }
     for i, layer in enumerate(model.layers):
-        assert isinstance(layer, GRULayer)
+        assert isinstance(layer, RecurrentLayer)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             state[f"gru.{name}_l{i}"] = getattr(layer, name)[row]
     for day, (weight, bias) in enumerate(

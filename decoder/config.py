@@ -67,6 +67,7 @@ def mark(
 
 PER_RUN = mark(per_run=True)
 NOT_IDENTITY = mark(not_identity=True)
+ADDED = mark(added=True)
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -133,21 +134,33 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """The GRU decoder: day layer, patches, recurrent layers, linear head.
+    """The decoder: day layer, patches, recurrent layers, linear head.
 
     Attributes:
-        n_units: width of each recurrent layer.
+        n_units: width of each recurrent layer, in each direction.
         n_layers: recurrent layers.
+        bidirectional: whether each layer also runs backward, from the batch's last patch, and
+            the next one reads both (official T12).
+        h0: one ``learned`` initial state, shared by the layers (official T15), or ``zero`` (T12).
         patch_size: bins concatenated into one decoder time step.
         patch_stride: bins from one patch to the next.
+        count_last_patch: whether CTC and decoding see every patch (official T15), or one fewer,
+            as in the T12 trainer, whose length is (bins - patch_size) / patch_stride without
+            the + 1.
+        head_init: ``xavier`` weights of the head (official T15), or ``uniform`` ones, as
+            `torch.nn.Linear` draws them (T12).
         rnn_dropout: dropout rate between recurrent layers.
         input_dropout: dropout rate after the day layer.
     """
 
     n_units: PositiveInt = 768
     n_layers: PositiveInt = 5
+    bidirectional: Annotated[bool, ADDED] = False
+    h0: Annotated[Literal["learned", "zero"], ADDED] = "learned"
     patch_size: PositiveInt = 14
     patch_stride: PositiveInt = 4
+    count_last_patch: Annotated[bool, ADDED] = True
+    head_init: Annotated[Literal["xavier", "uniform"], ADDED] = "xavier"
     rnn_dropout: Annotated[Probability, PER_RUN] = 0.4
     input_dropout: Annotated[Probability, PER_RUN] = 0.2
 

@@ -6,10 +6,11 @@ import torch
 
 from decoder.augment import smooth_batch
 from decoder.config import DecoderConfig
+from decoder.data.alignment import output_lengths
 from decoder.data.batches import Batch
 from decoder.metrics import MetricSums
 from decoder.model.day import day_slices
-from decoder.model.decoder import PackedDecoder, patches_of
+from decoder.model.decoder import PackedDecoder
 from decoder.model.precision import autocast
 
 
@@ -31,7 +32,7 @@ def evaluate(
         batch = batch.to(device)
         x = smooth_batch(batch.features, config.augment)
         with autocast(config.train.precision, device):
-            logits = model(x.expand(n_runs, *x.shape), day_slices(batch.day))
-        lengths = patches_of(batch.n_bins, config.model)
-        metrics.add(logits, batch.labels, lengths, batch.n_labels, config.loss.zero_infinity)
+            output = model(x.expand(n_runs, *x.shape), day_slices(batch.day))
+        lengths = output_lengths(batch.n_bins, config.model)
+        metrics.add(output.logits, batch.labels, lengths, batch.n_labels, config.loss.zero_infinity)
     return metrics

@@ -11,10 +11,11 @@ from decoder import optim
 from decoder.augment import augment_batch
 from decoder.config import DecoderConfig
 from decoder.ctc import ctc_losses, reduce_losses
-from decoder.data.alignment import n_patches
+from decoder.data.alignment import output_lengths
 from decoder.data.batches import Batch
 from decoder.model.day import day_slices
-from decoder.model.decoder import DropoutPlan, PackedDecoder, patches_of
+from decoder.model.decoder import PackedDecoder
+from decoder.model.dropout import DropoutPlan
 from decoder.model.precision import autocast
 
 
@@ -34,26 +35,14 @@ def forward_backward(
         (R,) losses, and name → (R, ...) gradients of the parameters that got one.
     """
     model_config, device = configs[0].model, batch.features.device
-    dropout = DropoutPlan(seed, step, device)
+    dropout = DropoutPlan([c.model for c in configs], seed, step, device)
     x, cut = augment_batch(batch.features, [c.augment for c in configs], seed, step)
-    _, B, T, F = x.shape
-    P = n_patches(T, model_config.patch_size, model_config.patch_stride)
-    input_factors = dropout.factors(
-        "input_dropout", [c.model.input_dropout for c in configs], B, T, F
-    )
-    rnn_rates = [c.model.rnn_dropout for c in configs]
-    rnn_factors = [
-        dropout.factors(f"rnn_dropout/{layer}", rnn_rates, P, B, model_config.n_units)
-        for layer in range(model_config.n_layers - 1)
-    ]
     with autocast(configs[0].train.precision, device):
-        logits = model(
-            x, day_slices(batch.day), input_factors, [f for f in rnn_factors if f is not None]
-        )
+        output = model(x, day_slices(batch.day), dropout)
     losses = ctc_losses(
-        logits.float().log_softmax(-1),
+        output.logits.float().log_softmax(-1),
         batch.labels,
-        patches_of(batch.n_bins - cut, model_config),
+        output_lengths(batch.n_bins - cut, model_config),
         batch.n_labels,
         configs[0].loss.zero_infinity,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.config import DecoderConfig
+from decoder.config import DecoderConfig, ModelConfig
 from decoder.data.store import Dataset, Split
 from decoder.errors import DataError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Count = TypeVar("Count", int, NDArray[np.int64], "Tensor")
+Counts = TypeVar("Counts", NDArray[np.int64], "Tensor")
 
 # Training refuses a split of which a larger share has no alignment: something is wrong with it.
 MAX_SHARE_TOO_LONG = 0.01
@@ -42,6 +43,20 @@ def n_patches(n_bins: Count, patch_size: int, patch_stride: int) -> Count:
     return (n_bins - patch_size) // patch_stride + 1
 
 
+def output_lengths(n_bins: Counts, model: ModelConfig) -> Counts:
+    """Patches of each trial that CTC and decoding see; at least 0.
+
+    All whole ones, or one fewer, see ``model.count_last_patch``.
+
+    Args:
+        n_bins: valid bins, an integer tensor or array of any shape.
+        model: patch size and stride.
+    """
+    n = n_patches(n_bins, model.patch_size, model.patch_stride)
+    n = n if model.count_last_patch else n - 1
+    return n.clip(min=0)
+
+
 def n_patches_needed(target: NDArray[np.int64]) -> int:
     """Patches that CTC needs at least: one a label, and a blank between equal neighbours.
 
@@ -53,8 +68,7 @@ def n_patches_needed(target: NDArray[np.int64]) -> int:
 
 def usable_trials(
     split: Split,
-    patch_size: int,
-    patch_stride: int,
+    model: ModelConfig,
     random_cut: int,
     sessions: Sequence[str] = (),
 ) -> tuple[NDArray[np.int64], Dropped]:
@@ -62,8 +76,7 @@ def usable_trials(
 
     Args:
         split: trials of one split.
-        patch_size: bins a patch spans.
-        patch_stride: bins from one patch to the next.
+        model: how many patches a trial has.
         random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
         sessions: names of the days, for complaints.
 
@@ -74,7 +87,7 @@ def usable_trials(
         DataError: more than 1 % of the trials with a target are too long, or none is left.
     """
     needed = np.array([n_patches_needed(split.target(i)) for i in range(split.n_trials)], np.int64)
-    available = n_patches(split.bin_counts - max(random_cut - 1, 0), patch_size, patch_stride)
+    available = output_lengths(split.bin_counts - max(random_cut - 1, 0), model)
     empty = needed == 0
     too_long = ~empty & (needed > available)
     dropped = Dropped(_indices(too_long), _indices(empty))
@@ -82,12 +95,12 @@ def usable_trials(
     if len(dropped.too_long) > MAX_SHARE_TOO_LONG * n_with_target:
         examples = "; ".join(
             f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
-            f"{max(available[i], 0)} patches, the target needs {needed[i]}"
+            f"{available[i]} patches, the target needs {needed[i]}"
             for i in dropped.too_long[:5]
         )
         raise DataError(
             f"{len(dropped.too_long)} of {n_with_target} trials are too short for their targets at "
-            f"model.patch_size {patch_size}, model.patch_stride {patch_stride}, "
+            f"model.patch_size {model.patch_size}, model.patch_stride {model.patch_stride}, "
             f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
             "Use a smaller model.patch_stride, or mend the recordings"
         )
@@ -103,10 +116,9 @@ def check_trainable(dataset: Dataset, config: DecoderConfig) -> None:
     Raises:
         DataError: too many targets are longer than the output, or too few days have trials.
     """
-    size, stride = config.model.patch_size, config.model.patch_stride
     cut = config.augment.random_cut
-    kept, _ = usable_trials(dataset.train, size, stride, cut, dataset.sessions)
-    usable_trials(dataset.val, size, stride, 0, dataset.sessions)
+    kept, _ = usable_trials(dataset.train, config.model, cut, dataset.sessions)
+    usable_trials(dataset.val, config.model, 0, dataset.sessions)
     n_days = len(np.unique(dataset.train.day[kept]))
     if config.data.days_per_batch > n_days:
         raise DataError(

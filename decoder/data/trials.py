@@ -47,11 +47,10 @@ class Trials:
         Raises:
             DataError: more than 1 % of a split's trials are too short for their targets.
         """
-        size, stride = config.model.patch_size, config.model.patch_stride
         train, left_out = usable_trials(
-            dataset.train, size, stride, config.augment.random_cut, dataset.sessions
+            dataset.train, config.model, config.augment.random_cut, dataset.sessions
         )
-        val, val_left_out = usable_trials(dataset.val, size, stride, 0, dataset.sessions)
+        val, val_left_out = usable_trials(dataset.val, config.model, 0, dataset.sessions)
         return cls(
             dataset,
             config,

@@ -1,157 +1,94 @@
-"""GRU layers over the R runs of a pack: two implementations behind one function.
+"""The recurrent layers of a decoder: their parameters, and one layer after the other.
 
-``torch`` runs PyTorch's own GRU kernels (cuDNN on a GPU) once a run. ``batched`` multiplies the
-states of all runs in one product a time step, with the backward through time written out: the
-factors that do not depend on the incoming gradient are computed in bulk before the loop, weight
-gradients in one product after it. Both follow `torch.nn.GRU`'s equations and gate order (r, z, n);
-`choose_kernel` picks by measurement (benchmarks/README.md).
-
-Dimensions: R runs, P patches, B batch, D inputs, H units.
+Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
 
 import torch
-from torch import _VF, Tensor
+from torch import Tensor, nn
 
-from decoder.model.precision import autocast_inputs
+from decoder.model.cells import CellWeights, Kernel
+from decoder.model.dropout import DropoutPlan
+from decoder.model.gru import gru_layer
+from decoder.model.inputs import LayerInput, sequence_input
+from decoder.model.layers import repeat, uniform
 
-Kernel = Literal["torch", "batched"]
+N_GATES = {"gru": 3}
 
 
-class GRUWeights(NamedTuple):
-    """One layer's weights, gates r, z, n stacked, as `torch.nn.GRU` has them.
+class RecurrentLayer(nn.Module):
+    """One layer's parameters, named as `torch.nn.GRU` names them, without the layer's number.
 
-    Attributes:
-        w_ih: (R, 3H, D).
-        w_hh: (R, 3H, H).
-        b_ih: (R, 3H).
-        b_hh: (R, 3H).
+    Recurrent weights are orthogonal, input weights Xavier, biases `torch.nn.GRU`'s own, in each
+    direction, as both official decoders have them.
     """
 
-    w_ih: Tensor
-    w_hh: Tensor
-    b_ih: Tensor
-    b_hh: Tensor
+    def __init__(
+        self,
+        n_runs: int,
+        n_inputs: int,
+        n_units: int,
+        n_gates: int,
+        bidirectional: bool,
+        source: torch.Generator,
+    ) -> None:
+        super().__init__()
+        rows, bound = n_gates * n_units, n_units**-0.5
+        self.suffixes = ("", "_reverse") if bidirectional else ("",)
+        for suffix in self.suffixes:
+            weight_ih = nn.init.xavier_uniform_(torch.empty(rows, n_inputs), generator=source)
+            weight_hh = nn.init.orthogonal_(torch.empty(rows, n_units), generator=source)
+            bias_ih = uniform(rows, bound=bound, source=source)
+            bias_hh = uniform(rows, bound=bound, source=source)
+            self.register_parameter(f"weight_ih{suffix}", repeat(weight_ih, n_runs))
+            self.register_parameter(f"weight_hh{suffix}", repeat(weight_hh, n_runs))
+            self.register_parameter(f"bias_ih{suffix}", repeat(bias_ih, n_runs))
+            self.register_parameter(f"bias_hh{suffix}", repeat(bias_hh, n_runs))
+
+    def directions(self) -> list[CellWeights]:
+        """The weights of the forward direction, and of the backward one if there is one."""
+        return [
+            CellWeights(
+                *[
+                    self.get_parameter(name + suffix)
+                    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                ]
+            )
+            for suffix in self.suffixes
+        ]
 
 
-class LayerInput(NamedTuple):
-    """What a recurrent layer reads, in whichever form its implementation wants.
+def recurrent_states(
+    layers: Sequence[RecurrentLayer],
+    source: LayerInput,
+    h0: Tensor,
+    kernel: Kernel,
+    dropout: DropoutPlan | None,
+) -> list[Tensor]:
+    """The states of every layer, each read by the next one after dropout.
 
-    Attributes:
-        dense: makes the (R, P, B, D) input itself.
-        project: (weight (R, O, D), bias (R, O)) → (R, P, B, O), the input's product with it.
-    """
-
-    dense: Callable[[], Tensor]
-    project: Callable[[Tensor, Tensor], Tensor]
-
-
-def sequence_input(x: Tensor) -> LayerInput:
-    """The input of a layer that reads a plain sequence x (R, P, B, D)."""
-
-    def project(weight: Tensor, bias: Tensor) -> Tensor:
-        x_, weight, bias = autocast_inputs(x, weight, bias)
-        R, P, B, D = x_.shape
-        rows = x_.reshape(R, P * B, D)
-        return torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2)).view(R, P, B, -1)
-
-    return LayerInput(dense=lambda: x, project=project)
-
-
-def choose_kernel(n_runs: int, device: torch.device) -> Kernel:
-    """The faster implementation for a pack of `n_runs` on `device`.
-
-    On CPU the batched one is faster at every size measured, R = 1 included. On a GPU neither has
-    been measured yet: cuDNN's kernels are the safe choice, and the place to change it is here.
-    """
-    return "batched" if device.type == "cpu" else "torch"
-
-
-def gru_layer(source: LayerInput, weights: GRUWeights, h0: Tensor, kernel: Kernel) -> Tensor:
-    """Run one unidirectional GRU layer for every run.
+    The backward direction starts at the batch's last patch, padding or not, as in the official
+    T12 decoder, which does not pack its sequences. So a trial's states depend on the length of
+    the batch it is in; validation batches of like length (`decoder.data.batches`) keep that
+    small, and make it the same for every run and every evaluation.
 
     Args:
-        source: the layer's input.
-        weights: the layer's weights.
-        h0: (R, B, H) initial state.
+        layers: at least one.
+        source: the first layer's input.
+        h0: (R, B, H) initial state of every layer and direction.
         kernel: which implementation.
+        dropout: masks between the layers; None drops nothing.
 
     Returns:
-        (R, P, B, H) states after each patch.
+        For each layer (R, P, B, N H); all but the last after dropout.
     """
-    if kernel == "torch":
-        x, h0, *flat = autocast_inputs(source.dense(), h0, *weights)
-        return _torch_layer(x, GRUWeights(*flat), h0)
-    # The reset gate multiplies b_hn too, so only the r and z parts of b_hh join the input's bias.
-    H = h0.shape[-1]
-    b_rz = torch.cat([weights.b_hh[:, : 2 * H], torch.zeros_like(weights.b_hh[:, 2 * H :])], 1)
-    gates_in = source.project(weights.w_ih, weights.b_ih + b_rz)  # (R, P, B, 3H)
-    inputs = autocast_inputs(gates_in, weights.w_hh, weights.b_hh[:, 2 * H :], h0)
-    out: Tensor = _BatchedGRU.apply(*inputs)  # type: ignore[no-untyped-call]
-    return out
-
-
-def _torch_layer(x: Tensor, weights: GRUWeights, h0: Tensor) -> Tensor:
-    """x (R, P, B, D) → (R, P, B, H), one kernel call a run."""
-    outputs = []
-    for r in range(x.shape[0]):
-        flat = [weights.w_ih[r], weights.w_hh[r], weights.b_ih[r], weights.b_hh[r]]
-        # has_biases, num_layers, dropout, train, bidirectional, batch_first
-        out, _ = _VF.gru(x[r], h0[r : r + 1], flat, True, 1, 0.0, True, False, False)
-        outputs.append(out)
-    return torch.stack(outputs)
-
-
-class _BatchedGRU(torch.autograd.Function):
-    """The recurrence alone: gates_in (R, P, B, 3H), w_hh, b_hn (R, H), h0 (R, B, H)."""
-
-    @staticmethod
-    def forward(ctx: Any, gates_in: Tensor, w_hh: Tensor, b_hn: Tensor, h0: Tensor) -> Tensor:
-        R, P, B, _ = gates_in.shape
-        H = h0.shape[-1]
-        rz = gates_in.new_empty(R, P, B, 2 * H)
-        n = gates_in.new_empty(R, P, B, H)
-        n_hidden = gates_in.new_empty(R, P, B, H)  # the hidden side of n, before the reset gate
-        h = gates_in.new_empty(R, P + 1, B, H)
-        h[:, 0] = h0
-        bias = torch.cat([b_hn.new_zeros(R, 2 * H), b_hn], 1)[:, None]  # (R, 1, 3H)
-        w_t = w_hh.transpose(1, 2)
-        for p in range(P):
-            gates_h = torch.baddbmm(bias, h[:, p], w_t)  # (R, B, 3H)
-            rz_p = torch.add(gates_in[:, p, :, : 2 * H], gates_h[:, :, : 2 * H], out=rz[:, p])
-            rz_p.sigmoid_()
-            hidden = n_hidden[:, p].copy_(gates_h[:, :, 2 * H :])
-            reset, update = rz_p[:, :, :H], rz_p[:, :, H:]
-            new = torch.addcmul(gates_in[:, p, :, 2 * H :], reset, hidden, out=n[:, p]).tanh_()
-            torch.lerp(new, h[:, p], update, out=h[:, p + 1])
-        ctx.save_for_backward(w_hh, rz, n, n_hidden, h)
-        return h[:, 1:]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        w_hh, rz, n, n_hidden, h = ctx.saved_tensors
-        R, P, B, H = n.shape
-        r, z = rz[..., :H], rz[..., H:]
-        # d gates / d h, gate by gate: everything that does not depend on the incoming gradient.
-        to_n = (1 - z).mul_(1 - n * n)  # (R, P, B, H), input side of n
-        factors = n.new_empty(R, P, B, 3, H)
-        torch.mul(h[:, :P] - n, z * (1 - z), out=factors[..., 1, :])
-        torch.mul(to_n, r, out=factors[..., 2, :])
-        torch.mul(factors[..., 2, :], (1 - r).mul_(n_hidden), out=factors[..., 0, :])
-
-        d_gates = torch.empty_like(factors)
-        d_h = torch.empty_like(n)
-        carried = torch.zeros_like(h[:, 0])
-        for p in range(P - 1, -1, -1):
-            d = torch.add(grad[:, p], carried, out=d_h[:, p])
-            torch.mul(d.unsqueeze(2), factors[:, p], out=d_gates[:, p])
-            carried = torch.baddbmm(d * z[:, p], d_gates[:, p].flatten(2), w_hh)
-
-        d_flat = d_gates.view(R, P * B, 3 * H)
-        d_w = torch.bmm(d_flat.transpose(1, 2), h[:, :P].reshape(R, P * B, H))
-        d_b = d_gates[..., 2, :].sum((1, 2))
-        # On the input side n's gate is not multiplied by the reset gate; the rest is the same.
-        torch.mul(d_h, to_n, out=d_gates[..., 2, :])
-        return d_flat.view(R, P, B, 3 * H), d_w, d_b, carried
+    states = []
+    for i, layer in enumerate(layers):
+        out = gru_layer(source, layer.directions(), h0, kernel)
+        if dropout is not None and i < len(layers) - 1:
+            factors = dropout.factors("rnn_dropout", *out.shape[1:], place=str(i))
+            out = out if factors is None else out * factors
+        states.append(out)
+        source = sequence_input(out)
+    return states

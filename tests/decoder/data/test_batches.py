@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoder.data.alignment import usable_trials
+from decoder.config import ModelConfig
+from decoder.data.alignment import output_lengths, usable_trials
 from decoder.data.batches import (
     collate,
     evaluation_batches,
@@ -41,7 +42,7 @@ def test_trial_is_kept_as_long_as_every_label_and_repeat_has_a_patch() -> None:
     fits = (14 + 4 * 2, [1, 2, 3])  # three patches
     repeat_does_not = (14 + 4 * 2, [1, 1, 2])  # needs four
     many = [(60, [1])] * 200
-    kept, dropped = usable_trials(make_split([fits, repeat_does_not, *many]), 14, 4, 0)
+    kept, dropped = usable_trials(make_split([fits, repeat_does_not, *many]), ModelConfig(), 0)
     assert dropped.too_long == (1,)
     assert dropped.empty == ()
     assert kept.tolist() == [0, *range(2, 202)]
@@ -49,30 +50,32 @@ def test_trial_is_kept_as_long_as_every_label_and_repeat_has_a_patch() -> None:
 
 def test_largest_cut_decides_and_is_one_less_than_random_cut() -> None:
     split = make_split([(14 + 4 + 2, [1, 2]), (14 + 4 + 1, [1, 2]), *[(60, [1])] * 200])
-    assert usable_trials(split, 14, 4, 3)[1].too_long == (1,)
-    assert usable_trials(split, 14, 4, 4)[1].too_long == (0, 1)
-    assert usable_trials(split, 14, 4, 1)[1].too_long == ()
-    assert usable_trials(split, 14, 4, 0)[1].too_long == ()
+    assert usable_trials(split, ModelConfig(), 3)[1].too_long == (1,)
+    assert usable_trials(split, ModelConfig(), 4)[1].too_long == (0, 1)
+    assert usable_trials(split, ModelConfig(), 1)[1].too_long == ()
+    assert usable_trials(split, ModelConfig(), 0)[1].too_long == ()
 
 
 def test_trial_shorter_than_a_patch_is_too_long_and_an_empty_target_is_not() -> None:
     split = make_split([(13, [1]), (13, []), (60, []), *[(60, [1])] * 100])
-    _, dropped = usable_trials(split, 14, 4, 0)
+    _, dropped = usable_trials(split, ModelConfig(), 0)
     assert dropped.too_long == (0,)
     assert dropped.empty == (1, 2)
 
 
 def test_more_than_one_percent_too_long_is_refused_naming_trials() -> None:
     short = (14, [1, 1])
-    assert usable_trials(make_split([short, *[(60, [1])] * 99]), 14, 4, 0)[1].too_long == (0,)
+    assert usable_trials(make_split([short, *[(60, [1])] * 99]), ModelConfig(), 0)[1].too_long == (
+        0,
+    )
     with pytest.raises(DataError, match="2 of 101 trials are too short") as caught:
-        usable_trials(make_split([short, short, *[(60, [1])] * 99, (60, [])]), 14, 4, 0)
+        usable_trials(make_split([short, short, *[(60, [1])] * 99, (60, [])]), ModelConfig(), 0)
     assert "day 0 block 7 trial 1: 14 bins give 1 patches, the target needs 3" in str(caught.value)
 
 
 def test_no_usable_trial_is_refused() -> None:
     with pytest.raises(DataError, match="none of 1 trials has a target"):
-        usable_trials(make_split([(60, [])]), 14, 4, 0)
+        usable_trials(make_split([(60, [])]), ModelConfig(), 0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,6 +142,17 @@ def test_shuffled_batch_has_distinct_trials_of_all_days_in_day_order() -> None:
 def test_too_few_days_name_the_fix() -> None:
     with pytest.raises(DataError, match="set data.days_per_batch to at most 2"):
         sample_batch([torch.arange(3)] * 2, 16, 4, torch.Generator())
+
+
+def test_the_last_patch_can_be_left_uncounted_as_in_the_t12_trainer() -> None:
+    """There the length is (bins - kernel) / stride, cut to a whole number."""
+    model = ModelConfig(patch_size=32, patch_stride=4, count_last_patch=False)
+    n_bins = torch.tensor([20, 32, 35, 36, 500])
+    expected = ((n_bins - 32) / 4).to(torch.int32).clip(min=0)
+    assert output_lengths(n_bins, model).tolist() == expected.tolist() == [0, 0, 0, 1, 117]
+    split = make_split([(32 + 4, [1]), (32 + 4, [1, 2]), *[(60, [1])] * 200])
+    assert usable_trials(split, model, 0)[1].too_long == (1,)
+    assert usable_trials(split, ModelConfig(patch_size=32), 0)[1].too_long == ()
 
 
 def test_days_without_usable_trials_are_not_drawn_from() -> None:

@@ -5,7 +5,9 @@ import torch
 
 from decoder.config import ModelConfig
 from decoder.model.day import DayLayer, day_slices
-from decoder.model.decoder import DropoutPlan, GRULayer, PackedDecoder
+from decoder.model.decoder import PackedDecoder
+from decoder.model.dropout import DropoutPlan
+from decoder.model.recurrent import RecurrentLayer
 
 
 def test_the_full_configuration_has_the_official_number_of_parameters() -> None:
@@ -36,13 +38,13 @@ def test_initial_weights_are_the_official_ones() -> None:
     """Orthogonal recurrent, Xavier input and head weights, identity day layers."""
     model = small()
     layer = model.layers[0]
-    assert isinstance(layer, GRULayer)
+    assert isinstance(layer, RecurrentLayer)
     gram = layer.weight_hh[0].T @ layer.weight_hh[0]
     torch.testing.assert_close(gram, torch.eye(6), atol=1e-5, rtol=0)
     bound = (6 / (18 + 20)) ** 0.5
     assert 0.9 * bound < layer.weight_ih.abs().max() <= bound
     assert model.head.weight.abs().max() <= (6 / (7 + 6)) ** 0.5
-    assert model.h0.abs().max() <= (6 / 12) ** 0.5
+    assert model.h0 is not None and model.h0.abs().max() <= (6 / 12) ** 0.5
     assert torch.equal(model.day_layer.weights[2][1], torch.eye(4))
     assert model.day_layer.biases[0].eq(0).all()
 
@@ -80,22 +82,26 @@ def test_gradients_of_the_day_layer_are_those_of_autograd() -> None:
 
 def test_a_day_outside_the_batch_gets_no_gradient() -> None:
     model = small()
-    model(torch.randn(2, 2, 11, 4), day_slices(torch.tensor([0, 2]))).sum().backward()
+    model(torch.randn(2, 2, 11, 4), day_slices(torch.tensor([0, 2]))).logits.sum().backward()
     assert model.day_layer.weights[1].grad is None
     assert model.day_layer.weights[2].grad is not None
 
 
 def test_a_higher_dropout_rate_drops_what_a_lower_one_drops_and_more() -> None:
-    plan = DropoutPlan(seed=0, step=3, device=torch.device("cpu"))
-    factors = plan.factors("rnn", [0.2, 0.6, 0.0], 100, 100)
-    assert factors is not None
-    dropped = factors == 0
+    def factors(rates: list[float], *shape: int) -> torch.Tensor | None:
+        configs = [ModelConfig(rnn_dropout=rate) for rate in rates]
+        plan = DropoutPlan(configs, seed=0, step=3, device=torch.device("cpu"))
+        return plan.factors("rnn_dropout", *shape)
+
+    mixed = factors([0.2, 0.6, 0.0], 100, 100)
+    assert mixed is not None
+    dropped = mixed == 0
     assert (dropped[1] | ~dropped[0]).all()
     assert dropped.float().mean((1, 2)).tolist() == pytest.approx([0.2, 0.6, 0.0], abs=0.02)
-    assert factors.mean((1, 2)).tolist() == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
-    assert plan.factors("rnn", [0.0, 0.0], 3) is None
-    shared = plan.factors("rnn", [0.2, 0.2, 0.2], 100, 100)
-    assert shared is not None and torch.equal(shared[0], factors[0])
+    assert mixed.mean((1, 2)).tolist() == pytest.approx([1.0, 1.0, 1.0], abs=0.03)
+    assert factors([0.0, 0.0], 3) is None
+    shared = factors([0.2, 0.2, 0.2], 100, 100)
+    assert shared is not None and torch.equal(shared[0], mixed[0])
 
 
 def test_runs_that_are_kept_compute_as_before() -> None:
@@ -104,7 +110,7 @@ def test_runs_that_are_kept_compute_as_before() -> None:
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
     x, slices = torch.randn(1, 2, 11, 4), day_slices(torch.tensor([0, 1]))
-    before = model(x.expand(3, -1, -1, -1), slices)
+    before = model(x.expand(3, -1, -1, -1), slices).logits
     model.keep_runs([2, 0])
-    after = model(x.expand(2, -1, -1, -1), slices)
+    after = model(x.expand(2, -1, -1, -1), slices).logits
     torch.testing.assert_close(after, before[[2, 0]])

@@ -1,81 +1,134 @@
-"""Both recurrent implementations against `torch.nn.GRU`, forward and backward."""
+"""The recurrent decoder against one made of torch's own modules, as both official ones are."""
+
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from decoder.model.recurrent import (
-    GRUWeights,
-    Kernel,
-    choose_kernel,
-    gru_layer,
-    sequence_input,
-)
+from decoder.config import ModelConfig
+from decoder.model.cells import Kernel
+from decoder.model.day import day_slices
+from decoder.model.decoder import PackedDecoder
 
-R, P, B, D, H = 3, 7, 4, 5, 6
+N_DAYS, N_FEATURES, N_CLASSES = 2, 4, 7
 
 
-def make_inputs() -> tuple[torch.Tensor, GRUWeights, torch.Tensor]:
-    source = torch.Generator().manual_seed(0)
+def make_model(n_runs: int = 2, **changes: Any) -> PackedDecoder:
+    """Two layers, patches of 5 every 2 bins; runs drawn apart."""
+    settings: dict[str, Any] = {"n_units": 6, "n_layers": 2, "patch_size": 5, "patch_stride": 2}
+    config = ModelConfig(**{**settings, **changes})
+    model = PackedDecoder(config, n_runs, N_DAYS, N_FEATURES, N_CLASSES, seed=0)
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=source)
+    return model
 
-    def draw(*shape: int) -> torch.Tensor:
-        return (0.5 * torch.randn(shape, generator=source)).requires_grad_()
 
-    weights = GRUWeights(draw(R, 3 * H, D), draw(R, 3 * H, H), draw(R, 3 * H), draw(R, 3 * H))
-    return draw(R, P, B, D), weights, draw(R, B, H)
+class PlainDecoder(nn.Module):
+    """One run re-expressed in torch modules: einsum day layer, unfold, nn.GRU, nn.Linear."""
+
+    def __init__(self, model: PackedDecoder, run: int) -> None:
+        super().__init__()
+        config = model.config
+        self.size, self.stride = config.patch_size, config.patch_stride
+        self.n_states = config.n_layers * (1 + config.bidirectional)
+        self.gru = nn.GRU(
+            N_FEATURES * config.patch_size,
+            config.n_units,
+            config.n_layers,
+            batch_first=True,
+            bidirectional=config.bidirectional,
+        )
+        self.out = nn.Linear(config.n_units * (1 + config.bidirectional), N_CLASSES)
+        ours = {name: p.detach()[run].clone() for name, p in model.named_parameters()}
+        self.day_weights = nn.Parameter(
+            torch.stack([ours[f"day_layer.weights.{day}"] for day in range(N_DAYS)])
+        )
+        self.day_biases = nn.Parameter(
+            torch.stack([ours[f"day_layer.biases.{day}"] for day in range(N_DAYS)])
+        )
+        self.h0 = nn.Parameter(ours.get("h0", torch.zeros(config.n_units)))
+        with torch.no_grad():
+            for name, parameter in self.gru.named_parameters():
+                parameter.copy_(ours[self.our_name(name)])
+            self.out.weight.copy_(ours["head.weight"])
+            self.out.bias.copy_(ours["head.bias"])
+
+    @staticmethod
+    def our_name(name: str) -> str:
+        """``weight_ih_l1_reverse`` → ``layers.1.weight_ih_reverse``."""
+        stem, _, rest = name.partition("_l")
+        layer, _, direction = rest.partition("_")
+        return f"layers.{layer}.{stem}" + ("_reverse" if direction else "")
+
+    def forward(self, x: Tensor, day: Tensor) -> Tensor:
+        """x (B, T, F), day (B,) → (B, P, C)."""
+        linear = torch.einsum("btd,bdk->btk", x, self.day_weights[day]) + self.day_biases[day]
+        x = nn.functional.softsign(linear)
+        patches = x.unfold(1, self.size, self.stride).transpose(2, 3).flatten(2)  # (B, P, D)
+        h0 = self.h0.expand(self.n_states, len(x), -1).contiguous()
+        logits: Tensor = self.out(self.gru(patches, h0)[0])
+        return logits
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradients under our names."""
+        gradients = {self.our_name(n): p.grad for n, p in self.gru.named_parameters()}
+        gradients |= {"head.weight": self.out.weight.grad, "head.bias": self.out.bias.grad}
+        gradients["h0"] = self.h0.grad
+        for day in range(N_DAYS):
+            gradients[f"day_layer.weights.{day}"] = self.day_weights.grad[day]
+            gradients[f"day_layer.biases.{day}"] = self.day_biases.grad[day]
+        return gradients
 
 
 @pytest.mark.parametrize("kernel", ["torch", "batched"])
-def test_outputs_and_gradients_are_those_of_nn_gru(kernel: Kernel) -> None:
-    x, weights, h0 = make_inputs()
-    out = gru_layer(sequence_input(x), weights, h0, kernel)
-    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
-    out.backward(upstream)
-    for r in range(R):
-        gru = torch.nn.GRU(D, H)
-        parameters = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
-        for parameter, weight in zip(parameters, weights, strict=True):
-            parameter.data.copy_(weight[r])
-        x_r, h_r = (t.detach()[r].clone().requires_grad_() for t in (x, h0))
-        expected, _ = gru(x_r, h_r[None])
-        expected.backward(upstream[r])
-        torch.testing.assert_close(out[r], expected, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(x.grad[r], x_r.grad, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(h0.grad[r], h_r.grad, rtol=1e-5, atol=1e-6)
-        for parameter, weight in zip(parameters, weights, strict=True):
-            torch.testing.assert_close(weight.grad[r], parameter.grad, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("h0", ["learned", "zero"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_logits_and_gradients_are_those_of_a_decoder_of_torch_modules(
+    bidirectional: bool, h0: str, kernel: Kernel
+) -> None:
+    model = make_model(bidirectional=bidirectional, h0=h0)
+    model.kernel = kernel
+    source = torch.Generator().manual_seed(2)
+    x = torch.randn(3, 16, N_FEATURES, generator=source)
+    x[2, 11:] = 0  # padding, which the backward direction starts in
+    day = torch.tensor([0, 1, 1])
+    got = model(x.expand(2, -1, -1, -1), day_slices(day)).logits
+    upstream = torch.randn(got.shape, generator=source)
+    got.backward(upstream)
+    for run in range(2):
+        plain = PlainDecoder(model, run)
+        expected = plain(x, day).transpose(0, 1)
+        torch.testing.assert_close(got[run], expected, rtol=1e-5, atol=1e-6)
+        expected.backward(upstream[run])
+        gradients = plain.gradients()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(
+                parameter.grad[run], gradients[name], rtol=1e-4, atol=1e-5, msg=name
+            )
 
 
-def test_the_hand_written_backward_passes_gradcheck() -> None:
-    x, weights, h0 = make_inputs()
-    doubles = [t.detach().double().requires_grad_() for t in (x, *weights, h0)]
-
-    def run(*tensors: torch.Tensor) -> torch.Tensor:
-        return gru_layer(
-            sequence_input(tensors[0]), GRUWeights(*tensors[1:5]), tensors[5], "batched"
-        )
-
-    assert torch.autograd.gradcheck(run, doubles)
+def test_a_zero_initial_state_is_no_parameter() -> None:
+    assert make_model(h0="zero").h0 is None
+    assert make_model().n_parameters() - make_model(h0="zero").n_parameters() == 6
 
 
-def test_runs_do_not_touch_each_other() -> None:
-    x, weights, h0 = make_inputs()
-    out = gru_layer(sequence_input(x), weights, h0, "batched")
-    out[1].sum().backward()
-    for tensor in (x, h0, *weights):
-        assert tensor.grad is not None
-        assert tensor.grad[[0, 2]].eq(0).all()
-        assert tensor.grad[1].ne(0).any()
+def test_the_official_t12_decoder_has_that_many_parameters() -> None:
+    """Of a sixteenth of its width, and without the input layers it has but does not use."""
+    config = ModelConfig(n_units=64, n_layers=5, patch_size=32, bidirectional=True, h0="zero")
+    with torch.device("meta"):
+        gru = nn.GRU(256 * 32, 64, 5, bidirectional=True)
+    n_expected = sum(p.numel() for p in gru.parameters()) + 129 * 41 + 24 * 256 * 257
+    model = PackedDecoder(config, 1, n_days=24, n_features=256, n_classes=41, seed=0)
+    assert model.n_parameters() == n_expected
 
 
-def test_a_nan_in_one_run_stays_in_it() -> None:
-    x, weights, h0 = make_inputs()
-    with torch.no_grad():
-        x[1] = float("nan")
-    out = gru_layer(sequence_input(x), weights, h0, "batched")
-    out.sum().backward()
-    assert out[1].isnan().all() and not out[[0, 2]].isnan().any()
-    assert weights.w_hh.grad is not None and not weights.w_hh.grad[[0, 2]].isnan().any()
-
-
-def test_the_cpu_takes_the_batched_kernel() -> None:
-    assert choose_kernel(1, torch.device("cpu")) == "batched"
+def test_a_uniform_head_is_drawn_as_torch_draws_a_linear_layer() -> None:
+    config = ModelConfig(n_units=400, n_layers=1, patch_size=5, head_init="uniform")
+    model = PackedDecoder(config, 1, N_DAYS, N_FEATURES, 40, seed=0)
+    linear = nn.Linear(400, 40)
+    for ours, theirs in ((model.head.weight, linear.weight), (model.head.bias, linear.bias)):
+        assert ours.abs().max() <= 400**-0.5
+        assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.25)
