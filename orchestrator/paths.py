@@ -29,6 +29,11 @@ class Results:
     def datasets(self) -> Path:
         return self.root / "datasets"
 
+    @property
+    def index(self) -> Path:
+        """All records as one table, made anew whenever they say otherwise; safe to delete."""
+        return self.runs / ".index.parquet"
+
     def run(self, run_id: str) -> Path:
         """The folder of one run, shared by all ablations."""
         return self.runs / run_id

@@ -1,48 +1,26 @@
 """Records and histories → the tidy tables of an ablation, and their files."""
 
 import io
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from decoder.atomic import write_atomically
-from decoder.collapse import CollapseThresholds, escape_step, is_collapsed, on_plateau
+from decoder.collapse import on_plateau
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator import stats
+from orchestrator.run_rows import COUNTED as COUNTED
+from orchestrator.run_rows import OUTCOMES as OUTCOMES
+from orchestrator.run_rows import HistoryRows as HistoryRows
+from orchestrator.run_rows import Record as Record
+from orchestrator.run_rows import result_columns
 from orchestrator.spec import AblationSpec, levels_of
 
-Record = Mapping[str, Any]
-HistoryRows = Sequence[Mapping[str, float]]
-
 NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
-OUTCOMES = ("ok", "collapsed", "diverged", "failed", "missing")
-COUNTED = ("ok", "collapsed", "diverged")  # outcomes that are results; the others are gaps
-
 _TRACEBACK_LINES = 5
-
-# Of a run's last evaluation; "per" and "step" have columns of their own.
-FINAL_COLUMNS = (
-    "n_edits",
-    "n_reference",
-    "blank_fraction",
-    "emitted_ratio",
-    "n_distinct",
-    "blank_posterior",
-    "entropy_nats",
-    "val_loss",
-    "train_loss",
-    "grad_norm",
-    "grad_norm_max",
-    "clipped_share",
-    "update_norm",
-    "epsilon_over_grad_rms",
-    "learning_dose",
-    "lr",
-)
 
 
 class Tables(NamedTuple):
@@ -119,7 +97,9 @@ def runs_table(
             **_factor_columns(spec, arm),
             "seed": int(run["seed"]),
             "block": block_of(run),
-            **_result(records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds),
+            **result_columns(
+                records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds
+            ),
         }
         for arm, run in _arm_runs(plan)
     ]
@@ -267,71 +247,6 @@ def _arm_runs(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[
 
 def _factor_columns(spec: AblationSpec, arm: Mapping[str, Any]) -> dict[str, str]:
     return {f"factor.{name}": arm["levels"].get(name, NO_LEVEL) for name in levels_of(spec)}
-
-
-def _result(
-    record: Record | None, history: HistoryRows, thresholds: CollapseThresholds
-) -> dict[str, Any]:
-    """What a run's record and history say, as the columns of the runs table."""
-    status = "missing" if record is None else str(record["status"])
-    collapsed = status == "ok" and is_collapsed(history, thresholds)
-    outcome = "collapsed" if collapsed else status
-    counted = outcome in COUNTED
-    last = history[-1] if counted and history else {}
-    best = min(history, key=lambda row: row["per"]) if counted and history else {}
-    escaped = escape_step(history, thresholds) if outcome in ("ok", "collapsed") else None
-    final_per = 1.0 if outcome == "diverged" else last.get("per", math.nan)
-    train = record["config"]["train"] if record else {}
-    record = record or {}
-    return {
-        "outcome": outcome,
-        "per": final_per,
-        "collapsed": int(outcome != "ok") if counted else None,
-        "diverged": int(outcome == "diverged") if counted else None,
-        "escape_step": math.nan if escaped is None else float(escaped),
-        "escape_censored": escaped is None if counted else None,
-        "n_steps": train.get("n_steps"),
-        "n_steps_done": record.get("n_steps_done"),
-        "eval_every_steps": train.get("eval_every_steps"),
-        "diverged_step": record.get("diverged_step"),
-        **{name: float(last.get(name, math.nan)) for name in FINAL_COLUMNS},
-        "grad_norm_p99": float((record.get("grad_norm_quantiles") or {}).get("p99", math.nan)),
-        "best_per": float(best.get("per", math.nan)),
-        "best_per_step": best.get("step"),
-        "n_parameters": record.get("n_parameters"),
-        "n_dropped_trials": record.get("n_dropped_trials"),
-        "error": _last_line(record.get("error")),
-        **_machine_columns(record),
-    }
-
-
-def _machine_columns(record: Record) -> dict[str, Any]:
-    timing, host, pack = record.get("timing", {}), record.get("host", {}), record.get("pack", {})
-    environment = record.get("environment", {})
-    return {
-        "timing_pack_seconds": float(timing.get("pack_seconds", math.nan)),
-        "timing_run_seconds": float(timing.get("run_seconds", math.nan)),
-        "timing_finished_at": _text(timing.get("finished_at", "")),
-        "host_hostname": _text(host.get("hostname", "")),
-        "host_pid": host.get("pid"),
-        "host_device": _text(host.get("device", "")),
-        "host_python": _text(environment.get("python", "")),
-        "host_torch": _text(environment.get("torch", "")),
-        "host_code": _text(environment.get("code", "")),
-        # A resumed ablation packs what was left, so the pack says something about the schedule.
-        "host_pack_id": _text(pack.get("pack_id", "")),
-        "host_pack_n_runs": pack.get("n_runs"),
-        "host_peak_memory_bytes": record.get("peak_memory_bytes"),
-    }
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def _last_line(traceback: str | None) -> str:
-    """The line of a traceback that names the exception."""
-    return _end_of(traceback).splitlines()[-1].strip() if traceback else ""
 
 
 def _end_of(traceback: str | None) -> str:

@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, override, resolve
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator.design import make_arms
+from orchestrator.ledger import history_csv
+from orchestrator.paths import Results
 from orchestrator.plan import aliases_document, arm_documents
+from orchestrator.run import write_plan
 from orchestrator.spec import AblationSpec, Loaded
 
 
@@ -166,13 +170,13 @@ def _record(
         "environment": {
             "python": "3.11.9",
             "torch": "2.13.0",
-            "code": {"git_commit": "0123abcd", "git_dirty": True},
+            "code": {"decoder_sha256": "a" * 64, "git_commit": "0123abcd", "git_dirty": True},
         },
         "peak_memory_bytes": 600_000_000,
     }
 
 
-def _digest(value: Any, seed: int) -> str:
+def _digest(value: Any, seed: int | str) -> str:
     return hashlib.sha256(f"{json.dumps(value, sort_keys=True)}{seed}".encode()).hexdigest()[:16]
 
 
@@ -298,3 +302,54 @@ def truth() -> type[Truth]:
 def two_arm_spec() -> dict[str, Any]:
     """One factor, two levels, three seeds, one claim about PER."""
     return TWO_ARMS
+
+
+def write_ablation(results: Results, ablation: Ablation, salt: str = "", **changed: Any) -> Results:
+    """Keep a made-up ablation where a driver would: its plan, and records that are not there yet.
+
+    Args:
+        results: where to.
+        ablation: see `make_ablation`.
+        salt: changes every run id.
+        changed: fields of every record that are to be another.
+    """
+    named = {old: _digest(old, salt) if salt else old for old in _run_ids(ablation)}
+    runs = [{**run, "run_id": named[run["run_id"]]} for run in ablation.plan["runs"]]
+    write_plan(results, ablation.plan["name"], {**ablation.plan, "runs": runs})
+    for old, record in ablation.records.items():
+        rows = history_csv(ablation.histories[old])
+        folder = results.run(named[old])
+        if folder.exists():
+            continue
+        folder.mkdir(parents=True)
+        (folder / "history.csv").write_bytes(rows)
+        record = {
+            **record,
+            **changed,
+            "run_id": named[old],
+            "history_sha256": sha256_of(rows),
+            "n_history_rows": len(ablation.histories[old]),
+        }
+        (folder / "record.json").write_text(json.dumps(record))
+    return results
+
+
+def _run_ids(ablation: Ablation) -> list[str]:
+    return [run["run_id"] for run in ablation.plan["runs"]]
+
+
+@pytest.fixture(scope="session")
+def keep() -> Callable[..., Results]:
+    """`write_ablation`."""
+    return write_ablation
+
+
+@pytest.fixture
+def store(tmp_path: Path, two_arm_spec: dict[str, Any]) -> Results:
+    """A results folder with one ablation: two arms, six seeds, the second arm collapses."""
+
+    def truth(levels: Mapping[str, str], arm: str) -> Truth:
+        return Truth(per=0.3) if levels["loss"] == "sum" else Truth(collapses=1.0)
+
+    made = make_ablation({**two_arm_spec, "seeds": list(range(6))}, truth)
+    return write_ablation(Results(tmp_path / "results"), made)
