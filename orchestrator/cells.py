@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.fraction import FractionalDesign, fractional
@@ -106,6 +106,16 @@ def uncut_cells(spec: AblationSpec) -> Iterator[DesignCell]:
             for arm_id, listed in spec.arms.items():
                 chosen = {factor: listed[factor] for factor in levels}
                 yield DesignCell(arm_id, _named(chosen), chosen)
+
+
+def changes_cell(spec: AblationSpec, changed: Collection[str]) -> DesignCell:
+    """The combination with these factors, and no others, at their second level.
+
+    No arm of a path or beside it has such an id: theirs begin with ``+`` or hold none.
+    """
+    factors = [factor for factor in spec.factors if factor in changed]
+    cell = {f: names[int(f in changed)] for f, names in levels_of(spec).items()}
+    return DesignCell(_short("+".join(["base", *factors])), f"only {', '.join(factors)}", cell)
 
 
 def _one_factor(levels: Mapping[str, tuple[str, ...]]) -> Iterator[DesignCell]:

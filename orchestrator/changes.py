@@ -42,12 +42,12 @@ def left_out(
         runs: the runs table.
         outcome: a numeric column of it.
     """
-    values = _by_block(runs, outcome)
-    by_changes = _arm_of_changes(spec, arms)
+    values = by_block(runs, outcome)
+    by_changes = arm_of_changes(spec, arms)
     everything = frozenset(spec.factors)
     whole = by_changes.get(everything)
     return tuple(
-        _change(factor, arm, values, [(arm, 1.0), (whole, -1.0)], outcome)
+        change_of(factor, arm, values, [(arm, 1.0), (whole, -1.0)], outcome)
         for factor in spec.factors
         if whole and (arm := by_changes.get(everything - {factor}))
     )
@@ -57,14 +57,14 @@ def along_path(
     spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Path: every arm minus the one before it, in the stated order. Arguments as `left_out`."""
-    values = _by_block(runs, outcome)
-    by_changes = _arm_of_changes(spec, arms)
+    values = by_block(runs, outcome)
+    by_changes = arm_of_changes(spec, arms)
     found, done = [], frozenset[str]()
     for factor in spec.factors:
         before, arm = by_changes.get(done), by_changes.get(done | {factor})
         done = done | {factor}
         if before and arm:
-            found.append(_change(factor, arm, values, [(arm, 1.0), (before, -1.0)], outcome))
+            found.append(change_of(factor, arm, values, [(arm, 1.0), (before, -1.0)], outcome))
     return tuple(found)
 
 
@@ -73,7 +73,7 @@ def main_effects(
 ) -> tuple[Change, ...]:
     """Fraction: for every factor, the mean of the arms at its second level minus that at its
     first, taken per block. Arguments as `left_out`."""
-    values = _by_block(runs, outcome)
+    values = by_block(runs, outcome)
     second = {name: levels[1] for name, levels in levels_of(spec).items()}
     found = []
     for factor in spec.factors:
@@ -84,7 +84,7 @@ def main_effects(
         if sides[True] and sides[False]:
             weights = [(arm, 1 / len(sides[True])) for arm in sides[True]]
             weights += [(arm, -1 / len(sides[False])) for arm in sides[False]]
-            found.append(_change(factor, "", values, weights, outcome))
+            found.append(change_of(factor, "", values, weights, outcome))
     return tuple(found)
 
 
@@ -93,31 +93,40 @@ def by_size(changes: Sequence[Change]) -> list[Change]:
     return sorted(changes, key=lambda c: -abs(c.effect) if math.isfinite(c.effect) else math.inf)
 
 
-def _by_block(runs: pd.DataFrame, outcome: str) -> pd.DataFrame:
+def by_block(runs: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """Blocks × arms."""
     table = runs.assign(value=outcome_values(runs, outcome))
     return table.pivot(index="block", columns="arm", values="value")
 
 
-def _arm_of_changes(
+def arm_of_changes(
     spec: AblationSpec, arms: Sequence[Mapping[str, Any]]
 ) -> dict[frozenset[str], str]:
-    """Factors at their second level → the design's arm that has exactly these."""
+    """Factors at their second level → the arm that has exactly these, of the design or made for
+    its greedy path."""
     second = {name: levels[1] for name, levels in levels_of(spec).items()}
     return {
         frozenset(f for f, level in arm["levels"].items() if level == second[f]): arm["arm_id"]
         for arm in arms
-        if arm["in_design"]
+        if arm["in_design"] or arm.get("candidate")
     }
 
 
-def _change(
+def change_of(
     factor: str,
     arm: str,
     values: pd.DataFrame,
     weights: Sequence[tuple[str, float]],
     outcome: str,
 ) -> Change:
+    """The weighted sum of arms in every block, as the effect of a change.
+
+    Args:
+        factor, arm: as in `Change`.
+        values: `by_block` of the outcome.
+        weights: (arm, its part in the effect).
+        outcome: a numeric column of the runs table.
+    """
     table = values[[name for name, _ in weights]].dropna().to_numpy()  # (n_blocks, n_arms)
     differences = table @ np.array([weight for _, weight in weights])  # (n_blocks,)
     interval = stats.paired_t(differences)

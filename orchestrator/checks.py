@@ -18,7 +18,7 @@ from decoder.errors import ConfigError
 from orchestrator.claim_checks import check_claims, check_criteria_arms, check_level
 from orchestrator.comparison import compared_by_name
 from orchestrator.derived import reference
-from orchestrator.design import Arm, make_arms
+from orchestrator.design import Arm, Candidate, candidate_arm, make_arms
 from orchestrator.design_checks import check_design
 from orchestrator.schema import AblationSpec, Changes
 
@@ -58,6 +58,7 @@ def find_problems(
     except ConfigError as error:
         return (), list(error.problems)
     problems += [*_check_evaluations(spec, arms), *_check_budgets(spec, arms)]
+    problems += _check_greedy(spec, base)
     problems += check_criteria_arms(spec, [arm.arm_id for arm in arms])
     return arms, problems
 
@@ -195,6 +196,21 @@ def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]
                 f"{train.eval_every_steps}); evaluate more often or lower it"
             )
             return
+
+
+def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
+    """Whether the greedy path may go over changes alone and two at a time; what more of them
+    together come to is seen when their turn comes."""
+    if spec.greedy is None:
+        return
+    pairs = itertools.combinations(spec.factors, 2)
+    found: dict[str, None] = {}
+    for changed in (*((factor,) for factor in spec.factors), *pairs):
+        try:
+            candidate_arm(spec, base, changed, Candidate(len(changed), "base"))
+        except ConfigError as error:
+            found |= dict.fromkeys(error.problems)
+    yield from found
 
 
 def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:

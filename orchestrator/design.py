@@ -6,20 +6,28 @@ A design says which combinations of levels are trained (`orchestrator.cells`):
 - ``one_factor``: the base, and each other level alone.
 - ``leave_one_out``: all changes on, each taken out, and the base.
 - ``paired``: the i-th level of every factor together.
-- ``path``: from the base to all changes, one change after the other.
+- ``path``: from the base to all changes, one change after the other; the arms of the greedy
+  path are made as it goes (`orchestrator.grow`).
 - ``fractional``: of all two-level combinations a fraction that keeps main effects clear.
 - ``arms``: those listed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
 from decoder.errors import ConfigError
-from orchestrator.cells import design_cells
+from orchestrator.cells import changes_cell, design_cells
 from orchestrator.derived import chain_of, follow, references
 from orchestrator.schema import AblationSpec, Changes
+
+
+class Candidate(NamedTuple):
+    """What an arm of a greedy path is tried as: in which round, and on top of which arm."""
+
+    round: int
+    after: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Arm:
         seed_offset: added to each seed it is trained with.
         replicate: above 0, its runs repeat runs of the same configuration and seeds.
         derived: config path → the path it takes its value from.
+        candidate: its place in a greedy path, if it was made for one.
     """
 
     arm_id: str
@@ -51,6 +60,7 @@ class Arm:
     seed_offset: int = 0
     replicate: int = 0
     derived: Mapping[str, str] = field(default_factory=dict)
+    candidate: Candidate | None = None
 
     def comes_from(self, path: str) -> list[str]:
         """`path` and every path that its value is taken from."""
@@ -94,6 +104,38 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
             ]
         )
     return tuple(arms)
+
+
+def candidate_arm(
+    spec: AblationSpec, base: DecoderConfig, changed: Collection[str], candidate: Candidate
+) -> Arm:
+    """The arm of a ``path`` with these factors, and no others, at their second level.
+
+    Args:
+        spec: the ablation.
+        base: its base configuration, before ``set``.
+        changed: the factors.
+        candidate: the arm's place in the greedy path.
+
+    Raises:
+        ConfigError: the decoder's configuration refuses the combination.
+    """
+    cell = changes_cell(spec, changed)
+    arms: list[Arm] = []
+    met: dict[str, list[str]] = {}
+    common = _Common(spec, base)
+    changes = changes_of_levels(spec, cell.levels)
+    draft = Arm(cell.arm_id, cell.name, cell.levels, changes, common.config, False)
+    _append(arms, met, common, replace(draft, candidate=candidate))
+    if met:
+        raise ConfigError(
+            [
+                f"greedy: {cell.name}: {complaint}; the greedy path needs every combination of "
+                "changes, so leave 'greedy' out or give other levels"
+                for complaint in met
+            ]
+        )
+    return arms[0]
 
 
 class _Common:

@@ -65,6 +65,17 @@ def _check_keys(spec: AblationSpec) -> Iterable[str]:
         spec.fraction.n_arms is None
     ):
         yield "fraction: must have either 'generators' or 'n_arms', one of them; for instance 8"
+    if spec.greedy is not None and spec.design != "path":
+        yield (
+            f"greedy: belongs to design 'path', but the design is '{spec.design}'; write "
+            "design: path, or leave it out"
+        )
+    if spec.greedy is not None and (spec.include or spec.exclude):
+        rules = "include" if spec.include else "exclude"
+        yield (
+            f"{rules}: the greedy path goes over all changes and nothing else; leave '{rules}' "
+            "out (arms beside the path are 'extra_arms'), or leave 'greedy' out"
+        )
     if spec.arms and spec.design != "arms":
         yield (
             f"arms: belong to design 'arms', but the design is '{spec.design}'; write design: "

@@ -32,6 +32,11 @@ class Options:
     address: str | None
     max_runs_per_pack: int
 
+    @property
+    def at_a_time(self) -> int:
+        """Packs that really train at the same time; in this process one after the other."""
+        return self.n_workers if self.backend == "ray" else 1
+
 
 def choose_options(
     backend: BackendName = "ray",

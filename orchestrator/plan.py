@@ -5,7 +5,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,12 @@ def make_plan(
     return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
 
 
+def joined(plan: Plan, more: Plan) -> Plan:
+    """The runs of both; `more` has arms and packs of its own, and no hypotheses."""
+    loaded = replace(plan.loaded, arms=(*plan.loaded.arms, *more.loaded.arms))
+    return Plan(loaded, (*plan.runs, *more.runs), (*plan.packs, *more.packs), plan.contrasts)
+
+
 def packs_to_train(plan: Plan, recorded: Collection[str]) -> list[Pack]:
     """The packs as a backend takes them: without recorded runs, longest first.
 
@@ -224,7 +230,8 @@ def arm_documents(loaded: Loaded) -> list[dict[str, Any]]:
             "note": arm.note,
             "seed_offset": arm.seed_offset,
             "replicate": arm.replicate,
-            "parent": parent_of[arm.arm_id],
+            "parent": arm.candidate.after if arm.candidate else parent_of[arm.arm_id],
+            "candidate": arm.candidate._asdict() if arm.candidate else None,
         }
         for arm in loaded.arms
     ]

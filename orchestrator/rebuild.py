@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from orchestrator.controls import arm_configs, compare_controls, control_arms, noise_floor
 from orchestrator.criteria import criteria_table, evaluate
 from orchestrator.figures import draw_figures
+from orchestrator.greedy import greedy_rounds
 from orchestrator.report import write_report
 from orchestrator.report_view import Found
 from orchestrator.tables import (
@@ -74,8 +75,9 @@ def rebuild(
     outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
     controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
     floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
-    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors)
+    rounds = greedy_rounds(spec, plan["arms"], tables.runs) if spec.greedy else ()
+    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors, rounds)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors)
+    found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds)
     paths += write_report(ablation_dir, found)
     return Rebuilt(tables, tuple(verdicts), tuple(paths))

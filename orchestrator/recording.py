@@ -25,14 +25,18 @@ class Recorder:
     def __init__(
         self, plan: Plan, results: Results, switch: StopSwitch, seat: DriverSeat | None
     ) -> None:
-        self._runs = plan.distinct
-        self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
+        self.follow(plan)
         self._results, self._switch, self._seat = results, switch, seat
         self._environment = provenance.environment()
         self._n_told = 0
         self.n_events = 0
         self.n_trained = 0
         self.seconds = 0.0
+
+    def follow(self, plan: Plan) -> None:
+        """Go on with this plan, which has grown."""
+        self._runs = plan.distinct
+        self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
 
     def record(self, event: PackEvent) -> None:
         """Commit every run that ended with this event."""

@@ -9,7 +9,9 @@ from orchestrator.claims import families_of
 from orchestrator.controls import Control, NoiseFloor, seed_noise
 from orchestrator.criteria import CriterionResult
 from orchestrator.figures import Saved
+from orchestrator.greedy import Round
 from orchestrator.report_cards import Card, make_cards
+from orchestrator.report_greedy import greedy_grid, greedy_notes
 from orchestrator.report_grids import (
     Grid,
     aliases_grid,
@@ -43,6 +45,7 @@ class Found(NamedTuple):
         criteria: one a criterion and arm.
         controls: outcome → how far each control came out from its twin.
         floors: outcome → noise floor.
+        rounds: of the greedy path, if there is one.
     """
 
     plan: Mapping[str, Any]
@@ -53,6 +56,7 @@ class Found(NamedTuple):
     criteria: Sequence[CriterionResult]
     controls: Mapping[str, Sequence[Control]]
     floors: Mapping[str, NoiseFloor]
+    rounds: Sequence[Round] = ()
 
 
 class Answer(NamedTuple):
@@ -85,6 +89,8 @@ class View(NamedTuple):
     criteria: Grid | None
     effects: Grid | None
     explored_effects: Grid | None
+    greedy: Grid | None
+    greedy_notes: tuple[str, ...]
     figures: tuple[Saved, ...]
     aliases: Grid | None
     arms: Grid
@@ -120,6 +126,8 @@ def make_view(found: Found) -> View:
         criteria=criteria_grid(found.criteria) if found.criteria else None,
         effects=effects_grid(confirmatory, *noise, "Holm") if confirmatory else None,
         explored_effects=effects_grid(explored, *noise, "BH") if explored else None,
+        greedy=greedy_grid(plan, spec, tables.runs, found.rounds) if found.rounds else None,
+        greedy_notes=greedy_notes(spec, found.rounds) if spec.greedy else (),
         figures=tuple(found.figures),
         aliases=aliases_grid(aliases) if aliases else None,
         arms=arms_grid(tables.arms),

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,9 @@ from decoder.errors import StorageError
 from decoder.pack import Pack, Progress
 from orchestrator import provenance
 from orchestrator.backends import Backend, Execution, PackEvent, RayUnavailableError
-from orchestrator.data import prepare_data
+from orchestrator.data import DataInfo, prepare_data
+from orchestrator.design import Arm
+from orchestrator.grow import grow, round_text
 from orchestrator.ledger import Record, Say, read_history, read_records
 from orchestrator.locking import driver_seat
 from orchestrator.machine import Options
@@ -104,23 +106,38 @@ def run_ablation(
     name = loaded.spec.name
     watch = Stopwatch({"set_up": set_up_seconds})
     say = _sayer(console)
+
+    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
+        return prepare_data(arms, results.datasets, say)
+
     with stop_switch() as switch, driver_seat(results, name, say) as seat:
         with watch.phase("data"):
-            data = prepare_data(loaded.arms, results.datasets, say)
+            data = prepare(loaded.arms)
         with watch.phase("set_up"):
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
+            plan = grow(plan, results, options, prepare)
             records = read_records(results, plan.distinct, say)
-            recorded = with_result(records)
             note_other_code(records, say)
             _name_untestable(loaded, say)
-            document = plan_document(plan, digests(plan), register(plan, results, recorded))
-            write_plan(results, name, document, say)
+            late = register(plan, results, with_result(records))
+            document = plan_document(plan, digests(plan), late)
+            tell_changes(results, name, document, say)
+            write_plan(results, name, document)
         recorder = Recorder(plan, results, switch, seat)
-        packs = packs_to_train(plan, recorded)
         signal_number = None
         with watch.phase("training"):
             try:
-                _train(plan, packs, len(recorded), results, options, console, recorder, backend)
+                while True:
+                    recorded = with_result(read_records(results, plan.distinct, say))
+                    _train(plan, recorded, results, options, console, recorder, backend)
+                    longer = grow(plan, results, options, prepare)
+                    if longer is plan:
+                        break
+                    plan = longer
+                    recorder.follow(plan)
+                    document = plan_document(plan, digests(plan), late)
+                    write_plan(results, name, document)
+                    say(f"greedy path: {round_text(plan)}")
             except Stopped as stop:
                 signal_number = stop.signal_number
                 say("stopping: what is recorded stays, and `run` again goes on from there")
@@ -178,11 +195,14 @@ def read_plan(results: Results, name: str) -> dict[str, Any]:
     return document
 
 
-def write_plan(results: Results, name: str, document: Mapping[str, Any], say: Say) -> None:
-    """Write ``plan.json`` before the first run; say so if the ablation file has changed."""
-    path = results.plan(name)
-    content = json.dumps(document, indent=1).encode() + b"\n"
-    if path.exists():
+def write_plan(results: Results, name: str, document: Mapping[str, Any]) -> None:
+    """Write ``plan.json``: before the first run, and again before each round of a greedy path."""
+    write_atomically(results.plan(name), json.dumps(document, indent=1).encode() + b"\n")
+
+
+def tell_changes(results: Results, name: str, document: Mapping[str, Any], say: Say) -> None:
+    """Say so if the ablation file, or a hypothesis after its runs, has changed since it was run."""
+    if results.plan(name).exists():
         try:
             if read_plan(results, name)["spec_hash"] != document["spec_hash"]:
                 say(f"{document['spec_file']} has changed since '{name}' was last run")
@@ -193,7 +213,6 @@ def write_plan(results: Results, name: str, document: Mapping[str, Any], say: Sa
             f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
             "its verdict will be labelled exploratory"
         )
-    write_atomically(path, content)
 
 
 def note_other_code(records: Mapping[str, Record], say: Say) -> None:
@@ -223,22 +242,21 @@ def _name_untestable(loaded: Loaded, say: Say) -> None:
 
 def _train(
     plan: Plan,
-    packs: Sequence[Pack],
-    n_recorded: int,
+    recorded: Collection[str],
     results: Results,
     options: Options,
     console: Console,
     recorder: Recorder,
     backend: Backend | None,
 ) -> None:
+    packs = packs_to_train(plan, recorded)
     if not packs:
         return
-    with Display(console, packs, n_recorded) as display:
+    with Display(console, packs, len(recorded)) as display:
         n_runs = sum(len(pack.runs) for pack in packs)
-        at_a_time = options.n_workers if options.backend == "ray" else 1
         display.say(
-            f"{n_runs} runs to train in {len(packs)} packs, {n_recorded} recorded before "
-            f"({options.backend}, {at_a_time} at a time)"
+            f"{n_runs} runs to train in {len(packs)} packs, {len(recorded)} recorded before "
+            f"({options.backend}, {options.at_a_time} at a time)"
         )
 
         def on_event(event: PackEvent) -> None:

@@ -147,6 +147,18 @@ class Fraction(Section):
     n_arms: PositiveInt | None = None
 
 
+class Greedy(Section):
+    """Of a ``path``: the search for the order of greatest effect, after the stated one.
+
+    Attributes:
+        outcome: what decides which change comes next; one that every run with a result has.
+        direction: whether a change is to lower or to raise it.
+    """
+
+    outcome: Literal["per", "collapsed", "diverged", "escape_step"] = "per"
+    direction: Literal["decrease", "increase"] = "decrease"
+
+
 class Look(Section):
     """A planned interim look.
 
@@ -196,6 +208,7 @@ class AblationSpec(Section):
         factors: factor → level → config paths; the first level of each is its base level.
         design: how factors make arms, see `orchestrator.design`.
         fraction: of a ``fractional`` design; None takes the smallest of resolution IV.
+        greedy: of a ``path``: go it once more, by greatest effect; None does not.
         arms: of design ``arms``: arm → the level of every factor.
         include: cells added to the design; each names the level of every factor.
         exclude: every arm of the design that agrees with one of these is left out.
@@ -217,6 +230,7 @@ class AblationSpec(Section):
     factors: dict[Name, dict[Name, Changes]]
     design: Design = "factorial"
     fraction: Fraction | None = None
+    greedy: Greedy | None = None
     arms: dict[Name, Cell] = Field(default_factory=dict)
     include: Annotated[tuple[Cell, ...], Field(strict=False)] = ()
     exclude: Annotated[tuple[Cell, ...], Field(strict=False)] = ()

@@ -19,6 +19,7 @@ from orchestrator.schema import (
     Criterion,
     ExtraArm,
     Fraction,
+    Greedy,
     Hypothesis,
     Look,
     Outcome,
@@ -184,6 +185,7 @@ def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str
         (): names(AblationSpec),
         ("collapse",): names(CollapseSpec),
         ("fraction",): names(Fraction),
+        ("greedy",): names(Greedy),
     }
     for name in _mapping(document.get("criteria")):
         keys["criteria", name] = names(Criterion)

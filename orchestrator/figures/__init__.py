@@ -9,8 +9,10 @@ from orchestrator.figures.changes import changes_data, draw_changes
 from orchestrator.figures.collapse_map import collapse_data, draw_collapse
 from orchestrator.figures.curves import curves_data, draw_curves
 from orchestrator.figures.effects import draw_effects, effects_data
+from orchestrator.figures.greedy import draw_greedy, greedy_data
 from orchestrator.figures.interaction import draw_interaction, interaction_data
 from orchestrator.figures.style import Saved, save
+from orchestrator.greedy import Round
 from orchestrator.tables import Tables, spec_of
 from orchestrator.verdicts import Verdict
 
@@ -42,6 +44,7 @@ def draw_figures(
     tables: Tables,
     verdicts: Sequence[Verdict],
     floors: Mapping[str, NoiseFloor],
+    rounds: Sequence[Round] = (),
 ) -> list[Saved]:
     """Draw every figure that the design and the data allow, as SVG and PNG, in the order of the
     report.
@@ -52,6 +55,7 @@ def draw_figures(
         tables: its tables.
         verdicts: its verdicts.
         floors: outcome → noise floor.
+        rounds: of its greedy path.
     """
     spec, arms = spec_of(plan), plan["arms"]
     saved = []
@@ -71,6 +75,14 @@ def draw_figures(
             title, caption = _CHANGES[spec.design]
             caption += " The band is the noise floor of two single runs."
             saved.append(save(draw_changes(data), folder, "changes", title, caption))
+    if rounds:
+        figure = draw_greedy(greedy_data(spec, arms, tables.runs, rounds))
+        caption = (
+            "From the base, each round tries every change that is left on top of those kept, and "
+            "keeps the one with the best mean. Chosen by looking at the same runs, so it is "
+            "exploratory: the kept ones look better than they are."
+        )
+        saved.append(save(figure, folder, "greedy", "The path by greedy effect", caption))
     if spec.design == "fractional":  # is read by its effects, not by its many arms
         return saved
     figure = draw_collapse(collapse_data(spec, arms, tables.arms))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from orchestrator.spec import AblationSpec, levels_of
 
 EXTRA = "Extra arms"
+GREEDY = "Tried for the greedy path"
 OTHERS = "Other arms of the design"
 _ONE = ("",)
 _LIST = "arm"
@@ -53,7 +54,8 @@ def facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]
 
     A factorial design puts its largest factor along x and its second largest along y; the rest
     make facets. A one-factor design makes one facet a factor. The other designs list their arms
-    by name, a few a facet. Arms that fit nowhere, and extra arms, share facets of their own.
+    by name, a few a facet. Arms that fit nowhere, those of a greedy path, and extra arms have
+    facets of their own.
 
     Args:
         spec: factors and design.
@@ -67,8 +69,10 @@ def facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]
         found = listed([arm["arm_id"] for arm in arms if arm["in_design"]])
     placed = {arm for facet in found for arm in facet.arms.values()}
     others = [a["arm_id"] for a in arms if a["in_design"] and a["arm_id"] not in placed]
-    extra = [arm["arm_id"] for arm in arms if not arm["in_design"]]
-    for title, names in ((OTHERS, others), (EXTRA, extra)):
+    beside = [arm for arm in arms if not arm["in_design"]]
+    greedy = [arm["arm_id"] for arm in beside if arm.get("candidate")]
+    extra = [arm["arm_id"] for arm in beside if not arm.get("candidate")]
+    for title, names in ((OTHERS, others), (GREEDY, greedy), (EXTRA, extra)):
         found += [f._replace(title=title, x_factor="") for f in listed(names)]
     return found
 
