@@ -178,13 +178,22 @@ class LossConfig(Section):
     zero_infinity: bool = False
 
 
-Schedule = Literal["warmup_cosine", "constant", "linear"]
-_TO_LR_MIN = ("warmup_cosine", "linear")
+Schedule = Literal["warmup_cosine", "constant", "linear", "one_cycle", "step", "plateau"]
+_TO_LR_MIN = ("warmup_cosine", "linear", "one_cycle", "plateau")
+_FOR_DECAY_STEPS = ("warmup_cosine", "linear", "one_cycle")
+_ADAM = mark(per_run=True, idle_if={"optim.algorithm": ["sgd"]})
+_SGD = mark(per_run=True, added=True, only_if={"optim.algorithm": ["sgd"]})
 
 
-def _scheduled(path: str, *schedules: str) -> Any:
+def _scheduled(path: str, schedules: Sequence[str]) -> Any:
     """The mark of a field that only some schedules follow."""
     return mark(per_run=True, only_if={path: schedules})
+
+
+def _of_schedule(schedule: str) -> Any:
+    """The mark of a field that one schedule follows, be it that of the day layers alone."""
+    followed_by = {"optim.schedule": [schedule], "optim.schedule_day": [schedule]}
+    return mark(per_run=True, added=True, only_if=followed_by)
 
 
 class OptimConfig(Section):
@@ -193,13 +202,22 @@ class OptimConfig(Section):
     The day layers follow the ``_day`` values; None there means "as the rest of the model".
 
     Attributes:
-        algorithm: ``adamw`` (decoupled decay) or ``adam`` (decay added to the gradient, L2).
-        schedule: what follows the warm-up, see `decoder.schedules`: ``warmup_cosine`` (official
-            T15), ``constant`` or ``linear`` (official T12; `torch.optim.lr_scheduler.LinearLR`).
+        algorithm: ``adamw`` (decoupled decay), ``adam`` (decay added to the gradient, L2) or
+            ``sgd`` (the same L2); each as in `torch.optim`.
+        momentum: of ``sgd``; ``nesterov`` looks ahead along it.
+        schedule: what the learning rate follows after a linear warm-up, see `decoder.schedules`:
+            ``warmup_cosine`` (official T15), ``linear`` (official T12), ``constant``, ``step``,
+            ``plateau``, or ``one_cycle``, which has a warm-up of its own kind.
         lr_max: learning rate at the end of warm-up.
-        lr_min: learning rate from ``lr_decay_steps`` on.
+        lr_min: learning rate from ``lr_decay_steps`` on; the lowest that ``plateau`` goes to.
         lr_warmup_steps: steps of linear warm-up; the first step has learning rate 0.
         lr_decay_steps: step at which the decay ends; None means ``train.n_steps``.
+        one_cycle_start_ratio: share of the largest learning rate that ``one_cycle`` starts at;
+            one over ``div_factor`` of `torch.optim.lr_scheduler.OneCycleLR`.
+        step_every_steps: ``step`` multiplies the learning rate by ``step_factor`` after every so
+            many steps from the end of warm-up.
+        plateau_factor: ``plateau`` multiplies the learning rate by this after more than
+            ``plateau_patience`` evaluations in a row without a better validation PER.
         weight_decay: decay of weights; ``weight_decay_day`` that of the day layers,
             ``weight_decay_bias`` that of the biases of recurrent layers and head. The official
             T15 trainer decays weights alone, the official T12 trainer all three alike.
@@ -209,24 +227,33 @@ class OptimConfig(Section):
         grad_clip: largest gradient norm over all parameters of a run; None clips nothing.
     """
 
-    algorithm: Annotated[Literal["adamw", "adam"], PER_RUN] = "adamw"
+    algorithm: Annotated[Literal["adamw", "adam", "sgd"], PER_RUN] = "adamw"
+    momentum: Annotated[Probability, _SGD] = 0.9
+    nesterov: Annotated[bool, _SGD] = False
     schedule: Annotated[Schedule, mark(per_run=True, added=True)] = "warmup_cosine"
     schedule_day: Annotated[Schedule | None, mark(per_run=True, added=True)] = None
     lr_max: Annotated[PositiveFloat, PER_RUN] = 0.005
-    lr_min: Annotated[NonNegativeFloat, _scheduled("optim.schedule", *_TO_LR_MIN)] = 0.0001
+    lr_min: Annotated[NonNegativeFloat, _scheduled("optim.schedule", _TO_LR_MIN)] = 0.0001
     lr_warmup_steps: Annotated[NonNegativeInt, PER_RUN] = 1000
-    lr_decay_steps: Annotated[PositiveInt | None, _scheduled("optim.schedule", *_TO_LR_MIN)] = None
-    lr_max_day: Annotated[PositiveFloat | None, PER_RUN] = None
-    lr_min_day: Annotated[
-        NonNegativeFloat | None, _scheduled("optim.schedule_day", *_TO_LR_MIN)
+    lr_decay_steps: Annotated[
+        PositiveInt | None, _scheduled("optim.schedule", _FOR_DECAY_STEPS)
     ] = None
+    lr_max_day: Annotated[PositiveFloat | None, PER_RUN] = None
+    lr_min_day: Annotated[NonNegativeFloat | None, _scheduled("optim.schedule_day", _TO_LR_MIN)] = (
+        None
+    )
     lr_warmup_steps_day: Annotated[NonNegativeInt | None, PER_RUN] = None
     lr_decay_steps_day: Annotated[
-        PositiveInt | None, _scheduled("optim.schedule_day", *_TO_LR_MIN)
+        PositiveInt | None, _scheduled("optim.schedule_day", _FOR_DECAY_STEPS)
     ] = None
-    beta1: Annotated[Probability, PER_RUN] = 0.9
-    beta2: Annotated[Probability, PER_RUN] = 0.999
-    epsilon: Annotated[PositiveFloat, PER_RUN] = 0.1
+    one_cycle_start_ratio: Annotated[float, Field(gt=0.0, le=1.0), _of_schedule("one_cycle")] = 0.04
+    step_every_steps: Annotated[PositiveInt, _of_schedule("step")] = 10_000
+    step_factor: Annotated[float, Field(gt=0.0, le=1.0), _of_schedule("step")] = 0.1
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), _of_schedule("plateau")] = 0.1
+    plateau_patience: Annotated[NonNegativeInt, _of_schedule("plateau")] = 10
+    beta1: Annotated[Probability, _ADAM] = 0.9
+    beta2: Annotated[Probability, _ADAM] = 0.999
+    epsilon: Annotated[PositiveFloat, _ADAM] = 0.1
     weight_decay: Annotated[NonNegativeFloat, PER_RUN] = 0.001
     weight_decay_day: Annotated[NonNegativeFloat, PER_RUN] = 0.0
     weight_decay_bias: Annotated[NonNegativeFloat, mark(per_run=True, added=True)] = 0.0
@@ -265,9 +292,18 @@ class DecoderConfig(Section):
                 f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
                 f"data.batch_size ({self.data.batch_size})"
             )
-        for day in ("", "_day"):
+        if self.optim.algorithm == "sgd" and self.optim.nesterov and not self.optim.momentum:
+            raise ValueError(
+                "optim.nesterov looks ahead along the momentum, and optim.momentum is 0; set "
+                "optim.momentum above 0, or optim.nesterov to false"
+            )
+        schedules = {
+            "": self.optim.schedule,
+            "_day": self.optim.schedule_day or self.optim.schedule,
+        }
+        for day, schedule in schedules.items():
             low, high = getattr(self.optim, f"lr_min{day}"), getattr(self.optim, f"lr_max{day}")
-            if low is not None and high is not None and low > high:
+            if schedule in _TO_LR_MIN and low is not None and high is not None and low > high:
                 raise ValueError(
                     f"optim.lr_min{day} ({low}) must not exceed optim.lr_max{day} ({high})"
                 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from decoder.config import OptimConfig
 from decoder.model.decoder import ParameterGroup
+from decoder.pack import HistoryRow
 from decoder.schedules import learning_rates
 
 GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
@@ -50,19 +51,21 @@ class RunOptimizer:
         names = {group: [n for n in parameters if groups[n] == group] for group in GROUPS}
         for name, parameter in parameters.items():
             self._views[name] = parameter.detach()[row]
-        algorithm = torch.optim.AdamW if config.algorithm == "adamw" else torch.optim.Adam
-        self._optimizer = algorithm(
+        self._optimizer = _make(
+            config,
             [
                 {"params": [self._views[n] for n in names[group]], "weight_decay": decay[group]}
                 for group in GROUPS
             ],
-            lr=config.lr_max,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            fused=True,
         )
 
-    def step(self, gradients: Mapping[str, Tensor], row: int, step: int) -> float:
+    def step(
+        self,
+        gradients: Mapping[str, Tensor],
+        row: int,
+        step: int,
+        history: Sequence[HistoryRow] = (),
+    ) -> float:
         """Update the run's weights in place.
 
         Args:
@@ -70,11 +73,12 @@ class RunOptimizer:
                 unless it is of a day and ``update_absent_days`` is set.
             row: the run's place on the leading axis.
             step: optimizer step, from 0.
+            history: the run's evaluations so far.
 
         Returns:
             The learning rate of the weights.
         """
-        rates = learning_rates(self.config, step)
+        rates = learning_rates(self.config, step, history)
         for name, view in self._views.items():
             if name in gradients:
                 view.grad = gradients[name][row]
@@ -88,7 +92,12 @@ class RunOptimizer:
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the optimizer's state: ``{"3.exp_avg": ...}``."""
         state = self._optimizer.state_dict()["state"]
-        return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+        return {
+            f"{i}.{key}": value
+            for i, entry in state.items()
+            for key, value in entry.items()
+            if value is not None  # SGD without momentum
+        }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
@@ -98,6 +107,21 @@ class RunOptimizer:
             state.setdefault(int(index), {})[name] = value
         full = self._optimizer.state_dict()
         self._optimizer.load_state_dict({**full, "state": state})
+
+
+def _make(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if config.algorithm == "sgd":  # not fused: that one fails where a day comes first later
+        return torch.optim.SGD(
+            groups, lr=config.lr_max, momentum=config.momentum, nesterov=config.nesterov
+        )
+    algorithm = torch.optim.AdamW if config.algorithm == "adamw" else torch.optim.Adam
+    return algorithm(
+        groups,
+        lr=config.lr_max,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=True,
+    )
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ HISTORY_COLUMNS = (
     "clipped_share",  # share of steps clipped since the last row
     "update_norm",  # norm of this step's change of the weights
     "epsilon_over_grad_rms",  # epsilon / root mean square of this step's clipped gradient
+    #   (0 for SGD, which has no epsilon)
     "learning_dose",  # sum over all steps of lr * min(grad_norm, grad_clip)
     "lr",  # learning rate of this step
 )

@@ -128,7 +128,8 @@ def _update(
     factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
     optim.scale_runs(gradients, factors)
     rates = [
-        optimizer.step(gradients, row, state.step) for row, optimizer in enumerate(state.optimizers)
+        optimizer.step(gradients, row, state.step, state.histories[run.run_id])
+        for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True))
     ]
     state.sums.add(losses, norms, factors, rates)
     state.grad_norms[:, state.step] = norms.to("cpu", torch.float32)
@@ -163,7 +164,8 @@ def _evaluate(
         row = measured | summed
         row["step"] = float(state.step)
         row["update_norm"] = update
-        epsilon = run.config.optim.epsilon
+        optimizer = run.config.optim
+        epsilon = 0.0 if optimizer.algorithm == "sgd" else optimizer.epsilon
         row["epsilon_over_grad_rms"] = epsilon * root_n / norm if norm else float("inf")
         row["lr"] = rate
         latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}

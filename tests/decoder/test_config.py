@@ -71,6 +71,9 @@ def test_a_bad_value_is_refused_saying_what_is_allowed(
 
 def test_impossible_combinations_are_refused() -> None:
     assert "must not exceed" in complaint({"optim": {"lr_max": 0.001, "lr_min": 0.01}})
+    assert "optim.momentum above 0" in complaint(
+        {"optim": {"algorithm": "sgd", "nesterov": True, "momentum": 0.0}}
+    )
     assert "days_per_batch" in complaint({"data": {"batch_size": 2, "days_per_batch": 4}})
 
 
@@ -139,7 +142,15 @@ def test_a_field_that_only_one_schedule_follows_is_idle_where_neither_is_that() 
     assert "lr_min_day" in idle(schedule_day="constant")
     assert "lr_min" not in idle(schedule_day="constant")
     assert "lr_min" in idle(schedule="constant", schedule_day="linear")
+    assert "step_factor" in idle(schedule="constant", schedule_day="linear")
+    assert "step_factor" not in idle(schedule="constant", schedule_day="step")
+    assert {"beta1", "beta2", "epsilon"} <= idle(algorithm="sgd")
     assert "lr_min_day" not in idle(schedule="constant", schedule_day="linear")
+
+
+def test_a_limit_that_has_no_effect_refuses_nothing() -> None:
+    low = {"optim.schedule": "constant", "optim.lr_max": 1e-5, "data.batch_size": 2}
+    assert override(DecoderConfig(), {**low, "data.sampling": "shuffle"}, "x").optim.lr_min == 1e-4
 
 
 def test_a_schedule_of_the_day_layers_that_is_the_same_is_not_another_run() -> None:

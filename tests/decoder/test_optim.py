@@ -1,6 +1,8 @@
 """Clipping and optimizers against PyTorch's own."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,20 @@ def make_model(n_runs: int) -> PackedDecoder:
     return PackedDecoder(config, n_runs, n_days=3, n_features=4, n_classes=6, seed=0)
 
 
-@pytest.mark.parametrize("algorithm", ["adam", "adamw"])
+REFERENCES: dict[str, Callable[[list[dict[str, Any]], OptimConfig], torch.optim.Optimizer]] = {
+    "adam": lambda groups, c: torch.optim.Adam(
+        groups, betas=(c.beta1, c.beta2), eps=c.epsilon, foreach=False
+    ),
+    "adamw": lambda groups, c: torch.optim.AdamW(
+        groups, betas=(c.beta1, c.beta2), eps=c.epsilon, foreach=False
+    ),
+    "sgd": lambda groups, c: torch.optim.SGD(
+        groups, momentum=c.momentum, nesterov=c.nesterov, foreach=False
+    ),
+}
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "adamw", "sgd"])
 def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> None:
     """Three runs of unlike scalars, a day without gradients in most steps, 30 steps."""
     sections = [
@@ -29,6 +44,8 @@ def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> 
             weight_decay_bias=d / 2,
             lr_warmup_steps=3,
             beta1=b,
+            momentum=b,
+            nesterov=b > 0.5,
         )  # type: ignore[arg-type]
         for e, lr, w, d, b in [
             (0.1, 0.05, 0.01, 0.0, 0.9),
@@ -51,15 +68,12 @@ def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> 
             "day": config.weight_decay_day,
             "weight": config.weight_decay,
         }
-        kind = torch.optim.Adam if algorithm == "adam" else torch.optim.AdamW
-        reference = kind(
+        reference = REFERENCES[algorithm](
             [
                 {"params": [p], "weight_decay": decay[groups[n]], "name": groups[n]}
                 for n, p in copies.items()
             ],
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            foreach=False,
+            config,
         )
         references.append((copies, reference))
     source = torch.Generator().manual_seed(0)
@@ -82,8 +96,16 @@ def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> 
             torch.testing.assert_close(p.detach()[row], copies[n].detach(), rtol=2e-5, atol=1e-6)
 
 
-def test_an_optimizer_continues_from_its_saved_state_bit_for_bit() -> None:
-    config = resolve(DecoderConfig(optim=OptimConfig(lr_warmup_steps=0))).optim
+@pytest.mark.parametrize(
+    "section",
+    [
+        OptimConfig(lr_warmup_steps=0),
+        OptimConfig(lr_warmup_steps=0, algorithm="sgd", nesterov=True),
+        OptimConfig(lr_warmup_steps=0, algorithm="sgd", momentum=0.0),
+    ],
+)
+def test_an_optimizer_continues_from_its_saved_state_bit_for_bit(section: OptimConfig) -> None:
+    config = resolve(DecoderConfig(optim=section)).optim
     model = make_model(1)
     first = optim.RunOptimizer(config, dict(model.named_parameters()), model.groups(), 0)
     source = torch.Generator().manual_seed(0)

@@ -5,22 +5,36 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import LinearLR, LRScheduler
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import (
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 from decoder.config import DecoderConfig, OptimConfig, resolve
-from decoder.schedules import learning_rates, share_of_largest
+from decoder.schedules import cosine, learning_rates, plateau, warmup
+
+
+def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> float:
+    if step < warmup_steps:
+        return warmup(step, warmup_steps)
+    return cosine(step, warmup_steps, decay_steps, min_ratio)
 
 
 def test_warmup_starts_at_zero_and_reaches_one() -> None:
-    assert share_of_largest("warmup_cosine", 0, 1000, 120_000, 0.02) == 0.0
-    assert share_of_largest("warmup_cosine", 500, 1000, 120_000, 0.02) == 0.5
-    assert share_of_largest("warmup_cosine", 1000, 1000, 120_000, 0.02) == 1.0
+    assert warmup_cosine(0, 1000, 120_000, 0.02) == 0.0
+    assert warmup_cosine(500, 1000, 120_000, 0.02) == 0.5
+    assert warmup_cosine(1000, 1000, 120_000, 0.02) == 1.0
 
 
 def test_cosine_is_half_way_down_in_the_middle_and_stays_at_the_bottom() -> None:
-    assert share_of_largest("warmup_cosine", 60, 20, 100, 0.2) == pytest.approx(0.6)
-    assert share_of_largest("warmup_cosine", 100, 20, 100, 0.2) == 0.2
-    assert share_of_largest("warmup_cosine", 10_000, 20, 100, 0.2) == 0.2
+    assert warmup_cosine(60, 20, 100, 0.2) == pytest.approx(0.6)
+    assert warmup_cosine(100, 20, 100, 0.2) == 0.2
+    assert warmup_cosine(10_000, 20, 100, 0.2) == 0.2
 
 
 def test_official_t15_schedule_at_known_steps() -> None:
@@ -40,16 +54,16 @@ def test_day_layers_follow_their_own_schedule() -> None:
 
 
 def torch_rates(
-    make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, n_steps: int
+    make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, n: int, last: bool = False
 ) -> list[float]:
-    """The learning rate PyTorch's scheduler gives each step."""
+    """The learning rate PyTorch's scheduler gives at `n` steps, and at the one after if `last`."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     scheduler, rates = make(optimizer), []
-    for _ in range(n_steps):
+    for _ in range(n):
         rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         scheduler.step()
-    return rates
+    return [*rates, float(optimizer.param_groups[0]["lr"])] if last else rates
 
 
 def our_rates(n_steps: int, **fields: Any) -> list[float]:
@@ -65,6 +79,83 @@ def test_linear_without_warmup_is_that_of_torch() -> None:
         40, schedule="linear", lr_max=0.02, lr_min=0.005, lr_warmup_steps=0, lr_decay_steps=30
     )
     assert ours == pytest.approx(torch_rates(linear, 0.02, 40), rel=1e-9)
+
+
+@pytest.mark.parametrize(("rise", "total"), [(12, 40), (0, 40), (40, 40), (2, 9)])
+def test_one_cycle_is_that_of_torch(rise: int, total: int) -> None:
+    def one_cycle(optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return OneCycleLR(
+            optimizer,
+            max_lr=0.02,
+            total_steps=total,
+            pct_start=rise / total,
+            div_factor=10.0,
+            final_div_factor=4.0,
+            cycle_momentum=False,
+        )
+
+    ours = our_rates(
+        total,
+        schedule="one_cycle",
+        lr_max=0.02,
+        lr_min=0.02 / 40,
+        one_cycle_start_ratio=0.1,
+        lr_warmup_steps=rise,
+        lr_decay_steps=total,
+    )
+    assert ours == pytest.approx(torch_rates(one_cycle, 0.02, total - 1, last=True), rel=1e-9)
+
+
+def test_one_cycle_of_one_step_up_starts_at_the_top_and_ends_at_the_bottom() -> None:
+    """PyTorch divides by zero there."""
+    ours = our_rates(
+        8, schedule="one_cycle", lr_max=0.02, lr_min=0.01, lr_warmup_steps=1, lr_decay_steps=6
+    )
+    assert ours[0] == pytest.approx(0.02)
+    assert ours[5:] == pytest.approx([0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("n_warm", [0, 5])
+def test_step_is_that_of_torch_after_the_warmup(n_warm: int) -> None:
+    def steps(optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return StepLR(optimizer, step_size=7, gamma=0.3)
+
+    ours = our_rates(
+        n_warm + 30,
+        schedule="step",
+        lr_max=0.02,
+        lr_warmup_steps=n_warm,
+        step_every_steps=7,
+        step_factor=0.3,
+    )
+    assert ours[n_warm:] == pytest.approx(torch_rates(steps, 0.02, 30), rel=1e-9)
+    assert ours[:n_warm] == pytest.approx([0.02 * i / n_warm for i in range(n_warm)])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    pers=st.lists(st.sampled_from([0.5, 0.6, 0.60001, 0.7, 0.8, 1.0]), max_size=25),
+    patience=st.integers(0, 3),
+)
+def test_plateau_is_that_of_torch(pers: list[float], patience: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
+    reference = ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, min_lr=0.002)
+    for per in pers:
+        reference.step(per)
+    share = plateau(pers, patience, 0.5, 0.1)
+    assert 0.02 * share == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+
+
+def test_plateau_follows_the_evaluations_of_the_run_and_warms_up() -> None:
+    section = OptimConfig(
+        schedule="plateau", plateau_patience=1, plateau_factor=0.5, lr_max=0.02, lr_warmup_steps=4
+    )
+    config = resolve(DecoderConfig(optim=section)).optim
+    history = [{"per": 0.5}, {"per": 0.5}, {"per": 0.6}]
+    assert learning_rates(config, 10)["weight"] == 0.02
+    assert learning_rates(config, 10, history[:2])["weight"] == 0.02
+    assert learning_rates(config, 10, history)["weight"] == 0.01
+    assert learning_rates(config, 2, history)["day"] == 0.005
 
 
 def test_constant_stays_at_the_largest_after_warmup() -> None:

@@ -1,7 +1,7 @@
 """A pack is its runs: alone or together, resumed or not, beside a run that diverges or leaves."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ MIXED: list[dict[str, Any]] = [
     {"augment.static_gain_std": 0.1, "augment.random_walk_std": 0.05},
     {"model.rnn_dropout": 0.1, "model.input_dropout": 0.0},
     {"optim.algorithm": "adam", "optim.weight_decay": 0.1, "optim.lr_warmup_steps": 0},
+    {"optim.algorithm": "sgd", "optim.nesterov": True, "optim.schedule": "one_cycle"},
+    {"optim.schedule": "plateau", "optim.plateau_patience": 0, "optim.schedule_day": "step"},
 ]
 
 
@@ -81,10 +83,10 @@ def assert_close_weights(
         assert difference < tolerance, name
 
 
-def test_a_mixed_pack_of_eight_gives_each_run_the_weights_it_gets_alone(dataset: Dataset) -> None:
+def test_a_mixed_pack_gives_each_run_the_weights_it_gets_alone(dataset: Dataset) -> None:
     arms = [{**arm, "train.n_steps": 50} for arm in MIXED]
     together = weights_after(make_pack(arms), dataset, 50)
-    assert len(together) == 8
+    assert len(together) == len(MIXED)
     for arm in arms:
         pack = make_pack([arm])
         [(name, alone)] = weights_after(pack, dataset, 50).items()
@@ -157,7 +159,8 @@ def test_a_run_with_a_smaller_budget_leaves_early_and_the_rest_is_the_same(
 def test_a_resumed_pack_is_bit_identical_to_an_uninterrupted_one(
     dataset: Dataset, tmp_path: Path
 ) -> None:
-    pack = make_pack(MIXED[:4])
+    falling = {**PLATEAU, "optim.plateau_patience": 0}  # the rate falls after step 12
+    pack = make_pack([*MIXED[:4], *MIXED[8:], falling])
     expected = results_of(train(pack, dataset))
     folder = tmp_path / "pack"
     interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
@@ -295,6 +298,8 @@ OTHER_VALUES: dict[str, Any] = {
     "model.input_dropout": 0.1,
     "loss.ctc_reduction": "mean",
     "optim.algorithm": "adam",
+    "optim.momentum": 0.5,
+    "optim.nesterov": True,
     "optim.schedule": "constant",
     "optim.schedule_day": "linear",
     "optim.lr_max": 0.01,
@@ -305,6 +310,11 @@ OTHER_VALUES: dict[str, Any] = {
     "optim.lr_min_day": 0.002,
     "optim.lr_warmup_steps_day": 1,
     "optim.lr_decay_steps_day": 9,
+    "optim.one_cycle_start_ratio": 0.5,
+    "optim.step_every_steps": 2,
+    "optim.step_factor": 0.5,
+    "optim.plateau_factor": 0.5,
+    "optim.plateau_patience": 0,
     "optim.beta1": 0.5,
     "optim.beta2": 0.5,
     "optim.epsilon": 1e-3,
@@ -317,6 +327,20 @@ OTHER_VALUES: dict[str, Any] = {
     "train.eval_every_steps": 3,
     "train.precision": "bfloat16",
 }
+# What else it takes for a field to have an effect.
+WALK = {"augment.random_walk_std": 0.02}
+SGD = {"optim.algorithm": "sgd", "optim.lr_max": 0.05}
+PLATEAU = {"optim.schedule": "plateau", "optim.lr_max": 0.02, "train.n_steps": 16}
+BASE_FOR: dict[str, dict[str, Any]] = {
+    "augment.random_walk_axis": WALK,
+    "optim.momentum": SGD,
+    "optim.nesterov": SGD,
+    "optim.one_cycle_start_ratio": {"optim.schedule": "one_cycle"},
+    "optim.step_every_steps": {"optim.schedule": "step"},
+    "optim.step_factor": {"optim.schedule": "step", "optim.step_every_steps": 2},
+    "optim.plateau_factor": {**PLATEAU, "optim.plateau_patience": 0},
+    "optim.plateau_patience": PLATEAU,
+}
 # Read by the store, before training, or seen only where a trial cannot be aligned.
 ELSEWHERE = {"data.path", "data.sessions", "data.feature_subset", "loss.zero_infinity"}
 
@@ -325,23 +349,54 @@ def test_every_field_is_tried_here_or_known_to_act_elsewhere() -> None:
     assert set(OTHER_VALUES) | ELSEWHERE == set(config_paths())
 
 
+Trained = Callable[[Mapping[str, Any]], RunResult]
+
+
 @pytest.fixture(scope="module")
-def reference(dataset: Dataset) -> dict[str, RunResult]:
-    base = {"augment.random_walk_std": 0.02}  # or the walk's axis could have no effect
-    return results_of(train(make_pack([{}, base]), dataset))
+def trained(dataset: Dataset) -> Trained:
+    """Trains a run alone, once."""
+    known: dict[str, RunResult] = {}
+
+    def alone(changes: Mapping[str, Any]) -> RunResult:
+        pack = make_pack([changes])
+        if pack.runs[0].run_id not in known:
+            known.update(results_of(train(pack, dataset)))
+        return known[pack.runs[0].run_id]
+
+    return alone
+
+
+def arm_of(path: str) -> dict[str, Any]:
+    return {**BASE_FOR.get(path, {}), path: OTHER_VALUES[path]}
 
 
 @pytest.mark.parametrize("path", sorted(OTHER_VALUES))
-def test_changing_a_field_changes_the_history(
-    path: str, dataset: Dataset, reference: dict[str, RunResult]
-) -> None:
-    base = {"augment.random_walk_std": 0.02} if path == "augment.random_walk_axis" else {}
-    expected = reference[make_pack([base]).runs[0].run_id]
-    [changed] = results_of(train(make_pack([{**base, path: OTHER_VALUES[path]}]), dataset)).values()
+def test_changing_a_field_changes_the_history(path: str, trained: Trained) -> None:
+    expected, changed = trained(BASE_FOR.get(path, {})), trained(arm_of(path))
     last, other = expected.history[-1], changed.history[-1]
     assert (last["val_loss"], last["step"], len(expected.history)) != pytest.approx(
         (other["val_loss"], other["step"], len(changed.history)), rel=1e-6
     )
+
+
+def test_every_value_trains_in_packs_of_differing_values_as_it_does_alone(
+    dataset: Dataset, trained: Trained
+) -> None:
+    packs: dict[str, list[dict[str, Any]]] = {}
+    for path in OTHER_VALUES:
+        arm = arm_of(path)
+        packs.setdefault(pack_key(make_config(arm)), []).append(arm)
+    assert max(len(arms) for arms in packs.values()) > 30
+    for arms in packs.values():
+        if len(arms) == 1:
+            continue
+        pack = make_pack(arms)
+        together = results_of(train(pack, dataset))
+        for run, arm in zip(pack.runs, arms, strict=True):
+            alone = trained(arm)
+            for mine, theirs in zip(together[run.run_id].history, alone.history, strict=True):
+                for column in ("val_loss", "train_loss", "lr"):
+                    assert mine[column] == pytest.approx(theirs[column], rel=1e-4), (arm, column)
 
 
 def test_only_fields_that_may_differ_inside_a_pack_keep_the_pack_key() -> None:
