@@ -43,6 +43,9 @@ ThreadsOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
 ]
+ProfileOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="One of the file's profiles.")
+]
 PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
 
 
@@ -50,6 +53,7 @@ PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for
 @handled
 def run(
     spec: SpecArgument,
+    profile: ProfileOption = None,
     results: ResultsOption = Path("results"),
     backend: BackendOption = BackendChoice.ray,
     workers: WorkersOption = None,
@@ -66,7 +70,7 @@ def run(
     from orchestrator.run import run_ablation
     from orchestrator.spec import load_spec
 
-    loaded = load_spec(spec)
+    loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
     outcome = run_ablation(
         loaded,
@@ -88,6 +92,7 @@ def run(
 @handled
 def plan(
     spec: SpecArgument,
+    profile: ProfileOption = None,
     results: ResultsOption = Path("results"),
     backend: BackendOption = BackendChoice.ray,
     workers: WorkersOption = None,
@@ -109,7 +114,7 @@ def plan(
     from orchestrator.preview import preview
     from orchestrator.spec import load_spec
 
-    loaded = load_spec(spec)
+    loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
     remarks = Console(stderr=True)
     seen = preview(

@@ -219,8 +219,12 @@ class AblationSpec(Section):
         criteria: name → what an arm must reach.
         collapse: when a run counts as collapsed.
         alpha: family-wise error rate.
-        prior: outcome → standard deviation of its per-seed differences, for planning where no
-            record tells it.
+        prior: for planning where no record tells it: outcome → standard deviation of its
+            per-seed differences; of ``collapsed`` and ``diverged`` the share of runs so ended
+            in the reference arm.
+
+    A file may hold ``profiles`` beside these keys, see `orchestrator.profiles`; they are applied
+    before this shape is checked.
     """
 
     name: Name

@@ -67,8 +67,12 @@ class Loaded:
     arms: tuple["Arm", ...]
 
 
-def load_spec(path: Path) -> Loaded:
+def load_spec(path: Path, profile: str | None = None) -> Loaded:
     """Read and check an ablation file together with its base configuration.
+
+    Args:
+        path: the file.
+        profile: one of its profiles (`orchestrator.profiles`); None takes the file as it stands.
 
     A level may be named by a bare number (``0.005: {...}``); its name is then the shortest
     decimal text of that number, wherever the file names the level.
@@ -77,8 +81,11 @@ def load_spec(path: Path) -> Loaded:
         ConfigError: every mistake found, one line each, as ``file: key.path: complaint``.
     """
     from orchestrator.checks import find_problems  # the checks know the schema, not it them
+    from orchestrator.profiles import apply_profile
 
-    document, problems = _spell_levels(load_yaml(path))
+    document, profile_problems = apply_profile(load_yaml(path), profile)
+    document, problems = _spell_levels(document)
+    problems += profile_problems
     broken: frozenset[str] = frozenset()
     try:
         spec = AblationSpec.model_validate(document)
@@ -182,7 +189,7 @@ def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str
         return [field.alias or name for name, field in section.model_fields.items()]
 
     keys = {
-        (): names(AblationSpec),
+        (): [*names(AblationSpec), "profiles"],
         ("collapse",): names(CollapseSpec),
         ("fraction",): names(Fraction),
         ("greedy",): names(Greedy),

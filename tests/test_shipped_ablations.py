@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from decoder.config import load_config
+from decoder.strict_yaml import load_yaml
 from orchestrator.contrasts import prove_contrasts
 from orchestrator.spec import load_spec
 
@@ -24,6 +25,16 @@ def test_every_ablation_is_valid_and_its_contrasts_are_clean(path: Path) -> None
     assert loaded.spec.name == path.stem
     proven = {proof.hypothesis for proof in prove_contrasts(loaded)}
     assert proven == set(loaded.spec.hypotheses)
+
+
+@pytest.mark.parametrize("path", QUESTIONS, ids=lambda p: p.stem)
+def test_every_profile_is_an_ablation_of_its_own(path: Path) -> None:
+    for profile in load_yaml(path).get("profiles", {}):
+        loaded = load_spec(path, profile)
+        assert loaded.spec.name == f"{path.stem}-{profile}"
+        assert {proof.hypothesis for proof in prove_contrasts(loaded)} == set(
+            loaded.spec.hypotheses
+        )
 
 
 @pytest.mark.parametrize("path", QUESTIONS, ids=lambda p: p.stem)
