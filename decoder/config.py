@@ -197,7 +197,7 @@ def _of_schedule(schedule: str) -> Any:
 
 
 class OptimConfig(Section):
-    """Optimizer, the two learning rate schedules, clipping.
+    """Optimizer, the two learning rate schedules, clipping, averaging of weights.
 
     The day layers follow the ``_day`` values; None there means "as the rest of the model".
 
@@ -225,6 +225,13 @@ class OptimConfig(Section):
             as with a gradient of zero, that is by decay and momentum, as in the official T12
             trainer; or left alone, as in the official T15 trainer.
         grad_clip: largest gradient norm over all parameters of a run; None clips nothing.
+        on_non_finite: what a loss or gradient that is not finite does: ``end`` freezes the run
+            before the bad update and calls it diverged; ``skip`` leaves that update out, counts
+            it, and calls the run diverged after `decoder.state.MAX_SKIPPED_IN_A_ROW` in a row.
+        ema_decay: evaluation uses the moving average of the weights with this decay
+            (`torch.optim.swa_utils`, started from the weights after the first step); 0 uses the
+            weights themselves.
+        accumulation_steps: batches a step; their gradients are averaged.
     """
 
     algorithm: Annotated[Literal["adamw", "adam", "sgd"], PER_RUN] = "adamw"
@@ -259,6 +266,9 @@ class OptimConfig(Section):
     weight_decay_bias: Annotated[NonNegativeFloat, mark(per_run=True, added=True)] = 0.0
     update_absent_days: Annotated[bool, mark(per_run=True, added=True)] = False
     grad_clip: Annotated[PositiveFloat | None, PER_RUN] = 10.0
+    on_non_finite: Annotated[Literal["end", "skip"], mark(per_run=True, added=True)] = "end"
+    ema_decay: Annotated[Probability, mark(per_run=True, added=True)] = 0.0
+    accumulation_steps: Annotated[PositiveInt, mark(added=True)] = 1
 
 
 class TrainConfig(Section):

@@ -133,10 +133,17 @@ class TrainingSums:
     def zeros(cls, n_runs: int, device: torch.device) -> "TrainingSums":
         return cls(*[torch.zeros(n_runs, dtype=torch.float64, device=device) for _ in range(6)])
 
-    def add(self, losses: Tensor, norms: Tensor, factors: Tensor, rates: Sequence[float]) -> None:
+    def add(
+        self,
+        losses: Tensor,
+        norms: Tensor,
+        factors: Tensor,
+        rates: Sequence[float],
+        taken: Tensor | None = None,
+    ) -> None:
         """Add one step: losses, gradient norms before clipping, clip factors, learning rates.
 
-        All (R,).
+        All (R,). Runs that are not `taken` skip the step; losses and norms are 0 there.
         """
         self.train_loss += losses
         self.grad_norm += norms
@@ -144,13 +151,13 @@ class TrainingSums:
         self.n_clipped += factors < 1
         learning_rates = torch.tensor(rates, dtype=torch.float64, device=norms.device)
         self.learning_dose += learning_rates * norms * factors
-        self.n_steps += 1
+        self.n_steps += 1 if taken is None else taken
 
     def rows(self) -> list[dict[str, float]]:
         """The training columns of `decoder.pack.HISTORY_COLUMNS` that are sums, for each run."""
         n = self.n_steps.clamp(min=1)
         columns = {
-            "train_loss": self.train_loss / n,
+            "train_loss": (self.train_loss / n).where(self.n_steps > 0, float("inf")),
             "grad_norm": self.grad_norm / n,
             "grad_norm_max": self.grad_norm_max,
             "clipped_share": self.n_clipped / n,

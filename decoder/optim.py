@@ -78,7 +78,7 @@ class RunOptimizer:
         Returns:
             The learning rate of the weights.
         """
-        rates = learning_rates(self.config, step, history)
+        rates = self.rates(step, history)
         for name, view in self._views.items():
             if name in gradients:
                 view.grad = gradients[name][row]
@@ -88,6 +88,10 @@ class RunOptimizer:
             settings["lr"] = rates[group]
         self._optimizer.step()
         return rates["weight"]
+
+    def rates(self, step: int, history: Sequence[HistoryRow] = ()) -> dict[ParameterGroup, float]:
+        """Learning rate of each parameter group, see `decoder.schedules.learning_rates`."""
+        return learning_rates(self.config, step, history)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the optimizer's state: ``{"3.exp_avg": ...}``."""
@@ -152,6 +156,23 @@ def scale_runs(gradients: Mapping[str, Tensor], factors: Tensor) -> None:
     """Multiply each run's gradients in place. factors: (R,)."""
     for gradient in gradients.values():
         gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def average_weights(
+    averages: Mapping[str, Tensor], weights: Mapping[str, Tensor], decays: Sequence[float]
+) -> None:
+    """Move each run's averages towards its weights, in place.
+
+    As `torch.optim.swa_utils.get_ema_multi_avg_fn`; with a decay of 0 they become the weights,
+    with one of 1 they stay.
+
+    Args:
+        averages, weights: name → (R, ...).
+        decays: one a run.
+    """
+    for name, average in averages.items():
+        share = 1 - torch.tensor(decays, device=average.device)
+        average.lerp_(weights[name], share.view(-1, *[1] * (average.dim() - 1)))
 
 
 def rows_of(parameters: Iterator[nn.Parameter]) -> list[Tensor]:

@@ -20,7 +20,8 @@ HISTORY_COLUMNS = (
     "blank_posterior",  # mean posterior of blank over frames
     "entropy_nats",  # mean entropy of the posterior over frames
     "val_loss",  # mean over trials of the summed CTC loss, nats
-    "train_loss",  # mean over the steps since the last row, in the run's own reduction
+    "train_loss",  # mean over the steps since the last row, in the run's own reduction; inf if
+    #   all of them were skipped
     "grad_norm",  # mean over the steps since the last row, before clipping
     "grad_norm_max",  # largest since the last row, before clipping
     "clipped_share",  # share of steps clipped since the last row
@@ -56,7 +57,8 @@ class RunResult:
     Attributes:
         run_id: identity of the run.
         status: ``ok`` ran to its last step; ``diverged`` met a loss, gradient or weight that is
-            not finite and was frozen at `n_steps_done`.
+            not finite (with ``optim.on_non_finite`` at ``skip``, for good) and was frozen at
+            `n_steps_done`.
         history: one row an evaluation, columns as in `HISTORY_COLUMNS`.
         n_steps_done: optimizer steps taken.
         n_parameters: trainable numbers of the model.
@@ -68,6 +70,7 @@ class RunResult:
         device: what it was trained on, "cpu" or a GPU's name.
         grad_norm_quantiles: of the gradient norm before clipping, over all steps taken: "p50",
             "p90", "p99", "max"; empty if no step was taken.
+        n_skipped_steps: steps whose update was left out, see ``optim.on_non_finite``.
     """
 
     run_id: str
@@ -81,6 +84,7 @@ class RunResult:
     peak_memory_bytes: int
     device: str = "cpu"
     grad_norm_quantiles: Mapping[str, float] = field(default_factory=dict)
+    n_skipped_steps: int = 0
 
 
 @dataclass(frozen=True)

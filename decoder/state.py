@@ -2,8 +2,9 @@
 
 import resource
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 
+# Weights that give no finite loss on so many batches one after the other are not going to.
+MAX_SKIPPED_IN_A_ROW = 20
+
 
 @dataclass
 class PackState:
@@ -33,6 +37,9 @@ class PackState:
     grad_norms: Tensor  # (R, largest budget), before clipping, as far as `step`
     histories: dict[str, list[HistoryRow]]
     ended: list[RunResult]  # kept in checkpoints: a retry may ask for them again
+    n_skipped: list[int]  # of each run still going: updates left out, in all
+    n_skipped_in_a_row: list[int]  # and since the last that was not
+    averages: dict[str, Tensor] = field(default_factory=dict)  # see `average`; empty if not needed
     step: int = 0
     seconds: float = 0.0
 
@@ -63,7 +70,51 @@ class PackState:
             ),
             histories={run.run_id: [] for run in pack.runs},
             ended=[],
+            n_skipped=[0] * len(pack.runs),
+            n_skipped_in_a_row=[0] * len(pack.runs),
         )
+
+    def count_skips(self, finite: Sequence[bool]) -> list[bool]:
+        """Note which runs' losses and gradients are finite at this step.
+
+        Returns:
+            The runs that end by it; those that are neither finite nor ended skip the step.
+        """
+        ending = []
+        for row, (run, ok) in enumerate(zip(self.runs, finite, strict=True)):
+            skips = not ok and run.config.optim.on_non_finite == "skip"
+            self.n_skipped[row] += skips
+            self.n_skipped_in_a_row[row] = self.n_skipped_in_a_row[row] + 1 if skips else 0
+            too_many = self.n_skipped_in_a_row[row] >= MAX_SKIPPED_IN_A_ROW
+            ending.append(too_many or not (ok or skips))
+        return ending
+
+    def average(self, taken: Sequence[bool] | None) -> None:
+        """Take the weights of this step into the averages of runs with ``optim.ema_decay``.
+
+        A run without it has its weights there; one that skips the step is left as it is.
+        """
+        decays = [config.optim.ema_decay for config in self.configs]
+        if not any(decays):
+            return
+        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+        if self.step == 0:
+            self.averages = {name: value.clone() for name, value in weights.items()}
+        elif taken is not None:
+            decays = [decay if ok else 1.0 for decay, ok in zip(decays, taken, strict=True)]
+        optim.average_weights(self.averages, weights, decays)
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """Within it, the model has the weights that are evaluated: averages, where there are."""
+        trained = {name: p.data for name, p in self.model.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            parameter.data = self.averages.get(name, parameter.data)
+        try:
+            yield
+        finally:
+            for name, parameter in self.model.named_parameters():
+                parameter.data = trained[name]
 
     def finish(
         self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
@@ -82,6 +133,7 @@ class PackState:
                 peak_memory_bytes=_peak_memory_bytes(self.device),
                 device=_device_name(self.device),
                 grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
+                n_skipped_steps=self.n_skipped[row],
             )
             for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True))
             if leaves
@@ -97,6 +149,10 @@ class PackState:
         self.model.keep_runs(rows)
         self.sums.keep_runs(rows)
         self.grad_norms = self.grad_norms[rows]
+        self.n_skipped = [self.n_skipped[row] for row in rows]
+        self.n_skipped_in_a_row = [self.n_skipped_in_a_row[row] for row in rows]
+        needed = any(config.optim.ema_decay for config in self.configs)
+        self.averages = {n: t[rows] for n, t in self.averages.items()} if needed else {}
         self.optimizers = _optimizers(self.runs, self.model)
         for optimizer, tensors in zip(self.optimizers, states, strict=True):
             optimizer.load_state(tensors)
@@ -105,6 +161,7 @@ class PackState:
         """Write a checkpoint from which `resume` continues exactly."""
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
+        tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
         tensors["grad_norms"] = self.grad_norms[:, : self.step]
         for run, optimizer in zip(self.runs, self.optimizers, strict=True):
             tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
@@ -113,6 +170,8 @@ class PackState:
             "n_runs_at_start": self.n_runs_at_start,
             "step": self.step,
             "seconds": self.seconds,
+            "n_skipped": self.n_skipped,
+            "n_skipped_in_a_row": self.n_skipped_in_a_row,
             "histories": {run.run_id: self.histories[run.run_id] for run in self.runs},
             "ended": [asdict(result) for result in self.ended],
         }
@@ -137,6 +196,8 @@ class PackState:
         rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(tensors[f"model/{name}"][rows])
+            if any(config.optim.ema_decay for config in self.configs):
+                self.averages[name] = tensors[f"averages/{name}"][rows].to(self.device)
         for name, total in self.sums.state().items():
             total.copy_(tensors[f"sums/{name}"][rows])
         for run, optimizer in zip(self.runs, self.optimizers, strict=True):
@@ -146,6 +207,8 @@ class PackState:
             )
         self.n_runs_at_start = values["n_runs_at_start"]
         self.step, self.seconds = values["step"], values["seconds"]
+        self.n_skipped = [values["n_skipped"][row] for row in rows]
+        self.n_skipped_in_a_row = [values["n_skipped_in_a_row"][row] for row in rows]
         self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
         self.histories = {run.run_id: values["histories"][run.run_id] for run in self.runs}
         self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
@@ -165,6 +228,7 @@ def _result_from(entry: dict[str, Any]) -> RunResult:
 
 
 def _quantiles(norms: Tensor) -> dict[str, float]:
+    norms = norms[~norms.isnan()]  # skipped steps
     if not len(norms):
         return {}
     values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])

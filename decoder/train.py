@@ -1,11 +1,12 @@
 """Training a pack: the loop, top to bottom.
 
 The R runs of a pack see the same trials, noise draws and dropout masks, and each follows its own
-scalars. A run that goes non-finite is frozen before the bad update and leaves; a run that reaches
-its budget leaves; the others do not notice. All randomness follows from (seed, purpose, step), so
-a run gives the same alone as in any pack, and after a resume.
+scalars. A run that goes non-finite is frozen before the bad update and leaves, or skips it; a run
+that reaches its budget leaves; the others do not notice. All randomness follows from (seed,
+purpose, step), so a run gives the same alone as in any pack, and after a resume.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -69,19 +70,17 @@ def train(
     next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
-        batch = trials.draw(pack.seed, state.step).to(where)
-        losses, gradients = forward_backward(
-            state.model, state.configs, batch, pack.seed, state.step
-        )
+        losses, gradients = _forward_backward(state, trials, pack.seed)
         norms = optim.gradient_norms(gradients)
         finite = (losses.isfinite() & norms.isfinite()).tolist()
         finished = []
-        if not all(finite):
+        diverged = state.count_skips(finite)
+        if any(diverged):
             state.seconds = time.monotonic() - started
-            finished = state.finish([not ok for ok in finite], "diverged", trials.n_dropped)
-            kept = [i for i, ok in enumerate(finite) if ok]
+            finished = state.finish(diverged, "diverged", trials.n_dropped)
+            kept = [i for i, leaves in enumerate(diverged) if not leaves]
             gradients = {name: g[kept] for name, g in gradients.items()}
-            losses, norms = losses[kept], norms[kept]
+            losses, norms, finite = losses[kept], norms[kept], [finite[i] for i in kept]
             if not kept:
                 yield Progress(state.step, {}, tuple(finished))
                 break
@@ -89,7 +88,8 @@ def train(
         done_step = state.step + 1
         due = [_is_due(run.config.train, done_step) for run in state.runs]
         before = optim.rows_of(state.model.parameters()) if any(due) else []
-        clipped_norms, rates = _update(state, gradients, losses, norms)
+        taken = None if all(finite) else finite
+        clipped_norms, rates = _update(state, gradients, losses, norms, taken)
         state.step = done_step
 
         latest: dict[str, HistoryRow] = {}
@@ -107,6 +107,11 @@ def train(
         state.seconds = time.monotonic() - started
         ended = [run.config.train.n_steps <= done_step for run in state.runs]
         if any(ended):
+            measured = [run.run_id in latest for run in state.runs]
+            broken = [ends and not ok for ends, ok in zip(ended, measured, strict=True)]
+            if any(broken):
+                finished += state.finish(broken, "diverged", trials.n_dropped)
+                ended = [ends for ends, bad in zip(ended, broken, strict=True) if not bad]
             finished += state.finish(ended, "ok", trials.n_dropped)
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
@@ -121,18 +126,62 @@ def train(
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
+def _forward_backward(
+    state: PackState, trials: Trials, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses (R,) and gradients of this step, averaged over its batches.
+
+    Batches are counted through the steps, and each has draws of its own.
+    """
+    n_batches = state.runs[0].config.optim.accumulation_steps
+    first = state.step * n_batches
+    losses, gradients = _one_batch(state, trials, seed, first)
+    for index in range(first + 1, first + n_batches):
+        more_losses, more_gradients = _one_batch(state, trials, seed, index)
+        losses += more_losses
+        for name, gradient in more_gradients.items():
+            gradients[name] = gradients[name] + gradient if name in gradients else gradient
+    if n_batches > 1:
+        losses /= n_batches
+        gradients = {name: gradient / n_batches for name, gradient in gradients.items()}
+    return losses, gradients
+
+
+def _one_batch(
+    state: PackState, trials: Trials, seed: int, index: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    batch = trials.draw(seed, index).to(state.device)
+    return forward_backward(state.model, state.configs, batch, seed, index)
+
+
 def _update(
-    state: PackState, gradients: dict[str, Tensor], losses: Tensor, norms: Tensor
+    state: PackState,
+    gradients: dict[str, Tensor],
+    losses: Tensor,
+    norms: Tensor,
+    taken: Sequence[bool] | None = None,
 ) -> tuple[Tensor, list[float]]:
-    """Clip and step every run. Returns clipped gradient norms (R,) and learning rates."""
+    """Clip and step every run, but for those not `taken`; None takes all.
+
+    Returns:
+        Clipped gradient norms (R,), 0 where the step was skipped, and learning rates.
+    """
+    steps = None if taken is None else torch.tensor(taken, device=norms.device)
+    known = norms if steps is None else norms.where(steps, float("nan"))
+    state.grad_norms[:, state.step] = known.to("cpu", torch.float32)
+    if steps is not None:
+        losses, norms = losses.where(steps, 0.0), norms.where(steps, 0.0)
     factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
     optim.scale_runs(gradients, factors)
-    rates = [
-        optimizer.step(gradients, row, state.step, state.histories[run.run_id])
-        for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True))
-    ]
-    state.sums.add(losses, norms, factors, rates)
-    state.grad_norms[:, state.step] = norms.to("cpu", torch.float32)
+    rates = []
+    for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True)):
+        history = state.histories[run.run_id]
+        if taken is None or taken[row]:
+            rates.append(optimizer.step(gradients, row, state.step, history))
+        else:
+            rates.append(optimizer.rates(state.step, history)["weight"])
+    state.average(taken)
+    state.sums.add(losses, norms, factors, rates, steps)
     return norms * factors, rates
 
 
@@ -144,8 +193,14 @@ def _evaluate(
     clipped_norms: Tensor,
     rates: Sequence[float],
 ) -> dict[str, HistoryRow]:
-    """Validate every run and append a history row to those that are due."""
-    metrics = evaluate(state.model, state.runs[0].config, trials.validation_batches(), state.device)
+    """Validate every run and append a history row to those that are due.
+
+    A run amid skipped steps whose validation loss is not finite gets none.
+    """
+    with state.evaluated_weights():
+        metrics = evaluate(
+            state.model, state.runs[0].config, trials.validation_batches(), state.device
+        )
     root_n = state.model.n_parameters() ** 0.5
     latest = {}
     rows = zip(
@@ -156,10 +211,11 @@ def _evaluate(
         updates.tolist(),
         clipped_norms.tolist(),
         rates,
+        state.n_skipped_in_a_row,
         strict=True,
     )
-    for run, is_due, measured, summed, update, norm, rate in rows:
-        if not is_due:
+    for run, is_due, measured, summed, update, norm, rate, n_skipped in rows:
+        if not is_due or (n_skipped and not math.isfinite(measured["val_loss"])):
             continue
         row = measured | summed
         row["step"] = float(state.step)

@@ -1,22 +1,26 @@
 """A pack is its runs: alone or together, resumed or not, beside a run that diverges or leaves."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from decoder import optim
 from decoder.config import DecoderConfig, config_paths, override, pack_key, resolve, run_id
+from decoder.data.batches import Batch
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.errors import ConfigError
+from decoder.model.decoder import PackedDecoder
 from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
 from decoder.state import PackState
 from decoder.step import forward_backward
-from decoder.train import _update, train
+from decoder.train import _forward_backward, _update, train
 
 SMALL: dict[str, Any] = {
     "data.batch_size": 6,
@@ -42,6 +46,7 @@ MIXED: list[dict[str, Any]] = [
     {"optim.algorithm": "adam", "optim.weight_decay": 0.1, "optim.lr_warmup_steps": 0},
     {"optim.algorithm": "sgd", "optim.nesterov": True, "optim.schedule": "one_cycle"},
     {"optim.schedule": "plateau", "optim.plateau_patience": 0, "optim.schedule_day": "step"},
+    {"optim.ema_decay": 0.8, "optim.on_non_finite": "skip", "optim.epsilon": 0.01},
 ]
 
 
@@ -115,6 +120,133 @@ def test_a_run_that_diverges_leaves_its_neighbours_as_they_are(dataset: Dataset)
         for mine, theirs in zip(got.history, alone.history, strict=True):
             assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-4)
             assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+
+
+def break_steps(monkeypatch: pytest.MonkeyPatch, bad_row: int, bad_steps: Container[int]) -> None:
+    """Make loss and gradients of one row NaN at some steps."""
+
+    def broken(
+        model: PackedDecoder, configs: Any, batch: Any, seed: int, step: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        losses, gradients = forward_backward(model, configs, batch, seed, step)
+        if step in bad_steps:
+            for tensor in (losses, *gradients.values()):
+                tensor[bad_row] = float("nan")
+        return losses, gradients
+
+    monkeypatch.setattr("decoder.train.forward_backward", broken)
+
+
+def test_a_skipped_step_leaves_the_update_out_and_is_counted(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms: list[dict[str, Any]] = [{}, {"optim.on_non_finite": "skip", "optim.ema_decay": 0.5}]
+    pack = make_pack(arms)
+    [untouched] = results_of(train(make_pack(arms[:1]), dataset)).values()
+    break_steps(monkeypatch, bad_row=1, bad_steps={3, 5, 6})  # the step of an evaluation as well
+    calm, skipped = (results_of(train(pack, dataset))[run.run_id] for run in pack.runs)
+    for mine, theirs in zip(calm.history, untouched.history, strict=True):
+        assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-4)
+    assert (skipped.status, skipped.n_skipped_steps, skipped.n_steps_done) == ("ok", 3, 12)
+    assert [row["update_norm"] == 0 for row in skipped.history] == [True, False, False]
+    for row in skipped.history:
+        assert math.isfinite(row["train_loss"]) and math.isfinite(row["val_loss"])
+    assert all(math.isfinite(value) for value in skipped.grad_norm_quantiles.values())
+    break_steps(monkeypatch, bad_row=0, bad_steps={3, 5, 6})
+    [ended] = results_of(train(make_pack(arms[:1]), dataset)).values()
+    assert (ended.status, ended.n_skipped_steps, ended.n_steps_done) == ("diverged", 0, 3)
+
+
+def test_a_run_that_skips_too_many_steps_in_a_row_has_diverged(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decoder.state.MAX_SKIPPED_IN_A_ROW", 3)
+    break_steps(monkeypatch, bad_row=0, bad_steps={1, 3, 4, 6, 7, 8})
+    [result] = results_of(train(make_pack([{"optim.on_non_finite": "skip"}]), dataset)).values()
+    assert (result.status, result.n_skipped_steps, result.n_steps_done) == ("diverged", 6, 8)
+    assert [row["step"] for row in result.history] == [4.0, 8.0]
+
+
+def test_a_run_that_ends_amid_skipped_steps_with_broken_weights_has_diverged(
+    dataset: Dataset,
+) -> None:
+    wild = {**WILD, "optim.on_non_finite": "skip"}
+    pack = make_pack([wild, {}])
+    bad, good = (results_of(train(pack, dataset))[run.run_id] for run in pack.runs)
+    assert (bad.status, bad.history, bad.n_steps_done) == ("diverged", (), 12)
+    assert bad.n_skipped_steps == 10  # the first step has no learning rate, the second breaks it
+    assert good.status == "ok" and len(good.history) == 3
+
+
+def test_accumulated_batches_are_one_batch_of_their_union(dataset: Dataset) -> None:
+    plain = {
+        "augment.white_noise_std": 0.0,
+        "augment.constant_offset_std": 0.0,
+        "augment.random_cut": 0,
+        "model.rnn_dropout": 0.0,
+        "model.input_dropout": 0.0,
+        "optim.accumulation_steps": 3,
+    }
+    pack = make_pack([plain])
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.step = 2
+    trials = Trials.select(dataset, pack.runs[0].config)
+    losses, gradients = _forward_backward(state, trials, pack.seed)
+    batches = [trials.draw(pack.seed, index) for index in (6, 7, 8)]
+    width, length = (
+        max(batch.labels.shape[1] for batch in batches),
+        max(batch.features.shape[1] for batch in batches),
+    )
+    pad = torch.nn.functional.pad
+    day = torch.cat([batch.day for batch in batches])
+    order = day.argsort(stable=True)
+    union = Batch(
+        torch.cat([pad(b.features, (0, 0, 0, length - b.features.shape[1])) for b in batches]),
+        torch.cat([batch.n_bins for batch in batches]),
+        torch.cat([pad(batch.labels, (0, width - batch.labels.shape[1])) for batch in batches]),
+        torch.cat([batch.n_labels for batch in batches]),
+        day,
+    )
+    union = Batch(*[getattr(union, entry.name)[order] for entry in fields(Batch)])
+    expected, expected_gradients = forward_backward(
+        state.model, state.configs, union, pack.seed, state.step
+    )
+    torch.testing.assert_close(losses, expected)
+    assert set(gradients) == set(expected_gradients)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_averages_are_those_of_torch_and_evaluation_alone_sees_them(dataset: Dataset) -> None:
+    decays = [0.9, 0.0, 0.3]
+    pack = make_pack([{"optim.ema_decay": decay, "optim.lr_max": 0.01} for decay in decays])
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    names = [name for name, _ in state.model.named_parameters()]
+
+    def row_of(row: int) -> torch.nn.ParameterList:
+        return torch.nn.ParameterList(p.detach()[row].clone() for p in state.model.parameters())
+
+    references = [
+        AveragedModel(row_of(row), multi_avg_fn=get_ema_multi_avg_fn(decay))
+        for row, decay in enumerate(decays)
+    ]
+    source = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        for parameter in state.model.parameters():
+            parameter.data += torch.randn(parameter.shape, generator=source)
+        state.average(None)
+        for row, reference in enumerate(references):
+            reference.update_parameters(row_of(row))
+        state.step += 1
+    trained = [p.detach().clone() for p in state.model.parameters()]
+    state.keep([2, 0])
+    with state.evaluated_weights():
+        seen = {name: p.detach().clone() for name, p in state.model.named_parameters()}
+    for row, index in enumerate([2, 0]):
+        for name, expected in zip(names, references[index].module, strict=True):
+            torch.testing.assert_close(seen[name][row], expected.detach())
+    for parameter, expected in zip(state.model.parameters(), trained, strict=True):
+        assert torch.equal(parameter, expected[[2, 0]])
 
 
 def test_weights_that_overflow_in_the_last_step_are_no_result(dataset: Dataset) -> None:
@@ -323,6 +455,9 @@ OTHER_VALUES: dict[str, Any] = {
     "optim.weight_decay_bias": 0.5,
     "optim.update_absent_days": True,
     "optim.grad_clip": 0.5,
+    "optim.on_non_finite": "skip",
+    "optim.ema_decay": 0.9,
+    "optim.accumulation_steps": 2,
     "train.n_steps": 10,
     "train.eval_every_steps": 3,
     "train.precision": "bfloat16",
@@ -330,11 +465,13 @@ OTHER_VALUES: dict[str, Any] = {
 # What else it takes for a field to have an effect.
 WALK = {"augment.random_walk_std": 0.02}
 SGD = {"optim.algorithm": "sgd", "optim.lr_max": 0.05}
+WILD = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
 PLATEAU = {"optim.schedule": "plateau", "optim.lr_max": 0.02, "train.n_steps": 16}
 BASE_FOR: dict[str, dict[str, Any]] = {
     "augment.random_walk_axis": WALK,
     "optim.momentum": SGD,
     "optim.nesterov": SGD,
+    "optim.on_non_finite": WILD,
     "optim.one_cycle_start_ratio": {"optim.schedule": "one_cycle"},
     "optim.step_every_steps": {"optim.schedule": "step"},
     "optim.step_factor": {"optim.schedule": "step", "optim.step_every_steps": 2},
@@ -373,10 +510,11 @@ def arm_of(path: str) -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(OTHER_VALUES))
 def test_changing_a_field_changes_the_history(path: str, trained: Trained) -> None:
     expected, changed = trained(BASE_FOR.get(path, {})), trained(arm_of(path))
-    last, other = expected.history[-1], changed.history[-1]
-    assert (last["val_loss"], last["step"], len(expected.history)) != pytest.approx(
-        (other["val_loss"], other["step"], len(changed.history)), rel=1e-6
+    seen, other = (
+        (result.n_steps_done, len(result.history), *[row["val_loss"] for row in result.history])
+        for result in (expected, changed)
     )
+    assert len(seen) != len(other) or seen != pytest.approx(other, rel=1e-6)
 
 
 def test_every_value_trains_in_packs_of_differing_values_as_it_does_alone(
