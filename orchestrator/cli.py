@@ -13,6 +13,7 @@ from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.command import JsonOption, ResultsOption, SpecArgument, handled, print_json
+from orchestrator.runs_command import runs_app
 
 _started = time.monotonic()
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(runs_app, name="runs")
 
 
 class BackendChoice(StrEnum):
@@ -223,15 +225,18 @@ def data_make(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the recordings.", show_default="the recipe's")
     ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="t15 or t12.", show_default="the recipe's")
+    ] = None,
     results: Annotated[
         Path, typer.Option("--results", help="As everywhere; here PATH alone says where.")
     ] = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write synthetic recordings in the T15 layout."""
+    """Write synthetic recordings in the layout of the T15 or T12 data set."""
     from orchestrator import views
 
-    made = views.make_data(path, recipe, seed)
+    made = views.make_data(path, recipe, seed, layout)
     if as_json:
         print_json(made)
     else:
@@ -241,7 +246,7 @@ def data_make(
 @data_app.command("check")
 @handled
 def data_check(
-    path: Annotated[str, typer.Argument(help="A folder in the T15 layout, or synthetic:NAME.")],
+    path: Annotated[str, typer.Argument(help="A folder of recordings, or synthetic:NAME.")],
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:

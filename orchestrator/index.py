@@ -102,7 +102,7 @@ def open_index(results: Results, say: Say) -> RunIndex:
     parts = []
     for start in range(0, len(stale), _AT_ONCE):
         rows = _read_rows(results, stale[start : start + _AT_ONCE], there, say)
-        parts += [_table(rows)] if rows else []
+        parts += [rows_table(rows)] if rows else []
     if known is not None and not parts and all(kept):
         return RunIndex(known)
     if known is not None and any(kept):
@@ -240,7 +240,7 @@ def _format() -> bytes:
     return f"{_FORMAT} {_digest(fields)}".encode()
 
 
-def _table(rows: Sequence[Row]) -> pa.Table:
+def rows_table(rows: Sequence[Row]) -> pa.Table:
     """Rows as columns; a column of several types, or of lists, as JSON."""
     names = dict.fromkeys(name for row in rows for name in row)
     arrays, as_json = {}, []

@@ -162,26 +162,36 @@ def print_differences(console: Console, a: str, b: str, found: Sequence["Differe
     say(f"{n} difference{'s' * (n != 1)}" if n else "the same decoder, once defaults are filled in")
 
 
-def make_data(path: Path, recipe: str, seed: int | None) -> dict[str, Any]:
+def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> dict[str, Any]:
     """Write synthetic recordings.
 
+    Args:
+        path: a folder that does not exist yet.
+        recipe: name of a recipe.
+        seed: of the recordings; None for the recipe's own.
+        layout: ``t15`` or ``t12``; None for the recipe's own.
+
     Raises:
-        ConfigError: no such recipe.
+        ConfigError: no such recipe or layout.
         StorageError: the folder exists, or cannot be written.
     """
     from decoder.config import did_you_mean
-    from decoder.data.synthetic import RECIPES, make_synthetic
+    from decoder.data.synthetic import RECIPES, in_layout, make_synthetic
 
     if recipe not in RECIPES:
         hint = did_you_mean(recipe, RECIPES)
         raise ConfigError(
             f"--recipe: '{recipe}' is no recipe{hint} (there are: {', '.join(RECIPES)})"
         )
+    if layout not in ("t15", "t12", None):
+        raise ConfigError(f"--layout: '{layout}' is no layout (there are: t15, t12)")
     chosen = RECIPES[recipe]
+    if layout is not None:
+        chosen = in_layout(chosen, layout)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     make_synthetic(chosen, path)
-    return {"path": str(path), "recipe": recipe, "seed": chosen.seed}
+    return {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
 
 
 def check_data(path: str, results: Results, say: Say) -> dict[str, Any]:
@@ -207,7 +217,8 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
     titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
     print_table(console, titles, [_check_row(row) for row in rows])
     sayer(console)(
-        f"{found['path']}: {len(found['sessions'])} sessions, {found['n_features']} features, "
+        f"{found['path']}: {found['layout']} layout, {len(found['sessions'])} sessions, "
+        f"{found['n_features']} features, "
         f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
     )
 
@@ -250,17 +261,34 @@ def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, str]]) -> 
         say(f"    {row.get('finding', '')}")
 
 
-def print_table(console: Console, titles: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Rows under titles, numbers to the right; nothing if there are no rows."""
+def print_table(
+    console: Console,
+    titles: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    numeric: Sequence[bool] | None = None,
+    most_rows: int = _MOST_ROWS,
+    more: str = "--json lists them all",
+) -> None:
+    """Rows under titles, numbers to the right; nothing if there are no rows.
+
+    Args:
+        console: where to.
+        titles: one a column.
+        rows: the cells.
+        numeric: which columns hold numbers; None goes by the first row.
+        most_rows: the others are only counted.
+        more: where to see those.
+    """
     if not rows:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(titles):
-        is_number = isinstance(rows[0][index], int | float)
+        is_number = numeric[index] if numeric else isinstance(rows[0][index], int | float)
         table.add_column(title, justify="right" if is_number else "left", overflow="fold")
-    for row in rows[:_MOST_ROWS]:
+    for row in rows[:most_rows]:
         table.add_row(*(escape(str(value)) for value in row))
     console.print(table)
-    if len(rows) > _MOST_ROWS:
-        sayer(console)(f"… and {len(rows) - _MOST_ROWS} more; --json lists them all")
+    if len(rows) > most_rows:
+        sayer(console)(f"… and {len(rows) - most_rows} more; {more}")
     console.print()
