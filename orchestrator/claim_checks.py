@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Set
 
 from decoder.config import did_you_mean
+from orchestrator.claims import is_share
 from orchestrator.schema import AblationSpec, Contrast, Criterion, Hypothesis
 
 # kind of criterion → the keys that go with it; the first of them must be there.
@@ -28,6 +29,12 @@ def check_claims(spec: AblationSpec, broken: Set[str]) -> list[str]:
     for name, hypothesis in spec.hypotheses.items():
         problems += _check_hypothesis(spec, f"hypotheses.{name}", hypothesis, broken)
     problems += _check_looks(spec)
+    problems += [
+        f"prior.{outcome}: is the share of runs that end so, below 1, but got {value:g}; one run "
+        "in ten is written 0.1"
+        for outcome, value in spec.prior.items()
+        if is_share(outcome) and value >= 1
+    ]
     for name, criterion in spec.criteria.items():
         problems += _check_criterion(f"criteria.{name}", criterion)
     return problems

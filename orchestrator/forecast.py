@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,6 +20,9 @@ _MOST_RECORDS = 500
 _CALIBRATION_STEPS = 5
 _N_EVALUATIONS = 4  # of a calibration: the intervals between them scatter
 _SLOW_SECONDS = 5.0  # a step this slow is measured once, no more
+
+
+ShapeKey = tuple[str, str]  # fingerprint of the recordings, shape of the pack
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,6 @@ class Cost:
     low: float
     high: float
     unit: str
-
-    def times(self, factor: float) -> "Cost":
-        """The cost of so many times the work."""
-        return replace(
-            self, hours=factor * self.hours, low=factor * self.low, high=factor * self.high
-        )
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,7 @@ class Forecast:
     source: str
 
 
-@dataclass(frozen=True)
-class _Rate:
+class Rate(NamedTuple):
     """Seconds per run and step of packs of one shape."""
 
     usual: float
@@ -70,77 +67,117 @@ class _Rate:
     high: float
 
 
-def forecast(
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine trains.
+
+    Attributes:
+        rates: of every shape that is known.
+        n_devices: devices a pack holds; unit: what they are, see `Cost`.
+        source: where the rates come from, for people.
+    """
+
+    rates: Mapping[ShapeKey, Rate]
+    n_devices: int
+    unit: str
+    source: str
+
+
+class Job(NamedTuple):
+    """The work of one pack.
+
+    Attributes:
+        pack_id: of the pack.
+        shape: what its pace depends on.
+        n_steps: steps to train, summed over its runs.
+    """
+
+    pack_id: str
+    shape: ShapeKey
+    n_steps: int
+
+
+def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
+    """The work of packs of a plan, as `orchestrator.plan.packs_to_train` gives them."""
+    planned = {pack.pack_id: pack for pack in plan.packs}
+    return tuple(
+        Job(
+            pack.pack_id,
+            _key(planned[pack.pack_id]),
+            sum(run.config.train.n_steps for run in pack.runs),
+        )
+        for pack in packs
+    )
+
+
+def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
+    """Forecast the training time of `jobs`, `n_workers` of them at the same time."""
+    if not jobs:
+        nothing = Cost(0.0, 0.0, 0.0, pace.unit)
+        return Forecast(0.0, {}, nothing, "every run is recorded")
+    if any(job.shape not in pace.rates for job in jobs):
+        return Forecast(None, {}, None, "no earlier run of this shape is recorded")
+    usual = {job.pack_id: pace.rates[job.shape].usual * job.n_steps for job in jobs}
+    totals = (
+        sum(getattr(pace.rates[job.shape], which) * job.n_steps for job in jobs)
+        for which in ("usual", "low", "high")
+    )
+    hours, low, high = (pace.n_devices * total / 3600 for total in totals)
+    wall = busy_time(usual.values(), n_workers)
+    return Forecast(wall, usual, Cost(hours, low, high, pace.unit), pace.source)
+
+
+def measure_pace(
     plan: Plan,
     packs: Sequence[Pack],
     results: Results,
     *,
-    n_workers: int,
     threads: int,
     device: str | None,
     may_calibrate: bool,
-) -> Forecast:
-    """Forecast the training time of `packs`.
+) -> Pace:
+    """How fast packs of these shapes train.
 
     Args:
         plan: the plan they belong to.
-        packs: what is left to train.
+        packs: some of its packs.
         results: the ledger, for earlier records.
-        n_workers: packs at the same time.
-        threads: CPU threads of each.
+        threads: CPU threads of each pack.
         device: as in `orchestrator.backends.Execution`.
         may_calibrate: whether a few steps may be trained where the ledger knows nothing; that
             loads torch.
     """
     on_gpu = device.startswith("cuda") if device is not None else count_gpus() > 0
     unit, n_devices = ("GPU", 1) if on_gpu else ("core", threads)
-    if not packs:
-        return Forecast(0.0, {}, Cost(0.0, 0.0, 0.0, unit), "every run is recorded")
     planned = {pack.pack_id: pack for pack in plan.packs}
     rates, n_records = _rates_from_records(results, [planned[pack.pack_id] for pack in packs])
     missing = {}  # shape → its largest pack
     for pack in sorted(packs, key=lambda pack: len(pack.runs)):
         if _key(planned[pack.pack_id]) not in rates:
             missing[_key(planned[pack.pack_id])] = pack
-    if missing and not may_calibrate:
-        return Forecast(None, {}, None, "no earlier run of this shape is recorded")
     n_steps = 0
-    for key, pack in missing.items():
+    for key, pack in missing.items() if may_calibrate else ():
         rates[key], n_trained = _calibrate(pack, planned[pack.pack_id], threads, device)
         n_steps += n_trained
-    usual, low, high = (
-        {
-            pack.pack_id: getattr(rates[_key(planned[pack.pack_id])], which)
-            * sum(run.config.train.n_steps for run in pack.runs)
-            for pack in packs
-        }
-        for which in ("usual", "low", "high")
-    )
-    hours = [n_devices * sum(each.values()) / 3600 for each in (usual, low, high)]
     sources = [f"earlier records of the same shape ({n_records})"] if n_records else []
-    sources += [f"a calibration of {n_steps} steps"] if missing else []
-    return Forecast(
-        busy_time(usual.values(), n_workers),
-        usual,
-        Cost(hours[0], hours[1], hours[2], unit),
-        " and ".join(sources),
-    )
+    sources += [f"a calibration of {n_steps} steps"] if n_steps else []
+    return Pace(rates, n_devices, unit, " and ".join(sources))
 
 
-def _key(pack: PlannedPack) -> tuple[str, str]:
+def _key(pack: PlannedPack) -> ShapeKey:
     return pack.data.fingerprint, pack.shape
 
 
 def _rates_from_records(
     results: Results, packs: Sequence[PlannedPack]
-) -> tuple[dict[tuple[str, str], _Rate], int]:
+) -> tuple[dict[ShapeKey, Rate], int]:
     """(fingerprint, shape) → seconds per run and step, and the number of records used.
 
     Of the records of one shape, those of the size nearest to the planned packs count: the cost
     of a run depends on how many share the pack.
     """
     sizes = {_key(pack): len(pack.runs) for pack in packs}
-    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    found: dict[ShapeKey, dict[int, list[float]]] = {}
     for record in any_records(results, _MOST_RECORDS):
         shape = _shape(record)
         key = (record["dataset"]["fingerprint"], shape)
@@ -156,12 +193,12 @@ def _rates_from_records(
     return rates, n_records
 
 
-def _rate(values: Sequence[float]) -> _Rate:
+def _rate(values: Sequence[float]) -> Rate:
     """The median, and where the middle four fifths lie."""
     if len(values) == 1:
-        return _Rate(values[0], values[0], values[0])
+        return Rate(values[0], values[0], values[0])
     tenths = statistics.quantiles(values, n=10, method="inclusive")
-    return _Rate(statistics.median(values), tenths[0], tenths[-1])
+    return Rate(statistics.median(values), tenths[0], tenths[-1])
 
 
 def _shape(record: Record) -> str | None:
@@ -176,7 +213,7 @@ def _shape(record: Record) -> str | None:
 
 def _calibrate(
     pack: Pack, planned: PlannedPack, threads: int, device: str | None
-) -> tuple[_Rate, int]:
+) -> tuple[Rate, int]:
     """Train a few steps of a pack, nothing kept: seconds per run and step, and steps taken.
 
     Two rhythms of evaluation tell the cost of a step from that of an evaluation.

@@ -7,11 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.claims import looks_of
 from orchestrator.forecast import Cost
 from orchestrator.plan import aliases_document, arm_documents, run_document
 from orchestrator.power import Forecast as PowerForecast
-from orchestrator.preview import Preview, SeedChoice
+from orchestrator.preview import GreedyBound, Preview, SeedChoice
 from orchestrator.progress import time_text
+from orchestrator.rates import EventRate
 from orchestrator.run import with_result
 from orchestrator.units import difference_text, unit_of
 from orchestrator.views import print_table, sayer
@@ -46,6 +48,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
             "cost": _cost_document(seen.forecast.cost),
             "source": seen.forecast.source,
         },
+        "greedy": _greedy_document(seen.greedy),
         "contrasts": [
             {
                 "hypothesis": proof.hypothesis,
@@ -62,11 +65,17 @@ def preview_document(seen: Preview) -> dict[str, Any]:
             outcome: {"value": _finite(spread.value), "source": spread.source}
             for outcome, spread in seen.spreads.items()
         },
+        "rates": {
+            name: {"value": _finite(rate.value), "source": rate.source}
+            for name, rate in seen.rates.items()
+        },
+        "power_alpha": looks_of(plan.loaded.spec)[-1].alpha,
         "power": _power_document(seen.power),
         "choices": [
             {
                 "n_seeds": choice.n_seeds,
                 "n_runs": choice.n_runs,
+                "n_recorded": choice.n_recorded,
                 "seconds": choice.seconds,
                 "cost": _cost_document(choice.cost),
                 "power": _power_document(choice.power),
@@ -84,7 +93,7 @@ def print_preview(console: Console, seen: Preview) -> None:
     for run in document["runs"]:
         by_arm.setdefault(run["arm_id"], []).append(run["recorded"])
     arms = [
-        (arm["name"], "" if arm["in_design"] else "extra", len(runs), sum(runs))
+        (arm["name"], _kind(arm), len(runs), sum(runs))
         for arm in document["arms"]
         for runs in [by_arm[arm["arm_id"]]]
     ]
@@ -119,6 +128,19 @@ def print_preview(console: Console, seen: Preview) -> None:
     )
     cost = f", {_cost(seen.forecast.cost)}" if seen.forecast.cost is not None else ""
     say(f"training takes about {_seconds(seen.forecast.seconds)}{cost} ({seen.forecast.source})")
+    if seen.greedy is not None and seen.greedy.n_arms:
+        more = seen.greedy
+        cost = f", {_cost(more.cost)}" if more.cost is not None else ""
+        say(
+            f"the greedy path adds at most {more.n_arms} arms, {more.n_runs} runs: "
+            f"{_seconds(more.seconds)}{cost}, if none costs more than the dearest arm above"
+        )
+
+
+def _kind(arm: Mapping[str, Any]) -> str:
+    if arm["candidate"] is not None:
+        return f"greedy, round {arm['candidate']['round']}"
+    return "" if arm["in_design"] else "extra"
 
 
 def _print_aliases(console: Console, aliases: Mapping[str, Any]) -> None:
@@ -158,8 +180,30 @@ def _print_power(console: Console, seen: Preview) -> None:
             text = difference_text(spread.value, outcome, signed=False)
             value = f"{text} {unit_of(outcome)}, "
         say(f"spread of {outcome} differences from seed to seed: {value}{spread.source}")
-    if any(found.basis == "best case" for found in seen.power):
-        say("power of shares: at best, where no run of the reference arm (or every one) is hit")
+    for found in seen.power:
+        if found.hypothesis in seen.rates:
+            say(
+                _rate_text(
+                    found, seen.rates[found.hypothesis], hypotheses[found.hypothesis].outcome
+                )
+            )
+    looks = seen.plan.loaded.spec.looks
+    if looks:
+        say(
+            f"power is that of the last look alone, at its α = {looks[-1].alpha:g}; what an "
+            "earlier look decides comes on top"
+        )
+
+
+def _rate_text(found: PowerForecast, rate: EventRate, outcome: str) -> str:
+    """What the power of a claim about shares of runs rests on."""
+    where = f"{found.hypothesis}: runs {outcome} in the reference arm"
+    if math.isfinite(rate.value):
+        text = f"{where}: {100 * rate.value:.0f} %, {rate.source}"
+        unused = "; of a claim of no difference the power is that at no event in any arm"
+        return text + (unused if found.basis == "best case" else "")
+    best = "best case: none of them, or every one"
+    return f"{where}: {rate.source}; {best if found.basis == 'best case' else 'power unknown'}"
 
 
 def _print_choices(console: Console, choices: Sequence[SeedChoice]) -> None:
@@ -170,12 +214,13 @@ def _print_choices(console: Console, choices: Sequence[SeedChoice]) -> None:
         (
             choice.n_seeds,
             choice.n_runs,
+            choice.n_recorded,
             "unknown" if choice.cost is None else _cost(choice.cost),
             _seconds(choice.seconds),
         )
         for choice in choices
     ]
-    print_table(console, ("seeds", "runs", "cost in all", "wall time"), rows)
+    print_table(console, ("seeds", "runs", "recorded", "cost of the rest", "wall time"), rows)
     by_hypothesis = zip(*(choice.power for choice in choices), strict=True)
     print_table(
         console,
@@ -207,6 +252,17 @@ def _power_document(power: Sequence[PowerForecast]) -> list[dict[str, Any]]:
         }
         for found in power
     ]
+
+
+def _greedy_document(bound: GreedyBound | None) -> dict[str, Any] | None:
+    if bound is None:
+        return None
+    return {
+        "n_arms_at_most": bound.n_arms,
+        "n_runs_at_most": bound.n_runs,
+        "seconds": bound.seconds,
+        "cost": _cost_document(bound.cost),
+    }
 
 
 def _cost_document(cost: Cost | None) -> dict[str, Any] | None:

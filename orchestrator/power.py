@@ -26,6 +26,7 @@ POWER = 0.8
 _N_SPREADS = 400  # quantiles of the sample spread over which power is averaged
 _N_STUDIES = 10_000
 _N_NO_SKEWNESS = 50  # seeds
+_LEAST_RATE = 0.05
 _N_EXACT_SHARES = 30  # most seeds per arm at which every table of two shares is gone through
 
 
@@ -246,6 +247,15 @@ def _smallest(power: Callable[[float], float], high: float) -> float:
     return high
 
 
+def _share_spread(rate: float) -> float:
+    """Standard deviation of the difference of two independent runs that an event may come to.
+
+    A share seen to be 0 or 1 in a few runs is taken to be a little off.
+    """
+    rate = min(max(rate, _LEAST_RATE), 1 - _LEAST_RATE)
+    return math.sqrt(2 * rate * (1 - rate))
+
+
 # Before the first run -----------------------------------------------------------------------
 
 
@@ -261,7 +271,8 @@ class Forecast(NamedTuple):
             the spread is unknown.
         detectable: smallest effect supported with 80 % power under the full correction; of an
             equivalence claim the smallest margin. Infinite where none is.
-        basis: what was assumed: ``spread`` as given, ``best case`` of shares, or ``unknown``.
+        basis: what was assumed: ``spread`` or ``rate`` as given, ``best case`` of shares, or
+            ``unknown``.
     """
 
     hypothesis: str
@@ -281,15 +292,17 @@ def forecast_power(
     """Power and detectable effect of every hypothesis, for each number of seeds.
 
     Holm's correction lies between α and α over the claims of the family; the latter is taken.
-    Of an ablation with looks the last look counts, with what is left for it.
+    Of an ablation with looks the last look alone counts, at the α it may spend; what an earlier
+    one decides comes on top.
 
     Args:
         spec: the ablation.
         n_seeds: numbers of seeds per arm, for instance 4, 6 and 10.
         spreads: outcome → standard deviation of per-seed differences, from earlier records or
             stated in the file (``prior``); not needed for shares.
-        rates: outcome → share of runs in the reference arm, from earlier records; without it
-            shares are forecast from their best case (none, or all, of the reference runs).
+        rates: hypothesis → share of runs in the reference arms, from earlier records or the
+            file; without it shares are forecast from their best case (none, or all, of the
+            reference runs), and their averages over several arms not at all.
 
     Returns:
         One entry a hypothesis and number of seeds, in the order of the file, then of `n_seeds`.
@@ -302,16 +315,20 @@ def forecast_power(
         tests = [reach_of(spec, other) for other in names]
         adjust = adjustment(groups[name])
         test = choose_test(hypothesis, spec.design)
-        rate = (rates or {}).get(hypothesis.outcome)
+        rate = (rates or {}).get(name)
         spread = spreads.get(hypothesis.outcome, math.nan)
+        if is_share(hypothesis.outcome):
+            spread = math.nan if rate is None else _share_spread(rate)
         # The spread given is that of one arm minus another.
         weights = tests[names.index(name)].weights
         spread *= math.sqrt(sum(weight**2 for weight in weights) / 2)
         for n in n_seeds:
             lowest = attainable(tests, n, adjust)[names.index(name)]
             seen = outlook(test, hypothesis, n, alpha / len(names), spread, rate)
-            known = is_share(hypothesis.outcome) and test != "sign_flip"
-            basis = ("best case" if rate is None else "rate") if known else "spread"
+            basis = "spread"
+            if is_share(hypothesis.outcome):
+                of_rate = rate is not None and test in ("boschloo", "sign_flip")
+                basis = "rate" if of_rate else "best case"
             found.append(
                 Forecast(
                     name,

@@ -55,7 +55,7 @@ def find_spreads(plan: Plan, results: Results) -> dict[str, Spread]:
     }
     own = {run_id: records[run_id] for run_id in records.keys() & plan.distinct.keys()}
     groups = [(own, "of this ablation"), (records, "on the same recordings")]
-    tables = [(_table(plan, chosen, results), text) for chosen, text in groups if chosen]
+    tables = [(records_table(plan, chosen, results), text) for chosen, text in groups if chosen]
     return {outcome: _spread_of(outcome, tables, spec.prior) for outcome in outcomes}
 
 
@@ -97,7 +97,7 @@ def _spread_of(
     return Spread(math.nan, "unknown: no earlier records; state it under 'prior'")
 
 
-def _table(plan: Plan, records: Mapping[str, Record], results: Results) -> "pd.DataFrame":
+def records_table(plan: Plan, records: Mapping[str, Record], results: Results) -> "pd.DataFrame":
     """The runs table of records of any ablations: one arm a configuration."""
     from orchestrator.tables import runs_table  # pandas, for which a first plan need not wait
 

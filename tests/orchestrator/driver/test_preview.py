@@ -41,7 +41,7 @@ def see(
         lambda arms, folder, say: {arm.arm_id: data_info for arm in arms},
     )
 
-    def call(loaded: Loaded, **how: Any) -> Preview:
+    def call(loaded: Loaded, options: Options = options, **how: Any) -> Preview:
         return preview(loaded, results, options, lambda text: None, calibrate=False, **how)
 
     return call
@@ -138,11 +138,137 @@ def test_more_seeds_cost_more_and_show_more(
     document = json.loads(json.dumps(preview_document(seen), allow_nan=False))
     four, eight, sixteen = document["choices"]
     assert [choice["n_runs"] for choice in document["choices"]] == [16, 32, 64]
+    # All is recorded of the four seeds of the file, and nothing of the others.
+    assert [choice["n_recorded"] for choice in document["choices"]] == [16, 16, 16]
+    assert (four["cost"]["hours"], four["seconds"]) == (0, 0)
     # 3 s of 4 runs and 60 steps: 0.0125 s a run and step, one thread.
-    assert four["cost"]["hours"] == pytest.approx(16 * 0.75 / 3600)
-    assert sixteen["cost"]["hours"] == pytest.approx(4 * four["cost"]["hours"])
+    assert eight["cost"]["hours"] == pytest.approx(16 * 0.75 / 3600)
+    assert sixteen["cost"]["hours"] == pytest.approx(3 * eight["cost"]["hours"])
+    assert eight["seconds"] == pytest.approx(16 * 0.75)  # in this process one after the other
     assert not four["power"][0]["reachable"]
     assert eight["power"][0]["power"] <= sixteen["power"][0]["power"]
+
+
+def test_fewer_seeds_need_what_is_not_recorded_of_the_first(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    loaded = load({"seeds": [7, 3, 5]})
+    record_all(plan_of(load({"seeds": [3]})), results, make_result, lambda *_: 0.3)
+    choices = preview_document(see(loaded, n_seeds=[1, 2, 4]))["choices"]
+    assert [(c["n_runs"], c["n_recorded"]) for c in choices] == [(4, 0), (8, 4), (16, 4)]
+    assert [c["seconds"] for c in choices] == pytest.approx([3.0, 3.0, 9.0])
+
+
+@pytest.mark.parametrize("backend", ["ray", "local"])
+def test_only_ray_trains_several_packs_at_a_time(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    options: Options,
+    make_result: Callable[..., RunResult],
+    backend: Any,
+) -> None:
+    record_all(plan_of(load({"seeds": [9]})), results, make_result, lambda *_: 0.3)
+    seen = see(load({"seeds": [0, 1]}), options=replace(options, backend=backend))
+    assert seen.forecast.seconds == pytest.approx({"ray": 3.0, "local": 6.0}[backend])
+
+
+SHARE = {"hypotheses/weak_hurts/outcome": "collapsed", "hypotheses/weak_hurts/margin": 0.5}
+
+
+def test_the_power_of_a_share_rests_on_what_is_recorded_of_the_reference_arm(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    changes = {"seeds": SEEDS, "hypotheses/only_when_slow": ..., **SHARE}
+
+    def seen(**more: Any) -> tuple[str, str, float]:
+        document = preview_document(see(load({**changes, **more})))
+        (power,) = document["power"]
+        return document["rates"]["weak_hurts"]["source"], power["basis"], power["power"]
+
+    source, basis, best = seen()
+    assert (source, basis) == ("no record yet", "best case")
+    source, basis, stated = seen(prior={"collapsed": 0.3})
+    assert (source, basis) == ("the prior stated in the file", "rate")
+    assert 0.1 < stated < best
+    other = plan_of(load({**changes, "seeds": [100, 101]}))
+    record_all(other, results, make_result, lambda *_: 0.3)
+    source, basis, recorded = seen(prior={"collapsed": 0.3})
+    assert (source, basis) == ("0 of 2 earlier runs of the reference arms", "rate")
+    assert recorded == best
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_preview(console, see(load(changes)))
+    text = console.export_text()
+    assert "weak_hurts: runs collapsed in the reference arm: 0 %, 0 of 2 earlier runs" in text
+
+
+def test_a_main_effect_on_a_share_is_forecast_once_a_rate_is_known(
+    load: Load, see: Callable[..., Preview]
+) -> None:
+    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "model.rnn_dropout")
+    factors = {f"f{i}": {"a": {path: 0.1}, "b": {path: 0.2}} for i, path in enumerate(paths)}
+    claim = {
+        "claim": "x", "contrast": {"factor": "f0", "from": "a", "to": "b"},
+        "outcome": "collapsed", "direction": "increase", "margin": 0.3,
+    }  # fmt: skip
+    spec = {"design": "fractional", "factors": factors, "hypotheses": {"h": claim}, "seeds": SEEDS}
+    (unknown,) = see(load(spec)).power
+    assert unknown.basis == "unknown"
+    (known,) = see(load({**spec, "prior": {"collapsed": 0.1}})).power
+    assert known.basis == "rate" and known.power > 0.9 and known.detectable < 0.4
+
+
+def test_the_power_with_looks_is_that_of_the_last_ones_alpha(
+    load: Load, see: Callable[..., Preview]
+) -> None:
+    looks = [{"seeds": 6, "alpha": 0.01}, {"seeds": 8, "alpha": 0.04}]
+    changes = {"seeds": SEEDS, "hypotheses/only_when_slow": ..., "prior": {"per": 0.02}}
+    whole = see(load(changes), n_seeds=[10]).choices[0].power[0]
+    spent = see(load({**changes, "looks": looks}), n_seeds=[10])
+    alone = see(load({**changes, "alpha": 0.04}), n_seeds=[10]).choices[0].power[0]
+    assert spent.choices[0].power[0] == alone
+    assert alone.power < whole.power
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_preview(console, spent)
+    assert "power is that of the last look alone, at its α = 0.04" in console.export_text()
+
+
+def test_the_cost_of_a_greedy_path_is_bounded_before_it_is_gone(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "model.rnn_dropout")
+    factors = {f"f{i}": {"a": {path: 0.1}, "b": {path: 0.2}} for i, path in enumerate(paths)}
+    loaded = load(
+        {"design": "path", "factors": factors, "hypotheses": {}, "greedy": {}, "seeds": [0, 1]}
+    )
+    first = see(loaded)
+    assert first.greedy is not None and (first.greedy.n_arms, first.greedy.n_runs) == (8, 16)
+    assert first.greedy.cost is None
+    record_all(plan_of(loaded), results, make_result, lambda arm, seed: 0.3 + 0.1 * (arm == "+f0"))
+    seen = see(loaded)  # the three arms of the first round are in the plan now
+    assert len(seen.plan.distinct) == (5 + 3) * 2 and seen.greedy is not None
+    assert (seen.greedy.n_arms, seen.greedy.n_runs) == (5, 10)
+    # 0.75 s a run: three and two arms in the rounds left, one pack after the other.
+    assert seen.greedy.seconds == pytest.approx(0.75 * 10)
+    document = json.loads(json.dumps(preview_document(seen)))
+    assert document["greedy"]["n_runs_at_most"] == 10
+    assert [arm["arm_id"] for arm in document["arms"]][5:] == ["base+f1", "base+f2", "base+f3"]
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_preview(console, seen)
+    assert "the greedy path adds at most 5 arms, 10 runs: 8 s" in console.export_text()
 
 
 def test_people_read_the_trade_in_tables(load: Load, see: Callable[..., Preview]) -> None:

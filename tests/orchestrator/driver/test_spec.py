@@ -276,6 +276,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         ("seeds that the other arms have (1, 2)", "such as 1000"),
     ),
     "prior of an unknown outcome": ({"prior": {"wer": 0.01}}, "prior.wer", ("is no outcome",)),
+    "prior of a share above one": ({"prior": {"collapsed": 2}}, "prior.collapsed", ("0.1",)),
     "levels that are no mapping": ({"factors/rate/low": [1]}, "factors.rate.low", ("dictionary",)),
 }  # fmt: skip
 
