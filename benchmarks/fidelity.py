@@ -21,7 +21,6 @@ from official import (
 )
 
 from decoder import optim
-from decoder.augment import gaussian_taps, smooth
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import greedy_decode
 from decoder.data.alignment import output_lengths
@@ -31,6 +30,7 @@ from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import Pack, Run
 from decoder.schedules import learning_rates
+from decoder.smoothing import gaussian_taps, smooth
 from decoder.state import PackState
 from decoder.step import forward_backward
 from decoder.train import _update

@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoder.augment import gaussian_taps
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset, open_dataset, prepare
 from decoder.data.trials import Trials
@@ -32,6 +31,7 @@ from decoder.metrics import MetricSums
 from decoder.model.decoder import patches_of
 from decoder.pack import Pack, Run
 from decoder.schedules import learning_rates
+from decoder.smoothing import gaussian_taps
 from decoder.train import train
 from orchestrator.design import make_arms
 from orchestrator.spec import load_spec

@@ -119,7 +119,11 @@ class AugmentConfig(Section):
         random_cut: 0 to ``random_cut`` - 1 bins are cut off the front, once per batch.
         smooth: whether to smooth along time.
         smooth_std_bins: standard deviation of the Gaussian, in bins.
-        smooth_size_bins: bins the Gaussian is sampled on; only taps above 0.01 are kept.
+        smooth_size_bins: bins the Gaussian is sampled on.
+        smooth_taps: ``above_0.01`` drops the smaller taps (official T15: 9 of 100 are left);
+            ``all`` keeps every one (official T12: 20).
+        smooth_causal: whether only the bin itself and earlier ones are weighed: the Gaussian's
+            half, normalised.
     """
 
     static_gain_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
@@ -131,6 +135,10 @@ class AugmentConfig(Section):
     smooth: bool = True
     smooth_std_bins: PositiveFloat = 2.0
     smooth_size_bins: PositiveInt = 100
+    smooth_taps: Annotated[
+        Literal["above_0.01", "all"], mark(added=True, idle_if={"augment.smooth": [False]})
+    ] = "above_0.01"
+    smooth_causal: Annotated[bool, mark(added=True, idle_if={"augment.smooth": [False]})] = False
 
 
 class ModelConfig(Section):

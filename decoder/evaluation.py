@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import torch
 
-from decoder.augment import smooth_batch
 from decoder.config import DecoderConfig
 from decoder.data.alignment import output_lengths
 from decoder.data.batches import Batch
@@ -12,6 +11,7 @@ from decoder.metrics import MetricSums
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.precision import autocast
+from decoder.smoothing import smooth_batch
 
 
 @torch.no_grad()

@@ -1,13 +1,11 @@
-"""Augmentation: each component alone, the order of all, smoothing by hand and against SciPy."""
+"""Augmentation: each component alone, and the order of all."""
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import convolve1d
 
-from decoder.augment import augment_batch, gaussian_taps, smooth, smooth_batch
+from decoder.augment import augment_batch
 from decoder.config import AugmentConfig
-from decoder.errors import ConfigError
+from decoder.smoothing import gaussian_taps, smooth
 
 QUIET = AugmentConfig(white_noise_std=0.0, constant_offset_std=0.0, random_cut=0, smooth=False)
 
@@ -19,30 +17,6 @@ def change(**fields: object) -> AugmentConfig:
 @pytest.fixture
 def features() -> torch.Tensor:
     return torch.randn(3, 400, 6, generator=torch.Generator().manual_seed(0))
-
-
-def test_official_smoothing_keeps_nine_taps() -> None:
-    """Taps of gauss_smooth (std 2, size 100) of nejm-brain-to-text, to float32."""
-    expected = [0.027630551, 0.066282034, 0.123831525, 0.180173725, 0.204164162]
-    taps = gaussian_taps(2.0, 100)
-    assert taps == pytest.approx(expected + expected[-2::-1], abs=1e-6)
-    assert sum(taps) == pytest.approx(1.0)
-
-
-def test_smoothing_is_a_convolution_with_zeros_beyond_the_ends(features: torch.Tensor) -> None:
-    taps = gaussian_taps(2.0, 100)
-    expected = convolve1d(features.numpy(), np.array(taps), axis=1, mode="constant")
-    np.testing.assert_allclose(smooth(features, taps).numpy(), expected, atol=1e-6)
-
-
-def test_smoothing_by_hand() -> None:
-    x = torch.tensor([[1.0], [0.0], [4.0]])
-    assert smooth(x, [0.25, 0.5, 0.25]).flatten().tolist() == [0.5, 1.25, 2.0]
-
-
-def test_a_kernel_without_taps_is_refused() -> None:
-    with pytest.raises(ConfigError, match="smooth_std_bins"):
-        gaussian_taps(60.0, 400)
 
 
 def test_nothing_on_means_nothing_changed(features: torch.Tensor) -> None:
@@ -116,9 +90,3 @@ def test_seed_and_step_decide_the_draws(features: torch.Tensor) -> None:
     assert torch.equal(same, augment_batch(features, config, 4, 7)[0])
     assert not torch.equal(same, augment_batch(features, config, 4, 8)[0])
     assert not torch.equal(same, augment_batch(features, config, 5, 7)[0])
-
-
-def test_evaluation_is_smoothed_and_nothing_else(features: torch.Tensor) -> None:
-    noisy = change(white_noise_std=1.0, smooth=True)
-    assert torch.equal(smooth_batch(features, noisy), smooth(features, gaussian_taps(2.0, 100)))
-    assert smooth_batch(features, QUIET) is features

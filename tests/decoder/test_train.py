@@ -418,6 +418,8 @@ OTHER_VALUES: dict[str, Any] = {
     "augment.smooth": False,
     "augment.smooth_std_bins": 1.0,
     "augment.smooth_size_bins": 5,
+    "augment.smooth_taps": "all",
+    "augment.smooth_causal": True,
     "model.n_units": 10,
     "model.n_layers": 1,
     "model.bidirectional": True,

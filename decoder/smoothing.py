@@ -1,0 +1,97 @@
+"""Gaussian smoothing along time: the kernels of both published decoders, centred or causal.
+
+Dimensions: T bins, F features.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+from decoder.config import AugmentConfig
+from decoder.errors import ConfigError
+
+# Taps at or below this weight are dropped before the rest are normalised; the official T15
+# code's constant, which makes 9 taps of a Gaussian with a standard deviation of 2 bins.
+MIN_TAP = 0.01
+
+
+def gaussian_taps(std_bins: float, size_bins: int, causal: bool = False) -> list[float]:
+    """A sampled Gaussian, small taps dropped, sum 1.
+
+    Args:
+        std_bins: standard deviation in bins.
+        size_bins: bins the Gaussian is sampled on.
+        causal: whether to keep only the largest tap and those on earlier bins.
+
+    Raises:
+        ConfigError: no tap is left.
+
+    Follows ``gauss_smooth`` of nejm-brain-to-text, in its float32.
+    """
+    impulse = np.zeros(size_bins, dtype=np.float32)
+    impulse[size_bins // 2] = 1
+    kernel = gaussian_filter1d(impulse, std_bins)
+    if causal:
+        kernel = kernel[: np.argmax(kernel) + 1]
+    kernel = kernel[kernel > MIN_TAP]
+    if not kernel.size:
+        raise ConfigError(
+            f"augment.smooth_std_bins: {std_bins} spreads the Gaussian so wide that no tap is "
+            f"above {MIN_TAP}; must be below 40"
+        )
+    return [float(tap) for tap in kernel / np.sum(kernel)]
+
+
+def all_gaussian_taps(std_bins: float, size_bins: int, causal: bool = False) -> list[float]:
+    """A Gaussian at `size_bins` points about their middle, none dropped, sum 1.
+
+    Args:
+        std_bins: standard deviation in bins.
+        size_bins: number of taps; an even number puts the peak between two bins.
+        causal: whether the taps are at 0 to `size_bins` - 1 bins before the peak instead.
+
+    Follows ``GaussianSmoothing`` of neural_seq_decoder, where `size_bins` is 20.
+    """
+    peak = size_bins - 1.0 if causal else (size_bins - 1) / 2
+    kernel = np.exp(-(((np.arange(size_bins) - peak) / std_bins) ** 2) / 2)
+    return [float(tap) for tap in kernel / kernel.sum()]
+
+
+def smooth(x: Tensor, taps: Sequence[float], causal: bool = False) -> Tensor:
+    """Convolve along time with zeros beyond both ends, keeping the length.
+
+    Args:
+        x: (..., T, F).
+        taps: the kernel, earliest bin first. The middle one is at the bin itself; with an even
+            number, the extra tap looks ahead.
+        causal: whether the last tap is at the bin itself, so that none looks ahead.
+
+    Returns:
+        (..., T, F).
+    """
+    n_bins = x.shape[-2]
+    before = len(taps) - 1 if causal else (len(taps) - 1) // 2
+    padded = torch.nn.functional.pad(x, (0, 0, before, len(taps) - 1 - before))
+    out = padded.narrow(-2, 0, n_bins) * taps[0]
+    for k, tap in enumerate(taps[1:], start=1):
+        out.add_(padded.narrow(-2, k, n_bins), alpha=tap)
+    return out
+
+
+def smooth_batch(x: Tensor, config: AugmentConfig) -> Tensor:
+    """Smooth as the configuration says; in evaluation, all that is done to the features.
+
+    Args:
+        x: (..., T, F).
+
+    Returns:
+        (..., T, F); `x` itself where nothing is smoothed.
+    """
+    if not config.smooth:
+        return x
+    make_taps = gaussian_taps if config.smooth_taps == "above_0.01" else all_gaussian_taps
+    taps = make_taps(config.smooth_std_bins, config.smooth_size_bins, config.smooth_causal)
+    return smooth(x, taps, config.smooth_causal)
