@@ -1,4 +1,4 @@
-"""Looks through recordings in the T15 layout and sums up what there is, session by session."""
+"""Looks through recordings in either layout and sums up what there is, session by session."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from decoder.data import t15
 from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches, n_patches_needed
+from decoder.data.layouts import Layout, find_layout, session_names
+from decoder.data.recordings import BIN_MS, Problems, TrialFile
 from decoder.phonemes import N_CLASSES, SEPARATOR_ID
-
-PATCH_SIZE, PATCH_STRIDE, RANDOM_CUT = 14, 4, 3  # the official T15 decoder's
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,12 @@ class SessionSummary:
         n_labels: labels, word separators included.
         phonemes_per_second: labels without separators, over the duration of the trials.
         feature_mean, feature_std: over all bins and features.
-        clipped_share: share of feature values at the clipping level of +10 or above.
+        clipped_share: share of feature values at the clipping level of the T15 layout, +10, or
+            above; 0 in the T12 layout, which does not clip.
         n_empty_targets: trials without a label.
-        n_unalignable: trials whose target CTC cannot align at patches of 14 bins every 4, for
-            train after the longest cut of 2 bins.
+        n_unalignable: trials whose target CTC cannot align with the patches of the data set's
+            official decoder: 14 bins every 4, for train after the longest cut of 2 bins (T15);
+            32 every 4 without a cut (T12).
     """
 
     session: str
@@ -52,6 +53,7 @@ class DataSummary:
 
     Attributes:
         path: the folder.
+        layout: ``T15`` or ``T12``.
         n_features: features a bin.
         n_classes: CTC classes, the blank included.
         bin_ms: duration of a bin.
@@ -63,6 +65,7 @@ class DataSummary:
     """
 
     path: str
+    layout: str
     n_features: int
     n_classes: int
     bin_ms: int
@@ -95,52 +98,54 @@ def check(path: Path) -> DataSummary:
     """Validate and sum up every session of a folder.
 
     Args:
-        path: a folder in the T15 layout.
+        path: a folder of recordings.
 
     Raises:
         DataError: whatever would keep the recordings from being trained on, all of it at once.
     """
-    names = t15.session_names(path, None)
-    problems = t15.Problems()
-    index = t15.read_index(path, names, problems)
+    layout = find_layout(path)
+    names, reader, problems = session_names(path, layout), layout.reader, Problems()
+    index = reader.read_index(path, names, problems)
     sums = []
     counts = np.zeros((2, 2), np.int64)  # train and val: targets without an alignment, targets
     for name, train, val in zip(names, index.train, index.val, strict=True):
-        n_test = t15.count_trials(t15.split_path(path, name, "test"), problems)
+        n_test = reader.count_trials(reader.split_path(path, name, "test"), problems)
         own = _Sums(n_train=len(train.trials), n_val=len(val.trials), n_test=n_test)
         for split, file in enumerate((train, val)):
-            longest_cut = RANDOM_CUT - 1 if split == 0 else 0
-            counts[split] += _add_trials(own, file, problems, longest_cut)
+            longest_cut = max(layout.random_cut - 1, 0) if split == 0 else 0
+            counts[split] += _add_trials(own, file, layout, longest_cut, problems)
         sums.append(own)
     problems.raise_if_any()
     return DataSummary(
         path=str(path),
+        layout=layout.name,
         n_features=index.n_features,
         n_classes=N_CLASSES,
-        bin_ms=t15.BIN_MS,
+        bin_ms=BIN_MS,
         sessions=tuple(_summarize(name, own) for name, own in zip(names, sums, strict=True)),
         total=_summarize("all", _add_up(sums)),
-        patch_size=PATCH_SIZE,
-        patch_stride=PATCH_STRIDE,
+        patch_size=layout.patch_size,
+        patch_stride=layout.patch_stride,
         fit=bool((counts[:, 0] <= MAX_SHARE_TOO_LONG * counts[:, 1]).all()),
     )
 
 
 def _add_trials(
-    sums: _Sums, file: t15.TrialFile, problems: t15.Problems, longest_cut: int
+    sums: _Sums, file: TrialFile, layout: Layout, longest_cut: int, problems: Problems
 ) -> tuple[int, int]:
     """Add a file's trials; gives the targets without an alignment, and all that are not empty."""
     n_unalignable = n_targets = 0
-    for trial, features in t15.iterate_features(file, None, problems):
+    for trial, features in layout.reader.iterate_features(file, None, problems):
         n_needed = n_patches_needed(trial.labels)
         sums.n_labels += len(trial.labels)
         sums.n_phonemes += int((trial.labels != SEPARATOR_ID).sum())
         sums.n_empty += n_needed == 0
-        n_available = n_patches(trial.n_bins - longest_cut, PATCH_SIZE, PATCH_STRIDE)
+        n_available = n_patches(trial.n_bins - longest_cut, layout.patch_size, layout.patch_stride)
         n_unalignable += n_needed > max(0, n_available)
         n_targets += n_needed > 0
         sums.n_values += features.size
-        sums.n_clipped += int((features >= t15.FEATURE_CLIP).sum())
+        if layout.feature_clip is not None:
+            sums.n_clipped += int((features >= layout.feature_clip).sum())
         sums.value_sum += float(features.sum(dtype=np.float64))
         sums.square_sum += float(np.square(features, dtype=np.float64).sum())
         sums.n_bins.append(trial.n_bins)
@@ -157,7 +162,7 @@ def _add_up(parts: Iterable[_Sums]) -> _Sums:
 
 
 def _summarize(session: str, sums: _Sums) -> SessionSummary:
-    seconds = sum(sums.n_bins) * t15.BIN_MS / 1000.0
+    seconds = sum(sums.n_bins) * BIN_MS / 1000.0
     n_values = max(1, sums.n_values)  # trials of no bins at all
     mean = sums.value_sum / n_values
     return SessionSummary(

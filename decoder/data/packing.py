@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
 from decoder.config import did_you_mean
-from decoder.data import t15
 from decoder.data.files import Say, building_folder, hash_files, only_builder, storage_errors
+from decoder.data.layouts import Layout, Reader, find_layout, session_names, source_files
+from decoder.data.recordings import BIN_MS, Index, Problems, TrialFile
 from decoder.data.store import (
     ARRAYS_NAME,
     MANIFEST_NAME,
@@ -36,24 +37,30 @@ class Source:
     """Recordings as they lie, with the digest of every file that is read.
 
     Attributes:
-        folder: a folder in the T15 layout.
+        folder: a folder of recordings.
+        layout: theirs.
         sessions: names in day order.
         feature_subset: features to keep, in order; None keeps all.
         digests: file, relative to `folder` → SHA-256.
+        label_digest: over what decides the labels beside the recordings; None for nothing.
     """
 
     folder: Path
+    layout: Layout
     sessions: tuple[str, ...]
     feature_subset: tuple[int, ...] | None
     digests: Mapping[str, str]
+    label_digest: str | None
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over file contents, session order and feature subset."""
+        """16 hex digits over file contents, what decides labels, session order, feature subset."""
         lines = [f"store {STORE_FORMAT}", f"features {self.feature_subset}"]
+        if self.label_digest is not None:
+            lines.append(f"labels {self.label_digest}")
         for session in self.sessions:
             for split in SPLITS:
-                name = t15.split_path(Path(), session, split).as_posix()
+                name = self.layout.reader.split_path(Path(), session, split).as_posix()
                 lines.append(f"{name} {self.digests.get(name)}")
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -73,10 +80,11 @@ def find_source(
         folder = _generated(path.removeprefix(_SYNTHETIC_PREFIX), datasets_dir, say)
     else:
         folder = Path(path).expanduser()
-    names = t15.session_names(folder, sessions)
-    digests = hash_files(folder, t15.source_files(folder, names), datasets_dir, say)
+    layout = find_layout(folder)
+    names = session_names(folder, layout, sessions)
+    digests = hash_files(folder, source_files(folder, layout, names), datasets_dir, say)
     subset = None if feature_subset is None else tuple(feature_subset)
-    return Source(folder, names, subset, digests)
+    return Source(folder, layout, names, subset, digests, layout.reader.label_digest(folder))
 
 
 def pack(
@@ -99,11 +107,11 @@ def pack(
         if dataset is not None:
             return dataset
         say(f"packing {len(source.sessions)} sessions of {source.folder} into {target}")
-        problems = t15.Problems()
-        index = t15.read_index(source.folder, source.sessions, problems)
+        problems, reader = Problems(), source.layout.reader
+        index = reader.read_index(source.folder, source.sessions, problems)
         columns = _columns(source.feature_subset, index.n_features, problems)
         if problems.n_found:
-            _look_at_features(index, columns, problems)
+            _look_at_features(reader, index, columns, problems)
         n_features = index.n_features if columns is None else len(columns)
         n_bins = {split: _trial_array(files, "n_bins") for split, files in _splits(index).items()}
         n_bytes = 4 * n_features * int(sum(counts.sum() for counts in n_bins.values()))
@@ -112,7 +120,7 @@ def pack(
             with building_folder(target) as temporary:
                 for split, files in _splits(index).items():
                     with features_path(temporary, split).open("wb") as out:
-                        _write_features(out, files, columns, problems)
+                        _write_features(out, reader, files, columns, problems)
                 problems.raise_if_any()
                 _write_arrays(temporary, index, n_features, source.fingerprint)
                 _check_unchanged(source, target.parent, say)
@@ -137,7 +145,7 @@ def _generated(name: str, datasets_dir: Path, say: Say) -> Path:
 
 
 def _columns(
-    feature_subset: tuple[int, ...] | None, n_features: int, problems: t15.Problems
+    feature_subset: tuple[int, ...] | None, n_features: int, problems: Problems
 ) -> NDArray[np.int64] | None:
     """The features to keep; indices that no trial has are a problem."""
     if feature_subset is None:
@@ -152,27 +160,28 @@ def _columns(
 
 
 def _look_at_features(
-    index: t15.T15Index, columns: NDArray[np.int64] | None, problems: t15.Problems
+    reader: Reader, index: Index, columns: NDArray[np.int64] | None, problems: Problems
 ) -> None:
     """Complete the problems of the headers with those of the features, and raise them."""
     for file in (*index.train, *index.val):
-        for _ in t15.iterate_features(file, columns, problems):
+        for _ in reader.iterate_features(file, columns, problems):
             pass
     problems.raise_if_any()
 
 
 def _write_features(
     out: BinaryIO,
-    files: Sequence[t15.TrialFile],
+    reader: Reader,
+    files: Sequence[TrialFile],
     columns: NDArray[np.int64] | None,
-    problems: t15.Problems,
+    problems: Problems,
 ) -> None:
     for file in files:
-        for _, features in t15.iterate_features(file, columns, problems):
+        for _, features in reader.iterate_features(file, columns, problems):
             out.write(np.ascontiguousarray(features, np.dtype("<f4")).data)
 
 
-def _write_arrays(folder: Path, index: t15.T15Index, n_features: int, fingerprint: str) -> None:
+def _write_arrays(folder: Path, index: Index, n_features: int, fingerprint: str) -> None:
     """Write the small arrays and, last, the manifest."""
     arrays: dict[str, NDArray[np.int64]] = {}
     counts = {"sessions_without_val": sum(not file.trials for file in index.val)}
@@ -199,7 +208,7 @@ def _write_arrays(folder: Path, index: t15.T15Index, n_features: int, fingerprin
         sessions=index.sessions,
         n_features=n_features,
         n_classes=N_CLASSES,
-        bin_ms=t15.BIN_MS,
+        bin_ms=BIN_MS,
         counts=counts,
         file_bytes={name: (folder / name).stat().st_size for name in (*names, ARRAYS_NAME)},
         arrays_sha256=hashlib.sha256(content).hexdigest(),
@@ -207,11 +216,11 @@ def _write_arrays(folder: Path, index: t15.T15Index, n_features: int, fingerprin
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
 
-def _splits(index: t15.T15Index) -> dict[str, tuple[t15.TrialFile, ...]]:
+def _splits(index: Index) -> dict[str, tuple[TrialFile, ...]]:
     return {"train": index.train, "val": index.val}
 
 
-def _trial_array(files: Sequence[t15.TrialFile], name: str) -> NDArray[np.int64]:
+def _trial_array(files: Sequence[TrialFile], name: str) -> NDArray[np.int64]:
     return np.array([getattr(trial, name) for file in files for trial in file.trials], np.int64)
 
 
@@ -229,6 +238,8 @@ def _check_room(target: Path, n_bytes: int) -> None:
 
 
 def _check_unchanged(source: Source, cache_dir: Path, say: Say) -> None:
-    paths = t15.source_files(source.folder, source.sessions)
-    if hash_files(source.folder, paths, cache_dir, say) != source.digests:
+    paths = source_files(source.folder, source.layout, source.sessions)
+    digests = hash_files(source.folder, paths, cache_dir, say)
+    labels = source.layout.reader.label_digest(source.folder)
+    if (digests, labels) != (source.digests, source.label_digest):
         raise DataError(f"{source.folder}: was changed while it was read; run again")

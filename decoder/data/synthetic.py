@@ -1,4 +1,4 @@
-"""Generates recordings in the T15 layout: sentences, articulation, tuned and noisy channels.
+"""Generates recordings in either layout: sentences, articulation, tuned and noisy channels.
 
 The generated features have what makes the real ones hard: coarticulation, weak and mixed tuning,
 counts and powers instead of Gaussians, noise shared between channels and over time, and tuning
@@ -6,23 +6,34 @@ that drifts from day to day. All of it is drawn from the recipe's seed.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Literal
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from decoder.atomic import write_atomically
 from decoder.config import Probability, Section
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
-from decoder.data.lexicon import draw_sentence
-from decoder.data.t15 import BIN_MS, FEATURE_CLIP, split_path
+from decoder.data.lexicon import Sentence, draw_sentence, word_classes
+from decoder.data.pronunciation import FILE_NAME, cmu_dictionary
+from decoder.data.recordings import BIN_MS
+from decoder.data.t12 import N_AREA_6V, N_COLUMNS, N_FEATURES
+from decoder.data.t15 import FEATURE_CLIP
+from decoder.data.writers import SentenceToWrite, TrialToWrite, write_session, write_t12_session
 from decoder.errors import StorageError
+from decoder.phonemes import CLASSES
 
 # Raised whenever a change of this code, the lexicon or the articulation changes what is generated.
 GENERATOR_VERSION = 1
@@ -31,7 +42,7 @@ GENERATOR_VERSION = 1
 _DECIMALS = 5
 
 _MAX_LOG_MEAN = float(np.log(8.0))  # 8 crossings in 20 ms are 400 Hz
-_PADDED_LENGTH = 500  # entries of seq_class_ids and transcription
+_POWER_UV2 = 20.0  # spike-band power of the T12 layout, per unit of a channel's own
 _FIRST_DAY = date(2000, 1, 1)  # long before any real session
 _DAYS_BETWEEN_SESSIONS = 7
 
@@ -40,12 +51,15 @@ class SyntheticRecipe(Section):
     """What to generate.
 
     Attributes:
+        layout: in which it is written. ``t15``: z-scored features, labels, and splits drawn within
+            blocks. ``t12``: counts and powers as recorded, whose scale differs from block to block,
+            text instead of labels, and splits of whole blocks.
         seed: of everything that is drawn.
         n_sessions: recording days.
         n_train, n_val, n_test: trials of each session.
         n_trials_per_block: trials that are z-scored together.
         n_features: features; the first half threshold crossings, the second half the
-            spike-band power of the same channels.
+            spike-band power of the same channels. The T12 layout always has 256.
         min_words, max_words: length of a sentence.
         phoneme_bins: median duration of a phoneme, in bins.
         rate_std: spread of the speaking rate over sentences, std of its logarithm.
@@ -60,6 +74,7 @@ class SyntheticRecipe(Section):
         shared_noise_memory: its correlation from one bin to the next.
     """
 
+    layout: Literal["t15", "t12"] = "t15"
     seed: NonNegativeInt
     n_sessions: PositiveInt
     n_train: PositiveInt
@@ -81,6 +96,14 @@ class SyntheticRecipe(Section):
     shared_noise_rank: PositiveInt = 4
     shared_noise_memory: Probability = 0.9
 
+    @model_validator(mode="after")
+    def _check_layout(self) -> "SyntheticRecipe":
+        if self.layout == "t12" and self.n_features != N_FEATURES:
+            raise ValueError(
+                f"n_features must be {N_FEATURES} in the T12 layout, but got {self.n_features}"
+            )
+        return self
+
 
 RECIPES: dict[str, SyntheticRecipe] = {
     # Four days at a size two CPU cores train in seconds: few words, so that trials are short,
@@ -98,26 +121,31 @@ RECIPES: dict[str, SyntheticRecipe] = {
         min_words=2,
         max_words=3,
     ),
+    # The like in the T12 layout, with more silence around sentences, since its patches are longer.
+    "t12_small": SyntheticRecipe(
+        layout="t12",
+        seed=28,
+        n_sessions=4,
+        n_train=120,
+        n_val=20,
+        n_test=20,
+        n_features=N_FEATURES,
+        n_silent_bins=16,
+    ),
+    "t12_tiny": SyntheticRecipe(
+        layout="t12",
+        seed=4,
+        n_sessions=2,
+        n_train=12,
+        n_val=4,
+        n_test=2,
+        n_trials_per_block=6,
+        n_features=N_FEATURES,
+        min_words=1,
+        max_words=2,
+        n_silent_bins=24,
+    ),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class TrialToWrite:
-    """A trial in the form `write_session` takes.
-
-    Attributes:
-        features: (T, F), written as they are.
-        labels: (L,) classes, at most 500.
-        sentence: its text.
-        block: block within the session.
-        number: trial within the block.
-    """
-
-    features: NDArray[np.float32]
-    labels: Sequence[int]
-    sentence: str
-    block: int
-    number: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +166,13 @@ class _Tuning:
 
 def recipe_digest(recipe: SyntheticRecipe) -> str:
     """8 hex digits over the recipe and the generator's version."""
-    text = f"{GENERATOR_VERSION} {recipe.model_dump_json()}"
+    values = recipe.model_dump_json(exclude={"layout"} if recipe.layout == "t15" else None)
+    text = f"{GENERATOR_VERSION} {values}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
-    """Generate a data set in the T15 layout; the folder appears once it is whole.
+    """Generate a data set; the folder appears once it is whole.
 
     Args:
         recipe: what to generate.
@@ -161,45 +190,20 @@ def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
             tunings = _draw_tunings(recipe, np.random.default_rng(seeds[0]))
             for day, (tuning, seed) in enumerate(zip(tunings, seeds[1:], strict=True)):
                 session_date = _FIRST_DAY + timedelta(days=day * _DAYS_BETWEEN_SESSIONS)
-                splits = _generate_session(recipe, tuning, np.random.default_rng(seed))
-                write_session(temporary, f"t15.{session_date:%Y.%m.%d}", splits)
+                session = f"{recipe.layout}.{session_date:%Y.%m.%d}"
+                rng = np.random.default_rng(seed)
+                if recipe.layout == "t15":
+                    write_session(temporary, session, _generate_session(recipe, tuning, rng))
+                else:
+                    write_t12_session(temporary, session, _generate_t12(recipe, tuning, rng))
+            if recipe.layout == "t12":
+                write_atomically(temporary / FILE_NAME, _own_pronunciations().encode())
 
 
-def write_session(folder: Path, session: str, splits: Mapping[str, Sequence[TrialToWrite]]) -> None:
-    """Write trials in the T15 layout.
-
-    Args:
-        folder: the data set's folder; the session's is made inside.
-        session: name of the session, ``t15.YYYY.MM.DD``.
-        splits: ``train``, ``val`` or ``test`` → trials; ``test`` is written without targets.
-    """
-    for split, trials in splits.items():
-        path = split_path(folder, session, split)
-        # In memory first, so that a full disk is met by our own writing, not inside HDF5.
-        with h5py.File(path, "w", driver="core", backing_store=False) as handle:
-            for index, trial in enumerate(trials):
-                group = handle.create_group(f"trial_{index:04d}")
-                features = np.asarray(trial.features, np.float32)
-                group.create_dataset("input_features", data=features)
-                group.attrs["n_time_steps"] = len(features)
-                group.attrs["block_num"] = trial.block
-                group.attrs["trial_num"] = trial.number
-                group.attrs["session"] = session
-                if split == "test":
-                    continue
-                characters = [ord(character) for character in trial.sentence]
-                group.create_dataset("seq_class_ids", data=_padded(trial.labels))
-                group.create_dataset("transcription", data=_padded(characters))
-                group.attrs["seq_len"] = len(trial.labels)
-                group.attrs["sentence_label"] = trial.sentence
-            handle.flush()
-            write_atomically(path, handle.id.get_file_image())
-
-
-def _padded(values: Sequence[int]) -> NDArray[np.int32]:
-    padded = np.zeros(_PADDED_LENGTH, np.int32)
-    padded[: len(values)] = values
-    return padded
+def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:
+    """A recipe in the layout ``t15`` or ``t12``, the latter with the 256 features it always has."""
+    changes = {"layout": layout, **({"n_features": N_FEATURES} if layout == "t12" else {})}
+    return SyntheticRecipe.model_validate(recipe.model_dump() | changes)
 
 
 def _generate_session(
@@ -225,24 +229,87 @@ def _generate_block(
     recipe: SyntheticRecipe, tuning: _Tuning, n_trials: int, rng: np.random.Generator
 ) -> list[tuple[NDArray[np.float32], tuple[int, ...], str]]:
     """Trials that are z-scored together: (T, F) features, labels and text of each."""
-    raw, spoken = [], []
-    for _ in range(n_trials):
-        n_words = int(rng.integers(recipe.min_words, recipe.max_words, endpoint=True))
-        sentence = draw_sentence(n_words, rng)
-        labels = np.array(sentence.labels)
-        duration_bins = draw_durations(labels, recipe.phoneme_bins, recipe.rate_std, rng)
-        movement = trajectory(
-            labels, duration_bins, recipe.n_silent_bins, recipe.coarticulation_bins
-        )
-        raw.append(_record(recipe, tuning, movement, rng))
-        spoken.append(sentence)
-    block = np.concatenate(raw)  # (T of all trials, F)
+    recorded = [_record_sentence(recipe, tuning, rng) for _ in range(n_trials)]
+    block = np.concatenate([raw for raw, _ in recorded])  # (T of all trials, F)
     mean, std = block.mean(axis=0), block.std(axis=0) + 1e-8
-    features = [np.minimum(np.round((x - mean) / std, _DECIMALS), FEATURE_CLIP) for x in raw]
-    return [
-        (x.astype(np.float32), sentence.labels, sentence.text)
-        for x, sentence in zip(features, spoken, strict=True)
-    ]
+    trials = []
+    for raw, sentence in recorded:
+        features = np.minimum(np.round((raw - mean) / std, _DECIMALS), FEATURE_CLIP)
+        trials.append((features.astype(np.float32), sentence.labels, sentence.text))
+    return trials
+
+
+def _generate_t12(
+    recipe: SyntheticRecipe, tuning: _Tuning, rng: np.random.Generator
+) -> dict[str, list[SentenceToWrite]]:
+    """The trials of one day: the hold-out in its first blocks, ``val`` in the last, as released."""
+    splits: dict[str, list[SentenceToWrite]] = {"train": [], "val": [], "test": []}
+    block = 0
+    for split, n_trials in (
+        ("test", recipe.n_test),
+        ("train", recipe.n_train),
+        ("val", recipe.n_val),
+    ):
+        for first in range(0, n_trials, recipe.n_trials_per_block):
+            block += 1
+            n_of_block = min(recipe.n_trials_per_block, n_trials - first)
+            splits[split] += _generate_t12_block(recipe, tuning, block, n_of_block, rng)
+    return splits
+
+
+def _generate_t12_block(
+    recipe: SyntheticRecipe,
+    tuning: _Tuning,
+    block: int,
+    n_trials: int,
+    rng: np.random.Generator,
+) -> list[SentenceToWrite]:
+    """Trials of one block, in which each electrode has its own sensitivity, gain and offset."""
+    share_crossing = rng.uniform(0.6, 1.0, N_COLUMNS)
+    gain = np.round(np.exp(0.4 * rng.standard_normal(N_COLUMNS)), _DECIMALS)
+    offset = rng.uniform(0.0, 3.0, N_COLUMNS)
+    trials = []
+    for _ in range(n_trials):
+        raw, sentence = _record_sentence(recipe, tuning, rng)
+        shape = (len(raw), N_COLUMNS - N_AREA_6V)  # area 44, which does not see the articulators
+        crossings = np.concatenate(
+            [raw[:, :N_AREA_6V], rng.poisson(np.exp(np.round(tuning.log_rate, _DECIMALS)), shape)],
+            axis=1,
+        )
+        power = np.concatenate(
+            [raw[:, N_AREA_6V:], rng.gamma(recipe.power_shape, 1.0, shape)], axis=1
+        )
+        trials.append(
+            SentenceToWrite(
+                rng.binomial(crossings.astype(np.int64), share_crossing).astype(np.uint8),
+                np.round(_POWER_UV2 * (gain * power + offset), 2).astype(np.float32),
+                f"{sentence.text[0].upper()}{sentence.text[1:]}.",
+                block,
+            )
+        )
+    return trials
+
+
+def _own_pronunciations() -> str:
+    """The words our lexicon pronounces otherwise than the dictionary, in its format."""
+    words = {word: spoken for words in word_classes().values() for word, spoken in words}
+    return "".join(
+        f"{word.lower()}  {' '.join(CLASSES[phoneme] for phoneme in spoken)}\n"
+        for word, spoken in sorted(words.items())
+        if cmu_dictionary().get(word.lower()) != spoken
+    )
+
+
+def _record_sentence(
+    recipe: SyntheticRecipe, tuning: _Tuning, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], Sentence]:
+    """A sentence, and (T, F) crossings and power while it is spoken."""
+    n_words = int(rng.integers(recipe.min_words, recipe.max_words, endpoint=True))
+    sentence = draw_sentence(n_words, rng)
+    labels = np.array(sentence.labels)
+    duration_bins = draw_durations(labels, recipe.phoneme_bins, recipe.rate_std, rng)
+    movement = trajectory(labels, duration_bins, recipe.n_silent_bins, recipe.coarticulation_bins)
+    return _record(recipe, tuning, movement, rng), sentence
 
 
 def _record(

@@ -7,7 +7,6 @@ trial is ever held in memory. Every problem found in either pass is collected in
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,18 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.config import did_you_mean
+from decoder.data.recordings import (
+    Index,
+    Problems,
+    TrialFile,
+    TrialHeader,
+    describe_not_finite,
+    make_index,
+    one_line,
+)
 from decoder.errors import DataError
 from decoder.phonemes import BLANK, N_CLASSES
 
-BIN_MS = 20
 FEATURE_CLIP = 10.0  # z-scored features are clipped from above
 
 # What h5py raises on truncated or altered files, by the byte that is wrong.
@@ -35,139 +41,30 @@ _H5_ERRORS = (
 )
 
 
-class Problems:
-    """Collects what is wrong with a data set, to be raised once.
-
-    Attributes:
-        n_found: problems added so far, those beyond the limit included.
-    """
-
-    def __init__(self, limit: int = 20) -> None:
-        self.n_found = 0
-        self._limit = limit
-        self._kept: list[str] = []
-
-    def add(self, *texts: str) -> None:
-        """Add problems, each a full sentence that names its file."""
-        self.n_found += len(texts)
-        self._kept.extend(texts[: max(0, self._limit - len(self._kept))])
-
-    def raise_if_any(self) -> None:
-        """Raise `DataError` with the first problems and the number of those left out."""
-        if not self.n_found:
-            return
-        n_more = self.n_found - len(self._kept)
-        raise DataError([*self._kept, *([f"and {n_more} more"] if n_more else [])])
-
-
-@dataclass(frozen=True, eq=False)
-class TrialHeader:
-    """Everything of a trial but its features.
-
-    Attributes:
-        name: its group in the file.
-        n_bins: bins of 20 ms.
-        n_features: features a bin.
-        labels: (L,) int64, phoneme classes 1 to 40.
-        block: block within the session.
-        number: trial within the block.
-    """
-
-    name: str
-    n_bins: int
-    n_features: int
-    labels: NDArray[np.int64]
-    block: int
-    number: int
-
-
-@dataclass(frozen=True, eq=False)
-class TrialFile:
-    """The sound trials of one session and split, in the order of the file."""
-
-    path: Path
-    trials: tuple[TrialHeader, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class T15Index:
-    """Headers of a whole data set.
-
-    Attributes:
-        sessions: names; the position of a name is the day.
-        n_features: features a bin, equal in all trials listed here.
-        train: one file per session.
-        val: one per session, without trials where the session has no such file.
-    """
-
-    sessions: tuple[str, ...]
-    n_features: int
-    train: tuple[TrialFile, ...]
-    val: tuple[TrialFile, ...]
-
-
 def split_path(folder: Path, session: str, split: str) -> Path:
     """Where a split of a session lies."""
     return folder / session / f"data_{split}.hdf5"
 
 
-def session_names(folder: Path, sessions: Sequence[str] | None) -> tuple[str, ...]:
-    """The sessions to read, in day order.
-
-    Args:
-        folder: a folder in the T15 layout.
-        sessions: names in day order; None takes every session found, sorted.
-
-    Raises:
-        DataError: the folder or a session is missing, has no train file, or is named twice.
-    """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder; data.path must name a folder in the T15 layout "
-            "(t15.YYYY.MM.DD/data_train.hdf5) or synthetic:NAME"
-        )
-    found = sorted(
+def find_sessions(folder: Path) -> list[str]:
+    """The sessions a folder holds, sorted; none if it is not in this layout."""
+    return sorted(
         entry.name
         for entry in folder.iterdir()
         if not entry.name.startswith(".") and any(entry.glob("data_*.hdf5"))
     )
-    names = tuple(found if sessions is None else sessions)
-    if not names:
-        raise DataError(
-            f"{folder}: holds no session; expected folders such as t15.2023.08.11 "
-            "with data_train.hdf5 and data_val.hdf5 inside"
-        )
-    problems = Problems()
-    for name, count in Counter(names).items():
-        if count > 1:
-            positions = ", ".join(str(i) for i, other in enumerate(names) if other == name)
-            problems.add(
-                f"data.sessions: session '{name}' is listed {count} times (positions {positions}); "
-                "keep one, or one day would be trained as two"
-            )
-        if name not in found:
-            problems.add(f"{folder / name}: no such session{did_you_mean(name, found)}")
-        elif not split_path(folder, name, "train").is_file():
-            problems.add(
-                f"{split_path(folder, name, 'train')}: no such file, so session '{name}' has no "
-                "train trials; leave it out of data.sessions"
-            )
-    problems.raise_if_any()
-    return names
 
 
-def source_files(folder: Path, sessions: Sequence[str]) -> list[Path]:
-    """The train and val files that exist, in day order."""
-    paths = [split_path(folder, name, split) for name in sessions for split in ("train", "val")]
-    return [path for path in paths if path.is_file()]
+def label_digest(folder: Path) -> None:
+    """Nothing: the labels of this layout lie in the recordings themselves."""
 
 
-def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> T15Index:
+def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Index:
     """Read and check all headers: structure, types, shapes, labels, overlap of the splits.
 
     Args:
         folder: a folder in the T15 layout.
-        sessions: from `session_names`.
+        sessions: names in day order.
         problems: receives everything wrong; trials with a problem are left out of the result.
     """
     train, val = [], []
@@ -176,12 +73,7 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> T15
         val.append(_read_headers(split_path(folder, session, "val"), session, problems))
         _check_overlap(train[-1], val[-1], problems)
     n_features = _check_feature_counts([*train, *val], problems)
-    if not problems.n_found and not any(file.trials for file in val):
-        problems.add(
-            f"{folder}: none of the {len(sessions)} sessions has a val trial, so nothing can be "
-            "evaluated; at least one data_val.hdf5 is needed"
-        )
-    return T15Index(tuple(sessions), n_features, tuple(train), tuple(val))
+    return make_index(folder, sessions, n_features, train, val, problems)
 
 
 def iterate_features(
@@ -206,13 +98,13 @@ def iterate_features(
                 try:
                     features = handle[trial.name]["input_features"][()]
                 except _H5_ERRORS as error:
-                    problems.add(f"{where} cannot be read: {_one_line(error)}; copy the file again")
+                    problems.add(f"{where} cannot be read: {one_line(error)}; copy the file again")
                     continue
                 if columns is not None:
                     features = features[:, columns]
                 finite = np.isfinite(features)
                 if not finite.all():
-                    problems.add(f"{where} has {_describe_not_finite(finite, columns)}")
+                    problems.add(f"{where} has {describe_not_finite(finite, columns)}")
                     continue
                 yield trial, features
     except OSError as error:
@@ -234,7 +126,7 @@ def count_trials(path: Path, problems: Problems) -> int:
 def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
     trials: list[TrialHeader] = []
     n_before = problems.n_found
-    if not path.is_file():  # a session without val trials; `session_names` wants the others
+    if not path.is_file():  # a session without val trials; without train trials none is read
         return TrialFile(path, ())
     try:
         with h5py.File(path, "r", locking=False) as handle:
@@ -246,7 +138,7 @@ def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
                     problems.add(*(f"{path}: {name}: {text}" for text in error.problems))
                 except _H5_ERRORS as error:
                     problems.add(
-                        f"{path}: {name}: cannot be read: {_one_line(error)}; copy the file again"
+                        f"{path}: {name}: cannot be read: {one_line(error)}; copy the file again"
                     )
     except _H5_ERRORS as error:
         problems.add(_unreadable(path, error))
@@ -370,23 +262,8 @@ def _check_feature_counts(files: Sequence[TrialFile], problems: Problems) -> int
     return usual
 
 
-def _describe_not_finite(finite: NDArray[np.bool_], columns: NDArray[np.int64] | None) -> str:
-    """Which features of a (T, F) mask are not finite, by their number in the file."""
-    counts = (~finite).sum(axis=0)
-    where = np.flatnonzero(counts)
-    shown = ", ".join(
-        f"{i if columns is None else columns[i]} ({counts[i]} bins)" for i in where[:5]
-    )
-    more = f" and {len(where) - 5} more features" if len(where) > 5 else ""
-    return f"{counts.sum()} values that are NaN or infinite, in feature {shown}{more}"
-
-
 def _unreadable(path: Path, error: BaseException) -> str:
     return (
-        f"{path}: cannot be read as HDF5: {_one_line(error)}; the file is truncated, altered or "
+        f"{path}: cannot be read as HDF5: {one_line(error)}; the file is truncated, altered or "
         "of another kind: copy it again"
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

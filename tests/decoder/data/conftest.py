@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from decoder.data.synthetic import RECIPES, TrialToWrite, make_synthetic, write_session
+from decoder.data.synthetic import RECIPES, make_synthetic
+from decoder.data.writers import TrialToWrite, write_session
 
 SESSIONS = ("t15.2023.08.11", "t15.2023.08.13")
 
@@ -59,4 +60,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated recipe ``tiny``; not to be changed."""
     folder = tmp_path_factory.mktemp("generated") / "tiny"
     make_synthetic(RECIPES["tiny"], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t12_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated recipe ``t12_tiny``; not to be changed."""
+    folder = tmp_path_factory.mktemp("generated") / "t12_tiny"
+    make_synthetic(RECIPES["t12_tiny"], folder)
     return folder

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from decoder.data.check import check
-from decoder.data.synthetic import write_session
+from decoder.data.writers import write_session
 from decoder.errors import DataError
 
 FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"

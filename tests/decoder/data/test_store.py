@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from decoder.data import files, packing
+from decoder.data import files, packing, t15
 from decoder.data.store import Dataset, open_dataset, prepare
-from decoder.data.synthetic import write_session
+from decoder.data.writers import write_session
 from decoder.errors import ConfigError, DataError, StorageError
 
 FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"
@@ -134,7 +134,7 @@ def test_second_call_neither_reads_nor_packs_again(
         raise AssertionError("read a file again")
 
     monkeypatch.setattr(files.hashlib, "file_digest", never)
-    monkeypatch.setattr(packing.t15, "read_index", never)
+    monkeypatch.setattr(t15, "read_index", never)
     second = prepare(str(folder), None, None, stores, said.append)
     assert second.fingerprint == first.fingerprint
     assert (second.path / "manifest.json").stat() == manifest

@@ -5,23 +5,27 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from decoder.data import t15
 from decoder.data.alignment import n_patches, n_patches_needed
+from decoder.data.layouts import find_layout, session_names
 from decoder.data.lexicon import word_classes
+from decoder.data.recordings import Problems
 from decoder.data.synthetic import (
     RECIPES,
     SyntheticRecipe,
+    in_layout,
     make_synthetic,
     recipe_digest,
-    write_session,
 )
+from decoder.data.writers import write_session
 from decoder.errors import StorageError
 from decoder.phonemes import SEPARATOR_ID
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.hdf5")}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def all_features(folder: Path, split: str = "train") -> np.ndarray:
@@ -126,7 +130,26 @@ def test_every_field_of_a_recipe_has_an_effect(
 
 def test_the_test_above_covers_every_field() -> None:
     marks = test_every_field_of_a_recipe_has_an_effect.pytestmark  # type: ignore[attr-defined]
-    assert {field for field, _ in marks[0].args[1]} == set(SyntheticRecipe.model_fields)
+    fields = {field for field, _ in marks[0].args[1]}
+    assert fields | {"layout"} == set(SyntheticRecipe.model_fields)
+
+
+def test_layout_has_an_effect_and_its_default_leaves_old_digests_alone(
+    tiny_folder: Path, tiny_t12_folder: Path
+) -> None:
+    """Digests are of the first version of the recipes, before there was a choice of layout."""
+    assert recipe_digest(RECIPES["tiny"]) == "9850fd0a"
+    assert recipe_digest(RECIPES["small"]) == "d2131a29"
+    wide = variant(n_features=256)
+    assert recipe_digest(in_layout(wide, "t12")) != recipe_digest(wide)
+    assert set(contents(tiny_t12_folder)).isdisjoint(contents(tiny_folder))
+
+
+def test_recipe_in_the_t12_layout_has_its_number_of_features() -> None:
+    assert in_layout(RECIPES["tiny"], "t12").n_features == 256
+    assert in_layout(RECIPES["t12_tiny"], "t12") == RECIPES["t12_tiny"]
+    with pytest.raises(ValidationError, match="n_features must be 256 in the T12 layout, but got"):
+        variant(layout="t12")
 
 
 def test_features_are_z_scored_by_block_and_clipped_from_above(tmp_path: Path) -> None:
@@ -191,14 +214,24 @@ def test_tuning_drifts_from_day_to_day_by_the_share_asked(tmp_path: Path) -> Non
 def test_shipped_recipes_pass_the_reader_and_ctc_can_align_every_trial(
     name: str, tmp_path: Path
 ) -> None:
-    make_synthetic(RECIPES[name], tmp_path / name)
-    problems = t15.Problems()
-    index = t15.read_index(tmp_path / name, t15.session_names(tmp_path / name, None), problems)
+    folder = tmp_path / name
+    recipe = RECIPES[name].model_copy(update={"n_sessions": 1})  # the first of its days
+    make_synthetic(recipe, folder)
+    layout, problems = find_layout(folder), Problems()
+    assert layout.name.lower() == recipe.layout
+    index = layout.reader.read_index(folder, session_names(folder, layout), problems)
     problems.raise_if_any()
-    assert len(index.sessions) == RECIPES[name].n_sessions
+    assert [len(file.trials) for file in (*index.train, *index.val)] == [
+        recipe.n_train,
+        recipe.n_val,
+    ]
+    # The official T12 decoder looks at one patch fewer than there is.
+    n_unseen = 1 if layout.name == "T12" else 0
     for file in (*index.train, *index.val):
         for trial in file.trials:
-            assert n_patches(trial.n_bins - 2, 14, 4) >= n_patches_needed(trial.labels)
+            n_bins = trial.n_bins - max(layout.random_cut - 1, 0)
+            n_there = n_patches(n_bins, layout.patch_size, layout.patch_stride) - n_unseen
+            assert n_there >= n_patches_needed(trial.labels)
 
 
 def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from decoder.data import t15
-from decoder.data.synthetic import write_session
+from decoder.data.layouts import find_layout, session_names
+from decoder.data.recordings import Index, Problems
+from decoder.data.writers import write_session
 from decoder.errors import DataError
 
 FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"
 
 
-def read_everything(folder: Path, columns: Any = None) -> t15.T15Index:
+def read_everything(folder: Path, columns: Any = None) -> Index:
     """Both passes over all sessions, raising what they find."""
-    problems = t15.Problems()
-    index = t15.read_index(folder, t15.session_names(folder, None), problems)
+    problems = Problems()
+    index = t15.read_index(folder, session_names(folder, find_layout(folder)), problems)
     for file in (*index.train, *index.val):
         for _ in t15.iterate_features(file, columns, problems):
             pass
@@ -49,22 +51,22 @@ def test_reads_back_what_was_written(folder: Path, trial: Callable[..., Any]) ->
     first = index.train[0].trials[2]
     assert (first.name, first.n_bins, first.block, first.number) == ("trial_0002", 32, 1, 2)
     assert first.labels.tolist() == [7, 1, 40]
-    (_, features), *_ = t15.iterate_features(index.train[1], None, t15.Problems())
+    (_, features), *_ = t15.iterate_features(index.train[1], None, Problems())
     np.testing.assert_array_equal(features, trial(n_bins=40).features)
 
 
 def test_columns_are_taken_in_the_order_asked(folder: Path) -> None:
     index = read_everything(folder)
-    (_, everything), *_ = t15.iterate_features(index.train[0], None, t15.Problems())
-    (_, some), *_ = t15.iterate_features(index.train[0], np.array([3, 0]), t15.Problems())
+    (_, everything), *_ = t15.iterate_features(index.train[0], None, Problems())
+    (_, some), *_ = t15.iterate_features(index.train[0], np.array([3, 0]), Problems())
     np.testing.assert_array_equal(some, everything[:, [3, 0]])
 
 
 def test_sessions_are_found_sorted_and_taken_in_the_order_given(folder: Path) -> None:
     (folder / ".hidden").mkdir()
     (folder / "notes").mkdir()
-    assert t15.session_names(folder, None) == (FIRST, SECOND)
-    assert t15.session_names(folder, (SECOND, FIRST)) == (SECOND, FIRST)
+    assert session_names(folder, find_layout(folder)) == (FIRST, SECOND)
+    assert session_names(folder, find_layout(folder), (SECOND, FIRST)) == (SECOND, FIRST)
 
 
 def test_session_without_val_file_is_fine(folder: Path) -> None:
@@ -75,30 +77,23 @@ def test_session_without_val_file_is_fine(folder: Path) -> None:
 def test_no_val_trial_anywhere_is_refused(folder: Path) -> None:
     for session in (FIRST, SECOND):
         (folder / session / "data_val.hdf5").unlink()
-    assert "none of the 2 sessions has a val trial" in complaints(folder)[0]
-
-
-def test_missing_folder_names_the_layout(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder; data.path must name a folder"):
-        t15.session_names(tmp_path / "nowhere", None)
-    with pytest.raises(DataError, match="holds no session"):
-        t15.session_names(tmp_path, None)
+    assert "none of the 2 sessions has a trial to validate on" in complaints(folder)[0]
 
 
 def test_unknown_session_offers_the_nearest(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"2023\.08\.12: no such session; did you mean 't15"):
-        t15.session_names(folder, ("t15.2023.08.12",))
+    with pytest.raises(DataError, match=r"holds no session 't15\.2023\.08\.12'; did you mean 't15"):
+        session_names(folder, find_layout(folder), ("t15.2023.08.12",))
 
 
 def test_session_listed_twice_is_named_with_its_positions(folder: Path) -> None:
     with pytest.raises(DataError, match=rf"'{FIRST}' is listed 2 times \(positions 0, 2\)"):
-        t15.session_names(folder, (FIRST, SECOND, FIRST))
+        session_names(folder, find_layout(folder), (FIRST, SECOND, FIRST))
 
 
 def test_session_without_train_file_is_refused(folder: Path) -> None:
     (folder / SECOND / "data_train.hdf5").unlink()
     with pytest.raises(DataError, match=f"session '{SECOND}' has no train trials"):
-        t15.session_names(folder, None)
+        session_names(folder, find_layout(folder))
 
 
 def test_train_file_without_trials_is_refused(folder: Path) -> None:
@@ -213,7 +208,7 @@ def test_all_problems_are_raised_at_once_and_capped(folder: Path) -> None:
             for group in handle.values():
                 group.attrs["n_time_steps"] = 1
     assert len(complaints(folder)) == 6
-    problems = t15.Problems(limit=2)
+    problems = Problems(limit=2)
     problems.add("one")
     problems.add("two", "three", "four")
     with pytest.raises(DataError) as caught:
@@ -247,7 +242,7 @@ def test_no_flipped_bit_ends_in_a_traceback(folder: Path) -> None:
 
 
 def test_test_split_is_only_counted(folder: Path) -> None:
-    problems = t15.Problems()
+    problems = Problems()
     assert t15.count_trials(folder / FIRST / "data_test.hdf5", problems) == 1
     assert t15.count_trials(folder / FIRST / "nothing.hdf5", problems) == 0
     assert not problems.n_found

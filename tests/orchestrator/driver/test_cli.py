@@ -233,7 +233,12 @@ def test_plan_tells_runs_contrasts_and_what_cannot_be_decided(
 def test_data_is_made_and_checked(tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     made = call("data", "make", folder, "--recipe", "tiny", "--seed", "5", "--json")
-    assert json.loads(made.stdout) == {"path": str(folder), "recipe": "tiny", "seed": 5}
+    assert json.loads(made.stdout) == {
+        "path": str(folder),
+        "recipe": "tiny",
+        "layout": "t15",
+        "seed": 5,
+    }
     found = json.loads(call("data", "check", folder, "--json").stdout)
     assert (found["n_features"], len(found["sessions"])) == (16, 2)
     assert "fit for training" in call("data", "check", folder).stdout

