@@ -179,7 +179,9 @@ class LossConfig(Section):
     Attributes:
         ctc_reduction: ``none_then_mean`` sums a trial's loss and averages over the batch
             (official T15); ``mean`` divides each trial's loss by its target length first.
-        zero_infinity: whether an impossible alignment counts zero instead of infinity.
+        zero_infinity: whether trials without a CTC alignment (target longer than the output) are
+            kept with a training loss of zero, and count in the validation PER (official T12);
+            or left out, and refused where they are more than 1 % (False).
     """
 
     ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"

@@ -62,8 +62,8 @@ class RunResult:
         history: one row an evaluation, columns as in `HISTORY_COLUMNS`.
         n_steps_done: optimizer steps taken.
         n_parameters: trainable numbers of the model.
-        n_dropped_trials: training and validation trials left out because no CTC alignment
-            exists (target longer than the output).
+        n_dropped_trials: training and validation trials without a CTC alignment (target longer
+            than the output): left out, or kept, see ``loss.zero_infinity``.
         pack_seconds: wall time of the pack up to this run's end, resumed parts included.
         n_runs_in_pack: runs that shared that time.
         peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process.

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 Count = TypeVar("Count", int, NDArray[np.int64], "Tensor")
 Counts = TypeVar("Counts", NDArray[np.int64], "Tensor")
 
-# Training refuses a split of which a larger share has no alignment: something is wrong with it.
-MAX_SHARE_TOO_LONG = 0.01
+# Training refuses to leave out a larger share of a split: something is wrong with it.
+MAX_SHARE_DROPPED = 0.01
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """Trials left out, by reason; indices into the split.
+class Unaligned:
+    """Trials without a CTC alignment, by reason; indices into the split.
 
     Attributes:
         too_long: the target, with the blanks its repeats need, outnumbers the patches (a trial
-            shorter than one patch among them): no CTC alignment exists.
-        empty: there is no target to align.
+            shorter than one patch among them). Left out, but for what ``loss.zero_infinity``
+            keeps, see `usable_trials`.
+        empty: there is no target to align. Left out.
     """
 
     too_long: tuple[int, ...]
@@ -71,43 +72,53 @@ def usable_trials(
     model: ModelConfig,
     random_cut: int,
     sessions: Sequence[str] = (),
-) -> tuple[NDArray[np.int64], Dropped]:
-    """The trials that CTC can align after any cut, and those left out.
+    zero_infinity: bool = False,
+) -> tuple[NDArray[np.int64], Unaligned]:
+    """The trials that a decoder is trained or evaluated on, and those CTC cannot align.
+
+    A trial that CTC can align after any cut is used. Of the others with a target, the official
+    T15 trainer has none, and they are left out: their loss is infinite. The official T12 trainer
+    keeps them, with a loss of zero: such a trial teaches nothing but fills a place in its batch,
+    and counts in the validation PER. So does `zero_infinity` here, and since nothing is lost
+    from sight, no share of them is refused. Only what gives no patch at all is left out by both:
+    there is nothing to train or decode.
 
     Args:
         split: trials of one split.
         model: how many patches a trial has.
         random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
         sessions: names of the days, for complaints.
+        zero_infinity: whether trials with patches, but too few, are kept.
 
     Returns:
-        (n_kept,) int64 indices into the split, ascending; and what was dropped.
+        (n_kept,) int64 indices into the split, ascending; and the trials without an alignment,
+        kept or not.
 
     Raises:
-        DataError: more than 1 % of the trials with a target are too long, or none is left.
+        DataError: more than 1 % of the trials with a target would be left out, or none is left.
     """
     needed = np.array([n_patches_needed(split.target(i)) for i in range(split.n_trials)], np.int64)
     available = output_lengths(split.bin_counts - max(random_cut - 1, 0), model)
     empty = needed == 0
     too_long = ~empty & (needed > available)
-    dropped = Dropped(_indices(too_long), _indices(empty))
-    n_with_target = split.n_trials - len(dropped.empty)
-    if len(dropped.too_long) > MAX_SHARE_TOO_LONG * n_with_target:
+    dropped = too_long & (available == 0) if zero_infinity else too_long
+    n_dropped, n_with_target = int(dropped.sum()), int((~empty).sum())
+    if n_dropped > MAX_SHARE_DROPPED * n_with_target:
         examples = "; ".join(
             f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
             f"{available[i]} patches, the target needs {needed[i]}"
-            for i in dropped.too_long[:5]
+            for i in _indices(dropped)[:5]
         )
         raise DataError(
-            f"{len(dropped.too_long)} of {n_with_target} trials are too short for their targets at "
+            f"{n_dropped} of {n_with_target} trials are too short for their targets at "
             f"model.patch_size {model.patch_size}, model.patch_stride {model.patch_stride}, "
             f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
             "Use a smaller model.patch_stride, or mend the recordings"
         )
-    kept = np.flatnonzero(~empty & ~too_long)
+    kept = np.flatnonzero(~empty & ~dropped)
     if not len(kept):
         raise DataError(f"none of {split.n_trials} trials has a target; nothing can be trained")
-    return kept, dropped
+    return kept, Unaligned(_indices(too_long), _indices(empty))
 
 
 def check_trainable(dataset: Dataset, config: DecoderConfig) -> None:
@@ -116,11 +127,11 @@ def check_trainable(dataset: Dataset, config: DecoderConfig) -> None:
     Raises:
         DataError: too many targets are longer than the output, or too few days have trials.
     """
-    cut = config.augment.random_cut
-    kept, _ = usable_trials(dataset.train, config.model, cut, dataset.sessions)
-    usable_trials(dataset.val, config.model, 0, dataset.sessions)
+    cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
+    kept, _ = usable_trials(dataset.train, config.model, cut, dataset.sessions, zero_infinity)
+    usable_trials(dataset.val, config.model, 0, dataset.sessions, zero_infinity)
     n_days = len(np.unique(dataset.train.day[kept]))
-    if config.data.days_per_batch > n_days:
+    if config.data.sampling == "days" and config.data.days_per_batch > n_days:
         raise DataError(
             f"data.days_per_batch is {config.data.days_per_batch}, but only {n_days} sessions "
             f"have usable train trials; set data.days_per_batch to at most {n_days}"

@@ -31,7 +31,8 @@ class Trials:
         config: of any run of the pack; what is read here is the same in all.
         train_by_day: indices of the usable training trials, day by day.
         validation: indices of the usable validation trials, in batches of like length.
-        n_dropped: trials of both splits left out because no CTC alignment exists.
+        n_dropped: trials of both splits without a CTC alignment: left out, or kept, see
+            ``loss.zero_infinity``.
     """
 
     dataset: Dataset
@@ -45,18 +46,21 @@ class Trials:
         """Find the usable trials.
 
         Raises:
-            DataError: more than 1 % of a split's trials are too short for their targets.
+            DataError: more than 1 % of a split's trials would be left out.
         """
-        train, left_out = usable_trials(
-            dataset.train, config.model, config.augment.random_cut, dataset.sessions
+        cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
+        train, unaligned = usable_trials(
+            dataset.train, config.model, cut, dataset.sessions, zero_infinity
         )
-        val, val_left_out = usable_trials(dataset.val, config.model, 0, dataset.sessions)
+        val, val_unaligned = usable_trials(
+            dataset.val, config.model, 0, dataset.sessions, zero_infinity
+        )
         return cls(
             dataset,
             config,
             train_by_day=group_by_day(dataset.train, train),
             validation=evaluation_batches(dataset.val, val, EVALUATION_BATCH_SIZE),
-            n_dropped=len(left_out.too_long) + len(val_left_out.too_long),
+            n_dropped=len(unaligned.too_long) + len(val_unaligned.too_long),
         )
 
     def draw(self, seed: int, step: int) -> Batch:

@@ -15,7 +15,7 @@ from decoder.config import DecoderConfig, config_paths, override, pack_key, reso
 from decoder.data.batches import Batch
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, DataError
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
 from decoder.state import PackState
@@ -537,6 +537,20 @@ def test_every_value_trains_in_packs_of_differing_values_as_it_does_alone(
             for mine, theirs in zip(together[run.run_id].history, alone.history, strict=True):
                 for column in ("val_loss", "train_loss", "lr"):
                     assert mine[column] == pytest.approx(theirs[column], rel=1e-4), (arm, column)
+
+
+def test_zero_infinity_trains_on_trials_without_an_alignment_and_counts_them_in_per(
+    dataset: Dataset,
+) -> None:
+    """With few patches most targets have none; those trials have no loss, but references."""
+    few = {"model.patch_stride": 16, "augment.random_cut": 0, "train.n_steps": 4}
+    with pytest.raises(DataError, match="too short for their targets"):
+        next(train(make_pack([few]), dataset))
+    [result] = results_of(train(make_pack([{**few, "loss.zero_infinity": True}]), dataset)).values()
+    assert result.status == "ok" and 0 < result.n_dropped_trials < 60
+    last = result.history[-1]
+    assert last["n_reference"] == len(dataset.val.labels)
+    assert 0 < last["train_loss"] < math.inf
 
 
 def test_only_fields_that_may_differ_inside_a_pack_keep_the_pack_key() -> None:

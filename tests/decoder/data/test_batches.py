@@ -73,6 +73,20 @@ def test_more_than_one_percent_too_long_is_refused_naming_trials() -> None:
     assert "day 0 block 7 trial 1: 14 bins give 1 patches, the target needs 3" in str(caught.value)
 
 
+def test_zero_infinity_keeps_trials_of_any_number_without_an_alignment() -> None:
+    short, shorter_than_a_patch = (14, [1, 1]), (13, [1])
+    split = make_split([short, short, (60, [2]), (60, []), short])
+    kept, unaligned = usable_trials(split, ModelConfig(), 0, zero_infinity=True)
+    assert kept.tolist() == [0, 1, 2, 4]
+    assert unaligned.too_long == (0, 1, 4) and unaligned.empty == (3,)
+    split = make_split([shorter_than_a_patch, short, *[(60, [1])] * 100])
+    kept, unaligned = usable_trials(split, ModelConfig(), 0, zero_infinity=True)
+    assert kept.tolist() == list(range(1, 102))
+    assert unaligned.too_long == (0, 1)
+    with pytest.raises(DataError, match="1 of 2 trials are too short"):
+        usable_trials(make_split([shorter_than_a_patch, short]), ModelConfig(), 0, (), True)
+
+
 def test_no_usable_trial_is_refused() -> None:
     with pytest.raises(DataError, match="none of 1 trials has a target"):
         usable_trials(make_split([(60, [])]), ModelConfig(), 0)
