@@ -18,7 +18,7 @@ Count = TypeVar("Count", int, NDArray[np.int64], "Tensor")
 Counts = TypeVar("Counts", NDArray[np.int64], "Tensor")
 
 # Training refuses to leave out a larger share of a split: something is wrong with it.
-MAX_SHARE_DROPPED = 0.01
+MAX_SHARE_TOO_LONG = 0.01
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def usable_trials(
     too_long = ~empty & (needed > available)
     dropped = too_long & (available == 0) if zero_infinity else too_long
     n_dropped, n_with_target = int(dropped.sum()), int((~empty).sum())
-    if n_dropped > MAX_SHARE_DROPPED * n_with_target:
+    if n_dropped > MAX_SHARE_TOO_LONG * n_with_target:
         examples = "; ".join(
             f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
             f"{available[i]} patches, the target needs {needed[i]}"
