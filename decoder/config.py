@@ -117,6 +117,10 @@ class AugmentConfig(Section):
         random_walk_std: std of the increments of a random walk.
         random_walk_axis: what the walk runs along; the official code's axis -1 is "features".
         random_cut: 0 to ``random_cut`` - 1 bins are cut off the front, once per batch.
+        patch_mask_max_share: largest share of a trial's patches that one time mask hides, its
+            length drawn from 0 on; 0 masks nothing. Masks act on the patches the layers are
+            given, see `decoder.model.patch_mask` (the published transformer: 0.075).
+        patch_mask_count: time masks a trial, which may overlap (the published transformer: 20).
         smooth: whether to smooth along time.
         smooth_std_bins: standard deviation of the Gaussian, in bins.
         smooth_size_bins: bins the Gaussian is sampled on.
@@ -132,6 +136,13 @@ class AugmentConfig(Section):
     random_walk_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
     random_walk_axis: Literal["features", "time"] = "features"
     random_cut: NonNegativeInt = 3
+    patch_mask_max_share: Annotated[
+        float, Field(ge=0.0, le=1.0), mark(per_run=True, added=True)
+    ] = 0.0
+    patch_mask_count: Annotated[
+        PositiveInt,
+        mark(per_run=True, added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
+    ] = 20
     smooth: bool = True
     smooth_std_bins: PositiveFloat = 2.0
     smooth_size_bins: PositiveInt = 100
@@ -141,15 +152,43 @@ class AugmentConfig(Section):
     smooth_causal: Annotated[bool, mark(added=True, idle_if={"augment.smooth": [False]})] = False
 
 
+_RECURRENT = mark(added=True, idle_if={"model.architecture": ["transformer"]})
+_TRANSFORMER = mark(added=True, only_if={"model.architecture": ["transformer"]})
+_NO_POST_RNN = {"model.post_rnn_layers": [0]}
+
+
 class ModelConfig(Section):
-    """The decoder: day layer, patches, recurrent layers, linear head.
+    """The decoder: day layer, patches, recurrent or transformer layers, linear head.
+
+    The transformer is that of Feghhi et al. 2025 (transformers_with_dietcorp), whose own values
+    are ``n_units: 384``, ``n_layers: 5``, ``patch_size: 5``, ``patch_stride: 5``,
+    ``day_layer: none``, ``head_init: uniform``, ``mask_token: learned`` and the defaults here.
 
     Attributes:
-        n_units: width of each recurrent layer, in each direction.
-        n_layers: recurrent layers.
-        bidirectional: whether each layer also runs backward, from the batch's last patch, and
-            the next one reads both (official T12).
+        architecture: kind of the layers.
+        n_units: width of each recurrent layer, in each direction; of the transformer.
+        n_layers: recurrent or transformer layers.
+        bidirectional: whether each recurrent layer also runs backward, from the batch's last
+            patch, and the next one reads both (official T12); whether attention looks ahead.
         h0: one ``learned`` initial state, shared by the layers (official T15), or ``zero`` (T12).
+            That of an LSTM's cell is always zero.
+        day_layer: a matrix, a bias and softsign for each day, ``per_day`` (both official
+            decoders), ``shared`` by all, or ``none``, with which the layers read the features.
+        layer_norm: whether the output of each recurrent layer is normalised.
+        post_rnn_layers: layers between the last recurrent or transformer layer and the head,
+            each a linear map, layer norm, GELU and dropout.
+        post_rnn_units: their width.
+        blank_bias: added to the blank's initial bias, in every head.
+        inter_ctc_layers: layers, counted from 1, whose output gets a head of its own, with a
+            loss of weight ``loss.inter_ctc_weight`` (Lee and Watanabe 2021, "Intermediate loss
+            regularization for CTC-based speech recognition").
+        n_heads: attention heads.
+        head_units: width of a head's queries, keys and values.
+        ff_ratio: width of the feed-forward half over ``n_units``.
+        position: of patches, by a learned bias of each distance (``relative``) or by adding
+            sines and cosines (``sinusoidal``).
+        mask_token: what the layers are given for a patch hidden by ``augment.patch_mask_*``,
+            ``zero`` or a ``learned`` one.
         patch_size: bins concatenated into one decoder time step.
         patch_stride: bins from one patch to the next.
         count_last_patch: whether CTC and decoding see every patch (official T15), or one fewer,
@@ -158,19 +197,47 @@ class ModelConfig(Section):
         head_init: ``xavier`` weights of the head (official T15), or ``uniform`` ones, as
             `torch.nn.Linear` draws them (T12).
         rnn_dropout: dropout rate between recurrent layers.
-        input_dropout: dropout rate after the day layer.
+        input_dropout: dropout rate after the day layer; with a transformer, of its embedded
+            patches.
+        post_rnn_dropout: dropout rate after each of the layers before the head.
+        transformer_dropout: dropout rate of attention weights and of what each half of a
+            transformer layer computes.
     """
 
+    architecture: Annotated[Literal["gru", "lstm", "transformer"], ADDED] = "gru"
     n_units: PositiveInt = 768
     n_layers: PositiveInt = 5
     bidirectional: Annotated[bool, ADDED] = False
-    h0: Annotated[Literal["learned", "zero"], ADDED] = "learned"
+    h0: Annotated[Literal["learned", "zero"], _RECURRENT] = "learned"
+    day_layer: Annotated[Literal["per_day", "shared", "none"], ADDED] = "per_day"
+    layer_norm: Annotated[bool, _RECURRENT] = False
+    post_rnn_layers: Annotated[NonNegativeInt, ADDED] = 0
+    post_rnn_units: Annotated[PositiveInt, mark(added=True, idle_if=_NO_POST_RNN)] = 256
+    blank_bias: Annotated[float, mark(per_run=True, added=True)] = 0.0
+    inter_ctc_layers: Annotated[tuple[PositiveInt, ...], Field(strict=False), ADDED] = ()
+    n_heads: Annotated[PositiveInt, _TRANSFORMER] = 6
+    head_units: Annotated[PositiveInt, _TRANSFORMER] = 64
+    ff_ratio: Annotated[PositiveInt, _TRANSFORMER] = 4
+    position: Annotated[Literal["relative", "sinusoidal"], _TRANSFORMER] = "relative"
+    mask_token: Annotated[
+        Literal["zero", "learned"],
+        mark(added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
+    ] = "zero"
     patch_size: PositiveInt = 14
     patch_stride: PositiveInt = 4
     count_last_patch: Annotated[bool, ADDED] = True
     head_init: Annotated[Literal["xavier", "uniform"], ADDED] = "xavier"
-    rnn_dropout: Annotated[Probability, PER_RUN] = 0.4
+    rnn_dropout: Annotated[
+        Probability, mark(per_run=True, idle_if={"model.architecture": ["transformer"]})
+    ] = 0.4
     input_dropout: Annotated[Probability, PER_RUN] = 0.2
+    post_rnn_dropout: Annotated[
+        Probability, mark(per_run=True, added=True, idle_if=_NO_POST_RNN)
+    ] = 0.0
+    transformer_dropout: Annotated[
+        Probability,
+        mark(per_run=True, added=True, only_if={"model.architecture": ["transformer"]}),
+    ] = 0.35
 
 
 class LossConfig(Section):
@@ -182,10 +249,16 @@ class LossConfig(Section):
         zero_infinity: whether trials without a CTC alignment (target longer than the output) are
             kept with a training loss of zero, and count in the validation PER (official T12);
             or left out, and refused where they are more than 1 % (False).
+        inter_ctc_weight: share of the loss that is the mean over the intermediate heads, see
+            ``model.inter_ctc_layers``; the rest is the last head's.
     """
 
     ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"
     zero_infinity: bool = False
+    inter_ctc_weight: Annotated[
+        Probability,
+        mark(per_run=True, added=True, idle_if={"model.inter_ctc_layers": [[]]}),
+    ] = 0.3
 
 
 Schedule = Literal["warmup_cosine", "constant", "linear", "one_cycle", "step", "plateau"]
@@ -288,11 +361,17 @@ class TrainConfig(Section):
         n_steps: optimizer steps.
         eval_every_steps: validation after every so many steps, and after the last one.
         precision: ``float32``, or ``bfloat16`` autocast of the matrix products.
+        keep_weights: which weights of a run are kept as a file, see `decoder.weights`: ``final``,
+            or ``best`` by validation PER, ties by loss. A run recorded before without them is
+            not trained again for their sake.
     """
 
     n_steps: Annotated[PositiveInt, PER_RUN] = 120_000
     eval_every_steps: PositiveInt = 2000
     precision: Literal["float32", "bfloat16"] = "float32"
+    keep_weights: Annotated[
+        Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
+    ] = "none"
 
 
 class DecoderConfig(Section):
@@ -311,6 +390,14 @@ class DecoderConfig(Section):
             raise ValueError(
                 f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
                 f"data.batch_size ({self.data.batch_size})"
+            )
+        layers = self.model.inter_ctc_layers
+        if layers and not (
+            sorted(set(layers)) == list(layers) and layers[-1] < self.model.n_layers
+        ):
+            raise ValueError(
+                f"model.inter_ctc_layers ({list(layers)}) must ascend and stay below "
+                f"model.n_layers ({self.model.n_layers}), whose output the last head reads"
             )
         if self.optim.algorithm == "sgd" and self.optim.nesterov and not self.optim.momentum:
             raise ValueError(

@@ -31,8 +31,8 @@ def evaluate(
     for batch in batches:
         batch = batch.to(device)
         x = smooth_batch(batch.features, config.augment)
-        with autocast(config.train.precision, device):
-            output = model(x.expand(n_runs, *x.shape), day_slices(batch.day))
         lengths = output_lengths(batch.n_bins, config.model)
+        with autocast(config.train.precision, device):
+            output = model(x.expand(n_runs, *x.shape), day_slices(batch.day), n_patches=lengths)
         metrics.add(output.logits, batch.labels, lengths, batch.n_labels, config.loss.zero_infinity)
     return metrics

@@ -57,6 +57,7 @@ class PackState:
             n_features=dataset.n_features,
             n_classes=dataset.n_classes,
             seed=pack.seed,
+            blank_bias=[run.config.model.blank_bias for run in pack.runs],
         ).to(device)
         return cls(
             device=device,

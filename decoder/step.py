@@ -5,17 +5,19 @@ Dimensions: R runs, B batch, T bins, P patches, F features.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from decoder import optim
 from decoder.augment import augment_batch
 from decoder.config import DecoderConfig
 from decoder.ctc import ctc_losses, reduce_losses
-from decoder.data.alignment import output_lengths
+from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
+from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 
 
@@ -37,16 +39,28 @@ def forward_backward(
     model_config, device = configs[0].model, batch.features.device
     dropout = DropoutPlan([c.model for c in configs], seed, step, device)
     x, cut = augment_batch(batch.features, [c.augment for c in configs], seed, step)
+    lengths = output_lengths(batch.n_bins - cut, model_config)
+    longest = n_patches(x.shape[2], model_config.patch_size, model_config.patch_stride)
+    hidden = draw_patch_mask(lengths, longest, [c.augment for c in configs], seed, step)
     with autocast(configs[0].train.precision, device):
-        output = model(x, day_slices(batch.day), dropout)
-    losses = ctc_losses(
-        output.logits.float().log_softmax(-1),
-        batch.labels,
-        output_lengths(batch.n_bins - cut, model_config),
-        batch.n_labels,
-        configs[0].loss.zero_infinity,
-    )
-    per_run = reduce_losses(losses, batch.n_labels, [c.loss.ctc_reduction for c in configs])
+        output = model(x, day_slices(batch.day), dropout, n_patches=lengths, hidden=hidden)
+
+    def loss_of(logits: Tensor) -> Tensor:
+        """(R, P, B, C) → (R,)."""
+        losses = ctc_losses(
+            logits.float().log_softmax(-1),
+            batch.labels,
+            lengths,
+            batch.n_labels,
+            configs[0].loss.zero_infinity,
+        )
+        return reduce_losses(losses, batch.n_labels, [c.loss.ctc_reduction for c in configs])
+
+    per_run = loss_of(output.logits)
+    if output.intermediate:
+        share = torch.tensor([c.loss.inter_ctc_weight for c in configs], device=device)
+        intermediate = torch.stack([loss_of(logits) for logits in output.intermediate])
+        per_run = (1 - share) * per_run + share * intermediate.mean(0)
     model.zero_grad(set_to_none=True)
     per_run.sum().backward()  # rows do not mix: each gets its own
     return per_run.detach(), optim.gradients_of(model)

@@ -1,4 +1,4 @@
-"""The decoder over R runs: day layer → patches → recurrent layers → linear head.
+"""The decoder over R runs: day layer → patches → recurrent or transformer layers → linear head.
 
 By default ``GRUDecoder`` of nejm-brain-to-text (T15), layer for layer and initialisation for
 initialisation; with ``bidirectional``, ``h0: zero`` and ``head_init: uniform`` that of
@@ -8,6 +8,7 @@ equal.
 Dimensions: R runs, B batch, T bins, P patches, F features, H units, C classes.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -18,10 +19,13 @@ from decoder.config import ModelConfig
 from decoder.model.cells import Kernel, choose_kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
-from decoder.model.inputs import patch_input
-from decoder.model.layers import Head, repeat
+from decoder.model.inputs import LayerInput, patch_input
+from decoder.model.layers import LayerNorm, Linear, PostRNNLayer, drop, repeat
+from decoder.model.patch_mask import mask_patches
 from decoder.model.patches import to_blocks
-from decoder.model.recurrent import N_GATES, RecurrentLayer, recurrent_states
+from decoder.model.recurrent import RecurrentLayer, recurrent_states
+from decoder.model.transformer import PatchEmbedding, TransformerLayer, transformer_states
+from decoder.phonemes import BLANK
 from decoder.seeding import generator
 
 ParameterGroup = Literal["bias", "day", "weight"]
@@ -43,12 +47,13 @@ class PackedDecoder(nn.Module):
     """R decoders of one shape, started from one set of weights.
 
     Args:
-        config: of any run; what may differ by run is given to `forward`.
+        config: of any run; what may differ by run is given where it acts.
         n_runs: R.
         n_days: recording days, each with a layer of its own.
         n_features: features a bin.
         n_classes: CTC classes, blank included.
         seed: decides the initial weights.
+        blank_bias: added to the blank's initial bias in each run; none where empty.
     """
 
     def __init__(
@@ -59,45 +64,74 @@ class PackedDecoder(nn.Module):
         n_features: int,
         n_classes: int,
         seed: int,
+        blank_bias: Sequence[float] = (),
     ) -> None:
         super().__init__()
         source = generator(seed, "initial_weights")
-        n_units, n_gates = config.n_units, N_GATES["gru"]
-        n_outputs = n_units * (1 + config.bidirectional)
-        widths = [config.patch_size * n_features] + [n_outputs] * (config.n_layers - 1)
+        n_inputs = config.patch_size * n_features
         self.config = config
         self.kernel: Kernel | None = None  # None: the faster one
-        self.day_layer = DayLayer(n_runs, n_days, n_features)
-        self.layers = nn.ModuleList(
-            [
-                RecurrentLayer(n_runs, width, n_units, n_gates, config.bidirectional, source)
-                for width in widths
-            ]
-        )
-        self.head = Head(n_runs, n_outputs, n_classes, config.head_init, source)
+        self.day_layer: DayLayer | None = None
+        if config.day_layer != "none":
+            n_layers = n_days if config.day_layer == "per_day" else 1
+            self.day_layer = DayLayer(n_runs, n_layers, n_features)
+        self.layers, n_outputs = _make_layers(config, n_runs, n_inputs, source)
+        n_hidden = config.post_rnn_units if config.post_rnn_layers else n_outputs
+        self.head = Linear(n_runs, n_hidden, n_classes, source, config.head_init)
         self.h0: nn.Parameter | None = None  # shared by the layers and directions
-        if config.h0 == "learned":
-            h0 = nn.init.xavier_uniform_(torch.empty(1, 1, n_units), generator=source)
+        if config.h0 == "learned" and config.architecture != "transformer":
+            h0 = nn.init.xavier_uniform_(torch.empty(1, 1, config.n_units), generator=source)
             self.h0 = repeat(h0[0, 0], n_runs)
+        # Parts that are added draw from sources of their own, and the rest starts as without them.
+        self.embedding: PatchEmbedding | None = None
+        self.last_norm: LayerNorm | None = None
+        if config.architecture == "transformer":
+            source = generator(seed, "initial_weights/embedding")
+            self.embedding = PatchEmbedding(config, n_runs, n_inputs, source)
+            self.last_norm = LayerNorm(n_runs, n_outputs)
+        self.mask_token: nn.Parameter | None = None
+        if config.mask_token == "learned":
+            source = generator(seed, "initial_weights/mask_token")
+            self.mask_token = repeat(torch.randn(n_inputs, generator=source), n_runs)
+        source = generator(seed, "initial_weights/post_rnn")
+        widths = [n_outputs] + [config.post_rnn_units] * config.post_rnn_layers
+        self.post_rnn = nn.ModuleList(
+            [PostRNNLayer(n_runs, *pair, source) for pair in itertools.pairwise(widths)]
+        )
+        self.intermediate_heads = nn.ModuleDict()
+        for layer in config.inter_ctc_layers:
+            source = generator(seed, f"initial_weights/intermediate_head/{layer}")
+            head = Linear(n_runs, n_outputs, n_classes, source, config.head_init)
+            self.intermediate_heads[str(layer)] = head
+        if any(blank_bias):
+            for module in (self.head, *self.intermediate_heads.values()):
+                module.get_parameter("bias").data[:, BLANK] += torch.tensor(blank_bias)
 
     def groups(self) -> dict[str, ParameterGroup]:
         """Each parameter's group, by the module it belongs to and its number of axes.
 
-        As in the official T15 trainer: biases are not decayed, day layers have a schedule and a
-        decay of their own, everything else, h0 included, is decayed.
+        As in the official T15 trainer: what has one axis a run (biases, and here layer norms and
+        the mask's token too) is not decayed, day layers have a schedule and a decay of their own,
+        everything else, h0 included, is decayed.
         """
-        groups: dict[str, ParameterGroup] = {}
-        for name, _ in self.day_layer.named_parameters(prefix="day_layer"):
-            groups[name] = "day"
-        for prefix, module in (("layers", self.layers), ("head", self.head)):
-            for name, parameter in module.named_parameters(prefix=prefix):
-                groups[name] = "bias" if parameter.dim() == 2 else "weight"
+        groups: dict[str, ParameterGroup] = {
+            name: "bias" if parameter.dim() == 2 else "weight"
+            for name, parameter in self.named_parameters()
+        }
         if self.h0 is not None:
             groups["h0"] = "weight"
+        if self.day_layer is not None:
+            groups |= {n: "day" for n, _ in self.day_layer.named_parameters(prefix="day_layer")}
         return groups
 
     def forward(
-        self, x: Tensor, slices: Sequence[DaySlice], dropout: DropoutPlan | None = None
+        self,
+        x: Tensor,
+        slices: Sequence[DaySlice],
+        dropout: DropoutPlan | None = None,
+        *,
+        n_patches: Tensor | None = None,
+        hidden: Tensor | None = None,
     ) -> Output:
         """Logits of every run for one batch.
 
@@ -105,17 +139,50 @@ class PackedDecoder(nn.Module):
             x: (R, B, T, F) augmented, smoothed features.
             slices: days of the batch, which is ordered by day.
             dropout: the step's masks; None drops nothing.
+            n_patches: (B,) valid patches of each trial, beyond which attention does not look;
+                None: all are valid. Recurrent nets do not read it.
+            hidden: (R or 1, P, B) bool, patches the decoder does not see; None hides nothing.
         """
+        config = self.config
+        x = self._by_day(x, slices, dropout if self.embedding is None else None)
+        blocks = to_blocks(x, config.patch_size, config.patch_stride)
+        source = patch_input(blocks, config.patch_size, config.patch_stride)
+        if hidden is not None:
+            source = mask_patches(source, hidden, self.mask_token)
+        states = self._states(source, x, n_patches, dropout)
+        intermediate = [
+            head(states[int(layer) - 1]) for layer, head in self.intermediate_heads.items()
+        ]
+        out = states[-1]
+        for i, layer in enumerate(self.post_rnn):
+            out = layer(out, dropout, str(i))
+        return Output(self.head(out), tuple(intermediate))
+
+    def _by_day(self, x: Tensor, slices: Sequence[DaySlice], dropout: DropoutPlan | None) -> Tensor:
+        """The day layer and its dropout. (R, B, T, F) → the same shape."""
+        if self.day_layer is None:
+            return drop(x, dropout, "input_dropout")
+        if self.config.day_layer == "shared":
+            slices = [DaySlice(0, 0, x.shape[1])]
+        factors = None if dropout is None else dropout.factors("input_dropout", *x.shape[1:])
+        out: Tensor = self.day_layer(x, slices, factors)
+        return out
+
+    def _states(
+        self, source: LayerInput, x: Tensor, n_patches: Tensor | None, dropout: DropoutPlan | None
+    ) -> list[Tensor]:
+        """What each layer hands on, (R, P, B, outputs), from the patches of x (R, B, T, F)."""
+        if self.embedding is not None and self.last_norm is not None:
+            transformer = [layer for layer in self.layers if isinstance(layer, TransformerLayer)]
+            embedded = self.embedding(source, dropout)
+            bidirectional = self.config.bidirectional
+            states = transformer_states(transformer, embedded, n_patches, bidirectional, dropout)
+            return [self.last_norm(state) for state in states]
         R, B = x.shape[:2]
-        kernel = self.kernel or choose_kernel(R, x.device)
-        input_factors = None if dropout is None else dropout.factors("input_dropout", *x.shape[1:])
-        x = self.day_layer(x, slices, input_factors)
-        size, stride = self.config.patch_size, self.config.patch_stride
-        source = patch_input(to_blocks(x, size, stride), size, stride)
         h0 = x.new_zeros(R, self.config.n_units) if self.h0 is None else self.h0
-        layers = [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
-        states = recurrent_states(layers, source, h0[:, None].expand(R, B, -1), kernel, dropout)
-        return Output(self.head(states[-1]))
+        kernel = self.kernel or choose_kernel(R, x.device)
+        recurrent = [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+        return recurrent_states(recurrent, source, h0[:, None].expand(R, B, -1), kernel, dropout)
 
     def keep_runs(self, rows: Sequence[int]) -> None:
         """Drop every run but those at `rows` of the leading axis, in that order."""
@@ -126,3 +193,26 @@ class PackedDecoder(nn.Module):
     def n_parameters(self) -> int:
         """Trainable numbers of one run."""
         return sum(parameter[0].numel() for parameter in self.parameters())
+
+
+def _make_layers(
+    config: ModelConfig, n_runs: int, n_inputs: int, source: torch.Generator
+) -> tuple[nn.ModuleList, int]:
+    """The layers of the configured architecture, and how many units each hands on."""
+    if config.architecture == "transformer":
+        blocks = [TransformerLayer(config, n_runs, source) for _ in range(config.n_layers)]
+        return nn.ModuleList(blocks), config.n_units
+    n_outputs = config.n_units * (1 + config.bidirectional)
+    layers = [
+        RecurrentLayer(
+            n_runs,
+            n_outputs if i else n_inputs,
+            config.n_units,
+            config.architecture,
+            config.bidirectional,
+            config.layer_norm,
+            source,
+        )
+        for i in range(config.n_layers)
+    ]
+    return nn.ModuleList(layers), n_outputs

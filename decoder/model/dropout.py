@@ -27,6 +27,8 @@ class DropoutPlan:
         self._rates = {
             "input_dropout": [c.input_dropout for c in configs],
             "rnn_dropout": [c.rnn_dropout for c in configs],
+            "post_rnn_dropout": [c.post_rnn_dropout for c in configs],
+            "transformer_dropout": [c.transformer_dropout for c in configs],
         }
         self._seed, self._step, self._device = seed, step, device
 

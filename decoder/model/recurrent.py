@@ -4,6 +4,7 @@ Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,11 @@ from decoder.model.cells import CellWeights, Kernel
 from decoder.model.dropout import DropoutPlan
 from decoder.model.gru import gru_layer
 from decoder.model.inputs import LayerInput, sequence_input
-from decoder.model.layers import repeat, uniform
+from decoder.model.layers import LayerNorm, drop, repeat, uniform
+from decoder.model.lstm import lstm_layer
 
-N_GATES = {"gru": 3}
+Cell = Literal["gru", "lstm"]
+N_GATES: dict[Cell, int] = {"gru": 3, "lstm": 4}
 
 
 class RecurrentLayer(nn.Module):
@@ -22,6 +25,15 @@ class RecurrentLayer(nn.Module):
 
     Recurrent weights are orthogonal, input weights Xavier, biases `torch.nn.GRU`'s own, in each
     direction, as both official decoders have them.
+
+    Args:
+        n_runs: R.
+        n_inputs: D.
+        n_units: H.
+        cell: GRU or LSTM.
+        bidirectional: whether there is a backward direction.
+        layer_norm: whether the output is normalised.
+        source: of the initial weights.
     """
 
     def __init__(
@@ -29,12 +41,14 @@ class RecurrentLayer(nn.Module):
         n_runs: int,
         n_inputs: int,
         n_units: int,
-        n_gates: int,
+        cell: Cell,
         bidirectional: bool,
+        layer_norm: bool,
         source: torch.Generator,
     ) -> None:
         super().__init__()
-        rows, bound = n_gates * n_units, n_units**-0.5
+        rows, bound = N_GATES[cell] * n_units, n_units**-0.5
+        self.cell = cell
         self.suffixes = ("", "_reverse") if bidirectional else ("",)
         for suffix in self.suffixes:
             weight_ih = nn.init.xavier_uniform_(torch.empty(rows, n_inputs), generator=source)
@@ -45,6 +59,8 @@ class RecurrentLayer(nn.Module):
             self.register_parameter(f"weight_hh{suffix}", repeat(weight_hh, n_runs))
             self.register_parameter(f"bias_ih{suffix}", repeat(bias_ih, n_runs))
             self.register_parameter(f"bias_hh{suffix}", repeat(bias_hh, n_runs))
+
+        self.norm = LayerNorm(n_runs, len(self.suffixes) * n_units) if layer_norm else None
 
     def directions(self) -> list[CellWeights]:
         """The weights of the forward direction, and of the backward one if there is one."""
@@ -66,7 +82,7 @@ def recurrent_states(
     kernel: Kernel,
     dropout: DropoutPlan | None,
 ) -> list[Tensor]:
-    """The states of every layer, each read by the next one after dropout.
+    """The output of every layer, which the next one reads after dropout.
 
     The backward direction starts at the batch's last patch, padding or not, as in the official
     T12 decoder, which does not pack its sequences. So a trial's states depend on the length of
@@ -77,18 +93,20 @@ def recurrent_states(
         layers: at least one.
         source: the first layer's input.
         h0: (R, B, H) initial state of every layer and direction.
-        kernel: which implementation.
+        kernel: which implementation of the GRU.
         dropout: masks between the layers; None drops nothing.
 
     Returns:
-        For each layer (R, P, B, N H); all but the last after dropout.
+        For each layer (R, P, B, N H), before dropout.
     """
     states = []
     for i, layer in enumerate(layers):
-        out = gru_layer(source, layer.directions(), h0, kernel)
-        if dropout is not None and i < len(layers) - 1:
-            factors = dropout.factors("rnn_dropout", *out.shape[1:], place=str(i))
-            out = out if factors is None else out * factors
+        if layer.cell == "gru":
+            out = gru_layer(source, layer.directions(), h0, kernel)
+        else:
+            out = lstm_layer(source, layer.directions(), h0)
+        out = out if layer.norm is None else layer.norm(out)
         states.append(out)
-        source = sequence_input(out)
+        if i < len(layers) - 1:
+            source = sequence_input(drop(out, dropout, "rnn_dropout", str(i)))
     return states

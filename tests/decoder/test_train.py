@@ -420,10 +420,27 @@ OTHER_VALUES: dict[str, Any] = {
     "augment.smooth_size_bins": 5,
     "augment.smooth_taps": "all",
     "augment.smooth_causal": True,
+    "augment.patch_mask_max_share": 0.2,
+    "augment.patch_mask_count": 3,
+    "model.architecture": "lstm",
     "model.n_units": 10,
     "model.n_layers": 1,
     "model.bidirectional": True,
     "model.h0": "zero",
+    "model.day_layer": "shared",
+    "model.layer_norm": True,
+    "model.post_rnn_layers": 1,
+    "model.post_rnn_units": 8,
+    "model.post_rnn_dropout": 0.3,
+    "model.blank_bias": -2.0,
+    "model.inter_ctc_layers": [1],
+    "model.n_heads": 3,
+    "model.head_units": 5,
+    "model.ff_ratio": 2,
+    "model.position": "sinusoidal",
+    "model.transformer_dropout": 0.1,
+    "model.mask_token": "learned",
+    "loss.inter_ctc_weight": 0.6,
     "model.head_init": "uniform",
     "model.count_last_patch": False,
     "model.patch_size": 5,
@@ -469,7 +486,20 @@ WALK = {"augment.random_walk_std": 0.02}
 SGD = {"optim.algorithm": "sgd", "optim.lr_max": 0.05}
 WILD = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
 PLATEAU = {"optim.schedule": "plateau", "optim.lr_max": 0.02, "train.n_steps": 16}
+POST_RNN = {"model.post_rnn_layers": 1, "model.post_rnn_units": 6}
+TRANSFORMER = {"model.architecture": "transformer", "model.n_heads": 2, "model.head_units": 4}
+MASKED = {"augment.patch_mask_max_share": 0.3, "augment.patch_mask_count": 2}
 BASE_FOR: dict[str, dict[str, Any]] = {
+    "augment.patch_mask_count": MASKED,
+    "model.mask_token": MASKED,
+    "model.post_rnn_units": POST_RNN,
+    "model.post_rnn_dropout": POST_RNN,
+    "model.n_heads": TRANSFORMER,
+    "model.head_units": TRANSFORMER,
+    "model.ff_ratio": TRANSFORMER,
+    "model.position": TRANSFORMER,
+    "model.transformer_dropout": TRANSFORMER,
+    "loss.inter_ctc_weight": {"model.inter_ctc_layers": [1]},
     "augment.random_walk_axis": WALK,
     "optim.momentum": SGD,
     "optim.nesterov": SGD,
@@ -480,8 +510,14 @@ BASE_FOR: dict[str, dict[str, Any]] = {
     "optim.plateau_factor": {**PLATEAU, "optim.plateau_patience": 0},
     "optim.plateau_patience": PLATEAU,
 }
-# Read by the store, before training, or seen only where a trial cannot be aligned.
-ELSEWHERE = {"data.path", "data.sessions", "data.feature_subset", "loss.zero_infinity"}
+# Read by the store, before training, seen only where a trial cannot be aligned, or only on disk.
+ELSEWHERE = {
+    "data.path",
+    "data.sessions",
+    "data.feature_subset",
+    "loss.zero_infinity",
+    "train.keep_weights",
+}
 
 
 def test_every_field_is_tried_here_or_known_to_act_elsewhere() -> None:

@@ -1,0 +1,44 @@
+"""One LSTM layer over the R runs of a pack, in one direction or two.
+
+It follows `torch.nn.LSTM` and runs PyTorch's own kernels once a run: oneDNN's on a CPU, cuDNN's
+on a GPU. The products batched over runs that make the GRU faster were tried for the LSTM, with
+the backward through time written out, and are slower here: 0.5 to 0.9 times the speed at 64 and
+128 units, 30 and 60 patches, R = 1, 4 and 12, one direction or both, one thread of the CPU named
+in benchmarks/README.md.
+
+Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import _VF, Tensor
+
+from decoder.model.cells import CellWeights
+from decoder.model.inputs import LayerInput
+from decoder.model.precision import autocast_inputs
+
+
+def lstm_layer(source: LayerInput, directions: Sequence[CellWeights], h0: Tensor) -> Tensor:
+    """Run one LSTM layer for every run; the cell's own state starts at zero.
+
+    Args:
+        source: the layer's input.
+        directions: the weights of the forward direction, and those of the backward one if there
+            is one; gates i, f, g, o.
+        h0: (R, B, H) initial hidden state of either direction.
+
+    Returns:
+        (R, P, B, N H) hidden states after each patch, forward units first.
+    """
+    n_directions = len(directions)
+    x, h0, *flat = autocast_inputs(source.dense(), h0, *[w for d in directions for w in d])
+    outputs = []
+    for r in range(x.shape[0]):
+        h0_r = h0[r].expand(n_directions, -1, -1).contiguous()
+        start = [h0_r, torch.zeros_like(h0_r)]
+        weights = [weight[r] for weight in flat]
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first
+        out, _, _ = _VF.lstm(x[r], start, weights, True, 1, 0.0, True, n_directions == 2, False)
+        outputs.append(out)
+    return torch.stack(outputs)

@@ -1,0 +1,80 @@
+"""Time masking: stretches of a trial's patches are hidden from the decoder while it trains.
+
+Follows Feghhi et al. 2025, "Time-masked transformers with lightweight test-time adaptation for
+neural speech decoding" (``apply_time_mask`` of transformers_with_dietcorp), for any architecture.
+
+Dimensions: R runs, P patches, B batch, D inputs, O outputs.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from decoder.config import AugmentConfig
+from decoder.model.inputs import LayerInput
+from decoder.seeding import generator
+
+
+def draw_patch_mask(
+    n_patches: Tensor, longest: int, configs: Sequence[AugmentConfig], seed: int, step: int
+) -> Tensor | None:
+    """Which patches are hidden, in each run.
+
+    Each of a run's masks is as long as a uniform draw from 0 to the largest share of the trial's
+    patches says, and begins anywhere in the trial that leaves it whole; masks may overlap. The
+    runs share the draws: more masks, or longer ones, hide what fewer or shorter ones do at the
+    same place.
+
+    Args:
+        n_patches: (B,) valid patches of each trial.
+        longest: P.
+        configs: one a run.
+        seed: the pack's seed.
+        step: the optimizer step, which with the seed decides every draw.
+
+    Returns:
+        (R, P, B) bool, or (1, P, B) where the runs agree; None where nothing is hidden.
+    """
+    if not any(c.patch_mask_max_share for c in configs):
+        return None
+    kinds = [(c.patch_mask_max_share, c.patch_mask_count) for c in configs]
+    kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
+    device = n_patches.device
+    share = torch.tensor([share for share, _ in kinds], device=device)[:, None]
+    count = torch.tensor([count for _, count in kinds], device=device)[:, None]
+    most = (share * n_patches).long()  # (R, B)
+    patch = torch.arange(longest, device=device)[:, None]  # (P, 1)
+    hidden = torch.zeros(len(kinds), longest, len(n_patches), dtype=torch.bool, device=device)
+    for i in range(max(count for _, count in kinds)):
+        source = generator(seed, f"patch_mask/{i}", step, device.type)
+        draws = torch.rand(2, len(n_patches), generator=source, device=device)
+        length = (draws[0] * (most + 1)).long() * (i < count)
+        start = (draws[1] * (n_patches - length + 1)).long()
+        hidden |= (patch >= start[:, None]) & (patch < (start + length)[:, None])
+    return hidden
+
+
+def mask_patches(source: LayerInput, hidden: Tensor, token: Tensor | None) -> LayerInput:
+    """The input with `token` in place of hidden patches.
+
+    Args:
+        source: R runs' patches.
+        hidden: (R or 1, P, B) bool.
+        token: (R, D); None is zero.
+    """
+    where = hidden[..., None]
+
+    def dense() -> Tensor:
+        x = source.dense()
+        value = x.new_zeros(()) if token is None else token[:, None, None].to(x.dtype)
+        return torch.where(where, value, x)
+
+    def project(weight: Tensor, bias: Tensor) -> Tensor:
+        out = source.project(weight, bias)
+        value = bias[:, None]
+        if token is not None:
+            value = torch.baddbmm(value, token[:, None], weight.transpose(1, 2))  # (R, 1, O)
+        return torch.where(where, value[:, None].to(out.dtype), out)
+
+    return LayerInput(dense, project)
