@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from decoder.config import DecoderConfig
+from decoder.data.alignment import output_lengths
 from decoder.data.store import Dataset, open_dataset, prepare
 from decoder.data.trials import Trials
 from decoder.metrics import MetricSums
-from decoder.model.decoder import patches_of
 from decoder.pack import Pack, Run
 from decoder.schedules import learning_rates
 from decoder.smoothing import gaussian_taps
@@ -119,7 +119,7 @@ def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
         x = x + config.augment.constant_offset_std * torch.randn(x.shape[0], 1, x.shape[2])
         cut = int(torch.randint(3, ()))
         logits = model(smoothed(x[:, cut:]), batch.day)
-        loss = losses(logits, batch, patches_of(batch.n_bins - cut, config.model))
+        loss = losses(logits, batch, output_lengths(batch.n_bins - cut, config.model))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip or math.inf)
@@ -132,7 +132,7 @@ def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
             with torch.no_grad():
                 for batch in trials.validation_batches():
                     logits = model(smoothed(batch.features), batch.day).transpose(0, 1)[None]
-                    lengths = patches_of(batch.n_bins, config.model)
+                    lengths = output_lengths(batch.n_bins, config.model)
                     sums.add(logits, batch.labels, lengths, batch.n_labels, False)
             per = sums.rows()[0]["per"]
     return per
