@@ -43,7 +43,7 @@ def random_batch(
     labels = torch.randint(1, 41, (B, int(n_labels.max())), generator=source)
     features = torch.randn(B, int(lengths.max()), n_features, generator=source)
     day = torch.arange(B) * config.data.days_per_batch // B
-    return Batch(features, lengths, labels, n_labels, day).to(device)
+    return Batch(features, lengths, labels, n_labels, day, torch.arange(len(day))).to(device)
 
 
 def no_recordings(n_days: int, n_features: int) -> Dataset:

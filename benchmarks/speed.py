@@ -133,7 +133,7 @@ def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
                 for batch in trials.validation_batches():
                     logits = model(smoothed(batch.features), batch.day).transpose(0, 1)[None]
                     lengths = output_lengths(batch.n_bins, config.model)
-                    sums.add(logits, batch.labels, lengths, batch.n_labels, False)
+                    sums.add(logits, batch.labels, lengths, batch.n_labels, False, batch.index)
             per = sums.rows()[0]["per"]
     return per
 

@@ -374,6 +374,22 @@ class TrainConfig(Section):
     ] = "none"
 
 
+class EvaluationConfig(Section):
+    """What a run's last evaluation does beside greedy decoding, which every one does.
+
+    Attributes:
+        use_beam_search: whether a prefix beam search decodes too; its figures stand beside those
+            of greedy decoding, never in their place.
+        beam_width: prefixes kept after each patch.
+    """
+
+    use_beam_search: Annotated[bool, mark(per_run=True, added=True)] = False
+    beam_width: Annotated[
+        PositiveInt,
+        mark(per_run=True, added=True, only_if={"evaluation.use_beam_search": [True]}),
+    ] = 16
+
+
 class DecoderConfig(Section):
     """Everything that decides the result of a run, but for its seed and its recordings."""
 
@@ -383,6 +399,7 @@ class DecoderConfig(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "DecoderConfig":

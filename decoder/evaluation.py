@@ -1,9 +1,12 @@
 """Validation: every run of a pack over every usable validation trial."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from decoder.breakdown import Breakdown
 from decoder.config import DecoderConfig
 from decoder.data.alignment import output_lengths
 from decoder.data.batches import Batch
@@ -14,25 +17,64 @@ from decoder.model.precision import autocast
 from decoder.smoothing import smooth_batch
 
 
+class Evaluation(NamedTuple):
+    """Sums of every run, and the breakdown of those it was asked for."""
+
+    metrics: MetricSums
+    breakdowns: dict[int, Breakdown]
+
+
 @torch.no_grad()
 def evaluate(
-    model: PackedDecoder, config: DecoderConfig, batches: Iterable[Batch], device: torch.device
-) -> MetricSums:
+    model: PackedDecoder,
+    configs: Sequence[DecoderConfig],
+    batches: Iterable[Batch],
+    device: torch.device,
+    last: Sequence[int] = (),
+) -> Evaluation:
     """PER and collapse metrics of every run, as sums over trials.
 
     Args:
         model: R decoders.
-        config: of any run of the pack; what evaluation reads is the same in all.
+        configs: one a run.
         batches: validation trials, each batch ordered by day.
         device: where the model is.
+        last: rows of the runs whose last evaluation this is.
     """
-    n_runs = next(model.parameters()).shape[0]
+    n_runs, shared = len(configs), configs[0]
     metrics = MetricSums.zeros(n_runs, device)
+    breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
     for batch in batches:
         batch = batch.to(device)
-        x = smooth_batch(batch.features, config.augment)
-        lengths = output_lengths(batch.n_bins, config.model)
-        with autocast(config.train.precision, device):
+        x = smooth_batch(batch.features, shared.augment)
+        lengths = output_lengths(batch.n_bins, shared.model)
+        with autocast(shared.train.precision, device):
             output = model(x.expand(n_runs, *x.shape), day_slices(batch.day), n_patches=lengths)
-        metrics.add(output.logits, batch.labels, lengths, batch.n_labels, config.loss.zero_infinity)
-    return metrics
+        emitted = metrics.add(
+            output.logits,
+            batch.labels,
+            lengths,
+            batch.n_labels,
+            shared.loss.zero_infinity,
+            batch.index,
+        )
+        for row, breakdown in breakdowns.items():
+            _add(breakdown, batch, emitted[row], output.logits[row], lengths)
+    return Evaluation(metrics, breakdowns)
+
+
+def _add(
+    breakdown: Breakdown, batch: Batch, emitted: list[list[int]], logits: Tensor, lengths: Tensor
+) -> None:
+    """Add a batch to one run's breakdown. logits: (P, B, C)."""
+    log_probs = logits.float().log_softmax(-1).cpu().numpy()
+    trials = zip(
+        batch.labels.tolist(),
+        batch.n_labels.tolist(),
+        emitted,
+        batch.day.tolist(),
+        lengths.tolist(),
+        strict=True,
+    )
+    for i, (labels, n_labels, sequence, day, length) in enumerate(trials):
+        breakdown.add(labels[:n_labels], sequence, day, log_probs[:length, i])

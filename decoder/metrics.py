@@ -18,6 +18,7 @@ class MetricSums:
     """Sums over the validation trials, for each of R runs."""
 
     n_edits: list[int]
+    n_edits_even: list[int]  # of the trials with an even place in their split
     n_emitted: list[int]
     emitted_classes: list[set[int]]
     n_blank_frames: Tensor  # (R,)
@@ -25,6 +26,7 @@ class MetricSums:
     entropy_nats: Tensor  # (R,)
     loss: Tensor  # (R,)
     n_reference: int = 0
+    n_reference_even: int = 0
     n_frames: int = 0
     n_trials: int = 0
 
@@ -35,6 +37,7 @@ class MetricSums:
 
         return cls(
             n_edits=[0] * n_runs,
+            n_edits_even=[0] * n_runs,
             n_emitted=[0] * n_runs,
             emitted_classes=[set() for _ in range(n_runs)],
             n_blank_frames=zeros(),
@@ -50,7 +53,8 @@ class MetricSums:
         n_patches: Tensor,
         n_labels: Tensor,
         zero_infinity: bool,
-    ) -> None:
+        index: Tensor,
+    ) -> list[list[list[int]]]:
         """Add one batch.
 
         Args:
@@ -59,6 +63,10 @@ class MetricSums:
             n_patches: (B,) int64.
             n_labels: (B,) int64.
             zero_infinity: see `decoder.ctc.ctc_losses`.
+            index: (B,) int64 place of each trial in its split.
+
+        Returns:
+            What greedy decoding emits, for each of R runs and B trials.
         """
         R, P, B, _ = logits.shape
         log_probs = logits.float().log_softmax(-1)
@@ -72,17 +80,22 @@ class MetricSums:
         self.entropy_nats += (entropy * valid).sum((1, 2))
         self.n_frames += int(n_patches.sum())
         self.n_reference += int(n_labels.sum())
+        even = (index % 2 == 0).tolist()
         self.n_trials += B
 
         rows = best.transpose(1, 2).reshape(R * B, P)
         decoded = greedy_decode(rows, n_patches.repeat(R))
         targets = [row[:n] for row, n in zip(labels.tolist(), n_labels.tolist(), strict=True)]
+        self.n_reference_even += sum(len(t) for t, e in zip(targets, even, strict=True) if e)
         for i, sequence in enumerate(decoded):
             run, trial = divmod(i, B)
             self.n_emitted[run] += len(sequence)
             self.emitted_classes[run].update(sequence)
             if targets[trial]:
-                self.n_edits[run] += edit_distance(sequence, targets[trial])
+                n_edits = edit_distance(sequence, targets[trial])
+                self.n_edits[run] += n_edits
+                self.n_edits_even[run] += n_edits if even[trial] else 0
+        return [decoded[run * B : (run + 1) * B] for run in range(R)]
 
     def rows(self) -> list[dict[str, float]]:
         """The columns of `decoder.pack.HISTORY_COLUMNS` that evaluation yields, for each run."""
@@ -91,11 +104,22 @@ class MetricSums:
         ) / max(self.n_frames, 1)
         loss = (self.loss / max(self.n_trials, 1)).tolist()
         n_reference = max(self.n_reference, 1)
+        columns = zip(
+            self.n_edits,
+            self.n_edits_even,
+            self.n_emitted,
+            self.emitted_classes,
+            tensors.tolist(),
+            loss,
+            strict=True,
+        )
         return [
             {
                 "per": n_edits / n_reference,
                 "n_edits": float(n_edits),
                 "n_reference": float(self.n_reference),
+                "n_edits_even": float(n_edits_even),
+                "n_reference_even": float(self.n_reference_even),
                 "blank_fraction": blank_fraction,
                 "emitted_ratio": n_emitted / n_reference,
                 "n_distinct": float(len(classes)),
@@ -103,18 +127,11 @@ class MetricSums:
                 "entropy_nats": entropy,
                 "val_loss": run_loss,
             }
-            for n_edits, n_emitted, classes, (
+            for n_edits, n_edits_even, n_emitted, classes, (
                 blank_fraction,
                 blank_posterior,
                 entropy,
-            ), run_loss in zip(
-                self.n_edits,
-                self.n_emitted,
-                self.emitted_classes,
-                tensors.tolist(),
-                loss,
-                strict=True,
-            )
+            ), run_loss in columns
         ]
 
 

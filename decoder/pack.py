@@ -14,6 +14,8 @@ HISTORY_COLUMNS = (
     "per",  # n_edits / n_reference
     "n_edits",
     "n_reference",
+    "n_edits_even",  # of the trials with an even place in the validation split
+    "n_reference_even",
     "blank_fraction",  # frames whose argmax is blank, padding left out
     "emitted_ratio",  # emitted length / target length, both summed
     "n_distinct",  # distinct phonemes emitted
@@ -70,6 +72,12 @@ class RunResult:
         device: what it was trained on, "cpu" or a GPU's name.
         grad_norm_quantiles: of the gradient norm before clipping, over all steps taken: "p50",
             "p90", "p99", "max"; empty if no step was taken.
+        per_session: session → edits and reference phonemes at the run's last evaluation, greedy,
+            for sessions with validation trials; empty for a run that did not get there.
+        confusions: (reference, emitted, count) over best alignments, likewise; class 0 is
+            nothing, so that (0, c) counts insertions and (c, 0) deletions.
+        beam: "per", "n_edits", "n_reference" and "beam_width" of the prefix beam search at the
+            last evaluation; empty without one.
         n_skipped_steps: steps whose update was left out, see ``optim.on_non_finite``.
     """
 
@@ -84,6 +92,9 @@ class RunResult:
     peak_memory_bytes: int
     device: str = "cpu"
     grad_norm_quantiles: Mapping[str, float] = field(default_factory=dict)
+    per_session: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    confusions: tuple[tuple[int, int, int], ...] = ()
+    beam: Mapping[str, float] = field(default_factory=dict)
     n_skipped_steps: int = 0
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from decoder import optim
+from decoder.breakdown import Breakdown
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
@@ -29,6 +30,7 @@ class PackState:
     """What changes while a pack trains: step, runs still going, weights, optimizers, sums."""
 
     device: torch.device
+    sessions: Sequence[str]
     n_runs_at_start: int
     runs: list[Run]
     model: PackedDecoder
@@ -39,6 +41,7 @@ class PackState:
     ended: list[RunResult]  # kept in checkpoints: a retry may ask for them again
     n_skipped: list[int]  # of each run still going: updates left out, in all
     n_skipped_in_a_row: list[int]  # and since the last that was not
+    breakdowns: dict[str, Breakdown] = field(default_factory=dict)  # of runs about to end
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `average`; empty if not needed
     step: int = 0
     seconds: float = 0.0
@@ -61,6 +64,7 @@ class PackState:
         ).to(device)
         return cls(
             device=device,
+            sessions=dataset.sessions,
             n_runs_at_start=len(pack.runs),
             runs=list(pack.runs),
             model=model,
@@ -121,27 +125,35 @@ class PackState:
         self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
     ) -> list[RunResult]:
         """Take runs out of the pack, with their weights and optimizers."""
-        results = [
-            RunResult(
-                run_id=run.run_id,
-                status=status,
-                history=tuple(self.histories[run.run_id]),
-                n_steps_done=self.step,
-                n_parameters=self.model.n_parameters(),
-                n_dropped_trials=n_dropped,
-                pack_seconds=self.seconds,
-                n_runs_in_pack=self.n_runs_at_start,
-                peak_memory_bytes=_peak_memory_bytes(self.device),
-                device=_device_name(self.device),
-                grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
-                n_skipped_steps=self.n_skipped[row],
-            )
-            for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True))
-            if leaves
-        ]
+        results = []
+        for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True)):
+            if leaves:
+                results.append(self._result(row, run, status, n_dropped))
         self.keep([i for i, leaves in enumerate(leaving) if not leaves])
         self.ended += results
         return results
+
+    def _result(
+        self, row: int, run: Run, status: Literal["ok", "diverged"], n_dropped: int
+    ) -> RunResult:
+        breakdown = self.breakdowns.pop(run.run_id, None)
+        return RunResult(
+            run_id=run.run_id,
+            status=status,
+            history=tuple(self.histories[run.run_id]),
+            n_steps_done=self.step,
+            n_parameters=self.model.n_parameters(),
+            n_dropped_trials=n_dropped,
+            pack_seconds=self.seconds,
+            n_runs_in_pack=self.n_runs_at_start,
+            peak_memory_bytes=_peak_memory_bytes(self.device),
+            device=_device_name(self.device),
+            grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
+            per_session=breakdown.per_session(self.sessions) if breakdown else {},
+            confusions=breakdown.confusion_counts() if breakdown else (),
+            beam=breakdown.beam() if breakdown else {},
+            n_skipped_steps=self.n_skipped[row],
+        )
 
     def keep(self, rows: list[int]) -> None:
         """Go on with the runs at `rows` alone."""
@@ -225,7 +237,12 @@ def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOpti
 
 
 def _result_from(entry: dict[str, Any]) -> RunResult:
-    return RunResult(**{**entry, "history": tuple(entry["history"])})
+    tuples = {
+        "history": tuple(entry["history"]),
+        "per_session": {name: tuple(counts) for name, counts in entry["per_session"].items()},
+        "confusions": tuple(tuple(triple) for triple in entry["confusions"]),
+    }
+    return RunResult(**{**entry, **tuples})
 
 
 def _quantiles(norms: Tensor) -> dict[str, float]:

@@ -197,10 +197,12 @@ def _evaluate(
 
     A run amid skipped steps whose validation loss is not finite gets none.
     """
+    last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
     with state.evaluated_weights():
-        metrics = evaluate(
-            state.model, state.runs[0].config, trials.validation_batches(), state.device
+        metrics, breakdowns = evaluate(
+            state.model, state.configs, trials.validation_batches(), state.device, last
         )
+    state.breakdowns = {state.runs[row].run_id: found for row, found in breakdowns.items()}
     root_n = state.model.n_parameters() ** 0.5
     latest = {}
     rows = zip(

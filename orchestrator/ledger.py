@@ -24,7 +24,9 @@ from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
 from orchestrator.paths import Results
 
 SCHEMA = 1
-_COUNTS = frozenset({"step", "n_edits", "n_reference", "n_distinct"})
+_COUNTS = frozenset(
+    {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
+)
 _LOCK_SECONDS = 60.0
 
 Say = Callable[[str], None]
@@ -55,7 +57,7 @@ class RecordTiming(TypedDict):
 
 @_strict
 class Record(TypedDict):
-    """``record.json``: how one run ended. Every key is always there.
+    """``record.json``: how one run ended. Every key is there, but for those of older records.
 
     ``status`` is ``ok``, ``diverged`` (a result: see ``diverged_step``) or ``failed`` (a gap:
     ``error`` holds the traceback, and the next ``run`` tries again). ``config`` is resolved.
@@ -79,6 +81,10 @@ class Record(TypedDict):
     environment: dict[str, Any]
     peak_memory_bytes: int
     grad_norm_quantiles: NotRequired[dict[str, float] | None]
+    per_session: NotRequired[dict[str, list[int]] | None]
+    confusions: NotRequired[list[list[int]] | None]
+    beam: NotRequired[dict[str, float] | None]
+    n_skipped_steps: NotRequired[int]
     history_sha256: str
     n_history_rows: int
 
@@ -140,6 +146,12 @@ def make_record(
         "environment": environment,
         "peak_memory_bytes": result.peak_memory_bytes if result else 0,
         "grad_norm_quantiles": dict(result.grad_norm_quantiles) if result else None,
+        "per_session": (
+            {name: list(counts) for name, counts in result.per_session.items()} if result else None
+        ),
+        "confusions": [list(triple) for triple in result.confusions] if result else None,
+        "beam": dict(result.beam) if result else None,
+        "n_skipped_steps": result.n_skipped_steps if result else 0,
         "history_sha256": sha256_of(history_csv(history)),
         "n_history_rows": len(history),
     }

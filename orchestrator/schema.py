@@ -13,7 +13,9 @@ from decoder.pack import HISTORY_COLUMNS
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 # What an evaluation records, and so what a hypothesis or a criterion may be about.
-METRICS = tuple(name for name in HISTORY_COLUMNS if name != "step")
+# Half the validation trials only serve to judge the choice of an evaluation by the other half.
+_NO_METRIC = ("step", "n_edits_even", "n_reference_even")
+METRICS = tuple(name for name in HISTORY_COLUMNS if name not in _NO_METRIC)
 # Outcomes with rules of their own; any other one is a metric's value at the last evaluation.
 OWN_OUTCOMES = ("per", "collapsed", "diverged", "escape_step")
 

@@ -175,7 +175,8 @@ def history_table(plan: Mapping[str, Any], histories: Mapping[str, HistoryRows])
             "in_design": bool(arm["in_design"]),
             **_factor_columns(spec, arm),
             "seed": int(run["seed"]),
-            **{name: float(row[name]) for name in HISTORY_COLUMNS},
+            # An older record lacks the columns that came after it.
+            **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
             "on_plateau": on_plateau(row, thresholds),
         }
         for arm, run in _arm_runs(plan)

@@ -21,6 +21,7 @@ class Batch:
         labels: (B, L) int64, 0 after each target's end.
         n_labels: (B,) int64.
         day: (B,) int64.
+        index: (B,) int64 place of each trial in its split, on the CPU.
     """
 
     features: torch.Tensor
@@ -28,6 +29,7 @@ class Batch:
     labels: torch.Tensor
     n_labels: torch.Tensor
     day: torch.Tensor
+    index: torch.Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
@@ -37,6 +39,7 @@ class Batch:
             self.labels.to(device),
             self.n_labels.to(device),
             self.day.to(device),
+            self.index,
         )
 
 
@@ -128,7 +131,8 @@ def collate(split: Split, indices: Iterable[int] | torch.Tensor) -> Batch:
     for row, (trial, target) in enumerate(zip(trials, targets, strict=True)):
         feature_rows[row, : split.n_bins(trial)] = split.trial_features(trial)
         label_rows[row, : len(target)] = target
-    return Batch(features, n_bins, labels, n_labels, torch.from_numpy(split.day[trials]))
+    day = torch.from_numpy(split.day[trials])
+    return Batch(features, n_bins, labels, n_labels, day, torch.tensor(trials))
 
 
 def evaluation_batches(

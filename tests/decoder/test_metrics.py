@@ -20,10 +20,12 @@ def test_counts_by_hand() -> None:
     sums = MetricSums.zeros(1, CPU)
     logits = logits_for([1, 1, 0, 2, 3], [0, 0, 0, 4, 4])
     labels, n_labels = torch.tensor([[1, 2, 2], [4, 0, 0]]), torch.tensor([3, 1])
-    sums.add(logits, labels, torch.tensor([4, 3]), n_labels, False)
+    emitted = sums.add(logits, labels, torch.tensor([4, 3]), n_labels, False, torch.tensor([8, 5]))
     [row] = sums.rows()
+    assert emitted == [[[1, 2], []]]
     # First trial: 4 frames, decodes to [1, 2] against [1, 2, 2]; second: 3 blank frames.
     assert row["n_edits"] == 2 and row["n_reference"] == 4 and row["per"] == 0.5
+    assert row["n_edits_even"] == 1 and row["n_reference_even"] == 3
     assert row["blank_fraction"] == pytest.approx(4 / 7)
     assert row["emitted_ratio"] == pytest.approx(2 / 4)
     assert row["n_distinct"] == 2
@@ -34,7 +36,7 @@ def test_counts_by_hand() -> None:
 def test_uniform_posteriors_have_the_largest_entropy() -> None:
     sums = MetricSums.zeros(2, CPU)
     labels, n_labels = torch.tensor([[1]]), torch.tensor([1])
-    sums.add(torch.zeros(2, 6, 1, 5), labels, torch.tensor([6]), n_labels, False)
+    sums.add(torch.zeros(2, 6, 1, 5), labels, torch.tensor([6]), n_labels, False, torch.tensor([0]))
     for row in sums.rows():
         assert row["entropy_nats"] == pytest.approx(math.log(5))
         assert row["blank_posterior"] == pytest.approx(0.2)
@@ -45,7 +47,9 @@ def test_per_is_a_ratio_of_sums_over_batches() -> None:
     for labels in ([[1]], [[2, 3, 4, 1]]):
         n_labels = torch.tensor([len(labels[0])])
         logits = logits_for([1, 0, 0, 0, 0, 0, 0, 0, 0])
-        sums.add(logits, torch.tensor(labels), torch.tensor([9]), n_labels, False)
+        sums.add(
+            logits, torch.tensor(labels), torch.tensor([9]), n_labels, False, torch.tensor([0])
+        )
     [row] = sums.rows()
     assert row["per"] == 3 / 5  # not the mean of 0 and 3/4
 
@@ -54,7 +58,12 @@ def test_an_empty_target_is_left_out_of_the_denominator_and_the_edits() -> None:
     sums = MetricSums.zeros(1, CPU)
     logits = logits_for([1, 0, 2, 0])
     sums.add(
-        logits, torch.zeros(1, 1, dtype=torch.long), torch.tensor([4]), torch.tensor([0]), False
+        logits,
+        torch.zeros(1, 1, dtype=torch.long),
+        torch.tensor([4]),
+        torch.tensor([0]),
+        False,
+        torch.tensor([1]),
     )
     [row] = sums.rows()
     assert row["n_reference"] == 0 and row["n_edits"] == 0

@@ -206,6 +206,7 @@ def test_accumulated_batches_are_one_batch_of_their_union(dataset: Dataset) -> N
         torch.cat([pad(batch.labels, (0, width - batch.labels.shape[1])) for batch in batches]),
         torch.cat([batch.n_labels for batch in batches]),
         day,
+        torch.arange(len(day)),
     )
     union = Batch(*[getattr(union, entry.name)[order] for entry in fields(Batch)])
     expected, expected_gradients = forward_backward(
@@ -306,6 +307,7 @@ def test_a_resumed_pack_is_bit_identical_to_an_uninterrupted_one(
     for name, result in expected.items():
         assert resumed[name].history == result.history
         assert resumed[name].grad_norm_quantiles == result.grad_norm_quantiles
+        assert resumed[name].confusions == result.confusions
     assert not folder.exists()
 
 
@@ -344,6 +346,8 @@ def test_a_retry_of_the_whole_pack_gets_the_runs_that_had_ended_and_goes_on(
     resumed = results_of(events)
     for name, result in expected.items():
         assert resumed[name].history == result.history
+        assert resumed[name].per_session == result.per_session
+        assert resumed[name].confusions == result.confusions
 
 
 def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
@@ -378,6 +382,27 @@ def test_every_history_row_has_every_column_and_is_finite(dataset: Dataset) -> N
         largest = max(row["grad_norm_max"] for row in result.history)
         assert result.grad_norm_quantiles["max"] == pytest.approx(largest)
         assert 0 < result.grad_norm_quantiles["p50"] <= result.grad_norm_quantiles["p99"]
+
+
+def test_the_last_evaluation_says_where_the_errors_lie(dataset: Dataset) -> None:
+    pack = make_pack([{}, {"train.n_steps": 6, **BEAM}, {**BEAM, "evaluation.beam_width": 40}])
+    results = results_of(train(pack, dataset))
+    for run in pack.runs:
+        result = results[run.run_id]
+        last = result.history[-1]
+        assert set(result.per_session) == set(dataset.sessions)
+        edits, references = zip(*result.per_session.values(), strict=True)
+        assert (sum(edits), sum(references)) == (last["n_edits"], last["n_reference"])
+        assert sum(n for a, b, n in result.confusions if a != b) == last["n_edits"]
+        assert sum(n for a, _, n in result.confusions if a) == last["n_reference"]
+        if not run.config.evaluation.use_beam_search:
+            assert result.beam == {}
+            continue
+        assert result.beam["beam_width"] == run.config.evaluation.beam_width
+        assert result.beam["n_reference"] == last["n_reference"]
+        assert result.beam["per"] == result.beam["n_edits"] / last["n_reference"]
+        assert 0 <= last["n_edits_even"] <= last["n_edits"]
+        assert 0 < last["n_reference_even"] < last["n_reference"]
 
 
 def test_training_learns_the_prototypes(dataset: Dataset) -> None:
@@ -480,10 +505,13 @@ OTHER_VALUES: dict[str, Any] = {
     "train.n_steps": 10,
     "train.eval_every_steps": 3,
     "train.precision": "bfloat16",
+    "evaluation.use_beam_search": True,
+    "evaluation.beam_width": 1,
 }
 # What else it takes for a field to have an effect.
 WALK = {"augment.random_walk_std": 0.02}
 SGD = {"optim.algorithm": "sgd", "optim.lr_max": 0.05}
+BEAM = {"evaluation.use_beam_search": True}
 WILD = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
 PLATEAU = {"optim.schedule": "plateau", "optim.lr_max": 0.02, "train.n_steps": 16}
 POST_RNN = {"model.post_rnn_layers": 1, "model.post_rnn_units": 6}
@@ -501,6 +529,7 @@ BASE_FOR: dict[str, dict[str, Any]] = {
     "model.transformer_dropout": TRANSFORMER,
     "loss.inter_ctc_weight": {"model.inter_ctc_layers": [1]},
     "augment.random_walk_axis": WALK,
+    "evaluation.beam_width": BEAM,
     "optim.momentum": SGD,
     "optim.nesterov": SGD,
     "optim.on_non_finite": WILD,
@@ -549,7 +578,7 @@ def arm_of(path: str) -> dict[str, Any]:
 def test_changing_a_field_changes_the_history(path: str, trained: Trained) -> None:
     expected, changed = trained(BASE_FOR.get(path, {})), trained(arm_of(path))
     seen, other = (
-        (result.n_steps_done, len(result.history), *[row["val_loss"] for row in result.history])
+        [result.n_steps_done, *result.beam.values(), *[row["val_loss"] for row in result.history]]
         for result in (expected, changed)
     )
     assert len(seen) != len(other) or seen != pytest.approx(other, rel=1e-6)
@@ -570,6 +599,7 @@ def test_every_value_trains_in_packs_of_differing_values_as_it_does_alone(
         together = results_of(train(pack, dataset))
         for run, arm in zip(pack.runs, arms, strict=True):
             alone = trained(arm)
+            assert together[run.run_id].beam == alone.beam
             for mine, theirs in zip(together[run.run_id].history, alone.history, strict=True):
                 for column in ("val_loss", "train_loss", "lr"):
                     assert mine[column] == pytest.approx(theirs[column], rel=1e-4), (arm, column)

@@ -119,6 +119,8 @@ def simulate_history(how: Truth, rng: np.random.Generator) -> list[dict[str, flo
             "per": n_edits / 2000,
             "n_edits": n_edits,
             "n_reference": 2000,
+            "n_edits_even": n_edits // 2,
+            "n_reference_even": 1000,
             "blank_fraction": 1.0 if on else 0.98 - 0.25 * progress,
             "emitted_ratio": 0.001 * rng.random() if on else 0.06 + 0.85 * progress,
             "n_distinct": 1 if on else 3 + round(36 * progress),

@@ -149,6 +149,15 @@ def test_history_has_one_row_an_evaluation(mixed: Any, tables: Any) -> None:
     assert set(tables.history["factor.loss"]) == {"sum", "mean"}
 
 
+def test_histories_from_before_a_column_was_added_show_a_gap_there(mixed: Any) -> None:
+    older = {
+        run_id: [{k: v for k, v in row.items() if not k.endswith("_even")} for row in history]
+        for run_id, history in mixed.histories.items()
+    }
+    history = make_tables(mixed.plan, mixed.records, older).history
+    assert history["n_edits_even"].isna().all() and history["n_edits"].notna().all()
+
+
 def test_two_names_for_one_configuration_share_their_runs(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:

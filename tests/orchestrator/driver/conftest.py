@@ -147,7 +147,8 @@ def results(tmp_path: Path) -> Results:
 def history_row(step: int, per: float = 0.1 + 0.2) -> HistoryRow:
     """One evaluation; the default PER has no short decimal form."""
     row = dict.fromkeys(HISTORY_COLUMNS, 1 / 3)
-    return {**row, "step": step, "per": per, "n_edits": 3, "n_reference": 10, "n_distinct": 12}
+    counts = {"n_edits": 3, "n_reference": 10, "n_edits_even": 2, "n_reference_even": 5}
+    return {**row, **counts, "step": step, "per": per, "n_distinct": 12}
 
 
 def result_of(run: Run, status: str = "ok", n_runs: int = 1) -> RunResult:

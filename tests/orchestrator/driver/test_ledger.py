@@ -66,13 +66,33 @@ def test_a_run_comes_back_as_it_was_written(
     assert said == []
 
 
+def test_a_record_from_before_its_newest_fields_is_read_as_it_is(
+    results: Results, result: RunResult, said: Said
+) -> None:
+    record, history = record_of(result)
+    write_run(results, record, history)
+    for name in ("per_session", "confusions", "beam", "n_skipped_steps"):
+        del record[name]  # type: ignore[misc]
+    path = results.history(RUN_ID)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    later = [lines[0].index(name) for name in ("n_edits_even", "n_reference_even")]
+    older = [",".join(v for i, v in enumerate(line) if i not in later) for line in lines]
+    path.write_text("\n".join(older) + "\n")
+    record["history_sha256"] = atomic.sha256_of(path.read_bytes())
+    results.record(RUN_ID).write_text(json.dumps(record))
+    assert read_records(results, [RUN_ID], said) == {RUN_ID: record} and said == []
+    [row, *_] = read_history(results, RUN_ID)
+    assert "n_edits_even" not in row and row["n_edits"] == 3
+
+
 def test_a_record_has_exactly_the_keys_of_its_schema(result: RunResult) -> None:
     record, _ = record_of(result)
     assert list(record) == [
         "schema", "run_id", "seed", "config", "dataset", "numerics_version", "status",
         "diverged_step", "error", "n_steps_done", "n_parameters", "n_dropped_trials", "pack",
         "timing", "host", "environment", "peak_memory_bytes",
-        "grad_norm_quantiles", "history_sha256", "n_history_rows",
+        "grad_norm_quantiles", "per_session", "confusions", "beam", "n_skipped_steps",
+        "history_sha256", "n_history_rows",
     ]  # fmt: skip
     assert list(record["timing"]) == ["pack_seconds", "run_seconds", "finished_at"]
     assert record["pack"] == {"pack_id": "p" * 16, "n_runs": 1}  # as many as shared the time
@@ -85,7 +105,8 @@ def test_a_record_has_exactly_the_keys_of_its_schema(result: RunResult) -> None:
     )
 )
 def test_every_float_of_a_history_round_trips(values: list[float]) -> None:
-    counts = ("step", "n_edits", "n_reference", "n_distinct")
+    halves = ("n_edits_even", "n_reference_even")
+    counts = ("step", "n_edits", "n_reference", *halves, "n_distinct")
     names = [name for name in HISTORY_COLUMNS if name not in counts]
     row = {**dict.fromkeys(counts, 3), **dict(zip(names, values, strict=True))}
     header, line = history_csv([row]).decode().splitlines()

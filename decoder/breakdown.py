@@ -1,0 +1,96 @@
+"""Where a run's errors lie at its last evaluation: by session, by phoneme, and with a beam search.
+
+Dimensions: P patches, C classes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from decoder.beam import prefix_beam_search
+from decoder.config import EvaluationConfig
+from decoder.ctc import edit_distance
+from decoder.phonemes import BLANK
+
+
+@dataclass
+class Breakdown:
+    """Sums over the validation trials of one run.
+
+    Attributes:
+        config: whether and how wide a beam is searched.
+        edits: day → edits of what greedy decoding emits.
+        reference: day → reference phonemes.
+        confusions: (reference, emitted) → count over best alignments; 0 is nothing, so that
+            (0, c) counts insertions and (c, 0) deletions.
+        n_beam_edits: edits of what the beam search emits.
+    """
+
+    config: EvaluationConfig
+    edits: Counter[int] = field(default_factory=Counter)
+    reference: Counter[int] = field(default_factory=Counter)
+    confusions: Counter[tuple[int, int]] = field(default_factory=Counter)
+    n_beam_edits: int = 0
+
+    def add(
+        self,
+        target: Sequence[int],
+        emitted: Sequence[int],
+        day: int,
+        log_probs: NDArray[np.floating],
+    ) -> None:
+        """Add one trial.
+
+        Args:
+            target: its classes; a trial without any has no PER, and is left out.
+            emitted: what greedy decoding gives.
+            day: its recording day.
+            log_probs: (P, C) log posteriors of its valid patches; read for the beam search.
+        """
+        if not target:
+            return
+        pairs = aligned_pairs(target, emitted)
+        self.confusions.update(pairs)
+        self.edits[day] += sum(a != b for a, b in pairs)
+        self.reference[day] += len(target)
+        if self.config.use_beam_search:
+            [best, *_] = prefix_beam_search(log_probs, self.config.beam_width)
+            self.n_beam_edits += edit_distance(best.classes, target)
+
+    def per_session(self, sessions: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Session → edits and reference phonemes, for sessions with validation trials."""
+        return {sessions[day]: (self.edits[day], self.reference[day]) for day in self.reference}
+
+    def confusion_counts(self) -> tuple[tuple[int, int, int], ...]:
+        """(reference, emitted, count), in order of the classes."""
+        return tuple((a, b, count) for (a, b), count in sorted(self.confusions.items()))
+
+    def beam(self) -> Mapping[str, float]:
+        """PER of the beam search and the counts behind it; empty if there was none."""
+        if not self.config.use_beam_search:
+            return {}
+        n_reference = self.reference.total()
+        return {
+            "per": self.n_beam_edits / max(n_reference, 1),
+            "n_edits": self.n_beam_edits,
+            "n_reference": n_reference,
+            "beam_width": self.config.beam_width,
+        }
+
+
+def aligned_pairs(target: Sequence[int], emitted: Sequence[int]) -> list[tuple[int, int]]:
+    """(reference, emitted) along one best alignment; 0 where one of them has nothing."""
+    pairs: list[tuple[int, int]] = []
+    for span in Levenshtein.opcodes(target, emitted):
+        references = list(target[span.src_start : span.src_end])
+        outputs = list(emitted[span.dest_start : span.dest_end])
+        if span.tag == "delete":
+            outputs = [BLANK] * len(references)
+        elif span.tag == "insert":
+            references = [BLANK] * len(outputs)
+        pairs += zip(references, outputs, strict=True)
+    return pairs

@@ -1,0 +1,51 @@
+"""Errors by session and phoneme, by hand, and in agreement with the edit distance."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decoder.breakdown import Breakdown, aligned_pairs
+from decoder.config import EvaluationConfig
+from decoder.ctc import edit_distance
+
+NOTHING = np.zeros((0, 4))
+
+
+def test_pairs_by_hand() -> None:
+    assert aligned_pairs([1, 2, 3], [1, 3]) == [(1, 1), (2, 0), (3, 3)]
+    assert aligned_pairs([1, 2], [1, 3, 2]) == [(1, 1), (0, 3), (2, 2)]
+    assert aligned_pairs([1, 2, 3], [1, 4, 3]) == [(1, 1), (2, 4), (3, 3)]
+    assert aligned_pairs([1, 2], []) == [(1, 0), (2, 0)]
+
+
+@given(
+    target=st.lists(st.integers(1, 4), max_size=9), emitted=st.lists(st.integers(1, 4), max_size=9)
+)
+def test_pairs_hold_both_sequences_and_as_many_differences_as_edits(
+    target: list[int], emitted: list[int]
+) -> None:
+    pairs = aligned_pairs(target, emitted)
+    assert [a for a, _ in pairs if a] == target
+    assert [b for _, b in pairs if b] == emitted
+    assert sum(a != b for a, b in pairs) == edit_distance(emitted, target)
+
+
+def test_sums_by_session_and_phoneme_leave_trials_without_target_out() -> None:
+    breakdown = Breakdown(EvaluationConfig())
+    breakdown.add([1, 2], [1, 3], 2, NOTHING)
+    breakdown.add([1], [1, 1], 2, NOTHING)
+    breakdown.add([4], [4], 0, NOTHING)
+    breakdown.add([], [3], 1, NOTHING)
+    assert breakdown.per_session(["a", "b", "c"]) == {"a": (0, 1), "c": (2, 3)}
+    assert sum(breakdown.edits.values()) == 2
+    assert (2, 3, 1) in breakdown.confusion_counts()
+    assert (0, 1, 1) in breakdown.confusion_counts()
+    assert breakdown.beam() == {}
+
+
+def test_beam_search_decodes_beside_and_counts_its_own_edits() -> None:
+    breakdown = Breakdown(EvaluationConfig(use_beam_search=True, beam_width=3))
+    log_probs = np.log(np.array([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1]]))  # greedy: nothing; beam: (1,)
+    breakdown.add([1, 2], [], 0, log_probs)
+    assert breakdown.beam() == {"per": 0.5, "n_edits": 1, "n_reference": 2, "beam_width": 3}
+    assert breakdown.edits[0] == 2
