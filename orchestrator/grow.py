@@ -65,7 +65,7 @@ def _next_arms(plan: Plan, results: Results) -> tuple[Arm, ...]:
     if any(run.arm_id in stated and run.run_id not in records for run in plan.runs):
         return ()
     histories = {run_id: read_history(results, run_id) for run_id in records}
-    document = plan_document(plan, {}, ())
+    document = plan_document(plan)
     runs = runs_table(document, records, histories)
     rounds = greedy_rounds(spec, document["arms"], runs)
     if not rounds:

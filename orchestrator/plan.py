@@ -157,15 +157,13 @@ def run_document(run: PlannedRun) -> dict[str, Any]:
     return {"run_id": run.run_id, "arm_id": run.arm_id, "seed": run.seed, "block": run.block}
 
 
-def plan_document(
-    plan: Plan, lock: Mapping[str, str], lock_changed: Iterable[str]
-) -> dict[str, Any]:
+def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> dict[str, Any]:
     """The plan as JSON: all that tables, verdicts and report need beside the records.
 
     Args:
         plan: the plan.
-        lock: hypothesis → digest, see `orchestrator.registration`.
-        lock_changed: hypotheses that were altered after runs of theirs existed.
+        lock_changed: hypotheses that were altered after runs of theirs existed, see
+            `orchestrator.registration`.
     """
     spec = plan.loaded.spec.model_dump(mode="json", by_alias=True)
     datasets = list(dict.fromkeys(run.data for run in plan.runs))
@@ -197,7 +195,6 @@ def plan_document(
             }
             for proof in plan.contrasts
         ],
-        "hypotheses_lock": dict(lock),
         "lock_changed": list(lock_changed),
     }
 

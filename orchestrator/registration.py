@@ -104,11 +104,6 @@ def compare(
     return locked, tuple(changed)
 
 
-def digests(plan: Plan) -> dict[str, str]:
-    """Hypothesis → hex SHA-256 of its block."""
-    return {name: digest(block) for name, block in hypothesis_blocks(plan).items()}
-
-
 def _together(one: Hypothesis, other: Hypothesis) -> bool:
     """Whether two hypotheses are corrected for each other; exploratory ones all are."""
     if one.exploratory or other.exploratory:

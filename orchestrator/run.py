@@ -27,7 +27,7 @@ from orchestrator.paths import Results
 from orchestrator.plan import Plan, make_plan, packs_to_train, plan_document
 from orchestrator.progress import Display
 from orchestrator.recording import Recorder
-from orchestrator.registration import digests, register
+from orchestrator.registration import register
 from orchestrator.spec import Loaded
 from orchestrator.stopping import Stopped, stop_switch
 
@@ -120,7 +120,7 @@ def run_ablation(
             note_other_code(records, say)
             _name_untestable(loaded, say)
             late = register(plan, results, with_result(records))
-            document = plan_document(plan, digests(plan), late)
+            document = plan_document(plan, late)
             tell_changes(results, name, document, say)
             write_plan(results, name, document)
         recorder = Recorder(plan, results, switch, seat)
@@ -135,7 +135,7 @@ def run_ablation(
                         break
                     plan = longer
                     recorder.follow(plan)
-                    document = plan_document(plan, digests(plan), late)
+                    document = plan_document(plan, late)
                     write_plan(results, name, document)
                     say(f"greedy path: {round_text(plan)}")
             except Stopped as stop:

@@ -1,7 +1,7 @@
 """What commands print: each as a plain document for ``--json``, and as tables for people."""
 
-import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,17 +33,30 @@ def sayer(console: Console) -> Say:
     return say
 
 
-def read_verdicts(folder: Path) -> list[dict[str, str]]:
-    """The rows of ``verdicts.csv``; none if the ablation has no hypotheses."""
-    path = folder / "verdicts.csv"
+def read_verdicts(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the table of verdicts; none if the ablation has no hypotheses.
+
+    Numbers are numbers; one that is unknown or infinite is None. ``arms`` and ``differences``
+    are a list and a mapping.
+    """
+    import pandas as pd  # loaded by now, as the table was just written
+
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        rows = pd.read_parquet(folder / "verdicts.parquet").to_dict("records")
     except FileNotFoundError:
         return []
+    return [{str(name): _plain(name, value) for name, value in row.items()} for row in rows]
 
 
-def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _plain(name: Any, value: Any) -> Any:
+    """A cell of the table of verdicts as JSON has it."""
+    if name in ("arms", "differences"):
+        return json.loads(value)
+    is_number = isinstance(value, float | int)
+    return value if isinstance(value, str) or (is_number and math.isfinite(value)) else None
+
+
+def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How a `run` ended."""
     return {
         "name": outcome.name,
@@ -59,7 +72,7 @@ def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, str]]) ->
 
 
 def print_outcome(
-    console: Console, outcome: Outcome, verdicts: Sequence[Mapping[str, str]]
+    console: Console, outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]
 ) -> None:
     """Verdict per hypothesis, where the report lies, where the time went."""
     say = sayer(console)
@@ -82,7 +95,7 @@ def report_document(
     name: str,
     document: Mapping[str, Any],
     records: Mapping[str, Record],
-    verdicts: Sequence[Mapping[str, str]],
+    verdicts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What a `report` was made from, and where it lies."""
     return {
@@ -252,10 +265,10 @@ def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, str]]) -> None:
+def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:
     say = sayer(console)
     for row in verdicts:
-        label = " (exploratory)" if row.get("exploratory") == "True" else ""
+        label = " (exploratory)" if row.get("exploratory") else ""
         say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
         say(f"    claim: {row.get('claim', '')}")
         say(f"    {row.get('finding', '')}")

@@ -96,7 +96,6 @@ def make_ablation(
         },
         "arms": arms,
         "runs": runs,
-        "hypotheses_lock": {name: _digest(name, 0) for name in parsed.hypotheses},
         "lock_changed": [],
         "aliases": aliases_document(parsed),
     }

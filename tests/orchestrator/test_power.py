@@ -1,6 +1,8 @@
+import functools
 import math
 from typing import Any
 
+import made_claims
 import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
@@ -19,16 +21,7 @@ from orchestrator.power import (
 from orchestrator.schema import AblationSpec, Hypothesis
 from orchestrator.shares import Share, boschloo
 
-
-def claim(**changes: Any) -> dict[str, Any]:
-    return {
-        "claim": "The mean is worse.",
-        "contrast": {"factor": "loss", "from": "sum", "to": "mean"},
-        "outcome": "per",
-        "direction": "increase",
-        "margin": 0.02,
-        **changes,
-    }
+claim = functools.partial(made_claims.claim, margin=0.02)
 
 
 def hypothesis(**changes: Any) -> Hypothesis:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_claims import claim
 from scipy import stats as scipy_stats
 
 from orchestrator import stats
@@ -17,17 +18,6 @@ from orchestrator.reach import (
 )
 from orchestrator.schema import AblationSpec
 from orchestrator.shares import Share, share_tost
-
-
-def claim(**changes: Any) -> dict[str, Any]:
-    return {
-        "claim": "The mean is worse.",
-        "contrast": {"factor": "loss", "from": "sum", "to": "mean"},
-        "outcome": "per",
-        "direction": "increase",
-        "margin": 0.05,
-        **changes,
-    }
 
 
 def spec_with(hypotheses: dict[str, Any], n_seeds: int, **changes: Any) -> AblationSpec:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from made_claims import claim
 
 from decoder.errors import ConfigError
 from orchestrator import shares, stats
@@ -19,17 +20,6 @@ from orchestrator.wording import explain, first_sentence
 
 Build = Callable[..., Any]
 LEVELS = ("sum", "mean")
-
-
-def claim(**changes: Any) -> dict[str, Any]:
-    return {
-        "claim": "The mean is worse.",
-        "contrast": {"factor": "loss", "from": "sum", "to": "mean"},
-        "outcome": "per",
-        "direction": "increase",
-        "margin": 0.05,
-        **changes,
-    }
 
 
 def plan_of(

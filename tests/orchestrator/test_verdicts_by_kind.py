@@ -1,11 +1,13 @@
 """Equivalence claims, looks, fractions, metrics, exploratory tables and pairing by block."""
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import made_claims
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,15 +25,7 @@ from orchestrator.wording import blocking_text, explain, first_sentence
 BASE = [0.30, 0.31, 0.29, 0.32, 0.28, 0.30, 0.31, 0.29, 0.32, 0.28]
 
 
-def claim(**changes: Any) -> dict[str, Any]:
-    return {
-        "claim": "It matters.",
-        "contrast": {"factor": "A", "from": "off", "to": "on"},
-        "outcome": "per",
-        "direction": "increase",
-        "margin": 0.05,
-        **changes,
-    }
+claim = functools.partial(made_claims.claim, contrast={"factor": "A", "from": "off", "to": "on"})
 
 
 def verdicts_of(

@@ -1,6 +1,7 @@
 """`orchestrator.cli`: commands, JSON, exit codes, no tracebacks."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -131,10 +133,16 @@ def test_run_with_json_prints_json_alone(run: Callable[..., Result]) -> None:
 
 def test_run_says_verdicts_report_and_time(run: Callable[..., Result], results: Results) -> None:
     run()
-    (results.ablation("question") / "verdicts.csv").write_text(
-        "hypothesis,verdict,exploratory,claim,finding\n"
-        'weak_hurts,supported,True,Weak noise raises PER.,"By 3 points, [bold]so"\n'
-    )
+    row = {
+        **{"hypothesis": "weak_hurts", "verdict": "supported", "exploratory": True},
+        **{"claim": "Weak noise raises PER.", "finding": "By 3 points, [bold]so"},
+        **{"effect": 0.25, "n_seeds": 3, "detectable_effect": math.inf, "arms": '[{"n": 3}]'},
+    }
+    table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
+    table.to_parquet(results.ablation("question") / "verdicts.parquet")
+    told = json.loads(run("--json").stdout)["verdicts"]
+    unknown = {"detectable_effect": None, "seeds_needed": None}
+    assert told == [{**row, **unknown, "arms": [{"n": 3}]}]
     result = run()
     assert "weak_hurts: SUPPORTED (exploratory)" in result.stdout
     assert "By 3 points, [bold]so" in result.stdout

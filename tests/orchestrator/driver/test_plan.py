@@ -121,7 +121,7 @@ def test_arms_on_different_recordings_never_share_a_pack(load: Load, data_info: 
     data = {a.arm_id: half if a.levels["noise"] == "half" else data_info for a in loaded.arms}
     plan = make_plan(loaded, data, 1)
     assert all(len({run.data for run in pack.runs}) == 1 for pack in plan.packs)
-    assert len(plan_document(plan, {}, ())["datasets"]) == 2
+    assert len(plan_document(plan)["datasets"]) == 2
 
 
 def test_the_proof_names_what_differs(load: Load) -> None:
@@ -191,7 +191,7 @@ def test_a_default_written_out_is_no_contrast(load: Load, plan_of: PlanOf) -> No
 
 def test_the_plan_document_is_json_and_loses_nothing(load: Load, plan_of: PlanOf) -> None:
     loaded = load()
-    document = plan_document(plan_of(loaded), {"weak_hurts": "abc"}, ("weak_hurts",))
+    document = plan_document(plan_of(loaded), ("weak_hurts",))
     assert json.loads(json.dumps(document)) == document
     assert type(loaded.spec).model_validate(document["spec"]) == loaded.spec
     assert document["dataset"]["n_train_trials"] == 24

@@ -7,8 +7,8 @@ import pytest
 
 from decoder.errors import StorageError
 from orchestrator.paths import Results
-from orchestrator.plan import Plan
-from orchestrator.registration import changed_hypotheses, digests, register
+from orchestrator.plan import Plan, digest
+from orchestrator.registration import changed_hypotheses, hypothesis_blocks, register
 from orchestrator.spec import Loaded
 
 WEAK = "hypotheses/weak_hurts"
@@ -35,7 +35,7 @@ def test_a_hypothesis_of_which_only_one_side_exists_is_locked(
     one_side = {run.run_id for run in plan.runs if run.arm_id.startswith("official")}
     assert "weak_hurts" not in register(plan, results, one_side)
     kept = json.loads(results.lock("question").read_text())["hypotheses"]
-    assert kept["weak_hurts"]["sha256"] == digests(plan)["weak_hurts"]
+    assert kept["weak_hurts"]["sha256"] == digest(hypothesis_blocks(plan)["weak_hurts"])
     assert register(plan, results, set(plan.distinct)) == ()  # locked before the other side
 
 
