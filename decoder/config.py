@@ -268,9 +268,14 @@ _ADAM = mark(per_run=True, idle_if={"optim.algorithm": ["sgd"]})
 _SGD = mark(per_run=True, added=True, only_if={"optim.algorithm": ["sgd"]})
 
 
+_NO_DAYS = {"model.day_layer": ["none"]}
+_DAYS = mark(per_run=True, idle_if=_NO_DAYS)
+
+
 def _scheduled(path: str, schedules: Sequence[str]) -> Any:
     """The mark of a field that only some schedules follow."""
-    return mark(per_run=True, only_if={path: schedules})
+    idle_if = _NO_DAYS if path.endswith("_day") else None
+    return mark(per_run=True, idle_if=idle_if, only_if={path: schedules})
 
 
 def _of_schedule(schedule: str) -> Any:
@@ -321,18 +326,20 @@ class OptimConfig(Section):
     momentum: Annotated[Probability, _SGD] = 0.9
     nesterov: Annotated[bool, _SGD] = False
     schedule: Annotated[Schedule, mark(per_run=True, added=True)] = "warmup_cosine"
-    schedule_day: Annotated[Schedule | None, mark(per_run=True, added=True)] = None
+    schedule_day: Annotated[Schedule | None, mark(per_run=True, added=True, idle_if=_NO_DAYS)] = (
+        None
+    )
     lr_max: Annotated[PositiveFloat, PER_RUN] = 0.005
     lr_min: Annotated[NonNegativeFloat, _scheduled("optim.schedule", _TO_LR_MIN)] = 0.0001
     lr_warmup_steps: Annotated[NonNegativeInt, PER_RUN] = 1000
     lr_decay_steps: Annotated[
         PositiveInt | None, _scheduled("optim.schedule", _FOR_DECAY_STEPS)
     ] = None
-    lr_max_day: Annotated[PositiveFloat | None, PER_RUN] = None
+    lr_max_day: Annotated[PositiveFloat | None, _DAYS] = None
     lr_min_day: Annotated[NonNegativeFloat | None, _scheduled("optim.schedule_day", _TO_LR_MIN)] = (
         None
     )
-    lr_warmup_steps_day: Annotated[NonNegativeInt | None, PER_RUN] = None
+    lr_warmup_steps_day: Annotated[NonNegativeInt | None, _DAYS] = None
     lr_decay_steps_day: Annotated[
         PositiveInt | None, _scheduled("optim.schedule_day", _FOR_DECAY_STEPS)
     ] = None
@@ -345,9 +352,11 @@ class OptimConfig(Section):
     beta2: Annotated[Probability, _ADAM] = 0.999
     epsilon: Annotated[PositiveFloat, _ADAM] = 0.1
     weight_decay: Annotated[NonNegativeFloat, PER_RUN] = 0.001
-    weight_decay_day: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    weight_decay_day: Annotated[NonNegativeFloat, _DAYS] = 0.0
     weight_decay_bias: Annotated[NonNegativeFloat, mark(per_run=True, added=True)] = 0.0
-    update_absent_days: Annotated[bool, mark(per_run=True, added=True)] = False
+    update_absent_days: Annotated[
+        bool, mark(per_run=True, added=True, idle_if={"model.day_layer": ["shared", "none"]})
+    ] = False
     grad_clip: Annotated[PositiveFloat | None, PER_RUN] = 10.0
     on_non_finite: Annotated[Literal["end", "skip"], mark(per_run=True, added=True)] = "end"
     ema_decay: Annotated[Probability, mark(per_run=True, added=True)] = 0.0

@@ -132,6 +132,28 @@ def test_marks_name_fields_that_exist_and_values_they_can_have() -> None:
                 override(DecoderConfig(), {other: value}, path)
 
 
+def test_a_field_of_another_architecture_or_of_a_part_that_is_not_there_is_idle() -> None:
+    def idle(**changes: Any) -> set[str]:
+        return idle_paths(
+            override(DecoderConfig(), {f"model.{n}": v for n, v in changes.items()}, "x")
+        )
+
+    transformer = {"n_heads", "head_units", "ff_ratio", "position", "transformer_dropout"}
+    recurrent = {"h0", "layer_norm", "rnn_dropout"}
+    assert {f"model.{n}" for n in transformer} <= idle() & idle(architecture="lstm")
+    assert not {f"model.{n}" for n in recurrent} & idle(architecture="lstm")
+    of_transformer = idle(architecture="transformer")
+    assert {f"model.{n}" for n in recurrent} <= of_transformer
+    assert not {f"model.{n}" for n in transformer} & of_transformer
+    assert {"model.post_rnn_units", "loss.inter_ctc_weight", "model.mask_token"} <= idle()
+    assert "model.post_rnn_dropout" not in idle(post_rnn_layers=1)
+    assert "loss.inter_ctc_weight" not in idle(inter_ctc_layers=[2])
+    day = {path for path in config_paths() if path.endswith("_day")}
+    assert len(day) == 6 and day <= idle(day_layer="none")
+    assert "optim.update_absent_days" in idle(day_layer="shared")
+    assert not day & idle(day_layer="shared")
+
+
 def test_a_field_that_only_one_schedule_follows_is_idle_where_neither_is_that() -> None:
     def idle(**changes: Any) -> set[str]:
         optim = {f"optim.{name}": value for name, value in changes.items()}

@@ -405,12 +405,17 @@ def test_the_last_evaluation_says_where_the_errors_lie(dataset: Dataset) -> None
         assert 0 < last["n_reference_even"] < last["n_reference"]
 
 
-def test_training_learns_the_prototypes(dataset: Dataset) -> None:
+@pytest.mark.parametrize("architecture", ["gru", "lstm", "transformer"])
+def test_training_learns_the_prototypes(architecture: str, dataset: Dataset) -> None:
     arm = {
+        "model.architecture": architecture,
+        "model.n_heads": 2,
+        "model.head_units": 16,
+        "model.transformer_dropout": 0.1,
         "train.n_steps": 300,
         "train.eval_every_steps": 300,
         "model.n_units": 32,
-        "optim.lr_max": 0.01,
+        "optim.lr_max": 0.005,
         "optim.epsilon": 1e-8,
         "model.rnn_dropout": 0.0,
         "model.input_dropout": 0.0,
