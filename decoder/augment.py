@@ -1,10 +1,10 @@
 """Training-time augmentation of a batch, for all runs of a pack at once.
 
-Every augmentation but the cut is linear in its strength, and smoothing is linear too. So each
-random component is drawn and smoothed once, at strength 1, and a run's input is a weighted sum
-of the smoothed trials and components. Order as in the official T15 trainer
-(nejm-brain-to-text, ``transform_data``): gain, white noise, constant offset, random walk, cut,
-smoothing.
+Noise is linear in its strength, and smoothing is linear too. So each random component is drawn
+and smoothed once, at strength 1, and a run's input is a weighted sum of the smoothed trials and
+components. Order as in the official T15 trainer (nejm-brain-to-text, ``transform_data``): gain,
+white noise, constant offset, random walk, cut, smoothing. Time is warped before all that, and
+masks are laid on the outcome.
 
 Dimensions: R runs, B batch, T bins, F features.
 """
@@ -15,18 +15,21 @@ import torch
 from torch import Tensor
 
 from decoder.config import AugmentConfig
+from decoder.masking import mask_input
 from decoder.seeding import generator
 from decoder.smoothing import smooth_batch
+from decoder.time_warp import time_warp
 
 
 def augment_batch(
-    features: Tensor, configs: Sequence[AugmentConfig], seed: int, step: int
+    features: Tensor, n_bins: Tensor, configs: Sequence[AugmentConfig], seed: int, step: int
 ) -> tuple[Tensor, int]:
     """The training input of every run of a pack.
 
     Args:
         features: (B, T, F) zero padded trials.
-        configs: one section a run; only the strengths may differ.
+        n_bins: (B,) int64 valid bins of each.
+        configs: one section a run, which differ in fields marked ``PER_RUN`` alone.
         seed: the pack's seed.
         step: the optimizer step, which with the seed decides every draw.
 
@@ -36,8 +39,8 @@ def augment_batch(
     shared = configs[0]
     device = features.device.type
     B, T, F = features.shape
-    components = [features]
-    strengths = [[1.0] * len(configs)]
+    components: list[Tensor] = []
+    strengths: list[list[float]] = []
 
     def normal(purpose: str, *shape: int) -> Tensor:
         source = generator(seed, purpose, step, device)
@@ -48,8 +51,14 @@ def augment_batch(
         strengths.append(strength)
 
     gains = [c.static_gain_std for c in configs]
-    if any(gains):
-        add(features @ normal("static_gain", B, F, F), gains)
+    gain = normal("static_gain", B, F, F) if any(gains) else None
+    warps = [c.time_warp_bins for c in configs]
+    for bins in sorted(set(warps)):
+        warped = time_warp(features, n_bins, bins, seed, step) if bins else features
+        add(warped, [float(own == bins) for own in warps])
+        if gain is not None:
+            of_run = zip(gains, warps, strict=True)
+            add(warped @ gain, [std if own == bins else 0.0 for std, own in of_run])
     whites = [c.white_noise_std for c in configs]
     if any(whites):
         add(normal("white_noise", B, T, F), whites)
@@ -68,4 +77,5 @@ def augment_batch(
     parts = torch.stack([component[:, cut:] for component in components])  # (N, B, T - cut, F)
     parts = smooth_batch(parts, shared)
     weights = torch.tensor(strengths, device=features.device).T  # (R, N)
-    return (weights @ parts.flatten(1)).view(len(configs), *parts.shape[1:]), cut
+    x = (weights @ parts.flatten(1)).view(len(configs), *parts.shape[1:])
+    return mask_input(x, n_bins - cut, configs, seed, step), cut

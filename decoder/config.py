@@ -68,8 +68,10 @@ def mark(
 PER_RUN = mark(per_run=True)
 NOT_IDENTITY = mark(not_identity=True)
 ADDED = mark(added=True)
+ADDED_PER_RUN = mark(per_run=True, added=True)
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
@@ -104,11 +106,17 @@ class DataConfig(Section):
     days_per_batch: Annotated[PositiveInt, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
 
 
+_TIME_MASK = mark(per_run=True, added=True, idle_if={"augment.time_mask_probability": [0.0]})
+_FEATURE_MASK = mark(per_run=True, added=True, idle_if={"augment.feature_mask_probability": [0.0]})
+
+
 class AugmentConfig(Section):
-    """Training-time noise, in units of the z-scored features, and smoothing.
+    """Training-time noise, in units of the z-scored features, smoothing, warp and masks.
 
     Applied in the official T15 order: gain, white noise, constant offset, random walk, cut,
-    smoothing. Only smoothing is applied in evaluation.
+    smoothing. The time warp comes before, masks and speckle after. Only smoothing is applied in
+    evaluation. Time warp, time masks and feature masks are those of SpecAugment (Park et al.
+    2019), each mask there with a probability.
 
     Attributes:
         static_gain_std: std of the entries of one random matrix per trial, added to identity.
@@ -121,6 +129,15 @@ class AugmentConfig(Section):
             length drawn from 0 on; 0 masks nothing. Masks act on the patches the layers are
             given, see `decoder.model.patch_mask` (the published transformer: 0.075).
         patch_mask_count: time masks a trial, which may overlap (the published transformer: 20).
+        time_warp_bins: largest distance that a point within each trial is moved along time.
+        time_mask_probability: probability of each time mask of a trial; 0 masks nothing.
+        time_mask_width_bins: largest width of a time mask; it is drawn from 0 on.
+        time_mask_max_count: time masks a trial, at most.
+        feature_mask_probability: probability of each feature mask of a trial; 0 masks nothing.
+        feature_mask_width: largest number of neighbouring features that a feature mask hides.
+        feature_mask_max_count: feature masks a trial, at most.
+        speckle_rate: share of the input's values set to 0, the others divided by what is left
+            (coordinated dropout, Keshtkaran and Pandarinath 2019, its input half).
         smooth: whether to smooth along time.
         smooth_std_bins: standard deviation of the Gaussian, in bins.
         smooth_size_bins: bins the Gaussian is sampled on.
@@ -143,6 +160,14 @@ class AugmentConfig(Section):
         PositiveInt,
         mark(per_run=True, added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
     ] = 20
+    time_warp_bins: Annotated[NonNegativeInt, ADDED_PER_RUN] = 0
+    time_mask_probability: Annotated[Share, ADDED_PER_RUN] = 0.0
+    time_mask_width_bins: Annotated[PositiveInt, _TIME_MASK] = 40
+    time_mask_max_count: Annotated[PositiveInt, _TIME_MASK] = 2
+    feature_mask_probability: Annotated[Share, ADDED_PER_RUN] = 0.0
+    feature_mask_width: Annotated[PositiveInt, _FEATURE_MASK] = 12
+    feature_mask_max_count: Annotated[PositiveInt, _FEATURE_MASK] = 2
+    speckle_rate: Annotated[Probability, ADDED_PER_RUN] = 0.0
     smooth: bool = True
     smooth_std_bins: PositiveFloat = 2.0
     smooth_size_bins: PositiveInt = 100

@@ -38,10 +38,11 @@ def forward_backward(
     """
     model_config, device = configs[0].model, batch.features.device
     dropout = DropoutPlan([c.model for c in configs], seed, step, device)
-    x, cut = augment_batch(batch.features, [c.augment for c in configs], seed, step)
+    augment = [c.augment for c in configs]
+    x, cut = augment_batch(batch.features, batch.n_bins, augment, seed, step)
     lengths = output_lengths(batch.n_bins - cut, model_config)
     longest = n_patches(x.shape[2], model_config.patch_size, model_config.patch_stride)
-    hidden = draw_patch_mask(lengths, longest, [c.augment for c in configs], seed, step)
+    hidden = draw_patch_mask(lengths, longest, augment, seed, step)
     with autocast(configs[0].train.precision, device):
         output = model(x, day_slices(batch.day), dropout, n_patches=lengths, hidden=hidden)
 

@@ -445,6 +445,14 @@ OTHER_VALUES: dict[str, Any] = {
     "augment.random_walk_std": 0.1,
     "augment.random_walk_axis": "time",
     "augment.random_cut": 0,
+    "augment.time_warp_bins": 6,
+    "augment.time_mask_probability": 0.9,
+    "augment.time_mask_width_bins": 5,
+    "augment.time_mask_max_count": 4,
+    "augment.feature_mask_probability": 0.9,
+    "augment.feature_mask_width": 2,
+    "augment.feature_mask_max_count": 4,
+    "augment.speckle_rate": 0.3,
     "augment.smooth": False,
     "augment.smooth_std_bins": 1.0,
     "augment.smooth_size_bins": 5,
@@ -521,8 +529,14 @@ WILD = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
 PLATEAU = {"optim.schedule": "plateau", "optim.lr_max": 0.02, "train.n_steps": 16}
 POST_RNN = {"model.post_rnn_layers": 1, "model.post_rnn_units": 6}
 TRANSFORMER = {"model.architecture": "transformer", "model.n_heads": 2, "model.head_units": 4}
+TIME_MASK = {"augment.time_mask_probability": 0.7, "augment.time_mask_width_bins": 12}
+FEATURE_MASK = {"augment.feature_mask_probability": 0.7, "augment.feature_mask_width": 4}
 MASKED = {"augment.patch_mask_max_share": 0.3, "augment.patch_mask_count": 2}
 BASE_FOR: dict[str, dict[str, Any]] = {
+    "augment.time_mask_width_bins": TIME_MASK,
+    "augment.time_mask_max_count": TIME_MASK,
+    "augment.feature_mask_width": FEATURE_MASK,
+    "augment.feature_mask_max_count": FEATURE_MASK,
     "augment.patch_mask_count": MASKED,
     "model.mask_token": MASKED,
     "model.post_rnn_units": POST_RNN,
