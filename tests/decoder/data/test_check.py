@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from decoder.data.check import check
-from decoder.data.writers import write_session
+from decoder.data.writers import SentenceToWrite, write_session, write_t12_session
 from decoder.errors import DataError
 
 FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"
@@ -20,6 +20,7 @@ FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"
 
 def test_counts_are_those_of_the_files(folder: Path) -> None:
     summary = check(folder)
+    assert summary.layout == "T15"
     assert (summary.n_features, summary.n_classes, summary.bin_ms) == (4, 41, 20)
     first, second = summary.sessions
     assert (first.session, second.session) == (FIRST, SECOND)
@@ -68,6 +69,32 @@ def test_summary_is_plain_enough_for_json(folder: Path) -> None:
     assert json.loads(json.dumps(nested))["total"]["n_train"] == 6
 
 
+def test_t12_recordings_are_summed_up_with_their_own_patches(tiny_t12_folder: Path) -> None:
+    summary = check(tiny_t12_folder)
+    assert (summary.layout, summary.n_features, summary.n_classes) == ("T12", 256, 41)
+    assert (summary.patch_size, summary.patch_stride, summary.fit) == (32, 4, True)
+    total = summary.total
+    assert (total.n_train, total.n_val, total.n_test) == (24, 8, 4)
+    assert (total.n_unalignable, total.clipped_share) == (0, 0.0)
+    assert total.feature_mean == pytest.approx(0.0, abs=1e-6)
+    assert total.feature_std == pytest.approx(1.0, abs=1e-4)
+
+
+def test_t12_targets_are_counted_against_32_bins_every_4(tmp_path: Path) -> None:
+    """The same bins are enough for three labels in the T15 layout, and not in the T12 layout."""
+    rng = np.random.default_rng(0)
+    sentences = [
+        SentenceToWrite(rng.poisson(1.0, (n_bins, 256)), rng.gamma(2.0, 9.0, (n_bins, 256)), "A", 1)
+        for n_bins in (31, 32, 36, 40)  # no patch, one, two, three for AH and the separator
+    ]
+    write_t12_session(tmp_path, "t12.2022.04.28", {"train": sentences, "val": sentences[:0]})
+    other = SentenceToWrite(rng.poisson(1.0, (40, 256)), rng.gamma(2.0, 9.0, (40, 256)), "A", 2)
+    write_t12_session(tmp_path, "t12.2022.04.28", {"val": [other]})
+    summary = check(tmp_path)
+    assert summary.total.n_unalignable == 2
+    assert not summary.fit
+
+
 def test_all_problems_of_headers_features_and_test_are_raised_together(folder: Path) -> None:
     with h5py.File(folder / FIRST / "data_train.hdf5", "r+") as handle:
         handle["trial_0000"].attrs["n_time_steps"] = 3
@@ -83,7 +110,7 @@ def test_only_batches_and_the_alignment_check_load_torch() -> None:
     code = (
         "import sys\n"
         "import decoder.data.check, decoder.data.packing, decoder.data.store\n"
-        "import decoder.data.synthetic, decoder.data.t15\n"
+        "import decoder.data.synthetic, decoder.data.t12, decoder.data.t15\n"
         "print(sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

