@@ -610,19 +610,23 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     Two configurations with the same identity train to the same weights.
     """
     flat, paths = flatten(resolve(config)), config_paths()
-    idle = idle_paths(config)
     return {
         path: value
         for path, value in flat.items()
-        if path not in idle
-        and not paths[path].not_identity
+        if not paths[path].not_identity
         and not (paths[path].added and value == paths[path].default)
+        and not _is_idle(paths[path], flat)
     }
 
 
 def idle_paths(config: DecoderConfig) -> set[str]:
     """The fields that have no effect beside the values of the others, by their marks."""
     flat = flatten(resolve(config))
+    return {path for path, marks in config_paths().items() if _is_idle(marks, flat)}
+
+
+def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:
+    """Whether a field has no effect beside the values of the others, resolved and flat."""
 
     def is_any(conditions: Mapping[str, Sequence[JsonValue]]) -> bool:
         return any(
@@ -630,11 +634,9 @@ def idle_paths(config: DecoderConfig) -> set[str]:
             for path, values in conditions.items()
         )
 
-    return {
-        path
-        for path, marks in config_paths().items()
-        if is_any(marks.idle_if) or (marks.only_if and not is_any(marks.only_if))
-    }
+    if marks.idle_if and is_any(marks.idle_if):
+        return True
+    return bool(marks.only_if) and not is_any(marks.only_if)
 
 
 def did_you_mean(got: str, known: Any) -> str:

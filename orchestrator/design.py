@@ -147,6 +147,13 @@ class _Common:
         filled = follow(self.values, self.targets)
         self.config = override(base, {path: filled[path] for path in spec.set}, "set")
         self.flat = flatten(self.config)
+        self.nested = unflatten(self.flat)
+        self.sections = {name: getattr(self.config, name) for name in self.nested}
+
+    def sections_with(self, changes: Changes) -> dict[str, Any]:
+        """The sections to validate with these changes; those without any are valid already."""
+        changed = unflatten(changes).items()
+        return {**self.sections, **{name: {**self.nested[name], **new} for name, new in changed}}
 
     def fill(self, changes: Changes) -> tuple[Changes, dict[str, str]]:
         """The changes of an arm with references followed, and which path follows which.
@@ -167,7 +174,7 @@ class _Common:
 def _append(arms: list[Arm], met: dict[str, list[str]], common: _Common, draft: Arm) -> None:
     try:
         changes, targets = common.fill(draft.changes)
-        config = parse_config(unflatten({**common.flat, **changes}), "")
+        config = parse_config(common.sections_with(changes), "")
     except ConfigError as error:
         for problem in error.problems:
             complaint = problem.removeprefix(": ").removeprefix("top level: ")
