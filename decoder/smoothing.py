@@ -92,6 +92,10 @@ def smooth_batch(x: Tensor, config: AugmentConfig) -> Tensor:
     """
     if not config.smooth:
         return x
+    return smooth(x, taps_of(config), config.smooth_causal)
+
+
+def taps_of(config: AugmentConfig) -> list[float]:
+    """The configured kernel, earliest bin first."""
     make_taps = gaussian_taps if config.smooth_taps == "above_0.01" else all_gaussian_taps
-    taps = make_taps(config.smooth_std_bins, config.smooth_size_bins, config.smooth_causal)
-    return smooth(x, taps, config.smooth_causal)
+    return make_taps(config.smooth_std_bins, config.smooth_size_bins, config.smooth_causal)

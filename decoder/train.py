@@ -22,8 +22,10 @@ from decoder.data.trials import Trials
 from decoder.errors import ConfigError
 from decoder.evaluation import evaluate
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
+from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.step import forward_backward
+from decoder.weights import save_weights
 
 # Checkpoints of large packs take seconds; they must not take a noticeable share of training.
 CHECKPOINT_PAUSE = 30.0
@@ -36,6 +38,7 @@ def train(
     device: str | None = None,
     checkpoint_dir: Path | None = None,
     checkpoint_every_seconds: float = 20.0,
+    weights_dir: Path | None = None,
 ) -> Iterator[Progress]:
     """Train the runs of a pack, yielding after every evaluation.
 
@@ -47,6 +50,8 @@ def train(
             folder is removed once every run has ended. None keeps no checkpoint.
         checkpoint_every_seconds: wall time between checkpoints, or thirty times what the last
             one took where that is longer; 0 writes one after every step.
+        weights_dir: gets ``<run_id>/weights.safetensors`` for the runs whose
+            ``train.keep_weights`` asks for it. None keeps no weights.
 
     Yields:
         Progress with the newest history rows and the runs that ended; after a resume first the
@@ -55,7 +60,7 @@ def train(
     Raises:
         ConfigError: the device is not there.
         DataError: more than 1 % of the trials are too short for their targets.
-        StorageError: a checkpoint cannot be written.
+        StorageError: a checkpoint or weights cannot be written.
     """
     shared = pack.runs[0].config
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
@@ -104,6 +109,8 @@ def train(
                 due, rates = [due[i] for i in kept], [rates[i] for i in kept]
             if any(due):
                 latest = _evaluate(state, trials, due, updates, clipped_norms, rates)
+                if weights_dir is not None:
+                    _keep_weights(state, dataset.sessions, latest, weights_dir)
         state.seconds = time.monotonic() - started
         ended = [run.config.train.n_steps <= done_step for run in state.runs]
         if any(ended):
@@ -230,6 +237,25 @@ def _evaluate(
         state.histories[run.run_id].append(latest[run.run_id])
     state.sums.start_interval(torch.tensor(due, device=state.device))
     return latest
+
+
+def _keep_weights(
+    state: PackState, sessions: Sequence[str], latest: dict[str, HistoryRow], folder: Path
+) -> None:
+    """Write the weights just evaluated of the runs that keep them: their best, or their last.
+
+    Nothing but the history decides, so that a resumed run keeps the same as one that was not.
+    """
+    with state.evaluated_weights():
+        for row, run in enumerate(state.runs):
+            if run.run_id not in latest:
+                continue
+            keep, history = run.config.train.keep_weights, state.histories[run.run_id]
+            is_best = best_row(history) == len(history) - 1
+            is_last = state.step == run.config.train.n_steps
+            if (keep == "best" and is_best) or (keep == "final" and is_last):
+                facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
+                save_weights(folder / run.run_id, state.model, row, run.config, sessions, facts)
 
 
 def _is_due(config: TrainConfig, done_step: int) -> bool:

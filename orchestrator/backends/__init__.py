@@ -45,6 +45,7 @@ class Execution:
     Attributes:
         dataset_dir: the packed store every worker opens read-only (memory-mapped).
         checkpoint_dir: folder under which each pack keeps its checkpoint.
+        weights_dir: folder under which each run keeps its weights, where it keeps any.
         n_workers: packs trained at the same time.
         threads_per_worker: CPU threads of each.
         device: "cpu" or a torch device string; None lets the decoder choose.
@@ -61,6 +62,7 @@ class Execution:
     checkpoint_every_seconds: float = 20.0
     max_retries: int = 2
     address: str | None = None
+    weights_dir: Path | None = None
 
 
 class Backend(Protocol):

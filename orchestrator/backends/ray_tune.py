@@ -76,6 +76,7 @@ def train_on_ray(
         execution,
         dataset_dir=execution.dataset_dir.resolve(),
         checkpoint_dir=execution.checkpoint_dir.resolve(),
+        weights_dir=execution.weights_dir and execution.weights_dir.resolve(),
     )
     account = Account(packs, on_event)
     escape = Escape()

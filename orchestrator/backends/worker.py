@@ -40,6 +40,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
         device=execution.device,
         checkpoint_dir=execution.checkpoint_dir / pack.pack_id,
         checkpoint_every_seconds=execution.checkpoint_every_seconds,
+        weights_dir=execution.weights_dir,
     )
 
 
