@@ -273,6 +273,7 @@ def _train(
             execution = Execution(
                 dataset_dir=folder,
                 checkpoint_dir=results.checkpoints(plan.loaded.spec.name),
+                weights_dir=results.runs,
                 n_workers=options.n_workers,
                 threads_per_worker=options.threads,
                 device=options.device,
