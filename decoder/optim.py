@@ -170,8 +170,8 @@ def average_weights(
         averages, weights: name → (R, ...).
         decays: one a run.
     """
+    share = 1 - torch.tensor(decays, device=next(iter(averages.values())).device)
     for name, average in averages.items():
-        share = 1 - torch.tensor(decays, device=average.device)
         average.lerp_(weights[name], share.view(-1, *[1] * (average.dim() - 1)))
 
 

@@ -157,6 +157,40 @@ def test_a_skipped_step_leaves_the_update_out_and_is_counted(
     assert (ended.status, ended.n_skipped_steps, ended.n_steps_done) == ("diverged", 0, 3)
 
 
+def test_skipped_steps_are_counted_through_a_resume(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decoder.state.MAX_SKIPPED_IN_A_ROW", 4)
+    break_steps(monkeypatch, bad_row=0, bad_steps={1, 6, 7, 8, 9})
+    pack = make_pack([{"optim.on_non_finite": "skip"}, {"optim.ema_decay": 0.5}])
+    interrupted = train(pack, dataset, checkpoint_dir=tmp_path / "p", checkpoint_every_seconds=0.0)
+    next(interrupted)
+    next(interrupted)  # after step 8, that is amid the skipped ones
+    interrupted.close()
+    resumed = results_of(train(pack, dataset, checkpoint_dir=tmp_path / "p"))
+    expected = results_of(train(pack, dataset))
+    result = resumed[pack.runs[0].run_id]
+    assert (result.status, result.n_skipped_steps, result.n_steps_done) == ("diverged", 5, 9)
+    for run in pack.runs:
+        assert resumed[run.run_id].history == expected[run.run_id].history
+
+
+def test_averages_go_with_the_last_run_that_needs_them(dataset: Dataset) -> None:
+    averaged = {"optim.ema_decay": 0.8, "train.n_steps": 6, "optim.lr_decay_steps": 12}
+    pack = make_pack([{}, averaged])
+    results = results_of(train(pack, dataset))
+    assert [len(results[run.run_id].history) for run in pack.runs] == [3, 2]
+    for run, arm in zip(pack.runs, ({}, averaged), strict=True):
+        [alone] = results_of(train(make_pack([arm]), dataset)).values()  # type: ignore[list-item]
+        for mine, theirs in zip(results[run.run_id].history, alone.history, strict=True):
+            assert mine["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-4)
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.average(None)
+    assert state.averages
+    state.keep([0])
+    assert not state.averages
+
+
 def test_a_run_that_skips_too_many_steps_in_a_row_has_diverged(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
