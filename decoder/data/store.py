@@ -36,7 +36,7 @@ class Split:
         label_offsets: (n_trials + 1,) int64.
         day: (n_trials,) int64, index of the session.
         block: (n_trials,) int64, block within the session.
-        trial_number: (n_trials,) int64, trial within the block.
+        trial_number: (n_trials,) int64, trial within the block (T15) or the file (T12).
     """
 
     features: NDArray[np.float32]
@@ -126,7 +126,7 @@ def prepare(
     """Open the packed store of a data set; generate, validate and pack it first where needed.
 
     Args:
-        path: a folder in the T15 layout, or ``synthetic:NAME``.
+        path: a folder in the T15 or the T12 layout, or ``synthetic:NAME``.
         sessions: names in day order; None takes every session found, sorted.
         feature_subset: features to keep, in order; None keeps all.
         datasets_dir: where stores, generated recordings and file digests are kept.
@@ -137,7 +137,7 @@ def prepare(
         DataError: the recordings cannot be trained on as they are; names every problem.
         StorageError: `datasets_dir` is full or cannot be written.
     """
-    from decoder.data import packing  # the one way to h5py, which workers need not load
+    from decoder.data import packing  # the one way to the readers, which workers need not load
 
     with storage_errors(datasets_dir):
         datasets_dir.mkdir(parents=True, exist_ok=True)

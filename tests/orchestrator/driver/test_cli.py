@@ -254,6 +254,18 @@ def test_data_is_made_and_checked(tmp_path: Path) -> None:
     assert again.exit_code == 5 and "exists already" in again.stderr
 
 
+def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    made = call("data", "make", folder, "--recipe", "tiny", "--layout", "t12", "--json")
+    assert json.loads(made.stdout)["layout"] == "t12"
+    assert len(list((folder / "train").glob("t12.*.mat"))) == 2
+    result = call("data", "check", folder)
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "T12 layout, 2 sessions, 256 features" in text and "patches of 32 bins every 4" in text
+    assert call("data", "make", tmp_path / "x", "--layout", "t13").exit_code == 2
+
+
 def test_check_takes_a_recipe_by_name(results: Results) -> None:
     result = call("data", "check", "synthetic:tiny", "--results", results.root, "--json")
     assert json.loads(result.stdout)["n_classes"] == 41
