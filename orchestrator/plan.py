@@ -186,15 +186,7 @@ def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> dict[str, Any
             }
             for pack in plan.packs
         ],
-        "contrasts": [
-            {
-                "hypothesis": proof.hypothesis,
-                "from_arm": proof.from_arm,
-                "to_arm": proof.to_arm,
-                "changed": {path: list(values) for path, values in proof.changed.items()},
-            }
-            for proof in plan.contrasts
-        ],
+        "contrasts": contrast_documents(plan),
         "lock_changed": list(lock_changed),
     }
 
@@ -231,6 +223,19 @@ def arm_documents(loaded: Loaded) -> list[dict[str, Any]]:
             "candidate": arm.candidate._asdict() if arm.candidate else None,
         }
         for arm in loaded.arms
+    ]
+
+
+def contrast_documents(plan: Plan) -> list[dict[str, Any]]:
+    """The clean-contrast proof as JSON."""
+    return [
+        {
+            "hypothesis": proof.hypothesis,
+            "from_arm": proof.from_arm,
+            "to_arm": proof.to_arm,
+            "changed": {path: list(values) for path, values in proof.changed.items()},
+        }
+        for proof in plan.contrasts
     ]
 
 

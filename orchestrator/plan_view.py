@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.claims import looks_of
 from orchestrator.forecast import Cost
-from orchestrator.plan import aliases_document, arm_documents, run_document
+from orchestrator.plan import aliases_document, arm_documents, contrast_documents, run_document
 from orchestrator.power import Forecast as PowerForecast
 from orchestrator.preview import GreedyBound, Preview, SeedChoice
 from orchestrator.progress import time_text
@@ -49,15 +49,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
             "source": seen.forecast.source,
         },
         "greedy": _greedy_document(seen.greedy),
-        "contrasts": [
-            {
-                "hypothesis": proof.hypothesis,
-                "from_arm": proof.from_arm,
-                "to_arm": proof.to_arm,
-                "changed": {path: list(values) for path, values in proof.changed.items()},
-            }
-            for proof in plan.contrasts
-        ],
+        "contrasts": contrast_documents(plan),
         "untestable": dict(seen.untestable),
         "cautions": dict(seen.cautions),
         "lock_changed": list(seen.lock_changed),

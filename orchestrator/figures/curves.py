@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.figures.grouping import Facet, curve_facets
-from orchestrator.figures.style import FAINT, INK, WIDTH, look, new_figure, percent_axis, styled
+from orchestrator.figures.style import (
+    FAINT,
+    INK,
+    WIDTH,
+    legend_above,
+    level_line,
+    look,
+    new_figure,
+    percent_axis,
+    styled,
+)
 from orchestrator.spec import AblationSpec
 from orchestrator.stats import Floats
 
@@ -243,31 +253,11 @@ def _scale(axes: Axes, data: Curves) -> None:
 
 def _shared_legend(figure: Figure, data: Curves) -> None:
     labels = {c.label: c.look_index for p in data.panels if p.is_design for c in p.curves}
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=look(index).colour,
-            linestyle=look(index).line,
-            marker=look(index).marker,
-            markersize=4,
-            label=label,
-        )
-        for label, index in labels.items()
-    ]
+    handles = [level_line(index, label) for label, index in labels.items()]
     if data.threshold is not None:
         handles.append(Line2D([], [], label=_PLATEAU, **_THRESHOLD))
     if any(curve.diverged for panel in data.panels for curve in panel.curves):
         handles.append(
             Line2D([], [], color=INK, linestyle="", marker="x", markersize=6, label="diverged")
         )
-    figure.legend(
-        handles=handles,
-        title=data.legend_title,
-        loc="outside upper left",
-        ncols=min(len(handles), 6),
-        frameon=False,
-        alignment="left",
-        borderaxespad=0.2,
-        handlelength=3,
-    )
+    legend_above(figure, handles, data.legend_title)

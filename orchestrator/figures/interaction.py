@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from orchestrator.figures.grouping import Facet, facets
 from orchestrator.figures.style import (
     WIDTH,
     fill_rows,
+    legend_above,
+    level_line,
     look,
     name_levels,
     new_figure,
@@ -147,25 +148,5 @@ def _scale(axes: Axes, data: Interaction) -> None:
 
 
 def _legend(figure: Figure, group: Facet) -> None:
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=look(line).colour,
-            linestyle=look(line).line,
-            marker=look(line).marker,
-            markersize=5,
-            label=level,
-        )
-        for line, level in enumerate(group.y_levels)
-    ]
-    figure.legend(
-        handles=handles,
-        title=group.y_factor,
-        loc="outside upper left",
-        ncols=min(len(handles), 6),
-        frameon=False,
-        alignment="left",
-        borderaxespad=0.2,
-        handlelength=3,
-    )
+    handles = [level_line(index, level) for index, level in enumerate(group.y_levels)]
+    legend_above(figure, handles, group.y_factor)

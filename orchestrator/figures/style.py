@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
 from decoder.atomic import write_atomically
 
@@ -86,6 +87,29 @@ def look(index: int) -> Line:
     """Colour, line style and marker of the n-th level; they repeat together only after 35."""
     return Line(
         COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
+    )
+
+
+def level_line(index: int, label: str) -> Line2D:
+    """The n-th level's line, for a legend."""
+    style = look(index)
+    return Line2D(
+        [], [], color=style.colour, linestyle=style.line, marker=style.marker,
+        markersize=4.5, label=label,
+    )  # fmt: skip
+
+
+def legend_above(figure: Figure, handles: Sequence[Line2D], title: str | None) -> None:
+    """A legend in rows of six, above everything else in the figure."""
+    figure.legend(
+        handles=handles,
+        title=title,
+        loc="outside upper left",
+        ncols=min(len(handles), 6),
+        frameon=False,
+        alignment="left",
+        borderaxespad=0.2,
+        handlelength=3,
     )
 
 
