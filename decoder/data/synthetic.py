@@ -201,8 +201,14 @@ def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
 
 
 def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:
-    """A recipe in the layout ``t15`` or ``t12``, the latter with the 256 features it always has."""
-    changes = {"layout": layout, **({"n_features": N_FEATURES} if layout == "t12" else {})}
+    """A recipe in the layout ``t15`` or ``t12``.
+
+    On the way from the first to the second it gets the 256 features that the T12 layout always has,
+    and as much more silence as the patches of the T12 decoder are longer.
+    """
+    changes: dict[str, str | int] = {"layout": layout}
+    if layout == "t12" and recipe.layout != "t12":
+        changes |= {"n_features": N_FEATURES, "n_silent_bins": recipe.n_silent_bins + 9}
     return SyntheticRecipe.model_validate(recipe.model_dump() | changes)
 
 

@@ -262,7 +262,8 @@ def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
     result = call("data", "check", folder)
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
-    assert "T12 layout, 2 sessions, 256 features" in text and "patches of 32 bins every 4" in text
+    assert "T12 layout, 2 sessions, 256 features" in text
+    assert "fit for training with patches of 32 bins every 4" in text and "not fit" not in text
     assert call("data", "make", tmp_path / "x", "--layout", "t13").exit_code == 2
 
 
