@@ -15,7 +15,7 @@ from torch import Tensor
 from decoder.atomic import sha256_of, write_atomically
 from decoder.errors import CheckpointError
 
-FORMAT = 2
+FORMAT = 3
 N_KEPT = 2
 
 

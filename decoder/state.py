@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -236,7 +236,8 @@ def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOpti
     ]
 
 
-def _result_from(entry: dict[str, Any]) -> RunResult:
+def _result_from(entry: Mapping[str, Any]) -> RunResult:
+    """The result that `PackState.save` wrote, tuples again."""
     tuples = {
         "history": tuple(entry["history"]),
         "per_session": {name: tuple(counts) for name, counts in entry["per_session"].items()},

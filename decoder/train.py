@@ -209,7 +209,6 @@ def _evaluate(
         metrics, breakdowns = evaluate(
             state.model, state.configs, trials.validation_batches(), state.device, last
         )
-    state.breakdowns = {state.runs[row].run_id: found for row, found in breakdowns.items()}
     root_n = state.model.n_parameters() ** 0.5
     latest = {}
     rows = zip(
@@ -235,6 +234,8 @@ def _evaluate(
         row["lr"] = rate
         latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
         state.histories[run.run_id].append(latest[run.run_id])
+    found = {state.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
+    state.breakdowns = {run_id: found[run_id] for run_id in latest if run_id in found}
     state.sums.start_interval(torch.tensor(due, device=state.device))
     return latest
 

@@ -208,6 +208,7 @@ def test_a_run_that_ends_amid_skipped_steps_with_broken_weights_has_diverged(
     pack = make_pack([wild, {}])
     bad, good = (results_of(train(pack, dataset))[run.run_id] for run in pack.runs)
     assert (bad.status, bad.history, bad.n_steps_done) == ("diverged", (), 12)
+    assert bad.per_session == {} and bad.confusions == ()
     assert bad.n_skipped_steps == 10  # the first step has no learning rate, the second breaks it
     assert good.status == "ok" and len(good.history) == 3
 
