@@ -2,9 +2,9 @@
 
 It follows `torch.nn.LSTM` and runs PyTorch's own kernels once a run: oneDNN's on a CPU, cuDNN's
 on a GPU. The products batched over runs that make the GRU faster were tried for the LSTM, with
-the backward through time written out, and are slower here: 0.5 to 0.9 times the speed at 64 and
-128 units, 30 and 60 patches, R = 1, 4 and 12, one direction or both, one thread of the CPU named
-in benchmarks/README.md.
+the backward through time written out, and are slower here: 0.7 times the speed at the median of
+24 sizes (64 and 128 units, 30 and 60 patches, R = 1, 4 and 12, one direction and both; one thread
+of the CPU named in benchmarks/README.md).
 
 Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """

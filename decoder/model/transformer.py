@@ -85,9 +85,8 @@ class TransformerLayer(nn.Module):
         q, k, v = qkv.permute(3, 0, 2, 4, 1, 5)  # each (R, B, A, P, K)
         scores = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).float()  # (R, B, A, P, P)
         if self.distance_bias is not None:
-            scores = (
-                scores + self.distance_bias[:, distances(x.shape[1]).to(x.device)][:, None, None]
-            )
+            bias = self.distance_bias[:, distances(x.shape[1], x.device)]  # (R, P, P)
+            scores = scores + bias[:, None, None]
         weights = scores.masked_fill(~allowed, -math.inf).softmax(-1).to(v.dtype)
         seen = dropped(weights, "weights") @ v
         seen = seen.permute(0, 3, 1, 2, 4).flatten(3)  # (R, P, B, A K)
@@ -129,9 +128,9 @@ def transformer_states(
     return states
 
 
-def distances(n_patches: int) -> Tensor:
+def distances(n_patches: int, device: torch.device | None = None) -> Tensor:
     """(P, P) int64 index of the bias for each pair: row minus column, limited, from 0."""
-    patch = torch.arange(n_patches)
+    patch = torch.arange(n_patches, device=device)
     return (patch[:, None] - patch).clip(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE
 
 

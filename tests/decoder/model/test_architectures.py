@@ -76,11 +76,12 @@ def make_batch() -> Batch:
     features = torch.randn(4, 31, 5, generator=source)
     features[torch.arange(31) >= n_bins[:, None]] = 0
     return Batch(
-        features,
-        n_bins,
-        torch.randint(1, 6, (4, 3), generator=source),
-        torch.tensor([3, 2, 3, 1]),
-        torch.tensor([0, 0, 1, 2]),
+        features=features,
+        n_bins=n_bins,
+        labels=torch.randint(1, 6, (4, 3), generator=source),
+        n_labels=torch.tensor([3, 2, 3, 1]),
+        day=torch.tensor([0, 0, 1, 2]),
+        index=torch.arange(4),
     )
 
 
