@@ -1,0 +1,498 @@
+"""What every key of the official configuration files means here: one table a codebase, and forks.
+
+T15 is ``rnn_args.yaml`` of nejm-brain-to-text, T12 the ``args`` mapping of neural_seq_decoder. A
+key's meaning is what the trainer does with it, not what its name or comment says.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+Outcome = Literal[
+    "mapped",  # sets fields of ours
+    "constant",  # written in the trainer's code, not in the file
+    "absent",  # the file does not say it; the official value is taken
+    "elsewhere",  # means something here too, but no field of a configuration
+    "no effect",  # the trainer never reads it, or nothing it trains or reports depends on it
+    "unsupported",  # changes what the trainer does, in a way that no field of ours says
+    "unknown",  # no key of that trainer, and no spelling known from forks
+    "left out",  # unsupported, and given up by the user
+]
+Flat = Mapping[str, Any]
+
+
+class Effect(NamedTuple):
+    """What became of one key: the fields it sets, and a remark."""
+
+    outcome: Outcome
+    fields: Flat = {}
+    note: str = ""
+
+
+Rule = Callable[[Any, Flat], Effect]  # the key's value, all of the file → its effect
+
+
+def to(*paths: str, note: str = "") -> Rule:
+    """The value as it is, in each of these fields."""
+    return lambda value, _: Effect("mapped", dict.fromkeys(paths, value), note)
+
+
+def converted(path: str, convert: Callable[[Any], Any], note: str = "") -> Rule:
+    """The value in our terms; a `KeyError` of `convert` means that we have none."""
+
+    def rule(value: Any, _: Flat) -> Effect:
+        try:
+            return Effect("mapped", {path: convert(value)}, note)
+        except (KeyError, TypeError, AttributeError):
+            return Effect("unsupported", {}, f"{path} has no such value")
+
+    return rule
+
+
+def elsewhere(note: str) -> Rule:
+    return lambda value, _: Effect("elsewhere", {}, note)
+
+
+def no_effect(note: str) -> Rule:
+    return lambda value, _: Effect("no effect", {}, note)
+
+
+def only(accepted: Any, here: str, otherwise: str) -> Rule:
+    """The one value that we can follow; any other changes what the trainer does."""
+
+    def rule(value: Any, _: Flat) -> Effect:
+        same = value == accepted and isinstance(value, bool) == isinstance(accepted, bool)
+        return Effect("no effect", {}, here) if same else Effect("unsupported", {}, otherwise)
+
+    return rule
+
+
+def squeeze(key: str) -> str:
+    """A key without case, underscores and dashes, so that spellings of one name meet."""
+    return re.sub(r"[^a-z0-9]", "", key.lower())
+
+
+def _clip(value: Any) -> Any:
+    """A bound of the gradient norm; 0, false and null clip nothing."""
+    return value or None
+
+
+_NOT_READ = no_effect("the trainer never reads it")
+_OUTPUT = no_effect("concerns files and logs, not training")
+_FOLDER = elsewhere("--results says where everything is kept")
+
+# ---------------------------------------------------------------------------------------- T15
+
+# Sessions of the public T15 release, in day order.
+_T15_DAYS = """
+    2023.08.11 2023.08.13 2023.08.18 2023.08.20 2023.08.25 2023.08.27 2023.09.01 2023.09.03
+    2023.09.24 2023.09.29 2023.10.01 2023.10.06 2023.10.08 2023.10.13 2023.10.15 2023.10.20
+    2023.10.22 2023.11.03 2023.11.04 2023.11.17 2023.11.19 2023.11.26 2023.12.03 2023.12.08
+    2023.12.10 2023.12.17 2023.12.29 2024.02.25 2024.03.03 2024.03.08 2024.03.15 2024.03.17
+    2024.04.25 2024.04.28 2024.05.10 2024.06.14 2024.07.19 2024.07.21 2024.07.28 2025.01.10
+    2025.01.12 2025.03.14 2025.03.16 2025.03.30 2025.04.13
+"""
+T15_SESSIONS = tuple(f"t15.{day}" for day in _T15_DAYS.split())
+
+
+def _sessions(value: Any, _: Flat) -> Effect:
+    if isinstance(value, list) and tuple(value) == T15_SESSIONS:
+        note = "all 45 of the release, in its order: null takes every session found"
+        return Effect("mapped", {"data.sessions": None}, note)
+    return Effect("mapped", {"data.sessions": value})
+
+
+def _dataset_dir(value: Any, _: Flat) -> Effect:
+    note = "there from model_training, here from the folder a command is started in"
+    relative = value.removeprefix("../") if isinstance(value, str) else value
+    return Effect("mapped", {"data.path": relative}, note if relative != value else "")
+
+
+def _validated_days(value: Any, file: Flat) -> Effect:
+    sessions = file.get("dataset.sessions") or []
+    without = [s for s, share in zip(sessions, value or [], strict=False) if share != 1]
+    note = "a session with val trials is validated on here"
+    return Effect("elsewhere", {}, f"{note}; there not: {', '.join(without)}" if without else note)
+
+
+def _schedule_t15(value: Any, file: Flat) -> Effect:
+    if value == "cosine":
+        return Effect("mapped", {"optim.schedule": "warmup_cosine"})
+    if value != "linear":
+        return Effect("unsupported", {}, "the trainer knows cosine and linear")
+    fields = {
+        "optim.schedule": "linear",
+        "optim.lr_warmup_steps": 0,
+        "optim.lr_warmup_steps_day": 0,
+        "optim.lr_min_day": file["lr_min"] * (file["lr_max_day"] / file["lr_max"]),
+        "optim.lr_decay_steps_day": file["lr_decay_steps"],
+    }
+    return Effect("mapped", fields, "without warm-up, and with one ratio for all groups, as there")
+
+
+def _of_cosine(path: str) -> Rule:
+    def rule(value: Any, file: Flat) -> Effect:
+        if file["lr_scheduler_type"] == "linear":
+            return Effect("no effect", {}, "the linear schedule there does not read it")
+        return Effect("mapped", {path: value})
+
+    return rule
+
+
+def _keep_weights(value: Any, file: Flat) -> Effect:
+    final = "final" if file.get("save_final_model") else "none"
+    return Effect("mapped", {"train.keep_weights": "best" if value else final})
+
+
+_WALK_AXES = {-1: "features", 2: "features", -2: "time", 1: "time"}
+
+T15: dict[str, Rule] = {
+    "model.n_input_features": elsewhere("the recordings say it"),
+    "model.n_units": to("model.n_units"),
+    "model.rnn_dropout": to("model.rnn_dropout"),
+    "model.rnn_trainable": only(True, "as here", "recurrent layers cannot be kept from learning"),
+    "model.n_layers": to("model.n_layers"),
+    "model.patch_size": to("model.patch_size"),
+    "model.patch_stride": to("model.patch_stride"),
+    "model.input_network.n_input_layers": _NOT_READ,
+    "model.input_network.input_layer_sizes": _NOT_READ,
+    "model.input_network.input_trainable": only(
+        True, "as here", "day layers cannot be kept from learning"
+    ),
+    "model.input_network.input_layer_dropout": to("model.input_dropout"),
+    "gpu_number": elsewhere("--device says where to train"),
+    "mode": no_effect("decides whether folders and a log are made"),
+    "use_amp": converted("train.precision", {True: "bfloat16", False: "float32"}.__getitem__),
+    "output_dir": _FOLDER,
+    "checkpoint_dir": _FOLDER,
+    "init_from_checkpoint": only(False, "as here", "training cannot start from other weights"),
+    "init_checkpoint_path": no_effect("read where init_from_checkpoint is true"),
+    "save_best_checkpoint": _keep_weights,
+    "save_all_val_steps": _OUTPUT,
+    "save_final_model": _OUTPUT,
+    "save_val_metrics": _OUTPUT,
+    "early_stopping": only(
+        False, "as here", "no run is stopped before its budget's end, or arms could not be compared"
+    ),
+    "early_stopping_val_steps": no_effect("read where early_stopping is true"),
+    "num_training_batches": to("train.n_steps"),
+    "lr_max": to("optim.lr_max"),
+    "lr_min": to("optim.lr_min"),
+    "lr_decay_steps": to("optim.lr_decay_steps"),
+    "lr_warmup_steps": _of_cosine("optim.lr_warmup_steps"),
+    "lr_max_day": to("optim.lr_max_day"),
+    "lr_min_day": _of_cosine("optim.lr_min_day"),
+    "lr_decay_steps_day": _of_cosine("optim.lr_decay_steps_day"),
+    "lr_warmup_steps_day": _of_cosine("optim.lr_warmup_steps_day"),
+    "lr_scheduler_type": _schedule_t15,
+    "beta0": to("optim.beta1", note="beta0 there is beta1 here"),
+    "beta1": to("optim.beta2", note="beta1 there is beta2 here"),
+    "epsilon": to("optim.epsilon"),
+    "weight_decay": to("optim.weight_decay"),
+    "weight_decay_day": to("optim.weight_decay_day"),
+    "seed": elsewhere("an ablation's seeds"),
+    "grad_norm_clip_value": converted("optim.grad_clip", _clip),
+    "batches_per_train_log": _OUTPUT,
+    "batches_per_val_step": to(
+        "train.eval_every_steps", note="there after step 1 and every so many later; here every N"
+    ),
+    "batches_per_save": _NOT_READ,
+    "log_individual_day_val_PER": _OUTPUT,
+    "log_val_skip_logs": _OUTPUT,
+    "save_val_logits": _OUTPUT,
+    "save_val_data": _OUTPUT,
+    "dataset.data_transforms.white_noise_std": to("augment.white_noise_std"),
+    "dataset.data_transforms.constant_offset_std": to("augment.constant_offset_std"),
+    "dataset.data_transforms.random_walk_std": to("augment.random_walk_std"),
+    "dataset.data_transforms.random_walk_axis": converted(
+        "augment.random_walk_axis", _WALK_AXES.__getitem__
+    ),
+    "dataset.data_transforms.static_gain_std": to("augment.static_gain_std"),
+    "dataset.data_transforms.random_cut": to("augment.random_cut"),
+    "dataset.data_transforms.smooth_kernel_size": to("augment.smooth_size_bins"),
+    "dataset.data_transforms.smooth_data": to("augment.smooth"),
+    "dataset.data_transforms.smooth_kernel_std": to("augment.smooth_std_bins"),
+    "dataset.neural_dim": _NOT_READ,
+    "dataset.batch_size": to("data.batch_size"),
+    "dataset.n_classes": only(41, "as here", "a decoder has 41 classes here"),
+    "dataset.max_seq_elements": _NOT_READ,
+    "dataset.days_per_batch": to("data.days_per_batch"),
+    "dataset.seed": elsewhere("batches follow from an ablation's seeds"),
+    "dataset.num_dataloader_workers": no_effect("concerns speed alone"),
+    "dataset.loader_shuffle": no_effect("shuffles batches that are drawn at random anyway"),
+    "dataset.must_include_days": no_effect("the trainer passes null instead"),
+    "dataset.test_percentage": no_effect("the trainer passes 0 and 1 instead"),
+    "dataset.feature_subset": to("data.feature_subset"),
+    "dataset.dataset_dir": _dataset_dir,
+    "dataset.bad_trials_dict": no_effect("the trainer passes null instead"),
+    "dataset.sessions": _sessions,
+    "dataset.dataset_probability_val": _validated_days,
+}
+
+# What a file that leaves a key out would have said.
+T15_OFFICIAL: dict[str, Any] = {
+    "model.n_units": 768,
+    "model.rnn_dropout": 0.4,
+    "model.n_layers": 5,
+    "model.patch_size": 14,
+    "model.patch_stride": 4,
+    "model.input_network.input_layer_dropout": 0.2,
+    "use_amp": True,
+    "save_best_checkpoint": True,
+    "num_training_batches": 120_000,
+    "lr_scheduler_type": "cosine",
+    "lr_max": 0.005,
+    "lr_min": 0.0001,
+    "lr_decay_steps": 120_000,
+    "lr_warmup_steps": 1000,
+    "lr_max_day": 0.005,
+    "lr_min_day": 0.0001,
+    "lr_decay_steps_day": 120_000,
+    "lr_warmup_steps_day": 1000,
+    "beta0": 0.9,
+    "beta1": 0.999,
+    "epsilon": 0.1,
+    "weight_decay": 0.001,
+    "weight_decay_day": 0.0,
+    "grad_norm_clip_value": 10.0,
+    "batches_per_val_step": 2000,
+    "dataset.data_transforms.white_noise_std": 1.0,
+    "dataset.data_transforms.constant_offset_std": 0.2,
+    "dataset.data_transforms.random_walk_std": 0.0,
+    "dataset.data_transforms.random_walk_axis": -1,
+    "dataset.data_transforms.static_gain_std": 0.0,
+    "dataset.data_transforms.random_cut": 3,
+    "dataset.data_transforms.smooth_kernel_size": 100,
+    "dataset.data_transforms.smooth_data": True,
+    "dataset.data_transforms.smooth_kernel_std": 2,
+    "dataset.batch_size": 64,
+    "dataset.days_per_batch": 4,
+    "dataset.dataset_dir": "../data/hdf5_data_final",
+    "dataset.sessions": list(T15_SESSIONS),
+}
+
+T15_CONSTANTS: dict[str, Any] = {
+    "data.sampling": "days",
+    "augment.smooth_taps": "above_0.01",
+    "model.architecture": "gru",
+    "model.bidirectional": False,
+    "model.h0": "learned",
+    "model.day_layer": "per_day",
+    "model.count_last_patch": True,
+    "model.head_init": "xavier",
+    "loss.ctc_reduction": "none_then_mean",
+    "loss.zero_infinity": False,
+    "optim.algorithm": "adamw",
+    "optim.weight_decay_bias": 0.0,
+    "optim.update_absent_days": False,
+}
+
+# ---------------------------------------------------------------------------------------- T12
+
+
+def _schedule_t12(value: Any, file: Flat) -> Effect:
+    """LinearLR from lrStart to lrEnd; constant where they are equal."""
+    if value == file["lrStart"]:
+        return Effect("mapped", {"optim.schedule": "constant"}, "equal to lrStart")
+    fields = {
+        "optim.schedule": "linear",
+        "optim.lr_min": value,
+        "optim.lr_decay_steps": file["nBatch"],
+    }
+    return Effect("mapped", fields)
+
+
+def _smoothing_t12(value: Any, _: Flat) -> Effect:
+    if value == 0:
+        return Effect("mapped", {"augment.smooth": False}, "0 divides by zero there")
+    return Effect("mapped", {"augment.smooth_std_bins": value})
+
+
+def _dataset_t12(value: Any, _: Flat) -> Effect:
+    return Effect("elsewhere", {}, "a pickle; set data.path to the release's folder of .mat files")
+
+
+T12: dict[str, Rule] = {
+    "outputDir": _FOLDER,
+    "datasetPath": _dataset_t12,
+    "seqLen": _NOT_READ,
+    "maxTimeSeriesLen": _NOT_READ,
+    "batchSize": to("data.batch_size"),
+    "lrStart": to("optim.lr_max"),
+    "lrEnd": _schedule_t12,
+    "nUnits": to("model.n_units"),
+    "nBatch": to("train.n_steps"),
+    "nLayers": to("model.n_layers"),
+    "seed": elsewhere("an ablation's seeds"),
+    "nClasses": only(40, "41 here, which count the blank", "a decoder has 41 classes here"),
+    "nInputFeatures": elsewhere("the recordings say it"),
+    "dropout": to("model.rnn_dropout"),
+    "whiteNoiseSD": to("augment.white_noise_std"),
+    "constantOffsetSD": to("augment.constant_offset_std"),
+    "gaussianSmoothWidth": _smoothing_t12,
+    "strideLen": to("model.patch_stride"),
+    "kernelLen": to("model.patch_size"),
+    "bidirectional": to("model.bidirectional"),
+    "l2_decay": to("optim.weight_decay", "optim.weight_decay_day", "optim.weight_decay_bias"),
+}
+
+T12_OFFICIAL: dict[str, Any] = {
+    "batchSize": 64,
+    "lrStart": 0.02,
+    "lrEnd": 0.02,
+    "nUnits": 1024,
+    "nBatch": 10_000,
+    "nLayers": 5,
+    "dropout": 0.4,
+    "whiteNoiseSD": 0.8,
+    "constantOffsetSD": 0.2,
+    "gaussianSmoothWidth": 2.0,
+    "strideLen": 4,
+    "kernelLen": 32,
+    "bidirectional": True,
+    "l2_decay": 1e-5,
+}
+
+T12_CONSTANTS: dict[str, Any] = {
+    "data.sampling": "shuffle",
+    "augment.static_gain_std": 0.0,
+    "augment.random_walk_std": 0.0,
+    "augment.random_cut": 0,
+    "augment.smooth": True,
+    "augment.smooth_size_bins": 20,
+    "augment.smooth_taps": "all",
+    "model.architecture": "gru",
+    "model.input_dropout": 0.0,
+    "model.h0": "zero",
+    "model.day_layer": "per_day",
+    "model.count_last_patch": False,
+    "model.head_init": "uniform",
+    "loss.ctc_reduction": "mean",
+    "loss.zero_infinity": True,
+    "optim.algorithm": "adam",
+    "optim.lr_warmup_steps": 0,
+    "optim.beta1": 0.9,
+    "optim.beta2": 0.999,
+    "optim.epsilon": 0.1,
+    "optim.update_absent_days": True,
+    "optim.grad_clip": None,
+    "train.eval_every_steps": 100,
+    "train.precision": "float32",
+    "train.keep_weights": "best",
+}
+
+# -------------------------------------------------------------------------------------- forks
+
+_ALGORITHMS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
+_SCHEDULES = {
+    "cosine": "warmup_cosine",
+    "warmupcosine": "warmup_cosine",
+    "constant": "constant",
+    "none": "constant",
+    "linear": "linear",
+    "linearlr": "linear",
+    "onecycle": "one_cycle",
+    "onecyclelr": "one_cycle",
+    "step": "step",
+    "steplr": "step",
+    "plateau": "plateau",
+    "reducelronplateau": "plateau",
+}
+_PRECISIONS = {
+    "bf16": "bfloat16",
+    "bfloat16": "bfloat16",
+    "fp32": "float32",
+    "float32": "float32",
+    "true": "bfloat16",
+    "false": "float32",
+}
+
+
+def _named(names: Mapping[str, str]) -> Callable[[Any], Any]:
+    return lambda value: names[squeeze(str(value))]
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "optim.algorithm": _named(_ALGORITHMS),
+    "optim.schedule": _named(_SCHEDULES),
+    "optim.grad_clip": _clip,
+    "train.precision": _named(_PRECISIONS),
+    "model.architecture": _named({"gru": "gru", "lstm": "lstm", "transformer": "transformer"}),
+}
+
+# How forks of either codebase spell our fields, squeezed; our own names need no entry.
+_SPELLINGS = {
+    "data.batch_size": "batchsize bs",
+    "augment.white_noise_std": "whitenoisesd whitenoise",
+    "augment.constant_offset_std": "constantoffsetsd constantoffset",
+    "augment.smooth_std_bins": "gaussiansmoothwidth smoothkernelstd smoothsigma",
+    "augment.smooth_causal": "causalsmoothing causalsmooth",
+    "augment.time_mask_probability": "timemaskprob timemaskp timemaskingprob",
+    "augment.time_mask_width_bins": "timemaskwidth timemaskmaxwidth timemaskparam timemaskmaxlen "
+    "timemasklen timemasksize",
+    "augment.time_mask_max_count": "timemaskmax timemasknum numtimemasks ntimemasks maxtimemasks "
+    "timemaskcount timemaskmaxmasks timemaskmaxnum",
+    "augment.feature_mask_probability": "featuremaskprob freqmaskprob freqmaskp "
+    "freqmaskprobability frequencymaskprob frequencymaskprobability channelmaskprob channelmaskp "
+    "frequencymaskp",
+    "augment.feature_mask_width": "freqmaskwidth freqmaskmaxwidth freqmaskparam frequencymaskwidth "
+    "channelmaskwidth freqmasksize featuremaskmaxwidth frequencymaskmaxwidth",
+    "augment.feature_mask_max_count": "freqmaskmax freqmasknum numfreqmasks nfreqmasks "
+    "maxfreqmasks freqmaskcount frequencymaskmax numfrequencymasks featuremaskmax freqmaskmaxcount "
+    "numchannelmasks channelmaskmax frequencymaskmaxcount",
+    "augment.speckle_rate": "speckle speckleprob specklerate coordinateddropout",
+    "augment.time_warp_bins": "timewarp timewarpbins timewarpparam timewarpw",
+    "model.architecture": "rnntype modeltype celltype architecture",
+    "model.layer_norm": "uselayernorm layernorm layernormalization useln",
+    "model.n_units": "nunits hiddendim hiddensize",
+    "model.n_layers": "nlayers numlayers layerdim",
+    "model.patch_size": "kernellen patchsize",
+    "model.patch_stride": "stridelen patchstride",
+    "model.rnn_dropout": "dropout rnndropout",
+    "model.input_dropout": "inputdropout inputlayerdropout",
+    "model.bidirectional": "bidirectional bidir",
+    "model.post_rnn_layers": "postrnnlayers numpostrnnlayers",
+    "model.blank_bias": "blankbias blankbiasinit",
+    "loss.label_smoothing": "labelsmoothing ctclabelsmoothing labelsmooth",
+    "loss.focal_gamma": "focalgamma focalctcgamma",
+    "loss.inter_ctc_weight": "interctcweight interctc",
+    "loss.ctc_reduction": "ctcreduction",
+    "optim.algorithm": "optimizer optimizertype optim optname",
+    "optim.schedule": "scheduler schedulertype lrschedulertype lrschedule lrscheduler",
+    "optim.lr_max": "lr learningrate lrstart",
+    "optim.lr_min": "minlr lrend",
+    "optim.lr_warmup_steps": "warmupsteps numwarmupsteps warmup",
+    "optim.epsilon": "eps adameps adamepsilon optimepsilon",
+    "optim.weight_decay": "l2decay weightdecay wd",
+    "optim.grad_clip": "gradclip gradientclip gradientclipping gradientclipval gradclipnorm "
+    "gradnormclip gradnormclipvalue maxgradnorm clipgrad clipgradnorm gradclipvalue clipnorm "
+    "gradclipmaxnorm gradientclipnorm",
+    "optim.ema_decay": "emadecay ema",
+    "optim.accumulation_steps": "gradaccumsteps gradaccumulation accumulationsteps "
+    "gradientaccumulationsteps gradaccumulationsteps",
+    "train.n_steps": "nsteps maxsteps nbatch numtrainingbatches",
+    "train.precision": "precision useamp amp usebf16 dtype mixedprecision",
+    "train.eval_every_steps": "evalevery valevery batchespervalstep evalsteps",
+    "evaluation.use_beam_search": "usebeamsearch beamsearch",
+    "evaluation.beam_width": "beamwidth beamsize",
+}
+FORKS: dict[str, Rule] = {
+    name: converted(path, _CONVERT.get(path, lambda value: value))
+    for path, names in _SPELLINGS.items()
+    for name in names.split()
+}
+
+# Switches of forks: false turns these fields off, true leaves them to the keys beside it.
+_MASKS = {"augment.time_mask_probability": 0.0, "augment.feature_mask_probability": 0.0}
+SWITCHES: dict[str, Flat] = {
+    "usespecaugment": _MASKS,
+    "specaugment": _MASKS,
+    "specaug": _MASKS,
+    "usespecaug": _MASKS,
+    "specaugmentenabled": _MASKS,
+    "usetimemask": {"augment.time_mask_probability": 0.0},
+    "usefreqmask": {"augment.feature_mask_probability": 0.0},
+    "usegradclip": {"optim.grad_clip": None},
+    "usegradientclipping": {"optim.grad_clip": None},
+    "useema": {"optim.ema_decay": 0.0},
+}

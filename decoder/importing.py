@@ -1,0 +1,289 @@
+"""Reads the configuration files of both official trainers, and of their forks, as ours.
+
+Nothing is dropped in silence: every key of the file comes back with what became of it, and so
+does every value that the file leaves to the trainer's code.
+"""
+
+import fnmatch
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from decoder.config import (
+    DecoderConfig,
+    config_paths,
+    did_you_mean,
+    override,
+    parse_config,
+)
+from decoder.errors import ConfigError
+from decoder.import_tables import (
+    FORKS,
+    SWITCHES,
+    T12,
+    T12_CONSTANTS,
+    T12_OFFICIAL,
+    T15,
+    T15_CONSTANTS,
+    T15_OFFICIAL,
+    Effect,
+    Flat,
+    Outcome,
+    Rule,
+    squeeze,
+)
+from decoder.strict_yaml import load_yaml
+
+Codebase = Literal["t12", "t15", "ours"]
+
+
+class _Trainer(NamedTuple):
+    """What is known of an official trainer."""
+
+    rules: Mapping[str, Rule]
+    official: Flat
+    constants: Flat
+
+
+_TRAINERS: dict[Codebase, _Trainer] = {
+    "t15": _Trainer(T15, T15_OFFICIAL, T15_CONSTANTS),
+    "t12": _Trainer(T12, T12_OFFICIAL, T12_CONSTANTS),
+}
+
+
+class Entry(NamedTuple):
+    """What became of one key.
+
+    Attributes:
+        key: its dotted name in the file; empty where the trainer's code says it.
+        value: its value.
+        outcome: see `decoder.import_tables.Outcome`.
+        fields: the fields of ours that it set.
+        note: a remark, or the nearest name of an unknown key.
+    """
+
+    key: str
+    value: Any
+    outcome: Outcome
+    fields: Flat
+    note: str
+
+
+class Imported(NamedTuple):
+    """A configuration file read as ours.
+
+    Attributes:
+        codebase: whose file it is.
+        config: what it says, in our fields.
+        entries: what became of every key, in the order of the file; then constants.
+        sessions: the file's sessions in day order; None where it names none.
+        not_validated: sessions whose val trials the official T15 trainer passes over.
+    """
+
+    codebase: Codebase
+    config: DecoderConfig
+    entries: tuple[Entry, ...]
+    sessions: tuple[str, ...] | None
+    not_validated: tuple[str, ...]
+
+    def with_outcome(self, *outcomes: Outcome) -> list[Entry]:
+        """The entries that ended so."""
+        return [entry for entry in self.entries if entry.outcome in outcomes]
+
+
+def import_file(path: Path, without: Sequence[str] = ()) -> Imported:
+    """Read a configuration file of either official codebase, of a fork, or of ours.
+
+    Args:
+        path: YAML or JSON.
+        without: patterns of keys that are unsupported and may be left out.
+
+    Raises:
+        ConfigError: the file cannot be read, is a pickle, is nobody's, or has impossible values.
+    """
+    return import_mapping(read_arguments(path), str(path), without)
+
+
+def read_arguments(path: Path) -> dict[str, Any]:
+    """The top-level mapping of a YAML or JSON file.
+
+    Raises:
+        ConfigError: it cannot be read, is no mapping, or is a pickle, which is never opened.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if content[:1] == b"\x80" or content[:3] == b"(dp":
+        raise ConfigError(
+            f"{path}: is a pickle, which can run any code when it is opened; where you trust it, "
+            "write it anew: json.dump(dict(pickle.load(open('args', 'rb'))), open('args.json', "
+            "'w'))"
+        )
+    if path.suffix != ".json":
+        return load_yaml(path)
+    try:
+        document = json.loads(content, object_pairs_hook=_once)
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(f"{path}: is not valid JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: the top level must be a mapping of keys to values")
+    return document
+
+
+def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str] = ()) -> Imported:
+    """Turn the mapping of a configuration file into our configuration.
+
+    Args:
+        nested: as read; T12 ``args``, T15 ``rnn_args``, or sections of ours.
+        where: named at the front of every complaint, usually a file.
+        without: patterns of keys that are unsupported and may be left out.
+
+    Raises:
+        ConfigError: it is nobody's file, a value is impossible, or `without` matches nothing.
+    """
+    codebase = find_codebase(nested, where)
+    if codebase == "ours":
+        config = parse_config(nested, where)
+        return Imported("ours", config, (), config.data.sessions, ())
+    trainer = _TRAINERS[codebase]
+    flat = dict(_leaves(nested, trainer.rules))
+    whole = {**trainer.official, **flat}
+    entries = [_read_key(key, value, whole, trainer, without) for key, value in flat.items()]
+    _check_used(without, entries, where)
+    said = {path for entry in entries for path in entry.fields}
+    for key, value in trainer.official.items():
+        if key not in flat:
+            effect = trainer.rules[key](value, whole)
+            if not said >= set(effect.fields):
+                fields = {p: v for p, v in effect.fields.items() if p not in said}
+                entries.append(Entry(key, value, "absent", fields, "the official value is taken"))
+    said = {path for entry in entries for path in entry.fields}
+    constants = [
+        Entry("", value, "constant", {path: value}, "as the trainer's code has it")
+        for path, value in trainer.constants.items()
+        if path not in said
+    ]
+    config = _configure([*constants, *entries], where)
+    sessions = flat.get("dataset.sessions")
+    shares = flat.get("dataset.dataset_probability_val") or []
+    return Imported(
+        codebase,
+        config,
+        (*entries, *constants),
+        None if sessions is None else tuple(sessions),
+        tuple(s for s, share in zip(sessions or [], shares, strict=False) if share == 0),
+    )
+
+
+def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
+    """Whose configuration file this is, by its keys.
+
+    Raises:
+        ConfigError: it has no key of either official trainer, nor sections of ours.
+    """
+    sections = set(DecoderConfig.model_fields)
+    known = {key for key in config_paths() if isinstance(nested.get(key.split(".")[0]), dict)}
+    ours = sum(name in nested[s] for s, name in (key.split(".") for key in known))
+    n_known = {
+        codebase: sum(key in trainer.rules for key, _ in _leaves(nested, trainer.rules))
+        for codebase, trainer in _TRAINERS.items()
+    }
+    codebase = max(n_known, key=lambda name: n_known[name])
+    if set(nested) <= sections and ours >= n_known[codebase]:
+        return "ours"
+    if not n_known[codebase]:
+        raise ConfigError(
+            f"{where}: has no key of the T15 rnn_args.yaml (such as num_training_batches), none of "
+            "the T12 args (such as nUnits), and is no configuration of ours "
+            f"(sections {', '.join(DecoderConfig.model_fields)})"
+        )
+    return codebase
+
+
+def _leaves(
+    nested: Mapping[str, Any], rules: Mapping[str, Rule], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a mapping that is a value of its own stays whole."""
+    for name, value in nested.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value and key not in rules and key != "hydra":
+            yield from _leaves(value, rules, f"{key}.")
+        else:
+            yield key, value
+
+
+def _read_key(
+    key: str, value: Any, whole: Flat, trainer: _Trainer, without: Sequence[str]
+) -> Entry:
+    rule = trainer.rules.get(key) or _fork_rule(key)
+    if key == "hydra":
+        effect = Effect("no effect", {}, "concerns folders and logs, not training")
+    elif rule is None:
+        effect = Effect("unknown", {}, _nearest(key, trainer).removeprefix("; "))
+    else:
+        effect = rule(value, whole)
+    if effect.outcome == "unsupported" and any(fnmatch.fnmatch(key, p) for p in without):
+        effect = Effect("left out", {}, f"as you say, although {effect.note}")
+    return Entry(key, value, *effect)
+
+
+def _fork_rule(key: str) -> Rule | None:
+    """The rule of a key that only forks have: by the spelling of its last words, or our name."""
+    names = key.split(".")
+    for n in range(len(names), 0, -1):
+        squeezed = squeeze("".join(names[-n:]))
+        if squeezed in SWITCHES:
+            return lambda value, _: Effect(
+                "mapped",
+                {} if value else SWITCHES[squeezed],
+                "the keys beside it say how" if value else "off",
+            )
+        if squeezed in FORKS:
+            return FORKS[squeezed]
+        own = [p for p in config_paths() if squeeze(p.partition(".")[2]) == squeezed]
+        if len(own) == 1:
+            return lambda value, _: Effect("mapped", {own[0]: value})
+    return None
+
+
+def _nearest(key: str, trainer: _Trainer) -> str:
+    return did_you_mean(key, trainer.rules) or did_you_mean(
+        key.rpartition(".")[2], [path.partition(".")[2] for path in config_paths()]
+    )
+
+
+def _check_used(without: Sequence[str], entries: Sequence[Entry], where: str) -> None:
+    left_out = [entry.key for entry in entries if entry.outcome == "left out"]
+    for pattern in without:
+        if not any(fnmatch.fnmatch(key, pattern) for key in left_out):
+            raise ConfigError(
+                f"--without {pattern}: {where} has no unsupported key of that name; remove it"
+            )
+
+
+def _configure(entries: Sequence[Entry], where: str) -> DecoderConfig:
+    """Our configuration; complaints name the key a value came from. What turns off comes last."""
+    source = {path: entry.key for entry in entries for path in entry.fields if entry.key}
+    ordered = sorted(entries, key=lambda entry: entry.note == "off")
+    changes = {path: value for entry in ordered for path, value in entry.fields.items()}
+    try:
+        return override(DecoderConfig(), changes, where)
+    except ConfigError as error:
+        raise ConfigError(
+            [_with_key(problem, source, where) for problem in error.problems]
+        ) from None
+
+
+def _with_key(problem: str, source: Mapping[str, str], where: str) -> str:
+    path = problem.removeprefix(f"{where}: ").partition(":")[0]
+    return f"{problem} (it comes from {source[path]})" if path in source else problem
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if twice:
+        raise ConfigError(f"key {twice[0]!r} appears twice; keep one of them")
+    return dict(pairs)
