@@ -13,6 +13,7 @@ from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.command import JsonOption, ResultsOption, SpecArgument, handled, print_json
+from orchestrator.import_command import import_config
 from orchestrator.runs_command import runs_app
 
 _started = time.monotonic()
@@ -26,6 +27,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
+app.command("import-config")(import_config)
 
 
 class BackendChoice(StrEnum):
