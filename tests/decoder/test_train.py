@@ -126,9 +126,9 @@ def break_steps(monkeypatch: pytest.MonkeyPatch, bad_row: int, bad_steps: Contai
     """Make loss and gradients of one row NaN at some steps."""
 
     def broken(
-        model: PackedDecoder, configs: Any, batch: Any, seed: int, step: int
+        model: PackedDecoder, configs: Any, batch: Any, seed: int, step: int, *more: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        losses, gradients = forward_backward(model, configs, batch, seed, step)
+        losses, gradients = forward_backward(model, configs, batch, seed, step, *more)
         if step in bad_steps:
             for tensor in (losses, *gradients.values()):
                 tensor[bad_row] = float("nan")
