@@ -266,7 +266,7 @@ class ModelConfig(Section):
 
 
 class LossConfig(Section):
-    """CTC loss.
+    """CTC loss, and what is made of it in training; ``val_loss`` is always plain CTC.
 
     Attributes:
         ctc_reduction: ``none_then_mean`` sums a trial's loss and averages over the batch
@@ -274,12 +274,22 @@ class LossConfig(Section):
         zero_infinity: whether trials without a CTC alignment (target longer than the output) are
             kept with a training loss of zero, and count in the validation PER (official T12);
             or left out, and refused where they are more than 1 % (False).
+        label_smoothing: share of the loss that is KL(posterior ‖ uniform), summed over the
+            patches of a trial (Kim et al. 2018); the rest is CTC.
+        focal_gamma: each trial's CTC is multiplied by (1 - p) ** gamma, where p is the posterior
+            of its target, taken a label (Feng et al. 2019, see `decoder.objective`).
+        label_prior_weight: CTC is of log posteriors minus this times the logarithm of the run's
+            own mean posterior of late (Huang et al. 2024, "Less peaky and more accurate CTC
+            forced alignment by label priors"); the last head's alone.
         inter_ctc_weight: share of the loss that is the mean over the intermediate heads, see
             ``model.inter_ctc_layers``; the rest is the last head's.
     """
 
     ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"
     zero_infinity: bool = False
+    label_smoothing: Annotated[Probability, ADDED_PER_RUN] = 0.0
+    focal_gamma: Annotated[NonNegativeFloat, ADDED_PER_RUN] = 0.0
+    label_prior_weight: Annotated[NonNegativeFloat, ADDED_PER_RUN] = 0.0
     inter_ctc_weight: Annotated[
         Probability,
         mark(per_run=True, added=True, idle_if={"model.inter_ctc_layers": [[]]}),
@@ -441,6 +451,11 @@ class DecoderConfig(Section):
             raise ValueError(
                 f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
                 f"data.batch_size ({self.data.batch_size})"
+            )
+        if self.loss.focal_gamma and self.loss.label_prior_weight:
+            raise ValueError(
+                "loss.focal_gamma weighs trials by their posterior, which the loss does not have "
+                "with loss.label_prior_weight; set one of them to 0"
             )
         layers = self.model.inter_ctc_layers
         if layers and not (

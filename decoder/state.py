@@ -19,6 +19,7 @@ from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
+from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 
 # Weights that give no finite loss on so many batches one after the other are not going to.
@@ -42,6 +43,7 @@ class PackState:
     n_skipped: list[int]  # of each run still going: updates left out, in all
     n_skipped_in_a_row: list[int]  # and since the last that was not
     breakdowns: dict[str, Breakdown] = field(default_factory=dict)  # of runs about to end
+    label_prior: LabelPrior | None = None  # where a run of the pack has a weight for it
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `average`; empty if not needed
     step: int = 0
     seconds: float = 0.0
@@ -77,6 +79,11 @@ class PackState:
             ended=[],
             n_skipped=[0] * len(pack.runs),
             n_skipped_in_a_row=[0] * len(pack.runs),
+            label_prior=(
+                LabelPrior(len(pack.runs), dataset.n_classes, device)
+                if any(run.config.loss.label_prior_weight for run in pack.runs)
+                else None
+            ),
         )
 
     def count_skips(self, finite: Sequence[bool]) -> list[bool]:
@@ -161,6 +168,8 @@ class PackState:
         self.runs = [self.runs[row] for row in rows]
         self.model.keep_runs(rows)
         self.sums.keep_runs(rows)
+        if self.label_prior is not None:
+            self.label_prior.keep_runs(rows)
         self.grad_norms = self.grad_norms[rows]
         self.n_skipped = [self.n_skipped[row] for row in rows]
         self.n_skipped_in_a_row = [self.n_skipped_in_a_row[row] for row in rows]
@@ -175,6 +184,8 @@ class PackState:
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
+        if self.label_prior is not None:
+            tensors["label_prior"] = self.label_prior.mean
         tensors["grad_norms"] = self.grad_norms[:, : self.step]
         for run, optimizer in zip(self.runs, self.optimizers, strict=True):
             tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
@@ -213,6 +224,8 @@ class PackState:
                 self.averages[name] = tensors[f"averages/{name}"][rows].to(self.device)
         for name, total in self.sums.state().items():
             total.copy_(tensors[f"sums/{name}"][rows])
+        if self.label_prior is not None:
+            self.label_prior.mean = tensors["label_prior"][rows].to(self.device)
         for run, optimizer in zip(self.runs, self.optimizers, strict=True):
             prefix = f"optim/{run.run_id}/"
             optimizer.load_state(

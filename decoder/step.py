@@ -11,7 +11,6 @@ from torch import Tensor
 from decoder import optim
 from decoder.augment import augment_batch
 from decoder.config import DecoderConfig
-from decoder.ctc import ctc_losses, reduce_losses
 from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
 from decoder.model.day import day_slices
@@ -19,10 +18,16 @@ from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
+from decoder.objective import LabelPrior, training_losses
 
 
 def forward_backward(
-    model: PackedDecoder, configs: Sequence[DecoderConfig], batch: Batch, seed: int, step: int
+    model: PackedDecoder,
+    configs: Sequence[DecoderConfig],
+    batch: Batch,
+    seed: int,
+    step: int,
+    label_prior: LabelPrior | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Training loss and gradients of every run for one batch.
 
@@ -32,6 +37,8 @@ def forward_backward(
         batch: ordered by day, on the model's device.
         seed: the pack's seed.
         step: the optimizer step, which with the seed decides every draw.
+        label_prior: used, then updated with this batch's posteriors; None where no run has
+            ``loss.label_prior_weight``.
 
     Returns:
         (R,) losses, and name → (R, ...) gradients of the parameters that got one.
@@ -46,22 +53,15 @@ def forward_backward(
     with autocast(configs[0].train.precision, device):
         output = model(x, day_slices(batch.day), dropout, n_patches=lengths, hidden=hidden)
 
-    def loss_of(logits: Tensor) -> Tensor:
-        """(R, P, B, C) → (R,)."""
-        losses = ctc_losses(
-            logits.float().log_softmax(-1),
-            batch.labels,
-            lengths,
-            batch.n_labels,
-            configs[0].loss.zero_infinity,
-        )
-        return reduce_losses(losses, batch.n_labels, [c.loss.ctc_reduction for c in configs])
-
-    per_run = loss_of(output.logits)
+    targets = (batch.labels, lengths, batch.n_labels, [c.loss for c in configs])
+    prior = None if label_prior is None else label_prior.mean
+    per_run = training_losses(output.logits, *targets, prior)
     if output.intermediate:
         share = torch.tensor([c.loss.inter_ctc_weight for c in configs], device=device)
-        intermediate = torch.stack([loss_of(logits) for logits in output.intermediate])
-        per_run = (1 - share) * per_run + share * intermediate.mean(0)
+        intermediate = [training_losses(logits, *targets) for logits in output.intermediate]
+        per_run = (1 - share) * per_run + share * torch.stack(intermediate).mean(0)
+    if label_prior is not None:
+        label_prior.update(output.logits, lengths)
     model.zero_grad(set_to_none=True)
     per_run.sum().backward()  # rows do not mix: each gets its own
     return per_run.detach(), optim.gradients_of(model)

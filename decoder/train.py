@@ -158,7 +158,7 @@ def _one_batch(
     state: PackState, trials: Trials, seed: int, index: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     batch = trials.draw(seed, index).to(state.device)
-    return forward_backward(state.model, state.configs, batch, seed, index)
+    return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
 
 
 def _update(

@@ -385,6 +385,22 @@ def test_a_retry_of_the_whole_pack_gets_the_runs_that_had_ended_and_goes_on(
         assert resumed[name].confusions == result.confusions
 
 
+def test_a_resumed_pack_goes_on_with_its_label_priors(dataset: Dataset, tmp_path: Path) -> None:
+    short = {"train.n_steps": 4, "loss.label_prior_weight": 0.2, "optim.lr_decay_steps": 12}
+    pack = make_pack([short, {}, {"loss.label_prior_weight": 0.5}])
+    expected = results_of(train(pack, dataset))
+    interrupted = train(
+        pack, dataset, checkpoint_dir=tmp_path / "pack", checkpoint_every_seconds=0.0
+    )
+    next(interrupted)
+    next(interrupted)
+    interrupted.close()
+    events = list(train(pack, dataset, checkpoint_dir=tmp_path / "pack"))
+    assert events[0].step > 4
+    for name, result in results_of(events).items():
+        assert result.history == expected[name].history
+
+
 def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     other = train(make_pack([{}]), dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
@@ -521,6 +537,9 @@ OTHER_VALUES: dict[str, Any] = {
     "model.rnn_dropout": 0.1,
     "model.input_dropout": 0.1,
     "loss.ctc_reduction": "mean",
+    "loss.label_smoothing": 0.2,
+    "loss.focal_gamma": 1.5,
+    "loss.label_prior_weight": 0.4,
     "optim.algorithm": "adam",
     "optim.momentum": 0.5,
     "optim.nesterov": True,
