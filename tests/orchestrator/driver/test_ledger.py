@@ -66,6 +66,27 @@ def test_a_run_comes_back_as_it_was_written(
     assert said == []
 
 
+def test_where_the_errors_lie_comes_back_as_it_was_written(
+    results: Results, result: RunResult, said: Said
+) -> None:
+    broken_down = replace(
+        result,
+        per_session={"t15.2023.08.11": (3, 10)},
+        confusions=((0, 4, 1), (3, 3, 8), (3, 0, 2)),
+        beam={"per": 0.2, "n_edits": 2, "n_reference": 10, "beam_width": 16},
+        n_skipped_steps=4,
+    )
+    record, history = record_of(broken_down)
+    write_run(results, record, history)
+    back = read_records(results, [RUN_ID], said)[RUN_ID]
+    assert back == record and said == []
+    assert back["per_session"] == {"t15.2023.08.11": [3, 10]}
+    assert back["confusions"] == [[0, 4, 1], [3, 3, 8], [3, 0, 2]]
+    assert back["beam"] == dict(broken_down.beam) and back["n_skipped_steps"] == 4
+    failed, _ = record_of("Traceback ...")
+    assert failed["beam"] is None and failed["confusions"] is None
+
+
 def test_a_record_from_before_its_newest_fields_is_read_as_it_is(
     results: Results, result: RunResult, said: Said
 ) -> None:
