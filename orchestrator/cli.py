@@ -13,6 +13,7 @@ from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.command import JsonOption, ResultsOption, SpecArgument, handled, print_json
+from orchestrator.compare_command import compare
 from orchestrator.import_command import import_config
 from orchestrator.runs_command import runs_app
 
@@ -28,6 +29,7 @@ data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.command("import-config")(import_config)
+app.command()(compare)
 
 
 class BackendChoice(StrEnum):

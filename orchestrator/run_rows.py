@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decoder.collapse import CollapseThresholds, escape_step, is_collapsed
+from decoder.selection import best_row, selection_optimism
 
 Record = Mapping[str, Any]
 HistoryRows = Sequence[Mapping[str, float]]
@@ -49,7 +50,9 @@ def result_columns(
     outcome = "collapsed" if collapsed else status
     counted = outcome in COUNTED
     last = history[-1] if counted and history else {}
-    best = min(history, key=lambda row: row["per"]) if counted and history else {}
+    chosen = best_row(history) if counted else None
+    best = history[chosen] if chosen is not None else {}
+    optimism = selection_optimism(history) if counted else None
     escaped = escape_step(history, thresholds) if outcome in ("ok", "collapsed") else None
     final_per = 1.0 if outcome == "diverged" else last.get("per", math.nan)
     train = record["config"]["train"] if record else {}
@@ -69,6 +72,9 @@ def result_columns(
         "grad_norm_p99": float((record.get("grad_norm_quantiles") or {}).get("p99", math.nan)),
         "best_per": float(best.get("per", math.nan)),
         "best_per_step": best.get("step"),
+        "selection_optimism": math.nan if optimism is None else optimism,
+        "per_beam": float((record.get("beam") or {}).get("per", math.nan)) if counted else math.nan,
+        "n_skipped_steps": record.get("n_skipped_steps"),
         "n_parameters": record.get("n_parameters"),
         "n_dropped_trials": record.get("n_dropped_trials"),
         "error": last_line(record.get("error")),
@@ -98,6 +104,13 @@ def _machine_columns(record: Record) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def leader_of(path: str) -> str | None:
+    """The field that `decoder.config.resolve` fills this one from where it was left open."""
+    if path == "optim.lr_decay_steps":
+        return "train.n_steps"
+    return path.removesuffix("_day") if path.endswith("_day") else None
 
 
 def last_line(traceback: str | None) -> str:

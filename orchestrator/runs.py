@@ -18,6 +18,7 @@ from orchestrator.index import Row, RunIndex, open_index, rows_table, store_row
 from orchestrator.ledger import read_history, read_records
 from orchestrator.paths import Results
 from orchestrator.run import read_plan
+from orchestrator.run_rows import leader_of
 from orchestrator.where import nearest, parse_condition
 
 Say = Callable[[str], None]
@@ -240,23 +241,18 @@ def _telling_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
         if "." in name and name in marks and not marks[name].not_identity:
             column = index.column(name)
             first = column[which[0]] if which else None
-            if any(column[at] != first for at in which):
+            if any(column[at] != first for at in which) and not _follows(name, index, which):
                 varying.append(name)
-    return [*_ALWAYS, *_without_followers(varying, index, which)[:_MOST_VARYING]]
+    return [*_ALWAYS, *varying[:_MOST_VARYING]]
 
 
-def _without_followers(names: Sequence[str], index: RunIndex, which: Sequence[int]) -> list[str]:
-    """Without those that say the same as one before, such as the day layers' learning rate."""
-    seen: list[list[int]] = []
-    kept = []
-    for name in names:
-        column = index.column(name)
-        codes: dict[str, int] = {}
-        pattern = [codes.setdefault(repr(column[at]), len(codes)) for at in which]
-        if pattern not in seen:
-            seen.append(pattern)
-            kept.append(name)
-    return kept
+def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:
+    """Whether a field only repeats the one it is filled from, as the day layers' rate may."""
+    leader = leader_of(path)
+    if leader is None or leader not in index.names:
+        return False
+    own, others = index.column(path), index.column(leader)
+    return all(own[at] == others[at] for at in which)
 
 
 def _plans(results: Results) -> dict[str, dict[str, Any]]:

@@ -7,11 +7,13 @@ from orchestrator.stats import Interval
 
 # Rates in [0, 1], written in percent, and their differences in points of percent.
 RATES = (
-    *("per", "collapsed", "diverged"),
+    *("per", "best_per", "per_beam", "collapsed", "diverged"),
     *("blank_fraction", "blank_posterior", "clipped_share"),
 )
 _NOUNS: Mapping[str, str] = {
     "per": "final PER",
+    "best_per": "lowest PER of any evaluation",
+    "per_beam": "final PER with beam search",
     "collapsed": "runs collapsed",
     "diverged": "runs diverged",
     "escape_step": "steps to escape the blank plateau",
@@ -30,7 +32,7 @@ def scale_of(outcome: str) -> float:
 
 def unit_of(outcome: str) -> str:
     """The unit of a difference."""
-    if outcome == "per":
+    if outcome in ("per", "best_per", "per_beam"):
         return "PER points"
     if outcome in RATES:
         return "points"
@@ -67,3 +69,12 @@ def value_text(value: float, metric: str) -> str:
     if metric in RATES:
         return f"{100 * value:.1f} %"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value with two significant digits, never "0"."""
+    if p is None or math.isnan(p):
+        return "–"
+    if p < 0.0001:
+        return "< .0001"
+    return "1" if p >= 0.9995 else f"{p:.2g}".lstrip("0")

@@ -5,6 +5,7 @@ import math
 from orchestrator.claims import TEST_NAMES, is_share
 from orchestrator.schema import OWN_OUTCOMES, Hypothesis
 from orchestrator.units import difference_text, interval_words, noun, unit_of, value_text
+from orchestrator.units import p_value as p_value
 from orchestrator.verdicts import Verdict
 
 _NOT_A_NUMBER = "–"
@@ -23,15 +24,6 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
     return _minus(text)
-
-
-def p_value(p: float | None) -> str:
-    """A p-value with two significant digits, never "0"."""
-    if p is None or math.isnan(p):
-        return _NOT_A_NUMBER
-    if p < 0.0001:
-        return "< .0001"
-    return "1" if p >= 0.9995 else f"{p:.2g}".lstrip("0")
 
 
 def contrast_text(hypothesis: Hypothesis) -> str:

@@ -134,13 +134,19 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, folder: Path, name: str, title: str, caption: str) -> Saved:
     """Write ``NAME.svg`` and ``NAME.png``; the same figure gives the same bytes."""
     paths = {}
-    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-        buffer = io.BytesIO()
-        with matplotlib.rc_context(_RC):
-            figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata, facecolor="white")
+    for kind in ("svg", "png"):
         paths[kind] = folder / f"{name}.{kind}"
-        write_atomically(paths[kind], buffer.getvalue())
+        write_atomically(paths[kind], image_bytes(figure, kind))
     return Saved(name, title, caption, paths["svg"], paths["png"])
+
+
+def image_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as ``svg`` or ``png``; the same figure gives the same bytes."""
+    metadata = {"svg": {"Date": None}, "png": {"Software": None}}[kind]
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_RC):
+        figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata, facecolor="white")
+    return buffer.getvalue()
 
 
 def fill_rows(widths: Sequence[float], most: float) -> list[list[int]]:
@@ -195,6 +201,11 @@ def percent_axis(axes: Axes, which: str) -> None:
     """Label a rate's axis in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "−"))
+
+
+def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[float, float]:
+    """An interval of a PER, cut at 0 and at 1, or at the highest seed where one lies above."""
+    return max(low, 0.0), min(high, max(1.0, *seeds) if seeds else 1.0)
 
 
 def signed(value: float) -> str:

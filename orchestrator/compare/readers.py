@@ -1,0 +1,72 @@
+"""What a command line names → a side: a thing of the store, or a file of another tool."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from decoder.collapse import CollapseThresholds
+from decoder.errors import ConfigError
+from orchestrator.compare.comparison import Comparison, Options, compare
+from orchestrator.compare.foreign import read_table
+from orchestrator.compare.sides import Side
+from orchestrator.compare.stored import Say, Store, read_stored
+from orchestrator.index import open_index
+from orchestrator.paths import Results
+from orchestrator.where import nearest
+
+_TABLES = (".csv", ".tsv")
+
+
+def read_side(text: str, store: Store, metric: str, on: Sequence[str]) -> Side:
+    """The side that a text names.
+
+    Args:
+        text: an ablation, ``ABLATION:ARM``, run ids with commas between, or a CSV file.
+        store: the results folder.
+        metric: what is to be compared, for tables.
+        on: what makes an arm, for tables.
+
+    Raises:
+        ConfigError: it names nothing; or see the readers.
+    """
+    path = Path(text)
+    if path.suffix.lower() in _TABLES:
+        return read_table(path, store, metric, on)
+    side = read_stored(text, store)
+    if side is not None:
+        return side
+    root = store.results.ablations
+    known = sorted(plan.parent.name for plan in root.glob("*/plan.json"))
+    raise ConfigError(
+        f"{text}: is no ablation in {root}{nearest(text, known)} (there are: "
+        f"{', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), no run id and "
+        "no CSV file"
+    )
+
+
+def compare_named(texts: Sequence[str], results: Results, options: Options, say: Say) -> Comparison:
+    """Read what was named and hold it beside the first.
+
+    Collapse is judged by the thresholds of the first side that has some, on every side.
+
+    Args:
+        texts: two or more, see `read_side`.
+        results: the results folder.
+        options: how.
+        say: receives a line for each record that cannot be trusted.
+
+    Raises:
+        ConfigError, StorageError: see `read_side` and `orchestrator.compare.comparison.compare`.
+    """
+    if len(texts) < 2:
+        raise ConfigError("compare: needs two or more things, such as two ablations")
+    store = Store(results, open_index(results, say), say)
+    sides = [read_side(text, store, options.metric, options.on) for text in texts]
+    named = [(side.label, side.thresholds) for side in sides if side.thresholds is not None]
+    if not named:
+        return compare(sides, options)
+    label, thresholds = named[0]
+    if any(other != thresholds for _, other in named):
+        say(f"collapse is judged by the thresholds of {label} everywhere; those of others differ")
+    if thresholds != CollapseThresholds():
+        sides = [store.judged(side, thresholds) for side in sides]
+    return compare(sides, options)
