@@ -93,8 +93,8 @@ def draw_figures(
     if spec.design != "path":  # whose staircase has said it
         figure = draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms))
         caption = (
-            "Mean final PER with its 95 % t interval (cut at 0 and 100 %), and every seed as a "
-            "ring. A diverged run counts as 100 %."
+            "Mean final PER with its 95 % t interval (cut at 0 and 100 %, or the top seed), and "
+            "every seed as a ring. A diverged run counts as 100 %."
         )
         if spec.design == "factorial" and len(spec.factors) > 1:
             caption += " Lines that are not parallel are interactions."

@@ -19,6 +19,7 @@ from orchestrator.figures.style import (
     name_levels,
     new_figure,
     percent_axis,
+    shown_interval,
     signed,
     styled,
 )
@@ -156,7 +157,9 @@ def _draw_stairs(axes: Axes, stairs: Sequence[Stair]) -> None:
             markeredgecolor=_SINGLE.colour,
             markeredgewidth=0.6,
         )
-        axes.vlines(place, max(stair.low, 0.0), min(stair.high, 1.0), color=_SINGLE.colour, lw=1.4)
+        axes.vlines(
+            place, *shown_interval(stair.low, stair.high, stair.seeds), color=_SINGLE.colour, lw=1.4
+        )
     axes.plot(places, means, linestyle="", marker="o", markersize=6, color=_SINGLE.colour)
     axes.set_xlim(-0.5, len(stairs) - 0.5)
     axes.grid(False, axis="x")

@@ -20,6 +20,7 @@ from orchestrator.figures.style import (
     new_figure,
     panels,
     percent_axis,
+    shown_interval,
     styled,
 )
 from orchestrator.spec import AblationSpec
@@ -127,7 +128,10 @@ def _draw_facet(axes: Axes, facet: InteractionFacet) -> None:
                 alpha=0.7,
             )
             axes.vlines(
-                place, max(point.low, 0.0), min(point.high, 1.0), color=style.colour, lw=1.4
+                place,
+                *shown_interval(point.low, point.high, point.seeds),
+                color=style.colour,
+                lw=1.4,
             )
         axes.plot(
             x,

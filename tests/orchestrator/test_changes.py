@@ -10,6 +10,7 @@ from orchestrator.changes import along_path, by_size, left_out, main_effects
 from orchestrator.figures import draw_figures
 from orchestrator.figures.changes import changes_data
 from orchestrator.figures.grouping import curve_facets, facets
+from orchestrator.figures.style import shown_interval
 from orchestrator.tables import make_tables, spec_of
 
 Build = Callable[..., Any]
@@ -121,6 +122,11 @@ def test_the_staircase_has_the_arms_of_the_path_in_order(made: Any) -> None:
     means = [stair.mean for stair in data.stairs]
     assert np.diff(means) == pytest.approx(list(COST.values()), abs=0.002)
     assert [len(stair.seeds) for stair in data.stairs] == [5] * 5
+
+
+def test_an_interval_above_a_per_of_one_is_shown_as_far_as_its_seeds() -> None:
+    assert shown_interval(1.1, 1.7, (1.2, 1.5)) == (1.1, 1.5)
+    assert shown_interval(-0.1, 1.2, (0.4, 0.7)) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
