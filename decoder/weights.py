@@ -34,6 +34,8 @@ FORMAT = 1
 # The T12 decoder makes a layer a day that it never uses, and saves its smoothing kernel.
 _T12_UNUSED = re.compile(r"inpLayer\d+\.(weight|bias)")
 _T12_TAPS = "gaussianSmoother.weight"
+# It reads a patch feature by feature, each with its bins in order; ours bin by bin.
+_READ_PATCHES = ("layers.0.weight_ih", "layers.0.weight_ih_reverse")
 
 
 class Weights(NamedTuple):
@@ -91,6 +93,12 @@ def read_weights(path: Path) -> Weights:
     for name, tensor in state.items():
         for ours, value in _translate(layout, name, tensor):
             names[ours], tensors[ours] = name, value
+    if layout == "t12" and state["dayWeights"].dim() == 3:
+        n_features = state["dayWeights"].shape[-1]
+        for ours in _READ_PATCHES:
+            weight = tensors.get(ours)
+            if weight is not None and weight.dim() == 2 and not weight.shape[1] % n_features:
+                tensors[ours] = _exchange_patch_axes(weight, n_features)
     taps = state.get(_T12_TAPS)
     return Weights(
         path, layout, tensors, names, facts=facts, taps=None if taps is None else taps[0, 0]
@@ -198,6 +206,9 @@ def official_state_dict(
             result[f"inpLayer{day}.weight"] = torch.eye(n_features)
             result[f"inpLayer{day}.bias"] = torch.zeros(n_features)
         result[_T12_TAPS] = _official_taps(config).repeat(n_features, 1, 1)
+        for name in _READ_PATCHES:
+            if name in own:
+                own[name] = _exchange_patch_axes(own[name], config.model.patch_size)
     for name, value in own.items():
         _, layer, parameter = name.split(".")
         stem, _, reverse = parameter.partition("_reverse")
@@ -306,6 +317,12 @@ def _translate(layout: Layout, name: str, tensor: Tensor) -> list[tuple[str, Ten
         if name.startswith(official):
             return [(ours + name.removeprefix(official), tensor)]
     return [(name, tensor)]
+
+
+def _exchange_patch_axes(weight: Tensor, n_outer: int) -> Tensor:
+    """(O, outer inner) columns, one for each bin and feature of a patch → (O, inner outer)."""
+    rows = weight.shape[0]
+    return weight.view(rows, n_outer, -1).transpose(1, 2).reshape(rows, -1)
 
 
 def _check_same(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:

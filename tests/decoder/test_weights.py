@@ -94,7 +94,8 @@ class OfficialT12(nn.Module):
         x = nn.functional.pad(x.transpose(1, 2), (9, 10))
         x = nn.functional.conv1d(x, taps, groups=3)
         x = nn.functional.softsign(x.transpose(1, 2) @ self.dayWeights[day] + self.dayBias[day])
-        x = x.unfold(1, 6, 2).transpose(2, 3).flatten(2)
+        columns = nn.functional.unfold(x.transpose(1, 2)[..., None], (6, 1), stride=2)
+        x = columns.transpose(1, 2)  # of a patch: feature by feature, not bin by bin
         out: Tensor = self.fc_decoder_out(self.gru_decoder(x)[0])
         return out
 
