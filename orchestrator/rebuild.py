@@ -48,7 +48,8 @@ def rebuild(
 
     Args:
         ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
-            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria`` too if there are any.
+            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria``, ``sessions`` and
+            ``confusions`` too if there are any.
         plan: the plan document.
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
@@ -67,6 +68,9 @@ def rebuild(
         "history": tables.history,
         "verdicts": verdicts_table(verdicts),
     }
+    for name in ("sessions", "confusions"):  # records from before they were kept have none
+        if not getattr(tables, name).empty:
+            named[name] = getattr(tables, name)
     if spec.criteria:
         named["criteria"] = criteria_table(criteria)
     paths = write_tables(ablation_dir, named)

@@ -10,6 +10,7 @@ from orchestrator.controls import Control, NoiseFloor, seed_noise
 from orchestrator.criteria import CriterionResult
 from orchestrator.figures import Saved
 from orchestrator.greedy import Round
+from orchestrator.report_breakdowns import choices_grid, errors_grid, sessions_grid
 from orchestrator.report_cards import Card, make_cards
 from orchestrator.report_greedy import greedy_grid, greedy_notes
 from orchestrator.report_grids import (
@@ -94,6 +95,9 @@ class View(NamedTuple):
     figures: tuple[Saved, ...]
     aliases: Grid | None
     arms: Grid
+    choices: Grid | None
+    errors: Grid | None
+    sessions: Grid | None
     noise: tuple[str, ...]
     controls: Grid | None
     cards: tuple[Card, ...]
@@ -131,6 +135,9 @@ def make_view(found: Found) -> View:
         figures=tuple(found.figures),
         aliases=aliases_grid(aliases) if aliases else None,
         arms=arms_grid(tables.arms),
+        choices=choices_grid(tables.arms),
+        errors=errors_grid(tables.confusions),
+        sessions=sessions_grid(tables.sessions),
         noise=_noise(tables.runs, found.floors, has_controls, len(spec.seeds)),
         controls=controls_grid(found.controls) if has_controls else None,
         cards=cards,

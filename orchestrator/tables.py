@@ -12,6 +12,7 @@ from decoder.atomic import write_atomically
 from decoder.collapse import on_plateau
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator import stats
+from orchestrator.breakdowns import confusions_table, sessions_table
 from orchestrator.run_rows import COUNTED as COUNTED
 from orchestrator.run_rows import OUTCOMES as OUTCOMES
 from orchestrator.run_rows import HistoryRows as HistoryRows
@@ -31,12 +32,16 @@ class Tables(NamedTuple):
         arms: one row an arm; see `arms_table`.
         history: one row an evaluation; see `history_table`.
         failures: one row a diverged or failed run; see `failures_table`.
+        sessions: one row a run and session; see `orchestrator.breakdowns`.
+        confusions: one row an arm and pair of phonemes; see there.
     """
 
     runs: pd.DataFrame
     arms: pd.DataFrame
     history: pd.DataFrame
     failures: pd.DataFrame
+    sessions: pd.DataFrame
+    confusions: pd.DataFrame
 
 
 def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
@@ -69,6 +74,8 @@ def make_tables(
         arms_table(plan, runs),
         history_table(plan, histories),
         failures_table(runs, records),
+        sessions_table(runs, records),
+        confusions_table(runs, records),
     )
 
 
@@ -84,8 +91,10 @@ def runs_table(
     infrastructure failure, ``missing`` a run not recorded yet. A diverged run counts: ``per``
     1.0, ``collapsed`` 1, never escaped. A collapsed run keeps its measured PER.
     Diagnostics are those of the last evaluation; ``best_per`` is the lowest PER of any evaluation
-    and decides nothing; ``grad_norm_p99`` is over all training steps, before clipping. Columns
-    that depend on machine or schedule begin with ``timing_`` or ``host_``.
+    (`decoder.selection.best_row`) and decides nothing, ``selection_optimism`` what choosing it
+    flatters; ``per_beam`` is the final PER with beam search; ``grad_norm_p99`` is over all
+    training steps, before clipping. Columns that depend on machine or schedule begin with
+    ``timing_`` or ``host_``.
     """
     spec = spec_of(plan)
     thresholds = spec.collapse.thresholds()
@@ -112,7 +121,7 @@ def runs_table(
         "eval_every_steps",
         "diverged_step",
     )
-    counts = ("best_per_step", "n_parameters", "n_dropped_trials", "host_pid")
+    counts = ("best_per_step", "n_skipped_steps", "n_parameters", "n_dropped_trials", "host_pid")
     sizes = ("host_pack_n_runs", "host_peak_memory_bytes")
     for column in (*integers, *counts, *sizes):
         table[column] = table[column].astype("Int64")
@@ -150,6 +159,9 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
                 "per_high": interval.high,
                 "per_sd": float(per.std(ddof=1)) if len(per) > 1 else math.nan,
                 "per_median": float(counted["per"].median()),
+                "best_per_mean": float(counted["best_per"].mean()),
+                "selection_optimism_mean": float(counted["selection_optimism"].mean()),
+                "per_beam_mean": float(counted["per_beam"].mean()),
                 "emitted_ratio_mean": float(counted["emitted_ratio"].mean()),
                 "blank_fraction_mean": float(counted["blank_fraction"].mean()),
                 "grad_norm_mean": float(counted["grad_norm"].mean()),

@@ -161,6 +161,10 @@ def _record(
         "n_steps_done": n_done,
         "n_parameters": 431_209,
         "n_dropped_trials": 0,
+        "n_skipped_steps": 0,
+        "per_session": {"t15.2023.08.11": [seed, 90], "t15.2023.08.13": [2 * seed, 110]},
+        "confusions": [[1, 1, 190 - 3 * seed], [1, 2, 2 * seed], [2, 0, seed], [2, 2, 10]],
+        "beam": {},
         "pack": {"pack_id": f"pack-{seed}", "n_runs": 13},
         "timing": {
             "pack_seconds": 55.0 + seed,
