@@ -87,11 +87,12 @@ def draw_comparison(data: FigureData) -> Drawing:
         axes.spines["left"].set_visible(False)
     if data.metric in RATES:
         percent_axis(means, "x")
+    means.locator_params(axis="x", nbins=6)
     means.set_xlabel(noun(data.metric))
     differences.axvline(0, color=FAINT, linewidth=1)
     scale = scale_of(data.metric)
     differences.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
-    text = f"difference from {wrap(data.sides[0], _LABEL)} ({unit_of(data.metric)})"
+    text = f"difference from {wrap(data.sides[0], _LABEL)}\n({unit_of(data.metric)}, 95 % interval)"
     if data.n_left_out:
         text += f"\n{data.n_left_out} more rows are not drawn"
     differences.set_xlabel(text)

@@ -56,6 +56,9 @@ def header_lines(comparison: Comparison) -> list[str]:
             else "Nothing was tested."
         ),
     ]
+    test = shared_test(comparison)
+    if test:
+        lines.append(f"Every difference: {test}.")
     for label, differences in comparison.common.items():
         if differences:
             told = "; ".join(str(difference) for difference in differences)
@@ -66,6 +69,24 @@ def header_lines(comparison: Comparison) -> list[str]:
         for m in line.mixed
     )
     return lines + [*mixed] + list(comparison.remarks)
+
+
+def shared_test(comparison: Comparison) -> str | None:
+    """What was done with every two arms, if that is one thing and no arm stands alone."""
+    tests = {_how(line) for line in comparison.lines}
+    return tests.pop() if len(tests) == 1 and len(comparison.lines) > 1 else None
+
+
+def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows, without columns that say nothing, or the same thing as the header."""
+    names, rows = titles(comparison), cells(comparison)
+    said = {"how"} if shared_test(comparison) else set()
+    kept = [
+        at
+        for at, name in enumerate(names)
+        if name not in said and any(row[at] not in ("", "–") for row in rows)
+    ]
+    return [names[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def titles(comparison: Comparison) -> list[str]:
@@ -190,7 +211,8 @@ def to_parquet(comparison: Comparison) -> bytes:
 def to_markdown(comparison: Comparison) -> str:
     """Header and table as Markdown."""
     head = [*header_lines(comparison)]
-    rows = [titles(comparison), *cells(comparison)]
+    names, cells_of_rows = table(comparison)
+    rows = [names, *cells_of_rows]
     body = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in rows]
     body.insert(1, "|" + "---|" * len(rows[0]))
     return "\n\n".join([*(_markdown(text) for text in head), "\n".join(body)]) + "\n"
@@ -199,11 +221,9 @@ def to_markdown(comparison: Comparison) -> str:
 def to_latex(comparison: Comparison) -> str:
     """A table with rules of the booktabs package; it needs no other."""
     first, *notes = (latex_text(text) for text in header_lines(comparison))
-    # Columns of text may be long: they are for the caption's reader to shorten, never cut here.
-    names, rows = titles(comparison), cells(comparison)
-    kept = [at for at in range(len(names)) if any(row[at] not in ("", "–") for row in rows)]
-    spec = "".join("r" if names[at] in ("95 % interval", "p") else "l" for at in kept)
-    body = [" & ".join(latex_text(row[at]) for at in kept) + r" \\" for row in rows]
+    names, rows = table(comparison)
+    spec = "".join("r" if name in ("95 % interval", "p") else "l" for name in names)
+    body = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in rows]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
@@ -212,7 +232,7 @@ def to_latex(comparison: Comparison) -> str:
             rf"  \caption{{{first}. {' '.join(_sentence(note) for note in notes)}}}",
             rf"  \begin{{tabular}}{{{spec}}}",
             r"    \toprule",
-            "    " + " & ".join(latex_text(names[at]) for at in kept) + r" \\",
+            "    " + " & ".join(latex_text(name) for name in names) + r" \\",
             r"    \midrule",
             *(f"    {line}" for line in body),
             r"    \bottomrule",
@@ -237,32 +257,32 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     for text in header_lines(comparison):
         say(text)
     console.print()
-    rows = cells(comparison)
-    kept = [at for at in range(len(rows[0])) if any(row[at] for row in rows)]
-    names = titles(comparison)
+    names, rows = table(comparison)
     more = "--csv, --parquet and --markdown give them all"
-    print_table(
-        console,
-        [names[at] for at in kept],
-        [tuple(row[at] for at in kept) for row in rows],
-        more=more,
-    )
+    print_table(console, names, [tuple(row) for row in rows], more=more)
 
 
 def _effect_cells(line: Line, metric: str) -> list[str]:
     if line.effect is None:
-        only = line.a_label if line.b_arm is None else line.b_label
-        return ["–", "–", "–", f"only in {only}", ""]
+        return ["–", "–", "–", _how(line), ""]
     effect = line.effect
-    how = "not pooled: " + ", ".join(m.what for m in line.mixed) if line.mixed else effect.test
     differs = "; ".join(str(difference) for difference in line.differences)
     return [
         difference_text(effect.difference, metric),
         interval_words(effect.interval, metric).replace("none", "–"),
         p_value(line.p_adjusted),
-        how,
+        _how(line),
         differs,
     ]
+
+
+def _how(line: Line) -> str:
+    """The test, or why there is none."""
+    if line.effect is None:
+        return f"only in {line.a_label if line.b_arm is None else line.b_label}"
+    if line.mixed:
+        return "not pooled: " + ", ".join(mixture.what for mixture in line.mixed)
+    return line.effect.test
 
 
 def _all_differences(comparison: Comparison, line: Line) -> Sequence[Any]:
