@@ -1,0 +1,168 @@
+"""Our T12 configuration beside the official T12 decoder, with weights and batches in common.
+
+    OMP_NUM_THREADS=1 python benchmarks/fidelity_t12.py --official PATH/TO/src
+
+`PATH/TO/src` holds the package ``neural_decoder`` of github.com/cffan/neural_seq_decoder. Its model
+is imported and nothing of it copied. Its trainer wants a GPU and has no parts to import, so what it
+does in a step (`torch.nn.CTCLoss`, Adam, LinearLR, lengths) and in decoding is said again here.
+"""
+
+import argparse
+import importlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoder import optim
+from decoder.config import DecoderConfig, load_config, override, resolve
+from decoder.ctc import edit_distance
+from decoder.data.store import Dataset, prepare
+from decoder.data.trials import Trials
+from decoder.evaluation import evaluate
+from decoder.pack import Pack, Run
+from decoder.state import PackState
+from decoder.step import forward_backward
+from decoder.train import _update
+from decoder.weights import official_state_dict
+
+BASE = Path(__file__).parent.parent / "ablations" / "base" / "t12_official.yaml"
+# Small, without noise and dropout, and with a rate that falls, so that the schedule is seen too.
+SMALL: dict[str, Any] = {
+    "data.path": "synthetic:small",
+    "data.batch_size": 16,
+    "model.n_units": 48,
+    "model.n_layers": 2,
+    "model.patch_size": 14,
+    "model.rnn_dropout": 0.0,
+    "augment.white_noise_std": 0.0,
+    "augment.constant_offset_std": 0.0,
+    "optim.schedule": "linear",
+    "optim.lr_min": 0.005,
+}
+
+
+def make_official(official: Any, config: DecoderConfig, n_days: int, n_features: int) -> Any:
+    """An official ``GRUDecoder`` of the configured size on the CPU."""
+    return official.GRUDecoder(
+        neural_dim=n_features,
+        n_classes=40,
+        hidden_dim=config.model.n_units,
+        layer_dim=config.model.n_layers,
+        nDays=n_days,
+        dropout=0,
+        device="cpu",
+        strideLen=config.model.patch_stride,
+        kernelLen=config.model.patch_size,
+        gaussianSmoothWidth=config.augment.smooth_std_bins,
+        bidirectional=True,
+    )
+
+
+def lengths_of(n_bins: Tensor, model: Any) -> Tensor:
+    """The trainer's output lengths."""
+    return ((n_bins - model.kernelLen) / model.strideLen).to(torch.int32)
+
+
+def train_both(
+    theirs: Any, state: PackState, trials: Trials, config: DecoderConfig, n_steps: int
+) -> tuple[float, float, float]:
+    """Steps of both on the same batches.
+
+    Returns:
+        The largest relative difference of losses, the largest difference of learning rates, and
+        the last loss.
+    """
+    settings = config.optim
+    optimizer = torch.optim.Adam(
+        theirs.parameters(),
+        lr=settings.lr_max,
+        betas=(0.9, 0.999),
+        eps=0.1,
+        weight_decay=settings.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.LinearLR(
+        optimizer,
+        start_factor=1.0,
+        end_factor=settings.lr_min / settings.lr_max,
+        total_iters=n_steps,
+    )
+    ctc = torch.nn.CTCLoss(blank=0, reduction="mean", zero_infinity=True)
+    worst, worst_rate, loss = 0.0, 0.0, torch.zeros(())
+    for step in range(n_steps):
+        batch = trials.draw(3, step)
+        losses, gradients = forward_backward(state.model, state.configs, batch, 3, step)
+        rate = optimizer.param_groups[0]["lr"]
+        _, rates = _update(state, gradients, losses, optim.gradient_norms(gradients))
+        state.step += 1
+        worst_rate = max(worst_rate, abs(rates[0] - rate))
+
+        log_probs = theirs(batch.features, batch.day).log_softmax(2).permute(1, 0, 2)
+        loss = ctc(log_probs, batch.labels, lengths_of(batch.n_bins, theirs), batch.n_labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        worst = max(worst, abs(float(losses[0]) / float(loss) - 1))
+    return worst, worst_rate, float(loss)
+
+
+@torch.no_grad()
+def official_edits(theirs: Any, trials: Trials) -> int:
+    """Edits over the validation trials, decoded as the trainer does."""
+    n_edits = 0
+    for batch in trials.validation_batches():
+        logits = theirs(batch.features, batch.day)
+        for row, length in enumerate(lengths_of(batch.n_bins, theirs).tolist()):
+            merged = torch.unique_consecutive(logits[row, :length].argmax(-1)).tolist()
+            emitted: Sequence[int] = [label for label in merged if label != 0]
+            n_edits += edit_distance(emitted, batch.labels[row, : batch.n_labels[row]].tolist())
+    return n_edits
+
+
+def compare(official: Any, dataset: Dataset, n_steps: int) -> list[tuple[str, float, float]]:
+    """What was compared, by how much it differs, and by how much it may."""
+    changes = {**SMALL, "train.n_steps": n_steps}
+    config = resolve(override(load_config(BASE), changes, "fidelity"))
+    state = PackState.start(Pack("t12", 3, (Run("run", config),)), dataset, torch.device("cpu"))
+    trials = Trials.select(dataset, config)
+    theirs = make_official(official, config, len(dataset.sessions), dataset.n_features)
+    theirs.load_state_dict(official_state_dict(state.model, 0, config, "t12"))
+    worst, worst_rate, last = train_both(theirs, state, trials, config, n_steps)
+    weights = official_state_dict(state.model, 0, config, "t12")
+    used = {name: value for name, value in theirs.state_dict().items() if "inpLayer" not in name}
+    drift = max(float((weights[n] - used[n]).norm() / used[n].norm()) for n in used)
+    validation = trials.validation_batches()
+    edits = evaluate(state.model, state.configs, validation, state.device).metrics.n_edits[0]
+    print(f"loss at the last of {n_steps} steps {last:.3f}, {edits} edits of the validation trials")
+    return [
+        (f"losses over {n_steps} steps: largest relative difference", worst, 1e-4),
+        (f"weights after {n_steps} steps: largest relative difference", drift, 1e-4),
+        ("learning rates at every step: largest difference", worst_rate, 1e-12),
+        ("edits over the validation trials", abs(edits - official_edits(theirs, trials)), 0),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--official", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=50)
+    options = parser.parse_args()
+    sys.path.insert(0, str(options.official))
+    official = importlib.import_module("neural_decoder.model")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = prepare(str(SMALL["data.path"]), None, None, Path(folder))
+        rows = compare(official, dataset, options.steps)
+    for what, value, bound in rows:
+        verdict = "ok" if value <= bound else "EXCEEDS"
+        print(f"{what:60s} {value:10.3g}  (bound {bound:g})  {verdict}")
+    return int(any(value > bound for _, value, bound in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
