@@ -1,7 +1,7 @@
 """Phoneme classes of English text, as the public T12 pipeline makes them, without a download.
 
 The public pipeline (notebooks/formatCompetitionData.ipynb of neural_seq_decoder) asks g2p_en, which
-looks words up in the CMU Pronouncing Dictionary, chooses between the two pronunciations of some 380
+looks words up in the CMU Pronouncing Dictionary, chooses between the two pronunciations of some 370
 heteronyms by part of speech, and guesses words outside the dictionary with a small network. Here
 the text is cut in the same way and a separator follows each word, the last one included, so labels
 have the same structure. Words are pronounced as follows:
@@ -11,6 +11,11 @@ have the same structure. Words are pronounced as follows:
 3. by rule: with the apostrophe the tokenizer parts from it ('til), possessive and plural ending,
    hyphen, two words written as one;
 4. any other word is a problem that names it, since a guess would go unseen into the references.
+
+Of 26,895 words of two texts, 98.3 % get the same phonemes as there, 113 are heteronyms and 27 of
+these differ; 230, most of them typing errors or slang, have no pronunciation here
+(benchmarks/README.md). The labels of a sentence without words are empty here; there, they are one
+separator. Digits and signs are words to look up here; there, they are left out.
 """
 
 import hashlib

@@ -2,11 +2,13 @@
 
 ``<folder>/{train,test,competitionHoldOut}/<session>.mat`` holds, for each sentence, its text
 (``sentenceText``), its threshold crossings and spike-band power (``tx1``, ``spikePow``: (T, 256)
-at 20 ms) and its block (``blockIdx``). As in the public pipeline (formatCompetitionData.ipynb of
-neural_seq_decoder), ``train`` is trained on and ``test`` validates; the first 128 columns of both
-arrays, area 6v, are the 256 features, z-scored with the mean and standard deviation of all bins of
-their block in the file, (x - mean) / (std + 1e-8); and the labels come from the text
-(`decoder.data.pronunciation`). Computed in float64 and rounded once to float32.
+at 20 ms) and its block (``blockIdx``); see competitionData_readme.txt of the release. As in the
+public pipeline (formatCompetitionData.ipynb of neural_seq_decoder), ``train`` is trained on and
+``test`` validates; the first 128 columns of both arrays, area 6v, are the 256 features, z-scored
+with the mean and standard deviation of all bins of their block in the file, (x - mean) /
+(std + 1e-8); and the labels come from the text (`decoder.data.pronunciation`). Scores are computed
+in float64 and rounded once to float32, and a block need not lie in one piece; there, they have the
+precision of the file, and a block is taken from its first trial to its last.
 
 A file is read whole, twice: for its headers, and for its features. No more than one is held in
 memory. Every problem found in either pass is collected in a `Problems`.
