@@ -71,11 +71,35 @@ def mask_input(
         x = x.masked_fill(feature[:, :, None], 0.0)
     rates = [c.speckle_rate for c in configs]
     if any(rates):
-        source = generator(seed, "speckle", step, x.device.type)
-        draws = torch.rand(B, T, F, generator=source, device=x.device)
-        rate = torch.tensor(_distinct(rates), device=x.device).view(-1, 1, 1, 1)
-        x = x * (draws >= rate).to(x.dtype).div_(1 - rate)
+        x = x * drop_factors(rates, (B, T, F), "speckle", seed, step, x.device)
     return x
+
+
+def drop_factors(
+    rates: Sequence[float],
+    shape: Sequence[int],
+    purpose: str,
+    seed: int,
+    step: int,
+    device: torch.device,
+) -> Tensor:
+    """Factors 0, with a probability of the rate, or 1 / (1 - rate), so that the mean stays.
+
+    Args:
+        rates: one a run, below 1.
+        shape: of what is dropped, without the axis of runs.
+        purpose: names the draws.
+        seed: the pack's seed.
+        step: the optimizer step.
+        device: where the factors are wanted.
+
+    Returns:
+        (R, *shape), or (1, *shape) where all rates are equal.
+    """
+    source = generator(seed, purpose, step, device.type)
+    draws = torch.rand(*shape, generator=source, device=device)
+    rate = torch.tensor(_distinct(rates), device=device).view(-1, *[1] * len(shape))
+    return (draws >= rate).to(draws.dtype).div_(1 - rate)
 
 
 def draw_masks(

@@ -3,6 +3,7 @@
 Dimensions: R runs, B batch, P patches, C classes, L labels.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -125,8 +126,8 @@ def divergence_from_uniform(log_probs: Tensor, n_patches: Tensor) -> Tensor:
     Returns:
         (R, B).
     """
-    n_classes = torch.tensor(float(log_probs.shape[-1]), device=log_probs.device)
-    divergence = (log_probs.exp() * log_probs).sum(-1) + n_classes.log()  # (R, P, B)
+    most = math.log(log_probs.shape[-1])
+    divergence = (log_probs.exp() * log_probs).sum(-1) + most  # (R, P, B)
     return (divergence * _valid(log_probs, n_patches)).sum(1)
 
 

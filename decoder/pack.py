@@ -21,8 +21,8 @@ HISTORY_COLUMNS = (
     "n_distinct",  # distinct phonemes emitted
     "blank_posterior",  # mean posterior of blank over frames
     "entropy_nats",  # mean entropy of the posterior over frames
-    "val_loss",  # mean over trials of the summed CTC loss, nats
-    "train_loss",  # mean over the steps since the last row, in the run's own reduction; inf if
+    "val_loss",  # mean over trials of the summed plain CTC loss, nats
+    "train_loss",  # mean over the steps since the last row, of what the run minimises; inf if
     #   all of them were skipped
     "grad_norm",  # mean over the steps since the last row, before clipping
     "grad_norm_max",  # largest since the last row, before clipping

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from decoder.config import ModelConfig
-from decoder.seeding import generator
+from decoder.masking import drop_factors
 
 
 class DropoutPlan:
@@ -46,8 +46,4 @@ class DropoutPlan:
         if not any(rates):
             return None
         purpose = f"{rate}/{place}" if place else rate
-        source = generator(self._seed, purpose, self._step, self._device.type)
-        draws = torch.rand(shape, generator=source, device=self._device)
-        distinct = [rates[0]] if len(set(rates)) == 1 else rates
-        kept_from = torch.tensor(distinct, device=self._device).view(-1, *[1] * len(shape))
-        return (draws >= kept_from).to(draws.dtype).div_(1 - kept_from)
+        return drop_factors(rates, shape, purpose, self._seed, self._step, self._device)
