@@ -112,6 +112,22 @@ def arm_means(runs: pd.DataFrame, outcome: str) -> "pd.Series[float]":
     return by_block(runs, outcome).mean()
 
 
+def greedy_table(rounds: Sequence[Round]) -> pd.DataFrame:
+    """One row a round and change tried in it; effects are against the arm before."""
+    columns = ["round", "before", "factor", "arm", "kept"]
+    columns += ["mean", "effect", "low", "high", "n_seeds"]
+    rows = [
+        (
+            *(one.number, one.before, change.factor, change.arm, change.factor == one.chosen),
+            *(tried.mean, change.effect, *change.interval, change.n_blocks),
+        )
+        for one in rounds
+        for tried in one.tried
+        for change in [tried.change]
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def n_greedy_arms_left(n_factors: int, n_planned_rounds: int) -> int:
     """How many arms the rounds not planned yet add at most.
 

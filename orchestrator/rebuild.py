@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from orchestrator.controls import arm_configs, compare_controls, control_arms, noise_floor
 from orchestrator.criteria import criteria_table, evaluate
 from orchestrator.figures import draw_figures
-from orchestrator.greedy import greedy_rounds
+from orchestrator.greedy import greedy_rounds, greedy_table
 from orchestrator.report import write_report
 from orchestrator.report_view import Found
 from orchestrator.tables import (
@@ -48,8 +48,8 @@ def rebuild(
 
     Args:
         ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
-            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria``, ``sessions`` and
-            ``confusions`` too if there are any.
+            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria``, ``greedy``,
+            ``sessions`` and ``confusions`` too if there are any.
         plan: the plan document.
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
@@ -73,13 +73,15 @@ def rebuild(
             named[name] = getattr(tables, name)
     if spec.criteria:
         named["criteria"] = criteria_table(criteria)
+    rounds = greedy_rounds(spec, plan["arms"], tables.runs) if spec.greedy else ()
+    if spec.greedy:
+        named["greedy"] = greedy_table(rounds)
     paths = write_tables(ablation_dir, named)
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
     outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
     controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
     floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
-    rounds = greedy_rounds(spec, plan["arms"], tables.runs) if spec.greedy else ()
     figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors, rounds)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
     found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds)

@@ -1,16 +1,17 @@
 """`orchestrator.greedy` and its report: a path worked out by hand, whose changes interact."""
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from orchestrator.figures.greedy import draw_greedy, greedy_data
-from orchestrator.greedy import Round, greedy_rounds, n_greedy_arms_left
+from orchestrator.greedy import Round, greedy_rounds, greedy_table, n_greedy_arms_left
 from orchestrator.report_greedy import greedy_grid, greedy_notes
 from orchestrator.schema import AblationSpec
 
@@ -42,7 +43,7 @@ def study(
         for arm in arms
     ]
     rows = []
-    for arm, seed in itertools.product(arms, SEEDS):
+    for arm, seed in product(arms, SEEDS):
         outcome = (ended or {}).get((arm, seed), "ok")
         per = {"diverged": 1.0, "failed": math.nan}.get(outcome, PER[arm] + 0.01 * (seed % 2))
         counted = outcome != "failed"
@@ -70,6 +71,22 @@ def test_interacting_changes_are_kept_in_another_order_than_the_stated_one() -> 
     assert [t.change.effect for t in third.tried] == pytest.approx([0.03])
     assert third.tried[0].change.arm == "[abc]"  # where the stated path ends as well
     assert first.tried[0].change.n_blocks == len(SEEDS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_path_takes_the_best_step_of_each_round_and_ends_with_all_changes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    means = {"".join(on): float(rng.random()) for n in range(4) for on in combinations("abc", n)}
+    spec, arms, runs = study(tuple(PER))
+    by_arm = {f"[{arm}]": mean for arm, mean in means.items()}
+    runs = runs.assign(per=runs["arm"].map(by_arm))
+    table = greedy_table(greedy_rounds(spec, arms, runs))
+    assert table["arm"].is_unique and len(table) == 3 + 2 + 1
+    kept = table[table["kept"]]
+    assert sorted(kept["factor"]) == ["a", "b", "c"] and kept["arm"].iloc[-1] == "[abc]"
+    assert kept["mean"].tolist() == pytest.approx(table.groupby("round")["mean"].min().tolist())
+    assert kept["before"].tolist() == ["[]", *kept["arm"].iloc[:-1]]
+    assert kept["effect"].sum() == pytest.approx(means["abc"] - means[""])
 
 
 def test_asked_to_raise_it_keeps_the_highest_mean() -> None:
@@ -154,3 +171,4 @@ def test_a_report_of_made_up_runs_has_the_section_and_the_figure(
     text = (tmp_path / "report.md").read_text()
     assert "The path by greedy effect, exploratory" in text
     assert "Round 1 is open" in text and (tmp_path / "figures" / "greedy.svg").exists()
+    assert pd.read_csv(tmp_path / "greedy.csv")["factor"].tolist() == ["a", "b"]
