@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from orchestrator import stats
 from orchestrator.shares import Share, boschloo, share_difference
@@ -149,11 +148,11 @@ def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -
         return NoiseFloor(outcome, math.nan, "none", 0, same_seed, len(again))
     pooled = _seed_spread(runs, outcome)
     if len(fresh):
-        half = float(student.ppf(0.975, len(fresh)) * math.sqrt(np.mean(fresh**2)))
+        half = stats.t_quantile(0.975, len(fresh)) * math.sqrt(np.mean(fresh**2))
         return NoiseFloor(outcome, half, "controls", len(fresh), same_seed, len(again))
     if pooled is not None:
         spread, freedom = pooled
-        half = float(student.ppf(0.975, freedom) * math.sqrt(2) * spread)
+        half = stats.t_quantile(0.975, freedom) * math.sqrt(2) * spread
         return NoiseFloor(outcome, half, "seeds", freedom, same_seed, len(again))
     return NoiseFloor(outcome, math.nan, "none", 0, same_seed, len(again))
 

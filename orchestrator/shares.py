@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from numpy.typing import ArrayLike
+from scipy import special
 
 from orchestrator.stats import Floats, Interval
 
@@ -42,8 +43,7 @@ def boschloo_table(n_to: int, n_from: int) -> Floats:
 
 def _one_sided_boschloo(n_to: int, n_from: int) -> Floats:
     """p of "the first share is not the larger one", for every outcome."""
-    a, b = np.arange(n_to + 1)[:, None], np.arange(n_from + 1)[None, :]
-    fisher = np.asarray(stats.hypergeom.sf(a - 1, n_to + n_from, a + b, n_to))
+    fisher = _one_sided_fisher(n_to, n_from)
     order = np.argsort(fisher, axis=None, kind="stable")
     ranked = fisher.ravel()[order]
     ties = np.searchsorted(ranked, ranked * (1 + 1e-9), side="right") - 1
@@ -55,6 +55,29 @@ def _one_sided_boschloo(n_to: int, n_from: int) -> Floats:
     p = np.empty(fisher.size)
     p[order] = np.minimum(largest, 1.0)
     return p.reshape(fisher.shape)
+
+
+def _one_sided_fisher(n_to: int, n_from: int) -> Floats:
+    """Fisher's p of "the first share is not the larger one", for every outcome.
+
+    Sums of the hypergeometric distribution, from `scipy.special` alone: `scipy.stats` takes
+    longer to import than a report may.
+    """
+    n = n_to + n_from
+    p = np.empty((n_to + 1, n_from + 1))
+    for n_events in range(n + 1):
+        a = np.arange(max(0, n_events - n_from), min(n_to, n_events) + 1)
+        chance = np.exp(
+            _log_binom(n_events, a) + _log_binom(n - n_events, n_to - a) - _log_binom(n, n_to)
+        )
+        p[a, n_events - a] = np.minimum(chance[::-1].cumsum()[::-1], 1.0)
+    return p  # (n_to + 1, n_from + 1)
+
+
+def _log_binom(n: int, k: ArrayLike) -> Floats:
+    """Logarithm of the number of ways to choose `k` of `n`."""
+    k = np.asarray(k, dtype=np.float64)
+    return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1))
 
 
 def _pmf(n: int, rates: Floats) -> Floats:

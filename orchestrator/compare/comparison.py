@@ -168,7 +168,7 @@ def _lines(
     if options.allow_mixed:
         return lines, []
     return lines, [
-        _refusal(what, found, n_pairs, a.label, b.label) for what, found in mixed.items()
+        _refusal(what, found, n_pairs, a.label, b.label, options) for what, found in mixed.items()
     ]
 
 
@@ -179,7 +179,9 @@ def _lines_of_pair(
     sessions = list(dict.fromkeys([*parts[0], *parts[1]]))
     differs: tuple[Difference, ...] = ()
     if pair.a and pair.b:
-        differs = tuple(what_differs(pair.a, pair.b, pair.columns))
+        said = {mixture.what for mixture in mixed}
+        found = what_differs(pair.a, pair.b, pair.columns)
+        differs = tuple(difference for difference in found if difference.name not in said)
     lines = []
     for session in sessions:
         runs = [part.get(session, []) for part in parts]
@@ -241,15 +243,17 @@ def _session_remarks(sides: Sequence[Side], options: Options) -> list[str]:
     ]
 
 
-def _refusal(what: str, found: Sequence[Mixture], n_pairs: int, a: str, b: str) -> str:
+def _refusal(
+    what: str, found: Sequence[Mixture], n_pairs: int, a: str, b: str, options: Options
+) -> str:
     one = found[0]
     same = all(mixture == one for mixture in found)
     text = (
         f"{what} differs in {len(found)} of {n_pairs} pairs of arms{'' if same else ', such as'}: "
-        f"{a} has {one.a}, {b} has {one.b}; they are not pooled. --allow-mixed shows them side by "
-        "side, flagged, without an interval"
+        f"{a}: {one.a}; {b}: {one.b}. They are not pooled: --allow-mixed shows them side by side, "
+        "flagged, without an interval"
     )
-    if what == "code":
+    if what == "code" and not options.numerics_decide:
         text += (
             "; --same-numerics takes sources of one numerics version for the same code, as `run` "
             "does"

@@ -116,7 +116,7 @@ def read_table(path: Path, store: Store, metric: str, on: Sequence[str]) -> Side
     gaps = sum(row["outcome"] in ("failed", "missing") for row in rows)
     remarks = [_told(columns, metrics, metric), *factors]
     remarks += [f"{gaps} of {len(rows)} rows have no result"] if gaps else []
-    return Side(str(path), "table", arms, None, tuple(remarks))
+    return Side(path.name, "table", arms, None, tuple(remarks))
 
 
 def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:

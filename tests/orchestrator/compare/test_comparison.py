@@ -50,8 +50,8 @@ def test_other_code_is_refused_and_both_versions_are_named(
         beside(other_code, "one", "two")
     (problem,) = error.value.problems
     assert "code differs in 2 of 2 pairs of arms" in problem
-    assert "one has commit 0123abcd with changes (sources aaaaaaaa, numerics version 1)" in problem
-    assert "two has commit fedc9876 (sources bbbbbbbb, numerics version 2)" in problem
+    assert "one: commit 0123abcd with changes (sources aaaaaaaa, numerics version 1)" in problem
+    assert "two: commit fedc9876 (sources bbbbbbbb, numerics version 2)" in problem
     assert "--allow-mixed" in problem
 
 
