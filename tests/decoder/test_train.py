@@ -401,6 +401,40 @@ def test_a_resumed_pack_goes_on_with_its_label_priors(dataset: Dataset, tmp_path
         assert result.history == expected[name].history
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+def test_every_augmentation_and_loss_trains_together_with_every_other(
+    architecture: str, precision: str, dataset: Dataset
+) -> None:
+    shared: dict[str, Any] = {
+        "augment.random_cut": 3,
+        "augment.smooth_causal": True,
+        "loss.zero_infinity": True,
+        "model.bidirectional": True,
+        "model.architecture": architecture,
+        "model.inter_ctc_layers": [1],
+        "train.precision": precision,
+        "train.n_steps": 6,
+    }
+    masks: dict[str, Any] = {
+        "augment.time_warp_bins": 60,  # further than the trials are long, as the masks are wide
+        "augment.time_mask_probability": 1.0,
+        "augment.time_mask_width_bins": 400,
+        "augment.feature_mask_probability": 0.5,
+        "augment.speckle_rate": 0.3,
+        "augment.patch_mask_max_share": 0.2,
+        "loss.label_smoothing": 0.1,
+    }
+    arms = [
+        shared,
+        {**shared, **masks, "loss.focal_gamma": 0.5},
+        {**shared, **masks, "loss.label_prior_weight": 0.5},
+    ]
+    for result in results_of(train(make_pack(arms), dataset)).values():
+        assert result.status == "ok" and result.n_steps_done == 6
+        assert all(math.isfinite(value) for row in result.history for value in row.values())
+
+
 def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
     other = train(make_pack([{}]), dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
