@@ -84,7 +84,8 @@ class DataConfig(Section):
     """Which recordings, and how batches are drawn from them.
 
     Attributes:
-        path: a folder in the T15 layout (``t15.YYYY.MM.DD/data_train.hdf5``), or
+        path: a folder in the T15 layout (``t15.YYYY.MM.DD/data_train.hdf5``) or the T12 layout
+            (``train/t12.YYYY.MM.DD.mat``, ``test/``), told apart by what is there; or
             ``synthetic:NAME`` for a recipe of ``decoder.data.synthetic``, generated once.
         sessions: session names in day order; None takes every session found, sorted.
         feature_subset: indices of the features to keep, in order; None keeps all.
