@@ -64,7 +64,7 @@ def train(
     """
     shared = pack.runs[0].config
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
-    where = _choose_device(device)
+    where = choose_device(device)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
     if checkpoint_dir is not None:
@@ -263,7 +263,12 @@ def _is_due(config: TrainConfig, done_step: int) -> bool:
     return done_step % config.eval_every_steps == 0 or done_step == config.n_steps
 
 
-def _choose_device(device: str | None) -> torch.device:
+def choose_device(device: str | None) -> torch.device:
+    """The device named, or the GPU where there is one.
+
+    Raises:
+        ConfigError: a GPU is named, and there is none.
+    """
     if device is not None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"device '{device}': this process sees no GPU; say 'cpu'")
