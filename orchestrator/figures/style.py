@@ -208,11 +208,6 @@ def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[flo
     return max(low, 0.0), min(high, max(1.0, *seeds) if seeds else 1.0)
 
 
-def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[float, float]:
-    """An interval of a PER, cut at 0 and at 1, or at the highest seed where one lies above."""
-    return max(low, 0.0), min(high, max(1.0, *seeds) if seeds else 1.0)
-
-
 def signed(value: float) -> str:
     """A number of an axis of differences, with its sign."""
     return f"{value:+.10g}".replace("-", "−") if round(value, 9) else "0"
