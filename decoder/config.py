@@ -626,19 +626,25 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     Two configurations with the same identity train to the same weights.
     """
     flat, paths = flatten(resolve(config)), config_paths()
-    return {
+    kept = {
         path: value
         for path, value in flat.items()
-        if not paths[path].not_identity
-        and not (paths[path].added and value == paths[path].default)
-        and not _is_idle(paths[path], flat)
+        if not (marks := paths[path]).not_identity and not (marks.added and value == marks.default)
     }
+    idle = [path for path in _conditional_paths() if path in kept and _is_idle(paths[path], flat)]
+    return {path: value for path, value in kept.items() if path not in idle}
+
+
+@functools.cache
+def _conditional_paths() -> tuple[str, ...]:
+    """The fields that other ones may leave without effect."""
+    return tuple(path for path, m in config_paths().items() if m.idle_if or m.only_if)
 
 
 def idle_paths(config: DecoderConfig) -> set[str]:
     """The fields that have no effect beside the values of the others, by their marks."""
     flat = flatten(resolve(config))
-    return {path for path, marks in config_paths().items() if _is_idle(marks, flat)}
+    return {path for path in _conditional_paths() if _is_idle(config_paths()[path], flat)}
 
 
 def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:
