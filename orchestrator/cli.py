@@ -15,6 +15,7 @@ from decoder.errors import ConfigError
 from orchestrator.command import JsonOption, ResultsOption, SpecArgument, handled, print_json
 from orchestrator.compare_command import compare
 from orchestrator.import_command import import_config
+from orchestrator.imported.commands import audit, import_runs
 from orchestrator.runs_command import runs_app
 
 _started = time.monotonic()
@@ -30,6 +31,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.command("import-config")(import_config)
 app.command()(compare)
+app.command("import-runs")(import_runs)
+app.command()(audit)
 
 
 class BackendChoice(StrEnum):

@@ -66,6 +66,24 @@ class Results:
             )
         return folder
 
+    def imported(self, name: str) -> Path:
+        """The folder of the records of one group of runs trained elsewhere.
+
+        Raises:
+            ConfigError: the name is unfit, or leads outside the results folder.
+        """
+        above = self.root / "imported"
+        try:
+            folder = above / check_name(name)
+        except ValueError as error:
+            raise ConfigError(f"{above}: {error}") from None
+        if folder.resolve().parent != above.resolve():
+            raise ConfigError(
+                f"{folder}: leads outside {above} (to {folder.resolve()}); "
+                "remove the link or choose another name"
+            )
+        return folder
+
     def plan(self, name: str) -> Path:
         return self.ablation(name) / "plan.json"
 

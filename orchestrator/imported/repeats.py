@@ -1,0 +1,224 @@
+"""Findings about repetition: what repeats show, pairs that disagree, conclusions on one seed."""
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.imported.foreign import ForeignRun
+from orchestrator.imported.lineup import Lineup
+from orchestrator.imported.spread import Arm, Spread
+from orchestrator.imported.telling import Finding, count, joined, per_text, points
+
+# Without seeds to go by, a larger difference of equal runs is not put down to the machine: the
+# published same-seed reruns of the T15 baseline span 0.24 points.
+_MACHINE = 0.01
+_ROUNDING = 2e-4
+
+
+def repeat_findings(lineup: Lineup) -> Iterator[Finding]:
+    """All findings about repeated configurations, and about the lack of them."""
+    found = list(_disagreements(lineup))
+    yield from (one for one in found if one.kind == "identical_pair_disagrees")
+    yield from _machine(found)
+    yield _spread(lineup, disagree=any(one.weight == 1 for one in found))
+    yield from _one_seed(lineup)
+
+
+def limit_for_equal_runs(lineup: Lineup) -> float:
+    """The largest difference that runs of one configuration and one seed may show."""
+    seeds = lineup.spreads.seeds
+    return max(_MACHINE, seeds.believable()) if seeds is not None else _MACHINE
+
+
+def _disagreements(lineup: Lineup) -> Iterator[Finding]:
+    limit = limit_for_equal_runs(lineup)
+    for arm in lineup.arms:
+        seeds: dict[int, list[ForeignRun]] = {}
+        for run in arm.comparable:
+            if run.seed is not None:
+                seeds.setdefault(run.seed, []).append(run)
+        for seed, runs in seeds.items():
+            if len(runs) < 2:
+                continue
+            low, *_, high = sorted(runs, key=lambda run: run.counted or 0.0)
+            gap = (high.counted or 0.0) - (low.counted or 0.0)
+            if gap <= _ROUNDING and low.outcome == high.outcome:
+                continue
+            beyond = gap > limit or low.outcome != high.outcome
+            yield _disagreement(low, high, seed, gap, limit, beyond, lineup)
+
+
+def _disagreement(
+    low: ForeignRun,
+    high: ForeignRun,
+    seed: int,
+    gap: float,
+    limit: float,
+    beyond: bool,
+    lineup: Lineup,
+) -> Finding:
+    names = f"{low.name} and {high.name}"
+    ends = f"{per_text(low.counted)} ({low.outcome}) and {per_text(high.counted)} ({high.outcome})"
+    unequal = sorted(
+        key
+        for key in low.settings.keys() | high.settings.keys()
+        if low.settings.get(key) != high.settings.get(key)
+    )
+    beside = (
+        f"They differ only in {joined(unequal, 6)}, which cannot change a result."
+        if unequal
+        else "Their settings are the same, value for value."
+    )
+    if not beyond:
+        return Finding(
+            "machine_noise",
+            3,
+            f"{names} (seed {seed}) differ by {points(gap)}: {ends}.",
+            (),
+            (low.name, high.name),
+            {"difference": gap, "seed": seed},
+        )
+    held = (
+        f"more than the {points(limit)} that chance makes between two seeds here"
+        if lineup.spreads.seeds is not None and gap > limit
+        else "far more than reruns of one seed differ elsewhere (published T15 reruns: 0.24 points)"
+    )
+    return Finding(
+        "identical_pair_disagrees",
+        1,
+        f"{names} have the same settings and the same seed ({seed}), yet end {points(gap)} apart, "
+        f"{held}.",
+        (
+            f"They end at {ends}. {beside}",
+            "So something changed that no setting tells, such as code, recordings or libraries, or "
+            "training is not reproducible; until that is known, no difference of this size "
+            "between any two of these runs can be put down to a setting.",
+        ),
+        (low.name, high.name),
+        {"difference": gap, "seed": seed, "limit": limit},
+    )
+
+
+def _machine(found: Sequence[Finding]) -> Iterator[Finding]:
+    """Equal runs that differ by little, in one finding."""
+    small = [one for one in found if one.kind == "machine_noise"]
+    if small:
+        largest = max(one.figures["difference"] for one in small)
+        yield Finding(
+            "machine_noise",
+            3,
+            f"{count(len(small), 'pair')} of runs equal in settings and seed differ by up to "
+            f"{points(largest)}: that much the machine alone changes.",
+            tuple(one.title for one in small),
+            tuple(name for one in small for name in one.runs),
+            {"largest": largest},
+        )
+
+
+def _spread(lineup: Lineup, disagree: bool) -> Finding:
+    spreads = lineup.spreads
+    if spreads.best is None:
+        return Finding(
+            "no_spread",
+            1,
+            "No configuration was trained twice to its end, so nothing says how much of any "
+            "difference is chance.",
+            (
+                "For orientation only: three seeds of the published T12 baseline span 0.37 points "
+                "of PER (20.59 to 20.96 %), same-seed reruns of T15 0.24 points.",
+            ),
+            (),
+            {"sd": None},
+        )
+    spread = spreads.best
+    what = "only in the seed" if spreads.seeds is not None else "in nothing, seed included"
+    one, two = spread.believable(), spread.believable(3, 3)
+    details = [
+        _spread_text(spread, what),
+        f"With 3 runs a side the limit would be {points(two)}, with 6 runs "
+        f"{points(spread.believable(6, 6))}.",
+    ]
+    if spreads.seeds is not None and spreads.same is not None:
+        details.append(_spread_text(spreads.same, "in nothing, seed included"))
+    if spreads.seeds is None:
+        details.append(
+            "Fresh seeds vary at least as much as that, so the true limit is higher, not lower."
+        )
+    if spreads.seeds is None and disagree:
+        details.append(
+            "It includes the runs that disagree although nothing differs; once the reason is "
+            "known and they are trained again, it may turn out lower."
+        )
+    if spread.freedom < 3:
+        details.append(
+            f"It rests on {count(spread.n_runs, 'run')}, so it is known very roughly; two or "
+            "three more repeats of any one configuration would lower the limit most cheaply."
+        )
+    if spreads.n_left_out:
+        details.append(
+            f"{count(spreads.n_left_out, 'repeated run')} that collapsed, diverged or ended "
+            "early are left out of it."
+        )
+    return Finding(
+        "spread",
+        1,
+        f"Two single runs must differ by more than {points(one)} of PER before their difference "
+        "is more than chance makes in 19 of 20 cases.",
+        tuple(details),
+        (),
+        {
+            "sd": spread.sd,
+            "sd_low": spread.interval.low,
+            "sd_high": spread.interval.high,
+            "n_runs": spread.n_runs,
+            "n_configurations": spread.n_arms,
+            "degrees_of_freedom": spread.freedom,
+            "smallest_believable": one,
+            "of": "seeds" if spreads.seeds is not None else "same seed",
+        },
+    )
+
+
+def _spread_text(spread: Spread, what: str) -> str:
+    return (
+        f"{count(spread.n_runs, 'run')} of {count(spread.n_arms, 'configuration')} that differ "
+        f"{what} have a standard deviation of {points(spread.sd)} (95 %: "
+        f"{100 * spread.interval.low:.2f} to {100 * spread.interval.high:.2f}); the largest "
+        f"difference of two is {points(spread.largest)}."
+    )
+
+
+def n_seeds(arm: Arm) -> int:
+    """Distinct seeds among the comparable runs; those without a stated seed count one each."""
+    stated = {run.seed for run in arm.comparable if run.seed is not None}
+    return len(stated) + sum(run.seed is None for run in arm.comparable)
+
+
+def _one_seed(lineup: Lineup) -> Iterator[Finding]:
+    told = [arm for arm in lineup.arms if arm.comparable]
+    single = [arm for arm in told if n_seeds(arm) == 1]
+    if not single or len(lineup.arms) < 2:
+        return
+    seeds = sorted({run.seed for arm in told for run in arm.comparable if run.seed is not None})
+    n_unstated = sum(run.seed is None for arm in told for run in arm.comparable)
+    details = []
+    if len(seeds) == 1 and not n_unstated:
+        details.append(
+            f"All of them use seed {seeds[0]}: whatever is peculiar to it is in every comparison, "
+            "and a setting that merely suits this seed cannot be told from one that helps."
+        )
+    elif seeds:
+        details.append(f"Seeds used: {joined([str(seed) for seed in seeds])}.")
+    if n_unstated:
+        details.append(f"{count(n_unstated, 'run')} do not say which seed they used.")
+    repeated = [arm for arm in told if n_seeds(arm) > 1]
+    if repeated:
+        names = [f"{arm.runs[0].name} ({count(n_seeds(arm), 'seed')})" for arm in repeated]
+        details.append(f"On more than one seed: {joined(names)}.")
+    yield Finding(
+        "one_seed",
+        2,
+        f"{len(single)} of {count(len(told), 'configuration')} rest on one seed, and so does "
+        "every conclusion drawn from them.",
+        tuple(details),
+        tuple(run.name for arm in single for run in arm.comparable),
+        {"n_single": len(single), "n_configurations": len(told), "seeds": seeds},
+    )
