@@ -21,9 +21,7 @@ NameOption = Annotated[
 @handled
 def import_runs(
     folder: SourceArgument,
-    name: _PIPE_WIDTH = 160  # characters where there is no terminal
-
-NameOption = None,
+    name: NameOption = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -43,9 +41,7 @@ def audit(
     what: Annotated[
         str, typer.Argument(metavar="NAME|FOLDER", help="A group imported before, or a folder.")
     ],
-    name: _PIPE_WIDTH = 160  # characters where there is no terminal
-
-NameOption = None,
+    name: NameOption = None,
     results: ResultsOption = Path("results"),
     propose: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the ablation to run next.")
