@@ -110,7 +110,7 @@ def loss_difference(
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm=10.0)
         optimizer.step()
         scheduler.step()
-        worst = max(worst, abs(float(losses[0]) / float(loss) - 1))
+        worst = max(worst, abs(float(losses[0]) / float(loss.detach()) - 1))
     weights = official_state_dict(state.model, 0)
     expected = theirs.state_dict()
     drift = max(

@@ -24,20 +24,24 @@ from decoder.ctc import edit_distance
 from decoder.data.store import Dataset, prepare
 from decoder.data.trials import Trials
 from decoder.evaluation import evaluate
+from decoder.model.day import day_slices
+from decoder.model.decoder import PackedDecoder
 from decoder.pack import Pack, Run
+from decoder.phonemes import N_CLASSES
+from decoder.smoothing import smooth_batch
 from decoder.state import PackState
 from decoder.step import forward_backward
 from decoder.train import _update
 from decoder.weights import official_state_dict
 
 BASE = Path(__file__).parent.parent / "ablations" / "base" / "t12_official.yaml"
+N_FEATURES = 256
 # Small, without noise and dropout, and with a rate that falls, so that the schedule is seen too.
 SMALL: dict[str, Any] = {
-    "data.path": "synthetic:small",
+    "data.path": "synthetic:t12_small",
     "data.batch_size": 16,
     "model.n_units": 48,
     "model.n_layers": 2,
-    "model.patch_size": 14,
     "model.rnn_dropout": 0.0,
     "augment.white_noise_std": 0.0,
     "augment.constant_offset_std": 0.0,
@@ -61,6 +65,42 @@ def make_official(official: Any, config: DecoderConfig, n_days: int, n_features:
         gaussianSmoothWidth=config.augment.smooth_std_bins,
         bidirectional=True,
     )
+
+
+def logits_difference(official: Any, config: DecoderConfig, n_days: int, n_bins: int) -> float:
+    """Largest difference of logits from one set of weights."""
+    ours = PackedDecoder(config.model, 2, n_days, N_FEATURES, N_CLASSES, seed=0)
+    assert ours.day_layer is not None
+    source = torch.Generator().manual_seed(1)
+    for weight in ours.day_layer.weights:  # away from identity, or a transposition would hide
+        weight.data += 0.1 * torch.randn(weight[:1].shape, generator=source)
+    theirs = make_official(official, config, n_days, N_FEATURES).eval()
+    theirs.load_state_dict(official_state_dict(ours, 1, config, "t12"))
+    x = torch.randn(n_days, n_bins, N_FEATURES, generator=source)
+    day = torch.arange(n_days)
+    smoothed = smooth_batch(x, config.augment)
+    with torch.no_grad():
+        expected = theirs(x, day).transpose(0, 1)  # (P, B, C)
+        got = ours(smoothed.expand(2, *x.shape), day_slices(day)).logits
+    assert expected.abs().max() > 0.1
+    return float((got - expected).abs().max())
+
+
+def smoothing_difference(official: Any, config: DecoderConfig) -> float:
+    """Largest difference of smoothed features."""
+    x = torch.randn(3, 200, N_FEATURES, generator=torch.Generator().manual_seed(0))
+    theirs = make_official(official, config, 1, N_FEATURES).gaussianSmoother
+    expected = theirs(x.transpose(1, 2)).transpose(1, 2)
+    return float((smooth_batch(x, config.augment) - expected).abs().max())
+
+
+def parameters_in_use(official: Any, config: DecoderConfig, n_days: int) -> tuple[int, int]:
+    """Numbers the official decoder trains and uses (it makes a layer a day that it does not use),
+    and ours."""
+    theirs = make_official(official, config, n_days, N_FEATURES)
+    n_theirs = sum(p.numel() for n, p in theirs.named_parameters() if "inpLayer" not in n)
+    ours = PackedDecoder(config.model, 1, n_days, N_FEATURES, N_CLASSES, seed=0)
+    return n_theirs, ours.n_parameters()
 
 
 def lengths_of(n_bins: Tensor, model: Any) -> Tensor:
@@ -107,7 +147,7 @@ def train_both(
         loss.backward()
         optimizer.step()
         schedule.step()
-        worst = max(worst, abs(float(losses[0]) / float(loss) - 1))
+        worst = max(worst, abs(float(losses[0]) / float(loss.detach()) - 1))
     return worst, worst_rate, float(loss)
 
 
@@ -122,6 +162,19 @@ def official_edits(theirs: Any, trials: Trials) -> int:
             emitted: Sequence[int] = [label for label in merged if label != 0]
             n_edits += edit_distance(emitted, batch.labels[row, : batch.n_labels[row]].tolist())
     return n_edits
+
+
+def compare_parts(official: Any) -> list[tuple[str, float, float]]:
+    """What needs no recordings, small and at full size."""
+    full = load_config(BASE)
+    small = override(full, SMALL, "fidelity")
+    n_theirs, n_ours = parameters_in_use(official, full, 24)
+    return [
+        ("logits, small: largest difference", logits_difference(official, small, 4, 131), 1e-5),
+        ("logits, full size: largest difference", logits_difference(official, full, 3, 200), 1e-5),
+        ("smoothing: largest difference", smoothing_difference(official, full), 1e-5),
+        (f"parameters in use, 24 days ({n_ours:,}): difference", abs(n_theirs - n_ours), 0),
+    ]
 
 
 def compare(official: Any, dataset: Dataset, n_steps: int) -> list[tuple[str, float, float]]:
@@ -157,7 +210,7 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare(str(SMALL["data.path"]), None, None, Path(folder))
-        rows = compare(official, dataset, options.steps)
+        rows = compare_parts(official) + compare(official, dataset, options.steps)
     for what, value, bound in rows:
         verdict = "ok" if value <= bound else "EXCEEDS"
         print(f"{what:60s} {value:10.3g}  (bound {bound:g})  {verdict}")
