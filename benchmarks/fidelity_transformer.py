@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoder.config import AugmentConfig, ModelConfig
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.patch_mask import draw_patch_mask
+from decoder.sections import AugmentConfig, ModelConfig
 from decoder.smoothing import smooth_batch
 
 N_FEATURES, N_UNITS, N_LAYERS, N_CLASSES = 16, 24, 3, 41

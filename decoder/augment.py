@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from decoder.config import AugmentConfig
 from decoder.masking import mask_input
+from decoder.sections import AugmentConfig
 from decoder.seeding import generator
 from decoder.smoothing import smooth_batch
 from decoder.time_warp import time_warp

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from decoder.beam import prefix_beam_search
-from decoder.config import EvaluationConfig
 from decoder.ctc import edit_distance
 from decoder.phonemes import BLANK
+from decoder.training_sections import EvaluationConfig
 
 
 @dataclass

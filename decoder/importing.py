@@ -10,13 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from decoder.config import (
-    DecoderConfig,
-    config_paths,
-    did_you_mean,
-    override,
-    parse_config,
-)
+from decoder.complaints import did_you_mean
+from decoder.config import DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
 from decoder.import_tables import (
     FORKS,

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from decoder.config import AugmentConfig
+from decoder.sections import AugmentConfig
 from decoder.seeding import generator
 
 Value = TypeVar("Value")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from decoder.config import LossConfig
 from decoder.ctc import ctc_losses, reduce_losses
+from decoder.training_sections import LossConfig
 
 # Share of the running label prior that stays at each batch: it follows some hundred batches.
 PRIOR_DECAY = 0.99

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decoder.config import OptimConfig
 from decoder.model.decoder import ParameterGroup
 from decoder.pack import HistoryRow
 from decoder.schedules import learning_rates
+from decoder.training_sections import OptimConfig
 
 GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
 

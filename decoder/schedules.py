@@ -7,9 +7,9 @@ that a resumed run continues exactly.
 import math
 from collections.abc import Sequence
 
-from decoder.config import OptimConfig, Schedule
 from decoder.model.decoder import ParameterGroup
 from decoder.pack import HistoryRow
+from decoder.training_sections import OptimConfig, Schedule
 
 # A PER counts as better below this share of the best one; ReduceLROnPlateau's `threshold`.
 BETTER = 1 - 1e-4

@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from decoder.config import AugmentConfig
 from decoder.errors import ConfigError
+from decoder.sections import AugmentConfig
 
 # Taps at or below this weight are dropped before the rest are normalised; the official T15
 # code's constant, which makes 9 taps of a Gaussian with a standard deviation of 2 bins.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from decoder import optim
-from decoder.config import TrainConfig, pack_key
+from decoder.config import pack_key
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.errors import ConfigError
@@ -25,6 +25,7 @@ from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
 from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.step import forward_backward
+from decoder.training_sections import TrainConfig
 from decoder.weights import save_weights
 
 # Checkpoints of large packs take seconds; they must not take a noticeable share of training.

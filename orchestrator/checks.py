@@ -6,14 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from decoder.config import (
-    DecoderConfig,
-    config_keys,
-    config_paths,
-    did_you_mean,
-    explain,
-    flatten,
-)
+from decoder.complaints import did_you_mean, explain
+from decoder.config import DecoderConfig, config_keys, config_paths, flatten
 from decoder.errors import ConfigError
 from orchestrator.claim_checks import check_claims, check_criteria_arms, check_level
 from orchestrator.comparison import compared_by_name

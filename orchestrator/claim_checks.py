@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Collection, Iterable, Set
 
-from decoder.config import did_you_mean
+from decoder.complaints import did_you_mean
 from orchestrator.claims import is_share
 from orchestrator.schema import AblationSpec, Contrast, Criterion, Hypothesis
 

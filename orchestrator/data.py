@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from decoder.config import DataConfig, DecoderConfig
+from decoder.config import DecoderConfig
+from decoder.sections import DataConfig
 from orchestrator.design import Arm
 
 

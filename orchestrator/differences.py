@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from decoder.atomic import write_atomically
-from decoder.config import DecoderConfig, did_you_mean, flatten, load_config, override, resolve
+from decoder.complaints import did_you_mean
+from decoder.config import DecoderConfig, flatten, load_config, override, resolve
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
 from orchestrator.schema import AblationSpec, check_name

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from decoder.config import did_you_mean
+from decoder.complaints import did_you_mean
 from orchestrator.schema import AblationSpec
 
 # A profile is an ablation of its own, beside the one it is written in.

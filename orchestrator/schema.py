@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from decoder.collapse import CollapseThresholds
-from decoder.config import Probability, Section, did_you_mean
+from decoder.complaints import did_you_mean
+from decoder.marks import Probability, Section
 from decoder.pack import HISTORY_COLUMNS
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")

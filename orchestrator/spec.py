@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from decoder.config import DecoderConfig, Section, did_you_mean, explain, load_config
+from decoder.complaints import did_you_mean, explain
+from decoder.config import DecoderConfig, load_config
 from decoder.errors import ConfigError
+from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
 from orchestrator.schema import (
     AblationSpec,

@@ -188,7 +188,7 @@ def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> 
         ConfigError: no such recipe or layout.
         StorageError: the folder exists, or cannot be written.
     """
-    from decoder.config import did_you_mean
+    from decoder.complaints import did_you_mean
     from decoder.data.synthetic import RECIPES, in_layout, make_synthetic
 
     if recipe not in RECIPES:

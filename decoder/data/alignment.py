@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.config import DecoderConfig, ModelConfig
+from decoder.config import DecoderConfig
 from decoder.data.store import Dataset, Split
 from decoder.errors import DataError
+from decoder.sections import ModelConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.config import did_you_mean
+from decoder.complaints import did_you_mean
 from decoder.data import t12, t15
 from decoder.data.recordings import Index, Problems, TrialFile, TrialHeader
 from decoder.errors import DataError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
-from decoder.config import did_you_mean
+from decoder.complaints import did_you_mean
 from decoder.data.files import Say, building_folder, hash_files, only_builder, storage_errors
 from decoder.data.layouts import Layout, Reader, find_layout, session_names, source_files
 from decoder.data.recordings import BIN_MS, Index, Problems, TrialFile

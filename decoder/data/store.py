@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import numpy as safetensors_numpy
 
-from decoder.config import Section
 from decoder.data.files import Say, silent, storage_errors
 from decoder.errors import StorageError
+from decoder.marks import Section
 
 STORE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"

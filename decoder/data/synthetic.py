@@ -23,7 +23,6 @@ from pydantic import (
 )
 
 from decoder.atomic import write_atomically
-from decoder.config import Probability, Section
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
 from decoder.data.lexicon import Sentence, draw_sentence, word_classes
@@ -33,6 +32,7 @@ from decoder.data.t12 import N_AREA_6V, N_COLUMNS, N_FEATURES
 from decoder.data.t15 import FEATURE_CLIP
 from decoder.data.writers import SentenceToWrite, TrialToWrite, write_session, write_t12_session
 from decoder.errors import StorageError
+from decoder.marks import Probability, Section
 from decoder.phonemes import CLASSES
 
 # Raised whenever a change of this code, the lexicon or the articulation changes what is generated.

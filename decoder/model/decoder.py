@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from decoder.config import ModelConfig
 from decoder.model.cells import Kernel, choose_kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
@@ -26,6 +25,7 @@ from decoder.model.patches import to_blocks
 from decoder.model.recurrent import RecurrentLayer, recurrent_states
 from decoder.model.transformer import PatchEmbedding, TransformerLayer, transformer_states
 from decoder.phonemes import BLANK
+from decoder.sections import ModelConfig
 from decoder.seeding import generator
 
 ParameterGroup = Literal["bias", "day", "weight"]

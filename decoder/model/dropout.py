@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from decoder.config import ModelConfig
 from decoder.masking import drop_factors
+from decoder.sections import ModelConfig
 
 
 class DropoutPlan:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from decoder.config import AugmentConfig
 from decoder.model.inputs import LayerInput
+from decoder.sections import AugmentConfig
 from decoder.seeding import generator
 
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from decoder.config import ModelConfig
 from decoder.model.dropout import DropoutPlan
 from decoder.model.inputs import LayerInput
 from decoder.model.layers import LayerNorm, Linear, drop, repeat
+from decoder.sections import ModelConfig
 
 # Patches further apart than this share a bias; ``max_rel_dist`` of the published code.
 MAX_DISTANCE = 199

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from decoder.augment import augment_batch
-from decoder.config import AugmentConfig
 from decoder.masking import mask_input
+from decoder.sections import AugmentConfig
 from decoder.smoothing import gaussian_taps, smooth
 from decoder.time_warp import time_warp
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoder.breakdown import Breakdown, aligned_pairs
-from decoder.config import EvaluationConfig
 from decoder.ctc import edit_distance
+from decoder.training_sections import EvaluationConfig
 
 NOTHING = np.zeros((0, 4))
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from decoder.config import AugmentConfig
 from decoder.masking import Masks, draw_masks, mask_input
+from decoder.sections import AugmentConfig
 
 T, F = 50, 30
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from decoder.config import DecoderConfig, LossConfig, parse_config
+from decoder.config import DecoderConfig, parse_config
 from decoder.ctc import ctc_losses, greedy_decode, reduce_losses
 from decoder.errors import ConfigError
 from decoder.objective import (
@@ -18,6 +18,7 @@ from decoder.objective import (
     focal_factors,
     training_losses,
 )
+from decoder.training_sections import LossConfig
 
 R, P, B, C = 2, 4, 3, 3
 LABELS = torch.tensor([[1, 2], [1, 1], [2, 0]])

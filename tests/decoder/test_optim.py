@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from decoder import optim
-from decoder.config import DecoderConfig, ModelConfig, OptimConfig, resolve
+from decoder.config import DecoderConfig, resolve
 from decoder.model.decoder import PackedDecoder
 from decoder.schedules import learning_rates
+from decoder.sections import ModelConfig
+from decoder.training_sections import OptimConfig
 
 
 def make_model(n_runs: int) -> PackedDecoder:

@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from decoder.config import DecoderConfig, OptimConfig, resolve
+from decoder.config import DecoderConfig, resolve
 from decoder.schedules import cosine, learning_rates, plateau, warmup
+from decoder.training_sections import OptimConfig
 
 
 def warmup_cosine(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> float:

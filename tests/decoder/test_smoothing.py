@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import convolve1d
 
-from decoder.config import AugmentConfig
 from decoder.errors import ConfigError
+from decoder.sections import AugmentConfig
 from decoder.smoothing import all_gaussian_taps, gaussian_taps, smooth, smooth_batch
 
 

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoder.config import ModelConfig
 from decoder.data.alignment import output_lengths, usable_trials
 from decoder.data.batches import (
     collate,
@@ -20,6 +19,7 @@ from decoder.data.batches import (
 )
 from decoder.data.store import Split
 from decoder.errors import DataError
+from decoder.sections import ModelConfig
 
 
 def make_split(trials: Sequence[tuple[int, Sequence[int]]], days: Sequence[int] = ()) -> Split:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoder.config import DecoderConfig, ModelConfig, override, resolve
+from decoder.config import DecoderConfig, override, resolve
 from decoder.data.batches import Batch
 from decoder.errors import ConfigError
 from decoder.model.day import DaySlice
 from decoder.model.decoder import PackedDecoder
+from decoder.sections import ModelConfig
 from decoder.step import forward_backward
 
 SMALL: dict[str, Any] = {

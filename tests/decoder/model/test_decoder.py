@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from decoder.config import ModelConfig
 from decoder.model.day import DayLayer, day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.recurrent import RecurrentLayer
+from decoder.sections import ModelConfig
 
 
 def test_the_full_configuration_has_the_official_number_of_parameters() -> None:

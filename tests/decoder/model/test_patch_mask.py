@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from decoder.config import AugmentConfig
 from decoder.model.inputs import patch_input, sequence_input
 from decoder.model.patch_mask import draw_patch_mask, mask_patches
 from decoder.model.patches import to_blocks
+from decoder.sections import AugmentConfig
 
 
 def kind(share: float, count: int = 1) -> AugmentConfig:

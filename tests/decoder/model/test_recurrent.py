@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from decoder.config import ModelConfig
 from decoder.model.cells import Kernel
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.sections import ModelConfig
 
 N_DAYS, N_FEATURES, N_CLASSES = 2, 4, 7
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from decoder.config import ModelConfig
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.transformer import MAX_DISTANCE, TransformerLayer, distances, sinusoids
+from decoder.sections import ModelConfig
 
 R, B, F = 2, 3, 4
 

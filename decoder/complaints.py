@@ -1,0 +1,54 @@
+"""Mistakes in words: the nearest known name, and a sentence for each complaint of pydantic."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+
+def did_you_mean(got: str, known: Any) -> str:
+    """``; did you mean 'x'?`` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(got, [str(name) for name in known], n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def explain(error: ValidationError, keys: Mapping[tuple[str, ...], list[str]]) -> list[str]:
+    """One sentence per complaint of pydantic: key path, what was got, what is allowed.
+
+    Args:
+        error: the validation error.
+        keys: the allowed names at each location, to offer the nearest one.
+    """
+    sentences = []
+    for item in error.errors():
+        location = tuple(str(part) for part in item["loc"])
+        path = ".".join(location) or "top level"
+        got = item["input"]
+        if item["type"] == "extra_forbidden":
+            allowed = keys.get(location[:-1], [])
+            hint = did_you_mean(location[-1], allowed)
+            listing = f" (allowed here: {', '.join(allowed)})" if allowed and not hint else ""
+            sentences.append(f"{path}: unknown key '{location[-1]}'{hint}{listing}")
+            continue
+        if item["type"] == "missing":
+            sentences.append(f"{path}: this key is required, but missing; add it")
+            continue
+        if item["type"] == "value_error":
+            sentences.append(f"{path}: {item['ctx']['error']}")
+            continue
+        sentence = f"{path}: {item['msg'].replace('Input should be', 'must be')}, but got {got!r}"
+        if isinstance(got, str) and item["type"] in ("float_type", "int_type", "bool_type"):
+            sentence += "; it is quoted text: remove the quotes" if _is_number(got) else ""
+        sentences.append(sentence)
+    return sentences
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""The sections of a configuration that say what a decoder is given and what it is."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from decoder.marks import (
+    ADDED,
+    ADDED_PER_RUN,
+    NOT_IDENTITY,
+    PER_RUN,
+    Probability,
+    Section,
+    Share,
+    mark,
+)
+
+
+class DataConfig(Section):
+    """Which recordings, and how batches are drawn from them.
+
+    Attributes:
+        path: a folder in the T15 layout (``t15.YYYY.MM.DD/data_train.hdf5``) or the T12 layout
+            (``train/t12.YYYY.MM.DD.mat``, ``test/``), told apart by what is there; or
+            ``synthetic:NAME`` for a recipe of ``decoder.data.synthetic``, generated once.
+        sessions: session names in day order; None takes every session found, sorted.
+        feature_subset: indices of the features to keep, in order; None keeps all.
+        sampling: ``days`` (official T15) draws a batch from some days; ``shuffle`` (official
+            T12) shuffles all trials anew for every batch and takes the first, so that none is
+            twice in it, and a smaller set of trials gives a smaller batch.
+        batch_size: trials a batch.
+        days_per_batch: days a batch is drawn from, without replacement; the trials of each
+            with replacement.
+    """
+
+    path: Annotated[str, NOT_IDENTITY] = "synthetic:small"
+    sessions: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    feature_subset: (
+        Annotated[tuple[NonNegativeInt, ...], Field(strict=False, min_length=1)] | None
+    ) = None
+    sampling: Annotated[Literal["days", "shuffle"], mark(added=True)] = "days"
+    batch_size: PositiveInt = 64
+    days_per_batch: Annotated[PositiveInt, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
+
+
+_TIME_MASK = mark(per_run=True, added=True, idle_if={"augment.time_mask_probability": [0.0]})
+_FEATURE_MASK = mark(per_run=True, added=True, idle_if={"augment.feature_mask_probability": [0.0]})
+
+
+class AugmentConfig(Section):
+    """Training-time noise, in units of the z-scored features, smoothing, warp and masks.
+
+    Applied in the official T15 order: gain, white noise, constant offset, random walk, cut,
+    smoothing. The time warp comes before, masks and speckle after. Only smoothing is applied in
+    evaluation. Time warp, time masks and feature masks are those of SpecAugment (Park et al.
+    2019), each mask there with a probability.
+
+    Attributes:
+        static_gain_std: std of the entries of one random matrix per trial, added to identity.
+        white_noise_std: std of noise drawn per trial, bin and feature.
+        constant_offset_std: std of an offset drawn per trial and feature.
+        random_walk_std: std of the increments of a random walk.
+        random_walk_axis: what the walk runs along; the official code's axis -1 is "features".
+        random_cut: 0 to ``random_cut`` - 1 bins are cut off the front, once per batch.
+        patch_mask_max_share: largest share of a trial's patches that one time mask hides, its
+            length drawn from 0 on; 0 masks nothing. Masks act on the patches the layers are
+            given, see `decoder.model.patch_mask` (the published transformer: 0.075).
+        patch_mask_count: time masks a trial, which may overlap (the published transformer: 20).
+        time_warp_bins: largest distance that a point within each trial is moved along time.
+        time_mask_probability: probability of each time mask of a trial; 0 masks nothing.
+        time_mask_width_bins: largest width of a time mask; it is drawn from 0 on.
+        time_mask_max_count: time masks a trial, at most.
+        feature_mask_probability: probability of each feature mask of a trial; 0 masks nothing.
+        feature_mask_width: largest number of neighbouring features that a feature mask hides.
+        feature_mask_max_count: feature masks a trial, at most.
+        speckle_rate: share of the input's values set to 0, the others divided by what is left
+            (coordinated dropout, Keshtkaran and Pandarinath 2019, its input half).
+        smooth: whether to smooth along time.
+        smooth_std_bins: standard deviation of the Gaussian, in bins.
+        smooth_size_bins: bins the Gaussian is sampled on.
+        smooth_taps: ``above_0.01`` drops the smaller taps (official T15: 9 of 100 are left);
+            ``all`` keeps every one (official T12: 20).
+        smooth_causal: whether only the bin itself and earlier ones are weighed: the Gaussian's
+            half, normalised.
+    """
+
+    static_gain_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    white_noise_std: Annotated[NonNegativeFloat, PER_RUN] = 1.0
+    constant_offset_std: Annotated[NonNegativeFloat, PER_RUN] = 0.2
+    random_walk_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    random_walk_axis: Literal["features", "time"] = "features"
+    random_cut: NonNegativeInt = 3
+    patch_mask_max_share: Annotated[
+        float, Field(ge=0.0, le=1.0), mark(per_run=True, added=True)
+    ] = 0.0
+    patch_mask_count: Annotated[
+        PositiveInt,
+        mark(per_run=True, added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
+    ] = 20
+    time_warp_bins: Annotated[NonNegativeInt, ADDED_PER_RUN] = 0
+    time_mask_probability: Annotated[Share, ADDED_PER_RUN] = 0.0
+    time_mask_width_bins: Annotated[PositiveInt, _TIME_MASK] = 40
+    time_mask_max_count: Annotated[PositiveInt, _TIME_MASK] = 2
+    feature_mask_probability: Annotated[Share, ADDED_PER_RUN] = 0.0
+    feature_mask_width: Annotated[PositiveInt, _FEATURE_MASK] = 12
+    feature_mask_max_count: Annotated[PositiveInt, _FEATURE_MASK] = 2
+    speckle_rate: Annotated[Probability, ADDED_PER_RUN] = 0.0
+    smooth: bool = True
+    smooth_std_bins: PositiveFloat = 2.0
+    smooth_size_bins: PositiveInt = 100
+    smooth_taps: Annotated[
+        Literal["above_0.01", "all"], mark(added=True, idle_if={"augment.smooth": [False]})
+    ] = "above_0.01"
+    smooth_causal: Annotated[bool, mark(added=True, idle_if={"augment.smooth": [False]})] = False
+
+
+_RECURRENT = mark(added=True, idle_if={"model.architecture": ["transformer"]})
+_TRANSFORMER = mark(added=True, only_if={"model.architecture": ["transformer"]})
+_NO_POST_RNN = {"model.post_rnn_layers": [0]}
+
+
+class ModelConfig(Section):
+    """The decoder: day layer, patches, recurrent or transformer layers, linear head.
+
+    The transformer is that of Feghhi et al. 2025 (transformers_with_dietcorp), whose own values
+    are ``n_units: 384``, ``n_layers: 5``, ``patch_size: 5``, ``patch_stride: 5``,
+    ``day_layer: none``, ``head_init: uniform``, ``mask_token: learned`` and the defaults here.
+
+    Attributes:
+        architecture: kind of the layers.
+        n_units: width of each recurrent layer, in each direction; of the transformer.
+        n_layers: recurrent or transformer layers.
+        bidirectional: whether each recurrent layer also runs backward, from the batch's last
+            patch, and the next one reads both (official T12); whether attention looks ahead.
+        h0: one ``learned`` initial state, shared by the layers (official T15), or ``zero`` (T12).
+            That of an LSTM's cell is always zero.
+        day_layer: a matrix, a bias and softsign for each day, ``per_day`` (both official
+            decoders), ``shared`` by all, or ``none``, with which the layers read the features.
+        layer_norm: whether the output of each recurrent layer is normalised.
+        post_rnn_layers: layers between the last recurrent or transformer layer and the head,
+            each a linear map, layer norm, GELU and dropout.
+        post_rnn_units: their width.
+        blank_bias: added to the blank's initial bias, in every head.
+        inter_ctc_layers: layers, counted from 1, whose output gets a head of its own, with a
+            loss of weight ``loss.inter_ctc_weight`` (Lee and Watanabe 2021, "Intermediate loss
+            regularization for CTC-based speech recognition").
+        n_heads: attention heads.
+        head_units: width of a head's queries, keys and values.
+        ff_ratio: width of the feed-forward half over ``n_units``.
+        position: of patches, by a learned bias of each distance (``relative``) or by adding
+            sines and cosines (``sinusoidal``).
+        mask_token: what the layers are given for a patch hidden by ``augment.patch_mask_*``,
+            ``zero`` or a ``learned`` one.
+        patch_size: bins concatenated into one decoder time step.
+        patch_stride: bins from one patch to the next.
+        count_last_patch: whether CTC and decoding see every patch (official T15), or one fewer,
+            as in the T12 trainer, whose length is (bins - patch_size) / patch_stride without
+            the + 1.
+        head_init: ``xavier`` weights of the head (official T15), or ``uniform`` ones, as
+            `torch.nn.Linear` draws them (T12).
+        rnn_dropout: dropout rate between recurrent layers.
+        input_dropout: dropout rate after the day layer; with a transformer, of its embedded
+            patches.
+        post_rnn_dropout: dropout rate after each of the layers before the head.
+        transformer_dropout: dropout rate of attention weights and of what each half of a
+            transformer layer computes.
+    """
+
+    architecture: Annotated[Literal["gru", "lstm", "transformer"], ADDED] = "gru"
+    n_units: PositiveInt = 768
+    n_layers: PositiveInt = 5
+    bidirectional: Annotated[bool, ADDED] = False
+    h0: Annotated[Literal["learned", "zero"], _RECURRENT] = "learned"
+    day_layer: Annotated[Literal["per_day", "shared", "none"], ADDED] = "per_day"
+    layer_norm: Annotated[bool, _RECURRENT] = False
+    post_rnn_layers: Annotated[NonNegativeInt, ADDED] = 0
+    post_rnn_units: Annotated[PositiveInt, mark(added=True, idle_if=_NO_POST_RNN)] = 256
+    blank_bias: Annotated[float, mark(per_run=True, added=True)] = 0.0
+    inter_ctc_layers: Annotated[tuple[PositiveInt, ...], Field(strict=False), ADDED] = ()
+    n_heads: Annotated[PositiveInt, _TRANSFORMER] = 6
+    head_units: Annotated[PositiveInt, _TRANSFORMER] = 64
+    ff_ratio: Annotated[PositiveInt, _TRANSFORMER] = 4
+    position: Annotated[Literal["relative", "sinusoidal"], _TRANSFORMER] = "relative"
+    mask_token: Annotated[
+        Literal["zero", "learned"],
+        mark(added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
+    ] = "zero"
+    patch_size: PositiveInt = 14
+    patch_stride: PositiveInt = 4
+    count_last_patch: Annotated[bool, ADDED] = True
+    head_init: Annotated[Literal["xavier", "uniform"], ADDED] = "xavier"
+    rnn_dropout: Annotated[
+        Probability, mark(per_run=True, idle_if={"model.architecture": ["transformer"]})
+    ] = 0.4
+    input_dropout: Annotated[Probability, PER_RUN] = 0.2
+    post_rnn_dropout: Annotated[
+        Probability, mark(per_run=True, added=True, idle_if=_NO_POST_RNN)
+    ] = 0.0
+    transformer_dropout: Annotated[
+        Probability,
+        mark(per_run=True, added=True, only_if={"model.architecture": ["transformer"]}),
+    ] = 0.35

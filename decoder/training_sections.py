@@ -1,0 +1,189 @@
+"""The sections of a configuration that say how a decoder is trained and evaluated."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from decoder.marks import (
+    ADDED_PER_RUN,
+    PER_RUN,
+    Probability,
+    Section,
+    mark,
+)
+
+
+class LossConfig(Section):
+    """CTC loss, and what is made of it in training; ``val_loss`` is always plain CTC.
+
+    Attributes:
+        ctc_reduction: ``none_then_mean`` sums a trial's loss and averages over the batch
+            (official T15); ``mean`` divides each trial's loss by its target length first.
+        zero_infinity: whether trials without a CTC alignment (target longer than the output) are
+            kept with a training loss of zero, and count in the validation PER (official T12);
+            or left out, and refused where they are more than 1 % (False).
+        label_smoothing: share of the loss that is KL(posterior ‖ uniform), summed over the
+            patches of a trial (Kim et al. 2018); the rest is CTC.
+        focal_gamma: each trial's CTC is multiplied by (1 - p) ** gamma, where p is the posterior
+            of its target, taken a label (Feng et al. 2019, see `decoder.objective`).
+        label_prior_weight: CTC is of log posteriors minus this times the logarithm of the run's
+            own mean posterior of late (Huang et al. 2024, "Less peaky and more accurate CTC
+            forced alignment by label priors"); the last head's alone.
+        inter_ctc_weight: share of the loss that is the mean over the intermediate heads, see
+            ``model.inter_ctc_layers``; the rest is the last head's.
+    """
+
+    ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"
+    zero_infinity: bool = False
+    label_smoothing: Annotated[Probability, ADDED_PER_RUN] = 0.0
+    focal_gamma: Annotated[NonNegativeFloat, ADDED_PER_RUN] = 0.0
+    label_prior_weight: Annotated[NonNegativeFloat, ADDED_PER_RUN] = 0.0
+    inter_ctc_weight: Annotated[
+        Probability,
+        mark(per_run=True, added=True, idle_if={"model.inter_ctc_layers": [[]]}),
+    ] = 0.3
+
+
+Schedule = Literal["warmup_cosine", "constant", "linear", "one_cycle", "step", "plateau"]
+TO_LR_MIN = ("warmup_cosine", "linear", "one_cycle", "plateau")
+_FOR_DECAY_STEPS = ("warmup_cosine", "linear", "one_cycle")
+_ADAM = mark(per_run=True, idle_if={"optim.algorithm": ["sgd"]})
+_SGD = mark(per_run=True, added=True, only_if={"optim.algorithm": ["sgd"]})
+
+
+_NO_DAYS = {"model.day_layer": ["none"]}
+_DAYS = mark(per_run=True, idle_if=_NO_DAYS)
+
+
+def _scheduled(path: str, schedules: Sequence[str]) -> Any:
+    """The mark of a field that only some schedules follow."""
+    idle_if = _NO_DAYS if path.endswith("_day") else None
+    return mark(per_run=True, idle_if=idle_if, only_if={path: schedules})
+
+
+def _of_schedule(schedule: str) -> Any:
+    """The mark of a field that one schedule follows, be it that of the day layers alone."""
+    followed_by = {"optim.schedule": [schedule], "optim.schedule_day": [schedule]}
+    return mark(per_run=True, added=True, only_if=followed_by)
+
+
+class OptimConfig(Section):
+    """Optimizer, the two learning rate schedules, clipping, averaging of weights.
+
+    The day layers follow the ``_day`` values; None there means "as the rest of the model".
+
+    Attributes:
+        algorithm: ``adamw`` (decoupled decay), ``adam`` (decay added to the gradient, L2) or
+            ``sgd`` (the same L2); each as in `torch.optim`.
+        momentum: of ``sgd``; ``nesterov`` looks ahead along it.
+        schedule: what the learning rate follows after a linear warm-up, see `decoder.schedules`:
+            ``warmup_cosine`` (official T15), ``linear`` (official T12), ``constant``, ``step``,
+            ``plateau``, or ``one_cycle``, which has a warm-up of its own kind.
+        lr_max: learning rate at the end of warm-up.
+        lr_min: learning rate from ``lr_decay_steps`` on; the lowest that ``plateau`` goes to.
+        lr_warmup_steps: steps of linear warm-up; the first step has learning rate 0.
+        lr_decay_steps: step at which the decay ends; None means ``train.n_steps``.
+        one_cycle_start_ratio: share of the largest learning rate that ``one_cycle`` starts at;
+            one over ``div_factor`` of `torch.optim.lr_scheduler.OneCycleLR`.
+        step_every_steps: ``step`` multiplies the learning rate by ``step_factor`` after every so
+            many steps from the end of warm-up.
+        plateau_factor: ``plateau`` multiplies the learning rate by this after more than
+            ``plateau_patience`` evaluations in a row without a better validation PER.
+        weight_decay: decay of weights; ``weight_decay_day`` that of the day layers,
+            ``weight_decay_bias`` that of the biases of recurrent layers and head. The official
+            T15 trainer decays weights alone, the official T12 trainer all three alike.
+        update_absent_days: whether the day layers of days that are not in the batch are updated
+            as with a gradient of zero, that is by decay and momentum, as in the official T12
+            trainer; or left alone, as in the official T15 trainer.
+        grad_clip: largest gradient norm over all parameters of a run; None clips nothing.
+        on_non_finite: what a loss or gradient that is not finite does: ``end`` freezes the run
+            before the bad update and calls it diverged; ``skip`` leaves that update out, counts
+            it, and calls the run diverged after `decoder.state.MAX_SKIPPED_IN_A_ROW` in a row.
+        ema_decay: evaluation uses the moving average of the weights with this decay
+            (`torch.optim.swa_utils`, started from the weights after the first step); 0 uses the
+            weights themselves.
+        accumulation_steps: batches a step; their gradients are averaged.
+    """
+
+    algorithm: Annotated[Literal["adamw", "adam", "sgd"], PER_RUN] = "adamw"
+    momentum: Annotated[Probability, _SGD] = 0.9
+    nesterov: Annotated[bool, _SGD] = False
+    schedule: Annotated[Schedule, mark(per_run=True, added=True)] = "warmup_cosine"
+    schedule_day: Annotated[Schedule | None, mark(per_run=True, added=True, idle_if=_NO_DAYS)] = (
+        None
+    )
+    lr_max: Annotated[PositiveFloat, PER_RUN] = 0.005
+    lr_min: Annotated[NonNegativeFloat, _scheduled("optim.schedule", TO_LR_MIN)] = 0.0001
+    lr_warmup_steps: Annotated[NonNegativeInt, PER_RUN] = 1000
+    lr_decay_steps: Annotated[
+        PositiveInt | None, _scheduled("optim.schedule", _FOR_DECAY_STEPS)
+    ] = None
+    lr_max_day: Annotated[PositiveFloat | None, _DAYS] = None
+    lr_min_day: Annotated[NonNegativeFloat | None, _scheduled("optim.schedule_day", TO_LR_MIN)] = (
+        None
+    )
+    lr_warmup_steps_day: Annotated[NonNegativeInt | None, _DAYS] = None
+    lr_decay_steps_day: Annotated[
+        PositiveInt | None, _scheduled("optim.schedule_day", _FOR_DECAY_STEPS)
+    ] = None
+    one_cycle_start_ratio: Annotated[float, Field(gt=0.0, le=1.0), _of_schedule("one_cycle")] = 0.04
+    step_every_steps: Annotated[PositiveInt, _of_schedule("step")] = 10_000
+    step_factor: Annotated[float, Field(gt=0.0, le=1.0), _of_schedule("step")] = 0.1
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), _of_schedule("plateau")] = 0.1
+    plateau_patience: Annotated[NonNegativeInt, _of_schedule("plateau")] = 10
+    beta1: Annotated[Probability, _ADAM] = 0.9
+    beta2: Annotated[Probability, _ADAM] = 0.999
+    epsilon: Annotated[PositiveFloat, _ADAM] = 0.1
+    weight_decay: Annotated[NonNegativeFloat, PER_RUN] = 0.001
+    weight_decay_day: Annotated[NonNegativeFloat, _DAYS] = 0.0
+    weight_decay_bias: Annotated[NonNegativeFloat, mark(per_run=True, added=True)] = 0.0
+    update_absent_days: Annotated[
+        bool, mark(per_run=True, added=True, idle_if={"model.day_layer": ["shared", "none"]})
+    ] = False
+    grad_clip: Annotated[PositiveFloat | None, PER_RUN] = 10.0
+    on_non_finite: Annotated[Literal["end", "skip"], mark(per_run=True, added=True)] = "end"
+    ema_decay: Annotated[Probability, mark(per_run=True, added=True)] = 0.0
+    accumulation_steps: Annotated[PositiveInt, mark(added=True)] = 1
+
+
+class TrainConfig(Section):
+    """Budget, evaluation rhythm and number format.
+
+    Attributes:
+        n_steps: optimizer steps.
+        eval_every_steps: validation after every so many steps, and after the last one.
+        precision: ``float32``, or ``bfloat16`` autocast of the matrix products.
+        keep_weights: which weights of a run are kept as a file, see `decoder.weights`: ``final``,
+            or ``best`` by validation PER, ties by loss. A run recorded before without them is
+            not trained again for their sake.
+    """
+
+    n_steps: Annotated[PositiveInt, PER_RUN] = 120_000
+    eval_every_steps: PositiveInt = 2000
+    precision: Literal["float32", "bfloat16"] = "float32"
+    keep_weights: Annotated[
+        Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
+    ] = "none"
+
+
+class EvaluationConfig(Section):
+    """What a run's last evaluation does beside greedy decoding, which every one does.
+
+    Attributes:
+        use_beam_search: whether a prefix beam search decodes too; its figures stand beside those
+            of greedy decoding, never in their place.
+        beam_width: prefixes kept after each patch.
+    """
+
+    use_beam_search: Annotated[bool, mark(per_run=True, added=True)] = False
+    beam_width: Annotated[
+        PositiveInt,
+        mark(per_run=True, added=True, only_if={"evaluation.use_beam_search": [True]}),
+    ] = 16
