@@ -19,7 +19,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B ...",
-            help="Ablations, ABLATION:ARM, run ids with commas between, or CSV tables.",
+            help="Ablations, ABLATION:ARM, run ids with commas between, CSV tables, "
+            "folders of runs or names of imported ones.",
         ),
     ],
     metric: Annotated[

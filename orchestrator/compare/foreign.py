@@ -15,29 +15,15 @@ from decoder.errors import ConfigError, StorageError
 from decoder.import_tables import FORKS, squeeze
 from orchestrator.compare.sides import Row, Side, SideArm, make_arm
 from orchestrator.compare.stored import Store, named_by_settings
+from orchestrator.imported.columns import EPOCH, STEP, column_names
 from orchestrator.units import RATES
 from orchestrator.where import nearest
 
 _LARGEST_RATE = 2.0  # PER as a share; insertions can lift it above 1, but not this far
 _LEVELS, _NAME = "_levels", "_name"  # keys of a row until its arm is made
 _OF_OUTCOMES = ("collapsed", "diverged")
-_METRICS = {  # squeezed header → column of ours, likeliest first
-    "per": "per",
-    "finalper": "per",
-    "valper": "per",
-    "testper": "per",
-    "avgper": "per",
-    "evalper": "per",
-    "phonemeerrorrate": "per",
-    "phoneerrorrate": "per",
-    "valphonemeerrorrate": "per",
-    "bestper": "best_per",
-    "bestvalper": "best_per",
-    "minper": "best_per",
-    "valloss": "val_loss",
-    "ctcloss": "val_loss",
-    "trainloss": "train_loss",
-}
+_LOWEST = frozenset({"bestper", "bestvalper", "minper", "lowestper"})
+_NO_RESULT = (STEP, EPOCH, "lr", "grad_norm")  # of a course; in a table of runs they are settings
 _SEEDS = frozenset({"seed", "randomseed", "rngseed"})
 _NAMES = ("arm", "model", "method", "variant", "config", "configuration", "experiment", "name")
 _IDS = frozenset({"runid", "run", "id"})
@@ -161,10 +147,15 @@ def map_columns(table: Mapping[str, Sequence[Any]], metric: str, on: Sequence[st
     """
     headers = list(table)
     ours = {"run_id", "outcome", "per"} <= set(headers)
+    known = {} if ours else column_names(headers)
     found: dict[str, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
     others = []
     for header in sorted(headers, key=lambda header: header not in (metric, *on)):
-        role, name = _role(header, table[header], metric, on, ours)
+        column = known.get(header)
+        if column is not None and column not in _NO_RESULT and header not in (metric, *on):
+            role, name = "metric", column
+        else:
+            role, name = _role(header, table[header], metric, on, ours)
         if not role or name in found[role].values():
             others.append(header)
         else:
@@ -214,8 +205,8 @@ def _role(
             return "special", kind
     if ours:
         return "", ""
-    if bare in _METRICS:
-        return "metric", _METRICS[bare]
+    if bare in _LOWEST:
+        return "metric", "best_per"
     path = _spelled(last, values)
     return ("setting", path) if path else ("", "")
 

@@ -13,6 +13,7 @@ _VERSIONS = (
     ("NumPy", "numpy"),
     ("device", "host_device"),
 )
+_NOT_SET = "not set"
 _DIGITS = 8  # of a hash, where people read it
 
 
@@ -48,19 +49,19 @@ class Mixture(NamedTuple):
 def what_differs(a: SideArm, b: SideArm, leave_out: Sequence[str] = ()) -> list[Difference]:
     """Configuration, data, code, versions, seeds: everything but `leave_out`.
 
-    A setting that one side does not tell is not a difference; where one comes from is not either.
+    A field that one side does not tell is not a difference, and nor is where recordings lie; a
+    setting of foreign software is one where the other side does not set it.
 
     Args:
         a, b: the arms.
         leave_out: the configuration paths they were joined on.
     """
     marks = config_paths()
-    told = [path for path in varying_paths([a.config, b.config]) if path not in leave_out]
     found = [
-        Difference(path, _text(a.config[path]), _text(b.config[path]))
-        for path in told
-        if path in a.config
-        and path in b.config
+        Difference(path, *(text_of(arm.config.get(path, _NOT_SET)) for arm in (a, b)))
+        for path in varying_paths([a.config, b.config])
+        if path not in leave_out
+        and (path not in marks or (path in a.config and path in b.config))
         and not (path in marks and marks[path].not_identity)
     ]
     read: list[tuple[str, Callable[[Row], Any]]] = [("data", _data), ("code", _code)]
@@ -86,7 +87,8 @@ def mixtures(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[Mixture]:
     """
 
     def code(run: Row) -> Any:
-        return (None if numerics_decide else run.get("decoder_sha256"), run.get("numerics_version"))
+        sources = None if numerics_decide else run.get("decoder_sha256")
+        return (sources, run.get("numerics_version"), run.get("trainer"))
 
     found = []
     read: tuple[tuple[str, Callable[[Row], Any], Callable[[Row], Any]], ...]
@@ -101,8 +103,8 @@ def mixtures(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[Mixture]:
 def untold(arms: Iterable[SideArm]) -> list[str]:
     """Of ``code`` and ``data``, what no run of these arms tells."""
     runs = [run for arm in arms for run in _counted(arm)]
-    names = (("code", "decoder_sha256"), ("data", "dataset"))
-    return [what for what, column in names if not any(run.get(column) for run in runs)]
+    read: tuple[tuple[str, Callable[[Row], Any]], ...] = (("code", _code), ("data", _data))
+    return [what for what, of_run in read if not any(of_run(run) for run in runs)]
 
 
 def _column(name: str) -> Callable[[Row], Any]:
@@ -114,6 +116,8 @@ def _counted(arm: SideArm) -> list[Row]:
 
 
 def _code(run: Row) -> str | None:
+    if run.get("trainer"):
+        return f"the {run['trainer']} trainer"
     sources = run.get("decoder_sha256")
     if not sources and run.get("numerics_version") is None:
         return None
@@ -128,7 +132,9 @@ def _code(run: Row) -> str | None:
 def _data(run: Row) -> str | None:
     fingerprint = run.get("dataset")
     name = str(run.get("dataset_path") or "").rstrip("/").rpartition("/")[2]
-    return f"{name} ({str(fingerprint)[:_DIGITS]})" if fingerprint else None
+    if not fingerprint or name == fingerprint:
+        return name or None
+    return f"{name} ({str(fingerprint)[:_DIGITS]})"
 
 
 def _seeds(arm: SideArm) -> str:
@@ -143,5 +149,6 @@ def _joined(values: Iterable[Any]) -> str:
     return " and ".join(sorted({str(value) for value in values if value not in (None, "")}))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A setting as text."""
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ from decoder.collapse import CollapseThresholds
 from decoder.errors import ConfigError
 from orchestrator.compare.comparison import Comparison, Options, compare
 from orchestrator.compare.foreign import read_table
+from orchestrator.compare.imported import read_foreign_runs
 from orchestrator.compare.sides import Side
 from orchestrator.compare.stored import Say, Store, read_stored
 from orchestrator.index import open_index
@@ -16,14 +17,16 @@ from orchestrator.where import nearest
 _TABLES = (".csv", ".tsv")
 
 
-def read_side(text: str, store: Store, metric: str, on: Sequence[str]) -> Side:
+def read_side(text: str, store: Store, metric: str, on: Sequence[str], say: Say) -> Side:
     """The side that a text names.
 
     Args:
-        text: an ablation, ``ABLATION:ARM``, run ids with commas between, or a CSV file.
+        text: an ablation, ``ABLATION:ARM``, run ids with commas between, a CSV file, a folder of
+            runs trained elsewhere, or the name of one that was imported.
         store: the results folder.
         metric: what is to be compared, for tables.
         on: what makes an arm, for tables.
+        say: receives a line for each record that cannot be read.
 
     Raises:
         ConfigError: it names nothing; or see the readers.
@@ -31,15 +34,15 @@ def read_side(text: str, store: Store, metric: str, on: Sequence[str]) -> Side:
     path = Path(text)
     if path.suffix.lower() in _TABLES:
         return read_table(path, store, metric, on)
-    side = read_stored(text, store)
+    side = read_stored(text, store) or read_foreign_runs(text, store, say)
     if side is not None:
         return side
     root = store.results.ablations
     known = sorted(plan.parent.name for plan in root.glob("*/plan.json"))
     raise ConfigError(
         f"{text}: is no ablation in {root}{nearest(text, known)} (there are: "
-        f"{', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), no run id and "
-        "no CSV file"
+        f"{', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), no run id, no "
+        "CSV file and no folder"
     )
 
 
@@ -60,7 +63,7 @@ def compare_named(texts: Sequence[str], results: Results, options: Options, say:
     if len(texts) < 2:
         raise ConfigError("compare: needs two or more things, such as two ablations")
     store = Store(results, open_index(results, say), say)
-    sides = [read_side(text, store, options.metric, options.on) for text in texts]
+    sides = [read_side(text, store, options.metric, options.on, say) for text in texts]
     named = [(side.label, side.thresholds) for side in sides if side.thresholds is not None]
     if not named:
         return compare(sides, options)
