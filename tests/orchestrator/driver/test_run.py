@@ -223,6 +223,7 @@ def test_the_backend_is_told_how_to_train(
     assert (execution.n_workers, execution.threads_per_worker, execution.device) == (3, 2, "cpu")
     assert execution.dataset_dir == Path("datasets/ffff")
     assert execution.checkpoint_dir == results.checkpoints("question")
+    assert execution.weights_dir == results.runs
 
 
 def test_where_ray_cannot_start_the_packs_are_trained_in_process(
