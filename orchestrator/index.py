@@ -113,6 +113,11 @@ def open_index(results: Results, say: Say) -> RunIndex:
     return RunIndex(table)
 
 
+def extended(index: RunIndex, rows: Sequence[Row]) -> RunIndex:
+    """The index with further rows, such as runs trained elsewhere; it is not kept."""
+    return RunIndex(_joined([index.table, rows_table(rows)])) if rows else index
+
+
 def store_row(record: Record, history: HistoryRows) -> Row:
     """One run as a row of the index.
 

@@ -18,6 +18,7 @@ Say = Callable[[str], None]
 Kind = Literal["checkpoint", "weights"]
 
 _WEIGHTS = (".safetensors", ".pt")
+_OF_WEIGHTS = "weights.json"  # their configuration
 _SECONDS_A_DAY = 86_400.0
 
 
@@ -157,6 +158,7 @@ def _weights(results: Results, rule: Rule, say: Say) -> list[Removable]:
 def _weight_files(results: Results) -> Mapping[str, list[Path]]:
     files: dict[str, list[Path]] = {}
     for path in sorted(results.runs.glob("*/*")):
-        if path.suffix in _WEIGHTS and path.is_file() and not path.is_symlink():
+        of_weights = path.suffix in _WEIGHTS or path.name == _OF_WEIGHTS
+        if of_weights and path.is_file() and not path.is_symlink():
             files.setdefault(path.parent.name, []).append(path)
     return files

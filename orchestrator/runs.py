@@ -14,7 +14,8 @@ from decoder.atomic import write_atomically
 from decoder.collapse import CollapseThresholds
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
-from orchestrator.index import Row, RunIndex, open_index, rows_table, store_row
+from orchestrator.foreign_rows import foreign_rows
+from orchestrator.index import Row, RunIndex, extended, open_index, rows_table, store_row
 from orchestrator.ledger import read_history, read_records
 from orchestrator.paths import Results
 from orchestrator.run import read_plan
@@ -87,7 +88,7 @@ def list_runs(
     limit: int | None = None,
     columns: Sequence[str] = (),
 ) -> Listing:
-    """The runs that meet a condition.
+    """The runs that meet a condition, those that were imported too.
 
     Args:
         results: the ledger.
@@ -103,7 +104,7 @@ def list_runs(
         ConfigError: an unknown column or a condition that is not understood.
         StorageError: a record cannot be read.
     """
-    index = open_index(results, say)
+    index = extended(open_index(results, say), foreign_rows(results, say))
     known = [*index.names, USED_BY]
     chosen = tuple(index.names) if _EVERY in columns else tuple(dict.fromkeys(columns))
     problems = [
@@ -235,6 +236,7 @@ def _sorted(matching: Sequence[int], keys: Mapping[int, Any], descending: bool) 
 
 def _telling_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
     """Outcome, PER and seed, and the configuration paths in which these runs differ."""
+    origins = {index.column("provenance")[at] for at in which}
     marks = config_paths()
     varying = []
     for name in index.names:
@@ -243,7 +245,8 @@ def _telling_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
             first = column[which[0]] if which else None
             if any(column[at] != first for at in which) and not _follows(name, index, which):
                 varying.append(name)
-    return [*_ALWAYS, *varying[:_MOST_VARYING]]
+    always = [*_ALWAYS, "provenance"] if len(origins) > 1 else _ALWAYS
+    return [*always, *varying[:_MOST_VARYING]]
 
 
 def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:

@@ -73,16 +73,27 @@ def runs(
 @runs_app.command()
 @handled
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="Or how it begins.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN_ID", help="Or how it begins; imported/GROUP/NAME.")
+    ],
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: how it ended, its curves, what was set, where it was made, who uses it."""
     from orchestrator import runs_view, views
+    from orchestrator.foreign_rows import PREFIX, find_foreign
     from orchestrator.paths import Results
     from orchestrator.runs import find_run
 
-    found = find_run(Results(results), run_id, views.sayer(Console(stderr=True)))
+    say = views.sayer(Console(stderr=True))
+    if run_id.startswith(PREFIX):
+        foreign = find_foreign(Results(results), run_id, say)
+        if as_json:
+            print_json(runs_view.foreign_document(foreign))
+        else:
+            runs_view.print_foreign(_console(), foreign)
+        return
+    found = find_run(Results(results), run_id, say)
     if as_json:
         print_json(runs_view.found_document(found))
     else:

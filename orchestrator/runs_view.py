@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.imported.foreign import ForeignRun, to_json
 from orchestrator.progress import time_text
 from orchestrator.pruning import Removable
 from orchestrator.runs import Found, Listing, default_thresholds
@@ -115,6 +116,27 @@ def print_found(console: Console, found: Found) -> None:
         say(str(record["error"]).rstrip())
 
 
+def foreign_document(run: ForeignRun) -> dict[str, Any]:
+    """One imported run as JSON."""
+    document: dict[str, Any] = json.loads(to_json(run))
+    return document
+
+
+def print_foreign(console: Console, run: ForeignRun) -> None:
+    """An imported run: how it ended, its curves, its settings, what could not be read."""
+    say = sayer(console)
+    per = "" if run.counted is None else f", PER {run.counted:.1%}"
+    say(f"{run.name}, imported from {run.source}, seed {run.seed}: {run.outcome}{per}")
+    for reason in (*run.reasons, *run.notes):
+        say(f"  {reason}")
+    _print_curves(console, run.history)
+    say(f"settings ({run.settings_from or 'none found'}):")
+    rows = [(name, json.dumps(value, default=str)) for name, value in run.settings.items()]
+    print_table(console, ("setting", "value"), rows)
+    files = [(note.path, note.role, note.note) for note in run.files]
+    print_table(console, ("file", "taken for", "remark"), files)
+
+
 def _ending(row: Mapping[str, Any]) -> str:
     text = str(row["outcome"])
     if row["outcome"] == "collapsed":
@@ -135,14 +157,16 @@ def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> N
     if not history:
         return
     console.print()
-    steps = f"step {history[0]['step']:,.0f} to {history[-1]['step']:,.0f}"
     for name, title in _CURVES:
-        values = [row[name] for row in history]
+        values = [row[name] for row in history if name in row]
         finite = [value for value in values if math.isfinite(value)]
+        if not values:
+            continue
         span = f"{values[0]:.4g} → {values[-1]:.4g}"
         if finite:
             span += f"  (lowest {min(finite):.4g}, highest {max(finite):.4g})"
         console.print(Text(f"  {title:<17}{sparkline(values)}  {span}"), soft_wrap=True)
+    steps = f"step {history[0]['step']:,.0f} to {history[-1]['step']:,.0f}"
     sayer(console)(f"  {steps}, {len(history)} evaluations")
     console.print()
 

@@ -60,8 +60,8 @@ class Effect(NamedTuple):
 def metric_value(run: Row, metric: str, budget: float) -> float:
     """What a run counts as in a metric; NaN for a gap.
 
-    A diverged run counts as PER 1 and as collapsed, and has no value of another metric, as in
-    every table of the house. Steps to escape are cut at the budget.
+    A diverged run counts as PER 1 and as collapsed, as in every table of the house; of other
+    metrics it has none but the lowest PER it came to. Steps to escape are cut at the budget.
 
     Args:
         run: its row.
@@ -76,8 +76,8 @@ def metric_value(run: Row, metric: str, budget: float) -> float:
     if metric == "escape_step":
         step = run.get(metric)
         return budget if step is None else min(float(step), budget)
-    if outcome == "diverged":
-        return 1.0 if metric == "per" else math.nan
+    if outcome == "diverged" and metric != "best_per":
+        return 1.0 if metric in ("per", "per_beam") else math.nan
     value = run.get(metric)
     is_number = isinstance(value, bool | int | float)
     return float(value) if is_number and value is not None else math.nan

@@ -1,18 +1,15 @@
 """Runs trained elsewhere as a side: a folder of them, or one that was imported before."""
 
 from pathlib import Path
-from typing import Any
 
 from orchestrator.compare.sides import Row, Side, SideArm
 from orchestrator.compare.stored import Say, Store
-from orchestrator.imported.columns import COLUMNS, EPOCH, PER, STEP
+from orchestrator.foreign_rows import foreign_row
 from orchestrator.imported.counting import DATA, Counted
 from orchestrator.imported.foreign import ForeignRun
 from orchestrator.imported.lineup import line_up
 from orchestrator.imported.reading import Group, read_group
 from orchestrator.imported.store import read_imported
-
-_FIGURES = tuple(name for name in COLUMNS if name not in (STEP, EPOCH, PER))
 
 
 def read_foreign_runs(text: str, store: Store, say: Say) -> Side | None:
@@ -51,28 +48,12 @@ def side_of_group(label: str, group: Group) -> Side:
 def _arm(runs: tuple[ForeignRun, ...], counted: Counted) -> SideArm:
     config = {name: value for name, value in counted.whole.items() if name != DATA}
     name = runs[0].name + (f" and {len(runs) - 1} more" if len(runs) > 1 else "")
-    return SideArm(name, {}, config, None, tuple(_row(run, counted) for run in runs))
+    return SideArm(name, {}, config, None, tuple(_row(run) for run in runs))
 
 
-def _row(run: ForeignRun, counted: Counted) -> Row:
-    last = run.history[-1] if run.history else {}
-    best = run.best
-    figures: dict[str, Any] = {name: last[name] for name in _FIGURES if name in last}
+def _row(run: ForeignRun) -> Row:
+    """Its row; a run of which no final PER is known has no result."""
+    row = foreign_row(run, f"{run.source}/{run.name}")
     if run.counted is None or run.outcome == "unfinished":
-        outcome = "missing"
-    else:
-        outcome = "ok" if run.outcome == "unknown" else run.outcome
-    return {
-        **figures,
-        "run_id": f"{run.source}/{run.name}",
-        "seed": run.seed,
-        "outcome": outcome,
-        "per": run.counted,
-        "best_per": best[1] if best else None,
-        "n_steps": run.n_planned,
-        "n_steps_done": run.last_step,
-        "provenance": "imported",
-        "trainer": counted.kind or None,
-        "dataset": counted.values.get(DATA),
-        "dataset_path": counted.values.get(DATA),
-    }
+        return {**row, "outcome": "missing"}
+    return {**row, "outcome": "ok" if run.outcome == "unknown" else run.outcome}
