@@ -108,11 +108,17 @@ def _dataset_dir(value: Any, _: Flat) -> Effect:
     return Effect("mapped", {"data.path": relative}, note if relative != value else "")
 
 
+def not_validated(file: Flat) -> list[str]:
+    """The sessions whose val trials the trainer passes over."""
+    sessions, shares = file.get("dataset.sessions"), file.get("dataset.dataset_probability_val")
+    if not isinstance(sessions, list) or not isinstance(shares, list):
+        return []
+    return [str(name) for name, share in zip(sessions, shares, strict=False) if share == 0]
+
+
 def _validated_days(value: Any, file: Flat) -> Effect:
-    sessions = file.get("dataset.sessions") or []
-    without = [s for s, share in zip(sessions, value or [], strict=False) if share != 1]
-    note = "a session with val trials is validated on here"
-    return Effect("elsewhere", {}, f"{note}; there not: {', '.join(without)}" if without else note)
+    note, names = "a session with val trials is validated on here", not_validated(file)
+    return Effect("elsewhere", {}, f"{note}; there not: {', '.join(names)}" if names else note)
 
 
 def _schedule_t15(value: Any, file: Flat) -> Effect:
@@ -124,9 +130,11 @@ def _schedule_t15(value: Any, file: Flat) -> Effect:
         "optim.schedule": "linear",
         "optim.lr_warmup_steps": 0,
         "optim.lr_warmup_steps_day": 0,
-        "optim.lr_min_day": file["lr_min"] * (file["lr_max_day"] / file["lr_max"]),
         "optim.lr_decay_steps_day": file["lr_decay_steps"],
     }
+    rates = [file["lr_min"], file["lr_max_day"], file["lr_max"]]
+    if all(isinstance(rate, int | float) for rate in rates) and rates[2]:  # else refused as such
+        fields["optim.lr_min_day"] = rates[0] * (rates[1] / rates[2])
     return Effect("mapped", fields, "without warm-up, and with one ratio for all groups, as there")
 
 

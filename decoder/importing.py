@@ -26,6 +26,7 @@ from decoder.import_tables import (
     Flat,
     Outcome,
     Rule,
+    not_validated,
     squeeze,
 )
 from decoder.strict_yaml import load_yaml
@@ -161,14 +162,15 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
         if path not in said
     ]
     config = _configure([*constants, *entries], where)
-    sessions = flat.get("dataset.sessions")
-    shares = flat.get("dataset.dataset_probability_val") or []
+    sessions = flat.get(
+        "dataset.sessions"
+    )  # a list of names, or `_configure` would have refused it
     return Imported(
         codebase,
         config,
         (*entries, *constants),
         None if sessions is None else tuple(sessions),
-        tuple(s for s, share in zip(sessions or [], shares, strict=False) if share == 0),
+        tuple(not_validated(flat)),
     )
 
 

@@ -79,14 +79,16 @@ def read_weights(path: Path) -> Weights:
         return _read_ours(path)
     document = _load_tensors(path)
     state = document.get("model_state_dict", document) if isinstance(document, dict) else None
-    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
+    ):
         raise CheckpointError(
             f"{path}: must be a T15 checkpoint (a mapping with 'model_state_dict'), T12 "
             "modelWeights (a state dict), or a .safetensors file of ours"
         )
     state = {re.sub(r"^(?:(?:module|_orig_mod)\.)+", "", name): t for name, t in state.items()}
-    facts = {n: v for n, v in document.items() if n in ("val_PER", "val_loss")}
-    facts = {name: float(value) for name, value in facts.items()}
+    facts = {n: document[n] for n in ("val_PER", "val_loss") if n in document}
+    facts = {n: float(v) for n, v in facts.items() if isinstance(v, int | float | np.number)}
     layout: Layout = "t12" if "dayWeights" in state else "t15"
     names: dict[str, str] = {}
     tensors: dict[str, Tensor] = {}
@@ -279,7 +281,9 @@ def _read_ours(path: Path) -> Weights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    told = {"format", "config", "sessions", "facts"}
+    whole = isinstance(document, dict) and told <= set(document)
+    if not whole or document["format"] != FORMAT:
         raise CheckpointError(
             f"{path}: says nothing of the decoder it belongs to, or in another format; only "
             f"format {FORMAT}, as `train.keep_weights` writes it, is read"

@@ -512,3 +512,16 @@ def test_defaults_of_ours_are_those_of_the_official_t15_trainer() -> None:
     assert {path for path in ours if ours[path] != theirs[path]} == told | (
         day - {"optim.schedule_day"}
     )
+
+
+@pytest.mark.parametrize("value", [None, "x", [], [1], {"a": 1}, 3.5, -1, 0, True, float("nan")])
+@pytest.mark.parametrize("file", [T15_FILE, T12_FILE, T15_FILE | {"lr_scheduler_type": "linear"}])
+def test_any_value_of_any_key_is_read_or_refused_by_name(file: dict[str, Any], value: Any) -> None:
+    """A file by hand holds anything; none of it may end in a traceback."""
+    n_read = 0
+    for key in leaves(file):
+        try:
+            n_read += bool(import_mapping(with_leaf(file, key, value), "file").entries)
+        except ConfigError as error:
+            assert str(error).startswith("file: ")
+    assert n_read

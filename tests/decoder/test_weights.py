@@ -230,9 +230,10 @@ def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="keep_weights"):
         read_weights(tmp_path / "model.safetensors")
-    torch.save([torch.zeros(2)], tmp_path / "list")
-    with pytest.raises(CheckpointError, match="model_state_dict"):
-        read_weights(tmp_path / "list")
+    for content in ([torch.zeros(2)], {"a": 1}, {0: torch.zeros(2)}, {"model_state_dict": [1]}):
+        torch.save(content, tmp_path / "other")
+        with pytest.raises(CheckpointError, match="model_state_dict"):
+            read_weights(tmp_path / "other")
 
 
 def test_weights_of_another_shape_name_parameter_and_both_shapes(tmp_path: Path) -> None:
