@@ -117,14 +117,16 @@ def list_runs(
         raise ConfigError(problems)
     condition = parse_condition(where, known) if where else None
     names = dict.fromkeys([*(condition.names if condition else ()), *((sort,) if sort else ())])
-    rows = _rows(results, index, range(len(index)), list(names))
+    rows = _rows(results, index, range(len(index)), list(names), say)
     matching = [at for at, row in enumerate(rows) if condition is None or condition.holds(row)]
     if sort:
         keys = {at: rows[at][sort] for at in matching}
         matching = _sorted(matching, keys, descending)
     columns = chosen or _telling_columns(index, matching)
     shown = matching[:limit] if limit is not None else matching
-    return Listing(tuple(columns), _rows(results, index, shown, columns), len(matching), len(index))
+    return Listing(
+        tuple(columns), _rows(results, index, shown, columns, say), len(matching), len(index)
+    )
 
 
 def export_runs(path: Path, listing: Listing) -> None:
@@ -180,7 +182,7 @@ def find_run(results: Results, run_id: str, say: Say) -> Found:
     }
     uses = tuple(
         Use(name, arm["arm_id"], {**document["spec"].get("set", {}), **arm["changes"]})
-        for name, document in _plans(results).items()
+        for name, document in _plans(results, say).items()
         for arm in _arms_of(document, whole)
     )
     return Found(record, history, row, changed, uses)
@@ -210,11 +212,11 @@ def default_thresholds() -> CollapseThresholds:
 
 
 def _rows(
-    results: Results, index: RunIndex, which: Sequence[int], names: Sequence[str]
+    results: Results, index: RunIndex, which: Sequence[int], names: Sequence[str], say: Say
 ) -> list[Row]:
     rows = index.rows(which, [name for name in names if name != USED_BY])
     if USED_BY in names:
-        used = _users(results)
+        used = _users(results, say)
         run_ids = index.column("run_id")
         rows = [
             {**row, USED_BY: used.get(run_ids[at], [])} for at, row in zip(which, rows, strict=True)
@@ -258,15 +260,21 @@ def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:
     return all(own[at] == others[at] for at in which)
 
 
-def _plans(results: Results) -> dict[str, dict[str, Any]]:
-    names = sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
-    return {name: read_plan(results, name) for name in names}
+def _plans(results: Results, say: Say) -> dict[str, dict[str, Any]]:
+    """Every ablation's plan; one that cannot be read is said and passed over."""
+    plans = {}
+    for name in sorted(path.parent.name for path in results.ablations.glob("*/plan.json")):
+        try:
+            plans[name] = read_plan(results, name)
+        except StorageError as error:
+            say(str(error))
+    return plans
 
 
-def _users(results: Results) -> dict[str, list[str]]:
+def _users(results: Results, say: Say) -> dict[str, list[str]]:
     """Run id → the ablations that planned it."""
     used: dict[str, list[str]] = {}
-    for name, document in _plans(results).items():
+    for name, document in _plans(results, say).items():
         for run_id in dict.fromkeys(run["run_id"] for run in document["runs"]):
             used.setdefault(run_id, []).append(name)
     return used

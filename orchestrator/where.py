@@ -8,6 +8,7 @@ nothing else; no part of it is ever executed.
 import ast
 import difflib
 import operator
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -55,14 +56,17 @@ def parse_condition(text: str, columns: Collection[str], where: str = "--where")
     """
     reader = _Reader(columns, where)
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of texts that look like escapes
+            warnings.simplefilter("ignore", DeprecationWarning)
+            tree = ast.parse(text.strip(), mode="eval")
+        value = reader.read(tree.body)
     except SyntaxError as error:
         raise ConfigError(
             f"{where}: character {error.offset or 1}: {error.msg}; understood are {_UNDERSTOOD}"
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f"{where}: cannot be read ({error}); write a shorter one") from None
-    value = reader.read(tree.body)
     return Condition(tuple(dict.fromkeys(reader.names)), lambda row: bool(value(row)))
 
 
@@ -143,7 +147,8 @@ class _Reader:
             a, b = left(row), right(row)
             if a is None or b is None:
                 return False
-            if isinstance(a, str) != isinstance(b, str) or isinstance(a, list | dict):
+            whole = isinstance(a, list | dict) or isinstance(b, list | dict)
+            if whole or isinstance(a, str) != isinstance(b, str):
                 raise self._complaint(node, f"{a!r} {sign} {b!r}: these have no order")
             return bool(ordered(a, b))
 

@@ -299,12 +299,9 @@ def numbers_told(side: Side) -> list[str]:
         for name, value in run.items()
         if isinstance(value, int | float) and "." not in name and name not in _NOT_METRICS
     )
+    first = [name for name in ("per", "best_per") if name in names]
     steps = ["escape_step"] if any("escape_step" in run for run in runs) else []
-    return list(
-        dict.fromkeys(
-            ["per", *SHARES, *steps, *names] if "per" in names else [*SHARES, *steps, *names]
-        )
-    )
+    return list(dict.fromkeys([*first, *SHARES, *steps, *names]))
 
 
 def _runs(arm: SideArm | None) -> list[Row]:

@@ -119,19 +119,28 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    lines = [line for line in text.splitlines() if line.strip(" ,;\t") and line[0] != "#"]
-    if len(lines) < 2:
+    first = next((line for line in text.splitlines() if not _is_empty(line)), "")
+    delimiter = max(",;\t", key=first.count)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise StorageError(f"{path}: cannot be read as a table: {error}") from None
+    titles, *cells = [row for row in rows if not _is_empty(" ".join(row))] or [[]]
+    if not cells:
         raise ConfigError(f"{path}: holds no table; a header and a row a run are needed")
-    delimiter = max(",;\t", key=lambda mark: lines[0].count(mark))
-    titles, *cells = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter)
     kept = [at for at, title in enumerate(titles) if title.strip()]
     headers: list[str] = []
     for at in kept:
         title = " ".join(titles[at].split())
         n = sum(re.sub(r" #\d+$", "", header) == title for header in headers)
         headers.append(f"{title} #{n + 1}" if n else title)
-    rows = [[row[at].strip() if at < len(row) else "" for at in kept] for row in cells]
-    return headers, rows, delimiter != ","
+    found = [[row[at].strip() if at < len(row) else "" for at in kept] for row in cells]
+    return headers, found, delimiter != ","
+
+
+def _is_empty(line: str) -> bool:
+    """Whether a line holds no cell, or is a remark."""
+    return not line.strip(" ,;\t\r\n") or line.lstrip().startswith("#")
 
 
 def map_columns(table: Mapping[str, Sequence[Any]], metric: str, on: Sequence[str] = ()) -> Columns:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from orchestrator.views import print_table, sayer
 
 Row = dict[str, Any]
 
+_WAYS = {"configuration": "the same configuration", "columns": "", "only arms": "being alone"}
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -56,6 +58,7 @@ def header_lines(comparison: Comparison) -> list[str]:
             else "Nothing was tested."
         ),
     ]
+    lines += _joined_by(comparison)
     test = shared_test(comparison)
     if test:
         lines.append(f"Every difference: {test}.")
@@ -69,6 +72,25 @@ def header_lines(comparison: Comparison) -> list[str]:
         for m in line.mixed
     )
     return lines + [*mixed] + list(comparison.remarks)
+
+
+def _joined_by(comparison: Comparison) -> list[str]:
+    """How arms were put together, and how many so."""
+    pairs = Counter(
+        dict.fromkeys(
+            (line.b_label, line.a_arm, line.b_arm, line.way, line.columns)
+            for line in comparison.lines
+            if line.effect is not None
+        )
+    )
+    ways = Counter((way, columns) for *_, way, columns in pairs)
+    if set(ways) == {("only arms", ())}:
+        return []
+    told = [
+        " ".join([f"{n} by", *filter(None, (_WAYS.get(way, way), ", ".join(columns)))])
+        for (way, columns), n in ways.items()
+    ]
+    return [f"Arms are joined: {'; '.join(told)}."]
 
 
 def shared_test(comparison: Comparison) -> str | None:

@@ -58,6 +58,15 @@ def test_it_knows_the_ablations_that_use_a_run(store: Results) -> None:
     assert not list_runs(store, quiet, where="'tw' in ablations").rows
 
 
+def test_a_damaged_plan_is_said_and_hides_nothing_else(store: Results) -> None:
+    broken = store.ablations / "broken" / "plan.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    said: list[str] = []
+    rows = list_runs(store, said.append, where="'two' in ablations", columns=["run_id"]).rows
+    assert len(rows) == 12 and str(broken) in said[0]
+
+
 def test_unknown_columns_are_all_named_at_once(store: Results) -> None:
     with pytest.raises(ConfigError) as error:
         list_runs(store, quiet, sort="pers", columns=["epsilon"])

@@ -140,6 +140,12 @@ def test_headers_that_come_twice_are_told_apart(tmp_path: Path) -> None:
     assert read_cells(path)[:2] == (["per", "per #2"], [["0.1", "0.2"]])
 
 
+def test_a_cell_may_hold_the_delimiter_and_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text('per,notes\n0.1,"good, or\nso"\n# remark\n0.2,fine\n')
+    assert read_cells(path)[1] == [["0.1", "good, or\nso"], ["0.2", "fine"]]
+
+
 @pytest.mark.parametrize(
     ("text", "decimal_comma", "expected"),
     [

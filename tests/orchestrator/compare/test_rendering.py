@@ -52,6 +52,7 @@ GOLDEN = """\
 Final PER of two beside one
 A description, not a verdict: nothing here was declared before the runs. p is adjusted for \
 1 comparison (Benjamini–Hochberg).
+Arms are joined: 1 by the same configuration; 1 by factors loss.
 No side tells which code it was made with.
 No side tells which data it was made with.
 
