@@ -100,16 +100,18 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Progress:
-    """Yielded by `decoder.train.train` after each evaluation, and whenever a run ends.
+    """Yielded by `decoder.train.train` after each evaluation, whenever a run ends, and at a pause.
 
     Attributes:
         step: optimizer steps done.
         latest: run id → its newest history row, for the runs evaluated at this step.
         finished: runs that ended since the last event.
         remarks: what a user should be told, for instance of a damaged checkpoint.
+        paused: run id → all its history rows, for the runs that are left where the pack pauses.
     """
 
     step: int
     latest: Mapping[str, HistoryRow] = field(default_factory=dict)
     finished: Sequence[RunResult] = ()
     remarks: Sequence[str] = ()
+    paused: Mapping[str, tuple[HistoryRow, ...]] = field(default_factory=dict)

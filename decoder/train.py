@@ -40,6 +40,7 @@ def train(
     checkpoint_dir: Path | None = None,
     checkpoint_every_seconds: float = 20.0,
     weights_dir: Path | None = None,
+    until_step: int | None = None,
 ) -> Iterator[Progress]:
     """Train the runs of a pack, yielding after every evaluation.
 
@@ -53,10 +54,13 @@ def train(
             one took where that is longer; 0 writes one after every step.
         weights_dir: gets ``<run_id>/weights.safetensors`` for the runs whose
             ``train.keep_weights`` asks for it. None keeps no weights.
+        until_step: pause after so many steps: a checkpoint is written, from which all runs that
+            are left, or some of them, can go on. Schedules stay those of the whole budget. None
+            trains to the end.
 
     Yields:
         Progress with the newest history rows and the runs that ended; after a resume first the
-        runs that had ended before.
+        runs that had ended before; at a pause last the whole histories of the runs left.
 
     Raises:
         ConfigError: the device is not there.
@@ -76,6 +80,12 @@ def train(
     next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
+        if until_step is not None and state.step >= until_step:
+            if checkpoint_dir is not None:
+                state.save(checkpoint_dir)
+            left = [run.run_id for run in state.runs]
+            yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
+            return
         losses, gradients = _forward_backward(state, trials, pack.seed)
         norms = optim.gradient_norms(gradients)
         finite = (losses.isfinite() & norms.isfinite()).tolist()

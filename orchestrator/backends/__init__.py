@@ -52,6 +52,8 @@ class Execution:
         checkpoint_every_seconds: wall time between checkpoints.
         max_retries: how often a pack is started again after an infrastructure failure.
         address: Ray cluster to join; None starts a local one.
+        until_step: step at which packs pause, to be judged and perhaps trained on; None trains
+            them to the end.
     """
 
     dataset_dir: Path
@@ -63,6 +65,7 @@ class Execution:
     max_retries: int = 2
     address: str | None = None
     weights_dir: Path | None = None
+    until_step: int | None = None
 
 
 class Backend(Protocol):

@@ -72,17 +72,47 @@ def train_on_ray(
     """
     if not packs:
         return
-    execution = dataclasses.replace(
-        execution,
-        dataset_dir=execution.dataset_dir.resolve(),
-        checkpoint_dir=execution.checkpoint_dir.resolve(),
-        weights_dir=execution.weights_dir and execution.weights_dir.resolve(),
-    )
-    account = Account(packs, on_event)
+    with ray_session(execution) as train:
+        train(packs, execution, on_event, train_pack=train_pack)
+
+
+class RaySession:
+    """Trains packs, one call after the other, on a cluster that lasts; see `train_on_ray`."""
+
+    def __init__(self, escape: Escape, storage_dir: Path) -> None:
+        self._escape, self._storage_dir = escape, storage_dir
+        self._n_calls = count()
+
+    def __call__(
+        self,
+        packs: Sequence[Pack],
+        execution: Execution,
+        on_event: Callable[[PackEvent], None],
+        *,
+        train_pack: TrainPack = train_pack,
+    ) -> None:
+        """As `train_on_ray`; errors and signals come out as such where the session ends."""
+        if not packs:
+            return
+        folder = self._storage_dir / str(next(self._n_calls))
+        account = Account(packs, on_event)
+        _train_rounds(account, _absolute(execution), self._escape, folder, train_pack)
+
+
+@contextmanager
+def ray_session(execution: Execution) -> Iterator[RaySession]:
+    """Keep one cluster for several calls, as a search makes them.
+
+    Args:
+        execution: workers, threads and address; the calls must agree with it in these.
+
+    Raises:
+        As `train_on_ray`, out of the ``with`` block.
+    """
     escape = Escape()
     try:
-        with escape.signals(), _cluster(execution, escape) as storage_dir:
-            _train_rounds(account, execution, escape, storage_dir, train_pack)
+        with escape.signals(), _cluster(_absolute(execution), escape) as storage_dir:
+            yield RaySession(escape, storage_dir)
     except KeyboardInterrupt:
         if escape.error is None:
             raise
@@ -91,6 +121,16 @@ def train_on_ray(
         raise
     if escape.error is not None:
         raise escape.error
+
+
+def _absolute(execution: Execution) -> Execution:
+    """With folders that workers find, wherever they run."""
+    return dataclasses.replace(
+        execution,
+        dataset_dir=execution.dataset_dir.resolve(),
+        checkpoint_dir=execution.checkpoint_dir.resolve(),
+        weights_dir=execution.weights_dir and execution.weights_dir.resolve(),
+    )
 
 
 def _train_rounds(

@@ -41,6 +41,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
         checkpoint_dir=execution.checkpoint_dir / pack.pack_id,
         checkpoint_every_seconds=execution.checkpoint_every_seconds,
         weights_dir=execution.weights_dir,
+        until_step=execution.until_step,
     )
 
 
@@ -90,11 +91,15 @@ class Account:
         return tuple(self._open.values())
 
     def progress(self, pack_id: str, progress: Progress, host: dict[str, str | int]) -> None:
-        """Pass on progress; the result of a run is passed on once, however often it is tried."""
+        """Pass on progress; the result of a run is passed on once, however often it is tried.
+
+        A run that pauses is waited for no more.
+        """
         waiting = self._without_result[pack_id]
         finished = tuple(result for result in progress.finished if result.run_id in waiting)
         for result in finished:
             waiting.remove(result.run_id)
+        waiting[:] = [run_id for run_id in waiting if run_id not in progress.paused]
         self._on_event(PackEvent(pack_id, replace(progress, finished=finished), host))
 
     def end(self, pack_id: str, n_attempts: int, host: dict[str, str | int]) -> None:

@@ -385,6 +385,36 @@ def test_a_retry_of_the_whole_pack_gets_the_runs_that_had_ended_and_goes_on(
         assert resumed[name].confusions == result.confusions
 
 
+def test_a_pack_that_pauses_goes_on_exactly_with_the_runs_that_are_kept(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    pack = make_pack(MIXED[:4])
+    expected = results_of(train(pack, dataset))
+    folder = tmp_path / "pack"
+    for _ in range(2):  # the second time there is nothing left to do up to the pause
+        *_, last = train(pack, dataset, checkpoint_dir=folder, until_step=6)
+        assert last.step == 6 and not last.finished
+        assert last.paused.keys() == expected.keys()
+        for name, rows in last.paused.items():
+            assert rows == expected[name].history[:1]
+    kept = Pack("pack", pack.seed, pack.runs[1:3])
+    *_, last = train(kept, dataset, checkpoint_dir=folder, until_step=9)
+    assert [len(rows) for rows in last.paused.values()] == [2, 2]
+    resumed = results_of(train(kept, dataset, checkpoint_dir=folder))
+    assert resumed.keys() == {run.run_id for run in kept.runs}
+    for name, result in resumed.items():
+        for mine, whole in zip(result.history, expected[name].history, strict=True):
+            assert mine == pytest.approx(whole, rel=1e-4)
+    assert not folder.exists()
+
+
+def test_a_pause_after_the_budget_is_none(dataset: Dataset, tmp_path: Path) -> None:
+    pack = make_pack([{}])
+    events = list(train(pack, dataset, checkpoint_dir=tmp_path / "pack", until_step=12))
+    assert results_of(events)[pack.runs[0].run_id].n_steps_done == 12
+    assert not any(event.paused for event in events)
+
+
 def test_a_resumed_pack_goes_on_with_its_label_priors(dataset: Dataset, tmp_path: Path) -> None:
     short = {"train.n_steps": 4, "loss.label_prior_weight": 0.2, "optim.lr_decay_steps": 12}
     pack = make_pack([short, {}, {"loss.label_prior_weight": 0.5}])

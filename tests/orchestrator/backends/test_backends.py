@@ -14,7 +14,7 @@ from decoder.errors import DataError, StorageError
 from decoder.pack import Pack, Progress, Run, RunResult
 from orchestrator.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.backends.local import train_locally
-from orchestrator.backends.ray_tune import train_on_ray
+from orchestrator.backends.ray_tune import ray_session, train_on_ray
 
 N_STEPS = 3
 MAX_RETRIES = 1
@@ -53,6 +53,9 @@ def fake_trainer() -> Callable[[Pack, Execution], Iterator[Progress]]:
             raise ValueError("a late bug of ours")
         if fate == "ends_early":
             return
+        if fate == "pauses":
+            yield Progress(3, paused={run.run_id: () for run in pack.runs[1:]})
+            return
         yield Progress(3, {}, [result(run.run_id) for run in pack.runs[1:]])
 
     return train_pack
@@ -70,7 +73,7 @@ def execution_in(folder: Path) -> Execution:
 
 Events = dict[str, list[PackEvent]]
 # Each crash costs a worker on Ray, so only one pack of a kind.
-SHARED_FATES = ("good.0", "memory_once", "bug_late", "good.1", "ends_early")
+SHARED_FATES = ("good.0", "memory_once", "bug_late", "good.1", "ends_early", "pauses")
 LOCAL_FATES = ("disk_always", "bug")
 RAY_FATES = ("killed_once", "killed_always", "good.2")
 
@@ -165,6 +168,26 @@ def test_runs_that_have_a_result_do_not_fail_with_their_pack(events: Events) -> 
     (failure,) = failures_of(events["bug_late"])
     assert results_of(events["bug_late"]) == ["bug_late-run0"]
     assert failure.run_ids == ("bug_late-run1",)
+
+
+def test_a_run_that_pauses_has_not_failed(events: Events) -> None:
+    assert results_of(events["pauses"]) == ["pauses-run0"]
+    assert not failures_of(events["pauses"])
+    last = events["pauses"][-1].what
+    assert isinstance(last, Progress) and last.paused == {"pauses-run1": ()}
+
+
+def test_a_session_trains_call_after_call_on_one_cluster(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with ray_session(execution_in(tmp_path)) as train:
+        for name in ("good.0", "good.1"):
+            train(
+                [make_pack(name)],
+                execution_in(tmp_path),
+                lambda event: seen.extend(results_of([event])),
+                train_pack=fake_trainer(),
+            )
+    assert seen == ["good.0-run0", "good.0-run1", "good.1-run0", "good.1-run1"]
 
 
 def test_a_bug_is_not_tried_again_and_its_traceback_kept(events: Events) -> None:
