@@ -7,11 +7,14 @@ import pytest
 from decoder.config import load_config
 from decoder.strict_yaml import load_yaml
 from orchestrator.contrasts import prove_contrasts
+from orchestrator.search.spec import is_search, load_search
 from orchestrator.spec import load_spec
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 BASES = sorted((ABLATIONS / "base").glob("*.yaml"))
-QUESTIONS = sorted(set(ABLATIONS.rglob("*.yaml")) - set(BASES))
+FILES = sorted(set(ABLATIONS.rglob("*.yaml")) - set(BASES))
+SEARCHES = [path for path in FILES if is_search(path)]
+QUESTIONS = [path for path in FILES if path not in SEARCHES]
 
 
 @pytest.mark.parametrize("path", BASES, ids=lambda p: p.stem)
@@ -25,6 +28,13 @@ def test_every_ablation_is_valid_and_its_contrasts_are_clean(path: Path) -> None
     assert loaded.spec.name == path.stem
     proven = {proof.hypothesis for proof in prove_contrasts(loaded)}
     assert proven == set(loaded.spec.hypotheses)
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda p: p.stem)
+def test_every_search_is_valid_and_confirms_what_it_finds(path: Path) -> None:
+    loaded = load_search(path)
+    assert loaded.spec.name == path.stem
+    assert loaded.spec.confirm is not None
 
 
 @pytest.mark.parametrize("path", QUESTIONS, ids=lambda p: p.stem)

@@ -1,0 +1,1 @@
+"""Searches: settings proposed by a sampler, trained in packs, stopped early, confirmed afresh."""
