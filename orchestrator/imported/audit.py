@@ -15,6 +15,7 @@ from orchestrator.imported.reading import Group
 from orchestrator.imported.repeats import repeat_findings
 from orchestrator.imported.settings import seed_keys
 from orchestrator.imported.telling import WEIGHTS, Finding
+from orchestrator.imported.unread import unread_findings
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def audit(name: str, group: Group) -> Audit:
         *repeat_findings(lineup),
         *comparison_findings(lineup),
         *conduct_findings(lineup),
+        *unread_findings(lineup),
     ]
     varying = _varying(lineup.runs)
     acted = {key for run in lineup.runs for key in run.mapped.without_effect}

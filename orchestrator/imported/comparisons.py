@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.imported.foreign import ForeignRun
 from orchestrator.imported.lineup import Cluster, Lineup, Step
-from orchestrator.imported.repeats import n_seeds
+from orchestrator.imported.repeats import disagreeing, n_seeds
 from orchestrator.imported.spread import Arm
 from orchestrator.imported.telling import (
     Finding,
@@ -150,7 +150,10 @@ def _clean(lineup: Lineup) -> Iterator[Finding]:
         return
     pairs = [(cluster, *_widest(cluster)) for cluster in told]
     pairs.sort(key=lambda pair: -abs(pair[2].per - pair[1].per))
-    details = [_cluster_text(cluster, one, two, lineup) for cluster, one, two in pairs]
+    doubtful = disagreeing(lineup)
+    details = [
+        _cluster_text(c, one, two, lineup) + _doubt(one, two, doubtful) for c, one, two in pairs
+    ]
     spread = lineup.spreads.best
     if spread is not None and len(pairs) > 4:
         details.append(
@@ -175,13 +178,33 @@ def _clean(lineup: Lineup) -> Iterator[Finding]:
     )
 
 
+def _doubt(one: Arm, two: Arm, doubtful: frozenset[str]) -> str:
+    names = [run.name for arm in (one, two) for run in arm.comparable if run.name in doubtful]
+    if len(names) < 2:
+        return ""
+    return f" In doubt, as {joined(names)} are equal in settings and seed and disagree."
+
+
 def _told(cluster: Cluster) -> bool:
     return sum(not math.isnan(arm.per) for arm in cluster.arms) > 1
 
 
+def _trained(cluster: Cluster) -> list[Arm]:
+    """The configurations that led to a decoder in every comparable run."""
+    return [
+        arm
+        for arm in cluster.arms
+        if arm.comparable and all(run.outcome == "ok" for run in arm.comparable)
+    ]
+
+
 def _widest(cluster: Cluster) -> tuple[Arm, Arm]:
-    """The two configurations furthest apart, in the order of the setting's values."""
-    arms = [arm for arm in cluster.arms if not math.isnan(arm.per)]
+    """The two configurations furthest apart, in the order of the setting's values.
+
+    Those that led to a decoder come first: others differ by more than spread could tell.
+    """
+    trained = _trained(cluster)
+    arms = trained if len(trained) > 1 else [arm for arm in cluster.arms if arm.comparable]
     return max(combinations(arms, 2), key=lambda pair: abs(pair[0].per - pair[1].per))
 
 
@@ -190,7 +213,10 @@ def _limit(cluster: Cluster, one: Arm, two: Arm, lineup: Lineup) -> float | None
     spread = lineup.spreads.best
     if spread is None or _unequal_budgets(one, two):
         return None
-    n_pairs = math.comb(sum(bool(arm.comparable) for arm in cluster.arms), 2)
+    trained = _trained(cluster)
+    if one not in trained or two not in trained:
+        return None
+    n_pairs = math.comb(len(trained), 2)
     return spread.believable(n_seeds(one), n_seeds(two), n_pairs)
 
 
@@ -215,8 +241,12 @@ def _cluster_text(cluster: Cluster, one: Arm, two: Arm, lineup: Lineup) -> str:
     others = len(cluster.change.paths) - 1
     if others > 0:
         text += f" {count(others, 'setting')} that follow{'s' * (others == 1)} from it changed too."
-    if any(arm.comparable[0].outcome in ("diverged", "collapsed") for arm in (one, two)):
-        text += " A run that diverged or collapsed counts with the PER it ended at, 100 % at worst."
+    lost = [arm for arm in cluster.arms if arm.comparable and arm not in _trained(cluster)]
+    if lost:
+        ends = [f"{run.name} {run.outcome}" for a in lost for run in a.comparable if _lost(run)]
+        text += f" {joined(ends, 6)}, which no spread explains, but each was seen once."
+    if len(_trained(cluster)) < 2:
+        return text
     if _unequal_budgets(one, two):
         return f"{text} They end at different steps: no fair comparison. {_common(one, two)}"
     limit = _limit(cluster, one, two, lineup)
@@ -232,6 +262,10 @@ def _cluster_text(cluster: Cluster, one: Arm, two: Arm, lineup: Lineup) -> str:
         f"difference may be anything from {100 * (gap - limit):+.1f} to "
         f"{100 * (gap + limit):+.1f} points."
     )
+
+
+def _lost(run: ForeignRun) -> bool:
+    return run.outcome in ("diverged", "collapsed")
 
 
 def _common(one: Arm, two: Arm) -> str:

@@ -1,17 +1,28 @@
-"""Findings about single runs: how they ended, what their best figure hides, what was not read."""
+"""Findings about single runs: how they ended, what their best figure hides, where they began."""
 
 import math
+import re
 from collections.abc import Iterator
 from statistics import median
 
 from decoder.import_tables import squeeze
+from orchestrator.imported.counting import differing
 from orchestrator.imported.foreign import ForeignRun
-from orchestrator.imported.lineup import Lineup
+from orchestrator.imported.lineup import Lineup, same_courses
 from orchestrator.imported.spread import expected_best
-from orchestrator.imported.telling import Finding, count, joined, moved, per_text, points
+from orchestrator.imported.telling import (
+    Finding,
+    changes_text,
+    count,
+    joined,
+    moved,
+    per_text,
+    points,
+)
 
 _FEW = 3  # evaluations below which best and final say little
 _ROUNDING = 6e-4
+_RESTART = re.compile(r"steps go back|goes over steps|goes on where|tell of other steps")
 _CONTINUES = ("initfromcheckpoint", "resume", "resumefrom", "pretrained", "loadcheckpoint")
 _CONTINUES_FROM = (*_CONTINUES, "initcheckpointpath", "resumepath", "checkpointtoload", "warmstart")
 
@@ -22,8 +33,8 @@ def conduct_findings(lineup: Lineup) -> Iterator[Finding]:
     yield from _best_and_final(lineup)
     yield from _best_of_many(lineup)
     yield from _continued(lineup)
+    yield from _same_courses(lineup)
     yield from _copies(lineup)
-    yield from _unread(lineup)
 
 
 _ENDINGS = {
@@ -59,34 +70,39 @@ def _best_and_final(lineup: Lineup) -> Iterator[Finding]:
     for run in lineup.runs:
         if run.outcome == "ok" and len(run.pers()) >= _FEW and run.best and run.final:
             gaps[run.name] = (run.final[1] - run.best[1], run)
-    reported = [text for run in lineup.runs for text in _reported(run)]
-    if not gaps and not reported:
-        return
     typical = median(gap for gap, _ in gaps.values()) if gaps else 0.0
+    turned = _turned(lineup)
     widest = sorted(gaps.values(), key=lambda pair: -pair[0])[:5]
     details = [
         f"{run.name}: best {per_text(run.best[1])} at {run.step_unit} {run.best[0]:,.0f}, "
         f"end {per_text(run.final[1])} ({points(gap)})."
         for gap, run in widest
-        if gap > 0 and run.best and run.final
+        if gap > _ROUNDING and run.best and run.final
     ]
-    turned = _turned(lineup)
     if turned:
         details.append(f"By best and by last figure the order turns round for {joined(turned, 6)}.")
-    details += reported
-    limit = lineup.spreads.best.believable() if lineup.spreads.best is not None else math.nan
-    if typical <= 0 and not turned and not reported:
-        return
-    yield Finding(
-        "best_or_final",
-        2 if turned or reported or typical > limit else 3,
-        "The best evaluation of a course is lower than its last one by "
-        f"{points(typical)} (median of {count(len(gaps), 'run')}); picking it on the trials it is "
-        "then reported on makes it too good. This audit compares last evaluations.",
-        tuple(details),
-        tuple(gaps),
-        {"median_gap": typical},
-    )
+    if details:
+        limit = lineup.spreads.best.believable() if lineup.spreads.best is not None else math.nan
+        yield Finding(
+            "best_or_final",
+            2 if turned or typical > limit else 3,
+            "The best evaluation of a course is lower than its last one by "
+            f"{points(typical)} (median of {count(len(gaps), 'run')}); picking it on the trials it "
+            "is then reported on makes it too good. This audit compares last evaluations.",
+            tuple(details),
+            tuple(gaps),
+            {"median_gap": typical},
+        )
+    reported = [(run.name, text) for run in lineup.runs for text in _reported(run)]
+    if reported:
+        yield Finding(
+            "reported_elsewhere",
+            2,
+            f"{count(len(reported), 'figure')} told in a file apart from the course "
+            f"{'is' if len(reported) == 1 else 'are'} not that of its last evaluation.",
+            tuple(text for _, text in reported),
+            tuple(dict.fromkeys(name for name, _ in reported)),
+        )
 
 
 def _reported(run: ForeignRun) -> Iterator[str]:
@@ -103,7 +119,8 @@ def _reported(run: ForeignRun) -> Iterator[str]:
             nearest = evaluation.per - run.final[1]
             yield (
                 f"{name}, {moved(nearest)} than the last evaluation of its course and not the "
-                "best one either: another checkpoint, other trials or another decoding."
+                "best one either: another checkpoint, other trials or another decoding"
+                f"{', or an earlier pass of this run' if run.n_restarts else ''}."
             )
 
 
@@ -155,9 +172,7 @@ def _continued(lineup: Lineup) -> Iterator[Finding]:
             "into; of each step the last pass counts.",
             tuple(
                 f"{run.name}: {count(run.n_restarts, 'restart')}. "
-                + " ".join(
-                    f"{note}." for note in run.notes if "restart" in note or "goes on" in note
-                )
+                + " ".join(f"{note}." for note in run.notes if _RESTART.search(note))
                 for run in restarted
             ),
             tuple(run.name for run in restarted),
@@ -190,66 +205,32 @@ def _begun_from(run: ForeignRun) -> str:
     return ""
 
 
+def _same_courses(lineup: Lineup) -> Iterator[Finding]:
+    pairs = same_courses(lineup.runs)
+    if pairs:
+        texts = []
+        for a, b in pairs:
+            changes = differing(lineup.known[a.name], lineup.known[b.name])
+            told = changes_text(changes) if changes else f"seed {a.seed} → {b.seed}"
+            texts.append(f"{a.name} and {b.name}: {told}.")
+        yield Finding(
+            "same_course",
+            1,
+            f"{count(len(pairs), 'pair')} of runs have the same course, byte for byte, under "
+            "settings that differ: one of them holds a log that is not its own, or settings that "
+            "were edited afterwards.",
+            tuple(texts),
+            tuple(dict.fromkeys(run.name for pair in pairs for run in pair)),
+        )
+
+
 def _copies(lineup: Lineup) -> Iterator[Finding]:
     if lineup.copies:
         yield Finding(
             "copies",
             3,
             f"{count(len(lineup.copies), 'folder')} hold{'s' * (len(lineup.copies) == 1)} the same "
-            "course as another, byte for byte, and count as one run.",
+            "course as another, byte for byte; copies are not counted.",
             tuple(f"{copy} is {run} again." for copy, run in lineup.copies.items()),
             tuple(lineup.copies),
         )
-
-
-def _unread(lineup: Lineup) -> Iterator[Finding]:
-    details = [*_without_settings(lineup), *_refused(lineup), *(f"{r}." for r in lineup.remarks)]
-    if details:
-        yield Finding(
-            "not_read",
-            3,
-            "Some of what lies in the folders could not be read, or is read with a reservation.",
-            tuple(details),
-        )
-
-
-def _without_settings(lineup: Lineup) -> Iterator[str]:
-    bare = [run.name for run in lineup.runs if not run.settings]
-    if bare:
-        yield f"No settings, so in no comparison: {joined(bare)}."
-    problems: dict[str, list[str]] = {}
-    assumed: dict[tuple[str, ...], list[ForeignRun]] = {}
-    for run in lineup.runs:
-        if run.settings and not run.mapped.config:
-            text = run.mapped.problem.removeprefix(f"{run.settings_from}: ")
-            problems.setdefault(text, []).append(run.name)
-        stated = tuple(path for path in _WORTH_STATING if path in run.mapped.taken)
-        if stated:
-            assumed.setdefault(stated, []).append(run)
-    for problem, names in problems.items():
-        yield (
-            f"Compared by the settings' own names alone, as they cannot be said in ours: "
-            f"{joined(names)} ({problem})."
-        )
-    for stated, runs in assumed.items():
-        trainer = runs[0].mapped.codebase.upper()
-        yield (
-            f"{joined(stated)} {'is' if len(stated) == 1 else 'are'} not among the settings of "
-            f"{count(len(runs), 'run')} and taken to be as in the official {trainer} trainer; a "
-            "change of code there would not be seen."
-        )
-
-
-def _refused(lineup: Lineup) -> Iterator[str]:
-    """One sentence for each kind of file and reason."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for run in lineup.runs:
-        for note in run.files:
-            if note.role in ("unreadable", "refused") and "weights" not in note.note:
-                key = (note.path.rpartition("/")[2], note.note)
-                found.setdefault(key, []).append(run.name)
-    for (name, why), runs in found.items():
-        yield f"{name} of {joined(runs, 4)}: {why}."
-
-
-_WORTH_STATING = ("loss.ctc_reduction", "optim.epsilon", "optim.algorithm", "loss.zero_infinity")

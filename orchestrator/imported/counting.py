@@ -180,6 +180,12 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
+def related(one: Counted, two: Counted) -> bool:
+    """Whether two runs are of one line: one codebase, and half of their settings in common."""
+    shared, either = one.whole.keys() & two.whole.keys(), one.whole.keys() | two.whole.keys()
+    return one.kind == two.kind and 2 * len(shared) >= len(either)
+
+
 def n_unequal(one: Counted, two: Counted) -> int:
     """How many values differ, before what belongs together is put together."""
     return sum(one.values.get(k) != two.values.get(k) for k in one.values.keys() | two.values)

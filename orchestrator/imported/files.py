@@ -33,7 +33,8 @@ _NOT_SETTINGS = re.compile(
     r"\.|^package(-lock)?\.|^tsconfig|^vocab|^phon|^dataset_info|^\."
 )
 _SETTINGS_NAME = re.compile(
-    r"config|args|hparam|hyper|param|setting|^cfg|_cfg|^conf\b|options|^opts", re.IGNORECASE
+    r"config|args|hparam|hyper|param|setting|^cfg|_cfg|^conf\b|options|^opts|einstell|konfig",
+    re.IGNORECASE,
 )
 _EVALUATION_NAME = re.compile(
     r"^(eval|evaluation|test|val|final|best)[\w.-]*$|results?$|scores?$", re.IGNORECASE
@@ -114,6 +115,11 @@ def regular_file(path: Path) -> tuple[int, float] | None:
     except (OSError, ValueError):
         return None
     return (found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+
+
+def shown(text: str) -> str:
+    """A name as it can be told: what no terminal or file can hold is replaced."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def decode(content: bytes) -> str:

@@ -14,6 +14,7 @@ from orchestrator.imported.files import (
     kind_of,
     regular_file,
     settings_by_name,
+    shown,
 )
 
 _MOST_FOLDERS = 20_000
@@ -56,6 +57,7 @@ class RunFolder:
         inherited: settings of the folder above, for a repeat (``seed3``) that has none itself.
         notes: what was passed over here, links above all.
         repeat: the number in its name, where the name is that of a repeat.
+        lends: whether its settings are those of repeats below it, and it is no run itself.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class RunFolder:
     inherited: list[Found] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     repeat: int | None = None
+    lends: bool = False
 
     def of_kinds(self, kinds: tuple[Kind, ...]) -> list[Found]:
         """Its files of these kinds."""
@@ -92,9 +95,10 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
     for path, names, links in _walk(root, remarks):
         owner = _owner(path, root, root_is_run)
         name = owner.relative_to(root).as_posix()
-        folder = folders.setdefault(owner, RunFolder(owner, root.name if name == "." else name))
+        name = shown(root.name if name == "." else name)
+        folder = folders.setdefault(owner, RunFolder(owner, name))
         folder.notes += [
-            f"{link.relative_to(root).as_posix()} is a link to a folder; not followed"
+            f"{shown(link.relative_to(root).as_posix())} is a link to a folder; not followed"
             for link in links
         ]
         _add_files(folder, path, names)
@@ -108,7 +112,7 @@ def _add_files(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
     for name in names:
         found = _found(path / name)
         if found is None:
-            folder.notes.append(f"{name} is no regular file, or a broken link; not read")
+            folder.notes.append(f"{shown(name)} is no regular file, or a broken link; not read")
         elif len(folder.files) < _MOST_FILES:
             folder.files.append(found)
         else:
@@ -180,6 +184,7 @@ def _inherit(folders: Mapping[Path, RunFolder], root: Path) -> None:
         if above is None or _settings(folder) or above.of_kinds(_COURSE_KINDS):
             continue
         folder.inherited = _settings(above)
+        above.lends = True
 
 
 def has_course(folder: RunFolder) -> bool:
@@ -193,7 +198,7 @@ def has_course(folder: RunFolder) -> bool:
 def _is_run(folder: RunFolder, root: Path) -> bool:
     """Whether a folder has a course, or settings and the name of no mere part."""
     part = folder.path == root or folder.path.name.lower() in _PARTS
-    return has_course(folder) or (not part and bool(_settings(folder)))
+    return has_course(folder) or (not part and not folder.lends and bool(_settings(folder)))
 
 
 def _passed_over(
@@ -234,5 +239,5 @@ def _split(folder: RunFolder) -> list[RunFolder]:
     for stem in stems:
         own = [found for found in folder.files if found.path.stem == stem]
         note = f"{len(stems)} runs lie in one folder; these are the files called {stem}"
-        runs.append(RunFolder(folder.path, f"{folder.name}/{stem}", own, [], [note]))
+        runs.append(RunFolder(folder.path, f"{folder.name}/{shown(stem)}", own, [], [note]))
     return runs

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from orchestrator.imported.counting import Change, Counted, counted, differing, n_unequal
+from orchestrator.imported.counting import Change, Counted, counted, differing, n_unequal, related
 from orchestrator.imported.folders import natural
 from orchestrator.imported.foreign import ForeignRun
 from orchestrator.imported.spread import Arm, Spreads, find_arms, find_spreads
 from orchestrator.imported.store import courses
 
+_FEWEST_ROWS = 3  # of a course, to be told from another by its bytes
 _MOST_CHANGES = 40  # more unequal values than that, and two runs are not of one line
 _RUN_NUMBER = re.compile(
     r"(?:^|[^a-z])(?:run|exp|experiment|versuch|lauf|trial|v|nr)[ _-]?(\d+)|^(\d{1,4})(?=\D|$)",
     re.IGNORECASE,
 )
+_COPY = re.compile(r"copy|kopie|backup|\bbak\b|duplicate|\bold\b|\(\d+\)", re.IGNORECASE)
 _DATE = re.compile(r"(20\d\d)[-_.]?([01]\d)[-_.]?([0-3]\d)(?:[-_ T]?([0-2]\d)[-:_.h]?([0-5]\d))?")
 
 
@@ -26,8 +28,8 @@ class Step(NamedTuple):
     Attributes:
         run: the run.
         before: the run before it in the order, and `changes` from that one.
-        closest: the earlier run that differs in the fewest things, the latest of those, and
-            `from_closest` the changes from that one.
+        closest: the earlier run that differs in the fewest things, the latest of those, or the
+            first of that one's configuration; `from_closest` the changes from it.
     """
 
     run: ForeignRun
@@ -108,18 +110,32 @@ def line_up(
 
 
 def _without_copies(runs: Sequence[ForeignRun]) -> tuple[list[ForeignRun], dict[str, str]]:
-    """Runs whose course is another one's, byte for byte, taken out."""
-    seen: dict[frozenset[str], ForeignRun] = {}
+    """Runs whose course is another one's, byte for byte, taken out; those called copies first.
+
+    A course under other settings is no copy, but see `same_courses`.
+    """
+    seen: dict[object, ForeignRun] = {}
     own, copies = [], {}
-    for run in runs:
-        digests = courses(run)
-        if digests and digests in seen:
-            copies[run.name] = seen[digests].name
+    for run in sorted(runs, key=lambda run: _COPY.search(run.name) is not None):
+        key = (courses(run), counted(run).signature, run.seed)
+        if len(run.history) >= _FEWEST_ROWS and key in seen:
+            copies[run.name] = seen[key].name
             continue
-        if digests:
-            seen[digests] = run
+        seen[key] = run
         own.append(run)
     return own, copies
+
+
+def same_courses(runs: Sequence[ForeignRun]) -> list[tuple[ForeignRun, ForeignRun]]:
+    """Pairs with the same course, byte for byte, under settings or seeds that differ."""
+    seen: dict[frozenset[str], ForeignRun] = {}
+    pairs = []
+    for run in runs:
+        if len(run.history) >= _FEWEST_ROWS and run.settings and courses(run):
+            if courses(run) in seen:
+                pairs.append((seen[courses(run)], run))
+            seen.setdefault(courses(run), run)
+    return pairs
 
 
 def in_order(runs: Sequence[ForeignRun]) -> tuple[tuple[ForeignRun, ...], str]:
@@ -159,14 +175,14 @@ def _steps(runs: Sequence[ForeignRun], known: Mapping[str, Counted]) -> tuple[St
         if not index:
             continue
         own = known[run.name]
-        earlier = [other for other in runs[:index] if known[other.name].kind == own.kind]
+        earlier = [other for other in runs[:index] if related(known[other.name], own)]
         if not earlier:
             continue
         nearest = sorted(earlier, key=lambda other: n_unequal(known[other.name], own))[:3]
         found = [(len(differing(known[other.name], own)), other) for other in nearest]
         fewest = min(n for n, _ in found)
-        closest = max(
-            (other for n, other in found if n == fewest), key=lambda other: runs.index(other)
+        closest = _first_alike(
+            max((other for n, other in found if n == fewest), key=runs.index), earlier, known
         )
         steps.append(
             Step(
@@ -180,12 +196,22 @@ def _steps(runs: Sequence[ForeignRun], known: Mapping[str, Counted]) -> tuple[St
     return tuple(steps)
 
 
+def _first_alike(
+    run: ForeignRun, earlier: Sequence[ForeignRun], known: Mapping[str, Counted]
+) -> ForeignRun:
+    """Of the earlier runs of one configuration the first that ended well, else the run given."""
+    signature = known[run.name].signature
+    return next(
+        (o for o in earlier if o.outcome == "ok" and known[o.name].signature == signature), run
+    )
+
+
 def _clusters(arms: Sequence[Arm]) -> tuple[Cluster, ...]:
     """Sets of configurations in which one thing differs, the largest sets first."""
     found: dict[str, list[tuple[Change, Arm, Arm]]] = {}
     for index, one in enumerate(arms):
         for two in arms[index + 1 :]:
-            if one.counted.kind != two.counted.kind:
+            if not related(one.counted, two.counted):
                 continue
             if n_unequal(one.counted, two.counted) > _MOST_CHANGES:
                 continue

@@ -20,6 +20,7 @@ from orchestrator.imported.telling import (
     per_text,
     points,
 )
+from orchestrator.imported.unread import files_text
 from orchestrator.views import print_table, sayer
 
 _RUN_TITLES = (
@@ -81,15 +82,13 @@ def print_import(console: Console, done: Import) -> None:
 
 
 def notes_of(runs: Sequence[ForeignRun]) -> Iterator[str]:
-    """One line for each thing that was decided or not read, of each run."""
+    """One line for each thing that was decided of a run, and for each kind of file not read."""
     for run in runs:
         for reason in run.reasons:
             yield f"{run.name}: {run.outcome}: {reason}"
         for note in run.notes:
-            yield f"{run.name}: {note}"
-        for file in run.files:
-            if file.role in ("unreadable", "refused", "not read") and file.note:
-                yield f"{run.name}: {file.path.rpartition('/')[2]}: {file.role}: {file.note}"
+            yield f"{run.name}: {note.removeprefix(f'{run.name}/')}"
+    yield from files_text(runs, lambda note: note.role in ("unreadable", "refused", "not read"))
 
 
 def _row(run: ForeignRun) -> tuple[str, ...]:

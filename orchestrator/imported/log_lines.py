@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from orchestrator.imported.columns import EPOCH, PER, STEP, Row, column_names
+from orchestrator.imported.files import shown
 
 _NUMBER = r"[-+]?(?:\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -74,7 +75,7 @@ def read_line(text: str, state: LogState) -> Row | None:
     if row is not None:
         return row
     if _ERROR.search(text):
-        state.error = " ".join(text.split())[:300]
+        state.error = shown(" ".join(text.split())[:300])
         return None
     if not _HINT.search(text) or state.trainer == "t15":
         _note_end(text, state)
@@ -106,7 +107,7 @@ def _note_end(text: str, state: LogState) -> None:
     elif match := _T15_EARLY.search(text):
         state.stopped_early = int(match.group(1))
     elif match := _T15_LOADED.search(text):
-        state.loaded = match.group(1).strip()[:300]
+        state.loaded = shown(match.group(1).strip()[:300])
 
 
 def _pairs(text: str, state: LogState) -> Row | None:
@@ -127,7 +128,7 @@ def _pairs(text: str, state: LogState) -> Row | None:
     if len(row.keys() - set(_STEPS)) == 0 or not row.keys() & set(_STEPS):
         return None
     state.n_pairs += 1
-    state.example = state.example or " ".join(text.split())[:120]
+    state.example = state.example or shown(" ".join(text.split())[:120])
     return row
 
 

@@ -31,6 +31,7 @@ from orchestrator.imported.settings import (
     relative,
 )
 
+_FEWEST_MAPPED = 5
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -124,6 +125,12 @@ def map_settings(nested: Mapping[str, Any], source: str) -> Mapped:
     fields = {key: paths for key, paths in stated.items() if paths and key not in absent}
     if found.codebase == "ours":
         fields = {key: (key,) for key in flatten_settings(nested) if key in flatten(found.config)}
+    if found.codebase != "ours" and len(fields) < _FEWEST_MAPPED:
+        problem = (
+            f"{source}: fewer than {_FEWEST_MAPPED} of the settings are known here, too few to "
+            "take the rest to be as in an official trainer"
+        )
+        return Mapped("", {}, {}, (), (), problem)
     said = {path for paths in fields.values() for path in paths}
     return Mapped(
         found.codebase,

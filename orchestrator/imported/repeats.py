@@ -22,6 +22,12 @@ def repeat_findings(lineup: Lineup) -> Iterator[Finding]:
     yield from _one_seed(lineup)
 
 
+def disagreeing(lineup: Lineup) -> frozenset[str]:
+    """Runs that are part of an identical pair which disagrees."""
+    found = (one for one in _disagreements(lineup) if one.kind == "identical_pair_disagrees")
+    return frozenset(name for one in found for name in one.runs)
+
+
 def limit_for_equal_runs(lineup: Lineup) -> float:
     """The largest difference that runs of one configuration and one seed may show."""
     seeds = lineup.spreads.seeds
@@ -154,8 +160,8 @@ def _spread(lineup: Lineup, disagree: bool) -> Finding:
         )
     if spreads.n_left_out:
         details.append(
-            f"{count(spreads.n_left_out, 'repeated run')} that collapsed, diverged or ended "
-            "early are left out of it."
+            f"Left out of it: {count(spreads.n_left_out, 'repeated run')} that collapsed, diverged "
+            "or ended early."
         )
     return Finding(
         "spread",

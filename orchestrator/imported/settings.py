@@ -22,6 +22,7 @@ from orchestrator.imported.files import (
     decode,
     evaluation_by_name,
     settings_by_name,
+    shown,
 )
 from orchestrator.imported.folders import Found, RunFolder
 from orchestrator.imported.plain_pickle import Refused, read_plain_pickle
@@ -29,7 +30,7 @@ from orchestrator.imported.plain_pickle import Refused, read_plain_pickle
 _MOST_YAML_BYTES = 512 << 10
 _MOST_VALUES = 5_000
 _DEPTH = 30
-_FEWEST_KNOWN = 3  # names that a file must share with known trainers if its own name says nothing
+_FEWEST_KNOWN = 2  # names that a file must share with known trainers if its own name says nothing
 _KNOWN = {squeeze(key.rpartition(".")[2]) for key in (*T15, *T12)} | set(FORKS)
 _SEEDS = {squeeze(name) for name in ("seed", "random_seed", "rng_seed", "global_seed")} | {
     squeeze(name) for name in ("model_seed", "torch_seed", "manual_seed", "seed_everything")
@@ -107,7 +108,7 @@ def read_settings(folder: RunFolder, root: Path) -> Settings:
                 )
                 continue
             values = flatten_settings(nested)
-        except (Refused, ConfigError, OSError, ValueError, RecursionError) as error:
+        except (Refused, ConfigError, OSError, ValueError, TypeError, RecursionError) as error:
             role: Role = "refused" if isinstance(error, Refused) else "unreadable"
             text = " ".join(str(error).removeprefix(f"{found.path}: ").split())[:300]
             settings.files.append(FileNote(name, role, found.n_bytes, "", text))
@@ -127,7 +128,7 @@ def read_settings(folder: RunFolder, root: Path) -> Settings:
 
 def relative(path: Path, root: Path) -> str:
     """A path as it is told: below the root, with ``/``."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return shown(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
 
 
 def flatten_settings(nested: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def _leaves(value: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"is nested more than {_DEPTH} deep; settings are not")
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name), depth + 1)
+            yield from _leaves(inner, f"{key}.{name}" if key else shown(str(name)), depth + 1)
     elif isinstance(value, list | tuple) and any(isinstance(v, dict | list) for v in value):
         for index, inner in enumerate(value):
             yield from _leaves(inner, f"{key}.{index}", depth + 1)
@@ -163,7 +164,7 @@ def _leaves(value: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, str):
-        return value[:2000]
+        return value[:2000].encode("utf-8", "replace").decode()
     if value is None or isinstance(value, bool | int | float):
         return value
     return {} if isinstance(value, Mapping) else str(value)[:2000]
@@ -193,7 +194,10 @@ def parse_settings(found: Found, content: bytes) -> dict[str, Any]:
 
 
 def _parse_yaml(text: str, name: str) -> Any:
-    loader = _PlainLoader(text)
+    try:
+        loader = _PlainLoader(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"is no text that YAML allows: {' '.join(str(error).split())}") from None
     loader.name = name
     try:
         return loader.get_single_data()

@@ -117,7 +117,7 @@ def find_spreads(arms: Sequence[Arm]) -> Spreads:
         fit = [run for run in arm.comparable if run.outcome == "ok"]
         at_end = [run for run in fit if _same_budget(run, fit)]
         if len(arm.runs) > 1:
-            n_left_out += len(arm.runs) - len(at_end)
+            n_left_out += sum(bool(run.history) for run in arm.runs) - len(at_end)
         seeds: dict[object, list[float]] = {}
         for index, run in enumerate(at_end):
             assert run.counted is not None

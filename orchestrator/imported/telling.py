@@ -7,7 +7,10 @@ from typing import Any
 
 from orchestrator.imported.columns import PER, STEP
 from orchestrator.imported.counting import Change
+from orchestrator.imported.files import shown
 from orchestrator.imported.foreign import ForeignRun
+
+_MANY_STEPS = 50  # from here on one step more or less is no matter
 
 # How much a finding weighs, the heaviest first.
 WEIGHTS = {1: "overturns conclusions", 2: "weakens conclusions", 3: "good to know"}
@@ -63,7 +66,7 @@ def value_text(value: Any) -> str:
         return f"{value:g}" if abs(value) < 1e6 else f"{value:,.0f}"
     if isinstance(value, list) and len(value) > 4:
         return f"{len(value)} values"
-    text = str(value)
+    text = shown(str(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -114,8 +117,8 @@ def at_common_step(a: ForeignRun, b: ForeignRun) -> tuple[float, float, float] |
     one = {row[STEP]: row[PER] for row in a.history if PER in row}
     two = {row[STEP]: row[PER] for row in b.history if PER in row}
     # The official trainers evaluate after the last of n steps too, which they number n - 1.
-    near = {step + 1: per for step, per in two.items()} | two
-    shared = [step for step in one if step in near or step + 1 in near]
+    near = {step + 1: per for step, per in two.items() if step >= _MANY_STEPS} | two
+    shared = [step for step in one if step in near or (step >= _MANY_STEPS and step + 1 in near)]
     if not shared:
         return None
     step = max(shared)
