@@ -132,11 +132,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, folder: Path, name: str, title: str, caption: str) -> Saved:
-    """Write ``NAME.svg`` and ``NAME.png``; the same figure gives the same bytes."""
+    """Write ``NAME.svg`` and ``NAME.png``; the same figure gives the same bytes.
+
+    The figure is laid out for the first and stays so, as that takes half of the time.
+    """
     paths = {}
     for kind in ("svg", "png"):
         paths[kind] = folder / f"{name}.{kind}"
         write_atomically(paths[kind], image_bytes(figure, kind))
+        figure.set_layout_engine("none")
     return Saved(name, title, caption, paths["svg"], paths["png"])
 
 
