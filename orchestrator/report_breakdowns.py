@@ -1,11 +1,10 @@
 """A report's tables of where errors lie, and of what choosing or searching would change."""
 
-import math
-
 import pandas as pd
 
 from orchestrator.breakdowns import NOTHING
 from orchestrator.report_grids import Grid, make_grid
+from orchestrator.units import difference_text
 from orchestrator.wording import percent
 
 _MOST_SESSIONS = 6  # with a column each
@@ -84,13 +83,12 @@ def choices_grid(arms: pd.DataFrame) -> Grid | None:
         ("arm", False),
         ("final PER", True),
         ("best evaluation", True),
-        ("flattered by choosing it, points", True),
+        ("flattered by, PER points", True),
     ]
     columns += [("final PER with beam search", True)] if beams else []
     rows = []
     for row in arms.to_dict("records"):
-        optimism = row["selection_optimism_mean"]
-        flattered = "–" if math.isnan(optimism) else f"{100 * optimism:+.1f}".replace("-", "−")
+        flattered = difference_text(row["selection_optimism_mean"], "per")
         cells = (row["arm"], percent(row["per_mean"]), percent(row["best_per_mean"]), flattered)
         rows.append((*cells, percent(row["per_beam_mean"])) if beams else cells)
     return make_grid(columns, rows)
