@@ -277,11 +277,14 @@ def _common(one: Arm, two: Arm) -> str:
 
 
 def _arm_text(arm: Arm) -> str:
+    several = len(arm.comparable) > 1
     names = [
-        run.name + ("" if run.outcome in ("ok", "unknown") else f", {run.outcome}")
+        run.name
+        + (f" {per_text(run.counted)}" if several else "")
+        + ("" if run.outcome in ("ok", "unknown") else f" {run.outcome}")
         for run in arm.comparable
     ]
-    return joined(names, 4)
+    return ("mean of " if several else "") + joined(names, 6)
 
 
 def _cluster_figures(cluster: Cluster, one: Arm, two: Arm, lineup: Lineup) -> dict[str, Any]:

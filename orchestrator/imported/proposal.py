@@ -20,13 +20,14 @@ from orchestrator.imported.lineup import Lineup
 from orchestrator.imported.telling import change_text, count, joined, per_text, points
 from orchestrator.power import POWER, power_paired
 from orchestrator.reach import first_seeds, untestable
-from orchestrator.schema import AblationSpec, check_name
+from orchestrator.schema import AblationSpec, CollapseSpec, check_name
 from orchestrator.spec import level_text, load_spec
 
 _FEWEST_SEEDS, _MOST_SEEDS = 6, 12
 _MOST_FACTORS = 8
 _MARGINS = (0.005, 0.02)  # of PER: between these, half of the difference that was seen
 _ALPHA = 0.05
+_FEWEST_EVALUATIONS = CollapseSpec().n_evaluations
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _make(
     try:
         n_seeds, power = _seeds(lineup, document, margin, len(usable))
         document["seeds"] = list(range(1, n_seeds + 1))
-        base = unflatten(dict(a.mapped.config))
+        base, remark = _base(a)
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "base.yaml").write_text(_yaml(base), encoding="utf-8")
             Path(folder, "spec.yaml").write_text(
@@ -209,8 +210,21 @@ def _make(
         n_seeds,
         int(a.mapped.config["train.n_steps"]),
         power,
-        tuple(_reasons(lineup, a, b, usable, left_out, margin, n_seeds, power)),
+        (*_reasons(lineup, a, b, usable, left_out, margin, n_seeds, power), *remark),
     )
+
+
+def _base(run: ForeignRun) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """A run's configuration, nested; evaluated often enough for a collapse to be told."""
+    flat = dict(run.mapped.config)
+    n_steps, every = int(flat["train.n_steps"]), int(flat["train.eval_every_steps"])
+    if n_steps >= _FEWEST_EVALUATIONS * every:
+        return unflatten(flat), []
+    flat["train.eval_every_steps"] = max(1, n_steps // 10)
+    return unflatten(flat), [
+        f"It is evaluated every {flat['train.eval_every_steps']:,} steps instead of every "
+        f"{every:,}, as a collapse shows in the last {_FEWEST_EVALUATIONS} evaluations."
+    ]
 
 
 def _document(

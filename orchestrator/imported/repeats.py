@@ -18,6 +18,7 @@ def repeat_findings(lineup: Lineup) -> Iterator[Finding]:
     found = list(_disagreements(lineup))
     yield from (one for one in found if one.kind == "identical_pair_disagrees")
     yield from _machine(found)
+    yield from _seeds_without_effect(lineup)
     yield _spread(lineup, disagree=any(one.weight == 1 for one in found))
     yield from _one_seed(lineup)
 
@@ -119,14 +120,38 @@ def _machine(found: Sequence[Finding]) -> Iterator[Finding]:
         )
 
 
+def _seeds_without_effect(lineup: Lineup) -> Iterator[Finding]:
+    """Runs of one configuration that state other seeds, and have the same PERs throughout."""
+    pairs = []
+    for arm in lineup.arms:
+        seen: dict[tuple[tuple[float, float], ...], ForeignRun] = {}
+        for run in arm.runs:
+            course = tuple(run.pers())
+            other = seen.setdefault(course, run)
+            learned = len({per for _, per in course}) > 2
+            if learned and run.seed is not None and other.seed not in (None, run.seed):
+                pairs.append((other, run))
+    if pairs:
+        yield Finding(
+            "seed_without_effect",
+            1,
+            f"{count(len(pairs), 'pair')} of runs with different seeds have the same PER at every "
+            "evaluation: the seed that is stated was not used, so such runs are no repeats.",
+            tuple(f"{a.name} (seed {a.seed}) and {b.name} (seed {b.seed})." for a, b in pairs),
+            tuple(dict.fromkeys(run.name for pair in pairs for run in pair)),
+        )
+
+
 def _spread(lineup: Lineup, disagree: bool) -> Finding:
     spreads = lineup.spreads
     if spreads.best is None:
+        exactly = spreads.same is not None and spreads.seeds is None
         return Finding(
             "no_spread",
             1,
-            "No configuration was trained twice to its end, so nothing says how much of any "
-            "difference is chance.",
+            "No configuration was trained to its end on two seeds"
+            + (" (equal seeds repeat exactly)" if exactly else "")
+            + ", so nothing says how much of any difference is chance.",
             (
                 "For orientation only: three seeds of the published T12 baseline span 0.37 points "
                 "of PER (20.59 to 20.96 %), same-seed reruns of T15 0.24 points.",
@@ -135,20 +160,21 @@ def _spread(lineup: Lineup, disagree: bool) -> Finding:
             {"sd": None},
         )
     spread = spreads.best
-    what = "only in the seed" if spreads.seeds is not None else "in nothing, seed included"
+    of_seeds = spread is spreads.seeds
+    what = "only in the seed" if of_seeds else "in nothing, seed included"
     one, two = spread.believable(), spread.believable(3, 3)
     details = [
         _spread_text(spread, what),
         f"With 3 runs a side the limit would be {points(two)}, with 6 runs "
         f"{points(spread.believable(6, 6))}.",
     ]
-    if spreads.seeds is not None and spreads.same is not None:
+    if of_seeds and spreads.same is not None:
         details.append(_spread_text(spreads.same, "in nothing, seed included"))
-    if spreads.seeds is None:
+    if not of_seeds:
         details.append(
             "Fresh seeds vary at least as much as that, so the true limit is higher, not lower."
         )
-    if spreads.seeds is None and disagree:
+    if not of_seeds and disagree:
         details.append(
             "It includes the runs that disagree although nothing differs; once the reason is "
             "known and they are trained again, it may turn out lower."
@@ -178,7 +204,7 @@ def _spread(lineup: Lineup, disagree: bool) -> Finding:
             "n_configurations": spread.n_arms,
             "degrees_of_freedom": spread.freedom,
             "smallest_believable": one,
-            "of": "seeds" if spreads.seeds is not None else "same seed",
+            "of": "seeds" if of_seeds else "same seed",
         },
     )
 

@@ -11,6 +11,7 @@ from orchestrator.imported.counting import Counted
 from orchestrator.imported.foreign import ForeignRun
 from orchestrator.stats import Interval, t_quantile
 
+_EXACT = 1e-4  # a standard deviation below is that of runs which repeat, and of rounding
 _SAME_STEP = 0.02  # last steps this close, relatively, count as the same budget
 
 
@@ -104,8 +105,13 @@ class Spreads(NamedTuple):
 
     @property
     def best(self) -> Spread | None:
-        """What differences are held against: the seeds' spread if any was seen."""
-        return self.seeds or self.same
+        """What differences are held against: the seeds' spread if any was seen.
+
+        The same seed trained again is a makeshift, and none where it repeats exactly: then it
+        tells nothing of what another course of training would have come to.
+        """
+        seen = (spread for spread in (self.seeds, self.same) if spread is not None)
+        return next((spread for spread in seen if spread.sd > _EXACT), None)
 
 
 def find_spreads(arms: Sequence[Arm]) -> Spreads:

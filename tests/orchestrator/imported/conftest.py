@@ -1,10 +1,9 @@
-"""A research group's folder of runs, written as such folders are found: every format, every fault."""
+"""A research group's folder of runs, written as such folders are found, faults and all."""
 
 import copy
 import csv
 import json
 import math
-import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -257,8 +256,8 @@ def group(tmp_path: Path) -> Path:
     write_t15(root / "run13_short", args, t15_log(half, day="2025-03-13"))
 
     # A loop of links, and a link to a run.
-    os.symlink(root, root / "run1_baseline" / "loop", target_is_directory=True)
-    os.symlink(root / "run1_baseline", root / "latest", target_is_directory=True)
+    (root / "run1_baseline" / "loop").symlink_to(root, target_is_directory=True)
+    (root / "latest").symlink_to(root / "run1_baseline", target_is_directory=True)
     return root
 
 
