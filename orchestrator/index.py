@@ -4,10 +4,10 @@ It is made from the records and is never the truth: a record whose file changed 
 an index that is missing, damaged or of another format is made anew.
 """
 
+import functools
 import hashlib
 import io
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 Row = dict[str, Any]
 
 _FORMAT = 1
-_AT_ONCE = 2000  # records read between two writes of rows, for memory's sake
+_AT_ONCE = 4000  # records read between two writes of rows, for memory's sake
 _SIZE, _MTIME = "_record_bytes", "_record_mtime_ns"
 _PER_SESSION = "per_session"
 
@@ -131,7 +131,7 @@ def store_row(record: Record, history: HistoryRows) -> Row:
     """
     environment = record.get("environment", {})
     code = environment.get("code") or {}
-    flat, config_id = _configuration(record["config"])
+    flat, config_id = _configuration(json.dumps(record["config"]))
     row = {
         "run_id": record["run_id"],
         "seed": record["seed"],
@@ -149,11 +149,18 @@ def store_row(record: Record, history: HistoryRows) -> Row:
     }
     row |= {name: value for name, value in _further(record).items() if name not in row}
     row |= flat
-    return {name: None if _is_nan(value) else value for name, value in row.items()}
+    # NaN alone differs from itself.
+    return {name: value if value == value else None for name, value in row.items()}
 
 
-def _configuration(nested: Mapping[str, Any]) -> tuple[Row, str]:
-    """The configuration path by path, and a digest of what in it can change a result."""
+@functools.lru_cache(maxsize=4096)
+def _configuration(text: str) -> tuple[Mapping[str, Any], str]:
+    """The configuration path by path, and a digest of what in it can change a result.
+
+    Args:
+        text: the configuration as JSON, which the runs of an arm share.
+    """
+    nested = json.loads(text)
     try:
         config = DecoderConfig.model_validate(nested)
     except ValidationError:  # of other software: kept as it is
@@ -177,10 +184,6 @@ def _further(record: Record) -> Row:
     }
     beam = record.get("beam") or {}
     return plain | {"per_beam": beam.get("per"), _PER_SESSION: record.get(_PER_SESSION)}
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 def _digest(value: Any) -> str:
@@ -251,7 +254,7 @@ def rows_table(rows: Sequence[Row]) -> pa.Table:
     arrays, as_json = {}, []
     for name in names:
         values = [row.get(name) for row in rows]
-        kinds = {type(value) for value in values if value is not None}
+        kinds = set(map(type, values)) - {type(None)}
         if len(kinds) > 1 or not kinds <= {bool, int, float, str}:
             as_json.append(name)
             arrays[name] = _json_array(values)

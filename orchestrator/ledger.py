@@ -228,12 +228,13 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     """
     path = results.history(run_id)
     try:
-        text = path.read_text(encoding="utf-8")
+        names, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        numbers: list[Callable[[str], float]] = [int if n in _COUNTS else float for n in names]
         return [
-            {name: _number(name, value) for name, value in row.items()}
-            for row in csv.DictReader(io.StringIO(text))
+            {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
+            for row in rows
         ]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise StorageError(f"{path}: the history cannot be read: {error}") from None
 
 
@@ -261,10 +262,6 @@ def any_records(results: Results, limit: int) -> Iterator[Record]:
             continue  # said aloud by the ablation it belongs to
         if record is not None:
             yield record
-
-
-def _number(name: str, text: str) -> float:
-    return int(text) if name in _COUNTS else float(text)
 
 
 def _recorded(results: Results) -> dict[str, float]:
