@@ -19,7 +19,7 @@ from orchestrator.index import Row, RunIndex, extended, open_index, rows_table, 
 from orchestrator.ledger import read_history, read_records
 from orchestrator.paths import Results
 from orchestrator.run import read_plan
-from orchestrator.run_rows import leader_of
+from orchestrator.run_rows import finite, leader_of
 from orchestrator.where import nearest, parse_condition
 
 Say = Callable[[str], None]
@@ -139,7 +139,7 @@ def export_runs(path: Path, listing: Listing) -> None:
     if path.suffix == ".csv":
         content = csv_text(listing.columns, listing.rows).encode()
     elif path.suffix == ".json":
-        content = json.dumps(listing.rows, indent=1, ensure_ascii=False).encode() + b"\n"
+        content = json.dumps(finite(listing.rows), indent=1, ensure_ascii=False).encode() + b"\n"
     elif path.suffix == ".parquet":
         buffer = io.BytesIO()
         table = rows_table([{name: row[name] for name in listing.columns} for row in listing.rows])

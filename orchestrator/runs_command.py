@@ -65,7 +65,7 @@ def runs(
         export_runs(export, listing)
         typer.echo(f"{export}: {len(listing.rows)} runs, {len(listing.columns)} columns", err=True)
     if as_json:
-        print_json(listing.rows)
+        print_json(runs_view.listing_document(listing))
     elif export is None:
         runs_view.print_listing(_console(), listing, _SHOWN if limit is None else limit)
 

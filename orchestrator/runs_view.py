@@ -11,6 +11,7 @@ from rich.text import Text
 from orchestrator.imported.foreign import ForeignRun, to_json
 from orchestrator.progress import time_text
 from orchestrator.pruning import Removable
+from orchestrator.run_rows import finite
 from orchestrator.runs import Found, Listing, default_thresholds
 from orchestrator.views import print_table, sayer
 
@@ -67,6 +68,12 @@ def print_listing(console: Console, listing: Listing, most_rows: int) -> None:
     sayer(console)(said)
 
 
+def listing_document(listing: Listing) -> list[dict[str, Any]]:
+    """The rows as JSON; numbers that are not finite as null."""
+    rows: list[dict[str, Any]] = finite(listing.rows)
+    return rows
+
+
 def value_cell(value: Any) -> str:
     """A value as the tables show it."""
     if value is None:
@@ -79,8 +86,8 @@ def value_cell(value: Any) -> str:
 
 
 def found_document(found: Found) -> dict[str, Any]:
-    """One run as JSON."""
-    return {
+    """One run as JSON; numbers that are not finite as null."""
+    document: dict[str, Any] = {
         "record": dict(found.record),
         "history": [dict(row) for row in found.history],
         "row": found.row,
@@ -90,6 +97,8 @@ def found_document(found: Found) -> dict[str, Any]:
             for use in found.uses
         ],
     }
+    whole: dict[str, Any] = finite(document)
+    return whole
 
 
 def print_found(console: Console, found: Found) -> None:

@@ -131,11 +131,16 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
     kept = [at for at, title in enumerate(titles) if title.strip()]
     headers: list[str] = []
     for at in kept:
-        title = " ".join(titles[at].split())
+        title = " ".join(_printable(titles[at]).split())
         n = sum(re.sub(r" #\d+$", "", header) == title for header in headers)
         headers.append(f"{title} #{n + 1}" if n else title)
-    found = [[row[at].strip() if at < len(row) else "" for at in kept] for row in cells]
+    found = [[_printable(row[at]).strip() if at < len(row) else "" for at in kept] for row in cells]
     return headers, found, delimiter != ","
+
+
+def _printable(text: str) -> str:
+    """Without signs that a terminal would obey."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
 
 
 def _is_empty(line: str) -> bool:

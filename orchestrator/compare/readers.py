@@ -1,6 +1,7 @@
 """What a command line names → a side: a thing of the store, or a file of another tool."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from decoder.collapse import CollapseThresholds
@@ -68,8 +69,15 @@ def compare_named(texts: Sequence[str], results: Results, options: Options, say:
     if not named:
         return compare(sides, options)
     label, thresholds = named[0]
-    if any(other != thresholds for _, other in named):
-        say(f"collapse is judged by the thresholds of {label} everywhere; those of others differ")
     if thresholds != CollapseThresholds():
         sides = [store.judged(side, thresholds) for side in sides]
-    return compare(sides, options)
+    found = compare(sides, options)
+    others = [other for other, own in named if own != thresholds]
+    if not others:
+        return found
+    remark = (
+        f"Collapse is judged by the thresholds of {label} ({thresholds.emitted_ratio:g} of the "
+        f"target's length, {thresholds.n_distinct} phonemes, {thresholds.n_evaluations} "
+        f"evaluations) everywhere; {', '.join(others)} has others of its own."
+    )
+    return replace(found, remarks=(*found.remarks, remark))

@@ -1,7 +1,6 @@
 """A comparison as text: cells for people, columns for programs, in five forms."""
 
 import io
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from orchestrator.compare.comparison import Comparison, Line
 from orchestrator.compare.effects import Figure
+from orchestrator.run_rows import finite
 from orchestrator.runs import csv_text
 from orchestrator.units import difference_text, interval_words, noun, p_value, unit_of, value_text
 from orchestrator.views import print_table, sayer
@@ -198,7 +198,7 @@ def records(comparison: Comparison) -> list[Row]:
             "mixed": ", ".join(mixture.what for mixture in line.mixed) or None,
             "differs": "; ".join(str(d) for d in _all_differences(comparison, line)) or None,
         }
-        found.append({name: _finite(value) for name, value in row.items()})
+        found.append({name: finite(value) for name, value in row.items()})
     return found
 
 
@@ -310,10 +310,6 @@ def _how(line: Line) -> str:
 def _all_differences(comparison: Comparison, line: Line) -> Sequence[Any]:
     common = comparison.common.get(line.b_label, ()) if line.effect else ()
     return [*common, *line.differences]
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _markdown(text: str) -> str:

@@ -25,7 +25,8 @@ def both(store: Results, tmp_path: Path) -> Results:
     for name, rate in (("slow", 0.002), ("fast", 0.02)):
         folder = tmp_path / "winter" / name
         folder.mkdir(parents=True)
-        args = {"batchSize": 64, "lrStart": rate, "nUnits": 256, "nBatch": 400, "seed": 1}
+        args = {"batchSize": 64, "lrStart": rate, "lrEnd": rate, "nUnits": 256, "nBatch": 400}
+        args |= {"nLayers": 5, "dropout": 0.4, "kernelLen": 14, "strideLen": 4, "seed": 1}
         (folder / "args.yaml").write_text(yaml.safe_dump(args))
         lines = [{"step": step, "per": 0.3 + 10 / step, "lr": rate} for step in (100, 200, 400)]
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))

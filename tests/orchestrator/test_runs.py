@@ -139,6 +139,18 @@ def test_json_holds_the_rows_and_nothing_else(store: Results) -> None:
     assert len(rows) == 2 and rows[0].keys() == {"run_id", "per"}
 
 
+def test_numbers_that_are_not_finite_are_null_in_json(store: Results) -> None:
+    path = next(store.runs.glob("*/record.json"))
+    record = json.loads(path.read_bytes())
+    quantiles = {"p50": 1.0, "p90": 2.0, "p99": float("inf"), "max": float("inf")}
+    path.write_text(json.dumps({**record, "grad_norm_quantiles": quantiles}))
+    condition = f"run_id == '{path.parent.name}'"
+    listed = call(store, "--json", "--columns", "grad_norm_p99", "--where", condition).stdout
+    shown = call(store, "show", path.parent.name, "--json").stdout
+    assert json.loads(listed, parse_constant=float) == [{"grad_norm_p99": None}]
+    assert "Infinity" not in shown and "NaN" not in shown
+
+
 def test_a_bad_condition_exits_2_with_its_place(store: Results) -> None:
     done = call(store, "--where", "optim.epsilo == 1")
     assert done.exit_code == 2

@@ -115,7 +115,9 @@ def test_collapse_is_judged_by_the_first_sides_thresholds(
     strict = {"emitted_ratio": 0.99}  # everything is on such a plateau
     keep(results, build({**spec, "name": "one", "collapse": strict}, lambda *_: truth(per=0.3)))
     keep(results, build({**spec, "name": "two"}, lambda *_: truth(per=0.3)))
-    by_one = beside(results, "one", "two:sum", metric="collapsed").lines[0]
+    found = beside(results, "one", "two:sum", metric="collapsed")
+    assert any("two:sum has others of its own" in text for text in found.remarks)
+    by_one = found.lines[0]
     by_two = beside(results, "two:sum", "one", metric="collapsed").lines[0]
     assert by_one.a is not None and by_one.a.mean == 1.0
     assert by_two.a is not None and by_two.a.mean == 0.0

@@ -134,6 +134,12 @@ def test_a_table_without_rows_is_refused(
         beside(shared, str(path), "one")
 
 
+def test_signs_that_a_terminal_obeys_are_taken_out(tmp_path: Path) -> None:
+    path = tmp_path / "escape.csv"
+    path.write_text("per,na\x1b[2Jme\n0.1,\x1b]0;x\x07\n")
+    assert read_cells(path)[:2] == (["per", "na?[2Jme"], [["0.1", "?]0;x?"]])
+
+
 def test_headers_that_come_twice_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("per,per,\n0.1,0.2,9\n")
