@@ -1,7 +1,8 @@
 """Every file name under the results folder, in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from decoder.errors import ConfigError
 from orchestrator.spec import check_name
@@ -13,9 +14,11 @@ class Results:
 
     Attributes:
         root: the folder, as given by ``--results``.
+        kind: the folder of the questions asked. Those of searches hold the same files and more.
     """
 
     root: Path
+    kind: Literal["ablations", "searches"] = "ablations"
 
     @property
     def runs(self) -> Path:
@@ -23,7 +26,12 @@ class Results:
 
     @property
     def ablations(self) -> Path:
-        return self.root / "ablations"
+        return self.root / self.kind
+
+    @property
+    def of_searches(self) -> "Results":
+        """The same ledger, and the folders of searches in place of those of ablations."""
+        return replace(self, kind="searches")
 
     @property
     def datasets(self) -> Path:
@@ -93,6 +101,14 @@ class Results:
 
     def timing(self, name: str) -> Path:
         return self.ablation(name) / "timing.json"
+
+    def study(self, name: str) -> Path:
+        """The Optuna study of a search."""
+        return self.ablation(name) / "study.db"
+
+    def course(self, name: str, run_id: str) -> Path:
+        """The evaluations of a run that a search has stopped, or not trained to its end yet."""
+        return self.ablation(name) / "courses" / f"{run_id}.csv"
 
     def checkpoints(self, name: str) -> Path:
         return self.ablation(name) / "checkpoints"

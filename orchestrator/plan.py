@@ -126,7 +126,7 @@ def make_plan(
                 PlannedRun(identity, arm.arm_id, seed, config, of_arm, block, arm.replicate)
             )
     _check_distinct(loaded.path, contrasts, runs)
-    packs = _make_packs(runs, shapes, n_workers, max_runs_per_pack)
+    packs = make_packs(runs, shapes, n_workers, max_runs_per_pack)
     return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
 
 
@@ -261,9 +261,17 @@ def _check_distinct(
         raise ConfigError(problems)
 
 
-def _make_packs(
+def make_packs(
     runs: Sequence[PlannedRun], shapes: Mapping[str, str], n_workers: int, max_runs: int
 ) -> tuple[PlannedPack, ...]:
+    """The packs of some runs, each run id once: as few as keep all workers busy.
+
+    Args:
+        runs: what is to be trained.
+        shapes: arm id → `decoder.config.pack_key` of its configuration.
+        n_workers: packs trained at the same time.
+        max_runs: memory's limit on a pack.
+    """
     groups: dict[tuple[str, str, int, int], list[PlannedRun]] = {}
     seen: set[str] = set()
     for run in runs:

@@ -1,6 +1,8 @@
 """From events to records: every run that ends is committed before anything else happens."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from decoder.pack import Progress
 from orchestrator import provenance
@@ -8,8 +10,19 @@ from orchestrator.backends import PackEvent
 from orchestrator.ledger import make_record, write_run
 from orchestrator.locking import DriverSeat
 from orchestrator.paths import Results
-from orchestrator.plan import Plan
+from orchestrator.plan import PlannedPack, PlannedRun
 from orchestrator.stopping import StopSwitch
+
+
+class Planned(Protocol):
+    """What is trained: an `orchestrator.plan.Plan`, or a batch of a search."""
+
+    @property
+    def packs(self) -> Sequence[PlannedPack]: ...
+
+    @property
+    def distinct(self) -> Mapping[str, PlannedRun]:
+        """Run id → run, each once."""
 
 
 class Recorder:
@@ -23,7 +36,7 @@ class Recorder:
     """
 
     def __init__(
-        self, plan: Plan, results: Results, switch: StopSwitch, seat: DriverSeat | None
+        self, plan: Planned, results: Results, switch: StopSwitch, seat: DriverSeat | None
     ) -> None:
         self.follow(plan)
         self._results, self._switch, self._seat = results, switch, seat
@@ -33,8 +46,8 @@ class Recorder:
         self.n_trained = 0
         self.seconds = 0.0
 
-    def follow(self, plan: Plan) -> None:
-        """Go on with this plan, which has grown."""
+    def follow(self, plan: Planned) -> None:
+        """Go on with this plan: another one, or one that has grown."""
         self._runs = plan.distinct
         self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
 

@@ -1,11 +1,24 @@
 """Small search files, and training that is only pretended."""
 
-from collections.abc import Callable, Mapping
+import io
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import yaml
+from rich.console import Console
+
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
+from orchestrator.backends import Backend, Execution, PackEvent, PackFailed
+from orchestrator.data import DataInfo
+from orchestrator.design import Arm
+from orchestrator.machine import choose_options
+from orchestrator.paths import Results
+from orchestrator.search.driver import SearchOutcome, run_search
+from orchestrator.search.spec import load_search
 
 BASE: dict[str, Any] = {
     "data": {"path": "synthetic:tiny", "batch_size": 4, "days_per_batch": 2},
@@ -31,17 +44,120 @@ SPEC: dict[str, Any] = {
 WriteSearch = Callable[..., Path]
 
 
+def write_file(folder: Path, changes: Mapping[str, Any]) -> Path:
+    """Write ``search.yaml`` beside its base, with top-level keys replaced; `...` removes one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+    path = folder / "search.yaml"
+    document = {key: value for key, value in {**SPEC, **changes}.items() if value is not ...}
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
 @pytest.fixture
 def write_search(tmp_path: Path) -> WriteSearch:
-    """Writes ``search.yaml`` beside its base; keyword arguments replace top-level keys."""
+    """Writes a search file; keyword arguments replace top-level keys."""
+    return lambda **changes: write_file(tmp_path, changes)
 
-    def write(**changes: Any) -> Path:
-        (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
-        path = tmp_path / "search.yaml"
-        document: Mapping[str, Any] = {
-            key: value for key, value in {**SPEC, **changes}.items() if value is not ...
-        }
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
-        return path
 
-    return write
+DATA = DataInfo(
+    fingerprint="f" * 16,
+    path="synthetic:tiny",
+    folder=Path("datasets/ffff"),
+    sessions=("t15.2000.01.01", "t15.2000.01.08"),
+    n_train_trials=24,
+    n_val_trials=8,
+    n_features=16,
+    n_classes=41,
+    bin_ms=20,
+)
+
+
+class Killed(BaseException):
+    """Stands for ``kill -9``: nothing of ours answers it."""
+
+
+class Pretender:
+    """A backend whose runs learn the better the nearer their learning rate is to 0.005.
+
+    Rates above 0.03 diverge at step 30, rates below 0.001 collapse. Says what it trained, and
+    can be killed at an event or fail some runs.
+    """
+
+    def __init__(self, kill_at: int | None = None, broken: Collection[str] = ()) -> None:
+        self.trained: list[tuple[str, int]] = []  # run id, step up to which
+        self.kill_at, self.broken = kill_at, broken
+        self.n_events = 0
+
+    def __call__(
+        self,
+        packs: Sequence[Pack],
+        execution: Execution,
+        on_event: Callable[[PackEvent], None],
+    ) -> None:
+        for pack in packs:
+            paused, ended, failed = {}, [], []
+            for run in pack.runs:
+                if run.run_id in self.broken:
+                    failed.append(run.run_id)
+                    continue
+                rows = rows_of(run, pack.seed)
+                until = min(execution.until_step or 10**9, run.config.train.n_steps)
+                self.trained.append((run.run_id, until))
+                diverges = run.config.optim.lr_max > 0.03
+                if until == run.config.train.n_steps or (diverges and until > 30):
+                    history = tuple(row for row in rows if not diverges or row["step"] < 30)
+                    status = "diverged" if diverges else "ok"
+                    n_done = 30 if diverges else until
+                    ended.append(RunResult(run.run_id, status, history, n_done, 9, 0, 4.0, 2, 1))
+                else:
+                    paused[run.run_id] = tuple(row for row in rows if row["step"] <= until)
+            events: list[Progress | PackFailed] = [Progress(1, {}, tuple(ended))]
+            events += [Progress(2, paused=paused)] if paused else []
+            events += [PackFailed(tuple(failed), "the disk went away", 3)] if failed else []
+            for event in events:
+                self.n_events += 1
+                if self.n_events == self.kill_at:
+                    raise Killed
+                on_event(PackEvent(pack.pack_id, event))
+
+
+def rows_of(run: Run, seed: int) -> list[HistoryRow]:
+    optim, train = run.config.optim, run.config.train
+    distance = abs(math.log10(optim.lr_max / 0.005)) + 0.1 * abs(math.log10(optim.epsilon / 0.1))
+    rows = []
+    for step in range(train.eval_every_steps, train.n_steps + 1, train.eval_every_steps):
+        row = dict.fromkeys(HISTORY_COLUMNS, 0.1)
+        per = min(1.0, 0.2 + 0.3 * distance + 0.5 * (1 - step / train.n_steps) + 0.001 * (seed % 7))
+        emitted = 0.0 if optim.lr_max < 0.001 else 0.9
+        row |= {"step": float(step), "per": per, "n_edits": round(1000 * per), "n_reference": 1000}
+        row |= {"emitted_ratio": emitted, "n_distinct": 0 if emitted == 0 else 20}
+        rows.append(row | {"n_edits_even": 1, "n_reference_even": 2})
+    return rows
+
+
+@pytest.fixture(autouse=True, scope="package")
+def described_recordings() -> Iterator[None]:
+    """No recordings are read, and SQLite does not wait for the disk."""
+
+    def prepare(arms: Sequence[Arm], datasets: Path, say: Any) -> dict[str, DataInfo]:
+        return {arm.arm_id: DATA for arm in arms}
+
+    def hurry(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("orchestrator.search.batches", "orchestrator.search.driver"):
+            patch.setattr(f"{module}.prepare_data", prepare)
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
+
+
+def hunt(folder: Path, backend: Backend, **changes: Any) -> SearchOutcome:
+    """Run the search file into ``folder/results``; keyword arguments change the file."""
+    loaded = load_search(write_file(folder, changes))
+    options = choose_options("local", 2, 1)
+    return run_search(
+        loaded, Results(folder / "results"), options, Console(file=io.StringIO()), backend=backend
+    )
