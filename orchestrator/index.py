@@ -223,7 +223,9 @@ def _read_rows(
 def _load(results: Results) -> pa.Table | None:
     """The index as it was kept; None if there is none of this format, whatever the reason."""
     try:
-        table = pq.read_table(io.BytesIO(results.index.read_bytes()))
+        # Without threads: one still starting when a command ends aborts the process.
+        file = pq.ParquetFile(io.BytesIO(results.index.read_bytes()), pre_buffer=False)
+        table = file.read(use_threads=False)
         if (table.schema.metadata or {}).get(
             b"format"
         ) == _format() and _SIZE in table.schema.names:

@@ -1,6 +1,8 @@
 """`orchestrator.index`: as the records say, whatever became of the file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,21 @@ def test_an_index_that_cannot_be_kept_costs_nothing_but_time(
     said: list[str] = []
     assert len(open_index(store, said.append)) == 12
     assert "no room" in said[0] and not store.index.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+def test_an_index_is_opened_without_threads_that_outlive_it(store: Results) -> None:
+    open_index(store, quiet)
+    code = (
+        "import os, pathlib\n"
+        "from orchestrator.index import open_index\n"
+        "from orchestrator.paths import Results\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        f"open_index(Results(pathlib.Path({str(store.root)!r})), print)\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_an_empty_folder_has_an_empty_index_and_stays_empty(tmp_path: Path) -> None:
