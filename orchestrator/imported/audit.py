@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.imported.comparisons import comparison_findings, difference
 from orchestrator.imported.conduct import conduct_findings
 from orchestrator.imported.counting import data_seed_keys, is_neutral
-from orchestrator.imported.foreign import ForeignRun
+from orchestrator.imported.foreign import ForeignRun, finite
 from orchestrator.imported.lineup import Lineup, Step, line_up
 from orchestrator.imported.proposal import Proposal, propose, spec_text
 from orchestrator.imported.reading import Group
@@ -74,7 +74,7 @@ def _varying(runs: Sequence[ForeignRun]) -> list[str]:
 def document(found: Audit) -> dict[str, Any]:
     """The audit as JSON."""
     lineup, proposal = found.lineup, found.proposal
-    return {
+    told = {
         "name": lineup.name,
         "source": lineup.source,
         "order_by": lineup.order,
@@ -103,6 +103,7 @@ def document(found: Audit) -> dict[str, Any]:
             }
         ),
     }
+    return dict(finite(told))
 
 
 def run_document(run: ForeignRun) -> dict[str, Any]:

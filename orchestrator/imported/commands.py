@@ -59,11 +59,12 @@ def audit(
     from orchestrator.imported import listing, store
     from orchestrator.imported.audit import audit as find
     from orchestrator.imported.audit import document
+    from orchestrator.imported.folders import is_folder
     from orchestrator.imported.proposal import Proposal, write_proposal
     from orchestrator.paths import Results
 
     place = Results(results)
-    if Path(what).is_dir():
+    if is_folder(Path(what)):
         done = store.import_runs(place, Path(what), name)
         group, name = done.group, done.name
     else:

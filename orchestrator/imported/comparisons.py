@@ -25,6 +25,7 @@ from orchestrator.imported.telling import (
 )
 
 _MOST_TOLD = 40
+_FEW_CHANGES = 5  # that are listed a second time
 
 
 def comparison_findings(lineup: Lineup) -> Iterator[Finding]:
@@ -63,6 +64,11 @@ def _confounded(lineup: Lineup) -> Iterator[Finding]:
     details = [_step_text(step, lineup, alone) for step in steps[:_MOST_TOLD]]
     if len(steps) > _MOST_TOLD:
         details.append(f"{len(steps) - _MOST_TOLD} more steps are in the list of steps below.")
+    n_in_a_row = sum(len(step.changes) > 1 for step in lineup.steps)
+    details.append(
+        "Each is held against the earlier run closest to it. Held against the one just before, "
+        f"{n_in_a_row} of {len(lineup.steps)} changed several things at once."
+    )
     n_repeats = sum(not step.from_closest for step in lineup.steps)
     n_clean = len(lineup.steps) - len(steps) - n_repeats
     yield Finding(
@@ -94,9 +100,11 @@ def _step_text(step: Step, lineup: Lineup, alone: dict[str, Cluster]) -> str:
         f"{changes_text(step.from_closest)}. {_outcome_text(closest, run, lineup)}"
     )
     if closest is not step.before:
+        few = len(step.changes) <= _FEW_CHANGES
         text += (
             f" ({closest.name} is the earlier run closest to it; from {step.before.name}, the one "
-            f"before it, it differs in {count(len(step.changes), 'thing')}.)"
+            f"before it, it differs in {count(len(step.changes), 'thing')}"
+            + (f": {changes_text(step.changes)}.)" if few and step.changes else ".)")
         )
     tested = [change for change in step.from_closest if change.key in alone]
     if tested:
@@ -277,14 +285,17 @@ def _common(one: Arm, two: Arm) -> str:
 
 
 def _arm_text(arm: Arm) -> str:
-    several = len(arm.comparable) > 1
     names = [
-        run.name
-        + (f" {per_text(run.counted)}" if several else "")
-        + ("" if run.outcome in ("ok", "unknown") else f" {run.outcome}")
+        run.name + ("" if run.outcome in ("ok", "unknown") else f" {run.outcome}")
         for run in arm.comparable
     ]
-    return ("mean of " if several else "") + joined(names, 6)
+    if len(names) == 1:
+        return names[0]
+    pers = [run.counted for run in arm.comparable if run.counted is not None]
+    return (
+        f"mean of {count(len(names), 'run')}, {100 * min(pers):.1f} to {per_text(max(pers))}: "
+        f"{joined(names, 3)}"
+    )
 
 
 def _cluster_figures(cluster: Cluster, one: Arm, two: Arm, lineup: Lineup) -> dict[str, Any]:

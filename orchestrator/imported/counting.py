@@ -7,6 +7,7 @@ two learning rates of the T15 trainer, counts as one thing.
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ class Change(NamedTuple):
         name: as the runs' own settings call it.
         before, after: its values; None also where a run does not set it.
         paths: every config path that changes with it; empty where it has none here.
-        stated: whether both runs' files say it; else an official value stands in.
+        stated: of each run, whether its file says so; else the official value stands in.
     """
 
     key: str
@@ -89,7 +90,7 @@ class Change(NamedTuple):
     before: Any
     after: Any
     paths: tuple[str, ...]
-    stated: bool
+    stated: tuple[bool, bool]
 
 
 class Counted(NamedTuple):
@@ -172,11 +173,12 @@ def _plain(value: Any) -> Any:
     """Values that mean the same in one form: 1 and 1.0, "1e-3" and 0.001."""
     if isinstance(value, str):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
             return value.strip()
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return number if math.isfinite(number) else value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else repr(value)
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
@@ -218,7 +220,7 @@ def differing(one: Counted, two: Counted) -> tuple[Change, ...]:
                 _value(one, key),
                 _value(two, key),
                 own + followers,
-                key not in one.taken and key not in two.taken,
+                (key not in one.taken, key not in two.taken),
             )
         )
     return tuple(sorted(changes, key=lambda change: keys.index(change.key)))

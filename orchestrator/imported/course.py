@@ -20,7 +20,7 @@ from orchestrator.imported.columns import (
     is_percent,
     says_percent,
 )
-from orchestrator.imported.files import MOST_SETTINGS_BYTES, FileNote, TextFile, decode
+from orchestrator.imported.files import MOST_SETTINGS_BYTES, FileNote, TextFile, decode, shown
 from orchestrator.imported.folders import Found
 from orchestrator.imported.log_lines import LogState, read_line
 from orchestrator.imported.settings import relative
@@ -126,7 +126,7 @@ def read_course(found: Found, root: Path) -> Course:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return shown(" ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
 def _settle(course: Course, raw: Sequence[Row], percent_name: bool) -> None:
@@ -221,7 +221,7 @@ def _csv(text: TextFile, course: Course) -> Iterator[Row]:
     columns = column_names(names)
     if not set(columns.values()) & {PER, "val_loss", "train_loss"}:
         return
-    course.names = {column: name for name, column in columns.items()}
+    course.names = {column: shown(name) for name, column in columns.items()}
     places = [(names.index(name), column) for name, column in columns.items()]
     n_short, last_short, decimal_comma = 0, False, mark == ";"
     for cells in csv.reader(lines, delimiter=mark):
@@ -293,7 +293,7 @@ def _named(value: Mapping[str, Any], course: Course) -> Row:
         number = _number(flat[name])
         if number is not None:
             row[column] = number
-            course.names.setdefault(column, name)
+            course.names.setdefault(column, shown(name))
     return row if row.keys() - {STEP, EPOCH} else {}
 
 

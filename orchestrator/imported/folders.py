@@ -87,11 +87,14 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
     Raises:
         ConfigError: `root` is no folder that can be read.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise ConfigError(f"{root}: is no folder; name the folder that holds the runs")
     folders: dict[Path, RunFolder] = {}
     remarks: list[str] = []
-    root_is_run = _root_is_run(root)
+    try:
+        root_is_run = _root_is_run(root)
+    except OSError as error:
+        raise ConfigError(f"{root}: cannot be read: {error.strerror}") from None
     for path, names, links in _walk(root, remarks):
         owner = _owner(path, root, root_is_run)
         name = owner.relative_to(root).as_posix()
@@ -118,6 +121,14 @@ def _add_files(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
         else:
             folder.notes.append(f"more than {_MOST_FILES:,} files; the rest is not looked at")
             return
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; one that no file system can hold does not."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:

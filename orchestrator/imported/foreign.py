@@ -119,7 +119,8 @@ class ForeignRun:
 def to_json(run: ForeignRun) -> bytes:
     """The record as it is written; numbers that are not finite as text."""
     document = {"schema": SCHEMA, "provenance": "imported", **asdict(run)}
-    return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
 
 
 def from_json(content: bytes) -> ForeignRun:
@@ -143,13 +144,14 @@ def from_json(content: bytes) -> ForeignRun:
     return ForeignRun(**document)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A nested value in which numbers that are not finite are text."""
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return value
 
 

@@ -171,7 +171,7 @@ def markdown(found: Audit) -> str:
             "```",
             "",
         ]
-    lines += [*_runs_table(lineup.runs), *_steps_table(found), *_method(found)]
+    lines += [*_runs_table(lineup.runs), *_steps_table(found), *_reading(found), *_method(found)]
     return "\n".join(lines)
 
 
@@ -203,6 +203,11 @@ def _steps_table(found: Audit) -> list[str]:
             cells = (step.run.name, other.name, told, gap)
             lines.append(f"| {' | '.join(_md(cell) for cell in cells)} |")
     return [*lines, ""]
+
+
+def _reading(found: Audit) -> list[str]:
+    notes = list(notes_of(found.lineup.runs))
+    return ["## What was read, and how", "", *(f"- {_md(note)}" for note in notes), ""]
 
 
 def _method(found: Audit) -> list[str]:

@@ -102,7 +102,7 @@ def spec_text(proposal: Proposal, base: str, group: str) -> str:
         f"Proposed from the audit of '{group}': which of the changes from {proposal.a} to "
         f"{proposal.b} matters?",
         *proposal.reasons,
-        "Check data.path in the base: it is what the runs' settings say, if they say it.",
+        "Check data.path in the base: it is a path of the place where the runs were trained.",
     ]
     lines = "".join(f"# {' '.join(line.split())}\n" for line in head)
     return lines + _yaml({**proposal.document, "base": base})
@@ -216,15 +216,19 @@ def _make(
 
 def _base(run: ForeignRun) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """A run's configuration, nested; evaluated often enough for a collapse to be told."""
-    flat = dict(run.mapped.config)
+    flat, remarks = dict(run.mapped.config), []
+    if not any("data.path" in paths for paths in run.mapped.fields.values()):
+        flat["data.path"] = "data/your_recordings"
+        remarks.append("The settings do not say data.path in a way that can be used here: set it.")
     n_steps, every = int(flat["train.n_steps"]), int(flat["train.eval_every_steps"])
     if n_steps >= _FEWEST_EVALUATIONS * every:
-        return unflatten(flat), []
+        return unflatten(flat), remarks
     flat["train.eval_every_steps"] = max(1, n_steps // 10)
-    return unflatten(flat), [
+    remarks.append(
         f"It is evaluated every {flat['train.eval_every_steps']:,} steps instead of every "
         f"{every:,}, as a collapse shows in the last {_FEWEST_EVALUATIONS} evaluations."
-    ]
+    )
+    return unflatten(flat), remarks
 
 
 def _document(

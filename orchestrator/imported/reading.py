@@ -19,6 +19,7 @@ from orchestrator.imported.files import (
     course_by_name,
     evaluation_by_name,
     settings_by_name,
+    shown,
 )
 from orchestrator.imported.folders import Found, RunFolder, find_run_folders
 from orchestrator.imported.foreign import Evaluation, ForeignRun, Mapped
@@ -55,7 +56,10 @@ def read_group(root: Path) -> Group:
     Raises:
         ConfigError: it is no folder that can be read.
     """
-    root = root.resolve()
+    try:
+        root = root.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{root}: is no folder that can be read: {error}") from None
     folders, remarks = find_run_folders(root)
     runs, empty = [], []
     for folder in folders:
@@ -117,9 +121,9 @@ def map_settings(nested: Mapping[str, Any], source: str) -> Mapped:
         found = import_mapping(_numbers(nested), source)
     except ConfigError as error:
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
-        return Mapped("", {}, {}, (), (), error.problems[0] + more)
+        return Mapped("", {}, {}, (), (), shown(error.problems[0] + more))
     except Exception as error:  # settings of forks hold values that no table foresees
-        return Mapped("", {}, {}, (), (), f"{source}: {type(error).__name__}: {error}")
+        return Mapped("", {}, {}, (), (), shown(f"{source}: {type(error).__name__}: {error}"))
     stated = {entry.key: tuple(entry.fields) for entry in found.entries if entry.key}
     absent = {entry.key for entry in found.with_outcome("absent")}
     fields = {key: paths for key, paths in stated.items() if paths and key not in absent}
@@ -150,7 +154,7 @@ def _numbers(value: Any) -> Any:
         return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_numbers(inner) for inner in value]
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
+    if isinstance(value, str) and len(value) < 50 and _NUMBER.fullmatch(value):
         value = float(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.imported.counting import is_neutral
 from orchestrator.imported.foreign import ForeignRun
 from orchestrator.imported.lineup import Lineup
 from orchestrator.imported.spread import Arm, Spread
@@ -64,16 +65,7 @@ def _disagreement(
 ) -> Finding:
     names = f"{low.name} and {high.name}"
     ends = f"{per_text(low.counted)} ({low.outcome}) and {per_text(high.counted)} ({high.outcome})"
-    unequal = sorted(
-        key
-        for key in low.settings.keys() | high.settings.keys()
-        if low.settings.get(key) != high.settings.get(key)
-    )
-    beside = (
-        f"They differ only in {joined(unequal, 6)}, which cannot change a result."
-        if unequal
-        else "Their settings are the same, value for value."
-    )
+    beside = _beside(low, high)
     if not beyond:
         return Finding(
             "machine_noise",
@@ -102,6 +94,32 @@ def _disagreement(
         (low.name, high.name),
         {"difference": gap, "seed": seed, "limit": limit},
     )
+
+
+def _beside(a: ForeignRun, b: ForeignRun) -> str:
+    """In what the files of two runs of one configuration differ all the same."""
+    unequal = sorted(
+        key
+        for key in a.settings.keys() | b.settings.keys()
+        if a.settings.get(key) != b.settings.get(key)
+    )
+    if not unequal:
+        return "Their settings are the same, value for value."
+    neutral = [key for key in unequal if is_neutral(key)]
+    lone = [
+        key for key in unequal if key not in neutral and (key in a.settings) != (key in b.settings)
+    ]
+    texts = []
+    if neutral:
+        texts.append(f"They differ in {joined(neutral, 6)}, which cannot change a result.")
+    if lone:
+        texts.append(
+            f"{joined(lone, 6)} {'is' if len(lone) == 1 else 'are'} stated by one of them alone, "
+            "as what the other is taken to have had."
+        )
+    if not texts:
+        texts.append("They write the same values in other words.")
+    return " ".join(texts)
 
 
 def _machine(found: Sequence[Finding]) -> Iterator[Finding]:

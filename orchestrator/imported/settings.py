@@ -28,7 +28,7 @@ from orchestrator.imported.folders import Found, RunFolder
 from orchestrator.imported.plain_pickle import Refused, read_plain_pickle
 
 _MOST_YAML_BYTES = 512 << 10
-_MOST_VALUES = 5_000
+_MOST_VALUES = 20_000
 _DEPTH = 30
 _FEWEST_KNOWN = 2  # names that a file must share with known trainers if its own name says nothing
 _KNOWN = {squeeze(key.rpartition(".")[2]) for key in (*T15, *T12)} | set(FORKS)
@@ -110,11 +110,12 @@ def read_settings(folder: RunFolder, root: Path) -> Settings:
             values = flatten_settings(nested)
         except (Refused, ConfigError, OSError, ValueError, TypeError, RecursionError) as error:
             role: Role = "refused" if isinstance(error, Refused) else "unreadable"
-            text = " ".join(str(error).removeprefix(f"{found.path}: ").split())[:300]
+            text = shown(" ".join(str(error).removeprefix(f"{found.path}: ").split())[:300])
             settings.files.append(FileNote(name, role, found.n_bytes, "", text))
             continue
         settings.files.append(FileNote(name, "settings", found.n_bytes, sha256_of(content)))
-        read.append(_Read(name, (_rank(found), -found.changed, name), nested, values))
+        rank = (_rank(found), -found.changed, name)
+        read.append(_Read(name, rank, _writable(nested), values))
     if read:
         _choose(settings, sorted(read, key=lambda one: one.rank))
     if folder.inherited and settings.source:
@@ -138,8 +139,10 @@ def flatten_settings(nested: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: more values, or deeper nesting, than settings have.
     """
     flat: dict[str, Any] = {}
+    n_values = 0
     for key, value in _leaves(nested, "", 0):
-        if len(flat) >= _MOST_VALUES:
+        n_values += len(value) if isinstance(value, list) else 1
+        if n_values > _MOST_VALUES:
             raise ValueError(f"holds more than {_MOST_VALUES:,} values; settings have fewer")
         flat[key] = value
     return flat
@@ -164,10 +167,24 @@ def _leaves(value: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, str):
-        return value[:2000].encode("utf-8", "replace").decode()
+        return _whole(value[:2000])
     if value is None or isinstance(value, bool | int | float):
         return value
-    return {} if isinstance(value, Mapping) else str(value)[:2000]
+    return {} if isinstance(value, Mapping) else _whole(str(value)[:2000])
+
+
+def _whole(text: str) -> str:
+    """Text without halves of characters, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _writable(value: Any) -> Any:
+    """A nested value that `flatten_settings` found to be of a size, with text that is whole."""
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, Mapping):
+        return {shown(str(key)): _writable(inner) for key, inner in value.items()}
+    return [_writable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def parse_settings(found: Found, content: bytes) -> dict[str, Any]:
@@ -190,7 +207,7 @@ def parse_settings(found: Found, content: bytes) -> dict[str, Any]:
         value = _parse_yaml(text, str(found.path))
     if not isinstance(value, dict):
         raise ValueError(f"holds no mapping of names to values but a {type(value).__name__}")
-    return _unwrap({str(key): inner for key, inner in value.items()})
+    return _unwrap({shown(str(key)): inner for key, inner in value.items()})
 
 
 def _parse_yaml(text: str, name: str) -> Any:

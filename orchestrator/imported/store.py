@@ -51,7 +51,7 @@ def import_runs(results: Results, source: Path, name: str | None) -> Import:
         ConfigError: `source` is no folder, holds no run, or `name` is unfit or another folder's.
         StorageError: the store cannot be read or written.
     """
-    group = read_group(source)
+    group = read_group(source)  # first: nothing is written where nothing can be read
     name = name if name is not None else group_name(Path(group.source))
     folder = results.imported(name)
     if not group.runs:
@@ -67,7 +67,7 @@ def import_runs(results: Results, source: Path, name: str | None) -> Import:
     unchanged: list[str] = []
     for run in group.runs:
         path, content = folder / record_name(run.name), to_json(run)
-        if path.is_file() and path.read_bytes() == content:
+        if _holds(path, content):
             unchanged.append(run.name)
             continue
         (changed if run.name in before else new).append(run.name)
@@ -77,7 +77,7 @@ def import_runs(results: Results, source: Path, name: str | None) -> Import:
     here = {run.name for run in group.runs}
     document = {"source": group.source, "remarks": list(group.remarks)}
     content = json.dumps(document, indent=1, ensure_ascii=False).encode()
-    if not (folder / _GROUP).is_file() or (folder / _GROUP).read_bytes() != content:
+    if not _holds(folder / _GROUP, content):
         write_atomically(folder / _GROUP, content)
     return Import(
         name,
@@ -178,6 +178,13 @@ def _renamed(runs: Sequence[ForeignRun], before: dict[str, ForeignRun]) -> dict[
 def courses(run: ForeignRun) -> frozenset[str]:
     """The digests of a run's courses: equal for copies of one run."""
     return frozenset(note.digest for note in run.files if note.role == "course" and note.digest)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _remove(path: Path) -> None:

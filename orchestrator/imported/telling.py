@@ -78,13 +78,17 @@ def short_name(name: str) -> str:
 
 def change_text(change: Change) -> str:
     """One thing that changed: ``lr_max 0.005 → 0.002``."""
-    text = f"{short_name(change.name)} {value_text(change.before)} → {value_text(change.after)}"
+    before, after = (
+        value_text(value) + " (official, not stated)" * (not stated and value is not None)
+        for value, stated in zip((change.before, change.after), change.stated, strict=True)
+    )
+    text = f"{short_name(change.name)} {before} → {after}"
     others = len(change.paths) - 1
     if others > 0:
         text += (
             f" (and {others} setting{'s' * (others != 1)} that go{'es' * (others == 1)} with it)"
         )
-    return text if change.stated else f"{text} (one of them not stated: the official value)"
+    return text
 
 
 def changes_text(changes: Sequence[Change], most: int = 8) -> str:

@@ -80,7 +80,7 @@ def test_the_identical_pair_that_disagrees_is_found_first(planted: Audit) -> Non
     assert found.kind == "identical_pair_disagrees"
     assert found.runs == ("run1_baseline", "run5_rerun")
     assert "same settings and the same seed (10), yet end 8.0 points apart" in found.title
-    assert "They differ only in gpu_number" in said(found)
+    assert "They differ in gpu_number, which cannot change a result" in said(found)
 
 
 def test_the_spread_that_repeats_show_sets_the_smallest_believable_difference(

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,9 +164,10 @@ def test_settings_of_common_tools_are_read(
         (b"", "is empty"),
         (b"- 1\n- 2\n", "no mapping"),
         (
-            b"a: &a [[x],[x]]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\n"
-            b"d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d]\n",
-            "more than 5,000 values",
+            b"a: &a [[x],[x]]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\n"
+            b"d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\n"
+            b"f: [*e,*e,*e,*e,*e]\n",
+            "more than 20,000 values",
         ),
     ],
 )
@@ -462,3 +464,36 @@ def test_numbers_written_as_text_are_numbers_to_the_mapping(tmp_path: Path, grou
     run = only(root)
     assert run.mapped.config["optim.lr_max"] == 0.005
     assert run.mapped.config["train.n_steps"] == 1000
+
+
+_TOKENS = (b"nan", b"Infinity", b"-1", b"null", b"[]", b"\xff", b"\x00", b"\n", b'"', b"9" * 30) + (
+    b"\\ud800", b"!!python/name:os.system ", b"&a", b"*a", b": ", b"- ",
+)  # fmt: skip
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A file after a few accidents: bytes lost, doubled, or replaced by what is awkward."""
+    made = bytearray(content)
+    for _ in range(rng.randrange(1, 5)):
+        at = rng.randrange(len(made) + 1)
+        if rng.random() < 0.5:
+            made[at : at + rng.randrange(6)] = rng.choice(_TOKENS)
+        else:
+            del made[at : at + rng.randrange(1, 40)]
+    return bytes(made)
+
+
+def test_damaged_files_of_every_kind_never_end_an_import(
+    group: Path, t12_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    rng = random.Random(5)
+    whole = {path.name: path.read_bytes() for path in group.rglob("*") if path.is_file()}
+    whole |= {path.name: path.read_bytes() for path in t12_run().iterdir()}
+    root = tmp_path / "damaged"
+    for index in range(120):
+        names = rng.sample(sorted(whole), 4)
+        write(root / f"run{index}", {name: damaged(whole[name], rng) for name in names})
+    found = read_group(root)
+    assert len(found.runs) > 60
+    for run in found.runs:
+        assert to_json(from_json(to_json(run))) == to_json(run)
