@@ -19,7 +19,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B ...",
-            help="Ablations, ABLATION:ARM, run ids with commas between, CSV tables, "
+            help="Ablations, searches, NAME:ARM, run ids with commas between, CSV tables, "
             "folders of runs or names of imported ones.",
         ),
     ],

@@ -261,13 +261,14 @@ def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:
 
 
 def _plans(results: Results, say: Say) -> dict[str, dict[str, Any]]:
-    """Every ablation's plan; one that cannot be read is said and passed over."""
+    """The plan of every ablation and search; one that cannot be read is said and passed over."""
     plans = {}
-    for name in sorted(path.parent.name for path in results.ablations.glob("*/plan.json")):
-        try:
-            plans[name] = read_plan(results, name)
-        except StorageError as error:
-            say(str(error))
+    for place in (results, results.of_searches):
+        for name in sorted(path.parent.name for path in place.ablations.glob("*/plan.json")):
+            try:
+                plans[name] = read_plan(place, name)
+            except StorageError as error:
+                say(str(error))
     return plans
 
 

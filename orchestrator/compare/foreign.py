@@ -334,7 +334,7 @@ def _arms(rows: Sequence[Row], columns: Columns, on: Sequence[str]) -> tuple[Sid
     ]
     if all(arm.name for arm in arms) and len({arm.name for arm in arms}) == len(arms):
         return tuple(arms)
-    return named_by_settings(arms)
+    return named_by_settings(arms) if len(arms) > 1 else (arms[0]._replace(name="all rows"),)
 
 
 def _told(columns: Columns, metrics: Mapping[str, str], metric: str) -> str:

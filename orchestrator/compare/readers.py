@@ -16,14 +16,15 @@ from orchestrator.paths import Results
 from orchestrator.where import nearest
 
 _TABLES = (".csv", ".tsv")
+_PLANS = "*/*/plan.json"
 
 
 def read_side(text: str, store: Store, metric: str, on: Sequence[str], say: Say) -> Side:
     """The side that a text names.
 
     Args:
-        text: an ablation, ``ABLATION:ARM``, run ids with commas between, a CSV file, a folder of
-            runs trained elsewhere, or the name of one that was imported.
+        text: an ablation or a search, ``NAME:ARM``, run ids with commas between, a CSV file, a
+            folder of runs trained elsewhere, or the name of one that was imported.
         store: the results folder.
         metric: what is to be compared, for tables.
         on: what makes an arm, for tables.
@@ -38,12 +39,11 @@ def read_side(text: str, store: Store, metric: str, on: Sequence[str], say: Say)
     side = read_stored(text, store) or read_foreign_runs(text, store, say)
     if side is not None:
         return side
-    root = store.results.ablations
-    known = sorted(plan.parent.name for plan in root.glob("*/plan.json"))
+    known = sorted(plan.parent.name for plan in store.results.root.glob(_PLANS))
     raise ConfigError(
-        f"{text}: is no ablation in {root}{nearest(text, known)} (there are: "
-        f"{', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), no run id, no "
-        "CSV file and no folder"
+        f"{text}: is no ablation or search in {store.results.root}{nearest(text, known)} "
+        f"(there are: {', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), "
+        "no run id, no CSV file and no folder"
     )
 
 

@@ -1,13 +1,11 @@
-"""Sides from the store: ablations, arms of them, and runs by their ids.
-
-A search, or whatever else trains runs into the ledger, becomes a side through `side_of_runs`.
-"""
+"""Sides from the store: ablations, arms of them, searches, and runs by their ids."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from decoder.collapse import CollapseThresholds
 from decoder.errors import ConfigError
+from orchestrator.compare.mixing import text_of
 from orchestrator.compare.sides import Kind, Row, Side, SideArm, make_arm, varying_paths
 from orchestrator.index import RunIndex
 from orchestrator.ledger import read_history, read_records
@@ -19,6 +17,11 @@ from orchestrator.schema import AblationSpec
 from orchestrator.where import nearest
 
 Say = Callable[[str], None]
+
+_OF_SEARCH = (
+    "what is compared are its winners and the base, trained again on fresh seeds; the runs they "
+    "were chosen by would flatter them"
+)
 
 
 class Store:
@@ -71,17 +74,16 @@ def read_stored(text: str, store: Store) -> Side | None:
     """The side that a text names in the store; None if it names nothing there.
 
     Args:
-        text: an ablation, ``ABLATION:ARM``, or run ids (or how they begin) with commas between.
+        text: an ablation or a search, ``NAME:ARM``, or run ids (how they begin is enough) with
+            commas between.
         store: the store.
 
     Raises:
         ConfigError: the ablation has no such arm; several runs begin so.
     """
     name, colon, arm_id = text.partition(":")
-    if _is_ablation(store.results, text):
-        return side_of_ablation(text, read_plan(store.results, text), store)
-    if colon and _is_ablation(store.results, name):
-        side = side_of_ablation(text, read_plan(store.results, name), store)
+    side = _planned(text, text, store) or (_planned(text, name, store) if colon else None)
+    if side is not None and colon:
         arms = {arm.name: arm for arm in side.arms}
         if arm_id not in arms:
             raise ConfigError(
@@ -89,6 +91,8 @@ def read_stored(text: str, store: Store) -> Side | None:
                 f"(there are: {', '.join(arms)})"
             )
         return side._replace(arms=(arms[arm_id],))
+    if side is not None:
+        return side
     parts = [part.strip() for part in text.split(",")]
     if all(_may_be_id(part) for part in parts):
         run_ids = [complete_id(store.results, part) for part in parts]
@@ -120,20 +124,32 @@ def side_of_runs(label: str, kind: Kind, run_ids: Sequence[str], store: Store) -
 
 
 def named_by_settings(arms: Sequence[SideArm]) -> tuple[SideArm, ...]:
-    """Arms named by the configuration paths in which they differ; a single one by its runs."""
+    """Arms named by the levels and settings in which they differ; a single one by its runs."""
     if len(arms) == 1:
-        names = ", ".join(str(run.get("run_id") or "run")[:8] for run in arms[0].runs[:3])
+        names = ", ".join(str(run["run_id"])[:8] for run in arms[0].runs[:3])
         more = f" and {len(arms[0].runs) - 3} more" if len(arms[0].runs) > 3 else ""
         return (arms[0]._replace(name=names + more),)
-    varying = varying_paths([arm.config for arm in arms])
+    known = [{**arm.levels, **arm.config} for arm in arms]
+    varying = varying_paths(known)
     return tuple(
-        arm._replace(name=", ".join(f"{p.rpartition('.')[2]} {arm.config.get(p)}" for p in varying))
-        for arm in arms
+        arm._replace(
+            name=", ".join(f"{p.rpartition('.')[2]} {text_of(own.get(p))}" for p in varying)
+        )
+        for arm, own in zip(arms, known, strict=True)
     )
 
 
-def _is_ablation(results: Results, name: str) -> bool:
-    return "/" not in name and (results.ablations / name / "plan.json").is_file()
+def _planned(label: str, name: str, store: Store) -> Side | None:
+    """The ablation of that name, or the search; None if neither was run."""
+    if "/" in name:
+        return None
+    if (store.results.ablations / name / "plan.json").is_file():
+        return side_of_ablation(label, read_plan(store.results, name), store)
+    searches = store.results.of_searches
+    if (searches.ablations / name / "plan.json").is_file():
+        side = side_of_ablation(label, read_plan(searches, name), store)
+        return side._replace(kind="search", remarks=(_OF_SEARCH,))
+    return None
 
 
 def _may_be_id(text: str) -> bool:

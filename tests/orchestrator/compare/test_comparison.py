@@ -151,6 +151,16 @@ def test_records_without_sessions_are_said(shared: Results, beside: Beside) -> N
     assert any("of 24 runs do not tell PER by session" in text for text in found.remarks)
 
 
+def test_a_search_is_compared_by_its_confirmed_winners(shared: Results, beside: Beside) -> None:
+    (shared.root / "searches").mkdir()
+    (shared.ablations / "two").rename(shared.root / "searches" / "two")
+    found = beside(shared, "one", "two")
+    assert [line.b_arm for line in found.lines] == ["sum", None, "third"]
+    assert any("on fresh seeds" in text for text in found.remarks)
+    (line,) = beside(shared, "one:mean", "two:third").lines
+    assert line.effect is not None and line.effect.n_pairs == 6
+
+
 def test_run_ids_make_a_side_of_their_own(shared: Results, beside: Beside) -> None:
     plan = json.loads(shared.plan("one").read_bytes())
     ids = {arm: [r["run_id"] for r in plan["runs"] if r["arm_id"] == arm]
@@ -165,7 +175,7 @@ def test_run_ids_make_a_side_of_their_own(shared: Results, beside: Beside) -> No
     ("texts", "options", "message"),
     [
         (("one",), {}, "needs two or more"),
-        (("one", "tow"), {}, "is no ablation in .*did you mean 'two'"),
+        (("one", "tow"), {}, "is no ablation or search in .*did you mean 'two'"),
         (("one:sun", "two"), {}, "has no arm 'sun'; did you mean 'sum'"),
         (("one", "two"), {"metric": "pre"}, "tells no 'pre'; did you mean 'per'"),
         (("one", "two"), {"metric": "val_loss", "by_session": True}, "tells PER alone"),

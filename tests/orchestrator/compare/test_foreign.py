@@ -113,7 +113,7 @@ def test_on_makes_arms_of_columns_we_do_not_know(
         (tmp_path / f"{name}.csv").write_text("\n".join(["tau,seed,dev score", *rows]))
     paths = [str(tmp_path / f"{name}.csv") for name in ("a", "b")]
     found = beside(shared, *paths, metric="dev score", on=("tau",))
-    assert len(found.lines) == 2
+    assert [line.a_arm for line in found.lines] == ["tau 1", "tau 2"]
     for line in found.lines:
         assert line.effect is not None and line.effect.difference == pytest.approx(0.01)
 
