@@ -114,7 +114,7 @@ def read_course(found: Found, root: Path) -> Course:
             rows = kept.kept
             if kept.n_thinned:
                 course.remarks.append(
-                    f"{kept.n_thinned:,} rows of training alone are left out of the course"
+                    f"{course.path}: {kept.n_thinned:,} rows of training alone are left out of the course"
                 )
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         course.note = FileNote(course.path, "unreadable", found.n_bytes, "", _short(error))
@@ -189,6 +189,8 @@ def _note(course: Course, found: Found, text: TextFile) -> None:
 def _jsonl(text: TextFile, course: Course) -> Iterator[Row]:
     """One row for each line that is an object; what is no object is counted."""
     n_bad, first, last_bad, number = 0, "", False, 0
+    of_test: list[Row] = []
+    n_evaluations = 0
     for number, line in enumerate(text.lines(), 1):
         if not line.strip():
             continue
@@ -200,9 +202,19 @@ def _jsonl(text: TextFile, course: Course) -> Iterator[Row]:
         if last_bad:
             n_bad, first = n_bad + 1, first or f"line {number}"
             continue
-        row = _named(value, course)
-        if row:
-            yield row
+        row, split = _named(value, course), _split_of(value)
+        if row and split == "test" and PER in row:
+            of_test.append(row)
+        elif row:
+            n_evaluations += PER in row and split != "train"
+            yield _as_training(row) if split == "train" else row
+    if of_test and n_evaluations:
+        course.remarks.append(
+            f"{course.path}: rows of the test split ({len(of_test)}) are left out, beside "
+            "those of validation"
+        )
+    else:
+        yield from of_test
     if last_bad and text.cut_off:
         n_bad -= 1
         course.remarks.append(f"{course.path}: its last line is cut off, and left out")
@@ -210,6 +222,22 @@ def _jsonl(text: TextFile, course: Course) -> Iterator[Row]:
         course.remarks.append(
             f"{course.path}: {n_bad} line{'s' * (n_bad != 1)} could not be read (first: {first})"
         )
+
+
+def _split_of(value: Mapping[str, Any]) -> str:
+    """``train`` or ``test`` where a row says that it is of that split, else ""."""
+    for name in ("split", "phase", "subset", "stage", "mode", "type"):
+        said = value.get(name)
+        for split in ("train", "test"):
+            if isinstance(said, str) and said.lower().startswith(split):
+                return split
+    return ""
+
+
+def _as_training(row: Row) -> Row:
+    """A row of the training split under the names of such figures."""
+    names = {PER: "train_per", "val_loss": "train_loss"}
+    return {names.get(name, name): value for name, value in row.items()}
 
 
 def _csv(text: TextFile, course: Course) -> Iterator[Row]:

@@ -31,6 +31,7 @@ _PARTS = frozenset(
     )
 )
 _WANDB_RUN = re.compile(r"^(offline-)?run-\d{8}_\d{6}-\w+$")
+_NUMBERED = re.compile(r"(?:run|exp|lauf|versuch)[ _-]?0*(\d+)", re.IGNORECASE)
 _REPEAT = re.compile(r"^(?:seed|s|rep|repeat|replicate)[_=-]?(\d{1,9})$", re.IGNORECASE)
 _COURSE_KINDS: tuple[Kind, ...] = ("jsonl", "csv", "log")
 _SETTINGS_KINDS: tuple[Kind, ...] = ("yaml", "json", "toml", "pickle")
@@ -240,10 +241,16 @@ def _settings(folder: RunFolder) -> list[Found]:
 
 
 def _split(folder: RunFolder) -> list[RunFolder]:
-    """Several runs that lie in one folder as pairs of files with equal stems, taken apart."""
+    """Several runs that lie in one folder, taken apart by the stems of their files.
+
+    They are told by settings and course of one stem, or by courses that all are numbered runs.
+    """
     settings = {found.path.stem for found in folder.of_kinds(_SETTINGS_KINDS)}
     courses = [found.path.stem for found in folder.of_kinds(_COURSE_KINDS)]
     stems = sorted({stem for stem in courses if stem in settings}, key=natural)
+    numbers = {match.group(1) if (match := _NUMBERED.search(stem)) else "" for stem in courses}
+    if "" not in numbers and len(numbers) > 1:
+        stems = sorted(set(courses), key=natural)
     if len(stems) < 2:
         return [folder]
     runs = []

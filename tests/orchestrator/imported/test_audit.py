@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -415,6 +417,18 @@ def test_the_luck_of_the_best_grows_with_the_number_of_runs() -> None:
 
 def call(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_imports_and_audits_load_nothing_heavy() -> None:
+    code = (
+        "import sys, orchestrator.imported.audit, orchestrator.imported.listing\n"
+        "import orchestrator.imported.store\n"
+        "print(*[m for m in ('torch', 'ray', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == ""
 
 
 def test_importing_again_repeats_nothing_and_takes_up_what_changed(

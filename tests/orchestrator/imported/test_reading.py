@@ -429,6 +429,27 @@ def test_pairs_of_files_of_one_name_in_one_folder_are_a_run_each(tmp_path: Path)
     }
 
 
+def test_logs_of_numbered_runs_in_one_folder_are_a_run_each(tmp_path: Path) -> None:
+    files = {f"logs/run{i}.log": f"step 0 per 1.0\nstep 9 per 0.{i}\n" for i in (2, 10)}
+    runs = read_group(write(tmp_path, files)).runs
+    assert [(run.name, run.final) for run in runs] == [
+        ("logs/run2", (9, 0.2)),
+        ("logs/run10", (9, 0.1)),
+    ]
+
+
+def test_rows_that_say_their_split_are_told_apart(tmp_path: Path) -> None:
+    text = jsonl(
+        {"step": 1, "split": "train", "per": 0.1, "loss": 2.0},
+        {"step": 1, "split": "val", "per": 0.5, "loss": 3.0},
+        {"step": 1, "split": "test", "per": 0.6, "loss": 4.0},
+    )
+    run = only(write(tmp_path / "run", {"metrics.jsonl": text}))
+    row = {"step": 1, "train_per": 0.1, "train_loss": 2.0, "per": 0.5, "val_loss": 3.0}
+    assert run.history == (row,)
+    assert any("rows of the test split (1) are left out" in note for note in run.notes)
+
+
 def test_special_files_are_passed_over(tmp_path: Path) -> None:
     root = write(tmp_path / "run", {"metrics.jsonl": rows(1, 0.5)})
     os.mkfifo(root / "pipe.log")
