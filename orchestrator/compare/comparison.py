@@ -19,7 +19,7 @@ from orchestrator.compare.effects import (
 )
 from orchestrator.compare.joining import Joined, join
 from orchestrator.compare.mixing import Difference, Mixture, mixtures, untold, what_differs
-from orchestrator.compare.sides import Row, Side, SideArm
+from orchestrator.compare.sides import Row, Side, SideArm, varying_paths
 from orchestrator.run_rows import COUNTED
 from orchestrator.stats import benjamini_hochberg
 from orchestrator.where import nearest
@@ -262,16 +262,17 @@ def _refusal(
 
 
 def _nothing_joins(a: Side, b: Side) -> str:
-    names = [
-        dict.fromkeys(n for arm in side.arms for n in (*arm.levels, *arm.config)) for side in (a, b)
-    ]
-    shared = [name for name in names[0] if name in names[1]]
+    known = [[{**arm.config, **arm.levels} for arm in side.arms] for side in (a, b)]
+    told = [set().union(*values) for values in known]
+    varying = varying_paths([values for side in known for values in side])
+    shared = [name for name in varying if all(name in names for names in told)]
     hint = (
-        f"they share {', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}: choose with --on"
+        f"what varies is {', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}: choose of "
+        "it with --on, or name"
         if shared
-        else "they share no column; name single arms, such as ABLATION:ARM"
+        else "they share no column that varies; name"
     )
-    return f"no arm of {a.label} answers to one of {b.label}; {hint}"
+    return f"no arm of {a.label} answers to one of {b.label}; {hint} single arms, such as NAME:ARM"
 
 
 def _check_metric(sides: Sequence[Side], options: Options) -> None:

@@ -32,7 +32,8 @@ def join(a: Side, b: Side, on: Sequence[str] = ()) -> list[Joined]:
 
     Without `on`, arms are joined that have the same configuration; of those left over, those that
     agree in all factors both sides have; then in all settings that both sides tell and that vary
-    in one of them; then in their names. A single arm on either side answers to the other.
+    in one of them; then in their names. Where none of this finds a pair, a side's only arm answers
+    to every arm of the other.
 
     Args:
         a, b: the sides.
@@ -55,6 +56,8 @@ def join(a: Side, b: Side, on: Sequence[str] = ()) -> list[Joined]:
     if settings:
         rest.match(lambda arm: settings_key(arm, settings), "settings", settings)
     rest.match(lambda arm: arm.name or None, "name")
+    if not rest.found and 1 in (len(a.arms), len(b.arms)):
+        return [Joined(one, two, "only arms") for one in a.arms for two in b.arms]
     order = {id(arm): place for place, arm in enumerate(a.arms)}
     found = sorted(rest.found, key=lambda joined: order[id(joined.a)])
     found += [Joined(arm, None, "") for arm in rest.a]

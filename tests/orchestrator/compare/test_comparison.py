@@ -179,7 +179,6 @@ def test_run_ids_make_a_side_of_their_own(shared: Results, beside: Beside) -> No
         (("one:sun", "two"), {}, "has no arm 'sun'; did you mean 'sum'"),
         (("one", "two"), {"metric": "pre"}, "tells no 'pre'; did you mean 'per'"),
         (("one", "two"), {"metric": "val_loss", "by_session": True}, "tells PER alone"),
-        (("one:mean", "two"), {}, "no arm of one:mean answers to one of two.*--on"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -187,6 +186,22 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         beside(shared, *texts, **options)
+
+
+def test_sides_without_anything_in_common_are_refused_with_what_varies(
+    tmp_path: Path, build: Any, keep: Any, truth: Any, beside: Beside
+) -> None:
+    results = Results(tmp_path / "results")
+    for name, factor, field, values in (
+        ("one", "rate", "optim.lr_max", (0.004, 0.003)),
+        ("two", "width", "model.n_units", (32, 64)),
+    ):
+        levels = {f"{factor}{value}": {field: value} for value in values}
+        spec = {"name": name, "question": "?", "factors": {factor: levels}, "seeds": [0]}
+        keep(results, build(spec, lambda *_: truth()))
+    message = "no arm of one answers.*what varies is model.n_units, optim.lr_max.*--on"
+    with pytest.raises(ConfigError, match=message):
+        beside(results, "one", "two", on=())
 
 
 def test_a_run_not_recorded_yet_is_a_gap(shared: Results, beside: Beside) -> None:

@@ -27,6 +27,14 @@ def test_a_single_arm_answers_to_a_single_arm() -> None:
     assert names(join(side(arm("x")), side(arm("y")))) == [("x", "y", "only arms")]
 
 
+def test_an_only_arm_answers_to_every_arm_that_nothing_else_joins() -> None:
+    a, b = side(arm("x", id="p")), side(arm("y", id="q"), arm("z", id="r"))
+    assert names(join(a, b)) == [("x", "y", "only arms"), ("x", "z", "only arms")]
+    assert names(join(b, a)) == [("y", "x", "only arms"), ("z", "x", "only arms")]
+    same = side(arm("y", id="q"), arm("z", id="p"))
+    assert names(join(a, same)) == [("x", "z", "configuration"), (None, "y", "")]
+
+
 def test_the_same_configuration_goes_before_names_and_levels() -> None:
     a = side(arm("x", {"f": "1"}, id="same"), arm("y", {"f": "2"}, id="other"))
     b = side(arm("y", {"f": "1"}, id="third"), arm("z", {"f": "2"}, id="same"))
