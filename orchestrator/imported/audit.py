@@ -51,7 +51,7 @@ def audit(name: str, group: Group) -> Audit:
     return Audit(
         lineup,
         tuple(sorted(findings, key=lambda finding: finding.weight)),
-        tuple(key for key in varying if is_neutral(key)),
+        tuple(key for key in varying if is_neutral(key) or key in lineup.labels),
         tuple(key for key in varying if key in acted and not is_neutral(key)),
         propose(lineup),
     )

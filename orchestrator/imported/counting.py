@@ -42,15 +42,24 @@ _NEUTRAL_NAMES = frozenset(
         *("n_threads", "num_threads", "batches_per_train_log", "batches_per_save", "verbose"),
         *("log_interval", "log_every", "log_freq", "log_steps", "logging_steps", "log_level"),
         *("log_every_n_steps", "print_every", "print_freq", "print_interval", "report_every"),
-        *("log_individual_day_val_PER", "log_val_skip_logs", "progress_bar", "debug", "mode"),
-        *("name", "run_name", "exp_name", "experiment", "experiment_name", "run_id", "model_name"),
-        *("modelName", "title", "project", "entity", "group", "tags", "notes", "note", "comment"),
-        *("comments", "description", "desc", "author", "user", "username", "host", "hostname"),
-        *("date", "time", "timestamp", "created", "created_at", "start_time", "job_id", "slurm"),
-        *("slurm_job_id", "use_wandb", "use_tensorboard", "tensorboard", "dry_run", "purpose"),
-        *("changes", "success_criteria", "version_note", "cmd", "command", "cwd", "python"),
+        *("log_individual_day_val_PER", "log_val_skip_logs", "progress_bar", "run_name"),
+        *("exp_name", "experiment_name", "run_id", "project", "entity", "tags", "comment"),
+        *("comments", "description", "author", "username", "hostname", "timestamp"),
+        *("created_at", "start_time", "job_id", "slurm_job_id", "use_wandb", "use_tensorboard"),
+        *("success_criteria", "version_note"),
     )
 )
+# Names that say so little that they are neutral at the top level alone: `optimizer.name` counts.
+_NEUTRAL_ON_TOP = frozenset(
+    squeeze(name)
+    for name in (
+        *("name", "title", "experiment", "group", "notes", "note", "desc", "user", "host", "date"),
+        *("time", "created", "purpose", "changes", "cmd", "command", "cwd", "python", "mode"),
+        *("slurm", "tensorboard", "dry_run"),
+    )
+)
+_FEWEST_LABELLED = 4  # runs from which on a text that is another one in each is a label
+_NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
 _NEUTRAL = re.compile(
     r"(^|\.)(wandb|hydra|logging|logger|slurm|tensorboard)(\.|_|$)|(^|\.)(save|plot|print)_\w+$",
     re.IGNORECASE,
@@ -118,11 +127,34 @@ class Counted(NamedTuple):
 
 def is_neutral(key: str) -> bool:
     """Whether a setting cannot change a result, by its name."""
-    return squeeze(key.rpartition(".")[2]) in _NEUTRAL_NAMES or bool(_NEUTRAL.search(key))
+    squeezed = squeeze(key.rpartition(".")[2])
+    on_top = "." not in key and squeezed in _NEUTRAL_ON_TOP
+    return on_top or squeezed in _NEUTRAL_NAMES or bool(_NEUTRAL.search(key))
 
 
-def counted(run: ForeignRun) -> Counted:
-    """The settings of a run that count."""
+def label_keys(runs: Sequence[ForeignRun]) -> frozenset[str]:
+    """Settings that merely name a run: a text, and another one in every run that has it."""
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            if key not in run.mapped.fields and not _NO_LABEL.search(key):
+                values.setdefault(key, []).append(value)
+    return frozenset(
+        key
+        for key, found in values.items()
+        if len(found) >= _FEWEST_LABELLED
+        and all(isinstance(value, str) for value in found)
+        and len(set(found)) == len(found)
+    )
+
+
+def counted(run: ForeignRun, labels: frozenset[str] = frozenset()) -> Counted:
+    """The settings of a run that count.
+
+    Args:
+        run: the run.
+        labels: settings that merely name the runs of its group, see `label_keys`.
+    """
     mapped, seeds = run.mapped, {*seed_keys(run.settings), *data_seed_keys(run.settings)}
     values: dict[str, Any] = {}
     for key, value in run.settings.items():
@@ -133,6 +165,7 @@ def counted(run: ForeignRun) -> Counted:
             and key not in mapped.without_effect
             and key not in seeds
             and not is_neutral(key)
+            and key not in labels
             and value not in _OFF
         ):
             values[key] = _plain(value)

@@ -114,7 +114,7 @@ def read_course(found: Found, root: Path) -> Course:
             rows = kept.kept
             if kept.n_thinned:
                 course.remarks.append(
-                    f"{course.path}: {kept.n_thinned:,} rows of training alone are left out of the course"
+                    f"{course.path}: {kept.n_thinned:,} rows of training alone are left out"
                 )
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         course.note = FileNote(course.path, "unreadable", found.n_bytes, "", _short(error))

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from orchestrator.imported.counting import Change, Counted, counted, differing, n_unequal, related
+from orchestrator.imported.counting import (
+    Change,
+    Counted,
+    counted,
+    differing,
+    label_keys,
+    n_unequal,
+    related,
+)
 from orchestrator.imported.folders import natural
 from orchestrator.imported.foreign import ForeignRun
 from orchestrator.imported.spread import Arm, Spreads, find_arms, find_spreads
@@ -58,6 +66,7 @@ class Lineup:
 
     Attributes:
         name: of the group; `source` its folder.
+        labels: settings that merely name the runs.
         runs: every run but copies, in the order they were made as far as that can be told.
         copies: copy → the run it is a copy of.
         order: by what the order was told, in words.
@@ -71,6 +80,7 @@ class Lineup:
 
     name: str
     source: str
+    labels: frozenset[str]
     runs: tuple[ForeignRun, ...]
     copies: Mapping[str, str]
     order: str
@@ -90,13 +100,15 @@ def line_up(
     name: str, source: str, runs: Sequence[ForeignRun], remarks: Sequence[str] = ()
 ) -> Lineup:
     """Prepare a group of runs for an audit."""
-    own, copies = _without_copies(runs)
+    labels = label_keys(runs)
+    known = {run.name: counted(run, labels) for run in runs}
+    own, copies = _without_copies(runs, known)
     ordered, order = in_order(own)
-    known = {run.name: counted(run) for run in ordered}
     arms = find_arms(ordered, known)
     return Lineup(
         name,
         source,
+        labels,
         ordered,
         copies,
         order,
@@ -109,7 +121,9 @@ def line_up(
     )
 
 
-def _without_copies(runs: Sequence[ForeignRun]) -> tuple[list[ForeignRun], dict[str, str]]:
+def _without_copies(
+    runs: Sequence[ForeignRun], known: Mapping[str, Counted]
+) -> tuple[list[ForeignRun], dict[str, str]]:
     """Runs whose course is another one's, byte for byte, taken out; those called copies first.
 
     A course under other settings is no copy, but see `same_courses`.
@@ -117,7 +131,7 @@ def _without_copies(runs: Sequence[ForeignRun]) -> tuple[list[ForeignRun], dict[
     seen: dict[object, ForeignRun] = {}
     own, copies = [], {}
     for run in sorted(runs, key=lambda run: _COPY.search(run.name) is not None):
-        key = (courses(run), counted(run).signature, run.seed)
+        key = (courses(run), known[run.name].signature, run.seed)
         if len(run.history) >= _FEWEST_ROWS and key in seen:
             copies[run.name] = seen[key].name
             continue

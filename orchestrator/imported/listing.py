@@ -226,6 +226,11 @@ def _method(found: Audit) -> list[str]:
         lines.append(
             f"- These differ but cannot change a result: {_md(joined(found.uncounted, 30))}."
         )
+    if found.lineup.labels:
+        labels = joined(sorted(found.lineup.labels), 30)
+        lines.append(
+            f"- These are another text in every run and taken to be mere names: {_md(labels)}."
+        )
     if found.without_effect:
         lines.append(
             "- These differ but the official trainer does not act on them (a fork may): "

@@ -65,7 +65,7 @@ def _disagreement(
 ) -> Finding:
     names = f"{low.name} and {high.name}"
     ends = f"{per_text(low.counted)} ({low.outcome}) and {per_text(high.counted)} ({high.outcome})"
-    beside = _beside(low, high)
+    beside = _beside(low, high, lineup.labels)
     if not beyond:
         return Finding(
             "machine_noise",
@@ -96,7 +96,7 @@ def _disagreement(
     )
 
 
-def _beside(a: ForeignRun, b: ForeignRun) -> str:
+def _beside(a: ForeignRun, b: ForeignRun, labels: frozenset[str]) -> str:
     """In what the files of two runs of one configuration differ all the same."""
     unequal = sorted(
         key
@@ -105,7 +105,7 @@ def _beside(a: ForeignRun, b: ForeignRun) -> str:
     )
     if not unequal:
         return "Their settings are the same, value for value."
-    neutral = [key for key in unequal if is_neutral(key)]
+    neutral = [key for key in unequal if is_neutral(key) or key in labels]
     lone = [
         key for key in unequal if key not in neutral and (key in a.settings) != (key in b.settings)
     ]

@@ -239,6 +239,21 @@ def test_settings_that_may_change_a_result_count(
     assert len(found.lineup.steps[0].changes) == 1
 
 
+def test_a_text_that_is_another_one_in_every_run_is_a_name_of_it(write: Write, look: Look) -> None:
+    for index in range(4):
+        write(f"run{index}", 0.2 + index / 100, uuid=f"x{index}", git_commit=f"c{index % 2}")
+    found = look().lineup
+    assert found.labels == {"uuid"}
+    assert len(found.arms) == 2
+
+
+def test_a_name_counts_where_it_chooses_something(write: Write, look: Look) -> None:
+    write("run1", 0.2, title="first", loss={"name": "ctc"})
+    write("run2", 0.3, title="second", loss={"name": "focal"})
+    (change,) = look().lineup.steps[0].changes
+    assert change.name == "loss.name"
+
+
 def test_recordings_of_another_name_are_a_difference(write: Write, look: Look) -> None:
     write("run1", 0.2, dataset_dir="/a/hdf5_data_final")
     write("run2", 0.3, dataset_dir="/a/hdf5_data_2024")

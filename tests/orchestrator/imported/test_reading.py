@@ -317,7 +317,7 @@ def test_evaluations_of_a_course_are_never_thinned_and_training_rows_are(tmp_pat
     run = only(write(tmp_path / "run", {"metrics.jsonl": jsonl(*lines)}))
     assert len(run.pers()) == 20
     assert len(run.history) < 8000
-    assert any("left out of the course" in note for note in run.notes)
+    assert any("of training alone are left out" in note for note in run.notes)
 
 
 def test_of_a_huge_file_the_end_is_read_and_the_gap_told(
