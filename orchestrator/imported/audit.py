@@ -9,6 +9,7 @@ from orchestrator.imported.comparisons import comparison_findings, difference
 from orchestrator.imported.conduct import conduct_findings
 from orchestrator.imported.counting import data_seed_keys, is_neutral
 from orchestrator.imported.foreign import ForeignRun, finite
+from orchestrator.imported.limits import limit_findings
 from orchestrator.imported.lineup import Lineup, Step, line_up
 from orchestrator.imported.proposal import Proposal, propose, spec_text
 from orchestrator.imported.reading import Group
@@ -43,6 +44,7 @@ def audit(name: str, group: Group) -> Audit:
     findings = [
         *repeat_findings(lineup),
         *comparison_findings(lineup),
+        *limit_findings(lineup),
         *conduct_findings(lineup),
         *unread_findings(lineup),
     ]
