@@ -75,14 +75,16 @@ class _Rest:
     ) -> None:
         """Join the arms whose key is the same, if no other arm of its side has it too."""
         of_a, of_b = _by_key(self.a, key), _by_key(self.b, key)
+        done = set()
         for value, arms in of_a.items():
             others = of_b.get(value, [])
             if not others or (not first_of_many and max(len(arms), len(others)) > 1):
                 continue
             for one, two in zip(arms, others, strict=False):
                 self.found.append(Joined(one, two, way, tuple(columns)))
-                self.a = [arm for arm in self.a if arm is not one]
-                self.b = [arm for arm in self.b if arm is not two]
+                done |= {id(one), id(two)}
+        self.a = [arm for arm in self.a if id(arm) not in done]
+        self.b = [arm for arm in self.b if id(arm) not in done]
 
 
 def settings_key(arm: SideArm, paths: Sequence[str]) -> Hashable:

@@ -102,14 +102,13 @@ def read_stored(text: str, store: Store) -> Side | None:
 
 def side_of_ablation(label: str, plan: Mapping[str, Any], store: Store) -> Side:
     """An ablation as its plan has it."""
-    of_arm: dict[str, list[str]] = {}
+    seeds: dict[str, dict[str, int]] = {}  # arm → run → the seed it is trained with
     for run in plan["runs"]:
-        of_arm.setdefault(run["arm_id"], []).append(run["run_id"])
+        seeds.setdefault(run["arm_id"], {})[run["run_id"]] = run["seed"]
     arms = []
     for arm in plan["arms"]:
-        seeds = {r["run_id"]: r["seed"] for r in plan["runs"] if r["arm_id"] == arm["arm_id"]}
-        rows = store.rows(of_arm.get(arm["arm_id"], []))
-        rows = [{"seed": seeds[row["run_id"]], **row} for row in rows]
+        of_arm = seeds.get(arm["arm_id"], {})
+        rows = [{"seed": of_arm[row["run_id"]], **row} for row in store.rows(list(of_arm))]
         arms.append(make_arm(arm["arm_id"], arm["levels"], rows))
     thresholds = AblationSpec.model_validate(plan["spec"]).collapse.thresholds()
     return Side(label, "ablation", tuple(arms), thresholds)
