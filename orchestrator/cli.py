@@ -4,7 +4,6 @@ Everything heavy is imported inside the commands, so that help and mistakes come
 """
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +11,25 @@ import typer
 from rich.console import Console
 
 from decoder.errors import ConfigError
-from orchestrator.command import JsonOption, ResultsOption, SpecArgument, handled, print_json
+from orchestrator.command import (
+    AddressOption,
+    BackendChoice,
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    PackOption,
+    ResultsOption,
+    SpecArgument,
+    ThreadsOption,
+    WorkersOption,
+    handled,
+    print_json,
+)
 from orchestrator.compare_command import compare
 from orchestrator.import_command import import_config
 from orchestrator.imported.commands import audit, import_runs
 from orchestrator.runs_command import runs_app
+from orchestrator.search_command import search
 
 _started = time.monotonic()
 
@@ -31,31 +44,14 @@ app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.command("import-config")(import_config)
 app.command()(compare)
+app.command()(search)
 app.command("import-runs")(import_runs)
 app.command()(audit)
 
 
-class BackendChoice(StrEnum):
-    """Where packs are trained."""
-
-    ray = "ray"
-    local = "local"
-
-
-BackendOption = Annotated[BackendChoice, typer.Option(help="Ray, or in this process.")]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Packs at a time.", show_default="one a GPU, else a CPU")
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads a worker.", show_default="its share")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
-]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="One of the file's profiles.")
 ]
-PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
 
 
 @app.command()
@@ -68,7 +64,7 @@ def run(
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = None,
-    address: Annotated[str | None, typer.Option(help="Join this Ray cluster.")] = None,
+    address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
     as_json: JsonOption = False,
 ) -> None:

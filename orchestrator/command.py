@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -18,6 +19,27 @@ ResultsOption = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Where everything is kept.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+class BackendChoice(StrEnum):
+    """Where packs are trained."""
+
+    ray = "ray"
+    local = "local"
+
+
+BackendOption = Annotated[BackendChoice, typer.Option(help="Ray, or in this process.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Packs at a time.", show_default="one a GPU, else a CPU")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads a worker.", show_default="its share")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
+]
+PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
+AddressOption = Annotated[str | None, typer.Option(help="Join this Ray cluster.")]
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:

@@ -31,14 +31,27 @@ def write_report(folder: Path, found: Found) -> list[Path]:
     Returns:
         The two files.
     """
-    view = make_view(found)
+    return write_pages(folder, "report", make_view(found))
+
+
+def write_pages(folder: Path, template: str, view: object) -> list[Path]:
+    """Lay a view out as ``report.md`` and ``report.html``.
+
+    Args:
+        folder: where they go; figures lie in or below it.
+        template: ``NAME`` of ``NAME.md.j2`` and ``NAME.html.j2``.
+        view: what the templates call ``view``; every value in it is text, whatever it holds.
+
+    Returns:
+        The two files.
+    """
     pages = {
-        "report.md": _markdown(folder).get_template("report.md.j2"),
-        "report.html": _html().get_template("report.html.j2"),
+        "report.md": _markdown(folder).get_template(f"{template}.md.j2"),
+        "report.html": _html().get_template(f"{template}.html.j2"),
     }
     written = []
-    for name, template in pages.items():
-        write_atomically(folder / name, template.render(view=view, marks=_MARKS).encode())
+    for name, page in pages.items():
+        write_atomically(folder / name, page.render(view=view, marks=_MARKS).encode())
         written.append(folder / name)
     return written
 

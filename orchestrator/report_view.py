@@ -125,8 +125,8 @@ def make_view(found: Found) -> View:
         question=" ".join(str(plan["question"]).split()),
         summary=_summary(plan, spec, tables.runs),
         warnings=_warnings(plan, tables.runs),
-        answers=tuple(_answer(verdict) for verdict in confirmatory),
-        explored=tuple(_answer(verdict) for verdict in explored),
+        answers=tuple(make_answer(verdict) for verdict in confirmatory),
+        explored=tuple(make_answer(verdict) for verdict in explored),
         criteria=criteria_grid(found.criteria) if found.criteria else None,
         effects=effects_grid(confirmatory, *noise, "Holm") if confirmatory else None,
         explored_effects=effects_grid(explored, *noise, "BH") if explored else None,
@@ -181,7 +181,8 @@ def _warnings(plan: Mapping[str, Any], runs: pd.DataFrame) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _answer(verdict: Verdict) -> Answer:
+def make_answer(verdict: Verdict) -> Answer:
+    """One hypothesis in words."""
     return Answer(
         name=verdict.name,
         claim=" ".join(verdict.hypothesis.claim.split()),

@@ -21,6 +21,7 @@ from orchestrator.run import FAILED_FOR_GOOD, note_other_code, with_result, writ
 from orchestrator.search.batches import Batch, next_batch
 from orchestrator.search.confirm import confirmation, find_winners
 from orchestrator.search.judging import Judge, judge_batch
+from orchestrator.search.rebuild import Rebuilt, rebuild_search
 from orchestrator.search.rungs import Bracket
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.search.study import FINISHED, Book, open_study
@@ -79,7 +80,7 @@ def run_search(
     *,
     storage: str | None = None,
     backend: Backend | None = None,
-) -> SearchOutcome:
+) -> tuple[SearchOutcome, Rebuilt]:
     """Try whatever candidates a search lacks, confirm the best, and rebuild the report.
 
     Args:
@@ -89,6 +90,9 @@ def run_search(
         console: for remarks.
         storage: SQLAlchemy URL of the study's database; None keeps it in the search's folder.
         backend: trains the packs; None takes the one `options` names.
+
+    Returns:
+        How it ended, and what the report was made from.
 
     Raises:
         UserError: of any kind; what was recorded by then stays recorded.
@@ -116,12 +120,14 @@ def run_search(
             say("stopping: what is recorded stays, and `search` again goes on from there")
         for book in books:
             _count(book, counts)
+        found = rebuild_search(loaded, own, books, say)
         for book in books:
             book.close()
     n_candidates = loaded.spec.n_candidates * len(loaded.arms)
-    return SearchOutcome(
+    outcome = SearchOutcome(
         name, n_candidates, recorder.n_trained, signal_number, own.ablation(name), counts
     )
+    return outcome, found
 
 
 def open_books(loaded: LoadedSearch, own: Results, say: Say, storage: str | None) -> list[Book]:

@@ -148,8 +148,8 @@ def described_recordings() -> Iterator[None]:
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("orchestrator.search.batches", "orchestrator.search.driver"):
-            patch.setattr(f"{module}.prepare_data", prepare)
+        for module in ("batches", "driver", "forecast"):
+            patch.setattr(f"orchestrator.search.{module}.prepare_data", prepare)
         yield
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
 
@@ -158,6 +158,7 @@ def hunt(folder: Path, backend: Backend, **changes: Any) -> SearchOutcome:
     """Run the search file into ``folder/results``; keyword arguments change the file."""
     loaded = load_search(write_file(folder, changes))
     options = choose_options("local", 2, 1)
-    return run_search(
+    outcome, _ = run_search(
         loaded, Results(folder / "results"), options, Console(file=io.StringIO()), backend=backend
     )
+    return outcome
