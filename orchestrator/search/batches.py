@@ -2,7 +2,7 @@
 
 What a search has to know again after it was killed stands in the trials' ``user_attrs``:
 ``batch``, ``bracket``, ``run_ids``, ``recorded_before``, and at the end ``endings``,
-``per_seed``, ``n_steps``; ``reason`` and ``given_up`` of one that failed.
+``per_seed``, ``n_steps``; ``reason``, ``given_up`` and ``refused`` of one that failed.
 """
 
 import math
@@ -86,7 +86,9 @@ def next_batch(
     members += [t.number for t in running if "batch" not in t.user_attrs]
     has_begun = any(trials[m].user_attrs.get("run_ids") for m in members)
     if not has_begun:
-        n_left = spec.n_candidates - sum(_counts(t) for t in trials if t.number not in members)
+        n_left = spec.n_candidates - sum(
+            _counts(book, t) for t in trials if t.number not in members
+        )
         while len(members) < min(spec.batch, n_left):
             members.append(book.ask().number)
     if not members:
@@ -112,10 +114,10 @@ def packs_of(planned: Planned, run_ids: frozenset[str]) -> list[tuple[Path, Pack
     return sorted(left, key=lambda item: -len(item[1].runs))
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of the candidates tried: it ended as such, is on, or waits."""
+def _counts(book: Book, trial: FrozenTrial) -> bool:
+    """Whether a trial is one of the candidates tried: it ended as such, or is under way."""
     if trial.state == TrialState.FAIL:
-        return bool(trial.user_attrs.get("given_up"))
+        return book.is_given_up(trial)
     return trial.state in (*FINISHED, TrialState.RUNNING)
 
 
@@ -157,6 +159,7 @@ def _propose(
     except ConfigError as error:
         reason = " ".join(error.problems)
         book.trial(member).set_user_attr("reason", reason)
+        book.trial(member).set_user_attr("refused", True)
         book.trial(member).set_user_attr("given_up", True)
         book.study.tell(member, state=TrialState.FAIL)
         say(reason)

@@ -1,8 +1,8 @@
 """The driver of a search: batches, confirmation, report; begun again, it goes on where it was."""
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -17,13 +17,13 @@ from orchestrator.machine import Options
 from orchestrator.paths import Results
 from orchestrator.plan import make_plan, plan_document
 from orchestrator.recording import Recorder
-from orchestrator.run import FAILED_FOR_GOOD, note_other_code, with_result, write_plan
+from orchestrator.run import FAILED_FOR_GOOD, Stopwatch, note_other_code, with_result, write_plan
 from orchestrator.search.batches import Batch, next_batch
 from orchestrator.search.confirm import confirmation, find_winners
 from orchestrator.search.judging import Judge, judge_batch
 from orchestrator.search.rebuild import Rebuilt, rebuild_search
 from orchestrator.search.rungs import Bracket
-from orchestrator.search.spec import LoadedSearch
+from orchestrator.search.spec import LoadedSearch, Tuned
 from orchestrator.search.study import FINISHED, Book, open_study
 from orchestrator.search.training import Trainer
 from orchestrator.stopping import Stopped, stop_switch
@@ -54,6 +54,7 @@ class SearchOutcome:
         n_trained: runs trained to their end by this call.
         signal_number: the signal that stopped it; None if it came to its end.
         folder: study, tables, figures and report.
+        seconds: phase → wall seconds.
     """
 
     name: str
@@ -61,7 +62,8 @@ class SearchOutcome:
     n_trained: int
     signal_number: int | None
     folder: Path
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts
+    seconds: Mapping[str, float]
 
     @property
     def exit_code(self) -> int:
@@ -99,7 +101,7 @@ def run_search(
         Stopped: by a signal before there was anything to report.
     """
     name, own, say = loaded.spec.name, results.of_searches, sayer(console)
-    counts = Counts()
+    counts, watch = Counts(), Stopwatch()
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
         books = open_books(loaded, own, say, storage)
         recorder = Recorder(_NOTHING, own, switch, seat)
@@ -107,25 +109,29 @@ def run_search(
         signal_number = None
         try:
             with trainer.running():
-                for tuned, book in zip(loaded.arms, books, strict=True):
-                    say(_opening(loaded, tuned.name, book))
-                    judge = Judge(book, loaded.spec, trainer, say, {})
-                    while batch := next_batch(book, loaded.spec, tuned, options, own.datasets, say):
-                        _note_code(own, batch, say)
-                        judge_batch(judge, batch)
-                        shutil.rmtree(own.checkpoints(name), ignore_errors=True)
-                _confirm(loaded, own, options, books, trainer, recorder, say, counts)
+                with watch.phase("search"):
+                    for tuned, book in zip(loaded.arms, books, strict=True):
+                        _search(loaded, tuned, book, own, options, trainer, say)
+                with watch.phase("confirmation"):
+                    _confirm(loaded, own, options, books, trainer, recorder, say, counts)
         except Stopped as stop:
             signal_number = stop.signal_number
             say("stopping: what is recorded stays, and `search` again goes on from there")
         for book in books:
             _count(book, counts)
-        found = rebuild_search(loaded, own, books, say)
+        with watch.phase("reporting"):
+            found = rebuild_search(loaded, own, books, say)
         for book in books:
             book.close()
     n_candidates = loaded.spec.n_candidates * len(loaded.arms)
     outcome = SearchOutcome(
-        name, n_candidates, recorder.n_trained, signal_number, own.ablation(name), counts
+        name,
+        n_candidates,
+        recorder.n_trained,
+        signal_number,
+        own.ablation(name),
+        counts,
+        watch.seconds,
     )
     return outcome, found
 
@@ -146,6 +152,27 @@ def open_books(loaded: LoadedSearch, own: Results, say: Say, storage: str | None
         open_study(loaded.spec, tuned, url, {tuned.name: data[tuned.name].fingerprint})
         for tuned in loaded.arms
     ]
+
+
+def _search(
+    loaded: LoadedSearch,
+    tuned: Tuned,
+    book: Book,
+    own: Results,
+    options: Options,
+    trainer: Trainer,
+    say: Say,
+) -> None:
+    """Try the candidates that an arm lacks, and those again that failed in an earlier call."""
+    for trial in book.trials(TrialState.FAIL):
+        if not trial.user_attrs.get("refused"):
+            book.retry(trial)
+    say(_opening(loaded, tuned.name, book))
+    judge = Judge(book, loaded.spec, trainer, say, {})
+    while batch := next_batch(book, loaded.spec, tuned, options, own.datasets, say):
+        _note_code(own, batch, say)
+        judge_batch(judge, batch)
+        shutil.rmtree(own.checkpoints(loaded.spec.name), ignore_errors=True)
 
 
 def _confirm(
@@ -183,6 +210,8 @@ def _confirm(
         trainer.train(plan, left, None)
     counts.n_to_confirm = len(plan.distinct)
     counts.n_confirmed = len(with_result(read_records(own, plan.distinct, say)))
+    if counts.n_confirmed == counts.n_to_confirm:
+        shutil.rmtree(own.checkpoints(loaded.spec.name), ignore_errors=True)
 
 
 def _opening(loaded: LoadedSearch, arm: str, book: Book) -> str:
@@ -200,6 +229,4 @@ def _note_code(own: Results, batch: Batch, say: Say) -> None:
 def _count(book: Book, counts: Counts) -> None:
     counts.n_finished += len(book.trials(*FINISHED))
     counts.n_stopped += len(book.trials(TrialState.PRUNED))
-    counts.n_failed += sum(
-        bool(trial.user_attrs.get("given_up")) for trial in book.trials(TrialState.FAIL)
-    )
+    counts.n_failed += sum(book.is_given_up(trial) for trial in book.trials(TrialState.FAIL))

@@ -92,6 +92,11 @@ class Book:
         if step not in self.frozen(number).intermediate_values:
             trial.report(value, step)
 
+    def is_given_up(self, trial: FrozenTrial) -> bool:
+        """Whether a failed trial is not tried again; until another call it counts as tried."""
+        retried = {other.user_attrs.get("retry_of") for other in self.trials()}
+        return bool(trial.user_attrs.get("given_up")) and trial.number not in retried
+
     def retry(self, failed: FrozenTrial) -> None:
         """Let the values of a failed trial wait to be tried again, once."""
         if not any(t.user_attrs.get("retry_of") == failed.number for t in self.trials()):

@@ -180,6 +180,11 @@ def test_a_candidate_whose_runs_failed_is_tried_again_and_then_given_up(
     assert failed[1].user_attrs["retry_of"] == failed[0].number
     assert outcome.exit_code == 4 and outcome.counts.n_failed == 1
     assert outcome.counts.n_finished == 11
+    again = hunt(tmp_path, Pretender())
+    assert again.exit_code == 0 and again.counts.n_finished == 12
+    assert [t.params for t in study_in(tmp_path).trials if t.state in FINISHED][-1] == (
+        whole.trials[1].params
+    )
 
 
 @pytest.mark.parametrize("sampler", ["random", "cmaes", "gp", "qmc", "grid"])
