@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ def told(study: optuna.Study) -> list[tuple[Any, ...]]:
         for t in study.trials
         if t.state in FINISHED
     ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_figures() -> Iterator[None]:
+    """Figures are looked at in `test_report`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestrator.search.rebuild.draw_search", lambda *arguments: [])
+        yield
 
 
 @pytest.fixture(scope="module")
