@@ -85,7 +85,10 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     from orchestrator.checks import find_problems  # the checks know the schema, not it them
     from orchestrator.profiles import apply_profile
 
-    document, profile_problems = apply_profile(load_yaml(path), profile)
+    read = load_yaml(path)
+    if "space" in read and "factors" not in read:
+        raise ConfigError(f"{path}: has a space and no factors: it is a search; use `search`")
+    document, profile_problems = apply_profile(read, profile)
     document, problems = _spell_levels(document)
     problems += profile_problems
     broken: frozenset[str] = frozenset()

@@ -76,6 +76,8 @@ def load_search(path: Path) -> LoadedSearch:
         ConfigError: every mistake found, one line each, as ``file: key.path: complaint``.
     """
     document = load_yaml(path)
+    if "factors" in document and "space" not in document:
+        raise ConfigError(f"{path}: has factors and no space: it is an ablation; use `run`")
     try:
         spec = SearchSpec.model_validate(document)
     except ValidationError as error:

@@ -130,7 +130,7 @@ def open_study(spec: SearchSpec, tuned: Tuned, url: str, data: Mapping[str, str]
         ConfigError: the study is of another space, budget, code or recordings.
         StorageError: the database cannot be opened.
     """
-    import sqlalchemy.exc
+    import sqlalchemy
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     is_sqlite = url.startswith("sqlite:")
@@ -150,8 +150,8 @@ def open_study(spec: SearchSpec, tuned: Tuned, url: str, data: Mapping[str, str]
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise StorageError(
-            f"--storage {url}: cannot be opened as an Optuna study ({first}); check the URL, its "
-            "driver and the rights, or leave --storage out"
+            f"--storage {_without_password(url)}: cannot be opened as an Optuna study ({first}); "
+            "check the URL, its driver and the rights, or leave --storage out"
         ) from None
     wanted = _identity(spec, tuned, data)
     kept = study.user_attrs.get("identity")
@@ -161,8 +161,18 @@ def open_study(spec: SearchSpec, tuned: Tuned, url: str, data: Mapping[str, str]
         with _quiet():
             study.set_metric_names(list(spec.objectives))
     else:
-        _refuse_changes(name, url, kept, json.loads(json.dumps(wanted)))
+        _refuse_changes(name, _without_password(url), kept, json.loads(json.dumps(wanted)))
     return Book(study, storage, spec, tuned.space)
+
+
+def _without_password(url: str) -> str:
+    """A database URL that may be shown."""
+    import sqlalchemy
+
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url
 
 
 def make_sampler(spec: SearchSpec, space: Space, number: int) -> BaseSampler:

@@ -10,11 +10,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, StorageError
 from orchestrator.ledger import read_records
 from orchestrator.paths import Results
+from orchestrator.search.spec import load_search
+from orchestrator.search.study import open_study
 
-from .conftest import Killed, Pretender, hunt
+from .conftest import Killed, Pretender, hunt, write_file
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -164,6 +166,13 @@ def test_a_search_that_changed_is_refused_with_the_difference(
     with pytest.raises(ConfigError) as error:
         hunt(copied, Pretender(), **changes)
     assert told_change in str(error.value)
+
+
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path: Path) -> None:
+    loaded = load_search(write_file(tmp_path, {}))
+    with pytest.raises(StorageError) as error:
+        open_study(loaded.spec, loaded.arms[0], "nodb://me:secret@host/x", {})
+    assert "nodb://me:***@host/x: cannot be opened" in str(error.value)
 
 
 def test_diverged_and_collapsed_candidates_score_as_what_they_are(whole: optuna.Study) -> None:

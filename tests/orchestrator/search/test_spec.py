@@ -8,6 +8,7 @@ import pytest
 from decoder.errors import ConfigError
 from orchestrator.search.space import configure, grid, is_active
 from orchestrator.search.spec import is_search, load_search
+from orchestrator.spec import load_spec
 
 from .conftest import WriteSearch
 
@@ -20,6 +21,15 @@ def test_a_good_file_loads_with_its_arm_and_space(write_search: WriteSearch) -> 
     assert arm.name == "base"
     assert list(arm.space) == ["optim.lr_max", "optim.epsilon"]
     assert arm.space["optim.lr_max"].kind == "log" and arm.space["optim.lr_max"].is_log
+
+
+def test_an_ablation_and_a_search_are_sent_to_the_other_command(
+    write_search: WriteSearch,
+) -> None:
+    with pytest.raises(ConfigError, match="it is a search; use `search`"):
+        load_spec(write_search())
+    with pytest.raises(ConfigError, match="it is an ablation; use `run`"):
+        load_search(write_search(space=..., factors={}))
 
 
 def test_only_a_file_with_a_space_is_a_search(write_search: WriteSearch, tmp_path: Path) -> None:
