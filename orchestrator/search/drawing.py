@@ -9,6 +9,7 @@ from orchestrator.figures.search_curves import candidate_curves, draw_candidate_
 from orchestrator.figures.search_importance import draw_importance, importance_data
 from orchestrator.figures.search_marks import Setting
 from orchestrator.figures.search_parallel import draw_parallel, parallel_data
+from orchestrator.figures.search_pareto import draw_pareto, pareto_data
 from orchestrator.figures.search_progress import draw_progress, progress_data
 from orchestrator.figures.search_settings import draw_settings, settings_data
 from orchestrator.figures.style import Saved, save
@@ -66,6 +67,13 @@ def draw_search(
             "and compare among themselves. A seed that diverged counts as the worst there is.",
         ),
     ]  # fmt: skip
+    if len(spec.objectives) == 2:
+        figure = draw_pareto(pareto_data(spec.objectives, names, tables.candidates))
+        caption = (
+            "Candidates trained to the end. On the line are those that no other beats in both "
+            "objectives; the first alone decides what is confirmed."
+        )
+        saved.append(save(figure, folder, "pareto", "Both objectives", caption))
     for tuned in arms:
         saved += _of_arm(folder, loaded, tables, winners, tuned.name, tuned.space)
     shares = [

@@ -14,6 +14,7 @@ from orchestrator.figures.search_contour import contour_data
 from orchestrator.figures.search_curves import candidate_curves
 from orchestrator.figures.search_marks import Setting, fates
 from orchestrator.figures.search_parallel import parallel_data
+from orchestrator.figures.search_pareto import on_front
 from orchestrator.figures.search_progress import progress_data
 from orchestrator.paths import Results
 from orchestrator.search.importance import MIN_CANDIDATES, importances
@@ -128,6 +129,26 @@ def test_stopped_curves_end_at_a_rung(candidates: pd.DataFrame, folder: Path) ->
     [(_, curves)] = data.arms
     assert {c.steps[-1] for c in curves if c.fate == "stopped"} <= {20, 40}
     assert [c.candidate for c in curves if c.rank == 1] == [0]
+
+
+def test_the_front_holds_whom_no_other_beats_in_both() -> None:
+    points = np.array([[1.0, 5.0], [2.0, 3.0], [2.0, 4.0], [3.0, 3.0], [4.0, 1.0], [4.0, 1.0]])
+    assert on_front(points) == [True, True, False, False, True, True]
+
+
+def test_two_objectives_are_drawn_against_each_other(tmp_path: Path) -> None:
+    objectives = {"per": "minimize", "seconds": "minimize"}
+    hunt(
+        tmp_path,
+        Pretender(),
+        objectives=objectives,
+        stopping={"method": "none"},
+        n_candidates=4,
+        confirm=...,
+    )
+    own = tmp_path / "results" / "searches" / "hunt"
+    assert (own / "figures" / "pareto.png").exists()
+    assert "Both objectives" in (own / "report.md").read_text()
 
 
 def test_fates_name_diverged_before_collapsed_before_stopped() -> None:
