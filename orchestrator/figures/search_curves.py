@@ -1,6 +1,6 @@
 """Learning curves of all candidates: where stopped ones end, and how the best went on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -36,7 +36,7 @@ def candidate_curves(
     candidates: pd.DataFrame,
     rungs: pd.DataFrame,
     courses: pd.DataFrame,
-    best: Sequence[tuple[str, int]],
+    best: Mapping[tuple[str, int], int],
 ) -> CandidateCurves:
     """Gather the curves.
 
@@ -44,7 +44,7 @@ def candidate_curves(
         objective: the first one, a metric of the evaluations.
         arms: names.
         candidates, rungs, courses: the tables of a search.
-        best: (arm, number) of the candidates to stand out, best first.
+        best: (arm, number) of the candidates to stand out → rank within the arm, from 1.
     """
     counts = courses.groupby(["arm", "candidate", "step"])[objective].agg(["mean", "count"])
     found = []
@@ -56,7 +56,7 @@ def candidate_curves(
                 continue
             own = counts.loc[(arm, number)]
             own = own[own["count"] == own["count"].max()]
-            rank = best.index((arm, number)) + 1 if (arm, number) in best else 0
+            rank = best.get((arm, number), 0)
             means = tuple(float(mean) for mean in own["mean"])
             curves.append(Curve(int(number), fate, rank, tuple(map(int, own.index)), means))
         found.append((arm, tuple(curves)))
@@ -93,7 +93,7 @@ def _draw(axes: Axes, curve: Curve) -> None:
         style = look(curve.rank - 1)
         axes.plot(
             curve.steps, curve.means, color=style.colour, linestyle=style.line, linewidth=2,
-            label=f"best {curve.rank} (candidate {curve.candidate})", zorder=4,
+            label=f"best {curve.rank}", zorder=4,
         )  # fmt: skip
         return
     mark = MARKS[curve.fate]

@@ -92,8 +92,10 @@ def draw_parallel(data: ParallelData) -> Figure:
     outcome = (data.figures - data.figures.min()) / (spread or 1.0)
     for index in np.argsort(-data.sign * data.figures):
         bold = data.chosen[index]
+        line = np.array([*data.lines[index], outcome[index]])
+        active = ~np.isnan(line)
         axes.plot(
-            at, [*data.lines[index], outcome[index]], color=colours(scale(data.figures[index])),
+            at[active], line[active], color=colours(scale(data.figures[index])),
             linewidth=2.6 if bold else 0.9, alpha=1.0 if bold else 0.6, zorder=3 if bold else 2,
         )  # fmt: skip
     for x, (low, high) in enumerate(data.ends):

@@ -30,11 +30,11 @@ class Progress(NamedTuple):
 
 
 class ProgressData(NamedTuple):
-    """All arms, and what was confirmed: name → mean on fresh seeds."""
+    """All arms, and what was confirmed: (arm, name) → mean on fresh seeds."""
 
     objective: str
     arms: tuple[Progress, ...]
-    confirmed: Mapping[str, float]
+    confirmed: Mapping[tuple[str, str], float]
 
 
 def progress_data(
@@ -42,7 +42,7 @@ def progress_data(
     sign: int,
     arms: Sequence[str],
     candidates: pd.DataFrame,
-    confirmed: Mapping[str, float],
+    confirmed: Mapping[tuple[str, str], float],
 ) -> ProgressData:
     """Gather the course of each arm's search.
 
@@ -51,7 +51,7 @@ def progress_data(
         sign: +1 where smaller is better, else -1.
         arms: names.
         candidates: the table of candidates.
-        confirmed: configuration → mean on fresh seeds, as lines across.
+        confirmed: arm and configuration → mean on fresh seeds, as lines across.
     """
     found = []
     for arm in arms:
@@ -81,7 +81,8 @@ def draw_progress(data: ProgressData) -> Figure:
         scatter(axes, arm.spent, arm.figures, arm.fate)
         style = look(0)
         axes.step(arm.spent, arm.best, where="post", color=style.colour, label="best so far")
-        for index, (name, value) in enumerate(data.confirmed.items(), 1):
+        own = [(name, value) for (of, name), value in data.confirmed.items() if of == arm.arm]
+        for index, (name, value) in enumerate(own, 1):
             style = look(index)
             axes.axhline(
                 value, color=style.colour, linestyle=style.line, linewidth=1,

@@ -43,7 +43,11 @@ def draw_search(
     if not arms:
         return []
     names, spec = [tuned.name for tuned in arms], loaded.spec
-    shown = {row.level: row.mean for row in confirmed if row.rank < 2 and row.mean == row.mean}
+    shown = {
+        (row.arm, f"best {row.rank}" if row.rank else "base"): row.mean
+        for row in confirmed
+        if row.rank < 2 and row.mean == row.mean
+    }
     bases = [row.mean for row in confirmed if row.rank == 0 and row.mean == row.mean]
     saved = [
         save(
@@ -83,7 +87,7 @@ def draw_search(
     if any(found for _, found in shares):
         saved.append(_importance(folder, shares))
     if not tables.courses.empty:
-        best = [(w.arm, w.number) for w in winners]
+        best = {(w.arm, w.number): w.rank for w in winners}
         curves = candidate_curves(spec.first, names, *tables, best)
         saved.append(
             save(

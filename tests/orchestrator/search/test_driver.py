@@ -205,6 +205,20 @@ def test_a_candidate_whose_runs_failed_is_tried_again_and_then_given_up(
     )
 
 
+def test_a_candidate_that_the_decoder_refuses_is_closed_with_the_reason_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.search.spec.corners", lambda space: [])
+    space = {"optim.lr_max": {"choice": [0.00001, 0.005, 0.006, 0.007]}}
+    outcome = hunt(tmp_path, Pretender(), space=space, sampler="grid", n_candidates=4)
+    assert outcome.exit_code == 4 and outcome.counts.n_failed == 1
+    [refused] = [t for t in study_in(tmp_path).trials if t.state == TrialState.FAIL]
+    assert "optim.lr_min (0.0001) must not exceed" in refused.user_attrs["reason"]
+    assert hunt(tmp_path, Pretender(), space=space, sampler="grid", n_candidates=4).n_trained == 0
+    report = tmp_path / "results" / "searches" / "hunt" / "report.md"
+    assert "1 candidates have no figure" in report.read_text()
+
+
 @pytest.mark.parametrize("sampler", ["random", "cmaes", "gp", "qmc", "grid"])
 def test_every_sampler_proposes_each_candidate_once_and_goes_on_after_a_kill(
     sampler: str, tmp_path: Path

@@ -124,7 +124,9 @@ def test_stopped_curves_end_at_a_rung(candidates: pd.DataFrame, folder: Path) ->
         for step in steps
         if step <= row.step
     ]
-    data = candidate_curves("per", ["base"], candidates, rungs, pd.DataFrame(rows), [("base", 0)])
+    data = candidate_curves(
+        "per", ["base"], candidates, rungs, pd.DataFrame(rows), {("base", 0): 1}
+    )
     assert data.rungs == (20, 40)
     [(_, curves)] = data.arms
     assert {c.steps[-1] for c in curves if c.fate == "stopped"} <= {20, 40}
