@@ -89,9 +89,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     imported = _configuration(weights, options)
     path = options.data or imported.config.data.path
     if path.startswith("synthetic:"):
+        recipe = path.removeprefix("synthetic:")
+        whose = (
+            "--data" if options.data else "--data is missing, and data.path of the configuration"
+        )
         raise ConfigError(
-            f"--data: {path} names a recipe; write its recordings with `python -m orchestrator "
-            f"data make FOLDER --recipe {path.removeprefix('synthetic:')}` and give FOLDER"
+            f"{whose}: {path} is a recipe, not a folder; write its recordings with `python -m "
+            f"orchestrator data make FOLDER --recipe {recipe}` and give --data FOLDER"
         )
     found = score(
         weights,
