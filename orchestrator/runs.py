@@ -105,6 +105,8 @@ def list_runs(
         StorageError: a record cannot be read.
     """
     index = extended(open_index(results, say), foreign_rows(results, say))
+    if not len(index):  # nothing tells which columns there will be
+        return Listing(tuple(columns), [], 0, 0)
     known = [*index.names, USED_BY]
     chosen = tuple(index.names) if _EVERY in columns else tuple(dict.fromkeys(columns))
     problems = [

@@ -60,6 +60,9 @@ def print_listing(console: Console, listing: Listing, most_rows: int) -> None:
         all(isinstance(row[name], int | float) or row[name] is None for row in listing.rows)
         for name in listing.columns
     ]
+    if not listing.n_runs:
+        sayer(console)("no run was recorded into this folder yet")
+        return
     more = "--limit, --json and --export give them"
     print_table(console, listing.columns, rows, numeric=numeric, most_rows=most_rows, more=more)
     said = f"{listing.n_matching:,} of {listing.n_runs:,} runs"
@@ -182,7 +185,9 @@ def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> N
 
 def _print_origin(console: Console, row: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     say = sayer(console)
-    commit = str(row["git_commit"])[:10] + (" with changes" if row["git_dirty"] else "")
+    commit = "no commit"
+    if row["git_commit"]:
+        commit = str(row["git_commit"])[:10] + (" with changes" if row["git_dirty"] else "")
     say(
         f"code: {commit}, decoder sources {str(row['decoder_sha256'])[:10]}, numerics version "
         f"{row['numerics_version']}"

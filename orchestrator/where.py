@@ -119,7 +119,8 @@ class _Reader:
             if name.lower() in _WORDS:
                 word = _WORDS[name.lower()]
                 return lambda row: word
-            raise self._complaint(node, f"there is no '{name}'{nearest(name, self._columns)}")
+            hint = nearest(name, self._columns) or f"; a text needs quotes: '{name}'"
+            raise self._complaint(node, f"there is no '{name}'{hint}")
         self.names.append(name)
         return lambda row: row[name]
 

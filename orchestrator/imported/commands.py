@@ -64,6 +64,8 @@ def audit(
     from orchestrator.paths import Results
 
     place = Results(results)
+    if Path(what).name != what and not is_folder(Path(what)):
+        raise ConfigError(f"{what}: is no folder; name the folder of runs, or an imported group")
     if is_folder(Path(what)):
         done = store.import_runs(place, Path(what), name)
         group, name = done.group, done.name

@@ -49,8 +49,8 @@ def confounded_steps(lineup: Lineup) -> list[Step]:
 
 
 def tested_alone(lineup: Lineup) -> dict[str, Cluster]:
-    """Setting → a set of configurations that differ in it alone."""
-    return {cluster.change.key: cluster for cluster in lineup.clusters}
+    """Setting → configurations that differ in it alone, and have results."""
+    return {cluster.change.key: cluster for cluster in lineup.clusters if _told(cluster)}
 
 
 def _confounded(lineup: Lineup) -> Iterator[Finding]:
@@ -111,7 +111,7 @@ def _step_text(step: Step, lineup: Lineup, alone: dict[str, Cluster]) -> str:
 
 
 def _levels_text(cluster: Cluster) -> str:
-    return joined([arm.runs[0].name for arm in cluster.arms], 3)
+    return joined([arm.comparable[0].name for arm in cluster.arms if arm.comparable], 3)
 
 
 def _outcome_text(a: ForeignRun, b: ForeignRun, lineup: Lineup) -> str:
@@ -195,11 +195,11 @@ def _told(cluster: Cluster) -> bool:
 
 
 def _trained(cluster: Cluster) -> list[Arm]:
-    """The configurations that led to a decoder in every comparable run."""
+    """The configurations that led to a decoder in every comparable run, as far as is known."""
     return [
         arm
         for arm in cluster.arms
-        if arm.comparable and all(run.outcome == "ok" for run in arm.comparable)
+        if arm.comparable and not any(_lost(run) for run in arm.comparable)
     ]
 
 
@@ -246,9 +246,10 @@ def _cluster_text(cluster: Cluster, one: Arm, two: Arm, lineup: Lineup) -> str:
     others = len(cluster.change.paths) - 1
     if others > 0:
         text += f" {count(others, 'setting')} that follow{'s' * (others == 1)} from it changed too."
-    lost = [arm for arm in cluster.arms if arm.comparable and arm not in _trained(cluster)]
-    if lost:
-        ends = [f"{run.name} {run.outcome}" for a in lost for run in a.comparable if _lost(run)]
+    ends = [
+        f"{run.name} {run.outcome}" for arm in cluster.arms for run in arm.comparable if _lost(run)
+    ]
+    if ends:
         text += f" {joined(ends, 6)}, which no spread explains, but each was seen once."
     if len(_trained(cluster)) < 2:
         return text

@@ -86,7 +86,7 @@ def _disagreement(
         f"{names} have the same settings and the same seed ({seed}), yet end {points(gap)} apart, "
         f"{held}.",
         (
-            f"They end at {ends}. {beside}",
+            f"They end at {ends}. {beside}{_passes(low, high)}",
             "So something changed that no setting tells, such as code, recordings or libraries, or "
             "training is not reproducible; until that is known, no difference of this size "
             "between any two of these runs can be put down to a setting.",
@@ -94,6 +94,15 @@ def _disagreement(
         (low.name, high.name),
         {"difference": gap, "seed": seed, "limit": limit},
     )
+
+
+def _passes(*runs: ForeignRun) -> str:
+    """Which of the runs were restarted into, which may be all that sets them apart."""
+    names = [run.name for run in runs if run.n_restarts]
+    if not names:
+        return ""
+    was = "was" if len(names) == 1 else "were"
+    return f" {joined(names)} {was} restarted into, which alone may have changed the end."
 
 
 def _beside(a: ForeignRun, b: ForeignRun, labels: frozenset[str]) -> str:

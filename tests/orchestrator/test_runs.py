@@ -157,3 +157,16 @@ def test_a_bad_condition_exits_2_with_its_place(store: Results) -> None:
     assert done.stderr == (
         "--where: character 1: there is no 'optim.epsilo'; did you mean 'optim.epsilon'?\n"
     )
+
+
+def test_a_folder_without_runs_is_said_to_have_none(tmp_path: Path) -> None:
+    empty = Results(tmp_path / "nothing")
+    told = call(empty, "--where", "per < 0.5", "--sort", "best_per")
+    assert (told.exit_code, told.stdout) == (0, "no run was recorded into this folder yet\n")
+    assert call(empty, "--json").stdout == "[]\n"
+
+
+def test_a_text_without_quotes_is_told_to_have_them(store: Results) -> None:
+    result = call(store, "--where", "outcome == ok")
+    assert result.exit_code == 2
+    assert "there is no 'ok'; a text needs quotes: 'ok'" in result.stderr

@@ -525,3 +525,47 @@ def test_the_audit_of_a_folder_writes_report_and_proposal(group: Path, tmp_path:
     seen = json.loads(call("audit", "our-runs", "--results", results, "--json").stdout)
     assert seen["proposal"]["n_arms"] == 5
     assert {finding["kind"] for finding in seen["findings"]} >= {"spread", "confounded"}
+
+
+def test_final_evaluations_without_a_course_are_compared_in_whole_sentences(
+    tmp_path: Path, look: Look
+) -> None:
+    for name, noise, per in (("a", 0.8, 0.20), ("b", 1.2, 0.22)):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "args.yaml").write_text(yaml.safe_dump({**BASE, "white_noise_std": noise}))
+        (folder / "eval_val.json").write_text(json.dumps({"avg_PER": per}))
+    (text,) = [d for f in look().findings if f.kind == "one_thing" for d in f.details[:1]]
+    assert text.endswith("2.0 points apart; no repeat tells whether that is chance.")
+
+
+def test_a_run_without_a_result_tests_nothing_alone(
+    tmp_path: Path, write: Write, look: Look
+) -> None:
+    def told() -> list[str]:
+        return [d for f in look().findings for d in f.details if "Tested alone elsewhere" in d]
+
+    write("a", 0.10)
+    write("b", 0.11, epsilon=1e-8)
+    write("c", 0.12, lr_max=0.002, lr_max_day=0.002, epsilon=1e-4, weight_decay=0.01)
+    (text,) = told()
+    assert "epsilon (b and a)" in text or "epsilon (a and b)" in text
+    (tmp_path / "runs" / "b" / "metrics.jsonl").unlink()
+    assert not told()
+
+
+def test_a_restart_is_named_where_equal_runs_disagree(
+    tmp_path: Path, write: Write, look: Look
+) -> None:
+    write("a", 0.10)
+    write("b", 0.20)
+    course = tmp_path / "runs" / "b" / "metrics.jsonl"
+    course.write_text(course.read_text() * 2)
+    (finding,) = [f for f in look().findings if f.kind == "identical_pair_disagrees"]
+    assert "b was restarted into, which alone may have changed the end." in finding.details[0]
+
+
+def test_a_folder_that_is_not_there_is_called_that(tmp_path: Path) -> None:
+    result = call("audit", tmp_path / "runs", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'runs'}: is no folder" in result.stderr
