@@ -235,7 +235,8 @@ class PackState:
         self.step, self.seconds = values["step"], values["seconds"]
         self.n_skipped = [values["n_skipped"][row] for row in rows]
         self.n_skipped_in_a_row = [values["n_skipped_in_a_row"][row] for row in rows]
-        self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
+        if rows:  # else the checkpoint may be past the largest budget asked for
+            self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
         self.histories = {run.run_id: values["histories"][run.run_id] for run in self.runs}
         self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
         return list(self.ended), remarks

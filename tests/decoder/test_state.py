@@ -1,0 +1,32 @@
+"""What changes while a pack trains: which runs a checkpoint can be asked for."""
+
+from pathlib import Path
+
+import torch
+
+from decoder.config import DecoderConfig, override, resolve, run_id
+from decoder.data.store import Dataset
+from decoder.pack import Pack, Run
+from decoder.state import PackState
+
+
+def make_run(n_steps: int) -> Run:
+    config = override(DecoderConfig(), {"model.n_units": 4, "train.n_steps": n_steps}, "test")
+    return Run(run_id(config, 0, "data"), resolve(config))
+
+
+def test_a_run_that_ended_can_be_asked_for_alone_although_the_others_went_further(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    short, long = make_run(3), make_run(8)
+    state = PackState.start(Pack("pack", 0, (short, long)), dataset, torch.device("cpu"))
+    state.step = 3
+    [ended] = state.finish([True, False], "ok", 0)
+    state.step = 6
+    state.save(tmp_path)
+    alone = PackState.start(Pack("pack", 0, (short,)), dataset, torch.device("cpu"))
+    assert alone.resume(tmp_path) == ([ended], [])
+    assert alone.runs == [] and alone.step == 6
+    other = PackState.start(Pack("pack", 0, (long,)), dataset, torch.device("cpu"))
+    assert other.resume(tmp_path) == ([], [])
+    assert other.runs == [long] and other.step == 6
