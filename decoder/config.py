@@ -76,10 +76,16 @@ class DecoderConfig(Section):
             "_day": self.optim.schedule_day or self.optim.schedule,
         }
         for day, schedule in schedules.items():
-            low, high = getattr(self.optim, f"lr_min{day}"), getattr(self.optim, f"lr_max{day}")
-            if schedule in TO_LR_MIN and low is not None and high is not None and low > high:
+            low, high = (
+                getattr(self.optim, name) if value is None else value
+                for name in ("lr_min", "lr_max")
+                for value in [getattr(self.optim, name + day)]
+            )
+            has_layers = not day or self.model.day_layer != "none"
+            if schedule in TO_LR_MIN and low > high and has_layers:
                 raise ValueError(
                     f"optim.lr_min{day} ({low}) must not exceed optim.lr_max{day} ({high})"
+                    + ("; null there takes that of the rest of the model" if day else "")
                 )
         return self
 

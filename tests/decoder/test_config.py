@@ -72,6 +72,9 @@ def test_a_bad_value_is_refused_saying_what_is_allowed(
 
 def test_impossible_combinations_are_refused() -> None:
     assert "must not exceed" in complaint({"optim": {"lr_max": 0.001, "lr_min": 0.01}})
+    assert "lr_min_day (0.0001) must not exceed optim.lr_max_day (5e-05)" in complaint(
+        {"optim": {"lr_max_day": 5e-5}}  # lr_min_day is that of the rest
+    )
     assert "optim.momentum above 0" in complaint(
         {"optim": {"algorithm": "sgd", "nesterov": True, "momentum": 0.0}}
     )
@@ -174,6 +177,8 @@ def test_a_field_that_only_one_schedule_follows_is_idle_where_neither_is_that() 
 def test_a_limit_that_has_no_effect_refuses_nothing() -> None:
     low = {"optim.schedule": "constant", "optim.lr_max": 1e-5, "data.batch_size": 2}
     assert override(DecoderConfig(), {**low, "data.sampling": "shuffle"}, "x").optim.lr_min == 1e-4
+    no_days = {"model.day_layer": "none", "optim.lr_max_day": 5e-5}
+    assert override(DecoderConfig(), no_days, "x").optim.lr_max_day == 5e-5
 
 
 def test_a_schedule_of_the_day_layers_that_is_the_same_is_not_another_run() -> None:
