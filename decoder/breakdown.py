@@ -57,7 +57,8 @@ class Breakdown:
         self.confusions.update(pairs)
         self.edits[day] += sum(a != b for a, b in pairs)
         self.reference[day] += len(target)
-        if self.config.use_beam_search:
+        # Posteriors that are no numbers are of a run that has diverged: this is not read.
+        if self.config.use_beam_search and not np.isnan(log_probs).any():
             [best, *_] = prefix_beam_search(log_probs, self.config.beam_width)
             self.n_beam_edits += edit_distance(best.classes, target)
 

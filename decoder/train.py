@@ -213,7 +213,8 @@ def _evaluate(
 ) -> dict[str, HistoryRow]:
     """Validate every run and append a history row to those that are due.
 
-    A run amid skipped steps whose validation loss is not finite gets none.
+    A run whose validation loss is not finite gets none amid skipped steps or at its last one,
+    where no later loss would tell that its weights are broken.
     """
     last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
     with state.evaluated_weights():
@@ -234,7 +235,8 @@ def _evaluate(
         strict=True,
     )
     for run, is_due, measured, summed, update, norm, rate, n_skipped in rows:
-        if not is_due or (n_skipped and not math.isfinite(measured["val_loss"])):
+        no_step_tells = n_skipped or run.config.train.n_steps == state.step
+        if not is_due or (no_step_tells and not math.isfinite(measured["val_loss"])):
             continue
         row = measured | summed
         row["step"] = float(state.step)
@@ -278,10 +280,15 @@ def choose_device(device: str | None) -> torch.device:
     """The device named, or the GPU where there is one.
 
     Raises:
-        ConfigError: a GPU is named, and there is none.
+        ConfigError: a GPU is named, and there is none; or nothing PyTorch knows.
     """
     if device is not None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"device '{device}': this process sees no GPU; say 'cpu'")
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError:
+            raise ConfigError(
+                f"device '{device}': is no device of PyTorch; say cpu, cuda, cuda:N or mps"
+            ) from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -303,6 +303,16 @@ def test_weights_that_overflow_in_the_last_step_are_no_result(dataset: Dataset) 
     assert by_itself.status == "diverged"
 
 
+def test_posteriors_that_are_no_numbers_at_the_end_are_no_result(dataset: Dataset) -> None:
+    """The weights are finite after the last step, but what they compute is not."""
+    wild = {"optim.lr_max": 1e13, "optim.lr_warmup_steps": 0, "optim.epsilon": 1e-8}
+    wild |= {"train.n_steps": 1, "optim.grad_clip": None}
+    pack = make_pack([{**arm, **POST_RNN, **BEAM} for arm in (wild, {})])
+    bad, good = (results_of(train(pack, dataset))[run.run_id] for run in pack.runs)
+    assert (bad.status, bad.history, bad.beam) == ("diverged", (), {})
+    assert good.status == "ok" and good.beam["n_reference"] > 0
+
+
 def test_a_pack_of_which_every_run_diverges_ends(dataset: Dataset) -> None:
     wild = {"optim.lr_max": 1e30, "optim.lr_min": 1e30, "optim.grad_clip": None}
     results = results_of(train(make_pack([wild]), dataset))
@@ -730,8 +740,8 @@ def test_every_value_trains_in_packs_of_differing_values_as_it_does_alone(
         packs.setdefault(pack_key(make_config(arm)), []).append(arm)
     assert max(len(arms) for arms in packs.values()) > 30
     for arms in packs.values():
-        if len(arms) == 1:
-            continue
+        if len(arms) == 1:  # no other field keeps its shape: scalars that may differ beside it
+            arms = [*arms, {**arms[0], "optim.epsilon": 0.03, "model.input_dropout": 0.4}]
         pack = make_pack(arms)
         together = results_of(train(pack, dataset))
         for run, arm in zip(pack.runs, arms, strict=True):
