@@ -1,18 +1,23 @@
 """A search from its first batch to its confirmation, and every way it can be interrupted."""
 
+import io
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from decoder.errors import ConfigError, StorageError
+from orchestrator.backends import Execution, RayUnavailableError
 from orchestrator.ledger import read_records
+from orchestrator.machine import choose_options
 from orchestrator.paths import Results
+from orchestrator.search.driver import run_search
 from orchestrator.search.spec import load_search
 from orchestrator.search.study import open_study
 
@@ -241,6 +246,22 @@ def test_every_sampler_proposes_each_candidate_once_and_goes_on_after_a_kill(
     one, other = study_in(tmp_path / "whole"), study_in(tmp_path / "killed")
     assert told(one) == told(other)
     assert len({str(trial.params) for trial in one.trials}) == 6
+
+
+def test_where_ray_cannot_start_the_packs_are_trained_in_this_process(
+    tmp_path: Path, whole: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(execution: Execution) -> NoReturn:
+        raise RayUnavailableError("no ray today")
+
+    monkeypatch.setattr("orchestrator.backends.ray_tune.ray_session", unavailable)
+    monkeypatch.setattr("orchestrator.backends.local.train_locally", Pretender())
+    loaded = load_search(write_file(tmp_path, {}))
+    said = io.StringIO()
+    options = choose_options("ray", 2, 1)
+    run_search(loaded, Results(tmp_path / "results"), options, Console(file=said, width=200))
+    assert "Ray cannot be used (no ray today)" in said.getvalue()
+    assert told(study_in(tmp_path)) == told(whole)
 
 
 def test_hyperband_starts_batches_at_different_rungs(tmp_path: Path) -> None:
