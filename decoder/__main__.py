@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config",
             type=Path,
             metavar="FILE",
-            help="T15 args.yaml, T12 args as YAML or JSON, or ours; not needed with ours",
+            help="T15 args.yaml, T12 args, or ours; not needed with ours",
         )
     evaluate.add_argument(
         "--data", metavar="PATH", help="folder in the T15 or T12 layout (default: the config's)"
@@ -144,7 +144,7 @@ def _configuration(weights: "Weights", options: argparse.Namespace) -> "Imported
     if weights.config is None:
         raise ConfigError(
             f"{options.checkpoint}: does not say how it was trained; add --config with its "
-            "args.yaml (T15) or args as YAML or JSON (T12)"
+            "args.yaml (T15) or args (T12)"
         )
     return Imported("ours", weights.config, (), None, ())
 

@@ -29,6 +29,7 @@ from decoder.import_tables import (
     not_validated,
     squeeze,
 )
+from decoder.plain_pickle import Refused, looks_like_pickle, read_plain_pickle
 from decoder.strict_yaml import load_yaml
 
 Codebase = Literal["t12", "t15", "ours"]
@@ -92,31 +93,35 @@ def import_file(path: Path, without: Sequence[str] = ()) -> Imported:
     """Read a configuration file of either official codebase, of a fork, or of ours.
 
     Args:
-        path: YAML or JSON.
+        path: YAML, JSON, or the T12 trainer's ``args``, a pickle of plain values.
         without: patterns of keys that are unsupported and may be left out.
 
     Raises:
-        ConfigError: the file cannot be read, is a pickle, is nobody's, or has impossible values.
+        ConfigError: the file cannot be read, is another pickle, is nobody's, or has impossible
+            values.
     """
     return import_mapping(read_arguments(path), str(path), without)
 
 
 def read_arguments(path: Path) -> dict[str, Any]:
-    """The top-level mapping of a YAML or JSON file.
+    """The top-level mapping of a YAML or JSON file, or of a pickle of plain values.
 
     Raises:
-        ConfigError: it cannot be read, is no mapping, or is a pickle, which is never opened.
+        ConfigError: it cannot be read, is no mapping, or is a pickle of anything else, which is
+            never opened.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if content[:1] == b"\x80" or content[:3] == b"(dp":
-        raise ConfigError(
-            f"{path}: is a pickle, which can run any code when it is opened; where you trust it, "
-            "write it anew: json.dump(dict(pickle.load(open('args', 'rb'))), open('args.json', "
-            "'w'))"
-        )
+    if looks_like_pickle(content):
+        try:
+            return read_plain_pickle(content)
+        except Refused as reason:
+            raise ConfigError(
+                f"{path}: is a pickle and {reason}; where you trust it: "
+                "json.dump(dict(pickle.load(open('args', 'rb'))), open('args.json', 'w'))"
+            ) from None
     if path.suffix != ".json":
         return load_yaml(path)
     try:

@@ -200,7 +200,7 @@ def _chosen(
     if unknown:
         raise ConfigError(
             f"--sessions: {', '.join(unknown)}: no session of this decoder "
-            f"({', '.join(names[:3])}, ...)"
+            f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         )
     chosen = [
         name

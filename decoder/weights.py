@@ -34,6 +34,7 @@ FORMAT = 1
 # The T12 decoder makes a layer a day that it never uses, and saves its smoothing kernel.
 _T12_UNUSED = re.compile(r"inpLayer\d+\.(weight|bias)")
 _T12_TAPS = "gaussianSmoother.weight"
+_TORCH_SAVES = (b"PK\x03\x04", b"\x80")  # how its files begin: a zip archive, once a pickle
 # It reads a patch feature by feature, each with its bins in order; ours bin by bin.
 _READ_PATCHES = ("layers.0.weight_ih", "layers.0.weight_ih_reverse")
 
@@ -74,6 +75,11 @@ def read_weights(path: Path) -> Weights:
         CheckpointError: it cannot be read, or holds anything but tensors and plain values.
     """
     if path.is_dir():
+        if not (path / WEIGHTS_NAME).is_file():
+            raise CheckpointError(
+                f"{path}: holds no {WEIGHTS_NAME}; a run keeps its weights if it is trained with "
+                "train.keep_weights final or best"
+            )
         path = path / WEIGHTS_NAME
     if path.suffix == ".safetensors":
         return _read_ours(path)
@@ -258,6 +264,12 @@ def _load_tensors(path: Path) -> Any:
         (scalar, "numpy.core.multiarray.scalar"),  # written by numpy 1
     ]
     try:
+        with path.open("rb") as file:
+            if not file.read(4).startswith(_TORCH_SAVES):
+                raise CheckpointError(
+                    f"{path}: is no file of torch.save and not called .safetensors; name a file of "
+                    "weights"
+                )
         with torch.serialization.safe_globals(numbers):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -32,13 +32,14 @@ _TITLES = {
     "unknown": "unknown: not taken over",
     "unsupported": "unsupported",
 }
+_NO_RECORDINGS = "# data.path names synthetic recordings: set it to yours, or say --data PATH."
 _PIPE_WIDTH = 160  # characters where there is no terminal
 _LONGEST_VALUE = 32
 
 
 @handled
 def import_config(
-    file: Annotated[Path, typer.Argument(help="rnn_args.yaml, T12 args, or a fork's; YAML, JSON.")],
+    file: Annotated[Path, typer.Argument(help="rnn_args.yaml, T12 args, or a fork's.")],
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to.", show_default="standard output"),
@@ -81,6 +82,13 @@ def import_config(
         write_atomically(output, text.encode())
     elif not as_json:
         typer.echo(text, nl=False)
+    if _has_no_recordings(imported):
+        typer.echo(_NO_RECORDINGS.removeprefix("# "), err=True)
+
+
+def _has_no_recordings(imported: "Imported") -> bool:
+    """Whether an official file named no recordings that can be read, as T12's names a pickle."""
+    return imported.codebase != "ours" and imported.config.data.path.startswith("synthetic:")
 
 
 def imported_document(imported: "Imported") -> dict[str, Any]:
@@ -113,7 +121,10 @@ def print_imported(console: Console, imported: "Imported") -> None:
             remark = "" if outcome in ("absent", "constant") else entry.note
             cells = (entry.key, _short(entry.value) if entry.key else "", becomes, remark)
             table.add_row(*[escape(cell) for cell in cells])
-    console.print(table)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"read as {names[imported.codebase]}; nothing had to be translated")
 
 
 def config_text(imported: "Imported", file: Path) -> str:
@@ -127,6 +138,7 @@ def config_text(imported: "Imported", file: Path) -> str:
     lost = imported.with_outcome("unknown", "left out")
     head = [f"# Imported from {file.name} ({imported.codebase.upper()})."]
     head += [f"# Not taken over: {entry.key}: {_short(entry.value)}" for entry in lost]
+    head += [_NO_RECORDINGS] * _has_no_recordings(imported)
     return "\n".join(head) + "\n" + yaml.safe_dump(unflatten(flat), sort_keys=False)
 
 

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from decoder.atomic import write_atomically
+from decoder.atomic import storage_error, write_atomically
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
 from decoder.data.lexicon import Sentence, draw_sentence, word_classes
@@ -183,21 +183,23 @@ def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StorageError(f"{folder}: exists already; choose a new folder, or remove it first")
-    with storage_errors(folder):
+    try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with building_folder(folder) as temporary:
-            seeds = np.random.SeedSequence(recipe.seed).spawn(recipe.n_sessions + 1)
-            tunings = _draw_tunings(recipe, np.random.default_rng(seeds[0]))
-            for day, (tuning, seed) in enumerate(zip(tunings, seeds[1:], strict=True)):
-                session_date = _FIRST_DAY + timedelta(days=day * _DAYS_BETWEEN_SESSIONS)
-                session = f"{recipe.layout}.{session_date:%Y.%m.%d}"
-                rng = np.random.default_rng(seed)
-                if recipe.layout == "t15":
-                    write_session(temporary, session, _generate_session(recipe, tuning, rng))
-                else:
-                    write_t12_session(temporary, session, _generate_t12(recipe, tuning, rng))
-            if recipe.layout == "t12":
-                write_atomically(temporary / FILE_NAME, _own_pronunciations().encode())
+    except OSError as error:
+        raise storage_error(error, folder, 0) from None
+    with storage_errors(folder), building_folder(folder) as temporary:
+        seeds = np.random.SeedSequence(recipe.seed).spawn(recipe.n_sessions + 1)
+        tunings = _draw_tunings(recipe, np.random.default_rng(seeds[0]))
+        for day, (tuning, seed) in enumerate(zip(tunings, seeds[1:], strict=True)):
+            session_date = _FIRST_DAY + timedelta(days=day * _DAYS_BETWEEN_SESSIONS)
+            session = f"{recipe.layout}.{session_date:%Y.%m.%d}"
+            rng = np.random.default_rng(seed)
+            if recipe.layout == "t15":
+                write_session(temporary, session, _generate_session(recipe, tuning, rng))
+            else:
+                write_t12_session(temporary, session, _generate_t12(recipe, tuning, rng))
+        if recipe.layout == "t12":
+            write_atomically(temporary / FILE_NAME, _own_pronunciations().encode())
 
 
 def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:

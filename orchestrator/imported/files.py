@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.imported.plain_pickle import looks_like_pickle
+from decoder.plain_pickle import looks_like_pickle
 
 Role = Literal["settings", "course", "evaluation", "refused", "not read", "unreadable"]
 Kind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "other"]

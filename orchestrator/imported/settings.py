@@ -13,6 +13,7 @@ import yaml
 from decoder.atomic import sha256_of
 from decoder.errors import ConfigError
 from decoder.import_tables import FORKS, T12, T15, squeeze
+from decoder.plain_pickle import Refused, read_plain_pickle
 from decoder.strict_yaml import StrictLoader
 from orchestrator.imported.files import (
     MOST_SETTINGS_BYTES,
@@ -25,7 +26,6 @@ from orchestrator.imported.files import (
     shown,
 )
 from orchestrator.imported.folders import Found, RunFolder
-from orchestrator.imported.plain_pickle import Refused, read_plain_pickle
 
 _MOST_YAML_BYTES = 512 << 10
 _MOST_VALUES = 20_000

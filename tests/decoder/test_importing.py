@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -476,10 +477,17 @@ def test_a_file_of_ours_is_read_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_is_refused_with_a_way_out(protocol: int, tmp_path: Path) -> None:
+def test_the_args_that_the_t12_trainer_pickles_are_read(protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "args"
     path.write_bytes(pickle.dumps(T12_FILE, protocol=protocol))
-    with pytest.raises(ConfigError, match=r"args: is a pickle.*json\.dump"):
+    assert import_file(path) == import_mapping(T12_FILE, str(path))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_is_refused_with_a_way_out(protocol: int, tmp_path: Path) -> None:
+    path = tmp_path / "args"
+    path.write_bytes(pickle.dumps({**T12_FILE, "day": date(2024, 3, 1)}, protocol=protocol))
+    with pytest.raises(ConfigError, match=r"args: is a pickle and asks for .*json\.dump"):
         import_file(path)
 
 

@@ -319,3 +319,22 @@ def test_mistakes_are_one_line_with_the_exit_code_of_their_kind(
     args.write_text(yaml.safe_dump({**wide, "data": {**wide["data"], "sessions": list(DAYS)}}))
     code, message = refused(capsys, *given, "--data", recordings)
     assert code == 3 and "3 features" in message
+
+
+def test_what_is_no_file_of_weights_is_called_that(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, args, *_ = checkpoint
+    code, said = refused(capsys, "--checkpoint", args, "--config", args)
+    assert code == 5 and "is no file of torch.save" in said
+    code, said = refused(capsys, "--checkpoint", tmp_path)
+    assert code == 5 and "train.keep_weights" in said
+
+
+def test_a_device_that_is_none_is_refused(
+    checkpoint: Checkpoint, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, args, *_ = checkpoint
+    given = ("--checkpoint", path, "--config", args, "--data", recordings)
+    code, said = refused(capsys, *given, "--device", "toaster")
+    assert code == 2 and "say cpu, cuda, cuda:N or mps" in said

@@ -71,6 +71,22 @@ def test_json_holds_the_configuration_and_what_became_of_every_key(args: Path) -
 
 
 def test_a_pickle_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "args").write_bytes(b"\x80\x04}q\x00.")
+    (tmp_path / "args").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     done = call(tmp_path / "args")
     assert done.exit_code == 2 and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_file_without_readable_recordings_says_that_they_are_to_be_named(
+    args: Path, tmp_path: Path
+) -> None:
+    done = call(args)
+    assert "data.path names synthetic recordings" in done.stderr
+    assert "# data.path names synthetic recordings" in done.stdout
+    named = call(args, "--data", "/mine", "--output", tmp_path / "mine.yaml")
+    assert "synthetic" not in named.stderr + (tmp_path / "mine.yaml").read_text()
+
+
+def test_a_file_of_ours_is_printed_without_an_empty_table(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: {n_units: 8}\n")
+    done = call(tmp_path / "base.yaml")
+    assert done.exit_code == 0 and done.stderr == "read as ours; nothing had to be translated\n"

@@ -252,6 +252,9 @@ def test_data_is_made_and_checked(tmp_path: Path) -> None:
     assert "fit for training" in call("data", "check", folder).stdout
     again = call("data", "make", folder, "--recipe", "tiny")
     assert again.exit_code == 5 and "exists already" in again.stderr
+    (tmp_path / "file").touch()
+    nowhere = call("data", "make", tmp_path / "file" / "x", "--recipe", "tiny")
+    assert nowhere.exit_code == 5 and "cannot be written" in nowhere.stderr
 
 
 def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`orchestrator.imported.plain_pickle`: plain values come back, everything else is refused."""
+"""`decoder.plain_pickle`: plain values come back, everything else is refused."""
 
 import os
 import pickle
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.imported.plain_pickle import Refused, looks_like_pickle, read_plain_pickle
+from decoder.plain_pickle import Refused, looks_like_pickle, read_plain_pickle
 
 ARGS = {"lrStart": 0.02, "seed": 0, "bidirectional": True, "notes": None, "layers": [1, (2, "ä")]}
 
