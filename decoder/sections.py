@@ -49,6 +49,7 @@ class DataConfig(Section):
     days_per_batch: Annotated[PositiveInt, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
 
 
+_NOT_SMOOTHED = {"augment.smooth": [False]}
 _TIME_MASK = mark(per_run=True, added=True, idle_if={"augment.time_mask_probability": [0.0]})
 _FEATURE_MASK = mark(per_run=True, added=True, idle_if={"augment.feature_mask_probability": [0.0]})
 
@@ -112,12 +113,12 @@ class AugmentConfig(Section):
     feature_mask_max_count: Annotated[PositiveInt, _FEATURE_MASK] = 2
     speckle_rate: Annotated[Probability, ADDED_PER_RUN] = 0.0
     smooth: bool = True
-    smooth_std_bins: PositiveFloat = 2.0
-    smooth_size_bins: PositiveInt = 100
+    smooth_std_bins: Annotated[PositiveFloat, mark(idle_if=_NOT_SMOOTHED)] = 2.0
+    smooth_size_bins: Annotated[PositiveInt, mark(idle_if=_NOT_SMOOTHED)] = 100
     smooth_taps: Annotated[
-        Literal["above_0.01", "all"], mark(added=True, idle_if={"augment.smooth": [False]})
+        Literal["above_0.01", "all"], mark(added=True, idle_if=_NOT_SMOOTHED)
     ] = "above_0.01"
-    smooth_causal: Annotated[bool, mark(added=True, idle_if={"augment.smooth": [False]})] = False
+    smooth_causal: Annotated[bool, mark(added=True, idle_if=_NOT_SMOOTHED)] = False
 
 
 _RECURRENT = mark(added=True, idle_if={"model.architecture": ["transformer"]})
@@ -196,7 +197,11 @@ class ModelConfig(Section):
     count_last_patch: Annotated[bool, ADDED] = True
     head_init: Annotated[Literal["xavier", "uniform"], ADDED] = "xavier"
     rnn_dropout: Annotated[
-        Probability, mark(per_run=True, idle_if={"model.architecture": ["transformer"]})
+        Probability,
+        mark(
+            per_run=True,
+            idle_if={"model.architecture": ["transformer"], "model.n_layers": [1]},
+        ),
     ] = 0.4
     input_dropout: Annotated[Probability, PER_RUN] = 0.2
     post_rnn_dropout: Annotated[

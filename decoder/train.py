@@ -67,6 +67,7 @@ def train(
         DataError: more than 1 % of the trials are too short for their targets.
         StorageError: a checkpoint or weights cannot be written.
     """
+    assert until_step is None or until_step > 0, "nothing would be trained"
     shared = pack.runs[0].config
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = choose_device(device)
