@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,6 +143,7 @@ def run_ablation(
                 say("stopping: what is recorded stays, and `run` again goes on from there")
         with watch.phase("reporting"):
             records = rebuild_report(results, name, document, say)
+            _renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         outcome = _outcome(plan, records, recorder, signal_number, watch, results.ablation(name))
         if outcome.n_recorded == outcome.n_runs:
@@ -171,6 +172,14 @@ def rebuild_report(
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
     rebuild(results.ablation(name), dict(document), records, histories)
     return records
+
+
+def _renew_index(results: Results) -> None:
+    """Take the new records into the index, so that `runs` and `compare` need not wait for it."""
+    from orchestrator.index import open_index
+
+    with suppress(StorageError):  # those commands tell what is wrong with a record
+        open_index(results, lambda _: None)
 
 
 def read_plan(results: Results, name: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from orchestrator.backends import (
     RayUnavailableError,
     local,
 )
+from orchestrator.index import open_index
 from orchestrator.ledger import Record, read_records
 from orchestrator.machine import Options
 from orchestrator.paths import Results
@@ -89,6 +90,15 @@ def test_a_finished_ablation_trains_nothing_and_rebuilds(
     assert (outcome.exit_code, outcome.n_recorded, outcome.n_trained) == (0, 12, 0)
     assert counting.executions == []
     assert rebuilt[0] == rebuilt[1]
+
+
+def test_a_run_leaves_the_index_of_the_store_up_to_date(
+    go: Callable[..., Outcome], results: Results, backend: Backend
+) -> None:
+    go(backend)
+    kept = results.index.stat().st_mtime_ns
+    assert set(open_index(results, print).column("run_id")) == set(records_of(results))
+    assert results.index.stat().st_mtime_ns == kept, "it was made anew"
 
 
 def test_the_plan_is_on_disk_before_the_first_run(
