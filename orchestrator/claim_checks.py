@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Set
 
 from decoder.complaints import did_you_mean
+from decoder.config import config_paths
 from orchestrator.claims import is_share
 from orchestrator.schema import AblationSpec, Contrast, Criterion, Hypothesis
 
@@ -56,6 +57,8 @@ def check_level(
         return
     if factor not in spec.factors:
         hint = did_you_mean(factor, spec.factors) or _listing(spec.factors)
+        if factor in config_paths():
+            hint = "; it is a config field: make it a level of a factor, or set it in 'extra_arms'"
         yield f"{where}: '{factor}' is no factor{hint}"
     elif level not in spec.factors[factor]:
         levels = spec.factors[factor]

@@ -42,11 +42,6 @@ app = typer.Typer(
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
-app.command("import-config")(import_config)
-app.command()(compare)
-app.command()(search)
-app.command("import-runs")(import_runs)
-app.command()(audit)
 
 
 ProfileOption = Annotated[
@@ -262,6 +257,14 @@ def data_check(
         print_json(found)
     else:
         views.print_check(Console(), found)
+
+
+# Commands are listed in the order of their becoming known: these after `run`, `plan`, ...
+app.command()(search)
+app.command()(compare)
+app.command("import-config")(import_config)
+app.command("import-runs")(import_runs)
+app.command()(audit)
 
 
 def _numbers(option: str, text: str | None) -> list[int]:

@@ -193,7 +193,7 @@ def _out_of_reach(correction: Correction, look: Look, p: float, needed: int | No
     remedy = f"{needed} seeds would do" if needed else "not even 1,000 seeds would do"
     return (
         f"with {look.seeds} seed{'s' * (look.seeds != 1)} the adjusted p cannot come below "
-        f"{p:.3g} whatever the result (alpha is {look.alpha:g}, {n_claims} "
+        f"{p:.3g}, so it cannot be supported (alpha is {look.alpha:g}, {n_claims} "
         f"claim{'s' * (n_claims != 1)} in family '{correction.family}'); {remedy}"
     )
 

@@ -88,6 +88,11 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     read = load_yaml(path)
     if "space" in read and "factors" not in read:
         raise ConfigError(f"{path}: has a space and no factors: it is a search; use `search`")
+    if read and set(read) <= set(DecoderConfig.model_fields):
+        raise ConfigError(
+            f"{path}: is a decoder configuration, and no ablation; an ablation names it as its "
+            f"'base' and says what is varied"
+        )
     document, profile_problems = apply_profile(read, profile)
     document, problems = _spell_levels(document)
     problems += profile_problems

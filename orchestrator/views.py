@@ -272,6 +272,7 @@ def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> 
         say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
         say(f"    claim: {row.get('claim', '')}")
         say(f"    {row.get('finding', '')}")
+        say(f"    {row.get('decision', '')}")
 
 
 def print_table(

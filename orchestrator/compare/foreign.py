@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,9 @@ class Columns:
     others: tuple[str, ...]
 
 
-def read_table(path: Path, store: Store, metric: str, on: Sequence[str]) -> Side:
+def read_table(
+    path: Path, store: Store, metric: str, on: Sequence[str], factors: Collection[str] = ()
+) -> Side:
     """A CSV table as a side: one row a run, rows of equal settings one arm.
 
     The delimiter may be a comma, semicolon or tab, numbers may have a decimal comma where the
@@ -73,6 +75,7 @@ def read_table(path: Path, store: Store, metric: str, on: Sequence[str]) -> Side
         store: the store.
         metric: what is to be compared: a name of ours, or a header.
         on: settings or headers that make an arm; empty takes every setting found, and names.
+        factors: of the other sides; a header that is called like one tells its levels.
 
     Raises:
         ConfigError: no rows, no column for the metric, or none of a name in `on`.
@@ -81,7 +84,7 @@ def read_table(path: Path, store: Store, metric: str, on: Sequence[str]) -> Side
     headers, cells, decimal_comma = read_cells(path)
     table = [dict(zip(headers, row, strict=True)) for row in cells]
     values = {h: [setting_value(row[h], decimal_comma) for row in table] for h in headers}
-    columns = map_columns(values, metric, on)
+    columns = map_columns(values, metric, on, factors)
     numeric = [
         header
         for header in columns.others
@@ -93,14 +96,14 @@ def read_table(path: Path, store: Store, metric: str, on: Sequence[str]) -> Side
             f"{path}: no column was taken for '{metric}'{nearest(metric, headers)}; choose one "
             f"with --metric (there are: {', '.join(headers)})"
         )
-    factors, scales = _scales(table, metrics, decimal_comma)
+    in_percent, scales = _scales(table, metrics, decimal_comma)
     rows = [
         _completed(_row(path, at, row, columns, metrics, scales, decimal_comma), store, path)
         for at, row in enumerate(table, 2)
     ]
     arms = _arms(rows, columns, on)
     gaps = sum(row["outcome"] in ("failed", "missing") for row in rows)
-    remarks = [_told(columns, metrics, metric), *factors]
+    remarks = [_told(columns, metrics, metric), *in_percent]
     remarks += [f"{gaps} of {len(rows)} rows have no result"] if gaps else []
     return Side(path.name, "table", arms, None, tuple(remarks))
 
@@ -148,7 +151,12 @@ def _is_empty(line: str) -> bool:
     return not line.strip(" ,;\t\r\n") or line.lstrip().startswith("#")
 
 
-def map_columns(table: Mapping[str, Sequence[Any]], metric: str, on: Sequence[str] = ()) -> Columns:
+def map_columns(
+    table: Mapping[str, Sequence[Any]],
+    metric: str,
+    on: Sequence[str] = (),
+    factors: Collection[str] = (),
+) -> Columns:
     """What each column is, by its header; what `metric` and `on` name comes first.
 
     A table with ``run_id``, ``outcome`` and ``per`` is one of ours, whose numbers keep their
@@ -158,18 +166,20 @@ def map_columns(table: Mapping[str, Sequence[Any]], metric: str, on: Sequence[st
         table: header → its values, as `setting_value` has them.
         metric: what is to be compared.
         on: what is to make an arm.
+        factors: of other sides.
     """
     headers = list(table)
     ours = {"run_id", "outcome", "per"} <= set(headers)
     known = {} if ours else column_names(headers)
     found: dict[str, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
     others = []
-    for header in sorted(headers, key=lambda header: header not in (metric, *on)):
+    named = (metric, *on, *factors)
+    for header in sorted(headers, key=lambda header: header not in named):
         column = known.get(header)
-        if column is not None and column not in _NO_RESULT and header not in (metric, *on):
+        if column is not None and column not in _NO_RESULT and header not in named:
             role, name = "metric", column
         else:
-            role, name = _role(header, table[header], metric, on, ours)
+            role, name = _role(header, table[header], metric, (*on, *factors), ours)
         if not role or name in found[role].values():
             others.append(header)
         else:
@@ -202,11 +212,11 @@ def number(text: str, decimal_comma: bool = False) -> float | None:
 
 
 def _role(
-    header: str, values: Sequence[Any], metric: str, on: Sequence[str], ours: bool
+    header: str, values: Sequence[Any], metric: str, factors: Sequence[str], ours: bool
 ) -> tuple[str, str]:
     """The part a column has, and its name there; nothing for a column without one."""
     bare, last = squeeze(re.sub(r"\(.*?\)|\[.*?\]|%", "", header)), _last(header)
-    if header in on:
+    if header in factors:
         return "factor", header
     if header == metric:
         return "metric", metric

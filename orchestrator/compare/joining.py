@@ -51,7 +51,7 @@ def join(a: Side, b: Side, on: Sequence[str] = ()) -> list[Joined]:
     rest.match(lambda arm: arm.config_id, "configuration", first_of_many=True)
     factors = _shared_factors(rest)
     if factors:
-        rest.match(lambda arm: tuple(arm.levels[f] for f in factors), "factors", factors)
+        rest.match(lambda arm: settings_key(arm, factors), "factors", factors)
     settings = _shared_settings(rest)
     if settings:
         rest.match(lambda arm: settings_key(arm, settings), "settings", settings)

@@ -1,6 +1,6 @@
 """What a command line names → a side: a thing of the store, or a file of another tool."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,14 @@ _TABLES = (".csv", ".tsv")
 _PLANS = "*/*/plan.json"
 
 
-def read_side(text: str, store: Store, metric: str, on: Sequence[str], say: Say) -> Side:
+def read_side(
+    text: str,
+    store: Store,
+    metric: str,
+    on: Sequence[str],
+    say: Say,
+    factors: Collection[str] = (),
+) -> Side:
     """The side that a text names.
 
     Args:
@@ -29,13 +36,14 @@ def read_side(text: str, store: Store, metric: str, on: Sequence[str], say: Say)
         metric: what is to be compared, for tables.
         on: what makes an arm, for tables.
         say: receives a line for each record that cannot be read.
+        factors: of the other sides, for tables.
 
     Raises:
         ConfigError: it names nothing; or see the readers.
     """
     path = Path(text)
-    if path.suffix.lower() in _TABLES:
-        return read_table(path, store, metric, on)
+    if _is_table(text):
+        return read_table(path, store, metric, on, factors)
     side = read_stored(text, store) or read_foreign_runs(text, store, say)
     if side is not None:
         return side
@@ -45,6 +53,10 @@ def read_side(text: str, store: Store, metric: str, on: Sequence[str], say: Say)
         f"(there are: {', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), "
         "no run id, no CSV file and no folder"
     )
+
+
+def _is_table(text: str) -> bool:
+    return Path(text).suffix.lower() in _TABLES
 
 
 def compare_named(texts: Sequence[str], results: Results, options: Options, say: Say) -> Comparison:
@@ -64,7 +76,12 @@ def compare_named(texts: Sequence[str], results: Results, options: Options, say:
     if len(texts) < 2:
         raise ConfigError("compare: needs two or more things, such as two ablations")
     store = Store(results, open_index(results, say), say)
-    sides = [read_side(text, store, options.metric, options.on, say) for text in texts]
+    read: dict[str, Side] = {}
+    for text in sorted(texts, key=_is_table):  # tables last: headers may be factors of the others
+        factors = dict.fromkeys(f for side in read.values() for a in side.arms for f in a.levels)
+        if text not in read:
+            read[text] = read_side(text, store, options.metric, options.on, say, factors)
+    sides = [read[text] for text in texts]
     named = [(side.label, side.thresholds) for side in sides if side.thresholds is not None]
     if not named:
         return compare(sides, options)

@@ -166,3 +166,15 @@ def test_a_cell_may_hold_the_delimiter_and_line_breaks(tmp_path: Path) -> None:
 )
 def test_numbers_are_read_as_written(text: str, decimal_comma: bool, expected: float) -> None:
     assert number(text, decimal_comma) == expected
+
+
+def test_a_column_called_like_a_factor_of_ours_tells_its_levels(
+    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
+) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("loss,seed,PER\nmean,0,0.41\nmean,1,0.42\nsum,0,0.3\nfocal,0,0.2\n")
+    for sides in (("one", str(path)), (str(path), "one")):
+        found = beside(shared, *sides, allow_mixed=True)
+        pairs = {(line.a_arm, line.b_arm) for line in found.lines if line.a_arm and line.b_arm}
+        names = {("sum", "loss sum"), ("mean", "loss mean")}
+        assert pairs == (names if sides[0] == "one" else {(b, a) for a, b in names})

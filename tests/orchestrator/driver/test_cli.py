@@ -136,6 +136,7 @@ def test_run_says_verdicts_report_and_time(run: Callable[..., Result], results: 
     row = {
         **{"hypothesis": "weak_hurts", "verdict": "supported", "exploratory": True},
         **{"claim": "Weak noise raises PER.", "finding": "By 3 points, [bold]so"},
+        **{"decision": "Supported: its p is small."},
         **{"effect": 0.25, "n_seeds": 3, "detectable_effect": math.inf, "arms": '[{"n": 3}]'},
     }
     table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
@@ -145,7 +146,7 @@ def test_run_says_verdicts_report_and_time(run: Callable[..., Result], results: 
     assert told == [{**row, **unknown, "arms": [{"n": 3}]}]
     result = run()
     assert "weak_hurts: SUPPORTED (exploratory)" in result.stdout
-    assert "By 3 points, [bold]so" in result.stdout
+    assert "By 3 points, [bold]so\n    Supported: its p is small." in result.stdout
     assert "12 of 12 runs recorded; 0 trained now" in result.stdout
     assert str(results.ablation("question") / "report.html") in result.stdout.replace("\n", "")
     assert "time: set-up" in result.stdout and "reporting" in result.stdout

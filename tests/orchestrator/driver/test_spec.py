@@ -84,6 +84,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "hypotheses.weak_hurts.contrast",
         ("'nois' is no factor", "did you mean 'noise'?"),
     ),
+    "contrast of a config field": (
+        {f"{WEAK}/contrast": {"factor": "optim.lr_max", "from": "a", "to": "b"}},
+        "hypotheses.weak_hurts.contrast",
+        ("'optim.lr_max' is no factor; it is a config field: make it a level of a factor",),
+    ),
     "hypothesis on an unknown level": (
         {f"{WEAK}/contrast": {"factor": "noise", "from": "oficial", "to": "weak"}},
         "hypotheses.weak_hurts.contrast",
@@ -420,3 +425,11 @@ def test_every_factorial_that_is_too_large_is_refused_at_once(
     }
     (problem,) = problems({"factors": factors, "hypotheses": {}})
     assert "32,768 arms" in problem and "20,000" in problem
+
+
+def test_a_decoder_configuration_is_told_from_an_ablation(tmp_path: Path) -> None:
+    path = tmp_path / "base.yaml"
+    path.write_text("data: {path: synthetic:tiny}\ntrain: {n_steps: 4}\n")
+    with pytest.raises(ConfigError, match="is a decoder configuration, and no ablation") as caught:
+        load_spec(path)
+    assert len(caught.value.problems) == 1
