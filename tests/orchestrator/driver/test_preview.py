@@ -213,7 +213,7 @@ def test_the_power_of_a_share_rests_on_what_is_recorded_of_the_reference_arm(
 def test_a_main_effect_on_a_share_is_forecast_once_a_rate_is_known(
     load: Load, see: Callable[..., Preview]
 ) -> None:
-    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "model.rnn_dropout")
+    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "optim.weight_decay")
     factors = {f"f{i}": {"a": {path: 0.1}, "b": {path: 0.2}} for i, path in enumerate(paths)}
     claim = {
         "claim": "x", "contrast": {"factor": "f0", "from": "a", "to": "b"},
@@ -248,7 +248,7 @@ def test_the_cost_of_a_greedy_path_is_bounded_before_it_is_gone(
     results: Results,
     make_result: Callable[..., RunResult],
 ) -> None:
-    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "model.rnn_dropout")
+    paths = ("optim.epsilon", "optim.beta1", "optim.beta2", "optim.weight_decay")
     factors = {f"f{i}": {"a": {path: 0.1}, "b": {path: 0.2}} for i, path in enumerate(paths)}
     loaded = load(
         {"design": "path", "factors": factors, "hypotheses": {}, "greedy": {}, "seeds": [0, 1]}
@@ -314,7 +314,7 @@ def test_numbers_of_seeds_that_are_none_are_refused(
 def test_ten_thousand_runs_are_previewed_as_a_few_are(
     load: Load, see: Callable[..., Preview], n_levels: tuple[int, ...], n_seeds: int
 ) -> None:
-    paths = ("optim.epsilon", "optim.beta1", "model.rnn_dropout")
+    paths = ("optim.epsilon", "optim.beta1", "optim.weight_decay")
     factors = {
         f"f{i}": {f"l{j}": {path: (j + 1) / 100} for j in range(size)}
         for i, (path, size) in enumerate(zip(paths, n_levels, strict=True))
