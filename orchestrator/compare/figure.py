@@ -92,7 +92,9 @@ def draw_comparison(data: FigureData) -> Drawing:
     differences.axvline(0, color=FAINT, linewidth=1)
     scale = scale_of(data.metric)
     differences.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
-    text = f"difference from\n{wrap(data.sides[0], _LABEL)}\n({unit_of(data.metric)}, 95 % interval)"
+    text = (
+        f"difference from\n{wrap(data.sides[0], _LABEL)}\n({unit_of(data.metric)}, 95 % interval)"
+    )
     if data.n_left_out:
         text += f"\n{data.n_left_out} more rows are not drawn"
     differences.set_xlabel(text)
