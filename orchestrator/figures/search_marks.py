@@ -26,7 +26,7 @@ class Mark(NamedTuple):
 MARKS = {
     "finished": Mark("trained to the end", "o", COLOURS[0], True),
     "stopped": Mark("stopped early", "o", FAINT, False),
-    "collapsed": Mark("a seed collapsed", "s", COLOURS[4], False),
+    "collapsed": Mark("a seed on the blank plateau", "s", COLOURS[4], False),
     "diverged": Mark("a seed diverged", "X", COLOURS[1], True),
 }
 

@@ -250,8 +250,11 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
         settings = [_setting(row[p]) if pd.notna(row[p]) else "–" for p in paths]
         figures = [value_text(float(row["figure"]), spec.first)]
         figures += [value_text(float(row[name]), name) for name in more]
-        ending = {"ok": "", "collapsed": "collapsed", "diverged": "diverged"}[row["ending"]]
-        state = "trained to the end" if row["state"] == "finished" else "stopped"
+        finished = row["state"] == "finished"
+        state = "trained to the end" if finished else "stopped"
+        # Collapse is of a whole budget; a run that was stopped might have escaped.
+        stuck = "collapsed" if finished else "on the blank plateau"
+        ending = {"ok": "", "collapsed": stuck, "diverged": "diverged"}[row["ending"]]
         cells.append(
             (
                 *([row["arm"]] if arm else []),

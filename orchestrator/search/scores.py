@@ -43,7 +43,9 @@ class Course:
 
 
 def ending_of(course: Course, thresholds: CollapseThresholds) -> Ending:
-    """How a run stands at its last evaluation."""
+    """How a run stands at its last evaluation; before its budget's end "collapsed" means that it
+    is on the blank plateau still.
+    """
     if course.diverged_step is not None:
         return "diverged"
     return "collapsed" if is_collapsed(course.history, thresholds) else "ok"
