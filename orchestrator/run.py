@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from decoder.atomic import write_atomically
-from decoder.errors import StorageError
+from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress
 from orchestrator import provenance
 from orchestrator.backends import Backend, Execution, PackEvent, RayUnavailableError
@@ -186,14 +186,15 @@ def read_plan(results: Results, name: str) -> dict[str, Any]:
     """The plan document of an ablation that was run before.
 
     Raises:
-        StorageError: there is none, or it cannot be read.
+        ConfigError: no ablation of this name was run.
+        StorageError: the document cannot be read.
     """
     path = results.plan(name)
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         known = ", ".join(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
-        raise StorageError(
+        raise ConfigError(
             f"{path}: no ablation '{name}' was run into {results.root} "
             f"(there are: {known or 'none'}); run it first, or name another --results folder"
         ) from None

@@ -202,12 +202,12 @@ def test_status_tells_what_each_ablation_has(run: Callable[..., Result], results
 
 
 @pytest.mark.parametrize("command", ["report", "status"])
-def test_an_ablation_that_was_never_run_exits_5_and_names_those_that_were(
+def test_an_ablation_that_was_never_run_exits_2_and_names_those_that_were(
     run: Callable[..., Result], results: Results, command: str
 ) -> None:
     run()
     result = call(command, "queston", "--results", results.root)
-    assert result.exit_code == 5
+    assert result.exit_code == 2
     assert "there are: question" in result.stderr
     assert call(command, "../question", "--results", results.root).exit_code == 2
 
