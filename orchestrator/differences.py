@@ -11,7 +11,7 @@ import yaml
 
 from decoder.atomic import write_atomically
 from decoder.complaints import did_you_mean
-from decoder.config import DecoderConfig, flatten, load_config, override, resolve
+from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
 from orchestrator.schema import AblationSpec, check_name
@@ -123,7 +123,8 @@ def as_ablation(
 
     One two-level factor a difference, one claim each that it raises PER while all the others
     are changed, and as many seeds as those claims need to be testable together, six at least.
-    The recordings stay those of `one`.
+    The recordings stay those of `one`. What has no effect beside the other changes is named and
+    left as in `one`: taking it out would change nothing.
 
     Args:
         name: of the ablation.
@@ -138,10 +139,12 @@ def as_ablation(
         check_name(name)
     except ValueError as error:
         raise ConfigError(f"--as-ablation: {error}") from None
+    changes = {d.parameter: d.b for d in found if d.parameter != _RECORDINGS}
+    idle = idle_paths(override(one.config, changes, two.label)) & changes.keys()
     factors = {
         factor: difference
         for factor, difference in _factor_names(found).items()
-        if difference.parameter != _RECORDINGS
+        if difference.parameter in changes.keys() - idle
     }
     if not factors:
         raise ConfigError(
@@ -155,6 +158,9 @@ def as_ablation(
         "# Every one is taken out while the others stay: see `all` and `all-<factor>` in the "
         "report.\n"
     )
+    if idle:
+        names = ", ".join(sorted(idle))
+        head += f"# Without effect beside the other changes, and so left out: {names}.\n"
     return head + yaml.safe_dump(
         document, sort_keys=False, allow_unicode=True, width=96, default_flow_style=None
     )
@@ -164,14 +170,18 @@ def write_ablation(path: Path, text: str) -> None:
     """Write the ablation to a file that does not exist yet, and check it.
 
     Raises:
-        ConfigError: the file exists.
+        ConfigError: the file exists, or one of its arms cannot be; then no file is left.
         StorageError: it cannot be written.
     """
     if path.exists():
         raise ConfigError(f"--output: {path} exists already; choose another name or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.encode())
-    load_spec(path)
+    try:
+        load_spec(path)
+    except ConfigError:
+        path.unlink()
+        raise
 
 
 def _document(

@@ -11,7 +11,12 @@ from typer.testing import CliRunner
 from decoder.config import DecoderConfig, override, resolve
 from decoder.errors import ConfigError
 from orchestrator.cli import app
-from orchestrator.differences import as_ablation, find_differences, read_configuration
+from orchestrator.differences import (
+    as_ablation,
+    find_differences,
+    read_configuration,
+    write_ablation,
+)
 from orchestrator.spec import load_spec
 
 # The five differences of a re-implementation from the official configuration.
@@ -176,3 +181,22 @@ def test_nothing_to_leave_out_is_said(files: tuple[Path, Path]) -> None:
     result = CliRunner().invoke(app, ["diff", str(files[0]), str(files[0]), "--as-ablation", "x"])
     assert result.exit_code == 2
     assert "there is nothing to leave out" in result.stderr
+
+
+def test_what_has_no_effect_beside_the_other_changes_is_named_and_left_out(tmp_path: Path) -> None:
+    """Between transformer layers there is no recurrent dropout to take out again."""
+    changes = {"model.architecture": "transformer", "model.rnn_dropout": 0.1, "optim.beta1": 0.8}
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path, document in zip(paths, ({}, nested(changes)), strict=True):
+        path.write_text(yaml.safe_dump(document))
+    one, two = (read_configuration(str(path)) for path in paths)
+    text = as_ablation("n", one, two, find_differences(one.config, two.config), tmp_path)
+    assert "left out: model.rnn_dropout." in text
+    write_ablation(tmp_path / "n.yaml", text)
+    assert set(load_spec(tmp_path / "n.yaml").spec.factors) == {"architecture", "beta1"}
+
+
+def test_an_ablation_that_cannot_be_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        write_ablation(tmp_path / "n.yaml", "name: n\n")
+    assert not (tmp_path / "n.yaml").exists()
