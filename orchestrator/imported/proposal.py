@@ -353,6 +353,11 @@ def _reasons(
             f"{n_seeds} seeds find an effect of that size with a chance of {power:.0%} a claim, "
             f"by the spread that repeats show{enough}."
         )
+        if power < POWER:
+            reasons.append(
+                f"Cheaper first: train {a.name} again with three to five other seeds. Those few "
+                "runs tell the spread, and with it whether this ablation can settle anything."
+            )
     if left_out:
         reasons.append(
             f"Not in it, as no field here says it: {joined([c.name for c in left_out], 8)}."

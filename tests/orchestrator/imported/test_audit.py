@@ -171,6 +171,9 @@ def test_the_proposal_loads_and_tests_the_three_things_apart(
     }
     assert loaded.base.augment.white_noise_std == 0.25  # as in the run it starts from
     assert len(loaded.spec.seeds) == proposal.n_seeds >= 7
+    # With too little power it says what to do first, and only then.
+    assert proposal.power is not None
+    assert ("Cheaper first" in " ".join(proposal.reasons)) == (proposal.power < 0.8)
     assert {claim.direction for claim in loaded.spec.hypotheses.values()} == {"increase"}
 
 
