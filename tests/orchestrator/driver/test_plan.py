@@ -201,7 +201,7 @@ def test_the_plan_document_is_json_and_loses_nothing(load: Load, plan_of: PlanOf
 def test_of_ten_thousand_runs_those_recorded_are_left_out(load: Load, plan_of: PlanOf) -> None:
     factors = {
         name: {f"l{i}": {path: (i + 1) / 100} for i in range(10)}
-        for name, path in (("a", "optim.epsilon"), ("b", "optim.beta1"), ("c", "model.rnn_dropout"))
+        for name, path in (("a", "optim.epsilon"), ("b", "optim.beta1"), ("c", "optim.beta2"))
     }
     loaded = load({"factors": factors, "hypotheses": {}, "seeds": list(range(10))})
     plan = plan_of(loaded, n_workers=8)
