@@ -8,6 +8,8 @@ from decoder.config import DecoderConfig
 
 HistoryRow = dict[str, float]
 
+WEIGHTS_NAME = "weights.safetensors"  # of a run that keeps its weights, in its folder
+
 # Columns of a history row, in order; counts are summed over the validation trials.
 HISTORY_COLUMNS = (
     "step",

@@ -23,12 +23,12 @@ from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig, parse_config
 from decoder.errors import CheckpointError, ConfigError
 from decoder.model.decoder import PackedDecoder
+from decoder.pack import WEIGHTS_NAME
 from decoder.phonemes import N_CLASSES
 from decoder.smoothing import taps_of
 
 Layout = Literal["t12", "t15", "ours"]
 
-WEIGHTS_NAME = "weights.safetensors"
 FORMAT = 1
 
 # The T12 decoder makes a layer a day that it never uses, and saves its smoothing kernel.

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
-from decoder.pack import Pack, Progress
+from decoder.pack import WEIGHTS_NAME, Pack, Progress
 from orchestrator import provenance
 from orchestrator.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.data import DataInfo, prepare_data
@@ -118,6 +118,7 @@ def run_ablation(
             plan = grow(plan, results, options, prepare)
             records = read_records(results, plan.distinct, say)
             note_other_code(records, say)
+            _note_missing_weights(plan, results, records, say)
             _name_untestable(loaded, say)
             late = register(plan, results, with_result(records))
             document = plan_document(plan, late)
@@ -238,6 +239,24 @@ def note_other_code(records: Mapping[str, Record], say: Say) -> None:
         say(
             f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
             f"(commit {', '.join(commits)}) of the same numerics version; they are used"
+        )
+
+
+def _note_missing_weights(
+    plan: Plan, results: Results, records: Mapping[str, Record], say: Say
+) -> None:
+    """Say so if recorded runs were to keep weights and have none; they are not trained again."""
+    n_missing = sum(
+        run.config.train.keep_weights != "none"
+        and run_id in records
+        and records[run_id]["status"] == "ok"
+        and not (results.run(run_id) / WEIGHTS_NAME).exists()
+        for run_id, run in plan.distinct.items()
+    )
+    if n_missing:
+        say(
+            f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
+            "them: it cannot change a result, so they are not trained again"
         )
 
 

@@ -101,6 +101,16 @@ def test_a_run_leaves_the_index_of_the_store_up_to_date(
     assert results.index.stat().st_mtime_ns == kept, "it was made anew"
 
 
+def test_recorded_runs_without_the_weights_asked_for_are_told(
+    go: Callable[..., Outcome], backend: Backend, console: Console
+) -> None:
+    go(backend)
+    again = go(backend, {"set": {"train.keep_weights": "final"}})
+    assert again.n_trained == 0
+    told = " ".join(console.export_text().split())
+    assert "12 recorded runs have no weights, although train.keep_weights asks for them" in told
+
+
 def test_the_plan_is_on_disk_before_the_first_run(
     go: Callable[..., Outcome], backend: Backend, results: Results
 ) -> None:
