@@ -5,7 +5,7 @@ its p-values are adjusted for their number and it draws no verdict.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from decoder.errors import ConfigError
@@ -110,7 +110,7 @@ def compare(sides: Sequence[Side], options: Options) -> Comparison:
     """
     reference, *others = _labelled(sides)
     _check_metric(sides, options)
-    if options.by_session and not any(_by_session(arm) for side in sides for arm in side.arms):
+    if options.by_session and not _sessions(sides):
         raise ConfigError(
             "--by session: no run tells PER by session, having been recorded before that was kept"
         )
@@ -164,7 +164,7 @@ def _lines(
                 found = tuple(mixtures(pair.a, pair.b, numerics_decide=options.numerics_decide))
             for mixture in found:
                 mixed.setdefault(mixture.what, []).append(mixture)
-        lines += _lines_of_pair(a.label, b.label, pair, found, options)
+        lines += _lines_of_pair((a, b), pair, found, options)
     if options.allow_mixed:
         return lines, []
     return lines, [
@@ -173,9 +173,12 @@ def _lines(
 
 
 def _lines_of_pair(
-    a_label: str, b_label: str, pair: Joined, mixed: tuple[Mixture, ...], options: Options
+    sides: tuple[Side, Side], pair: Joined, mixed: tuple[Mixture, ...], options: Options
 ) -> list[Line]:
-    parts = [_by_session(arm) if options.by_session else {None: _runs(arm)} for arm in pair[:2]]
+    names = _sessions(sides) if options.by_session else ()
+    parts = [
+        _by_session(arm, names) if options.by_session else {None: _runs(arm)} for arm in pair[:2]
+    ]
     sessions = list(dict.fromkeys([*parts[0], *parts[1]]))
     differs: tuple[Difference, ...] = ()
     if pair.a and pair.b:
@@ -194,8 +197,8 @@ def _lines_of_pair(
         if pair.a and pair.b:
             effect = compare_runs(runs[0], runs[1], options.metric, pool=not mixed)
         line = Line(
-            a_label=a_label,
-            b_label=b_label,
+            a_label=sides[0].label,
+            b_label=sides[1].label,
             a_arm=_name(pair.a),
             b_arm=_name(pair.b),
             session=session,
@@ -212,13 +215,16 @@ def _lines_of_pair(
     return lines
 
 
-def _by_session(arm: SideArm | None) -> dict[str | None, list[Row]]:
+def _sessions(sides: Sequence[Side]) -> Collection[str]:
+    """Every session that a run tells its PER of, in order."""
+    runs = (run for side in sides for arm in side.arms for run in _runs(arm))
+    return dict.fromkeys(name for run in runs for name in run.get("per_session") or ())
+
+
+def _by_session(arm: SideArm | None, names: Collection[str]) -> dict[str | None, list[Row]]:
     """Session → the runs with the PER they had there; a diverged run counts 1 in each."""
     found: dict[str | None, list[Row]] = {}
-    runs = _runs(arm)
-    told = [run for run in runs if run.get("per_session")]
-    names = dict.fromkeys(name for run in told for name in run["per_session"])
-    for run in runs:
+    for run in _runs(arm):
         counts = run.get("per_session") or {}
         for name in names:
             if name in counts and counts[name][1]:

@@ -138,6 +138,21 @@ def test_sessions_are_told_apart(shared: Results, beside: Beside) -> None:
     assert figure is not None and figure.mean == pytest.approx(0.225)
 
 
+def test_an_arm_that_diverged_in_every_seed_counts_in_every_session(
+    shared: Results, beside: Beside
+) -> None:
+    for path in shared.runs.glob("*/record.json"):
+        record = json.loads(path.read_bytes())
+        lost = record["config"]["optim"]["epsilon"] < 0.1
+        told = {"per_session": {} if lost else {"day1": [20, 100], "day2": [40, 200]}}
+        ending = {"status": "diverged", "diverged_step": 390} if lost else {}
+        path.write_text(json.dumps({**record, **told, **ending}))
+    found = beside(shared, "one:mean", "two:third", by_session=True)
+    assert [line.session for line in found.lines] == ["day1", "day2"]
+    for line in found.lines:
+        assert line.b is not None and line.b.mean == 1.0
+
+
 def test_records_without_sessions_are_said(shared: Results, beside: Beside) -> None:
     for path in shared.runs.glob("*/record.json"):
         record = json.loads(path.read_bytes())
