@@ -15,7 +15,7 @@ from decoder.config import DecoderConfig, flatten, idle_paths, load_config, over
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
 from orchestrator.schema import AblationSpec, check_name
-from orchestrator.spec import level_text, load_spec
+from orchestrator.spec import level_names, load_spec
 
 _MARGIN = 0.02  # of PER
 _FEWEST_SEEDS = 6  # with fewer no paired claim can be supported, see `orchestrator.power`
@@ -187,7 +187,9 @@ def write_ablation(path: Path, text: str) -> None:
 def _document(
     name: str, one: Configuration, two: Configuration, factors: dict[str, Difference], folder: Path
 ) -> dict[str, Any]:
-    levels = {factor: _level_names(difference) for factor, difference in factors.items()}
+    levels = {
+        factor: level_names(difference.a, difference.b) for factor, difference in factors.items()
+    }
     document: dict[str, Any] = {
         "name": name,
         "question": f"Which of the differences between {one.label} and {two.label} changes PER?",
@@ -240,15 +242,6 @@ def _factor_names(found: Sequence[Difference]) -> dict[str, Difference]:
         section, _, field = difference.parameter.partition(".")
         names[field if fields[field] == 1 else f"{section}-{field}"] = difference
     return names
-
-
-def _level_names(difference: Difference) -> tuple[str, str]:
-    """The values themselves where they can be names."""
-    try:
-        before, after = (check_name(level_text(value)) for value in (difference.a, difference.b))
-    except (TypeError, ValueError):
-        return "before", "after"
-    return (before, after) if before != after else ("before", "after")
 
 
 def _ratio(a: Any, b: Any) -> float | None:

@@ -46,6 +46,7 @@ __all__ = [
     "Look",
     "Outcome",
     "check_name",
+    "level_names",
     "level_text",
     "levels_of",
     "load_spec",
@@ -121,6 +122,15 @@ def level_text(value: Any) -> Any:
     if isinstance(value, int | float):
         return re.sub(r"e([-+])0+", r"e\1", repr(value))
     return value
+
+
+def level_names(before: Any, after: Any) -> tuple[str, str]:
+    """Names for the levels of a two-level factor: its values themselves where they can be names."""
+    try:
+        names = check_name(level_text(before)), check_name(level_text(after))
+    except (TypeError, ValueError):
+        return "before", "after"
+    return names if names[0] != names[1] else ("before", "after")
 
 
 def _load_base(

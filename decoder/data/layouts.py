@@ -13,6 +13,7 @@ from decoder.complaints import did_you_mean
 from decoder.data import t12, t15
 from decoder.data.recordings import Index, Problems, TrialFile, TrialHeader
 from decoder.errors import DataError
+from decoder.plain_pickle import looks_like_pickle
 
 _MAT_FILES = (
     "the .mat files of the public release (Dryad, doi:10.5061/dryad.x69p8czpq, competitionData) "
@@ -179,5 +180,4 @@ def _is_pickle(path: Path) -> bool:
         return False
     if head.startswith(b"PK"):
         return b"data.pkl" in head
-    is_binary = len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5
-    return is_binary or head.startswith((b"(dp", b"(lp", b"}q", b"]q"))
+    return looks_like_pickle(head)

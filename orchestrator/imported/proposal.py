@@ -20,8 +20,8 @@ from orchestrator.imported.lineup import Lineup
 from orchestrator.imported.telling import change_text, count, joined, per_text, points
 from orchestrator.power import POWER, power_paired
 from orchestrator.reach import first_seeds, untestable
-from orchestrator.schema import AblationSpec, CollapseSpec, check_name
-from orchestrator.spec import level_text, load_spec
+from orchestrator.schema import AblationSpec, CollapseSpec
+from orchestrator.spec import level_names, load_spec
 
 _FEWEST_SEEDS, _MOST_SEEDS = 6, 12
 _MOST_FACTORS = 8
@@ -244,7 +244,7 @@ def _document(
     verb = "lowers" if direction == "decrease" else "raises"
     others = "With the other changes made, " if len(changes) > 1 else ""
     for name, change in _factor_names(changes).items():
-        before, after = _level_names(change)
+        before, after = level_names(change.before, change.after)
         factors[name] = {
             before: {path: one[path] for path in change.paths},
             after: {path: two[path] for path in change.paths},
@@ -275,14 +275,6 @@ def _factor_names(changes: Sequence[Change]) -> dict[str, Change]:
         name = field if field not in names else f"{change.key.partition('.')[0]}_{field}"
         names[name] = change
     return names
-
-
-def _level_names(change: Change) -> tuple[str, str]:
-    try:
-        before, after = (check_name(level_text(v)) for v in (change.before, change.after))
-    except (TypeError, ValueError):
-        return "before", "after"
-    return (before, after) if before != after else ("before", "after")
 
 
 def _seeds(
