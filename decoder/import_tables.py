@@ -1,4 +1,4 @@
-"""What every key of the official configuration files means here: one table a codebase, and forks.
+"""What every key of the official configuration files means here: one table a codebase.
 
 T15 is ``rnn_args.yaml`` of nejm-brain-to-text, T12 the ``args`` mapping of neural_seq_decoder. A
 key's meaning is what the trainer does with it, not what its name or comment says.
@@ -72,7 +72,7 @@ def squeeze(key: str) -> str:
     return re.sub(r"[^a-z0-9]", "", key.lower())
 
 
-def _clip(value: Any) -> Any:
+def clip(value: Any) -> Any:
     """A bound of the gradient norm; 0, false and null clip nothing."""
     return value or None
 
@@ -199,7 +199,7 @@ T15: dict[str, Rule] = {
     "weight_decay": to("optim.weight_decay"),
     "weight_decay_day": to("optim.weight_decay_day"),
     "seed": elsewhere("an ablation's seeds"),
-    "grad_norm_clip_value": converted("optim.grad_clip", _clip),
+    "grad_norm_clip_value": converted("optim.grad_clip", clip),
     "batches_per_train_log": _OUTPUT,
     "batches_per_val_step": to(
         "train.eval_every_steps", note="there after step 1 and every so many later; here every N"
@@ -387,120 +387,4 @@ T12_CONSTANTS: dict[str, Any] = {
     "train.eval_every_steps": 100,
     "train.precision": "float32",
     "train.keep_weights": "best",
-}
-
-# -------------------------------------------------------------------------------------- forks
-
-_ALGORITHMS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
-_SCHEDULES = {
-    "cosine": "warmup_cosine",
-    "warmupcosine": "warmup_cosine",
-    "constant": "constant",
-    "none": "constant",
-    "linear": "linear",
-    "linearlr": "linear",
-    "onecycle": "one_cycle",
-    "onecyclelr": "one_cycle",
-    "step": "step",
-    "steplr": "step",
-    "plateau": "plateau",
-    "reducelronplateau": "plateau",
-}
-_PRECISIONS = {
-    "bf16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "fp32": "float32",
-    "float32": "float32",
-    "true": "bfloat16",
-    "false": "float32",
-}
-
-
-def _named(names: Mapping[str, str]) -> Callable[[Any], Any]:
-    return lambda value: names[squeeze(str(value))]
-
-
-_CONVERT: dict[str, Callable[[Any], Any]] = {
-    "optim.algorithm": _named(_ALGORITHMS),
-    "optim.schedule": _named(_SCHEDULES),
-    "optim.grad_clip": _clip,
-    "train.precision": _named(_PRECISIONS),
-    "model.architecture": _named({"gru": "gru", "lstm": "lstm", "transformer": "transformer"}),
-}
-
-# How forks of either codebase spell our fields, squeezed; our own names need no entry.
-_SPELLINGS = {
-    "data.batch_size": "batchsize bs",
-    "augment.white_noise_std": "whitenoisesd whitenoise",
-    "augment.constant_offset_std": "constantoffsetsd constantoffset",
-    "augment.smooth_std_bins": "gaussiansmoothwidth smoothkernelstd smoothsigma",
-    "augment.smooth_causal": "causalsmoothing causalsmooth",
-    "augment.time_mask_probability": "timemaskprob timemaskp timemaskingprob",
-    "augment.time_mask_width_bins": "timemaskwidth timemaskmaxwidth timemaskparam timemaskmaxlen "
-    "timemasklen timemasksize",
-    "augment.time_mask_max_count": "timemaskmax timemasknum numtimemasks ntimemasks maxtimemasks "
-    "timemaskcount timemaskmaxmasks timemaskmaxnum",
-    "augment.feature_mask_probability": "featuremaskprob freqmaskprob freqmaskp "
-    "freqmaskprobability frequencymaskprob frequencymaskprobability channelmaskprob channelmaskp "
-    "frequencymaskp",
-    "augment.feature_mask_width": "freqmaskwidth freqmaskmaxwidth freqmaskparam frequencymaskwidth "
-    "channelmaskwidth freqmasksize featuremaskmaxwidth frequencymaskmaxwidth",
-    "augment.feature_mask_max_count": "freqmaskmax freqmasknum numfreqmasks nfreqmasks "
-    "maxfreqmasks freqmaskcount frequencymaskmax numfrequencymasks featuremaskmax freqmaskmaxcount "
-    "numchannelmasks channelmaskmax frequencymaskmaxcount",
-    "augment.speckle_rate": "speckle speckleprob specklerate coordinateddropout",
-    "augment.time_warp_bins": "timewarp timewarpbins timewarpparam timewarpw",
-    "model.architecture": "rnntype modeltype celltype architecture",
-    "model.layer_norm": "uselayernorm layernorm layernormalization useln",
-    "model.n_units": "nunits hiddendim hiddensize",
-    "model.n_layers": "nlayers numlayers layerdim",
-    "model.patch_size": "kernellen patchsize",
-    "model.patch_stride": "stridelen patchstride",
-    "model.rnn_dropout": "dropout rnndropout",
-    "model.input_dropout": "inputdropout inputlayerdropout",
-    "model.bidirectional": "bidirectional bidir",
-    "model.post_rnn_layers": "postrnnlayers numpostrnnlayers",
-    "model.blank_bias": "blankbias blankbiasinit",
-    "loss.label_smoothing": "labelsmoothing ctclabelsmoothing labelsmooth",
-    "loss.focal_gamma": "focalgamma focalctcgamma",
-    "loss.inter_ctc_weight": "interctcweight interctc",
-    "loss.ctc_reduction": "ctcreduction",
-    "optim.algorithm": "optimizer optimizertype optim optname",
-    "optim.schedule": "scheduler schedulertype lrschedulertype lrschedule lrscheduler",
-    "optim.lr_max": "lr learningrate lrstart",
-    "optim.lr_min": "minlr lrend",
-    "optim.lr_warmup_steps": "warmupsteps numwarmupsteps warmup",
-    "optim.epsilon": "eps adameps adamepsilon optimepsilon",
-    "optim.weight_decay": "l2decay weightdecay wd",
-    "optim.grad_clip": "gradclip gradientclip gradientclipping gradientclipval gradclipnorm "
-    "gradnormclip gradnormclipvalue maxgradnorm clipgrad clipgradnorm gradclipvalue clipnorm "
-    "gradclipmaxnorm gradientclipnorm",
-    "optim.ema_decay": "emadecay ema",
-    "optim.accumulation_steps": "gradaccumsteps gradaccumulation accumulationsteps "
-    "gradientaccumulationsteps gradaccumulationsteps",
-    "train.n_steps": "nsteps maxsteps nbatch numtrainingbatches",
-    "train.precision": "precision useamp amp usebf16 dtype mixedprecision",
-    "train.eval_every_steps": "evalevery valevery batchespervalstep evalsteps",
-    "evaluation.use_beam_search": "usebeamsearch beamsearch",
-    "evaluation.beam_width": "beamwidth beamsize",
-}
-FORKS: dict[str, Rule] = {
-    name: converted(path, _CONVERT.get(path, lambda value: value))
-    for path, names in _SPELLINGS.items()
-    for name in names.split()
-}
-
-# Switches of forks: false turns these fields off, true leaves them to the keys beside it.
-_MASKS = {"augment.time_mask_probability": 0.0, "augment.feature_mask_probability": 0.0}
-SWITCHES: dict[str, Flat] = {
-    "usespecaugment": _MASKS,
-    "specaugment": _MASKS,
-    "specaug": _MASKS,
-    "usespecaug": _MASKS,
-    "specaugmentenabled": _MASKS,
-    "usetimemask": {"augment.time_mask_probability": 0.0},
-    "usefreqmask": {"augment.feature_mask_probability": 0.0},
-    "usegradclip": {"optim.grad_clip": None},
-    "usegradientclipping": {"optim.grad_clip": None},
-    "useema": {"optim.ema_decay": 0.0},
 }

@@ -13,9 +13,8 @@ from typing import Any, Literal, NamedTuple
 from decoder.complaints import did_you_mean
 from decoder.config import DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
+from decoder.import_forks import FORKS, SWITCHES
 from decoder.import_tables import (
-    FORKS,
-    SWITCHES,
     T12,
     T12_CONSTANTS,
     T12_OFFICIAL,

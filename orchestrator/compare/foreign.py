@@ -12,7 +12,8 @@ from typing import Any
 
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
-from decoder.import_tables import FORKS, squeeze
+from decoder.import_forks import FORKS
+from decoder.import_tables import squeeze
 from orchestrator.compare.sides import Row, Side, SideArm, make_arm
 from orchestrator.compare.stored import Store, named_by_settings
 from orchestrator.imported.columns import EPOCH, STEP, column_names

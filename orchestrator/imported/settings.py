@@ -12,7 +12,8 @@ import yaml
 
 from decoder.atomic import sha256_of
 from decoder.errors import ConfigError
-from decoder.import_tables import FORKS, T12, T15, squeeze
+from decoder.import_forks import FORKS
+from decoder.import_tables import T12, T15, squeeze
 from decoder.plain_pickle import Refused, read_plain_pickle
 from decoder.strict_yaml import StrictLoader
 from orchestrator.imported.files import (

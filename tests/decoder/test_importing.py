@@ -11,8 +11,8 @@ import yaml
 
 from decoder.config import DecoderConfig, config_paths, flatten, load_config, override
 from decoder.errors import ConfigError
+from decoder.import_forks import FORKS
 from decoder.import_tables import (
-    FORKS,
     T12,
     T12_CONSTANTS,
     T12_OFFICIAL,
