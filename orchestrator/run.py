@@ -128,8 +128,8 @@ def run_ablation(
         signal_number = None
         with watch.phase("training"):
             try:
+                recorded = with_result(records)
                 while True:
-                    recorded = with_result(read_records(results, plan.distinct, say))
                     _train(plan, recorded, results, options, console, recorder, backend)
                     longer = grow(plan, results, options, prepare)
                     if longer is plan:
@@ -139,6 +139,7 @@ def run_ablation(
                     document = plan_document(plan, late)
                     write_plan(results, name, document)
                     say(f"greedy path: {round_text(plan)}")
+                    recorded = with_result(read_records(results, plan.distinct, say))
             except Stopped as stop:
                 signal_number = stop.signal_number
                 say("stopping: what is recorded stays, and `run` again goes on from there")
