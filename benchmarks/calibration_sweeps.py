@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.schema import AblationSpec
+from orchestrator.spec.schema import AblationSpec
 
 Floats = NDArray[np.float64]
 Kind = Literal[

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from decoder.config import DecoderConfig
 from decoder.pack import Pack, Progress, Run, RunResult
-from orchestrator.backends import Execution, PackEvent
+from orchestrator.execute.backends import Execution, PackEvent
 
 
 def time_packs(n_packs: int, n_runs: int, n_workers: int, seconds: float) -> dict[str, float]:
     """Seconds of each phase of `train_on_ray` over `n_packs` packs that sleep."""
     began = time.perf_counter()
-    from orchestrator.backends.ray_tune import train_on_ray
+    from orchestrator.execute.backends.ray_tune import train_on_ray
 
     def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
         time.sleep(seconds)

@@ -33,8 +33,8 @@ from decoder.pack import Pack, Run
 from decoder.schedules import learning_rates
 from decoder.smoothing import gaussian_taps
 from decoder.train import train
-from orchestrator.design import make_arms
-from orchestrator.spec import load_spec
+from orchestrator.spec.arms import make_arms
+from orchestrator.spec.load import load_spec
 
 ROOT = Path(__file__).parent.parent
 
@@ -240,8 +240,8 @@ def function_trainable_a_run(pack: Pack, dataset_dir: Path, n_workers: int) -> N
 
 def packs_on_ray(pack: Pack, dataset_dir: Path) -> None:
     """The backend as `python -m orchestrator run` uses it, with two packs for two workers."""
-    from orchestrator.backends import Execution
-    from orchestrator.backends.ray_tune import train_on_ray
+    from orchestrator.execute.backends import Execution
+    from orchestrator.execute.backends.ray_tune import train_on_ray
 
     half = len(pack.runs) // 2
     packs = [

@@ -3,8 +3,9 @@
     python benchmarks/verdict_calibration.py            # a few minutes on one core
     python benchmarks/verdict_calibration.py --quick    # seconds, to see that it runs
 
-Every sweep goes through `orchestrator.verdicts.decide`, as a table of runs. Beside it stands the
-usual practice: an unpaired t-test on the runs that completed, and the percentile bootstrap.
+Every sweep goes through `orchestrator.verdicts.verdicts.decide`, as a table of runs. Beside it
+stands the usual practice: an unpaired t-test on the runs that completed, and the percentile
+bootstrap.
 """
 
 import argparse
@@ -30,10 +31,10 @@ from calibration_sweeps import (
 from scipy import special
 from usual_practice import Rate, usual_practice
 
-from orchestrator.power import power_equivalence, power_shares, separation
-from orchestrator.reach import untestable
-from orchestrator.tables import spec_of
-from orchestrator.verdicts import Verdict, decide
+from orchestrator.stats.power import power_equivalence, power_shares, separation
+from orchestrator.stats.reach import untestable
+from orchestrator.tables.tables import spec_of
+from orchestrator.verdicts.verdicts import Verdict, decide
 
 NULL_DESIGNS = ((3, 1), (4, 2), (6, 3), (10, 5), (20, 20))  # (seeds, hypotheses)
 MARGIN_SEEDS = (3, 6, 10, 20)

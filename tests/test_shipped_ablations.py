@@ -6,9 +6,9 @@ import pytest
 
 from decoder.config import load_config
 from decoder.strict_yaml import load_yaml
-from orchestrator.contrasts import prove_contrasts
+from orchestrator.plan.contrasts import prove_contrasts
 from orchestrator.search.spec import is_search, load_search
-from orchestrator.spec import load_spec
+from orchestrator.spec.load import load_spec
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 BASES = sorted((ABLATIONS / "base").glob("*.yaml"))

@@ -15,17 +15,17 @@ from optuna.trial import FrozenTrial, TrialState
 from decoder.config import DecoderConfig, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
-from orchestrator.data import DataInfo, prepare_data
-from orchestrator.design import Arm
-from orchestrator.ledger import Say
-from orchestrator.machine import Options
-from orchestrator.plan import PlannedPack, PlannedRun, make_packs
-from orchestrator.recording import Planned
+from orchestrator.execute.machine import Options
+from orchestrator.execute.recording import Planned
+from orchestrator.plan.plan import PlannedPack, PlannedRun, make_packs
+from orchestrator.plan.recordings import DataInfo, prepare_data
 from orchestrator.search.rungs import Bracket, brackets_of, next_bracket
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import Params, configure
 from orchestrator.search.spec import Tuned
 from orchestrator.search.study import FINISHED, Book
+from orchestrator.spec.arms import Arm
+from orchestrator.store.ledger import Say
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Batch:
         number: batches are counted from 0.
         bracket: its rungs.
         candidates: by trial number; those that ended before a restart included.
-        packs: every distinct run once, see `orchestrator.plan.make_packs`.
+        packs: every distinct run once, see `orchestrator.plan.plan.make_packs`.
     """
 
     number: int

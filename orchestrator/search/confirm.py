@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from decoder.config import identity
-from orchestrator.design import make_arms
-from orchestrator.schema import AblationSpec, Changes, Hypothesis
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import configure
 from orchestrator.search.spec import LoadedSearch, Tuned
 from orchestrator.search.study import Book
-from orchestrator.spec import Loaded
-from orchestrator.units import noun
+from orchestrator.spec.arms import make_arms
+from orchestrator.spec.load import Loaded
+from orchestrator.spec.schema import AblationSpec, Changes, Hypothesis
+from orchestrator.tables.metrics import noun
 
 FACTOR = "configuration"
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from orchestrator.figures.search_contour import contour_data, draw_contour
-from orchestrator.figures.search_curves import candidate_curves, draw_candidate_curves
-from orchestrator.figures.search_importance import draw_importance, importance_data
-from orchestrator.figures.search_marks import Setting
-from orchestrator.figures.search_parallel import draw_parallel, parallel_data
-from orchestrator.figures.search_pareto import draw_pareto, pareto_data
-from orchestrator.figures.search_progress import draw_progress, progress_data
-from orchestrator.figures.search_settings import draw_settings, settings_data
-from orchestrator.figures.style import Saved, save
+from orchestrator.report.figures.style import Saved, save
 from orchestrator.search.confirm import Winner
+from orchestrator.search.figures.contour import contour_data, draw_contour
+from orchestrator.search.figures.curves import candidate_curves, draw_candidate_curves
+from orchestrator.search.figures.importance import draw_importance, importance_data
+from orchestrator.search.figures.marks import Setting
+from orchestrator.search.figures.parallel import draw_parallel, parallel_data
+from orchestrator.search.figures.pareto import draw_pareto, pareto_data
+from orchestrator.search.figures.progress import draw_progress, progress_data
+from orchestrator.search.figures.settings import draw_settings, settings_data
 from orchestrator.search.importance import Importance, importances
 from orchestrator.search.outcome import Confirmed
 from orchestrator.search.space import Space

@@ -8,16 +8,20 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator.backends import Backend
-from orchestrator.data import prepare_data
-from orchestrator.design import Arm
-from orchestrator.ledger import Say, read_records
-from orchestrator.locking import driver_seat
-from orchestrator.machine import Options
-from orchestrator.paths import Results
-from orchestrator.plan import make_plan, plan_document
-from orchestrator.recording import Recorder
-from orchestrator.run import FAILED_FOR_GOOD, Stopwatch, note_other_code, with_result, write_plan
+from orchestrator.cli.views import sayer
+from orchestrator.driver.run import (
+    FAILED_FOR_GOOD,
+    Stopwatch,
+    note_other_code,
+    with_result,
+    write_plan,
+)
+from orchestrator.execute.backends import Backend
+from orchestrator.execute.machine import Options
+from orchestrator.execute.recording import Recorder
+from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.plan.plan import make_plan, plan_document
+from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.batches import Batch, next_batch
 from orchestrator.search.confirm import confirmation, find_winners
 from orchestrator.search.judging import Judge, judge_batch
@@ -26,8 +30,10 @@ from orchestrator.search.rungs import Bracket
 from orchestrator.search.spec import LoadedSearch, Tuned
 from orchestrator.search.study import FINISHED, Book, open_study
 from orchestrator.search.training import Trainer
-from orchestrator.stopping import Stopped, stop_switch
-from orchestrator.views import sayer
+from orchestrator.spec.arms import Arm
+from orchestrator.store.driver_lock import driver_seat
+from orchestrator.store.ledger import Say, read_records
+from orchestrator.store.paths import Results
 
 _NOTHING = Batch(-1, Bracket(0, (), 1.0), {}, ())  # what is trained before the first batch
 

@@ -4,17 +4,17 @@ import dataclasses
 import statistics
 from typing import Any, NamedTuple
 
-from orchestrator.data import prepare_data
-from orchestrator.forecast import measure_pace
-from orchestrator.ledger import Say
-from orchestrator.machine import Options
-from orchestrator.paths import Results
-from orchestrator.plan import make_plan, packs_to_train
+from orchestrator.driver.cost import measure_pace
+from orchestrator.execute.machine import Options
+from orchestrator.plan.plan import make_plan, packs_to_train
+from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.confirm import Winner, confirmation, level_name
 from orchestrator.search.rungs import brackets_of, expected_share
 from orchestrator.search.schema import Confirm
 from orchestrator.search.space import corners
 from orchestrator.search.spec import LoadedSearch, Tuned
+from orchestrator.store.ledger import Say
+from orchestrator.store.paths import Results
 
 
 class SearchForecast(NamedTuple):

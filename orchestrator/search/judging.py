@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from optuna.trial import TrialState
 
-from orchestrator.ledger import Say
 from orchestrator.search.batches import Batch, Candidate
 from orchestrator.search.rungs import survivors
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.scores import Course, ending_of, mean_figure
 from orchestrator.search.study import FINISHED, Book
 from orchestrator.search.training import Trainer, courses_of, unfinished
+from orchestrator.store.ledger import Say
 
 _MOST_TRIES = 2  # of a candidate whose runs failed, in one call; each is several of the backend
 

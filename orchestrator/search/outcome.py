@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from orchestrator import stats
-from orchestrator.ledger import Say, read_history, read_records
-from orchestrator.outcomes import arm_runs, values_of
-from orchestrator.paths import Results
-from orchestrator.run import read_plan, with_result
+from orchestrator.driver.run import read_plan, with_result
 from orchestrator.search.confirm import FACTOR, Winner, confirmation, level_name
 from orchestrator.search.spec import LoadedSearch
-from orchestrator.stats import Interval
-from orchestrator.tables import Tables, make_tables, spec_of
-from orchestrator.verdicts import Verdict, decide
+from orchestrator.stats import effects as stats
+from orchestrator.stats.effects import Interval
+from orchestrator.store.ledger import Say, read_history, read_records
+from orchestrator.store.paths import Results
+from orchestrator.tables.tables import Tables, make_tables, spec_of
+from orchestrator.verdicts.values import arm_runs, values_of
+from orchestrator.verdicts.verdicts import Verdict, decide
 
 
 @dataclass(frozen=True)

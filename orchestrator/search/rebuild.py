@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.ledger import Say
-from orchestrator.paths import Results
-from orchestrator.report import write_pages
+from orchestrator.report.pages import write_pages
+from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.search.confirm import Winner, find_winners
 from orchestrator.search.drawing import draw_search
 from orchestrator.search.outcome import Confirmation, confirmations_table, read_confirmation
@@ -14,8 +13,9 @@ from orchestrator.search.report_view import SearchView, make_search_view
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.search.study import Book
 from orchestrator.search.tables import SearchTables, make_search_tables
-from orchestrator.tables import write_tables
-from orchestrator.verdict_table import verdicts_table
+from orchestrator.store.ledger import Say
+from orchestrator.store.paths import Results
+from orchestrator.tables.tables import write_tables
 
 
 class Rebuilt(NamedTuple):

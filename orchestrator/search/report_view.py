@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from orchestrator.figures.style import Saved
-from orchestrator.report_grids import Grid, changes_text, data_grid, machine_grid
-from orchestrator.report_view import Answer, make_answer
+from orchestrator.report.figures.style import Saved
+from orchestrator.report.grids import Grid, changes_text, data_grid, machine_grid
+from orchestrator.report.view import Answer, make_answer
 from orchestrator.search.confirm import Winner
 from orchestrator.search.outcome import Confirmation, Confirmed
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import SECONDS, Dimension
 from orchestrator.search.spec import LoadedSearch
-from orchestrator.units import difference_text, interval_words, noun, unit_of, value_text
+from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
 
 _MOST_CANDIDATES = 12
 _NEAR = 0.05  # of a range: so close to an end the best may lie beyond it

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from decoder.complaints import did_you_mean
 from decoder.marks import Section
-from orchestrator.schema import METRICS, Alpha, Changes, CollapseSpec, Name, Seed, Sentence
+from orchestrator.spec.schema import METRICS, Alpha, Changes, CollapseSpec, Name, Seed, Sentence
 
 Scalar = bool | int | float | str | None
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid", "qmc"]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from decoder.config import DecoderConfig, flatten, override
-from orchestrator.derived import follow, references
-from orchestrator.schema import Changes
 from orchestrator.search.schema import Dimension, Scalar
+from orchestrator.spec.references import follow, references
+from orchestrator.spec.schema import Changes
 
 Space = Mapping[str, Dimension]
 Params = dict[str, Scalar]

@@ -12,8 +12,6 @@ from decoder.config import DecoderConfig, config_paths, load_config
 from decoder.errors import ConfigError
 from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
-from orchestrator.derived import reference
-from orchestrator.schema import Changes, CollapseSpec
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import (
     SECONDS,
@@ -26,6 +24,8 @@ from orchestrator.search.schema import (
     arms_of,
 )
 from orchestrator.search.space import Space, configure, corners, grid
+from orchestrator.spec.references import reference
+from orchestrator.spec.schema import Changes, CollapseSpec
 
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
 

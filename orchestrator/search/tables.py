@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.ledger import Say
-from orchestrator.paths import Results
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.scores import Course, mean_figure
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.search.study import FINISHED, Book
 from orchestrator.search.training import courses_of
+from orchestrator.store.ledger import Say
+from orchestrator.store.paths import Results
 
 _STATES = {
     TrialState.COMPLETE: "finished",

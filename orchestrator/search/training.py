@@ -10,13 +10,13 @@ from pathlib import Path
 from decoder.atomic import write_atomically
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow, Progress
-from orchestrator.backends import Backend, Execution, PackEvent, RayUnavailableError
-from orchestrator.ledger import Record, Say, history_csv, read_history, read_records
-from orchestrator.machine import Options
-from orchestrator.paths import Results
-from orchestrator.recording import Planned, Recorder
+from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
+from orchestrator.execute.machine import Options
+from orchestrator.execute.recording import Planned, Recorder
 from orchestrator.search.batches import packs_of
 from orchestrator.search.scores import Course
+from orchestrator.store.ledger import Record, Say, history_csv, read_history, read_records
+from orchestrator.store.paths import Results
 
 
 class Trainer:
@@ -96,11 +96,11 @@ class Trainer:
     def _started(self, execution: Execution) -> Backend:
         """The backend; where Ray cannot start, the same packs are trained in-process."""
         if self._backend is None:
-            from orchestrator.backends.local import train_locally
+            from orchestrator.execute.backends.local import train_locally
 
             self._backend = train_locally
             if self._options.backend == "ray":
-                from orchestrator.backends.ray_tune import ray_session
+                from orchestrator.execute.backends.ray_tune import ray_session
 
                 try:
                     self._backend = self._stack.enter_context(ray_session(execution))

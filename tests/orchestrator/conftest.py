@@ -8,16 +8,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from small_ablation import backend as backend
+from small_ablation import console as console
+from small_ablation import data_info as data_info
+from small_ablation import load as load
+from small_ablation import make_result as make_result
+from small_ablation import make_row as make_row
+from small_ablation import options as options
+from small_ablation import plan_of as plan_of
+from small_ablation import problems as problems
+from small_ablation import rebuilt as rebuilt
+from small_ablation import results as results
+from small_ablation import write_spec as write_spec
 
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, override, resolve
 from decoder.pack import HISTORY_COLUMNS
-from orchestrator.design import make_arms
-from orchestrator.ledger import history_csv
-from orchestrator.paths import Results
-from orchestrator.plan import aliases_document, arm_documents
-from orchestrator.run import write_plan
-from orchestrator.spec import AblationSpec, Loaded
+from orchestrator.driver.run import write_plan
+from orchestrator.plan.plan import aliases_document, arm_documents
+from orchestrator.spec.arms import make_arms
+from orchestrator.spec.load import AblationSpec, Loaded
+from orchestrator.store.ledger import history_csv
+from orchestrator.store.paths import Results
 
 
 class Truth(NamedTuple):

@@ -1,4 +1,4 @@
-"""`orchestrator.grow` in a run: rounds planned from records, cut short, and gone on with."""
+"""`orchestrator.driver.grow` in a run: rounds planned from records, cut short, and gone on with."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from decoder.pack import Pack, Progress, Run
-from orchestrator.backends import Execution, PackEvent, PackFailed
-from orchestrator.ledger import read_history, read_records
-from orchestrator.machine import Options
-from orchestrator.paths import Results
-from orchestrator.run import Outcome, run_ablation
-from orchestrator.spec import Loaded
-from orchestrator.stopping import Stopped
-from orchestrator.tables import runs_table
+from orchestrator.driver.run import Outcome, run_ablation
+from orchestrator.execute.backends import Execution, PackEvent, PackFailed
+from orchestrator.execute.machine import Options
+from orchestrator.execute.stopping import Stopped
+from orchestrator.spec.load import Loaded
+from orchestrator.store.ledger import read_history, read_records
+from orchestrator.store.paths import Results
+from orchestrator.tables.tables import runs_table
 
 FACTORS = {
     "a": {"off": {"augment.white_noise_std": 1.0}, "on": {"augment.white_noise_std": 0.5}},
@@ -171,8 +171,8 @@ def test_no_arm_of_the_greedy_path_enters_a_hypothesis_or_its_lock(
 def test_the_last_round_ends_at_the_last_arm_of_the_stated_path(
     go: Callable[..., Outcome], results: Results
 ) -> None:
-    from orchestrator.greedy import greedy_rounds
-    from orchestrator.tables import spec_of
+    from orchestrator.tables.tables import spec_of
+    from orchestrator.verdicts.greedy import greedy_rounds
 
     go()
     document = document_of(results)

@@ -1,4 +1,4 @@
-"""`orchestrator.preview`, `.spreads`, `.plan_view`: what a plan promises, and what from."""
+"""`orchestrator.driver.preview`, `.spreads`, `.plan_view`: what a plan promises, and what from."""
 
 import io
 import json
@@ -13,17 +13,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from decoder.pack import RunResult
-from orchestrator import preview as preview_module
-from orchestrator.cli import app
-from orchestrator.data import DataInfo
-from orchestrator.ledger import make_record, write_run
-from orchestrator.machine import Options
-from orchestrator.paths import Results
-from orchestrator.plan import Plan
-from orchestrator.plan_view import preview_document, print_preview
-from orchestrator.preview import Preview, preview
-from orchestrator.spec import Loaded
-from orchestrator.spreads import find_spreads, pooled_spread
+from orchestrator.cli.app import app
+from orchestrator.cli.plan_view import preview_document, print_preview
+from orchestrator.driver import preview as preview_module
+from orchestrator.driver.preview import Preview, preview
+from orchestrator.driver.spreads import find_spreads, pooled_spread
+from orchestrator.execute.machine import Options
+from orchestrator.plan.plan import Plan
+from orchestrator.plan.recordings import DataInfo
+from orchestrator.spec.load import Loaded
+from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.paths import Results
 
 Load = Callable[..., Loaded]
 SEEDS = list(range(8))

@@ -1,4 +1,4 @@
-"""`orchestrator.run`: planned minus recorded, then the report; nothing twice, nothing lost."""
+"""`orchestrator.driver.run`: what is not recorded is trained once, then reported."""
 
 import json
 import signal
@@ -12,8 +12,9 @@ from rich.console import Console
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress, RunResult
-from orchestrator import provenance, recording
-from orchestrator.backends import (
+from orchestrator.driver.run import Outcome, run_ablation
+from orchestrator.execute import recording
+from orchestrator.execute.backends import (
     Backend,
     Execution,
     PackEvent,
@@ -21,12 +22,12 @@ from orchestrator.backends import (
     RayUnavailableError,
     local,
 )
-from orchestrator.index import open_index
-from orchestrator.ledger import Record, read_records
-from orchestrator.machine import Options
-from orchestrator.paths import Results
-from orchestrator.run import Outcome, run_ablation
-from orchestrator.spec import Loaded
+from orchestrator.execute.machine import Options
+from orchestrator.spec.load import Loaded
+from orchestrator.store import provenance
+from orchestrator.store.ledger import Record, read_records
+from orchestrator.store.paths import Results
+from orchestrator.tables.index import open_index
 
 OnEvent = Callable[[PackEvent], None]
 
@@ -252,7 +253,7 @@ def test_where_ray_cannot_start_the_packs_are_trained_in_process(
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from orchestrator.backends import ray_tune
+    from orchestrator.execute.backends import ray_tune
 
     def no_ray(*args: Any) -> None:
         raise RayUnavailableError("ray: cannot be imported")
@@ -271,7 +272,7 @@ def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
     make_result: Callable[..., RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from orchestrator.backends import ray_tune
+    from orchestrator.execute.backends import ray_tune
 
     def late(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         raise ConfigError("something about the pack")

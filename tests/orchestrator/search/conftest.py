@@ -12,13 +12,13 @@ import yaml
 from rich.console import Console
 
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
-from orchestrator.backends import Backend, Execution, PackEvent, PackFailed
-from orchestrator.data import DataInfo
-from orchestrator.design import Arm
-from orchestrator.machine import choose_options
-from orchestrator.paths import Results
+from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
+from orchestrator.execute.machine import choose_options
+from orchestrator.plan.recordings import DataInfo
 from orchestrator.search.driver import SearchOutcome, run_search
 from orchestrator.search.spec import load_search
+from orchestrator.spec.arms import Arm
+from orchestrator.store.paths import Results
 
 BASE: dict[str, Any] = {
     "data": {"path": "synthetic:tiny", "batch_size": 4, "days_per_batch": 2},

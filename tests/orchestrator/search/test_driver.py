@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from decoder.errors import ConfigError, StorageError
-from orchestrator.backends import Execution, RayUnavailableError
-from orchestrator.ledger import read_records
-from orchestrator.machine import choose_options
-from orchestrator.paths import Results
+from orchestrator.execute.backends import Execution, RayUnavailableError
+from orchestrator.execute.machine import choose_options
 from orchestrator.search.driver import run_search
 from orchestrator.search.spec import load_search
 from orchestrator.search.study import open_study
+from orchestrator.store.ledger import read_records
+from orchestrator.store.paths import Results
 
 from .conftest import Killed, Pretender, hunt, write_file
 
@@ -254,8 +254,8 @@ def test_where_ray_cannot_start_the_packs_are_trained_in_this_process(
     def unavailable(execution: Execution) -> NoReturn:
         raise RayUnavailableError("no ray today")
 
-    monkeypatch.setattr("orchestrator.backends.ray_tune.ray_session", unavailable)
-    monkeypatch.setattr("orchestrator.backends.local.train_locally", Pretender())
+    monkeypatch.setattr("orchestrator.execute.backends.ray_tune.ray_session", unavailable)
+    monkeypatch.setattr("orchestrator.execute.backends.local.train_locally", Pretender())
     loaded = load_search(write_file(tmp_path, {}))
     said = io.StringIO()
     options = choose_options("ray", 2, 1)

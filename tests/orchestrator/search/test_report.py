@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.figures.search_contour import contour_data
-from orchestrator.figures.search_curves import candidate_curves
-from orchestrator.figures.search_marks import Setting, fates
-from orchestrator.figures.search_parallel import parallel_data
-from orchestrator.figures.search_pareto import on_front
-from orchestrator.figures.search_progress import progress_data
-from orchestrator.paths import Results
+from orchestrator.cli.app import app
+from orchestrator.search.figures.contour import contour_data
+from orchestrator.search.figures.curves import candidate_curves
+from orchestrator.search.figures.marks import Setting, fates
+from orchestrator.search.figures.parallel import parallel_data
+from orchestrator.search.figures.pareto import on_front
+from orchestrator.search.figures.progress import progress_data
 from orchestrator.search.importance import MIN_CANDIDATES, importances
 from orchestrator.search.spec import load_search
+from orchestrator.store.paths import Results
 
 from .conftest import Pretender, WriteSearch, hunt
 

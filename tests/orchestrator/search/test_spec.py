@@ -8,7 +8,7 @@ import pytest
 from decoder.errors import ConfigError
 from orchestrator.search.space import configure, grid, is_active
 from orchestrator.search.spec import is_search, load_search
-from orchestrator.spec import load_spec
+from orchestrator.spec.load import load_spec
 
 from .conftest import WriteSearch
 

@@ -1,0 +1,308 @@
+"""What commands print: each as a plain document for ``--json``, and as tables for people."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from decoder.errors import ConfigError
+from orchestrator.driver.run import Outcome, read_plan, with_result
+from orchestrator.execute.progress import time_text
+from orchestrator.store.driver_lock import current_holder
+from orchestrator.store.ledger import Record, Say, read_records
+from orchestrator.store.paths import Results
+
+if TYPE_CHECKING:
+    from orchestrator.plan.differences import Difference
+
+_MOST_ROWS = 60
+
+
+def sayer(console: Console) -> Say:
+    """Prints one line at a time, as it is."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return say
+
+
+def read_verdicts(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the table of verdicts; none if the ablation has no hypotheses.
+
+    Numbers are numbers; one that is unknown or infinite is None. ``arms`` and ``differences``
+    are a list and a mapping.
+    """
+    import pandas as pd  # loaded by now, as the table was just written
+
+    try:
+        rows = pd.read_parquet(folder / "verdicts.parquet").to_dict("records")
+    except FileNotFoundError:
+        return []
+    return [{str(name): _plain(name, value) for name, value in row.items()} for row in rows]
+
+
+def _plain(name: Any, value: Any) -> Any:
+    """A cell of the table of verdicts as JSON has it."""
+    if name in ("arms", "differences"):
+        return json.loads(value)
+    is_number = isinstance(value, float | int)
+    return value if isinstance(value, str) or (is_number and math.isfinite(value)) else None
+
+
+def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How a `run` ended."""
+    return {
+        "name": outcome.name,
+        "exit_code": outcome.exit_code,
+        "n_runs": outcome.n_runs,
+        "n_recorded": outcome.n_recorded,
+        "n_failed": outcome.n_failed,
+        "n_trained": outcome.n_trained,
+        "verdicts": [dict(row) for row in verdicts],
+        "folder": str(outcome.folder),
+        "seconds": dict(outcome.seconds),
+    }
+
+
+def print_outcome(
+    console: Console, outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]
+) -> None:
+    """Verdict per hypothesis, where the report lies, where the time went."""
+    say = sayer(console)
+    _print_verdicts(console, verdicts)
+    counts = f"{outcome.n_recorded} of {outcome.n_runs} runs recorded"
+    if outcome.n_failed:
+        counts += f", {outcome.n_failed} failed (`run` tries them again)"
+    say(f"{counts}; {outcome.n_trained} trained now")
+    say(f"report: {outcome.folder / 'report.html'}")
+    phases = [
+        f"{name.replace('_', '-')} {time_text(outcome.seconds[name])}"
+        for name in ("set_up", "data", "training", "reporting")
+        if name in outcome.seconds
+    ]
+    say(f"time: {', '.join(phases)}")
+
+
+def report_document(
+    results: Results,
+    name: str,
+    document: Mapping[str, Any],
+    records: Mapping[str, Record],
+    verdicts: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What a `report` was made from, and where it lies."""
+    return {
+        "name": name,
+        "n_runs": len({run["run_id"] for run in document["runs"]}),
+        "n_recorded": len(with_result(records)),
+        "folder": str(results.ablation(name)),
+        "verdicts": [dict(row) for row in verdicts],
+    }
+
+
+def print_report(console: Console, seen: Mapping[str, Any]) -> None:
+    """Verdicts, and where the report lies."""
+    _print_verdicts(console, seen["verdicts"])
+    say = sayer(console)
+    say(f"{seen['n_recorded']} of {seen['n_runs']} runs recorded")
+    say(f"report: {Path(seen['folder']) / 'report.html'}")
+
+
+def status_rows(results: Results, name: str | None, say: Say) -> list[dict[str, Any]]:
+    """Counts of each ablation that was run into `results`.
+
+    Raises:
+        StorageError: the ablation named was never run there.
+    """
+    names = [name] if name is not None else _ablation_names(results)
+    return [_status_row(results, one, say) for one in names]
+
+
+def _ablation_names(results: Results) -> list[str]:
+    return sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
+
+
+def _status_row(results: Results, name: str, say: Say) -> dict[str, Any]:
+    document = read_plan(results, name)
+    run_ids = {run["run_id"] for run in document["runs"]}
+    records = read_records(results, run_ids, say, move_aside=False)
+    n_recorded = len(with_result(records))
+    holder = current_holder(results, name)
+    return {
+        "name": name,
+        "n_planned": len(run_ids),
+        "n_recorded": n_recorded,
+        "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
+        "n_failed": len(records) - n_recorded,
+        "n_running": holder.n_running if holder is not None else 0,
+        "driver": str(holder) if holder is not None else None,
+    }
+
+
+def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row an ablation."""
+    if not rows:
+        sayer(console)("no ablation was run into this folder yet")
+        return
+    titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
+    print_table(
+        console, titles, [tuple("–" if v is None else v for v in row.values()) for row in rows]
+    )
+
+
+def print_differences(console: Console, a: str, b: str, found: Sequence["Difference"]) -> None:
+    """One row a parameter: value in each, and the ratio of numbers."""
+    rows = [
+        (
+            difference.parameter,
+            json.dumps(difference.a),
+            json.dumps(difference.b),
+            "" if difference.ratio is None else f"{difference.ratio:.4g}",
+        )
+        for difference in found
+    ]
+    say, n = sayer(console), len(found)
+    say(f"A: {a}")
+    say(f"B: {b}")
+    print_table(console, ("parameter", "A", "B", "B / A"), rows)
+    say(f"{n} difference{'s' * (n != 1)}" if n else "the same decoder, once defaults are filled in")
+
+
+def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> dict[str, Any]:
+    """Write synthetic recordings.
+
+    Args:
+        path: a folder that does not exist yet.
+        recipe: name of a recipe.
+        seed: of the recordings; None for the recipe's own.
+        layout: ``t15`` or ``t12``; None for the recipe's own.
+
+    Raises:
+        ConfigError: no such recipe or layout.
+        StorageError: the folder exists, or cannot be written.
+    """
+    from decoder.complaints import did_you_mean
+    from decoder.data.synthetic import RECIPES, in_layout, make_synthetic
+
+    if recipe not in RECIPES:
+        hint = did_you_mean(recipe, RECIPES)
+        raise ConfigError(
+            f"--recipe: '{recipe}' is no recipe{hint} (there are: {', '.join(RECIPES)})"
+        )
+    if layout not in ("t15", "t12", None):
+        raise ConfigError(f"--layout: '{layout}' is no layout (there are: t15, t12)")
+    chosen = RECIPES[recipe]
+    if layout is not None:
+        chosen = in_layout(chosen, layout)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    make_synthetic(chosen, path)
+    return {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
+
+
+def check_data(path: str, results: Results, say: Say) -> dict[str, Any]:
+    """Look through recordings; ``synthetic:NAME`` is generated first, as `run` would.
+
+    Raises:
+        ConfigError, DataError: no such recipe; recordings that cannot be trained on.
+    """
+    from decoder.data.check import check
+
+    folder = Path(path).expanduser()
+    if path.startswith("synthetic:"):
+        from decoder.data.packing import find_source
+
+        folder = find_source(path, None, None, results.datasets, say).folder
+    summary = asdict(check(folder))
+    return {**summary, "sessions": list(summary["sessions"])}
+
+
+def print_check(console: Console, found: Mapping[str, Any]) -> None:
+    """One row a session, and one for all."""
+    rows = [*found["sessions"], found["total"]]
+    titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
+    print_table(console, titles, [_check_row(row) for row in rows])
+    sayer(console)(
+        f"{found['path']}: {found['layout']} layout, {len(found['sessions'])} sessions, "
+        f"{found['n_features']} features, "
+        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
+    )
+
+
+def _fitness(found: Mapping[str, Any]) -> str:
+    size, stride = found["patch_size"], found["patch_stride"]
+    if found["fit"]:
+        return f"fit for training with patches of {size} bins every {stride}"
+    return (
+        f"not fit for training with patches of {size} bins every {stride}: "
+        f"{found['total']['n_unalignable']} targets are longer than the output, and at most 1 % "
+        "of a split may be left out"
+    )
+
+
+def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    notes = []
+    if row["n_val"] == 0:
+        notes.append("no val")
+    if row["n_empty_targets"]:
+        notes.append(f"{row['n_empty_targets']} empty targets")
+    if row["n_unalignable"]:
+        notes.append(f"{row['n_unalignable']} targets longer than the output")
+    if row["clipped_share"] > 0:
+        notes.append(f"{row['clipped_share']:.2%} clipped")
+    bins = f"{row['n_bins_min']}–{row['n_bins_max']} (median {row['n_bins_median']:.0f})"
+    return (
+        *(row["session"], row["n_train"], row["n_val"], row["n_test"], bins),
+        *(f"{row[name]:.2f}" for name in ("phonemes_per_second", "feature_mean", "feature_std")),
+        ", ".join(notes),
+    )
+
+
+def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:
+    say = sayer(console)
+    for row in verdicts:
+        label = " (exploratory)" if row.get("exploratory") else ""
+        say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
+        say(f"    claim: {row.get('claim', '')}")
+        say(f"    {row.get('finding', '')}")
+        say(f"    {row.get('decision', '')}")
+
+
+def print_table(
+    console: Console,
+    titles: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    numeric: Sequence[bool] | None = None,
+    most_rows: int = _MOST_ROWS,
+    more: str = "--json lists them all",
+) -> None:
+    """Rows under titles, numbers to the right; nothing if there are no rows.
+
+    Args:
+        console: where to.
+        titles: one a column.
+        rows: the cells.
+        numeric: which columns hold numbers; None goes by the first row.
+        most_rows: the others are only counted.
+        more: where to see those.
+    """
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(titles):
+        is_number = numeric[index] if numeric else isinstance(rows[0][index], int | float)
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+    for row in rows[:most_rows]:
+        table.add_row(*(escape(str(value)) for value in row))
+    console.print(table)
+    if len(rows) > most_rows:
+        sayer(console)(f"… and {len(rows) - most_rows} more; {more}")
+    console.print()

@@ -1,0 +1,80 @@
+"""A plan that grows: the arms of the next round of a greedy path, from the records alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from orchestrator.execute.machine import Options
+from orchestrator.plan.plan import Plan, joined, make_plan, plan_document
+from orchestrator.plan.recordings import DataInfo
+from orchestrator.spec.arms import Arm, Candidate, candidate_arm
+from orchestrator.spec.load import Loaded
+from orchestrator.store.ledger import read_history, read_records
+from orchestrator.store.paths import Results
+
+Prepare = Callable[[Sequence[Arm]], Mapping[str, DataInfo]]
+
+
+def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Plan:
+    """The plan with every round of its greedy path that the records allow to be planned.
+
+    The plan itself comes back where nothing can be added: it has no greedy path, the stated path
+    or a round is not finished, or the path is at its end. The same records give the same rounds
+    and packs, so that a run cut short goes on from its checkpoints.
+
+    Args:
+        plan: the plan.
+        results: the ledger.
+        options: how the packs are made.
+        prepare: describes the recordings of arms.
+
+    Raises:
+        UserError: a round's arms cannot be trained; the ledger cannot be read.
+    """
+    spec = plan.loaded.spec
+    while spec.greedy is not None:
+        arms = _next_arms(plan, results)
+        if not arms:
+            break
+        # Packs of the round's own, so that they do not depend on what was trained before.
+        alone = Loaded(
+            spec.model_copy(update={"hypotheses": {}}), plan.loaded.base, plan.loaded.path, arms
+        )
+        more = make_plan(alone, prepare(arms), options.n_workers, options.max_runs_per_pack)
+        plan = joined(plan, more)
+    return plan
+
+
+def rounds_planned(plan: Plan) -> int:
+    """Rounds of the greedy path whose arms are in the plan."""
+    return max((arm.candidate.round for arm in plan.loaded.arms if arm.candidate), default=0)
+
+
+def round_text(plan: Plan) -> str:
+    """The last round planned, for people: ``round 2 of 4, on top of base+rate``."""
+    last = max(arm.candidate for arm in plan.loaded.arms if arm.candidate)
+    return f"round {last.round} of {len(plan.loaded.spec.factors)}, on top of {last.after}"
+
+
+def _next_arms(plan: Plan, results: Results) -> tuple[Arm, ...]:
+    """The arms of the first round that is not decided, unless they are in the plan already."""
+    from orchestrator.tables.tables import runs_table
+    from orchestrator.verdicts.greedy import (
+        greedy_rounds,  # pandas, for which a first plan need not wait
+    )
+
+    spec, base = plan.loaded.spec, plan.loaded.base
+    records = read_records(results, plan.distinct, lambda _: None, move_aside=False)
+    stated = {arm.arm_id for arm in plan.loaded.arms if arm.in_design}
+    if any(run.arm_id in stated and run.run_id not in records for run in plan.runs):
+        return ()
+    histories = {run_id: read_history(results, run_id) for run_id in records}
+    document = plan_document(plan)
+    runs = runs_table(document, records, histories)
+    rounds = greedy_rounds(spec, document["arms"], runs)
+    if not rounds:
+        return ()
+    last = rounds[-1]
+    kept = [one.chosen for one in rounds[:-1]]
+    return tuple(
+        candidate_arm(spec, base, {*kept, factor}, Candidate(last.number, last.before))
+        for factor in last.untried
+    )

@@ -1,0 +1,250 @@
+"""What a `run` would do, without doing it: runs, packs, cost, power, claims beyond deciding."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from decoder.pack import Pack
+from orchestrator.driver.cost import Cost, Forecast, Job, Pace, forecast, jobs_of, measure_pace
+from orchestrator.driver.grow import grow, rounds_planned
+from orchestrator.driver.run import note_other_code, with_result
+from orchestrator.execute.machine import Options
+from orchestrator.plan.plan import Plan, make_plan, packs_to_train
+from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.spec.arms import Arm
+from orchestrator.spec.load import Loaded
+from orchestrator.store.ledger import Record, Say, read_records
+from orchestrator.store.paths import Results
+from orchestrator.store.registration import changed_hypotheses
+
+if TYPE_CHECKING:
+    from orchestrator.driver.rates import EventRate
+    from orchestrator.driver.spreads import Spread
+    from orchestrator.stats.power import Forecast as PowerForecast
+
+
+@dataclass(frozen=True)
+class SeedChoice:
+    """What so many seeds would still cost, and what they could show.
+
+    Attributes:
+        n_seeds: seeds of every arm.
+        n_runs: runs in all; n_recorded: those that need no training.
+        cost: device hours of the others; None if unknown.
+        seconds: their wall time; None if unknown.
+        power: one entry a hypothesis.
+    """
+
+    n_seeds: int
+    n_runs: int
+    n_recorded: int
+    cost: Cost | None
+    seconds: float | None
+    power: tuple["PowerForecast", ...]
+
+
+@dataclass(frozen=True)
+class GreedyBound:
+    """What the rounds of a greedy path that are not planned yet cost at most.
+
+    Attributes:
+        n_arms, n_runs: how many they add at most.
+        cost: device hours; None if unknown.
+        seconds: wall time; None if unknown.
+    """
+
+    n_arms: int
+    n_runs: int
+    cost: Cost | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan held against the ledger.
+
+    Attributes:
+        plan: everything planned.
+        records: what is recorded of it, failures included.
+        packs: what would be trained.
+        forecast: what that takes.
+        greedy: what the greedy path adds at most; None without one.
+        untestable: hypothesis → why no result of this design could support it.
+        cautions: hypothesis → what else must come out for it to be supported.
+        lock_changed: hypotheses written or altered after runs of theirs existed.
+        spreads: outcome → how much it differs from seed to seed.
+        rates: hypothesis about shares of runs → the share in its reference arms.
+        power: one entry a hypothesis, at the seeds of the file.
+        choices: for other numbers of seeds, if they were asked for.
+    """
+
+    plan: Plan
+    records: Mapping[str, Record]
+    packs: tuple[Pack, ...]
+    forecast: Forecast
+    greedy: GreedyBound | None
+    untestable: Mapping[str, str]
+    cautions: Mapping[str, str]
+    lock_changed: tuple[str, ...]
+    spreads: Mapping[str, "Spread"]
+    rates: Mapping[str, "EventRate"]
+    power: tuple["PowerForecast", ...]
+    choices: tuple[SeedChoice, ...]
+
+
+def preview(
+    loaded: Loaded,
+    results: Results,
+    options: Options,
+    say: Say,
+    *,
+    calibrate: bool,
+    n_seeds: Sequence[int] = (),
+) -> Preview:
+    """Plan an ablation and compare with the ledger; only recordings are prepared.
+
+    Args:
+        loaded: the checked ablation file.
+        results: the ledger.
+        options: how it would be trained.
+        say: receives remarks.
+        calibrate: whether to train a few steps where no record tells the cost.
+        n_seeds: other numbers of seeds to weigh up.
+
+    Raises:
+        UserError: of any kind.
+    """
+    from orchestrator.driver.rates import find_rates  # pandas
+    from orchestrator.driver.spreads import find_spreads
+    from orchestrator.stats.power import forecast_power  # scipy
+    from orchestrator.stats.reach import cautions, untestable
+
+    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
+        return prepare_data(arms, results.datasets, say)
+
+    stated = make_plan(loaded, prepare(loaded.arms), options.n_workers, options.max_runs_per_pack)
+    plan = grow(stated, results, options, prepare)
+    records = read_records(results, plan.distinct, say, move_aside=False)
+    note_other_code(records, say)
+    recorded = with_result(records)
+    packs = packs_to_train(plan, recorded)
+    all_shapes = bool(n_seeds) or loaded.spec.greedy is not None
+    pace = measure_pace(
+        plan,
+        packs_to_train(plan, ()) if all_shapes else packs,
+        results,
+        threads=options.threads,
+        device=options.device,
+        may_calibrate=calibrate,
+    )
+    spreads = find_spreads(plan, results)
+    rates = find_rates(plan, results)
+    known = {outcome: spread.value for outcome, spread in spreads.items()}
+    shares = {name: rate.value for name, rate in rates.items() if math.isfinite(rate.value)}
+    choices = []
+    if n_seeds:
+        work = _work_of(stated, recorded)
+        for n in n_seeds:
+            power = forecast_power(loaded.spec, [n], known, shares)
+            choices.append(_choice(loaded.spec.seeds, n, work, pace, options.at_a_time, power))
+    return Preview(
+        plan=plan,
+        records=records,
+        packs=tuple(packs),
+        forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
+        greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
+        untestable={name: found.reason for name, found in untestable(loaded.spec).items()},
+        cautions=cautions(loaded.spec),
+        lock_changed=changed_hypotheses(plan, results, recorded),
+        spreads=spreads,
+        rates=rates,
+        power=forecast_power(loaded.spec, [len(loaded.spec.seeds)], known, shares),
+        choices=tuple(choices),
+    )
+
+
+class _Work(NamedTuple):
+    """The work of a plan, by the seed of the file that it is for.
+
+    Attributes:
+        left: block → jobs that are not recorded.
+        fresh: all jobs of the first seed: what a further one would take.
+        n_runs: block → distinct runs; n_recorded: those recorded.
+    """
+
+    left: Mapping[int, Sequence[Job]]
+    fresh: Sequence[Job]
+    n_runs: Mapping[int, int]
+    n_recorded: Mapping[int, int]
+
+
+def _work_of(plan: Plan, recorded: Collection[str]) -> _Work:
+    blocks = {pack.pack_id: pack.runs[0].block for pack in plan.packs}
+    every = jobs_of(plan, packs_to_train(plan, ()))
+    left: dict[int, list[Job]] = {}
+    for job in jobs_of(plan, packs_to_train(plan, recorded)) if recorded else every:
+        left.setdefault(blocks[job.pack_id], []).append(job)
+    runs = plan.distinct.values()
+    return _Work(
+        left,
+        [job for job in every if blocks[job.pack_id] == plan.loaded.spec.seeds[0]],
+        Counter(run.block for run in runs),
+        Counter(run.block for run in runs if run.run_id in recorded),
+    )
+
+
+def _choice(
+    seeds: Sequence[int],
+    n_seeds: int,
+    work: _Work,
+    pace: Pace,
+    n_workers: int,
+    power: tuple["PowerForecast", ...],
+) -> SeedChoice:
+    """The first `n_seeds` of the file's seeds; beyond them new ones, on which nothing is recorded
+    and whose packs are those of its first seed."""
+    kept, n_new = seeds[:n_seeds], max(0, n_seeds - len(seeds))
+    jobs = [job for seed in kept for job in work.left.get(seed, ())]
+    jobs += [
+        job._replace(pack_id=f"{job.pack_id}+{index}")
+        for index in range(n_new)
+        for job in work.fresh
+    ]
+    found = forecast(jobs, pace, n_workers)
+    return SeedChoice(
+        n_seeds=n_seeds,
+        n_runs=sum(work.n_runs[seed] for seed in kept) + n_new * work.n_runs[seeds[0]],
+        n_recorded=sum(work.n_recorded[seed] for seed in kept),
+        cost=found.cost,
+        seconds=found.seconds,
+        power=power,
+    )
+
+
+def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
+    """What the rounds not planned yet come to, if none of their arms costs more than the dearest
+    of the plan; a round waits for the one before it."""
+    from orchestrator.verdicts.greedy import n_greedy_arms_left  # pandas
+
+    seeds, n_factors = plan.loaded.spec.seeds, len(plan.loaded.spec.factors)
+    at = rounds_planned(plan)
+    n_arms = n_greedy_arms_left(n_factors, at)
+    n_steps = max(run.config.train.n_steps for run in plan.runs)
+    shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan, ()))}
+    dearest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
+    rounds = []
+    for done in range(at, n_factors):
+        n_new = n_greedy_arms_left(n_factors, done) - n_greedy_arms_left(n_factors, done + 1)
+        jobs = [Job(f"round {done + 1}, seed {seed}", dearest, n_new * n_steps) for seed in seeds]
+        rounds.append(jobs if n_new else [])
+    whole = forecast([job for jobs in rounds for job in jobs], pace, n_workers)
+    seconds = [forecast(jobs, pace, n_workers).seconds for jobs in rounds]
+    known = [value for value in seconds if value is not None]
+    return GreedyBound(
+        n_arms=n_arms,
+        n_runs=n_arms * len(seeds),
+        cost=whole.cost,
+        seconds=sum(known) if len(known) == len(seconds) else None,
+    )

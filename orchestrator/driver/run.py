@@ -1,0 +1,386 @@
+"""The driver: plan → backend → ledger → report, so that `run` again repeats nothing."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from decoder.atomic import write_atomically
+from decoder.errors import ConfigError, StorageError
+from decoder.pack import WEIGHTS_NAME, Pack, Progress
+from orchestrator.driver.grow import grow, round_text
+from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
+from orchestrator.execute.machine import Options
+from orchestrator.execute.progress import Display
+from orchestrator.execute.recording import Recorder
+from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.plan.plan import Plan, make_plan, packs_to_train, plan_document
+from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.spec.arms import Arm
+from orchestrator.spec.load import Loaded
+from orchestrator.store import provenance
+from orchestrator.store.driver_lock import driver_seat
+from orchestrator.store.ledger import Record, Say, read_history, read_records
+from orchestrator.store.paths import Results
+from orchestrator.store.registration import register
+
+FAILED_FOR_GOOD = 4
+
+
+@dataclass
+class Stopwatch:
+    """Wall seconds of each phase of a driver's life."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a `run` ended.
+
+    Attributes:
+        name: the ablation.
+        n_runs: distinct runs of the plan.
+        n_recorded: those with a result.
+        n_failed: those that failed for reasons other than their numbers.
+        n_trained: those recorded by this call.
+        signal_number: the signal that stopped it; None if it came to its end.
+        seconds: phase → wall seconds.
+        folder: tables, figures and report.
+    """
+
+    name: str
+    n_runs: int
+    n_recorded: int
+    n_failed: int
+    n_trained: int
+    signal_number: int | None
+    seconds: Mapping[str, float]
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        if self.signal_number is not None:
+            return 128 + self.signal_number
+        return FAILED_FOR_GOOD if self.n_recorded < self.n_runs else 0
+
+
+def run_ablation(
+    loaded: Loaded,
+    results: Results,
+    options: Options,
+    console: Console,
+    *,
+    backend: Backend | None = None,
+    set_up_seconds: float = 0.0,
+) -> Outcome:
+    """Train whatever an ablation lacks, record it, and rebuild its report.
+
+    Args:
+        loaded: the checked ablation file.
+        results: where everything is kept.
+        options: how to train.
+        console: for progress and remarks.
+        backend: trains the packs; None takes the one `options` names.
+        set_up_seconds: time that passed before this call.
+
+    Raises:
+        UserError: of any kind; what was recorded by then stays recorded.
+        Stopped: by a signal before there was anything to report.
+    """
+    name = loaded.spec.name
+    watch = Stopwatch({"set_up": set_up_seconds})
+    say = _sayer(console)
+
+    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
+        return prepare_data(arms, results.datasets, say)
+
+    with stop_switch() as switch, driver_seat(results, name, say) as seat:
+        with watch.phase("data"):
+            data = prepare(loaded.arms)
+        with watch.phase("set_up"):
+            plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
+            plan = grow(plan, results, options, prepare)
+            records = read_records(results, plan.distinct, say)
+            note_other_code(records, say)
+            _note_missing_weights(plan, results, records, say)
+            _name_untestable(loaded, say)
+            late = register(plan, results, with_result(records))
+            document = plan_document(plan, late)
+            tell_changes(results, name, document, say)
+            write_plan(results, name, document)
+        recorder = Recorder(plan, results, switch, seat)
+        signal_number = None
+        with watch.phase("training"):
+            try:
+                recorded = with_result(records)
+                while True:
+                    _train(plan, recorded, results, options, console, recorder, backend)
+                    longer = grow(plan, results, options, prepare)
+                    if longer is plan:
+                        break
+                    plan = longer
+                    recorder.follow(plan)
+                    document = plan_document(plan, late)
+                    write_plan(results, name, document)
+                    say(f"greedy path: {round_text(plan)}")
+                    recorded = with_result(read_records(results, plan.distinct, say))
+            except Stopped as stop:
+                signal_number = stop.signal_number
+                say("stopping: what is recorded stays, and `run` again goes on from there")
+        with watch.phase("reporting"):
+            records = rebuild_report(results, name, document, say)
+            _renew_index(results)
+        watch.seconds["ledger"] = recorder.seconds
+        outcome = _outcome(plan, records, recorder, signal_number, watch, results.ablation(name))
+        if outcome.n_recorded == outcome.n_runs:
+            shutil.rmtree(results.checkpoints(name), ignore_errors=True)
+        _keep_timing(results, outcome, options)
+    return outcome
+
+
+def with_result(records: Mapping[str, Record]) -> frozenset[str]:
+    """The runs that need no training; failed ones do."""
+    return frozenset(r for r, record in records.items() if record["status"] != "failed")
+
+
+def rebuild_report(
+    results: Results, name: str, document: Mapping[str, Any], say: Say
+) -> dict[str, Record]:
+    """Make everything that follows from plan and ledger: tables, verdicts, figures, report.
+
+    Returns:
+        The records it was made from.
+    """
+    from orchestrator.report.rebuild import rebuild  # pandas and matplotlib
+
+    run_ids = dict.fromkeys(run["run_id"] for run in document["runs"])
+    records = read_records(results, run_ids, say, move_aside=False)
+    histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
+    rebuild(results.ablation(name), dict(document), records, histories)
+    return records
+
+
+def _renew_index(results: Results) -> None:
+    """Take the new records into the index, so that `runs` and `compare` need not wait for it."""
+    from orchestrator.tables.index import open_index
+
+    with suppress(StorageError):  # those commands tell what is wrong with a record
+        open_index(results, lambda _: None)
+
+
+def read_plan(results: Results, name: str) -> dict[str, Any]:
+    """The plan document of an ablation that was run before.
+
+    Raises:
+        ConfigError: no ablation of this name was run.
+        StorageError: the document cannot be read.
+    """
+    path = results.plan(name)
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
+        raise ConfigError(
+            f"{path}: no ablation '{name}' was run into {results.root} "
+            f"(there are: {known or 'none'}); run it first, or name another --results folder"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read ({error}); `run` writes it again") from None
+    if not isinstance(document, dict) or "runs" not in document:
+        raise StorageError(f"{path}: is no plan; `run` writes it again")
+    return document
+
+
+def write_plan(results: Results, name: str, document: Mapping[str, Any]) -> None:
+    """Write ``plan.json``: before the first run, and again before each round of a greedy path."""
+    write_atomically(results.plan(name), json.dumps(document, indent=1).encode() + b"\n")
+
+
+def tell_changes(results: Results, name: str, document: Mapping[str, Any], say: Say) -> None:
+    """Say so if the ablation file, or a hypothesis after its runs, has changed since it was run."""
+    if results.plan(name).exists():
+        try:
+            if read_plan(results, name)["spec_hash"] != document["spec_hash"]:
+                say(f"{document['spec_file']} has changed since '{name}' was last run")
+        except (StorageError, KeyError) as error:
+            say(f"{error}; it is replaced")
+    for hypothesis in document["lock_changed"]:
+        say(
+            f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
+            "its verdict will be labelled exploratory"
+        )
+
+
+def note_other_code(records: Mapping[str, Record], say: Say) -> None:
+    """Say so if recorded runs were made by other decoder sources of the same numerics."""
+    own = provenance.decoder_sha256()
+    others = [
+        record["environment"].get("code", {})
+        for record in records.values()
+        if record["environment"].get("code", {}).get("decoder_sha256") != own
+    ]
+    if others:
+        commits = sorted({str(code.get("git_commit"))[:10] for code in others})
+        say(
+            f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
+            f"(commit {', '.join(commits)}) of the same numerics version; they are used"
+        )
+
+
+def _note_missing_weights(
+    plan: Plan, results: Results, records: Mapping[str, Record], say: Say
+) -> None:
+    """Say so if recorded runs were to keep weights and have none; they are not trained again."""
+    n_missing = sum(
+        run.config.train.keep_weights != "none"
+        and run_id in records
+        and records[run_id]["status"] == "ok"
+        and not (results.run(run_id) / WEIGHTS_NAME).exists()
+        for run_id, run in plan.distinct.items()
+    )
+    if n_missing:
+        say(
+            f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
+            "them: it cannot change a result, so they are not trained again"
+        )
+
+
+def _name_untestable(loaded: Loaded, say: Say) -> None:
+    """Say which hypotheses no result could support, before anything is spent on them."""
+    if loaded.spec.hypotheses:
+        from orchestrator.stats.reach import untestable  # scipy
+
+        for name, found in untestable(loaded.spec).items():
+            say(f"untestable: {name}: {found.reason}")
+
+
+def _train(
+    plan: Plan,
+    recorded: Collection[str],
+    results: Results,
+    options: Options,
+    console: Console,
+    recorder: Recorder,
+    backend: Backend | None,
+) -> None:
+    packs = packs_to_train(plan, recorded)
+    if not packs:
+        return
+    with Display(console, packs, len(recorded)) as display:
+        n_runs = sum(len(pack.runs) for pack in packs)
+        display.say(
+            f"{n_runs} runs to train in {len(packs)} packs, {len(recorded)} recorded before "
+            f"({options.backend}, {options.at_a_time} at a time)"
+        )
+
+        def on_event(event: PackEvent) -> None:
+            recorder.record(event)
+            display.update(event)
+            if isinstance(event.what, Progress):
+                for remark in event.what.remarks:
+                    display.say(remark)
+            recorder.tell(display.n_running)
+
+        train = backend or _choose_backend(options, recorder, display.say)
+        folders = {pack.pack_id: pack.data.folder for pack in plan.packs}
+        for folder in dict.fromkeys(folders[pack.pack_id] for pack in packs):
+            execution = Execution(
+                dataset_dir=folder,
+                checkpoint_dir=results.checkpoints(plan.loaded.spec.name),
+                weights_dir=results.runs,
+                n_workers=options.n_workers,
+                threads_per_worker=options.threads,
+                device=options.device,
+                address=options.address,
+            )
+            train([pack for pack in packs if folders[pack.pack_id] == folder], execution, on_event)
+
+
+def _choose_backend(options: Options, recorder: Recorder, say: Say) -> Backend:
+    """The backend asked for; where Ray cannot start, the same packs are trained in-process."""
+    from orchestrator.execute.backends.local import train_locally
+
+    if options.backend == "local":
+        return train_locally
+
+    def train(
+        packs: Sequence[Pack], execution: Execution, on_event: Callable[[PackEvent], None]
+    ) -> None:
+        n_before = recorder.n_events
+        try:
+            from orchestrator.execute.backends.ray_tune import train_on_ray
+
+            train_on_ray(packs, execution, on_event)
+            return
+        except RayUnavailableError as error:
+            if options.address is not None or recorder.n_events > n_before:
+                raise
+            reason = str(error)
+        say(f"Ray cannot be used ({reason}); the packs are trained in this process instead")
+        train_locally(packs, execution, on_event)
+
+    return train
+
+
+def _outcome(
+    plan: Plan,
+    records: Mapping[str, Record],
+    recorder: Recorder,
+    signal_number: int | None,
+    watch: Stopwatch,
+    folder: Path,
+) -> Outcome:
+    n_recorded = len(with_result(records))
+    return Outcome(
+        name=plan.loaded.spec.name,
+        n_runs=len(plan.distinct),
+        n_recorded=n_recorded,
+        n_failed=len(records) - n_recorded,
+        n_trained=recorder.n_trained,
+        signal_number=signal_number,
+        seconds=dict(watch.seconds),
+        folder=folder,
+    )
+
+
+def _keep_timing(results: Results, outcome: Outcome, options: Options) -> None:
+    """Add this call to ``timing.json``, apart from the tables, which do not depend on it."""
+    path = results.timing(outcome.name)
+    try:
+        calls = json.loads(path.read_bytes())["calls"]
+    except (OSError, ValueError, KeyError, TypeError):
+        calls = []  # the first call, or a file nothing depends on
+    calls.append(
+        {
+            "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": dict(outcome.seconds),
+            "n_trained": outcome.n_trained,
+            "backend": options.backend,
+            "n_workers": options.n_workers,
+            "threads_per_worker": options.threads,
+        }
+    )
+    write_atomically(path, json.dumps({"calls": calls}, indent=1).encode())
+
+
+def _sayer(console: Console) -> Say:
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return say

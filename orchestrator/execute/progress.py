@@ -1,0 +1,212 @@
+"""What a running ablation shows: a live table on a terminal, elsewhere a line now and then."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from decoder.pack import HistoryRow, Pack, Progress
+from orchestrator.execute.backends import PackEvent
+
+PLAIN_EVERY_SECONDS = 10.0
+
+
+def time_text(seconds: float) -> str:
+    """A duration as people say it: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@dataclass
+class _PackState:
+    """Where one pack stands."""
+
+    pack: Pack
+    step: int = 0
+    latest: dict[str, HistoryRow] = field(default_factory=dict)
+    open_runs: set[str] = field(default_factory=set)
+    started: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.started and bool(self.open_runs)
+
+    @property
+    def n_steps(self) -> int:
+        return max(run.config.train.n_steps for run in self.pack.runs)
+
+    def work_done(self) -> int:
+        """Steps taken, summed over its runs."""
+        return sum(
+            min(self.step, run.config.train.n_steps)
+            if run.run_id in self.open_runs
+            else run.config.train.n_steps
+            for run in self.pack.runs
+        )
+
+
+class Display:
+    """Follows packs through their events and shows where they stand.
+
+    Args:
+        console: where to; a live table if it is a terminal, else a line every so often.
+        packs: what will be trained.
+        n_recorded: runs of the plan that were recorded before.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        packs: Sequence[Pack],
+        n_recorded: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._states = {
+            pack.pack_id: _PackState(pack, open_runs={run.run_id for run in pack.runs})
+            for pack in packs
+        }
+        self._n_recorded = n_recorded
+        self._n_failed = 0
+        self._work = sum(run.config.train.n_steps for pack in packs for run in pack.runs)
+        self._first: tuple[float, int] | None = None  # time and work done at the first event
+        self._last_line = clock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self.render,
+                refresh_per_second=2,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, event: PackEvent) -> None:
+        """Take in what happened to a pack."""
+        state = self._states[event.pack_id]
+        state.started = True
+        if isinstance(event.what, Progress):
+            state.step = max(state.step, event.what.step)
+            state.latest = {**state.latest, **event.what.latest}
+            state.open_runs = state.open_runs - {run.run_id for run in event.what.finished}
+            self._tell_diverged(event.what)
+        else:
+            state.open_runs = state.open_runs - set(event.what.run_ids)
+            self._n_failed += len(event.what.run_ids)
+            reason = event.what.traceback.strip().splitlines()[-1:]
+            self.say(
+                f"pack {event.pack_id[:6]} (seed {state.pack.seed}): {len(event.what.run_ids)} "
+                f"runs failed for good after {event.what.n_attempts} tries: {' '.join(reason)}"
+            )
+        now = self._clock()
+        if self._first is None:
+            self._first = (now, self._done())
+        if self._live is None and now - self._last_line >= PLAIN_EVERY_SECONDS:
+            self._last_line = now
+            self.say(self.line())
+
+    @property
+    def n_running(self) -> int:
+        """Runs in packs that have begun and not ended."""
+        return sum(len(state.open_runs) for state in self._states.values() if state.is_running)
+
+    def seconds_left(self) -> float | None:
+        """From the pace since the first event; None before there is one."""
+        if self._first is None:
+            return None
+        since, done_then = self._first
+        done, elapsed = self._done(), self._clock() - since
+        if done <= done_then or elapsed <= 0:
+            return None
+        return (self._work - done) * elapsed / (done - done_then)
+
+    def line(self) -> str:
+        """Where everything stands, in one line of plain text."""
+        left = self.seconds_left()
+        running = [state for state in self._states.values() if state.is_running]
+        parts = [self._counts()]
+        parts += [
+            f"seed {state.pack.seed}: step {state.step}/{state.n_steps}, "
+            f"PER {_range(state.latest, 'per')}, emitted {_range(state.latest, 'emitted_ratio')}"
+            for state in running[:4]
+        ]
+        parts += [f"and {len(running) - 4} more packs"] if len(running) > 4 else []
+        return " | ".join([*parts, f"{time_text(left)} left" if left is not None else "starting"])
+
+    def render(self) -> RenderableType:
+        """The live table."""
+        table = Table(box=None, pad_edge=False)
+        for title in ("pack", "seed", "runs", "step", "PER (range)", "emitted / target"):
+            table.add_column(title, justify="left" if title == "pack" else "right")
+        for state in self._states.values():
+            if state.is_running:
+                table.add_row(
+                    state.pack.pack_id[:6],
+                    str(state.pack.seed),
+                    str(len(state.open_runs)),
+                    f"{state.step}/{state.n_steps}",
+                    _range(state.latest, "per"),
+                    _range(state.latest, "emitted_ratio"),
+                )
+        left = self.seconds_left()
+        footer = f"{self._counts()} | {'starting' if left is None else time_text(left) + ' left'}"
+        bar = ProgressBar(total=max(self._work, 1), completed=self._done(), width=40)
+        return Group(table, bar, Text(footer))
+
+    def _counts(self) -> str:
+        states = self._states.values()
+        n_trained = sum(len(s.pack.runs) - len(s.open_runs) for s in states) - self._n_failed
+        n_runs = self._n_recorded + sum(len(state.pack.runs) for state in states)
+        text = f"{self._n_recorded + n_trained} of {n_runs} runs"
+        text += f", {sum(not s.open_runs for s in states)} of {len(self._states)} packs"
+        return text + (f", {self._n_failed} runs failed" if self._n_failed else "")
+
+    def _done(self) -> int:
+        return sum(state.work_done() for state in self._states.values())
+
+    def _tell_diverged(self, progress: Progress) -> None:
+        for run in progress.finished:
+            if run.status == "diverged":
+                self.say(
+                    f"run {run.run_id} diverged at step {run.n_steps_done}: "
+                    "recorded as a result, its neighbours go on"
+                )
+
+
+def _range(latest: Mapping[str, HistoryRow], name: str) -> str:
+    """``.31 (.25–.80)``: median and range over the runs of a pack; ``–`` before the first."""
+    values = sorted(row[name] for row in latest.values())
+    if not values:
+        return "–"
+    middle = f"{statistics.median(values):.2f}"
+    return middle if len(values) == 1 else f"{middle} ({values[0]:.2f}–{values[-1]:.2f})"

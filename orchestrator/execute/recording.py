@@ -1,0 +1,85 @@
+"""From events to records: every run that ends is committed before anything else happens."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from decoder.pack import Progress
+from orchestrator.execute.backends import PackEvent
+from orchestrator.execute.stopping import StopSwitch
+from orchestrator.plan.plan import PlannedPack, PlannedRun
+from orchestrator.store import provenance
+from orchestrator.store.driver_lock import DriverSeat
+from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.paths import Results
+
+
+class Planned(Protocol):
+    """What is trained: an `orchestrator.plan.plan.Plan`, or a batch of a search."""
+
+    @property
+    def packs(self) -> Sequence[PlannedPack]: ...
+
+    @property
+    def distinct(self) -> Mapping[str, PlannedRun]:
+        """Run id → run, each once."""
+
+
+class Recorder:
+    """Puts the results of events into the ledger.
+
+    Args:
+        plan: what is trained.
+        results: where to.
+        switch: keeps a signal from coming between a result and its record.
+        seat: is told how many runs are under way.
+    """
+
+    def __init__(
+        self, plan: Planned, results: Results, switch: StopSwitch, seat: DriverSeat | None
+    ) -> None:
+        self.follow(plan)
+        self._results, self._switch, self._seat = results, switch, seat
+        self._environment = provenance.environment()
+        self._n_told = 0
+        self.n_events = 0
+        self.n_trained = 0
+        self.seconds = 0.0
+
+    def follow(self, plan: Planned) -> None:
+        """Go on with this plan: another one, or one that has grown."""
+        self._runs = plan.distinct
+        self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
+
+    def record(self, event: PackEvent) -> None:
+        """Commit every run that ended with this event."""
+        self.n_events += 1
+        what = event.what
+        ended = (
+            {result.run_id: result for result in what.finished}
+            if isinstance(what, Progress)
+            else dict.fromkeys(what.run_ids, what.traceback)
+        )
+        started = time.monotonic()
+        with self._switch.shield():
+            for run_id, end in ended.items():
+                run = self._runs[run_id]
+                record, history = make_record(
+                    run_id,
+                    run.config,
+                    run.seed,
+                    {"fingerprint": run.data.fingerprint, "path": run.data.path},
+                    {"pack_id": event.pack_id, "n_runs": self._sizes[event.pack_id]},
+                    end,
+                    {**provenance.host(), **event.host},
+                    self._environment,
+                )
+                write_run(self._results, record, history)
+                self.n_trained += record["status"] != "failed"
+        self.seconds += time.monotonic() - started
+
+    def tell(self, n_running: int) -> None:
+        """Let `status` know how many runs are under way."""
+        if self._seat is not None and n_running != self._n_told:
+            self._seat.tell(n_running)
+            self._n_told = n_running

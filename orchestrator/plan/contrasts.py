@@ -1,0 +1,141 @@
+"""The proof that compared arms differ in what is claimed and in nothing else."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from decoder.config import DecoderConfig, flatten, resolve
+from decoder.errors import ConfigError
+from orchestrator.spec.arms import Arm, factor_paths
+from orchestrator.spec.compared import Compared, compared_by_name, varied_factors
+from orchestrator.spec.load import Loaded
+from orchestrator.spec.schema import AblationSpec, Hypothesis
+
+
+@dataclass(frozen=True)
+class CleanContrast:
+    """Proof that two compared arms differ in the declared paths and nothing else.
+
+    In a fraction the sides are many arms, named by their level; the proof is that every other
+    path takes each of its values equally often on both sides.
+    """
+
+    hypothesis: str
+    from_arm: str
+    to_arm: str
+    changed: Mapping[str, tuple[Any, Any]]  # config path → (from, to)
+
+
+def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
+    """Show, for every pair of arms a hypothesis compares, that only the factor differs.
+
+    Raises:
+        ConfigError: every pair that differs elsewhere, naming the paths.
+    """
+    spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
+    cells = {arm.arm_id: arm.levels for arm in loaded.arms if arm.in_design}
+    proofs, problems = [], []
+    for name, sides in compared_by_name(spec, cells).items():
+        hypothesis = spec.hypotheses[name]
+        prove = _prove_balance if spec.design == "fractional" else _prove_pairs
+        for proof, complaint in prove(spec, name, hypothesis, sides, arms):
+            proofs.append(proof)
+            problems += [f"{loaded.path}: hypotheses.{name}: {complaint}"] if complaint else []
+    if problems:
+        raise ConfigError(problems)
+    return tuple(proofs)
+
+
+Proofs = Iterable[tuple[CleanContrast, str]]  # with a complaint, empty where all is well
+
+
+def _prove_pairs(
+    spec: AblationSpec,
+    name: str,
+    hypothesis: Hypothesis,
+    sides: Sequence[Compared],
+    arms: Mapping[str, Arm],
+) -> Proofs:
+    """Each pair of arms differs in the factor's paths, and in paths that follow those."""
+    found = [arms[side.arm_id] for side in reversed(sides)]  # (from, to), or that twice
+    factors = varied_factors(spec, hypothesis)
+    pairs = [(found[i], found[i + 1], factors) for i in range(0, len(found), 2)]
+    if hypothesis.interaction is not None:
+        other = frozenset({hypothesis.interaction.factor})
+        pairs += [(found[0], found[2], other), (found[1], found[3], other)]
+    for one, two, varied in pairs:
+        declared = {path for factor in varied for path in factor_paths(spec, factor)}
+        changed = _difference(one.config, two.config)
+        stray = sorted(
+            path
+            for path in changed
+            if declared.isdisjoint((*one.comes_from(path), *two.comes_from(path)))
+        )
+        complaint = ""
+        if stray or not changed:
+            what = f"also in {', '.join(stray)}" if stray else "in nothing"
+            named = " and ".join(f"'{factor}'" for factor in sorted(varied))
+            complaint = (
+                f"arms {one.arm_id} and {two.arm_id} must differ in factor {named} alone, but "
+                f"differ {what}"
+            )
+        # Values that follow another field of their own accord, such as the day layers' rate.
+        following = _difference(resolve(one.config), resolve(two.config))
+        yield CleanContrast(name, one.arm_id, two.arm_id, changed | following), complaint
+
+
+def _prove_balance(
+    spec: AblationSpec,
+    name: str,
+    hypothesis: Hypothesis,
+    sides: Sequence[Compared],
+    arms: Mapping[str, Arm],
+) -> Proofs:
+    """Over a fraction every path that the factor does not set is balanced between the sides."""
+    groups: dict[float, list[Arm]] = {}
+    for side in sides:
+        groups.setdefault(side.weight > 0, []).append(arms[side.arm_id])
+    to, reference = groups[True], groups[False]
+    varied = {hypothesis.contrast.factor}
+    varied |= {hypothesis.interaction.factor} if hypothesis.interaction else set()
+    declared = {path for factor in varied for path in factor_paths(spec, factor)}
+    flat = {arm.arm_id: flatten(arm.config) for arm in (*to, *reference)}
+    followers = {
+        path
+        for arm in (*to, *reference)
+        for path in arm.derived
+        if not declared.isdisjoint(arm.comes_from(path))
+    }
+    stray = sorted(
+        path
+        for path in flat[to[0].arm_id].keys() - declared - followers
+        if Counter(repr(flat[arm.arm_id][path]) for arm in to)
+        != Counter(repr(flat[arm.arm_id][path]) for arm in reference)
+    )
+    complaint = (
+        f"is not balanced over the fraction in {', '.join(stray)}; derive those values from "
+        "no aliased factor"
+        if stray
+        else ""
+    )
+    contrast = hypothesis.contrast
+    one = next(arm for arm in reference if arm.levels[contrast.factor] == contrast.from_level)
+    two = next(arm for arm in to if arm.levels[contrast.factor] == contrast.to_level)
+    changed = {
+        path: values
+        for path, values in _difference(one.config, two.config).items()
+        if path in declared | followers
+    }
+    texts = [
+        f"{contrast.factor}={level} ({len(group)} arms)"
+        for level, group in ((contrast.from_level, reference), (contrast.to_level, to))
+    ]
+    yield CleanContrast(name, texts[0], texts[1], changed), complaint
+
+
+def _difference(one: DecoderConfig, two: DecoderConfig) -> dict[str, tuple[Any, Any]]:
+    flat_one, flat_two = flatten(one), flatten(two)
+    return {
+        path: (value, flat_two[path]) for path, value in flat_one.items() if value != flat_two[path]
+    }

@@ -1,0 +1,59 @@
+"""Runs trained elsewhere as a side: a folder of them, or one that was imported before."""
+
+from pathlib import Path
+
+from orchestrator.history.audit.counting import DATA, Counted
+from orchestrator.history.audit.lineup import line_up
+from orchestrator.history.reading.reading import Group, read_group
+from orchestrator.history.reading.record import ForeignRun
+from orchestrator.history.reading.store import read_imported
+from orchestrator.history.rows import foreign_row
+from orchestrator.query.compare.sides import Row, Side, SideArm
+from orchestrator.query.compare.stored import Say, Store
+
+
+def read_foreign_runs(text: str, store: Store, say: Say) -> Side | None:
+    """The side that a name of imported runs, or a folder of runs, stands for; else None.
+
+    Args:
+        text: the name or the folder.
+        store: the results folder.
+        say: receives a line for each record that cannot be read.
+
+    Raises:
+        ConfigError, StorageError: it cannot be read.
+    """
+    if "/" not in text and (store.results.root / "imported" / text / "group.json").is_file():
+        return side_of_group(text, read_imported(store.results, text, say))
+    folder = Path(text)
+    return side_of_group(folder.name or text, read_group(folder)) if folder.is_dir() else None
+
+
+def side_of_group(label: str, group: Group) -> Side:
+    """Imported runs, one arm a configuration as `audit` sees it; copies of a run count once.
+
+    An unfinished run has no result, whatever its last PER.
+    """
+    lineup = line_up(label, group.source, group.runs, group.remarks)
+    arms = [_arm(arm.runs, arm.counted) for arm in lineup.arms]
+    told = {run.name for arm in lineup.arms for run in arm.runs}
+    untold = [run.name for run in lineup.runs if run.name not in told]
+    remarks = [f"{copy} is a copy of {of} and left out" for copy, of in lineup.copies.items()]
+    remarks += [f"{', '.join(untold)}: without settings, left out"] if untold else []
+    unfinished = [run.name for run in lineup.runs if run.outcome == "unfinished"]
+    remarks += [f"{', '.join(unfinished)}: unfinished, without a result"] if unfinished else []
+    return Side(label, "imported", tuple(arms), None, tuple(remarks))
+
+
+def _arm(runs: tuple[ForeignRun, ...], counted: Counted) -> SideArm:
+    config = {name: value for name, value in counted.whole.items() if name != DATA}
+    name = runs[0].name + (f" and {len(runs) - 1} more" if len(runs) > 1 else "")
+    return SideArm(name, {}, config, None, tuple(_row(run) for run in runs))
+
+
+def _row(run: ForeignRun) -> Row:
+    """Its row; a run of which no final PER is known has no result."""
+    row = foreign_row(run, f"{run.source}/{run.name}")
+    if run.counted is None or run.outcome == "unfinished":
+        return {**row, "outcome": "missing"}
+    return {**row, "outcome": "ok" if run.outcome == "unknown" else run.outcome}

@@ -1,0 +1,223 @@
+"""One card an arm: what changed from its parent, criteria, a small curve, final metrics."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from orchestrator.report.figures.curves import Curve, arm_curve, by_step
+from orchestrator.report.grids import STATUS_WORDS, Grid, criterion_text, make_grid
+from orchestrator.report.wording import number, percent
+from orchestrator.tables.metrics import value_text
+from orchestrator.tables.tables import OUTCOMES, Tables
+from orchestrator.verdicts.controls import kind_of
+from orchestrator.verdicts.criteria import CriterionResult, rule_text
+
+MOST_CARDS = 200  # of a page that still opens at once
+_MOST_POINTS = 60  # of a small curve
+_MISSING = object()
+
+
+class SmallCurve(NamedTuple):
+    """PER over training, in a box 100 wide and 30 high with 0 % at the bottom.
+
+    Attributes:
+        line: the median seed, as the points of an SVG polyline.
+        band: best and worst seed, as the points of an SVG polygon.
+        label: the same in words.
+    """
+
+    line: str
+    band: str
+    label: str
+
+
+class Card(NamedTuple):
+    """One arm.
+
+    Attributes:
+        arm: its id; note: the file's remark.
+        summary: the arm in a few words: final PER, outcomes, criteria passed.
+        origin: which arm it is held against, and how it differs.
+        changes: parameter, value there, value here; None if there is nothing to list.
+        criteria: criterion, what is asked, result; None without criteria.
+        metrics: (name, value).
+        curve: None without an evaluation.
+    """
+
+    arm: str
+    note: str
+    summary: str
+    origin: str
+    changes: Grid | None
+    criteria: Grid | None
+    metrics: tuple[tuple[str, str], ...]
+    curve: SmallCurve | None
+
+
+def make_cards(
+    plan: Mapping[str, Any],
+    configs: Mapping[str, Mapping[str, Any]],
+    tables: Tables,
+    criteria: Sequence[CriterionResult],
+) -> tuple[Card, ...]:
+    """A card for each of the first `MOST_CARDS` arms.
+
+    Args:
+        plan: the plan document.
+        configs: arm → the configuration it was trained with, for the arms recorded so far.
+        tables: the tables.
+        criteria: one a criterion and arm.
+    """
+    curves = _curves(tables)
+    rows = {row["arm"]: row for row in tables.arms.to_dict("records")}
+    of_arm: dict[str, list[CriterionResult]] = {}
+    for result in criteria:
+        of_arm.setdefault(result.arm, []).append(result)
+    cards = []
+    by_name = {arm["arm_id"]: arm for arm in plan["arms"]}
+    for arm in plan["arms"][:MOST_CARDS]:
+        name = arm["arm_id"]
+        parent = by_name.get(arm.get("parent"))
+        changes = _changes(arm, parent, configs) if parent else ()
+        results = of_arm.get(name, [])
+        cards.append(
+            Card(
+                arm=name,
+                note=" ".join(str(arm.get("note") or "").split()),
+                summary=_summary(rows[name], results),
+                origin=_origin(plan, arm, parent, changes),
+                changes=_changes_grid(changes, parent) if parent and changes else None,
+                criteria=_criteria_grid(results) if results else None,
+                metrics=_metrics(rows[name]),
+                curve=_small(curves[name], tables) if name in curves else None,
+            )
+        )
+    return tuple(cards)
+
+
+def _changed_paths(arm: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    here, there = arm["changes"], other["changes"]
+    return [
+        path
+        for path in dict.fromkeys((*here, *there))
+        if here.get(path, _MISSING) != there.get(path, _MISSING)
+    ]
+
+
+def _changes(
+    arm: Mapping[str, Any],
+    parent: Mapping[str, Any],
+    configs: Mapping[str, Mapping[str, Any]],
+) -> tuple[tuple[str, str, str], ...]:
+    """(parameter, value there, value here), where they differ."""
+    found = [
+        (path, _value(parent, path, configs), _value(arm, path, configs))
+        for path in _changed_paths(arm, parent)
+    ]
+    return tuple(change for change in found if change[1] != change[2])
+
+
+def _value(arm: Mapping[str, Any], path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The value of a config path in an arm: as trained, or as far as the plan tells it."""
+    value: Any = configs.get(arm["arm_id"])
+    for key in path.split("."):
+        value = value.get(key, _MISSING) if isinstance(value, Mapping) else _MISSING
+    if value is _MISSING:
+        value = arm["changes"].get(path, "as in the base")
+    return str(value)
+
+
+def _origin(
+    plan: Mapping[str, Any],
+    arm: Mapping[str, Any],
+    parent: Mapping[str, Any] | None,
+    changes: Sequence[tuple[str, str, str]],
+) -> str:
+    if parent is None:
+        return "The arm that others are told from."
+    name, kind = parent["arm_id"], kind_of(arm)
+    seeds = [str(run["seed"]) for run in plan["runs"] if run["arm_id"] == arm["arm_id"]]
+    how = "on fresh seeds" if kind == "fresh_seeds" else "with the same seeds, trained again"
+    control = f" {how} ({', '.join(seeds)})" if kind else ""
+    if not changes:
+        return f"The same configuration as {name}{control}."
+    n = len(changes)
+    return f"Differs from {name} in {n} parameter{'s' * (n != 1)}{control}."
+
+
+def _changes_grid(changes: Sequence[tuple[str, str, str]], parent: Mapping[str, Any]) -> Grid:
+    columns = (("parameter", False), (f"in {parent['arm_id']}", True), ("here", True))
+    return make_grid(columns, list(changes))
+
+
+def _criteria_grid(results: Sequence[CriterionResult]) -> Grid:
+    columns = (("criterion", False), ("asked", False), ("result", False))
+    return make_grid(
+        columns, [(r.name, rule_text(r.criterion), criterion_text(r)) for r in results]
+    )
+
+
+def _summary(row: Mapping[Any, Any], results: Sequence[CriterionResult]) -> str:
+    parts = [f"PER {percent(row['per_mean'])}", _outcomes(row)]
+    found = [result.status for result in results]
+    if found:
+        worst = next(status for status in ("fail", "open", "pass") if status in found)
+        mark = STATUS_WORDS[worst].split()[0]
+        parts.append(f"{mark} {found.count('pass')} of {len(found)} criteria")
+    return " · ".join(parts)
+
+
+def _outcomes(row: Mapping[Any, Any]) -> str:
+    counts = [f"{row[f'n_{name}']} {name}" for name in OUTCOMES if row[f"n_{name}"]]
+    return ", ".join(counts)
+
+
+def _metrics(row: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
+    per = percent(row["per_mean"])
+    if math.isfinite(row["per_low"]):
+        per += f" (95 % t interval {percent(row['per_low'])} to {percent(row['per_high'])})"
+    gradient = number(row["grad_norm_mean"])
+    if not math.isnan(row["grad_norm_p99_max"]):
+        gradient += f" at the end, 99th percentile up to {number(row['grad_norm_p99_max'])}"
+    never = row["n"] - row["n_escaped"]
+    escape = number(row["escape_step_mean"]) + (f", {never} of {row['n']} never" if never else "")
+    return (
+        ("final PER", per),
+        ("outcomes", _outcomes(row)),
+        ("blank fraction", value_text(row["blank_fraction_mean"], "blank_fraction")),
+        ("emitted / target", number(row["emitted_ratio_mean"], 2)),
+        ("gradient norm", gradient),
+        ("steps to escape", escape),
+    )
+
+
+def _curves(tables: Tables) -> dict[str, Curve]:
+    """Arm → PER over training."""
+    if tables.history.empty:
+        return {}
+    wide = by_step(tables.history, "per")
+    diverged = tables.runs[tables.runs["outcome"] == "diverged"]
+    arms = dict.fromkeys(tables.history["arm"])
+    return {arm: arm_curve("per", arm, 0, wide, arm, diverged) for arm in arms}
+
+
+def _small(curve: Curve, tables: Tables) -> SmallCurve:
+    last = float(tables.history["step"].max())
+    n = len(curve.steps)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(int))
+
+    def points(values: Any, order: Any) -> str:
+        # PER may pass 1; the box ends there.
+        y = 30 * (1 - np.clip(values, 0.0, 1.0))
+        x = 100 * curve.steps / last
+        return " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in order)
+
+    start, end = (value_text(float(curve.middle[i]), "per") for i in (0, -1))
+    return SmallCurve(
+        line=points(curve.middle, chosen),
+        band=f"{points(curve.high, chosen)} {points(curve.low, chosen[::-1])}",
+        label=f"PER over training, median seed: {start} at step {curve.steps[0]:,.0f}, "
+        f"{end} at step {curve.steps[-1]:,.0f}",
+    )

@@ -1,0 +1,263 @@
+"""Learning curves: the median seed of each arm, within the band of all its seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from orchestrator.report.figures.grouping import Facet, curve_facets
+from orchestrator.report.figures.style import (
+    FAINT,
+    INK,
+    WIDTH,
+    legend_above,
+    level_line,
+    look,
+    new_figure,
+    percent_axis,
+    styled,
+)
+from orchestrator.spec.load import AblationSpec
+from orchestrator.stats.effects import Floats
+
+Metric = Literal["per", "emitted_ratio"]
+
+_AXIS_LABEL: Mapping[Metric, str] = {"per": "validation PER", "emitted_ratio": "emitted / target"}
+_PLATEAU = "plateau, at or below"
+_THRESHOLD: Any = {"color": FAINT, "linewidth": 1, "linestyle": (0, (2, 2))}
+_MOST_IN_LEGEND = 3  # curves that leave room for a legend among them
+_LOG_RANGE = 100  # last over first step from which a logarithmic axis reads better
+
+
+class Curve(NamedTuple):
+    """One arm over training.
+
+    Attributes:
+        label: level of the factor told apart by colour, or the arm itself.
+        look_index: which look it has.
+        steps: (n,) evaluation steps.
+        middle, low, high: (n,) median, smallest and largest of the seeds evaluated there.
+        diverged: (step, value) at the last evaluation of each diverged run.
+    """
+
+    label: str
+    look_index: int
+    steps: Floats
+    middle: Floats
+    low: Floats
+    high: Floats
+    diverged: tuple[tuple[float, float], ...]
+
+
+class CurvePanel(NamedTuple):
+    """Curves drawn in one pair of axes."""
+
+    title: str
+    row: int
+    column: int
+    curves: tuple[Curve, ...]
+    is_design: bool
+
+
+class Curves(NamedTuple):
+    """All of one figure.
+
+    Attributes:
+        metric: the column of the history table.
+        panels: the axes, from the top left.
+        legend_title: the factor told apart by colour; None where panels have their own.
+        threshold: plateau line, or None.
+        log_steps: whether the step axis is logarithmic.
+        crowded: whether a panel has too many curves for a legend among them.
+    """
+
+    metric: Metric
+    panels: tuple[CurvePanel, ...]
+    legend_title: str | None
+    threshold: float | None
+    log_steps: bool
+    crowded: bool
+
+
+def curves_data(
+    metric: Metric,
+    spec: AblationSpec,
+    arms: Sequence[Mapping[str, Any]],
+    runs: pd.DataFrame,
+    history: pd.DataFrame,
+) -> Curves:
+    """Gather the curves of `metric` per arm, arranged by factor.
+
+    A diverged run counts with a PER of 1 from its last evaluation on, as in the tables.
+
+    Args:
+        metric: ``per`` or ``emitted_ratio``.
+        spec: factors, design, collapse thresholds.
+        arms: the plan's arms.
+        runs: the runs table.
+        history: the history table.
+    """
+    groups = curve_facets(spec, arms)
+    shared = spec.design == "factorial"
+    panels = [
+        (group, _panel_title(group, y), labelled)
+        for group in groups
+        for y in group.y_levels
+        if (labelled := [(x, a) for x in group.x_levels if (a := group.arms.get((x, y)))])
+    ]
+    crowded = not shared and any(len(labelled) > _MOST_IN_LEGEND for _, _, labelled in panels)
+    n_columns = len(groups[0].y_levels)
+    if n_columns == 1:
+        n_columns = 1 if crowded else min(2, len(panels))
+    wide = by_step(history, metric)
+    diverged = runs[runs["outcome"] == "diverged"]
+    steps = history["step"]
+    return Curves(
+        metric=metric,
+        panels=tuple(
+            CurvePanel(
+                title,
+                index // n_columns,
+                index % n_columns,
+                tuple(
+                    arm_curve(metric, label, group.x_levels.index(label), wide, arm, diverged)
+                    for label, arm in labelled
+                    if arm in wide.columns.get_level_values("arm")
+                ),
+                group.is_design,
+            )
+            for index, (group, title, labelled) in enumerate(panels)
+        ),
+        legend_title=groups[0].x_factor if shared else None,
+        threshold=spec.collapse.emitted_ratio if metric == "emitted_ratio" else None,
+        log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min()),
+        crowded=crowded,
+    )
+
+
+def by_step(history: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Steps × (arm, seed)."""
+    return history.pivot_table(index="step", columns=["arm", "seed"], values=metric, sort=True)
+
+
+@styled
+def draw_curves(data: Curves) -> Figure:
+    """Draw `data` as a grid of small panels on shared axes."""
+    n_rows = 1 + max(panel.row for panel in data.panels)
+    n_columns = 1 + max(panel.column for panel in data.panels)
+    n_title_lines = max(panel.title.count("\n") + 1 for panel in data.panels)
+    height = 0.7 + n_rows * (1.85 + 0.16 * n_title_lines)
+    figure = new_figure(max(WIDTH, 2.4 * n_columns), height)
+    grid = figure.add_gridspec(n_rows, n_columns)
+    first: Axes | None = None
+    for panel in data.panels:
+        axes = figure.add_subplot(grid[panel.row, panel.column], sharex=first, sharey=first)
+        first = first or axes
+        _draw_panel(axes, panel, data)
+        below = any(p.row == panel.row + 1 and p.column == panel.column for p in data.panels)
+        axes.tick_params(labelbottom=not below, labelleft=panel.column == 0)
+        if not below:
+            axes.set_xlabel("training step")
+        if panel.column == 0:
+            axes.set_ylabel(_AXIS_LABEL[data.metric])
+        if panel.curves and (data.legend_title is None or not panel.is_design):
+            if data.crowded:
+                axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+            else:
+                axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
+    assert first is not None
+    _scale(first, data)
+    if data.legend_title is not None:
+        _shared_legend(figure, data)
+    return figure
+
+
+def _panel_title(group: Facet, y_level: str) -> str:
+    own = f"{group.y_factor} = {y_level}" if group.y_factor else ""
+    return "\n".join(part for part in (group.title, own) if part)
+
+
+def arm_curve(
+    metric: Metric, label: str, index: int, wide: pd.DataFrame, arm: str, diverged: pd.DataFrame
+) -> Curve:
+    """The curve of one arm.
+
+    Args:
+        metric: what `wide` holds.
+        label, index: of the look.
+        wide: steps × (arm, seed).
+        arm: which of them.
+        diverged: the diverged runs of the runs table.
+    """
+    table = wide[arm].dropna(how="all")  # index: step, columns: seeds
+    ends = []
+    for seed in diverged.loc[diverged["arm"] == arm, "seed"]:
+        if seed not in table.columns:
+            continue
+        last = table[seed].last_valid_index()
+        ends.append((float(last), float(table.loc[last, seed])))
+        if metric == "per":
+            table.loc[table.index > last, seed] = 1.0
+    values = table.to_numpy(dtype=float)  # (n_steps, n_seeds)
+    return Curve(
+        label,
+        index,
+        table.index.to_numpy(dtype=float),
+        np.nanmedian(values, axis=1),
+        np.nanmin(values, axis=1),
+        np.nanmax(values, axis=1),
+        tuple(ends),
+    )
+
+
+def _draw_panel(axes: Axes, panel: CurvePanel, data: Curves) -> None:
+    axes.set_title(panel.title, loc="left")
+    for curve in panel.curves:
+        # Arms beside the design keep clear of the colours of the levels.
+        style = look(curve.look_index + (0 if panel.is_design else 6))
+        axes.fill_between(
+            curve.steps, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0
+        )
+        axes.plot(
+            curve.steps,
+            curve.middle,
+            color=style.colour,
+            linestyle=style.line,
+            marker=style.marker,
+            markersize=3.6,
+            markevery=max(1, len(curve.steps) // 8),
+            label=curve.label,
+        )
+        for step, value in curve.diverged:
+            axes.plot([step], [value], "x", color=INK, markersize=8, markeredgewidth=2, zorder=5)
+    if data.threshold is not None:
+        # A shared legend names it once.
+        label = _PLATEAU if data.legend_title is None else None
+        axes.axhline(data.threshold, label=label, **_THRESHOLD)
+
+
+def _scale(axes: Axes, data: Curves) -> None:
+    if data.log_steps:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+    highest = max((c.high.max() for p in data.panels for c in p.curves if len(c.high)), default=1.0)
+    axes.set_ylim(-0.02, max(1.05, 1.05 * float(highest)))
+    if data.metric == "per":
+        percent_axis(axes, "y")
+
+
+def _shared_legend(figure: Figure, data: Curves) -> None:
+    labels = {c.label: c.look_index for p in data.panels if p.is_design for c in p.curves}
+    handles = [level_line(index, label) for label, index in labels.items()]
+    if data.threshold is not None:
+        handles.append(Line2D([], [], label=_PLATEAU, **_THRESHOLD))
+    if any(curve.diverged for panel in data.panels for curve in panel.curves):
+        handles.append(
+            Line2D([], [], color=INK, linestyle="", marker="x", markersize=6, label="diverged")
+        )
+    legend_above(figure, handles, data.legend_title)

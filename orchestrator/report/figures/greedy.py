@@ -1,0 +1,121 @@
+"""The greedy path beside the stated one: mean outcome after each step, and what else was tried."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from orchestrator.report.figures.style import (
+    FAINT,
+    WIDTH,
+    level_names,
+    look,
+    new_figure,
+    percent_axis,
+    styled,
+)
+from orchestrator.spec.load import AblationSpec
+from orchestrator.tables.metrics import RATES, noun
+from orchestrator.verdicts.change_effects import along_path
+from orchestrator.verdicts.greedy import Round, arm_means
+
+
+class GreedyData(NamedTuple):
+    """Both paths, by the outcome that the greedy one goes by.
+
+    Attributes:
+        outcome: a column of the runs table.
+        kept: the changes of the greedy path, in its order.
+        stated: those of the stated path.
+        kept_means, stated_means: mean outcome before the first change, and after each.
+        others: for each greedy step, the means of the changes that were tried and not kept.
+    """
+
+    outcome: str
+    kept: tuple[str, ...]
+    stated: tuple[str, ...]
+    kept_means: tuple[float, ...]
+    stated_means: tuple[float, ...]
+    others: tuple[tuple[float, ...], ...]
+
+
+def greedy_data(
+    spec: AblationSpec,
+    arms: Sequence[Mapping[str, Any]],
+    runs: pd.DataFrame,
+    rounds: Sequence[Round],
+) -> GreedyData:
+    """Gather both paths.
+
+    Args:
+        spec: an ablation with ``greedy``.
+        arms: the plan's arms.
+        runs: the runs table.
+        rounds: of the greedy path; one at least.
+    """
+    assert spec.greedy is not None
+    outcome = spec.greedy.outcome
+    means = arm_means(runs, outcome)
+    steps = along_path(spec, arms, runs, outcome)
+    done = [one for one in rounds if one.kept]
+    base = rounds[0].mean_before
+    return GreedyData(
+        outcome=outcome,
+        kept=tuple(one.chosen for one in done),
+        stated=tuple(step.factor for step in steps),
+        kept_means=(base, *(one.kept.mean for one in done if one.kept)),
+        stated_means=(base, *(float(means[step.arm]) for step in steps)),
+        others=tuple(
+            tuple(
+                tried.mean
+                for tried in one.tried
+                if tried.change.factor != one.chosen and math.isfinite(tried.mean)
+            )
+            for one in rounds
+        ),
+    )
+
+
+@styled
+def draw_greedy(data: GreedyData) -> Figure:
+    """Draw `data` as two staircases over the number of changes made."""
+    figure = new_figure(WIDTH, 3.3)
+    axes = figure.subplots()
+    axes.set_title(f"{noun(data.outcome)} after each change", loc="left")
+    _staircase(axes, data.stated_means, 1, "in the stated order")
+    _staircase(axes, data.kept_means, 0, "by greedy effect (exploratory)")
+    for step, means in enumerate(data.others, 1):
+        label = "tried in the round, not kept" if step == 1 and means else None
+        axes.plot(
+            [step] * len(means), means, "o", markersize=4, markerfacecolor="none",
+            markeredgecolor=FAINT, markeredgewidth=0.7, label=label,
+        )  # fmt: skip
+    n_steps = len(data.stated) + 1
+    greedy = level_names(["base", *(f"+ {name}" for name in data.kept)], n_steps)
+    stated = level_names(["", *(f"+ {name}" for name in data.stated)], n_steps)
+    greedy += ["+ ?"] * (n_steps - len(greedy))
+    axes.set_xticks(
+        range(n_steps),
+        [f"{one}\n({other})" if other else one for one, other in zip(greedy, stated, strict=True)],
+    )
+    axes.set_xlabel("change made by the greedy path (by the stated one)")
+    axes.set_xlim(-0.5, n_steps - 0.5)
+    axes.grid(False, axis="x")
+    if data.outcome in RATES:
+        percent_axis(axes, "y")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _staircase(axes: Axes, means: Sequence[float], index: int, label: str) -> None:
+    style = look(index)
+    edges = np.arange(len(means) + 1) - 0.5
+    axes.stairs(np.array(means), edges, baseline=None, color=style.colour, ls=style.line, lw=1)
+    axes.plot(
+        np.arange(len(means)), means, linestyle="", marker=style.marker, markersize=6,
+        color=style.colour, label=label,
+    )  # fmt: skip

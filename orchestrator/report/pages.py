@@ -1,0 +1,115 @@
+"""The report: Markdown, and one HTML page that loads nothing from outside."""
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from decoder.atomic import write_atomically
+from orchestrator.report.view import Found, make_view
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "○"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class _Raw(str):
+    """Markdown that is meant as such."""
+
+
+def write_report(folder: Path, found: Found) -> list[Path]:
+    """Write ``report.md`` and ``report.html`` into the ablation's folder.
+
+    Names, claims and tracebacks are text in both, whatever they hold.
+
+    Args:
+        folder: the ablation's folder.
+        found: what the report is made from.
+
+    Returns:
+        The two files.
+    """
+    return write_pages(folder, "report", make_view(found))
+
+
+def write_pages(folder: Path, template: str, view: object) -> list[Path]:
+    """Lay a view out as ``report.md`` and ``report.html``.
+
+    Args:
+        folder: where they go; figures lie in or below it.
+        template: ``NAME`` of ``NAME.md.j2`` and ``NAME.html.j2``.
+        view: what the templates call ``view``; every value in it is text, whatever it holds.
+
+    Returns:
+        The two files.
+    """
+    pages = {
+        "report.md": _markdown(folder).get_template(f"{template}.md.j2"),
+        "report.html": _html().get_template(f"{template}.html.j2"),
+    }
+    written = []
+    for name, page in pages.items():
+        write_atomically(folder / name, page.render(view=view, marks=_MARKS).encode())
+        written.append(folder / name)
+    return written
+
+
+def escape_markdown(value: object) -> str:
+    """Text that Markdown shows as it is, on one line, with no HTML in it."""
+    text = _CONTROL.sub("", " ".join(str(value).split()))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", text)
+
+
+def _html() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["data_uri"] = _data_uri
+    environment.filters["no_break"] = _no_break
+    return environment
+
+
+def _markdown(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # Every value passes here, so none can be forgotten.
+        finalize=lambda value: value if isinstance(value, _Raw) else escape_markdown(value),
+    )
+    environment.filters["row"] = _row
+    environment.filters["trusted"] = _Raw  # for what a macro of ours put together
+    environment.filters["code_block"] = _code_block
+    environment.filters["link"] = lambda path: _Raw(path.relative_to(folder).as_posix())
+    return environment
+
+
+def _row(cells: Sequence[object]) -> _Raw:
+    return _Raw("| " + " | ".join(escape_markdown(cell) for cell in cells) + " |")
+
+
+def _code_block(text: str) -> _Raw:
+    """Indented code: no character in it can end the block."""
+    lines = [_CONTROL.sub("", line) for line in text.splitlines()]
+    return _Raw("\n".join(f"    {line}" for line in lines))
+
+
+def _no_break(text: str) -> str:
+    """Keep numbers with their signs of percent, and p and α with their values, on one line."""
+    return re.sub(r"(?<=\d) (?=%)|(?<=\b[pα]) (?=[=<])|(?<=\b[pα] [=<]) ", "\u00a0", text)
+
+
+def _data_uri(path: Path) -> str:
+    """An image as text. Inside ``<img>`` an SVG can neither run scripts nor load anything."""
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,89 @@
+"""Everything after the ledger, in one go: tables, verdicts, figures, report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestrator.report.figures import draw_figures
+from orchestrator.report.pages import write_report
+from orchestrator.report.verdict_table import verdicts_table
+from orchestrator.report.view import Found
+from orchestrator.tables.tables import (
+    HistoryRows,
+    Record,
+    Tables,
+    make_tables,
+    spec_of,
+    write_tables,
+)
+from orchestrator.verdicts.controls import arm_configs, compare_controls, control_arms, noise_floor
+from orchestrator.verdicts.criteria import criteria_table, evaluate
+from orchestrator.verdicts.greedy import greedy_rounds, greedy_table
+from orchestrator.verdicts.verdicts import Verdict, decide
+
+
+class Rebuilt(NamedTuple):
+    """What `rebuild` made.
+
+    Attributes:
+        tables: the tables.
+        verdicts: one a hypothesis, in the order of the file.
+        paths: every file written, the reports last.
+    """
+
+    tables: Tables
+    verdicts: tuple[Verdict, ...]
+    paths: tuple[Path, ...]
+
+
+def rebuild(
+    ablation_dir: Path,
+    plan: Mapping[str, Any],
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> Rebuilt:
+    """Write an ablation's folder anew from its plan and what the ledger holds.
+
+    The same plan and records give the same bytes.
+
+    Args:
+        ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
+            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria``, ``greedy``,
+            ``sessions`` and ``confusions`` too if there are any.
+        plan: the plan document.
+        records: run id → record, for the runs recorded so far.
+        histories: run id → evaluations.
+
+    Raises:
+        ConfigError: a hypothesis' contrast fits no arm of the design.
+        StorageError: a file cannot be written.
+    """
+    tables = make_tables(plan, records, histories)
+    verdicts = decide(plan, tables.runs)
+    spec = spec_of(plan)
+    criteria = evaluate(spec, tables.runs, histories)
+    named = {
+        "runs": tables.runs,
+        "arms": tables.arms,
+        "history": tables.history,
+        "verdicts": verdicts_table(verdicts),
+    }
+    for name in ("sessions", "confusions"):  # records from before they were kept have none
+        if not getattr(tables, name).empty:
+            named[name] = getattr(tables, name)
+    if spec.criteria:
+        named["criteria"] = criteria_table(criteria)
+    rounds = greedy_rounds(spec, plan["arms"], tables.runs) if spec.greedy else ()
+    if spec.greedy:
+        named["greedy"] = greedy_table(rounds)
+    paths = write_tables(ablation_dir, named)
+    configs = arm_configs(plan, records)
+    pairs = control_arms(plan, configs)
+    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
+    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
+    floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
+    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors, rounds)
+    paths += [path for figure in figures for path in (figure.svg, figure.png)]
+    found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds)
+    paths += write_report(ablation_dir, found)
+    return Rebuilt(tables, tuple(verdicts), tuple(paths))

@@ -1,0 +1,228 @@
+"""What can be wrong with an ablation beyond its shape: names that lead nowhere, unfit values."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from decoder.complaints import did_you_mean, explain
+from decoder.config import DecoderConfig, config_keys, config_paths, flatten
+from decoder.errors import ConfigError
+from orchestrator.spec.arms import Arm, Candidate, candidate_arm, make_arms
+from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
+from orchestrator.spec.check_design import check_design
+from orchestrator.spec.compared import compared_by_name
+from orchestrator.spec.references import reference
+from orchestrator.spec.schema import AblationSpec, Changes
+
+
+def find_problems(
+    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+) -> tuple[tuple[Arm, ...], list[str]]:
+    """Check an ablation against its base.
+
+    Args:
+        spec: the ablation, or what could be saved of it.
+        base: its base configuration; None when that could not be read.
+        broken: factors known to be malformed, ``*`` for all; nothing is said against
+            references to them.
+
+    Returns:
+        The arms, empty unless all is well so far, and every complaint found.
+    """
+    cells, design_problems = check_design(spec, broken)
+    problems = [
+        *_check_seeds(spec),
+        *_check_factors(spec, base, broken),
+        *design_problems,
+        *_check_changes(spec),
+        *_check_extra_arms(spec, set(cells), broken),
+        *check_claims(spec, broken),
+    ]
+    if not problems and not broken:
+        try:
+            compared_by_name(spec, cells)
+        except ConfigError as error:
+            problems += error.problems
+    if problems or base is None or broken:
+        return (), problems
+    try:
+        arms = make_arms(spec, base)
+    except ConfigError as error:
+        return (), list(error.problems)
+    problems += [*_check_evaluations(spec, arms), *_check_budgets(spec, arms)]
+    problems += _check_greedy(spec, base)
+    problems += check_criteria_arms(spec, [arm.arm_id for arm in arms])
+    return arms, problems
+
+
+def _check_seeds(spec: AblationSpec) -> Iterable[str]:
+    if not spec.seeds:
+        yield "seeds: must name at least one seed, but there is none; write for instance [0, 1, 2]"
+    seen: set[int] = set()
+    for seed in spec.seeds:
+        if seed in seen:
+            yield f"seeds: {seed} appears twice; each seed is one repetition, keep one of them"
+        seen.add(seed)
+    for name, extra in spec.extra_arms.items():
+        shared = seen & {seed + extra.seed_offset for seed in seen}
+        if extra.seed_offset and shared:
+            yield (
+                f"extra_arms.{name}.seed_offset: {extra.seed_offset} leads to seeds that the "
+                f"other arms have ({', '.join(map(str, sorted(shared)[:5]))}), so they are not "
+                "fresh; use a larger one, such as 1000"
+            )
+        if seen and (last := max(seen) + extra.seed_offset) >= 2**32:
+            yield (
+                f"extra_arms.{name}.seed_offset: leads to seed {last}, but seeds are below "
+                f"{2**32}; use a smaller one"
+            )
+
+
+def _check_factors(
+    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+) -> Iterable[str]:
+    if not spec.factors and not broken:
+        yield (
+            "factors: must name at least one factor with two or more levels, but there is none; "
+            "write factors: {learning_rate: {high: {optim.lr_max: 0.005}, low: {...}}}"
+        )
+    owner: dict[str, str] = {}
+    for factor, levels in spec.factors.items():
+        if len(levels) < 2 and not broken & {factor, "*"}:
+            listing = f"only '{next(iter(levels))}'" if levels else "none"
+            yield (
+                f"factors.{factor}: must have two or more levels, but got {listing}; "
+                "add a level to compare with, or move its values to 'set'"
+            )
+        for path in dict.fromkeys(path for changes in levels.values() for path in changes):
+            if owner.setdefault(path, factor) != factor:
+                yield (
+                    f"factors.{factor}: sets '{path}', which factor '{owner[path]}' sets too; "
+                    "a path belongs to one factor, or their effects cannot be told apart"
+                )
+        if base is not None:
+            yield from _check_same_levels(spec, base, factor, levels)
+
+
+def _check_same_levels(
+    spec: AblationSpec, base: DecoderConfig, factor: str, levels: Mapping[str, Changes]
+) -> Iterable[str]:
+    common = {**flatten(base), **spec.set}
+    paths = dict.fromkeys(path for changes in levels.values() for path in changes)
+    values = {
+        name: [changes.get(path, common.get(path)) for path in paths]
+        for name, changes in levels.items()
+    }
+    for one, other in itertools.combinations(levels, 2):
+        if values[one] == values[other]:
+            settings = ", ".join(f"{p}={v}" for p, v in zip(paths, values[one], strict=True))
+            yield (
+                f"factors.{factor}: levels '{one}' and '{other}' set the same values "
+                f"({settings or 'none'}); no design needs two names for one level, so change "
+                "or drop one (a level keeps the base's value where it sets none)"
+            )
+
+
+def _check_changes(spec: AblationSpec) -> Iterable[str]:
+    """Unknown config paths and values of the wrong kind, wherever the file sets some."""
+    places = {"set": spec.set}
+    for factor, levels in spec.factors.items():
+        places |= {f"factors.{factor}.{name}": changes for name, changes in levels.items()}
+    places |= {f"extra_arms.{name}.set": extra.set for name, extra in spec.extra_arms.items()}
+    known = config_paths()
+    for where, changes in places.items():
+        for path, value in changes.items():
+            if path not in known:
+                hint = did_you_mean(path, known) or _same_field(path, known)
+                yield f"{where}: '{path}' is no config field{hint}"
+            else:
+                yield from (f"{where}: {text}" for text in _explain_value(path, value))
+
+
+def _same_field(path: str, known: Iterable[str]) -> str:
+    """A hint for a field written without its section, or in the wrong one."""
+    last = path.rpartition(".")[2]
+    paths = [one for one in known if one.endswith(f".{last}")]
+    if paths:
+        return f"; did you mean '{paths[0]}'?"
+    return "; fields are written 'section.field', for instance 'optim.lr_max'"
+
+
+def _explain_value(path: str, value: Any) -> list[str]:
+    try:
+        target = reference(value)
+    except ValueError as error:
+        return [f"{path}: {error}"]
+    if target is not None:
+        known = config_paths()
+        hint = did_you_mean(target, known) or _same_field(target, known)
+        return [] if target in known else [f"{path}: '{target}' is no config field{hint}"]
+    section, _, name = path.partition(".")
+    section_type = DecoderConfig.model_fields[section].annotation
+    assert isinstance(section_type, type) and issubclass(section_type, BaseModel)
+    try:
+        section_type.model_validate({name: value})
+    except ValidationError as error:
+        return [f"{section}.{text}" for text in explain(error, config_keys())]
+    return []
+
+
+def _check_extra_arms(spec: AblationSpec, taken: Set[str], broken: Set[str]) -> Iterable[str]:
+    for name, extra in spec.extra_arms.items():
+        if name in taken:
+            yield f"extra_arms.{name}: the design has an arm of this name already; choose another"
+        for factor, level in extra.levels.items():
+            yield from check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
+
+
+def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
+    """Whether every arm is evaluated often enough to be called collapsed."""
+    needed = spec.collapse.n_evaluations
+    for arm in arms:
+        train = arm.config.train
+        n_evaluations = -(-train.n_steps // train.eval_every_steps)
+        if n_evaluations < needed:
+            yield (
+                f"collapse.n_evaluations: needs {needed} evaluations, but arm {arm.arm_id} has "
+                f"{n_evaluations} (train.n_steps {train.n_steps}, train.eval_every_steps "
+                f"{train.eval_every_steps}); evaluate more often or lower it"
+            )
+            return
+
+
+def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
+    """Whether the greedy path may go over changes alone and two at a time; what more of them
+    together come to is seen when their turn comes."""
+    if spec.greedy is None:
+        return
+    pairs = itertools.combinations(spec.factors, 2)
+    found: dict[str, None] = {}
+    for changed in (*((factor,) for factor in spec.factors), *pairs):
+        try:
+            candidate_arm(spec, base, changed, Candidate(len(changed), "base"))
+        except ConfigError as error:
+            found |= dict.fromkeys(error.problems)
+    yield from found
+
+
+def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
+    """Whether arms are compared at one budget where that decides."""
+    configs = {arm.arm_id: arm.config for arm in arms}
+    cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
+    for name, sides in compared_by_name(spec, cells).items():
+        budgets = {configs[side.arm_id].train.n_steps for side in sides}
+        if spec.hypotheses[name].outcome == "escape_step" and len(budgets) > 1:
+            yield (
+                f"hypotheses.{name}: compares steps to escape between budgets "
+                f"train.n_steps {sorted(budgets)}; they are censored at the budget, so it must "
+                "be the same"
+            )
+        longest = max((config.train.n_steps for config in configs.values()), default=0)
+        hypothesis = spec.hypotheses[name]
+        if hypothesis.outcome == "escape_step" and hypothesis.margin >= longest:
+            yield (
+                f"hypotheses.{name}.margin: must be below the step budget of {longest}, at which "
+                f"steps to escape are cut, but got {hypothesis.margin:g}"
+            )

@@ -1,0 +1,355 @@
+"""The ledger: one atomic record and one history per run, shared by every ablation.
+
+``history.csv`` is written first and ``record.json`` is the commit point. A record that cannot be
+trusted is moved aside, said aloud, and its run is done again.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NotRequired
+
+from filelock import FileLock, Timeout
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
+
+from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
+from decoder.config import NUMERICS_VERSION, DecoderConfig
+from decoder.errors import StorageError
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from orchestrator.store.paths import Results
+
+SCHEMA = 1
+_COUNTS = frozenset(
+    {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
+)
+_LOCK_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+_strict = with_config(ConfigDict(extra="forbid", strict=True))
+
+
+@_strict
+class RecordDataset(TypedDict):
+    fingerprint: str
+    path: str
+
+
+@_strict
+class RecordPack(TypedDict):
+    pack_id: str
+    n_runs: int
+
+
+@_strict
+class RecordTiming(TypedDict):
+    """Seconds of the pack up to the run's end, the run's even share, and the UTC end time."""
+
+    pack_seconds: float
+    run_seconds: float
+    finished_at: str
+
+
+@_strict
+class Record(TypedDict):
+    """``record.json``: how one run ended. Every key is there, but for those of older records.
+
+    ``status`` is ``ok``, ``diverged`` (a result: see ``diverged_step``) or ``failed`` (a gap:
+    ``error`` holds the traceback, and the next ``run`` tries again). ``config`` is resolved.
+    """
+
+    schema: int
+    run_id: str
+    seed: int
+    config: dict[str, dict[str, Any]]
+    dataset: RecordDataset
+    numerics_version: int
+    status: Literal["ok", "diverged", "failed"]
+    diverged_step: int | None
+    error: str | None
+    n_steps_done: int
+    n_parameters: int
+    n_dropped_trials: int
+    pack: RecordPack
+    timing: RecordTiming
+    host: dict[str, str | int]
+    environment: dict[str, Any]
+    peak_memory_bytes: int
+    grad_norm_quantiles: NotRequired[dict[str, float] | None]
+    per_session: NotRequired[dict[str, list[int]] | None]
+    confusions: NotRequired[list[list[int]] | None]
+    beam: NotRequired[dict[str, float] | None]
+    n_skipped_steps: NotRequired[int]
+    history_sha256: str
+    n_history_rows: int
+
+
+_RECORD = TypeAdapter(Record)
+
+
+class Untrusted(Exception):
+    """A record or history on disk that is torn or altered; the text says how."""
+
+
+def make_record(
+    run_id: str,
+    config: DecoderConfig,
+    seed: int,
+    dataset: RecordDataset,
+    pack: RecordPack,
+    ended: RunResult | str,
+    host: dict[str, str | int],
+    environment: dict[str, Any],
+) -> tuple[Record, tuple[HistoryRow, ...]]:
+    """The record and history of a run that ended.
+
+    Args:
+        run_id: identity of the run.
+        config: its resolved configuration.
+        seed: its seed.
+        dataset: the recordings it was trained on.
+        pack: the pack it was trained in; its ``n_runs`` is replaced by the result's.
+        ended: the result, or the traceback of an infrastructure failure.
+        host: where it was trained.
+        environment: see `orchestrator.store.provenance.environment`.
+    """
+    result = None if isinstance(ended, str) else ended
+    history = result.history if result else ()
+    n_sharing = result.n_runs_in_pack if result else pack["n_runs"]
+    pack_seconds = float(result.pack_seconds) if result else 0.0
+    status = result.status if result else "failed"
+    record: Record = {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "seed": seed,
+        "config": config.model_dump(mode="json"),
+        "dataset": dataset,
+        "numerics_version": NUMERICS_VERSION,
+        "status": status,
+        "diverged_step": result.n_steps_done if result and status == "diverged" else None,
+        "error": None if result else str(ended),
+        "n_steps_done": result.n_steps_done if result else 0,
+        "n_parameters": result.n_parameters if result else 0,
+        "n_dropped_trials": result.n_dropped_trials if result else 0,
+        "pack": {"pack_id": pack["pack_id"], "n_runs": n_sharing},
+        "timing": {
+            "pack_seconds": pack_seconds,
+            "run_seconds": pack_seconds / n_sharing,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        "host": {**host, "device": result.device} if result else host,
+        "environment": environment,
+        "peak_memory_bytes": result.peak_memory_bytes if result else 0,
+        "grad_norm_quantiles": dict(result.grad_norm_quantiles) if result else None,
+        "per_session": (
+            {name: list(counts) for name, counts in result.per_session.items()} if result else None
+        ),
+        "confusions": [list(triple) for triple in result.confusions] if result else None,
+        "beam": dict(result.beam) if result else None,
+        "n_skipped_steps": result.n_skipped_steps if result else 0,
+        "history_sha256": sha256_of(history_csv(history)),
+        "n_history_rows": len(history),
+    }
+    return record, tuple(history)
+
+
+def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -> bool:
+    """Commit one run to the ledger.
+
+    A result already there stays, since a run is computed once; a failure is replaced.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        StorageError: no room, no permission or a stuck lock; names path and bytes.
+    """
+    run_id = record["run_id"]
+    content = json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+    rows = history_csv(history)
+    assert record["history_sha256"] == sha256_of(rows)
+    with _ledger_lock(results, len(content) + len(rows)):
+        try:
+            present = _read(results, run_id)
+        except Untrusted:
+            present = None  # about to be replaced
+        if present is not None and present["status"] != "failed":
+            return False
+        write_atomically(results.history(run_id), rows)
+        write_atomically(results.record(run_id), content)
+        sync_folder(results.runs)
+    return True
+
+
+def read_records(
+    results: Results, run_ids: Iterable[str], say: Say, *, move_aside: bool = True
+) -> dict[str, Record]:
+    """The trustworthy records among `run_ids`; failed runs included.
+
+    Records that do not parse, or whose history does not match, are said aloud and left out.
+
+    Args:
+        results: the ledger.
+        run_ids: runs to look for.
+        say: receives one line a record that cannot be trusted.
+        move_aside: whether such a record is renamed, so that its run can be done again.
+
+    Raises:
+        StorageError: a record cannot be read or moved.
+    """
+    present = _recorded(results)
+    records = {}
+    for run_id in dict.fromkeys(run_ids):
+        if run_id not in present:
+            continue
+        try:
+            record = _read(results, run_id)
+        except Untrusted as error:
+            if move_aside:
+                record = _move_aside(results, run_id, say)
+            else:
+                say(f"{results.record(run_id)}: {error}; `run` does this run again")
+                continue
+        if record is not None:
+            records[run_id] = record
+    return records
+
+
+def read_history(results: Results, run_id: str) -> list[HistoryRow]:
+    """The evaluations of a recorded run, numbers exactly as they were written.
+
+    Raises:
+        StorageError: the history is missing or malformed.
+    """
+    path = results.history(run_id)
+    try:
+        names, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        numbers: list[Callable[[str], float]] = [int if n in _COUNTS else float for n in names]
+        return [
+            {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
+            for row in rows
+        ]
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: the history cannot be read: {error}") from None
+
+
+def history_csv(history: Sequence[HistoryRow]) -> bytes:
+    """The history as CSV; counts as integers, everything else so that it reads back exactly."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HISTORY_COLUMNS)
+    for row in history:
+        assert row.keys() == set(HISTORY_COLUMNS), row.keys() ^ set(HISTORY_COLUMNS)
+        writer.writerow(
+            int(row[name]) if name in _COUNTS else repr(float(row[name]))
+            for name in HISTORY_COLUMNS
+        )
+    return out.getvalue().encode()
+
+
+def any_records(results: Results, limit: int) -> Iterator[Record]:
+    """Up to `limit` readable records of any ablation, newest first; others are passed over."""
+    newest = sorted(_recorded(results).items(), key=lambda item: item[1], reverse=True)
+    for run_id, _ in newest[:limit]:
+        try:
+            record = _read(results, run_id)
+        except Untrusted:
+            continue  # said aloud by the ablation it belongs to
+        if record is not None:
+            yield record
+
+
+def _recorded(results: Results) -> dict[str, float]:
+    """Run id → time of the last change, for every run with a folder."""
+    try:
+        return {
+            folder.name: folder.stat().st_mtime
+            for folder in results.runs.iterdir()
+            if folder.is_dir()
+        }
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StorageError(f"{results.runs}: cannot be read: {error.strerror}") from None
+
+
+def _read(results: Results, run_id: str) -> Record | None:
+    path = results.record(run_id)
+    try:
+        record = _RECORD.validate_json(path.read_bytes())
+        rows = results.history(run_id).read_bytes()
+    except FileNotFoundError as error:
+        if error.filename == str(path):
+            return None  # a folder without a commit point
+        raise Untrusted("its history is missing") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Untrusted(
+            f"it is no record ({where + ': ' if where else ''}{first['msg']})"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if record["run_id"] != run_id or record["schema"] != SCHEMA:
+        raise Untrusted(f"it is of run {record['run_id']}, schema {record['schema']}")
+    if record["history_sha256"] != sha256_of(rows):
+        raise Untrusted("its history does not match its checksum")
+    return record
+
+
+def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
+    """Set a record that cannot be trusted aside, unless another driver has mended it."""
+    with _ledger_lock(results, 0):
+        try:
+            return _read(results, run_id)
+        except Untrusted as error:
+            reason = str(error)
+        moved = []
+        for path in (results.record(run_id), results.history(run_id)):
+            if not path.exists():
+                continue
+            aside = _free_name(path)
+            try:
+                path.rename(aside)
+            except OSError as error:
+                raise storage_error(error, aside, 0) from None
+            moved.append(aside.name)
+        sync_folder(results.run(run_id))
+    say(
+        f"{results.record(run_id)}: {reason}; kept as {' and '.join(moved)}, "
+        "and this run alone is done again"
+    )
+    return None
+
+
+def _free_name(path: Path) -> Path:
+    aside, n = path.with_name(f"{path.name}.corrupt"), 1
+    while aside.exists():
+        aside, n = path.with_name(f"{path.name}.corrupt{n}"), n + 1
+    return aside
+
+
+@contextmanager
+def _ledger_lock(results: Results, n_bytes: int) -> Iterator[None]:
+    """Keep other drivers from writing a run for the few milliseconds this one needs."""
+    path = results.ledger_lock
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout:
+        raise StorageError(
+            f"{path}: held by another process for more than {_LOCK_SECONDS:.0f} s; "
+            "see who with 'status'"
+        ) from None
+    except OSError as error:
+        raise storage_error(error, path, n_bytes) from None
+    try:
+        yield
+    finally:
+        lock.release()

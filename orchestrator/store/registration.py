@@ -1,0 +1,152 @@
+"""What was fixed before the first run: each hypothesis' block, hashed and kept."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from decoder.atomic import write_atomically
+from decoder.config import identity
+from decoder.errors import StorageError
+from orchestrator.plan.plan import Plan, digest
+from orchestrator.spec.arms import Arm
+from orchestrator.spec.compared import compared
+from orchestrator.spec.schema import Hypothesis
+from orchestrator.store.paths import Results
+
+
+def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Hypothesis → all that decides its verdict but the runs themselves.
+
+    The claim, contrast, slice, outcome, direction and margin; α, looks, the members of its
+    correction family, the collapse thresholds, the seeds, and the step budgets and
+    configurations of the compared arms. Where the recordings lie is left out.
+    """
+    spec = plan.loaded.spec
+    blocks = {}
+    for name, hypothesis in spec.hypotheses.items():
+        arms = _compared_arms(plan, hypothesis)
+        claimed = hypothesis.model_dump(mode="json", by_alias=True)
+        if not claimed["exploratory"]:
+            del claimed["exploratory"]  # blocks locked before there was such a key stay equal
+        looks = {"looks": [look.model_dump(mode="json") for look in spec.looks]}
+        blocks[name] = {
+            **claimed,
+            **(looks if spec.looks else {}),
+            "alpha": spec.alpha,
+            "family_members": sorted(
+                other for other, h in spec.hypotheses.items() if _together(h, hypothesis)
+            ),
+            "collapse": spec.collapse.model_dump(mode="json"),
+            # A look is at the first seeds of the list, so their order decides.
+            "seeds": list(spec.seeds) if spec.looks else sorted(spec.seeds),
+            "n_steps": sorted({arm.config.train.n_steps for arm in arms}),
+            "configs": [digest(identity(arm.config)) for arm in arms],
+        }
+    return blocks
+
+
+def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
+    """Keep the blocks of this plan, unless runs that decide them exist already.
+
+    The first block of a hypothesis stays for good once a run of its arms is recorded. A
+    hypothesis met for the first time is too late if for some seed every run it compares is
+    recorded already, by whichever ablation: its effect could have been seen.
+
+    Args:
+        plan: the plan.
+        results: where ``lock.json`` is kept.
+        recorded: run ids with a result in the ledger.
+
+    Returns:
+        The hypotheses whose block was not fixed before their runs.
+
+    Raises:
+        StorageError: the lock cannot be read or written.
+    """
+    kept = _read(results, plan.loaded.spec.name)
+    locked, changed = compare(plan, kept, recorded)
+    if locked != kept:
+        content = json.dumps({"schema": 1, "hypotheses": locked}, indent=1).encode()
+        write_atomically(results.lock(plan.loaded.spec.name), content)
+    return changed
+
+
+def changed_hypotheses(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
+    """As `register`, without writing anything."""
+    return compare(plan, _read(results, plan.loaded.spec.name), recorded)[1]
+
+
+def compare(
+    plan: Plan, kept: Mapping[str, Any] | None, recorded: Collection[str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The lock after this plan, and the hypotheses written or altered after their runs.
+
+    Args:
+        plan: the plan.
+        kept: hypothesis → entry of the lock; None before the first run of the ablation.
+        recorded: run ids with a result.
+    """
+    locked, changed = dict(kept or {}), []
+    for name, block in hypothesis_blocks(plan).items():
+        run_ids = _run_ids(plan, name)
+        entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
+        old = locked.get(name)
+        if old is None:
+            late = _could_be_seen(plan, name, recorded)
+        elif old["sha256"] == entry["sha256"]:
+            continue
+        else:
+            late = not set(run_ids).union(old["run_ids"]).isdisjoint(recorded)
+        if late:
+            changed.append(name)
+        else:
+            locked[name] = entry
+    return locked, tuple(changed)
+
+
+def _together(one: Hypothesis, other: Hypothesis) -> bool:
+    """Whether two hypotheses are corrected for each other; exploratory ones all are."""
+    if one.exploratory or other.exploratory:
+        return one.exploratory and other.exploratory
+    return one.family == other.family
+
+
+def _compared_arms(plan: Plan, hypothesis: Hypothesis) -> list[Arm]:
+    """The arms compared, ``from`` side first."""
+    arms = {arm.arm_id: arm for arm in plan.loaded.arms}
+    cells = {arm_id: arm.levels for arm_id, arm in arms.items() if arm.in_design}
+    sides = compared(plan.loaded.spec, hypothesis, cells)
+    return [arms[side.arm_id] for side in reversed(sides)]
+
+
+def _could_be_seen(plan: Plan, hypothesis: str, recorded: Collection[str]) -> bool:
+    """Whether some seed's runs are all recorded, of every arm a hypothesis compares."""
+    wanted = set(_run_ids(plan, hypothesis))
+    by_block: dict[int, list[bool]] = {}
+    for run in plan.runs:
+        if run.run_id in wanted:
+            by_block.setdefault(run.block, []).append(run.run_id in recorded)
+    return any(all(known) for known in by_block.values())
+
+
+def _run_ids(plan: Plan, hypothesis: str) -> list[str]:
+    arms = _compared_arms(plan, plan.loaded.spec.hypotheses[hypothesis])
+    arm_ids = {arm.arm_id for arm in arms}
+    return sorted({run.run_id for run in plan.runs if run.arm_id in arm_ids})
+
+
+def _read(results: Results, name: str) -> dict[str, Any] | None:
+    path = results.lock(name)
+    try:
+        document = json.loads(path.read_bytes())
+        return {
+            hypothesis: {key: entry[key] for key in ("sha256", "block", "run_ids")}
+            for hypothesis, entry in document["hypotheses"].items()
+        }
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"{path}: cannot be read ({error}); it says what was claimed before the first run, "
+            "so restore it, or start the ablation under a new name"
+        ) from None

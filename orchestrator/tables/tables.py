@@ -1,0 +1,271 @@
+"""Records and histories → the tidy tables of an ablation, and their files."""
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from decoder.atomic import write_atomically
+from decoder.collapse import on_plateau
+from decoder.pack import HISTORY_COLUMNS
+from orchestrator.spec.load import AblationSpec, levels_of
+from orchestrator.stats import effects as stats
+from orchestrator.tables.breakdowns import confusions_table, sessions_table
+from orchestrator.tables.run_columns import COUNTED as COUNTED
+from orchestrator.tables.run_columns import OUTCOMES as OUTCOMES
+from orchestrator.tables.run_columns import HistoryRows as HistoryRows
+from orchestrator.tables.run_columns import Record as Record
+from orchestrator.tables.run_columns import result_columns
+
+NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
+_TRACEBACK_LINES = 5
+
+
+class Tables(NamedTuple):
+    """Everything a verdict, a figure or a report is made from.
+
+    Attributes:
+        runs: one row a planned (arm, seed), key ``run_id``; see `runs_table`.
+        arms: one row an arm; see `arms_table`.
+        history: one row an evaluation; see `history_table`.
+        failures: one row a diverged or failed run; see `failures_table`.
+        sessions: one row a run and session; see `orchestrator.tables.breakdowns`.
+        confusions: one row an arm and pair of phonemes; see there.
+    """
+
+    runs: pd.DataFrame
+    arms: pd.DataFrame
+    history: pd.DataFrame
+    failures: pd.DataFrame
+    sessions: pd.DataFrame
+    confusions: pd.DataFrame
+
+
+def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
+    """The ablation as the plan document keeps it."""
+    return AblationSpec.model_validate(plan["spec"])
+
+
+def data_name(plan: Mapping[str, Any]) -> str:
+    """What the runs were trained on, without the folders of the machine it lies on."""
+    datasets = plan.get("datasets") or [plan["dataset"]]
+    names = list(dict.fromkeys(Path(str(dataset["path"])).name for dataset in datasets))
+    return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
+
+
+def make_tables(
+    plan: Mapping[str, Any],
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> Tables:
+    """All tables of an ablation.
+
+    Args:
+        plan: the plan document.
+        records: run id → ledger record, for the runs recorded so far; others are ignored.
+        histories: run id → its evaluations, columns `decoder.pack.HISTORY_COLUMNS`.
+    """
+    runs = runs_table(plan, records, histories)
+    return Tables(
+        runs,
+        arms_table(plan, runs),
+        history_table(plan, histories),
+        failures_table(runs, records),
+        sessions_table(runs, records),
+        confusions_table(runs, records),
+    )
+
+
+def runs_table(
+    plan: Mapping[str, Any],
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> pd.DataFrame:
+    """One row a planned (arm, seed), in the order of the arms, then of the seeds.
+
+    ``seed`` is the one trained with, ``block`` the one of the ablation's seeds it is paired with;
+    they differ in arms on fresh seeds alone. ``outcome`` is one of `OUTCOMES`: ``failed`` is an
+    infrastructure failure, ``missing`` a run not recorded yet. A diverged run counts: ``per``
+    1.0, ``collapsed`` 1, never escaped. A collapsed run keeps its measured PER.
+    Diagnostics are those of the last evaluation; ``best_per`` is the lowest PER of any evaluation
+    (`decoder.selection.best_row`) and decides nothing, ``selection_optimism`` what choosing it
+    flatters; ``per_beam`` is the final PER with beam search; ``grad_norm_p99`` is over all
+    training steps, before clipping. Columns that depend on machine or schedule begin with
+    ``timing_`` or ``host_``.
+    """
+    spec = spec_of(plan)
+    thresholds = spec.collapse.thresholds()
+    rows = [
+        {
+            "run_id": run["run_id"],
+            "arm": arm["arm_id"],
+            "in_design": bool(arm["in_design"]),
+            **_factor_columns(spec, arm),
+            "seed": int(run["seed"]),
+            "block": block_of(run),
+            **result_columns(
+                records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds
+            ),
+        }
+        for arm, run in _arm_runs(plan)
+    ]
+    table = pd.DataFrame(rows)
+    integers = (
+        "collapsed",
+        "diverged",
+        "n_steps",
+        "n_steps_done",
+        "eval_every_steps",
+        "diverged_step",
+    )
+    counts = ("best_per_step", "n_skipped_steps", "n_parameters", "n_dropped_trials", "host_pid")
+    sizes = ("host_pack_n_runs", "host_peak_memory_bytes")
+    for column in (*integers, *counts, *sizes):
+        table[column] = table[column].astype("Int64")
+    table["escape_censored"] = table["escape_censored"].astype("boolean")
+    return table
+
+
+def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm: counts, PER, collapse, restricted steps to escape.
+
+    ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
+    ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
+    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted
+    mean: a run that never escaped counts with its step budget. ``grad_norm_p99_max`` is the
+    largest over seeds.
+    """
+    spec = spec_of(plan)
+    rows = []
+    for arm in plan["arms"]:
+        of_arm = runs[runs["arm"] == arm["arm_id"]]
+        counted = of_arm[of_arm["outcome"].isin(COUNTED)]
+        per = counted["per"].to_numpy(dtype=float)
+        steps = restricted_steps(counted)
+        interval = stats.paired_t(per)
+        rows.append(
+            {
+                "arm": arm["arm_id"],
+                "in_design": bool(arm["in_design"]),
+                **_factor_columns(spec, arm),
+                "n": len(counted),
+                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in OUTCOMES},
+                "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
+                "per_mean": _mean(per),
+                "per_low": interval.low,
+                "per_high": interval.high,
+                "per_sd": float(per.std(ddof=1)) if len(per) > 1 else math.nan,
+                "per_median": float(counted["per"].median()),
+                "best_per_mean": float(counted["best_per"].mean()),
+                "selection_optimism_mean": float(counted["selection_optimism"].mean()),
+                "per_beam_mean": float(counted["per_beam"].mean()),
+                "emitted_ratio_mean": float(counted["emitted_ratio"].mean()),
+                "blank_fraction_mean": float(counted["blank_fraction"].mean()),
+                "grad_norm_mean": float(counted["grad_norm"].mean()),
+                "grad_norm_p99_max": float(counted["grad_norm_p99"].max()),
+                "escape_step_mean": _mean(steps),
+                "n_escaped": int(counted["escape_step"].notna().sum()),
+                "seed_offset": int(arm.get("seed_offset", 0)),
+                "replicate": int(arm.get("replicate", 0)),
+                "note": str(arm.get("note") or ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def history_table(plan: Mapping[str, Any], histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
+    """One row an evaluation, in the order of the runs table, then of the steps."""
+    spec = spec_of(plan)
+    thresholds = spec.collapse.thresholds()
+    rows = [
+        {
+            "run_id": run["run_id"],
+            "arm": arm["arm_id"],
+            "in_design": bool(arm["in_design"]),
+            **_factor_columns(spec, arm),
+            "seed": int(run["seed"]),
+            # An older record lacks the columns that came after it.
+            **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
+            "on_plateau": on_plateau(row, thresholds),
+        }
+        for arm, run in _arm_runs(plan)
+        for row in histories.get(run["run_id"], ())
+    ]
+    columns = [
+        *("run_id", "arm", "in_design", *_factor_columns(spec, {"levels": {}}), "seed"),
+        *(*HISTORY_COLUMNS, "on_plateau"),
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"step": "int64", "seed": "int64"})
+
+
+def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
+    """One row a diverged or failed run: where it stopped, and the end of its traceback."""
+    rows = [
+        {
+            "run_id": run["run_id"],
+            "arm": run["arm"],
+            "seed": run["seed"],
+            "outcome": run["outcome"],
+            "n_steps_done": int(run["n_steps_done"]),
+            "traceback_end": _end_of(records[run["run_id"]].get("error")),
+        }
+        for run in runs.to_dict("records")
+        if run["outcome"] in ("diverged", "failed")
+    ]
+    columns = ["run_id", "arm", "seed", "outcome", "n_steps_done", "traceback_end"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def block_of(run: Mapping[str, Any]) -> int:
+    """The seed of the ablation that a planned run is paired by."""
+    return int(run.get("block", run["seed"]))
+
+
+def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
+    """Steps to escape of runs with a result, cut at each run's own step budget."""
+    steps = runs["escape_step"].to_numpy(dtype=float)
+    budgets = runs["n_steps"].to_numpy(dtype=float)
+    return stats.restricted(steps, budgets)
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
+    """Write each table as ``NAME.csv`` and ``NAME.parquet``; the same table, the same bytes.
+
+    Returns:
+        The files written, in order.
+    """
+    written = []
+    for name, table in tables.items():
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        csv = table.to_csv(index=False, lineterminator="\n")
+        for suffix, data in ((".csv", csv.encode()), (".parquet", buffer.getvalue())):
+            path = folder / f"{name}{suffix}"
+            write_atomically(path, data)
+            written.append(path)
+    return written
+
+
+def _arm_runs(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(arm, run) of every planned run, in the order of the arms, then of the seeds."""
+    arms = {arm["arm_id"]: (index, arm) for index, arm in enumerate(plan["arms"])}
+    seeds = {seed: index for index, seed in enumerate(plan["spec"]["seeds"])}
+    runs = sorted(plan["runs"], key=lambda run: (arms[run["arm_id"]][0], seeds[block_of(run)]))
+    return [(arms[run["arm_id"]][1], run) for run in runs]
+
+
+def _factor_columns(spec: AblationSpec, arm: Mapping[str, Any]) -> dict[str, str]:
+    return {f"factor.{name}": arm["levels"].get(name, NO_LEVEL) for name in levels_of(spec)}
+
+
+def _end_of(traceback: str | None) -> str:
+    """The last lines of a traceback: the raising line and the exception."""
+    return "\n".join((traceback or "").strip().splitlines()[-_TRACEBACK_LINES:])
+
+
+def _mean(values: stats.Floats) -> float:
+    return float(values.mean()) if len(values) else math.nan

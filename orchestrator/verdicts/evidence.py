@@ -1,0 +1,311 @@
+"""A hypothesis and the runs → what the runs say about it: effect, intervals, p, gaps."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from orchestrator.spec.claims import Test, choose_test, is_share, sign_of
+from orchestrator.spec.compared import Compared
+from orchestrator.spec.schema import Design, Hypothesis
+from orchestrator.stats import effects as stats
+from orchestrator.stats.effects import Interval, Pairing
+from orchestrator.stats.shares import (
+    Share,
+    boschloo,
+    contrast_bounds,
+    share_bounds,
+    share_contrast,
+    share_contrast_tost,
+    share_tost,
+)
+from orchestrator.verdicts.values import ArmRuns, Bools, Values, imputed, values_of
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One of the arms a hypothesis compares.
+
+    Attributes:
+        arm: its id.
+        weight: its part in the effect: +1 or -1, or a fraction of it.
+        side: which side it stands for: 0 is ``to``, 1 ``from``; an interaction has four.
+        n: runs with a value of the outcome; n_planned: runs the plan has.
+        n_failed: infrastructure failures; n_missing: runs not recorded yet.
+        n_collapsed, n_diverged: runs that ended so. A diverged run is among `n`, but for a
+            metric other than PER.
+        n_escaped: runs that left the blank plateau for good, among `n`.
+        mean: mean of the outcome (steps to escape cut at the budget) over the seeds that have a
+            result in every arm compared; NaN if there is none.
+    """
+
+    arm: str
+    weight: float
+    side: int
+    n: int
+    n_planned: int
+    n_failed: int
+    n_missing: int
+    n_collapsed: int
+    n_diverged: int
+    n_escaped: int
+    mean: float
+
+
+class Assessment(NamedTuple):
+    """An effect with its intervals and p, all for ``to`` minus ``from``, in the outcome's unit.
+
+    Attributes:
+        effect: the effect; of an interaction, the difference of differences.
+        interval: 95 %.
+        bounds: one-sided, 95 % each unless looks share the error; infinite on a side on which
+            runs that never escaped leave the steps to escape open.
+        p: of the effect; of an interaction the larger of that and the p of `simple`, since
+            "only there" claims both.
+        simple: of an interaction, the effect of the contrast at the interaction's ``to`` level;
+            else NaN.
+    """
+
+    effect: float
+    interval: Interval
+    bounds: Interval
+    p: float
+    simple: float = math.nan
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the runs say about one hypothesis.
+
+    Attributes:
+        cells: the arms compared, ``to`` side first.
+        differences: seed → effect in that seed, over the seeds without a gap.
+        shown: the effect as measured, over those seeds.
+        scenarios: what the rule is applied to: `shown` alone, or, where runs failed, the best
+            and the worst the failed runs could have been for the claim. Empty while planned
+            runs are missing.
+        test: the test that gave p; interval_name: how the intervals were made.
+        n_steps: step budget of the arms, smallest and largest.
+        spread: standard deviation of `differences`; NaN below two seeds.
+        pairing: how the two sides go together over the seeds, and what blocking saved; NaN for
+            an interaction.
+        bound_error: error of each one-sided bound.
+    """
+
+    cells: tuple[Cell, ...]
+    differences: Mapping[int, float]
+    shown: Assessment
+    scenarios: tuple[Assessment, ...]
+    test: Test
+    interval_name: str
+    n_steps: tuple[int, int] | None
+    spread: float
+    pairing: Pairing
+    bound_error: float
+
+    @property
+    def p(self) -> float:
+        """The largest p of all scenarios; 1 where no verdict can be drawn."""
+        return max((scenario.p for scenario in self.scenarios), default=1.0)
+
+
+class _Question(NamedTuple):
+    hypothesis: Hypothesis
+    test: Test
+    weights: tuple[float, ...]
+    bound_error: float
+
+
+def gather(
+    hypothesis: Hypothesis,
+    parts: Sequence[Compared],
+    runs: Mapping[str, ArmRuns],
+    seeds: Sequence[int],
+    *,
+    design: Design = "factorial",
+    bound_error: float = 0.05,
+) -> Evidence:
+    """Collect the evidence on one hypothesis from the first ``len(seeds)`` runs of each arm.
+
+    Args:
+        hypothesis: what is claimed.
+        parts: the arms compared, see `orchestrator.spec.compared.compared`.
+        runs: arm → its runs, see `orchestrator.verdicts.values.arm_runs`.
+        seeds: the seeds looked at, in the order of the runs.
+        design: how the arms were made.
+        bound_error: error of each one-sided bound.
+    """
+    outcome = hypothesis.outcome
+    weights = tuple(part.weight for part in parts)
+    question = _Question(hypothesis, choose_test(hypothesis, design), weights, bound_error)
+    simple = _simple_question(question, parts, design)
+    arms = [runs[part.arm_id].first(len(seeds)) for part in parts]
+    budgets = np.concatenate([arm.columns["n_steps"] for arm in arms])
+    budgets = budgets[np.isfinite(budgets)]
+    # Escape is judged up to the same step in every arm.
+    budget = float(budgets.min()) if len(budgets) else math.nan
+    seen = [values_of(outcome, arm, budget) for arm in arms]
+    contributions = _effects(seen, weights)
+    complete = np.isfinite(contributions)
+    whole = [Values(v.values[complete], v.escaped[complete]) for v in seen]
+    shown = _assess_both(question, simple, whole)
+    if any((arm.outcome == "missing").any() for arm in arms):
+        scenarios: tuple[Assessment, ...] = ()
+    elif complete.all():
+        scenarios = (shown,)
+    else:
+        towards = [sign_of(hypothesis) * (1 if weight > 0 else -1) for weight in weights]
+        against = [-sign for sign in towards]
+        scenarios = tuple(
+            _assess_both(question, simple, imputed(outcome, seen, signs, budget))
+            for signs in (towards, against)
+        )
+    effects = contributions[complete]
+    return Evidence(
+        cells=tuple(
+            _cell(part, arm, values, complete)
+            for part, arm, values in zip(parts, arms, seen, strict=True)
+        ),
+        differences=dict(zip(np.array(seeds)[complete].tolist(), effects.tolist(), strict=True)),
+        shown=shown,
+        scenarios=scenarios,
+        test=question.test,
+        interval_name=_interval_name(hypothesis, len(parts)),
+        n_steps=(int(budgets.min()), int(budgets.max())) if len(budgets) else None,
+        spread=float(effects.std(ddof=1)) if len(effects) > 1 else math.nan,
+        pairing=_pairing(hypothesis, parts, whole),
+        bound_error=bound_error,
+    )
+
+
+def _simple_question(
+    question: _Question, parts: Sequence[Compared], design: Design
+) -> _Question | None:
+    """The contrast alone, at the ``to`` level of the interaction; None without an interaction.
+
+    A claim that the interaction makes no difference says nothing of it either.
+    """
+    hypothesis = question.hypothesis
+    if hypothesis.interaction is None or hypothesis.direction == "none":
+        return None
+    weights = tuple(part.weight if part.side < 2 else 0.0 for part in parts)
+    total = sum(weight for weight in weights if weight > 0)
+    alone = hypothesis.model_copy(update={"interaction": None})
+    return _Question(
+        alone,
+        choose_test(alone, design),
+        tuple(weight / total for weight in weights),
+        question.bound_error,
+    )
+
+
+def _assess_both(
+    question: _Question, simple: _Question | None, cells: Sequence[Values]
+) -> Assessment:
+    """An interaction together with the simple effect that its claim includes."""
+    found = _assess(question, cells)
+    if simple is None:
+        return found
+    kept = [i for i, weight in enumerate(simple.weights) if weight]
+    alone = _assess(
+        simple._replace(weights=tuple(simple.weights[i] for i in kept)), [cells[i] for i in kept]
+    )
+    return found._replace(p=max(found.p, alone.p), simple=alone.effect)
+
+
+def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
+    """Effect, intervals and p of complete cells: every one has a value for every seed."""
+    differences = _effects(cells, question.weights)
+    if not len(differences) or not np.isfinite(differences).all():
+        nothing = Interval(-math.inf, math.inf)
+        return Assessment(math.nan, nothing, nothing, 1.0)
+    effect = float(differences.mean())
+    if is_share(question.hypothesis.outcome):
+        shares = [Share(int(cell.values.sum()), len(cell.values)) for cell in cells]
+        interval = share_contrast(shares, question.weights)
+        bounds = (
+            share_bounds(shares[0], shares[1], question.bound_error)
+            if question.test in ("boschloo", "tost_shares")
+            else contrast_bounds(shares, question.weights, question.bound_error)
+        )
+        return Assessment(effect, interval, bounds, _share_p(question, shares, differences))
+    interval = stats.paired_t(differences)
+    bounds = stats.paired_bounds(differences, question.bound_error)
+    is_cut = question.hypothesis.outcome == "escape_step"
+    if is_cut:
+        bounds = _open_where_cut(bounds, question.weights, cells)
+    if question.test == "tost":
+        cut = is_cut and not all(math.isfinite(bound) for bound in bounds)
+        p = 1.0 if cut else stats.tost_paired(differences, question.hypothesis.margin)
+    elif question.test == "log_rank":
+        to, reference = cells
+        p = stats.log_rank(to.values, to.escaped, reference.values, reference.escaped)
+    else:
+        p = stats.sign_flip(differences)
+    return Assessment(effect, interval, bounds, p)
+
+
+def _open_where_cut(
+    bounds: Interval, weights: Sequence[float], cells: Sequence[Values]
+) -> Interval:
+    """A run that never escaped could have taken any longer: it bounds nothing on its side."""
+    never = [weight for weight, cell in zip(weights, cells, strict=True) if not cell.escaped.all()]
+    low = -math.inf if any(weight < 0 for weight in never) else bounds.low
+    high = math.inf if any(weight > 0 for weight in never) else bounds.high
+    return Interval(low, high)
+
+
+def _share_p(question: _Question, shares: Sequence[Share], differences: stats.Floats) -> float:
+    margin = question.hypothesis.margin
+    if question.test == "boschloo":
+        return boschloo(shares[0], shares[1])
+    if question.test == "tost_shares":
+        return share_tost(shares[0], shares[1], margin)
+    if question.test == "tost_contrast":
+        return share_contrast_tost(shares, question.weights, margin)
+    return stats.sign_flip(differences)
+
+
+def _effects(cells: Sequence[Values], weights: Sequence[float]) -> stats.Floats:
+    """The effect in each seed: the weighted sum over the cells."""
+    return np.asarray(weights) @ np.stack([cell.values for cell in cells])  # (n_seeds,)
+
+
+def _pairing(hypothesis: Hypothesis, parts: Sequence[Compared], cells: Sequence[Values]) -> Pairing:
+    """Correlation over the seeds of the two sides; of a fraction, of their averages."""
+    if hypothesis.interaction is not None:
+        return Pairing(math.nan, math.nan)
+    sides = [
+        sum(abs(p.weight) * c.values for p, c in zip(parts, cells, strict=True) if p.side == side)
+        for side in (0, 1)
+    ]
+    return stats.pairing(sides[0], sides[1])
+
+
+def _cell(part: Compared, runs: ArmRuns, seen: Values, complete: Bools) -> Cell:
+    present = seen.values[complete]
+    return Cell(
+        arm=part.arm_id,
+        weight=part.weight,
+        side=part.side,
+        n=int(np.isfinite(seen.values).sum()),
+        n_planned=len(runs.outcome),
+        n_failed=_count(runs, "failed"),
+        n_missing=_count(runs, "missing"),
+        n_collapsed=_count(runs, "collapsed"),
+        n_diverged=_count(runs, "diverged"),
+        n_escaped=int(seen.escaped.sum()),
+        mean=float(present.mean()) if len(present) else math.nan,
+    )
+
+
+def _count(runs: ArmRuns, outcome: Literal["failed", "missing", "collapsed", "diverged"]) -> int:
+    return int((runs.outcome == outcome).sum())
+
+
+def _interval_name(hypothesis: Hypothesis, n_arms: int) -> str:
+    if is_share(hypothesis.outcome):
+        return "Newcombe–Wilson" if n_arms == 2 else f"Newcombe–Wilson, {n_arms} arms"
+    return "paired t, restricted steps" if hypothesis.outcome == "escape_step" else "paired t"

@@ -1,0 +1,144 @@
+"""The runs table → per arm, one value a seed, of whatever outcome a claim is about."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from decoder.errors import ConfigError
+from orchestrator.spec.claims import is_share
+from orchestrator.stats import effects as stats
+from orchestrator.tables.tables import COUNTED
+
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+_ALWAYS = ("escape_step", "n_steps")
+
+
+class ArmRuns(NamedTuple):
+    """The runs of one arm, one entry a seed of the ablation, in the order of the file.
+
+    Attributes:
+        outcome: (n_seeds,) one of `orchestrator.tables.tables.OUTCOMES`.
+        columns: column of the runs table → (n_seeds,) its numbers, NaN where there is none.
+    """
+
+    outcome: np.ndarray[Any, np.dtype[np.str_]]
+    columns: Mapping[str, stats.Floats]
+
+    def first(self, n_seeds: int) -> "ArmRuns":
+        """The runs of the first `n_seeds` seeds."""
+        columns = {name: values[:n_seeds] for name, values in self.columns.items()}
+        return ArmRuns(self.outcome[:n_seeds], columns)
+
+
+class Values(NamedTuple):
+    """An outcome in one arm, one entry a seed.
+
+    Attributes:
+        values: (n_seeds,) NaN for a gap.
+        escaped: (n_seeds,) whether the run left the blank plateau for good within the budget.
+    """
+
+    values: stats.Floats
+    escaped: Bools
+
+
+def arm_runs(
+    runs: pd.DataFrame, seeds: Sequence[int], outcomes: Iterable[str]
+) -> dict[str, ArmRuns]:
+    """Arm → its runs, in the order of `seeds`; a run that is not in the table is missing.
+
+    Args:
+        runs: the runs table. Runs are paired by ``block``: the ablation's seed they belong to.
+        seeds: the seeds of the ablation, in the order of the file.
+        outcomes: the outcomes that claims are about.
+
+    Raises:
+        ConfigError: the table has no column for an outcome.
+    """
+    names = [*_ALWAYS, *dict.fromkeys(o for o in outcomes if not is_share(o) and o not in _ALWAYS)]
+    lacking = [name for name in names if name not in runs.columns]
+    if lacking:
+        raise ConfigError(
+            f"outcome '{lacking[0]}' is not in the table of runs; there are: "
+            f"{', '.join(str(column) for column in runs.columns)}"
+        )
+    position = {seed: index for index, seed in enumerate(seeds)}
+    blocks = runs["block" if "block" in runs.columns else "seed"].tolist()
+    outcome = runs["outcome"].to_numpy(dtype=object)
+    columns = {n: runs[n].to_numpy(dtype=np.float64, na_value=math.nan) for n in names}
+    rows: dict[str, list[tuple[int, int]]] = {}  # arm → (position of the seed, row)
+    for row, (arm, block) in enumerate(zip(runs["arm"].tolist(), blocks, strict=True)):
+        if block in position:
+            rows.setdefault(arm, []).append((position[block], row))
+    found = {}
+    for arm, pairs in rows.items():
+        at, of = (list(part) for part in zip(*pairs, strict=True))
+        arranged = np.full(len(seeds), "missing", dtype="<U16")
+        arranged[at] = outcome[of]
+        numbers = {}
+        for name, column in columns.items():
+            numbers[name] = np.full(len(seeds), math.nan)
+            numbers[name][at] = column[of]
+        found[arm] = ArmRuns(arranged, numbers)
+    return found
+
+
+def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
+    """An outcome's values; only infrastructure failures and runs not recorded are gaps.
+
+    A diverged run has no value of a metric other than PER, so it is a gap there.
+
+    Args:
+        outcome: of the claim.
+        runs: of one arm.
+        budget: step up to which escape is judged in every arm.
+    """
+    counted = np.isin(runs.outcome, COUNTED)
+    steps = runs.columns["escape_step"]
+    escaped = counted & (steps <= budget)
+    if outcome == "escape_step":
+        values = stats.restricted(steps, budget)
+    elif outcome == "collapsed":
+        values = (runs.outcome != "ok").astype(np.float64)
+    elif outcome == "diverged":
+        values = (runs.outcome == "diverged").astype(np.float64)
+    else:
+        values = runs.columns[outcome]
+        if outcome != "per":
+            counted = counted & (runs.outcome != "diverged")
+    return Values(np.where(counted, values, math.nan), escaped)
+
+
+def imputed(
+    outcome: str, seen: Sequence[Values], signs: Sequence[int], budget: float
+) -> list[Values]:
+    """The arms with their gaps filled by the extreme values the outcome can take.
+
+    A metric without natural limits takes the extremes seen in the arms compared.
+
+    Args:
+        outcome: of the claim.
+        seen: one an arm.
+        signs: whether an arm's gaps take the highest (1) or the lowest (-1) value.
+        budget: the highest number of steps.
+    """
+    present = np.concatenate([arm.values[np.isfinite(arm.values)] for arm in seen])
+    if outcome == "escape_step":
+        low, high = 0.0, budget
+    elif is_share(outcome):
+        low, high = 0.0, 1.0
+    elif outcome == "per":  # insertions can lift PER above 1
+        low, high = 0.0, float(max(1.0, present.max(initial=1.0)))
+    elif len(present):
+        low, high = float(present.min()), float(present.max())
+    else:
+        low = high = math.nan
+    filled = []
+    for arm, sign in zip(seen, signs, strict=True):
+        gap = np.isnan(arm.values)
+        values = np.where(gap, high if sign > 0 else low, arm.values)
+        filled.append(Values(values, np.where(gap, sign < 0, arm.escaped)))
+    return filled

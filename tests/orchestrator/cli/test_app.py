@@ -1,0 +1,329 @@
+"""`orchestrator.cli.app`: commands, JSON, exit codes, no tracebacks."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from decoder.errors import StorageError
+from decoder.pack import Pack
+from orchestrator.cli.app import app
+from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed, local
+from orchestrator.store.paths import Results
+
+WriteSpec = Callable[..., Path]
+OnEvent = Callable[[PackEvent], None]
+
+
+def call(*arguments: str | Path) -> Result:
+    """One command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def spawn(*arguments: str | Path) -> subprocess.Popen[str]:
+    """One command as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, backend: Backend, rebuilt: list[Any]) -> None:
+    """Training is instant and no report is drawn."""
+    monkeypatch.setattr(local, "train_locally", backend)
+
+
+@pytest.fixture
+def run(write_spec: WriteSpec, results: Results, pretended: None) -> Callable[..., Result]:
+    def command(*arguments: str) -> Result:
+        where = ("--results", results.root, "--backend", "local")
+        return call("run", write_spec(), *where, *arguments)
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--help"], "torch ray pandas numpy h5py matplotlib pydantic"),
+        (["status", "--results", "nowhere"], "torch ray pandas matplotlib h5py"),
+    ],
+)
+def test_light_commands_load_nothing_heavy(
+    arguments: list[str], forbidden: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\nfrom orchestrator.cli.app import app\n"
+        f"try: app({arguments})\nexcept SystemExit: pass\n"
+        f"print('loaded:', [m for m in {forbidden.split()} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )  # fmt: skip
+    assert done.stdout.endswith("loaded: []\n")
+
+
+def test_a_plan_on_prepared_recordings_needs_neither_torch_nor_ray(
+    write_spec: WriteSpec, results: Results
+) -> None:
+    arguments = ["plan", str(write_spec()), "--results", str(results.root), "--no-calibrate"]
+    call(*arguments)
+    code = (
+        "import sys\nfrom orchestrator.cli.app import app\n"
+        f"try: app({arguments})\nexcept SystemExit as end: print('exit', end.code)\n"
+        "print('loaded:', [m for m in ('torch', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("exit 0\nloaded: []\n")
+
+
+def test_mistakes_of_a_file_come_in_lines_within_two_seconds(write_spec: WriteSpec) -> None:
+    path = write_spec({"sseds": [1], "seeds": [1, 1], "set": {"optim.lr_max": "1e-3"}})
+    started = time.monotonic()
+    process = spawn("run", path)
+    out, err = process.communicate(timeout=20)
+    assert time.monotonic() - started < 2
+    assert (process.returncode, out) == (2, "")
+    lines = err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["rnu"], ["run"], ["run", "x.yaml", "--wokers", "2"], ["run", "x.yaml", "--workers", "0"]],
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    assert call(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "report"])
+def test_a_missing_file_exits_2_with_one_line(command: str, tmp_path: Path) -> None:
+    result = call(command, tmp_path / "nowhere.yaml", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert (
+        result.stderr == f"{tmp_path / 'nowhere.yaml'}: cannot be read: No such file or directory\n"
+    )
+
+
+def test_run_with_json_prints_json_alone(run: Callable[..., Result]) -> None:
+    result = run("--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert (document["n_runs"], document["n_trained"], document["exit_code"]) == (12, 12, 0)
+    assert "12 runs to train" in result.stderr
+
+
+def test_run_says_verdicts_report_and_time(run: Callable[..., Result], results: Results) -> None:
+    run()
+    row = {
+        **{"hypothesis": "weak_hurts", "verdict": "supported", "exploratory": True},
+        **{"claim": "Weak noise raises PER.", "finding": "By 3 points, [bold]so"},
+        **{"decision": "Supported: its p is small."},
+        **{"effect": 0.25, "n_seeds": 3, "detectable_effect": math.inf, "arms": '[{"n": 3}]'},
+    }
+    table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
+    table.to_parquet(results.ablation("question") / "verdicts.parquet")
+    told = json.loads(run("--json").stdout)["verdicts"]
+    unknown = {"detectable_effect": None, "seeds_needed": None}
+    assert told == [{**row, **unknown, "arms": [{"n": 3}]}]
+    result = run()
+    assert "weak_hurts: SUPPORTED (exploratory)" in result.stdout
+    assert "By 3 points, [bold]so\n    Supported: its p is small." in result.stdout
+    assert "12 of 12 runs recorded; 0 trained now" in result.stdout
+    assert str(results.ablation("question") / "report.html") in result.stdout.replace("\n", "")
+    assert "time: set-up" in result.stdout and "reporting" in result.stdout
+
+
+def test_runs_that_failed_for_good_exit_4(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, results: Results
+) -> None:
+    def fail(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        for pack in packs:
+            ids = tuple(run.run_id for run in pack.runs)
+            on_event(PackEvent(pack.pack_id, PackFailed(ids, "Killed", 3)))
+
+    monkeypatch.setattr(local, "train_locally", fail)
+    assert run().exit_code == 4
+    (row,) = json.loads(call("status", "--results", results.root, "--json").stdout)
+    assert (row["n_planned"], row["n_recorded"], row["n_failed"]) == (12, 0, 12)
+
+
+def test_a_full_disk_exits_5_with_one_line(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        raise StorageError("results/x: no room on the device; 1,234 bytes are needed")
+
+    monkeypatch.setattr(local, "train_locally", full)
+    result = run()
+    assert result.exit_code == 5
+    assert result.stderr.splitlines()[-1] == (
+        "results/x: no room on the device; 1,234 bytes are needed"
+    )
+
+
+def test_our_own_bugs_do_show_a_traceback(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(local, "train_locally", broken)
+    assert isinstance(run().exception, ZeroDivisionError)
+
+
+def test_status_tells_what_each_ablation_has(run: Callable[..., Result], results: Results) -> None:
+    assert "no ablation" in call("status", "--results", results.root).stdout
+    run()
+    (row,) = json.loads(call("status", "--results", results.root, "--json").stdout)
+    assert row == {
+        "name": "question", "n_planned": 12, "n_recorded": 12, "n_diverged": 0,
+        "n_failed": 0, "n_running": 0, "driver": None,
+    }  # fmt: skip
+    assert "question" in call("status", "question", "--results", results.root).stdout
+
+
+@pytest.mark.parametrize("command", ["report", "status"])
+def test_an_ablation_that_was_never_run_exits_2_and_names_those_that_were(
+    run: Callable[..., Result], results: Results, command: str
+) -> None:
+    run()
+    result = call(command, "queston", "--results", results.root)
+    assert result.exit_code == 2
+    assert "there are: question" in result.stderr
+    assert call(command, "../question", "--results", results.root).exit_code == 2
+
+
+def test_report_rebuilds_from_the_ledger_by_name_or_file(
+    run: Callable[..., Result], results: Results, rebuilt: list[Any], write_spec: WriteSpec
+) -> None:
+    run()
+    for name in ("question", write_spec()):
+        result = call("report", name, "--results", results.root, "--json")
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["n_recorded"] == 12
+    assert rebuilt[0] == rebuilt[1] == rebuilt[2]
+
+
+def test_plan_tells_runs_contrasts_and_what_cannot_be_decided(
+    write_spec: WriteSpec, results: Results
+) -> None:
+    arguments = ("plan", write_spec(), "--results", results.root, "--no-calibrate")
+    document = json.loads(call(*arguments, "--json").stdout)
+    assert (document["n_runs"], document["n_recorded"]) == (12, 0)
+    assert len(document["arms"]) == 4
+    assert sum(pack["n_to_train"] for pack in document["packs"]) == 12
+    assert document["contrasts"][0]["changed"] == {"augment.white_noise_std": [1.0, 0.25]}
+    assert set(document["untestable"]) == {"weak_hurts", "only_when_slow"}  # three seeds
+    text = call(*arguments).stdout
+    assert "noise=weak · rate=low" in text
+    assert "untestable: weak_hurts: with 3 seeds" in " ".join(text.split())
+    assert not results.ablations.exists() and not results.runs.exists()
+
+
+def test_data_is_made_and_checked(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    made = call("data", "make", folder, "--recipe", "tiny", "--seed", "5", "--json")
+    assert json.loads(made.stdout) == {
+        "path": str(folder),
+        "recipe": "tiny",
+        "layout": "t15",
+        "seed": 5,
+    }
+    found = json.loads(call("data", "check", folder, "--json").stdout)
+    assert (found["n_features"], len(found["sessions"])) == (16, 2)
+    assert "fit for training" in call("data", "check", folder).stdout
+    again = call("data", "make", folder, "--recipe", "tiny")
+    assert again.exit_code == 5 and "exists already" in again.stderr
+    (tmp_path / "file").touch()
+    nowhere = call("data", "make", tmp_path / "file" / "x", "--recipe", "tiny")
+    assert nowhere.exit_code == 5 and "cannot be written" in nowhere.stderr
+
+
+def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    made = call("data", "make", folder, "--recipe", "tiny", "--layout", "t12", "--json")
+    assert json.loads(made.stdout)["layout"] == "t12"
+    assert len(list((folder / "train").glob("t12.*.mat"))) == 2
+    result = call("data", "check", folder)
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "T12 layout, 2 sessions, 256 features" in text
+    assert "fit for training with patches of 32 bins every 4" in text and "not fit" not in text
+    assert call("data", "make", tmp_path / "x", "--layout", "t13").exit_code == 2
+
+
+def test_check_takes_a_recipe_by_name(results: Results) -> None:
+    result = call("data", "check", "synthetic:tiny", "--results", results.root, "--json")
+    assert json.loads(result.stdout)["n_classes"] == 41
+    assert call("data", "check", "synthetic:tinny", "--results", results.root).exit_code == 2
+
+
+def test_an_unknown_recipe_exits_2_with_the_nearest_name(tmp_path: Path) -> None:
+    result = call("data", "make", tmp_path / "x", "--recipe", "smal")
+    assert result.exit_code == 2
+    assert "did you mean 'small'?" in result.stderr
+
+
+def test_unfit_recordings_exit_3_without_a_traceback(
+    tmp_path: Path, write_spec: WriteSpec, results: Results
+) -> None:
+    folder = tmp_path / "recordings"
+    call("data", "make", folder, "--recipe", "tiny")
+    victim = sorted(folder.glob("*/data_train.hdf5"))[0]
+    with h5py.File(victim, "r+") as file:
+        file["trial_0000"]["input_features"][0, 0] = float("nan")
+    for arguments in (
+        ("data", "check", folder),
+        ("run", write_spec({}, {"data/path": str(folder)}), "--results", results.root),
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 3
+        assert str(victim) in result.stderr and "trial_0000" in result.stderr
+
+
+def test_a_run_stopped_by_a_signal_is_finished_by_the_next(
+    write_spec: WriteSpec, results: Results, tmp_path: Path
+) -> None:
+    """The whole way in processes of its own: train, SIGTERM, go on, nothing left to do."""
+    path = write_spec({}, {"train/n_steps": 100})
+    arguments = ("run", path, "--results", results.root, "--backend", "local", "--json")
+    process = spawn(*arguments)
+    while process.poll() is None and len(list(results.runs.glob("*/record.json"))) < 2:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    stopped = json.loads(out)
+    assert 2 <= stopped["n_recorded"] < 12
+    assert (
+        f"{stopped['n_recorded']} of 12 runs"
+        in (results.ablation("question") / "report.md").read_text()
+    )
+    before = {path: path.stat().st_mtime_ns for path in results.runs.glob("*/record.json")}
+
+    process = spawn(*arguments)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    finished = json.loads(out)
+    assert finished["n_trained"] == 12 - stopped["n_recorded"]
+    assert [row["hypothesis"] for row in finished["verdicts"]] == ["weak_hurts", "only_when_slow"]
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())

@@ -1,0 +1,48 @@
+"""The command `compare`: every output file, JSON, exit codes."""
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from orchestrator.cli.app import app
+from orchestrator.store.paths import Results
+
+
+def call(results: Results, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(
+        app, ["compare", *map(str, arguments), "--results", str(results.root)]
+    )
+
+
+def test_every_form_is_written(shared: Results, tmp_path: Path) -> None:
+    files = {
+        "--csv": tmp_path / "c.csv",
+        "--parquet": tmp_path / "c.parquet",
+        "--markdown": tmp_path / "c.md",
+        "--latex": tmp_path / "c.tex",
+        "--figure": tmp_path / "c.svg",
+    }
+    done = call(shared, "one", "two", *(part for pair in files.items() for part in pair))
+    assert done.exit_code == 0, done.output
+    assert all(path.stat().st_size > 100 for path in files.values())
+    assert "A description, not a verdict" in done.stdout and "same runs" in done.stdout
+
+
+def test_json_is_all_there_is_on_standard_output(shared: Results) -> None:
+    done = call(shared, "one:mean", "two:third", "--json")
+    document = json.loads(done.stdout)
+    assert document["sides"] == ["one:mean", "two:third"]
+    assert document["n_tested"] == 1
+    assert document["lines"][0]["n_pairs"] == 6
+
+
+def test_mistakes_exit_2_in_a_line(shared: Results, other_code: Results) -> None:
+    for arguments, message in (
+        (("one", "two", "--by", "day"), "--by: must be 'session', but got 'day'"),
+        (("one", "two", "--figure", "x.pdf"), "must end in .png or .svg"),
+        (("one", "two"), "code differs"),
+    ):
+        done = call(other_code, *arguments)
+        assert done.exit_code == 2
+        assert message in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,0 +1,125 @@
+"""`orchestrator.driver.cost`: figures that say where they come from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decoder.pack import Pack, RunResult
+from orchestrator.driver.cost import Forecast, forecast, jobs_of, measure_pace
+from orchestrator.plan.plan import Plan, make_plan, packs_to_train
+from orchestrator.plan.recordings import prepare_data
+from orchestrator.spec.load import Loaded
+from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.paths import Results
+
+HOW: dict[str, Any] = {"threads": 1, "device": "cpu"}
+
+
+def forecast_of(plan: Plan, packs: Sequence[Pack], results: Results, **how: Any) -> Forecast:
+    """The forecast of packs, two at a time."""
+    return forecast(jobs_of(plan, packs), measure_pace(plan, packs, results, **how), 2)
+
+
+def test_nothing_to_train_takes_no_time(
+    load: Callable[..., Loaded], plan_of: Callable[..., Plan], results: Results
+) -> None:
+    found = forecast_of(plan_of(load()), [], results, **HOW, may_calibrate=True)
+    assert (found.seconds, found.source) == (0.0, "every run is recorded")
+
+
+def test_without_records_and_calibration_nothing_is_claimed(
+    load: Callable[..., Loaded], plan_of: Callable[..., Plan], results: Results
+) -> None:
+    plan = plan_of(load())
+    found = forecast_of(plan, packs_to_train(plan, ()), results, **HOW, may_calibrate=False)
+    assert found.seconds is None
+
+
+def _record(results: Results, plan: Plan, pack: Pack, ended: RunResult, n_runs: int) -> None:
+    run = plan.distinct[ended.run_id]
+    record, history = make_record(
+        run.run_id, run.config, run.seed,
+        {"fingerprint": run.data.fingerprint, "path": run.data.path},
+        {"pack_id": pack.pack_id, "n_runs": n_runs},
+        replace(ended, n_runs_in_pack=n_runs), {}, {},
+    )  # fmt: skip
+    write_run(results, record, history)
+
+
+def test_earlier_records_of_the_same_shape_and_size_decide(
+    load: Callable[..., Loaded],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    plan = plan_of(load({"seeds": [0, 1]}))
+    packs = packs_to_train(plan, ())
+    one, other = packs[0].runs[:2]
+    # 12 s of 4 runs and 60 steps: 0.05 s a run and step.
+    _record(results, plan, packs[0], replace(make_result(one), pack_seconds=12.0), 4)
+    # Alone in a pack of another size, and so of no account.
+    _record(results, plan, packs[0], replace(make_result(other), pack_seconds=600.0), 1)
+    left = packs_to_train(plan, {one.run_id, other.run_id})
+    found = forecast_of(plan, left, results, **HOW, may_calibrate=False)
+    assert found.source == "earlier records of the same shape (1)"
+    assert found.pack_seconds[packs[0].pack_id] == pytest.approx(0.05 * 2 * 60)
+    assert found.pack_seconds[packs[1].pack_id] == pytest.approx(0.05 * 4 * 60)
+    assert found.seconds == pytest.approx(12.0)  # two workers
+    assert found.cost is not None
+    assert found.cost.hours == pytest.approx((0.05 * 2 * 60 + 0.05 * 4 * 60) / 3600)
+    assert (found.cost.low, found.cost.high) == (found.cost.hours,) * 2  # one record, no scatter
+
+
+def test_the_cost_is_that_of_all_devices_held_with_the_scatter_of_the_records(
+    load: Callable[..., Loaded],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    plan = plan_of(load({"seeds": [0, 1, 2]}))
+    packs = packs_to_train(plan, ())
+    runs = [(pack, run) for pack in packs for run in pack.runs][:11]
+    for index, (pack, run) in enumerate(runs):  # 0.05, 0.06, ... 0.15 s a run and step
+        seconds = (0.05 + index / 100) * 4 * 60
+        _record(results, plan, pack, replace(make_result(run), pack_seconds=seconds), 4)
+    left = packs_to_train(plan, {run.run_id for _, run in runs})
+    how = {**HOW, "threads": 3}
+    cost = forecast_of(plan, left, results, **how, may_calibrate=False).cost
+    assert cost is not None and cost.unit == "core"
+    expected = [3 * rate * 60 / 3600 for rate in (0.10, 0.06, 0.14)]  # one run, three threads
+    assert [cost.hours, cost.low, cost.high] == pytest.approx(expected)
+    on_gpu = forecast_of(plan, left, results, **{**how, "device": "cuda"}, may_calibrate=False).cost
+    assert on_gpu is not None and on_gpu.unit == "GPU"
+    assert on_gpu.hours == pytest.approx(cost.hours / 3)
+
+
+def test_records_of_another_shape_or_recordings_say_nothing(
+    load: Callable[..., Loaded],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    wide = plan_of(load({"set": {"model.n_units": 16}}))
+    pack = packs_to_train(wide, ())[0]
+    _record(results, wide, pack, make_result(pack.runs[0]), 4)
+    plan = plan_of(load())
+    found = forecast_of(plan, packs_to_train(plan, ()), results, **HOW, may_calibrate=False)
+    assert found.seconds is None
+
+
+def test_a_calibration_trains_a_few_steps_and_keeps_nothing(
+    load: Callable[..., Loaded], results: Results, tmp_path: Path
+) -> None:
+    loaded = load({"seeds": [0]})
+    data = prepare_data(loaded.arms, results.datasets, lambda text: None)
+    plan = make_plan(loaded, data, 1)
+    packs = packs_to_train(plan, ())
+    found = forecast_of(plan, packs, results, **HOW, may_calibrate=True)
+    assert found.source == "a calibration of 24 steps"
+    assert found.seconds is not None and 0 < found.seconds < 120
+    cost = found.cost
+    assert cost is not None and 0 < cost.low <= cost.hours <= cost.high
+    assert not results.runs.exists()

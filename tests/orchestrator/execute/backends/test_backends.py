@@ -1,0 +1,260 @@
+"""What both backends promise, seen on fake packs that need neither torch nor data."""
+
+import os
+import signal
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from decoder.config import DecoderConfig
+from decoder.errors import DataError, StorageError
+from decoder.pack import Pack, Progress, Run, RunResult
+from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
+from orchestrator.execute.backends.local import train_locally
+from orchestrator.execute.backends.ray_tune import ray_session, train_on_ray
+
+N_STEPS = 3
+MAX_RETRIES = 1
+
+
+def make_pack(name: str, n_runs: int = 2) -> Pack:
+    runs = tuple(Run(f"{name}-run{i}", DecoderConfig()) for i in range(n_runs))
+    return Pack(name, seed=0, runs=runs)
+
+
+def fake_trainer() -> Callable[[Pack, Execution], Iterator[Progress]]:
+    """A trainer whose packs meet the fate their name says; it is sent to workers by value."""
+
+    def result(run_id: str) -> RunResult:
+        return RunResult(run_id, "ok", (), N_STEPS, 1, 0, 0.1, 2, 1)
+
+    def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
+        fate = pack.pack_id.partition(".")[0]
+        tried = execution.checkpoint_dir / pack.pack_id
+        is_first_try = not tried.exists()
+        tried.touch()
+        yield Progress(1, {run.run_id: {"step": 1.0} for run in pack.runs})
+        if fate == "killed_always" or (fate == "killed_once" and is_first_try):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fate == "memory_once" and is_first_try:
+            raise MemoryError("not enough of it")
+        if fate == "disk_always":
+            raise OSError("the disk went away")
+        if fate == "bug":
+            raise ValueError("a bug of ours")
+        if fate == "bad_data":
+            raise DataError("t15.2023.08.11: label 41")
+        yield Progress(2, {run.run_id: {"step": 2.0} for run in pack.runs})
+        yield Progress(3, {}, [result(pack.runs[0].run_id)])
+        if fate == "bug_late":
+            raise ValueError("a late bug of ours")
+        if fate == "ends_early":
+            return
+        if fate == "pauses":
+            yield Progress(3, paused={run.run_id: () for run in pack.runs[1:]})
+            return
+        yield Progress(3, {}, [result(run.run_id) for run in pack.runs[1:]])
+
+    return train_pack
+
+
+def execution_in(folder: Path) -> Execution:
+    return Execution(
+        dataset_dir=folder,
+        checkpoint_dir=folder,
+        n_workers=2,
+        device="cpu",
+        max_retries=MAX_RETRIES,
+    )
+
+
+Events = dict[str, list[PackEvent]]
+# Each crash costs a worker on Ray, so only one pack of a kind.
+SHARED_FATES = ("good.0", "memory_once", "bug_late", "good.1", "ends_early", "pauses")
+LOCAL_FATES = ("disk_always", "bug")
+RAY_FATES = ("killed_once", "killed_always", "good.2")
+
+
+def events_of(backend: Backend, fates: tuple[str, ...], folder: Path) -> Events:
+    seen: Events = defaultdict(list)
+    lock = threading.Lock()  # as a display has one: on_event need not pickle
+
+    def on_event(event: PackEvent) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        with lock:
+            seen[event.pack_id].append(event)
+
+    backend(
+        [make_pack(fate) for fate in fates],
+        execution_in(folder),
+        on_event,
+        train_pack=fake_trainer(),  # type: ignore[call-arg]
+    )
+    return seen
+
+
+@pytest.fixture(scope="module")
+def local_events(tmp_path_factory: pytest.TempPathFactory) -> Events:
+    return events_of(train_locally, SHARED_FATES + LOCAL_FATES, tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="module")
+def ray_events(tmp_path_factory: pytest.TempPathFactory) -> Events:
+    return events_of(train_on_ray, SHARED_FATES + RAY_FATES, tmp_path_factory.mktemp("ray"))
+
+
+@pytest.fixture(params=["local_events", "ray_events"])
+def events(request: pytest.FixtureRequest) -> Events:
+    """The events of one call over packs of every fate, in order for each pack."""
+    chosen: Events = request.getfixturevalue(request.param)
+    return chosen
+
+
+def results_of(events: list[PackEvent]) -> list[str]:
+    return [
+        result.run_id
+        for event in events
+        if isinstance(event.what, Progress)
+        for result in event.what.finished
+    ]
+
+
+def failures_of(events: list[PackEvent]) -> list[PackFailed]:
+    return [event.what for event in events if isinstance(event.what, PackFailed)]
+
+
+@pytest.mark.parametrize("pack_id", ["good.0", "good.1"])
+def test_events_of_a_pack_arrive_in_order_and_complete(events: Events, pack_id: str) -> None:
+    whats = [event.what for event in events[pack_id]]
+    assert [what.step for what in whats if isinstance(what, Progress)] == [1, 2, 3, 3]
+    assert results_of(events[pack_id]) == [f"{pack_id}-run0", f"{pack_id}-run1"]
+    assert not failures_of(events[pack_id])
+
+
+def test_events_say_where_the_pack_was_trained(events: Events) -> None:
+    host = events["good.0"][0].host
+    assert host["device"] == "cpu"
+    assert host["hostname"]
+    assert isinstance(host["pid"], int)
+
+
+def test_only_ray_trains_in_other_processes(local_events: Events, ray_events: Events) -> None:
+    assert local_events["good.0"][0].host["pid"] == os.getpid()
+    assert ray_events["good.0"][0].host["pid"] != os.getpid()
+
+
+def test_an_infrastructure_fault_is_tried_again(events: Events) -> None:
+    whats = [event.what for event in events["memory_once"]]
+    assert [what.step for what in whats if isinstance(what, Progress)] == [1, 1, 2, 3, 3]
+    assert results_of(events["memory_once"]) == ["memory_once-run0", "memory_once-run1"]
+
+
+def test_a_lasting_fault_fails_the_pack_after_all_retries(local_events: Events) -> None:
+    (failure,) = failures_of(local_events["disk_always"])
+    assert failure.n_attempts == MAX_RETRIES + 1
+    assert failure.run_ids == ("disk_always-run0", "disk_always-run1")
+    assert "the disk went away" in failure.traceback
+
+
+def test_a_bug_fails_every_run_of_its_pack(local_events: Events) -> None:
+    (failure,) = failures_of(local_events["bug"])
+    assert failure.run_ids == ("bug-run0", "bug-run1")
+
+
+def test_runs_that_have_a_result_do_not_fail_with_their_pack(events: Events) -> None:
+    (failure,) = failures_of(events["bug_late"])
+    assert results_of(events["bug_late"]) == ["bug_late-run0"]
+    assert failure.run_ids == ("bug_late-run1",)
+
+
+def test_a_run_that_pauses_has_not_failed(events: Events) -> None:
+    assert results_of(events["pauses"]) == ["pauses-run0"]
+    assert not failures_of(events["pauses"])
+    last = events["pauses"][-1].what
+    assert isinstance(last, Progress) and last.paused == {"pauses-run1": ()}
+
+
+def test_a_session_trains_call_after_call_on_one_cluster(tmp_path: Path) -> None:
+    seen: list[str] = []
+    with ray_session(execution_in(tmp_path)) as train:
+        for name in ("good.0", "good.1"):
+            train(
+                [make_pack(name)],
+                execution_in(tmp_path),
+                lambda event: seen.extend(results_of([event])),
+                train_pack=fake_trainer(),
+            )
+    assert seen == ["good.0-run0", "good.0-run1", "good.1-run0", "good.1-run1"]
+
+
+def test_a_bug_is_not_tried_again_and_its_traceback_kept(events: Events) -> None:
+    (failure,) = failures_of(events["bug_late"])
+    assert failure.n_attempts == 1
+    assert "ValueError: a late bug of ours" in failure.traceback
+    assert 'raise ValueError("a late bug of ours")' in failure.traceback
+
+
+def test_a_run_that_the_trainer_forgets_has_failed(events: Events) -> None:
+    (failure,) = failures_of(events["ends_early"])
+    assert failure.run_ids == ("ends_early-run1",)
+
+
+def test_a_killed_worker_is_replaced_and_the_pack_completes(ray_events: Events) -> None:
+    events = ray_events["killed_once"]
+    assert results_of(events) == ["killed_once-run0", "killed_once-run1"]
+    assert events[0].host["pid"] != events[-1].host["pid"]
+
+
+def test_a_pack_that_always_kills_its_worker_fails_and_others_go_on(ray_events: Events) -> None:
+    (failure,) = failures_of(ray_events["killed_always"])
+    assert failure.n_attempts == MAX_RETRIES + 1
+    assert failure.run_ids == ("killed_always-run0", "killed_always-run1")
+    assert "died" in failure.traceback
+    assert results_of(ray_events["good.2"]) == ["good.2-run0", "good.2-run1"]
+
+
+def test_workers_go_on_to_other_packs(ray_events: Events) -> None:
+    pids = {event.host["pid"] for events in ray_events.values() for event in events if event.host}
+    n_attempts = len(ray_events) + 3  # three packs were tried twice
+    assert len(pids) < n_attempts
+
+
+@pytest.mark.parametrize("backend", [train_locally, train_on_ray])
+def test_a_user_error_comes_out_with_its_type_and_words(backend: Backend, tmp_path: Path) -> None:
+    seen: list[PackEvent] = []
+    with pytest.raises(DataError) as caught:
+        backend(
+            [make_pack("bad_data")],
+            execution_in(tmp_path),
+            seen.append,
+            train_pack=fake_trainer(),  # type: ignore[call-arg]
+        )
+    assert caught.value.problems == ("t15.2023.08.11: label 41",)
+    assert not failures_of(seen)
+
+
+@pytest.mark.parametrize("backend", [train_locally, train_on_ray])
+def test_no_packs_are_no_work(backend: Backend, tmp_path: Path) -> None:
+    backend([], execution_in(tmp_path), lambda event: pytest.fail("no event was due"))
+
+
+def test_what_on_event_raises_ends_the_call(tmp_path: Path) -> None:
+    def fail(event: PackEvent) -> None:
+        raise StorageError("disk full")
+
+    with pytest.raises(StorageError, match="disk full"):
+        train_locally([make_pack("good")], execution_in(tmp_path), fail, train_pack=fake_trainer())
+
+
+def test_an_interrupt_passes_through_local_training(tmp_path: Path) -> None:
+    def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
+        yield Progress(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_locally(
+            [make_pack("good")], execution_in(tmp_path), lambda event: None, train_pack=train_pack
+        )

@@ -1,0 +1,77 @@
+"""The guard ends what writes in its folder, however the process it guards ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.execute.backends.guard import guarded_folder, processes_in
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="processes are found by way of /proc"
+)
+
+SLEEPER = "import time; time.sleep(60)"
+DRIVER = """
+import subprocess, sys, time
+from orchestrator.execute.backends.guard import guarded_folder
+with guarded_folder() as folder:
+    log = open(folder / "log", "w")
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=log)
+    print(folder, child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(folder: Path, *pids: int) -> None:
+    deadline = time.monotonic() + 10
+    while folder.exists() or any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"still there: {folder}, {pids}"
+        time.sleep(0.05)
+
+
+def test_leaving_kills_what_writes_in_the_folder_and_deletes_it() -> None:
+    with guarded_folder() as folder, (folder / "log").open("w") as log:
+        child = subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=log)
+        assert set(processes_in(folder)) == {child.pid, os.getpid()}
+    assert child.wait(timeout=5) == -signal.SIGKILL
+    assert not folder.exists()
+
+
+def test_other_processes_are_left_alone() -> None:
+    child = subprocess.Popen([sys.executable, "-c", SLEEPER])
+    try:
+        with guarded_folder():
+            pass
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_a_killed_driver_leaves_neither_processes_nor_the_folder(whole_group: bool) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=Path(__file__).parents[4],
+    ) as driver:
+        assert driver.stdout is not None
+        folder, child_pid = driver.stdout.readline().split()
+        kill = os.killpg if whole_group else os.kill
+        kill(driver.pid, signal.SIGKILL)
+    wait_until_gone(Path(folder), int(child_pid))

@@ -1,0 +1,158 @@
+"""What only the Ray backend has to keep: signals, the environment, an unreachable cluster."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from decoder.config import DecoderConfig
+from decoder.errors import ConfigError
+from decoder.pack import Pack, Run
+from orchestrator.execute.backends import Execution
+from orchestrator.execute.backends.ray_tune import train_on_ray
+
+ROOT = Path(__file__).parents[4]
+# A driver with a handler of its own, whose packs never come to an end; prints the ids of workers.
+DRIVER = """
+import os, signal, sys, time
+from pathlib import Path
+from decoder.config import DecoderConfig
+from decoder.pack import Pack, Progress, Run
+from orchestrator.execute.backends import Execution
+from orchestrator.execute.backends.ray_tune import train_on_ray
+
+class Stop(Exception):
+    pass
+
+def stop(number, frame):
+    raise Stop(number)
+
+def train_pack(pack, execution):
+    while True:
+        yield Progress(1, {pack.runs[0].run_id: {"threads": os.environ["OMP_NUM_THREADS"]}})
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            pass
+
+seen = {}
+def on_event(event):
+    if event.pack_id not in seen:
+        seen[event.pack_id] = event.host["pid"]
+        assert event.what.latest[f"run-{event.pack_id}"] == {"threads": "1"}
+    if len(seen) == 2:
+        print(*seen.values(), flush=True)
+        seen["reported"] = None
+
+signal.signal(signal.SIGTERM, stop)
+environment = dict(os.environ)
+packs = [Pack(f"pack{i}", i, (Run(f"run-pack{i}", DecoderConfig()),)) for i in range(3)]
+try:
+    train_on_ray(packs, Execution(Path(), Path(sys.argv[1]), 2), on_event, train_pack=train_pack)
+except Stop as error:
+    assert signal.getsignal(signal.SIGTERM) is stop
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert dict(os.environ) == environment
+    print("stopped by", error)
+"""
+
+
+class Driver:
+    """A driver process and the workers it reported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", DRIVER, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(folder)},  # too long for sockets: must not be used
+        )
+
+    def workers(self) -> list[int]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.communicate()[1]
+        return [int(pid) for pid in line.split()]
+
+
+@pytest.fixture(scope="module")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Driver, Driver]]:
+    """Two drivers that start at the same time: one to stop, one to kill."""
+    pair = Driver(tmp_path_factory.mktemp("stop")), Driver(tmp_path_factory.mktemp("kill"))
+    yield pair
+    for driver in pair:
+        driver.process.kill()
+        driver.process.communicate()
+
+
+def ray_processes_of(driver: Driver) -> set[int]:
+    """All descendants of a driver, which Ray's own processes and the workers are."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(process.name)] = int(
+                (process / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found = {driver.process.pid}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {driver.process.pid}
+
+
+def wait_until_gone(pids: set[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while left := {pid for pid in pids if is_running(pid)}:
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+class TestEndingADriver:
+    def test_what_a_signal_handler_raises_comes_out_and_nothing_is_left(
+        self, drivers: tuple[Driver, Driver]
+    ) -> None:
+        driver = drivers[0]
+        workers = driver.workers()
+        pids = ray_processes_of(driver)
+        assert set(workers) < pids
+        driver.process.send_signal(signal.SIGTERM)
+        stdout, stderr = driver.process.communicate(timeout=30)
+        assert stdout == f"stopped by {int(signal.SIGTERM)}\n"
+        assert stderr == "", "Ray must be silent"
+        assert driver.process.returncode == 0
+        wait_until_gone(pids, seconds=1)
+
+    def test_a_killed_driver_leaves_no_process_behind(self, drivers: tuple[Driver, Driver]) -> None:
+        driver = drivers[1]
+        driver.workers()
+        pids = ray_processes_of(driver)
+        assert len(pids) > 5
+        driver.process.kill()
+        driver.process.wait()
+        wait_until_gone(pids, seconds=10)
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    execution = Execution(tmp_path, tmp_path, n_workers=1, address=address)
+    pack = Pack("pack", 0, (Run("run", DecoderConfig()),))
+    with pytest.raises(ConfigError, match=f"--address {address}: nothing answers there"):
+        train_on_ray([pack], execution, lambda event: None)

@@ -1,0 +1,202 @@
+"""`orchestrator.plan.differences`: how two configurations differ, and the ablation of it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from decoder.config import DecoderConfig, override, resolve
+from decoder.errors import ConfigError
+from orchestrator.cli.app import app
+from orchestrator.plan.differences import (
+    as_ablation,
+    find_differences,
+    read_configuration,
+    write_ablation,
+)
+from orchestrator.spec.load import load_spec
+
+# The five differences of a re-implementation from the official configuration.
+DOCUMENT = {
+    "data.batch_size": 48,
+    "augment.white_noise_std": 0.25,
+    "augment.constant_offset_std": 0.05,
+    "optim.lr_max": 0.002,
+    "optim.lr_warmup_steps": 2000,
+}
+
+
+def nested(changes: dict[str, object]) -> dict[str, dict[str, object]]:
+    sections: dict[str, dict[str, object]] = {}
+    for path, value in changes.items():
+        section, _, field = path.partition(".")
+        sections.setdefault(section, {})[field] = value
+    return sections
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """The official configuration and the re-implementation."""
+    a, b = tmp_path / "official.yaml", tmp_path / "mine.yaml"
+    a.write_text("train: {n_steps: 10000}\n")
+    b.write_text(yaml.safe_dump({"train": {"n_steps": 10000}, **nested(DOCUMENT)}))
+    return a, b
+
+
+def test_differences_come_with_both_values_and_their_ratio(files: tuple[Path, Path]) -> None:
+    one, two = (read_configuration(str(path)) for path in files)
+    found = find_differences(one.config, two.config)
+    assert {d.parameter: d.b for d in found} == DOCUMENT
+    by_name = {d.parameter: d for d in found}
+    assert by_name["augment.white_noise_std"].ratio == 0.25
+    assert by_name["optim.lr_warmup_steps"].a == 1000
+    assert by_name["optim.lr_warmup_steps"].ratio == 2
+
+
+def test_words_truth_values_and_zeros_have_no_ratio() -> None:
+    one = DecoderConfig()
+    changes = {
+        "loss.ctc_reduction": "mean",
+        "augment.smooth": False,
+        "optim.weight_decay_day": 0.001,
+        "optim.grad_clip": None,
+    }
+    found = find_differences(one, override(one, changes, ""))
+    assert {d.parameter: d.ratio for d in found} == dict.fromkeys(changes)
+
+
+def test_a_default_written_out_is_no_difference() -> None:
+    one = DecoderConfig()
+    written = override(one, {"optim.lr_max_day": 0.005, "optim.lr_decay_steps": 120_000}, "")
+    assert find_differences(one, written) == ()
+
+
+def test_a_value_that_stays_where_another_would_take_it_along_is_a_difference() -> None:
+    one = DecoderConfig()
+    two = override(one, {"optim.lr_max": 0.002, "optim.lr_max_day": 0.005}, "")
+    found = find_differences(one, two)
+    assert {d.parameter for d in found} == {"optim.lr_max", "optim.lr_max_day"}
+    reached = override(one, {d.parameter: d.b for d in found}, "")
+    assert resolve(reached) == resolve(two)
+
+
+def test_the_ablation_leaves_each_difference_out_and_reaches_both_ends(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, two = (read_configuration(str(path)) for path in files)
+    found = find_differences(one.config, two.config)
+    folder = tmp_path / "deeper" / "down"
+    folder.mkdir(parents=True)
+    path = folder / "which.yaml"
+    path.write_text(as_ablation("which", one, two, found, folder))
+    loaded = load_spec(path)
+    arms = {arm.arm_id: arm.config for arm in loaded.arms}
+    assert arms["base"] == one.config
+    assert arms["all"] == two.config
+    assert len(arms) == 5 + 2
+    assert arms["all-lr_max"] == override(two.config, {"optim.lr_max": 0.005}, "")
+    claims = loaded.spec.hypotheses.values()
+    assert [claim.contrast.factor for claim in claims] == list(loaded.spec.factors)
+    assert {(claim.outcome, claim.margin) for claim in claims} == {("per", 0.02)}
+    # Five claims in one family: 2 / 2^8 times 5 is the first below 0.05.
+    assert loaded.spec.seeds == tuple(range(1, 9))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_differences_take_six_seeds_and_stay_decidable(
+    n: int, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one = read_configuration(str(files[0]))
+    b = tmp_path / "few.yaml"
+    kept = dict(list(DOCUMENT.items())[:n])
+    b.write_text(yaml.safe_dump({"train": {"n_steps": 10000}, **nested(kept)}))
+    two = read_configuration(str(b))
+    path = tmp_path / "which.yaml"
+    path.write_text(
+        as_ablation("which", one, two, find_differences(one.config, two.config), tmp_path)
+    )
+    assert len(load_spec(path).spec.seeds) == {1: 6, 2: 7}[n]
+
+
+def test_arms_of_an_ablation_are_compared_by_name(
+    write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_spec({"set": {"optim.epsilon": 0.5}})
+    one, two = read_configuration(f"{path}:official+low"), read_configuration(f"{path}:weak+high")
+    found = find_differences(one.config, two.config)
+    assert {d.parameter: (d.a, d.b) for d in found} == {
+        "augment.white_noise_std": (1.0, 0.25),
+        "optim.lr_max": (0.002, 0.005),
+    }
+    written = tmp_path / "which.yaml"
+    written.write_text(as_ablation("which", one, two, found, tmp_path))
+    arms = {arm.arm_id: arm.config for arm in load_spec(written).arms}
+    assert (arms["base"], arms["all"]) == (one.config, two.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("{spec}:weak+hgh", "'weak+hgh' is no arm of it; did you mean 'weak+high'?"),
+        ("{spec}", "is an ablation and holds many configurations; name one of its arms"),
+        ("{spec}x", "cannot be read: No such file"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_explained(
+    write_spec: Callable[..., Path], name: str, text: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_configuration(name.format(spec=write_spec()))
+    (problem,) = caught.value.problems
+    assert text in problem
+
+
+def test_the_command_prints_a_table_or_json_and_writes_the_ablation(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def call(*more: str) -> str:
+        result = CliRunner().invoke(app, ["diff", *map(str, files), *more])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    text = call()
+    assert "augment.white_noise_std" in text and "0.25" in text and "5 differences" in text
+    document = json.loads(call("--json"))
+    assert document["differences"][0] == {
+        "parameter": "data.batch_size", "a": 64, "b": 48, "ratio": 0.75,
+    }  # fmt: skip
+    output = tmp_path / "which.yaml"
+    call("--as-ablation", "which", "--output", str(output))
+    assert len(load_spec(output).arms) == 7
+    again = CliRunner().invoke(
+        app, ["diff", *map(str, files), "--as-ablation", "which", "--output", str(output)]
+    )
+    assert again.exit_code == 2 and "exists already" in again.stderr
+
+
+def test_nothing_to_leave_out_is_said(files: tuple[Path, Path]) -> None:
+    result = CliRunner().invoke(app, ["diff", str(files[0]), str(files[0]), "--as-ablation", "x"])
+    assert result.exit_code == 2
+    assert "there is nothing to leave out" in result.stderr
+
+
+def test_what_has_no_effect_beside_the_other_changes_is_named_and_left_out(tmp_path: Path) -> None:
+    """Between transformer layers there is no recurrent dropout to take out again."""
+    changes = {"model.architecture": "transformer", "model.rnn_dropout": 0.1, "optim.beta1": 0.8}
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path, document in zip(paths, ({}, nested(changes)), strict=True):
+        path.write_text(yaml.safe_dump(document))
+    one, two = (read_configuration(str(path)) for path in paths)
+    text = as_ablation("n", one, two, find_differences(one.config, two.config), tmp_path)
+    assert "left out: model.rnn_dropout." in text
+    write_ablation(tmp_path / "n.yaml", text)
+    assert set(load_spec(tmp_path / "n.yaml").spec.factors) == {"architecture", "beta1"}
+
+
+def test_an_ablation_that_cannot_be_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        write_ablation(tmp_path / "n.yaml", "name: n\n")
+    assert not (tmp_path / "n.yaml").exists()

@@ -1,0 +1,180 @@
+"""`orchestrator.query.compare.csv_table`: tables as people keep them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from decoder.errors import ConfigError
+from orchestrator.query.compare.comparison import Comparison
+from orchestrator.query.compare.csv_table import map_columns, number, read_cells
+from orchestrator.store.paths import Results
+
+MESSY = """\ufeff# exported from the tracker
+run name;Seed ; Learning Rate;adam_eps;Val  PER (%);status;notes;
+lr5e-3 a;1;0,005;0,1;24,4;finished;;
+lr5e-3 b;2;0,005;0,1;25,1 %;finished;good;
+lr2e-3 a;1;0,002;0,1;61,0;Finished;;
+lr2e-3 b;2;0,002;0,1;;crashed;disk full;
+
+lr2e-3 c;3;0,002;0,1;n/a;diverged;;
+"""
+TIDY = """seed,optim.lr_max,per
+1,0.005,0.254
+2,0.005,0.259
+1,0.002,0.62
+2,0.002,0.64
+"""
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    path = tmp_path / "messy.csv"
+    path.write_text(MESSY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tidy(tmp_path: Path) -> Path:
+    path = tmp_path / "tidy.csv"
+    path.write_text(TIDY)
+    return path
+
+
+def test_messy_cells_are_read(messy: Path) -> None:
+    headers, cells, decimal_comma = read_cells(messy)
+    assert headers == [
+        *("run name", "Seed", "Learning Rate", "adam_eps", "Val PER (%)", "status", "notes")
+    ]
+    assert decimal_comma and len(cells) == 5
+    assert cells[0] == ["lr5e-3 a", "1", "0,005", "0,1", "24,4", "finished", ""]
+
+
+def test_messy_headers_find_their_fields(messy: Path) -> None:
+    headers, cells, _ = read_cells(messy)
+    table = {h: [row[i] for row in cells] for i, h in enumerate(headers)}
+    columns = map_columns(table, "per")
+    assert columns.metrics == {"Val PER (%)": "per"}
+    assert columns.settings == {"Learning Rate": "optim.lr_max", "adam_eps": "optim.epsilon"}
+    assert (columns.seed, columns.outcome) == ("Seed", "status")
+    assert columns.others == ("run name", "notes")
+
+
+def test_two_foreign_tables_are_compared(
+    shared: Results, messy: Path, tidy: Path, beside: Callable[..., Comparison]
+) -> None:
+    found = beside(shared, str(messy), str(tidy))
+    high, low = found.lines
+    assert high.a is not None and high.a.mean == pytest.approx(0.2475)
+    assert high.effect is not None
+    assert high.effect.difference == pytest.approx((0.254 - 0.244 + 0.259 - 0.251) / 2)
+    assert high.effect.n_pairs == 2
+    assert low.a is not None and (low.a.n, low.a.n_diverged, low.a.n_gaps) == (2, 1, 1)
+    assert any("'Val PER (%)' is read as percent" in text for text in found.remarks)
+    assert any("No side tells which code" in text for text in found.remarks)
+
+
+def test_a_table_beside_our_runs_is_not_pooled(
+    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
+) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("ctc_reduction,seed,PER\nmean,0,0.41\nmean,1,0.42\nnone_then_mean,0,0.3\n")
+    with pytest.raises(ConfigError, match="code differs.*not told"):
+        beside(shared, "one", str(path))
+    found = beside(shared, "one", str(path), allow_mixed=True)
+    by_arm = {line.a_arm: line for line in found.lines}
+    mean = by_arm["mean"]
+    assert mean.b is not None and mean.b.mean == pytest.approx(0.415)
+    assert mean.effect is not None and math.isinf(mean.effect.interval.low)
+
+
+def test_our_own_table_is_recognised_by_its_runs(
+    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
+) -> None:
+    from orchestrator.query.runs import export_runs, list_runs
+
+    path = tmp_path / "runs.csv"
+    export_runs(path, list_runs(shared, lambda text: None, columns=["run_id", "outcome", "per"]))
+    found = beside(shared, "one", str(path))
+    tests = [line.effect.test for line in found.lines if line.effect is not None]
+    assert tests == ["same runs", "same runs"]
+
+
+def test_on_makes_arms_of_columns_we_do_not_know(
+    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
+) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.01)):
+        rows = [
+            f"{tau},{seed},{0.2 + 0.1 * tau + 0.01 * seed + shift}"
+            for tau in (1, 2)
+            for seed in (1, 2, 3)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["tau,seed,dev score", *rows]))
+    paths = [str(tmp_path / f"{name}.csv") for name in ("a", "b")]
+    found = beside(shared, *paths, metric="dev score", on=("tau",))
+    assert [line.a_arm for line in found.lines] == ["tau 1", "tau 2"]
+    for line in found.lines:
+        assert line.effect is not None and line.effect.difference == pytest.approx(0.01)
+
+
+def test_a_table_without_the_metric_says_what_there_is(
+    shared: Results, tidy: Path, beside: Callable[..., Comparison]
+) -> None:
+    with pytest.raises(ConfigError, match="no column was taken for 'loss'.*seed, optim.lr_max"):
+        beside(shared, str(tidy), str(tidy), metric="loss")
+
+
+def test_a_table_without_rows_is_refused(
+    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
+) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("a,b\n,\n")
+    with pytest.raises(ConfigError, match="holds no table"):
+        beside(shared, str(path), "one")
+
+
+def test_signs_that_a_terminal_obeys_are_taken_out(tmp_path: Path) -> None:
+    path = tmp_path / "escape.csv"
+    path.write_text("per,na\x1b[2Jme\n0.1,\x1b]0;x\x07\n")
+    assert read_cells(path)[:2] == (["per", "na?[2Jme"], [["0.1", "?]0;x?"]])
+
+
+def test_headers_that_come_twice_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("per,per,\n0.1,0.2,9\n")
+    assert read_cells(path)[:2] == (["per", "per #2"], [["0.1", "0.2"]])
+
+
+def test_a_cell_may_hold_the_delimiter_and_line_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text('per,notes\n0.1,"good, or\nso"\n# remark\n0.2,fine\n')
+    assert read_cells(path)[1] == [["0.1", "good, or\nso"], ["0.2", "fine"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal_comma", "expected"),
+    [
+        ("0.5", False, 0.5),
+        ("24.4 %", False, 24.4),
+        ("1.234,5", True, 1234.5),
+        ("1e-8", True, 1e-8),
+        ("nan", False, None),
+        ("", False, None),
+        ("lots", False, None),
+    ],
+)
+def test_numbers_are_read_as_written(text: str, decimal_comma: bool, expected: float) -> None:
+    assert number(text, decimal_comma) == expected
+
+
+def test_a_column_called_like_a_factor_of_ours_tells_its_levels(
+    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
+) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("loss,seed,PER\nmean,0,0.41\nmean,1,0.42\nsum,0,0.3\nfocal,0,0.2\n")
+    for sides in (("one", str(path)), (str(path), "one")):
+        found = beside(shared, *sides, allow_mixed=True)
+        pairs = {(line.a_arm, line.b_arm) for line in found.lines if line.a_arm and line.b_arm}
+        names = {("sum", "loss sum"), ("mean", "loss mean")}
+        assert pairs == (names if sides[0] == "one" else {(b, a) for a, b in names})

@@ -1,0 +1,122 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.report.cards import Card, make_cards
+from orchestrator.report.rebuild import rebuild
+from orchestrator.tables.tables import make_tables, spec_of
+from orchestrator.verdicts.controls import arm_configs
+from orchestrator.verdicts.criteria import evaluate
+
+Build = Callable[..., Any]
+
+CRITERIA = {"low": {"metric": "per", "below": 0.5}, "stable": {"never": "diverged"}}
+EXTRA = {
+    "fresh": {"levels": {"loss": "mean"}, "seed_offset": 100},
+    "again": {"levels": {"loss": "mean"}, "replicate": 1},
+    "mine": {"set": {"optim.epsilon": 1e-8}, "note": "My own."},
+}
+
+
+@pytest.fixture(scope="module")
+def made(build: Build, truth: Any, two_arm_spec: dict[str, Any]) -> Any:
+    """Arm "mean" diverges with seed 1; its controls do not."""
+    spec = {**two_arm_spec, "criteria": CRITERIA, "extra_arms": EXTRA}
+    return build(spec, lambda _, arm: truth(status={1: "diverged"} if arm == "mean" else {}))
+
+
+def cards_of(made: Any) -> dict[str, Card]:
+    tables = make_tables(*made)
+    results = evaluate(spec_of(made.plan), tables.runs, made.histories)
+    configs = arm_configs(made.plan, made.records)
+    return {card.arm: card for card in make_cards(made.plan, configs, tables, results)}
+
+
+def test_a_card_tells_what_changed_from_its_parent(made: Any) -> None:
+    cards = cards_of(made)
+    changes = cards["mean"].changes
+    assert changes is not None and changes.header[1] == "in sum"
+    assert changes.rows == (("loss.ctc_reduction", "none_then_mean", "mean"),)
+    assert cards["sum"].changes is None and "told from" in cards["sum"].origin
+    assert cards["mine"].note == "My own."
+
+
+def test_a_control_says_what_it_repeats_and_on_which_seeds(made: Any) -> None:
+    cards = cards_of(made)
+    assert cards["fresh"].origin == (
+        "The same configuration as mean on fresh seeds (100, 101, 102)."
+    )
+    assert "with the same seeds, trained again" in cards["again"].origin
+
+
+def test_values_not_yet_trained_come_from_the_plan(made: Any) -> None:
+    tables = make_tables(made.plan, {}, {})
+    (_, card, *_) = make_cards(made.plan, {}, tables, [])
+    assert card.changes is not None and card.curve is None
+    assert card.changes.rows == (("loss.ctc_reduction", "as in the base", "mean"),)
+
+
+def test_the_summary_counts_outcomes_and_criteria(made: Any) -> None:
+    cards = cards_of(made)
+    assert re.fullmatch(
+        r"PER \d+\.\d % · 2 ok, 1 diverged · ✘ 0 of 2 criteria", cards["mean"].summary
+    )
+    assert cards["sum"].summary.endswith("· 3 ok · ✔ 2 of 2 criteria")
+    assert dict(cards["sum"].metrics)["outcomes"] == "3 ok"
+
+
+def test_the_small_curve_stays_in_its_box_and_ends_at_the_final_median(made: Any) -> None:
+    curve = cards_of(made)["sum"].curve
+    assert curve is not None
+    points = [tuple(map(float, point.split(","))) for point in curve.line.split()]
+    assert all(0 <= x <= 100 and 0 <= y <= 30 for x, y in points)
+    runs = make_tables(*made).runs
+    median = runs.loc[runs["arm"] == "sum", "per"].median()
+    assert points[-1] == pytest.approx((100.0, 30 * (1 - median)), abs=0.06)
+    assert len(curve.band.split()) == 2 * len(points)
+
+
+def test_a_page_of_many_arms_says_how_many_cards_it_leaves_out(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.report.cards.MOST_CARDS", 2)
+    rebuild(tmp_path, *made)
+    html = (tmp_path / "report.html").read_text()
+    assert html.count('<details class="card">') == 2
+    assert "3 more arms are in the tables." in html
+
+
+def test_report_separates_what_was_explored_and_shows_criteria_and_controls(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    claim = two_arm_spec["hypotheses"]["h"]
+    spec = {
+        **two_arm_spec,
+        "seeds": [0, 1, 2, 3, 4, 5],
+        "criteria": CRITERIA,
+        "extra_arms": EXTRA,
+        "hypotheses": {
+            "h": claim,
+            "found": {**claim, "claim": "Found by looking.", "exploratory": True},
+        },
+        "looks": [{"seeds": 4, "alpha": 0.01}, {"seeds": 6, "alpha": 0.04}],
+    }
+    made = build(spec, lambda levels, _: truth(per=0.6 if levels.get("loss") == "mean" else 0.3))
+    rebuilt = rebuild(tmp_path, *made)
+    assert {"criteria.csv", "criteria.parquet"} <= {path.name for path in rebuilt.paths}
+    text = (tmp_path / "report.md").read_text()
+    first, explored = text.split("### Looked through, not confirmed")
+    assert "The mean is worse." in first and "Found by looking." not in first
+    assert "Found by looking." in explored.split("## ")[0]
+    assert "p, Holm" in text and "p, BH" in text
+    assert "✔ pass" in text and "✘ fail" in text
+    assert "look 2 of 2" in text
+    floor = re.search(r"Noise floor of final PER: ±([\d.]+) PER points", text)
+    assert floor and 0 < float(floor[1]) < 30
+    assert "from 6 differences between an arm and its repetition on fresh seeds" in text
+    assert "no difference, as it must be" in text
+    html = (tmp_path / "report.html").read_text()
+    assert html.count('<details class="card">') == html.count('<svg class="curve"') == 5

@@ -1,0 +1,247 @@
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from orchestrator.report.figures import draw_figures
+from orchestrator.report.figures.changes import changes_data, draw_changes
+from orchestrator.report.figures.collapse_map import collapse_data, draw_collapse
+from orchestrator.report.figures.curves import curves_data, draw_curves
+from orchestrator.report.figures.effects import draw_effects, effects_data
+from orchestrator.report.figures.grouping import facets
+from orchestrator.report.figures.interaction import draw_interaction, interaction_data
+from orchestrator.report.figures.style import fill_rows, look, wrap
+from orchestrator.tables.tables import Tables, make_tables, spec_of
+from orchestrator.verdicts.controls import noise_floor
+from orchestrator.verdicts.verdicts import decide
+
+Build = Callable[..., Any]
+
+ONE_FACTOR: dict[str, Any] = {
+    "name": "one",
+    "question": "?",
+    "design": "one_factor",
+    "factors": {
+        "rate": {name: {"optim.lr_max": float(name)} for name in ("0.005", "0.002", "0.01")},
+        "epsilon": {"0.1": {}, "1e-8": {"optim.epsilon": 1e-8}},
+    },
+    "extra_arms": {"mine": {"set": {"optim.lr_warmup_steps": 50}}},
+    "seeds": [0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def tables(twelve_arms: Any) -> Tables:
+    return make_tables(*twelve_arms)
+
+
+LEAVE_ONE_OUT: dict[str, Any] = {
+    "name": "loo",
+    "question": "?",
+    "design": "leave_one_out",
+    "factors": {
+        "constant_offset_of_the_day": {
+            "official": {},
+            "theirs": {"augment.constant_offset_std": 0.1},
+        },
+        "rate": {"official": {}, "theirs": {"optim.lr_max": 0.002}},
+        "warmup": {"official": {}, "theirs": {"optim.lr_warmup_steps": 40}},
+    },
+    "extra_arms": {"reimplementation": {"set": {"optim.epsilon": 1e-8}}},
+    "seeds": [0, 1, 2],
+}
+
+
+@pytest.fixture(scope="module")
+def one_factor(build: Build, truth: Any) -> Any:
+    return build(ONE_FACTOR, lambda *_: truth(status={1: "missing"}))
+
+
+def test_a_factorial_puts_its_largest_factor_along_x(twelve_arms: Any) -> None:
+    found = facets(spec_of(twelve_arms.plan), twelve_arms.plan["arms"])
+    assert [(f.x_factor, f.y_factor) for f in found[:2]] == [("loss_scale", "augmentation")] * 2
+    assert [f.title for f in found] == [
+        "learning_rate = 0.005",
+        "learning_rate = 0.002",
+        "Extra arms",
+    ]
+    placed = [arm for facet in found for arm in facet.arms.values()]
+    assert sorted(placed) == sorted(arm["arm_id"] for arm in twelve_arms.plan["arms"])
+
+
+def test_a_one_factor_design_has_a_facet_a_factor_with_its_base(one_factor: Any) -> None:
+    found = facets(spec_of(one_factor.plan), one_factor.plan["arms"])
+    assert [f.title for f in found] == ["rate", "epsilon", "Extra arms"]
+    assert found[0].arms["0.005", ""] == found[1].arms["0.1", ""] == "base"
+
+
+def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables) -> None:
+    spec, arms = spec_of(twelve_arms.plan), twelve_arms.plan["arms"]
+    data = curves_data("emitted_ratio", spec, arms, tables.runs, tables.history)
+    assert data.threshold == 0.05 and not data.log_steps and data.legend_title == "loss_scale"
+    assert [(p.row, p.column) for p in data.panels] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    curve = data.panels[0].curves[0]
+    of_arm = tables.history[tables.history["arm"] == "official+0.005+sum"]
+    by_step = of_arm.groupby("step")["emitted_ratio"]
+    np.testing.assert_allclose(curve.middle, by_step.median())
+    np.testing.assert_allclose(curve.low, by_step.min())
+    np.testing.assert_allclose(curve.high, by_step.max())
+
+
+def test_a_diverged_run_stays_in_the_per_curve_as_the_worst(
+    twelve_arms: Any, tables: Tables
+) -> None:
+    spec, arms = spec_of(twelve_arms.plan), twelve_arms.plan["arms"]
+    data = curves_data("per", spec, arms, tables.runs, tables.history)
+    curve = next(c for p in data.panels for c in p.curves if c.diverged)
+    ((step, value),) = curve.diverged
+    assert (curve.high[curve.steps > step] == 1.0).all() and value < 1.0
+
+
+def test_long_trainings_get_a_logarithmic_axis(twelve_arms: Any, tables: Tables) -> None:
+    spec, arms = spec_of(twelve_arms.plan), twelve_arms.plan["arms"]
+    history = tables.history.assign(step=tables.history["step"] ** 2)
+    assert curves_data("per", spec, arms, tables.runs, history).log_steps
+
+
+def test_the_collapse_map_holds_the_counts_of_the_arms(twelve_arms: Any, tables: Tables) -> None:
+    data = collapse_data(spec_of(twelve_arms.plan), twelve_arms.plan["arms"], tables.arms)
+    cells = [cell for facet in data.facets for cell in facet.cells]
+    assert sum(cell.n_stuck for cell in cells) == tables.arms["n_collapsed_or_diverged"].sum()
+    assert sum(cell.n_diverged for cell in cells) == 1 and len(cells) == 13
+
+
+def test_points_of_the_interaction_plot_are_the_arms_means(
+    twelve_arms: Any, tables: Tables
+) -> None:
+    data = interaction_data(
+        spec_of(twelve_arms.plan), twelve_arms.plan["arms"], tables.runs, tables.arms
+    )
+    point = next(p for p in data.facets[0].points if (p.x, p.line) == (0, 0))
+    arm = tables.arms.set_index("arm").loc["official+0.005+sum"]
+    assert (point.mean, point.low, point.high) == tuple(arm[["per_mean", "per_low", "per_high"]])
+    assert len(point.seeds) == 6
+
+
+def test_effects_are_drawn_in_the_claimed_direction(twelve_arms: Any, tables: Tables) -> None:
+    data = effects_data(decide(twelve_arms.plan, tables.runs))
+    assert [panel.outcome for panel in data.panels] == ["collapsed", "per", "escape_step"]
+    assert all(e.low <= e.effect <= e.high for p in data.panels for e in p.effects)
+
+
+def visible_texts(figure: Any) -> list[Text]:
+    return [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+
+
+@pytest.mark.parametrize("which", ["twelve", "one_factor", "leave_one_out", "path"])
+def test_no_text_is_clipped_and_every_name_is_there(
+    which: str, twelve_arms: Any, one_factor: Any, build: Build, truth: Any
+) -> None:
+    if which in ("leave_one_out", "path"):
+        made = build({**LEAVE_ONE_OUT, "design": which}, lambda *_: truth())
+    else:
+        made = twelve_arms if which == "twelve" else one_factor
+    tables, spec, arms = make_tables(*made), spec_of(made.plan), made.plan["arms"]
+    figures = [
+        draw_collapse(collapse_data(spec, arms, tables.arms)),
+        draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms)),
+        draw_curves(curves_data("per", spec, arms, tables.runs, tables.history)),
+    ]
+    verdicts = decide(made.plan, tables.runs)
+    if verdicts:
+        floors = {"per": noise_floor(tables.runs, (), "per")}
+        figures.append(draw_effects(effects_data(verdicts, floors)))
+    if which in ("leave_one_out", "path"):
+        figures.append(draw_changes(changes_data(spec, arms, tables.runs, tables.arms, {})))
+    for figure in figures:
+        figure.canvas.draw()
+        width, height = figure.canvas.get_width_height()
+        for text in visible_texts(figure):
+            box = text.get_window_extent()
+            # Numbers of ticks beyond the axes are never drawn.
+            if re.fullmatch(r"[−+\d.,% ]+", text.get_text()):
+                continue
+            assert box.x0 > -2 and box.y0 > -2, text.get_text()
+            assert box.x1 < width + 2 and box.y1 < height + 2, text.get_text()
+    names = {t.get_text().replace("\n", "") for f in figures for t in visible_texts(f)}
+    for factor, levels in spec.factors.items():
+        if which in ("leave_one_out", "path"):  # where arms are named by what they change
+            assert any(factor in name for name in names)
+            continue
+        assert set(levels) <= names or all(any(lv in n for n in names) for lv in levels), factor
+
+
+def test_rebuilt_figures_are_the_same_bytes_and_leave_the_style_alone(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build(two_arm_spec, lambda *_: truth())
+    tables = make_tables(*made)
+    before = dict(matplotlib.rcParams)
+    verdicts = decide(made.plan, tables.runs)
+    digests = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        saved = draw_figures(folder, made.plan, tables, verdicts, {})
+        files = [path for figure in saved for path in (figure.svg, figure.png)]
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+    assert digests[0] == digests[1] and len(digests[0]) == 10
+    assert dict(matplotlib.rcParams) == before
+    assert b"<dc:date>" not in saved[0].svg.read_bytes()
+
+
+def test_without_any_result_what_can_be_drawn_is_drawn(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = build(two_arm_spec, lambda *_: truth()).plan
+    tables = make_tables(plan, {}, {})
+    saved = draw_figures(tmp_path, plan, tables, decide(plan, tables.runs), {})
+    assert [figure.name for figure in saved] == ["effects", "collapse_map"]
+
+
+def test_an_arm_without_any_result_leaves_its_panel_empty(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = {**two_arm_spec, "extra_arms": {"mine": {"set": {"optim.epsilon": 1e-8}}}}
+    made = build(
+        spec,
+        lambda _, arm: truth(status=dict.fromkeys((0, 1, 2), "missing") if arm == "mine" else {}),
+    )
+    tables = make_tables(*made)
+    saved = draw_figures(tmp_path, made.plan, tables, decide(made.plan, tables.runs), {})
+    assert "per_curves" in [figure.name for figure in saved]
+
+
+def test_many_curves_have_their_legend_beside_them(build: Build, truth: Any) -> None:
+    made = build({**LEAVE_ONE_OUT, "design": "path"}, lambda *_: truth())
+    tables = make_tables(*made)
+    arms = made.plan["arms"]
+    data = curves_data("emitted_ratio", spec_of(made.plan), arms, tables.runs, tables.history)
+    assert data.crowded and {panel.column for panel in data.panels} == {0}
+    axes = draw_curves(data).axes[0]
+    legend = axes.get_legend()
+    axes.figure.canvas.draw()
+    assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    assert "plateau, at or below" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_levels_differ_without_colour() -> None:
+    looks = [look(index) for index in range(5)]
+    assert len({str(style.line) for style in looks}) == len({s.marker for s in looks}) == 5
+
+
+def test_long_names_break_after_a_separator() -> None:
+    assert wrap("none_then_mean-eps0.1", 12) == "none_then_\nmean-eps0.1"
+    assert wrap("mean_eps0.1", 9) == "mean_\neps0.1"
+    assert wrap("eps1e-8", 6) == "eps1e-8", "a number stays whole"
+    assert wrap("official", 6) == "official"
+    assert wrap("reimplementation", 9) == "reimplem\nentation"
+    assert "".join(wrap("a.b_c-d+e=f", 2).split("\n")) == "a.b_c-d+e=f"
+
+
+def test_rows_are_filled_in_order_up_to_their_width() -> None:
+    assert fill_rows([3, 3, 1, 4, 9], 7) == [[0, 1, 2], [3], [4]]

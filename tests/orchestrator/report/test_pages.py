@@ -1,0 +1,160 @@
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.report.pages import escape_markdown
+from orchestrator.report.rebuild import Rebuilt, rebuild
+
+Build = Callable[..., Any]
+EVIL = "<script>alert(1)</script> | `x` ![i](http://evil/x.png) <img src=http://evil/y.png>"
+
+
+class Page(HTMLParser):
+    """Tags, addresses and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "data", "srcset")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def evil(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Rebuilt]:
+    """A report on hostile words, with a failed run whose traceback holds a script."""
+    hypotheses = {"h": {**two_arm_spec["hypotheses"]["h"], "claim": f"Claim {EVIL}"}}
+    spec = {
+        **two_arm_spec,
+        "question": f"Question {EVIL}\n\n# not a heading",
+        "hypotheses": hypotheses,
+        "extra_arms": {"mine": {"set": {"optim.epsilon": 1e-8}, "note": EVIL}},
+    }
+    made = build(spec, lambda levels, _: truth(status={1: "failed"} if not levels else {}))
+    folder = tmp_path_factory.mktemp("evil")
+    return folder, rebuild(folder, *made)
+
+
+def test_the_folder_holds_what_the_readme_promises(evil: tuple[Path, Rebuilt]) -> None:
+    folder, rebuilt = evil
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(folder).as_posix() for path in rebuilt.paths}
+    tables = {
+        f"{n}.{e}" for n in ("runs", "arms", "history", "verdicts") for e in ("csv", "parquet")
+    }
+    assert tables | {"report.md", "report.html", "figures/effects.svg"} <= files
+
+
+def test_the_page_loads_nothing_and_runs_nothing(evil: tuple[Path, Rebuilt]) -> None:
+    html = (evil[0] / "report.html").read_text()
+    page = Page(html)
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 5
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
+    assert "url(" not in html and "@import" not in html
+    assert page.text.count("<script>alert(1)</script>") >= 4  # shown as the text it is
+
+
+def test_markdown_shows_hostile_words_as_text(evil: tuple[Path, Rebuilt]) -> None:
+    text = (evil[0] / "report.md").read_text()
+    code = [line for line in text.splitlines() if line.startswith("    ")]
+    prose = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert any("<script>" in line for line in code), "the traceback is code"
+    assert not any("<" in line for line in prose)
+    assert not re.search(r"(?<!\\)!\[[^\]]*\]\((?!figures/)", "\n".join(prose))
+    assert not any(line.startswith("# not") for line in prose)
+    tables = [line for line in prose if line.startswith("|")]
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables if "loss" in line}
+    assert tables and widths <= {4, 14}
+
+
+def test_code_blocks_follow_a_blank_line_outside_any_list(evil: tuple[Path, Rebuilt]) -> None:
+    lines = (evil[0] / "report.md").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("    Traceback"))
+    assert lines[first - 1] == "" and lines[first - 2].startswith("**")
+
+
+def test_figures_of_the_markdown_exist(evil: tuple[Path, Rebuilt]) -> None:
+    links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (evil[0] / "report.md").read_text())
+    links = [link for link in links if "evil" not in link]
+    assert len(links) == 5 and all((evil[0] / link).is_file() for link in links)
+
+
+def test_a_second_rebuild_gives_the_same_bytes(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build(two_arm_spec, lambda *_: truth())
+    first = rebuild(tmp_path / "a", *made)
+    contents = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in first.paths}
+    second = rebuild(tmp_path / "b", *made)
+    assert contents == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in second.paths}
+
+
+def test_the_report_answers_before_it_argues(twelve_arms: Any, tmp_path: Path) -> None:
+    rebuilt = rebuild(tmp_path, *twelve_arms)
+    text = (tmp_path / "report.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, flags=re.M)
+    assert headings == [
+        "Answer",
+        "Evidence",
+        "Arm by arm",
+        "What was varied",
+        "How it was decided",
+        "Data and budget",
+        "Runs that did not reach their budget",
+        "Limits",
+        "Environment and timing",
+    ]
+    answer = text.split("## Answer")[1].split("## Evidence")[0]
+    for verdict in rebuilt.verdicts:
+        assert verdict.hypothesis.claim in answer
+    assert "78 of 78 runs have a result" in text
+    assert "within 400 steps" in text and "may escape" in text
+    assert "4f1d9b27c0a853e6" in text and "The recordings are synthetic" in text
+    assert "0123abcd, changed" in text
+    assert "Steps to escape are known to the nearest evaluation, every 20 steps" in text
+
+
+def test_an_unfinished_ablation_says_how_far_it_is(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build(two_arm_spec, lambda *_: truth(status={2: "missing"}))
+    rebuilt = rebuild(tmp_path, *made)
+    text = (tmp_path / "report.md").read_text()
+    assert "4 of 6 runs are recorded" in text
+    assert [verdict.reason for verdict in rebuilt.verdicts] == ["gaps"]
+
+
+def test_an_ablation_without_runs_or_claims_still_reports(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build({**two_arm_spec, "hypotheses": {}}, lambda *_: truth())
+    rebuild(tmp_path, made.plan, {}, {})
+    assert "makes no claim" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b*c", r"a\_b\*c"),
+        ("a\nb\tc", "a b c"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("x|y", r"x\|y"),
+        ("a\x1b[0m\x07", r"a\[0m"),
+    ],
+)
+def test_markdown_text_is_escaped(text: str, expected: str) -> None:
+    assert escape_markdown(text) == expected

@@ -1,0 +1,188 @@
+import functools
+import math
+from typing import Any
+
+import made_claims
+import numpy as np
+import pytest
+from statsmodels.stats.power import TTestPower
+
+from orchestrator.spec.schema import AblationSpec, Hypothesis
+from orchestrator.stats import effects as stats
+from orchestrator.stats.power import (
+    Forecast,
+    forecast_power,
+    outlook,
+    power_equivalence,
+    power_log_rank,
+    power_paired,
+    power_shares,
+    separation,
+)
+from orchestrator.stats.shares import Share, boschloo
+
+claim = functools.partial(made_claims.claim, margin=0.02)
+
+
+def hypothesis(**changes: Any) -> Hypothesis:
+    return Hypothesis.model_validate(claim(**changes))
+
+
+@pytest.mark.parametrize(("n", "effect"), [(8, 1.0), (10, 0.5), (20, 0.7), (50, 0.4)])
+def test_power_is_that_of_the_paired_t_test(n: int, effect: float) -> None:
+    expected = TTestPower().power(effect, n, 0.05)
+    assert power_paired(effect, 1.0, n, 0.05) == pytest.approx(expected, abs=0.005)
+
+
+def test_power_at_the_fewest_seeds_is_the_chance_that_all_agree() -> None:
+    rng = np.random.default_rng(5)
+    samples = rng.normal(1.2, 1.0, (4000, 6))
+    agree = np.mean((samples > 0).all(axis=1))
+    assert power_paired(1.2, 1.0, 6, 0.05) == pytest.approx(agree, abs=0.02)
+    assert power_paired(100.0, 1.0, 5, 0.05) == 0.0
+
+
+def test_power_counts_only_estimates_that_reach_the_margin() -> None:
+    # At a true effect of the margin half of the estimates fall short of it, at any n.
+    assert power_paired(0.5, 1.0, 200, 0.05) > 0.99
+    assert power_paired(0.5, 1.0, 200, 0.05, margin=0.5) == pytest.approx(0.5, abs=0.01)
+    rng = np.random.default_rng(2)
+    samples = rng.normal(1.0, 1.0, (20000, 9))
+    error = samples.std(axis=1, ddof=1) / 3
+    mean = samples.mean(axis=1)
+    hits = np.mean((mean / error > stats.t_quantile(0.975, 8)) & (mean >= 0.8))
+    assert power_paired(1.0, 1.0, 9, 0.05, margin=0.8) == pytest.approx(hits, abs=0.01)
+
+
+def test_power_of_two_shares_by_hand() -> None:
+    # At three seeds only 3 of 3 against 0 of 3 is below .05.
+    assert power_shares(0.9, 0.1, 3, 0.05) == pytest.approx(0.9**3 * 0.9**3)
+    assert power_shares(0.9, 0.1, 2, 0.05) == 0.0
+    expected = sum(
+        math.comb(6, a) * 0.8**a * 0.2 ** (6 - a) * math.comb(6, b) * 0.2**b * 0.8 ** (6 - b)
+        for a in range(7)
+        for b in range(a)
+        if boschloo(Share(a, 6), Share(b, 6)) < 0.05 and a - b >= 3
+    )
+    assert power_shares(0.8, 0.2, 6, 0.05, margin=0.5) == pytest.approx(expected)
+
+
+def test_power_of_two_shares_is_continued_by_its_approximation() -> None:
+    exact, beyond = power_shares(0.5, 0.1, 30, 0.05), power_shares(0.5, 0.1, 31, 0.05)
+    assert beyond == pytest.approx(exact, abs=0.06)
+
+
+def test_separation_is_the_chance_that_all_of_one_arm_exceed_all_of_the_other() -> None:
+    assert separation(0.0, 3) == pytest.approx(1 / math.comb(6, 3), abs=1e-4)
+    assert separation(1.5, 1) == pytest.approx(0.8556, abs=1e-3)  # Φ(1.5 / √2)
+    assert power_log_rank(2.0, math.sqrt(2), 4, 0.05) == pytest.approx(separation(2.0, 4))
+    assert power_log_rank(2.0, 1.0, 3, 0.05) == 0.0
+
+
+def test_power_of_an_equivalence_claim_is_that_of_simulated_studies() -> None:
+    samples = np.random.default_rng(3).normal(0, 0.02, (4000, 8))
+    shown = np.mean([stats.tost_paired(row, 0.03) < 0.05 for row in samples])
+    assert power_equivalence(0.03, 0.02, 8, 0.05) == pytest.approx(shown, abs=0.02)
+    assert power_equivalence(1.0, 0.02, 8, 0.05) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("n", [7, 9, 15])
+def test_a_detectable_effect_has_80_percent_power(n: int) -> None:
+    found = outlook("sign_flip", hypothesis(), n, 0.05, 0.02)
+    assert power_paired(found.detectable, 0.02, n, 0.05, 0.02) == pytest.approx(0.8, abs=1e-6)
+    equal = outlook("tost", hypothesis(direction="none"), n, 0.05, 0.02)
+    assert power_equivalence(equal.detectable, 0.02, n, 0.05) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_a_detectable_share_has_80_percent_power_and_needs_room() -> None:
+    collapse = hypothesis(outcome="collapsed", margin=0.4)
+    found = outlook("boschloo", collapse, 12, 0.05, rate_from=0.1)
+    assert power_shares(0.1 + found.detectable, 0.1, 12, 0.05, 0.4) == pytest.approx(0.8, abs=1e-3)
+    assert outlook("boschloo", collapse, 12, 0.05, rate_from=0.9).detectable == math.inf
+
+
+def test_seeds_needed_are_the_fewest_with_80_percent_power() -> None:
+    n = outlook("sign_flip", hypothesis(), 6, 0.05, 0.02).seeds_needed
+    assert n is not None
+    assert power_paired(0.02, 0.02, n, 0.05) >= 0.8 > power_paired(0.02, 0.02, n - 1, 0.05)
+    assert outlook("sign_flip", hypothesis(margin=1e-6), 6, 0.05, 1.0).seeds_needed is None
+    few = outlook("boschloo", hypothesis(outcome="collapsed", margin=0.9), 6, 0.05).seeds_needed
+    assert few is not None and 3 <= few <= 5
+
+
+def test_nothing_is_said_without_a_spread_or_within_reach_of_alpha() -> None:
+    unknown = outlook("sign_flip", hypothesis(), 6, 0.05)
+    assert math.isnan(unknown.power) and math.isnan(unknown.detectable)
+    short = outlook("sign_flip", hypothesis(), 5, 0.05, 0.02)
+    assert (short.power, short.detectable) == (0.0, math.inf)
+
+
+def forecasts(n_seeds: list[int], **changes: Any) -> dict[tuple[str, int], Forecast]:
+    spec = AblationSpec.model_validate(
+        {
+            "name": "t",
+            "question": "?",
+            "base": "b.yaml",
+            "factors": {"loss": {"sum": {}, "mean": {}}},
+            "seeds": [0, 1, 2, 3],
+            "hypotheses": {
+                "per": claim(),
+                "collapse": claim(outcome="collapsed", margin=0.6),
+                "slow": claim(outcome="escape_step", margin=40, family="other"),
+                "equal": claim(direction="none", margin=0.03, family="third"),
+            },
+            **changes,
+        }
+    )
+    found = forecast_power(spec, n_seeds, {"per": 0.01})
+    return {(one.hypothesis, one.n_seeds): one for one in found}
+
+
+def test_a_forecast_says_for_each_number_of_seeds_what_is_in_reach() -> None:
+    found = forecasts([4, 6, 10])
+    assert len(found) == 12
+    assert [found["per", n].reachable for n in (4, 6, 10)] == [False, True, True]
+    # Two claims in the family: α is halved, and .031 at six seeds is above it.
+    assert found["per", 6].power == 0.0 and math.isinf(found["per", 6].detectable)
+    assert found["per", 10].power == pytest.approx(power_paired(0.02, 0.01, 10, 0.025))
+    assert found["collapse", 6].power == pytest.approx(power_shares(0.6, 0.0, 6, 0.025))
+    assert found["collapse", 6].basis == "best case"
+    assert found["slow", 6].basis == "unknown" and math.isnan(found["slow", 6].power)
+    assert found["equal", 6].power == pytest.approx(power_equivalence(0.03, 0.01, 6, 0.05))
+
+
+def test_more_seeds_never_forecast_less() -> None:
+    found = forecasts(list(range(3, 21)))
+    for name in ("per", "equal"):
+        powers = [found[name, n].power for n in range(3, 21)]
+        sizes = [found[name, n].detectable for n in range(3, 21)]
+        assert powers == sorted(powers) and sizes == sorted(sizes, reverse=True)
+
+
+def test_a_forecast_under_looks_has_what_the_last_look_may_spend() -> None:
+    looks = [{"seeds": 2, "alpha": 0.01}, {"seeds": 4, "alpha": 0.04}]
+    found = forecasts([10], looks=looks)
+    assert found["per", 10].power == pytest.approx(power_paired(0.02, 0.01, 10, 0.02))
+
+
+def test_a_forecast_takes_the_spread_of_what_is_compared() -> None:
+    factors = {factor: {"off": {}, "on": {}} for factor in "ABCD"}
+    contrast = {"factor": "A", "from": "off", "to": "on"}
+    other = {"factor": "B", "from": "off", "to": "on"}
+    where = {"B": "off", "C": "off", "D": "off"}
+    claims = {
+        "simple": claim(contrast=contrast, where=where, family="a"),
+        "double": claim(contrast=contrast, interaction=other, where={"C": "off"}, family="b"),
+    }
+    spec = {"name": "t", "question": "?", "base": "b.yaml", "seeds": [1], "factors": factors}
+    whole = AblationSpec.model_validate({**spec, "hypotheses": claims})
+    simple, double = forecast_power(whole, [8], {"per": 0.02})
+    assert simple.power == pytest.approx(power_paired(0.02, 0.02, 8, 0.05))
+    # Four arms instead of two: the variance is twice as large.
+    assert double.power == pytest.approx(power_paired(0.02, 0.02 * math.sqrt(2), 8, 0.05))
+    main = {"main": claim(contrast=contrast)}
+    part = AblationSpec.model_validate({**spec, "hypotheses": main, "design": "fractional"})
+    # Eight arms: the averages of four against four have a quarter of the variance.
+    assert forecast_power(part, [8], {"per": 0.02})[0].power == pytest.approx(
+        power_paired(0.02, 0.01, 8, 0.05)
+    )

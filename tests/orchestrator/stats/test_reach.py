@@ -1,0 +1,152 @@
+import math
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from made_claims import claim
+from scipy import stats as scipy_stats
+
+from orchestrator.spec.schema import AblationSpec
+from orchestrator.stats import effects as stats
+from orchestrator.stats.reach import (
+    Reach,
+    attainable,
+    cautions,
+    lowest_p,
+    seeds_to_reach,
+    untestable,
+)
+from orchestrator.stats.shares import Share, share_tost
+
+
+def spec_with(hypotheses: dict[str, Any], n_seeds: int, **changes: Any) -> AblationSpec:
+    return AblationSpec.model_validate(
+        {
+            "name": "t",
+            "question": "?",
+            "base": "b.yaml",
+            "factors": {"loss": {"sum": {}, "mean": {}}},
+            "seeds": list(range(n_seeds)),
+            "hypotheses": hypotheses,
+            **changes,
+        }
+    )
+
+
+# The table of VERDICTS.md: the lowest two-sided p that complete separation can reach.
+@pytest.mark.parametrize(
+    ("n_seeds", "fisher", "boschloo", "sign_flip"),
+    [
+        (3, 0.100, 0.031, 0.250),
+        (4, 0.029, 0.008, 0.125),
+        (5, 0.008, 0.002, 0.0625),
+        (6, 0.002, 0.0005, 0.031),
+    ],
+)
+def test_lowest_p_of_each_test_is_that_of_the_seed_table(
+    n_seeds: int, fisher: float, boschloo: float, sign_flip: float
+) -> None:
+    assert round(lowest_p("boschloo", n_seeds), 3 if n_seeds < 6 else 4) == boschloo
+    assert round(lowest_p("sign_flip", n_seeds), 4 if n_seeds == 5 else 3) == sign_flip
+    exact = scipy_stats.fisher_exact([[n_seeds, 0], [0, n_seeds]]).pvalue
+    assert round(exact, 3) == fisher
+    # A log-rank permutation has as many splits as Fisher's table.
+    assert lowest_p("log_rank", n_seeds) == pytest.approx(exact)
+
+
+def test_lowest_p_is_reached_by_complete_separation() -> None:
+    for n in (2, 3, 5, 6):
+        assert stats.sign_flip(np.full(n, 0.2)) == pytest.approx(lowest_p("sign_flip", n))
+        steps, never = np.arange(n) + 10.0, np.full(n, 400.0)
+        p = stats.log_rank(never, np.zeros(n, bool), steps, np.ones(n, bool))
+        assert p == pytest.approx(lowest_p("log_rank", n))
+
+
+def test_attainable_is_holm_of_the_best_each_test_can_do() -> None:
+    flip, boschloo = Reach("sign_flip"), Reach("boschloo")
+    assert attainable([flip] * 2, 6) == pytest.approx([0.0625, 0.0625])
+    assert attainable([boschloo, flip], 6) == pytest.approx([2 * 2**-11, 2**-5])
+    assert seeds_to_reach([flip], 0, 0.05) == 6
+    assert seeds_to_reach([flip] * 4, 2, 0.05) == 8
+    assert seeds_to_reach([boschloo], 0, 0.05) == 3
+
+
+def test_a_design_that_cannot_reach_alpha_is_untestable_with_the_seeds_that_would_do() -> None:
+    found = untestable(spec_with({"h": claim()}, 5))
+    assert found["h"].seeds_needed == 6 and "6 seeds would do" in found["h"].reason
+    assert untestable(spec_with({"h": claim()}, 6)) == {}
+    assert untestable(spec_with({"h": claim(outcome="collapsed", margin=0.5)}, 3)) == {}
+    both = {"a": claim(), "b": claim()}
+    assert {name: u.seeds_needed for name, u in untestable(spec_with(both, 6)).items()} == {
+        "a": 7,
+        "b": 7,
+    }
+
+
+def test_a_margin_no_outcome_can_reach_is_untestable() -> None:
+    found = untestable(spec_with({"h": claim(margin=1.5)}, 10))
+    assert (
+        found["h"].seeds_needed is None and "more than the outcome can change" in found["h"].reason
+    )
+
+
+def test_equal_collapse_is_shown_best_by_no_collapse_at_all() -> None:
+    # (1 - .3)^9 = .040 is the first below .05.
+    assert lowest_p("tost_shares", 9, 0.3) == pytest.approx(0.7**9)
+    found = untestable(
+        spec_with({"h": claim(outcome="collapsed", direction="none", margin=0.3)}, 8)
+    )
+    assert found["h"].seeds_needed == 9
+    assert untestable(spec_with({"h": claim(direction="none")}, 3)) == {}
+
+
+@pytest.mark.parametrize(("n", "margin"), [(4, 0.6), (6, 0.45), (9, 0.3), (10, 0.4)])
+def test_no_outcome_shows_equality_more_clearly_than_no_collapse_at_all(
+    n: int, margin: float
+) -> None:
+    every = product([Share(k, n) for k in range(n + 1)], repeat=2)
+    lowest = min(share_tost(to, reference, margin) for to, reference in every)
+    assert lowest == pytest.approx(lowest_p("tost_shares", n, margin))
+
+
+def test_looks_that_leave_too_little_alpha_are_untestable() -> None:
+    looks = [{"seeds": 5, "alpha": 0.04}, {"seeds": 6, "alpha": 0.01}]
+    found = untestable(spec_with({"h": claim()}, 6, looks=looks))
+    # .031 at six seeds is above .01, .0625 at five above .04; 2^-7 is the first below .01.
+    assert found["h"].seeds_needed == 8 and "alpha is 0.01" in found["h"].reason
+    assert untestable(spec_with({"h": claim()}, 8, looks=[{"seeds": 8, "alpha": 0.01}])) == {}
+
+
+def test_exploratory_claims_need_only_what_benjamini_and_hochberg_ask() -> None:
+    claims = {name: claim(exploratory=True) for name in "abc"}
+    assert untestable(spec_with(claims, 6)) == {}
+    assert set(untestable(spec_with({name: claim() for name in "abc"}, 6))) == set("abc")
+
+
+def test_a_caution_names_claims_that_hang_on_others_of_their_family() -> None:
+    collapse = claim(outcome="collapsed", margin=0.5)
+    spec = spec_with({"per": claim(), "one": collapse, "two": collapse}, 6)
+    assert untestable(spec) == {}
+    # 3 * .031 and 2 * .031 are above .05: both others must be significant first.
+    found = cautions(spec)
+    assert set(found) == {"per"}
+    assert "at least 2 others come out" in found["per"] and "7 seeds" in found["per"]
+    assert cautions(spec_with({"per": claim(), "one": collapse, "two": collapse}, 7)) == {}
+    assert cautions(spec_with({"per": claim()}, 6)) == {}
+
+
+def test_what_is_cautioned_comes_out_only_with_the_others() -> None:
+    p_values = [2 / 64, 0.001, 0.2]
+    assert stats.holm(p_values)[0] > 0.05
+    assert stats.holm([2 / 64, 0.001, 0.002])[0] < 0.05
+
+
+@pytest.mark.parametrize("m", [1, 3, 20])
+def test_seeds_to_reach_are_the_fewest_that_do(m: int) -> None:
+    for test in ("sign_flip", "boschloo", "log_rank"):
+        tests = [Reach(test)] * m
+        n = seeds_to_reach(tests, 0, 0.05)
+        assert n is not None
+        assert attainable(tests, n)[0] < 0.05 <= attainable(tests, n - 1)[0]
+        assert math.isclose(attainable(tests, n)[0], m * lowest_p(test, n))

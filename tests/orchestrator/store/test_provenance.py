@@ -1,0 +1,51 @@
+"""`orchestrator.store.provenance`: what a record says of its origin."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store import provenance
+
+
+def test_the_environment_is_plain_json() -> None:
+    environment = provenance.environment()
+    assert json.loads(json.dumps(environment)) == environment
+    assert environment["torch"].startswith("2.")
+    assert len(environment["code"]["decoder_sha256"]) == 64
+
+
+def test_the_hash_follows_every_source_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "_package_folder", lambda: tmp_path)
+    hashes = set()
+    for name, text in (("a.py", "x"), ("a.py", "y"), ("b/c.py", ""), ("b/d.txt", "no source")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        provenance.decoder_sha256.cache_clear()
+        hashes.add(provenance.decoder_sha256())
+    provenance.decoder_sha256.cache_clear()
+    assert len(hashes) == 3
+
+
+def test_outside_a_checkout_there_is_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "_package_folder", lambda: tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    code = provenance.environment()["code"]
+    assert (code["git_commit"], code["git_dirty"]) == (None, None)
+
+
+def test_provenance_needs_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from orchestrator.store.provenance import environment\n"
+        "environment()\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

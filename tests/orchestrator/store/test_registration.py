@@ -1,0 +1,122 @@
+"""`orchestrator.store.registration`: a hypothesis altered after its runs is told apart."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from decoder.errors import StorageError
+from orchestrator.plan.plan import Plan, digest
+from orchestrator.spec.load import Loaded
+from orchestrator.store.paths import Results
+from orchestrator.store.registration import changed_hypotheses, hypothesis_blocks, register
+
+WEAK = "hypotheses/weak_hurts"
+
+
+@pytest.fixture
+def planned(load: Callable[..., Loaded], plan_of: Callable[..., Plan]) -> Callable[..., Plan]:
+    return lambda changes=None: plan_of(load(changes))
+
+
+def test_a_hypothesis_whose_effect_was_there_to_see_comes_too_late(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    plan = planned()
+    pair = {run.run_id for run in plan.runs if run.seed == 0}
+    for _ in range(2):
+        assert "weak_hurts" in register(plan, results, pair)
+
+
+def test_a_hypothesis_of_which_only_one_side_exists_is_locked(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    plan = planned()
+    one_side = {run.run_id for run in plan.runs if run.arm_id.startswith("official")}
+    assert "weak_hurts" not in register(plan, results, one_side)
+    kept = json.loads(results.lock("question").read_text())["hypotheses"]
+    assert kept["weak_hurts"]["sha256"] == digest(hypothesis_blocks(plan)["weak_hurts"])
+    assert register(plan, results, set(plan.distinct)) == ()  # locked before the other side
+
+
+def test_the_order_of_seeds_is_fixed_where_looks_are_taken_at_the_first_of_them(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    looks = {"looks": [{"seeds": 2, "alpha": 0.01}, {"seeds": 4, "alpha": 0.04}]}
+    first = planned({**looks, "seeds": [0, 1, 2, 3]})
+    register(first, results, ())
+    turned = planned({**looks, "seeds": [3, 2, 1, 0]})
+    assert "weak_hurts" in register(turned, results, set(first.distinct))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {f"{WEAK}/margin": 0.01},
+        {f"{WEAK}/direction": "decrease"},
+        {f"{WEAK}/claim": "Something else."},
+        {"alpha": 0.1},
+        {"collapse": {"n_evaluations": 2}},
+        {"seeds": [0, 1, 2, 3]},
+    ],
+)
+def test_a_change_after_runs_is_noticed_and_stays_noticed(
+    planned: Callable[..., Plan], results: Results, change: dict[str, object]
+) -> None:
+    first = planned()
+    register(first, results, ())
+    run_id = next(run.run_id for run in first.runs if run.arm_id == "weak+high")
+    for _ in range(2):
+        assert "weak_hurts" in register(planned(change), results, {run_id})
+    assert register(planned(), results, {run_id}) == ()  # back to what was fixed
+
+
+def test_a_change_before_any_run_is_no_change(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    register(planned(), results, ())
+    altered = planned({f"{WEAK}/margin": 0.01})
+    assert register(altered, results, ()) == ()
+    kept = json.loads(results.lock("question").read_text())["hypotheses"]
+    assert kept["weak_hurts"]["block"]["margin"] == 0.01
+
+
+def test_only_runs_of_its_own_arms_bind_a_hypothesis(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    elsewhere = next(run.run_id for run in first.runs if run.arm_id == "weak+low")
+    assert register(planned({f"{WEAK}/margin": 0.01}), results, {elsewhere}) == ()
+
+
+def test_levels_moved_after_runs_are_a_change(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    done = {run.run_id for run in first.runs}
+    moved = planned({"factors/noise/weak": {"augment.white_noise_std": 0.5}})
+    assert register(moved, results, done) == ("weak_hurts", "only_when_slow")
+
+
+def test_a_hypothesis_added_after_its_runs_is_exploratory_and_so_is_its_family(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned({"hypotheses/only_when_slow": ...})
+    register(first, results, ())
+    assert register(planned(), results, set(first.distinct)) == ("weak_hurts", "only_when_slow")
+
+
+def test_looking_writes_nothing(planned: Callable[..., Plan], results: Results) -> None:
+    assert changed_hypotheses(planned(), results, ()) == ()
+    assert not results.lock("question").exists()
+
+
+def test_a_lock_that_cannot_be_read_is_not_replaced(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    register(planned(), results, ())
+    results.lock("question").write_text('{"hypotheses": {"weak_hurts"')
+    with pytest.raises(StorageError, match="lock.json: cannot be read"):
+        register(planned(), results, ())

@@ -1,0 +1,141 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from orchestrator.report.grids import controls_grid
+from orchestrator.stats.shares import Share
+from orchestrator.tables.tables import make_tables
+from orchestrator.verdicts.controls import (
+    ControlArm,
+    arm_configs,
+    compare_controls,
+    control_arms,
+    noise_floor,
+    seed_noise,
+)
+
+Build = Callable[..., Any]
+
+
+def runs_of(**arms: list[float]) -> pd.DataFrame:
+    """A runs table of arms whose runs are ok, with these PERs in blocks 1, 2, …"""
+    rows = [
+        {"arm": arm, "block": block, "outcome": "ok", "per": per, "collapsed": int(per == 1.0)}
+        for arm, values in arms.items()
+        for block, per in enumerate(values, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+FRESH, AGAIN = ControlArm("aa", "a", "fresh_seeds"), ControlArm("again", "a", "same_seed")
+
+
+def test_controls_find_the_arm_whose_configuration_they_repeat(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any]
+) -> None:
+    extra = {"aa": {"seed_offset": 100}, "again": {"replicate": 1}}
+    made = build({**two_arm_spec, "extra_arms": extra}, lambda *_: truth())
+    found = control_arms(made.plan, arm_configs(made.plan, made.records))
+    assert found == (
+        ControlArm("aa", "sum", "fresh_seeds"),
+        ControlArm("again", "sum", "same_seed"),
+    )
+    assert control_arms(made.plan, {}) == ()
+
+
+def test_a_control_is_compared_block_by_block() -> None:
+    runs = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43])
+    (control,) = compare_controls([FRESH], runs, "per")
+    assert control.differences == pytest.approx({1: 0.05, 2: -0.02, 3: 0.03})
+    expected = scipy_stats.ttest_1samp([0.05, -0.02, 0.03], 0).confidence_interval()
+    assert tuple(control.interval) == pytest.approx((expected.low, expected.high))
+    assert control.effect == pytest.approx(0.02) and control.p > 0.05
+
+
+def test_a_run_without_result_takes_its_block_out() -> None:
+    runs = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43])
+    runs.loc[1, "outcome"] = "failed"
+    (control,) = compare_controls([FRESH], runs, "per")
+    assert set(control.differences) == {1, 3}
+
+
+def test_the_same_seed_with_the_same_numbers_is_identical() -> None:
+    (control,) = compare_controls([AGAIN], runs_of(a=[0.2, 0.3], again=[0.2, 0.3]), "per")
+    assert control.identical and control.p == 1.0 and control.effect == 0.0
+
+
+def test_a_constant_shift_between_equal_arms_is_told() -> None:
+    runs = runs_of(a=[0.2 + 0.01 * i for i in range(8)], aa=[0.5 + 0.011 * i for i in range(8)])
+    controls = compare_controls([FRESH], runs, "per")
+    assert controls[0].p == pytest.approx(2 / 2**8)
+    readings = [row[-1] for row in controls_grid({"per": controls}).rows]
+    assert readings == ["a difference where none can be: chance, or a fault"]
+
+
+def test_controls_are_read_together() -> None:
+    shifted = runs_of(a=[0.2 + 0.01 * i for i in range(6)], aa=[0.3 + 0.011 * i for i in range(6)])
+    controls = compare_controls([FRESH], shifted, "per")
+    assert controls[0].p == pytest.approx(2 / 2**6)
+    grid = controls_grid(
+        {"per": controls, "collapsed": compare_controls([FRESH], shifted, "collapsed")}
+    )
+    assert [row[-1] for row in grid.rows] == [
+        "no difference, as it must be",
+        "the same in every seed",
+    ]
+
+
+def test_shares_are_compared_as_counts() -> None:
+    runs = runs_of(a=[1.0, 0.3, 0.4], aa=[1.0, 1.0, 0.5])
+    (control,) = compare_controls([FRESH], runs, "collapsed")
+    assert control.events == (Share(2, 3), Share(1, 3))
+    assert control.interval.low < 0 < control.interval.high
+
+
+def test_the_floor_is_the_range_of_differences_between_two_single_runs() -> None:
+    runs = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43], again=[0.2, 0.3, 0.401])
+    floor = noise_floor(runs, compare_controls([FRESH, AGAIN], runs, "per"), "per")
+    rms = math.sqrt((0.05**2 + 0.02**2 + 0.03**2) / 3)
+    assert floor.half_width == pytest.approx(scipy_stats.t.ppf(0.975, 3) * rms)
+    assert (floor.source, floor.n, floor.n_same_seed) == ("controls", 3, 3)
+    assert floor.same_seed == pytest.approx(0.001)
+    assert floor.of_mean(4) == pytest.approx(floor.half_width / 2)
+
+
+def test_without_a_control_the_spread_over_seeds_stands_in() -> None:
+    runs = runs_of(a=[0.2, 0.3, 0.4], b=[0.5, 0.5, 0.5])
+    floor = noise_floor(runs, (), "per")
+    assert floor.source == "seeds" and floor.n == 4 and floor.same_seed is None
+    spread = math.sqrt((0.01 + 0.0) / 2)  # pooled variance
+    assert floor.half_width == pytest.approx(scipy_stats.t.ppf(0.975, 4) * math.sqrt(2) * spread)
+
+
+def test_without_two_runs_of_an_arm_the_floor_is_unknown() -> None:
+    floor = noise_floor(runs_of(a=[0.2], b=[0.3]), (), "per")
+    assert floor.source == "none" and math.isnan(floor.half_width)
+
+
+def test_the_floor_covers_what_it_says_on_normal_seeds() -> None:
+    rng = np.random.default_rng(4)
+    inside = []
+    for _ in range(400):
+        values = rng.normal(0.3, 0.02, (2, 7))
+        runs = runs_of(a=list(values[0, :6]), aa=list(values[1, :6]))
+        floor = noise_floor(runs, compare_controls([FRESH], runs, "per"), "per")
+        inside.append(abs(values[0, 6] - values[1, 6]) < floor.half_width)
+    assert 0.92 < np.mean(inside) < 0.98
+
+
+def test_seed_noise_is_pooled_over_arms_that_are_ok(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any]
+) -> None:
+    runs = make_tables(*build(two_arm_spec, lambda *_: truth())).runs
+    variances = runs.groupby("arm")["per"].var()
+    assert seed_noise(runs) == pytest.approx(np.sqrt(variances.mean()))
+    stuck = make_tables(*build(two_arm_spec, lambda *_: truth(collapses=1.0))).runs
+    assert seed_noise(stuck) is None
