@@ -22,12 +22,12 @@ import numpy as np
 from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig, override, resolve, run_id
 from decoder.pack import HISTORY_COLUMNS, RunResult
-from orchestrator.driver.run import write_plan
 from orchestrator.plan.plan import aliases_document, arm_documents
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
 from orchestrator.store.ledger import RecordDataset, history_csv, make_record
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import write_plan
 
 N_STEPS, EVAL_EVERY, N_REFERENCE = 400, 20, 1295
 RATES = (0.001, 0.002, 0.003, 0.004, 0.005)

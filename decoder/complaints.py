@@ -1,17 +1,21 @@
 """Mistakes in words: the nearest known name, and a sentence for each complaint of pydantic."""
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from pydantic import (
     ValidationError,
 )
 
 
-def did_you_mean(got: str, known: Any) -> str:
-    """``; did you mean 'x'?`` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(got, [str(name) for name in known], n=1, cutoff=0.6)
+def did_you_mean(got: str, known: Iterable[object]) -> str:
+    """``; did you mean 'x'?`` for the nearest known name, or nothing.
+
+    A dotted name whose last part is `got` is nearer than any other.
+    """
+    names = [str(name) for name in known]
+    same_field = [name for name in names if "." in name and name.rpartition(".")[2] == got]
+    near = same_field or difflib.get_close_matches(got, names, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 

@@ -30,6 +30,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.runs_command import runs_app
 from orchestrator.cli.search_command import search
+from orchestrator.terminal import remarks
 
 _started = time.monotonic()
 
@@ -108,7 +109,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Say what would run, what it costs, what it can find and what cannot be decided."""
-    from orchestrator.cli import plan_view, views
+    from orchestrator.cli import plan_view
     from orchestrator.driver.preview import preview
     from orchestrator.execute.machine import choose_options
     from orchestrator.spec.load import load_spec
@@ -116,12 +117,11 @@ def plan(
 
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
-    remarks = Console(stderr=True)
     seen = preview(
         loaded,
         Results(results),
         options,
-        views.sayer(remarks),
+        remarks(),
         calibrate=calibrate,
         n_seeds=_numbers("--seeds", seeds),
     )
@@ -140,13 +140,14 @@ def report(
 ) -> None:
     """Rebuild tables, verdicts, figures and report from the records."""
     from orchestrator.cli import views
-    from orchestrator.driver.run import read_plan, rebuild_report
+    from orchestrator.driver.run import rebuild_report
     from orchestrator.store.paths import Results
+    from orchestrator.store.plan_file import read_plan
 
     folder = Results(results)
     ablation = _ablation_name(name)
     document = read_plan(folder, ablation)
-    records = rebuild_report(folder, ablation, document, views.sayer(Console(stderr=True)))
+    records = rebuild_report(folder, ablation, document, remarks())
     verdicts = views.read_verdicts(folder.ablation(ablation))
     seen = views.report_document(folder, ablation, document, records, verdicts)
     if as_json:
@@ -171,7 +172,7 @@ def status(
     rows = views.status_rows(
         Results(results),
         None if name is None else _ablation_name(name),
-        views.sayer(Console(stderr=True)),
+        remarks(),
     )
     if as_json:
         print_json(rows)
@@ -252,7 +253,7 @@ def data_check(
     from orchestrator.cli import views
     from orchestrator.store.paths import Results
 
-    found = views.check_data(path, Results(results), views.sayer(Console(stderr=True)))
+    found = views.check_data(path, Results(results), remarks())
     if as_json:
         print_json(found)
     else:

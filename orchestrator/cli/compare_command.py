@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
+from orchestrator.terminal import remarks, wide_output
 
-_PIPE_WIDTH = 220  # characters where there is no terminal
 FileOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")]
 
 
@@ -57,7 +56,6 @@ def compare(
 ) -> None:
     """Hold results beside each other: both figures, difference, interval, what else differs."""
     from decoder.atomic import write_atomically
-    from orchestrator.cli import views
     from orchestrator.query.compare import rendering
     from orchestrator.query.compare.comparison import Options
     from orchestrator.query.compare.readers import compare_named
@@ -69,8 +67,8 @@ def compare(
         raise ConfigError(f"--figure {figure}: must end in .png or .svg")
     names = tuple(name.strip() for name in on.split(",")) if on else ()
     options = Options(metric, names, by == "session", allow_mixed, same_numerics)
-    remarks = views.sayer(Console(stderr=True))
-    found = compare_named(sides, Results(results), options, remarks)
+    say = remarks()
+    found = compare_named(sides, Results(results), options, say)
     for path, render in (
         (csv, rendering.to_csv),
         (parquet, rendering.to_parquet),
@@ -79,17 +77,15 @@ def compare(
     ):
         if path is not None:
             write_atomically(path, render(found))
-            remarks(f"{path}: written")
+            say(f"{path}: written")
     if figure is not None:
         from orchestrator.query.compare.figure import comparison_data, draw_comparison
         from orchestrator.report.figures.style import image_bytes
 
         drawn = draw_comparison(comparison_data(found))
         write_atomically(figure, image_bytes(drawn, figure.suffix.removeprefix(".")))
-        remarks(f"{figure}: drawn")
+        say(f"{figure}: drawn")
     if as_json:
         print_json(rendering.document(found))
         return
-    console = Console()
-    wide = console if console.is_terminal else Console(width=_PIPE_WIDTH)
-    rendering.print_comparison(wide, found)
+    rendering.print_comparison(wide_output(), found)

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
+from orchestrator.terminal import remarks, wide_output
 
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="The folder that holds the runs, one folder each.")
 ]
-_PIPE_WIDTH = 160  # characters where there is no terminal
 
 NameOption = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="Name of the group in the store.")
@@ -34,7 +33,7 @@ def import_runs(
     if as_json:
         print_json(listing.import_document(done))
     else:
-        listing.print_import(_console(), done)
+        listing.print_import(wide_output(), done)
 
 
 @handled
@@ -56,7 +55,6 @@ def audit(
     """Say what earlier runs show, what they do not, and what would settle the most."""
     from decoder.atomic import write_atomically
     from decoder.errors import ConfigError
-    from orchestrator.cli import views
     from orchestrator.history.audit import listing
     from orchestrator.history.audit.audit import audit as find
     from orchestrator.history.audit.audit import document
@@ -72,22 +70,16 @@ def audit(
         done = store.import_runs(place, Path(what), name)
         group, name = done.group, done.name
     else:
-        group, name = store.read_imported(place, what, views.sayer(Console(stderr=True))), what
+        group, name = store.read_imported(place, what, remarks()), what
     found = find(name, group)
     path = report if report is not None else place.imported(name) / "audit.md"
     write_atomically(path, listing.markdown(found).encode("utf-8", "replace"))
     if as_json:
         print_json({**document(found), "report": str(path)})
     else:
-        listing.print_audit(_console(), found, str(path))
+        listing.print_audit(wide_output(), found, str(path))
     if propose is not None:
         if not isinstance(found.proposal, Proposal):
             raise ConfigError(f"--propose: {found.proposal}")
         base = write_proposal(propose, found.proposal, name)
         typer.echo(f"{propose}: the ablation, with {base.name} beside it; `plan` it next", err=True)
-
-
-def _console() -> Console:
-    """Standard output, wide enough for a table where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)

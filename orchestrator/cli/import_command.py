@@ -8,6 +8,7 @@ from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, handled, print_json
+from orchestrator.terminal import wide_output
 
 if TYPE_CHECKING:
     from decoder.importing import Entry, Imported
@@ -33,7 +34,6 @@ _TITLES = {
     "unsupported": "unsupported",
 }
 _NO_RECORDINGS = "# data.path names synthetic recordings: set it to yours, or say --data PATH."
-_PIPE_WIDTH = 160  # characters where there is no terminal
 _LONGEST_VALUE = 32
 
 
@@ -68,10 +68,7 @@ def import_config(
         print_json(imported_document(imported))
     else:
         # Where the configuration itself goes to standard output, it must be alone there.
-        console = Console(stderr=output is None)
-        if not console.is_terminal:
-            console = Console(stderr=output is None, width=_PIPE_WIDTH)
-        print_imported(console, imported)
+        print_imported(wide_output(stderr=output is None), imported)
     unsupported = imported.with_outcome("unsupported")
     if unsupported:
         raise ConfigError([_complaint(file, entry) for entry in unsupported])

@@ -1,7 +1,6 @@
 """What every command shares: its common options, errors in one line each, JSON."""
 
 import functools
-import json
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from decoder.errors import UserError
+from orchestrator.terminal import json_text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,4 +66,4 @@ def handled(command: Callable[P, T]) -> Callable[P, T]:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    typer.echo(json_text(value))

@@ -7,16 +7,15 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.cli.views import print_table, sayer
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import GreedyBound, Preview, SeedChoice
 from orchestrator.driver.rates import EventRate
-from orchestrator.driver.run import with_result
-from orchestrator.execute.progress import time_text
 from orchestrator.plan.plan import aliases_document, arm_documents, contrast_documents, run_document
 from orchestrator.spec.claims import looks_of
 from orchestrator.stats.power import Forecast as PowerForecast
+from orchestrator.store.ledger import with_result
 from orchestrator.tables.metrics import difference_text, unit_of
+from orchestrator.terminal import print_table, say_to, time_text
 
 
 def preview_document(seen: Preview) -> dict[str, Any]:
@@ -54,12 +53,11 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "cautions": dict(seen.cautions),
         "lock_changed": list(seen.lock_changed),
         "spreads": {
-            outcome: {"value": _finite(spread.value), "source": spread.source}
+            outcome: {"value": spread.value, "source": spread.source}
             for outcome, spread in seen.spreads.items()
         },
         "rates": {
-            name: {"value": _finite(rate.value), "source": rate.source}
-            for name, rate in seen.rates.items()
+            name: {"value": rate.value, "source": rate.source} for name, rate in seen.rates.items()
         },
         "power_alpha": looks_of(plan.loaded.spec)[-1].alpha,
         "power": _power_document(seen.power),
@@ -79,7 +77,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
 
 def print_preview(console: Console, seen: Preview) -> None:
     """What a `run` would do, as tables."""
-    say, document = sayer(console), preview_document(seen)
+    say, document = say_to(console), preview_document(seen)
     say(f"{document['name']}: {document['question']}")
     by_arm: dict[str, list[bool]] = {}
     for run in document["runs"]:
@@ -137,7 +135,7 @@ def _kind(arm: Mapping[str, Any]) -> str:
 
 def _print_aliases(console: Console, aliases: Mapping[str, Any]) -> None:
     """Generators, and every interaction with those it cannot be told from."""
-    say = sayer(console)
+    say = say_to(console)
     letters = ", ".join(f"{letter} = {name}" for letter, name in aliases["letters"].items())
     say(
         f"fraction of {aliases['n_arms']} arms, resolution {aliases['resolution']}: "
@@ -155,7 +153,7 @@ def _print_aliases(console: Console, aliases: Mapping[str, Any]) -> None:
 
 def _print_power(console: Console, seen: Preview) -> None:
     """What each hypothesis can find with the seeds of the file, and what that assumes."""
-    say, hypotheses = sayer(console), seen.plan.loaded.spec.hypotheses
+    say, hypotheses = say_to(console), seen.plan.loaded.spec.hypotheses
     rows = []
     for found in seen.power:
         claim = hypotheses[found.hypothesis]
@@ -239,8 +237,8 @@ def _power_document(power: Sequence[PowerForecast]) -> list[dict[str, Any]]:
     return [
         {
             **found._asdict(),
-            "power": _finite(found.power),
-            "detectable": _finite(found.detectable),
+            "power": found.power,
+            "detectable": found.detectable,
         }
         for found in power
     ]
@@ -274,7 +272,3 @@ def _changes(changed: Mapping[str, Sequence[Any]]) -> list[str]:
 
 def _seconds(value: float | None) -> str:
     return "an unknown time" if value is None else time_text(value)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
+from orchestrator.terminal import remarks, wide_output
 
 _SHOWN = 60  # rows on a terminal unless --limit says otherwise
-_PIPE_WIDTH = 220  # characters where there is no terminal
 
 runs_app = typer.Typer(help="List, filter, show and export runs; make room.")
 
@@ -47,14 +46,14 @@ def runs(
     """List the runs of the store, whichever ablation they belong to."""
     if context.invoked_subcommand is not None:
         return
-    from orchestrator.cli import runs_view, views
+    from orchestrator.cli import runs_view
     from orchestrator.query.runs import export_runs, list_runs
     from orchestrator.store.paths import Results
 
     chosen = [name.strip() for name in columns.split(",")] if columns else []
     listing = list_runs(
         Results(results),
-        views.sayer(Console(stderr=True)),
+        remarks(),
         where=where,
         sort=sort,
         descending=descending,
@@ -67,7 +66,7 @@ def runs(
     if as_json:
         print_json(runs_view.listing_document(listing))
     elif export is None:
-        runs_view.print_listing(_console(), listing, _SHOWN if limit is None else limit)
+        runs_view.print_listing(wide_output(), listing, _SHOWN if limit is None else limit)
 
 
 @runs_app.command()
@@ -80,24 +79,24 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: how it ended, its curves, what was set, where it was made, who uses it."""
-    from orchestrator.cli import runs_view, views
+    from orchestrator.cli import runs_view
     from orchestrator.history.rows import PREFIX, find_foreign
     from orchestrator.query.runs import find_run
     from orchestrator.store.paths import Results
 
-    say = views.sayer(Console(stderr=True))
+    say = remarks()
     if run_id.startswith(PREFIX):
         foreign = find_foreign(Results(results), run_id, say)
         if as_json:
             print_json(runs_view.foreign_document(foreign))
         else:
-            runs_view.print_foreign(_console(), foreign)
+            runs_view.print_foreign(wide_output(), foreign)
         return
     found = find_run(Results(results), run_id, say)
     if as_json:
         print_json(runs_view.found_document(found))
     else:
-        runs_view.print_found(_console(), found)
+        runs_view.print_found(wide_output(), found)
 
 
 @runs_app.command()
@@ -119,7 +118,7 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """List checkpoints and weights that may go, and with --yes remove them; records stay."""
-    from orchestrator.cli import runs_view, views
+    from orchestrator.cli import runs_view
     from orchestrator.query.pruning import Rule, find_removable, remove
     from orchestrator.store.paths import Results
 
@@ -129,15 +128,10 @@ def prune(
         raise ConfigError("runs prune: --where and --keep-best choose weights; add --weights")
     rule = Rule(checkpoints, weights, where, keep_best, older_than)
     folder = Results(results)
-    items = find_removable(folder, rule, views.sayer(Console(stderr=True)))
+    items = find_removable(folder, rule, remarks())
     if yes:
         remove(folder, items)
     if as_json:
         print_json(runs_view.removable_document(items, yes))
     else:
-        runs_view.print_removable(_console(), items, yes)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+        runs_view.print_removable(wide_output(), items, yes)

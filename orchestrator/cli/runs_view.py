@@ -8,12 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cli.views import print_table, sayer
-from orchestrator.execute.progress import time_text
 from orchestrator.history.reading.record import ForeignRun, to_json
 from orchestrator.query.pruning import Removable
 from orchestrator.query.runs import Found, Listing, default_thresholds
-from orchestrator.tables.run_columns import finite
+from orchestrator.terminal import finite, print_table, say_to, time_text
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVES = (
@@ -61,20 +59,19 @@ def print_listing(console: Console, listing: Listing, most_rows: int) -> None:
         for name in listing.columns
     ]
     if not listing.n_runs:
-        sayer(console)("no run was recorded into this folder yet")
+        say_to(console)("no run was recorded into this folder yet")
         return
     more = "--limit, --json and --export give them"
     print_table(console, listing.columns, rows, numeric=numeric, most_rows=most_rows, more=more)
     said = f"{listing.n_matching:,} of {listing.n_runs:,} runs"
     if len(listing.rows) < listing.n_matching:
         said += f", the first {len(listing.rows)} shown"
-    sayer(console)(said)
+    say_to(console)(said)
 
 
 def listing_document(listing: Listing) -> list[dict[str, Any]]:
     """The rows as JSON; numbers that are not finite as null."""
-    rows: list[dict[str, Any]] = finite(listing.rows)
-    return rows
+    return [finite(row) for row in listing.rows]
 
 
 def value_cell(value: Any) -> str:
@@ -106,7 +103,7 @@ def found_document(found: Found) -> dict[str, Any]:
 
 def print_found(console: Console, found: Found) -> None:
     """How it ended, its curves, what was set, where it was made, who uses it."""
-    say = sayer(console)
+    say = say_to(console)
     row, record = found.row, found.record
     say(f"run {row['run_id']}, seed {row['seed']}: {_ending(row)}")
     _print_curves(console, found.history)
@@ -136,7 +133,7 @@ def foreign_document(run: ForeignRun) -> dict[str, Any]:
 
 def print_foreign(console: Console, run: ForeignRun) -> None:
     """An imported run: how it ended, its curves, its settings, what could not be read."""
-    say = sayer(console)
+    say = say_to(console)
     per = "" if run.counted is None else f", PER {run.counted:.1%}"
     say(f"{run.name}, imported from {run.source}, seed {run.seed}: {run.outcome}{per}")
     for reason in (*run.reasons, *run.notes):
@@ -179,12 +176,12 @@ def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> N
             span += f"  (lowest {min(finite):.4g}, highest {max(finite):.4g})"
         console.print(Text(f"  {title:<17}{sparkline(values)}  {span}"), soft_wrap=True)
     steps = f"step {history[0]['step']:,.0f} to {history[-1]['step']:,.0f}"
-    sayer(console)(f"  {steps}, {len(history)} evaluations")
+    say_to(console)(f"  {steps}, {len(history)} evaluations")
     console.print()
 
 
 def _print_origin(console: Console, row: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    say = sayer(console)
+    say = say_to(console)
     commit = "no commit"
     if row["git_commit"]:
         commit = str(row["git_commit"])[:10] + (" with changes" if row["git_dirty"] else "")
@@ -227,11 +224,11 @@ def print_removable(console: Console, items: Sequence[Removable], removed: bool)
     print_table(console, titles, rows, numeric=(True, False, False, False))
     total = f"{len(items)} files, {size_text(sum(item.n_bytes for item in items))}"
     if not items:
-        sayer(console)("nothing may go")
+        say_to(console)("nothing may go")
     elif removed:
-        sayer(console)(f"{total}: removed")
+        say_to(console)(f"{total}: removed")
     else:
-        sayer(console)(f"{total} would go; nothing was removed, --yes does it")
+        say_to(console)(f"{total} would go; nothing was removed, --yes does it")
 
 
 def size_text(n_bytes: float) -> str:

@@ -20,8 +20,7 @@ from orchestrator.cli.options import (
     handled,
     print_json,
 )
-
-_PIPE_WIDTH = 220  # characters where there is no terminal
+from orchestrator.terminal import wide_output
 
 
 @handled
@@ -55,20 +54,20 @@ def search(
 ) -> None:
     """Search settings: candidates by Optuna, in packs, stopped early, confirmed on fresh seeds."""
     from orchestrator.cli import search_views as views
-    from orchestrator.cli.views import sayer
     from orchestrator.execute.machine import choose_options
     from orchestrator.search.driver import open_books, run_search
     from orchestrator.search.forecast import forecast_search
     from orchestrator.search.rebuild import rebuild_search
     from orchestrator.search.spec import load_search
     from orchestrator.store.paths import Results
+    from orchestrator.terminal import say_to
 
     loaded = load_search(spec)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
     console = Console(stderr=True)
     own, name = Results(results).of_searches, loaded.spec.name
     if dry_run:
-        seen = forecast_search(loaded, own, options, sayer(console), may_calibrate=calibrate)
+        seen = forecast_search(loaded, own, options, say_to(console), may_calibrate=calibrate)
         if as_json:
             print_json(seen.document())
         else:
@@ -81,8 +80,8 @@ def search(
                 f"{own.study(name)}: no search '{name}' was run into {results}; run it without "
                 "--report-only first, or name another --results folder"
             )
-        books = open_books(loaded, own, sayer(console), storage)
-        found = rebuild_search(loaded, own, books, sayer(console))
+        books = open_books(loaded, own, say_to(console), storage)
+        found = rebuild_search(loaded, own, books, say_to(console))
         for book in books:
             book.close()
     else:
@@ -91,8 +90,6 @@ def search(
     if as_json:
         print_json(views.search_document(outcome, found, folder))
     else:
-        terminal = Console()
-        wide = terminal if terminal.is_terminal else Console(width=_PIPE_WIDTH)
-        views.print_search(wide, found, loaded.spec.first, folder)
+        views.print_search(wide_output(), found, loaded.spec.first, folder)
     if outcome is not None and outcome.exit_code:
         raise typer.Exit(outcome.exit_code)

@@ -1,18 +1,16 @@
 """What `search` prints: how it ended, what it will cost; as text and as JSON."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
-from orchestrator.cli.views import print_table, sayer
-from orchestrator.execute.progress import time_text
 from orchestrator.search.driver import SearchOutcome
 from orchestrator.search.forecast import SearchForecast
 from orchestrator.search.rebuild import Rebuilt
 from orchestrator.search.report_view import settings_text
 from orchestrator.tables.metrics import value_text
+from orchestrator.terminal import print_table, say_to, time_text
 
 
 def search_document(outcome: SearchOutcome | None, found: Rebuilt, folder: str) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def search_document(outcome: SearchOutcome | None, found: Rebuilt, folder: str) 
         "summary": found.view.summary,
         "findings": list(found.view.findings),
         "best": [asdict(winner) for winner in found.winners],
-        "confirmed": [_finite(asdict(row)) for row in rows],
+        "confirmed": [asdict(row) for row in rows],
         "verdicts": {verdict.name: verdict.word for verdict in verdicts},
         "report": f"{folder}/report.html",
     }
@@ -49,7 +47,7 @@ def print_search(console: Console, found: Rebuilt, first: str, folder: str) -> N
         first: the first objective.
         folder: the search's.
     """
-    say = sayer(console)
+    say = say_to(console)
     say(found.view.summary)
     for warning in found.view.warnings:
         say(warning)
@@ -69,7 +67,7 @@ def print_search(console: Console, found: Rebuilt, first: str, folder: str) -> N
 
 def print_forecast(console: Console, seen: SearchForecast) -> None:
     """What a search will cost."""
-    say = sayer(console)
+    say = say_to(console)
     say(f"{seen.name}: {seen.n_candidates} candidates, {seen.n_runs} runs")
     for number, rungs in enumerate(seen.brackets):
         bracket = f"bracket {number}: " if len(seen.brackets) > 1 else ""
@@ -83,16 +81,3 @@ def print_forecast(console: Console, seen: SearchForecast) -> None:
         say(f"time: not known ({seen.source})")
     else:
         say(f"time: about {time_text(seen.seconds)} from {seen.source}")
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbers that JSON knows."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(part) for part in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        return value
-
-    return {key: plain(value) for key, value in row.items()}

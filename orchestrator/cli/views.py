@@ -8,29 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from decoder.errors import ConfigError
-from orchestrator.driver.run import Outcome, read_plan, with_result
-from orchestrator.execute.progress import time_text
+from orchestrator.driver.run import Outcome
 from orchestrator.store.driver_lock import current_holder
-from orchestrator.store.ledger import Record, Say, read_records
+from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
+from orchestrator.terminal import Say, print_table, say_to, time_text
 
 if TYPE_CHECKING:
     from orchestrator.plan.differences import Difference
 
 _MOST_ROWS = 60
-
-
-def sayer(console: Console) -> Say:
-    """Prints one line at a time, as it is."""
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    return say
 
 
 def read_verdicts(folder: Path) -> list[dict[str, Any]]:
@@ -75,7 +65,7 @@ def print_outcome(
     console: Console, outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]
 ) -> None:
     """Verdict per hypothesis, where the report lies, where the time went."""
-    say = sayer(console)
+    say = say_to(console)
     _print_verdicts(console, verdicts)
     counts = f"{outcome.n_recorded} of {outcome.n_runs} runs recorded"
     if outcome.n_failed:
@@ -110,7 +100,7 @@ def report_document(
 def print_report(console: Console, seen: Mapping[str, Any]) -> None:
     """Verdicts, and where the report lies."""
     _print_verdicts(console, seen["verdicts"])
-    say = sayer(console)
+    say = say_to(console)
     say(f"{seen['n_recorded']} of {seen['n_runs']} runs recorded")
     say(f"report: {Path(seen['folder']) / 'report.html'}")
 
@@ -149,7 +139,7 @@ def _status_row(results: Results, name: str, say: Say) -> dict[str, Any]:
 def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """One row an ablation."""
     if not rows:
-        sayer(console)("no ablation was run into this folder yet")
+        say_to(console)("no ablation was run into this folder yet")
         return
     titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
     print_table(
@@ -168,7 +158,7 @@ def print_differences(console: Console, a: str, b: str, found: Sequence["Differe
         )
         for difference in found
     ]
-    say, n = sayer(console), len(found)
+    say, n = say_to(console), len(found)
     say(f"A: {a}")
     say(f"B: {b}")
     print_table(console, ("parameter", "A", "B", "B / A"), rows)
@@ -229,7 +219,7 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
     rows = [*found["sessions"], found["total"]]
     titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
     print_table(console, titles, [_check_row(row) for row in rows])
-    sayer(console)(
+    say_to(console)(
         f"{found['path']}: {found['layout']} layout, {len(found['sessions'])} sessions, "
         f"{found['n_features']} features, "
         f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
@@ -266,43 +256,10 @@ def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _print_verdicts(console: Console, verdicts: Sequence[Mapping[str, Any]]) -> None:
-    say = sayer(console)
+    say = say_to(console)
     for row in verdicts:
         label = " (exploratory)" if row.get("exploratory") else ""
         say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
         say(f"    claim: {row.get('claim', '')}")
         say(f"    {row.get('finding', '')}")
         say(f"    {row.get('decision', '')}")
-
-
-def print_table(
-    console: Console,
-    titles: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-    *,
-    numeric: Sequence[bool] | None = None,
-    most_rows: int = _MOST_ROWS,
-    more: str = "--json lists them all",
-) -> None:
-    """Rows under titles, numbers to the right; nothing if there are no rows.
-
-    Args:
-        console: where to.
-        titles: one a column.
-        rows: the cells.
-        numeric: which columns hold numbers; None goes by the first row.
-        most_rows: the others are only counted.
-        more: where to see those.
-    """
-    if not rows:
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, title in enumerate(titles):
-        is_number = numeric[index] if numeric else isinstance(rows[0][index], int | float)
-        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
-    for row in rows[:most_rows]:
-        table.add_row(*(escape(str(value)) for value in row))
-    console.print(table)
-    if len(rows) > most_rows:
-        sayer(console)(f"… and {len(rows) - most_rows} more; {more}")
-    console.print()

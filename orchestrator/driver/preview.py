@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Forecast, Job, Pace, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
-from orchestrator.driver.run import note_other_code, with_result
+from orchestrator.driver.run import note_other_code
 from orchestrator.execute.machine import Options
 from orchestrator.plan.plan import Plan, make_plan, packs_to_train
 from orchestrator.plan.recordings import DataInfo, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, Say, read_records
+from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.registration import changed_hypotheses
+from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
     from orchestrator.driver.rates import EventRate

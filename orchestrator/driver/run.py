@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from decoder.atomic import write_atomically
-from decoder.errors import ConfigError, StorageError
+from decoder.errors import StorageError
 from decoder.pack import WEIGHTS_NAME, Pack, Progress
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
@@ -27,9 +27,11 @@ from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store import provenance
 from orchestrator.store.driver_lock import driver_seat
-from orchestrator.store.ledger import Record, Say, read_history, read_records
+from orchestrator.store.ledger import Record, read_history, read_records, with_result
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan, write_plan
 from orchestrator.store.registration import register
+from orchestrator.terminal import Say, say_to
 
 FAILED_FOR_GOOD = 4
 
@@ -105,7 +107,7 @@ def run_ablation(
     """
     name = loaded.spec.name
     watch = Stopwatch({"set_up": set_up_seconds})
-    say = _sayer(console)
+    say = say_to(console)
 
     def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
         return prepare_data(arms, results.datasets, say)
@@ -154,11 +156,6 @@ def run_ablation(
     return outcome
 
 
-def with_result(records: Mapping[str, Record]) -> frozenset[str]:
-    """The runs that need no training; failed ones do."""
-    return frozenset(r for r, record in records.items() if record["status"] != "failed")
-
-
 def rebuild_report(
     results: Results, name: str, document: Mapping[str, Any], say: Say
 ) -> dict[str, Record]:
@@ -182,34 +179,6 @@ def _renew_index(results: Results) -> None:
 
     with suppress(StorageError):  # those commands tell what is wrong with a record
         open_index(results, lambda _: None)
-
-
-def read_plan(results: Results, name: str) -> dict[str, Any]:
-    """The plan document of an ablation that was run before.
-
-    Raises:
-        ConfigError: no ablation of this name was run.
-        StorageError: the document cannot be read.
-    """
-    path = results.plan(name)
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        known = ", ".join(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
-        raise ConfigError(
-            f"{path}: no ablation '{name}' was run into {results.root} "
-            f"(there are: {known or 'none'}); run it first, or name another --results folder"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read ({error}); `run` writes it again") from None
-    if not isinstance(document, dict) or "runs" not in document:
-        raise StorageError(f"{path}: is no plan; `run` writes it again")
-    return document
-
-
-def write_plan(results: Results, name: str, document: Mapping[str, Any]) -> None:
-    """Write ``plan.json``: before the first run, and again before each round of a greedy path."""
-    write_atomically(results.plan(name), json.dumps(document, indent=1).encode() + b"\n")
 
 
 def tell_changes(results: Results, name: str, document: Mapping[str, Any], say: Say) -> None:
@@ -377,10 +346,3 @@ def _keep_timing(results: Results, outcome: Outcome, options: Options) -> None:
         }
     )
     write_atomically(path, json.dumps({"calls": calls}, indent=1).encode())
-
-
-def _sayer(console: Console) -> Say:
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    return say

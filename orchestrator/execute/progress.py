@@ -14,18 +14,9 @@ from rich.text import Text
 
 from decoder.pack import HistoryRow, Pack, Progress
 from orchestrator.execute.backends import PackEvent
+from orchestrator.terminal import time_text
 
 PLAIN_EVERY_SECONDS = 10.0
-
-
-def time_text(seconds: float) -> str:
-    """A duration as people say it: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 @dataclass

@@ -1,17 +1,16 @@
 """Runs trained elsewhere as rows beside those of the ledger."""
 
-from collections.abc import Callable
 from typing import Any
 
+from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.history.audit.counting import DATA, counted
 from orchestrator.history.reading.columns import COLUMNS, EPOCH, PER, STEP
 from orchestrator.history.reading.record import ForeignRun
 from orchestrator.history.reading.store import read_imported
-from orchestrator.query.where import nearest
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
-Say = Callable[[str], None]
 Row = dict[str, Any]
 
 PREFIX = "imported/"  # of the run ids of imported runs: imported/GROUP/NAME
@@ -70,7 +69,7 @@ def find_foreign(results: Results, run_id: str, say: Say) -> ForeignRun:
     if len(found) == 1:
         return runs[found[0]]
     what = f"{len(found)} runs begin" if found else "no run begins"
-    listing = f": {', '.join(found[:5])}" if found else nearest(run_id, runs)
+    listing = f": {', '.join(found[:5])}" if found else did_you_mean(run_id, runs)
     raise ConfigError(f"{results.root}: {what} with '{run_id}'{listing}; `runs` lists them")
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from decoder.errors import StorageError
-from orchestrator.driver.run import read_plan, with_result
 from orchestrator.query.where import parse_condition
 from orchestrator.store.driver_lock import current_holder
-from orchestrator.store.ledger import read_records
+from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import open_index
+from orchestrator.terminal import Say
 
-Say = Callable[[str], None]
 Kind = Literal["checkpoint", "weights"]
 
 _WEIGHTS = (".safetensors", ".pt")

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 
 from decoder.atomic import write_atomically
 from decoder.collapse import CollapseThresholds
+from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
-from orchestrator.driver.run import read_plan
 from orchestrator.history.rows import foreign_rows
-from orchestrator.query.where import nearest, parse_condition
+from orchestrator.query.where import parse_condition
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import Row, RunIndex, extended, open_index, rows_table, store_row
-from orchestrator.tables.run_columns import finite, leader_of
-
-Say = Callable[[str], None]
+from orchestrator.tables.run_columns import leader_of
+from orchestrator.terminal import Say, json_text
 
 USED_BY = "ablations"  # a column made from the plans, where it is asked for
 _ALWAYS = ("run_id", "outcome", "per", "best_per", "seed")
@@ -110,7 +110,7 @@ def list_runs(
     known = [*index.names, USED_BY]
     chosen = tuple(index.names) if _EVERY in columns else tuple(dict.fromkeys(columns))
     problems = [
-        f"{option}: there is no column '{name}'{nearest(name, known)}"
+        f"{option}: there is no column '{name}'{did_you_mean(name, known)}"
         for option, names in (("--columns", chosen), ("--sort", (sort,) if sort else ()))
         for name in names
         if name not in known
@@ -141,7 +141,7 @@ def export_runs(path: Path, listing: Listing) -> None:
     if path.suffix == ".csv":
         content = csv_text(listing.columns, listing.rows).encode()
     elif path.suffix == ".json":
-        content = json.dumps(finite(listing.rows), indent=1, ensure_ascii=False).encode() + b"\n"
+        content = json_text(listing.rows).encode() + b"\n"
     elif path.suffix == ".parquet":
         buffer = io.BytesIO()
         table = rows_table([{name: row[name] for name in listing.columns} for row in listing.rows])

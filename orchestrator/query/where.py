@@ -6,12 +6,12 @@ nothing else; no part of it is ever executed.
 """
 
 import ast
-import difflib
 import operator
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 
 Row = Mapping[str, Any]
@@ -70,13 +70,6 @@ def parse_condition(text: str, columns: Collection[str], where: str = "--where")
     return Condition(tuple(dict.fromkeys(reader.names)), lambda row: bool(value(row)))
 
 
-def nearest(name: str, columns: Collection[str]) -> str:
-    """``; did you mean 'x'?`` for the column nearest to a name, the last part of a path first."""
-    same_field = [column for column in columns if column.rpartition(".")[2] == name]
-    near = same_field or difflib.get_close_matches(name, list(columns), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
 class _Reader:
     """Turns nodes of the syntax tree into functions of a row, and notes the columns."""
 
@@ -119,7 +112,7 @@ class _Reader:
             if name.lower() in _WORDS:
                 word = _WORDS[name.lower()]
                 return lambda row: word
-            hint = nearest(name, self._columns) or f"; a text needs quotes: '{name}'"
+            hint = did_you_mean(name, self._columns) or f"; a text needs quotes: '{name}'"
             raise self._complaint(node, f"there is no '{name}'{hint}")
         self.names.append(name)
         return lambda row: row[name]

@@ -25,7 +25,7 @@ from orchestrator.search.space import Params, configure
 from orchestrator.search.spec import Tuned
 from orchestrator.search.study import FINISHED, Book
 from orchestrator.spec.arms import Arm
-from orchestrator.store.ledger import Say
+from orchestrator.terminal import Say
 
 
 @dataclass(frozen=True)

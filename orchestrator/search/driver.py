@@ -8,14 +8,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator.cli.views import sayer
-from orchestrator.driver.run import (
-    FAILED_FOR_GOOD,
-    Stopwatch,
-    note_other_code,
-    with_result,
-    write_plan,
-)
+from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch, note_other_code
 from orchestrator.execute.backends import Backend
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder
@@ -32,8 +25,10 @@ from orchestrator.search.study import FINISHED, Book, open_study
 from orchestrator.search.training import Trainer
 from orchestrator.spec.arms import Arm
 from orchestrator.store.driver_lock import driver_seat
-from orchestrator.store.ledger import Say, read_records
+from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import write_plan
+from orchestrator.terminal import Say, say_to
 
 _NOTHING = Batch(-1, Bracket(0, (), 1.0), {}, ())  # what is trained before the first batch
 
@@ -106,7 +101,7 @@ def run_search(
         UserError: of any kind; what was recorded by then stays recorded.
         Stopped: by a signal before there was anything to report.
     """
-    name, own, say = loaded.spec.name, results.of_searches, sayer(console)
+    name, own, say = loaded.spec.name, results.of_searches, say_to(console)
     counts, watch = Counts(), Stopwatch()
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
         books = open_books(loaded, own, say, storage)

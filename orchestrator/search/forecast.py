@@ -13,8 +13,8 @@ from orchestrator.search.rungs import brackets_of, expected_share
 from orchestrator.search.schema import Confirm
 from orchestrator.search.space import corners
 from orchestrator.search.spec import LoadedSearch, Tuned
-from orchestrator.store.ledger import Say
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 
 class SearchForecast(NamedTuple):

@@ -11,7 +11,7 @@ from orchestrator.search.schema import SearchSpec
 from orchestrator.search.scores import Course, ending_of, mean_figure
 from orchestrator.search.study import FINISHED, Book
 from orchestrator.search.training import Trainer, courses_of, unfinished
-from orchestrator.store.ledger import Say
+from orchestrator.terminal import Say
 
 _MOST_TRIES = 2  # of a candidate whose runs failed, in one call; each is several of the backend
 

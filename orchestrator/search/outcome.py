@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from orchestrator.driver.run import read_plan, with_result
 from orchestrator.search.confirm import FACTOR, Winner, confirmation, level_name
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
-from orchestrator.store.ledger import Say, read_history, read_records
+from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.tables import Tables, make_tables, spec_of
+from orchestrator.terminal import Say
 from orchestrator.verdicts.values import arm_runs, values_of
 from orchestrator.verdicts.verdicts import Verdict, decide
 

@@ -13,9 +13,9 @@ from orchestrator.search.report_view import SearchView, make_search_view
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.search.study import Book
 from orchestrator.search.tables import SearchTables, make_search_tables
-from orchestrator.store.ledger import Say
 from orchestrator.store.paths import Results
 from orchestrator.tables.tables import write_tables
+from orchestrator.terminal import Say
 
 
 class Rebuilt(NamedTuple):

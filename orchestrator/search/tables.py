@@ -12,8 +12,8 @@ from orchestrator.search.scores import Course, mean_figure
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.search.study import FINISHED, Book
 from orchestrator.search.training import courses_of
-from orchestrator.store.ledger import Say
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 _STATES = {
     TrialState.COMPLETE: "finished",

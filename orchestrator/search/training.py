@@ -15,8 +15,9 @@ from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Planned, Recorder
 from orchestrator.search.batches import packs_of
 from orchestrator.search.scores import Course
-from orchestrator.store.ledger import Record, Say, history_csv, read_history, read_records
+from orchestrator.store.ledger import Record, history_csv, read_history, read_records
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 
 class Trainer:

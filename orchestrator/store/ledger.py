@@ -7,7 +7,7 @@ trusted is moved aside, said aloud, and its run is done again.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 SCHEMA = 1
 _COUNTS = frozenset(
@@ -29,7 +30,6 @@ _COUNTS = frozenset(
 )
 _LOCK_SECONDS = 60.0
 
-Say = Callable[[str], None]
 
 _strict = with_config(ConfigDict(extra="forbid", strict=True))
 
@@ -218,6 +218,11 @@ def read_records(
         if record is not None:
             records[run_id] = record
     return records
+
+
+def with_result(records: Mapping[str, Record]) -> frozenset[str]:
+    """The runs that need no training; failed ones do."""
+    return frozenset(r for r, record in records.items() if record["status"] != "failed")
 
 
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:

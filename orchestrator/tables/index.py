@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,8 @@ from decoder.errors import StorageError
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.tables.run_columns import HistoryRows, Record, result_columns
+from orchestrator.terminal import Say
 
-Say = Callable[[str], None]
 Row = dict[str, Any]
 
 _FORMAT = 1

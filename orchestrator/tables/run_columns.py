@@ -106,15 +106,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def finite(value: Any) -> Any:
-    """A value as JSON can hold it: None for a number that is not finite, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
 def leader_of(path: str) -> str | None:
     """The field that `decoder.config.resolve` fills this one from where it was left open."""
     if path == "optim.lr_decay_steps":

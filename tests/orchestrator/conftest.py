@@ -24,12 +24,12 @@ from small_ablation import write_spec as write_spec
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, override, resolve
 from decoder.pack import HISTORY_COLUMNS
-from orchestrator.driver.run import write_plan
 from orchestrator.plan.plan import aliases_document, arm_documents
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
 from orchestrator.store.ledger import history_csv
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import write_plan
 
 
 class Truth(NamedTuple):

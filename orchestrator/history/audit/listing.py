@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.cli.views import print_table, sayer
 from orchestrator.history.audit.audit import Audit, run_document
 from orchestrator.history.audit.proposal import Proposal, spec_text
 from orchestrator.history.audit.telling import (
@@ -22,6 +21,7 @@ from orchestrator.history.audit.telling import (
 from orchestrator.history.audit.unread import files_text
 from orchestrator.history.reading.record import ForeignRun
 from orchestrator.history.reading.store import Import
+from orchestrator.terminal import print_table, say_to
 
 _RUN_TITLES = (
     "run",
@@ -64,7 +64,7 @@ def import_document(done: Import) -> dict[str, Any]:
 
 def print_import(console: Console, done: Import) -> None:
     """What was read, and everything that was not."""
-    say = sayer(console)
+    say = say_to(console)
     print_table(console, _RUN_TITLES, [_row(run) for run in done.group.runs])
     for line in notes_of(done.group.runs):
         say(line)
@@ -109,7 +109,7 @@ def _row(run: ForeignRun) -> tuple[str, ...]:
 
 def print_audit(console: Console, found: Audit, report: str) -> None:
     """Every finding with its sentences, the proposal, and where the report lies."""
-    say, lineup = sayer(console), found.lineup
+    say, lineup = say_to(console), found.lineup
     say(
         f"{lineup.name}: {count(len(lineup.runs), 'run')} of "
         f"{count(len(lineup.arms), 'configuration')}, in the order of {lineup.order}"

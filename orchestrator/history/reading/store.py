@@ -11,8 +11,8 @@ from decoder.errors import ConfigError, StorageError
 from orchestrator.history.reading.folders import natural
 from orchestrator.history.reading.reading import Group, read_group
 from orchestrator.history.reading.record import ForeignRun, from_json, to_json
-from orchestrator.store.ledger import Say
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 _GROUP = "group.json"
 _LONGEST = 40

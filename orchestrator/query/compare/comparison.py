@@ -8,6 +8,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.query.compare.effects import (
     SHARES,
@@ -20,7 +21,6 @@ from orchestrator.query.compare.effects import (
 from orchestrator.query.compare.joining import Joined, join
 from orchestrator.query.compare.mixing import Difference, Mixture, mixtures, untold, what_differs
 from orchestrator.query.compare.sides import Row, Side, SideArm, varying_paths
-from orchestrator.query.where import nearest
 from orchestrator.stats.effects import benjamini_hochberg
 from orchestrator.tables.run_columns import COUNTED
 
@@ -291,7 +291,7 @@ def _check_metric(sides: Sequence[Side], options: Options) -> None:
             listing = ", ".join([*known][:20]) + (", ..." if len(known) > 20 else "")
             problems.append(
                 f"--metric: {side.label} tells no '{options.metric}'"
-                f"{nearest(options.metric, known)} (it tells: {listing or 'no number'})"
+                f"{did_you_mean(options.metric, known)} (it tells: {listing or 'no number'})"
             )
     if problems:
         raise ConfigError(problems)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
 from decoder.import_forks import FORKS
@@ -17,7 +18,6 @@ from decoder.import_tables import squeeze
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
 from orchestrator.query.compare.sides import Row, Side, SideArm, make_arm
 from orchestrator.query.compare.stored import Store, named_by_settings
-from orchestrator.query.where import nearest
 from orchestrator.tables.metrics import RATES
 
 _LARGEST_RATE = 2.0  # PER as a share; insertions can lift it above 1, but not this far
@@ -94,8 +94,8 @@ def read_table(
     metrics = {**columns.metrics, **{header: header for header in numeric}}
     if metric not in (*metrics.values(), *_OF_OUTCOMES):
         raise ConfigError(
-            f"{path}: no column was taken for '{metric}'{nearest(metric, headers)}; choose one "
-            f"with --metric (there are: {', '.join(headers)})"
+            f"{path}: no column was taken for '{metric}'{did_you_mean(metric, headers)}; choose "
+            f"one with --metric (there are: {', '.join(headers)})"
         )
     in_percent, scales = _scales(table, metrics, decimal_comma)
     rows = [

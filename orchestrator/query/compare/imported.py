@@ -9,7 +9,8 @@ from orchestrator.history.reading.record import ForeignRun
 from orchestrator.history.reading.store import read_imported
 from orchestrator.history.rows import foreign_row
 from orchestrator.query.compare.sides import Row, Side, SideArm
-from orchestrator.query.compare.stored import Say, Store
+from orchestrator.query.compare.stored import Store
+from orchestrator.terminal import Say
 
 
 def read_foreign_runs(text: str, store: Store, say: Say) -> Side | None:

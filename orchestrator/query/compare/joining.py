@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.query.compare.sides import Side, SideArm, varying_paths
-from orchestrator.query.where import nearest
 
 Way = Literal["only arms", "configuration", "factors", "settings", "name", "columns", ""]
 Key = Callable[[SideArm], Hashable]
@@ -146,7 +146,7 @@ def _join_on(a: Side, b: Side, on: Sequence[str]) -> list[Joined]:
 def _lacking(side: Side, on: Sequence[str]) -> list[str]:
     known = dict.fromkeys(n for arm in side.arms for n in (*arm.levels, *arm.config))
     return [
-        f"--on: {side.label} has no column '{name}'{nearest(name, known)} "
+        f"--on: {side.label} has no column '{name}'{did_you_mean(name, known)} "
         f"(there are: {', '.join([*known][:12])}{', ...' if len(known) > 12 else ''})"
         for name in on
         if name not in known

@@ -5,15 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from decoder.collapse import CollapseThresholds
+from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.query.compare.comparison import Comparison, Options, compare
 from orchestrator.query.compare.csv_table import read_table
 from orchestrator.query.compare.imported import read_foreign_runs
 from orchestrator.query.compare.sides import Side
-from orchestrator.query.compare.stored import Say, Store, read_stored
-from orchestrator.query.where import nearest
+from orchestrator.query.compare.stored import Store, read_stored
 from orchestrator.store.paths import Results
 from orchestrator.tables.index import open_index
+from orchestrator.terminal import Say
 
 _TABLES = (".csv", ".tsv")
 _PLANS = "*/*/plan.json"
@@ -49,7 +50,7 @@ def read_side(
         return side
     known = sorted(plan.parent.name for plan in store.results.root.glob(_PLANS))
     raise ConfigError(
-        f"{text}: is no ablation or search in {store.results.root}{nearest(text, known)} "
+        f"{text}: is no ablation or search in {store.results.root}{did_you_mean(text, known)} "
         f"(there are: {', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), "
         "no run id, no CSV file and no folder"
     )

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from orchestrator.cli.views import print_table, sayer
 from orchestrator.query.compare.comparison import Comparison, Line
 from orchestrator.query.compare.effects import Figure
 from orchestrator.query.runs import csv_text
@@ -21,7 +20,7 @@ from orchestrator.tables.metrics import (
     unit_of,
     value_text,
 )
-from orchestrator.tables.run_columns import finite
+from orchestrator.terminal import finite, print_table, say_to
 
 Row = dict[str, Any]
 
@@ -282,7 +281,7 @@ def latex_text(text: str) -> str:
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Header and table on a terminal."""
-    say = sayer(console)
+    say = say_to(console)
     for text in header_lines(comparison):
         say(text)
     console.print()

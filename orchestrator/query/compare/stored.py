@@ -1,22 +1,21 @@
 """Sides from the store: ablations, arms of them, searches, and runs by their ids."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decoder.collapse import CollapseThresholds
+from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
-from orchestrator.driver.run import read_plan
 from orchestrator.query.compare.mixing import text_of
 from orchestrator.query.compare.sides import Kind, Row, Side, SideArm, make_arm, varying_paths
 from orchestrator.query.runs import complete_id
-from orchestrator.query.where import nearest
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import RunIndex
 from orchestrator.tables.run_columns import result_columns
-
-Say = Callable[[str], None]
+from orchestrator.terminal import Say
 
 _OF_SEARCH = (
     "what is compared are its winners and the base, trained again on fresh seeds; the runs they "
@@ -87,7 +86,7 @@ def read_stored(text: str, store: Store) -> Side | None:
         arms = {arm.name: arm for arm in side.arms}
         if arm_id not in arms:
             raise ConfigError(
-                f"{text}: {name} has no arm '{arm_id}'{nearest(arm_id, arms)} "
+                f"{text}: {name} has no arm '{arm_id}'{did_you_mean(arm_id, arms)} "
                 f"(there are: {', '.join(arms)})"
             )
         return side._replace(arms=(arms[arm_id],))

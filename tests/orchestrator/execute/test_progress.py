@@ -8,9 +8,10 @@ from rich.console import Console
 
 from decoder.pack import HistoryRow, Pack, Progress, RunResult
 from orchestrator.execute.backends import PackEvent, PackFailed
-from orchestrator.execute.progress import Display, time_text
+from orchestrator.execute.progress import Display
 from orchestrator.plan.plan import Plan, packs_to_train
 from orchestrator.spec.load import Loaded
+from orchestrator.terminal import time_text
 
 
 class Clock:

@@ -1,0 +1,100 @@
+"""What every command prints with: lines, tables, durations and JSON."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Say = Callable[[str], None]  # takes one remark for the user, without a line end
+
+MOST_ROWS = 60
+_WIDTH_WITHOUT_TERMINAL = 220  # characters
+
+
+def say_to(console: "Console") -> Say:
+    """A function that prints each text on a line of its own, without markup or wrapping."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return say
+
+
+def remarks() -> Say:
+    """A function that prints each text as a line on standard error."""
+    from rich.console import Console
+
+    return say_to(Console(stderr=True))
+
+
+def wide_output(*, stderr: bool = False) -> "Console":
+    """Standard output (or error); where it is no terminal, wide enough for the tables of runs."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if console.is_terminal:
+        return console
+    return Console(stderr=stderr, width=_WIDTH_WITHOUT_TERMINAL)
+
+
+def print_table(
+    console: "Console",
+    titles: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    numeric: Sequence[bool] | None = None,
+    most_rows: int = MOST_ROWS,
+    more: str = "--json lists them all",
+) -> None:
+    """Print rows under titles, numbers to the right; print nothing if there are no rows.
+
+    Args:
+        console: where to print.
+        titles: one per column.
+        rows: the cells.
+        numeric: which columns hold numbers; None decides by the first row.
+        most_rows: how many rows are printed; the others are only counted.
+        more: how the reader gets to see the others.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(titles):
+        is_number = numeric[index] if numeric else isinstance(rows[0][index], int | float)
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+    for row in rows[:most_rows]:
+        table.add_row(*(escape(str(value)) for value in row))
+    console.print(table)
+    if len(rows) > most_rows:
+        say_to(console)(f"… and {len(rows) - most_rows} more; {more}")
+    console.print()
+
+
+def time_text(seconds: float) -> str:
+    """A duration: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def finite(value: Any) -> Any:
+    """A value as JSON can hold it: None for a number that is not finite, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON in which numbers that are not finite are null."""
+    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
