@@ -24,7 +24,8 @@ from decoder import optim
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import greedy_decode
 from decoder.data.alignment import output_lengths
-from decoder.data.store import Dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder

@@ -21,7 +21,8 @@ from torch import Tensor
 from decoder import optim
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import edit_distance
-from decoder.data.store import Dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.evaluation import evaluate
 from decoder.model.day import day_slices
