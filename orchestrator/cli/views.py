@@ -207,7 +207,7 @@ def check_data(path: str, results: Results, say: Say) -> dict[str, Any]:
 
     folder = Path(path).expanduser()
     if path.startswith("synthetic:"):
-        from decoder.data.packing import find_source
+        from decoder.data.prepare import find_source
 
         folder = find_source(path, None, None, results.datasets, say).folder
     summary = asdict(check(folder))

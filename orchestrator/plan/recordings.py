@@ -51,11 +51,11 @@ def prepare_data(
         Arm id → its recordings.
 
     Raises:
-        ConfigError, DataError, StorageError: see `decoder.data.store.prepare`.
+        ConfigError, DataError, StorageError: see `decoder.data.prepare.prepare`.
         DataError: an arm that cannot be trained on its recordings.
     """
     from decoder.data.alignment import check_trainable
-    from decoder.data.store import prepare  # numpy, and h5py where something must be packed
+    from decoder.data.prepare import prepare  # loads numpy, scipy and h5py
 
     prepared: dict[tuple[Any, ...], DataInfo] = {}
     datasets = {}
