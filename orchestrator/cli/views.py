@@ -11,6 +11,7 @@ from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.driver.run import Outcome
+from orchestrator.plan.document import PlanDocument
 from orchestrator.store.driver_lock import current_holder
 from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.paths import Results
@@ -83,14 +84,14 @@ def print_outcome(
 def report_document(
     results: Results,
     name: str,
-    document: Mapping[str, Any],
+    document: PlanDocument,
     records: Mapping[str, Record],
     verdicts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What a `report` was made from, and where it lies."""
     return {
         "name": name,
-        "n_runs": len({run["run_id"] for run in document["runs"]}),
+        "n_runs": len(document.run_ids),
         "n_recorded": len(with_result(records)),
         "folder": str(results.ablation(name)),
         "verdicts": [dict(row) for row in verdicts],
@@ -121,13 +122,12 @@ def _ablation_names(results: Results) -> list[str]:
 
 def _status_row(results: Results, name: str, say: Say) -> dict[str, Any]:
     document = read_plan(results, name)
-    run_ids = {run["run_id"] for run in document["runs"]}
-    records = read_records(results, run_ids, say, move_aside=False)
+    records = read_records(results, document.run_ids, say, move_aside=False)
     n_recorded = len(with_result(records))
     holder = current_holder(results, name)
     return {
         "name": name,
-        "n_planned": len(run_ids),
+        "n_planned": len(document.run_ids),
         "n_recorded": n_recorded,
         "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
         "n_failed": len(records) - n_recorded,

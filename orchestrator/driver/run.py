@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -21,7 +20,9 @@ from orchestrator.execute.machine import Options
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
-from orchestrator.plan.plan import Plan, make_plan, packs_to_train, plan_document
+from orchestrator.plan.document import PlanDocument, plan_document
+from orchestrator.plan.packs import packs_to_train
+from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import DataInfo, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
@@ -125,7 +126,7 @@ def run_ablation(
             late = register(plan, results, with_result(records))
             document = plan_document(plan, late)
             tell_changes(results, name, document, say)
-            write_plan(results, name, document)
+            write_plan(results, document)
         recorder = Recorder(plan, results, switch, seat)
         signal_number = None
         with watch.phase("training"):
@@ -139,7 +140,7 @@ def run_ablation(
                     plan = longer
                     recorder.follow(plan)
                     document = plan_document(plan, late)
-                    write_plan(results, name, document)
+                    write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
                     recorded = with_result(read_records(results, plan.distinct, say))
             except Stopped as stop:
@@ -157,7 +158,7 @@ def run_ablation(
 
 
 def rebuild_report(
-    results: Results, name: str, document: Mapping[str, Any], say: Say
+    results: Results, name: str, document: PlanDocument, say: Say
 ) -> dict[str, Record]:
     """Make everything that follows from plan and ledger: tables, verdicts, figures, report.
 
@@ -166,10 +167,9 @@ def rebuild_report(
     """
     from orchestrator.report.rebuild import rebuild  # pandas and matplotlib
 
-    run_ids = dict.fromkeys(run["run_id"] for run in document["runs"])
-    records = read_records(results, run_ids, say, move_aside=False)
+    records = read_records(results, document.run_ids, say, move_aside=False)
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
-    rebuild(results.ablation(name), dict(document), records, histories)
+    rebuild(results.ablation(name), document, records, histories)
     return records
 
 
@@ -181,15 +181,15 @@ def _renew_index(results: Results) -> None:
         open_index(results, lambda _: None)
 
 
-def tell_changes(results: Results, name: str, document: Mapping[str, Any], say: Say) -> None:
+def tell_changes(results: Results, name: str, document: PlanDocument, say: Say) -> None:
     """Say so if the ablation file, or a hypothesis after its runs, has changed since it was run."""
     if results.plan(name).exists():
         try:
-            if read_plan(results, name)["spec_hash"] != document["spec_hash"]:
-                say(f"{document['spec_file']} has changed since '{name}' was last run")
-        except (StorageError, KeyError) as error:
+            if read_plan(results, name).spec_hash != document.spec_hash:
+                say(f"{document.spec_file} has changed since '{name}' was last run")
+        except StorageError as error:
             say(f"{error}; it is replaced")
-    for hypothesis in document["lock_changed"]:
+    for hypothesis in document.lock_changed:
         say(
             f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
             "its verdict will be labelled exploratory"
@@ -248,7 +248,7 @@ def _train(
     recorder: Recorder,
     backend: Backend | None,
 ) -> None:
-    packs = packs_to_train(plan, recorded)
+    packs = packs_to_train(plan.packs, recorded)
     if not packs:
         return
     with Display(console, packs, len(recorded)) as display:

@@ -4,13 +4,14 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from decoder.atomic import write_atomically
 from decoder.collapse import on_plateau
 from decoder.pack import HISTORY_COLUMNS
+from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
@@ -44,20 +45,8 @@ class Tables(NamedTuple):
     confusions: pd.DataFrame
 
 
-def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
-    """The ablation as the plan document keeps it."""
-    return AblationSpec.model_validate(plan["spec"])
-
-
-def data_name(plan: Mapping[str, Any]) -> str:
-    """What the runs were trained on, without the folders of the machine it lies on."""
-    datasets = plan.get("datasets") or [plan["dataset"]]
-    names = list(dict.fromkeys(Path(str(dataset["path"])).name for dataset in datasets))
-    return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
-
-
 def make_tables(
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> Tables:
@@ -80,7 +69,7 @@ def make_tables(
 
 
 def runs_table(
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> pd.DataFrame:
@@ -96,19 +85,17 @@ def runs_table(
     training steps, before clipping. Columns that depend on machine or schedule begin with
     ``timing_`` or ``host_``.
     """
-    spec = spec_of(plan)
+    spec = plan.spec
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run["run_id"],
-            "arm": arm["arm_id"],
-            "in_design": bool(arm["in_design"]),
-            **_factor_columns(spec, arm),
-            "seed": int(run["seed"]),
-            "block": block_of(run),
-            **result_columns(
-                records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds
-            ),
+            "run_id": run.run_id,
+            "arm": arm.arm_id,
+            "in_design": arm.in_design,
+            **_factor_columns(spec, arm.levels),
+            "seed": run.seed,
+            "block": run.block,
+            **result_columns(records.get(run.run_id), histories.get(run.run_id, ()), thresholds),
         }
         for arm, run in _arm_runs(plan)
     ]
@@ -129,7 +116,7 @@ def runs_table(
     return table
 
 
-def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
+def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
     """One row an arm: counts, PER, collapse, restricted steps to escape.
 
     ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
@@ -138,19 +125,19 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     mean: a run that never escaped counts with its step budget. ``grad_norm_p99_max`` is the
     largest over seeds.
     """
-    spec = spec_of(plan)
+    spec = plan.spec
     rows = []
-    for arm in plan["arms"]:
-        of_arm = runs[runs["arm"] == arm["arm_id"]]
+    for arm in plan.arms:
+        of_arm = runs[runs["arm"] == arm.arm_id]
         counted = of_arm[of_arm["outcome"].isin(COUNTED)]
         per = counted["per"].to_numpy(dtype=float)
         steps = restricted_steps(counted)
         interval = stats.paired_t(per)
         rows.append(
             {
-                "arm": arm["arm_id"],
-                "in_design": bool(arm["in_design"]),
-                **_factor_columns(spec, arm),
+                "arm": arm.arm_id,
+                "in_design": arm.in_design,
+                **_factor_columns(spec, arm.levels),
                 "n": len(counted),
                 **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in OUTCOMES},
                 "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
@@ -168,34 +155,34 @@ def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
                 "grad_norm_p99_max": float(counted["grad_norm_p99"].max()),
                 "escape_step_mean": _mean(steps),
                 "n_escaped": int(counted["escape_step"].notna().sum()),
-                "seed_offset": int(arm.get("seed_offset", 0)),
-                "replicate": int(arm.get("replicate", 0)),
-                "note": str(arm.get("note") or ""),
+                "seed_offset": arm.seed_offset,
+                "replicate": arm.replicate,
+                "note": arm.note,
             }
         )
     return pd.DataFrame(rows)
 
 
-def history_table(plan: Mapping[str, Any], histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
+def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
     """One row an evaluation, in the order of the runs table, then of the steps."""
-    spec = spec_of(plan)
+    spec = plan.spec
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run["run_id"],
-            "arm": arm["arm_id"],
-            "in_design": bool(arm["in_design"]),
-            **_factor_columns(spec, arm),
-            "seed": int(run["seed"]),
+            "run_id": run.run_id,
+            "arm": arm.arm_id,
+            "in_design": arm.in_design,
+            **_factor_columns(spec, arm.levels),
+            "seed": run.seed,
             # An older record lacks the columns that came after it.
             **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
             "on_plateau": on_plateau(row, thresholds),
         }
         for arm, run in _arm_runs(plan)
-        for row in histories.get(run["run_id"], ())
+        for row in histories.get(run.run_id, ())
     ]
     columns = [
-        *("run_id", "arm", "in_design", *_factor_columns(spec, {"levels": {}}), "seed"),
+        *("run_id", "arm", "in_design", *_factor_columns(spec, {}), "seed"),
         *(*HISTORY_COLUMNS, "on_plateau"),
     ]
     table = pd.DataFrame(rows, columns=columns)
@@ -218,11 +205,6 @@ def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Data
     ]
     columns = ["run_id", "arm", "seed", "outcome", "n_steps_done", "traceback_end"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def block_of(run: Mapping[str, Any]) -> int:
-    """The seed of the ablation that a planned run is paired by."""
-    return int(run.get("block", run["seed"]))
 
 
 def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
@@ -250,16 +232,16 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]
     return written
 
 
-def _arm_runs(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _arm_runs(plan: PlanDocument) -> list[tuple[ArmEntry, RunEntry]]:
     """(arm, run) of every planned run, in the order of the arms, then of the seeds."""
-    arms = {arm["arm_id"]: (index, arm) for index, arm in enumerate(plan["arms"])}
-    seeds = {seed: index for index, seed in enumerate(plan["spec"]["seeds"])}
-    runs = sorted(plan["runs"], key=lambda run: (arms[run["arm_id"]][0], seeds[block_of(run)]))
-    return [(arms[run["arm_id"]][1], run) for run in runs]
+    arms = {arm.arm_id: (index, arm) for index, arm in enumerate(plan.arms)}
+    seeds = {seed: index for index, seed in enumerate(plan.spec.seeds)}
+    runs = sorted(plan.runs, key=lambda run: (arms[run.arm_id][0], seeds[run.block]))
+    return [(arms[run.arm_id][1], run) for run in runs]
 
 
-def _factor_columns(spec: AblationSpec, arm: Mapping[str, Any]) -> dict[str, str]:
-    return {f"factor.{name}": arm["levels"].get(name, NO_LEVEL) for name in levels_of(spec)}
+def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, str]:
+    return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
 
 
 def _end_of(traceback: str | None) -> str:

@@ -1,12 +1,13 @@
 """What each change of a design does by itself: leave one out, path, fraction → one effect each."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
@@ -32,7 +33,7 @@ class Change(NamedTuple):
 
 
 def left_out(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Leave one out: for every factor, the arm without its change minus the arm with all.
 
@@ -54,7 +55,7 @@ def left_out(
 
 
 def along_path(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Path: every arm minus the one before it, in the stated order. Arguments as `left_out`."""
     values = by_block(runs, outcome)
@@ -69,7 +70,7 @@ def along_path(
 
 
 def main_effects(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Fraction: for every factor, the mean of the arms at its second level minus that at its
     first, taken per block. Arguments as `left_out`."""
@@ -79,8 +80,8 @@ def main_effects(
     for factor in spec.factors:
         sides: dict[bool, list[str]] = {True: [], False: []}
         for arm in arms:
-            if arm["in_design"]:
-                sides[arm["levels"][factor] == second[factor]].append(arm["arm_id"])
+            if arm.in_design:
+                sides[arm.levels[factor] == second[factor]].append(arm.arm_id)
         if sides[True] and sides[False]:
             weights = [(arm, 1 / len(sides[True])) for arm in sides[True]]
             weights += [(arm, -1 / len(sides[False])) for arm in sides[False]]
@@ -99,16 +100,14 @@ def by_block(runs: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return table.pivot(index="block", columns="arm", values="value")
 
 
-def arm_of_changes(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]]
-) -> dict[frozenset[str], str]:
+def arm_of_changes(spec: AblationSpec, arms: Sequence[ArmEntry]) -> dict[frozenset[str], str]:
     """Factors at their second level → the arm that has exactly these, of the design or made for
     its greedy path."""
     second = {name: levels[1] for name, levels in levels_of(spec).items()}
     return {
-        frozenset(f for f, level in arm["levels"].items() if level == second[f]): arm["arm_id"]
+        frozenset(f for f, level in arm.levels.items() if level == second[f]): arm.arm_id
         for arm in arms
-        if arm["in_design"] or arm.get("candidate")
+        if arm.in_design or arm.candidate
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.shares import Share, boschloo, share_difference
@@ -88,23 +89,23 @@ class NoiseFloor:
         return self.half_width / math.sqrt(n_seeds) if n_seeds else math.nan
 
 
-def arm_configs(plan: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
+def arm_configs(plan: PlanDocument, records: Mapping[str, Record]) -> dict[str, Any]:
     """Arm → the configuration it was trained with, for the arms recorded so far."""
     configs: dict[str, Any] = {}
-    for run in plan["runs"]:
-        if run["arm_id"] not in configs and run["run_id"] in records:
-            configs[run["arm_id"]] = records[run["run_id"]]["config"]
+    for run in plan.runs:
+        if run.arm_id not in configs and run.run_id in records:
+            configs[run.arm_id] = records[run.run_id]["config"]
     return configs
 
 
-def control_arms(plan: Mapping[str, Any], configs: Mapping[str, Any]) -> tuple[ControlArm, ...]:
+def control_arms(plan: PlanDocument, configs: Mapping[str, Any]) -> tuple[ControlArm, ...]:
     """The arms on fresh seeds or trained again, each with the arm whose configuration it has.
 
     Args:
         plan: the plan document.
         configs: `arm_configs` of it; a control that has none is left out.
     """
-    arms = {arm["arm_id"]: arm for arm in plan["arms"] if arm["arm_id"] in configs}
+    arms = {arm.arm_id: arm for arm in plan.arms if arm.arm_id in configs}
     plain = [name for name, arm in arms.items() if kind_of(arm) is None]
     found = []
     for name, arm in arms.items():
@@ -174,11 +175,11 @@ def outcome_values(runs: pd.DataFrame, outcome: str) -> stats.Floats:
     return np.where(counted, values, math.nan)
 
 
-def kind_of(arm: Mapping[str, Any]) -> Kind | None:
+def kind_of(arm: ArmEntry) -> Kind | None:
     """Which control an arm of the plan is; None if it is none."""
-    if arm.get("seed_offset", 0):
+    if arm.seed_offset:
         return "fresh_seeds"
-    return "same_seed" if arm.get("replicate", 0) else None
+    return "same_seed" if arm.replicate else None
 
 
 def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:

@@ -7,11 +7,12 @@ call to the next; the rounds follow from the records alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.spec.load import AblationSpec
 from orchestrator.stats.effects import Interval
 from orchestrator.tables.tables import COUNTED
@@ -63,7 +64,7 @@ class Round(NamedTuple):
 
 
 def greedy_rounds(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame
 ) -> tuple[Round, ...]:
     """The rounds that the records decide, and the one after them, which is open.
 
