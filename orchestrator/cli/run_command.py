@@ -73,14 +73,14 @@ def report(
 ) -> None:
     """Rebuild tables, verdicts, figures and report from the records."""
     from orchestrator.cli import run_view as views
-    from orchestrator.driver.run import rebuild_report
+    from orchestrator.driver.reporting import rebuild_report
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
 
     folder = Results(results)
     ablation = _ablation_name(name)
     document = read_plan(folder, ablation)
-    records = rebuild_report(folder, ablation, document, remarks())
+    records = rebuild_report(folder, document, remarks())
     verdicts = views.read_verdicts(folder.ablation(ablation))
     seen = views.report_document(folder, ablation, document, records, verdicts)
     if as_json:
