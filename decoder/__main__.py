@@ -116,7 +116,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from decoder.weights import build_decoder, read_weights, save_official
+    from decoder.official_weights import save_official
+    from decoder.weights import build_decoder, read_weights
 
     weights = read_weights(options.checkpoint)
     config = _configuration(weights, options).config
