@@ -57,12 +57,17 @@ class Weights(NamedTuple):
         return sum(name.startswith("day_layer.weights.") for name in self.tensors)
 
 
-def read_weights(path: Path) -> Weights:
-    """Read a file of weights, whichever layout it is in.
+def read_weights(path: Path | str) -> Weights:
+    """Read a file of weights in any layout.
+
+    Args:
+        path: T15 ``best_checkpoint``, T12 ``modelWeights``, ``weights.safetensors`` of a run, or
+            the folder of a run.
 
     Raises:
         CheckpointError: it cannot be read, or holds anything but tensors and plain values.
     """
+    path = Path(path)
     if path.is_dir():
         if not (path / WEIGHTS_NAME).is_file():
             raise CheckpointError(
