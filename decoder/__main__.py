@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m decoder", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m decoder",
+        description="Evaluate weights on recordings, or export them to the file format of an "
+        "official trainer.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     evaluate = commands.add_parser(
         "evaluate",

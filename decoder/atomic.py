@@ -11,7 +11,7 @@ from decoder.errors import StorageError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever reads half of it, even after a crash.
+    """Write a file so that it is either complete or absent, even after a crash.
 
     Writes a temporary file in the same folder, flushes and syncs it, renames it to `path`, and
     syncs the folder. Creates missing parent folders.

@@ -18,7 +18,7 @@ from decoder.smoothing import smooth_batch
 
 
 class Evaluation(NamedTuple):
-    """The metric sums of all runs, and row → breakdown of the runs that asked for one."""
+    """The metric sums of all runs; and row → breakdown, for the runs in `last`."""
 
     metrics: MetricSums
     breakdowns: dict[int, Breakdown]

@@ -160,7 +160,7 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def open_if_whole(folder: Path, say: Say) -> Dataset | None:
-    """Open a packed store, or return None where there is none or it is damaged.
+    """Open a packed store, or return None if there is none or it is damaged.
 
     Args:
         folder: ``<datasets_dir>/<fingerprint>``.
