@@ -1,77 +1,76 @@
-"""How a foreign run ended, and the reasons in words: diverged, unfinished, collapsed, ok."""
+"""How an imported run ended (diverged, unfinished, collapsed or ok), and why we say so."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from decoder.collapse import CollapseThresholds, is_collapsed
-from decoder.import_tables import squeeze
-from orchestrator.history.reading.columns import EPOCH, PER, STEP, Row
-from orchestrator.history.reading.record import Mapped, Outcome
+from orchestrator.history.reading.columns import EPOCH, PER, STEP, CurveRow, last_part
+from orchestrator.history.reading.record import ImportedOutcome, MappedSettings, Settings
 
 _PLANNED = {
     STEP: "numtrainingbatches nbatch nbatches nsteps maxsteps totalsteps numsteps trainsteps "
     "trainingsteps iterations maxiters numiterations niter totalbatches maxiterations",
     EPOCH: "epochs numepochs nepochs maxepochs totalepochs epochen",
 }
-_PLATEAU_PER = (0.95, 1.02)  # an empty output makes one deletion a phoneme: a PER of 1
+_PLATEAU_PER = (0.95, 1.02)  # an empty output deletes every phoneme: its PER is 1
 _PLATEAU_BLANK = 0.99
 _LEARNED, _LOST = 0.8, 0.95
 
 
-def planned_steps(values: Mapping[str, Any], mapped: Mapped, unit: str) -> int | None:
-    """Steps (or epochs, where the course counts those) that the settings ask for."""
+def planned_steps(values: Settings, mapped: MappedSettings, unit: str) -> int | None:
+    """Number of steps (epochs if the learning curve counts those) that the settings ask for."""
     names = set(_PLANNED.get(unit, "").split())
     for key, value in sorted(values.items(), key=lambda item: item[0].count(".")):
-        if squeeze(key.rpartition(".")[2]) in names and isinstance(value, int | float):
+        if last_part(key) in names and isinstance(value, int | float):
             return int(value) if value > 0 and math.isfinite(value) else None
     if unit == STEP and any("train.n_steps" in paths for paths in mapped.fields.values()):
         return int(mapped.config["train.n_steps"])
     return None
 
 
-def ending(
-    rows: Sequence[Row],
+def judge_outcome(
+    rows: Sequence[CurveRow],
     unit: str,
     n_planned: int | None,
     finished: bool,
     stopped_early: int | None,
     error: str,
-) -> tuple[Outcome, tuple[str, ...]]:
-    """The outcome of a run and why.
+) -> tuple[ImportedOutcome, tuple[str, ...]]:
+    """The outcome of a run, and the reasons.
 
     Args:
-        rows: the history.
+        rows: the learning curve.
         unit: what its ``step`` counts.
-        n_planned: steps that were asked for.
-        finished: whether a log says that training came to its end.
-        stopped_early: where the trainer stopped by itself.
-        error: the last error a log tells of.
+        n_planned: number of steps that the settings ask for.
+        finished: whether a log says that training ended as planned.
+        stopped_early: step of early stopping.
+        error: the last error in a log; "" without one.
     """
+    log_error = (f"its log ends with the error '{error}'",) if error else ()
     if not rows:
-        reason = f"its log ends in '{error}'" if error else "there is no course to go by"
-        return ("unfinished" if error else "unknown"), (reason,)
+        return ("unfinished", log_error) if error else ("unknown", ("it has no learning curve",))
     diverged = _divergence(rows, unit, error)
     if diverged:
         return "diverged", (diverged,)
-    missing = _missing(rows, unit, n_planned, finished, stopped_early)
+    ended = finished or stopped_early is not None
+    missing = "" if ended or n_planned is None else _missing(rows, unit, n_planned)
     if missing:
-        return "unfinished", (missing, *((f"its log ends in '{error}'",) if error else ()))
-    stuck = _plateau(rows, unit)
-    if stuck:
-        return "collapsed", (stuck,)
+        return "unfinished", (missing, *log_error)
+    plateau = _plateau(rows, unit)
+    if plateau:
+        return "collapsed", (plateau,)
     reasons = []
     if stopped_early is not None:
-        reasons.append(f"stopped by itself at {unit} {stopped_early:,} (early stopping)")
+        reasons.append(f"early stopping ended training at {unit} {stopped_early:,}")
     elif n_planned is None and not finished:
-        reasons.append("nothing says how long it was to train, so it may be unfinished")
+        reasons.append("its files do not say how long it should train, so it may be unfinished")
     if error and not finished:
-        reasons.append(f"its log tells of '{error}'")
+        reasons.append(f"its log reports the error '{error}'")
     return "ok", tuple(reasons)
 
 
-def _divergence(rows: Sequence[Row], unit: str, error: str) -> str:
-    """Values that are not finite and stay so, or a decoder that learned and lost it all."""
+def _divergence(rows: Sequence[CurveRow], unit: str, error: str) -> str:
+    """Why a run diverged: values stay non-finite, or a low PER returns to about 1; "" if not."""
     bad = {
         name: row[STEP]
         for row in reversed(rows)
@@ -89,29 +88,21 @@ def _divergence(rows: Sequence[Row], unit: str, error: str) -> str:
             )
             return f"{name} is not finite from {unit} {since:,.0f} on"
     if "non-finite" in error or "nonfinite" in error:
-        return f"its log ends in '{error}'"
+        return f"its log ends with the error '{error}'"
     pers = [(row[STEP], row[PER]) for row in rows if PER in row and math.isfinite(row[PER])]
     if len(pers) < 3:
         return ""
     step, best = min(pers, key=lambda pair: pair[1])
     if best < _LEARNED and all(per >= _LOST for _, per in pers[-2:]):
         return (
-            f"its PER was {100 * best:.1f} % at {unit} {step:,.0f} and is back at "
+            f"its PER was {100 * best:.1f} % at {unit} {step:,.0f} and rose to "
             f"{100 * pers[-1][1]:.1f} % at the end"
         )
     return ""
 
 
-def _missing(
-    rows: Sequence[Row],
-    unit: str,
-    n_planned: int | None,
-    finished: bool,
-    stopped_early: int | None,
-) -> str:
-    """What a run lacks to its planned end; trainers may leave the last evaluation out."""
-    if n_planned is None or finished or stopped_early is not None:
-        return ""
+def _missing(rows: Sequence[CurveRow], unit: str, n_planned: int) -> str:
+    """Why a run is unfinished; "" if it reached its end, at most one evaluation missing."""
     last = rows[-1][STEP]
     evaluated = [row[STEP] for row in rows if PER in row]
     interval = max(
@@ -122,23 +113,23 @@ def _missing(
     return f"it ends at {unit} {last:,.0f} of {n_planned:,} ({last / n_planned:.0%})"
 
 
-def _plateau(rows: Sequence[Row], unit: str) -> str:
-    """Whether the last three evaluations all emit next to nothing, as far as that is told."""
+def _plateau(rows: Sequence[CurveRow], unit: str) -> str:
+    """Why a run collapsed: its last evaluations emit almost nothing; "" if it did not."""
     thresholds = CollapseThresholds()
-    told = [row for row in rows if PER in row]
-    last = told[-thresholds.n_evaluations :]
-    if len(last) < min(thresholds.n_evaluations, max(2, len(told))):
+    evaluations = [row for row in rows if PER in row]
+    last = evaluations[-thresholds.n_evaluations :]
+    if len(last) < min(thresholds.n_evaluations, max(2, len(evaluations))):
         return ""
     until = f"in the last {len(last)} evaluations, up to {unit} {last[-1][STEP]:,.0f}"
     if all("emitted_ratio" in row and "n_distinct" in row for row in last):
-        stuck = is_collapsed(last, thresholds)
-        return f"next to nothing is emitted {until}" if stuck else ""
+        collapsed = is_collapsed(last, thresholds)
+        return f"almost no phonemes are emitted {until}" if collapsed else ""
     if all(row.get("blank_fraction", 0.0) >= _PLATEAU_BLANK for row in last):
         return f"at least {_PLATEAU_BLANK:.0%} of frames are blank {until}"
     low, high = _PLATEAU_PER
     if all(low <= row[PER] <= high for row in last):
         return (
-            f"PER is {100 * last[-1][PER]:.1f} % and never left {100 * low:.0f} to "
-            f"{100 * high:.0f} % {until}: that of an output of blanks"
+            f"PER is {100 * last[-1][PER]:.1f} % and stays within {100 * low:.0f} to "
+            f"{100 * high:.0f} % {until}, as for an output of blanks only"
         )
     return ""
