@@ -24,7 +24,7 @@ _FEW_CHANGES = 5  # that are listed a second time
 
 
 def check_confounding(group: PreparedGroup) -> Iterator[Finding]:
-    """Findings about changes that no comparison can tell apart."""
+    """Findings about changes whose effects no comparison can separate."""
     if group.confounded:
         yield _changed_together(group)
     yield from _never_separate(group)
@@ -122,7 +122,7 @@ def _end_text(run: ImportedRun) -> str:
 
 
 def _never_separate(group: PreparedGroup) -> Iterator[Finding]:
-    """Settings of which each value always comes with the same value of another setting."""
+    """Settings whose every value always comes with the same value of another setting."""
     configurations = group.configurations
     names = {
         change.key: change.name
@@ -155,7 +155,7 @@ def _never_separate(group: PreparedGroup) -> Iterator[Finding]:
 
 def _budgets(group: PreparedGroup) -> Iterator[Finding]:
     """Comparisons with the closest earlier run that end at different steps."""
-    found: list[tuple[float, str, RunChanges]] = []
+    comparisons: list[tuple[float, str, RunChanges]] = []
     for one in group.run_changes:
         a, b, changes = one.closest, one.run, one.from_closest
         if same_budget(a, b) or a.final is None or b.final is None:
@@ -174,16 +174,16 @@ def _budgets(group: PreparedGroup) -> Iterator[Finding]:
             )
             text += ", in the opposite order" if (per_b - per_a) * gap < 0 else ""
         only = f" They differ in {change_text(changes[0])}." if len(changes) == 1 else ""
-        found.append((abs(gap), f"{text}.{only}", one))
-    if found:
-        found.sort(key=lambda one: -one[0])
+        comparisons.append((abs(gap), f"{text}.{only}", one))
+    if comparisons:
+        comparisons.sort(key=lambda one: -one[0])
         yield Finding(
             "budgets",
             Weight.WEAKENS,
-            f"{count(len(found), 'comparison')} with the closest earlier run "
-            f"{'is' if len(found) == 1 else 'are'} between runs of different length.",
-            tuple(text for _, text, _ in found[:_MOST_LISTED]),
-            names_of(run for _, _, one in found for run in (one.closest, one.run)),
+            f"{count(len(comparisons), 'comparison')} with the closest earlier run "
+            f"{'is' if len(comparisons) == 1 else 'are'} between runs of different length.",
+            tuple(text for _, text, _ in comparisons[:_MOST_LISTED]),
+            names_of(run for _, _, one in comparisons for run in (one.closest, one.run)),
         )
 
 

@@ -111,7 +111,7 @@ def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
 
 
 def _reversed_pairs(group: PreparedGroup) -> list[str]:
-    """Pairs of a run and its closest earlier run, of which best and last PER give other orders."""
+    """Runs and their closest earlier runs whose best and last PERs give opposite orders."""
     names = []
     for changes in group.run_changes:
         a, b = changes.closest, changes.run

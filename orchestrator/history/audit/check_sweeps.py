@@ -33,7 +33,7 @@ class WidestPair:
     Attributes:
         sweep: the sweep.
         one, two: in the order of the setting's value.
-        trained: the configurations of which no comparable run diverged or collapsed.
+        trained: the configurations without a comparable run that diverged or collapsed.
         limit: the difference that chance explains; None if that is not known.
     """
 

@@ -142,7 +142,7 @@ def propose(group: PreparedGroup) -> Proposal | str:
 
 
 def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
-    """Write the ablation and, beside it, its base; neither file may exist.
+    """Write the ablation, and its base into the same folder; neither file may exist.
 
     Args:
         path: of the ablation.

@@ -31,7 +31,7 @@ _MOST_NAMES = 30
 _MOST_CHANGES = 20
 
 
-class _Raw(str):
+class _Markdown(str):
     """Text that is Markdown already."""
 
 
@@ -43,10 +43,10 @@ def markdown(audit: Audit) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, _Raw) else _escape(str(value)),
+        finalize=lambda value: value if isinstance(value, _Markdown) else _escape(str(value)),
     )
-    environment.filters["row"] = lambda cells: _Raw(f"| {' | '.join(map(_escape, cells))} |")
-    environment.filters["trusted"] = _Raw
+    environment.filters["row"] = lambda cells: _Markdown(f"| {' | '.join(map(_escape, cells))} |")
+    environment.filters["trusted"] = _Markdown
     group, proposal, spread = audit.group, audit.proposal, audit.group.spreads.best
     spec = ""
     if isinstance(proposal, Proposal):

@@ -7,7 +7,7 @@ from typing import Any
 
 from decoder.import_tables import squeeze
 
-CurveRow = dict[str, float]  # column → value at one step
+StepValues = dict[str, float]  # values at one step, by column
 
 STEP, EPOCH, PER, VAL_LOSS = "step", "epoch", "per", "val_loss"
 COLUMNS = (
@@ -42,7 +42,7 @@ _COLUMN_OF = {
     for column, names in _SPELLINGS.items()
     for rank, name in enumerate(names.split())
 }
-_BY_LAST_PART = 1000  # added to the rank of a name of which only the last part is known
+_BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
 _OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
 _PLAIN_LOSS = frozenset({"loss", "verlust"})
 _PERCENT_NAMES = ("pct", "percent", "%", "prozent")
@@ -66,7 +66,7 @@ def is_evaluation(row: Mapping[str, float]) -> bool:
 def column_names(names: Iterable[str]) -> dict[str, str]:
     """Map the names in a file to columns; names that are not known are left out.
 
-    Each column appears once. A name of which only the last part is known (``metrics/PER``)
+    Each column appears once. If only the last part of a name is known (``metrics/PER``), it
     counts only if no other name fits the same column.
 
     Returns:
@@ -136,7 +136,7 @@ def is_percent(values: Iterable[float]) -> tuple[bool, str]:
     return False, f"PER from {low:g} to {high:g} is a rate in [0, 1]"
 
 
-def as_rates(rows: Iterable[CurveRow], percent: bool) -> list[CurveRow]:
+def as_rates(rows: Iterable[StepValues], percent: bool) -> list[StepValues]:
     """Copies of the rows, with PER as a rate."""
     if not percent:
         return [dict(row) for row in rows]

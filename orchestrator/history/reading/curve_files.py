@@ -15,7 +15,7 @@ from orchestrator.history.reading.columns import (
     PER,
     STEP,
     VAL_LOSS,
-    CurveRow,
+    StepValues,
     as_rates,
     column_names,
     is_evaluation,
@@ -53,7 +53,7 @@ class CurveFile:
     """
 
     path: str
-    rows: list[CurveRow] = field(default_factory=list)
+    rows: list[StepValues] = field(default_factory=list)
     unit: str = STEP
     names: dict[str, str] = field(default_factory=dict)
     log: LogState = field(default_factory=LogState)
@@ -75,13 +75,13 @@ class ThinnedRows:
     """Keeps every evaluation, every row with a non-finite value, and a share of the others."""
 
     def __init__(self) -> None:
-        self.kept: list[CurveRow] = []
+        self.kept: list[StepValues] = []
         self.n_thinned = 0
         self._n_train = 0
         self._every = 1
         self._seen = 0
 
-    def add(self, row: CurveRow) -> None:
+    def add(self, row: StepValues) -> None:
         """Keep a row, or count it as thinned."""
         if not _may_thin(row):
             if len(self.kept) < _MOST_EVALUATIONS:
@@ -110,7 +110,7 @@ class ThinnedRows:
         self.kept, self._every = kept, self._every * 2
 
 
-def _may_thin(row: CurveRow) -> bool:
+def _may_thin(row: StepValues) -> bool:
     return not is_evaluation(row) and all(map(math.isfinite, row.values()))
 
 
@@ -139,7 +139,7 @@ def read_curve_file(file: RunFile, root: Path) -> CurveFile:
     return curve
 
 
-def _set_units(curve: CurveFile, raw: Sequence[CurveRow]) -> None:
+def _set_units(curve: CurveFile, raw: Sequence[StepValues]) -> None:
     """Fill `curve.rows`: a step in every row, and PER as a rate."""
     if not any(STEP in row for row in raw):
         curve.unit = EPOCH if any(EPOCH in row for row in raw) else "row"
@@ -191,10 +191,10 @@ def _note(curve: CurveFile, file: RunFile, text: TextFile) -> FileNote:
 # ------------------------------------------------------------------------------------ formats
 
 
-def _jsonl(text: TextFile, curve: CurveFile) -> Iterator[CurveRow]:
+def _jsonl(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     """One row for each line that is a JSON object; other lines are counted."""
     n_bad, first_bad, last_is_bad = 0, 0, False
-    of_test: list[CurveRow] = []
+    of_test: list[StepValues] = []
     n_evaluations = 0
     for number, line in enumerate(text.lines(), 1):
         if not line.strip():
@@ -238,13 +238,13 @@ def _split_of(value: Mapping[str, Any]) -> str:
     return ""
 
 
-def _as_training(row: CurveRow) -> CurveRow:
+def _as_training(row: StepValues) -> StepValues:
     """A row of the training split, with the column names of training."""
     names = {PER: "train_per", VAL_LOSS: "train_loss"}
     return {names.get(name, name): value for name, value in row.items()}
 
 
-def _csv(text: TextFile, curve: CurveFile) -> Iterator[CurveRow]:
+def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     """One row for each line below the header; cells that hold no number are left out."""
     lines = (line for line in text.lines() if line.strip())
     header = next(lines, "")
@@ -259,7 +259,7 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[CurveRow]:
     for cells in csv.reader(lines, delimiter=delimiter):
         last_is_short = len(cells) < len(names)
         n_short += last_is_short
-        row: CurveRow = {}
+        row: StepValues = {}
         for place, column in places:
             if place < len(cells) and not (last_is_short and place == len(cells) - 1):
                 cell = cells[place].strip().rstrip("%")
@@ -275,7 +275,7 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[CurveRow]:
         curve.remark(f"{n_short} lines have fewer cells than the header has names")
 
 
-def _log(text: TextFile, curve: CurveFile) -> Iterator[CurveRow]:
+def _log(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     for line in text.lines():
         row = read_line(line, curve.log)
         if row:
@@ -316,10 +316,10 @@ def _columns(names: tuple[str, ...]) -> Mapping[str, str]:
     return column_names(names)
 
 
-def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> CurveRow:
+def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> StepValues:
     """The numbers of one object under known names, nested ones too; {} without any."""
     flat = dict(_flat(value, "", 0))
-    row: CurveRow = {}
+    row: StepValues = {}
     for name, column in _columns(tuple(flat)).items():
         number = _number(flat[name])
         if number is not None:

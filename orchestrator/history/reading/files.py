@@ -12,7 +12,7 @@ from typing import Literal
 from decoder.plain_pickle import looks_like_pickle
 
 Role = Literal["settings", "course", "evaluation", "refused", "not read", "unreadable"]
-FileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
+RunFileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
 
 MOST_SETTINGS_BYTES = 4 << 20
 MOST_CURVE_BYTES = 64 << 20
@@ -28,7 +28,7 @@ _NOT_READ = {
     **dict.fromkeys((".wandb", ".db", ".sqlite", ".parquet"), "databases are"),
     **dict.fromkeys((".zip", ".gz", ".tar", ".tgz", ".xz", ".zst", ".7z"), "archives are"),
 }
-_KINDS: dict[str, FileKind] = {
+_KINDS: dict[str, RunFileKind] = {
     **{".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"},
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"},
     **{".log": "log", ".out": "log", ".err": "log"},
@@ -70,7 +70,7 @@ class FileNote:
     note: str = ""
 
 
-def kind_of(path: Path) -> tuple[FileKind, str]:
+def kind_of(path: Path) -> tuple[RunFileKind, str]:
     """The kind of a file by its name; for ``refused`` and ``other`` also why it is not read."""
     name, suffix = path.name.lower(), path.suffix.lower()
     if ".tfevents." in name:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decoder.errors import ConfigError
 from orchestrator.history.reading.files import (
-    FileKind,
+    RunFileKind,
     curve_by_name,
     evaluation_by_name,
     kind_of,
@@ -33,8 +33,8 @@ _PARTS = frozenset(
 _WANDB_RUN = re.compile(r"^(offline-)?run-\d{8}_\d{6}-\w+$")
 _NUMBERED = re.compile(r"(?:run|exp|lauf|versuch)[ _-]?0*(\d+)", re.IGNORECASE)
 _REPEAT = re.compile(r"^(?:seed|s|rep|repeat|replicate)[_=-]?(\d{1,9})$", re.IGNORECASE)
-CURVE_KINDS: tuple[FileKind, ...] = ("jsonl", "csv", "log")
-_SETTINGS_KINDS: tuple[FileKind, ...] = ("yaml", "json", "toml", "pickle")
+CURVE_KINDS: tuple[RunFileKind, ...] = ("jsonl", "csv", "log")
+_SETTINGS_KINDS: tuple[RunFileKind, ...] = ("yaml", "json", "toml", "pickle")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RunFile:
     """
 
     path: Path
-    kind: FileKind
+    kind: RunFileKind
     why: str
     n_bytes: int
     changed: float
@@ -78,7 +78,7 @@ class RunFolder:
     repeat: int | None = None
     lends_settings: bool = False
 
-    def of_kinds(self, kinds: tuple[FileKind, ...]) -> list[RunFile]:
+    def of_kinds(self, kinds: tuple[RunFileKind, ...]) -> list[RunFile]:
         """The files of these kinds."""
         return [file for file in self.files if file.kind in kinds]
 

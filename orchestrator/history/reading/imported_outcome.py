@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from decoder.collapse import CollapseThresholds, is_collapsed
-from orchestrator.history.reading.columns import EPOCH, PER, STEP, CurveRow, last_part
+from orchestrator.history.reading.columns import EPOCH, PER, STEP, StepValues, last_part
 from orchestrator.history.reading.record import ImportedOutcome, MappedSettings, Settings
 
 _PLANNED = {
@@ -29,7 +29,7 @@ def planned_steps(values: Settings, mapped: MappedSettings, unit: str) -> int | 
 
 
 def judge_outcome(
-    rows: Sequence[CurveRow],
+    rows: Sequence[StepValues],
     unit: str,
     n_planned: int | None,
     finished: bool,
@@ -69,7 +69,7 @@ def judge_outcome(
     return "ok", tuple(reasons)
 
 
-def _divergence(rows: Sequence[CurveRow], unit: str, error: str) -> str:
+def _divergence(rows: Sequence[StepValues], unit: str, error: str) -> str:
     """Why a run diverged: values stay non-finite, or a low PER returns to about 1; "" if not."""
     bad = {
         name: row[STEP]
@@ -101,7 +101,7 @@ def _divergence(rows: Sequence[CurveRow], unit: str, error: str) -> str:
     return ""
 
 
-def _missing(rows: Sequence[CurveRow], unit: str, n_planned: int) -> str:
+def _missing(rows: Sequence[StepValues], unit: str, n_planned: int) -> str:
     """Why a run is unfinished; "" if it reached its end, at most one evaluation missing."""
     last = rows[-1][STEP]
     evaluated = [row[STEP] for row in rows if PER in row]
@@ -113,7 +113,7 @@ def _missing(rows: Sequence[CurveRow], unit: str, n_planned: int) -> str:
     return f"it ends at {unit} {last:,.0f} of {n_planned:,} ({last / n_planned:.0%})"
 
 
-def _plateau(rows: Sequence[CurveRow], unit: str) -> str:
+def _plateau(rows: Sequence[StepValues], unit: str) -> str:
     """Why a run collapsed: its last evaluations emit almost nothing; "" if it did not."""
     thresholds = CollapseThresholds()
     evaluations = [row for row in rows if PER in row]

@@ -3,7 +3,14 @@
 import re
 from dataclasses import dataclass
 
-from orchestrator.history.reading.columns import EPOCH, PER, STEP, VAL_LOSS, CurveRow, column_names
+from orchestrator.history.reading.columns import (
+    EPOCH,
+    PER,
+    STEP,
+    VAL_LOSS,
+    StepValues,
+    column_names,
+)
 from orchestrator.history.reading.files import printable
 
 _NUMBER = r"[-+]?(?:\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
@@ -64,7 +71,7 @@ class LogState:
     last_step: tuple[str, float] | None = None
 
 
-def read_line(text: str, state: LogState) -> CurveRow | None:
+def read_line(text: str, state: LogState) -> StepValues | None:
     """Read one line of a log, and update `state` with what it says besides a row.
 
     Returns:
@@ -84,7 +91,7 @@ def read_line(text: str, state: LogState) -> CurveRow | None:
     return None if state.trainer == "t15" or not _HINT.search(text) else _pairs(text, state)
 
 
-def _official(text: str, state: LogState) -> CurveRow | None:
+def _official(text: str, state: LogState) -> StepValues | None:
     if match := _T15_TRAIN.search(text):
         state.trainer = "t15"
         step, loss, norm = map(float, match.groups())
@@ -110,12 +117,12 @@ def _read_event(text: str, state: LogState) -> None:
         state.loaded = printable(match.group(1).strip()[:300])
 
 
-def _pairs(text: str, state: LogState) -> CurveRow | None:
+def _pairs(text: str, state: LogState) -> StepValues | None:
     """The values of a line such as ``step 200 | val PER: 23.4 % | loss=1.2``."""
     if _T15_SESSION.search(text):
         return None
     pairs = {name.strip(): (number, mark) for name, number, mark in _PAIR.findall(text)}
-    row: CurveRow = {}
+    row: StepValues = {}
     for name, column in column_names(pairs).items():
         number, mark = pairs[name]
         value = _value(number, column)
@@ -130,7 +137,7 @@ def _pairs(text: str, state: LogState) -> CurveRow | None:
     return row
 
 
-def _carry_step(row: CurveRow, state: LogState) -> None:
+def _carry_step(row: StepValues, state: LogState) -> None:
     """Remember the step of a line; give it to a later PER without a step."""
     for column in _STEPS:
         if column in row:

@@ -1,4 +1,4 @@
-"""One learning curve out of the curve files of a run: restarts found, the last pass kept."""
+"""One learning curve from the curve files of a run: detects restarts and keeps the last pass."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from orchestrator.history.reading.columns import (
     PER,
     PER_ROUNDING,
     STEP,
-    CurveRow,
+    StepValues,
     is_evaluation,
 )
 from orchestrator.history.reading.curve_files import CurveFile
@@ -21,11 +21,11 @@ _ABOUT_RESTARTS = re.compile(
     r"|goes over steps|goes on where|tell of other steps"
 )
 
-Pass = dict[float, CurveRow]  # step → row
+Pass = dict[float, StepValues]  # step → row
 
 
 @dataclass
-class LearningCurve:
+class MergedCurve:
     """The learning curve of a run.
 
     Attributes:
@@ -36,7 +36,7 @@ class LearningCurve:
         remarks: how the files were joined.
     """
 
-    rows: list[CurveRow] = field(default_factory=list)
+    rows: list[StepValues] = field(default_factory=list)
     unit: str = STEP
     n_restarts: int = 0
     finished: bool = False
@@ -48,14 +48,14 @@ def restart_notes(notes: Iterable[str]) -> list[str]:
     return [note for note in notes if _ABOUT_RESTARTS.search(note)]
 
 
-def merge_curves(files: Sequence[CurveFile]) -> LearningCurve:
+def merge_curves(files: Sequence[CurveFile]) -> MergedCurve:
     """Join the curve files of one run.
 
     Two files that agree on every PER they share are one curve written twice. Files without a
     column in common are parts of one curve. Anything else is a restart: for each step, the pass
     that was written last counts.
     """
-    curve = LearningCurve(finished=any(file.log.finished for file in files))
+    curve = MergedCurve(finished=any(file.log.finished for file in files))
     used = _of_one_unit([file for file in files if file.rows], curve)
     if not used:
         return curve
@@ -70,7 +70,7 @@ def merge_curves(files: Sequence[CurveFile]) -> LearningCurve:
     return curve
 
 
-def _of_one_unit(files: list[CurveFile], curve: LearningCurve) -> list[CurveFile]:
+def _of_one_unit(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
     """The files that count in steps; if there are none, in epochs; else in rows."""
     unit = min((file.unit for file in files), key=(STEP, EPOCH, "row").index, default=STEP)
     curve.remarks += [
@@ -81,7 +81,7 @@ def _of_one_unit(files: list[CurveFile], curve: LearningCurve) -> list[CurveFile
     return [file for file in files if file.unit == unit]
 
 
-def _without_other_splits(files: list[CurveFile], curve: LearningCurve) -> list[CurveFile]:
+def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
     """Leave out tables whose name says training or test, if other files have a PER."""
     kept = []
     for file in files:
@@ -110,7 +110,7 @@ def _same_pers(one: Mapping[float, float], two: Mapping[float, float]) -> bool:
     )
 
 
-def _last_pass(file: CurveFile, curve: LearningCurve) -> Pass:
+def _last_pass(file: CurveFile, curve: MergedCurve) -> Pass:
     """The rows of one file by step. Where steps go back, the later pass counts."""
     merged: Pass = {}
     reached: list[float] = []  # the last step of each earlier pass
@@ -155,7 +155,7 @@ def _restarts_text(file: CurveFile, reached: Sequence[float], end: float) -> str
 
 
 def _join(
-    whole: Pass, later: Pass, file: CurveFile, before: Sequence[CurveFile], curve: LearningCurve
+    whole: Pass, later: Pass, file: CurveFile, before: Sequence[CurveFile], curve: MergedCurve
 ) -> Pass:
     """Add one more file to the curve."""
     names = ", ".join(other.path for other in before)

@@ -29,7 +29,7 @@ from orchestrator.history.reading.folders import (
     relative,
 )
 from orchestrator.history.reading.imported_outcome import judge_outcome, planned_steps
-from orchestrator.history.reading.merge_curves import LearningCurve, merge_curves
+from orchestrator.history.reading.merge_curves import MergedCurve, merge_curves
 from orchestrator.history.reading.record import (
     FinalEvaluation,
     ImportedRun,
@@ -69,7 +69,7 @@ class _RunContent:
     settings: RunSettings
     curves: list[CurveFile] = field(default_factory=list)
     without_curve: list[CurveFile] = field(default_factory=list)
-    curve: LearningCurve = field(default_factory=LearningCurve)
+    curve: MergedCurve = field(default_factory=MergedCurve)
     evaluations: tuple[FinalEvaluation, ...] = ()
 
 
@@ -209,9 +209,9 @@ def _read_curves(content: _RunContent, folder: RunFolder, root: Path, used: set[
 
 
 def _evaluations(
-    folder: RunFolder, root: Path, used: set[str], curve: LearningCurve
+    folder: RunFolder, root: Path, used: set[str], curve: MergedCurve
 ) -> Iterator[FinalEvaluation]:
-    """Evaluations in files of their own; the learning curve helps to tell percent from rates."""
+    """Evaluations in files of their own; the learning curve shows whether they are in percent."""
     known = [row[PER] for row in curve.rows if PER in row and math.isfinite(row[PER])]
     for file in folder.files:
         name = relative(file.path, root)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from orchestrator.history.reading.columns import PER, STEP, CurveRow
+from orchestrator.history.reading.columns import PER, STEP, StepValues
 from orchestrator.history.reading.files import FileNote
 
 SCHEMA = 1
@@ -84,7 +84,7 @@ class ImportedRun:
     mapped: MappedSettings
     seed: int | None
     seed_from: str
-    history: tuple[CurveRow, ...]
+    history: tuple[StepValues, ...]
     step_unit: str
     n_restarts: int
     evaluations: tuple[FinalEvaluation, ...]
