@@ -24,7 +24,8 @@ from decoder import optim
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import greedy_decode
 from decoder.data.alignment import output_lengths
-from decoder.data.store import Dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
@@ -32,8 +33,7 @@ from decoder.pack import Pack, Run
 from decoder.schedules import learning_rates
 from decoder.smoothing import gaussian_taps, smooth
 from decoder.state import PackState
-from decoder.step import forward_backward
-from decoder.train import _update
+from decoder.step import forward_backward, update_weights
 
 BASES = Path(__file__).parent.parent / "ablations" / "base"
 
@@ -93,7 +93,7 @@ def loss_difference(
         losses, gradients = forward_backward(
             state.model, state.configs, batch, pack.seed, state.step
         )
-        _update(state, gradients, losses, optim.gradient_norms(gradients))
+        update_weights(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
 
         cut = _cut_of(config, pack.seed, step)

@@ -31,7 +31,8 @@ from torch import Tensor
 from decoder.__main__ import main as decoder_main
 from decoder.ctc import edit_distance
 from decoder.data.batches import Batch, collate
-from decoder.data.store import Dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset
 from decoder.data.synthetic import RECIPES, make_synthetic
 
 Edits = dict[str, tuple[int, int]]  # session → edits, reference phonemes

@@ -21,7 +21,8 @@ from torch import Tensor
 from decoder import optim
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.ctc import edit_distance
-from decoder.data.store import Dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.evaluation import evaluate
 from decoder.model.day import day_slices
@@ -30,8 +31,7 @@ from decoder.pack import Pack, Run
 from decoder.phonemes import N_CLASSES
 from decoder.smoothing import smooth_batch
 from decoder.state import PackState
-from decoder.step import forward_backward
-from decoder.train import _update
+from decoder.step import forward_backward, update_weights
 from decoder.weights import official_state_dict
 
 BASE = Path(__file__).parent.parent / "ablations" / "base" / "t12_official.yaml"
@@ -137,7 +137,7 @@ def train_both(
         batch = trials.draw(3, step)
         losses, gradients = forward_backward(state.model, state.configs, batch, 3, step)
         rate = optimizer.param_groups[0]["lr"]
-        _, rates = _update(state, gradients, losses, optim.gradient_norms(gradients))
+        _, rates = update_weights(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
         worst_rate = max(worst_rate, abs(rates[0] - rate))
 

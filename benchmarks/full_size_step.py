@@ -26,8 +26,7 @@ from decoder.data.batches import Batch
 from decoder.data.store import Dataset, Split
 from decoder.pack import Pack, Run
 from decoder.state import PackState
-from decoder.step import forward_backward
-from decoder.train import _update
+from decoder.step import forward_backward, update_weights
 
 BASES = Path(__file__).parent.parent / "ablations" / "base"
 
@@ -103,7 +102,7 @@ def pack_step(
         losses, gradients = forward_backward(
             state.model, state.configs, batch, pack.seed, state.step
         )
-        _update(state, gradients, losses, optim.gradient_norms(gradients))
+        update_weights(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
 
     return step

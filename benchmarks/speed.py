@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from decoder.config import DecoderConfig
 from decoder.data.alignment import output_lengths
-from decoder.data.store import Dataset, open_dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset, open_dataset
 from decoder.data.trials import Trials
 from decoder.metrics import MetricSums
 from decoder.pack import Pack, Run

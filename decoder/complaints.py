@@ -1,30 +1,36 @@
-"""Mistakes in words: the nearest known name, and a sentence for each complaint of pydantic."""
+"""Words for mistakes: a hint at the nearest known name, and a sentence for each pydantic error."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 
 def did_you_mean(got: str, known: Iterable[object]) -> str:
-    """``; did you mean 'x'?`` for the nearest known name, or nothing.
+    """Suggest the known name that a user probably meant.
 
-    A dotted name whose last part is `got` is nearer than any other.
+    A dotted path whose last part is `got` comes first (``epsilon`` → ``optim.epsilon``), then the
+    name with the most similar spelling.
+
+    Args:
+        got: an unknown name.
+        known: the names that are allowed there.
+
+    Returns:
+        ``; did you mean 'x'?``, or nothing where no name is near.
     """
     names = [str(name) for name in known]
-    same_field = [name for name in names if "." in name and name.rpartition(".")[2] == got]
+    same_field = [name for name in names if name.rpartition(".")[2] == got]
     near = same_field or difflib.get_close_matches(got, names, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def explain(error: ValidationError, keys: Mapping[tuple[str, ...], list[str]]) -> list[str]:
-    """One sentence per complaint of pydantic: key path, what was got, what is allowed.
+    """Turn each error of pydantic into one sentence: key path, value, and what is allowed.
 
     Args:
         error: the validation error.
-        keys: the allowed names at each location, to offer the nearest one.
+        keys: location → the names allowed there, from which the nearest is suggested.
     """
     sentences = []
     for item in error.errors():

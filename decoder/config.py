@@ -6,7 +6,6 @@ may differ between the runs of a pack, and what it means to a run's identity.
 """
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from decoder.atomic import sha256_of
 from decoder.complaints import did_you_mean, explain
 from decoder.errors import ConfigError
 from decoder.marks import Section
@@ -217,13 +217,14 @@ def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate
     }
     if replicate:
         whole["replicate"] = replicate
-    return _digest(whole)
+    return digest(whole)[:16]
 
 
 def pack_key(config: DecoderConfig) -> str:
     """Equal for configurations whose runs can share one pack: same tensors, same draws."""
     paths = config_paths()
-    return _digest({p: value for p, value in flatten(config).items() if not paths[p].per_run})
+    shared = {p: value for p, value in flatten(config).items() if not paths[p].per_run}
+    return digest(shared)[:16]
 
 
 def identity(config: DecoderConfig) -> dict[str, Any]:
@@ -276,6 +277,7 @@ def config_keys() -> dict[tuple[str, ...], list[str]]:
     return keys
 
 
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def digest(value: Any) -> str:
+    """Hex SHA-256 of a JSON value; the order of its keys does not count."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return sha256_of(text.encode())

@@ -1,4 +1,4 @@
-"""One batch through every run of a pack: augment, forward, loss, backward.
+"""One optimizer step of a pack: the gradients of its batches, and the update of its weights.
 
 Dimensions: R runs, B batch, T bins, P patches, F features.
 """
@@ -13,12 +13,48 @@ from decoder.augment import augment_batch
 from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
+from decoder.data.trials import Trials
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
+from decoder.state import PackState
+
+
+def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Training losses and gradients of every run at this step, averaged over its batches.
+
+    Batches are numbered through all steps, and the number of a batch decides its draws.
+
+    Args:
+        state: the pack; its weights are not changed.
+        trials: what batches are drawn from.
+        seed: the pack's seed.
+
+    Returns:
+        (R,) losses, and name → (R, ...) gradients of the parameters that got one.
+    """
+    n_batches = state.runs[0].config.optim.accumulation_steps
+    first = state.step * n_batches
+    losses, gradients = _one_batch(state, trials, seed, first)
+    for index in range(first + 1, first + n_batches):
+        more_losses, more_gradients = _one_batch(state, trials, seed, index)
+        losses += more_losses
+        for name, gradient in more_gradients.items():
+            gradients[name] = gradients[name] + gradient if name in gradients else gradient
+    if n_batches > 1:
+        losses /= n_batches
+        gradients = {name: gradient / n_batches for name, gradient in gradients.items()}
+    return losses, gradients
+
+
+def _one_batch(
+    state: PackState, trials: Trials, seed: int, index: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    batch = trials.draw(seed, index).to(state.device)
+    return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
 
 
 def forward_backward(
@@ -65,3 +101,41 @@ def forward_backward(
     model.zero_grad(set_to_none=True)
     per_run.sum().backward()  # rows do not mix: each gets its own
     return per_run.detach(), optim.gradients_of(model)
+
+
+def update_weights(
+    state: PackState,
+    gradients: dict[str, Tensor],
+    losses: Tensor,
+    norms: Tensor,
+    taken: Sequence[bool] | None = None,
+) -> tuple[Tensor, list[float]]:
+    """Clip the gradients, step every optimizer, and add the step to the running sums.
+
+    Args:
+        state: the pack; its weights, averages and sums are changed, its step counter is not.
+        gradients: name → (R, ...), scaled in place.
+        losses: (R,).
+        norms: (R,) gradient norms before clipping.
+        taken: for each run, whether it takes the step; None means that all do.
+
+    Returns:
+        (R,) gradient norms after clipping, 0 where a step was skipped; and R learning rates.
+    """
+    steps = None if taken is None else torch.tensor(taken, device=norms.device)
+    known = norms if steps is None else norms.where(steps, float("nan"))
+    state.grad_norms[:, state.step] = known.to("cpu", torch.float32)
+    if steps is not None:
+        losses, norms = losses.where(steps, 0.0), norms.where(steps, 0.0)
+    factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
+    optim.scale_runs(gradients, factors)
+    rates = []
+    for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True)):
+        history = state.histories[run.run_id]
+        if taken is None or taken[row]:
+            rates.append(optimizer.step(gradients, row, state.step, history))
+        else:
+            rates.append(optimizer.rates(state.step, history)["weight"])
+    state.average(taken)
+    state.sums.add(losses, norms, factors, rates, steps)
+    return norms * factors, rates

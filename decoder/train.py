@@ -24,7 +24,7 @@ from decoder.evaluation import evaluate
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
 from decoder.selection import best_row
 from decoder.state import PackState
-from decoder.step import forward_backward
+from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
 from decoder.weights import save_weights
 
@@ -87,7 +87,7 @@ def train(
             left = [run.run_id for run in state.runs]
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
-        losses, gradients = _forward_backward(state, trials, pack.seed)
+        losses, gradients = step_gradients(state, trials, pack.seed)
         norms = optim.gradient_norms(gradients)
         finite = (losses.isfinite() & norms.isfinite()).tolist()
         finished = []
@@ -106,7 +106,7 @@ def train(
         due = [_is_due(run.config.train, done_step) for run in state.runs]
         before = optim.rows_of(state.model.parameters()) if any(due) else []
         taken = None if all(finite) else finite
-        clipped_norms, rates = _update(state, gradients, losses, norms, taken)
+        clipped_norms, rates = update_weights(state, gradients, losses, norms, taken)
         state.step = done_step
 
         latest: dict[str, HistoryRow] = {}
@@ -143,65 +143,6 @@ def train(
 
     if checkpoint_dir is not None:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
-
-
-def _forward_backward(
-    state: PackState, trials: Trials, seed: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Losses (R,) and gradients of this step, averaged over its batches.
-
-    Batches are counted through the steps, and each has draws of its own.
-    """
-    n_batches = state.runs[0].config.optim.accumulation_steps
-    first = state.step * n_batches
-    losses, gradients = _one_batch(state, trials, seed, first)
-    for index in range(first + 1, first + n_batches):
-        more_losses, more_gradients = _one_batch(state, trials, seed, index)
-        losses += more_losses
-        for name, gradient in more_gradients.items():
-            gradients[name] = gradients[name] + gradient if name in gradients else gradient
-    if n_batches > 1:
-        losses /= n_batches
-        gradients = {name: gradient / n_batches for name, gradient in gradients.items()}
-    return losses, gradients
-
-
-def _one_batch(
-    state: PackState, trials: Trials, seed: int, index: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    batch = trials.draw(seed, index).to(state.device)
-    return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
-
-
-def _update(
-    state: PackState,
-    gradients: dict[str, Tensor],
-    losses: Tensor,
-    norms: Tensor,
-    taken: Sequence[bool] | None = None,
-) -> tuple[Tensor, list[float]]:
-    """Clip and step every run, but for those not `taken`; None takes all.
-
-    Returns:
-        Clipped gradient norms (R,), 0 where the step was skipped, and learning rates.
-    """
-    steps = None if taken is None else torch.tensor(taken, device=norms.device)
-    known = norms if steps is None else norms.where(steps, float("nan"))
-    state.grad_norms[:, state.step] = known.to("cpu", torch.float32)
-    if steps is not None:
-        losses, norms = losses.where(steps, 0.0), norms.where(steps, 0.0)
-    factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
-    optim.scale_runs(gradients, factors)
-    rates = []
-    for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True)):
-        history = state.histories[run.run_id]
-        if taken is None or taken[row]:
-            rates.append(optimizer.step(gradients, row, state.step, history))
-        else:
-            rates.append(optimizer.rates(state.step, history)["weight"])
-    state.average(taken)
-    state.sums.add(losses, norms, factors, rates, steps)
-    return norms * factors, rates
 
 
 def _evaluate(

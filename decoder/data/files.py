@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from decoder.atomic import storage_error, sync_folder, write_atomically
+from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
 from decoder.errors import DataError
 
 Say = Callable[[str], None]
@@ -115,7 +115,7 @@ def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -
     Raises:
         DataError: a file cannot be read.
     """
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    place = sha256_of(str(folder.resolve()).encode())[:16]
     cache_path = cache_dir / ".digests" / f"{place}.json"
     known = _read_cache(cache_path, say)
     fresh: dict[str, list[int | str]] = {}

@@ -1,8 +1,7 @@
-"""Builds a packed store: finds or generates the recordings, validates them, packs them."""
+"""Validates recordings and writes their packed store."""
 
-import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
-from decoder.complaints import did_you_mean
+from decoder.atomic import sha256_of
 from decoder.data.files import Say, building_folder, hash_files, only_builder, storage_errors
-from decoder.data.layouts import Layout, Reader, find_layout, session_names, source_files
+from decoder.data.layouts import Layout, Reader, source_files
 from decoder.data.recordings import BIN_MS, Index, Problems, TrialFile
 from decoder.data.store import (
     ARRAYS_NAME,
@@ -24,12 +23,10 @@ from decoder.data.store import (
     Manifest,
     features_path,
     open_dataset,
+    open_if_whole,
 )
-from decoder.data.synthetic import RECIPES, make_synthetic, recipe_digest
-from decoder.errors import ConfigError, DataError, StorageError
+from decoder.errors import DataError, StorageError
 from decoder.phonemes import N_CLASSES
-
-_SYNTHETIC_PREFIX = "synthetic:"
 
 
 @dataclass(frozen=True)
@@ -62,40 +59,17 @@ class Source:
             for split in SPLITS:
                 name = self.layout.reader.split_path(Path(), session, split).as_posix()
                 lines.append(f"{name} {self.digests.get(name)}")
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return sha256_of("\n".join(lines).encode())[:16]
 
 
-def find_source(
-    path: str,
-    sessions: Sequence[str] | None,
-    feature_subset: Sequence[int] | None,
-    datasets_dir: Path,
-    say: Say,
-) -> Source:
-    """Find the recordings, generating ``synthetic:NAME`` on first use, and hash their files.
-
-    Args and errors are those of `decoder.data.store.prepare`.
-    """
-    if path.startswith(_SYNTHETIC_PREFIX):
-        folder = _generated(path.removeprefix(_SYNTHETIC_PREFIX), datasets_dir, say)
-    else:
-        folder = Path(path).expanduser()
-    layout = find_layout(folder)
-    names = session_names(folder, layout, sessions)
-    digests = hash_files(folder, source_files(folder, layout, names), datasets_dir, say)
-    subset = None if feature_subset is None else tuple(feature_subset)
-    return Source(folder, layout, names, subset, digests, layout.reader.label_digest(folder))
-
-
-def pack(
-    source: Source, target: Path, reopen: Callable[[Path, Say], Dataset | None], say: Say
-) -> Dataset:
+def pack(source: Source, target: Path, say: Say) -> Dataset:
     """Validate the recordings and write their store to `target`.
 
+    Where another process has built `target` in the meantime, that store is opened.
+
     Args:
-        source: from `find_source`.
+        source: from `decoder.data.prepare.find_source`.
         target: the store's folder, named by its fingerprint.
-        reopen: opens `target` if another process has built it in the meantime.
         say: receives one line about each slow step.
 
     Raises:
@@ -103,7 +77,7 @@ def pack(
         StorageError: the disk is full.
     """
     with only_builder(target, say):
-        dataset = reopen(target, say)
+        dataset = open_if_whole(target, say)
         if dataset is not None:
             return dataset
         say(f"packing {len(source.sessions)} sessions of {source.folder} into {target}")
@@ -125,23 +99,6 @@ def pack(
                 _write_arrays(temporary, index, n_features, source.fingerprint)
                 _check_unchanged(source, target.parent, say)
         return open_dataset(target)
-
-
-def _generated(name: str, datasets_dir: Path, say: Say) -> Path:
-    """The folder of a synthetic data set, generated on first use."""
-    if name not in RECIPES:
-        raise ConfigError(
-            f"data.path: '{_SYNTHETIC_PREFIX}{name}' is no recipe{did_you_mean(name, RECIPES)} "
-            f"(recipes: {', '.join(sorted(RECIPES))})"
-        )
-    recipe = RECIPES[name]
-    target = datasets_dir / f"synthetic-{name}-{recipe_digest(recipe)}"
-    if not target.exists():
-        with only_builder(target, say):
-            if not target.exists():
-                say(f"generating {_SYNTHETIC_PREFIX}{name} into {target}")
-                make_synthetic(recipe, target)
-    return target
 
 
 def _columns(
@@ -211,7 +168,7 @@ def _write_arrays(folder: Path, index: Index, n_features: int, fingerprint: str)
         bin_ms=BIN_MS,
         counts=counts,
         file_bytes={name: (folder / name).stat().st_size for name in (*names, ARRAYS_NAME)},
-        arrays_sha256=hashlib.sha256(content).hexdigest(),
+        arrays_sha256=sha256_of(content),
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 

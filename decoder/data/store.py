@@ -1,11 +1,11 @@
 """The packed store: a validated data set as flat, memory-mapped files that workers share.
 
 ``<datasets_dir>/<fingerprint>/`` holds the features of each split end to end, the small arrays
-(offsets, labels, days) and a manifest. `prepare` builds it once; `open_dataset` needs no h5py.
+(offsets, labels, days) and a manifest. `decoder.data.prepare` builds it once. Opening one needs
+none of the libraries that read recordings.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import numpy as safetensors_numpy
 
-from decoder.data.files import Say, silent, storage_errors
+from decoder.atomic import sha256_of
+from decoder.data.files import Say
 from decoder.errors import StorageError
 from decoder.marks import Section
 
@@ -116,36 +117,6 @@ class Manifest(Section):
     arrays_sha256: str
 
 
-def prepare(
-    path: str,
-    sessions: Sequence[str] | None,
-    feature_subset: Sequence[int] | None,
-    datasets_dir: Path,
-    say: Say = silent,
-) -> Dataset:
-    """Open the packed store of a data set; generate, validate and pack it first where needed.
-
-    Args:
-        path: a folder in the T15 or the T12 layout, or ``synthetic:NAME``.
-        sessions: names in day order; None takes every session found, sorted.
-        feature_subset: features to keep, in order; None keeps all.
-        datasets_dir: where stores, generated recordings and file digests are kept.
-        say: receives one line about each slow step.
-
-    Raises:
-        ConfigError: `path` names no known recipe.
-        DataError: the recordings cannot be trained on as they are; names every problem.
-        StorageError: `datasets_dir` is full or cannot be written.
-    """
-    from decoder.data import packing  # the one way to the readers, which workers need not load
-
-    with storage_errors(datasets_dir):
-        datasets_dir.mkdir(parents=True, exist_ok=True)
-    source = packing.find_source(path, sessions, feature_subset, datasets_dir, say)
-    target = datasets_dir / source.fingerprint
-    return _open_if_whole(target, say) or packing.pack(source, target, _open_if_whole, say)
-
-
 def open_dataset(folder: Path) -> Dataset:
     """Open a packed store, read-only and memory-mapped.
 
@@ -171,7 +142,7 @@ def open_dataset(folder: Path) -> Dataset:
             raise StorageError(
                 _damaged(folder, f"{name} has {size} bytes, not {manifest.file_bytes[name]}")
             )
-    if hashlib.sha256(arrays_bytes).hexdigest() != manifest.arrays_sha256:
+    if sha256_of(arrays_bytes) != manifest.arrays_sha256:
         raise StorageError(_damaged(folder, f"{ARRAYS_NAME} does not match its checksum"))
     arrays = safetensors_numpy.load(arrays_bytes)
     train, val = (_open_split(folder, name, arrays, manifest.n_features) for name in SPLITS)
@@ -186,6 +157,25 @@ def open_dataset(folder: Path) -> Dataset:
         counts=manifest.counts,
         bin_ms=manifest.bin_ms,
     )
+
+
+def open_if_whole(folder: Path, say: Say) -> Dataset | None:
+    """Open a packed store, or return None where there is none or it is damaged.
+
+    Args:
+        folder: ``<datasets_dir>/<fingerprint>``.
+        say: receives one line about a damaged store.
+    """
+    if not folder.exists():
+        return None
+    try:
+        dataset = open_dataset(folder)
+        if dataset.fingerprint != folder.name:
+            raise StorageError(_damaged(folder, f"it is the store {dataset.fingerprint}"))
+    except StorageError as error:
+        say(f"{error}; packing it again")
+        return None
+    return dataset
 
 
 def features_path(folder: Path, split: str) -> Path:
@@ -204,19 +194,6 @@ def _open_split(
         else np.zeros(shape, np.float32)  # an empty file cannot be mapped
     )
     return Split(features=features, **own)
-
-
-def _open_if_whole(folder: Path, say: Say) -> Dataset | None:
-    if not folder.exists():
-        return None
-    try:
-        dataset = open_dataset(folder)
-        if dataset.fingerprint != folder.name:
-            raise StorageError(_damaged(folder, f"it is the store {dataset.fingerprint}"))
-    except StorageError as error:
-        say(f"{error}; packing it again")
-        return None
-    return dataset
 
 
 def _damaged(folder: Path, what: str) -> str:

@@ -5,7 +5,6 @@ counts and powers instead of Gaussians, noise shared between channels and over t
 that drifts from day to day. All of it is drawn from the recipe's seed.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from decoder.atomic import storage_error, write_atomically
+from decoder.atomic import sha256_of, storage_error, write_atomically
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
 from decoder.data.lexicon import Sentence, draw_sentence, word_classes
@@ -167,8 +166,7 @@ class _Tuning:
 def recipe_digest(recipe: SyntheticRecipe) -> str:
     """8 hex digits over the recipe and the generator's version."""
     values = recipe.model_dump_json(exclude={"layout"} if recipe.layout == "t15" else None)
-    text = f"{GENERATOR_VERSION} {values}"
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return sha256_of(f"{GENERATOR_VERSION} {values}".encode())[:8]
 
 
 def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:

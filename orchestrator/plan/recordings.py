@@ -1,6 +1,6 @@
 """The recordings each arm is trained on: prepared once, and described without torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ class DataInfo:
         return {**values, "sessions": list(self.sessions)}
 
 
+# Arms, folder of packed recordings, remarks → arm id → its recordings; as `prepare_data`.
+PrepareData = Callable[[Sequence[Arm], Path, Callable[[str], None]], Mapping[str, DataInfo]]
+
+
 def prepare_data(
     arms: Sequence[Arm], datasets_dir: Path, say: Callable[[str], None]
 ) -> dict[str, DataInfo]:
@@ -51,11 +55,11 @@ def prepare_data(
         Arm id → its recordings.
 
     Raises:
-        ConfigError, DataError, StorageError: see `decoder.data.store.prepare`.
+        ConfigError, DataError, StorageError: see `decoder.data.prepare.prepare`.
         DataError: an arm that cannot be trained on its recordings.
     """
     from decoder.data.alignment import check_trainable
-    from decoder.data.store import prepare  # numpy, and h5py where something must be packed
+    from decoder.data.prepare import prepare  # loads numpy, scipy and h5py
 
     prepared: dict[tuple[Any, ...], DataInfo] = {}
     datasets = {}

@@ -16,6 +16,7 @@ from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
 from orchestrator.history.rows import imported_rows
+from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.query.where import parse_condition
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
@@ -183,7 +184,7 @@ def find_run(results: Results, run_id: str, say: Say) -> Found:
         if "." in name and value != defaults.get(name)
     }
     uses = tuple(
-        Use(name, arm["arm_id"], {**document["spec"].get("set", {}), **arm["changes"]})
+        Use(name, arm.arm_id, {**document.spec.set, **arm.changes})
         for name, document in _plans(results, say).items()
         for arm in _arms_of(document, whole)
     )
@@ -262,7 +263,7 @@ def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:
     return all(own[at] == others[at] for at in which)
 
 
-def _plans(results: Results, say: Say) -> dict[str, dict[str, Any]]:
+def _plans(results: Results, say: Say) -> dict[str, PlanDocument]:
     """The plan of every ablation and search; one that cannot be read is said and passed over."""
     plans = {}
     for place in (results, results.of_searches):
@@ -278,11 +279,11 @@ def _users(results: Results, say: Say) -> dict[str, list[str]]:
     """Run id → the ablations that planned it."""
     used: dict[str, list[str]] = {}
     for name, document in _plans(results, say).items():
-        for run_id in dict.fromkeys(run["run_id"] for run in document["runs"]):
+        for run_id in document.run_ids:
             used.setdefault(run_id, []).append(name)
     return used
 
 
-def _arms_of(document: Mapping[str, Any], run_id: str) -> list[Mapping[str, Any]]:
-    ids = {run["arm_id"] for run in document["runs"] if run["run_id"] == run_id}
-    return [arm for arm in document["arms"] if arm["arm_id"] in ids]
+def _arms_of(document: PlanDocument, run_id: str) -> list[ArmEntry]:
+    ids = {run.arm_id for run in document.runs if run.run_id == run_id}
+    return [arm for arm in document.arms if arm.arm_id in ids]

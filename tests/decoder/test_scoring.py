@@ -247,7 +247,7 @@ def test_t12_batches_go_across_days_and_their_padding_counts(
     (tmp_path / "args.json").write_text(json.dumps(T12))
     given = ("--checkpoint", tmp_path / "modelWeights", "--config", tmp_path / "args.json")
     found = evaluate(capsys, *given, "--data", tmp_path / "data")
-    from decoder.data.store import prepare
+    from decoder.data.prepare import prepare
 
     dataset = prepare(str(tmp_path / "data"), None, None, tmp_path / "stores")
     val, edits = dataset.val, {name: 0 for name in names}

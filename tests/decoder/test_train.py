@@ -19,8 +19,8 @@ from decoder.errors import ConfigError, DataError
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import HISTORY_COLUMNS, Pack, Progress, Run, RunResult
 from decoder.state import PackState
-from decoder.step import forward_backward
-from decoder.train import _forward_backward, _update, train
+from decoder.step import forward_backward, step_gradients, update_weights
+from decoder.train import train
 
 SMALL: dict[str, Any] = {
     "data.batch_size": 6,
@@ -72,7 +72,7 @@ def weights_after(pack: Pack, dataset: Dataset, n_steps: int) -> dict[str, dict[
         losses, gradients = forward_backward(
             state.model, state.configs, batch, pack.seed, state.step
         )
-        _update(state, gradients, losses, optim.gradient_norms(gradients))
+        update_weights(state, gradients, losses, optim.gradient_norms(gradients))
         state.step += 1
     return {
         run.run_id: {n: p.detach()[row] for n, p in state.model.named_parameters()}
@@ -134,7 +134,7 @@ def break_steps(monkeypatch: pytest.MonkeyPatch, bad_row: int, bad_steps: Contai
                 tensor[bad_row] = float("nan")
         return losses, gradients
 
-    monkeypatch.setattr("decoder.train.forward_backward", broken)
+    monkeypatch.setattr("decoder.step.forward_backward", broken)
 
 
 def test_a_skipped_step_leaves_the_update_out_and_is_counted(
@@ -226,7 +226,7 @@ def test_accumulated_batches_are_one_batch_of_their_union(dataset: Dataset) -> N
     state = PackState.start(pack, dataset, torch.device("cpu"))
     state.step = 2
     trials = Trials.select(dataset, pack.runs[0].config)
-    losses, gradients = _forward_backward(state, trials, pack.seed)
+    losses, gradients = step_gradients(state, trials, pack.seed)
     batches = [trials.draw(pack.seed, index) for index in (6, 7, 8)]
     width, length = (
         max(batch.labels.shape[1] for batch in batches),

@@ -1,15 +1,14 @@
 """Sides from the store: ablations, arms of them, searches, and runs by their ids."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
+from orchestrator.plan.document import PlanDocument
 from orchestrator.query.compare.mixing import text_of
 from orchestrator.query.compare.sides import Kind, Row, Side, SideArm, make_arm, varying_paths
 from orchestrator.query.runs import complete_id
-from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -99,17 +98,17 @@ def read_stored(text: str, store: Store) -> Side | None:
     return None
 
 
-def side_of_ablation(label: str, plan: Mapping[str, Any], store: Store) -> Side:
+def side_of_ablation(label: str, plan: PlanDocument, store: Store) -> Side:
     """An ablation as its plan has it."""
     seeds: dict[str, dict[str, int]] = {}  # arm → run → the seed it is trained with
-    for run in plan["runs"]:
-        seeds.setdefault(run["arm_id"], {})[run["run_id"]] = run["seed"]
+    for run in plan.runs:
+        seeds.setdefault(run.arm_id, {})[run.run_id] = run.seed
     arms = []
-    for arm in plan["arms"]:
-        of_arm = seeds.get(arm["arm_id"], {})
+    for arm in plan.arms:
+        of_arm = seeds.get(arm.arm_id, {})
         rows = [{"seed": of_arm[row["run_id"]], **row} for row in store.rows(list(of_arm))]
-        arms.append(make_arm(arm["arm_id"], arm["levels"], rows))
-    thresholds = AblationSpec.model_validate(plan["spec"]).collapse.thresholds()
+        arms.append(make_arm(arm.arm_id, arm.levels, rows))
+    thresholds = plan.spec.collapse.thresholds()
     return Side(label, "ablation", tuple(arms), thresholds)
 
 

@@ -109,7 +109,7 @@ def test_all_problems_of_headers_features_and_test_are_raised_together(folder: P
 def test_only_batches_and_the_alignment_check_load_torch() -> None:
     code = (
         "import sys\n"
-        "import decoder.data.check, decoder.data.packing, decoder.data.store\n"
+        "import decoder.data.check, decoder.data.prepare, decoder.data.store\n"
         "import decoder.data.synthetic, decoder.data.t12, decoder.data.t15\n"
         "print(sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )

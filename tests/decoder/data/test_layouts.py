@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from decoder.data.layouts import find_layout, session_names, source_files
-from decoder.data.store import prepare
+from decoder.data.prepare import prepare
 from decoder.errors import DataError
 
 

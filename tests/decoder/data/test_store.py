@@ -15,7 +15,8 @@ import pytest
 
 from decoder.data import files, packing, t15
 from decoder.data.layouts import find_layout
-from decoder.data.store import Dataset, open_dataset, prepare
+from decoder.data.prepare import prepare
+from decoder.data.store import Dataset, open_dataset
 from decoder.data.writers import write_session
 from decoder.errors import ConfigError, DataError, StorageError
 
@@ -281,7 +282,7 @@ def test_recordings_that_change_while_they_are_packed_are_refused(
 PREPARE_AND_SAY = """
 import sys
 from pathlib import Path
-from decoder.data.store import prepare
+from decoder.data.prepare import prepare
 assert prepare("synthetic:tiny", None, None, Path(sys.argv[1]), print).train.n_trials == 24
 """
 
@@ -310,7 +311,7 @@ def test_synthetic_data_is_generated_once_and_goes_through_the_reader(
     said: list[str] = []
     first = prepare("synthetic:tiny", None, None, stores, said.append)
     assert [line.split()[0] for line in said] == ["generating", "packing"]
-    monkeypatch.setattr(packing, "make_synthetic", None)
+    monkeypatch.setattr("decoder.data.prepare.make_synthetic", None)
     assert prepare("synthetic:tiny", None, None, stores).fingerprint == first.fingerprint
     (generated,) = stores.glob("synthetic-tiny-*")
     assert prepare(str(generated), None, None, stores).fingerprint == first.fingerprint

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from decoder.data import t12
 from decoder.data.layouts import find_layout, session_names
+from decoder.data.prepare import prepare
 from decoder.data.recordings import Index, Problems
-from decoder.data.store import prepare
 from decoder.data.synthetic import RECIPES
 from decoder.data.writers import SentenceToWrite, write_t12_session
 from decoder.errors import DataError

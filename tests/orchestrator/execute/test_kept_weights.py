@@ -9,7 +9,7 @@ import pytest
 
 from decoder.__main__ import main
 from decoder.config import DecoderConfig, override, resolve, run_id
-from decoder.data.store import prepare
+from decoder.data.prepare import prepare
 from decoder.pack import Pack, Run
 from orchestrator.execute.backends import Execution, PackEvent
 from orchestrator.execute.backends.local import train_locally

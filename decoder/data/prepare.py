@@ -1,0 +1,81 @@
+"""From the path of recordings to their open store: found or generated, hashed, packed once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from decoder.complaints import did_you_mean
+from decoder.data.files import Say, hash_files, only_builder, silent, storage_errors
+from decoder.data.layouts import find_layout, session_names, source_files
+from decoder.data.packing import Source, pack
+from decoder.data.store import Dataset, open_if_whole
+from decoder.data.synthetic import RECIPES, make_synthetic, recipe_digest
+from decoder.errors import ConfigError
+
+SYNTHETIC_PREFIX = "synthetic:"
+
+
+def prepare(
+    path: str,
+    sessions: Sequence[str] | None,
+    feature_subset: Sequence[int] | None,
+    datasets_dir: Path,
+    say: Say = silent,
+) -> Dataset:
+    """Open the packed store of a data set; generate, validate and pack it first where needed.
+
+    Args:
+        path: a folder in the T15 or the T12 layout, or ``synthetic:NAME``.
+        sessions: names in day order; None takes every session found, sorted.
+        feature_subset: features to keep, in order; None keeps all.
+        datasets_dir: where stores, generated recordings and file digests are kept.
+        say: receives one line about each slow step.
+
+    Raises:
+        ConfigError: `path` names no known recipe.
+        DataError: the recordings cannot be trained on as they are; names every problem.
+        StorageError: `datasets_dir` is full or cannot be written.
+    """
+    with storage_errors(datasets_dir):
+        datasets_dir.mkdir(parents=True, exist_ok=True)
+    source = find_source(path, sessions, feature_subset, datasets_dir, say)
+    target = datasets_dir / source.fingerprint
+    return open_if_whole(target, say) or pack(source, target, say)
+
+
+def find_source(
+    path: str,
+    sessions: Sequence[str] | None,
+    feature_subset: Sequence[int] | None,
+    datasets_dir: Path,
+    say: Say,
+) -> Source:
+    """Find the recordings, generating ``synthetic:NAME`` on first use, and hash their files.
+
+    Arguments and errors are those of `prepare`.
+    """
+    if path.startswith(SYNTHETIC_PREFIX):
+        folder = _generate_once(path.removeprefix(SYNTHETIC_PREFIX), datasets_dir, say)
+    else:
+        folder = Path(path).expanduser()
+    layout = find_layout(folder)
+    names = session_names(folder, layout, sessions)
+    digests = hash_files(folder, source_files(folder, layout, names), datasets_dir, say)
+    subset = None if feature_subset is None else tuple(feature_subset)
+    return Source(folder, layout, names, subset, digests, layout.reader.label_digest(folder))
+
+
+def _generate_once(name: str, datasets_dir: Path, say: Say) -> Path:
+    """The folder of a synthetic data set, generated on first use."""
+    if name not in RECIPES:
+        raise ConfigError(
+            f"data.path: '{SYNTHETIC_PREFIX}{name}' is no recipe{did_you_mean(name, RECIPES)} "
+            f"(recipes: {', '.join(sorted(RECIPES))})"
+        )
+    recipe = RECIPES[name]
+    target = datasets_dir / f"synthetic-{name}-{recipe_digest(recipe)}"
+    if not target.exists():
+        with only_builder(target, say):
+            if not target.exists():
+                say(f"generating {SYNTHETIC_PREFIX}{name} into {target}")
+                make_synthetic(recipe, target)
+    return target
