@@ -1,15 +1,12 @@
 """What to run next: the ablation that would decide most of what a group's runs leave open."""
 
 import os
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
-
-import yaml
+from typing import NamedTuple
 
 from decoder.atomic import write_atomically
 from decoder.config import unflatten
@@ -20,38 +17,23 @@ from orchestrator.history.audit.run_pairs import per_difference
 from orchestrator.history.audit.setting_changes import SettingChange, setting_changes
 from orchestrator.history.audit.wording import change_text, count, joined, per_text, points
 from orchestrator.history.reading.record import ImportedRun, Settings
-from orchestrator.spec.load import level_names, load_spec
-from orchestrator.spec.schema import AblationSpec, CollapseSpec
+from orchestrator.plan.ablation_writer import (
+    AblationFile,
+    FactorChange,
+    ablation_of,
+    ablation_yaml,
+    factor_names,
+)
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.schema import CollapseSpec
 from orchestrator.stats.power import POWER, power_paired
-from orchestrator.stats.reach import first_seeds, untestable
+from orchestrator.stats.reach import first_seeds
 
-_FEWEST_SEEDS, _MOST_SEEDS = 6, 12
+_MOST_SEEDS = 12
 _MOST_FACTORS = 8
 _MARGINS = (0.005, 0.02)  # of PER: the margin is half of the observed difference, within these
 _ALPHA = 0.05
 _FEWEST_EVALUATIONS = CollapseSpec().n_evaluations
-
-
-class Claim(TypedDict):
-    """One hypothesis of an ablation file."""
-
-    claim: str
-    contrast: dict[str, str]
-    outcome: str
-    direction: Literal["decrease", "increase"]
-    margin: float
-
-
-class AblationFile(TypedDict):
-    """The content of an ablation file; ``base`` names another file."""
-
-    name: str
-    question: str
-    base: str
-    factors: dict[str, dict[str, Settings]]
-    design: str
-    seeds: list[int]
-    hypotheses: dict[str, Claim]
 
 
 @dataclass(frozen=True)
@@ -161,7 +143,7 @@ def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
         if one.exists():
             raise ConfigError(f"--propose: {one} exists already; choose another name or remove it")
     head = f"# The complete settings of {_one_line(proposal.a)}.\n"
-    write_atomically(base, (head + _yaml(proposal.base)).encode())
+    write_atomically(base, (head + ablation_yaml(proposal.base)).encode())
     write_atomically(path, spec_text(proposal, base.name, group).encode())
     load_spec(path)
     return base
@@ -176,13 +158,7 @@ def spec_text(proposal: Proposal, base: str, group: str) -> str:
         "Check data.path in the base: it is a path on the machine where the runs were trained.",
     ]
     comment = "".join(f"# {_one_line(line)}\n" for line in head)
-    return comment + _yaml({**proposal.ablation, "base": base})
-
-
-def _yaml(document: Mapping[str, object]) -> str:
-    return yaml.safe_dump(
-        dict(document), sort_keys=False, allow_unicode=True, width=96, default_flow_style=None
-    )
+    return comment + ablation_yaml({**proposal.ablation, "base": base})
 
 
 def _one_line(text: str) -> str:
@@ -237,14 +213,14 @@ def _make(group: PreparedGroup, candidate: _Candidate) -> Proposal | str:
     low, high = _MARGINS
     known = gap == gap and gap != 0
     margin = round(min(high, max(low, abs(gap) / 2)), 3) if known else low
-    ablation = _ablation(group, candidate, margin)
     try:
+        ablation = _ablation(group, candidate, margin)
         n_seeds, power = _seeds(group, ablation, margin)
         ablation["seeds"] = list(range(1, n_seeds + 1))
         base, remarks = _base(candidate.a)
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "base.yaml").write_text(_yaml(base), encoding="utf-8")
-            Path(folder, "spec.yaml").write_text(_yaml({**ablation}), encoding="utf-8")
+            Path(folder, "base.yaml").write_text(ablation_yaml(base), encoding="utf-8")
+            Path(folder, "spec.yaml").write_text(ablation_yaml(ablation), encoding="utf-8")
             loaded = load_spec(Path(folder, "spec.yaml"))
     except ConfigError as error:
         return error.problems[0].rpartition(os.sep)[2]
@@ -282,46 +258,26 @@ def _base(run: ImportedRun) -> tuple[dict[str, dict[str, object]], list[str]]:
 
 def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> AblationFile:
     """The content of the ablation's file, with the fewest seeds."""
-    a, b, changes = candidate.a, candidate.b, candidate.usable
+    a, b, usable = candidate.a, candidate.b, candidate.usable
     old, new = group.settings[a.name].whole, group.settings[b.name].whole
-    direction: Literal["decrease", "increase"] = "decrease" if candidate.gap <= 0 else "increase"
-    verb = "lowers" if direction == "decrease" else "raises"
-    others = "With the other changes made, " if len(changes) > 1 else ""
-    factors: dict[str, dict[str, Settings]] = {}
-    hypotheses: dict[str, Claim] = {}
-    for name, change in _factor_names(changes).items():
-        before, after = level_names(change.before, change.after)
-        factors[name] = {
-            before: {path: old[path] for path in change.paths},
-            after: {path: new[path] for path in change.paths},
-        }
-        hypotheses[f"{name}_matters"[:64]] = {
-            "claim": f"{others}{change.key} {after} instead of {before} {verb} PER.",
-            "contrast": {"factor": name, "from": before, "to": after},
-            "outcome": "per",
-            "direction": direction,
-            "margin": margin,
-        }
-    return {
-        "name": "from_audit",
-        "question": f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} "
+    names = factor_names(change.key for change in usable)
+    return ablation_of(
+        {
+            names[change.key]: FactorChange(
+                change.key,
+                {path: old[path] for path in change.paths},
+                {path: new[path] for path in change.paths},
+            )
+            for change in usable
+        },
+        name="from_audit",
+        question=f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} "
         "changes PER?",
-        "base": "base.yaml",
-        "factors": factors,
-        "design": "leave_one_out" if len(changes) > 1 else "one_factor",
-        "seeds": list(range(1, _FEWEST_SEEDS + 1)),
-        "hypotheses": hypotheses,
-    }
-
-
-def _factor_names(changes: Sequence[SettingChange]) -> dict[str, SettingChange]:
-    """A factor's name for each change: the field, with its section if the field is not unique."""
-    names: dict[str, SettingChange] = {}
-    for change in changes:
-        section, _, path = change.key.partition(".")
-        field = re.sub(r"[^A-Za-z0-9_]+", "_", path)[:40] or "setting"
-        names[field if field not in names else f"{section}_{field}"] = change
-    return names
+        base="base.yaml",
+        design="leave_one_out" if len(usable) > 1 else "one_factor",
+        margin=margin,
+        direction="decrease" if candidate.gap <= 0 else "increase",
+    )
 
 
 def _seeds(group: PreparedGroup, ablation: AblationFile, margin: float) -> tuple[int, float | None]:
@@ -332,8 +288,7 @@ def _seeds(group: PreparedGroup, ablation: AblationFile, margin: float) -> tuple
     Returns:
         The number of seeds, and the power of each claim; None without a known spread.
     """
-    hopeless = untestable(AblationSpec.model_validate(ablation))
-    fewest = max([_FEWEST_SEEDS, *(found.seeds_needed or 0 for found in hopeless.values())])
+    fewest = len(ablation["seeds"])
     spread = group.spreads.best
     if spread is None or spread.sd <= 0:
         return fewest, None
