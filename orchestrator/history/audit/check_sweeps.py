@@ -21,6 +21,7 @@ from orchestrator.history.audit.wording import (
     value_text,
 )
 from orchestrator.history.reading.record import ImportedRun
+from orchestrator.spec.units import interval_words
 
 _MOST_LISTED = 40
 _FEW_COMPARISONS = 4  # with more, some exceed the limit by chance
@@ -160,8 +161,8 @@ def _text(pair: WidestPair) -> str:
     )
     return (
         f"{text} At {value_of[id(two)]} PER is {moved(gap)} than at {value_of[id(one)]}, "
-        f"{verdict}; the true difference may be anything from {100 * (gap - limit):+.1f} to "
-        f"{100 * (gap + limit):+.1f} points."
+        f"{verdict}; the true difference may be anything from "
+        f"{interval_words((gap - limit, gap + limit), 'per')} points."
     )
 
 
@@ -192,7 +193,7 @@ def _runs_text(configuration: ConfigurationRuns) -> str:
         return names[0]
     low, high = min(configuration.pers), max(configuration.pers)
     return (
-        f"mean of {count(len(names), 'run')}, {100 * low:.1f} to {per_text(high)}: "
+        f"mean of {count(len(names), 'run')}, {per_text(low)} to {per_text(high)}: "
         f"{joined(names, 3)}"
     )
 

@@ -26,6 +26,7 @@ from orchestrator.plan.ablation_writer import (
 )
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.schema import CollapseSpec
+from orchestrator.spec.units import percent
 from orchestrator.stats.power import POWER, power_paired
 from orchestrator.stats.reach import first_seeds
 
@@ -338,12 +339,12 @@ def _seed_reasons(candidate: _Candidate, n_seeds: int, power: float | None) -> l
         ]
     reason = (
         f"With {n_seeds} seeds, each claim finds an effect of that size with a chance of "
-        f"{power:.0%}, by the spread of the repeated runs"
+        f"{percent(power, 0)}, by the spread of the repeated runs"
     )
     if power >= POWER:
         return [f"{reason}."]
     return [
-        f"{reason}. That is less than {POWER:.0%}, because the spread is large.",
+        f"{reason}. That is less than {percent(POWER, 0)}, because the spread is large.",
         f"Cheaper first: train {candidate.a.name} again with three to five other seeds. These "
         "runs estimate the spread, and so whether this ablation can decide anything.",
     ]

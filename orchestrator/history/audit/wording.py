@@ -7,13 +7,14 @@ from typing import Any
 from orchestrator.history.audit.setting_changes import SettingChange
 from orchestrator.history.reading.files import printable
 from orchestrator.history.reading.record import ImportedRun
+from orchestrator.spec.units import percent
 
 
 def per_text(per: float | None) -> str:
     """A PER in percent: ``21.3 %``."""
     if per is None or math.isnan(per):
         return "no PER"
-    return f"{100 * per:.1f} %" if per >= 0.02 else f"{100 * per:.2f} %"
+    return percent(per, 1 if per >= 0.02 else 2)
 
 
 def points(difference: float) -> str:

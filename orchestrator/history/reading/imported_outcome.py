@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decoder.collapse import CollapseThresholds, is_collapsed
 from orchestrator.history.reading.columns import EPOCH, PER, STEP, StepValues, last_part
 from orchestrator.history.reading.record import ImportedOutcome, MappedSettings, Settings
+from orchestrator.spec.units import percent
 
 _PLANNED = {
     STEP: "numtrainingbatches nbatch nbatches nsteps maxsteps totalsteps numsteps trainsteps "
@@ -95,8 +96,8 @@ def _divergence(rows: Sequence[StepValues], unit: str, error: str) -> str:
     step, best = min(pers, key=lambda pair: pair[1])
     if best < _LEARNED and all(per >= _LOST for _, per in pers[-2:]):
         return (
-            f"its PER was {100 * best:.1f} % at {unit} {step:,.0f} and rose to "
-            f"{100 * pers[-1][1]:.1f} % at the end"
+            f"its PER was {percent(best)} at {unit} {step:,.0f} and rose to "
+            f"{percent(pers[-1][1])} at the end"
         )
     return ""
 
@@ -110,7 +111,7 @@ def _missing(rows: Sequence[StepValues], unit: str, n_planned: int) -> str:
     )
     if last + max(1.0, interval, 0.01 * n_planned) >= n_planned:
         return ""
-    return f"it ends at {unit} {last:,.0f} of {n_planned:,} ({last / n_planned:.0%})"
+    return f"it ends at {unit} {last:,.0f} of {n_planned:,} ({percent(last / n_planned, 0)})"
 
 
 def _plateau(rows: Sequence[StepValues], unit: str) -> str:
@@ -125,11 +126,11 @@ def _plateau(rows: Sequence[StepValues], unit: str) -> str:
         collapsed = is_collapsed(last, thresholds)
         return f"almost no phonemes are emitted {until}" if collapsed else ""
     if all(row.get("blank_fraction", 0.0) >= _PLATEAU_BLANK for row in last):
-        return f"at least {_PLATEAU_BLANK:.0%} of frames are blank {until}"
+        return f"at least {percent(_PLATEAU_BLANK, 0)} of frames are blank {until}"
     low, high = _PLATEAU_PER
     if all(low <= row[PER] <= high for row in last):
         return (
-            f"PER is {100 * last[-1][PER]:.1f} % and stays within {100 * low:.0f} to "
-            f"{100 * high:.0f} % {until}, as for an output of blanks only"
+            f"PER is {percent(last[-1][PER])} and stays within {percent(low, 0)} to "
+            f"{percent(high, 0)} {until}, as for an output of blanks only"
         )
     return ""

@@ -71,8 +71,8 @@ def test_settings_tested_alone_are_listed_with_their_limits(planted: Audit) -> N
     ("kind", "runs", "words"),
     [
         ("diverged", ["run6_lr_high"], ("val_loss", "500")),
-        ("collapsed", ["run8_lr_low"], ("100.0 %", "95 to 102 %")),
-        ("unfinished", ["run7_epsilon"], ("400 of 1,000 (40%)",)),
+        ("collapsed", ["run8_lr_low"], ("100.0 %", "95 % to 102 %")),
+        ("unfinished", ["run7_epsilon"], ("400 of 1,000 (40 %)",)),
         ("unknown", ["run10_planned"], ()),
         ("restarted", ["run9_restarted"], ("1 restart", "600")),
         ("copies", ["run2_baseline (copy)"], ("run2_baseline_seed11",)),

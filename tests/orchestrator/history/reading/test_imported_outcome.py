@@ -10,8 +10,8 @@ from imported_runs import jsonl, mentions, only_run, per_rows, write_files
     ("text", "settings", "outcome", "reason"),
     [
         (per_rows(1, 0.5, 0.4), "max_steps: 200", "ok", None),
-        (per_rows(1, 0.5, 0.4), "max_steps: 1000", "unfinished", "200 of 1,000 (20%)"),
-        (per_rows(1, 1, 1, 0.9999), "max_steps: 300", "collapsed", "95 to 102 %"),
+        (per_rows(1, 0.5, 0.4), "max_steps: 1000", "unfinished", "200 of 1,000 (20 %)"),
+        (per_rows(1, 1, 1, 0.9999), "max_steps: 300", "collapsed", "95 % to 102 %"),
         (per_rows(1, 1, 1, 0.9999), "max_steps: 9000", "unfinished", "300 of 9,000"),
         (per_rows(1, 0.4, 0.3, 0.97, 1.0), "max_steps: 400", "diverged", "100.0 %"),
         (
@@ -41,7 +41,7 @@ def test_the_outcome_has_its_reason(
 def test_blank_fractions_show_a_collapse_that_the_per_does_not(tmp_path: Path) -> None:
     text = jsonl(*({"step": i, "per": 0.94, "blank_fraction": 0.999} for i in range(4)))
     run = only_run(write_files(tmp_path / "run", {"metrics.jsonl": text}))
-    assert run.outcome == "collapsed" and mentions(run.reasons, "99%", "blank")
+    assert run.outcome == "collapsed" and mentions(run.reasons, "99 %", "blank")
 
 
 def test_a_run_that_stopped_early_is_complete(tmp_path: Path) -> None:
