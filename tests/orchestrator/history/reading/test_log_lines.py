@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from orchestrator.history.reading.columns import column_names, is_percent
 from orchestrator.history.reading.log_lines import LogState, read_line
 
 
@@ -36,7 +35,7 @@ from orchestrator.history.reading.log_lines import LogState, read_line
         ("\x1b[32mstep=400\x1b[0m val/per=0.31", {"step": 400, "per": 0.31}),
     ],
 )
-def test_the_figures_of_a_line_are_read(line: str, row: dict[str, float]) -> None:
+def test_the_values_of_a_line_are_read(line: str, row: dict[str, float]) -> None:
     assert read_line(line, LogState()) == row
 
 
@@ -51,7 +50,7 @@ def test_the_figures_of_a_line_are_read(line: str, row: dict[str, float]) -> Non
         "",
     ],
 )
-def test_lines_that_tell_no_evaluation_are_passed_over(line: str) -> None:
+def test_lines_without_an_evaluation_are_ignored(line: str) -> None:
     assert read_line(line, LogState(last_step=("step", 5.0))) is None
 
 
@@ -60,14 +59,14 @@ def test_nan_is_a_value_and_not_a_missing_one() -> None:
     assert row is not None and math.isnan(row["val_loss"])
 
 
-def test_a_per_on_a_line_of_its_own_is_at_the_step_last_mentioned() -> None:
+def test_a_per_without_a_step_takes_the_step_mentioned_last() -> None:
     state = LogState()
     assert read_line("Epoch 7: train_loss 1.0", state) == {"epoch": 7, "train_loss": 1.0}
     assert read_line("   val PER: 0.4", state) == {"epoch": 7, "per": 0.4}
     assert state.n_carried == 1
 
 
-def test_what_a_log_says_of_its_end_is_kept() -> None:
+def test_start_end_and_errors_of_a_log_are_kept() -> None:
     state = LogState()
     for line in (
         "2025-03-01 09:00:00,100: Using device: cuda:1",
@@ -79,49 +78,5 @@ def test_what_a_log_says_of_its_end_is_kept() -> None:
         assert read_line(line, state) is None
     assert state.started == "2025-03-01 09:00:00"
     assert state.loaded == "old/best_checkpoint"
-    assert state.stated_best == 0.10123
     assert state.finished
     assert "out of memory" in state.error
-
-
-@pytest.mark.parametrize(
-    ("names", "columns"),
-    [
-        (("batch", "cer"), {"batch": "step", "cer": "per"}),
-        (("global_step", "val/PER", "val/loss"), None),
-        (("Step", "Val PER", "test_per"), {"Step": "step", "Val PER": "per"}),
-        (("step", "a/per", "b/per"), {"step": "step"}),
-        (("step", "train_per"), {"step": "step", "train_per": "train_per"}),
-        (("step", "best_per", "wer"), {"step": "step"}),
-    ],
-)
-def test_columns_are_known_by_their_names(
-    names: tuple[str, ...], columns: dict[str, str] | None
-) -> None:
-    expected = columns or dict(zip(names, ("step", "per", "val_loss"), strict=True))
-    assert column_names(names) == expected
-
-
-def test_a_plain_loss_is_that_of_validation_only_beside_a_per() -> None:
-    assert column_names(("step", "loss", "per"))["loss"] == "val_loss"
-    assert column_names(("step", "loss"))["loss"] == "train_loss"
-    assert column_names(("step", "loss", "val_loss", "per"))["loss"] == "train_loss"
-
-
-@pytest.mark.parametrize(
-    ("values", "percent"),
-    [
-        ([100.0, 45.2, 10.1], True),
-        ([9.8, 9.1, 8.7], True),
-        ([1.0, 0.9, 0.2], False),
-        ([4.1, 1.2, 1.0], False),  # a decoder that emits four times too much at first
-        ([1.0, 1.0], False),
-        ([math.nan], False),
-    ],
-)
-def test_percent_is_told_from_rates(values: list[float], percent: bool) -> None:
-    assert is_percent(values)[0] is percent
-
-
-def test_a_file_that_may_mix_both_units_is_said_to() -> None:
-    assert "may mix" in is_percent([0.31, 45.0])[1]
