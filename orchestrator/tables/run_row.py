@@ -1,0 +1,174 @@
+"""One run as a row: the flat cells that the index keeps, and the same row with types."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import JsonValue, ValidationError
+
+from decoder.collapse import CollapseThresholds
+from decoder.config import DecoderConfig, digest, flatten, identity
+from orchestrator.store.ledger import Record
+from orchestrator.tables.run_columns import HistoryRows, result_columns
+
+Cells = Mapping[str, JsonValue]  # column → value; configuration paths are the names with a dot
+
+_NOT_RESULTS = (
+    "schema",
+    "history_sha256",
+    "n_history_rows",
+    "peak_memory_bytes",
+    "error",
+    "status",
+)
+
+
+class RunRow(NamedTuple):
+    """What is known of one run, whether the ledger, an import or a table of the user's says it.
+
+    Attributes:
+        run_id: identity of the run.
+        outcome: one of `orchestrator.tables.run_columns.OUTCOMES`.
+        seed: None where it is not known.
+        config_id: digest of the settings that can change a result; None where some are unknown.
+        dataset, dataset_path: fingerprint of the recordings, and where they lay.
+        trainer: the software that trained the run; None for the decoder of this project.
+        numerics_version, decoder_sha256, git_commit, git_dirty: the code.
+        per_session: session → (edits, reference phonemes); empty where not recorded.
+        results: column → value, for every other column that is no setting, such as ``per``.
+        settings: configuration path → value.
+    """
+
+    run_id: str
+    outcome: str
+    seed: int | None = None
+    config_id: str | None = None
+    dataset: str | None = None
+    dataset_path: str | None = None
+    trainer: str | None = None
+    numerics_version: int | None = None
+    decoder_sha256: str | None = None
+    git_commit: str | None = None
+    git_dirty: bool = False
+    per_session: Mapping[str, Sequence[int]] = {}
+    results: Cells = {}
+    settings: Cells = {}
+
+    def number(self, name: str) -> float | None:
+        """The number in a column of `results`; None where there is none."""
+        value = self.results.get(name)
+        return float(value) if isinstance(value, bool | int | float) else None
+
+    def text(self, name: str) -> str:
+        """A column of `results` as text; empty where there is no value."""
+        value = self.results.get(name)
+        return "" if value is None else str(value)
+
+
+_TYPED = frozenset(RunRow._fields) - {"results", "settings"}
+
+
+def run_row(cells: Cells) -> RunRow:
+    """The row with types, from flat cells; columns may be missing, and None means no value."""
+    per_session = cells.get("per_session")
+    return RunRow(
+        run_id=_text(cells.get("run_id")) or "",
+        outcome=_text(cells.get("outcome")) or "missing",
+        seed=_whole(cells.get("seed")),
+        config_id=_text(cells.get("config_id")),
+        dataset=_text(cells.get("dataset")),
+        dataset_path=_text(cells.get("dataset_path")),
+        trainer=_text(cells.get("trainer")),
+        numerics_version=_whole(cells.get("numerics_version")),
+        decoder_sha256=_text(cells.get("decoder_sha256")),
+        git_commit=_text(cells.get("git_commit")),
+        git_dirty=bool(cells.get("git_dirty")),
+        per_session=_counts(per_session) if isinstance(per_session, dict) else {},
+        results={n: v for n, v in cells.items() if "." not in n and n not in _TYPED},
+        settings={n: v for n, v in cells.items() if "." in n},
+    )
+
+
+def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
+    """The flat cells of a recorded run: identity, then results, then configuration.
+
+    Collapse is judged by the default thresholds, since a record belongs to no ablation. A
+    configuration field that is newer than the record has its default, which is how the code
+    behaved before the field existed. Numbers that are not a number become None.
+
+    Args:
+        record: of the run.
+        history: its evaluations.
+    """
+    environment = record.get("environment", {})
+    code = environment.get("code") or {}
+    settings, config_id = _settings(json.dumps(record["config"]))
+    cells: dict[str, JsonValue] = {
+        "run_id": record["run_id"],
+        "seed": record["seed"],
+        "provenance": "trained",
+        "config_id": config_id,
+        "dataset": record["dataset"].get("fingerprint"),
+        "dataset_path": record["dataset"].get("path"),
+        "numerics_version": record.get("numerics_version"),
+        "decoder_sha256": code.get("decoder_sha256"),
+        "git_commit": code.get("git_commit"),
+        "git_dirty": code.get("git_dirty"),
+        "numpy": environment.get("numpy"),
+        "platform": environment.get("platform"),
+        **result_columns(record, history, CollapseThresholds()),
+    }
+    cells |= {name: value for name, value in _newer_results(record).items() if name not in cells}
+    cells |= settings
+    # NaN alone differs from itself.
+    return {name: value if value == value else None for name, value in cells.items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def _settings(text: str) -> tuple[Cells, str]:
+    """Configuration path → value, and a digest of the settings that can change a result.
+
+    Args:
+        text: the configuration as JSON; the runs of an arm share it.
+    """
+    nested = json.loads(text)
+    try:
+        config = DecoderConfig.model_validate(nested)
+    except ValidationError:  # other software has other fields; keep them as they are
+        flat = {
+            f"{section}.{name}": value
+            for section, fields in nested.items()
+            if isinstance(fields, Mapping)
+            for name, value in fields.items()
+        }
+        return flat, digest(flat)[:16]
+    return flatten(config), digest(identity(config))[:16]
+
+
+def _newer_results(record: Record) -> Cells:
+    """Fields that only newer records have: plain values, and PER by session."""
+    plain: dict[str, JsonValue] = {
+        name: value
+        for name, value in record.items()
+        if name not in _NOT_RESULTS and isinstance(value, bool | int | float | str)
+    }
+    beam, counts = record.get("beam") or {}, record.get("per_session")
+    per_session: JsonValue = None if counts is None else {n: [*pair] for n, pair in counts.items()}
+    return {**plain, "per_beam": beam.get("per"), "per_session": per_session}
+
+
+def _text(value: JsonValue) -> str | None:
+    return None if value is None else str(value)
+
+
+def _whole(value: JsonValue) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _counts(value: Mapping[str, JsonValue]) -> Mapping[str, Sequence[int]]:
+    return {
+        session: [count for count in counts if isinstance(count, int)]
+        for session, counts in value.items()
+        if isinstance(counts, list)
+    }
