@@ -21,8 +21,8 @@ from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import RunIndex, cells_table, extended, open_index
-from orchestrator.tables.run_columns import HistoryRows, leader_of
-from orchestrator.tables.run_row import Cells, RunRow, record_cells, run_row
+from orchestrator.tables.run_columns import HistoryRows
+from orchestrator.tables.run_row import Cells, RunRow, record_cells, run_row, varying_paths
 from orchestrator.terminal import Say, json_text
 
 USED_BY = "ablations"  # a column made from the plans, only where it is asked for
@@ -234,31 +234,11 @@ def _sorted(matching: Sequence[int], keys: Mapping[int, JsonValue], descending: 
 
 def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
     """Outcome, PER and seed, and the configuration paths in which these runs differ."""
-    marks = config_paths()
-
-    def varies(name: str) -> bool:
-        column = index.column(name)
-        return any(column[at] != column[which[0]] for at in which)
-
-    varying = [
-        name
-        for name in index.names
-        if name in marks
-        and not marks[name].not_identity
-        and varies(name)
-        and not _follows(name, index, which)
-    ]
-    provenance = ["provenance"] if varies("provenance") else []
-    return [*_DEFAULT_COLUMNS, *provenance, *varying[:_MOST_VARYING]]
-
-
-def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:
-    """Whether a field repeats the one that fills it if it is left open, as for the day layers."""
-    leader = leader_of(path)
-    if leader is None or leader not in index.names:
-        return False
-    own, others = index.column(path), index.column(leader)
-    return all(own[at] == others[at] for at in which)
+    fields = [name for name, marks in config_paths().items() if not marks.not_identity]
+    configs = index.cells(which, [name for name in index.names if name in fields])
+    origins = {index.column("provenance")[at] for at in which}
+    provenance = ["provenance"] if len(origins) > 1 else []
+    return [*_DEFAULT_COLUMNS, *provenance, *varying_paths(configs)[:_MOST_VARYING]]
 
 
 def _plans(results: Results, say: Say) -> dict[str, dict[str, Any]]:

@@ -199,26 +199,20 @@ def _concatenated(parts: Sequence[pa.Table]) -> pa.Table:
     if not parts:
         empty = {name: pa.array([], pa.string()) for name in _ALWAYS}
         return _with_metadata(pa.table({**empty, _SIZE: [], _MTIME: []}), [])
-    names = dict.fromkeys(name for part in parts for name in part.column_names)
-    types: dict[str, set[pa.DataType]] = {
-        name: {part.schema.field(name).type for part in parts if name in part.schema.names}
-        - {pa.null()}
-        for name in names
-    }
+    types: dict[str, set[pa.DataType]] = {}
+    for column in (column for part in parts for column in part.schema):
+        types.setdefault(column.name, set()).add(column.type)
     as_json = frozenset[str]().union(*(_json_columns(part) for part in parts))
-    as_json |= {name for name in names if len(types[name]) > 1}
-    ordered = sorted(names, key=lambda name: ("." in name, name in (_SIZE, _MTIME)))
-    alike = [
-        pa.table({name: _column(part, name, name in as_json, types[name]) for name in ordered})
-        for part in parts
-    ]
-    return _with_metadata(pa.concat_tables(alike).sort_by("run_id"), sorted(as_json))
+    as_json |= {name for name, of_name in types.items() if len(of_name - {pa.null()}) > 1}
+    alike = [_with_json(part, as_json) for part in parts]
+    table = pa.concat_tables(alike, promote_options="default")  # a missing column becomes null
+    ordered = sorted(types, key=lambda name: ("." in name, name in (_SIZE, _MTIME)))
+    return _with_metadata(table.select(ordered).sort_by("run_id"), sorted(as_json))
 
 
-def _column(part: pa.Table, name: str, as_json: bool, types: set[pa.DataType]) -> pa.Array:
-    if name not in part.schema.names:
-        return pa.nulls(part.num_rows, pa.string() if as_json else next(iter(types), pa.null()))
-    if as_json and name not in _json_columns(part):
-        return _json_array(part.column(name).to_pylist())
-    column = part.column(name)
-    return column.cast(next(iter(types))) if len(types) == 1 else column
+def _with_json(part: pa.Table, names: Iterable[str]) -> pa.Table:
+    """The table with these columns as JSON, as far as it has them."""
+    for name in frozenset(names) & frozenset(part.column_names) - _json_columns(part):
+        column = _json_array(part.column(name).to_pylist())
+        part = part.set_column(part.column_names.index(name), name, column)
+    return part

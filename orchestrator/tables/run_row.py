@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 from decoder.collapse import CollapseThresholds
 from decoder.config import DecoderConfig, digest, flatten, identity
 from orchestrator.store.ledger import Record
-from orchestrator.tables.run_columns import HistoryRows, result_columns
+from orchestrator.tables.run_columns import HistoryRows, leader_of, result_columns
 
 Cells = Mapping[str, JsonValue]  # column → value; configuration paths are the names with a dot
 
@@ -125,6 +125,13 @@ def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
     return {name: value if value == value else None for name, value in cells.items()}
 
 
+def varying_paths(configs: Sequence[Cells]) -> list[str]:
+    """Paths in which configurations differ, without those that only repeat another path."""
+    paths = dict.fromkeys(path for config in configs for path in config)
+    varying = [path for path in paths if any(c.get(path) != configs[0].get(path) for c in configs)]
+    return [path for path in varying if not _repeats(path, configs)]
+
+
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> tuple[Cells, str]:
     """Configuration path → value, and a digest of the settings that can change a result.
@@ -156,6 +163,14 @@ def _newer_results(record: Record) -> Cells:
     beam, counts = record.get("beam") or {}, record.get("per_session")
     per_session: JsonValue = None if counts is None else {n: [*pair] for n, pair in counts.items()}
     return {**plain, "per_beam": beam.get("per"), "per_session": per_session}
+
+
+def _repeats(path: str, configs: Sequence[Cells]) -> bool:
+    """Whether a field repeats the one that fills it if it is left open, as for the day layers."""
+    leader = leader_of(path)
+    return leader is not None and all(
+        leader in config and config.get(path) == config[leader] for config in configs
+    )
 
 
 def _text(value: JsonValue) -> str | None:

@@ -1,14 +1,15 @@
 """Everything else that differs between two arms, and which of it forbids pooling their runs."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from decoder.config import config_paths
-from orchestrator.query.compare.sides import SideArm, varying_paths
+from orchestrator.query.compare.sides import SideArm
 from orchestrator.tables.run_columns import COUNTED
-from orchestrator.tables.run_row import RunRow
+from orchestrator.tables.run_row import RunRow, varying_paths
 
 _VERSIONS = (
     ("torch", "host_torch"),
@@ -70,7 +71,7 @@ def other_differences(
         and not (path in marks and marks[path].not_identity)
     ]
     parts: list[tuple[str, Callable[[RunRow], str]]] = [("data", _data), ("code", _code)]
-    parts += [(name, _column_text(column)) for name, column in _VERSIONS]
+    parts += [(name, partial(RunRow.text, name=column)) for name, column in _VERSIONS]
     for name, text in parts:
         of_a, of_b = (_distinct(text(run) for run in _counted(arm)) for arm in (a, b))
         if of_a and of_b and of_a != of_b:
@@ -117,10 +118,6 @@ def setting_text(value: JsonValue) -> str:
 
 def _counted(arm: SideArm) -> list[RunRow]:
     return [run for run in arm.runs if run.outcome in COUNTED]
-
-
-def _column_text(name: str) -> Callable[[RunRow], str]:
-    return lambda run: run.text(name)
 
 
 def _code(run: RunRow) -> str:

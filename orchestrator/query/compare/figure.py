@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.query.compare.comparison import Comparison, ComparisonRow
-from orchestrator.query.compare.effects import ArmSummary
+from orchestrator.query.compare.effects import ArmSummary, MeanDifference
 from orchestrator.query.compare.rendering import arm_text
 from orchestrator.report.figures.style import (
     FAINT,
@@ -33,7 +33,7 @@ class FigureRow(NamedTuple):
         label: the arm, with the session or the side if there are several.
         a, b: the arms in the metric; None where an arm has no partner.
         side: index of side B; side A is 0.
-        difference, low, high: B minus A and its interval; NaN and infinite where there is none.
+        difference: B minus A; None if an arm has no partner.
         note: why there is no interval; empty where there is one.
     """
 
@@ -41,9 +41,7 @@ class FigureRow(NamedTuple):
     a: ArmSummary | None
     b: ArmSummary | None
     side: int
-    difference: float
-    low: float
-    high: float
+    difference: MeanDifference | None
     note: str
 
 
@@ -118,9 +116,7 @@ def _row(row: ComparisonRow, comparison: Comparison) -> FigureRow:
         a=row.a,
         b=row.b,
         side=comparison.sides.index(row.b_label),
-        difference=effect.value if effect else math.nan,
-        low=effect.interval.low if effect else -math.inf,
-        high=effect.interval.high if effect else math.inf,
+        difference=effect,
         note=note,
     )
 
@@ -133,11 +129,12 @@ def _draw_means(axes: Axes, at: int, row: FigureRow) -> None:
 
 
 def _draw_difference(axes: Axes, at: int, row: FigureRow) -> None:
-    if math.isfinite(row.low):
-        axes.plot([row.low, row.high], [at, at], color=look(row.side).colour, linewidth=1.6)
-    if math.isfinite(row.difference):
+    effect = row.difference
+    if effect and math.isfinite(effect.interval.low):
+        axes.plot(effect.interval, [at, at], color=look(row.side).colour, linewidth=1.6)
+    if effect and math.isfinite(effect.value):
         face = "white" if row.note else None
-        _draw_markers(axes, [row.difference], at, row.side, 6, face=face)
+        _draw_markers(axes, [effect.value], at, row.side, 6, face=face)
     if row.note:
         axes.annotate(
             row.note,

@@ -8,7 +8,8 @@ from pydantic import JsonValue
 
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
-from orchestrator.query.compare.sides import Side, SideArm, varying_paths
+from orchestrator.query.compare.sides import Side, SideArm
+from orchestrator.tables.run_row import varying_paths
 
 JoinedBy = Literal["only arms", "configuration", "factors", "settings", "name", "columns", ""]
 Key = Callable[[SideArm], Hashable]

@@ -25,14 +25,8 @@ Record = dict[str, str | int | float | None]  # a row of a file: column → valu
 
 _JOINED_BY = {"configuration": "the same configuration", "columns": "", "only arms": "being alone"}
 _LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from decoder.collapse import CollapseThresholds
-from orchestrator.tables.run_columns import leader_of
 from orchestrator.tables.run_row import RunRow
 
 
@@ -58,17 +57,3 @@ def make_arm(name: str, levels: Mapping[str, str], runs: Sequence[RunRow]) -> Si
     ids = {run.config_id for run in recorded}
     (config_id,) = ids if len(ids) == 1 else (None,)
     return SideArm(name, dict(levels), config, config_id, tuple(runs))
-
-
-def varying_paths(configs: Sequence[Mapping[str, JsonValue]]) -> list[str]:
-    """Paths in which configurations differ, without those that only repeat another path."""
-    paths = dict.fromkeys(path for config in configs for path in config)
-    varying = [path for path in paths if any(c.get(path) != configs[0].get(path) for c in configs)]
-    return [path for path in varying if not _repeats(path, configs)]
-
-
-def _repeats(path: str, configs: Sequence[Mapping[str, JsonValue]]) -> bool:
-    leader = leader_of(path)
-    return leader is not None and all(
-        leader in config and config.get(path) == config[leader] for config in configs
-    )

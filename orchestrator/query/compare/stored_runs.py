@@ -7,7 +7,7 @@ from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.query.compare.arm_differences import setting_text
-from orchestrator.query.compare.sides import Side, SideArm, make_arm, varying_paths
+from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.runs import complete_id
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_history, read_records
@@ -15,7 +15,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import RunIndex
 from orchestrator.tables.run_columns import result_columns
-from orchestrator.tables.run_row import RunRow
+from orchestrator.tables.run_row import RunRow, varying_paths
 from orchestrator.terminal import Say
 
 _OF_SEARCH = (
