@@ -69,7 +69,7 @@ def print_listing(console: Console, listing: Listing, most_rows: int) -> None:
     print_table(console, listing.columns, rows, numeric=numeric, most_rows=most_rows, more=more)
     counts = f"{listing.n_matching:,} of {listing.n_runs:,} runs"
     if len(listing.rows) < listing.n_matching:
-        counts += f", of which the first {len(listing.rows)} are shown"
+        counts += f"; the first {len(listing.rows)} are shown"
     say(counts)
 
 

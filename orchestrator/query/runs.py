@@ -221,7 +221,7 @@ def _cells(
 
 
 def _sorted(matching: Sequence[int], keys: Mapping[int, JsonValue], descending: bool) -> list[int]:
-    """Numbers before texts before other values, missing values last."""
+    """Numbers before other values, missing values last."""
 
     def key(at: int) -> tuple[bool, Any]:
         value = keys[at]
@@ -234,11 +234,15 @@ def _sorted(matching: Sequence[int], keys: Mapping[int, JsonValue], descending: 
 
 def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
     """Outcome, PER and seed, and the configuration paths in which these runs differ."""
+
+    def varies(name: str) -> bool:
+        column = index.column(name)
+        return any(column[at] != column[which[0]] for at in which)
+
     fields = [name for name, marks in config_paths().items() if not marks.not_identity]
-    configs = index.cells(which, [name for name in index.names if name in fields])
-    origins = {index.column("provenance")[at] for at in which}
-    provenance = ["provenance"] if len(origins) > 1 else []
-    return [*_DEFAULT_COLUMNS, *provenance, *varying_paths(configs)[:_MOST_VARYING]]
+    varying = [name for name in index.names if name in fields and varies(name)]
+    paths = varying_paths(index.cells(which, varying))[:_MOST_VARYING]
+    return [*_DEFAULT_COLUMNS, *(["provenance"] if varies("provenance") else []), *paths]
 
 
 def _plans(results: Results, say: Say) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
@@ -15,33 +15,28 @@ from orchestrator.tables.run_columns import HistoryRows, leader_of, result_colum
 Cells = Mapping[str, JsonValue]  # column → value; configuration paths are the names with a dot
 
 _NOT_RESULTS = (
-    "schema",
-    "history_sha256",
-    "n_history_rows",
-    "peak_memory_bytes",
-    "error",
-    "status",
+    *("schema", "history_sha256", "n_history_rows", "peak_memory_bytes", "error", "status"),
 )
 
 
 class RunRow(NamedTuple):
-    """What is known of one run, whether the ledger, an import or a table of the user's says it.
+    """One run as far as it is known: from the ledger, an import, or a table of another tool.
 
     Attributes:
         run_id: identity of the run.
         outcome: one of `orchestrator.tables.run_columns.OUTCOMES`.
-        seed: None where it is not known.
-        config_id: digest of the settings that can change a result; None where some are unknown.
-        dataset, dataset_path: fingerprint of the recordings, and where they lay.
+        seed: None if it is not known.
+        config_id: digest of the settings that can change a result; None if some are unknown.
+        dataset, dataset_path: fingerprint and folder of the recordings.
         trainer: the software that trained the run; None for the decoder of this project.
         numerics_version, decoder_sha256, git_commit, git_dirty: the code.
-        per_session: session → (edits, reference phonemes); empty where not recorded.
-        results: column → value, for every other column that is no setting, such as ``per``.
+        per_session: session → (edits, reference phonemes); empty if not recorded.
+        results: column → value, for every other column except settings, such as ``per``.
         settings: configuration path → value.
     """
 
     run_id: str
-    outcome: str
+    outcome: str = "missing"
     seed: int | None = None
     config_id: str | None = None
     dataset: str | None = None
@@ -70,24 +65,11 @@ _TYPED = frozenset(RunRow._fields) - {"results", "settings"}
 
 
 def run_row(cells: Cells) -> RunRow:
-    """The row with types, from flat cells; columns may be missing, and None means no value."""
-    per_session = cells.get("per_session")
-    return RunRow(
-        run_id=_text(cells.get("run_id")) or "",
-        outcome=_text(cells.get("outcome")) or "missing",
-        seed=_whole(cells.get("seed")),
-        config_id=_text(cells.get("config_id")),
-        dataset=_text(cells.get("dataset")),
-        dataset_path=_text(cells.get("dataset_path")),
-        trainer=_text(cells.get("trainer")),
-        numerics_version=_whole(cells.get("numerics_version")),
-        decoder_sha256=_text(cells.get("decoder_sha256")),
-        git_commit=_text(cells.get("git_commit")),
-        git_dirty=bool(cells.get("git_dirty")),
-        per_session=_counts(per_session) if isinstance(per_session, dict) else {},
-        results={n: v for n, v in cells.items() if "." not in n and n not in _TYPED},
-        settings={n: v for n, v in cells.items() if "." in n},
-    )
+    """The row with types, from flat cells; a column that is missing or None has its default."""
+    typed: dict[str, Any] = {n: v for n, v in cells.items() if n in _TYPED and v is not None}
+    results = {n: v for n, v in cells.items() if n not in _TYPED and "." not in n}
+    settings = {n: v for n, v in cells.items() if "." in n}
+    return RunRow(**typed, results=results, settings=settings)
 
 
 def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
@@ -95,7 +77,7 @@ def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
 
     Collapse is judged by the default thresholds, since a record belongs to no ablation. A
     configuration field that is newer than the record has its default, which is how the code
-    behaved before the field existed. Numbers that are not a number become None.
+    behaved before the field existed. NaN becomes None.
 
     Args:
         record: of the run.
@@ -171,19 +153,3 @@ def _repeats(path: str, configs: Sequence[Cells]) -> bool:
     return leader is not None and all(
         leader in config and config.get(path) == config[leader] for config in configs
     )
-
-
-def _text(value: JsonValue) -> str | None:
-    return None if value is None else str(value)
-
-
-def _whole(value: JsonValue) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _counts(value: Mapping[str, JsonValue]) -> Mapping[str, Sequence[int]]:
-    return {
-        session: [count for count in counts if isinstance(count, int)]
-        for session, counts in value.items()
-        if isinstance(counts, list)
-    }

@@ -154,8 +154,8 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
         title = " ".join(_printable(titles[at]).split())
         n = sum(re.sub(r" #\d+$", "", header) == title for header in headers)
         headers.append(f"{title} #{n + 1}" if n else title)
-    found = [[_printable(row[at]).strip() if at < len(row) else "" for at in kept] for row in cells]
-    return headers, found, delimiter != ","
+    texts = [[_printable(row[at]).strip() if at < len(row) else "" for at in kept] for row in cells]
+    return headers, texts, delimiter != ","
 
 
 def _printable(text: str) -> str:
@@ -314,7 +314,7 @@ def _row(
     word = squeeze(cells.get(roles.outcome or "", ""))
     run_id = cells.get(roles.run_id or "") or f"line {line}"
     is_stored = store.has(run_id)
-    known = store.runs([run_id])[0] if is_stored else RunRow(f"{path}: {run_id}", "missing")
+    known = store.runs([run_id])[0] if is_stored else RunRow(f"{path}: {run_id}")
     version = results.pop("numerics_version", None)
     run = known._replace(
         numerics_version=known.numerics_version if version is None else int(version),

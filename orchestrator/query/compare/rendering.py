@@ -21,9 +21,13 @@ from orchestrator.tables.metrics import (
 )
 from orchestrator.terminal import finite
 
-Record = dict[str, str | int | float | None]  # a row of a file: column → value
+FileRow = dict[str, str | int | float | None]  # a row of a file: column → value
 
-_JOINED_BY = {"configuration": "the same configuration", "columns": "", "only arms": "being alone"}
+_JOINED_BY = {
+    "configuration": "the same configuration",
+    "columns": "",
+    "only arms": "being the only arms",
+}
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -49,7 +53,7 @@ class ComparisonDocument(TypedDict):
     sides: list[str]
     header: list[str]
     n_tested: int
-    lines: list[Record]
+    lines: list[FileRow]
 
 
 def document(comparison: Comparison) -> ComparisonDocument:
@@ -58,7 +62,7 @@ def document(comparison: Comparison) -> ComparisonDocument:
         "sides": list(comparison.sides),
         "header": header_lines(comparison),
         "n_tested": comparison.n_tested,
-        "lines": records(comparison),
+        "lines": file_rows(comparison),
     }
 
 
@@ -123,20 +127,20 @@ def arm_text(row: ComparisonRow) -> str:
     return row.b_arm if row.a_arm is None else f"{row.a_arm} ↔ {row.b_arm}"
 
 
-def records(comparison: Comparison) -> list[Record]:
+def file_rows(comparison: Comparison) -> list[FileRow]:
     """The rows for programs: numbers as they are, None where there is none."""
-    return [_record(comparison, row) for row in comparison.rows]
+    return [_file_row(comparison, row) for row in comparison.rows]
 
 
 def to_csv(comparison: Comparison) -> bytes:
-    """`records` as CSV."""
-    rows = records(comparison)
+    """`file_rows` as CSV."""
+    rows = file_rows(comparison)
     return csv_text(list(rows[0]), rows).encode()
 
 
 def to_parquet(comparison: Comparison) -> bytes:
-    """`records` as Parquet; a column without any value has the type text."""
-    rows = records(comparison)
+    """`file_rows` as Parquet; a column without any value has the type text."""
+    rows = file_rows(comparison)
     arrays = {}
     for name in rows[0]:
         array = pa.array([row[name] for row in rows])
@@ -236,10 +240,10 @@ def _summary_text(arm: ArmSummary | None, metric: str) -> str:
     return f"{value_text(arm.mean, metric)} ({', '.join(counts)})"
 
 
-def _record(comparison: Comparison, row: ComparisonRow) -> Record:
+def _file_row(comparison: Comparison, row: ComparisonRow) -> FileRow:
     effect = row.difference
     differs = [*(comparison.common.get(row.b_label, ()) if effect else ()), *row.others]
-    record: Record = {
+    cells: FileRow = {
         "metric": comparison.options.metric,
         "side_a": row.a_label,
         "side_b": row.b_label,
@@ -250,7 +254,7 @@ def _record(comparison: Comparison, row: ComparisonRow) -> Record:
         "joined_on": ", ".join(row.columns) or None,
     }
     for letter, arm in (("a", row.a), ("b", row.b)):
-        record |= {
+        cells |= {
             f"mean_{letter}": arm and arm.mean,
             f"sd_{letter}": arm and arm.sd,
             f"n_{letter}": arm and arm.n,
@@ -258,7 +262,7 @@ def _record(comparison: Comparison, row: ComparisonRow) -> Record:
             f"n_diverged_{letter}": arm and arm.n_diverged,
             f"n_without_{letter}": arm and arm.n_without,
         }
-    record |= {
+    cells |= {
         "difference": effect and effect.value,
         "low": effect and effect.interval.low,
         "high": effect and effect.interval.high,
@@ -270,7 +274,7 @@ def _record(comparison: Comparison, row: ComparisonRow) -> Record:
         "mixed": ", ".join(mismatch.what for mismatch in row.mismatches) or None,
         "differs": "; ".join(map(str, differs)) or None,
     }
-    return {name: finite(value) for name, value in record.items()}
+    return {name: finite(value) for name, value in cells.items()}
 
 
 def _markdown(text: str) -> str:

@@ -42,7 +42,7 @@ class IndexedStore:
         """These runs; one that is not recorded has the outcome ``missing``."""
         recorded = [self._positions[run_id] for run_id in run_ids if run_id in self._positions]
         known = {run.run_id: run for run in self._index.runs(recorded)}
-        return [known.get(run_id, RunRow(run_id, "missing")) for run_id in run_ids]
+        return [known.get(run_id, RunRow(run_id)) for run_id in run_ids]
 
     def has(self, run_id: str) -> bool:
         """Whether a run is recorded."""

@@ -19,15 +19,15 @@ def call(store: Results, *arguments: str | Path) -> Result:
 
 
 def test_a_condition_finds_the_collapsed_arm(store: Results) -> None:
-    found = list_runs(
+    listing = list_runs(
         store,
         no_remarks,
         where="loss.ctc_reduction == 'mean' and outcome == 'collapsed'",
         sort="seed",
     )
-    assert (found.n_matching, found.n_runs) == (6, 12)
-    assert [row["seed"] for row in found.rows] == list(range(6))
-    assert {row["outcome"] for row in found.rows} == {"collapsed"}
+    assert (listing.n_matching, listing.n_runs) == (6, 12)
+    assert [row["seed"] for row in listing.rows] == list(range(6))
+    assert {row["outcome"] for row in listing.rows} == {"collapsed"}
 
 
 def test_without_chosen_columns_it_lists_the_settings_in_which_the_runs_differ(
@@ -50,8 +50,8 @@ def test_sorting_puts_missing_values_last_either_way(store: Results) -> None:
 
 
 def test_a_limit_keeps_the_count_of_all(store: Results) -> None:
-    found = list_runs(store, no_remarks, limit=2)
-    assert (len(found.rows), found.n_matching) == (2, 12)
+    listing = list_runs(store, no_remarks, limit=2)
+    assert (len(listing.rows), listing.n_matching) == (2, 12)
 
 
 def test_the_ablations_that_use_a_run_are_a_column(store: Results) -> None:

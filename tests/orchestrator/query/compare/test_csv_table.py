@@ -62,15 +62,15 @@ def test_messy_headers_find_their_fields(messy: Path) -> None:
 
 
 def test_two_foreign_tables_are_compared(shared: Results, messy: Path, tidy: Path) -> None:
-    found = compare_stored(shared, str(messy), str(tidy))
-    high, low = found.rows
+    comparison = compare_stored(shared, str(messy), str(tidy))
+    high, low = comparison.rows
     assert high.a is not None and high.a.mean == pytest.approx(0.2475)
     assert high.difference is not None
     assert high.difference.value == pytest.approx((0.254 - 0.244 + 0.259 - 0.251) / 2)
     assert high.difference.n_pairs == 2
     assert low.a is not None and (low.a.n, low.a.n_diverged, low.a.n_without) == (2, 1, 1)
-    assert any("'Val PER (%)'" in text and "100" in text for text in found.remarks)
-    assert any("code" in text for text in found.remarks)
+    assert any("'Val PER (%)'" in text and "100" in text for text in comparison.remarks)
+    assert any("code" in text for text in comparison.remarks)
 
 
 def test_a_table_is_not_pooled_with_our_runs(shared: Results, tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_table_is_not_pooled_with_our_runs(shared: Results, tmp_path: Path) ->
     path.write_text("ctc_reduction,seed,PER\nmean,0,0.41\nmean,1,0.42\nnone_then_mean,0,0.3\n")
     with pytest.raises(ConfigError, match="^code .*--allow-mixed"):
         compare_stored(shared, "one", str(path))
-    found = compare_stored(shared, "one", str(path), allow_mixed=True)
-    by_arm = {row.a_arm: row for row in found.rows}
+    comparison = compare_stored(shared, "one", str(path), allow_mixed=True)
+    by_arm = {row.a_arm: row for row in comparison.rows}
     mean = by_arm["mean"]
     assert mean.b is not None and mean.b.mean == pytest.approx(0.415)
     assert mean.difference is not None and math.isinf(mean.difference.interval.low)
@@ -87,10 +87,13 @@ def test_a_table_is_not_pooled_with_our_runs(shared: Results, tmp_path: Path) ->
 
 def test_our_own_table_is_recognised_by_its_runs(shared: Results, tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
-    export_runs(path, list_runs(shared, ignore, columns=["run_id", "outcome", "per"]))
-    found = compare_stored(shared, "one", str(path))
-    same = [row.difference.n_same for row in found.rows if row.difference is not None]
+    export_runs(
+        path, list_runs(shared, ignore, columns=["run_id", "outcome", "per", "numerics_version"])
+    )
+    comparison = compare_stored(shared, "one", str(path))
+    same = [row.difference.n_same for row in comparison.rows if row.difference is not None]
     assert same == [6, 6]
+    assert "code" not in [other.name for other in comparison.common["runs.csv"]]
 
 
 def test_on_makes_arms_of_columns_we_do_not_know(shared: Results, tmp_path: Path) -> None:
@@ -102,9 +105,9 @@ def test_on_makes_arms_of_columns_we_do_not_know(shared: Results, tmp_path: Path
         ]
         (tmp_path / f"{name}.csv").write_text("\n".join(["tau,seed,dev score", *rows]))
     paths = [str(tmp_path / f"{name}.csv") for name in ("a", "b")]
-    found = compare_stored(shared, *paths, metric="dev score", on=("tau",))
-    assert [row.a_arm for row in found.rows] == ["tau 1", "tau 2"]
-    for row in found.rows:
+    comparison = compare_stored(shared, *paths, metric="dev score", on=("tau",))
+    assert [row.a_arm for row in comparison.rows] == ["tau 1", "tau 2"]
+    for row in comparison.rows:
         assert row.difference is not None and row.difference.value == pytest.approx(0.01)
 
 
@@ -160,7 +163,7 @@ def test_a_column_named_like_a_factor_holds_its_levels(shared: Results, tmp_path
     path = tmp_path / "theirs.csv"
     path.write_text("loss,seed,PER\nmean,0,0.41\nmean,1,0.42\nsum,0,0.3\nfocal,0,0.2\n")
     for sides in (("one", str(path)), (str(path), "one")):
-        found = compare_stored(shared, *sides, allow_mixed=True)
-        pairs = {(row.a_arm, row.b_arm) for row in found.rows if row.a_arm and row.b_arm}
+        comparison = compare_stored(shared, *sides, allow_mixed=True)
+        pairs = {(row.a_arm, row.b_arm) for row in comparison.rows if row.a_arm and row.b_arm}
         names = {("sum", "loss sum"), ("mean", "loss mean")}
         assert pairs == (names if sides[0] == "one" else {(b, a) for a, b in names})

@@ -41,21 +41,21 @@ def test_welch_agrees_with_scipy(a: list[float], b: list[float]) -> None:
 
 def test_shared_seeds_are_paired() -> None:
     a, b = [0.30, 0.35, 0.40, 0.45, 0.50, 0.55], [0.31, 0.37, 0.41, 0.47, 0.51, 0.57]
-    found = compare_runs(runs(a, "a"), runs(b, "b"), "per")
+    effect = compare_runs(runs(a, "a"), runs(b, "b"), "per")
     steps = np.subtract(b, a)
     half = scipy_stats.t.ppf(0.975, 5) * steps.std(ddof=1) / math.sqrt(6)
-    assert found.value == pytest.approx(0.015)
-    assert found.interval == pytest.approx((0.015 - half, 0.015 + half))
-    assert found.p == pytest.approx(2 / 64)
-    assert (found.n_pairs, found.n_same) == (6, 0)
-    assert found.test == "paired t over 6 seeds; sign-flip"
+    assert effect.value == pytest.approx(0.015)
+    assert effect.interval == pytest.approx((0.015 - half, 0.015 + half))
+    assert effect.p == pytest.approx(2 / 64)
+    assert (effect.n_pairs, effect.n_same) == (6, 0)
+    assert effect.test == "paired t over 6 seeds; sign-flip"
 
 
 def test_other_seeds_are_not() -> None:
     a, b = [0.3, 0.4, 0.5], [0.35, 0.45, 0.6]
-    found = compare_runs(runs(a, "a"), runs(b, "b", seeds=[7, 8, 9]), "per")
-    assert (found.test, found.n_pairs) == ("Welch's t", 0)
-    assert found.p == pytest.approx(scipy_stats.ttest_ind(a, b, equal_var=False).pvalue)
+    effect = compare_runs(runs(a, "a"), runs(b, "b", seeds=[7, 8, 9]), "per")
+    assert (effect.test, effect.n_pairs) == ("Welch's t", 0)
+    assert effect.p == pytest.approx(scipy_stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def test_few_shared_seeds_do_not_pair() -> None:
@@ -67,40 +67,40 @@ def test_few_shared_seeds_do_not_pair() -> None:
 def test_runs_without_a_partner_are_left_out_and_counted() -> None:
     a = runs([0.3, 0.4, 0.5, 0.9], "a")
     b = runs([0.31, 0.42, 0.55], "b")
-    found = compare_runs(a, b, "per")
-    assert found.n_pairs == 3 and "1 runs" in found.test
-    assert found.value == pytest.approx((0.01 + 0.02 + 0.05) / 3)
+    effect = compare_runs(a, b, "per")
+    assert effect.n_pairs == 3 and "1 runs" in effect.test
+    assert effect.value == pytest.approx((0.01 + 0.02 + 0.05) / 3)
 
 
 def test_the_same_runs_do_not_differ_and_nothing_is_tested() -> None:
     a = runs([0.3, 0.4, 0.5], "a")
-    found = compare_runs(a, list(reversed(a)), "per")
-    assert (found.value, found.n_same, found.is_tested) == (0.0, 3, False)
-    assert math.isinf(found.interval.low)
+    effect = compare_runs(a, list(reversed(a)), "per")
+    assert (effect.value, effect.n_same, effect.is_tested) == (0.0, 3, False)
+    assert math.isinf(effect.interval.low)
 
 
 def test_arms_that_share_some_runs_are_not_tested() -> None:
     a = runs([0.3, 0.4, 0.5], "a")
-    found = compare_runs(a, [*a[:2], *runs([0.6, 0.7], "b", seeds=[8, 9])], "per")
-    assert found.n_same == 2 and not found.is_tested
-    assert found.value == pytest.approx(0.5 - 0.4)
+    effect = compare_runs(a, [*a[:2], *runs([0.6, 0.7], "b", seeds=[8, 9])], "per")
+    assert effect.n_same == 2 and not effect.is_tested
+    assert effect.value == pytest.approx(0.5 - 0.4)
 
 
 def test_what_is_not_pooled_has_a_difference_and_no_interval() -> None:
-    found = compare_runs(runs([0.3, 0.4], "a"), runs([0.5, 0.6], "b"), "per", pool=False)
-    assert found.value == pytest.approx(0.2)
-    assert math.isinf(found.interval.high) and math.isnan(found.p)
+    effect = compare_runs(runs([0.3, 0.4], "a"), runs([0.5, 0.6], "b"), "per", pool=False)
+    assert effect.value == pytest.approx(0.2)
+    assert math.isinf(effect.interval.high) and math.isnan(effect.p)
 
 
 def test_single_runs_have_no_interval() -> None:
-    found = compare_runs(runs([0.3], "a"), runs([0.5, 0.6], "b"), "per")
-    assert found.value == pytest.approx(0.25)
-    assert not found.is_tested and math.isinf(found.interval.low)
+    effect = compare_runs(runs([0.3], "a"), runs([0.5, 0.6], "b"), "per")
+    assert effect.value == pytest.approx(0.25)
+    assert not effect.is_tested and math.isinf(effect.interval.low)
 
 
 def test_arms_without_any_spread_have_no_interval() -> None:
-    found = compare_runs(runs([0.3, 0.3], "a"), runs([0.5, 0.5], "b", seeds=[7, 8]), "per")
-    assert math.isinf(found.interval.low) and math.isnan(found.p)
+    effect = compare_runs(runs([0.3, 0.3], "a"), runs([0.5, 0.5], "b", seeds=[7, 8]), "per")
+    assert math.isinf(effect.interval.low) and math.isnan(effect.p)
 
 
 def test_a_failure_has_no_value_and_a_divergence_counts() -> None:
@@ -115,10 +115,10 @@ def test_a_failure_has_no_value_and_a_divergence_counts() -> None:
 
 def test_shares_of_runs_have_newcombes_interval() -> None:
     a = [run._replace(outcome="collapsed") for run in runs([1.0] * 6, "a")]
-    found = compare_runs(a, runs([0.3] * 6, "b"), "collapsed")
-    assert found.value == -1.0
-    assert found.interval == pytest.approx((-1.0, -0.448), abs=1e-3)
-    assert found.p == pytest.approx(0.00049, abs=1e-5)
+    effect = compare_runs(a, runs([0.3] * 6, "b"), "collapsed")
+    assert effect.value == -1.0
+    assert effect.interval == pytest.approx((-1.0, -0.448), abs=1e-3)
+    assert effect.p == pytest.approx(0.00049, abs=1e-5)
 
 
 def test_escape_is_judged_up_to_the_smaller_budget() -> None:

@@ -35,23 +35,27 @@ def write_runs(root: Path, shift: float, **settings: float) -> Path:
 def test_two_folders_are_joined_by_their_settings(shared: Results, tmp_path: Path) -> None:
     a = write_runs(tmp_path / "winter", 0.0)
     b = write_runs(tmp_path / "spring", 0.02, nUnits=512)
-    found = compare_stored(shared, str(a), str(b))
-    assert found.sides == ("winter", "spring")
-    assert [str(difference) for difference in found.common["spring"]] == ["model.n_units 256 → 512"]
-    by_n = {row.a.n: row for row in found.rows if row.a is not None}
+    comparison = compare_stored(shared, str(a), str(b))
+    assert comparison.sides == ("winter", "spring")
+    assert [str(difference) for difference in comparison.common["spring"]] == [
+        "model.n_units 256 → 512"
+    ]
+    by_n = {row.a.n: row for row in comparison.rows if row.a is not None}
     whole, short = by_n[3], by_n[2]
     assert whole.difference is not None and whole.difference.value == pytest.approx(0.02)
     assert whole.difference.n_pairs == 3
     assert short.a is not None and short.a.n_without == 1
-    assert any("lr0.002_seed3" in text for text in found.remarks)
-    assert not any("code" in text for text in found.remarks)
+    assert any("lr0.002_seed3" in text for text in comparison.remarks)
+    assert not any("code" in text for text in comparison.remarks)
 
 
 def test_unknown_settings_are_differences(shared: Results, tmp_path: Path) -> None:
     a = write_runs(tmp_path / "plain", 0.0)
     b = write_runs(tmp_path / "spiced", 0.02, secretSauce=3)
-    found = compare_stored(shared, str(a), str(b))
-    assert [str(difference) for difference in found.common["spiced"]] == ["secretSauce not set → 3"]
+    comparison = compare_stored(shared, str(a), str(b))
+    assert [str(difference) for difference in comparison.common["spiced"]] == [
+        "secretSauce not set → 3"
+    ]
 
 
 def test_imported_runs_are_found_by_name_and_not_pooled_with_ours(

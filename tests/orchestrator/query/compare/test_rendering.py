@@ -79,7 +79,7 @@ def test_csv_and_parquet_hold_the_same_numbers(comparison: Comparison) -> None:
 
 
 def test_files_have_common_differences_in_every_row(shared: Results) -> None:
-    (record,) = rendering.records(compare_stored(shared, "one:mean", "two:third"))
+    (record,) = rendering.file_rows(compare_stored(shared, "one:mean", "two:third"))
     assert record["differs"] == "optim.epsilon 0.1 → 1e-08"
     assert record["low"] < record["difference"] < record["high"]
 
