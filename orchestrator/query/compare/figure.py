@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ from orchestrator.tables.metrics import RATES, noun, scale_of, unit_of
 
 _MOST_ROWS = 60
 _LABEL = 30  # characters of an arm's name in a row
+_LEGEND = 100  # characters of the legend in a row
 
 
 class FigureRow(NamedTuple):
@@ -72,8 +74,11 @@ def comparison_data(comparison: Comparison) -> FigureData:
 def draw_comparison(data: FigureData) -> Figure:
     """Draw `data`: every run as a ring and the means on the left, differences on the right."""
     labels = [wrap(row.label, _LABEL) for row in data.rows]
-    height = sum(0.34 + 0.14 * label.count("\n") for label in labels) + 1.1
-    figure = new_figure(WIDTH, height)
+    breaks = [label.count("\n") for label in labels]
+    most = max((one + two for one, two in pairwise(breaks)), default=2 * max(breaks)) / 2
+    figure = new_figure(
+        WIDTH, len(labels) * (0.34 + 0.14 * most) + 1.1
+    )  # neighbours do not overlap
     means, differences = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1.0))
     for at, row in enumerate(data.rows):
         _draw_means(means, at, row)
@@ -176,4 +181,5 @@ def _legend(figure: Figure, axes: Axes, data: FigureData) -> None:
     for side, label in enumerate(data.sides):
         style = look(side)
         axes.plot([], [], linestyle="none", marker=style.marker, color=style.colour, label=label)
-    figure.legend(loc="outside upper left", ncols=min(len(data.sides), 3), frameon=False)
+    n_columns = _LEGEND // (max(map(len, data.sides)) + 5)  # 5: a marker and a gap
+    figure.legend(loc="outside upper left", ncols=max(1, min(3, n_columns)), frameon=False)
