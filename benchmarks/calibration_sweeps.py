@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry
 from orchestrator.spec.schema import AblationSpec
 
 Floats = NDArray[np.float64]
@@ -54,7 +55,7 @@ class Sweep:
         n_seeds: seeds per arm.
     """
 
-    plan: dict[str, Any]
+    plan: PlanDocument
     arms: tuple[str, ...]
     n_seeds: int
 
@@ -152,14 +153,20 @@ def make_interaction(outcome: str, n_seeds: int, margin: float) -> Sweep:
 
 
 def _sweep(spec: AblationSpec, arms: dict[str, dict[str, str]]) -> Sweep:
-    plan = {
-        "spec": spec.model_dump(mode="json", by_alias=True),
-        "dataset": {"path": "simulated"},
-        "arms": [
-            {"arm_id": arm, "levels": levels, "in_design": True} for arm, levels in arms.items()
-        ],
-        "lock_changed": [],
-    }
+    plan = PlanDocument(
+        name=spec.name,
+        question=spec.question,
+        spec_file="",
+        spec=spec,
+        spec_hash="",
+        dataset=RecordingsEntry(
+            fingerprint="", path="simulated", sessions=(), n_train_trials=0, n_val_trials=0
+        ),
+        arms=tuple(
+            ArmEntry(arm_id=arm, levels=levels, in_design=True) for arm, levels in arms.items()
+        ),
+        runs=(),
+    )
     return Sweep(plan, tuple(arms), len(spec.seeds))
 
 

@@ -15,14 +15,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig, override, resolve, run_id
 from decoder.pack import HISTORY_COLUMNS, RunResult
-from orchestrator.plan.plan import aliases_document, arm_documents
+from orchestrator.plan.document import (
+    PlanDocument,
+    RecordingsEntry,
+    RunEntry,
+    aliases_of,
+    arm_entries,
+)
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
 from orchestrator.store.ledger import RecordDataset, history_csv, make_record
@@ -62,9 +68,9 @@ def write_store(results: Results, n_ablations: int) -> None:
             config = resolve(arm.config)
             for seed in SEEDS:
                 identity = run_id(config, seed, DATASET["fingerprint"])
-                runs.append({"run_id": identity, "arm_id": arm.arm_id, "seed": seed, "block": seed})
+                runs.append(RunEntry(run_id=identity, arm_id=arm.arm_id, seed=seed, block=seed))
                 _write_run(results, identity, config, seed, rng)
-        write_plan(results, loaded.spec.name, _plan(loaded, runs))
+        write_plan(results, _plan(loaded, runs))
 
 
 def _ablation(number: int) -> Loaded:
@@ -94,24 +100,20 @@ def _ablation(number: int) -> Loaded:
     return Loaded(spec, BASE, Path(f"{spec.name}.yaml"), make_arms(spec, BASE))
 
 
-def _plan(loaded: Loaded, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    dataset = {**DATASET, "n_train_trials": 380, "n_val_trials": 80, "sessions": ["a", "b"]}
-    return {
-        "name": loaded.spec.name,
-        "question": loaded.spec.question,
-        "spec_file": str(loaded.path),
-        "spec": loaded.spec.model_dump(mode="json", by_alias=True),
-        "spec_hash": "0",
-        "dataset": dataset,
-        "datasets": [dataset],
-        "arms": arm_documents(loaded),
-        "aliases": aliases_document(loaded.spec),
-        "runs": runs,
-        "packs": [],
-        "contrasts": [],
-        "hypotheses_lock": {},
-        "lock_changed": [],
-    }
+def _plan(loaded: Loaded, runs: list[RunEntry]) -> PlanDocument:
+    dataset = RecordingsEntry(**DATASET, n_train_trials=380, n_val_trials=80, sessions=("a", "b"))
+    return PlanDocument(
+        name=loaded.spec.name,
+        question=loaded.spec.question,
+        spec_file=str(loaded.path),
+        spec=loaded.spec,
+        spec_hash="0",
+        dataset=dataset,
+        datasets=(dataset,),
+        arms=arm_entries(loaded),
+        aliases=aliases_of(loaded.spec),
+        runs=tuple(runs),
+    )
 
 
 def _write_run(

@@ -33,7 +33,6 @@ from usual_practice import Rate, usual_practice
 
 from orchestrator.stats.power import power_equivalence, power_shares, separation
 from orchestrator.stats.reach import untestable
-from orchestrator.tables.tables import spec_of
 from orchestrator.verdicts.verdicts import Verdict, decide
 
 NULL_DESIGNS = ((3, 1), (4, 2), (6, 3), (10, 5), (20, 20))  # (seeds, hypotheses)
@@ -278,7 +277,7 @@ def reach_row(seeds: Sequence[int], claims: Sequence[int]) -> tuple[str, ...]:
                     np.where(apart, np.nan, 100.0 + np.arange(n_seeds)),
                 )
                 verdicts = next(verdicts_of(sweep, runs))
-                out = untestable(spec_of(sweep.plan))
+                out = untestable(sweep.plan.spec)
                 for verdict in verdicts:
                     n_designs += 1
                     is_out = verdict.name in out

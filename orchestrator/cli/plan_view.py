@@ -3,35 +3,46 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import GreedyBound, Preview, SeedChoice
-from orchestrator.driver.rates import EventRate
-from orchestrator.plan.plan import aliases_document, arm_documents, contrast_documents, run_document
+from orchestrator.driver.priors import Prior
+from orchestrator.plan.document import (
+    ArmEntry,
+    aliases_of,
+    arm_entries,
+    contrast_entries,
+    run_entry,
+)
 from orchestrator.spec.claims import looks_of
+from orchestrator.spec.fraction import FractionDocument
+from orchestrator.spec.units import difference_text, unit_of
 from orchestrator.stats.power import Forecast as PowerForecast
 from orchestrator.store.ledger import with_result
-from orchestrator.tables.metrics import difference_text, unit_of
-from orchestrator.terminal import print_table, say_to, time_text
+from orchestrator.terminal import finite, print_table, say_to, time_text
 
 
 def preview_document(seen: Preview) -> dict[str, Any]:
     """What a `run` would do. Numbers that are unknown or infinite are null."""
     plan, recorded = seen.plan, with_result(seen.records)
+    aliases = aliases_of(plan.loaded.spec)
     to_train = {pack.pack_id: len(pack.runs) for pack in seen.packs}
-    return {
+    document: dict[str, Any] = {
         "name": plan.loaded.spec.name,
         "question": plan.loaded.spec.question,
         "design": plan.loaded.spec.design,
         "n_runs": len(plan.distinct),
         "n_recorded": len(recorded),
         "n_failed": len(seen.records) - len(recorded),
-        "arms": arm_documents(plan.loaded),
-        "aliases": aliases_document(plan.loaded.spec),
-        "runs": [{**run_document(run), "recorded": run.run_id in recorded} for run in plan.runs],
+        "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
+        "aliases": asdict(aliases) if aliases else None,
+        "runs": [
+            {**run_entry(run).model_dump(), "recorded": run.run_id in recorded} for run in plan.runs
+        ],
         "packs": [
             {
                 "pack_id": pack.pack_id,
@@ -48,7 +59,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
             "source": seen.forecast.source,
         },
         "greedy": _greedy_document(seen.greedy),
-        "contrasts": contrast_documents(plan),
+        "contrasts": [proof.model_dump(mode="json") for proof in contrast_entries(plan)],
         "untestable": dict(seen.untestable),
         "cautions": dict(seen.cautions),
         "lock_changed": list(seen.lock_changed),
@@ -73,6 +84,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
             for choice in seen.choices
         ],
     }
+    return dict(finite(document))
 
 
 def print_preview(console: Console, seen: Preview) -> None:
@@ -83,13 +95,14 @@ def print_preview(console: Console, seen: Preview) -> None:
     for run in document["runs"]:
         by_arm.setdefault(run["arm_id"], []).append(run["recorded"])
     arms = [
-        (arm["name"], _kind(arm), len(runs), sum(runs))
-        for arm in document["arms"]
-        for runs in [by_arm[arm["arm_id"]]]
+        (arm.name, _kind(arm), len(runs), sum(runs))
+        for arm in arm_entries(seen.plan.loaded)
+        for runs in [by_arm[arm.arm_id]]
     ]
     print_table(console, ("arm", "", "runs", "recorded"), arms)
-    if document["aliases"] is not None:
-        _print_aliases(console, document["aliases"])
+    aliases = aliases_of(seen.plan.loaded.spec)
+    if aliases is not None:
+        _print_aliases(console, aliases)
     packs = [
         (
             *(pack["pack_id"][:6], pack["seed"], pack["n_runs"], pack["n_to_train"]),
@@ -99,8 +112,8 @@ def print_preview(console: Console, seen: Preview) -> None:
     ]
     print_table(console, ("pack", "seed", "runs", "to train", "forecast"), packs)
     contrasts = [
-        (p["hypothesis"], p["from_arm"], p["to_arm"], ", ".join(_changes(p["changed"])))
-        for p in document["contrasts"]
+        (proof.hypothesis, proof.from_arm, proof.to_arm, ", ".join(_changes(proof.changed)))
+        for proof in seen.plan.contrasts
     ]
     print_table(console, ("hypothesis", "from", "to", "differs in, and nothing else"), contrasts)
     _print_power(console, seen)
@@ -127,26 +140,26 @@ def print_preview(console: Console, seen: Preview) -> None:
         )
 
 
-def _kind(arm: Mapping[str, Any]) -> str:
-    if arm["candidate"] is not None:
-        return f"greedy, round {arm['candidate']['round']}"
-    return "" if arm["in_design"] else "extra"
+def _kind(arm: ArmEntry) -> str:
+    if arm.candidate is not None:
+        return f"greedy, round {arm.candidate.round}"
+    return "" if arm.in_design else "extra"
 
 
-def _print_aliases(console: Console, aliases: Mapping[str, Any]) -> None:
+def _print_aliases(console: Console, aliases: FractionDocument) -> None:
     """Generators, and every interaction with those it cannot be told from."""
     say = say_to(console)
-    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases["letters"].items())
+    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
     say(
-        f"fraction of {aliases['n_arms']} arms, resolution {aliases['resolution']}: "
-        f"{', '.join(aliases['generators'])} ({letters})"
+        f"fraction of {aliases.n_arms} arms, resolution {aliases.resolution}: "
+        f"{', '.join(aliases.generators)} ({letters})"
     )
-    words = aliases["defining_relation"]
-    more = aliases["n_defining_words"] - len(words)
+    words = aliases.defining_relation
+    more = aliases.n_defining_words - len(words)
     say(f"I = {' = '.join(words)}{f' = ... ({more} more)' if more else ''}")
     rows = [
         (effect, ", ".join(others) or "clear of main effects and two-factor interactions")
-        for effect, others in aliases["aliases"].items()
+        for effect, others in aliases.aliases.items()
     ]
     print_table(console, ("effect", "cannot be told from"), rows)
 
@@ -185,7 +198,7 @@ def _print_power(console: Console, seen: Preview) -> None:
         )
 
 
-def _rate_text(found: PowerForecast, rate: EventRate, outcome: str) -> str:
+def _rate_text(found: PowerForecast, rate: Prior, outcome: str) -> str:
     """What the power of a claim about shares of runs rests on."""
     where = f"{found.hypothesis}: runs {outcome} in the reference arm"
     if math.isfinite(rate.value):

@@ -9,8 +9,8 @@ from orchestrator.search.driver import SearchOutcome
 from orchestrator.search.forecast import SearchForecast
 from orchestrator.search.rebuild import Rebuilt
 from orchestrator.search.report_view import settings_text
-from orchestrator.tables.metrics import value_text
-from orchestrator.terminal import print_table, say_to, time_text
+from orchestrator.spec.units import value_text
+from orchestrator.terminal import finite, print_table, say_to, time_text
 
 
 def search_document(outcome: SearchOutcome | None, found: Rebuilt, folder: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def search_document(outcome: SearchOutcome | None, found: Rebuilt, folder: str) 
     if outcome is not None:
         document |= {"n_trained": outcome.n_trained, **asdict(outcome.counts)}
         document["exit_code"] = outcome.exit_code
-    return document
+    return dict(finite(document))
 
 
 def print_search(console: Console, found: Rebuilt, first: str, folder: str) -> None:

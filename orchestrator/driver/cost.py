@@ -12,11 +12,10 @@ from pydantic import ValidationError
 from decoder.config import DecoderConfig, pack_key
 from decoder.pack import Pack
 from orchestrator.execute.machine import count_gpus
-from orchestrator.plan.plan import Plan, PlannedPack, busy_time
-from orchestrator.store.ledger import Record, any_records
-from orchestrator.store.paths import Results
+from orchestrator.plan.packs import PlannedPack, busy_time
+from orchestrator.plan.plan import Plan
+from orchestrator.store.ledger import Record
 
-_MOST_RECORDS = 500
 _CALIBRATION_STEPS = 5
 _N_EVALUATIONS = 4  # of a calibration: the intervals between them scatter
 _SLOW_SECONDS = 5.0  # a step this slow is measured once, no more
@@ -130,7 +129,7 @@ def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
 def measure_pace(
     plan: Plan,
     packs: Sequence[Pack],
-    results: Results,
+    recent: Sequence[Record],
     *,
     threads: int,
     device: str | None,
@@ -141,7 +140,7 @@ def measure_pace(
     Args:
         plan: the plan they belong to.
         packs: some of its packs.
-        results: the ledger, for earlier records.
+        recent: records of any ablation.
         threads: CPU threads of each pack.
         device: as in `orchestrator.execute.backends.Execution`.
         may_calibrate: whether a few steps may be trained where the ledger knows nothing; that
@@ -150,7 +149,7 @@ def measure_pace(
     on_gpu = device.startswith("cuda") if device is not None else count_gpus() > 0
     unit, n_devices = ("GPU", 1) if on_gpu else ("core", threads)
     planned = {pack.pack_id: pack for pack in plan.packs}
-    rates, n_records = _rates_from_records(results, [planned[pack.pack_id] for pack in packs])
+    rates, n_records = _rates_from_records(recent, [planned[pack.pack_id] for pack in packs])
     missing = {}  # shape → its largest pack
     for pack in sorted(packs, key=lambda pack: len(pack.runs)):
         if _key(planned[pack.pack_id]) not in rates:
@@ -169,7 +168,7 @@ def _key(pack: PlannedPack) -> ShapeKey:
 
 
 def _rates_from_records(
-    results: Results, packs: Sequence[PlannedPack]
+    recent: Sequence[Record], packs: Sequence[PlannedPack]
 ) -> tuple[dict[ShapeKey, Rate], int]:
     """(fingerprint, shape) → seconds per run and step, and the number of records used.
 
@@ -178,7 +177,7 @@ def _rates_from_records(
     """
     sizes = {_key(pack): len(pack.runs) for pack in packs}
     found: dict[ShapeKey, dict[int, list[float]]] = {}
-    for record in any_records(results, _MOST_RECORDS):
+    for record in recent:
         shape = _shape(record)
         key = (record["dataset"]["fingerprint"], shape)
         if shape is None or key not in sizes or record["n_steps_done"] < 1:

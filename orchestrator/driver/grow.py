@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.execute.machine import Options
-from orchestrator.plan.plan import Plan, joined, make_plan, plan_document
+from orchestrator.plan.document import plan_document
+from orchestrator.plan.plan import Plan, joined, make_plan
 from orchestrator.plan.recordings import DataInfo
 from orchestrator.spec.arms import Arm, Candidate, candidate_arm
 from orchestrator.spec.load import Loaded
@@ -50,7 +51,8 @@ def rounds_planned(plan: Plan) -> int:
 
 def round_text(plan: Plan) -> str:
     """The last round planned, for people: ``round 2 of 4, on top of base+rate``."""
-    last = max(arm.candidate for arm in plan.loaded.arms if arm.candidate)
+    tried = [arm.candidate for arm in plan.loaded.arms if arm.candidate]
+    last = max(tried, key=lambda candidate: candidate.round)
     return f"round {last.round} of {len(plan.loaded.spec.factors)}, on top of {last.after}"
 
 
@@ -69,7 +71,7 @@ def _next_arms(plan: Plan, results: Results) -> tuple[Arm, ...]:
     histories = {run_id: read_history(results, run_id) for run_id in records}
     document = plan_document(plan)
     runs = runs_table(document, records, histories)
-    rounds = greedy_rounds(spec, document["arms"], runs)
+    rounds = greedy_rounds(spec, document.arms, runs)
     if not rounds:
         return ()
     last = rounds[-1]

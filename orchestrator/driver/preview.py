@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Forecast, Job, Pace, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
-from orchestrator.driver.run import note_other_code
+from orchestrator.driver.priors import Prior, find_rates, find_spreads
+from orchestrator.driver.remarks import note_other_code
 from orchestrator.execute.machine import Options
-from orchestrator.plan.plan import Plan, make_plan, packs_to_train
-from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.plan.packs import packs_to_train
+from orchestrator.plan.plan import Plan, make_plan
+from orchestrator.plan.recordings import DataInfo, PrepareData, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.ledger import Record, read_records, recent_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.registration import changed_hypotheses
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
-    from orchestrator.driver.rates import EventRate
-    from orchestrator.driver.spreads import Spread
     from orchestrator.stats.power import Forecast as PowerForecast
 
 
@@ -89,8 +89,8 @@ class Preview:
     untestable: Mapping[str, str]
     cautions: Mapping[str, str]
     lock_changed: tuple[str, ...]
-    spreads: Mapping[str, "Spread"]
-    rates: Mapping[str, "EventRate"]
+    spreads: Mapping[str, Prior]
+    rates: Mapping[str, Prior]
     power: tuple["PowerForecast", ...]
     choices: tuple[SeedChoice, ...]
 
@@ -103,6 +103,7 @@ def preview(
     *,
     calibrate: bool,
     n_seeds: Sequence[int] = (),
+    describe: PrepareData = prepare_data,
 ) -> Preview:
     """Plan an ablation and compare with the ledger; only recordings are prepared.
 
@@ -113,35 +114,35 @@ def preview(
         say: receives remarks.
         calibrate: whether to train a few steps where no record tells the cost.
         n_seeds: other numbers of seeds to weigh up.
+        describe: prepares and describes the recordings of arms.
 
     Raises:
         UserError: of any kind.
     """
-    from orchestrator.driver.rates import find_rates  # pandas
-    from orchestrator.driver.spreads import find_spreads
     from orchestrator.stats.power import forecast_power  # scipy
     from orchestrator.stats.reach import cautions, untestable
 
-    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
-        return prepare_data(arms, results.datasets, say)
+    def prepare(arms: Sequence[Arm]) -> Mapping[str, DataInfo]:
+        return describe(arms, results.datasets, say)
 
     stated = make_plan(loaded, prepare(loaded.arms), options.n_workers, options.max_runs_per_pack)
     plan = grow(stated, results, options, prepare)
     records = read_records(results, plan.distinct, say, move_aside=False)
     note_other_code(records, say)
     recorded = with_result(records)
-    packs = packs_to_train(plan, recorded)
+    packs = packs_to_train(plan.packs, recorded)
     all_shapes = bool(n_seeds) or loaded.spec.greedy is not None
+    recent = recent_records(results)
     pace = measure_pace(
         plan,
-        packs_to_train(plan, ()) if all_shapes else packs,
-        results,
+        packs_to_train(plan.packs, ()) if all_shapes else packs,
+        recent,
         threads=options.threads,
         device=options.device,
         may_calibrate=calibrate,
     )
-    spreads = find_spreads(plan, results)
-    rates = find_rates(plan, results)
+    spreads = find_spreads(plan, recent, results)
+    rates = find_rates(plan, recent, results)
     known = {outcome: spread.value for outcome, spread in spreads.items()}
     shares = {name: rate.value for name, rate in rates.items() if math.isfinite(rate.value)}
     choices = []
@@ -183,9 +184,9 @@ class _Work(NamedTuple):
 
 def _work_of(plan: Plan, recorded: Collection[str]) -> _Work:
     blocks = {pack.pack_id: pack.runs[0].block for pack in plan.packs}
-    every = jobs_of(plan, packs_to_train(plan, ()))
+    every = jobs_of(plan, packs_to_train(plan.packs, ()))
     left: dict[int, list[Job]] = {}
-    for job in jobs_of(plan, packs_to_train(plan, recorded)) if recorded else every:
+    for job in jobs_of(plan, packs_to_train(plan.packs, recorded)) if recorded else every:
         left.setdefault(blocks[job.pack_id], []).append(job)
     runs = plan.distinct.values()
     return _Work(
@@ -233,7 +234,7 @@ def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
     at = rounds_planned(plan)
     n_arms = n_greedy_arms_left(n_factors, at)
     n_steps = max(run.config.train.n_steps for run in plan.runs)
-    shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan, ()))}
+    shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan.packs, ()))}
     dearest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
     rounds = []
     for done in range(at, n_factors):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from decoder.errors import ConfigError
-from orchestrator.plan.plan import MAX_RUNS_PER_PACK
+from orchestrator.plan.packs import MAX_RUNS_PER_PACK
 
 BackendName = Literal["ray", "local"]
 

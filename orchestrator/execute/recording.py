@@ -7,7 +7,7 @@ from typing import Protocol
 from decoder.pack import Progress
 from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
-from orchestrator.plan.plan import PlannedPack, PlannedRun
+from orchestrator.plan.packs import PlannedPack, PlannedRun
 from orchestrator.store import provenance
 from orchestrator.store.driver_lock import DriverSeat
 from orchestrator.store.ledger import make_record, write_run

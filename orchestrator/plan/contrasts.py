@@ -8,7 +8,7 @@ from typing import Any
 from decoder.config import DecoderConfig, flatten, resolve
 from decoder.errors import ConfigError
 from orchestrator.spec.arms import Arm, factor_paths
-from orchestrator.spec.compared import Compared, compared_by_name, varied_factors
+from orchestrator.spec.compared import Compared, varied_factors
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 
@@ -34,9 +34,8 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
         ConfigError: every pair that differs elsewhere, naming the paths.
     """
     spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
-    cells = {arm.arm_id: arm.levels for arm in loaded.arms if arm.in_design}
     proofs, problems = [], []
-    for name, sides in compared_by_name(spec, cells).items():
+    for name, sides in loaded.compared.items():
         hypothesis = spec.hypotheses[name]
         prove = _prove_balance if spec.design == "fractional" else _prove_pairs
         for proof, complaint in prove(spec, name, hypothesis, sides, arms):

@@ -101,7 +101,7 @@ def _checkpoints(results: Results, say: Say) -> Iterator[Removable]:
         if holder is not None:
             say(f"{folder}: kept; {name} is being run by {holder}")
             continue
-        packs = {pack["pack_id"]: pack["run_ids"] for pack in read_plan(results, name)["packs"]}
+        packs = {pack.pack_id: pack.run_ids for pack in read_plan(results, name).packs}
         wanted = [run_id for run_ids in packs.values() for run_id in run_ids]
         done = with_result(read_records(results, wanted, say, move_aside=False))
         for pack in sorted(path for path in folder.iterdir() if path.is_dir()):

@@ -16,6 +16,7 @@ from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
 from orchestrator.history.rows import foreign_rows
+from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.query.conditions import parse_condition
 from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
@@ -183,7 +184,7 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
         if value != defaults.get(path)
     }
     uses = tuple(
-        Use(name, arm["arm_id"], {**document["spec"].get("set", {}), **arm["changes"]})
+        Use(name, arm.arm_id, {**document.spec.set, **arm.changes})
         for name, document in _plans(results, say).items()
         for arm in _arms_of(document, whole)
     )
@@ -245,7 +246,7 @@ def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
     return [*_DEFAULT_COLUMNS, *(["provenance"] if varies("provenance") else []), *paths]
 
 
-def _plans(results: Results, say: Say) -> dict[str, dict[str, Any]]:
+def _plans(results: Results, say: Say) -> dict[str, PlanDocument]:
     """The plan of every ablation and search; one that cannot be read is reported and skipped."""
     plans = {}
     for place in (results, results.of_searches):
@@ -261,11 +262,11 @@ def _users(results: Results, say: Say) -> dict[str, list[JsonValue]]:
     """Run id → the ablations that plan it."""
     used: dict[str, list[JsonValue]] = {}
     for name, document in _plans(results, say).items():
-        for run_id in dict.fromkeys(run["run_id"] for run in document["runs"]):
+        for run_id in document.run_ids:
             used.setdefault(run_id, []).append(name)
     return used
 
 
-def _arms_of(document: Mapping[str, Any], run_id: str) -> list[Mapping[str, Any]]:
-    ids = {run["arm_id"] for run in document["runs"] if run["run_id"] == run_id}
-    return [arm for arm in document["arms"] if arm["arm_id"] in ids]
+def _arms_of(document: PlanDocument, run_id: str) -> list[ArmEntry]:
+    ids = {run.arm_id for run in document.runs if run.run_id == run_id}
+    return [arm for arm in document.arms if arm.arm_id in ids]

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.report.figures.curves import Curve, arm_curve, by_step
 from orchestrator.report.grids import STATUS_WORDS, Grid, criterion_text, make_grid
-from orchestrator.report.wording import number, percent
-from orchestrator.tables.metrics import value_text
-from orchestrator.tables.tables import OUTCOMES, Tables
+from orchestrator.spec.units import number, percent, value_text
+from orchestrator.stats.run_values import ENDINGS
+from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 
@@ -57,7 +58,7 @@ class Card(NamedTuple):
 
 
 def make_cards(
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     configs: Mapping[str, Mapping[str, Any]],
     tables: Tables,
     criteria: Sequence[CriterionResult],
@@ -76,16 +77,16 @@ def make_cards(
     for result in criteria:
         of_arm.setdefault(result.arm, []).append(result)
     cards = []
-    by_name = {arm["arm_id"]: arm for arm in plan["arms"]}
-    for arm in plan["arms"][:MOST_CARDS]:
-        name = arm["arm_id"]
-        parent = by_name.get(arm.get("parent"))
+    by_name = {arm.arm_id: arm for arm in plan.arms}
+    for arm in plan.arms[:MOST_CARDS]:
+        name = arm.arm_id
+        parent = by_name.get(arm.parent or "")
         changes = _changes(arm, parent, configs) if parent else ()
         results = of_arm.get(name, [])
         cards.append(
             Card(
                 arm=name,
-                note=" ".join(str(arm.get("note") or "").split()),
+                note=" ".join(arm.note.split()),
                 summary=_summary(rows[name], results),
                 origin=_origin(plan, arm, parent, changes),
                 changes=_changes_grid(changes, parent) if parent and changes else None,
@@ -97,8 +98,8 @@ def make_cards(
     return tuple(cards)
 
 
-def _changed_paths(arm: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    here, there = arm["changes"], other["changes"]
+def _changed_paths(arm: ArmEntry, other: ArmEntry) -> list[str]:
+    here, there = arm.changes, other.changes
     return [
         path
         for path in dict.fromkeys((*here, *there))
@@ -107,8 +108,8 @@ def _changed_paths(arm: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
 
 
 def _changes(
-    arm: Mapping[str, Any],
-    parent: Mapping[str, Any],
+    arm: ArmEntry,
+    parent: ArmEntry,
     configs: Mapping[str, Mapping[str, Any]],
 ) -> tuple[tuple[str, str, str], ...]:
     """(parameter, value there, value here), where they differ."""
@@ -119,26 +120,26 @@ def _changes(
     return tuple(change for change in found if change[1] != change[2])
 
 
-def _value(arm: Mapping[str, Any], path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
+def _value(arm: ArmEntry, path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
     """The value of a config path in an arm: as trained, or as far as the plan tells it."""
-    value: Any = configs.get(arm["arm_id"])
+    value: Any = configs.get(arm.arm_id)
     for key in path.split("."):
         value = value.get(key, _MISSING) if isinstance(value, Mapping) else _MISSING
     if value is _MISSING:
-        value = arm["changes"].get(path, "as in the base")
+        value = arm.changes.get(path, "as in the base")
     return str(value)
 
 
 def _origin(
-    plan: Mapping[str, Any],
-    arm: Mapping[str, Any],
-    parent: Mapping[str, Any] | None,
+    plan: PlanDocument,
+    arm: ArmEntry,
+    parent: ArmEntry | None,
     changes: Sequence[tuple[str, str, str]],
 ) -> str:
     if parent is None:
         return "The arm that others are told from."
-    name, kind = parent["arm_id"], kind_of(arm)
-    seeds = [str(run["seed"]) for run in plan["runs"] if run["arm_id"] == arm["arm_id"]]
+    name, kind = parent.arm_id, kind_of(arm)
+    seeds = [str(run.seed) for run in plan.runs if run.arm_id == arm.arm_id]
     how = "on fresh seeds" if kind == "fresh_seeds" else "with the same seeds, trained again"
     control = f" {how} ({', '.join(seeds)})" if kind else ""
     if not changes:
@@ -147,8 +148,8 @@ def _origin(
     return f"Differs from {name} in {n} parameter{'s' * (n != 1)}{control}."
 
 
-def _changes_grid(changes: Sequence[tuple[str, str, str]], parent: Mapping[str, Any]) -> Grid:
-    columns = (("parameter", False), (f"in {parent['arm_id']}", True), ("here", True))
+def _changes_grid(changes: Sequence[tuple[str, str, str]], parent: ArmEntry) -> Grid:
+    columns = (("parameter", False), (f"in {parent.arm_id}", True), ("here", True))
     return make_grid(columns, list(changes))
 
 
@@ -170,7 +171,7 @@ def _summary(row: Mapping[Any, Any], results: Sequence[CriterionResult]) -> str:
 
 
 def _outcomes(row: Mapping[Any, Any]) -> str:
-    counts = [f"{row[f'n_{name}']} {name}" for name in OUTCOMES if row[f"n_{name}"]]
+    counts = [f"{row[f'n_{name}']} {name}" for name in ENDINGS if row[f"n_{name}"]]
     return ", ".join(counts)
 
 

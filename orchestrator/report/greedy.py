@@ -1,31 +1,31 @@
 """The greedy path in a report: its order beside the stated one, and what each round weighed up."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.grids import Grid, make_grid
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
+from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts.change_effects import Change, along_path
 from orchestrator.verdicts.greedy import Round
 
 
 def greedy_grid(
-    plan: Mapping[str, Any], spec: AblationSpec, runs: pd.DataFrame, rounds: Sequence[Round]
+    arms: Sequence[ArmEntry], spec: AblationSpec, runs: pd.DataFrame, rounds: Sequence[Round]
 ) -> Grid:
     """One row a step: what the stated path does there, what the greedy one, what else was tried.
 
     Args:
-        plan: the plan document.
+        arms: of the plan.
         spec: its ablation, with ``greedy``.
         runs: the runs table.
         rounds: of the greedy path, the open one included.
     """
     assert spec.greedy is not None
     outcome = spec.greedy.outcome
-    steps = along_path(spec, plan["arms"], runs, outcome)
+    steps = along_path(spec, arms, runs, outcome)
     columns = (
         ("step", True),
         ("stated order", False),

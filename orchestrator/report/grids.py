@@ -9,19 +9,27 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
-    number,
-    p_value,
-    percent,
     test_title,
     verdict_title,
     where_text,
 )
+from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import AblationSpec, Changes
+from orchestrator.spec.units import (
+    difference_text,
+    interval_words,
+    noun,
+    number,
+    p_value,
+    percent,
+    unit_of,
+    value_text,
+)
 from orchestrator.stats.effects import holm
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts.controls import Control, NoiseFloor
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 from orchestrator.verdicts.verdicts import Verdict
@@ -209,18 +217,18 @@ def criterion_value(result: CriterionResult) -> str:
     return value_text(value, str(criterion.metric))
 
 
-def aliases_grid(aliases: Mapping[str, Any]) -> Grid:
+def aliases_grid(aliases: FractionDocument) -> Grid:
     """Of a fraction: every effect and those it cannot be told from.
 
     Args:
-        aliases: as the plan keeps them, see `orchestrator.spec.fraction.FractionalDesign.document`.
+        aliases: as the plan document keeps them.
     """
-    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases["letters"].items())
-    aliased = {effect: ", ".join(others) for effect, others in aliases["aliases"].items() if others}
+    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
+    aliased = {effect: ", ".join(others) for effect, others in aliases.aliases.items() if others}
     rows = [
         ("letters", letters),
-        ("generators", ", ".join(aliases["generators"]) or "–"),
-        ("resolution", str(aliases["resolution"])),
+        ("generators", ", ".join(aliases.generators) or "–"),
+        ("resolution", aliases.resolution),
         *(aliased.items() or [("all", "no main effect or two-factor interaction is aliased")]),
     ]
     return make_grid((("effect", False), ("cannot be told from", False)), rows)
@@ -280,27 +288,27 @@ def changes_text(changes: Changes) -> str:
     return ", ".join(f"{path} = {value}" for path, value in changes.items())
 
 
-def data_grid(plan: Mapping[str, Any], runs: pd.DataFrame) -> Grid:
+def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
     """Recordings, budget, sizes."""
     rows = []
-    for dataset in plan.get("datasets") or [plan["dataset"]]:
+    for dataset in plan.all_recordings:
         rows += [
-            ("recordings", Path(str(dataset["path"])).name),
-            ("fingerprint", str(dataset["fingerprint"])),
+            ("recordings", Path(dataset.path).name),
+            ("fingerprint", dataset.fingerprint),
             (
                 "trials",
-                f"{dataset['n_train_trials']:,} for training, {dataset['n_val_trials']:,} for "
-                f"validation, {len(dataset['sessions'])} sessions",
+                f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for "
+                f"validation, {len(dataset.sessions)} sessions",
             ),
         ]
     every = runs["eval_every_steps"].dropna().unique()
     dropped = runs["n_dropped_trials"].dropna()
-    spec_file = Path(str(plan["spec_file"]))
+    spec_file = Path(plan.spec_file)
     rows += [
         ("budget", f"{steps_text(runs)}, validation every {listed(every)} steps"),
         ("parameters", listed(runs["n_parameters"].dropna().unique())),
         ("trials without an alignment", listed(dropped.unique())),
-        ("seeds", listed(str(seed) for seed in plan["spec"]["seeds"])),
+        ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
         ("ablation file", spec_file.name if spec_file.is_absolute() else str(spec_file)),
     ]
     return make_grid((("", False), ("", False)), rows)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_report
 from orchestrator.report.verdict_table import verdicts_table
@@ -13,7 +14,6 @@ from orchestrator.tables.tables import (
     Record,
     Tables,
     make_tables,
-    spec_of,
     write_tables,
 )
 from orchestrator.verdicts.controls import arm_configs, compare_controls, control_arms, noise_floor
@@ -38,7 +38,7 @@ class Rebuilt(NamedTuple):
 
 def rebuild(
     ablation_dir: Path,
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> Rebuilt:
@@ -60,7 +60,7 @@ def rebuild(
     """
     tables = make_tables(plan, records, histories)
     verdicts = decide(plan, tables.runs)
-    spec = spec_of(plan)
+    spec = plan.spec
     criteria = evaluate(spec, tables.runs, histories)
     named = {
         "runs": tables.runs,
@@ -73,7 +73,7 @@ def rebuild(
             named[name] = getattr(tables, name)
     if spec.criteria:
         named["criteria"] = criteria_table(criteria)
-    rounds = greedy_rounds(spec, plan["arms"], tables.runs) if spec.greedy else ()
+    rounds = greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else ()
     if spec.greedy:
         named["greedy"] = greedy_table(rounds)
     paths = write_tables(ablation_dir, named)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.cards import Card, make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
 from orchestrator.report.figures import Saved
@@ -23,11 +24,11 @@ from orchestrator.report.grids import (
     steps_text,
     varied_grid,
 )
-from orchestrator.report.wording import explain, first_sentence, p_value, percent, verdict_title
+from orchestrator.report.wording import explain, first_sentence, verdict_title
 from orchestrator.spec.claims import families_of
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import difference_text, noun, unit_of
-from orchestrator.tables.tables import Tables, data_name, spec_of
+from orchestrator.spec.units import difference_text, noun, p_value, percent, unit_of
+from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import Control, NoiseFloor, seed_noise
 from orchestrator.verdicts.criteria import CriterionResult
 from orchestrator.verdicts.greedy import Round
@@ -49,7 +50,7 @@ class Found(NamedTuple):
         rounds: of the greedy path, if there is one.
     """
 
-    plan: Mapping[str, Any]
+    plan: PlanDocument
     configs: Mapping[str, Mapping[str, Any]]
     tables: Tables
     verdicts: Sequence[Verdict]
@@ -113,16 +114,15 @@ class View(NamedTuple):
 
 def make_view(found: Found) -> View:
     """Put every section into words."""
-    plan, tables, spec = found.plan, found.tables, spec_of(found.plan)
+    plan, tables, spec = found.plan, found.tables, found.plan.spec
     confirmatory = [v for v in found.verdicts if not v.hypothesis.exploratory]
     explored = [v for v in found.verdicts if v.hypothesis.exploratory]
     cards = make_cards(plan, found.configs, tables, found.criteria)
     noise = (found.floors, found.controls)
     has_controls = any(found.controls.values())
-    aliases = plan.get("aliases")
     return View(
-        name=plan["name"],
-        question=" ".join(str(plan["question"]).split()),
+        name=plan.name,
+        question=" ".join(plan.question.split()),
         summary=_summary(plan, spec, tables.runs),
         warnings=_warnings(plan, tables.runs),
         answers=tuple(make_answer(verdict) for verdict in confirmatory),
@@ -130,10 +130,10 @@ def make_view(found: Found) -> View:
         criteria=criteria_grid(found.criteria) if found.criteria else None,
         effects=effects_grid(confirmatory, *noise, "Holm") if confirmatory else None,
         explored_effects=effects_grid(explored, *noise, "BH") if explored else None,
-        greedy=greedy_grid(plan, spec, tables.runs, found.rounds) if found.rounds else None,
+        greedy=greedy_grid(plan.arms, spec, tables.runs, found.rounds) if found.rounds else None,
         greedy_notes=greedy_notes(spec, found.rounds) if spec.greedy else (),
         figures=tuple(found.figures),
-        aliases=aliases_grid(aliases) if aliases else None,
+        aliases=aliases_grid(plan.aliases) if plan.aliases else None,
         arms=arms_grid(tables.arms),
         choices=choices_grid(tables.arms),
         errors=errors_grid(tables.confusions),
@@ -141,7 +141,7 @@ def make_view(found: Found) -> View:
         noise=_noise(tables.runs, found.floors, has_controls, len(spec.seeds)),
         controls=controls_grid(found.controls) if has_controls else None,
         cards=cards,
-        cards_left_out=len(plan["arms"]) - len(cards),
+        cards_left_out=len(plan.arms) - len(cards),
         varied=varied_grid(spec),
         common=changes_text(spec.set),
         rules=_rules(spec, found.verdicts),
@@ -152,16 +152,16 @@ def make_view(found: Found) -> View:
     )
 
 
-def _summary(plan: Mapping[str, Any], spec: AblationSpec, runs: pd.DataFrame) -> str:
-    n_arms, n_seeds = len(plan["arms"]), len(spec.seeds)
+def _summary(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> str:
+    n_arms, n_seeds = len(plan.arms), len(spec.seeds)
     n_recorded = int((~runs["outcome"].isin(["missing", "failed"])).sum())
     return (
         f"{n_recorded} of {len(runs)} runs have a result: {n_arms} arms × {n_seeds} "
-        f"seed{'s' * (n_seeds != 1)}, {steps_text(runs)} each, on {data_name(plan)}."
+        f"seed{'s' * (n_seeds != 1)}, {steps_text(runs)} each, on {plan.data_name}."
     )
 
 
-def _warnings(plan: Mapping[str, Any], runs: pd.DataFrame) -> tuple[str, ...]:
+def _warnings(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
     found = []
     n_missing = int((runs["outcome"] == "missing").sum())
     n_failed = int((runs["outcome"] == "failed").sum())
@@ -175,8 +175,8 @@ def _warnings(plan: Mapping[str, Any], runs: pd.DataFrame) -> tuple[str, ...]:
             f"{n_failed} of {len(runs)} runs failed for reasons other than their numbers; a "
             "verdict on their arms stands only if it holds whatever they would have given."
         )
-    if plan["lock_changed"]:
-        names = ", ".join(plan["lock_changed"])
+    if plan.lock_changed:
+        names = ", ".join(plan.lock_changed)
         found.append(f"Altered after runs of theirs existed, hence exploratory: {names}.")
     return tuple(found)
 
@@ -313,17 +313,17 @@ def _failures(failures: pd.DataFrame) -> tuple[Failure, ...]:
     return tuple(found)
 
 
-def _limits(plan: Mapping[str, Any], spec: AblationSpec, runs: pd.DataFrame) -> tuple[str, ...]:
+def _limits(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> tuple[str, ...]:
     every = runs["eval_every_steps"].dropna().unique()
     limits = [
         f"Collapse means: within {steps_text(runs)}. The same settings given more steps may "
         "escape.",
-        f"The verdicts hold for {data_name(plan)}, this model size and this budget. Nothing here "
+        f"The verdicts hold for {plan.data_name}, this model size and this budget. Nothing here "
         "says that they carry over to other recordings, sizes or budgets.",
         "Intervals and tests describe the variation between seeds, not between data sets.",
         "The final PER is that of the last evaluation; the best one decides nothing.",
     ]
-    if "synthetic" in data_name(plan):
+    if "synthetic" in plan.data_name:
         limits.insert(2, "The recordings are synthetic: no neural data were decoded.")
     if any(h.outcome == "escape_step" for h in spec.hypotheses.values()):
         limits.append(

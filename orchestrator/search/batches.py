@@ -17,7 +17,7 @@ from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Planned
-from orchestrator.plan.plan import PlannedPack, PlannedRun, make_packs
+from orchestrator.plan.packs import PlannedPack, PlannedRun, make_packs
 from orchestrator.plan.recordings import DataInfo, prepare_data
 from orchestrator.search.rungs import Bracket, brackets_of, next_bracket
 from orchestrator.search.schema import SearchSpec

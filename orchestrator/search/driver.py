@@ -8,12 +8,14 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch, note_other_code
+from orchestrator.driver.remarks import note_other_code
+from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
 from orchestrator.execute.backends import Backend
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
-from orchestrator.plan.plan import make_plan, plan_document
+from orchestrator.plan.document import plan_document
+from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.batches import Batch, next_batch
 from orchestrator.search.confirm import confirmation, find_winners
@@ -200,7 +202,7 @@ def _confirm(
     ablation = confirmation(loaded, winners)
     data = prepare_data(ablation.arms, own.datasets, say)
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack)
-    write_plan(own, loaded.spec.name, plan_document(plan))
+    write_plan(own, plan_document(plan))
     recorded = with_result(read_records(own, plan.distinct, say))
     left = frozenset(plan.distinct) - recorded
     if left:

@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 from orchestrator.driver.cost import measure_pace
 from orchestrator.execute.machine import Options
-from orchestrator.plan.plan import make_plan, packs_to_train
+from orchestrator.plan.packs import packs_to_train
+from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.confirm import Winner, confirmation, level_name
 from orchestrator.search.rungs import brackets_of, expected_share
 from orchestrator.search.schema import Confirm
 from orchestrator.search.space import corners
 from orchestrator.search.spec import LoadedSearch, Tuned
+from orchestrator.store.ledger import recent_records
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -105,7 +107,7 @@ def _seconds_a_step(
         dataclasses.replace(ablation, spec=bare), data, options.n_workers, options.max_runs_per_pack
     )
     pace = measure_pace(
-        plan, packs_to_train(plan, ()), results,
+        plan, packs_to_train(plan.packs, ()), recent_records(results),
         threads=options.threads, device=options.device, may_calibrate=may_calibrate,
     )  # fmt: skip
     if not pace.rates:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.search.confirm import FACTOR, Winner, confirmation, level_name
 from orchestrator.search.spec import LoadedSearch
 from orchestrator.stats import effects as stats
@@ -15,10 +16,12 @@ from orchestrator.stats.effects import Interval
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
-from orchestrator.tables.tables import Tables, make_tables, spec_of
+from orchestrator.tables.tables import Tables, make_tables
 from orchestrator.terminal import Say
 from orchestrator.verdicts.values import arm_runs, values_of
 from orchestrator.verdicts.verdicts import Verdict, decide
+
+_CONFIRMED = ("factors", "seeds", "hypotheses")  # what the winners decide
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Confirmation(NamedTuple):
         rows: base and winners, arm by arm.
     """
 
-    plan: Mapping[str, Any]
+    plan: PlanDocument
     tables: Tables
     verdicts: Sequence[Verdict]
     rows: tuple[Confirmed, ...]
@@ -85,10 +88,10 @@ def read_confirmation(
     if loaded.spec.confirm is None or not results.plan(name).exists() or not winners:
         return None
     plan = read_plan(results, name)
-    wanted = confirmation(loaded, winners).spec.model_dump(mode="json", by_alias=True)
-    if any(plan["spec"][key] != wanted[key] for key in ("factors", "seeds", "hypotheses")):
+    wanted = confirmation(loaded, winners).spec
+    if any(getattr(plan.spec, key) != getattr(wanted, key) for key in _CONFIRMED):
         return None
-    run_ids = list(dict.fromkeys(run["run_id"] for run in plan["runs"]))
+    run_ids = plan.run_ids
     records = read_records(results, run_ids, say, move_aside=False)
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
     tables = make_tables(plan, records, histories)
@@ -110,11 +113,11 @@ def confirmations_table(rows: Sequence[Confirmed]) -> pd.DataFrame:
 
 
 def _rows(
-    loaded: LoadedSearch, plan: Mapping[str, Any], runs: pd.DataFrame, winners: Sequence[Winner]
+    loaded: LoadedSearch, plan: PlanDocument, runs: pd.DataFrame, winners: Sequence[Winner]
 ) -> tuple[Confirmed, ...]:
-    spec = spec_of(plan)
+    spec = plan.spec
     outcome = loaded.spec.first
-    level_of = {arm["arm_id"]: arm["levels"][FACTOR] for arm in plan["arms"]}
+    level_of = {arm.arm_id: arm.levels[FACTOR] for arm in plan.arms}
     values = {
         level_of[arm]: values_of(outcome, own, math.inf).values
         for arm, own in arm_runs(runs, spec.seeds, [outcome]).items()

@@ -14,7 +14,7 @@ A design says which combinations of levels are trained (`orchestrator.spec.cells
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
 from decoder.errors import ConfigError
@@ -23,7 +23,8 @@ from orchestrator.spec.references import chain_of, follow, references
 from orchestrator.spec.schema import AblationSpec, Changes
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True)
+class Candidate:
     """What an arm of a greedy path is tried as: in which round, and on top of which arm."""
 
     round: int

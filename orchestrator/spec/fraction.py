@@ -42,6 +42,29 @@ class Generator:
 
 
 @dataclass(frozen=True)
+class FractionDocument:
+    """A fraction as the plan document keeps it.
+
+    Attributes:
+        letters: letter → factor.
+        generators: such as ``E=ABC``.
+        n_arms: runs of the fraction per seed.
+        resolution: as a roman numeral.
+        defining_relation: its shortest words.
+        n_defining_words: how many words the whole relation has.
+        aliases: effect → the effects that cannot be separated from it.
+    """
+
+    letters: Mapping[str, str]
+    generators: tuple[str, ...]
+    n_arms: int
+    resolution: str
+    defining_relation: tuple[str, ...]
+    n_defining_words: int
+    aliases: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class FractionalDesign:
     """A 2^(k-p) fraction.
 
@@ -73,23 +96,23 @@ class FractionalDesign:
                 row[index] = int((n_low % 2 == 0) == (generator.sign > 0))
             yield tuple(row[index] for index in range(k))
 
-    def document(self) -> dict[str, Any]:
-        """As JSON: letters, generators, the shortest words of the defining relation, aliases."""
+    def document(self) -> FractionDocument:
+        """What the plan document keeps of it."""
         words = sorted(
             defining_words(self.generators),
             key=lambda word: (word[0].bit_count(), _letters(word[0])),
         )
-        return {
-            "letters": dict(zip(LETTERS, self.factors, strict=False)),
-            "generators": [generator.text for generator in self.generators],
-            "n_arms": self.n_arms,
-            "resolution": roman(self.resolution),
-            "defining_relation": [
+        return FractionDocument(
+            letters=dict(zip(LETTERS, self.factors, strict=False)),
+            generators=tuple(generator.text for generator in self.generators),
+            n_arms=self.n_arms,
+            resolution=roman(self.resolution),
+            defining_relation=tuple(
                 "-" * (sign < 0) + _letters(mask) for mask, sign in words[:_SHOWN_WORDS]
-            ],
-            "n_defining_words": len(words),
-            "aliases": {effect: list(others) for effect, others in self.aliases.items()},
-        }
+            ),
+            n_defining_words=len(words),
+            aliases=dict(self.aliases),
+        )
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from decoder.config import DecoderConfig, load_config
 from decoder.errors import ConfigError
 from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
+from orchestrator.spec.cells import Levels
+from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.schema import (
     AblationSpec,
     Changes,
@@ -68,6 +71,20 @@ class Loaded:
     base: DecoderConfig
     path: Path
     arms: tuple["Arm", ...]
+
+    @cached_property
+    def cells(self) -> dict[str, Levels]:
+        """Arm id → levels, for the arms of the design."""
+        return {arm.arm_id: arm.levels for arm in self.arms if arm.in_design}
+
+    @cached_property
+    def compared(self) -> dict[str, tuple[Compared, ...]]:
+        """Hypothesis → the arms it compares; see `orchestrator.spec.compared.compared`.
+
+        Raises:
+            ConfigError: every hypothesis whose arms do not fit.
+        """
+        return compared_by_name(self.spec, self.cells)
 
 
 def load_spec(path: Path, profile: str | None = None) -> Loaded:

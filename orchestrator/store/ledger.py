@@ -29,6 +29,7 @@ _COUNTS = frozenset(
     {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
 )
 _LOCK_SECONDS = 60.0
+_MOST_RECENT = 500
 
 
 _strict = with_config(ConfigDict(extra="forbid", strict=True))
@@ -257,16 +258,18 @@ def history_csv(history: Sequence[HistoryRow]) -> bytes:
     return out.getvalue().encode()
 
 
-def any_records(results: Results, limit: int) -> Iterator[Record]:
-    """Up to `limit` readable records of any ablation, newest first; others are passed over."""
+def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:
+    """The `most` newest readable records of any ablation, newest first; others are passed over."""
+    found = []
     newest = sorted(_recorded(results).items(), key=lambda item: item[1], reverse=True)
-    for run_id, _ in newest[:limit]:
+    for run_id, _ in newest[:most]:
         try:
             record = _read(results, run_id)
         except Untrusted:
             continue  # said aloud by the ablation it belongs to
         if record is not None:
-            yield record
+            found.append(record)
+    return tuple(found)
 
 
 def _recorded(results: Results) -> dict[str, float]:

@@ -5,11 +5,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from decoder.atomic import write_atomically
-from decoder.config import identity
+from decoder.config import digest, identity
 from decoder.errors import StorageError
-from orchestrator.plan.plan import Plan, digest
+from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
-from orchestrator.spec.compared import compared
 from orchestrator.spec.schema import Hypothesis
 from orchestrator.store.paths import Results
 
@@ -24,7 +23,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     spec = plan.loaded.spec
     blocks = {}
     for name, hypothesis in spec.hypotheses.items():
-        arms = _compared_arms(plan, hypothesis)
+        arms = _compared_arms(plan, name)
         claimed = hypothesis.model_dump(mode="json", by_alias=True)
         if not claimed["exploratory"]:
             del claimed["exploratory"]  # blocks locked before there was such a key stay equal
@@ -111,12 +110,10 @@ def _together(one: Hypothesis, other: Hypothesis) -> bool:
     return one.family == other.family
 
 
-def _compared_arms(plan: Plan, hypothesis: Hypothesis) -> list[Arm]:
+def _compared_arms(plan: Plan, hypothesis: str) -> list[Arm]:
     """The arms compared, ``from`` side first."""
     arms = {arm.arm_id: arm for arm in plan.loaded.arms}
-    cells = {arm_id: arm.levels for arm_id, arm in arms.items() if arm.in_design}
-    sides = compared(plan.loaded.spec, hypothesis, cells)
-    return [arms[side.arm_id] for side in reversed(sides)]
+    return [arms[side.arm_id] for side in reversed(plan.loaded.compared[hypothesis])]
 
 
 def _could_be_seen(plan: Plan, hypothesis: str, recorded: Collection[str]) -> bool:
@@ -130,7 +127,7 @@ def _could_be_seen(plan: Plan, hypothesis: str, recorded: Collection[str]) -> bo
 
 
 def _run_ids(plan: Plan, hypothesis: str) -> list[str]:
-    arms = _compared_arms(plan, plan.loaded.spec.hypotheses[hypothesis])
+    arms = _compared_arms(plan, hypothesis)
     arm_ids = {arm.arm_id for arm in arms}
     return sorted({run.run_id for run in plan.runs if run.arm_id in arm_ids})
 

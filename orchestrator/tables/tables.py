@@ -4,24 +4,30 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from decoder.atomic import write_atomically
 from decoder.collapse import on_plateau
 from decoder.pack import HISTORY_COLUMNS
+from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
+from orchestrator.stats.run_values import COUNTED, ENDINGS, least_budget, run_values
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
-from orchestrator.tables.run_columns import COUNTED as COUNTED
-from orchestrator.tables.run_columns import OUTCOMES as OUTCOMES
 from orchestrator.tables.run_columns import HistoryRows as HistoryRows
 from orchestrator.tables.run_columns import Record as Record
 from orchestrator.tables.run_columns import result_columns
 
 NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
 _TRACEBACK_LINES = 5
+# Outcomes of which the table of arms holds a mean.
+_ARM_MEANS = (
+    *("per", "best_per", "per_beam", "escape_step"),
+    *("emitted_ratio", "blank_fraction", "grad_norm"),
+)
 
 
 class Tables(NamedTuple):
@@ -44,20 +50,8 @@ class Tables(NamedTuple):
     confusions: pd.DataFrame
 
 
-def spec_of(plan: Mapping[str, Any]) -> AblationSpec:
-    """The ablation as the plan document keeps it."""
-    return AblationSpec.model_validate(plan["spec"])
-
-
-def data_name(plan: Mapping[str, Any]) -> str:
-    """What the runs were trained on, without the folders of the machine it lies on."""
-    datasets = plan.get("datasets") or [plan["dataset"]]
-    names = list(dict.fromkeys(Path(str(dataset["path"])).name for dataset in datasets))
-    return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
-
-
 def make_tables(
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> Tables:
@@ -80,14 +74,14 @@ def make_tables(
 
 
 def runs_table(
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> pd.DataFrame:
     """One row a planned (arm, seed), in the order of the arms, then of the seeds.
 
     ``seed`` is the one trained with, ``block`` the one of the ablation's seeds it is paired with;
-    they differ in arms on fresh seeds alone. ``outcome`` is one of `OUTCOMES`: ``failed`` is an
+    they differ in arms on fresh seeds alone. ``outcome`` is one of `ENDINGS`: ``failed`` is an
     infrastructure failure, ``missing`` a run not recorded yet. A diverged run counts: ``per``
     1.0, ``collapsed`` 1, never escaped. A collapsed run keeps its measured PER.
     Diagnostics are those of the last evaluation; ``best_per`` is the lowest PER of any evaluation
@@ -96,19 +90,17 @@ def runs_table(
     training steps, before clipping. Columns that depend on machine or schedule begin with
     ``timing_`` or ``host_``.
     """
-    spec = spec_of(plan)
+    spec = plan.spec
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run["run_id"],
-            "arm": arm["arm_id"],
-            "in_design": bool(arm["in_design"]),
-            **_factor_columns(spec, arm),
-            "seed": int(run["seed"]),
-            "block": block_of(run),
-            **result_columns(
-                records.get(run["run_id"]), histories.get(run["run_id"], ()), thresholds
-            ),
+            "run_id": run.run_id,
+            "arm": arm.arm_id,
+            "in_design": arm.in_design,
+            **_factor_columns(spec, arm.levels),
+            "seed": run.seed,
+            "block": run.block,
+            **result_columns(records.get(run.run_id), histories.get(run.run_id, ()), thresholds),
         }
         for arm, run in _arm_runs(plan)
     ]
@@ -129,73 +121,76 @@ def runs_table(
     return table
 
 
-def arms_table(plan: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm: counts, PER, collapse, restricted steps to escape.
+def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm: counts, PER, collapse, steps to escape.
 
-    ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
-    ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
-    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted
-    mean: a run that never escaped counts with its step budget. ``grad_norm_p99_max`` is the
-    largest over seeds.
+    ``n`` counts the runs with a result, on which everything else rests; what each counts as is
+    `orchestrator.stats.run_values`' rule, so the means of metrics other than PER leave diverged
+    runs out. ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
+    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted mean
+    up to the least step budget of all arms, so that arms can be compared; ``n_escaped`` counts
+    runs that escaped at any step. ``grad_norm_p99_max`` is the largest over seeds.
     """
-    spec = spec_of(plan)
+    spec = plan.spec
+    budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
     rows = []
-    for arm in plan["arms"]:
-        of_arm = runs[runs["arm"] == arm["arm_id"]]
+    for arm in plan.arms:
+        of_arm = runs[runs["arm"] == arm.arm_id]
         counted = of_arm[of_arm["outcome"].isin(COUNTED)]
-        per = counted["per"].to_numpy(dtype=float)
-        steps = restricted_steps(counted)
+        values = {name: outcome_values(of_arm, name, budget) for name in _ARM_MEANS}
+        seen = {name: column[np.isfinite(column)] for name, column in values.items()}
+        per = seen["per"]
         interval = stats.paired_t(per)
         rows.append(
             {
-                "arm": arm["arm_id"],
-                "in_design": bool(arm["in_design"]),
-                **_factor_columns(spec, arm),
+                "arm": arm.arm_id,
+                "in_design": arm.in_design,
+                **_factor_columns(spec, arm.levels),
                 "n": len(counted),
-                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in OUTCOMES},
+                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in ENDINGS},
                 "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
                 "per_mean": _mean(per),
                 "per_low": interval.low,
                 "per_high": interval.high,
                 "per_sd": float(per.std(ddof=1)) if len(per) > 1 else math.nan,
                 "per_median": float(counted["per"].median()),
-                "best_per_mean": float(counted["best_per"].mean()),
+                "best_per_mean": _mean(seen["best_per"]),
                 "selection_optimism_mean": float(counted["selection_optimism"].mean()),
-                "per_beam_mean": float(counted["per_beam"].mean()),
-                "emitted_ratio_mean": float(counted["emitted_ratio"].mean()),
-                "blank_fraction_mean": float(counted["blank_fraction"].mean()),
-                "grad_norm_mean": float(counted["grad_norm"].mean()),
+                "per_beam_mean": _mean(seen["per_beam"]),
+                "emitted_ratio_mean": _mean(seen["emitted_ratio"]),
+                "blank_fraction_mean": _mean(seen["blank_fraction"]),
+                "grad_norm_mean": _mean(seen["grad_norm"]),
                 "grad_norm_p99_max": float(counted["grad_norm_p99"].max()),
-                "escape_step_mean": _mean(steps),
+                "escape_step_mean": _mean(seen["escape_step"]),
                 "n_escaped": int(counted["escape_step"].notna().sum()),
-                "seed_offset": int(arm.get("seed_offset", 0)),
-                "replicate": int(arm.get("replicate", 0)),
-                "note": str(arm.get("note") or ""),
+                "seed_offset": arm.seed_offset,
+                "replicate": arm.replicate,
+                "note": arm.note,
             }
         )
     return pd.DataFrame(rows)
 
 
-def history_table(plan: Mapping[str, Any], histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
+def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
     """One row an evaluation, in the order of the runs table, then of the steps."""
-    spec = spec_of(plan)
+    spec = plan.spec
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run["run_id"],
-            "arm": arm["arm_id"],
-            "in_design": bool(arm["in_design"]),
-            **_factor_columns(spec, arm),
-            "seed": int(run["seed"]),
+            "run_id": run.run_id,
+            "arm": arm.arm_id,
+            "in_design": arm.in_design,
+            **_factor_columns(spec, arm.levels),
+            "seed": run.seed,
             # An older record lacks the columns that came after it.
             **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
             "on_plateau": on_plateau(row, thresholds),
         }
         for arm, run in _arm_runs(plan)
-        for row in histories.get(run["run_id"], ())
+        for row in histories.get(run.run_id, ())
     ]
     columns = [
-        *("run_id", "arm", "in_design", *_factor_columns(spec, {"levels": {}}), "seed"),
+        *("run_id", "arm", "in_design", *_factor_columns(spec, {}), "seed"),
         *(*HISTORY_COLUMNS, "on_plateau"),
     ]
     table = pd.DataFrame(rows, columns=columns)
@@ -220,16 +215,22 @@ def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
-def block_of(run: Mapping[str, Any]) -> int:
-    """The seed of the ablation that a planned run is paired by."""
-    return int(run.get("block", run["seed"]))
+def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None) -> stats.Floats:
+    """What each run of a runs table counts as in an outcome.
 
+    Args:
+        runs: some rows of a runs table.
+        outcome: a numeric column of it.
+        budget: the step at which steps to escape are cut; None for the least of these runs.
 
-def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
-    """Steps to escape of runs with a result, cut at each run's own step budget."""
-    steps = runs["escape_step"].to_numpy(dtype=float)
-    budgets = runs["n_steps"].to_numpy(dtype=float)
-    return stats.restricted(steps, budgets)
+    Returns:
+        One value per row, NaN for a gap; see `orchestrator.stats.run_values.run_values`.
+    """
+    if budget is None:
+        steps = runs["n_steps"] if outcome == "escape_step" else pd.Series(dtype=float)
+        budget = least_budget(steps.to_numpy(dtype=float, na_value=math.nan))
+    column = runs[outcome].to_numpy(dtype=float, na_value=math.nan)
+    return run_values(outcome, runs["outcome"].to_numpy(dtype=object), column, budget)
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
@@ -250,16 +251,16 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]
     return written
 
 
-def _arm_runs(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _arm_runs(plan: PlanDocument) -> list[tuple[ArmEntry, RunEntry]]:
     """(arm, run) of every planned run, in the order of the arms, then of the seeds."""
-    arms = {arm["arm_id"]: (index, arm) for index, arm in enumerate(plan["arms"])}
-    seeds = {seed: index for index, seed in enumerate(plan["spec"]["seeds"])}
-    runs = sorted(plan["runs"], key=lambda run: (arms[run["arm_id"]][0], seeds[block_of(run)]))
-    return [(arms[run["arm_id"]][1], run) for run in runs]
+    arms = {arm.arm_id: (index, arm) for index, arm in enumerate(plan.arms)}
+    seeds = {seed: index for index, seed in enumerate(plan.spec.seeds)}
+    runs = sorted(plan.runs, key=lambda run: (arms[run.arm_id][0], seeds[run.block]))
+    return [(arms[run.arm_id][1], run) for run in runs]
 
 
-def _factor_columns(spec: AblationSpec, arm: Mapping[str, Any]) -> dict[str, str]:
-    return {f"factor.{name}": arm["levels"].get(name, NO_LEVEL) for name in levels_of(spec)}
+def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, str]:
+    return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
 
 
 def _end_of(traceback: str | None) -> str:

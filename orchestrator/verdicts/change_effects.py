@@ -1,17 +1,19 @@
 """What each change of a design does by itself: leave one out, path, fraction → one effect each."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from orchestrator.plan.document import ArmEntry
+from orchestrator.spec.claims import is_share
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.shares import Share, share_contrast
-from orchestrator.verdicts.controls import SHARES, outcome_values
+from orchestrator.tables.tables import outcome_values
 
 
 class Change(NamedTuple):
@@ -32,7 +34,7 @@ class Change(NamedTuple):
 
 
 def left_out(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Leave one out: for every factor, the arm without its change minus the arm with all.
 
@@ -54,7 +56,7 @@ def left_out(
 
 
 def along_path(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Path: every arm minus the one before it, in the stated order. Arguments as `left_out`."""
     values = by_block(runs, outcome)
@@ -69,7 +71,7 @@ def along_path(
 
 
 def main_effects(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame, outcome: str
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
     """Fraction: for every factor, the mean of the arms at its second level minus that at its
     first, taken per block. Arguments as `left_out`."""
@@ -79,8 +81,8 @@ def main_effects(
     for factor in spec.factors:
         sides: dict[bool, list[str]] = {True: [], False: []}
         for arm in arms:
-            if arm["in_design"]:
-                sides[arm["levels"][factor] == second[factor]].append(arm["arm_id"])
+            if arm.in_design:
+                sides[arm.levels[factor] == second[factor]].append(arm.arm_id)
         if sides[True] and sides[False]:
             weights = [(arm, 1 / len(sides[True])) for arm in sides[True]]
             weights += [(arm, -1 / len(sides[False])) for arm in sides[False]]
@@ -99,16 +101,14 @@ def by_block(runs: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return table.pivot(index="block", columns="arm", values="value")
 
 
-def arm_of_changes(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]]
-) -> dict[frozenset[str], str]:
+def arm_of_changes(spec: AblationSpec, arms: Sequence[ArmEntry]) -> dict[frozenset[str], str]:
     """Factors at their second level → the arm that has exactly these, of the design or made for
     its greedy path."""
     second = {name: levels[1] for name, levels in levels_of(spec).items()}
     return {
-        frozenset(f for f, level in arm["levels"].items() if level == second[f]): arm["arm_id"]
+        frozenset(f for f, level in arm.levels.items() if level == second[f]): arm.arm_id
         for arm in arms
-        if arm["in_design"] or arm.get("candidate")
+        if arm.in_design or arm.candidate
     }
 
 
@@ -130,7 +130,7 @@ def change_of(
     table = values[[name for name, _ in weights]].dropna().to_numpy()  # (n_blocks, n_arms)
     differences = table @ np.array([weight for _, weight in weights])  # (n_blocks,)
     interval = stats.paired_t(differences)
-    if outcome in SHARES:
+    if is_share(outcome):
         shares = [Share(int(column.sum()), len(table)) for column in table.T]
         interval = share_contrast(shares, [weight for _, weight in weights])
     effect = float(differences.mean()) if len(differences) else math.nan

@@ -7,14 +7,15 @@ call to the next; the rounds follow from the records alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.spec.load import AblationSpec
 from orchestrator.stats.effects import Interval
-from orchestrator.tables.tables import COUNTED
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.verdicts.change_effects import Change, arm_of_changes, by_block, change_of
 
 _UNKNOWN = Interval(-math.inf, math.inf)
@@ -63,7 +64,7 @@ class Round(NamedTuple):
 
 
 def greedy_rounds(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], runs: pd.DataFrame
+    spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame
 ) -> tuple[Round, ...]:
     """The rounds that the records decide, and the one after them, which is open.
 

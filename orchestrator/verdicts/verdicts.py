@@ -4,17 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.claims import Correction, corrections_of, looks_of, sign_of
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.power import Outlook, outlook
 from orchestrator.stats.reach import adjustment
-from orchestrator.tables.tables import data_name, spec_of
 from orchestrator.verdicts.evidence import Assessment, Evidence, gather
 from orchestrator.verdicts.values import ArmRuns, arm_runs
 
@@ -147,7 +147,7 @@ class _Study(NamedTuple):
     parts: Mapping[str, Sequence[Compared]]
 
 
-def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
+def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
     """Decide every hypothesis of a plan, in the order of its file.
 
     Supported: adjusted p below alpha, and an effect of at least the margin; an interaction
@@ -171,15 +171,15 @@ def decide(plan: Mapping[str, Any], runs: pd.DataFrame) -> list[Verdict]:
     Raises:
         ConfigError: a contrast fits no arm of the design.
     """
-    spec = spec_of(plan)
+    spec = plan.spec
     claims = spec.hypotheses
-    levels = {arm["arm_id"]: arm["levels"] for arm in plan["arms"] if arm["in_design"]}
+    levels = {arm.arm_id: arm.levels for arm in plan.arms if arm.in_design}
     parts = compared_by_name(spec, levels)
     study = _Study(
         spec,
         {name: _with_slice(claim, parts[name], levels) for name, claim in claims.items()},
-        data_name(plan),
-        frozenset(plan["lock_changed"]),
+        plan.data_name,
+        frozenset(plan.lock_changed),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
         parts,
     )

@@ -11,6 +11,7 @@ import pytest
 from small_ablation import backend as backend
 from small_ablation import console as console
 from small_ablation import data_info as data_info
+from small_ablation import describe as describe
 from small_ablation import load as load
 from small_ablation import make_result as make_result
 from small_ablation import make_row as make_row
@@ -24,7 +25,13 @@ from small_ablation import write_spec as write_spec
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, override, resolve
 from decoder.pack import HISTORY_COLUMNS
-from orchestrator.plan.plan import aliases_document, arm_documents
+from orchestrator.plan.document import (
+    PlanDocument,
+    RecordingsEntry,
+    RunEntry,
+    aliases_of,
+    arm_entries,
+)
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
 from orchestrator.store.ledger import history_csv
@@ -51,7 +58,7 @@ class Truth(NamedTuple):
 
 
 class Ablation(NamedTuple):
-    plan: dict[str, Any]
+    plan: PlanDocument
     records: dict[str, dict[str, Any]]
     histories: dict[str, list[dict[str, float]]]
 
@@ -74,44 +81,43 @@ def make_ablation(
     base = override(DecoderConfig(), {"train.n_steps": N_STEPS, **(changes or {})}, "test")
     base = override(base, {"train.eval_every_steps": EVAL_EVERY, "optim.lr_warmup_steps": 20}, "")
     loaded = Loaded(parsed, base, Path("ablation.yaml"), make_arms(parsed, base))
-    arms = arm_documents(loaded)
+    arms = arm_entries(loaded)
     records, histories, runs = {}, {}, []
     for arm in arms:
-        config = resolve(override(base, arm["changes"], arm["arm_id"])).model_dump(mode="json")
+        config = resolve(override(base, arm.changes, arm.arm_id)).model_dump(mode="json")
         for block in parsed.seeds:
-            seed = block + arm["seed_offset"]
-            run_id = _digest([config, arm["replicate"]] if arm["replicate"] else config, seed)
-            runs.append({"run_id": run_id, "arm_id": arm["arm_id"], "seed": seed, "block": block})
-            how = truth(arm["levels"], arm["arm_id"])
+            seed = block + arm.seed_offset
+            run_id = _digest([config, arm.replicate] if arm.replicate else config, seed)
+            runs.append(RunEntry(run_id=run_id, arm_id=arm.arm_id, seed=seed, block=block))
+            how = truth(arm.levels, arm.arm_id)
             status = how.status.get(seed, "ok")
             if status == "missing":
                 continue
             # Of what the arm changes, so that a new config field leaves the numbers alone.
-            noise = _digest([arm["changes"], arm["replicate"]], 0)
+            noise = _digest([arm.changes, arm.replicate], 0)
             rng = np.random.default_rng([seed, int(noise[:8], 16)])
             rows = simulate_history(how, rng)
             n_rows = len(rows) if status == "ok" else int(rng.integers(len(rows) // 2, len(rows)))
             histories[run_id] = rows[:n_rows] if status != "failed" else []
             records[run_id] = _record(run_id, seed, config, status, n_rows * EVAL_EVERY)
-    plan = {
-        "name": parsed.name,
-        "question": parsed.question,
-        "spec_file": f"ablations/{parsed.name}.yaml",
-        "spec": parsed.model_dump(mode="json", by_alias=True),
-        "spec_hash": _digest(parsed.name, 0),
-        "dataset": {
-            "fingerprint": "4f1d9b27c0a853e6",
-            "path": "synthetic:small",
-            "n_train_trials": 380,
-            "n_val_trials": 80,
-            "sessions": ["t15.2023.08.11", "t15.2023.08.13"],
-        },
-        "arms": arms,
-        "runs": runs,
-        "lock_changed": [],
-        "aliases": aliases_document(parsed),
-    }
-    return Ablation(json.loads(json.dumps(plan)), records, histories)
+    plan = PlanDocument(
+        name=parsed.name,
+        question=parsed.question,
+        spec_file=f"ablations/{parsed.name}.yaml",
+        spec=parsed,
+        spec_hash=_digest(parsed.name, 0),
+        dataset=RecordingsEntry(
+            fingerprint="4f1d9b27c0a853e6",
+            path="synthetic:small",
+            n_train_trials=380,
+            n_val_trials=80,
+            sessions=("t15.2023.08.11", "t15.2023.08.13"),
+        ),
+        arms=arms,
+        runs=tuple(runs),
+        aliases=aliases_of(parsed),
+    )
+    return Ablation(plan, records, histories)
 
 
 def simulate_history(how: Truth, rng: np.random.Generator) -> list[dict[str, float]]:
@@ -331,8 +337,8 @@ def write_ablation(results: Results, ablation: Ablation, salt: str = "", **chang
         changed: fields of every record that are to be another.
     """
     named = {old: _digest(old, salt) if salt else old for old in _run_ids(ablation)}
-    runs = [{**run, "run_id": named[run["run_id"]]} for run in ablation.plan["runs"]]
-    write_plan(results, ablation.plan["name"], {**ablation.plan, "runs": runs})
+    runs = [run.model_copy(update={"run_id": named[run.run_id]}) for run in ablation.plan.runs]
+    write_plan(results, ablation.plan.model_copy(update={"runs": tuple(runs)}))
     for old, record in ablation.records.items():
         rows = history_csv(ablation.histories[old])
         folder = results.run(named[old])
@@ -352,7 +358,7 @@ def write_ablation(results: Results, ablation: Ablation, salt: str = "", **chang
 
 
 def _run_ids(ablation: Ablation) -> list[str]:
-    return [run["run_id"] for run in ablation.plan["runs"]]
+    return [run.run_id for run in ablation.plan.runs]
 
 
 @pytest.fixture(scope="session")

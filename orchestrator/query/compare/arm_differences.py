@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from decoder.config import config_paths
 from orchestrator.query.compare.sides import SideArm
-from orchestrator.tables.run_columns import COUNTED
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.tables.run_row import RunRow, varying_paths
 
 _VERSIONS = (

@@ -28,7 +28,7 @@ from orchestrator.query.compare.effects import (
 from orchestrator.query.compare.join_arms import JoinedArms, JoinedBy, join_arms
 from orchestrator.query.compare.sides import Side, SideArm
 from orchestrator.stats.effects import benjamini_hochberg
-from orchestrator.tables.run_columns import COUNTED
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.tables.run_row import RunRow, varying_paths
 
 _NOT_METRICS = ("host_pid", "escape_censored")

@@ -19,7 +19,7 @@ from decoder.import_tables import squeeze
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
-from orchestrator.tables.metrics import RATES
+from orchestrator.spec.units import RATES
 from orchestrator.tables.run_row import RunRow
 
 Role = Literal["metric", "setting", "factor", "special", ""]

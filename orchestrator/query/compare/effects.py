@@ -9,8 +9,8 @@ from scipy import special
 
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.stats.shares import Share, boschloo, share_difference
-from orchestrator.tables.run_columns import COUNTED
 from orchestrator.tables.run_row import RunRow
 
 SHARES = ("collapsed", "diverged")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from orchestrator.query.compare.comparison import Comparison, ComparisonRow
 from orchestrator.query.compare.effects import ArmSummary, MeanDifference
 from orchestrator.query.runs import csv_text
-from orchestrator.tables.metrics import (
+from orchestrator.spec.units import (
     difference_text,
     interval_words,
     noun,

@@ -1,15 +1,14 @@
 """Sides from the store: ablations, arms of them, searches, and runs by their ids."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
+from orchestrator.plan.document import PlanDocument
 from orchestrator.query.compare.arm_differences import setting_text
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.runs import complete_id
-from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -95,18 +94,17 @@ def read_stored(text: str, store: IndexedStore) -> Side | None:
     return None
 
 
-def side_of_ablation(label: str, plan: Mapping[str, Any], store: IndexedStore) -> Side:
+def side_of_ablation(label: str, plan: PlanDocument, store: IndexedStore) -> Side:
     """An ablation, arm by arm as its plan has them."""
     seeds: dict[str, dict[str, int]] = {}  # arm → run → the seed it is trained with
-    for run in plan["runs"]:
-        seeds.setdefault(run["arm_id"], {})[run["run_id"]] = run["seed"]
+    for run in plan.runs:
+        seeds.setdefault(run.arm_id, {})[run.run_id] = run.seed
     arms = []
-    for arm in plan["arms"]:
-        of_arm = seeds.get(arm["arm_id"], {})
+    for arm in plan.arms:
+        of_arm = seeds.get(arm.arm_id, {})
         runs = [run._replace(seed=of_arm[run.run_id]) for run in store.runs(list(of_arm))]
-        arms.append(make_arm(arm["arm_id"], arm["levels"], runs))
-    thresholds = AblationSpec.model_validate(plan["spec"]).collapse.thresholds()
-    return Side(label, tuple(arms), thresholds)
+        arms.append(make_arm(arm.arm_id, arm.levels, runs))
+    return Side(label, tuple(arms), plan.spec.collapse.thresholds())
 
 
 def side_of_runs(label: str, run_ids: Sequence[str], store: IndexedStore) -> Side:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures.changes import changes_data, draw_changes
 from orchestrator.report.figures.collapse_map import collapse_data, draw_collapse
 from orchestrator.report.figures.curves import curves_data, draw_curves
@@ -11,7 +11,7 @@ from orchestrator.report.figures.effects import draw_effects, effects_data
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
 from orchestrator.report.figures.interaction import draw_interaction, interaction_data
 from orchestrator.report.figures.style import Saved, save
-from orchestrator.tables.tables import Tables, spec_of
+from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.greedy import Round
 from orchestrator.verdicts.verdicts import Verdict
@@ -40,7 +40,7 @@ _CHANGES = {
 
 def draw_figures(
     folder: Path,
-    plan: Mapping[str, Any],
+    plan: PlanDocument,
     tables: Tables,
     verdicts: Sequence[Verdict],
     floors: Mapping[str, NoiseFloor],
@@ -57,7 +57,7 @@ def draw_figures(
         floors: outcome → noise floor.
         rounds: of its greedy path.
     """
-    spec, arms = spec_of(plan), plan["arms"]
+    spec, arms = plan.spec, plan.arms
     saved = []
     if verdicts:
         figure = draw_effects(effects_data(verdicts, floors))

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.style import (
     FAINT,
     INK,
@@ -22,8 +23,8 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import difference_text, noun, scale_of, unit_of
-from orchestrator.tables.tables import COUNTED
+from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.verdicts.change_effects import Change, along_path, by_size, left_out, main_effects
 from orchestrator.verdicts.controls import NoiseFloor
 
@@ -65,7 +66,7 @@ class ChangesData(NamedTuple):
 
 def changes_data(
     spec: AblationSpec,
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[ArmEntry],
     runs: pd.DataFrame,
     arms_table: pd.DataFrame,
     floors: Mapping[str, NoiseFloor],
@@ -116,13 +117,13 @@ def draw_changes(data: ChangesData) -> Figure:
 
 def _stairs(
     spec: AblationSpec,
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[ArmEntry],
     runs: pd.DataFrame,
     arms_table: pd.DataFrame,
 ) -> tuple[Stair, ...]:
     steps = along_path(spec, arms, runs, "per")
     path = {change.arm: f"+ {change.factor}" for change in steps}
-    first = next(a["arm_id"] for a in arms if a["in_design"] and a["arm_id"] not in path)
+    first = next(a.arm_id for a in arms if a.in_design and a.arm_id not in path)
     found = []
     by_arm = {row["arm"]: row for row in arms_table.to_dict("records")}
     for arm, label in {first: "base", **path}.items():

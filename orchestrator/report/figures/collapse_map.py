@@ -1,7 +1,7 @@
 """Where runs collapse: one cell an arm, the share of its seeds that never learned to speak."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,6 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.grouping import Facet, facets
 from orchestrator.report.figures.style import (
     FAINT,
@@ -54,7 +55,7 @@ class CollapseMap(NamedTuple):
 
 
 def collapse_data(
-    spec: AblationSpec, arms: Sequence[Mapping[str, Any]], arms_table: pd.DataFrame
+    spec: AblationSpec, arms: Sequence[ArmEntry], arms_table: pd.DataFrame
 ) -> CollapseMap:
     """Gather the counts of every arm, arranged by factor."""
     by_arm = {row["arm"]: row for row in arms_table.to_dict("records")}

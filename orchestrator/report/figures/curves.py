@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.grouping import Facet, curve_facets
 from orchestrator.report.figures.style import (
     FAINT,
@@ -86,7 +87,7 @@ class Curves(NamedTuple):
 def curves_data(
     metric: Metric,
     spec: AblationSpec,
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[ArmEntry],
     runs: pd.DataFrame,
     history: pd.DataFrame,
 ) -> Curves:

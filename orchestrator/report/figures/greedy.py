@@ -1,14 +1,15 @@
 """The greedy path beside the stated one: mean outcome after each step, and what else was tried."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.style import (
     FAINT,
     WIDTH,
@@ -19,7 +20,7 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 from orchestrator.verdicts.change_effects import along_path
 from orchestrator.verdicts.greedy import Round, arm_means
 
@@ -45,7 +46,7 @@ class GreedyData(NamedTuple):
 
 def greedy_data(
     spec: AblationSpec,
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[ArmEntry],
     runs: pd.DataFrame,
     rounds: Sequence[Round],
 ) -> GreedyData:

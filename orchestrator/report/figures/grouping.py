@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 
 EXTRA = "Extra arms"
@@ -49,7 +50,7 @@ class Facet(NamedTuple):
         return "" if self.title == self.x_factor else self.title
 
 
-def facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]:
+def facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet]:
     """Arrange the arms of a plan.
 
     A factorial design puts its largest factor along x and its second largest along y; the rest
@@ -66,18 +67,18 @@ def facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]
     elif spec.design == "one_factor":
         found = list(_one(spec, arms))
     else:
-        found = listed([arm["arm_id"] for arm in arms if arm["in_design"]])
+        found = listed([arm.arm_id for arm in arms if arm.in_design])
     placed = {arm for facet in found for arm in facet.arms.values()}
-    others = [a["arm_id"] for a in arms if a["in_design"] and a["arm_id"] not in placed]
-    beside = [arm for arm in arms if not arm["in_design"]]
-    greedy = [arm["arm_id"] for arm in beside if arm.get("candidate")]
-    extra = [arm["arm_id"] for arm in beside if not arm.get("candidate")]
+    others = [a.arm_id for a in arms if a.in_design and a.arm_id not in placed]
+    beside = [arm for arm in arms if not arm.in_design]
+    greedy = [arm.arm_id for arm in beside if arm.candidate]
+    extra = [arm.arm_id for arm in beside if not arm.candidate]
     for title, names in ((OTHERS, others), (GREEDY, greedy), (EXTRA, extra)):
         found += [f._replace(title=title, x_factor="") for f in listed(names)]
     return found
 
 
-def curve_facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[Facet]:
+def curve_facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet]:
     """Arrange the arms whose learning curves are drawn into one pair of axes.
 
     As `facets`, but a leave-one-out design has a facet a change: all changes, without this one,
@@ -86,11 +87,11 @@ def curve_facets(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> list[
     found = facets(spec, arms)
     if spec.design != "leave_one_out":
         return found
-    design = [arm for arm in arms if arm["in_design"]]
+    design = [arm for arm in arms if arm.in_design]
     n_second = [_n_second(spec, arm) for arm in design]
-    whole = [a["arm_id"] for a, n in zip(design, n_second, strict=True) if n == len(spec.factors)]
-    base = [a["arm_id"] for a, n in zip(design, n_second, strict=True) if n == 0]
-    middle = [a["arm_id"] for a in design if a["arm_id"] not in (*whole, *base)]
+    whole = [a.arm_id for a, n in zip(design, n_second, strict=True) if n == len(spec.factors)]
+    base = [a.arm_id for a, n in zip(design, n_second, strict=True) if n == 0]
+    middle = [a.arm_id for a in design if a.arm_id not in (*whole, *base)]
     return [
         *(listed([*whole, arm, *base])[0] for arm in middle),
         *(facet for facet in found if not facet.is_design),
@@ -105,12 +106,12 @@ def listed(names: Sequence[str]) -> list[Facet]:
     return [Facet("", _LIST, part, "", _ONE, {(name, ""): name for name in part}) for part in parts]
 
 
-def _n_second(spec: AblationSpec, arm: Mapping[str, Any]) -> int:
+def _n_second(spec: AblationSpec, arm: ArmEntry) -> int:
     levels = levels_of(spec)
-    return sum(level == levels[factor][1] for factor, level in arm["levels"].items())
+    return sum(level == levels[factor][1] for factor, level in arm.levels.items())
 
 
-def _factorial(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterator[Facet]:
+def _factorial(spec: AblationSpec, arms: Sequence[ArmEntry]) -> Iterator[Facet]:
     levels = levels_of(spec)
     by_size = sorted(levels, key=lambda factor: -len(levels[factor]))  # stable: file order
     x_factor, y_factor = by_size[0], by_size[1] if len(by_size) > 1 else ""
@@ -129,7 +130,7 @@ def _factorial(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterato
             yield Facet(title, x_factor, levels[x_factor], y_factor, y_levels, arm_of)
 
 
-def _one(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterator[Facet]:
+def _one(spec: AblationSpec, arms: Sequence[ArmEntry]) -> Iterator[Facet]:
     levels = levels_of(spec)
     base = {factor: names[0] for factor, names in levels.items()}
     by_levels = _by_levels(arms)
@@ -144,5 +145,5 @@ def _one(spec: AblationSpec, arms: Sequence[Mapping[str, Any]]) -> Iterator[Face
             yield Facet(title, factor, names, "", _ONE, arm_of)
 
 
-def _by_levels(arms: Sequence[Mapping[str, Any]]) -> dict[frozenset[tuple[str, str]], str]:
-    return {frozenset(arm["levels"].items()): arm["arm_id"] for arm in arms if arm["in_design"]}
+def _by_levels(arms: Sequence[ArmEntry]) -> dict[frozenset[tuple[str, str]], str]:
+    return {frozenset(arm.levels.items()): arm.arm_id for arm in arms if arm.in_design}

@@ -1,7 +1,7 @@
 """Final PER of every arm, along one factor, one line a level of the second: the interactions."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.grouping import Facet, facets
 from orchestrator.report.figures.style import (
     WIDTH,
@@ -24,7 +25,7 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.tables import COUNTED
+from orchestrator.stats.run_values import COUNTED
 
 _MIN_WIDTH = 1.9  # of a panel, in steps along x
 _MIN_TOTAL, _MAX_TOTAL = 4.0, 11.0  # of a row
@@ -53,7 +54,7 @@ class Interaction(NamedTuple):
 
 def interaction_data(
     spec: AblationSpec,
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[ArmEntry],
     runs: pd.DataFrame,
     arms_table: pd.DataFrame,
 ) -> Interaction:

@@ -9,10 +9,11 @@ import pytest
 
 from decoder.pack import Pack, RunResult
 from orchestrator.driver.cost import Forecast, forecast, jobs_of, measure_pace
-from orchestrator.plan.plan import Plan, make_plan, packs_to_train
+from orchestrator.plan.packs import packs_to_train
+from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.ledger import make_record, recent_records, write_run
 from orchestrator.store.paths import Results
 
 HOW: dict[str, Any] = {"threads": 1, "device": "cpu"}
@@ -20,7 +21,9 @@ HOW: dict[str, Any] = {"threads": 1, "device": "cpu"}
 
 def forecast_of(plan: Plan, packs: Sequence[Pack], results: Results, **how: Any) -> Forecast:
     """The forecast of packs, two at a time."""
-    return forecast(jobs_of(plan, packs), measure_pace(plan, packs, results, **how), 2)
+    return forecast(
+        jobs_of(plan, packs), measure_pace(plan, packs, recent_records(results), **how), 2
+    )
 
 
 def test_nothing_to_train_takes_no_time(
@@ -34,7 +37,7 @@ def test_without_records_and_calibration_nothing_is_claimed(
     load: Callable[..., Loaded], plan_of: Callable[..., Plan], results: Results
 ) -> None:
     plan = plan_of(load())
-    found = forecast_of(plan, packs_to_train(plan, ()), results, **HOW, may_calibrate=False)
+    found = forecast_of(plan, packs_to_train(plan.packs, ()), results, **HOW, may_calibrate=False)
     assert found.seconds is None
 
 
@@ -56,13 +59,13 @@ def test_earlier_records_of_the_same_shape_and_size_decide(
     make_result: Callable[..., RunResult],
 ) -> None:
     plan = plan_of(load({"seeds": [0, 1]}))
-    packs = packs_to_train(plan, ())
+    packs = packs_to_train(plan.packs, ())
     one, other = packs[0].runs[:2]
     # 12 s of 4 runs and 60 steps: 0.05 s a run and step.
     _record(results, plan, packs[0], replace(make_result(one), pack_seconds=12.0), 4)
     # Alone in a pack of another size, and so of no account.
     _record(results, plan, packs[0], replace(make_result(other), pack_seconds=600.0), 1)
-    left = packs_to_train(plan, {one.run_id, other.run_id})
+    left = packs_to_train(plan.packs, {one.run_id, other.run_id})
     found = forecast_of(plan, left, results, **HOW, may_calibrate=False)
     assert found.source == "earlier records of the same shape (1)"
     assert found.pack_seconds[packs[0].pack_id] == pytest.approx(0.05 * 2 * 60)
@@ -80,12 +83,12 @@ def test_the_cost_is_that_of_all_devices_held_with_the_scatter_of_the_records(
     make_result: Callable[..., RunResult],
 ) -> None:
     plan = plan_of(load({"seeds": [0, 1, 2]}))
-    packs = packs_to_train(plan, ())
+    packs = packs_to_train(plan.packs, ())
     runs = [(pack, run) for pack in packs for run in pack.runs][:11]
     for index, (pack, run) in enumerate(runs):  # 0.05, 0.06, ... 0.15 s a run and step
         seconds = (0.05 + index / 100) * 4 * 60
         _record(results, plan, pack, replace(make_result(run), pack_seconds=seconds), 4)
-    left = packs_to_train(plan, {run.run_id for _, run in runs})
+    left = packs_to_train(plan.packs, {run.run_id for _, run in runs})
     how = {**HOW, "threads": 3}
     cost = forecast_of(plan, left, results, **how, may_calibrate=False).cost
     assert cost is not None and cost.unit == "core"
@@ -103,10 +106,10 @@ def test_records_of_another_shape_or_recordings_say_nothing(
     make_result: Callable[..., RunResult],
 ) -> None:
     wide = plan_of(load({"set": {"model.n_units": 16}}))
-    pack = packs_to_train(wide, ())[0]
+    pack = packs_to_train(wide.packs, ())[0]
     _record(results, wide, pack, make_result(pack.runs[0]), 4)
     plan = plan_of(load())
-    found = forecast_of(plan, packs_to_train(plan, ()), results, **HOW, may_calibrate=False)
+    found = forecast_of(plan, packs_to_train(plan.packs, ()), results, **HOW, may_calibrate=False)
     assert found.seconds is None
 
 
@@ -116,7 +119,7 @@ def test_a_calibration_trains_a_few_steps_and_keeps_nothing(
     loaded = load({"seeds": [0]})
     data = prepare_data(loaded.arms, results.datasets, lambda text: None)
     plan = make_plan(loaded, data, 1)
-    packs = packs_to_train(plan, ())
+    packs = packs_to_train(plan.packs, ())
     found = forecast_of(plan, packs, results, **HOW, may_calibrate=True)
     assert found.source == "a calibration of 24 steps"
     assert found.seconds is not None and 0 < found.seconds < 120

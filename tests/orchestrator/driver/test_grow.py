@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from small_ablation import Rebuilds
 
 from decoder.pack import Pack, Progress, Run
 from orchestrator.driver.run import Outcome, run_ablation
 from orchestrator.execute.backends import Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options
 from orchestrator.execute.stopping import Stopped
+from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.recordings import PrepareData
+from orchestrator.spec.arms import Candidate
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.tables import runs_table
 
 FACTORS = {
@@ -90,17 +95,23 @@ def go(
     results: Results,
     options: Options,
     console: Console,
-    rebuilt: list[Any],
+    rebuilt: Rebuilds,
+    describe: PrepareData,
     trainer: Trainer,
 ) -> Callable[..., Outcome]:
     return lambda changes=None: run_ablation(
-        load({**SPEC, **(changes or {})}), results, options, console, backend=trainer
+        load({**SPEC, **(changes or {})}),
+        results,
+        options,
+        console,
+        backend=trainer,
+        describe=describe,
+        rebuild=rebuilt,
     )
 
 
-def document_of(results: Results) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(results.plan("question").read_text())
-    return found
+def document_of(results: Results) -> PlanDocument:
+    return read_plan(results, "question")
 
 
 def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
@@ -113,16 +124,16 @@ def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
         ["ac", "bc"],
     ]
     assert (outcome.exit_code, outcome.n_runs, outcome.n_trained) == (0, 16, 16)
-    arms = {arm["arm_id"]: arm for arm in document_of(results)["arms"]}
+    arms = {arm.arm_id: arm for arm in document_of(results).arms}
     assert list(arms)[4:] == ["base+b", "base+c", "base+a+c", "base+b+c"]
-    assert [arm["in_design"] for arm in arms.values()] == [True] * 4 + [False] * 4
-    assert arms["base+b+c"]["candidate"] == {"round": 2, "after": "base+c"}
-    assert arms["base+b+c"]["parent"] == "base+c"
-    assert len(set(run["run_id"] for run in document_of(results)["runs"])) == 16
+    assert [arm.in_design for arm in arms.values()] == [True] * 4 + [False] * 4
+    assert arms["base+b+c"].candidate == Candidate(2, "base+c")
+    assert arms["base+b+c"].parent == "base+c"
+    assert len(set(run.run_id for run in document_of(results).runs)) == 16
     trainer.calls.clear()
     again = go()
     assert trainer.calls == [] and again.n_runs == 16
-    assert list(arms) == [arm["arm_id"] for arm in document_of(results)["arms"]]
+    assert list(arms) == [arm.arm_id for arm in document_of(results).arms]
 
 
 @pytest.mark.parametrize("n_packs", [0, 1, 2, 3, 4, 5])
@@ -137,7 +148,7 @@ def test_stopped_anywhere_it_ends_where_an_uninterrupted_run_does(
     assert stopped.exit_code == 143
     trainer.stop_after = None
     assert go().exit_code == 0
-    assert [arm["arm_id"] for arm in rebuilt[-1][1]["arms"]][4:] == [
+    assert [arm.arm_id for arm in rebuilt[-1][1].arms][4:] == [
         *("base+b", "base+c"),
         *("base+a+c", "base+b+c"),
     ]
@@ -150,7 +161,7 @@ def test_a_round_with_a_failed_run_waits_and_is_finished_by_the_next_call(
     trainer.fails = "c"
     outcome = go()
     assert outcome.exit_code == 4
-    assert [arm["arm_id"] for arm in rebuilt[-1][1]["arms"]][4:] == ["base+b", "base+c"]
+    assert [arm.arm_id for arm in rebuilt[-1][1].arms][4:] == ["base+b", "base+c"]
     trainer.fails = ""
     trainer.calls.clear()
     assert go().exit_code == 0
@@ -164,25 +175,24 @@ def test_no_arm_of_the_greedy_path_enters_a_hypothesis_or_its_lock(
     lock = json.loads(results.lock("question").read_text())
     go({"greedy": None})
     assert json.loads(results.lock("question").read_text()) == lock
-    assert rebuilt[-1][1]["lock_changed"] == []
-    assert len(rebuilt[-1][1]["arms"]) == 4
+    assert rebuilt[-1][1].lock_changed == ()
+    assert len(rebuilt[-1][1].arms) == 4
 
 
 def test_the_last_round_ends_at_the_last_arm_of_the_stated_path(
     go: Callable[..., Outcome], results: Results
 ) -> None:
-    from orchestrator.tables.tables import spec_of
     from orchestrator.verdicts.greedy import greedy_rounds
 
     go()
     document = document_of(results)
-    records = read_records(results, [run["run_id"] for run in document["runs"]], print)
+    records = read_records(results, document.run_ids, print)
     histories = {run_id: read_history(results, run_id) for run_id in records}
     runs = runs_table(document, records, histories)
-    rounds = greedy_rounds(spec_of(document), document["arms"], runs)
+    rounds = greedy_rounds(document.spec, document.arms, runs)
     assert [one.chosen for one in rounds] == ["c", "b", "a"]
     assert rounds[-1].kept is not None and rounds[-1].kept.change.arm == "+c"
-    assert [arm["arm_id"] for arm in document["arms"] if arm["in_design"]][-1] == "+c"
+    assert [arm.arm_id for arm in document.arms if arm.in_design][-1] == "+c"
 
 
 @pytest.mark.parametrize(

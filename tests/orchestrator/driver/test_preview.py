@@ -15,14 +15,13 @@ from typer.testing import CliRunner
 from decoder.pack import RunResult
 from orchestrator.cli.app import app
 from orchestrator.cli.plan_view import preview_document, print_preview
-from orchestrator.driver import preview as preview_module
 from orchestrator.driver.preview import Preview, preview
-from orchestrator.driver.spreads import find_spreads, pooled_spread
+from orchestrator.driver.priors import find_spreads, pooled_spread
 from orchestrator.execute.machine import Options
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.ledger import make_record, recent_records, write_run
 from orchestrator.store.paths import Results
 
 Load = Callable[..., Loaded]
@@ -30,18 +29,12 @@ SEEDS = list(range(8))
 
 
 @pytest.fixture
-def see(
-    monkeypatch: pytest.MonkeyPatch, results: Results, options: Options, data_info: DataInfo
-) -> Callable[..., Preview]:
+def see(results: Results, options: Options, describe: PrepareData) -> Callable[..., Preview]:
     """Previews an ablation on recordings that are only described."""
-    monkeypatch.setattr(
-        preview_module,
-        "prepare_data",
-        lambda arms, folder, say: {arm.arm_id: data_info for arm in arms},
-    )
 
     def call(loaded: Loaded, options: Options = options, **how: Any) -> Preview:
-        return preview(loaded, results, options, lambda text: None, calibrate=False, **how)
+        how = {"calibrate": False, "describe": describe, **how}
+        return preview(loaded, results, options, lambda text: None, **how)
 
     return call
 
@@ -79,14 +72,14 @@ def test_a_spread_comes_from_own_records_then_others_then_the_prior(
 ) -> None:
     loaded = load({"seeds": SEEDS, "prior": {"per": 0.03}})
     plan = plan_of(loaded)
-    prior = find_spreads(plan, results)["per"]
+    prior = find_spreads(plan, recent_records(results), results)["per"]
     assert (prior.value, prior.source) == (0.03, "the prior stated in the file")
 
     other = plan_of(load({"seeds": SEEDS, "set": {"optim.epsilon": 0.5}, "hypotheses": {}}))
     record_all(
         other, results, make_result, lambda arm, seed: 0.3 + 0.04 * (seed % 2) * ("weak" in arm)
     )
-    elsewhere = find_spreads(plan, results)["per"]
+    elsewhere = find_spreads(plan, recent_records(results), results)["per"]
     assert elsewhere.source == "32 earlier records on the same recordings"
     assert elsewhere.value == pytest.approx(
         math.sqrt(4 / 6) * float(np.std([0, 0.04] * 4, ddof=1))  # four pairs of six differ
@@ -95,7 +88,7 @@ def test_a_spread_comes_from_own_records_then_others_then_the_prior(
     record_all(
         plan, results, make_result, lambda arm, seed: 0.3 + 0.1 * (seed % 2) * ("weak" in arm)
     )
-    own = find_spreads(plan, results)["per"]
+    own = find_spreads(plan, recent_records(results), results)["per"]
     assert own.source == "32 earlier records of this ablation"
     assert own.value == pytest.approx(2.5 * elsewhere.value)
 

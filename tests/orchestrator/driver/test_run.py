@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from small_ablation import Rebuilds
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress, RunResult
@@ -23,10 +24,12 @@ from orchestrator.execute.backends import (
     local,
 )
 from orchestrator.execute.machine import Options
+from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
 from orchestrator.store import provenance
 from orchestrator.store.ledger import Record, read_records
 from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import open_index
 
 OnEvent = Callable[[PackEvent], None]
@@ -38,13 +41,20 @@ def go(
     results: Results,
     options: Options,
     console: Console,
-    rebuilt: list[Any],
+    rebuilt: Rebuilds,
+    describe: PrepareData,
 ) -> Callable[..., Outcome]:
     """Runs the small ablation with a pretended backend."""
 
     def run(train: Backend | None, changes: Any = None, **chosen: Any) -> Outcome:
         return run_ablation(
-            load(changes), results, replace(options, **chosen), console, backend=train
+            load(changes),
+            results,
+            replace(options, **chosen),
+            console,
+            backend=train,
+            describe=describe,
+            rebuild=rebuilt,
         )
 
     return run
@@ -63,8 +73,7 @@ class Counting:
 
 
 def records_of(results: Results, name: str = "question") -> dict[str, Record]:
-    plan = json.loads(results.plan(name).read_text())
-    return read_records(results, [run["run_id"] for run in plan["runs"]], print)
+    return read_records(results, read_plan(results, name).run_ids, print)
 
 
 def test_every_planned_run_is_recorded_and_handed_to_the_report(
@@ -74,8 +83,8 @@ def test_every_planned_run_is_recorded_and_handed_to_the_report(
     assert (outcome.exit_code, outcome.n_runs, outcome.n_trained) == (0, 12, 12)
     ((folder, document, records, histories),) = rebuilt
     assert folder == results.ablation("question")
-    assert records.keys() == histories.keys() == {run["run_id"] for run in document["runs"]}
-    assert document == json.loads(results.plan("question").read_text())
+    assert records.keys() == histories.keys() == set(document.run_ids)
+    assert document == read_plan(results, "question")
     record = next(iter(records.values()))
     assert record["environment"]["code"]["decoder_sha256"] == provenance.decoder_sha256()
     assert record["host"]["device"] == "cpu"
@@ -309,8 +318,8 @@ def test_an_altered_hypothesis_is_handed_on_as_such(
 ) -> None:
     go(backend)
     go(backend, {"hypotheses/weak_hurts/margin": 0.001})
-    assert rebuilt[0][1]["lock_changed"] == []
-    assert rebuilt[1][1]["lock_changed"] == ["weak_hurts"]
+    assert rebuilt[0][1].lock_changed == ()
+    assert rebuilt[1][1].lock_changed == ("weak_hurts",)
     text = console.export_text()
     assert "has changed since 'question' was last run" in text
     assert "labelled exploratory" in text
@@ -343,12 +352,12 @@ def test_controls_are_runs_of_their_own(
     outcome = go(counting, {"extra_arms": controls})
     assert outcome.n_runs == outcome.n_trained == 12 + 9
     document = rebuilt[-1][1]
-    runs = {(run["arm_id"], run["block"]): run for run in document["runs"]}
-    assert [runs["fresh", seed]["seed"] for seed in (0, 1, 2)] == [100, 101, 102]
-    assert [runs["again", seed]["seed"] for seed in (0, 1, 2)] == [0, 1, 2]
-    of_seed_0 = {runs[arm, 0]["run_id"] for arm in ("official+high", *controls)}
+    runs = {(run.arm_id, run.block): run for run in document.runs}
+    assert [runs["fresh", seed].seed for seed in (0, 1, 2)] == [100, 101, 102]
+    assert [runs["again", seed].seed for seed in (0, 1, 2)] == [0, 1, 2]
+    of_seed_0 = {runs[arm, 0].run_id for arm in ("official+high", *controls)}
     assert len(of_seed_0) == 4
-    assert all(len(of_seed_0.intersection(p["run_ids"])) < 2 for p in document["packs"])
-    arms = {arm["arm_id"]: arm for arm in document["arms"]}
-    assert (arms["fresh"]["seed_offset"], arms["again"]["replicate"]) == (100, 1)
-    assert {arms[name]["parent"] for name in controls} == {"official+high"}
+    assert all(len(of_seed_0.intersection(p.run_ids)) < 2 for p in document.packs)
+    arms = {arm.arm_id: arm for arm in document.arms}
+    assert (arms["fresh"].seed_offset, arms["again"].replicate) == (100, 1)
+    assert {arms[name].parent for name in controls} == {"official+high"}

@@ -9,7 +9,8 @@ from rich.console import Console
 from decoder.pack import HistoryRow, Pack, Progress, RunResult
 from orchestrator.execute.backends import PackEvent, PackFailed
 from orchestrator.execute.progress import Display
-from orchestrator.plan.plan import Plan, packs_to_train
+from orchestrator.plan.packs import packs_to_train
+from orchestrator.plan.plan import Plan
 from orchestrator.spec.load import Loaded
 from orchestrator.terminal import time_text
 
@@ -24,7 +25,7 @@ class Clock:
 
 @pytest.fixture
 def packs(load: Callable[..., Loaded], plan_of: Callable[..., Plan]) -> list[Pack]:
-    return packs_to_train(plan_of(load({"seeds": [0, 1]})), ())
+    return packs_to_train(plan_of(load({"seeds": [0, 1]})).packs, ())
 
 
 @pytest.mark.parametrize(

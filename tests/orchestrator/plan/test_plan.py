@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from decoder.config import DecoderConfig, override, pack_key
 from decoder.errors import ConfigError
 from orchestrator.plan.contrasts import prove_contrasts
-from orchestrator.plan.plan import Plan, busy_time, make_plan, packs_to_train, plan_document
+from orchestrator.plan.document import PlanDocument, plan_document
+from orchestrator.plan.packs import busy_time, packs_to_train
+from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import DataInfo
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
@@ -39,7 +41,7 @@ def test_a_pack_has_one_seed_and_one_shape(load: Load, plan_of: PlanOf) -> None:
 
 def test_configurations_in_packs_are_resolved(load: Load, plan_of: PlanOf) -> None:
     plan = plan_of(load())
-    for pack in packs_to_train(plan, ()):
+    for pack in packs_to_train(plan.packs, ()):
         for run in pack.runs:
             assert run.config.optim.lr_decay_steps == 60
             assert run.config.optim.lr_max_day == run.config.optim.lr_max
@@ -47,22 +49,22 @@ def test_configurations_in_packs_are_resolved(load: Load, plan_of: PlanOf) -> No
 
 def test_pack_ids_survive_recorded_runs(load: Load, plan_of: PlanOf) -> None:
     plan = plan_of(load())
-    first = packs_to_train(plan, ())
+    first = packs_to_train(plan.packs, ())
     done = {first[0].runs[0].run_id, *(run.run_id for run in first[1].runs)}
-    left = {pack.pack_id: pack for pack in packs_to_train(plan, done)}
+    left = {pack.pack_id: pack for pack in packs_to_train(plan.packs, done)}
     assert set(left) == {pack.pack_id for pack in (first[0], *first[2:])}
     assert left[first[0].pack_id].runs == first[0].runs[1:]
 
 
 def test_nothing_is_left_when_all_is_recorded(load: Load, plan_of: PlanOf) -> None:
     plan = plan_of(load())
-    assert packs_to_train(plan, set(plan.distinct)) == []
+    assert packs_to_train(plan.packs, set(plan.distinct)) == []
 
 
 def test_the_longest_pack_comes_first(load: Load, plan_of: PlanOf) -> None:
     lengths = {"short": {"train.n_steps": 60}, "long": {"train.n_steps": 600}}
     loaded = load({"factors/length": lengths, "hypotheses": {}, "seeds": [0]})
-    packs = packs_to_train(plan_of(loaded, n_workers=2), ())
+    packs = packs_to_train(plan_of(loaded, n_workers=2).packs, ())
     work = [sum(run.config.train.n_steps for run in pack.runs) for pack in packs]
     assert len(packs) == 2
     assert work == sorted(work, reverse=True)
@@ -114,7 +116,7 @@ def test_arms_on_different_recordings_never_share_a_pack(load: Load, data_info: 
     data = {a.arm_id: half if a.levels["noise"] == "half" else data_info for a in loaded.arms}
     plan = make_plan(loaded, data, 1)
     assert all(len({run.data for run in pack.runs}) == 1 for pack in plan.packs)
-    assert len(plan_document(plan)["datasets"]) == 2
+    assert len(plan_document(plan).datasets) == 2
 
 
 def test_the_proof_names_what_differs(load: Load) -> None:
@@ -185,11 +187,28 @@ def test_a_default_written_out_is_no_contrast(load: Load, plan_of: PlanOf) -> No
 def test_the_plan_document_is_json_and_loses_nothing(load: Load, plan_of: PlanOf) -> None:
     loaded = load()
     document = plan_document(plan_of(loaded), ("weak_hurts",))
-    assert json.loads(json.dumps(document)) == document
-    assert type(loaded.spec).model_validate(document["spec"]) == loaded.spec
-    assert document["dataset"]["n_train_trials"] == 24
-    assert document["lock_changed"] == ["weak_hurts"]
-    assert {run["arm_id"] for run in document["runs"]} == {a["arm_id"] for a in document["arms"]}
+    kept = PlanDocument.model_validate_json(document.model_dump_json(by_alias=True))
+    assert kept == document
+    assert kept.spec == loaded.spec and kept.compared == loaded.compared
+    assert kept.dataset.n_train_trials == 24
+    assert kept.lock_changed == ("weak_hurts",)
+    assert {run.arm_id for run in kept.runs} == {arm.arm_id for arm in kept.arms}
+
+
+def test_a_plan_of_an_older_version_is_read(load: Load, plan_of: PlanOf) -> None:
+    """Before there were blocks, several recordings, aliases and the greedy path."""
+    text = plan_document(plan_of(load())).model_dump_json(by_alias=True)
+    older = json.loads(text)
+    for key in ("datasets", "aliases", "packs", "contrasts"):
+        del older[key]
+    for run in older["runs"]:
+        del run["block"]
+    for arm in older["arms"]:
+        del arm["candidate"], arm["replicate"], arm["seed_offset"]
+    older["hypotheses_lock"] = {"of a version": "in between"}
+    kept = PlanDocument.model_validate_json(json.dumps(older))
+    assert kept.all_recordings == (kept.dataset,)
+    assert all(run.block == run.seed for run in kept.runs)
 
 
 def test_of_ten_thousand_runs_those_recorded_are_left_out(load: Load, plan_of: PlanOf) -> None:
@@ -199,7 +218,7 @@ def test_of_ten_thousand_runs_those_recorded_are_left_out(load: Load, plan_of: P
     }
     loaded = load({"factors": factors, "hypotheses": {}, "seeds": list(range(10))})
     plan = plan_of(loaded, n_workers=8)
-    packs = packs_to_train(plan, set(list(plan.distinct)[::2]))
+    packs = packs_to_train(plan.packs, set(list(plan.distinct)[::2]))
     assert len(plan.distinct) == 10_000
     assert sum(len(pack.runs) for pack in packs) == 5_000
 

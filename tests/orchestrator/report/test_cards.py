@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.report.cards import Card, make_cards
 from orchestrator.report.rebuild import rebuild
-from orchestrator.tables.tables import make_tables, spec_of
+from orchestrator.tables.tables import make_tables
 from orchestrator.verdicts.controls import arm_configs
 from orchestrator.verdicts.criteria import evaluate
 
@@ -30,7 +30,7 @@ def made(build: Build, truth: Any, two_arm_spec: dict[str, Any]) -> Any:
 
 def cards_of(made: Any) -> dict[str, Card]:
     tables = make_tables(*made)
-    results = evaluate(spec_of(made.plan), tables.runs, made.histories)
+    results = evaluate(made.plan.spec, tables.runs, made.histories)
     configs = arm_configs(made.plan, made.records)
     return {card.arm: card for card in make_cards(made.plan, configs, tables, results)}
 

@@ -17,7 +17,7 @@ from orchestrator.report.figures.effects import draw_effects, effects_data
 from orchestrator.report.figures.grouping import facets
 from orchestrator.report.figures.interaction import draw_interaction, interaction_data
 from orchestrator.report.figures.style import fill_rows, look, wrap
-from orchestrator.tables.tables import Tables, make_tables, spec_of
+from orchestrator.tables.tables import Tables, make_tables
 from orchestrator.verdicts.controls import noise_floor
 from orchestrator.verdicts.verdicts import decide
 
@@ -64,7 +64,7 @@ def one_factor(build: Build, truth: Any) -> Any:
 
 
 def test_a_factorial_puts_its_largest_factor_along_x(twelve_arms: Any) -> None:
-    found = facets(spec_of(twelve_arms.plan), twelve_arms.plan["arms"])
+    found = facets(twelve_arms.plan.spec, twelve_arms.plan.arms)
     assert [(f.x_factor, f.y_factor) for f in found[:2]] == [("loss_scale", "augmentation")] * 2
     assert [f.title for f in found] == [
         "learning_rate = 0.005",
@@ -72,17 +72,17 @@ def test_a_factorial_puts_its_largest_factor_along_x(twelve_arms: Any) -> None:
         "Extra arms",
     ]
     placed = [arm for facet in found for arm in facet.arms.values()]
-    assert sorted(placed) == sorted(arm["arm_id"] for arm in twelve_arms.plan["arms"])
+    assert sorted(placed) == sorted(arm.arm_id for arm in twelve_arms.plan.arms)
 
 
 def test_a_one_factor_design_has_a_facet_a_factor_with_its_base(one_factor: Any) -> None:
-    found = facets(spec_of(one_factor.plan), one_factor.plan["arms"])
+    found = facets(one_factor.plan.spec, one_factor.plan.arms)
     assert [f.title for f in found] == ["rate", "epsilon", "Extra arms"]
     assert found[0].arms["0.005", ""] == found[1].arms["0.1", ""] == "base"
 
 
 def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables) -> None:
-    spec, arms = spec_of(twelve_arms.plan), twelve_arms.plan["arms"]
+    spec, arms = twelve_arms.plan.spec, twelve_arms.plan.arms
     data = curves_data("emitted_ratio", spec, arms, tables.runs, tables.history)
     assert data.threshold == 0.05 and not data.log_steps and data.legend_title == "loss_scale"
     assert [(p.row, p.column) for p in data.panels] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
@@ -97,7 +97,7 @@ def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables
 def test_a_diverged_run_stays_in_the_per_curve_as_the_worst(
     twelve_arms: Any, tables: Tables
 ) -> None:
-    spec, arms = spec_of(twelve_arms.plan), twelve_arms.plan["arms"]
+    spec, arms = twelve_arms.plan.spec, twelve_arms.plan.arms
     data = curves_data("per", spec, arms, tables.runs, tables.history)
     curve = next(c for p in data.panels for c in p.curves if c.diverged)
     ((step, value),) = curve.diverged
@@ -105,13 +105,13 @@ def test_a_diverged_run_stays_in_the_per_curve_as_the_worst(
 
 
 def test_long_trainings_get_a_logarithmic_axis(twelve_arms: Any, tables: Tables) -> None:
-    spec, arms = spec_of(twelve_arms.plan), twelve_arms.plan["arms"]
+    spec, arms = twelve_arms.plan.spec, twelve_arms.plan.arms
     history = tables.history.assign(step=tables.history["step"] ** 2)
     assert curves_data("per", spec, arms, tables.runs, history).log_steps
 
 
 def test_the_collapse_map_holds_the_counts_of_the_arms(twelve_arms: Any, tables: Tables) -> None:
-    data = collapse_data(spec_of(twelve_arms.plan), twelve_arms.plan["arms"], tables.arms)
+    data = collapse_data(twelve_arms.plan.spec, twelve_arms.plan.arms, tables.arms)
     cells = [cell for facet in data.facets for cell in facet.cells]
     assert sum(cell.n_stuck for cell in cells) == tables.arms["n_collapsed_or_diverged"].sum()
     assert sum(cell.n_diverged for cell in cells) == 1 and len(cells) == 13
@@ -120,9 +120,7 @@ def test_the_collapse_map_holds_the_counts_of_the_arms(twelve_arms: Any, tables:
 def test_points_of_the_interaction_plot_are_the_arms_means(
     twelve_arms: Any, tables: Tables
 ) -> None:
-    data = interaction_data(
-        spec_of(twelve_arms.plan), twelve_arms.plan["arms"], tables.runs, tables.arms
-    )
+    data = interaction_data(twelve_arms.plan.spec, twelve_arms.plan.arms, tables.runs, tables.arms)
     point = next(p for p in data.facets[0].points if (p.x, p.line) == (0, 0))
     arm = tables.arms.set_index("arm").loc["official+0.005+sum"]
     assert (point.mean, point.low, point.high) == tuple(arm[["per_mean", "per_low", "per_high"]])
@@ -147,7 +145,7 @@ def test_no_text_is_clipped_and_every_name_is_there(
         made = build({**LEAVE_ONE_OUT, "design": which}, lambda *_: truth())
     else:
         made = twelve_arms if which == "twelve" else one_factor
-    tables, spec, arms = make_tables(*made), spec_of(made.plan), made.plan["arms"]
+    tables, spec, arms = make_tables(*made), made.plan.spec, made.plan.arms
     figures = [
         draw_collapse(collapse_data(spec, arms, tables.arms)),
         draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms)),
@@ -219,8 +217,8 @@ def test_an_arm_without_any_result_leaves_its_panel_empty(
 def test_many_curves_have_their_legend_beside_them(build: Build, truth: Any) -> None:
     made = build({**LEAVE_ONE_OUT, "design": "path"}, lambda *_: truth())
     tables = make_tables(*made)
-    arms = made.plan["arms"]
-    data = curves_data("emitted_ratio", spec_of(made.plan), arms, tables.runs, tables.history)
+    arms = made.plan.arms
+    data = curves_data("emitted_ratio", made.plan.spec, arms, tables.runs, tables.history)
     assert data.crowded and {panel.column for panel in data.panels} == {0}
     axes = draw_curves(data).axes[0]
     legend = axes.get_legend()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from orchestrator.plan.contrasts import prove_contrasts
-from orchestrator.plan.lineage import parents
+from orchestrator.plan.document import parents
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.cells import design_cells, n_design_arms
 from orchestrator.spec.compared import compared

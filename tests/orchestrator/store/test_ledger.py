@@ -20,11 +20,11 @@ from decoder.pack import HISTORY_COLUMNS, Run, RunResult
 from orchestrator.store import ledger
 from orchestrator.store.ledger import (
     Record,
-    any_records,
     history_csv,
     make_record,
     read_history,
     read_records,
+    recent_records,
     write_run,
 )
 from orchestrator.store.paths import Results
@@ -292,7 +292,7 @@ def test_a_results_folder_that_cannot_be_made_is_a_storage_error(
         write_run(Results(tmp_path / "file"), record, history)
 
 
-def test_any_records_are_the_newest_first_and_pass_over_damage(
+def test_recent_records_are_the_newest_first_and_pass_over_damage(
     results: Results, result: RunResult
 ) -> None:
     for index, run_id in enumerate(("a" * 16, "b" * 16, "c" * 16)):
@@ -300,5 +300,5 @@ def test_any_records_are_the_newest_first_and_pass_over_damage(
         write_run(results, record, history)
         os.utime(results.run(run_id), (index, index))
     _torn(results.record("b" * 16))
-    assert [record["run_id"] for record in any_records(results, 3)] == ["c" * 16, "a" * 16]
-    assert [record["run_id"] for record in any_records(results, 1)] == ["c" * 16]
+    assert [record["run_id"] for record in recent_records(results)] == ["c" * 16, "a" * 16]
+    assert [record["run_id"] for record in recent_records(results, 1)] == ["c" * 16]

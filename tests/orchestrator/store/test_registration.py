@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from decoder.config import digest
 from decoder.errors import StorageError
-from orchestrator.plan.plan import Plan, digest
+from orchestrator.plan.plan import Plan
 from orchestrator.spec.load import Loaded
 from orchestrator.store.paths import Results
 from orchestrator.store.registration import changed_hypotheses, hypothesis_blocks, register

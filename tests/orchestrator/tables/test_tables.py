@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from orchestrator.tables.tables import COUNTED, make_tables, write_tables
+from orchestrator.spec.schema import CollapseSpec
+from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.tables import make_tables, write_tables
 
 Build = Callable[..., Any]
 
@@ -30,7 +32,7 @@ def row(table: pd.DataFrame, arm: str, seed: int) -> Any:
 
 
 def test_runs_come_in_the_order_of_arms_and_seeds_however_planned(mixed: Any) -> None:
-    shuffled = {**mixed.plan, "runs": mixed.plan["runs"][::-1]}
+    shuffled = mixed.plan.model_copy(update={"runs": mixed.plan.runs[::-1]})
     runs = make_tables(shuffled, mixed.records, mixed.histories).runs
     assert runs.columns[0] == "run_id"
     assert list(zip(runs["arm"], runs["seed"], strict=True)) == [
@@ -80,8 +82,10 @@ def test_final_diagnostics_are_those_of_the_last_evaluation(mixed: Any, tables: 
 
 
 def test_the_thresholds_of_the_spec_decide(mixed: Any) -> None:
-    spec = {**mixed.plan["spec"], "collapse": {"emitted_ratio": 0.99}}
-    runs = make_tables({**mixed.plan, "spec": spec}, mixed.records, mixed.histories).runs
+    spec = mixed.plan.spec.model_copy(update={"collapse": CollapseSpec(emitted_ratio=0.99)})
+    runs = make_tables(
+        mixed.plan.model_copy(update={"spec": spec}), mixed.records, mixed.histories
+    ).runs
     assert row(runs, "sum", 3)["outcome"] == "collapsed"
 
 

@@ -10,7 +10,7 @@ from orchestrator.report.figures import draw_figures
 from orchestrator.report.figures.changes import changes_data
 from orchestrator.report.figures.grouping import curve_facets, facets
 from orchestrator.report.figures.style import shown_interval
-from orchestrator.tables.tables import make_tables, spec_of
+from orchestrator.tables.tables import make_tables
 from orchestrator.verdicts.change_effects import along_path, by_size, left_out, main_effects
 
 Build = Callable[..., Any]
@@ -41,7 +41,7 @@ def made(build: Build, truth: Any) -> Callable[..., Any]:
 
 def effects(of: Any, made: Any, outcome: str = "per") -> dict[str, float]:
     runs = make_tables(*made).runs
-    found = of(spec_of(made.plan), made.plan["arms"], runs, outcome)
+    found = of(made.plan.spec, made.plan.arms, runs, outcome)
     return {change.factor: change.effect for change in found}
 
 
@@ -56,13 +56,13 @@ def test_a_path_adds_up_to_the_difference_of_its_ends(made: Any) -> None:
     assert list(found) == list(COST)
     assert found == pytest.approx(COST, abs=0.002)
     per = make_tables(*ablation).arms.set_index("arm")["per_mean"]
-    ends = [arm["arm_id"] for arm in ablation.plan["arms"]]
+    ends = [arm.arm_id for arm in ablation.plan.arms]
     assert sum(found.values()) == pytest.approx(per[ends[-1]] - per[ends[0]])
 
 
 def test_main_effects_are_means_over_a_fraction(made: Any) -> None:
     ablation = made("fractional")
-    assert len(ablation.plan["arms"]) == 8
+    assert len(ablation.plan.arms) == 8
     assert effects(main_effects, ablation) == pytest.approx(COST, abs=0.002)
 
 
@@ -70,7 +70,7 @@ def test_the_interval_is_the_paired_one_over_blocks(build: Build, truth: Any) ->
     spec = {"name": "c", "question": "?", "factors": FACTORS, "seeds": [1, 2, 3, 4, 5]}
     ablation = build({**spec, "design": "leave_one_out"}, lambda *_: truth(spread=0.05))
     runs = make_tables(*ablation).runs
-    change = left_out(spec_of(ablation.plan), ablation.plan["arms"], runs, "per")[1]
+    change = left_out(ablation.plan.spec, ablation.plan.arms, runs, "per")[1]
     per = runs.pivot(index="block", columns="arm", values="per")
     expected = scipy_stats.ttest_1samp(per[change.arm] - per["all"], 0).confidence_interval()
     assert tuple(change.interval) == pytest.approx((expected.low, expected.high))
@@ -84,7 +84,7 @@ def test_collapse_is_told_as_a_difference_of_shares(build: Build, truth: Any) ->
         lambda levels, _: truth(collapses=float(levels["rate"] == "new")),
     )
     runs = make_tables(*ablation).runs
-    found = main_effects(spec_of(ablation.plan), ablation.plan["arms"], runs, "collapsed")
+    found = main_effects(ablation.plan.spec, ablation.plan.arms, runs, "collapsed")
     rate = next(change for change in found if change.factor == "rate")
     assert rate.effect == 1.0
     assert 0 < rate.interval.low < 1.0 and rate.interval.high == pytest.approx(1.0)
@@ -99,25 +99,23 @@ def test_a_gap_takes_its_block_out_and_an_excluded_arm_its_change(build: Build, 
         lambda levels, arm: truth(status={2: "failed"} if arm == "all-rate" else {}),
     )
     runs = make_tables(*gap).runs
-    found = left_out(spec_of(gap.plan), gap.plan["arms"], runs, "per")
+    found = left_out(gap.plan.spec, gap.plan.arms, runs, "per")
     assert [change.n_blocks for change in found] == [3, 2, 3, 3]
-    arms = [arm for arm in gap.plan["arms"] if arm["arm_id"] != "all-rate"]
-    found = left_out(spec_of(gap.plan), arms, runs, "per")
+    arms = [arm for arm in gap.plan.arms if arm.arm_id != "all-rate"]
+    found = left_out(gap.plan.spec, arms, runs, "per")
     assert [change.factor for change in found] == ["noise", "warmup", "batch"]
 
 
 def test_the_largest_change_comes_first_whatever_its_sign(made: Any) -> None:
     ablation = made("path")
-    found = along_path(
-        spec_of(ablation.plan), ablation.plan["arms"], make_tables(*ablation).runs, "per"
-    )
+    found = along_path(ablation.plan.spec, ablation.plan.arms, make_tables(*ablation).runs, "per")
     assert [change.factor for change in by_size(found)] == ["rate", "warmup", "noise", "batch"]
 
 
 def test_the_staircase_has_the_arms_of_the_path_in_order(made: Any) -> None:
     ablation = made("path")
-    tables, spec = make_tables(*ablation), spec_of(ablation.plan)
-    data = changes_data(spec, ablation.plan["arms"], tables.runs, tables.arms, {})
+    tables, spec = make_tables(*ablation), ablation.plan.spec
+    data = changes_data(spec, ablation.plan.arms, tables.runs, tables.arms, {})
     assert [s.label for s in data.stairs] == ["base", *(f"+ {name}" for name in FACTORS)]
     means = [stair.mean for stair in data.stairs]
     assert np.diff(means) == pytest.approx(list(COST.values()), abs=0.002)
@@ -151,9 +149,9 @@ def test_each_design_has_the_figures_that_make_sense_for_it(
 
 def test_listed_arms_are_placed_once_and_curves_held_against_both_ends(made: Any) -> None:
     ablation = made("leave_one_out", extra_arms={"mine": {"set": {"optim.epsilon": 1e-8}}})
-    spec, arms = spec_of(ablation.plan), ablation.plan["arms"]
+    spec, arms = ablation.plan.spec, ablation.plan.arms
     placed = [arm for facet in facets(spec, arms) for arm in facet.arms.values()]
-    assert sorted(placed) == sorted(arm["arm_id"] for arm in arms)
+    assert sorted(placed) == sorted(arm.arm_id for arm in arms)
     curves = curve_facets(spec, arms)
     assert [facet.x_levels for facet in curves] == [
         *(("all", f"all-{name}", "base") for name in FACTORS),
@@ -169,6 +167,6 @@ def test_a_factorial_with_holes_and_additions_still_places_every_arm(
     holes = build({**spec, "exclude": [{"noise": "new", "rate": "new"}]}, lambda *_: truth())
     star = {**spec, "design": "one_factor", "include": [{"noise": "new", "rate": "new"}]}
     for ablation in (holes, build(star, lambda *_: truth())):
-        arms = ablation.plan["arms"]
-        placed = {a for f in facets(spec_of(ablation.plan), arms) for a in f.arms.values()}
-        assert placed == {arm["arm_id"] for arm in arms}
+        arms = ablation.plan.arms
+        placed = {a for f in facets(ablation.plan.spec, arms) for a in f.arms.values()}
+        assert placed == {arm.arm_id for arm in arms}

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.tables.metrics import value_text
-from orchestrator.tables.tables import make_tables, spec_of
+from orchestrator.spec.units import value_text
+from orchestrator.tables.tables import make_tables
 from orchestrator.verdicts.criteria import CriterionResult, criteria_table, evaluate, rule_text
 
 Build = Callable[..., Any]
@@ -19,7 +19,7 @@ def judge(
     spec = {**two_arm_spec, "criteria": {"c": criterion}}
     made = build(spec, lambda levels, _: truth(**how) if levels["loss"] == "mean" else truth())
     runs = make_tables(*made).runs
-    results = evaluate(spec_of(made.plan), runs, made.histories)
+    results = evaluate(made.plan.spec, runs, made.histories)
     return {result.arm: result for result in results}, made, runs
 
 
@@ -111,7 +111,7 @@ def test_what_an_untrained_decoder_emits_is_no_success(
     assert found["mean"].status == "fail"
     for rows in made.histories.values():
         rows[0] = {**rows[0], "emitted_ratio": 0.9, "n_distinct": 30.0}
-    again = {r.arm: r for r in evaluate(spec_of(made.plan), runs, made.histories)}
+    again = {r.arm: r for r in evaluate(made.plan.spec, runs, made.histories)}
     assert again == found
 
 
@@ -143,7 +143,7 @@ def test_gradient_norms_are_judged_over_all_steps(
     for record in made.records.values():
         record["grad_norm_quantiles"] = {"p50": 3.0, "p90": 5.0, "p99": 8.5, "max": 9.0}
     runs = make_tables(*made).runs
-    (result, _) = evaluate(spec_of(made.plan), runs, made.histories)
+    (result, _) = evaluate(made.plan.spec, runs, made.histories)
     assert result.status == "pass" and result.value == 8.5
     largest = {"metric": "grad_norm", "below": 9.0, "statistic": "max"}
     found, _, _ = judge(build, two_arm_spec, truth, largest)

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
 from orchestrator.report.greedy import greedy_grid, greedy_notes
+from orchestrator.spec.arms import Candidate
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.verdicts.greedy import Round, greedy_rounds, greedy_table, n_greedy_arms_left
 
@@ -33,13 +35,13 @@ def study(
             "factors": {name: {"off": {}, "on": {}} for name in "abc"}, "greedy": greedy,
         }
     )  # fmt: skip
-    documents = [
-        {
-            "arm_id": f"[{arm}]",
-            "levels": {name: "on" if name in arm else "off" for name in "abc"},
-            "in_design": arm in STATED,
-            "candidate": None if arm in STATED else {"round": len(arm), "after": "?"},
-        }
+    entries = [
+        ArmEntry(
+            arm_id=f"[{arm}]",
+            levels={name: "on" if name in arm else "off" for name in "abc"},
+            in_design=arm in STATED,
+            candidate=None if arm in STATED else Candidate(len(arm), "?"),
+        )
         for arm in arms
     ]
     rows = []
@@ -53,7 +55,7 @@ def study(
                 "per": per, "collapsed": float(outcome != "ok") if counted else math.nan,
             }
         )  # fmt: skip
-    return spec, documents, pd.DataFrame(rows)
+    return spec, entries, pd.DataFrame(rows)
 
 
 def chosen(rounds: tuple[Round, ...]) -> str:
@@ -135,7 +137,7 @@ def test_the_arms_left_are_those_of_all_rounds_but_the_two_the_stated_path_has(
 def test_the_report_sets_both_orders_side_by_side_and_calls_one_exploratory() -> None:
     spec, arms, runs = study(tuple(PER))
     rounds = greedy_rounds(spec, arms, runs)
-    grid = greedy_grid({"arms": arms}, spec, runs, rounds)
+    grid = greedy_grid(arms, spec, runs, rounds)
     assert [row[1:5:2] for row in grid.rows] == [("+ a", "+ c"), ("+ b", "+ b"), ("+ c", "+ a")]
     assert [row[4] for row in grid.rows] == ["−10.0", "−10.0", "+3.0"]
     assert grid.rows[0][-1] == "a −5.0; b −2.0"

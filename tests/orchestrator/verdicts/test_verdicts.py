@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_claims import claim
+from made_claims import bare_plan, claim
 
 from decoder.errors import ConfigError
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.report.wording import explain, first_sentence
 from orchestrator.spec.load import AblationSpec, Hypothesis
@@ -15,7 +16,7 @@ from orchestrator.stats import effects as stats
 from orchestrator.stats import shares
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.reach import untestable
-from orchestrator.tables.tables import make_tables, spec_of
+from orchestrator.tables.tables import make_tables
 from orchestrator.verdicts.evidence import Assessment
 from orchestrator.verdicts.verdicts import Verdict, decide, judge
 
@@ -25,7 +26,7 @@ LEVELS = ("sum", "mean")
 
 def plan_of(
     hypotheses: Mapping[str, Any], n_seeds: int, factors: Sequence[str] = ("loss",)
-) -> dict[str, Any]:
+) -> PlanDocument:
     """A plan over two-level factors: arms are named by their levels."""
     arms = [{}]
     for factor in factors:
@@ -40,14 +41,7 @@ def plan_of(
             "hypotheses": hypotheses,
         }
     )
-    return {
-        "spec": spec.model_dump(mode="json", by_alias=True),
-        "dataset": {"path": "synthetic:small"},
-        "arms": [
-            {"arm_id": "+".join(arm.values()), "levels": arm, "in_design": True} for arm in arms
-        ],
-        "lock_changed": [],
-    }
+    return bare_plan(spec, {"+".join(arm.values()): arm for arm in arms})
 
 
 def runs_of(arms: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
@@ -163,8 +157,10 @@ def test_escape_is_decided_by_the_log_rank_test_on_steps_cut_at_the_budget() -> 
 
 def test_a_verdict_names_the_slice_that_follows_from_the_design() -> None:
     plan = plan_of({"h": claim()}, 6, ("loss", "other"))
-    plan["spec"]["design"] = "one_factor"
-    plan["arms"] = [arm for arm in plan["arms"] if arm["arm_id"] != "mean+mean"]
+    plan = bare_plan(
+        plan.spec.model_copy(update={"design": "one_factor"}),
+        {arm: levels for arm, levels in plan.cells.items() if arm != "mean+mean"},
+    )
     [verdict] = decide(plan, runs_of({"sum+sum": BASE, "mean+sum": [p + 0.2 for p in BASE]}))
     assert verdict.hypothesis.where == {"other": "sum"}
     assert "at other = sum" in first_sentence(verdict)
@@ -307,7 +303,7 @@ def test_the_same_configuration_under_two_names_shows_no_difference() -> None:
 
 
 def test_an_altered_hypothesis_is_exploratory() -> None:
-    plan = {**plan_of({"h": claim()}, 6), "lock_changed": ["h"]}
+    plan = plan_of({"h": claim()}, 6).model_copy(update={"lock_changed": ("h",)})
     verdict = decide(plan, runs_of({"sum": BASE, "mean": BASE}))[0]
     assert verdict.exploratory and "exploratory" in explain(verdict)
 
@@ -350,7 +346,7 @@ def test_no_effect_is_ever_both_supported_and_refuted(direction: str, p: float) 
 
 
 def spec_with(hypotheses: Mapping[str, Any], n_seeds: int) -> AblationSpec:
-    return spec_of(plan_of(hypotheses, n_seeds))
+    return plan_of(hypotheses, n_seeds).spec
 
 
 def test_what_is_untestable_is_never_supported_by_complete_separation() -> None:

@@ -1,7 +1,6 @@
 """Equivalence claims, looks, fractions, metrics, exploratory tables and pairing by block."""
 
 import functools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -54,19 +53,11 @@ def verdicts_of(
         "hypotheses": dict(hypotheses),
         **spec,
     }
-    plan = {
-        "spec": document,
-        "dataset": {"path": "synthetic:small"},
-        "arms": [
-            {
-                "arm_id": arm,
-                "levels": {factor: level[sign] for factor, sign in zip(factors, arm, strict=True)},
-                "in_design": True,
-            }
-            for arm in arms
-        ],
-        "lock_changed": [],
+    cells = {
+        arm: {factor: level[sign] for factor, sign in zip(factors, arm, strict=True)}
+        for arm in arms
     }
+    plan = made_claims.bare_plan(document, cells)
     rows = [
         {
             "arm": arm,
@@ -83,7 +74,7 @@ def verdicts_of(
         for arm, entries in arms.items()
         for seed, entry in enumerate(entries)
     ]
-    return decide(json.loads(json.dumps(plan)), pd.DataFrame(rows))
+    return decide(plan, pd.DataFrame(rows))
 
 
 def one(
@@ -321,11 +312,7 @@ def test_runs_are_paired_by_block_and_not_by_the_seed_trained_with() -> None:
         "seeds": plan_seeds,
         "hypotheses": {"h": claim()},
     }
-    arms = [
-        {"arm_id": arm, "levels": {"A": level}, "in_design": True}
-        for arm, level in (("-", "off"), ("+", "on"))
-    ]
-    plan = {"spec": spec, "dataset": {"path": "x"}, "arms": arms, "lock_changed": []}
+    plan = made_claims.bare_plan(spec, {"-": {"A": "off"}, "+": {"A": "on"}})
     evidence = decide(plan, runs)[0].evidence
     assert list(evidence.differences) == plan_seeds
     assert evidence.differences == pytest.approx(dict.fromkeys(plan_seeds, 0.07))

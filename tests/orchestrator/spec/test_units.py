@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.stats.effects import Interval
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,15 @@
-"""What commands print: each as a plain document for ``--json``, and as tables for people."""
+"""What `run`, `report` and `status` print, and their documents for ``--json``."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from decoder.errors import ConfigError
 from orchestrator.driver.run import Outcome
+from orchestrator.plan.document import PlanDocument
 from orchestrator.store.driver_lock import current_holder
 from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.paths import Results
@@ -18,7 +17,7 @@ from orchestrator.store.plan_file import read_plan
 from orchestrator.terminal import Say, print_table, say_to, time_text
 
 if TYPE_CHECKING:
-    from orchestrator.plan.differences import Difference
+    pass
 
 _MOST_ROWS = 60
 
@@ -83,14 +82,14 @@ def print_outcome(
 def report_document(
     results: Results,
     name: str,
-    document: Mapping[str, Any],
+    document: PlanDocument,
     records: Mapping[str, Record],
     verdicts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What a `report` was made from, and where it lies."""
     return {
         "name": name,
-        "n_runs": len({run["run_id"] for run in document["runs"]}),
+        "n_runs": len(document.run_ids),
         "n_recorded": len(with_result(records)),
         "folder": str(results.ablation(name)),
         "verdicts": [dict(row) for row in verdicts],
@@ -121,13 +120,12 @@ def _ablation_names(results: Results) -> list[str]:
 
 def _status_row(results: Results, name: str, say: Say) -> dict[str, Any]:
     document = read_plan(results, name)
-    run_ids = {run["run_id"] for run in document["runs"]}
-    records = read_records(results, run_ids, say, move_aside=False)
+    records = read_records(results, document.run_ids, say, move_aside=False)
     n_recorded = len(with_result(records))
     holder = current_holder(results, name)
     return {
         "name": name,
-        "n_planned": len(run_ids),
+        "n_planned": len(document.run_ids),
         "n_recorded": n_recorded,
         "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
         "n_failed": len(records) - n_recorded,
@@ -144,114 +142,6 @@ def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
     print_table(
         console, titles, [tuple("–" if v is None else v for v in row.values()) for row in rows]
-    )
-
-
-def print_differences(console: Console, a: str, b: str, found: Sequence["Difference"]) -> None:
-    """One row a parameter: value in each, and the ratio of numbers."""
-    rows = [
-        (
-            difference.parameter,
-            json.dumps(difference.a),
-            json.dumps(difference.b),
-            "" if difference.ratio is None else f"{difference.ratio:.4g}",
-        )
-        for difference in found
-    ]
-    say, n = say_to(console), len(found)
-    say(f"A: {a}")
-    say(f"B: {b}")
-    print_table(console, ("parameter", "A", "B", "B / A"), rows)
-    say(f"{n} difference{'s' * (n != 1)}" if n else "the same decoder, once defaults are filled in")
-
-
-def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> dict[str, Any]:
-    """Write synthetic recordings.
-
-    Args:
-        path: a folder that does not exist yet.
-        recipe: name of a recipe.
-        seed: of the recordings; None for the recipe's own.
-        layout: ``t15`` or ``t12``; None for the recipe's own.
-
-    Raises:
-        ConfigError: no such recipe or layout.
-        StorageError: the folder exists, or cannot be written.
-    """
-    from decoder.complaints import did_you_mean
-    from decoder.data.synthetic import RECIPES, in_layout, make_synthetic
-
-    if recipe not in RECIPES:
-        hint = did_you_mean(recipe, RECIPES)
-        raise ConfigError(
-            f"--recipe: '{recipe}' is no recipe{hint} (there are: {', '.join(RECIPES)})"
-        )
-    if layout not in ("t15", "t12", None):
-        raise ConfigError(f"--layout: '{layout}' is no layout (there are: t15, t12)")
-    chosen = RECIPES[recipe]
-    if layout is not None:
-        chosen = in_layout(chosen, layout)
-    if seed is not None:
-        chosen = chosen.model_copy(update={"seed": seed})
-    make_synthetic(chosen, path)
-    return {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
-
-
-def check_data(path: str, results: Results, say: Say) -> dict[str, Any]:
-    """Look through recordings; ``synthetic:NAME`` is generated first, as `run` would.
-
-    Raises:
-        ConfigError, DataError: no such recipe; recordings that cannot be trained on.
-    """
-    from decoder.data.check import check
-
-    folder = Path(path).expanduser()
-    if path.startswith("synthetic:"):
-        from decoder.data.prepare import find_source
-
-        folder = find_source(path, None, None, results.datasets, say).folder
-    summary = asdict(check(folder))
-    return {**summary, "sessions": list(summary["sessions"])}
-
-
-def print_check(console: Console, found: Mapping[str, Any]) -> None:
-    """One row a session, and one for all."""
-    rows = [*found["sessions"], found["total"]]
-    titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
-    print_table(console, titles, [_check_row(row) for row in rows])
-    say_to(console)(
-        f"{found['path']}: {found['layout']} layout, {len(found['sessions'])} sessions, "
-        f"{found['n_features']} features, "
-        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
-    )
-
-
-def _fitness(found: Mapping[str, Any]) -> str:
-    size, stride = found["patch_size"], found["patch_stride"]
-    if found["fit"]:
-        return f"fit for training with patches of {size} bins every {stride}"
-    return (
-        f"not fit for training with patches of {size} bins every {stride}: "
-        f"{found['total']['n_unalignable']} targets are longer than the output, and at most 1 % "
-        "of a split may be left out"
-    )
-
-
-def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    notes = []
-    if row["n_val"] == 0:
-        notes.append("no val")
-    if row["n_empty_targets"]:
-        notes.append(f"{row['n_empty_targets']} empty targets")
-    if row["n_unalignable"]:
-        notes.append(f"{row['n_unalignable']} targets longer than the output")
-    if row["clipped_share"] > 0:
-        notes.append(f"{row['clipped_share']:.2%} clipped")
-    bins = f"{row['n_bins_min']}–{row['n_bins_max']} (median {row['n_bins_median']:.0f})"
-    return (
-        *(row["session"], row["n_train"], row["n_val"], row["n_test"], bins),
-        *(f"{row[name]:.2f}" for name in ("phonemes_per_second", "feature_mean", "feature_std")),
-        ", ".join(notes),
     )
 
 

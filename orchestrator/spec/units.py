@@ -1,15 +1,15 @@
-"""Outcomes and metrics in words: what they are called, and the unit they are written in."""
+"""Outcomes and metrics as text: their names, their units, and the only place where rates become
+percent."""
 
 import math
 from collections.abc import Mapping
-
-from orchestrator.stats.effects import Interval
 
 # Rates in [0, 1], written in percent, and their differences in points of percent.
 RATES = (
     *("per", "best_per", "per_beam", "collapsed", "diverged"),
     *("blank_fraction", "blank_posterior", "clipped_share"),
 )
+_NOT_A_NUMBER = "–"
 _NOUNS: Mapping[str, str] = {
     "per": "final PER",
     "best_per": "lowest PER of any evaluation",
@@ -42,7 +42,7 @@ def unit_of(outcome: str) -> str:
 def difference_text(value: float, outcome: str, signed: bool = True) -> str:
     """A difference in the outcome's unit, without naming it; a dash for NaN."""
     if math.isnan(value):
-        return "–"
+        return _NOT_A_NUMBER
     scaled = scale_of(outcome) * value
     if math.isinf(value):
         text = "∞"
@@ -55,26 +55,46 @@ def difference_text(value: float, outcome: str, signed: bool = True) -> str:
     return f"{'+' if scaled > 0 else '−'}{text}"
 
 
-def interval_words(interval: Interval, outcome: str) -> str:
+def interval_words(interval: tuple[float, float], outcome: str) -> str:
     """``+1.0 to +2.0``, or that there is none."""
-    if not math.isfinite(interval.low) or not math.isfinite(interval.high):
+    low, high = interval
+    if not math.isfinite(low) or not math.isfinite(high):
         return "none"
-    return f"{difference_text(interval.low, outcome)} to {difference_text(interval.high, outcome)}"
+    return f"{difference_text(low, outcome)} to {difference_text(high, outcome)}"
 
 
 def value_text(value: float, metric: str) -> str:
     """A value: rates in percent, other numbers with three significant digits."""
     if math.isnan(value):
-        return "–"
+        return _NOT_A_NUMBER
     if metric in RATES:
-        return f"{100 * value:.1f} %"
+        return percent(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def percent(rate: float, digits: int = 1) -> str:
+    """A rate in [0, 1] as percent; a dash for NaN."""
+    return _NOT_A_NUMBER if math.isnan(rate) else f"{_minus(f'{100 * rate:.{digits}f}')} %"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with `digits` significant digits; a dash for NaN."""
+    if math.isnan(value):
+        return _NOT_A_NUMBER
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return _minus(text)
 
 
 def p_value(p: float | None) -> str:
     """A p-value with two significant digits, never "0"."""
     if p is None or math.isnan(p):
-        return "–"
+        return _NOT_A_NUMBER
     if p < 0.0001:
         return "< .0001"
     return "1" if p >= 0.9995 else f"{p:.2g}".lstrip("0")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

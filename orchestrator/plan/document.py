@@ -1,0 +1,298 @@
+"""The plan document: what ``plan.json`` keeps, so that everything after the records needs no more.
+
+It is parsed once, where the file is read (`orchestrator.store.plan_file`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from decoder.config import digest, flatten
+from orchestrator.plan.packs import PlannedPack, PlannedRun
+from orchestrator.plan.plan import Plan
+from orchestrator.plan.recordings import DataInfo
+from orchestrator.spec.arms import Arm, Candidate
+from orchestrator.spec.cells import fraction_of
+from orchestrator.spec.compared import Compared, compared_by_name
+from orchestrator.spec.fraction import FractionDocument
+from orchestrator.spec.load import Loaded
+from orchestrator.spec.schema import AblationSpec, levels_of
+
+
+class _Entry(BaseModel):
+    """A part of the document. Unknown keys are left out: a newer version may write more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RecordingsEntry(_Entry):
+    """A set of recordings; see `orchestrator.plan.recordings.DataInfo`."""
+
+    fingerprint: str
+    path: str
+    sessions: tuple[str, ...]
+    n_train_trials: int
+    n_val_trials: int
+    n_features: int | None = None
+    n_classes: int | None = None
+    bin_ms: int | None = None
+
+
+class ArmEntry(_Entry):
+    """An arm; see `orchestrator.spec.arms.Arm`.
+
+    Attributes:
+        parent: id of the arm that differs from it in the fewest settings; None for the root.
+    """
+
+    arm_id: str
+    name: str = ""
+    levels: Mapping[str, str]
+    changes: Mapping[str, Any] = {}
+    in_design: bool
+    note: str = ""
+    seed_offset: int = 0
+    replicate: int = 0
+    parent: str | None = None
+    candidate: Candidate | None = None
+
+
+class RunEntry(_Entry):
+    """One arm with one seed.
+
+    Attributes:
+        seed: the seed it is trained with.
+        block: the seed of the ablation by which it is paired; they differ in arms on fresh seeds.
+    """
+
+    run_id: str
+    arm_id: str
+    seed: int
+    block: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pair_by_seed(cls, value: Any) -> Any:
+        """Plans written before there were blocks pair runs by their seed."""
+        return {"block": value["seed"], **value} if isinstance(value, dict) else value
+
+
+class PackEntry(_Entry):
+    """Runs planned to train together."""
+
+    pack_id: str
+    seed: int
+    run_ids: tuple[str, ...]
+
+
+class ContrastEntry(_Entry):
+    """The proof that two compared arms differ in the factor alone: path → (from, to)."""
+
+    hypothesis: str
+    from_arm: str
+    to_arm: str
+    changed: Mapping[str, tuple[Any, Any]]
+
+
+class PlanDocument(_Entry):
+    """Everything that tables, verdicts and report need beside the records.
+
+    Attributes:
+        spec_hash: of the specification as JSON.
+        dataset: the first of `datasets`; alone in documents of older versions.
+        aliases: of a ``fractional`` design.
+        lock_changed: hypotheses written or altered after runs that decide them.
+    """
+
+    name: str
+    question: str
+    spec_file: str
+    spec: AblationSpec
+    spec_hash: str
+    dataset: RecordingsEntry
+    datasets: tuple[RecordingsEntry, ...] = ()
+    arms: tuple[ArmEntry, ...]
+    aliases: FractionDocument | None = None
+    runs: tuple[RunEntry, ...]
+    packs: tuple[PackEntry, ...] = ()
+    contrasts: tuple[ContrastEntry, ...] = ()
+    lock_changed: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> Self:
+        unknown = {run.arm_id for run in self.runs} - {arm.arm_id for arm in self.arms}
+        if unknown:
+            raise ValueError(f"runs of unknown arms: {', '.join(sorted(unknown))}")
+        return self
+
+    @cached_property
+    def run_ids(self) -> tuple[str, ...]:
+        """Every run id once: arms that resolve to the same configuration share runs."""
+        return tuple(dict.fromkeys(run.run_id for run in self.runs))
+
+    @cached_property
+    def cells(self) -> dict[str, Mapping[str, str]]:
+        """Arm id → levels, for the arms of the design."""
+        return {arm.arm_id: arm.levels for arm in self.arms if arm.in_design}
+
+    @cached_property
+    def compared(self) -> dict[str, tuple[Compared, ...]]:
+        """Hypothesis → the arms it compares; see `orchestrator.spec.compared.compared`."""
+        return compared_by_name(self.spec, self.cells)
+
+    @property
+    def all_recordings(self) -> tuple[RecordingsEntry, ...]:
+        """Every set of recordings once."""
+        return self.datasets or (self.dataset,)
+
+    @property
+    def data_name(self) -> str:
+        """The recordings' names, without the folder they lie in."""
+        names = list(dict.fromkeys(Path(one.path).name for one in self.all_recordings))
+        return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
+
+
+def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
+    """The document of a plan.
+
+    Args:
+        plan: the plan.
+        lock_changed: hypotheses altered after runs of theirs existed, see
+            `orchestrator.store.registration`.
+    """
+    spec = plan.loaded.spec
+    recordings = tuple(map(recordings_entry, dict.fromkeys(run.data for run in plan.runs)))
+    return PlanDocument(
+        name=spec.name,
+        question=spec.question,
+        spec_file=str(plan.loaded.path),
+        spec=spec,
+        spec_hash=digest(spec.model_dump(mode="json", by_alias=True)),
+        dataset=recordings[0],
+        datasets=recordings,
+        arms=arm_entries(plan.loaded),
+        aliases=aliases_of(spec),
+        runs=tuple(map(run_entry, plan.runs)),
+        packs=tuple(map(pack_entry, plan.packs)),
+        contrasts=contrast_entries(plan),
+        lock_changed=tuple(lock_changed),
+    )
+
+
+def recordings_entry(data: DataInfo) -> RecordingsEntry:
+    """One set of recordings, without the folder of its packed store."""
+    return RecordingsEntry(
+        fingerprint=data.fingerprint,
+        path=data.path,
+        sessions=data.sessions,
+        n_train_trials=data.n_train_trials,
+        n_val_trials=data.n_val_trials,
+        n_features=data.n_features,
+        n_classes=data.n_classes,
+        bin_ms=data.bin_ms,
+    )
+
+
+def arm_entries(loaded: Loaded) -> tuple[ArmEntry, ...]:
+    """Every arm, with its parent."""
+    first = {factor: names[0] for factor, names in levels_of(loaded.spec).items()}
+    parent_of = parents(loaded.arms, first)
+    return tuple(
+        ArmEntry(
+            arm_id=arm.arm_id,
+            name=arm.name,
+            levels=arm.levels,
+            changes=arm.changes,
+            in_design=arm.in_design,
+            note=arm.note,
+            seed_offset=arm.seed_offset,
+            replicate=arm.replicate,
+            parent=arm.candidate.after if arm.candidate else parent_of[arm.arm_id],
+            candidate=arm.candidate,
+        )
+        for arm in loaded.arms
+    )
+
+
+def run_entry(run: PlannedRun) -> RunEntry:
+    """One planned run."""
+    return RunEntry.model_construct(
+        run_id=run.run_id, arm_id=run.arm_id, seed=run.seed, block=run.block
+    )
+
+
+def pack_entry(pack: PlannedPack) -> PackEntry:
+    """One planned pack."""
+    run_ids = tuple(run.run_id for run in pack.runs)
+    return PackEntry(pack_id=pack.pack_id, seed=pack.seed, run_ids=run_ids)
+
+
+def contrast_entries(plan: Plan) -> tuple[ContrastEntry, ...]:
+    """The clean-contrast proofs."""
+    return tuple(
+        ContrastEntry(
+            hypothesis=proof.hypothesis,
+            from_arm=proof.from_arm,
+            to_arm=proof.to_arm,
+            changed=proof.changed,
+        )
+        for proof in plan.contrasts
+    )
+
+
+def aliases_of(spec: AblationSpec) -> FractionDocument | None:
+    """Generators, resolution and alias table of a ``fractional`` design; None for others."""
+    return fraction_of(spec).document() if spec.design == "fractional" else None
+
+
+def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str | None]:
+    """Arm → its parent; None for the arm all others descend from.
+
+    That root is the design's arm with every factor at its first level, or else the design's
+    first arm. Every other arm of the design descends from the one that differs least among the
+    root and the arms before it; an extra arm from the one that differs least among all of the
+    design. Of several, the first counts.
+
+    Args:
+        arms: every arm, the design's first.
+        first_levels: factor → its first level.
+    """
+    designed = [arm for arm in arms if arm.in_design]
+    roots = [arm for arm in designed if dict(arm.levels) == first_levels] or designed[:1]
+    if not roots:
+        return dict.fromkeys((arm.arm_id for arm in arms), None)
+    ordered = [roots[0], *(arm for arm in designed if arm is not roots[0])]
+    ordered += [arm for arm in arms if not arm.in_design]
+    codes = _codes(ordered)
+    found: dict[str, str | None] = {roots[0].arm_id: None}
+    for index, arm in enumerate(ordered[1:], 1):
+        n_candidates = min(index, len(designed))
+        n_different = (codes[:, :n_candidates] != codes[:, index, None]).sum(axis=0, dtype=np.uint8)
+        found[arm.arm_id] = ordered[int(n_different.argmin())].arm_id
+    return {arm.arm_id: found[arm.arm_id] for arm in arms}
+
+
+def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
+    """One row a config path that any arm changes, one column an arm; equal values, equal codes."""
+    paths = list(dict.fromkeys(path for arm in arms for path in arm.changes))
+    known: dict[str, dict[Any, int]] = {path: {} for path in paths}
+    common = {}
+    for path in paths:  # what an arm has that leaves the path alone
+        alone = next((arm for arm in arms if path not in arm.changes), arms[0])
+        common[path] = flatten(alone.config)[path]
+    rows = [
+        [
+            known[path].setdefault(_key(arm.changes.get(path, common[path])), len(known[path]))
+            for path in paths
+        ]
+        for arm in arms
+    ]
+    return np.ascontiguousarray(np.array(rows, np.uint16).reshape(len(arms), len(paths)).T)
+
+
+def _key(value: Any) -> Any:
+    return repr(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,152 @@
+"""Runs → packs: which runs train together, and in which order packs are trained."""
+
+import heapq
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from decoder.config import DecoderConfig, digest
+from decoder.pack import Pack, Run
+from orchestrator.plan.recordings import DataInfo
+
+MAX_RUNS_PER_PACK = 16
+# Loading, augmenting and launching are shared by the runs of a pack; they cost as much as one run.
+_SHARED_COST_RUNS = 1.0
+# With this many groups per worker, training the longest first keeps all workers busy to the end.
+_GROUPS_PER_WORKER = 4
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One arm with one seed. Arms that resolve to the same configuration share a `run_id`.
+
+    Attributes:
+        run_id: identity of the run.
+        arm_id: the arm.
+        seed: the seed it is trained with.
+        config: resolved.
+        data: its recordings.
+        block: the seed of the file it is paired with; another than `seed` in an A/A control.
+        replicate: above 0 for a repetition of the same run.
+    """
+
+    run_id: str
+    arm_id: str
+    seed: int
+    config: DecoderConfig
+    data: DataInfo
+    block: int
+    replicate: int = 0
+
+
+@dataclass(frozen=True)
+class PlannedPack:
+    """Runs that can train together, those already recorded included.
+
+    Attributes:
+        pack_id: hash of all its run ids, so that a resumed plan finds its checkpoint.
+        seed: the seed they share.
+        runs: each run id once.
+        shape: `decoder.config.pack_key` of its configurations.
+    """
+
+    pack_id: str
+    seed: int
+    runs: tuple[PlannedRun, ...]
+    shape: str
+
+    @property
+    def data(self) -> DataInfo:
+        return self.runs[0].data
+
+
+def make_packs(
+    runs: Sequence[PlannedRun], shapes: Mapping[str, str], n_workers: int, max_runs: int
+) -> tuple[PlannedPack, ...]:
+    """The packs of some runs, each run id once: as few as keep all workers busy.
+
+    Args:
+        runs: what is to be trained.
+        shapes: arm id → `decoder.config.pack_key` of its configuration.
+        n_workers: packs trained at the same time.
+        max_runs: memory's limit on a pack.
+    """
+    groups: dict[tuple[str, str, int, int], list[PlannedRun]] = {}
+    seen: set[str] = set()
+    for run in runs:
+        if run.run_id not in seen:
+            seen.add(run.run_id)
+            key = (run.data.fingerprint, shapes[run.arm_id], run.seed, run.replicate)
+            groups.setdefault(key, []).append(run)
+    for group in groups.values():
+        group.sort(key=lambda run: run.config.train.n_steps)  # stable: runs of one length together
+    parts = _split_groups(list(groups.values()), n_workers, max_runs)
+    return tuple(
+        PlannedPack(
+            pack_id=digest(sorted(run.run_id for run in part))[:16],
+            seed=part[0].seed,
+            runs=tuple(part),
+            shape=shapes[part[0].arm_id],
+        )
+        for part in parts
+    )
+
+
+def packs_to_train(packs: Iterable[PlannedPack], recorded: Collection[str]) -> list[Pack]:
+    """The packs as a backend takes them: without recorded runs, longest first.
+
+    Args:
+        packs: the packs of a plan.
+        recorded: run ids that need no training.
+    """
+    left = []
+    for pack in packs:
+        runs = [run for run in pack.runs if run.run_id not in recorded]
+        if runs:
+            todo = tuple(Run(run.run_id, run.config) for run in runs)
+            left.append((_cost(runs), Pack(pack.pack_id, pack.seed, todo)))
+    return [pack for _, pack in sorted(left, key=lambda item: -item[0])]
+
+
+def busy_time(costs: Iterable[float], n_workers: int) -> float:
+    """When the last of `n_workers` ends, each taking the longest job left."""
+    loads = [0.0] * n_workers
+    for cost in sorted(costs, reverse=True):
+        heapq.heapreplace(loads, loads[0] + cost)
+    return max(loads)
+
+
+def _split_groups(
+    groups: Sequence[list[PlannedRun]], n_workers: int, max_runs: int
+) -> list[list[PlannedRun]]:
+    """Cut groups into packs: as few as keep all workers busy and every pack in memory."""
+    most = n_workers if len(groups) < _GROUPS_PER_WORKER * n_workers else 1
+    best: tuple[float, list[list[PlannedRun]]] | None = None
+    for n_parts in range(1, most + 1):
+        parts = [
+            part
+            for group in groups
+            for part in _cut(group, min(len(group), max(n_parts, -(-len(group) // max_runs))))
+        ]
+        wall = busy_time((_cost(part) for part in parts), n_workers)
+        if best is None or wall < best[0]:
+            best = (wall, parts)
+    assert best is not None
+    return best[1]
+
+
+def _cut(group: list[PlannedRun], n_parts: int) -> list[list[PlannedRun]]:
+    """`group` in `n_parts` consecutive parts whose sizes differ by one at most."""
+    size, n_larger = divmod(len(group), n_parts)
+    ends = itertools.accumulate(size + (index < n_larger) for index in range(n_parts))
+    starts = [0, *ends]
+    return [group[start:end] for start, end in itertools.pairwise(starts)]
+
+
+def _cost(runs: Sequence[PlannedRun]) -> float:
+    """Work of a pack, in arbitrary units: products of a step times steps, over its runs."""
+    steps = [run.config.train.n_steps for run in runs]
+    model, n_features = runs[0].config.model, runs[0].data.n_features
+    inputs = model.patch_size * n_features + (2 * model.n_layers - 1) * model.n_units
+    per_step = runs[0].config.data.batch_size / model.patch_stride * model.n_units * inputs
+    return per_step * (sum(steps) + _SHARED_COST_RUNS * max(steps))
