@@ -239,16 +239,16 @@ def _sessions(sides: Sequence[Side]) -> Collection[str]:
 
 
 def _by_session(arm: SideArm | None, sessions: Collection[str]) -> dict[str | None, list[RunRow]]:
-    """Session → the runs with their PER there; a diverged run without one is in each session."""
+    """Session → the runs with their PER there; a diverged run is in every session."""
     of_session: dict[str | None, list[RunRow]] = {}
     for run in arm.runs if arm else ():
         for name in sessions:
             n_edits, n_reference = run.per_session.get(name, (0, 0))
-            if n_reference:
+            if run.outcome == "diverged":  # has a PER of 1 throughout
+                of_session.setdefault(name, []).append(run)
+            elif n_reference:
                 in_session = run._replace(results={**run.results, "per": n_edits / n_reference})
                 of_session.setdefault(name, []).append(in_session)
-            elif run.outcome == "diverged":
-                of_session.setdefault(name, []).append(run)
     return of_session
 
 

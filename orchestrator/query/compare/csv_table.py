@@ -20,6 +20,7 @@ from orchestrator.history.reading.columns import EPOCH, STEP, column_names
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
 from orchestrator.spec.units import RATES
+from orchestrator.stats.run_values import DIVERGED_PER
 from orchestrator.tables.run_row import RunRow
 
 Role = Literal["metric", "setting", "factor", "special", ""]
@@ -316,9 +317,12 @@ def _row(
     is_stored = store.has(run_id)
     known = store.runs([run_id])[0] if is_stored else RunRow(f"{path}: {run_id}")
     version = results.pop("numerics_version", None)
+    outcome = _ENDINGS.get(word, "ok" if results else "missing")
+    if outcome == "diverged":  # the table need not say what such a run counts as
+        results |= dict.fromkeys({"per", "per_beam"} & {*roles.metrics.values()}, DIVERGED_PER)
     run = known._replace(
         numerics_version=known.numerics_version if version is None else int(version),
-        outcome=_ENDINGS.get(word, "ok" if results else "missing"),
+        outcome=outcome,
         seed=int(seed) if seed is not None and seed == int(seed) else None,
         results={**known.results, **results},
         settings={**known.settings, **settings},

@@ -9,7 +9,7 @@ from scipy import special
 
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
-from orchestrator.stats.run_values import COUNTED
+from orchestrator.stats.run_values import least_budget, run_values
 from orchestrator.stats.shares import Share, boschloo, share_difference
 from orchestrator.tables.run_row import RunRow
 
@@ -62,40 +62,29 @@ class MeanDifference(NamedTuple):
         return not math.isnan(self.p)
 
 
-def metric_value(run: RunRow, metric: str, budget: float) -> float:
-    """The value of a run in a metric; NaN if it has none.
-
-    A failed or missing run has no value. A diverged run has PER 1, by beam search too, counts as
-    collapsed, and never escapes; of other metrics it has none but its lowest PER. Steps to escape
-    are cut at the budget.
+def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[float]:
+    """The value of each run in a metric, as `run_values` has it; NaN for a run without one.
 
     Args:
-        run: the run.
+        runs: the runs.
         metric: a column, or ``collapsed`` or ``diverged``.
-        budget: the step up to which escape is judged.
+        budget: the step up to which escape is judged, see `shared_budget`.
     """
-    if run.outcome not in COUNTED:
-        return math.nan
-    diverged = run.outcome == "diverged"
-    if metric in SHARES:
-        return float(diverged or run.outcome == metric)
-    if metric == "escape_step":
-        step = run.number(metric)
-        return budget if step is None else min(step, budget)
-    if diverged and metric != "best_per":
-        return 1.0 if metric in ("per", "per_beam") else math.nan
-    value = run.number(metric)
-    return math.nan if value is None else value
+    numbers = [run.number(metric) for run in runs]
+    column = [math.nan if number is None else number for number in numbers]
+    endings = [run.outcome for run in runs]
+    return [float(value) for value in run_values(metric, endings, column, budget)]
 
 
 def shared_budget(runs: Iterable[RunRow]) -> float:
-    """The fewest planned steps of these runs; NaN where none is known."""
-    return min((steps for run in runs if (steps := run.number("n_steps"))), default=math.nan)
+    """The fewest planned steps of these runs; infinite where none is known."""
+    budget = least_budget([steps for run in runs if (steps := run.number("n_steps"))])
+    return math.inf if math.isnan(budget) else budget
 
 
 def summarise(runs: Sequence[RunRow], metric: str, budget: float) -> ArmSummary:
-    """One arm in one metric; the arguments are those of `metric_value`."""
-    values = [metric_value(run, metric, budget) for run in runs]
+    """One arm in one metric; the arguments are those of `metric_values`."""
+    values = metric_values(runs, metric, budget)
     present = np.array([value for value in values if math.isfinite(value)])
     outcomes = [run.outcome for run in runs]
     return ArmSummary(
@@ -184,15 +173,15 @@ def _untested(difference: float, why: str, n_same: int = 0) -> MeanDifference:
 
 def _by_run(runs: Sequence[RunRow], metric: str, budget: float) -> dict[str | int, float]:
     """Run → its value; a run without an id is distinct from every other."""
-    values = {run.run_id or id(run): metric_value(run, metric, budget) for run in runs}
-    return {key: value for key, value in values.items() if math.isfinite(value)}
+    values = zip(runs, metric_values(runs, metric, budget), strict=True)
+    by_run = {run.run_id or id(run): value for run, value in values}
+    return {key: value for key, value in by_run.items() if math.isfinite(value)}
 
 
 def _by_seed(runs: Sequence[RunRow], metric: str, budget: float) -> dict[int, float]:
     """Seed → its value, for the seeds that only one run with a value has."""
-    values: dict[int, list[float]] = {}
-    for run in runs:
-        value = metric_value(run, metric, budget)
+    by_seed: dict[int, list[float]] = {}
+    for run, value in zip(runs, metric_values(runs, metric, budget), strict=True):
         if run.seed is not None and math.isfinite(value):
-            values.setdefault(run.seed, []).append(value)
-    return {seed: of_seed[0] for seed, of_seed in values.items() if len(of_seed) == 1}
+            by_seed.setdefault(run.seed, []).append(value)
+    return {seed: values[0] for seed, values in by_seed.items() if len(values) == 1}

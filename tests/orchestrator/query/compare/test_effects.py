@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from orchestrator.query.compare.effects import compare_runs, metric_value, summarise, welch
+from orchestrator.query.compare.effects import (
+    compare_runs,
+    metric_values,
+    shared_budget,
+    summarise,
+    welch,
+)
 from orchestrator.tables.run_row import RunRow
 
 
@@ -124,5 +130,12 @@ def test_shares_of_runs_have_newcombes_interval() -> None:
 def test_escape_is_judged_up_to_the_smaller_budget() -> None:
     run = RunRow("a", "ok", results={"escape_step": 380.0, "n_steps": 400})
     never = RunRow("b", "collapsed", results={"escape_step": None, "n_steps": 400})
-    assert metric_value(run, "escape_step", 200.0) == 200.0
-    assert metric_value(never, "escape_step", 200.0) == 200.0
+    assert metric_values([run, never], "escape_step", 200.0) == [200.0, 200.0]
+
+
+def test_without_a_known_budget_steps_to_escape_are_not_cut() -> None:
+    run, never = (
+        RunRow(n, "ok", results={"escape_step": s}) for n, s in (("a", 380.0), ("b", None))
+    )
+    budget = shared_budget([run, never])
+    assert summarise([run, never], "escape_step", budget).values == (380.0,)
