@@ -1,18 +1,15 @@
-"""`orchestrator.query.compare.imported`: folders of runs trained elsewhere, beside each other."""
+"""`orchestrator.query.compare.imported_runs`: folders of runs trained elsewhere are compared."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from stored_pairs import compare_stored
 
 from decoder.errors import ConfigError
 from orchestrator.history.reading.store import import_runs
-from orchestrator.query.compare.comparison import Comparison
 from orchestrator.store.paths import Results
-
-Beside = Callable[..., Comparison]
 
 
 def write_runs(root: Path, shift: float, **settings: float) -> Path:
@@ -35,35 +32,37 @@ def write_runs(root: Path, shift: float, **settings: float) -> Path:
     return root
 
 
-def test_two_folders_are_joined_by_their_settings(
-    shared: Results, tmp_path: Path, beside: Beside
-) -> None:
+def test_two_folders_are_joined_by_their_settings(shared: Results, tmp_path: Path) -> None:
     a = write_runs(tmp_path / "winter", 0.0)
     b = write_runs(tmp_path / "spring", 0.02, nUnits=512)
-    found = beside(shared, str(a), str(b))
-    assert found.sides == ("winter", "spring")
-    assert [str(difference) for difference in found.common["spring"]] == ["model.n_units 256 → 512"]
-    by_n = {line.a.n: line for line in found.lines if line.a is not None}
+    comparison = compare_stored(shared, str(a), str(b))
+    assert comparison.sides == ("winter", "spring")
+    assert [str(difference) for difference in comparison.common["spring"]] == [
+        "model.n_units 256 → 512"
+    ]
+    by_n = {row.a.n: row for row in comparison.rows if row.a is not None}
     whole, short = by_n[3], by_n[2]
-    assert whole.effect is not None and whole.effect.difference == pytest.approx(0.02)
-    assert whole.effect.n_pairs == 3
-    assert short.a is not None and short.a.n_gaps == 1
-    assert any("unfinished, without a result" in text for text in found.remarks)
-    assert "No side tells which code it was made with." not in found.remarks
+    assert whole.difference is not None and whole.difference.value == pytest.approx(0.02)
+    assert whole.difference.n_pairs == 3
+    assert short.a is not None and short.a.n_without == 1
+    assert any("lr0.002_seed3" in text for text in comparison.remarks)
+    assert not any("code" in text for text in comparison.remarks)
 
 
-def test_settings_we_do_not_know_are_told_as_differences(
-    shared: Results, tmp_path: Path, beside: Beside
-) -> None:
+def test_unknown_settings_are_differences(shared: Results, tmp_path: Path) -> None:
     a = write_runs(tmp_path / "plain", 0.0)
     b = write_runs(tmp_path / "spiced", 0.02, secretSauce=3)
-    found = beside(shared, str(a), str(b))
-    assert [str(difference) for difference in found.common["spiced"]] == ["secretSauce not set → 3"]
+    comparison = compare_stored(shared, str(a), str(b))
+    assert [str(difference) for difference in comparison.common["spiced"]] == [
+        "secretSauce not set → 3"
+    ]
 
 
 def test_imported_runs_are_found_by_name_and_not_pooled_with_ours(
-    shared: Results, tmp_path: Path, beside: Beside
+    shared: Results, tmp_path: Path
 ) -> None:
     import_runs(shared, write_runs(tmp_path / "winter", 0.0), "winter")
-    with pytest.raises(ConfigError, match="code differs.*the t12 trainer"):
-        beside(shared, "winter", "one", on=("optim.epsilon", "loss.ctc_reduction", "optim.lr_max"))
+    with pytest.raises(ConfigError, match="^code .*t12.*--allow-mixed"):
+        compare_stored(
+            shared, "winter", "one", on=("optim.epsilon", "loss.ctc_reduction", "optim.lr_max")
+        )
