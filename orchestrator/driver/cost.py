@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from decoder.config import DecoderConfig, pack_key
 from decoder.pack import Pack
 from orchestrator.execute.machine import count_gpus
-from orchestrator.plan.plan import Plan, PlannedPack, busy_time
+from orchestrator.plan.plan import Plan, Planned, PlannedPack, busy_time
 from orchestrator.store.ledger import Record, any_records
 from orchestrator.store.paths import Results
 
@@ -128,7 +128,7 @@ def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
 
 
 def measure_pace(
-    plan: Plan,
+    plan: Planned,
     packs: Sequence[Pack],
     results: Results,
     *,

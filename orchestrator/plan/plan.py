@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from decoder.config import DecoderConfig, config_paths, pack_key, resolve, run_id
 from decoder.errors import ConfigError
@@ -68,6 +68,17 @@ class PlannedPack:
     @property
     def data(self) -> DataInfo:
         return self.runs[0].data
+
+
+class Planned(Protocol):
+    """What can be trained: a `Plan`, or a batch of a search."""
+
+    @property
+    def packs(self) -> Sequence[PlannedPack]: ...
+
+    @property
+    def distinct(self) -> Mapping[str, PlannedRun]:
+        """Run id → run, each once."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ def joined(plan: Plan, more: Plan) -> Plan:
     return Plan(loaded, (*plan.runs, *more.runs), (*plan.packs, *more.packs), plan.contrasts)
 
 
-def packs_to_train(plan: Plan, recorded: Collection[str]) -> list[Pack]:
+def packs_to_train(plan: Planned, recorded: Collection[str]) -> list[Pack]:
     """The packs as a backend takes them: without recorded runs, longest first.
 
     Args:
