@@ -43,7 +43,7 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
     """Run one search into a fresh folder; making the recordings and the report is not timed."""
     from orchestrator.execute.machine import choose_options
     from orchestrator.search.driver import run_search
-    from orchestrator.search.spec import load_search
+    from orchestrator.search.load import load_search
     from orchestrator.store.paths import Results
 
     with tempfile.TemporaryDirectory() as folder:

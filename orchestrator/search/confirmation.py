@@ -1,24 +1,24 @@
-"""The price of choosing: winners and base once more, on fresh seeds, as an ablation of their own.
+"""The best candidates of a search, and the ablation that trains them again on fresh seeds.
 
-The best of many candidates is best partly by luck, so its figure in the search flatters it. On
-seeds that had no part in the choice it does not. The claims are made from the search file alone,
-before any of these runs exists: the first of the ranking against the base, and arm against arm.
-The lower ranks are looked through without a claim.
+The best of many candidates is best partly by luck, so its score in the search is too good (the
+optimism of selection). Its score on seeds that had no part in the choice is not. The claims
+follow from the search file alone, before any of these runs exists: the best candidate against the
+base, and arm against arm. Lower ranks are exploratory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
 from decoder.config import identity
+from orchestrator.search.load import LoadedSearch
 from orchestrator.search.schema import SearchSpec
-from orchestrator.search.space import configure
-from orchestrator.search.spec import LoadedSearch, Tuned
-from orchestrator.search.study import Book
+from orchestrator.search.space import Params, configure
+from orchestrator.search.study import ArmStudy, notes
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import Loaded
-from orchestrator.spec.schema import AblationSpec, Changes, Hypothesis
+from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.tables.metrics import noun
 
 FACTOR = "configuration"
@@ -30,48 +30,50 @@ class Winner:
 
     Attributes:
         level: its name in the confirmation, see `level_name`.
-        arm: the arm it was found in.
-        rank: 1 for the best by the search's own figure.
+        arm: its arm.
+        rank: 1 for the best score in the search.
         number: of its trial.
-        params: its values.
-        figure: the search's figure of the first objective.
+        params: its settings.
+        figure: its score in the search, of the first objective.
     """
 
     level: str
     arm: str
     rank: int
     number: int
-    params: Changes
+    params: Params
     figure: float
 
 
 def level_name(spec: SearchSpec, arm: str, rank: int) -> str:
-    """``best_1``, or ``base`` for rank 0; with the arm in front where there are several."""
+    """``best_1``, or ``base`` for rank 0; after the arm's name if the search has arms."""
     name = f"best_{rank}" if rank else "base"
     return f"{arm}.{name}" if spec.arms else name
 
 
-def find_winners(spec: SearchSpec, tuned: Tuned, book: Book) -> list[Winner]:
-    """The best candidates of an arm that were trained to the end, each configuration once.
+def find_winners(studies: Iterable[ArmStudy]) -> list[Winner]:
+    """The best candidates of every arm that were trained to their end, each configuration once.
 
-    Equal figures are ranked by who was proposed first.
+    Of equal scores the candidate proposed first ranks first. A search without a confirmation has
+    no winners.
     """
-    assert spec.confirm is not None
-    found: dict[tuple[str, ...], FrozenTrial] = {}
-    ended = book.trials(TrialState.COMPLETE)
-    for trial in sorted(ended, key=lambda t: (spec.sign * t.values[0], t.number)):
-        found.setdefault(tuple(trial.user_attrs["run_ids"]), trial)
-    return [
-        Winner(
-            level_name(spec, tuned.name, rank), tuned.name, rank,
-            trial.number, trial.params, trial.values[0],
-        )
-        for rank, trial in enumerate(list(found.values())[: spec.confirm.best], 1)
-    ]  # fmt: skip
+    winners: list[Winner] = []
+    for study in studies:
+        spec, arm = study.spec, study.arm.name
+        distinct: dict[tuple[str, ...], FrozenTrial] = {}
+        ended = study.trials(TrialState.COMPLETE)
+        for trial in sorted(ended, key=lambda t: (spec.sign * t.values[0], t.number)):
+            distinct.setdefault(tuple(notes(trial)["run_ids"]), trial)
+        best = list(distinct.values())[: spec.confirm.best if spec.confirm else 0]
+        winners += [
+            Winner(level_name(spec, arm, rank), arm, rank, t.number, t.params, t.values[0])
+            for rank, t in enumerate(best, 1)
+        ]
+    return winners
 
 
-def confirmation(loaded: LoadedSearch, winners: Sequence[Winner]) -> Loaded:
-    """The ablation that compares winners with the base, and with each other.
+def confirmation_ablation(loaded: LoadedSearch, winners: Sequence[Winner]) -> Loaded:
+    """The ablation that compares winners with the base and with each other.
 
     Args:
         loaded: the search.
@@ -79,7 +81,7 @@ def confirmation(loaded: LoadedSearch, winners: Sequence[Winner]) -> Loaded:
     """
     spec = loaded.spec
     assert spec.confirm is not None
-    changes = {tuned.name: tuned.changes for tuned in loaded.arms}
+    changes = {arm.name: arm.changes for arm in loaded.arms}
     levels = {level_name(spec, name, 0): dict(own) for name, own in changes.items()}
     levels |= {w.level: {**changes[w.arm], **w.params} for w in winners}
     ablation = AblationSpec(
@@ -96,33 +98,35 @@ def confirmation(loaded: LoadedSearch, winners: Sequence[Winner]) -> Loaded:
 
 
 def _claims(loaded: LoadedSearch, winners: Sequence[Winner]) -> dict[str, Hypothesis]:
-    """The claims that can be made; none about a winner that is what it is compared with."""
+    """The claims that can be decided; none that compares a configuration with itself."""
     spec = loaded.spec
     assert spec.confirm is not None
-    bases = {tuned.name: identity(tuned.config) for tuned in loaded.arms}
-    configs = {tuned.name: tuned.config for tuned in loaded.arms}
+    configs = {arm.name: arm.config for arm in loaded.arms}
+    bases = {name: identity(config) for name, config in configs.items()}
     own = {w.level: identity(configure(configs[w.arm], w.params, where=w.level)) for w in winners}
-    better = "lower" if spec.sign > 0 else "higher"
+    better, direction = ("lower", "decrease") if spec.sign > 0 else ("higher", "increase")
     claims = {}
     for winner in winners:
         if own[winner.level] == bases[winner.arm]:
             continue
+        # Confirmations on disk are known by these words: another wording is another claim.
         which = "The best candidate" if winner.rank == 1 else f"Candidate {winner.rank} by rank"
         of_arm = f" of {winner.arm}" if spec.arms else ""
         claims[winner.level] = _hypothesis(
             f"{which}{of_arm} has a {better} {noun(spec.first)} than the base it was tuned from.",
             level_name(spec, winner.arm, 0),
             winner.level,
-            spec,
-            "decrease" if spec.sign > 0 else "increase",
+            spec.first,
+            direction,
             spec.confirm.margin,
+            family="confirmation",
             exploratory=winner.rank > 1,
         )
     for name, claim in spec.hypotheses.items():
-        one, other = (level_name(spec, a, 1) for a in (claim.from_arm, claim.to_arm))
+        one, other = (level_name(spec, arm, 1) for arm in (claim.from_arm, claim.to_arm))
         if one in own and other in own and own[one] != own[other]:
             claims[name] = _hypothesis(
-                claim.claim, one, other, spec, claim.direction, claim.margin, family="arms"
+                claim.claim, one, other, spec.first, claim.direction, claim.margin, family="arms"
             )
     return claims
 
@@ -131,18 +135,18 @@ def _hypothesis(
     claim: str,
     from_level: str,
     to_level: str,
-    spec: SearchSpec,
+    outcome: str,
     direction: str,
     margin: float,
     *,
-    family: str = "confirmation",
+    family: str,
     exploratory: bool = False,
 ) -> Hypothesis:
     return Hypothesis.model_validate(
         {
             "claim": claim,
             "contrast": {"factor": FACTOR, "from": from_level, "to": to_level},
-            "outcome": spec.first,
+            "outcome": outcome,
             "direction": direction,
             "margin": margin,
             "family": family,
