@@ -106,50 +106,34 @@ def _claims(loaded: LoadedSearch, winners: Sequence[Winner]) -> dict[str, Hypoth
     own = {w.level: identity(configure(configs[w.arm], w.params, where=w.level)) for w in winners}
     better, direction = ("lower", "decrease") if spec.sign > 0 else ("higher", "increase")
     claims = {}
+
+    def claim(name: str, base: str, level: str, **more: object) -> None:
+        contrast = {"factor": FACTOR, "from": base, "to": level}
+        claims[name] = Hypothesis.model_validate(
+            {"contrast": contrast, "outcome": spec.first, **more}
+        )
+
     for winner in winners:
         if own[winner.level] == bases[winner.arm]:
             continue
-        # Confirmations on disk are known by these words: another wording is another claim.
+        # Confirmations on disk are found by these words: another wording is another claim.
         which = "The best candidate" if winner.rank == 1 else f"Candidate {winner.rank} by rank"
-        of_arm = f" of {winner.arm}" if spec.arms else ""
-        claims[winner.level] = _hypothesis(
-            f"{which}{of_arm} has a {better} {noun(spec.first)} than the base it was tuned from.",
+        what = f"has a {better} {noun(spec.first)} than the base it was tuned from."
+        claim(
+            winner.level,
             level_name(spec, winner.arm, 0),
             winner.level,
-            spec.first,
-            direction,
-            spec.confirm.margin,
+            claim=f"{which}{f' of {winner.arm}' if spec.arms else ''} {what}",
+            direction=direction,
+            margin=spec.confirm.margin,
             family="confirmation",
             exploratory=winner.rank > 1,
         )
-    for name, claim in spec.hypotheses.items():
-        one, other = (level_name(spec, arm, 1) for arm in (claim.from_arm, claim.to_arm))
+    for name, asked in spec.hypotheses.items():
+        one, other = (level_name(spec, arm, 1) for arm in (asked.from_arm, asked.to_arm))
         if one in own and other in own and own[one] != own[other]:
-            claims[name] = _hypothesis(
-                claim.claim, one, other, spec.first, claim.direction, claim.margin, family="arms"
-            )
+            claim(
+                name, one, other, claim=asked.claim, direction=asked.direction,
+                margin=asked.margin, family="arms",
+            )  # fmt: skip
     return claims
-
-
-def _hypothesis(
-    claim: str,
-    from_level: str,
-    to_level: str,
-    outcome: str,
-    direction: str,
-    margin: float,
-    *,
-    family: str,
-    exploratory: bool = False,
-) -> Hypothesis:
-    return Hypothesis.model_validate(
-        {
-            "claim": claim,
-            "contrast": {"factor": FACTOR, "from": from_level, "to": to_level},
-            "outcome": outcome,
-            "direction": direction,
-            "margin": margin,
-            "family": family,
-            "exploratory": exploratory,
-        }
-    )

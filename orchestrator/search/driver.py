@@ -173,8 +173,8 @@ def _confirm(
     missing = plan.distinct.keys() - with_result(read_records(results, plan.distinct, say))
     if missing:
         say(
-            f"confirming {len(winners)} candidates and the base on "
-            f"{len(loaded.spec.confirm.seeds)} fresh seeds: {len(missing)} runs to train"
+            f"confirmation on {len(loaded.spec.confirm.seeds)} fresh seeds: "
+            f"{len(missing)} runs to train"
         )
         train_runs(trainer, plan, missing)
     n_confirmed = len(with_result(read_records(results, plan.distinct, say)))

@@ -24,7 +24,7 @@ from orchestrator.search.schema import (
     arms_of,
 )
 from orchestrator.search.space import Space, configure, corners, grid
-from orchestrator.spec.references import reference
+from orchestrator.spec.check_file import explain_value
 from orchestrator.spec.schema import Changes, CollapseSpec
 
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
@@ -104,24 +104,20 @@ def load_search(path: Path) -> LoadedSearch:
             except ConfigError as error:
                 problems += error.problems
     for tuned in arms:
-        problems += [f"{_place(spec, tuned)}: {problem}" for problem in _check_space(spec, tuned)]
+        place = f"arms.{tuned.name}" if spec.arms else "space"
+        problems += [f"{place}: {problem}" for problem in _check_space(spec, tuned)]
     problems += _check_budgets(spec, arms)
     if problems:
         raise ConfigError(list(dict.fromkeys(f"{path}: {problem}" for problem in problems)))
     return LoadedSearch(spec, base, path, tuple(arms))
 
 
-def _place(spec: SearchSpec, tuned: TunedArm) -> str:
-    return f"arms.{tuned.name}" if spec.arms else "space"
-
-
 def _check_numbers(spec: SearchSpec) -> Iterator[str]:
-    for key, seeds in (("seeds", spec.seeds), ("confirm.seeds", _confirm_seeds(spec))):
-        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-        if repeated:
+    fresh = spec.confirm.seeds if spec.confirm else ()
+    for key, seeds in (("seeds", spec.seeds), ("confirm.seeds", fresh)):
+        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             yield f"{key}: {repeated[0]} appears twice; each seed is one replicate, keep one"
-    shared = sorted(set(spec.seeds) & set(_confirm_seeds(spec)))
-    if shared:
+    if shared := sorted(set(spec.seeds).intersection(fresh)):
         yield (
             f"confirm.seeds: {', '.join(map(str, shared))} already chose the candidates (seeds); "
             "a confirmation needs fresh seeds, such as "
@@ -140,10 +136,6 @@ def _check_numbers(spec: SearchSpec) -> Iterator[str]:
         yield "sampler: cmaes takes one objective; use tpe, gp, qmc, random or grid for two"
 
 
-def _confirm_seeds(spec: SearchSpec) -> tuple[int, ...]:
-    return spec.confirm.seeds if spec.confirm else ()
-
-
 def _check_paths(spec: SearchSpec) -> Iterator[str]:
     known = config_paths()
     places: dict[str, Mapping[str, Any]] = {"set": spec.set, "space": spec.space}
@@ -154,22 +146,12 @@ def _check_paths(spec: SearchSpec) -> Iterator[str]:
             if path not in known:
                 yield f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
             elif where.endswith("set"):
-                yield from _check_reference(f"{where}.{path}", value)
+                yield from (f"{where}.{text}" for text in explain_value(path, value))
     if not spec.space and not any(arm.space for arm in spec.arms.values()):
         yield (
             "space: must name at least one config path, for example "
             "space: {optim.lr_max: {log: [0.0005, 0.05]}}"
         )
-
-
-def _check_reference(where: str, value: Any) -> Iterator[str]:
-    try:
-        target = reference(value)
-    except ValueError as error:
-        yield f"{where}: {error}"
-        return
-    if target is not None and target not in config_paths():
-        yield f"{where}: '{target}' is no config field{did_you_mean(target, config_paths())}"
 
 
 def _check_arms(spec: SearchSpec) -> Iterator[str]:
@@ -197,8 +179,6 @@ def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
                 )
             elif (choices := tuned.space[other].choice) is not None and value not in choices:
                 yield f"{path}.when: {other} is never {value!r} (its choices: {list(choices)})"
-        if spec.sampler == "grid" and dimension.kind in ("log", "uniform") and not dimension.points:
-            yield f"{path}: a grid needs the number of values; add 'points'"
         before.append(path)
         if path in tuned.changes:
             yield f"{path}: is both set and searched; remove it from 'set'"
@@ -211,8 +191,19 @@ def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
         except ConfigError as error:
             complaints |= dict.fromkeys(problem.removeprefix(": ") for problem in error.problems)
     yield from complaints
-    if spec.sampler == "grid" and not complaints and not tuned.space:
-        yield "must have at least one dimension"
+    if spec.sampler == "grid":
+        yield from _check_grid(spec, tuned.space)
+
+
+def _check_grid(spec: SearchSpec, space: Space) -> Iterator[str]:
+    endless = [p for p, d in space.items() if d.kind in ("log", "uniform") and not d.points]
+    for path in endless:
+        yield f"{path}: a grid needs the number of values; add 'points'"
+    if not endless and (n_points := len(grid(space)) if space else 0) < spec.n_candidates:
+        yield (
+            f"n_candidates is {spec.n_candidates}, but the grid has {n_points} points; lower it, "
+            "or refine the grid"
+        )
 
 
 def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
@@ -229,18 +220,6 @@ def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
     if spec.hypotheses and len(set(budgets.values())) > 1:
         listed = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())
         yield f"arms: must have the same step budget to be compared, but got {listed}"
-    if spec.sampler == "grid":
-        for tuned in arms:
-            n_points = len(grid(tuned.space)) if _has_points(tuned.space) else spec.n_candidates
-            if n_points < spec.n_candidates:
-                yield (
-                    f"n_candidates: {spec.n_candidates}, but the grid of '{tuned.name}' has "
-                    f"{n_points} points; lower it, or refine the grid"
-                )
-
-
-def _has_points(space: Space) -> bool:
-    return all(d.points for d in space.values() if d.kind in ("log", "uniform"))
 
 
 def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str]]:

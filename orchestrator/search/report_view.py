@@ -133,7 +133,7 @@ def _warnings(
     failed = candidates[(candidates["state"] == "failed") & candidates["reason"].notna()]
     if len(failed):
         reasons = "; ".join(dict.fromkeys(str(reason) for reason in failed["reason"]))
-        warnings.append(f"{len(failed)} candidates have no score: {reasons}.")
+        warnings.append(f"Candidates without a score: {len(failed)} ({reasons}).")
     for winner in winners:
         warnings += _near_ends(loaded, winner) if winner.rank == 1 else []
     if loaded.spec.confirm is None:

@@ -109,17 +109,16 @@ def _curves(search: ArmSearch, candidates: Collection[SearchCandidate]) -> dict[
 def _note_runs(search: ArmSearch, batch: CandidateBatch) -> None:
     """Note the runs of each new candidate, and which of them were recorded before."""
     study = search.study
-    fresh = []
-    for number, candidate in batch.candidates.items():
-        noted = notes(study.trial(number))
-        if "run_ids" not in noted:
-            study.note(number, {"run_ids": list(candidate.run_ids)})
-        if "recorded_before" not in noted:
-            fresh.append(candidate)
+    fresh = [
+        candidate
+        for number, candidate in batch.candidates.items()
+        if "recorded_before" not in notes(study.trial(number))
+    ]
     known = _curves(search, fresh) if fresh else {}
     for candidate in fresh:
-        before = [run_id for run_id in candidate.run_ids if run_id in known]
-        study.note(candidate.number, {"recorded_before": before})
+        run_ids = list(candidate.run_ids)
+        before = [run_id for run_id in run_ids if run_id in known]
+        study.note(candidate.number, {"run_ids": run_ids, "recorded_before": before})
 
 
 def _train_to(
