@@ -54,8 +54,7 @@ def search(
 ) -> None:
     """Search for the best settings with Optuna, and confirm them on fresh seeds.
 
-    Candidates are trained in packs, and the worst are stopped early. If the search is run again, it
-    continues where it stopped.
+    Candidates train in packs, and the worst are stopped early. Running a search again continues it.
     """
     from orchestrator.cli.search_views import print_forecast, print_search, search_document
     from orchestrator.execute.machine import choose_options

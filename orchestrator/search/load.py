@@ -184,13 +184,13 @@ def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
             yield f"{path}: is both set and searched; remove it from 'set'"
     if not set(before).isdisjoint(_BUDGET) and spec.stopping.method != "none":
         yield f"{' and '.join(_BUDGET)} cannot be searched where candidates are stopped early"
-    complaints: dict[str, None] = {}
+    refused: dict[str, None] = {}
     for params in corners(tuned.space):
         try:
             configure(tuned.config, params, where="")
         except ConfigError as error:
-            complaints |= dict.fromkeys(problem.removeprefix(": ") for problem in error.problems)
-    yield from complaints
+            refused |= dict.fromkeys(problem.removeprefix(": ") for problem in error.problems)
+    yield from refused
     if spec.sampler == "grid":
         yield from _check_grid(spec, tuned.space)
 

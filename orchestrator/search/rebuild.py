@@ -38,14 +38,12 @@ class RebuiltSearch(NamedTuple):
         winners: of all arms, in the order of the file and by rank.
         confirmation: their results on fresh seeds; None before the confirmation is planned.
         view: the report in words.
-        paths: every file written, the reports last.
     """
 
     tables: SearchTables
     winners: tuple[Winner, ...]
     confirmation: Confirmation | None
     view: SearchView
-    paths: tuple[Path, ...]
 
 
 def rebuild_search(
@@ -81,9 +79,8 @@ def rebuild_search(
         named["confirmations"] = confirmations_table(rows)
         named["runs"] = confirmation.tables.runs
         named["verdicts"] = verdicts_table(confirmation.verdicts)
-    paths = write_tables(folder, named)
+    write_tables(folder, named)
     figures = draw(folder / "figures", loaded, tables, winners, rows)
-    paths += [path for figure in figures for path in (figure.svg, figure.png)]
     view = make_search_view(loaded, tables.candidates, winners, confirmation, figures)
-    paths += write_pages(folder, "search_report", view, templates=TEMPLATES)
-    return RebuiltSearch(tables, tuple(winners), confirmation, view, tuple(paths))
+    write_pages(folder, "search_report", view, templates=TEMPLATES)
+    return RebuiltSearch(tables, tuple(winners), confirmation, view)

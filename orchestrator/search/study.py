@@ -208,29 +208,18 @@ def open_studies(
         prepare: prepares the recordings of arms.
 
     Raises:
-        ConfigError, StorageError: see `open_study`.
+        ConfigError: the study is of another space, budget, code or recordings.
+        StorageError: the database cannot be opened.
         DataError: the base cannot be trained on its recordings.
     """
     name = loaded.spec.name
     data = prepare([bare_arm(a.name, a.config) for a in loaded.arms], results.datasets, say)
     results.ablation(name).mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{results.study(name)}"
-    return [open_study(loaded.spec, a, url, data[a.name].fingerprint) for a in loaded.arms]
+    return [_open_study(loaded.spec, a, url, data[a.name].fingerprint) for a in loaded.arms]
 
 
-def open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> ArmStudy:
-    """Open the study of an arm, or make it.
-
-    Args:
-        spec: the search file.
-        arm: what is tuned.
-        url: SQLAlchemy URL of the database.
-        fingerprint: of the recordings the base is trained on.
-
-    Raises:
-        ConfigError: the study is of another space, budget, code or recordings.
-        StorageError: the database cannot be opened.
-    """
+def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> ArmStudy:
     import sqlalchemy
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -225,7 +225,7 @@ def _close(
 
 
 def _close_twins(study: ArmStudy, batch: CandidateBatch, going: dict[int, SearchCandidate]) -> None:
-    """Stop each candidate whose very runs were stopped in an earlier batch, without training."""
+    """Stop candidates with the same runs as an earlier stopped candidate, without training."""
     stopped = {
         tuple(notes(trial)["run_ids"]): trial
         for trial in study.trials(TrialState.PRUNED)

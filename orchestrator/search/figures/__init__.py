@@ -118,8 +118,9 @@ def draw_search_figures(
         keep(
             draw_curves(curves_data(objective, names, tables, ranks)),
             "courses", "Learning curves",
-            "Mean over the seeds; thick lines are the best candidates. A curve that ends in an open "
-            "circle was stopped early. Dotted lines are the rungs, where candidates are compared.",
+            "Mean over the seeds. Thick lines are the best candidates. A curve that ends in an "
+            "open circle was stopped early. Dotted lines are the rungs, where candidates are "
+            "compared.",
         )  # fmt: skip
     return saved
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.report.figures.style import FAINT, look, percent_axis, styled
+from orchestrator.report.figures.style import FAINT, look, styled
 from orchestrator.search.figures.shared import (
     MARKS,
     Objective,
@@ -16,10 +16,10 @@ from orchestrator.search.figures.shared import (
     draw_points,
     ended,
     marks_of,
+    rate_axis,
     shared_legend,
 )
 from orchestrator.search.tables import SearchTables
-from orchestrator.tables.metrics import RATES
 
 
 class CandidateCurve(NamedTuple):
@@ -89,8 +89,7 @@ def draw_curves(data: CurvesData) -> Figure:
         for curve in sorted(curves, key=lambda one: -one.rank):
             _draw_curve(axes, curve)
         axes.set_ylabel(data.objective.noun)
-        if data.objective.name in RATES:
-            percent_axis(axes, "y")
+        rate_axis(axes, "y", data.objective.name)
     panels[-1].set_xlabel("training step")
     shared_legend(figure)
     return figure

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, percent_axis, styled
-from orchestrator.search.figures.shared import shared_legend
+from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, styled
+from orchestrator.search.figures.shared import rate_axis, shared_legend
 from orchestrator.search.schema import SECONDS
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.tables.metrics import noun
 
 
 class Front(NamedTuple):
@@ -81,8 +81,7 @@ def draw_pareto(data: ParetoData) -> Figure:
     first, second = data.objectives
     axes.set_ylabel(noun(first))
     axes.set_xlabel("seconds a run, its share of the pack" if second == SECONDS else noun(second))
-    for which, name in (("y", first), ("x", second)):
-        if name in RATES:
-            percent_axis(axes, which)
+    rate_axis(axes, "y", first)
+    rate_axis(axes, "x", second)
     shared_legend(figure)
     return figure

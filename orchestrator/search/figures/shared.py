@@ -161,14 +161,19 @@ def score_axes(panels: Sequence[Axes], objective: Objective, lowest: float) -> N
         percent_axis(axes, "y")
 
 
+def rate_axis(axes: Axes, which: str, metric: str) -> None:
+    """Label an axis in percent if the metric is a rate."""
+    if metric in RATES:
+        percent_axis(axes, which)
+
+
 def draw_colour_bar(
     figure: Figure, axes: Axes, drawn: ScalarMappable, objective: Objective
 ) -> Axes:
     """Draw the scale of coloured scores beside the axes."""
     bar = figure.colorbar(drawn, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
-    if objective.name in RATES:
-        percent_axis(bar.ax, "y")
+    rate_axis(bar.ax, "y", objective.name)
     return bar.ax
 
 

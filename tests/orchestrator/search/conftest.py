@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 import yaml
 from rich.console import Console
+from small_ablation import DATA
 
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
@@ -64,24 +65,11 @@ def write_search(tmp_path: Path) -> WriteSearch:
     return lambda **changes: write_file(tmp_path, changes)
 
 
-DATA = DataInfo(
-    fingerprint="f" * 16,
-    path="synthetic:tiny",
-    folder=Path("datasets/ffff"),
-    sessions=("t15.2000.01.01", "t15.2000.01.08"),
-    n_train_trials=24,
-    n_val_trials=8,
-    n_features=16,
-    n_classes=41,
-    bin_ms=20,
-)
-
-
 class Killed(BaseException):
     """Stands for ``kill -9``: no code handles it."""
 
 
-class Pretender:
+class FakeBackend:
     """A backend whose runs are the better, the nearer their learning rate is to 0.005.
 
     Rates above 0.03 diverge at step 30, rates below 0.001 collapse.
@@ -166,7 +154,7 @@ def draw_nothing(*arguments: object) -> list[Saved]:
     return []
 
 
-def hunt(
+def run_small_search(
     folder: Path,
     backend: Backend,
     *,

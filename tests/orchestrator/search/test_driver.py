@@ -19,11 +19,11 @@ from orchestrator.execute.backends import Execution, RayUnavailableError
 from orchestrator.execute.machine import choose_options
 from orchestrator.execute.training import started_backend
 from orchestrator.search.load import load_search
-from orchestrator.search.study import open_study
+from orchestrator.search.study import open_studies
 from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
 
-from .conftest import Killed, Pretender, hunt, write_file
+from .conftest import FakeBackend, Killed, describe, run_small_search, write_file
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HARMLESS = {
@@ -74,7 +74,7 @@ def killed_at_write(number: int) -> Iterator[None]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search that was not interrupted."""
     found = tmp_path_factory.mktemp("whole")
-    assert hunt(found, Pretender()).exit_code == 0
+    assert run_small_search(found, FakeBackend()).exit_code == 0
     return found
 
 
@@ -118,8 +118,8 @@ def test_a_killed_search_ends_as_if_it_had_not_been(
     kill_at: int, whole: optuna.Study, tmp_path: Path
 ) -> None:
     with pytest.raises(Killed):
-        hunt(tmp_path, Pretender(kill_at))
-    assert hunt(tmp_path, Pretender()).exit_code == 0
+        run_small_search(tmp_path, FakeBackend(kill_at))
+    assert run_small_search(tmp_path, FakeBackend()).exit_code == 0
     resumed = study_in(tmp_path)
     assert trials_of(resumed) == trials_of(whole)
     assert all(trial.state in FINISHED for trial in resumed.trials)
@@ -130,21 +130,21 @@ def test_a_search_killed_while_it_writes_to_the_study_ends_as_if_it_had_not_been
     n_writes: int, whole: optuna.Study, tmp_path: Path
 ) -> None:
     with killed_at_write(n_writes), pytest.raises(Killed):
-        hunt(tmp_path, Pretender())
-    assert hunt(tmp_path, Pretender()).exit_code == 0
+        run_small_search(tmp_path, FakeBackend())
+    assert run_small_search(tmp_path, FakeBackend()).exit_code == 0
     assert trials_of(study_in(tmp_path)) == trials_of(whole)
 
 
 def test_a_finished_search_trains_nothing(copied: Path) -> None:
-    again = Pretender()
-    outcome = hunt(copied, again)
+    again = FakeBackend()
+    outcome = run_small_search(copied, again)
     assert again.trained == [] and outcome.n_trained == 0
 
 
 def test_recorded_runs_are_never_trained_again(whole: optuna.Study, copied: Path) -> None:
     (copied / "results" / "searches" / "hunt" / "study.db").unlink()
-    again = Pretender()
-    hunt(copied, again)
+    again = FakeBackend()
+    run_small_search(copied, again)
     results = Results(copied / "results")
     assert trials_of(study_in(copied)) == trials_of(whole)
     recorded = {r for t in whole.trials if t.state == TrialState.COMPLETE
@@ -155,7 +155,7 @@ def test_recorded_runs_are_never_trained_again(whole: optuna.Study, copied: Path
 
 def test_more_candidates_may_be_asked_for_later(whole: optuna.Study, copied: Path) -> None:
     before = trials_of(whole)
-    assert hunt(copied, Pretender(), n_candidates=15).exit_code == 0
+    assert run_small_search(copied, FakeBackend(), n_candidates=15).exit_code == 0
     after = trials_of(study_in(copied))
     assert len(after) == 15 and after[:12] == before
 
@@ -172,14 +172,15 @@ def test_a_search_that_changed_is_refused_and_the_changed_key_is_named(
     changes: dict[str, Any], named: str, copied: Path
 ) -> None:
     with pytest.raises(ConfigError) as error:
-        hunt(copied, Pretender(), **changes)
+        run_small_search(copied, FakeBackend(), **changes)
     assert any(problem.startswith(named) for problem in error.value.problems)
 
 
 def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path: Path) -> None:
     loaded = load_search(write_file(tmp_path, {}))
+    results, url = Results(tmp_path).of_searches, "nodb://me:secret@host/x"
     with pytest.raises(StorageError) as error:
-        open_study(loaded.spec, loaded.arms[0], "nodb://me:secret@host/x", "f")
+        open_studies(loaded, results, print, url, prepare=describe)
     assert "nodb://me:***@host/x" in str(error.value) and "secret" not in str(error.value)
 
 
@@ -199,14 +200,14 @@ def test_a_candidate_whose_runs_failed_is_tried_again_and_then_given_up(
     whole: optuna.Study, tmp_path: Path
 ) -> None:
     broken = whole.trials[1].user_attrs["run_ids"][0]
-    outcome = hunt(tmp_path, Pretender(broken=[broken]))
+    outcome = run_small_search(tmp_path, FakeBackend(broken=[broken]))
     study = study_in(tmp_path)
     failed = [t for t in study.trials if t.state == TrialState.FAIL]
     assert [t.params for t in failed] == [whole.trials[1].params] * 2
     assert failed[1].user_attrs["retry_of"] == failed[0].number
     assert outcome.exit_code == 4 and outcome.counts.n_failed == 1
     assert outcome.counts.n_finished == 11
-    again = hunt(tmp_path, Pretender())
+    again = run_small_search(tmp_path, FakeBackend())
     assert again.exit_code == 0 and again.counts.n_finished == 12
     assert [t.params for t in study_in(tmp_path).trials if t.state in FINISHED][-1] == (
         whole.trials[1].params
@@ -220,13 +221,13 @@ def test_a_candidate_that_the_decoder_refuses_is_closed_with_the_reason_and_coun
     space: dict[str, Any] = {"optim.lr_max": {"choice": [0.005, 0.00001]}}
     space |= {path: {"choice": list(values)} for path, values in HARMLESS.items()}
     changes = {"space": space, "sampler": "random", "n_candidates": 4, "confirm": ...}
-    outcome = hunt(tmp_path, Pretender(), **changes)
+    outcome = run_small_search(tmp_path, FakeBackend(), **changes)
     failed = [t for t in study_in(tmp_path).trials if t.state == TrialState.FAIL]
     assert 0 < len(failed) < 4
     assert all("optim.lr_min" in trial.user_attrs["reason"] for trial in failed)
     assert outcome.exit_code == 4 and outcome.counts.n_failed == len(failed)
     assert outcome.counts.n_finished == 4 - len(failed)
-    assert hunt(tmp_path, Pretender(), **changes).n_trained == 0
+    assert run_small_search(tmp_path, FakeBackend(), **changes).n_trained == 0
     own = tmp_path / "results" / "searches" / "hunt"
     table = pd.read_csv(own / "candidates.csv")
     reasons = table.loc[table["state"] == "failed", "reason"]
@@ -250,10 +251,10 @@ def test_every_sampler_proposes_each_candidate_once_and_continues_after_a_kill(
             "optim.epsilon": {"log": [1e-8, 1.0], **axes},
         },
     }
-    hunt(tmp_path / "whole", Pretender(), **changes)
+    run_small_search(tmp_path / "whole", FakeBackend(), **changes)
     with pytest.raises(Killed):
-        hunt(tmp_path / "killed", Pretender(4), **changes)
-    hunt(tmp_path / "killed", Pretender(), **changes)
+        run_small_search(tmp_path / "killed", FakeBackend(4), **changes)
+    run_small_search(tmp_path / "killed", FakeBackend(), **changes)
     one, other = study_in(tmp_path / "whole"), study_in(tmp_path / "killed")
     assert trials_of(one) == trials_of(other)
     assert len({str(trial.params) for trial in one.trials}) == 6
@@ -267,15 +268,17 @@ def test_a_search_without_ray_ends_as_one_with_another_backend(
 
     said: list[str] = []
     options = choose_options("ray", 2, 1)
-    with started_backend(options, said.append, local=Pretender(), open_ray=unavailable) as backend:
-        assert hunt(tmp_path, backend, options=options).exit_code == 0
+    with started_backend(
+        options, said.append, local=FakeBackend(), open_ray=unavailable
+    ) as backend:
+        assert run_small_search(tmp_path, backend, options=options).exit_code == 0
     assert len(said) == 1 and "no ray today" in said[0]
     assert trials_of(study_in(tmp_path)) == trials_of(whole)
 
 
 def test_hyperband_starts_batches_at_different_rungs(tmp_path: Path) -> None:
     stopping = {"method": "hyperband", "min_steps": 20, "reduction_factor": 2}
-    hunt(tmp_path, Pretender(), stopping=stopping, n_candidates=24, confirm=...)
+    run_small_search(tmp_path, FakeBackend(), stopping=stopping, n_candidates=24, confirm=...)
     first = {
         t.user_attrs["bracket"]: min(t.intermediate_values, default=80)
         for t in study_in(tmp_path).trials
@@ -285,7 +288,9 @@ def test_hyperband_starts_batches_at_different_rungs(tmp_path: Path) -> None:
 
 def test_a_trial_has_a_score_for_each_of_two_objectives(tmp_path: Path) -> None:
     objectives = {"per": "minimize", "seconds": "minimize"}
-    hunt(tmp_path, Pretender(), objectives=objectives, stopping={"method": "none"}, n_candidates=4)
+    run_small_search(
+        tmp_path, FakeBackend(), objectives=objectives, stopping={"method": "none"}, n_candidates=4
+    )
     for trial in study_in(tmp_path).trials:
         per, seconds = trial.values
         assert 0 < per <= 1
@@ -299,7 +304,9 @@ def test_arms_get_the_same_budget_and_their_best_candidates_are_compared(
     arms = {"near": {"set": {}}, "far": {"set": {"optim.beta2": 0.9}}}
     claim = {"claim": "far is worse", "from": "near", "to": "far", "direction": "increase",
              "margin": 0.01}  # fmt: skip
-    outcome = hunt(tmp_path, Pretender(), arms=arms, hypotheses={"far_is_worse": claim})
+    outcome = run_small_search(
+        tmp_path, FakeBackend(), arms=arms, hypotheses={"far_is_worse": claim}
+    )
     assert outcome.exit_code == 0
     for arm in arms:
         assert len(trials_of(study_in(tmp_path, f"hunt/{arm}"))) == 12
@@ -309,8 +316,8 @@ def test_arms_get_the_same_budget_and_their_best_candidates_are_compared(
 
 def test_a_candidate_like_a_stopped_one_costs_nothing(tmp_path: Path) -> None:
     space = {"optim.lr_max": {"choice": [0.0006, 0.005]}}
-    backend = Pretender()
-    hunt(tmp_path, backend, space=space, sampler="random", n_candidates=12, confirm=...)
+    backend = FakeBackend()
+    run_small_search(tmp_path, backend, space=space, sampler="random", n_candidates=12, confirm=...)
     assert max(Counter(backend.trained).values()) == 1
     study = study_in(tmp_path)
     assert any("twin_of" in trial.user_attrs for trial in study.trials)

@@ -37,7 +37,7 @@ def test_only_a_file_with_a_space_is_a_search(write_search: WriteSearch, tmp_pat
     assert not is_search(tmp_path / "base.yaml")
 
 
-# Changes of a good file, and what the complaint must name: the place, the value, the remedy.
+# Changes of a good file, and what the message must name: the place, the value, the remedy.
 MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"samplr": "tpe"}, ("'samplr'", "'sampler'")),
     ({"space": {"optim.lr_mx": LR}}, ("space", "'optim.lr_mx'", "'optim.lr_max'")),

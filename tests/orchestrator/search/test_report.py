@@ -25,7 +25,7 @@ from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
 from orchestrator.store.paths import Results
 
-from .conftest import Pretender, WriteSearch, describe, draw_nothing, hunt
+from .conftest import FakeBackend, WriteSearch, describe, draw_nothing, run_small_search
 
 PER = Objective("per", 1)
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search of one arm on real recordings, with candidates enough for importances."""
     found = tmp_path_factory.mktemp("report")
     drawn = {"prepare": prepare_data, "draw": draw_search_figures}
-    assert hunt(found, Pretender(), n_candidates=20, **drawn).exit_code == 0
+    assert run_small_search(found, FakeBackend(), n_candidates=20, **drawn).exit_code == 0
     return found
 
 
@@ -105,7 +105,7 @@ def test_a_dry_run_trains_nothing_and_counts_the_steps(write_search: WriteSearch
 
 def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(tmp_path: Path) -> None:
     space = {"optim.lr_max": {"log": [0.0005, 0.0051]}}
-    hunt(tmp_path, Pretender(), space=space, n_candidates=16)
+    run_small_search(tmp_path, FakeBackend(), space=space, n_candidates=16)
     loaded = load_search(tmp_path / "search.yaml")
     results = Results(tmp_path / "results").of_searches
     studies = open_studies(loaded, results, print, prepare=describe)
@@ -150,9 +150,9 @@ def test_no_other_candidate_beats_one_on_the_front_in_both_objectives() -> None:
 
 def test_two_objectives_are_drawn_against_each_other(tmp_path: Path) -> None:
     objectives = {"per": "minimize", "seconds": "minimize"}
-    hunt(
+    run_small_search(
         tmp_path,
-        Pretender(),
+        FakeBackend(),
         objectives=objectives,
         stopping={"method": "none"},
         n_candidates=4,
@@ -213,8 +213,8 @@ def test_arms_and_conditions_are_drawn_and_reported(tmp_path: Path) -> None:
         "optim.algorithm": {"choice": ["adam", "adamw"]},
         "optim.weight_decay": {"log": [1e-5, 0.1], "when": {"optim.algorithm": "adamw"}},
     }
-    outcome = hunt(
-        tmp_path, Pretender(), arms=arms, space=space, n_candidates=8, draw=draw_search_figures
+    outcome = run_small_search(
+        tmp_path, FakeBackend(), arms=arms, space=space, n_candidates=8, draw=draw_search_figures
     )
     assert outcome.exit_code == 0
     own = tmp_path / "results" / "searches" / "hunt"
