@@ -7,7 +7,7 @@ import pytest
 from decoder.config import load_config
 from decoder.strict_yaml import load_yaml
 from orchestrator.plan.contrasts import prove_contrasts
-from orchestrator.search.spec import is_search, load_search
+from orchestrator.search.load import is_search, load_search
 from orchestrator.spec.load import load_spec
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"

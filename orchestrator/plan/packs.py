@@ -4,6 +4,7 @@ import heapq
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from decoder.config import DecoderConfig, digest
 from decoder.pack import Pack, Run
@@ -58,6 +59,17 @@ class PlannedPack:
     @property
     def data(self) -> DataInfo:
         return self.runs[0].data
+
+
+class Planned(Protocol):
+    """What can be trained: a `Plan`, or a batch of a search."""
+
+    @property
+    def packs(self) -> Sequence[PlannedPack]: ...
+
+    @property
+    def distinct(self) -> Mapping[str, PlannedRun]:
+        """Run id → run, each once."""
 
 
 def make_packs(

@@ -138,7 +138,7 @@ def _check_changes(spec: AblationSpec) -> Iterable[str]:
                 hint = did_you_mean(path, known) or _same_field(path, known)
                 yield f"{where}: '{path}' is no config field{hint}"
             else:
-                yield from (f"{where}: {text}" for text in _explain_value(path, value))
+                yield from (f"{where}: {text}" for text in explain_value(path, value))
 
 
 def _same_field(path: str, known: Iterable[str]) -> str:
@@ -150,7 +150,8 @@ def _same_field(path: str, known: Iterable[str]) -> str:
     return "; fields are written 'section.field', for instance 'optim.lr_max'"
 
 
-def _explain_value(path: str, value: Any) -> list[str]:
+def explain_value(path: str, value: Any) -> list[str]:
+    """What is wrong with a value or reference of a config path; empty if nothing is."""
     try:
         target = reference(value)
     except ValueError as error:

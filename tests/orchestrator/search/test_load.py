@@ -1,4 +1,4 @@
-"""What a search file may say, and the sentence each mistake gets."""
+"""Search files: what a good one loads as, and what the message for each mistake names."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from decoder.errors import ConfigError
+from orchestrator.search.load import is_search, load_search
 from orchestrator.search.space import configure, grid, is_active
-from orchestrator.search.spec import is_search, load_search
 from orchestrator.spec.load import load_spec
 
 from .conftest import WriteSearch
@@ -23,12 +23,12 @@ def test_a_good_file_loads_with_its_arm_and_space(write_search: WriteSearch) -> 
     assert arm.space["optim.lr_max"].kind == "log" and arm.space["optim.lr_max"].is_log
 
 
-def test_an_ablation_and_a_search_are_sent_to_the_other_command(
+def test_each_command_refuses_the_other_kind_of_file_and_names_its_command(
     write_search: WriteSearch,
 ) -> None:
-    with pytest.raises(ConfigError, match="it is a search; use `search`"):
+    with pytest.raises(ConfigError, match="`search`"):
         load_spec(write_search())
-    with pytest.raises(ConfigError, match="it is an ablation; use `run`"):
+    with pytest.raises(ConfigError, match="`run`"):
         load_search(write_search(space=..., factors={}))
 
 
@@ -37,58 +37,50 @@ def test_only_a_file_with_a_space_is_a_search(write_search: WriteSearch, tmp_pat
     assert not is_search(tmp_path / "base.yaml")
 
 
-MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"samplr": "tpe"}, "unknown key 'samplr'; did you mean 'sampler'?"),
-    ({"space": {"optim.lr_mx": LR}}, "'optim.lr_mx' is no config field; did you mean"),
-    ({"space": {}}, "space: must name at least one config path"),
-    ({"space": {"optim.lr_max": {}}}, "exactly one of log: [low, high]"),
-    ({"space": {"optim.lr_max": {"log": [0.1, 0.01]}}}, "must be below the highest"),
-    ({"space": {"optim.lr_max": {"log": [0, 0.01]}}}, "must be above 0"),
-    ({"space": {"optim.lr_max": {"uniform": [-1, 0.01]}}}, "optim.lr_max"),
-    ({"space": {"optim.lr_max": {"lg": [0.1, 1]}}}, "unknown key 'lg'; did you mean 'log'?"),
-    ({"space": {"model.n_units": {"choice": ["many"]}}}, "model.n_units"),
+# Changes of a good file, and what the message must name: the place, the value, the remedy.
+MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"samplr": "tpe"}, ("'samplr'", "'sampler'")),
+    ({"space": {"optim.lr_mx": LR}}, ("space", "'optim.lr_mx'", "'optim.lr_max'")),
+    ({"space": {}}, ("space:", "optim.lr_max")),
+    ({"space": {"optim.lr_max": {}}}, ("optim.lr_max", "log", "uniform", "int", "choice")),
+    ({"space": {"optim.lr_max": {"log": [0.1, 0.01]}}}, ("optim.lr_max", "0.1", "0.01")),
+    ({"space": {"optim.lr_max": {"log": [0, 0.01]}}}, ("optim.lr_max", "above 0")),
+    ({"space": {"optim.lr_max": {"uniform": [-1, 0.01]}}}, ("optim.lr_max", "-1")),
+    ({"space": {"optim.lr_max": {"lg": [0.1, 1]}}}, ("optim.lr_max", "'lg'", "'log'")),
+    ({"space": {"model.n_units": {"choice": ["many"]}}}, ("model.n_units", "'many'")),
     (
         {"space": {"optim.lr_max": {**LR, "when": {"optim.algorithm": "sgd"}}}},
-        "must be a dimension that stands before",
+        ("optim.lr_max.when", "'optim.algorithm'"),
     ),
-    ({"set": {"optim.lr_max": 0.1}}, "is set and searched"),
-    ({"set": {"optim.lr_min": "${optim.lr_mx}"}}, "'optim.lr_mx' is no config field"),
-    ({"base": "bas.yaml"}, "is no file"),
-    ({"seeds": [1, 1]}, "seeds: 1 appears twice"),
-    (
-        {"confirm": {"seeds": [2, 3], "margin": 0.1}},
-        "confirm.seeds: 2 chose the candidates already",
-    ),
-    ({"objectives": {"pr": "minimize"}}, "'pr' is no objective; did you mean 'per'?"),
-    ({"objectives": {"seconds": "minimize"}}, "name a metric first"),
-    (
-        {"objectives": {"per": "minimize", "seconds": "minimize"}},
-        "none can be stopped",
-    ),
-    ({"stopping": {"method": "asha"}}, "min_steps goes with asha and hyperband"),
-    ({"stopping": {"method": "asha", "min_steps": 80}}, "no evaluation before the end"),
-    (
-        {"space": {"train.n_steps": {"int": [10, 90]}}},
-        "cannot be searched where candidates are stopped early",
-    ),
-    ({"sampler": "grid"}, "add 'points'"),
-    ({"arms": {"one": {"set": {}}}}, "one arm alone is compared with nothing"),
+    ({"set": {"optim.lr_max": 0.1}}, ("space: optim.lr_max", "'set'")),
+    ({"set": {"optim.lr_min": "${optim.lr_mx}"}}, ("set.optim.lr_min", "'optim.lr_mx'")),
+    ({"base": "bas.yaml"}, ("base:", "'bas.yaml'", "'base.yaml'")),
+    ({"seeds": [1, 1]}, ("seeds: 1 ",)),
+    ({"confirm": {"seeds": [2, 3], "margin": 0.1}}, ("confirm.seeds: 2 ", "[3, 4, 5, 6, 7, 8]")),
+    ({"objectives": {"pr": "minimize"}}, ("objectives", "'pr'", "'per'")),
+    ({"objectives": {"seconds": "minimize"}}, ("objectives:", "metric first")),
+    ({"objectives": {"per": "minimize", "seconds": "minimize"}}, ("stopping:", "method: none")),
+    ({"stopping": {"method": "asha"}}, ("stopping", "min_steps")),
+    ({"stopping": {"method": "asha", "min_steps": 80}}, ("stopping.min_steps: 80", "80 steps")),
+    ({"space": {"train.n_steps": {"int": [10, 90]}}}, ("train.n_steps", "stopped early")),
+    ({"sampler": "grid"}, ("optim.lr_max", "'points'")),
+    ({"arms": {"one": {"set": {}}}}, ("arms:", "'set'", "'space'")),
     (
         {"hypotheses": {"h": {"claim": "c", "from": "a", "to": "b", "direction": "none",
                               "margin": 0.1}}},
-        "'a' is no arm",
+        ("hypotheses.h.from", "'a'"),
     ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "sentence"), MISTAKES, ids=[s[:40] for _, s in MISTAKES])
-def test_a_mistake_is_named_with_file_and_place(
-    changes: dict[str, Any], sentence: str, write_search: WriteSearch
+@pytest.mark.parametrize(("changes", "named"), MISTAKES, ids=[str(i) for i in range(len(MISTAKES))])
+def test_a_mistake_is_named_with_file_place_and_remedy(
+    changes: dict[str, Any], named: tuple[str, ...], write_search: WriteSearch
 ) -> None:
     path = write_search(**changes)
     with pytest.raises(ConfigError) as error:
         load_search(path)
-    assert sentence in str(error.value)
+    assert any(all(word in problem for word in named) for problem in error.value.problems)
     assert all(problem.startswith(str(path)) for problem in error.value.problems)
 
 

@@ -1,16 +1,17 @@
-"""What a confirmation found: the search's figure, the confirmed one, the gap, and the base."""
+"""Results of a confirmation: each score in the search and on fresh seeds, and the base's."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
-from orchestrator.search.confirm import FACTOR, Winner, confirmation, level_name
-from orchestrator.search.spec import LoadedSearch
+from orchestrator.search.confirmation import FACTOR, Winner, confirmation_ablation, level_name
+from orchestrator.search.load import LoadedSearch
+from orchestrator.search.space import Params
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.store.ledger import read_history, read_records, with_result
@@ -30,15 +31,15 @@ class Confirmed:
 
     Attributes:
         level: ``best_1``, ``base``, ...
-        arm: the arm it was found in.
+        arm: its arm.
         rank: 0 for the base.
         candidate: number of the trial; None for the base.
         params: its settings.
-        search_figure: what the search saw; NaN for the base, which had no part in it.
-        mean: on the fresh seeds; NaN while a run is missing.
+        search_figure: its score in the search; NaN for the base, which was no candidate.
+        mean: on the fresh seeds with a result; NaN if there is none.
         interval: 95 %, Student's t over the seeds.
         n_seeds: fresh seeds with a result.
-        gap: confirmed minus search's figure; positive where smaller is better means flattered.
+        gap: `mean` minus `search_figure`: the optimism of selection, where smaller is better.
         difference: winner minus base, mean over the seeds; NaN for the base.
         difference_interval: its 95 % interval, paired by seed.
     """
@@ -47,7 +48,7 @@ class Confirmed:
     arm: str
     rank: int
     candidate: int | None
-    params: Mapping[str, Any]
+    params: Params
     search_figure: float
     mean: float
     interval: Interval
@@ -76,19 +77,19 @@ class Confirmation(NamedTuple):
 def read_confirmation(
     loaded: LoadedSearch, results: Results, winners: Sequence[Winner], say: Say
 ) -> Confirmation | None:
-    """The confirmation of these winners; None while there is none.
+    """The confirmation of these winners; None before it is planned.
 
     Args:
         loaded: the search.
         results: ledger and folders; of searches.
-        winners: of the study as it stands; others than those confirmed have none yet.
+        winners: of the studies as they stand; a confirmation of other winners does not count.
         say: receives a line for each record that cannot be trusted.
     """
     name = loaded.spec.name
     if loaded.spec.confirm is None or not results.plan(name).exists() or not winners:
         return None
     plan = read_plan(results, name)
-    wanted = confirmation(loaded, winners).spec
+    wanted = confirmation_ablation(loaded, winners).spec
     if any(getattr(plan.spec, key) != getattr(wanted, key) for key in _CONFIRMED):
         return None
     run_ids = plan.run_ids
@@ -100,62 +101,55 @@ def read_confirmation(
 
 
 def confirmations_table(rows: Sequence[Confirmed]) -> pd.DataFrame:
-    """One row a configuration, its settings as columns."""
-    found = []
+    """One row a configuration: the fields of `Confirmed`, each setting as a column."""
+    plain_rows = []
     for row in rows:
         plain = asdict(row)
-        params = plain.pop("params")
+        del plain["params"]
         for key in ("interval", "difference_interval"):
             low, high = plain.pop(key)
             plain |= {f"{key}_low": low, f"{key}_high": high}
-        found.append(plain | dict(params))
-    return pd.DataFrame(found)
+        plain_rows.append(plain | row.params)
+    return pd.DataFrame(plain_rows)
 
 
 def _rows(
     loaded: LoadedSearch, plan: PlanDocument, runs: pd.DataFrame, winners: Sequence[Winner]
 ) -> tuple[Confirmed, ...]:
-    spec = plan.spec
-    outcome = loaded.spec.first
+    outcome, seeds = loaded.spec.first, plan.spec.seeds
     level_of = {arm.arm_id: arm.levels[FACTOR] for arm in plan.arms}
     values = {
         level_of[arm]: values_of(outcome, own, math.inf).values
-        for arm, own in arm_runs(runs, spec.seeds, [outcome]).items()
+        for arm, own in arm_runs(runs, seeds, [outcome]).items()
     }
     rows = []
-    for tuned in loaded.arms:
-        base = values[level_name(loaded.spec, tuned.name, 0)]
-        rows.append(_row(level_name(loaded.spec, tuned.name, 0), tuned.name, None, base, base))
-        rows += [
-            _row(winner.level, winner.arm, winner, values[winner.level], base)
-            for winner in winners
-            if winner.arm == tuned.name
-        ]
+    for arm in loaded.arms:
+        level = level_name(loaded.spec, arm.name, 0)
+        base = Winner(level, arm.name, 0, -1, {}, math.nan)
+        own = [winner for winner in winners if winner.arm == arm.name]
+        rows += [_row(one, values[one.level], values[level]) for one in (base, *own)]
     return tuple(rows)
 
 
-def _row(
-    level: str, arm: str, winner: Winner | None, values: stats.Floats, base: stats.Floats
-) -> Confirmed:
+def _row(winner: Winner, values: stats.Floats, base: stats.Floats) -> Confirmed:
     seen = values[np.isfinite(values)]
     mean = float(seen.mean()) if len(seen) else math.nan
     difference, interval = math.nan, Interval(-math.inf, math.inf)
     both = np.isfinite(values) & np.isfinite(base)
-    if winner is not None and both.any():
+    if winner.rank and both.any():
         difference = float((values - base)[both].mean())
         interval = stats.paired_t((values - base)[both])
-    figure = winner.figure if winner else math.nan
     return Confirmed(
-        level=level,
-        arm=arm,
-        rank=winner.rank if winner else 0,
-        candidate=winner.number if winner else None,
-        params=winner.params if winner else {},
-        search_figure=figure,
+        level=winner.level,
+        arm=winner.arm,
+        rank=winner.rank,
+        candidate=winner.number if winner.rank else None,
+        params=winner.params,
+        search_figure=winner.figure,
         mean=mean,
         interval=stats.paired_t(seen),
         n_seeds=len(seen),
-        gap=mean - figure,
+        gap=mean - winner.figure,
         difference=difference,
         difference_interval=interval,
     )

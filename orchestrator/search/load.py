@@ -1,4 +1,4 @@
-"""The search file: reading it with every mistake named at once; its shape is `schema`'s."""
+"""Reads a search file and names all of its mistakes at once; `schema` has its shape."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ from orchestrator.search.schema import (
     arms_of,
 )
 from orchestrator.search.space import Space, configure, corners, grid
-from orchestrator.spec.references import reference
+from orchestrator.spec.check_file import explain_value
 from orchestrator.spec.schema import Changes, CollapseSpec
 
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """One arm of a search: a configuration and what is varied in it.
+class TunedArm:
+    """One arm of a search: a configuration, and what is varied in it.
 
     Attributes:
-        name: ``base`` where the file names no arms.
-        changes: on top of the base configuration: the file's ``set``, then the arm's.
-        config: the base configuration with them.
-        space: its dimensions, those that others depend on first.
+        name: ``base`` if the file names no arms.
+        changes: what the file's ``set`` and then the arm's change in the base configuration.
+        config: the base configuration with these changes.
+        space: its dimensions; one that others depend on stands before them.
     """
 
     name: str
@@ -52,20 +52,20 @@ class LoadedSearch:
     """A search file that passed every check.
 
     Attributes:
-        spec: the file.
+        spec: the file's content.
         base: its base configuration, before ``set``.
-        path: where the file lies.
+        path: the file.
         arms: what is tuned, in the order of the file.
     """
 
     spec: SearchSpec
     base: DecoderConfig
     path: Path
-    arms: tuple[Tuned, ...]
+    arms: tuple[TunedArm, ...]
 
 
 def is_search(path: Path) -> bool:
-    """Whether a YAML file is a search rather than an ablation: only searches have a space."""
+    """Whether a YAML file is a search and no ablation: only searches have a space."""
     return "space" in load_yaml(path)
 
 
@@ -73,7 +73,7 @@ def load_search(path: Path) -> LoadedSearch:
     """Read and check a search file together with its base configuration.
 
     Raises:
-        ConfigError: every mistake found, one line each, as ``file: key.path: complaint``.
+        ConfigError: every mistake, one line each, as ``file: key.path: what is wrong``.
     """
     document = load_yaml(path)
     if "factors" in document and "space" not in document:
@@ -94,54 +94,46 @@ def load_search(path: Path) -> LoadedSearch:
         )
     base = load_config(base_path)
     problems = [*_check_numbers(spec), *_check_paths(spec), *_check_arms(spec)]
-    arms: list[Tuned] = []
+    arms: list[TunedArm] = []
     if not problems:
         for name, arm in arms_of(spec).items():
             changes, space = {**spec.set, **arm.set}, {**spec.space, **arm.space}
             try:
                 config = configure(base, changes, where="set")
-                arms.append(Tuned(name, changes, config, space))
+                arms.append(TunedArm(name, changes, config, space))
             except ConfigError as error:
                 problems += error.problems
     for tuned in arms:
-        problems += [f"{_place(spec, tuned)}: {problem}" for problem in _check_space(spec, tuned)]
+        place = f"arms.{tuned.name}" if spec.arms else "space"
+        problems += [f"{place}: {problem}" for problem in _check_space(spec, tuned)]
     problems += _check_budgets(spec, arms)
     if problems:
         raise ConfigError(list(dict.fromkeys(f"{path}: {problem}" for problem in problems)))
     return LoadedSearch(spec, base, path, tuple(arms))
 
 
-def _place(spec: SearchSpec, tuned: Tuned) -> str:
-    return f"arms.{tuned.name}" if spec.arms else "space"
-
-
 def _check_numbers(spec: SearchSpec) -> Iterator[str]:
-    for key, seeds in (("seeds", spec.seeds), ("confirm.seeds", _confirm_seeds(spec))):
-        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-        if repeated:
-            yield f"{key}: {repeated[0]} appears twice; each seed is one repetition, keep one"
-    shared = sorted(set(spec.seeds) & set(_confirm_seeds(spec)))
-    if shared:
+    fresh = spec.confirm.seeds if spec.confirm else ()
+    for key, seeds in (("seeds", spec.seeds), ("confirm.seeds", fresh)):
+        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            yield f"{key}: {repeated[0]} appears twice; each seed is one replicate, keep one"
+    if shared := sorted(set(spec.seeds).intersection(fresh)):
         yield (
-            f"confirm.seeds: {', '.join(map(str, shared))} chose the candidates already (seeds); "
-            "a confirmation needs fresh ones, such as "
+            f"confirm.seeds: {', '.join(map(str, shared))} already chose the candidates (seeds); "
+            "a confirmation needs fresh seeds, such as "
             f"[{', '.join(str(max(spec.seeds) + 1 + k) for k in range(6))}]"
         )
     if not 1 <= len(spec.objectives) <= 2:
         yield f"objectives: must be one or two, but got {len(spec.objectives)}"
     elif spec.first == SECONDS:
-        yield "objectives: the first one decides what is best; name a metric first"
+        yield "objectives: the first one decides which candidate is best; name a metric first"
     if len(spec.objectives) == 2 and spec.stopping.method != "none":
         yield (
-            "stopping: with two objectives no candidate is worse as such, so none can be stopped; "
-            "say method: none, or keep one objective"
+            "stopping: with two objectives no candidate is clearly the worst, so none can be "
+            "stopped; write method: none, or keep one objective"
         )
-    if len(spec.objectives) == 2 and spec.sampler in ("cmaes",):
-        yield "sampler: cmaes knows one objective; take tpe, gp, qmc, random or grid for two"
-
-
-def _confirm_seeds(spec: SearchSpec) -> tuple[int, ...]:
-    return spec.confirm.seeds if spec.confirm else ()
+    if len(spec.objectives) == 2 and spec.sampler == "cmaes":
+        yield "sampler: cmaes takes one objective; use tpe, gp, qmc, random or grid for two"
 
 
 def _check_paths(spec: SearchSpec) -> Iterator[str]:
@@ -154,27 +146,17 @@ def _check_paths(spec: SearchSpec) -> Iterator[str]:
             if path not in known:
                 yield f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
             elif where.endswith("set"):
-                yield from _check_reference(f"{where}.{path}", value)
+                yield from (f"{where}.{text}" for text in explain_value(path, value))
     if not spec.space and not any(arm.space for arm in spec.arms.values()):
         yield (
-            "space: must name at least one config path; write for instance "
+            "space: must name at least one config path, for example "
             "space: {optim.lr_max: {log: [0.0005, 0.05]}}"
         )
 
 
-def _check_reference(where: str, value: Any) -> Iterator[str]:
-    try:
-        target = reference(value)
-    except ValueError as error:
-        yield f"{where}: {error}"
-        return
-    if target is not None and target not in config_paths():
-        yield f"{where}: '{target}' is no config field{did_you_mean(target, config_paths())}"
-
-
 def _check_arms(spec: SearchSpec) -> Iterator[str]:
     if len(spec.arms) == 1:
-        yield "arms: one arm alone is compared with nothing; move its 'set' and 'space' to the top"
+        yield "arms: must be two or more; move 'set' and 'space' of the only one to the top"
     for name, claim in spec.hypotheses.items():
         for key, arm in (("from", claim.from_arm), ("to", claim.to_arm)):
             if arm not in spec.arms:
@@ -183,10 +165,10 @@ def _check_arms(spec: SearchSpec) -> Iterator[str]:
         if claim.from_arm == claim.to_arm:
             yield f"hypotheses.{name}: compares '{claim.to_arm}' with itself; name two arms"
     if spec.hypotheses and spec.confirm is None:
-        yield "hypotheses: winners are compared on fresh seeds alone; add 'confirm'"
+        yield "hypotheses: are decided on fresh seeds only; add 'confirm'"
 
 
-def _check_space(spec: SearchSpec, tuned: Tuned) -> Iterator[str]:
+def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
     before: list[str] = []
     for path, dimension in tuned.space.items():
         for other, value in dimension.when.items():
@@ -197,50 +179,47 @@ def _check_space(spec: SearchSpec, tuned: Tuned) -> Iterator[str]:
                 )
             elif (choices := tuned.space[other].choice) is not None and value not in choices:
                 yield f"{path}.when: {other} is never {value!r} (its choices: {list(choices)})"
-        if spec.sampler == "grid" and dimension.kind in ("log", "uniform") and not dimension.points:
-            yield f"{path}: a grid needs to know how many values to take; add 'points'"
         before.append(path)
         if path in tuned.changes:
-            yield f"{path}: is set and searched; drop it from 'set'"
+            yield f"{path}: is both set and searched; remove it from 'set'"
     if not set(before).isdisjoint(_BUDGET) and spec.stopping.method != "none":
         yield f"{' and '.join(_BUDGET)} cannot be searched where candidates are stopped early"
-    complaints: dict[str, None] = {}
+    refused: dict[str, None] = {}
     for params in corners(tuned.space):
         try:
             configure(tuned.config, params, where="")
         except ConfigError as error:
-            complaints |= dict.fromkeys(problem.removeprefix(": ") for problem in error.problems)
-    yield from complaints
-    if spec.sampler == "grid" and not complaints and not tuned.space:
-        yield "has no dimension"
+            refused |= dict.fromkeys(problem.removeprefix(": ") for problem in error.problems)
+    yield from refused
+    if spec.sampler == "grid":
+        yield from _check_grid(spec, tuned.space)
 
 
-def _check_budgets(spec: SearchSpec, arms: list[Tuned]) -> Iterator[str]:
+def _check_grid(spec: SearchSpec, space: Space) -> Iterator[str]:
+    endless = [p for p, d in space.items() if d.kind in ("log", "uniform") and not d.points]
+    for path in endless:
+        yield f"{path}: a grid needs the number of values; add 'points'"
+    if not endless and (n_points := len(grid(space)) if space else 0) < spec.n_candidates:
+        yield (
+            f"n_candidates is {spec.n_candidates}, but the grid has {n_points} points; lower it, "
+            "or refine the grid"
+        )
+
+
+def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
     for tuned in arms:
         train = tuned.config.train
         rungs = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)[0].rungs
         if spec.stopping.method != "none" and not rungs:
             yield (
-                f"stopping.min_steps: {spec.stopping.min_steps} leads to no evaluation before the "
+                f"stopping.min_steps: {spec.stopping.min_steps} leaves no evaluation before the "
                 f"end of the budget ({train.n_steps} steps, evaluated every "
-                f"{train.eval_every_steps}); lower it, or say method: none"
+                f"{train.eval_every_steps}); lower it, or write method: none"
             )
     budgets = {tuned.name: tuned.config.train.n_steps for tuned in arms}
     if spec.hypotheses and len(set(budgets.values())) > 1:
-        told = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())
-        yield f"arms: must have the same step budget to be compared, but got {told}"
-    if spec.sampler == "grid":
-        for tuned in arms:
-            n_points = len(grid(tuned.space)) if _has_points(tuned.space) else spec.n_candidates
-            if n_points < spec.n_candidates:
-                yield (
-                    f"n_candidates: {spec.n_candidates}, but the grid of '{tuned.name}' has "
-                    f"{n_points} points; lower it, or refine the grid"
-                )
-
-
-def _has_points(space: Space) -> bool:
-    return all(d.points for d in space.values() if d.kind in ("log", "uniform"))
+        listed = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())
+        yield f"arms: must have the same step budget to be compared, but got {listed}"
 
 
 def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str]]:
