@@ -3,6 +3,7 @@
 Everything heavy is imported inside the commands, so that help and mistakes come at once.
 """
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -29,20 +30,41 @@ from orchestrator.cli.options import (
     print_json,
 )
 from orchestrator.cli.runs_command import runs_app
+from orchestrator.cli.schema_command import schema
 from orchestrator.cli.search_command import search
 from orchestrator.terminal import remarks
 
 _started = time.monotonic()
 
 app = typer.Typer(
-    help="Asks what a change does to a speech-BCI phoneme decoder, and answers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    # A shell completes by the first word, so only the installed command can offer it.
+    add_completion=Path(sys.argv[0]).stem == "orchestrator",
 )
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from orchestrator.store.provenance import version_of
+
+        typer.echo(version_of("speech-bci-sweeps") or "unknown: the package is not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Asks what a change does to a speech-BCI phoneme decoder, and answers."""
 
 
 ProfileOption = Annotated[
@@ -266,6 +288,7 @@ app.command()(compare)
 app.command("import-config")(import_config)
 app.command("import-runs")(import_runs)
 app.command()(audit)
+app.command()(schema)
 
 
 def _numbers(option: str, text: str | None) -> list[int]:

@@ -14,8 +14,9 @@ from decoder.complaints import did_you_mean
 from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
-from orchestrator.spec.load import level_names, load_spec
-from orchestrator.spec.schema import AblationSpec, check_name
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.names import check_name, level_names
+from orchestrator.spec.schema import AblationSpec
 
 _MARGIN = 0.02  # of PER
 _FEWEST_SEEDS = 6  # with fewer no paired claim can be supported, see `orchestrator.stats.power`

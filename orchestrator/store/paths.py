@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from decoder.errors import ConfigError
-from orchestrator.spec.load import check_name
+from orchestrator.spec.names import check_name
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ def environment() -> dict[str, Any]:
         outside a git checkout).
     """
     return {
-        "python": platform.python_version(),
+        "python": platform.pythonversion_of(),
         "platform": platform.platform(),
-        "torch": _version("torch"),
-        "numpy": _version("numpy"),
+        "torch": version_of("torch"),
+        "numpy": version_of("numpy"),
         "code": {"decoder_sha256": decoder_sha256(), **_git()},
     }
 
@@ -52,7 +52,8 @@ def _package_folder() -> Path:
     return Path(decoder.__file__).parent
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package; empty when it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
