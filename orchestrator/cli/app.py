@@ -220,6 +220,7 @@ def diff(
     """Say how two decoder configurations differ, or write the ablation that tells what matters."""
     from orchestrator.cli import views
     from orchestrator.plan import differences as d
+    from orchestrator.plan.leave_one_out import write_ablation
 
     one, two = d.read_configuration(a), d.read_configuration(b)
     found = d.find_differences(one.config, two.config)
@@ -228,7 +229,7 @@ def diff(
         if output is None:
             typer.echo(text, nl=False)
             return
-        d.write_ablation(output, text)
+        write_ablation(output, text)
         typer.echo(f"{output}: {len(found)} differences; `plan` it, then `run` it", err=True)
     elif output is not None:
         raise ConfigError("--output: goes with --as-ablation; add that, or redirect")

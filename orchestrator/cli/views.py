@@ -19,7 +19,7 @@ from orchestrator.store.plan_file import read_plan
 from orchestrator.terminal import Say, print_table, say_to, time_text
 
 if TYPE_CHECKING:
-    from orchestrator.plan.differences import Difference
+    from orchestrator.plan.differences import ConfigDifference
 
 _MOST_ROWS = 60
 
@@ -147,7 +147,9 @@ def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def print_differences(console: Console, a: str, b: str, found: Sequence["Difference"]) -> None:
+def print_differences(
+    console: Console, a: str, b: str, found: Sequence["ConfigDifference"]
+) -> None:
     """One row a parameter: value in each, and the ratio of numbers."""
     rows = [
         (

@@ -9,7 +9,7 @@ from decoder.marks import Section
 
 def allowed_keys(
     model: type[Section], error: ValidationError
-) -> dict[tuple[str, ...], tuple[str, ...]]:
+) -> dict[tuple[str, ...], list[str]]:
     """The keys allowed beside each unknown key, as `decoder.complaints.explain` takes them.
 
     Args:
@@ -27,9 +27,9 @@ def allowed_keys(
     return {place: keys_of(section_at(model, place)) for place in places}
 
 
-def keys_of(section: type[Section]) -> tuple[str, ...]:
+def keys_of(section: type[Section]) -> list[str]:
     """The keys of a section as a file writes them."""
-    return tuple(field.alias or name for name, field in section.model_fields.items())
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def section_at(model: type[Section], place: tuple[str, ...]) -> type[Section]:

@@ -99,7 +99,7 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     except ValidationError as error:
         keys = allowed_keys(AblationSpec, error)
         if () in keys:
-            keys[()] += ("profiles",)
+            keys[()].append("profiles")
         problems += [text.replace(".[key]:", ":", 1) for text in explain(error, keys)]
         spec, broken = _salvage(document, error)
     problems = [f"{path}: {problem}" for problem in problems]

@@ -22,7 +22,7 @@ def environment() -> dict[str, Any]:
         outside a git checkout).
     """
     return {
-        "python": platform.pythonversion_of(),
+        "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": version_of("torch"),
         "numpy": version_of("numpy"),
