@@ -8,7 +8,6 @@ from decoder.config import DecoderConfig
 from decoder.sections import DataConfig
 from orchestrator.spec.arms import Arm
 
-
 _Key = tuple[str, tuple[str, ...] | None, tuple[int, ...] | None]
 
 

@@ -7,9 +7,7 @@ from pydantic import ValidationError
 from decoder.marks import Section
 
 
-def allowed_keys(
-    model: type[Section], error: ValidationError
-) -> dict[tuple[str, ...], list[str]]:
+def allowed_keys(model: type[Section], error: ValidationError) -> dict[tuple[str, ...], list[str]]:
     """The keys allowed beside each unknown key, as `decoder.complaints.explain` takes them.
 
     Args:

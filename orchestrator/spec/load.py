@@ -38,10 +38,10 @@ class Loaded:
     """An ablation file that passed every check.
 
     Attributes:
-        spec: the file.
+        spec: its content.
         base: its base configuration, before ``set``.
-        path: where the file lies.
-        arms: every arm, the design's first.
+        path: the path of the file.
+        arms: every arm, those of the design first.
     """
 
     spec: AblationSpec
@@ -56,7 +56,7 @@ class Loaded:
 
     @cached_property
     def compared(self) -> dict[str, tuple[Compared, ...]]:
-        """Hypothesis → the arms it compares; see `orchestrator.spec.compared.compared`.
+        """Hypothesis → the arms it compares, see `orchestrator.spec.compared.compared`.
 
         Raises:
             ConfigError: every hypothesis whose arms do not fit.

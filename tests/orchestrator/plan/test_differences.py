@@ -68,13 +68,13 @@ def test_words_truth_values_and_zeros_have_no_ratio() -> None:
     assert {d.parameter: d.ratio for d in found} == dict.fromkeys(changes)
 
 
-def test_a_default_written_out_is_no_difference() -> None:
+def test_default_written_out_is_not_a_difference() -> None:
     one = DecoderConfig()
     written = override(one, {"optim.lr_max_day": 0.005, "optim.lr_decay_steps": 120_000}, "")
     assert find_differences(one, written) == ()
 
 
-def test_a_value_that_stays_where_another_would_take_it_along_is_a_difference() -> None:
+def test_value_kept_although_its_default_changes_is_a_difference() -> None:
     one = DecoderConfig()
     two = override(one, {"optim.lr_max": 0.002, "optim.lr_max_day": 0.005}, "")
     found = find_differences(one, two)

@@ -131,7 +131,7 @@ def test_the_proof_names_what_differs(load: Load) -> None:
     assert proofs[0].changed == {"augment.white_noise_std": (1.0, 0.25)}
 
 
-def test_a_contrast_that_differs_elsewhere_is_refused(load: Load) -> None:
+def test_contrast_that_differs_in_another_path_is_refused(load: Load) -> None:
     loaded = load()
     arms = [
         replace(arm, config=override(arm.config, {"optim.epsilon": 1e-8}, ""))
@@ -161,7 +161,7 @@ def test_a_value_that_follows_the_factor_is_part_of_the_contrast(load: Load) -> 
     assert proof.changed["optim.epsilon"] == (0.1, 0.25)
 
 
-def test_a_value_that_follows_another_factor_is_none_of_the_contrast(load: Load) -> None:
+def test_value_that_follows_another_factor_is_not_part_of_the_contrast(load: Load) -> None:
     loaded = load({"set": {"optim.epsilon": "${augment.white_noise_std}"}})
     assert "optim.epsilon" in prove_contrasts(loaded)[0].changed  # of the noise
     rate = next(
@@ -174,7 +174,7 @@ def test_a_value_that_follows_another_factor_is_none_of_the_contrast(load: Load)
     assert "optim.epsilon" not in rate.changed
 
 
-def test_a_default_written_out_is_no_contrast(load: Load, plan_of: PlanOf) -> None:
+def test_contrast_that_only_writes_out_a_default_is_refused(load: Load, plan_of: PlanOf) -> None:
     same = {"unsaid": {}, "said": {"optim.lr_decay_steps": 60}}
     loaded = load({"factors": {"decay": same}, "hypotheses": {"h": {
         "claim": "x", "contrast": {"factor": "decay", "from": "unsaid", "to": "said"},

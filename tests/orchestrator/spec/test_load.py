@@ -338,7 +338,7 @@ def test_all_mistakes_are_named_at_once(problems: Callable[..., tuple[str, ...]]
     assert len(found) == 9
 
 
-def test_a_malformed_factor_hides_no_other_mistake_and_causes_none(
+def test_malformed_factor_neither_hides_nor_causes_other_complaints(
     problems: Callable[..., tuple[str, ...]],
 ) -> None:
     found = problems({"factors/rate": 3, "seeds": [1, 1]})
@@ -379,7 +379,7 @@ def test_bare_level_names_become_text(value: Any, text: str) -> None:
     assert level_text(value) == text
 
 
-def test_levels_named_by_bare_numbers_are_found_wherever_they_are_named(
+def test_levels_named_by_bare_numbers_become_text_in_every_section(
     write_spec: Callable[..., Path],
 ) -> None:
     path = write_spec(
@@ -429,7 +429,7 @@ def test_every_factorial_that_is_too_large_is_refused_at_once(
     assert "32,768 arms" in problem and "20,000" in problem
 
 
-def test_a_decoder_configuration_is_told_from_an_ablation(tmp_path: Path) -> None:
+def test_decoder_configuration_is_not_taken_for_an_ablation(tmp_path: Path) -> None:
     path = tmp_path / "base.yaml"
     path.write_text("data: {path: synthetic:tiny}\ntrain: {n_steps: 4}\n")
     with pytest.raises(ConfigError, match=f"{path}: .*decoder configuration.*'base'") as caught:

@@ -147,7 +147,7 @@ def test_exact_log_rank_at_three_against_three_is_a_tenth_where_the_asymptotic_s
     assert round(asymptotic, 3) == 0.025
 
 
-def test_log_rank_of_equal_arms_is_one_and_it_samples_where_splits_are_many() -> None:
+def test_log_rank_of_equal_arms_is_one_and_many_splits_are_sampled() -> None:
     steps, yes = np.arange(10.0, 22.0), np.ones(12, bool)
     assert stats.log_rank(steps[:3], yes[:3], steps[:3], yes[:3]) == 1.0
     p = stats.log_rank(steps + 100, yes, steps, yes)

@@ -66,7 +66,7 @@ def test_a_run_comes_back_as_it_was_written(
     assert said == []
 
 
-def test_where_the_errors_lie_comes_back_as_it_was_written(
+def test_errors_by_session_and_phoneme_read_back_as_written(
     results: Results, result: RunResult, said: Said
 ) -> None:
     broken_down = replace(
@@ -230,7 +230,7 @@ def test_damage_is_kept_each_time_it_happens(
     assert {"record.json.corrupt", "record.json.corrupt1", "record.json.corrupt2"} <= names
 
 
-def test_looking_leaves_damage_where_it_is(results: Results, result: RunResult, said: Said) -> None:
+def test_reading_without_moving_leaves_damaged_records(results: Results, result: RunResult, said: Said) -> None:
     record, history = record_of(result)
     write_run(results, record, history)
     _torn(results.record(RUN_ID))
@@ -239,7 +239,7 @@ def test_looking_leaves_damage_where_it_is(results: Results, result: RunResult, 
     assert said[0].startswith(f"{results.record(RUN_ID)}: ") and "`run`" in said[0]
 
 
-def test_a_history_without_a_record_is_no_run(
+def test_history_without_a_record_is_not_a_run(
     results: Results, result: RunResult, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver dies between the two files."""

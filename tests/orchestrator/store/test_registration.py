@@ -72,7 +72,7 @@ def test_a_change_after_runs_is_noticed_and_stays_noticed(
     assert register(planned(), results, {run_id}) == ()  # back to what was fixed
 
 
-def test_a_change_before_any_run_is_no_change(
+def test_change_before_the_first_run_is_not_reported(
     planned: Callable[..., Plan], results: Results
 ) -> None:
     register(planned(), results, ())
