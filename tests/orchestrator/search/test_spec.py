@@ -26,7 +26,7 @@ def test_a_good_file_loads_with_its_arm_and_space(write_search: WriteSearch) -> 
 def test_an_ablation_and_a_search_are_sent_to_the_other_command(
     write_search: WriteSearch,
 ) -> None:
-    with pytest.raises(ConfigError, match="it is a search; use `search`"):
+    with pytest.raises(ConfigError, match="search.yaml: .*`search`"):
         load_spec(write_search())
     with pytest.raises(ConfigError, match="it is an ablation; use `run`"):
         load_search(write_search(space=..., factors={}))
