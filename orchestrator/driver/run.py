@@ -23,7 +23,7 @@ from orchestrator.execute.stopping import Stopped, stop_switch
 from orchestrator.plan.document import PlanDocument, plan_document
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.plan.recordings import Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store import provenance
@@ -110,7 +110,7 @@ def run_ablation(
     watch = Stopwatch({"set_up": set_up_seconds})
     say = say_to(console)
 
-    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
+    def prepare(arms: Sequence[Arm]) -> dict[str, Recordings]:
         return prepare_data(arms, results.datasets, say)
 
     with stop_switch() as switch, driver_seat(results, name, say) as seat:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from decoder.config import digest, flatten
 from orchestrator.plan.packs import PlannedPack, PlannedRun
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import DataInfo
-from orchestrator.spec.arms import Arm, Candidate
+from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.fraction import FractionDocument
@@ -30,7 +30,7 @@ class _Entry(BaseModel):
 
 
 class RecordingsEntry(_Entry):
-    """A set of recordings, see `orchestrator.plan.recordings.DataInfo`."""
+    """A set of recordings, see `orchestrator.plan.recordings.Recordings`."""
 
     fingerprint: str
     path: str
@@ -58,7 +58,7 @@ class ArmEntry(_Entry):
     seed_offset: int = 0
     replicate: int = 0
     parent: str | None = None
-    candidate: Candidate | None = None
+    candidate: GreedyCandidate | None = None
 
 
 class RunEntry(_Entry):
@@ -187,7 +187,7 @@ def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
     )
 
 
-def recordings_entry(data: DataInfo) -> RecordingsEntry:
+def recordings_entry(data: Recordings) -> RecordingsEntry:
     """One set of recordings, without its folder, which depends on the results folder."""
     return RecordingsEntry(
         fingerprint=data.fingerprint,

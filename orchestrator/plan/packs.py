@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from decoder.config import DecoderConfig, digest
 from decoder.pack import Pack, Run
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 
 MAX_RUNS_PER_PACK = 16
 # The cost of loading, augmenting and launching, which the runs of a pack share, in runs.
@@ -35,7 +35,7 @@ class PlannedRun:
     arm_id: str
     seed: int
     config: DecoderConfig
-    data: DataInfo
+    data: Recordings
     block: int
     replicate: int = 0
 
@@ -57,7 +57,7 @@ class PlannedPack:
     shape: str
 
     @property
-    def data(self) -> DataInfo:
+    def data(self) -> Recordings:
         return self.runs[0].data
 
 

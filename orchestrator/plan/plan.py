@@ -8,7 +8,7 @@ from decoder.config import config_paths, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
 from orchestrator.plan.packs import MAX_RUNS_PER_PACK, PlannedPack, PlannedRun, make_packs
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.load import Loaded
 
 
@@ -36,7 +36,7 @@ class Plan:
 
 def make_plan(
     loaded: Loaded,
-    data: Mapping[str, DataInfo],
+    data: Mapping[str, Recordings],
     n_workers: int,
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
 ) -> Plan:

@@ -12,7 +12,7 @@ _Key = tuple[str, tuple[str, ...] | None, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True)
-class DataInfo:
+class Recordings:
     """One prepared set of recordings.
 
     Attributes:
@@ -39,7 +39,7 @@ class DataInfo:
 
 def prepare_data(
     arms: Sequence[Arm], datasets_dir: Path, say: Callable[[str], None]
-) -> dict[str, DataInfo]:
+) -> dict[str, Recordings]:
     """Prepare the recordings of every arm; each distinct set is prepared once.
 
     Args:
@@ -57,7 +57,7 @@ def prepare_data(
     from decoder.data.alignment import check_trainable
     from decoder.data.prepare import prepare  # loads numpy, scipy and h5py
 
-    prepared: dict[_Key, DataInfo] = {}
+    prepared: dict[_Key, Recordings] = {}
     datasets = {}
     checked = set()
     by_arm = {}
@@ -65,7 +65,7 @@ def prepare_data(
         key = _key(arm.config.data)
         if key not in prepared:
             dataset = datasets[key] = prepare(*key, datasets_dir, say)
-            prepared[key] = DataInfo(
+            prepared[key] = Recordings(
                 fingerprint=dataset.fingerprint,
                 path=arm.config.data.path,
                 folder=dataset.path,

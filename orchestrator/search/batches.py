@@ -18,7 +18,7 @@ from decoder.pack import Pack, Run
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Planned
 from orchestrator.plan.packs import PlannedPack, PlannedRun, make_packs
-from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.plan.recordings import Recordings, prepare_data
 from orchestrator.search.rungs import Bracket, brackets_of, next_bracket
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import Params, configure
@@ -182,7 +182,7 @@ def _with_runs(
     planned, named = [], {}
     for candidate in candidates:
         arm_id, config = str(candidate.number), candidate.config
-        of_arm: DataInfo = data[arm_id]
+        of_arm: Recordings = data[arm_id]
         ids = tuple(run_id(config, seed, of_arm.fingerprint) for seed in spec.seeds)
         planned += [
             PlannedRun(identity, arm_id, seed, config, of_arm, seed)

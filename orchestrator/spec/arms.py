@@ -24,7 +24,7 @@ from orchestrator.spec.schema import AblationSpec, Changes
 
 
 @dataclass(frozen=True)
-class Candidate:
+class GreedyCandidate:
     """The place of an arm in a greedy path.
 
     Attributes:
@@ -66,7 +66,7 @@ class Arm:
     seed_offset: int = 0
     replicate: int = 0
     derived: Mapping[str, str] = field(default_factory=dict)
-    candidate: Candidate | None = None
+    candidate: GreedyCandidate | None = None
 
     def comes_from(self, path: str) -> list[str]:
         """`path`, the path whose value it takes, the path whose value that takes, and so on."""
@@ -113,7 +113,7 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
 
 
 def candidate_arm(
-    spec: AblationSpec, base: DecoderConfig, changed: Collection[str], candidate: Candidate
+    spec: AblationSpec, base: DecoderConfig, changed: Collection[str], candidate: GreedyCandidate
 ) -> Arm:
     """The arm of a greedy path that has these factors at their second level, and no others.
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from decoder.complaints import did_you_mean, explain
 from decoder.config import DecoderConfig, config_keys, config_paths, flatten
 from decoder.errors import ConfigError
-from orchestrator.spec.arms import Arm, Candidate, candidate_arm, make_arms
+from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
 from orchestrator.spec.check_design import check_design
 from orchestrator.spec.compared import compared_by_name
@@ -201,7 +201,7 @@ def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
     found: dict[str, None] = {}
     for changed in (*((factor,) for factor in spec.factors), *pairs):
         try:
-            candidate_arm(spec, base, changed, Candidate(len(changed), "base"))
+            candidate_arm(spec, base, changed, GreedyCandidate(len(changed), "base"))
         except ConfigError as error:
             found |= dict.fromkeys(error.problems)
     yield from found

@@ -264,7 +264,7 @@ def _share_spread(rate: float) -> float:
 # Before the first run -----------------------------------------------------------------------
 
 
-class Forecast(NamedTuple):
+class PowerForecast(NamedTuple):
     """The power of one hypothesis with a number of seeds.
 
     Attributes:
@@ -294,7 +294,7 @@ def forecast_power(
     n_seeds: Sequence[int],
     spreads: Mapping[str, float],
     rates: Mapping[str, float] | None = None,
-) -> tuple[Forecast, ...]:
+) -> tuple[PowerForecast, ...]:
     """Power and detectable effect of every hypothesis, for each number of seeds.
 
     Holm's levels lie between α and α divided by the number of claims in the family; the latter is
@@ -336,7 +336,7 @@ def forecast_power(
                 of_rate = rate is not None and test in ("boschloo", "sign_flip")
                 basis = "rate" if of_rate else "best case"
             found.append(
-                Forecast(
+                PowerForecast(
                     name,
                     n,
                     lowest < alpha,

@@ -18,7 +18,7 @@ from orchestrator.driver import run as run_module
 from orchestrator.execute.backends import Execution, PackEvent
 from orchestrator.execute.machine import Options, choose_options
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded, load_spec
 from orchestrator.store.paths import Results
@@ -61,7 +61,7 @@ SPEC = {
     },
 }
 
-DATA = DataInfo(
+DATA = Recordings(
     fingerprint="f" * 16,
     path="synthetic:tiny",
     folder=Path("datasets/ffff"),
@@ -196,7 +196,7 @@ def make_result() -> Callable[..., RunResult]:
 
 
 @pytest.fixture
-def data_info() -> DataInfo:
+def data_info() -> Recordings:
     return DATA
 
 
@@ -208,7 +208,7 @@ def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     module.rebuild = lambda *args: calls.append(args)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "orchestrator.report.rebuild", module)
 
-    def describe(arms: Sequence[Arm], folder: Path, say: Any) -> dict[str, DataInfo]:
+    def describe(arms: Sequence[Arm], folder: Path, say: Any) -> dict[str, Recordings]:
         return {arm.arm_id: DATA for arm in arms}
 
     monkeypatch.setattr(run_module, "prepare_data", describe)

@@ -14,7 +14,7 @@ from orchestrator.execute.backends import Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options
 from orchestrator.execute.stopping import Stopped
 from orchestrator.plan.document import PlanDocument
-from orchestrator.spec.arms import Candidate
+from orchestrator.spec.arms import GreedyCandidate
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
@@ -118,7 +118,7 @@ def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
     arms = {arm.arm_id: arm for arm in document_of(results).arms}
     assert list(arms)[4:] == ["base+b", "base+c", "base+a+c", "base+b+c"]
     assert [arm.in_design for arm in arms.values()] == [True] * 4 + [False] * 4
-    assert arms["base+b+c"].candidate == Candidate(2, "base+c")
+    assert arms["base+b+c"].candidate == GreedyCandidate(2, "base+c")
     assert arms["base+b+c"].parent == "base+c"
     assert len(set(run.run_id for run in document_of(results).runs)) == 16
     trainer.calls.clear()

@@ -20,7 +20,7 @@ from orchestrator.driver.preview import Preview, preview
 from orchestrator.driver.priors import find_spreads, pooled_spread
 from orchestrator.execute.machine import Options
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import make_record, recent_records, write_run
 from orchestrator.store.paths import Results
@@ -31,7 +31,7 @@ SEEDS = list(range(8))
 
 @pytest.fixture
 def see(
-    monkeypatch: pytest.MonkeyPatch, results: Results, options: Options, data_info: DataInfo
+    monkeypatch: pytest.MonkeyPatch, results: Results, options: Options, data_info: Recordings
 ) -> Callable[..., Preview]:
     """Previews an ablation on recordings that are only described."""
     monkeypatch.setattr(

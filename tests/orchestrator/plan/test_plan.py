@@ -15,7 +15,7 @@ from orchestrator.plan.contrasts import prove_contrasts
 from orchestrator.plan.document import PlanDocument, plan_document
 from orchestrator.plan.packs import busy_time, packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
 
@@ -100,7 +100,7 @@ def test_two_arms_that_resolve_to_one_configuration_share_a_run(
     assert ids["again", 1] == ids["weak+low", 1]
 
 
-def test_a_run_id_depends_on_the_recordings(load: Load, data_info: DataInfo) -> None:
+def test_a_run_id_depends_on_the_recordings(load: Load, data_info: Recordings) -> None:
     loaded = load()
     one, other = (
         make_plan(loaded, {arm.arm_id: info for arm in loaded.arms}, 2)
@@ -109,7 +109,7 @@ def test_a_run_id_depends_on_the_recordings(load: Load, data_info: DataInfo) -> 
     assert set(one.distinct).isdisjoint(other.distinct)
 
 
-def test_arms_on_different_recordings_never_share_a_pack(load: Load, data_info: DataInfo) -> None:
+def test_arms_on_different_recordings_never_share_a_pack(load: Load, data_info: Recordings) -> None:
     subsets = {"all": {}, "half": {"data.feature_subset": [0, 1, 2]}}
     loaded = load({"factors/noise": subsets, "hypotheses": {}})
     half = replace(data_info, fingerprint="0" * 16, n_features=3)
@@ -231,7 +231,7 @@ def test_jobs_are_dealt_to_whoever_is_free() -> None:
     assert busy_time([5], 4) == 5
 
 
-_INFO = DataInfo(
+_INFO = Recordings(
     fingerprint="a" * 16, path="x", folder=Path("x"), sessions=("s",),
     n_train_trials=1, n_val_trials=1, n_features=16, n_classes=41, bin_ms=20,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from rich.console import Console
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import choose_options
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.search.driver import SearchOutcome, run_search
 from orchestrator.search.spec import load_search
 from orchestrator.spec.arms import Arm
@@ -60,7 +60,7 @@ def write_search(tmp_path: Path) -> WriteSearch:
     return lambda **changes: write_file(tmp_path, changes)
 
 
-DATA = DataInfo(
+DATA = Recordings(
     fingerprint="f" * 16,
     path="synthetic:tiny",
     folder=Path("datasets/ffff"),
@@ -140,7 +140,7 @@ def rows_of(run: Run, seed: int) -> list[HistoryRow]:
 def described_recordings() -> Iterator[None]:
     """No recordings are read, and SQLite does not wait for the disk."""
 
-    def prepare(arms: Sequence[Arm], datasets: Path, say: Any) -> dict[str, DataInfo]:
+    def prepare(arms: Sequence[Arm], datasets: Path, say: Any) -> dict[str, Recordings]:
         return {arm.arm_id: DATA for arm in arms}
 
     def hurry(connection: Any, record: Any) -> None:

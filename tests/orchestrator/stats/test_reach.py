@@ -86,9 +86,7 @@ def test_a_design_that_cannot_reach_alpha_is_untestable_with_the_seeds_that_woul
 
 def test_a_margin_no_outcome_can_reach_is_untestable() -> None:
     found = untestable(spec_with({"h": claim(margin=1.5)}, 10))
-    assert (
-        found["h"].seeds_needed is None and "margin" in found["h"].reason
-    )
+    assert found["h"].seeds_needed is None and "margin" in found["h"].reason
 
 
 def test_equal_collapse_is_shown_best_by_no_collapse_at_all() -> None:

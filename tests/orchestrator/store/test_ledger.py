@@ -230,7 +230,9 @@ def test_damage_is_kept_each_time_it_happens(
     assert {"record.json.corrupt", "record.json.corrupt1", "record.json.corrupt2"} <= names
 
 
-def test_reading_without_moving_leaves_damaged_records(results: Results, result: RunResult, said: Said) -> None:
+def test_reading_without_moving_leaves_damaged_records(
+    results: Results, result: RunResult, said: Said
+) -> None:
     record, history = record_of(result)
     write_run(results, record, history)
     _torn(results.record(RUN_ID))
