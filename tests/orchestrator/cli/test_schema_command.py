@@ -1,7 +1,6 @@
 """`orchestrator.cli.schema_command`: the schemas from the command line."""
 
 import json
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,3 @@ def test_schema_of_an_ablation_is_the_default() -> None:
     assert CliRunner().invoke(app, ["schema"]).stdout == (
         CliRunner().invoke(app, ["schema", "ablation"]).stdout
     )
-
-
-def test_version_is_that_of_the_package() -> None:
-    done = CliRunner().invoke(app, ["--version"])
-    assert (done.exit_code, done.stdout.strip()) == (0, metadata.version("speech-bci-sweeps"))
