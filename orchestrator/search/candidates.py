@@ -10,7 +10,7 @@ from decoder.config import DecoderConfig, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import PlannedPack, PlannedRun, make_packs
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.search.rungs import NO_BRACKET, Bracket, brackets_of, next_bracket
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import configure
@@ -18,7 +18,7 @@ from orchestrator.search.study import FINISHED, ArmStudy, bare_arm, notes
 from orchestrator.spec.arms import Arm
 from orchestrator.terminal import Say
 
-Recordings = Callable[[Sequence[Arm]], Mapping[str, DataInfo]]
+PrepareRecordings = Callable[[Sequence[Arm]], Mapping[str, Recordings]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ NO_BATCH = CandidateBatch(-1, NO_BRACKET, {}, ())
 
 
 def next_batch(
-    study: ArmStudy, options: Options, recordings: Recordings, say: Say
+    study: ArmStudy, options: Options, recordings: PrepareRecordings, say: Say
 ) -> CandidateBatch | None:
     """The unfinished batch, or a new one; None once all candidates were tried.
 
@@ -108,7 +108,7 @@ def pack_candidates(
     bracket: Bracket,
     configs: Mapping[int, DecoderConfig],
     options: Options,
-    recordings: Recordings,
+    recordings: PrepareRecordings,
 ) -> CandidateBatch:
     """Plan the runs of a batch, one for each candidate and seed.
 

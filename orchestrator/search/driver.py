@@ -20,13 +20,13 @@ from orchestrator.execute.stopping import Stopped, stop_switch
 from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.recordings import DataInfo, prepare_data
-from orchestrator.search.candidates import NO_BATCH, Recordings, next_batch
+from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
+from orchestrator.search.candidates import NO_BATCH, PrepareRecordings, next_batch
 from orchestrator.search.confirmation import confirmation_ablation, find_winners
 from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rebuild import Draw, RebuiltSearch, rebuild_search
-from orchestrator.search.study import FINISHED, ArmStudy, Prepare, notes, open_studies
+from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
 from orchestrator.search.train_batch import ArmSearch, train_batch, train_runs
 from orchestrator.spec.arms import Arm
 from orchestrator.store.driver_lock import driver_seat
@@ -82,7 +82,7 @@ def run_search(
     *,
     storage: str | None = None,
     backend: Backend | None = None,
-    prepare: Prepare = prepare_data,
+    prepare: PrepareData = prepare_data,
     draw: Draw = draw_search_figures,
 ) -> tuple[SearchOutcome, RebuiltSearch]:
     """Try the candidates a search lacks, confirm the best, and rebuild the report.
@@ -107,7 +107,7 @@ def run_search(
     name, own, say = loaded.spec.name, results.of_searches, say_to(console)
     watch, n_confirmed = Stopwatch(), (0, 0)
 
-    def recordings(arms: Sequence[Arm]) -> Mapping[str, DataInfo]:
+    def recordings(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return prepare(arms, own.datasets, say)
 
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
@@ -135,7 +135,7 @@ def run_search(
     return outcome, rebuilt
 
 
-def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: Recordings) -> None:
+def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecordings) -> None:
     """Try the candidates that an arm lacks, and again those that failed in an earlier call."""
     spec, results, say = study.spec, trainer.results, trainer.say
     for trial in study.trials(TrialState.FAIL):
@@ -154,7 +154,10 @@ def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: Recordings) -
 
 
 def _confirm(
-    loaded: LoadedSearch, studies: Sequence[ArmStudy], trainer: Trainer, recordings: Recordings
+    loaded: LoadedSearch,
+    studies: Sequence[ArmStudy],
+    trainer: Trainer,
+    recordings: PrepareRecordings,
 ) -> tuple[int, int]:
     """Train winners and base on fresh seeds, and write the plan that compares them.
 

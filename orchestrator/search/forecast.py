@@ -7,12 +7,11 @@ from decoder.config import resolve
 from orchestrator.driver.cost import measure_pace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
-from orchestrator.plan.recordings import prepare_data
+from orchestrator.plan.recordings import PrepareData, prepare_data
 from orchestrator.search.candidates import pack_candidates
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import NO_BRACKET, brackets_of, expected_share
 from orchestrator.search.space import configure, corners
-from orchestrator.search.study import Prepare
 from orchestrator.store.ledger import recent_records
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
@@ -52,7 +51,7 @@ def forecast_search(
     say: Say,
     *,
     may_calibrate: bool,
-    prepare: Prepare = prepare_data,
+    prepare: PrepareData = prepare_data,
 ) -> SearchForecast:
     """Forecast a search.
 
@@ -101,7 +100,7 @@ def _seconds_a_step(
     options: Options,
     say: Say,
     may_calibrate: bool,
-    prepare: Prepare,
+    prepare: PrepareData,
 ) -> tuple[float | None, str]:
     """Seconds a run and step in packs like those of a batch, and where that comes from.
 

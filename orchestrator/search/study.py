@@ -5,8 +5,7 @@ therefore proposes what it would have proposed, and nothing twice.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 import optuna
@@ -15,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
-from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.plan.recordings import PrepareData, prepare_data
 from orchestrator.search.load import LoadedSearch, TunedArm
 from orchestrator.search.samplers import make_sampler, no_experimental_warnings
 from orchestrator.search.schema import Dimension, Scalar, SearchSpec
@@ -30,8 +29,6 @@ _LOCK_SECONDS = 60
 # These may change during a search: the wording of the question, and how long it lasts.
 _FREE = ("question", "n_candidates")
 _MOST_DIFFERENCES = 8
-
-Prepare = Callable[[Sequence[Arm], Path, Say], Mapping[str, DataInfo]]
 
 
 class TrialNotes(TypedDict, total=False):
@@ -196,7 +193,7 @@ def open_studies(
     say: Say,
     storage: str | None = None,
     *,
-    prepare: Prepare = prepare_data,
+    prepare: PrepareData = prepare_data,
 ) -> list[ArmStudy]:
     """The study of every arm, in the order of the file.
 

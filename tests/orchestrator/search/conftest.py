@@ -15,7 +15,7 @@ from small_ablation import DATA
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options, choose_options
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.report.figures.style import Saved
 from orchestrator.search.driver import SearchOutcome, run_search
 from orchestrator.search.load import load_search
@@ -144,7 +144,7 @@ def fast_sqlite() -> Iterator[None]:
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
 
 
-def describe(arms: Sequence[Arm], datasets: Path, say: Say) -> dict[str, DataInfo]:
+def describe(arms: Sequence[Arm], datasets: Path, say: Say) -> dict[str, Recordings]:
     """Stands for `prepare_data`: no recordings are made or read."""
     return {arm.arm_id: DATA for arm in arms}
 
