@@ -27,12 +27,12 @@ from decoder.data.trials import Trials
 from decoder.evaluation import evaluate
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import official_state_dict
 from decoder.pack import Pack, Run
 from decoder.phonemes import N_CLASSES
 from decoder.smoothing import smooth_batch
 from decoder.state import PackState
 from decoder.step import forward_backward, update_weights
-from decoder.weights import official_state_dict
 
 BASE = Path(__file__).parent.parent / "ablations" / "base" / "t12_official.yaml"
 N_FEATURES = 256

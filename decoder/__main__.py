@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from decoder.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from decoder.importing import Imported
     from decoder.scoring import Score
     from decoder.weights import Weights
 
@@ -81,45 +80,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from decoder.scoring import score
-    from decoder.train import choose_device
+    from decoder.api import evaluate_weights
     from decoder.weights import read_weights
 
     weights = read_weights(options.checkpoint)
-    imported = _configuration(weights, options)
-    path = options.data or imported.config.data.path
-    if path.startswith("synthetic:"):
-        recipe = path.removeprefix("synthetic:")
-        whose = (
-            "--data" if options.data else "--data is missing, and data.path of the configuration"
-        )
-        raise ConfigError(
-            f"{whose}: {path} is a recipe, not a folder; write its recordings with `python -m "
-            f"orchestrator data make FOLDER --recipe {recipe}` and give --data FOLDER"
-        )
-    found = score(
+    score = evaluate_weights(
         weights,
-        imported.config,
-        Path(path).expanduser(),
-        options.split,
-        choose_device(options.device),
-        sessions=imported.sessions or weights.sessions,
-        only=options.sessions.split(",") if options.sessions else None,
-        passed_over=imported.not_validated if options.split == "val" else (),
+        options.data,
+        config_file=options.config,
+        split=options.split,
+        sessions=options.sessions.split(",") if options.sessions else None,
         beam_width=options.beam_width,
+        device=options.device,
     )
-    document = _document(found, options.split, weights)
-    if options.json:
-        print(json.dumps(document, indent=1))
-    else:
-        print(_text(document))
+    document = _document(score, options.split, weights)
+    print(json.dumps(document, indent=1) if options.json else _text(document))
 
 
 def _export(options: argparse.Namespace) -> None:
-    from decoder.weights import build_decoder, read_weights, save_official
+    from decoder.api import configuration_of
+    from decoder.official_weights import save_official
+    from decoder.weights import build_decoder, read_weights
 
     weights = read_weights(options.checkpoint)
-    config = _configuration(weights, options).config
+    config = configuration_of(weights, options.config).config
     if options.output.exists():
         raise ConfigError(
             f"--output: {options.output} exists already; choose another name or remove it"
@@ -133,20 +117,6 @@ def _export(options: argparse.Namespace) -> None:
     }
     model = build_decoder(weights, config)
     save_official(options.output, model, 0, config, options.to, facts)
-
-
-def _configuration(weights: "Weights", options: argparse.Namespace) -> "Imported":
-    """The configuration given, else the one inside the weights."""
-    from decoder.importing import Imported, import_file
-
-    if options.config is not None:
-        return import_file(options.config)
-    if weights.config is None:
-        raise ConfigError(
-            f"{options.checkpoint}: does not say how it was trained; add --config with its "
-            "args.yaml (T15) or args (T12)"
-        )
-    return Imported("ours", weights.config, (), None, ())
 
 
 def _document(found: "Score", split: str, weights: "Weights") -> dict[str, Any]:

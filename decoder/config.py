@@ -155,13 +155,24 @@ def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
         raise ConfigError([f"{where}: {text}" for text in explain(error, config_keys())]) from None
 
 
-def load_config(path: Path) -> DecoderConfig:
-    """Read a decoder configuration from a YAML file (see `parse_config`)."""
-    return parse_config(load_yaml(path), str(path))
+def load_config(path: Path | str) -> DecoderConfig:
+    """Read a decoder configuration from a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read; or see `parse_config`.
+    """
+    return parse_config(load_yaml(Path(path)), str(path))
 
 
-def override(config: DecoderConfig, changes: Mapping[str, Any], where: str) -> DecoderConfig:
+def override(
+    config: DecoderConfig, changes: Mapping[str, Any], where: str = "override"
+) -> DecoderConfig:
     """A copy of `config` with dotted paths set to new values, validated as a whole.
+
+    Args:
+        config: is not changed.
+        changes: ``{"section.field": value}``.
+        where: named at the front of every complaint.
 
     Raises:
         ConfigError: a path that is no field (the nearest name is offered), or a bad value.

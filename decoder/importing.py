@@ -88,7 +88,7 @@ class Imported(NamedTuple):
         return [entry for entry in self.entries if entry.outcome in outcomes]
 
 
-def import_file(path: Path, without: Sequence[str] = ()) -> Imported:
+def import_file(path: Path | str, without: Sequence[str] = ()) -> Imported:
     """Read a configuration file of either official codebase, of a fork, or of ours.
 
     Args:
@@ -99,7 +99,7 @@ def import_file(path: Path, without: Sequence[str] = ()) -> Imported:
         ConfigError: the file cannot be read, is another pickle, is nobody's, or has impossible
             values.
     """
-    return import_mapping(read_arguments(path), str(path), without)
+    return import_mapping(read_arguments(Path(path)), str(path), without)
 
 
 def read_arguments(path: Path) -> dict[str, Any]:

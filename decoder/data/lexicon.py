@@ -76,6 +76,9 @@ _FOLLOWS = {
 }
 _STARTS = {"subject": 0.8, "determiner": 0.1, "adverb": 0.1}
 
+# Words that the dictionary pronounces otherwise first.
+_NOT_AS_IN_CMUDICT = ("enough", "read", "use", "visit")
+
 
 @dataclass(frozen=True)
 class Sentence:
@@ -103,6 +106,23 @@ def word_classes() -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
             words[-1][1].append(CLASSES.index(phoneme))
         classes[name] = tuple((word, tuple(phonemes)) for word, phonemes in words)
     return classes
+
+
+@cache
+def pronunciations() -> dict[str, tuple[int, ...]]:
+    """Word in lower case → its phoneme classes, for every word of the lexicon."""
+    return {word.lower(): spoken for words in word_classes().values() for word, spoken in words}
+
+
+def pronunciation_file() -> str:
+    """The words that CMUdict pronounces otherwise, in its format, to lie beside recordings.
+
+    These lines and the dictionary give every word of the lexicon the lexicon's phonemes.
+    """
+    return "".join(
+        f"{word}  {' '.join(CLASSES[phoneme] for phoneme in pronunciations()[word])}\n"
+        for word in _NOT_AS_IN_CMUDICT
+    )
 
 
 def draw_sentence(n_words: int, rng: np.random.Generator) -> Sentence:

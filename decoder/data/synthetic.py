@@ -24,15 +24,14 @@ from pydantic import (
 from decoder.atomic import sha256_of, storage_error, write_atomically
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
-from decoder.data.lexicon import Sentence, draw_sentence, word_classes
-from decoder.data.pronunciation import FILE_NAME, cmu_dictionary
+from decoder.data.lexicon import Sentence, draw_sentence, pronunciation_file
+from decoder.data.pronunciation import FILE_NAME
 from decoder.data.recordings import BIN_MS
 from decoder.data.t12 import N_AREA_6V, N_COLUMNS, N_FEATURES
 from decoder.data.t15 import FEATURE_CLIP
 from decoder.data.writers import SentenceToWrite, TrialToWrite, write_session, write_t12_session
 from decoder.errors import StorageError
 from decoder.marks import Probability, Section
-from decoder.phonemes import CLASSES
 
 # Raised whenever a change of this code, the lexicon or the articulation changes what is generated.
 GENERATOR_VERSION = 1
@@ -197,7 +196,7 @@ def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
             else:
                 write_t12_session(temporary, session, _generate_t12(recipe, tuning, rng))
         if recipe.layout == "t12":
-            write_atomically(temporary / FILE_NAME, _own_pronunciations().encode())
+            write_atomically(temporary / FILE_NAME, pronunciation_file().encode())
 
 
 def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:
@@ -294,16 +293,6 @@ def _generate_t12_block(
             )
         )
     return trials
-
-
-def _own_pronunciations() -> str:
-    """The words our lexicon pronounces otherwise than the dictionary, in its format."""
-    words = {word: spoken for words in word_classes().values() for word, spoken in words}
-    return "".join(
-        f"{word.lower()}  {' '.join(CLASSES[phoneme] for phoneme in spoken)}\n"
-        for word, spoken in sorted(words.items())
-        if cmu_dictionary().get(word.lower()) != spoken
-    )
 
 
 def _record_sentence(

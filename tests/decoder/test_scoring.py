@@ -15,8 +15,9 @@ from decoder.data.writers import SentenceToWrite, TrialToWrite, write_session, w
 from decoder.importing import import_mapping
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import save_official
 from decoder.smoothing import smooth_batch
-from decoder.weights import read_weights, save_official, save_weights
+from decoder.weights import read_weights, save_weights
 
 F = 4
 DAYS = ("t15.2000.01.03", "t15.2000.01.01", "t15.2000.01.02")  # not in order of their names

@@ -16,16 +16,11 @@ from decoder.data.store import Dataset
 from decoder.errors import CheckpointError, ConfigError
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import official_state_dict, save_official
 from decoder.pack import Pack, Run, RunResult
 from decoder.smoothing import smooth_batch
 from decoder.train import train
-from decoder.weights import (
-    build_decoder,
-    official_state_dict,
-    read_weights,
-    save_official,
-    save_weights,
-)
+from decoder.weights import build_decoder, read_weights, save_weights
 
 N_DAYS, N_FEATURES = 11, 3  # more than ten days, or an order by name would go unseen
 SMALL = {
