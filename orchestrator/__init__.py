@@ -1,1 +1,72 @@
-"""Ablations over speech-BCI decoders: a YAML question, packs of runs, a verdict."""
+"""Ablations over speech-BCI decoders: from a question in YAML over packs of runs to a verdict.
+
+These names are enough for a notebook; everything else is imported from its module. A name is loaded
+on first use, so that ``import orchestrator`` is cheap. `docs/python.md` has examples.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.driver.preview import Preview
+    from orchestrator.driver.run import Outcome
+    from orchestrator.notebook import (
+        AblationResults,
+        ComparedResults,
+        compare_results,
+        list_runs,
+        load_spec,
+        plan_ablation,
+        preview_ablation,
+        read_ablation,
+        run_ablation,
+    )
+    from orchestrator.plan.plan import Plan
+    from orchestrator.spec.load import Loaded
+    from orchestrator.verdicts.verdicts import Verdict
+else:
+    _MODULES = {
+        "driver.preview": ("Preview",),
+        "driver.run": ("Outcome",),
+        "notebook": (
+            "AblationResults",
+            "ComparedResults",
+            "compare_results",
+            "list_runs",
+            "load_spec",
+            "plan_ablation",
+            "preview_ablation",
+            "read_ablation",
+            "run_ablation",
+        ),
+        "plan.plan": ("Plan",),
+        "spec.load": ("Loaded",),
+        "verdicts.verdicts": ("Verdict",),
+    }
+
+    def __getattr__(name: str) -> object:
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "AblationResults",
+    "ComparedResults",
+    "Loaded",
+    "Outcome",
+    "Plan",
+    "Preview",
+    "Verdict",
+    "compare_results",
+    "list_runs",
+    "load_spec",
+    "plan_ablation",
+    "preview_ablation",
+    "read_ablation",
+    "run_ablation",
+]
