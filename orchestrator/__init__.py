@@ -1,4 +1,4 @@
-"""Ablations over speech-BCI decoders: from a question in YAML over packs of runs to a verdict.
+"""Ablations and searches over speech-BCI decoders: plans, trains, records, decides and reports.
 
 These names are enough for a notebook; everything else is imported from its module. A name is loaded
 on first use, so that ``import orchestrator`` is cheap. `docs/python.md` has examples.

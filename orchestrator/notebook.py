@@ -184,8 +184,8 @@ class AblationResults:
 
     @cached_property
     def tables(self) -> dict[str, "pd.DataFrame"]:
-        """Name → table: ``runs``, ``arms``, ``history``, ``verdicts`` and those the ablation has
-        beside them, the same as the CSV files of its folder."""
+        """Name → table: ``runs``, ``arms``, ``history``, ``verdicts`` and the others that the
+        ablation has; the same as the CSV files of its folder."""
         from orchestrator.report.rebuild import named_tables
 
         return named_tables(self.found)
