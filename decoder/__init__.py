@@ -1,7 +1,7 @@
 """A PyTorch library that trains CTC phoneme decoders on intracortical speech recordings.
 
-These names are enough for a notebook; everything else is imported from its module, such as
-``decoder.ctc.greedy_decode``. A name is loaded on first use, so that ``import decoder`` is cheap.
+The names below are enough for a notebook; import anything else from its module, for instance
+``decoder.ctc.greedy_decode``. Names load on first use, so ``import decoder`` is fast.
 
 Train two learning rates together on generated recordings, then evaluate the weights of one:
 
@@ -24,8 +24,8 @@ Train two learning rates together on generated recordings, then evaluate the wei
     >>> score.total.n_trials, 0 <= score.total.per <= 1
     (8, True)
 
-``decoder.load_config("base.yaml")`` reads a configuration of ours, ``decoder.import_file`` one of
-the official trainers.
+``decoder.load_config("base.yaml")`` reads a configuration file of ours, ``decoder.import_file`` one
+of an official trainer.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""The calls of a notebook or script: open recordings, train one pack, evaluate weights.
+"""The functions for a notebook or script: open recordings, train one pack, evaluate weights.
 
-Each function joins a few steps of the library and adds none of its own. What a sweep needs beside
-them, such as records, resuming and many packs, is in the package ``orchestrator``.
+Each function combines a few steps of the library. The package ``orchestrator`` adds what a sweep
+needs, such as many packs, records and resuming.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from decoder.weights import Weights
 
 
 def open_recordings(config: DecoderConfig, datasets_dir: Path | str, say: Say = silent) -> Dataset:
-    """Open the recordings of a configuration; generate, validate and pack them where needed.
+    """Open the recordings of a configuration; generate, validate and pack them first if needed.
 
     Args:
         config: ``data.path``, ``data.sessions`` and ``data.feature_subset`` are read.
@@ -48,11 +48,11 @@ def train_pack(
     They see the same trials, noise and dropout masks, so their results form a paired comparison.
 
     Args:
-        configs: at least one. They may differ in the fields that the runs of a pack may differ in,
-            such as learning rates, noise and dropout rates, not in what shapes tensors.
+        configs: at least one. They may differ in numbers such as learning rates, noise and dropout
+            rates, but not in fields that decide the shape of tensors.
         datasets_dir: see `open_recordings`.
         seed: decides initial weights and all draws.
-        device: a torch device; None takes the GPU where there is one.
+        device: a torch device; None takes the GPU if there is one.
         weights_dir: gets ``<run_id>/weights.safetensors`` of the configurations whose
             ``train.keep_weights`` asks for it; None keeps no weights.
         on_progress: receives the events of `decoder.train.train`, one after each evaluation.
@@ -72,8 +72,8 @@ def train_pack(
     run_ids = [run.run_id for run in runs]
     if len(set(run_ids)) < len(run_ids):
         raise ConfigError(
-            "configs: two of them lead to the same result, as no field that has an effect differs; "
-            "leave one out"
+            "configs: two of them give the same result, because they differ in no field with an "
+            "effect; remove one of them"
         )
     pack = Pack(digest(sorted(run_ids))[:16], seed, tuple(runs))
     folder = None if weights_dir is None else Path(weights_dir)
@@ -96,7 +96,7 @@ def evaluate_weights(
     device: str | None = None,
     datasets_dir: Path | str | None = None,
 ) -> Score:
-    """Phoneme error rate of weights on recordings, in all and per session.
+    """The phoneme error rate of weights on recordings, in total and per session.
 
     Args:
         weights: from `decoder.weights.read_weights`.
@@ -108,7 +108,10 @@ def evaluate_weights(
         sessions: the sessions to score; None takes all.
         beam_width: of a prefix beam search in addition to greedy decoding; None for none.
         device: a torch device; None takes the GPU where there is one.
-        datasets_dir: keeps generated recordings; only needed for ``synthetic:NAME``.
+        datasets_dir: keeps generated recordings; needed only for ``synthetic:NAME``.
+
+    Returns:
+        The score; ``score.total.per`` is the phoneme error rate over all sessions.
 
     Raises:
         ConfigError: weights, configuration and sessions do not fit together; or `data` is a recipe
@@ -122,11 +125,11 @@ def evaluate_weights(
     elif datasets_dir is not None:
         folder = find_source(path, None, None, Path(datasets_dir), silent).folder
     else:
-        origin = "" if data else "no data is given, and data.path of the configuration is "
+        recipe = path.removeprefix(SYNTHETIC_PREFIX)
+        origin = "" if data else "is not given, and data.path of the configuration is "
         raise ConfigError(
-            f"--data: {origin}{path}, a recipe and not a folder; write its recordings with `python "
-            f"-m orchestrator data make FOLDER --recipe {path.removeprefix(SYNTHETIC_PREFIX)}` and "
-            "give that folder"
+            f"--data: {origin}{path}, which is a recipe, not a folder; write its recordings with "
+            f"`python -m orchestrator data make FOLDER --recipe {recipe}` and give that folder"
         )
     return score(
         weights,

@@ -1,8 +1,7 @@
-"""The files of both official trainers: which of our parameters each tensor is, and the way back.
+"""Weight files of both official trainers: reads them as our parameters, and writes them.
 
 T15 is ``best_checkpoint`` of nejm-brain-to-text, T12 ``modelWeights`` of neural_seq_decoder. Both
-are pickles. They are opened with ``weights_only``, so that nothing but tensors and plain values can
-be read from them.
+are pickles. They are opened with ``weights_only``, which only reads tensors and plain values.
 """
 
 import io
@@ -24,7 +23,7 @@ from decoder.smoothing import taps_of
 
 OfficialLayout = Literal["t12", "t15"]
 
-# The T12 decoder makes one layer a day that it never uses, and saves its smoothing kernel.
+# The T12 decoder has one layer per day that it never uses, and saves its smoothing kernel.
 _T12_UNUSED = re.compile(r"inpLayer\d+\.(weight|bias)")
 T12_TAPS = "gaussianSmoother.weight"
 _TORCH_SAVES = (b"PK\x03\x04", b"\x80")  # first bytes: a zip archive, or a pickle in old versions
@@ -33,13 +32,13 @@ _READ_PATCHES = ("layers.0.weight_ih", "layers.0.weight_ih_reverse")
 
 
 class OfficialWeights(NamedTuple):
-    """What a file of an official trainer holds.
+    """The content of a file of an official trainer.
 
     Attributes:
-        layout: whose file it is.
+        layout: its layout.
         tensors: parameter of `PackedDecoder`, without the axis of runs → value.
         names: parameter → its name in the file, for error messages.
-        facts: ``val_PER`` and ``val_loss``, where the file has them.
+        facts: ``val_PER`` and ``val_loss``, if the file has them.
         taps: the smoothing kernel that the T12 decoder saves; None for T15.
     """
 
@@ -54,7 +53,7 @@ def read_official(path: Path) -> OfficialWeights:
     """Read a T15 ``best_checkpoint`` or T12 ``modelWeights`` under the names of our parameters.
 
     Raises:
-        CheckpointError: it cannot be read, or holds anything but tensors and plain values.
+        CheckpointError: the file cannot be read, or does not only hold tensors and plain values.
     """
     document = _load_tensors(path)
     state = document.get("model_state_dict", document) if isinstance(document, dict) else None
@@ -87,27 +86,23 @@ def read_official(path: Path) -> OfficialWeights:
 def official_state_dict(
     model: PackedDecoder, row: int, config: DecoderConfig, layout: OfficialLayout
 ) -> dict[str, Tensor]:
-    """One run's weights under the names and in the shapes of an official decoder.
+    """One run's weights with the names and shapes of an official decoder.
 
     Args:
-        model: of which the run is `row`.
-        row: the run.
-        config: its configuration; the T12 decoder keeps its smoothing kernel with its weights.
-        layout: whose decoder.
+        model: R decoders.
+        row: the run's position on the leading axis.
+        config: its configuration; the T12 decoder saves its smoothing kernel with its weights.
+        layout: of the official decoder.
 
     Raises:
-        ConfigError: the official decoder has no such part; names every field.
+        ConfigError: the official decoder has no such parts; names every field.
     """
     _check_official(config, layout)
     own = {name: p.detach()[row].clone().cpu() for name, p in model.named_parameters()}
-    state = {
-        "head.weight": own.pop("head.weight"),
-        "head.bias": own.pop("head.bias"),
-    }
+    head, gru = ("out", "gru") if layout == "t15" else ("fc_decoder_out", "gru_decoder")
+    result = {f"{head}.{name}": own.pop(f"head.{name}") for name in ("weight", "bias")}
     day_weights = [own.pop(name) for name in sorted(own, key=_number) if ".weights." in name]
     day_biases = [own.pop(name) for name in sorted(own, key=_number) if ".biases." in name]
-    head, gru = ("out", "gru") if layout == "t15" else ("fc_decoder_out", "gru_decoder")
-    result = {f"{head}.{name.partition('.')[2]}": value for name, value in state.items()}
     if layout == "t15":
         result["h0"] = own.pop("h0")[None, None]
         result |= {f"day_weights.{i}": value for i, value in enumerate(day_weights)}
@@ -138,11 +133,18 @@ def save_official(
     layout: OfficialLayout,
     facts: Mapping[str, float],
 ) -> None:
-    """Write one run's weights as the official trainer would, so that its code can load them.
+    """Write one run's weights in the format of an official trainer, so that its code loads them.
 
-    A T15 checkpoint gets ``model_state_dict`` and the `facts` ``val_PER`` and ``val_loss``, which
-    is what evaluation reads; the state of its optimizer, from which training could go on, is not
-    there.
+    A T15 checkpoint gets ``model_state_dict`` and the `facts`, which is what the official
+    evaluation reads. It does not get an optimizer state, so training cannot continue from it.
+
+    Args:
+        path: the file.
+        model: R decoders.
+        row: the run's position on the leading axis.
+        config: its configuration.
+        layout: of the official decoder.
+        facts: ``val_PER`` and ``val_loss``, if they are known; only T15 keeps them.
 
     Raises:
         ConfigError: see `official_state_dict`.
@@ -156,9 +158,9 @@ def save_official(
 
 
 def _load_tensors(path: Path) -> Any:
-    """The content of a file of `torch.save`: tensors, plain values and numpy's numbers.
+    """The content of a file of `torch.save`: tensors, plain values and numpy scalars.
 
-    The official T15 trainer saves its validation loss as a numpy number.
+    The official T15 trainer saves its validation loss as a numpy scalar.
     """
     scalar: Callable[..., Any] = np.float64(0.0).__reduce__()[0]  # type: ignore[assignment]
     numbers: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -172,8 +174,8 @@ def _load_tensors(path: Path) -> Any:
         with path.open("rb") as file:
             if not file.read(4).startswith(_TORCH_SAVES):
                 raise CheckpointError(
-                    f"{path}: is no file of torch.save and not called .safetensors; name a file of "
-                    "weights"
+                    f"{path}: is not a file of weights: neither a file of torch.save nor "
+                    ".safetensors"
                 )
         with torch.serialization.safe_globals(numbers):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -183,16 +185,16 @@ def _load_tensors(path: Path) -> Any:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"'{found[1]}'" if found else "objects that are neither tensors nor plain values"
         raise CheckpointError(
-            f"{path}: holds {what}, and opening it could run any code, so it is not opened; save "
-            "the state dict alone: torch.save(model.state_dict(), path)"
+            f"{path}: holds {what}; opening it could run any code, so it is not opened; save only "
+            "the state dict: torch.save(model.state_dict(), path)"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         text = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: is torn or no file of torch.save: {text}") from None
+        raise CheckpointError(f"{path}: is damaged or not a file of torch.save: {text}") from None
 
 
 def _translate(layout: OfficialLayout, name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """Our parameters in one official tensor; one that we do not have keeps its name."""
+    """Our parameters in one official tensor; a tensor that we do not have keeps its name."""
     if layout == "t12":
         if _T12_UNUSED.fullmatch(name) or name == T12_TAPS:
             return []
@@ -216,13 +218,13 @@ def _translate(layout: OfficialLayout, name: str, tensor: Tensor) -> list[tuple[
 
 
 def _exchange_patch_axes(weight: Tensor, n_outer: int) -> Tensor:
-    """(O, outer inner) columns, one for each bin and feature of a patch → (O, inner outer)."""
+    """Swap bins and features in the columns of a weight: (O, outer inner) → (O, inner outer)."""
     rows = weight.shape[0]
     return weight.view(rows, n_outer, -1).transpose(1, 2).reshape(rows, -1)
 
 
 def _check_official(config: DecoderConfig, layout: OfficialLayout) -> None:
-    """Refuse what the official decoder does not have."""
+    """Refuse a configuration with parts that the official decoder does not have."""
     model = config.model
     wanted: dict[str, Any] = {
         "architecture": "gru",

@@ -1,4 +1,4 @@
-"""Weights of one decoder: read from a file in any layout, checked, built, and kept by a run.
+"""Weights of one decoder: reads them from any layout, builds the decoder, writes our own layout.
 
 The layouts are those of both official codebases (`decoder.official_weights`) and ours, a
 safetensors file that `save_weights` writes.
@@ -29,17 +29,17 @@ FORMAT = 1
 
 
 class Weights(NamedTuple):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
         path: the file.
-        layout: whose it is.
+        layout: its layout.
         tensors: parameter of `PackedDecoder`, without the axis of runs → value.
-        names: parameter → its name in the file, for complaints.
-        config: the configuration it was trained with; None where the file does not say.
-        sessions: names in the order of the day layers; None where the file does not say.
+        names: parameter → its name in the file, for error messages.
+        config: the configuration it was trained with; None if the file does not hold it.
+        sessions: names in the order of the day layers; None if the file does not hold them.
         facts: plain values beside the weights, such as ``val_PER``.
-        taps: the smoothing kernel it was trained with; None where the file does not say.
+        taps: the smoothing kernel it was trained with; None if the file does not hold it.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Weights(NamedTuple):
 
     @property
     def n_days(self) -> int:
-        """Day layers in the file."""
+        """Number of day layers in the file."""
         return sum(name.startswith("day_layer.weights.") for name in self.tensors)
 
 
@@ -71,7 +71,7 @@ def read_weights(path: Path | str) -> Weights:
     if path.is_dir():
         if not (path / WEIGHTS_NAME).is_file():
             raise CheckpointError(
-                f"{path}: holds no {WEIGHTS_NAME}; a run keeps its weights if it is trained with "
+                f"{path}: holds no {WEIGHTS_NAME}; a run only keeps its weights with "
                 "train.keep_weights final or best"
             )
         path = path / WEIGHTS_NAME
@@ -89,14 +89,17 @@ def read_weights(path: Path | str) -> Weights:
 
 
 def build_decoder(weights: Weights, config: DecoderConfig) -> PackedDecoder:
-    """One decoder with these weights, in evaluation as it was when they were saved.
+    """Build one decoder with these weights, in evaluation mode.
 
     Args:
         weights: from `read_weights`.
-        config: what the decoder was trained with.
+        config: the configuration it was trained with.
+
+    Returns:
+        A `PackedDecoder` with R = 1.
 
     Raises:
-        ConfigError: the weights are of a decoder of another shape; names every parameter.
+        ConfigError: the weights belong to a decoder of another shape; names every parameter.
     """
     days = [t for name, t in weights.tensors.items() if name.startswith("day_layer.weights.")]
     source = weights.tensors.get("layers.0.weight_ih", weights.tensors.get("embedding.weight"))
@@ -125,15 +128,15 @@ def save_weights(
     sessions: Sequence[str],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write one run's weights, and the same description inside the file and as JSON beside it.
+    """Write one run's weights with a description, which also goes into a JSON file.
 
     Args:
         folder: gets ``weights.safetensors`` and ``weights.json``.
-        model: of which the run is `row`.
-        row: the run.
+        model: R decoders.
+        row: the run's position on the leading axis.
         config: its configuration.
         sessions: names in day order.
-        facts: what is known of these weights, such as their step and PER; plain JSON values.
+        facts: plain JSON values about these weights, such as their step and PER.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -161,12 +164,12 @@ def _read_ours(path: Path) -> Weights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    told = {"format", "config", "sessions", "facts"}
-    whole = isinstance(document, dict) and told <= set(document)
-    if not whole or document["format"] != FORMAT:
+    keys = {"format", "config", "sessions", "facts"}
+    complete = isinstance(document, dict) and keys <= set(document)
+    if not complete or document["format"] != FORMAT:
         raise CheckpointError(
-            f"{path}: says nothing of the decoder it belongs to, or in another format; only "
-            f"format {FORMAT}, as `train.keep_weights` writes it, is read"
+            f"{path}: does not describe its decoder in format {FORMAT}, as files of "
+            "`train.keep_weights` do; give such a file, or one of an official trainer"
         )
     return Weights(
         path,
@@ -180,7 +183,7 @@ def _read_ours(path: Path) -> Weights:
 
 
 def _check_same(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights that lack a parameter, have one too many, or one of another shape."""
+    """Refuse weights with a missing parameter, an unknown one, or one of another shape."""
     problems = [
         f"{weights.path}: the decoder's '{name}' {shape} is missing"
         for name, shape in expected.items()
@@ -189,7 +192,9 @@ def _check_same(weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> No
     for name, tensor in weights.tensors.items():
         where = f"{weights.path}: '{weights.names[name]}'"
         if name not in expected:
-            problems.append(f"{where} {tuple(tensor.shape)} is no part of the configured decoder")
+            problems.append(
+                f"{where} {tuple(tensor.shape)} does not belong to the configured decoder"
+            )
         elif tuple(tensor.shape) != expected[name]:
             problems.append(
                 f"{where}: has shape {tuple(tensor.shape)}, but the configured decoder has "
@@ -207,7 +212,7 @@ def _check_taps(weights: Weights, config: DecoderConfig) -> None:
     same = len(got) == len(weights.taps) and np.allclose(got, weights.taps, atol=1e-5)
     if not same:
         raise ConfigError(
-            f"{weights.path}: '{T12_TAPS}' is not the kernel that augment.smooth_std_bins "
+            f"{weights.path}: '{T12_TAPS}' is not the kernel of augment.smooth_std_bins "
             f"{config.augment.smooth_std_bins}, smooth_size_bins {config.augment.smooth_size_bins} "
-            "and smooth_taps give; give the configuration these weights were trained with"
+            "and smooth_taps; give the configuration these weights were trained with"
         )

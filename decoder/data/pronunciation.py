@@ -50,7 +50,7 @@ _SIBILANTS = {_CLASS_OF[phoneme] for phoneme in ("CH", "JH", "S", "SH", "Z", "ZH
 _VOICELESS = {_CLASS_OF[phoneme] for phoneme in ("F", "K", "P", "T", "TH")}
 
 _INNER_APOSTROPHE = re.compile(r"(?<=\w)[‘’ʼ`](?=\w)")
-# What may be left out of a text in silence; the public pipeline leaves out digits and signs, too.
+# Signs that are dropped from a text without a message. The public pipeline also drops digits.
 _PUNCTUATION = re.compile(r"[.,?!;:\"()\[\]{}…‘’ʼ`“”«»/\x00]|[-–—]{2}|[–—]")
 _MIN_COMPOUND_PART = 4
 
@@ -113,15 +113,15 @@ def digest_of(own: bytes, dictionary_text: str) -> str:
 def labels_of(text: str, dictionary: Dictionary) -> tuple[Phonemes, list[str]]:
     """The phoneme classes of a sentence, a separator after each word.
 
-    As in the public pipeline, an apostrophe or hyphen that opens or closes a word counts as a word
-    without phonemes, so that two separators meet there.
+    As in the public pipeline, an apostrophe or hyphen at the start or end of a word counts as a
+    word without phonemes, so that there are two separators in a row.
 
     Args:
         text: a sentence; may be empty.
         dictionary: from `load_dictionary`.
 
     Returns:
-        Classes 1 to 40; and the words without a pronunciation, which are left out of them.
+        Classes 1 to 40; and the words without a pronunciation, which have no labels.
     """
     labels: list[int] = []
     unknown = []
@@ -135,11 +135,11 @@ def labels_of(text: str, dictionary: Dictionary) -> tuple[Phonemes, list[str]]:
 
 
 def words_of(text: str) -> list[str]:
-    """A text in lower case, cut as the public pipeline cuts it.
+    """The words of a text in lower case, cut as in the public pipeline.
 
-    Punctuation is left out without a space in its place; accents are taken off letters; apostrophes
-    and hyphens stay inside words and stand alone around them. Whatever else there is, digits and
-    signs such as ``&``, stays part of its word, to be looked up.
+    Punctuation is removed without leaving a space, and letters lose their accents. Apostrophes and
+    hyphens are kept inside words and become separate words around them. Everything else, such as
+    digits and ``&``, remains part of its word and is looked up.
     """
     plain = unicodedata.normalize("NFD", _INNER_APOSTROPHE.sub("'", text))
     plain = "".join(c for c in plain if unicodedata.category(c) != "Mn")
@@ -152,7 +152,7 @@ def words_of(text: str) -> list[str]:
 
 
 def pronounce(word: str, dictionary: Dictionary) -> Phonemes | None:
-    """The phoneme classes of a word of `words_of`, by the rules above; None if none fits."""
+    """The phoneme classes of a word of `words_of`, by the rules above; None if no rule applies."""
     if not word.strip("'-"):
         return ()
     for spelling in (word, f"'{word}", f"{word}'"):
@@ -165,29 +165,29 @@ def pronounce(word: str, dictionary: Dictionary) -> Phonemes | None:
 
 
 def _with_ending(word: str, dictionary: Dictionary) -> Phonemes | None:
-    """A possessive, or a plural or third person, of a known word."""
+    """The phonemes of a possessive, plural or third person of a known word."""
     stems = {"'s": word[:-2], "ies": f"{word[:-3]}y", "es": word[:-2], "s": word[:-1]}
     for ending, stem in stems.items():
         if word.endswith(ending) and stem in dictionary:
             phonemes = dictionary[stem]
             if phonemes[-1] in _SIBILANTS:
                 return (*phonemes, _CLASS_OF["IH"], _CLASS_OF["Z"])
-            if ending == "es":  # spelt out after sibilants only
+            if ending == "es":  # only used after sibilants
                 continue
             return (*phonemes, _CLASS_OF["S" if phonemes[-1] in _VOICELESS else "Z"])
     return None
 
 
 def _compound(word: str, dictionary: Dictionary) -> Phonemes | None:
-    """Two known words, parted where the shorter one is longest."""
-    parted = [
+    """The phonemes of two known words, split so that the shorter one is as long as possible."""
+    splits = [
         (min(i, len(word) - i), i)
         for i in range(_MIN_COMPOUND_PART, len(word) - _MIN_COMPOUND_PART + 1)
         if word[:i] in dictionary and word[i:] in dictionary
     ]
-    if not parted:
+    if not splits:
         return None
-    _, i = max(parted)
+    _, i = max(splits)
     return dictionary[word[:i]] + dictionary[word[i:]]
 
 
@@ -220,13 +220,13 @@ def cmudict_text() -> str:
 
 
 def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
-    """Entries of a file in the dictionary's format, the first pronunciation of each word.
+    """The first pronunciation of each word in a text in the dictionary's format.
 
-    A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` open comments, and
+    A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` start comments, and
     ``word(2)`` is another pronunciation.
 
     Returns:
-        Word in lower case → phoneme classes; and what is wrong with other lines.
+        Word in lower case → phoneme classes; and an error message for each other line.
     """
     entries: dict[str, Phonemes] = {}
     complaints = []

@@ -39,6 +39,9 @@ DeviceOption = Annotated[
     str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
 ]
 PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
+ProfileOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="One of the file's profiles.")
+]
 AddressOption = Annotated[str | None, typer.Option(help="Join this Ray cluster.")]
 
 

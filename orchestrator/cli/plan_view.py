@@ -20,9 +20,9 @@ from orchestrator.plan.document import (
 )
 from orchestrator.spec.claims import looks_of
 from orchestrator.spec.fraction import FractionDocument
+from orchestrator.spec.units import difference_text, unit_of
 from orchestrator.stats.power import Forecast as PowerForecast
 from orchestrator.store.ledger import with_result
-from orchestrator.tables.metrics import difference_text, unit_of
 from orchestrator.terminal import finite, print_table, say_to, time_text
 
 

@@ -80,13 +80,13 @@ def show(
 ) -> None:
     """Show one run: how it ended, its curves, what was set, where it was made, who uses it."""
     from orchestrator.cli import runs_view
-    from orchestrator.history.rows import PREFIX, find_foreign
+    from orchestrator.history.rows import PREFIX, find_imported
     from orchestrator.query.runs import find_run
     from orchestrator.store.paths import Results
 
     say = remarks()
     if run_id.startswith(PREFIX):
-        foreign = find_foreign(Results(results), run_id, say)
+        foreign = find_imported(Results(results), run_id, say)
         if as_json:
             print_json(runs_view.foreign_document(foreign))
         else:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.history.reading.record import ForeignRun, to_json
+from orchestrator.history.reading.record import ImportedRun, to_json
 from orchestrator.query.pruning import Removable
 from orchestrator.query.runs import Found, Listing, default_thresholds
 from orchestrator.terminal import finite, print_table, say_to, time_text
@@ -125,16 +125,16 @@ def print_found(console: Console, found: Found) -> None:
         say(str(record["error"]).rstrip())
 
 
-def foreign_document(run: ForeignRun) -> dict[str, Any]:
+def foreign_document(run: ImportedRun) -> dict[str, Any]:
     """One imported run as JSON."""
     document: dict[str, Any] = json.loads(to_json(run))
     return document
 
 
-def print_foreign(console: Console, run: ForeignRun) -> None:
+def print_foreign(console: Console, run: ImportedRun) -> None:
     """An imported run: how it ended, its curves, its settings, what could not be read."""
     say = say_to(console)
-    per = "" if run.counted is None else f", PER {run.counted:.1%}"
+    per = "" if run.compared_per is None else f", PER {run.compared_per:.1%}"
     say(f"{run.name}, imported from {run.source}, seed {run.seed}: {run.outcome}{per}")
     for reason in (*run.reasons, *run.notes):
         say(f"  {reason}")

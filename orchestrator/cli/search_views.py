@@ -9,7 +9,7 @@ from orchestrator.search.driver import SearchOutcome
 from orchestrator.search.forecast import SearchForecast
 from orchestrator.search.rebuild import Rebuilt
 from orchestrator.search.report_view import settings_text
-from orchestrator.tables.metrics import value_text
+from orchestrator.spec.units import value_text
 from orchestrator.terminal import finite, print_table, say_to, time_text
 
 

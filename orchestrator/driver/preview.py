@@ -10,11 +10,11 @@ from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Forecast, Job, Pace, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads
-from orchestrator.driver.run import note_other_code
+from orchestrator.driver.remarks import note_other_code
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.plan.recordings import DataInfo, PrepareData, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, read_records, recent_records, with_result
@@ -103,6 +103,7 @@ def preview(
     *,
     calibrate: bool,
     n_seeds: Sequence[int] = (),
+    describe: PrepareData = prepare_data,
 ) -> Preview:
     """Plan an ablation and compare with the ledger; only recordings are prepared.
 
@@ -113,6 +114,7 @@ def preview(
         say: receives remarks.
         calibrate: whether to train a few steps where no record tells the cost.
         n_seeds: other numbers of seeds to weigh up.
+        describe: prepares and describes the recordings of arms.
 
     Raises:
         UserError: of any kind.
@@ -120,8 +122,8 @@ def preview(
     from orchestrator.stats.power import forecast_power  # scipy
     from orchestrator.stats.reach import cautions, untestable
 
-    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
-        return prepare_data(arms, results.datasets, say)
+    def prepare(arms: Sequence[Arm]) -> Mapping[str, DataInfo]:
+        return describe(arms, results.datasets, say)
 
     stated = make_plan(loaded, prepare(loaded.arms), options.n_workers, options.max_runs_per_pack)
     plan = grow(stated, results, options, prepare)

@@ -61,10 +61,11 @@ def find_spreads(plan: Plan, recent: Sequence[Record], results: Results) -> dict
         for record in recent
         if record["status"] != "failed" and record["dataset"]["fingerprint"] in fingerprints
     }
+    budget = float(min(run.config.train.n_steps for run in plan.runs))
     own = {run_id: records[run_id] for run_id in records.keys() & plan.distinct.keys()}
     groups = [(own, "of this ablation"), (records, "on the same recordings")]
     tables = [(_records_table(plan, chosen, results), text) for chosen, text in groups if chosen]
-    return {outcome: _spread_of(outcome, tables, spec.prior) for outcome in outcomes}
+    return {outcome: _spread_of(outcome, tables, budget, spec.prior) for outcome in outcomes}
 
 
 def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[str, Prior]:
@@ -131,17 +132,16 @@ def pooled_spread(values: Values) -> float:
 
 
 def _spread_of(
-    outcome: str, tables: list[tuple["pd.DataFrame", str]], prior: Mapping[str, float]
+    outcome: str,
+    tables: list[tuple["pd.DataFrame", str]],
+    budget: float,
+    prior: Mapping[str, float],
 ) -> Prior:
-    from orchestrator.tables.tables import restricted_steps
+    from orchestrator.tables.tables import outcome_values
 
     for table, text in tables:
-        column = (
-            restricted_steps(table)
-            if outcome == "escape_step"
-            else table[outcome].to_numpy(dtype=float, na_value=math.nan)
-        )
-        wide = table.assign(value=column).pivot(index="arm", columns="seed", values="value")
+        valued = table.assign(value=outcome_values(table, outcome, budget))
+        wide = valued.pivot(index="arm", columns="seed", values="value")
         spread = pooled_spread(wide.to_numpy(dtype=float))
         if math.isfinite(spread):
             return Prior(spread, f"{len(table)} earlier records {text}")

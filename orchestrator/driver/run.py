@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,25 +12,30 @@ from pathlib import Path
 from rich.console import Console
 
 from decoder.atomic import write_atomically
-from decoder.errors import StorageError
-from decoder.pack import WEIGHTS_NAME, Pack, Progress
+from decoder.pack import Pack, Progress
 from orchestrator.driver.grow import grow, round_text
+from orchestrator.driver.remarks import (
+    note_changes,
+    note_missing_weights,
+    note_other_code,
+    note_untestable,
+)
+from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
-from orchestrator.plan.document import PlanDocument, plan_document
+from orchestrator.plan.document import plan_document
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo, prepare_data
+from orchestrator.plan.recordings import DataInfo, PrepareData, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store import provenance
 from orchestrator.store.driver_lock import driver_seat
-from orchestrator.store.ledger import Record, read_history, read_records, with_result
+from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.paths import Results
-from orchestrator.store.plan_file import read_plan, write_plan
+from orchestrator.store.plan_file import write_plan
 from orchestrator.store.registration import register
 from orchestrator.terminal import Say, say_to
 
@@ -90,6 +95,8 @@ def run_ablation(
     console: Console,
     *,
     backend: Backend | None = None,
+    describe: PrepareData = prepare_data,
+    rebuild: Rebuild | None = None,
     set_up_seconds: float = 0.0,
 ) -> Outcome:
     """Train whatever an ablation lacks, record it, and rebuild its report.
@@ -100,6 +107,8 @@ def run_ablation(
         options: how to train.
         console: for progress and remarks.
         backend: trains the packs; None takes the one `options` names.
+        describe: prepares and describes the recordings of arms.
+        rebuild: writes tables, figures and report, see `rebuild_report`.
         set_up_seconds: time that passed before this call.
 
     Raises:
@@ -110,8 +119,8 @@ def run_ablation(
     watch = Stopwatch({"set_up": set_up_seconds})
     say = say_to(console)
 
-    def prepare(arms: Sequence[Arm]) -> dict[str, DataInfo]:
-        return prepare_data(arms, results.datasets, say)
+    def prepare(arms: Sequence[Arm]) -> Mapping[str, DataInfo]:
+        return describe(arms, results.datasets, say)
 
     with stop_switch() as switch, driver_seat(results, name, say) as seat:
         with watch.phase("data"):
@@ -121,11 +130,11 @@ def run_ablation(
             plan = grow(plan, results, options, prepare)
             records = read_records(results, plan.distinct, say)
             note_other_code(records, say)
-            _note_missing_weights(plan, results, records, say)
-            _name_untestable(loaded, say)
+            note_missing_weights(plan, results, records, say)
+            note_untestable(loaded, say)
             late = register(plan, results, with_result(records))
             document = plan_document(plan, late)
-            tell_changes(results, name, document, say)
+            note_changes(results, document, say)
             write_plan(results, document)
         recorder = Recorder(plan, results, switch, seat)
         signal_number = None
@@ -147,96 +156,14 @@ def run_ablation(
                 signal_number = stop.signal_number
                 say("stopping: what is recorded stays, and `run` again goes on from there")
         with watch.phase("reporting"):
-            records = rebuild_report(results, name, document, say)
-            _renew_index(results)
+            records = rebuild_report(results, document, say, rebuild)
+            renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         outcome = _outcome(plan, records, recorder, signal_number, watch, results.ablation(name))
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
         _keep_timing(results, outcome, options)
     return outcome
-
-
-def rebuild_report(
-    results: Results, name: str, document: PlanDocument, say: Say
-) -> dict[str, Record]:
-    """Make everything that follows from plan and ledger: tables, verdicts, figures, report.
-
-    Returns:
-        The records it was made from.
-    """
-    from orchestrator.report.rebuild import rebuild  # pandas and matplotlib
-
-    records = read_records(results, document.run_ids, say, move_aside=False)
-    histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
-    rebuild(results.ablation(name), document, records, histories)
-    return records
-
-
-def _renew_index(results: Results) -> None:
-    """Take the new records into the index, so that `runs` and `compare` need not wait for it."""
-    from orchestrator.tables.index import open_index
-
-    with suppress(StorageError):  # those commands tell what is wrong with a record
-        open_index(results, lambda _: None)
-
-
-def tell_changes(results: Results, name: str, document: PlanDocument, say: Say) -> None:
-    """Say so if the ablation file, or a hypothesis after its runs, has changed since it was run."""
-    if results.plan(name).exists():
-        try:
-            if read_plan(results, name).spec_hash != document.spec_hash:
-                say(f"{document.spec_file} has changed since '{name}' was last run")
-        except StorageError as error:
-            say(f"{error}; it is replaced")
-    for hypothesis in document.lock_changed:
-        say(
-            f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
-            "its verdict will be labelled exploratory"
-        )
-
-
-def note_other_code(records: Mapping[str, Record], say: Say) -> None:
-    """Say so if recorded runs were made by other decoder sources of the same numerics."""
-    own = provenance.decoder_sha256()
-    others = [
-        record["environment"].get("code", {})
-        for record in records.values()
-        if record["environment"].get("code", {}).get("decoder_sha256") != own
-    ]
-    if others:
-        commits = sorted({str(code.get("git_commit"))[:10] for code in others})
-        say(
-            f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
-            f"(commit {', '.join(commits)}) of the same numerics version; they are used"
-        )
-
-
-def _note_missing_weights(
-    plan: Plan, results: Results, records: Mapping[str, Record], say: Say
-) -> None:
-    """Say so if recorded runs were to keep weights and have none; they are not trained again."""
-    n_missing = sum(
-        run.config.train.keep_weights != "none"
-        and run_id in records
-        and records[run_id]["status"] == "ok"
-        and not (results.run(run_id) / WEIGHTS_NAME).exists()
-        for run_id, run in plan.distinct.items()
-    )
-    if n_missing:
-        say(
-            f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
-            "them: it cannot change a result, so they are not trained again"
-        )
-
-
-def _name_untestable(loaded: Loaded, say: Say) -> None:
-    """Say which hypotheses no result could support, before anything is spent on them."""
-    if loaded.spec.hypotheses:
-        from orchestrator.stats.reach import untestable  # scipy
-
-        for name, found in untestable(loaded.spec).items():
-            say(f"untestable: {name}: {found.reason}")
 
 
 def _train(

@@ -1,24 +1,26 @@
 """How two decoder configurations differ, and the ablation that finds which difference matters."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from decoder.atomic import write_atomically
 from decoder.complaints import did_you_mean
 from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
-from orchestrator.spec.load import level_names, load_spec
-from orchestrator.spec.schema import AblationSpec, check_name
+from orchestrator.plan.ablation_writer import (
+    FactorChange,
+    ablation_of,
+    ablation_yaml,
+    factor_names,
+)
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.schema import check_name
 
 _MARGIN = 0.02  # of PER
-_FEWEST_SEEDS = 6  # with fewer no paired claim can be supported, see `orchestrator.stats.power`
 _RECORDINGS = "data.path"
 
 
@@ -141,29 +143,35 @@ def as_ablation(
         raise ConfigError(f"--as-ablation: {error}") from None
     changes = {d.parameter: d.b for d in found if d.parameter != _RECORDINGS}
     idle = idle_paths(override(one.config, changes, two.label)) & changes.keys()
+    names = factor_names(difference.parameter for difference in found)
     factors = {
-        factor: difference
-        for factor, difference in _factor_names(found).items()
-        if difference.parameter in changes.keys() - idle
+        names[path]: FactorChange(path, {path: difference.a}, {path: difference.b})
+        for difference in found
+        if (path := difference.parameter) in changes.keys() - idle
     }
     if not factors:
         raise ConfigError(
             f"{one.label} and {two.label} do not differ but for their recordings; there is "
             "nothing to leave out"
         )
-    document = _document(name, one, two, factors, folder)
-    document["seeds"] = list(range(1, _n_seeds(document) + 1))
+    ablation = ablation_of(
+        factors,
+        name=name,
+        question=f"Which of the differences between {one.label} and {two.label} changes PER?",
+        base=os.path.relpath(one.file, folder),
+        design="leave_one_out",
+        margin=_MARGIN,
+        common=one.changes,
+    )
     head = (
         f"# Which of {len(factors)} differences between {one.label} and {two.label} matters?\n"
         "# Every one is taken out while the others stay: see `all` and `all-<factor>` in the "
         "report.\n"
     )
     if idle:
-        names = ", ".join(sorted(idle))
-        head += f"# Without effect beside the other changes, and so left out: {names}.\n"
-    return head + yaml.safe_dump(
-        document, sort_keys=False, allow_unicode=True, width=96, default_flow_style=None
-    )
+        left_out = ", ".join(sorted(idle))
+        head += f"# Without effect beside the other changes, and so left out: {left_out}.\n"
+    return head + ablation_yaml(ablation)
 
 
 def write_ablation(path: Path, text: str) -> None:
@@ -182,66 +190,6 @@ def write_ablation(path: Path, text: str) -> None:
     except ConfigError:
         path.unlink()
         raise
-
-
-def _document(
-    name: str, one: Configuration, two: Configuration, factors: dict[str, Difference], folder: Path
-) -> dict[str, Any]:
-    levels = {
-        factor: level_names(difference.a, difference.b) for factor, difference in factors.items()
-    }
-    document: dict[str, Any] = {
-        "name": name,
-        "question": f"Which of the differences between {one.label} and {two.label} changes PER?",
-        "base": os.path.relpath(one.file, folder),
-    }
-    if one.changes:
-        document["set"] = one.changes
-    document["factors"] = {
-        factor: {
-            before: {difference.parameter: difference.a},
-            after: {difference.parameter: difference.b},
-        }
-        for (factor, difference), (before, after) in zip(
-            factors.items(), levels.values(), strict=True
-        )
-    }
-    document["design"] = "leave_one_out"
-    document["seeds"] = list(range(1, _FEWEST_SEEDS + 1))
-    document["hypotheses"] = {
-        f"{factor}_matters"[:64]: {
-            "claim": (
-                f"With the other changes made, {difference.parameter} {after} instead of "
-                f"{before} raises PER."
-            ),
-            "contrast": {"factor": factor, "from": before, "to": after},
-            "outcome": "per",
-            "direction": "increase",
-            "margin": _MARGIN,
-        }
-        for (factor, difference), (before, after) in zip(
-            factors.items(), levels.values(), strict=True
-        )
-    }
-    return document
-
-
-def _n_seeds(document: dict[str, Any]) -> int:
-    """As many as the claims need to be testable together."""
-    from orchestrator.stats.reach import untestable  # scipy
-
-    hopeless = untestable(AblationSpec.model_validate(document))
-    return max([_FEWEST_SEEDS, *(found.seeds_needed or 0 for found in hopeless.values())])
-
-
-def _factor_names(found: Sequence[Difference]) -> dict[str, Difference]:
-    """The name of each parameter's factor: its field, with its section where two share it."""
-    fields = Counter(difference.parameter.partition(".")[2] for difference in found)
-    names = {}
-    for difference in found:
-        section, _, field = difference.parameter.partition(".")
-        names[field if fields[field] == 1 else f"{section}-{field}"] = difference
-    return names
 
 
 def _ratio(a: Any, b: Any) -> float | None:

@@ -1,6 +1,6 @@
 """The recordings each arm is trained on: prepared once, and described without torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ class DataInfo:
         values = asdict(self)
         del values["folder"]
         return {**values, "sessions": list(self.sessions)}
+
+
+# Arms, folder of packed recordings, remarks → arm id → its recordings; as `prepare_data`.
+PrepareData = Callable[[Sequence[Arm], Path, Callable[[str], None]], Mapping[str, DataInfo]]
 
 
 def prepare_data(

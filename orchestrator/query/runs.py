@@ -15,7 +15,7 @@ from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
-from orchestrator.history.rows import foreign_rows
+from orchestrator.history.rows import imported_rows
 from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.query.where import parse_condition
 from orchestrator.store.ledger import read_history, read_records
@@ -105,7 +105,7 @@ def list_runs(
         ConfigError: an unknown column or a condition that is not understood.
         StorageError: a record cannot be read.
     """
-    index = extended(open_index(results, say), foreign_rows(results, say))
+    index = extended(open_index(results, say), imported_rows(results, say))
     if not len(index):  # nothing tells which columns there will be
         return Listing(tuple(columns), [], 0, 0)
     known = [*index.names, USED_BY]

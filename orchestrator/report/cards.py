@@ -9,9 +9,9 @@ import numpy as np
 from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.report.figures.curves import Curve, arm_curve, by_step
 from orchestrator.report.grids import STATUS_WORDS, Grid, criterion_text, make_grid
-from orchestrator.report.wording import number, percent
-from orchestrator.tables.metrics import value_text
-from orchestrator.tables.tables import OUTCOMES, Tables
+from orchestrator.spec.units import number, percent, value_text
+from orchestrator.stats.run_values import ENDINGS
+from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 
@@ -171,7 +171,7 @@ def _summary(row: Mapping[Any, Any], results: Sequence[CriterionResult]) -> str:
 
 
 def _outcomes(row: Mapping[Any, Any]) -> str:
-    counts = [f"{row[f'n_{name}']} {name}" for name in OUTCOMES if row[f"n_{name}"]]
+    counts = [f"{row[f'n_{name}']} {name}" for name in ENDINGS if row[f"n_{name}"]]
     return ", ".join(counts)
 
 

@@ -3,9 +3,8 @@
 import pandas as pd
 
 from orchestrator.report.grids import Grid, make_grid
-from orchestrator.report.wording import percent
+from orchestrator.spec.units import difference_text, percent
 from orchestrator.tables.breakdowns import NOTHING
-from orchestrator.tables.metrics import difference_text
 
 _MOST_SESSIONS = 6  # with a column each
 _N_CONFUSIONS = 3  # most frequent ones listed

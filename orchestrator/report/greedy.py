@@ -7,7 +7,7 @@ import pandas as pd
 from orchestrator.plan.document import ArmEntry
 from orchestrator.report.grids import Grid, make_grid
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
+from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts.change_effects import Change, along_path
 from orchestrator.verdicts.greedy import Round
 

@@ -13,17 +13,23 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
-    number,
-    p_value,
-    percent,
     test_title,
     verdict_title,
     where_text,
 )
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import AblationSpec, Changes
+from orchestrator.spec.units import (
+    difference_text,
+    interval_words,
+    noun,
+    number,
+    p_value,
+    percent,
+    unit_of,
+    value_text,
+)
 from orchestrator.stats.effects import holm
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts.controls import Control, NoiseFloor
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 from orchestrator.verdicts.verdicts import Verdict

@@ -24,10 +24,10 @@ from orchestrator.report.grids import (
     steps_text,
     varied_grid,
 )
-from orchestrator.report.wording import explain, first_sentence, p_value, percent, verdict_title
+from orchestrator.report.wording import explain, first_sentence, verdict_title
 from orchestrator.spec.claims import families_of
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import difference_text, noun, unit_of
+from orchestrator.spec.units import difference_text, noun, p_value, percent, unit_of
 from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import Control, NoiseFloor, seed_noise
 from orchestrator.verdicts.criteria import CriterionResult

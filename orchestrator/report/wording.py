@@ -1,29 +1,20 @@
-"""Numbers and verdicts as plain words: the only place where rates become percent."""
+"""Verdicts as sentences."""
 
 import math
 
 from orchestrator.spec.claims import TEST_NAMES, is_share
 from orchestrator.spec.schema import OWN_OUTCOMES, Hypothesis
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
-from orchestrator.tables.metrics import p_value as p_value
+from orchestrator.spec.units import (
+    difference_text,
+    interval_words,
+    noun,
+    number,
+    p_value,
+    percent,
+    unit_of,
+    value_text,
+)
 from orchestrator.verdicts.verdicts import Verdict
-
-_NOT_A_NUMBER = "–"
-
-
-def percent(rate: float, digits: int = 1) -> str:
-    """A rate in [0, 1] as percent; a dash for NaN."""
-    return _NOT_A_NUMBER if math.isnan(rate) else f"{_minus(f'{100 * rate:.{digits}f}')} %"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits; a dash for NaN."""
-    if math.isnan(value):
-        return _NOT_A_NUMBER
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-    return _minus(text)
 
 
 def contrast_text(hypothesis: Hypothesis) -> str:
@@ -183,7 +174,7 @@ def _why_refuted(verdict: Verdict, margin: str) -> str:
 
 
 def _bound_name(verdict: Verdict) -> str:
-    return f"one-sided {100 * (1 - verdict.evidence.bound_error):.3g} %"
+    return f"one-sided {number(100 * (1 - verdict.evidence.bound_error))} %"
 
 
 def _unseen(verdict: Verdict) -> str:
@@ -314,7 +305,3 @@ def _side_text(verdict: Verdict, side: int) -> str:
 
 def _seeds(n_seeds: int) -> str:
     return f"{n_seeds} seed{'s' * (n_seeds != 1)}"
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")

@@ -19,7 +19,7 @@ from orchestrator.search.study import Book
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Changes, Hypothesis
-from orchestrator.tables.metrics import noun
+from orchestrator.spec.units import noun
 
 FACTOR = "configuration"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch, note_other_code
+from orchestrator.driver.remarks import note_other_code
+from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
 from orchestrator.execute.backends import Backend
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder

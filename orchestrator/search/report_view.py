@@ -14,7 +14,7 @@ from orchestrator.search.outcome import Confirmation, Confirmed
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import SECONDS, Dimension
 from orchestrator.search.spec import LoadedSearch
-from orchestrator.tables.metrics import difference_text, interval_words, noun, unit_of, value_text
+from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 
 _MOST_CANDIDATES = 12
 _NEAR = 0.05  # of a range: so close to an end the best may lie beyond it

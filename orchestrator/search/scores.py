@@ -12,7 +12,7 @@ from typing import Literal
 from decoder.collapse import CollapseThresholds, is_collapsed
 from decoder.pack import HistoryRow
 from orchestrator.search.schema import SECONDS, Sense
-from orchestrator.tables.metrics import RATES
+from orchestrator.spec.units import RATES
 
 Ending = Literal["ok", "collapsed", "diverged"]
 

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from decoder.phonemes import BLANK, CLASSES
-from orchestrator.tables.run_columns import COUNTED, Record
+from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.run_columns import Record
 
 NOTHING = "–"  # on the side of the alignment that has no phoneme
 

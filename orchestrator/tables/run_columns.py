@@ -7,12 +7,10 @@ from typing import Any
 
 from decoder.collapse import CollapseThresholds, escape_step, is_collapsed
 from decoder.selection import best_row, selection_optimism
+from orchestrator.stats.run_values import COUNTED, DIVERGED_PER
 
 Record = Mapping[str, Any]
 HistoryRows = Sequence[Mapping[str, float]]
-
-OUTCOMES = ("ok", "collapsed", "diverged", "failed", "missing")
-COUNTED = ("ok", "collapsed", "diverged")  # outcomes that are results; the others are gaps
 
 # Of a run's last evaluation; "per" and "step" have columns of their own.
 FINAL_COLUMNS = (
@@ -54,7 +52,7 @@ def result_columns(
     best = history[chosen] if chosen is not None else {}
     optimism = selection_optimism(history) if counted else None
     escaped = escape_step(history, thresholds) if outcome in ("ok", "collapsed") else None
-    final_per = 1.0 if outcome == "diverged" else last.get("per", math.nan)
+    final_per = DIVERGED_PER if outcome == "diverged" else last.get("per", math.nan)
     train = record["config"]["train"] if record else {}
     record = record or {}
     return {
@@ -73,13 +71,22 @@ def result_columns(
         "best_per": float(best.get("per", math.nan)),
         "best_per_step": best.get("step"),
         "selection_optimism": math.nan if optimism is None else optimism,
-        "per_beam": float((record.get("beam") or {}).get("per", math.nan)) if counted else math.nan,
+        "per_beam": _beam_per(record, outcome),
         "n_skipped_steps": record.get("n_skipped_steps"),
         "n_parameters": record.get("n_parameters"),
         "n_dropped_trials": record.get("n_dropped_trials"),
         "error": last_line(record.get("error")),
         **_machine_columns(record),
     }
+
+
+def _beam_per(record: Record, outcome: str) -> float:
+    """Final PER with beam search; NaN where none was asked for or the run has no result."""
+    asked = record.get("config", {}).get("evaluation", {}).get("use_beam_search", False)
+    if outcome == "diverged" and asked:
+        return DIVERGED_PER
+    recorded = (record.get("beam") or {}).get("per", math.nan)
+    return float(recorded) if outcome in COUNTED else math.nan
 
 
 def _machine_columns(record: Record) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from decoder.atomic import write_atomically
@@ -14,15 +15,19 @@ from decoder.pack import HISTORY_COLUMNS
 from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
+from orchestrator.stats.run_values import COUNTED, ENDINGS, least_budget, run_values
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
-from orchestrator.tables.run_columns import COUNTED as COUNTED
-from orchestrator.tables.run_columns import OUTCOMES as OUTCOMES
 from orchestrator.tables.run_columns import HistoryRows as HistoryRows
 from orchestrator.tables.run_columns import Record as Record
 from orchestrator.tables.run_columns import result_columns
 
 NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
 _TRACEBACK_LINES = 5
+# Outcomes of which the table of arms holds a mean.
+_ARM_MEANS = (
+    *("per", "best_per", "per_beam", "escape_step"),
+    *("emitted_ratio", "blank_fraction", "grad_norm"),
+)
 
 
 class Tables(NamedTuple):
@@ -76,7 +81,7 @@ def runs_table(
     """One row a planned (arm, seed), in the order of the arms, then of the seeds.
 
     ``seed`` is the one trained with, ``block`` the one of the ablation's seeds it is paired with;
-    they differ in arms on fresh seeds alone. ``outcome`` is one of `OUTCOMES`: ``failed`` is an
+    they differ in arms on fresh seeds alone. ``outcome`` is one of `ENDINGS`: ``failed`` is an
     infrastructure failure, ``missing`` a run not recorded yet. A diverged run counts: ``per``
     1.0, ``collapsed`` 1, never escaped. A collapsed run keeps its measured PER.
     Diagnostics are those of the last evaluation; ``best_per`` is the lowest PER of any evaluation
@@ -117,21 +122,24 @@ def runs_table(
 
 
 def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm: counts, PER, collapse, restricted steps to escape.
+    """One row per arm: counts, PER, collapse, steps to escape.
 
-    ``n`` counts the runs with a result (`COUNTED`), on which everything else rests.
-    ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
-    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted
-    mean: a run that never escaped counts with its step budget. ``grad_norm_p99_max`` is the
-    largest over seeds.
+    ``n`` counts the runs with a result, on which everything else rests; what each counts as is
+    `orchestrator.stats.run_values`' rule, so the means of metrics other than PER leave diverged
+    runs out. ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
+    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted mean
+    up to the least step budget of all arms, so that arms can be compared; ``n_escaped`` counts
+    runs that escaped at any step. ``grad_norm_p99_max`` is the largest over seeds.
     """
     spec = plan.spec
+    budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
     rows = []
     for arm in plan.arms:
         of_arm = runs[runs["arm"] == arm.arm_id]
         counted = of_arm[of_arm["outcome"].isin(COUNTED)]
-        per = counted["per"].to_numpy(dtype=float)
-        steps = restricted_steps(counted)
+        values = {name: outcome_values(of_arm, name, budget) for name in _ARM_MEANS}
+        seen = {name: column[np.isfinite(column)] for name, column in values.items()}
+        per = seen["per"]
         interval = stats.paired_t(per)
         rows.append(
             {
@@ -139,21 +147,21 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
                 "in_design": arm.in_design,
                 **_factor_columns(spec, arm.levels),
                 "n": len(counted),
-                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in OUTCOMES},
+                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in ENDINGS},
                 "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
                 "per_mean": _mean(per),
                 "per_low": interval.low,
                 "per_high": interval.high,
                 "per_sd": float(per.std(ddof=1)) if len(per) > 1 else math.nan,
                 "per_median": float(counted["per"].median()),
-                "best_per_mean": float(counted["best_per"].mean()),
+                "best_per_mean": _mean(seen["best_per"]),
                 "selection_optimism_mean": float(counted["selection_optimism"].mean()),
-                "per_beam_mean": float(counted["per_beam"].mean()),
-                "emitted_ratio_mean": float(counted["emitted_ratio"].mean()),
-                "blank_fraction_mean": float(counted["blank_fraction"].mean()),
-                "grad_norm_mean": float(counted["grad_norm"].mean()),
+                "per_beam_mean": _mean(seen["per_beam"]),
+                "emitted_ratio_mean": _mean(seen["emitted_ratio"]),
+                "blank_fraction_mean": _mean(seen["blank_fraction"]),
+                "grad_norm_mean": _mean(seen["grad_norm"]),
                 "grad_norm_p99_max": float(counted["grad_norm_p99"].max()),
-                "escape_step_mean": _mean(steps),
+                "escape_step_mean": _mean(seen["escape_step"]),
                 "n_escaped": int(counted["escape_step"].notna().sum()),
                 "seed_offset": arm.seed_offset,
                 "replicate": arm.replicate,
@@ -207,11 +215,22 @@ def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
-def restricted_steps(runs: pd.DataFrame) -> stats.Floats:
-    """Steps to escape of runs with a result, cut at each run's own step budget."""
-    steps = runs["escape_step"].to_numpy(dtype=float)
-    budgets = runs["n_steps"].to_numpy(dtype=float)
-    return stats.restricted(steps, budgets)
+def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None) -> stats.Floats:
+    """What each run of a runs table counts as in an outcome.
+
+    Args:
+        runs: some rows of a runs table.
+        outcome: a numeric column of it.
+        budget: the step at which steps to escape are cut; None for the least of these runs.
+
+    Returns:
+        One value per row, NaN for a gap; see `orchestrator.stats.run_values.run_values`.
+    """
+    if budget is None:
+        steps = runs["n_steps"] if outcome == "escape_step" else pd.Series(dtype=float)
+        budget = least_budget(steps.to_numpy(dtype=float, na_value=math.nan))
+    column = runs[outcome].to_numpy(dtype=float, na_value=math.nan)
+    return run_values(outcome, runs["outcome"].to_numpy(dtype=object), column, budget)
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:

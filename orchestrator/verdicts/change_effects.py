@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.plan.document import ArmEntry
+from orchestrator.spec.claims import is_share
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.shares import Share, share_contrast
-from orchestrator.verdicts.controls import SHARES, outcome_values
+from orchestrator.tables.tables import outcome_values
 
 
 class Change(NamedTuple):
@@ -129,7 +130,7 @@ def change_of(
     table = values[[name for name, _ in weights]].dropna().to_numpy()  # (n_blocks, n_arms)
     differences = table @ np.array([weight for _, weight in weights])  # (n_blocks,)
     interval = stats.paired_t(differences)
-    if outcome in SHARES:
+    if is_share(outcome):
         shares = [Share(int(column.sum()), len(table)) for column in table.T]
         interval = share_contrast(shares, [weight for _, weight in weights])
     effect = float(differences.mean()) if len(differences) else math.nan

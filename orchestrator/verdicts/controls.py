@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.plan.document import ArmEntry, PlanDocument
+from orchestrator.spec.claims import is_share
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.shares import Share, boschloo, share_difference
-from orchestrator.tables.tables import COUNTED, Record, restricted_steps
+from orchestrator.tables.tables import Record, outcome_values
 
 Kind = Literal["fresh_seeds", "same_seed"]
-SHARES = ("collapsed", "diverged")  # outcomes that are 0 or 1 in a run
 
 
 class ControlArm(NamedTuple):
@@ -145,7 +145,7 @@ def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -
     fresh = _differences(controls, "fresh_seeds")
     again = _differences(controls, "same_seed")
     same_seed = float(np.abs(again).max()) if len(again) else None
-    if outcome in SHARES:
+    if is_share(outcome):
         return NoiseFloor(outcome, math.nan, "none", 0, same_seed, len(again))
     pooled = _seed_spread(runs, outcome)
     if len(fresh):
@@ -165,16 +165,6 @@ def seed_noise(runs: pd.DataFrame) -> float | None:
     return pooled[0] if pooled else None
 
 
-def outcome_values(runs: pd.DataFrame, outcome: str) -> stats.Floats:
-    """One value a run, NaN where it has no result; steps to escape cut at the budget."""
-    counted = runs["outcome"].isin(COUNTED).to_numpy()
-    if outcome == "escape_step":
-        values = restricted_steps(runs)
-    else:
-        values = runs[outcome].to_numpy(dtype=float, na_value=math.nan)
-    return np.where(counted, values, math.nan)
-
-
 def kind_of(arm: ArmEntry) -> Kind | None:
     """Which control an arm of the plan is; None if it is none."""
     if arm.seed_offset:
@@ -183,15 +173,13 @@ def kind_of(arm: ArmEntry) -> Kind | None:
 
 
 def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
-    values = {}
-    for name in (pair.arm, pair.twin):
-        of_arm = runs[runs["arm"] == name]
-        values[name] = pd.Series(outcome_values(of_arm, outcome), index=of_arm["block"])
-    both = pd.DataFrame(values).dropna()  # one row a block
+    of_pair = runs[runs["arm"].isin([pair.arm, pair.twin])]
+    valued = of_pair.assign(value=outcome_values(of_pair, outcome))
+    both = valued.pivot(index="block", columns="arm", values="value").dropna()  # one row a block
     differences = (both[pair.arm] - both[pair.twin]).to_numpy(dtype=float)
     events = None
     interval, p = stats.paired_t(differences), stats.sign_flip(differences)
-    if outcome in SHARES:
+    if is_share(outcome):
         control, twin = (Share(int(both[name].sum()), len(both)) for name in (pair.arm, pair.twin))
         events = (control, twin)
         interval, p = share_difference([control], [twin]), boschloo(control, twin)
@@ -214,9 +202,10 @@ def _seed_spread(runs: pd.DataFrame, outcome: str) -> tuple[float, int] | None:
     """Standard deviation over seeds, pooled over the arms whose runs are all ok, and its degrees
     of freedom."""
     squares, freedom = 0.0, 0
-    for _, of_arm in runs.groupby("arm", sort=True):
+    valued = runs.assign(value=outcome_values(runs, outcome))
+    for _, of_arm in valued.groupby("arm", sort=True):
         if len(of_arm) > 1 and (of_arm["outcome"] == "ok").all():
-            values = outcome_values(of_arm, outcome)
+            values = of_arm["value"].to_numpy()
             squares += float(((values - values.mean()) ** 2).sum())
             freedom += len(values) - 1
     return (math.sqrt(squares / freedom), freedom) if freedom else None

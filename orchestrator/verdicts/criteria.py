@@ -11,8 +11,9 @@ import pandas as pd
 
 from decoder.collapse import CollapseThresholds, escape_step
 from orchestrator.spec.load import AblationSpec, Criterion
-from orchestrator.tables.metrics import value_text
-from orchestrator.tables.tables import COUNTED, HistoryRows
+from orchestrator.spec.units import value_text
+from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.tables import HistoryRows
 
 Status = Literal["pass", "fail", "open"]
 

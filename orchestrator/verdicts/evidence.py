@@ -12,6 +12,7 @@ from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import Design, Hypothesis
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval, Pairing
+from orchestrator.stats.run_values import Bools, least_budget
 from orchestrator.stats.shares import (
     Share,
     boschloo,
@@ -21,7 +22,7 @@ from orchestrator.stats.shares import (
     share_contrast_tost,
     share_tost,
 )
-from orchestrator.verdicts.values import ArmRuns, Bools, Values, imputed, values_of
+from orchestrator.verdicts.values import ArmRuns, Values, imputed, values_of
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def gather(
     budgets = np.concatenate([arm.columns["n_steps"] for arm in arms])
     budgets = budgets[np.isfinite(budgets)]
     # Escape is judged up to the same step in every arm.
-    budget = float(budgets.min()) if len(budgets) else math.nan
+    budget = least_budget(budgets)
     seen = [values_of(outcome, arm, budget) for arm in arms]
     contributions = _effects(seen, weights)
     complete = np.isfinite(contributions)

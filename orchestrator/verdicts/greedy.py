@@ -15,7 +15,7 @@ import pandas as pd
 from orchestrator.plan.document import ArmEntry
 from orchestrator.spec.load import AblationSpec
 from orchestrator.stats.effects import Interval
-from orchestrator.tables.tables import COUNTED
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.verdicts.change_effects import Change, arm_of_changes, by_block, change_of
 
 _UNKNOWN = Interval(-math.inf, math.inf)

@@ -10,9 +10,8 @@ import pandas as pd
 from decoder.errors import ConfigError
 from orchestrator.spec.claims import is_share
 from orchestrator.stats import effects as stats
-from orchestrator.tables.tables import COUNTED
+from orchestrator.stats.run_values import Bools, run_values
 
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
 _ALWAYS = ("escape_step", "n_steps")
 
 
@@ -87,29 +86,17 @@ def arm_runs(
 
 
 def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
-    """An outcome's values; only infrastructure failures and runs not recorded are gaps.
-
-    A diverged run has no value of a metric other than PER, so it is a gap there.
+    """An outcome's value for every seed; see `orchestrator.stats.run_values.run_values`.
 
     Args:
         outcome: of the claim.
         runs: of one arm.
         budget: step up to which escape is judged in every arm.
     """
-    counted = np.isin(runs.outcome, COUNTED)
     steps = runs.columns["escape_step"]
-    escaped = counted & (steps <= budget)
-    if outcome == "escape_step":
-        values = stats.restricted(steps, budget)
-    elif outcome == "collapsed":
-        values = (runs.outcome != "ok").astype(np.float64)
-    elif outcome == "diverged":
-        values = (runs.outcome == "diverged").astype(np.float64)
-    else:
-        values = runs.columns[outcome]
-        if outcome != "per":
-            counted = counted & (runs.outcome != "diverged")
-    return Values(np.where(counted, values, math.nan), escaped)
+    column = steps if is_share(outcome) else runs.columns[outcome]
+    values = run_values(outcome, runs.outcome, column, budget)
+    return Values(values, np.isin(runs.outcome, ("ok", "collapsed")) & (steps <= budget))
 
 
 def imputed(

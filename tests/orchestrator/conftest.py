@@ -11,6 +11,7 @@ import pytest
 from small_ablation import backend as backend
 from small_ablation import console as console
 from small_ablation import data_info as data_info
+from small_ablation import describe as describe
 from small_ablation import load as load
 from small_ablation import make_result as make_result
 from small_ablation import make_row as make_row

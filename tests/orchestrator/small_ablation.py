@@ -3,8 +3,6 @@
 import copy
 import io
 import json
-import sys
-import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,10 @@ from rich.console import Console
 
 from decoder.errors import ConfigError
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
-from orchestrator.driver import run as run_module
 from orchestrator.execute.backends import Execution, PackEvent
 from orchestrator.execute.machine import Options, choose_options
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import DataInfo, PrepareData
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded, load_spec
 from orchestrator.store.paths import Results
@@ -200,19 +197,27 @@ def data_info() -> DataInfo:
     return DATA
 
 
+def describe_recordings(arms: Sequence[Arm], folder: Path, say: Any) -> dict[str, DataInfo]:
+    """Recordings that are only described."""
+    return {arm.arm_id: DATA for arm in arms}
+
+
 @pytest.fixture
-def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Calls of `rebuild`, which then writes nothing; recordings are only described."""
-    calls: list[tuple[Any, ...]] = []
-    module = types.ModuleType("orchestrator.report.rebuild")
-    module.rebuild = lambda *args: calls.append(args)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "orchestrator.report.rebuild", module)
+def describe() -> PrepareData:
+    return describe_recordings
 
-    def describe(arms: Sequence[Arm], folder: Path, say: Any) -> dict[str, DataInfo]:
-        return {arm.arm_id: DATA for arm in arms}
 
-    monkeypatch.setattr(run_module, "prepare_data", describe)
-    return calls
+class Rebuilds(list[tuple[Any, ...]]):
+    """What would have been reported: (folder, plan, records, histories) of each call."""
+
+    def __call__(self, *arguments: Any) -> None:
+        self.append(arguments)
+
+
+@pytest.fixture
+def rebuilt() -> Rebuilds:
+    """Stands in for `rebuild`, and writes nothing."""
+    return Rebuilds()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from orchestrator.query.compare.joining import Joined, join
 from orchestrator.query.compare.mixing import Difference, Mixture, mixtures, untold, what_differs
 from orchestrator.query.compare.sides import Row, Side, SideArm, varying_paths
 from orchestrator.stats.effects import benjamini_hochberg
-from orchestrator.tables.run_columns import COUNTED
+from orchestrator.stats.run_values import COUNTED
 
 _NOT_METRICS = ("seed", "numerics_version", "host_pid", "git_dirty", "escape_censored")
 

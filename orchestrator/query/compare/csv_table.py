@@ -18,7 +18,7 @@ from decoder.import_tables import squeeze
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
 from orchestrator.query.compare.sides import Row, Side, SideArm, make_arm
 from orchestrator.query.compare.stored import Store, named_by_settings
-from orchestrator.tables.metrics import RATES
+from orchestrator.spec.units import RATES
 
 _LARGEST_RATE = 2.0  # PER as a share; insertions can lift it above 1, but not this far
 _LEVELS, _NAME = "_levels", "_name"  # keys of a row until its arm is made

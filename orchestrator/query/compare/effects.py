@@ -10,8 +10,8 @@ from scipy import special
 from orchestrator.query.compare.sides import Row
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.stats.shares import Share, boschloo, share_difference
-from orchestrator.tables.run_columns import COUNTED
 
 SHARES = ("collapsed", "diverged")
 NO_INTERVAL = Interval(-math.inf, math.inf)

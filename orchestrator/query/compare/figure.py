@@ -19,7 +19,7 @@ from orchestrator.report.figures.style import (
     styled,
     wrap,
 )
-from orchestrator.tables.metrics import RATES, noun, scale_of, unit_of
+from orchestrator.spec.units import RATES, noun, scale_of, unit_of
 
 _MOST_ROWS = 60
 _LABEL = 30  # characters of an arm's name in a row

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from orchestrator.history.audit.counting import DATA, Counted
-from orchestrator.history.audit.lineup import line_up
-from orchestrator.history.reading.reading import Group, read_group
-from orchestrator.history.reading.record import ForeignRun
+from orchestrator.history.audit.effective_settings import DATA, EffectiveSettings
+from orchestrator.history.audit.prepared_group import prepare_group
+from orchestrator.history.reading.read_runs import Group, read_group
+from orchestrator.history.reading.record import ImportedRun
 from orchestrator.history.reading.store import read_imported
-from orchestrator.history.rows import foreign_row
+from orchestrator.history.rows import imported_row
 from orchestrator.query.compare.sides import Row, Side, SideArm
 from orchestrator.query.compare.stored import Store
 from orchestrator.terminal import Say
@@ -35,26 +35,25 @@ def side_of_group(label: str, group: Group) -> Side:
 
     An unfinished run has no result, whatever its last PER.
     """
-    lineup = line_up(label, group.source, group.runs, group.remarks)
-    arms = [_arm(arm.runs, arm.counted) for arm in lineup.arms]
-    told = {run.name for arm in lineup.arms for run in arm.runs}
-    untold = [run.name for run in lineup.runs if run.name not in told]
-    remarks = [f"{copy} is a copy of {of} and left out" for copy, of in lineup.copies.items()]
-    remarks += [f"{', '.join(untold)}: without settings, left out"] if untold else []
-    unfinished = [run.name for run in lineup.runs if run.outcome == "unfinished"]
+    prepared = prepare_group(label, group.source, group.runs, group.remarks)
+    arms = [_arm(one.runs, one.settings) for one in prepared.configurations]
+    without = [run.name for run in prepared.runs if not run.settings]
+    remarks = [f"{copy} is a copy of {of} and left out" for copy, of in prepared.copies.items()]
+    remarks += [f"{', '.join(without)}: without settings, left out"] if without else []
+    unfinished = [run.name for run in prepared.runs if run.outcome == "unfinished"]
     remarks += [f"{', '.join(unfinished)}: unfinished, without a result"] if unfinished else []
     return Side(label, "imported", tuple(arms), None, tuple(remarks))
 
 
-def _arm(runs: tuple[ForeignRun, ...], counted: Counted) -> SideArm:
-    config = {name: value for name, value in counted.whole.items() if name != DATA}
+def _arm(runs: tuple[ImportedRun, ...], settings: EffectiveSettings) -> SideArm:
+    config = {name: value for name, value in settings.whole.items() if name != DATA}
     name = runs[0].name + (f" and {len(runs) - 1} more" if len(runs) > 1 else "")
     return SideArm(name, {}, config, None, tuple(_row(run) for run in runs))
 
 
-def _row(run: ForeignRun) -> Row:
+def _row(run: ImportedRun) -> Row:
     """Its row; a run of which no final PER is known has no result."""
-    row = foreign_row(run, f"{run.source}/{run.name}")
-    if run.counted is None or run.outcome == "unfinished":
+    row = imported_row(run, f"{run.source}/{run.name}")
+    if run.compared_per is None or run.outcome == "unfinished":
         return {**row, "outcome": "missing"}
     return {**row, "outcome": "ok" if run.outcome == "unknown" else run.outcome}

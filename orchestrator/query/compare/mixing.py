@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from decoder.config import config_paths
 from orchestrator.query.compare.sides import Row, SideArm, varying_paths
-from orchestrator.tables.run_columns import COUNTED
+from orchestrator.stats.run_values import COUNTED
 
 _VERSIONS = (
     ("torch", "host_torch"),

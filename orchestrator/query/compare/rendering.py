@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.query.compare.comparison import Comparison, Line
 from orchestrator.query.compare.effects import Figure
 from orchestrator.query.runs import csv_text
-from orchestrator.tables.metrics import (
+from orchestrator.spec.units import (
     difference_text,
     interval_words,
     noun,

@@ -23,8 +23,8 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import difference_text, noun, scale_of, unit_of
-from orchestrator.tables.tables import COUNTED
+from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
+from orchestrator.stats.run_values import COUNTED
 from orchestrator.verdicts.change_effects import Change, along_path, by_size, left_out, main_effects
 from orchestrator.verdicts.controls import NoiseFloor
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from orchestrator.report.figures.style import FAINT, INK, WIDTH, new_figure, signed, styled
-from orchestrator.tables.metrics import difference_text, noun, scale_of, unit_of
+from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.verdicts import Verdict, Word
 

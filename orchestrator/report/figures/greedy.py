@@ -20,7 +20,7 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 from orchestrator.verdicts.change_effects import along_path
 from orchestrator.verdicts.greedy import Round, arm_means
 

@@ -25,7 +25,7 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.spec.load import AblationSpec
-from orchestrator.tables.tables import COUNTED
+from orchestrator.stats.run_values import COUNTED
 
 _MIN_WIDTH = 1.9  # of a panel, in steps along x
 _MIN_TOTAL, _MAX_TOTAL = 4.0, 11.0  # of a row

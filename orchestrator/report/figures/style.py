@@ -14,6 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from decoder.atomic import write_atomically
+from orchestrator.spec.units import percent
 
 P = ParamSpec("P")
 
@@ -204,7 +205,7 @@ def wrap(text: str, width: int) -> str:
 def percent_axis(axes: Axes, which: str) -> None:
     """Label a rate's axis in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "−"))
+    axis.set_major_formatter(lambda value, _: percent(value, 0))
 
 
 def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from matplotlib.tri import Triangulation
 
 from orchestrator.report.figures.style import WIDTH, new_figure, percent_axis, styled
 from orchestrator.search.figures.marks import Setting, ended, fates, scatter
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 
 _MIN_POINTS = 8
 _N_LEVELS = 12

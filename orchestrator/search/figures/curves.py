@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, percent_axis, styled
 from orchestrator.search.figures.marks import MARKS, ended, fates
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 
 
 class Curve(NamedTuple):

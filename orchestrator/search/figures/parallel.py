@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.figures.style import FAINT, INK, WIDTH, new_figure, percent_axis, styled
 from orchestrator.search.figures.marks import Setting, ended
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 
 _MAP = "viridis"
 

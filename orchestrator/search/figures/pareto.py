@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, percent_axis, styled
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 
 
 class Front(NamedTuple):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.figures.style import WIDTH, look, new_figure, styled
 from orchestrator.search.figures.marks import Setting, ended, fates, rate_axis, scatter
-from orchestrator.tables.metrics import RATES, noun
+from orchestrator.spec.units import RATES, noun
 
 _COLUMNS = 2
 

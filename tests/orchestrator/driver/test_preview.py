@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 from decoder.pack import RunResult
 from orchestrator.cli.app import app
 from orchestrator.cli.plan_view import preview_document, print_preview
-from orchestrator.driver import preview as preview_module
 from orchestrator.driver.preview import Preview, preview
 from orchestrator.driver.priors import find_spreads, pooled_spread
 from orchestrator.execute.machine import Options
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import make_record, recent_records, write_run
 from orchestrator.store.paths import Results
@@ -30,18 +29,12 @@ SEEDS = list(range(8))
 
 
 @pytest.fixture
-def see(
-    monkeypatch: pytest.MonkeyPatch, results: Results, options: Options, data_info: DataInfo
-) -> Callable[..., Preview]:
+def see(results: Results, options: Options, describe: PrepareData) -> Callable[..., Preview]:
     """Previews an ablation on recordings that are only described."""
-    monkeypatch.setattr(
-        preview_module,
-        "prepare_data",
-        lambda arms, folder, say: {arm.arm_id: data_info for arm in arms},
-    )
 
     def call(loaded: Loaded, options: Options = options, **how: Any) -> Preview:
-        return preview(loaded, results, options, lambda text: None, calibrate=False, **how)
+        how = {"calibrate": False, "describe": describe, **how}
+        return preview(loaded, results, options, lambda text: None, **how)
 
     return call
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from small_ablation import Rebuilds
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress, RunResult
@@ -23,6 +24,7 @@ from orchestrator.execute.backends import (
     local,
 )
 from orchestrator.execute.machine import Options
+from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
 from orchestrator.store import provenance
 from orchestrator.store.ledger import Record, read_records
@@ -39,13 +41,20 @@ def go(
     results: Results,
     options: Options,
     console: Console,
-    rebuilt: list[Any],
+    rebuilt: Rebuilds,
+    describe: PrepareData,
 ) -> Callable[..., Outcome]:
     """Runs the small ablation with a pretended backend."""
 
     def run(train: Backend | None, changes: Any = None, **chosen: Any) -> Outcome:
         return run_ablation(
-            load(changes), results, replace(options, **chosen), console, backend=train
+            load(changes),
+            results,
+            replace(options, **chosen),
+            console,
+            backend=train,
+            describe=describe,
+            rebuild=rebuilt,
         )
 
     return run

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 MODULES = (
-    *("stats.effects", "tables.metrics", "tables.tables"),
+    *("stats.effects", "spec.units", "tables.tables"),
     *("verdicts.change_effects", "verdicts.controls", "verdicts.criteria"),
     *("verdicts.evidence", "verdicts.verdicts"),
     *("report.cards", "report.figures", "report.grids", "report.pages", "report.rebuild"),

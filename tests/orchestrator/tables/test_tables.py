@@ -8,7 +8,8 @@ import pytest
 from scipy import stats as scipy_stats
 
 from orchestrator.spec.schema import CollapseSpec
-from orchestrator.tables.tables import COUNTED, make_tables, write_tables
+from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.tables import make_tables, write_tables
 
 Build = Callable[..., Any]
 

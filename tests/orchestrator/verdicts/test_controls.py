@@ -23,9 +23,15 @@ Build = Callable[..., Any]
 
 
 def runs_of(**arms: list[float]) -> pd.DataFrame:
-    """A runs table of arms whose runs are ok, with these PERs in blocks 1, 2, …"""
+    """A runs table of arms with these PERs in blocks 1, 2, …; a run of PER 1 collapsed."""
     rows = [
-        {"arm": arm, "block": block, "outcome": "ok", "per": per, "collapsed": int(per == 1.0)}
+        {
+            "arm": arm,
+            "block": block,
+            "outcome": "collapsed" if per == 1.0 else "ok",
+            "per": per,
+            "collapsed": int(per == 1.0),
+        }
         for arm, values in arms.items()
         for block, per in enumerate(values, 1)
     ]

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.tables.metrics import value_text
+from orchestrator.spec.units import value_text
 from orchestrator.tables.tables import make_tables
 from orchestrator.verdicts.criteria import CriterionResult, criteria_table, evaluate, rule_text
 

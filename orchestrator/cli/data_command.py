@@ -1,0 +1,151 @@
+"""The commands `data make` and `data check`: make and check recordings."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from decoder.errors import ConfigError
+from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
+from orchestrator.terminal import Say, print_table, remarks, say_to
+
+if TYPE_CHECKING:
+    from orchestrator.store.paths import Results
+
+data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
+
+
+@data_app.command("make")
+@handled
+def data_make(
+    path: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    recipe: Annotated[str, typer.Option(help="Name of a synthetic recipe.")] = "small",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the recordings.", show_default="the recipe's")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="t15 or t12.", show_default="the recipe's")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--results", help="As everywhere; here PATH alone says where.")
+    ] = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write synthetic recordings in the layout of the T15 or T12 data set."""
+
+    made = make_data(path, recipe, seed, layout)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"{made['path']}: {made['recipe']} recordings, seed {made['seed']}")
+
+
+@data_app.command("check")
+@handled
+def data_check(
+    path: Annotated[str, typer.Argument(help="A folder of recordings, or synthetic:NAME.")],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Read every trial of a folder, and say what is there or what is wrong with it."""
+
+    from orchestrator.store.paths import Results
+
+    found = check_data(path, Results(results), remarks())
+    if as_json:
+        print_json(found)
+    else:
+        print_check(Console(), found)
+
+
+def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> dict[str, Any]:
+    """Write synthetic recordings.
+
+    Args:
+        path: a folder that does not exist yet.
+        recipe: name of a recipe.
+        seed: of the recordings; None for the recipe's own.
+        layout: ``t15`` or ``t12``; None for the recipe's own.
+
+    Raises:
+        ConfigError: no such recipe or layout.
+        StorageError: the folder exists, or cannot be written.
+    """
+    from decoder.complaints import did_you_mean
+    from decoder.data.synthetic import RECIPES, in_layout, make_synthetic
+
+    if recipe not in RECIPES:
+        hint = did_you_mean(recipe, RECIPES)
+        raise ConfigError(
+            f"--recipe: '{recipe}' is no recipe{hint} (there are: {', '.join(RECIPES)})"
+        )
+    if layout not in ("t15", "t12", None):
+        raise ConfigError(f"--layout: '{layout}' is no layout (there are: t15, t12)")
+    chosen = RECIPES[recipe]
+    if layout is not None:
+        chosen = in_layout(chosen, layout)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    make_synthetic(chosen, path)
+    return {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
+
+
+def check_data(path: str, results: "Results", say: Say) -> dict[str, Any]:
+    """Look through recordings; ``synthetic:NAME`` is generated first, as `run` would.
+
+    Raises:
+        ConfigError, DataError: no such recipe; recordings that cannot be trained on.
+    """
+    from decoder.data.check import check
+
+    folder = Path(path).expanduser()
+    if path.startswith("synthetic:"):
+        from decoder.data.prepare import find_source
+
+        folder = find_source(path, None, None, results.datasets, say).folder
+    summary = asdict(check(folder))
+    return {**summary, "sessions": list(summary["sessions"])}
+
+
+def print_check(console: Console, found: Mapping[str, Any]) -> None:
+    """One row a session, and one for all."""
+    rows = [*found["sessions"], found["total"]]
+    titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
+    print_table(console, titles, [_check_row(row) for row in rows])
+    say_to(console)(
+        f"{found['path']}: {found['layout']} layout, {len(found['sessions'])} sessions, "
+        f"{found['n_features']} features, "
+        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
+    )
+
+
+def _fitness(found: Mapping[str, Any]) -> str:
+    size, stride = found["patch_size"], found["patch_stride"]
+    if found["fit"]:
+        return f"fit for training with patches of {size} bins every {stride}"
+    return (
+        f"not fit for training with patches of {size} bins every {stride}: "
+        f"{found['total']['n_unalignable']} targets are longer than the output, and at most 1 % "
+        "of a split may be left out"
+    )
+
+
+def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    notes = []
+    if row["n_val"] == 0:
+        notes.append("no val")
+    if row["n_empty_targets"]:
+        notes.append(f"{row['n_empty_targets']} empty targets")
+    if row["n_unalignable"]:
+        notes.append(f"{row['n_unalignable']} targets longer than the output")
+    if row["clipped_share"] > 0:
+        notes.append(f"{row['clipped_share']:.2%} clipped")
+    bins = f"{row['n_bins_min']}–{row['n_bins_max']} (median {row['n_bins_median']:.0f})"
+    return (
+        *(row["session"], row["n_train"], row["n_val"], row["n_test"], bins),
+        *(f"{row[name]:.2f}" for name in ("phonemes_per_second", "feature_mean", "feature_std")),
+        ", ".join(notes),
+    )

@@ -1,0 +1,73 @@
+"""The command `plan`: what a `run` would do, cost and find."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from decoder.errors import ConfigError
+from orchestrator.cli.options import (
+    BackendChoice,
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    PackOption,
+    ProfileOption,
+    ResultsOption,
+    SpecArgument,
+    ThreadsOption,
+    WorkersOption,
+    handled,
+    print_json,
+)
+from orchestrator.terminal import remarks
+
+
+@handled
+def plan(
+    spec: SpecArgument,
+    profile: ProfileOption = None,
+    results: ResultsOption = Path("results"),
+    backend: BackendOption = BackendChoice.ray,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    max_runs_per_pack: PackOption = 16,
+    calibrate: Annotated[
+        bool, typer.Option(help="Train a few steps where no record tells the cost.")
+    ] = True,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="4,6,10", help="Weigh up other numbers of seeds.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what would run, what it costs, what it can find and what cannot be decided."""
+    from orchestrator.cli import plan_view
+    from orchestrator.driver.preview import preview
+    from orchestrator.execute.machine import choose_options
+    from orchestrator.spec.load import load_spec
+    from orchestrator.store.paths import Results
+
+    loaded = load_spec(spec, profile)
+    options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
+    seen = preview(
+        loaded,
+        Results(results),
+        options,
+        remarks(),
+        calibrate=calibrate,
+        n_seeds=_numbers("--seeds", seeds),
+    )
+    if as_json:
+        print_json(plan_view.preview_document(seen))
+    else:
+        plan_view.print_preview(Console(), seen)
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    """Whole numbers of at least 1, in the order given."""
+    numbers = [part.strip() for part in text.split(",")] if text else []
+    if not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise ConfigError(f"{option} {text}: must be numbers of at least 1, such as 4,6,10")
+    return [int(number) for number in numbers]

@@ -1,0 +1,121 @@
+"""The commands `run`, `report` and `status`: train an ablation, report it, count its runs."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.cli.options import (
+    AddressOption,
+    BackendChoice,
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    PackOption,
+    ProfileOption,
+    ResultsOption,
+    SpecArgument,
+    ThreadsOption,
+    WorkersOption,
+    handled,
+    print_json,
+)
+from orchestrator.terminal import remarks
+
+_started = time.monotonic()
+
+
+@handled
+def run(
+    spec: SpecArgument,
+    profile: ProfileOption = None,
+    results: ResultsOption = Path("results"),
+    backend: BackendOption = BackendChoice.ray,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = None,
+    address: AddressOption = None,
+    max_runs_per_pack: PackOption = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Train what an ablation lacks, and write its verdicts and report."""
+    from orchestrator.cli import run_view as views
+    from orchestrator.driver.run import run_ablation
+    from orchestrator.execute.machine import choose_options
+    from orchestrator.spec.load import load_spec
+    from orchestrator.store.paths import Results
+
+    loaded = load_spec(spec, profile)
+    options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    outcome = run_ablation(
+        loaded,
+        Results(results),
+        options,
+        Console(stderr=True),
+        set_up_seconds=time.monotonic() - _started,
+    )
+    verdicts = views.read_verdicts(outcome.folder)
+    if as_json:
+        print_json(views.outcome_document(outcome, verdicts))
+    else:
+        views.print_outcome(Console(), outcome, verdicts)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+@handled
+def report(
+    name: Annotated[str, typer.Argument(metavar="NAME|SPEC", help="An ablation run before.")],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild tables, verdicts, figures and report from the records."""
+    from orchestrator.cli import run_view as views
+    from orchestrator.driver.reporting import rebuild_report
+    from orchestrator.store.paths import Results
+    from orchestrator.store.plan_file import read_plan
+
+    folder = Results(results)
+    ablation = _ablation_name(name)
+    document = read_plan(folder, ablation)
+    records = rebuild_report(folder, document, remarks())
+    verdicts = views.read_verdicts(folder.ablation(ablation))
+    seen = views.report_document(folder, ablation, document, records, verdicts)
+    if as_json:
+        print_json(seen)
+    else:
+        views.print_report(Console(), seen)
+
+
+@handled
+def status(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One ablation; all if left out.")
+    ] = None,
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Count planned, recorded, failed and running runs, for each ablation."""
+    from orchestrator.cli import run_view as views
+    from orchestrator.store.paths import Results
+
+    rows = views.status_rows(
+        Results(results),
+        None if name is None else _ablation_name(name),
+        remarks(),
+    )
+    if as_json:
+        print_json(rows)
+    else:
+        views.print_status(Console(), rows)
+
+
+def _ablation_name(text: str) -> str:
+    """The name of an ablation given by its name or by its YAML file."""
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        from orchestrator.spec.load import load_spec
+
+        return load_spec(Path(text)).spec.name
+    return text

@@ -1,0 +1,72 @@
+"""What a user should know before an ablation is trained: changed files, other code, weak claims."""
+
+from collections.abc import Mapping
+
+from decoder.errors import StorageError
+from decoder.pack import WEIGHTS_NAME
+from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.plan import Plan
+from orchestrator.spec.load import Loaded
+from orchestrator.store import provenance
+from orchestrator.store.ledger import Record
+from orchestrator.store.paths import Results
+from orchestrator.store.plan_file import read_plan
+from orchestrator.terminal import Say
+
+
+def note_changes(results: Results, document: PlanDocument, say: Say) -> None:
+    """Say so if the ablation file, or a hypothesis after its runs, has changed since it was run."""
+    if results.plan(document.name).exists():
+        try:
+            if read_plan(results, document.name).spec_hash != document.spec_hash:
+                say(f"{document.spec_file} has changed since '{document.name}' was last run")
+        except StorageError as error:
+            say(f"{error}; it is replaced")
+    for hypothesis in document.lock_changed:
+        say(
+            f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
+            "its verdict will be labelled exploratory"
+        )
+
+
+def note_other_code(records: Mapping[str, Record], say: Say) -> None:
+    """Say so if recorded runs were made by other decoder sources of the same numerics."""
+    own = provenance.decoder_sha256()
+    others = [
+        record["environment"].get("code", {})
+        for record in records.values()
+        if record["environment"].get("code", {}).get("decoder_sha256") != own
+    ]
+    if others:
+        commits = sorted({str(code.get("git_commit"))[:10] for code in others})
+        say(
+            f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
+            f"(commit {', '.join(commits)}) of the same numerics version; they are used"
+        )
+
+
+def note_missing_weights(
+    plan: Plan, results: Results, records: Mapping[str, Record], say: Say
+) -> None:
+    """Say so if recorded runs were to keep weights and have none; they are not trained again."""
+    n_missing = sum(
+        run.config.train.keep_weights != "none"
+        and run_id in records
+        and records[run_id]["status"] == "ok"
+        and not (results.run(run_id) / WEIGHTS_NAME).exists()
+        for run_id, run in plan.distinct.items()
+    )
+    if n_missing:
+        say(
+            f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
+            "them: it cannot change a result, so they are not trained again"
+        )
+
+
+def note_untestable(loaded: Loaded, say: Say) -> None:
+    """Say which hypotheses no result could support, before anything is spent on them."""
+    if loaded.spec.hypotheses:
+        from orchestrator.stats.reach import untestable  # scipy
+
+        for name, found in untestable(loaded.spec).items():
+            say(f"untestable: {name}: {found.reason}")

@@ -1,0 +1,115 @@
+"""`orchestrator.stats.run_values`: what a run counts as, and that every place goes by it."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.stats.run_values import ENDINGS, least_budget, run_values
+from orchestrator.tables.tables import make_tables, outcome_values
+from orchestrator.verdicts.change_effects import by_block
+from orchestrator.verdicts.controls import ControlArm, compare_controls
+from orchestrator.verdicts.values import arm_runs, values_of
+
+Build = Callable[..., Any]
+
+
+def test_each_ending_counts_as_the_rule_says() -> None:
+    column = [0.3, 0.97, 1.0, math.nan, math.nan]
+    found = {
+        outcome: run_values(outcome, ENDINGS, column, 400.0).tolist()
+        for outcome in ("per", "per_beam", "collapsed", "diverged", "emitted_ratio")
+    }
+    gap = pytest.approx(math.nan, nan_ok=True)
+    assert found["per"] == [0.3, 0.97, 1.0, gap, gap]
+    assert found["per_beam"] == [0.3, 0.97, 1.0, gap, gap]
+    assert found["collapsed"] == [0.0, 1.0, 1.0, gap, gap]
+    assert found["diverged"] == [0.0, 0.0, 1.0, gap, gap]
+    assert found["emitted_ratio"] == [0.3, 0.97, gap, gap, gap]
+
+
+def test_steps_to_escape_are_cut_at_the_budget_and_a_diverged_run_never_escaped() -> None:
+    steps = [120.0, math.nan, 80.0, 60.0, math.nan]
+    found = run_values("escape_step", ENDINGS, steps, 100.0)
+    assert found[:3].tolist() == [100.0, 100.0, 100.0]
+    assert np.isnan(found[3:]).all()
+
+
+def test_the_least_budget_is_that_of_the_run_watched_shortest() -> None:
+    assert least_budget([400.0, math.nan, 1200.0]) == 400.0
+    assert math.isnan(least_budget([]))
+
+
+@pytest.fixture
+def diverged(build: Build, truth: Any, two_arm_spec: dict[str, Any]) -> Any:
+    """Two arms, one repeated; the run of seed 1 diverged in arm ``mean``; beam search is on."""
+    spec = {
+        **two_arm_spec,
+        "extra_arms": {"again": {"levels": {"loss": "mean"}, "replicate": 1}},
+    }
+    made = build(
+        spec,
+        lambda levels, arm: truth(
+            status={1: "diverged"} if arm == "mean" else {}, per=0.3 if levels else 0.4
+        ),
+        {"evaluation.use_beam_search": True},
+    )
+    for run_id, record in made.records.items():
+        if record["status"] == "ok":
+            record["beam"] = {"per": 0.2, "width": 8.0}
+        assert record["config"]["evaluation"]["use_beam_search"], run_id
+    return made
+
+
+def test_a_diverged_run_counts_with_beam_search_as_it_does_without(diverged: Any) -> None:
+    """Else beam search looks better the more runs diverge."""
+    tables = make_tables(*diverged)
+    runs = tables.runs.set_index(["arm", "seed"])
+    assert runs.loc[("mean", 1), "per"] == runs.loc[("mean", 1), "per_beam"] == 1.0
+    arms = tables.arms.set_index("arm")
+    assert arms.loc["mean", "per_beam_mean"] == pytest.approx((0.2 + 1.0 + 0.2) / 3)
+
+
+def test_no_beam_search_means_no_per_with_it(build: Build, truth: Any, two_arm_spec: Any) -> None:
+    made = build(two_arm_spec, lambda *_: truth(status={1: "diverged"}))
+    assert make_tables(*made).runs["per_beam"].isna().all()
+
+
+@pytest.mark.parametrize("outcome", ["per", "collapsed", "emitted_ratio", "escape_step"])
+def test_verdicts_controls_changes_and_tables_count_a_diverged_run_alike(
+    diverged: Any, outcome: str
+) -> None:
+    tables = make_tables(*diverged)
+    runs = tables.runs
+    seeds = diverged.plan.spec.seeds
+    budget = least_budget(runs["n_steps"])
+    verdict = values_of(outcome, arm_runs(runs, seeds, [outcome])["mean"], budget).values
+    table = outcome_values(runs[runs["arm"] == "mean"], outcome, budget)
+    changes = by_block(runs, outcome)["mean"].to_numpy()
+    np.testing.assert_array_equal(verdict, table)
+    np.testing.assert_array_equal(verdict, changes)
+    pair = ControlArm("again", "mean", "same_seed")
+    (control,) = compare_controls([pair], runs, outcome)
+    other = by_block(runs, outcome)["again"].to_numpy()
+    both = np.isfinite(verdict) & np.isfinite(other)
+    assert list(control.differences.values()) == pytest.approx((other - verdict)[both].tolist())
+    if outcome == "emitted_ratio":  # its last value before it diverged is no final value
+        assert np.isnan(verdict[1]) and 1 not in control.differences
+
+
+def test_arms_of_unlike_budgets_are_cut_at_the_least(build: Build, truth: Any) -> None:
+    spec = {
+        "name": "t",
+        "question": "?",
+        "factors": {"steps": {"few": {"train.n_steps": 100}, "many": {}}},
+        "seeds": [0, 1, 2],
+    }
+    made = build(spec, lambda levels, arm: truth(escape=240))
+    tables = make_tables(*made)
+    arms = tables.arms.set_index("arm")
+    assert sorted(tables.runs["n_steps"].unique()) == [100, 400]
+    assert arms.loc["many", "escape_step_mean"] == 100.0
+    assert arms.loc["many", "n_escaped"] == 3
+    assert by_block(tables.runs, "escape_step")["many"].tolist() == [100.0] * 3
