@@ -4,8 +4,9 @@ These names are enough for a notebook; everything else is imported from its modu
 on first use, so that ``import orchestrator`` is cheap. `docs/python.md` has examples.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from decoder.faces import lazy_face
 
 if TYPE_CHECKING:
     from orchestrator.driver.preview import Preview
@@ -25,34 +26,27 @@ if TYPE_CHECKING:
     from orchestrator.spec.load import Loaded
     from orchestrator.verdicts.verdicts import Verdict
 else:
-    _MODULES = {
-        "driver.preview": ("Preview",),
-        "driver.run": ("Outcome",),
-        "notebook": (
-            "AblationResults",
-            "ComparedResults",
-            "compare_results",
-            "list_runs",
-            "load_spec",
-            "plan_ablation",
-            "preview_ablation",
-            "read_ablation",
-            "run_ablation",
-        ),
-        "plan.plan": ("Plan",),
-        "spec.load": ("Loaded",),
-        "verdicts.verdicts": ("Verdict",),
-    }
-
-    def __getattr__(name: str) -> object:
-        for module, names in _MODULES.items():
-            if name in names:
-                return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
-
+    __getattr__, __dir__ = lazy_face(
+        __name__,
+        {
+            "driver.preview": ("Preview",),
+            "driver.run": ("Outcome",),
+            "notebook": (
+                "AblationResults",
+                "ComparedResults",
+                "compare_results",
+                "list_runs",
+                "load_spec",
+                "plan_ablation",
+                "preview_ablation",
+                "read_ablation",
+                "run_ablation",
+            ),
+            "plan.plan": ("Plan",),
+            "spec.load": ("Loaded",),
+            "verdicts.verdicts": ("Verdict",),
+        },
+    )
 
 __all__ = [
     "AblationResults",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import orchestrator
 from decoder.errors import ConfigError
-from orchestrator.driver.run import rebuild_report
+from orchestrator.driver.reporting import rebuild_report
 from orchestrator.spec.load import load_spec
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -32,7 +32,7 @@ def spec_file(write_spec: Callable[..., Path]) -> Path:
 @pytest.fixture
 def reported(store: Results) -> Results:
     """A store whose ablation has a report."""
-    rebuild_report(store, "two", read_plan(store, "two"), lambda _: None)
+    rebuild_report(store, read_plan(store, "two"), lambda _: None)
     return store
 
 
