@@ -34,6 +34,7 @@ EXAMPLE = ROOT / "results" / "example"
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
+OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -212,16 +213,21 @@ def test_every_command_and_option_is_mentioned(words: str, command: Any) -> None
         for option in (*param.opts, *param.secondary_opts)
         if option.startswith("--") and option != "--help"
     }
-    mentioned = set(re.findall(r"--[a-z][a-z-]*", text))
+    mentioned = set(OPTION.findall(text))
     assert options <= mentioned
     assert mentioned <= options, "names an option that the command does not have"
+
+
+def test_every_option_of_the_program_itself_is_mentioned() -> None:
+    options = {option for param in typer.main.get_command(app).params for option in param.opts}
+    assert options - {"--help"} <= set(OPTION.findall((DOCS / "commands.md").read_text()))
 
 
 def test_every_option_of_the_decoder_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("evaluate", "export"):
         with pytest.raises(SystemExit):
             decoder_command([name, "--help"])
-        options = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) - {"--help"}
+        options = set(OPTION.findall(capsys.readouterr().out)) - {"--help"}
         assert options == first_option_column(section(DOCS / "commands.md", f"decoder {name}"))
 
 
