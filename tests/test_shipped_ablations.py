@@ -55,3 +55,10 @@ def test_every_small_ablation_measures_its_own_noise(path: Path) -> None:
     extra = loaded.spec.extra_arms.values()
     assert any(arm.seed_offset for arm in extra), "no arm on fresh seeds"
     assert any(arm.replicate for arm in extra), "no arm trained twice"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_shipped_file_is_listed_in_the_documentation(path: Path) -> None:
+    page = "searches.md" if path in SEARCHES else "ablations.md"
+    text = (ABLATIONS.parent / "docs" / page).read_text()
+    assert f"(../ablations/{path.name})" in text
