@@ -318,9 +318,9 @@ def compare_results(
             between arms, unless `allow_mixed`.
         StorageError: a record cannot be read.
     """
-    from orchestrator.query.compare.comparison import Options
-    from orchestrator.query.compare.readers import compare_named
+    from orchestrator.query.compare.comparison import ComparisonOptions
+    from orchestrator.query.compare.named_sides import compare_named
     from orchestrator.store.paths import Results
 
-    options = Options(metric, tuple(on), by_session, allow_mixed, same_numerics)
+    options = ComparisonOptions(metric, tuple(on), by_session, allow_mixed, same_numerics)
     return ComparedResults(compare_named(names, Results(Path(results)), options, remarks()))
