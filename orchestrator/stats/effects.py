@@ -16,8 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 N_RESAMPLES = 20_000  # largest enumeration of splits, and the size of a Monte-Carlo sample
+# Most runs of each arm whose splits are all enumerated.
+EXACT_LOG_RANK = max(n for n in range(1, 20) if math.comb(2 * n, n) <= N_RESAMPLES)
 _MONTE_CARLO_SEED = 20_220_425
-_N_EXACT_SIGNS = 32  # most values whose 2^n sign patterns are counted, half by half
+EXACT_SIGN_FLIPS = 32  # most values whose 2^n sign patterns are counted, half by half
 _N_WITHOUT_SPREAD = 5
 
 Floats = NDArray[np.float64]
@@ -33,8 +35,9 @@ class Interval(NamedTuple):
 def sign_flip(differences: ArrayLike) -> float:
     """Exact sign-flip permutation test of "the paired differences are symmetric about zero".
 
-    Counts the patterns among all 2^n that are as extreme, up to n = 32; samples beyond. Every
-    pattern is one of the first half plus one of the second, so sorting 2^(n/2) sums is enough.
+    Counts the patterns among all 2^n that are as extreme, up to n =
+    `EXACT_SIGN_FLIPS`; samples beyond. Every pattern is one of the first half plus one of the
+    second, so sorting 2^(n/2) sums is enough.
 
     Args:
         differences: (n,) one difference per seed.
@@ -46,7 +49,7 @@ def sign_flip(differences: ArrayLike) -> float:
     observed = abs(float(values.sum())) - 1e-9 * float(np.abs(values).sum())
     if observed <= 0:
         return 1.0
-    if len(values) > _N_EXACT_SIGNS:
+    if len(values) > EXACT_SIGN_FLIPS:
         rng = np.random.default_rng(_MONTE_CARLO_SEED)
         signs = rng.integers(0, 2, (N_RESAMPLES, len(values))) * 2.0 - 1.0
         n_extreme = int(np.sum(np.abs(signs @ values) >= observed))
