@@ -1,4 +1,4 @@
-"""Everything after the ledger, in one go: tables, verdicts, figures, report."""
+"""From the records of an ablation to all its files: tables, verdicts, figures, report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_report
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.report.view import Found
+from orchestrator.report.view import ReportInput
 from orchestrator.tables.tables import (
     HistoryRows,
     Record,
@@ -27,8 +27,8 @@ class Rebuilt(NamedTuple):
 
     Attributes:
         tables: the tables.
-        verdicts: one a hypothesis, in the order of the file.
-        paths: every file written, the reports last.
+        verdicts: one per hypothesis, in the order of the file.
+        paths: every file written; the pages of the report are last.
     """
 
     tables: Tables
@@ -42,20 +42,20 @@ def rebuild(
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> Rebuilt:
-    """Write an ablation's folder anew from its plan and what the ledger holds.
+    """Write all files of an ablation from its plan and its records.
 
     The same plan and records give the same bytes.
 
     Args:
-        ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
-            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria``, ``greedy``,
-            ``sessions`` and ``confusions`` too if there are any.
+        ablation_dir: where the files go: ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV
+            and Parquet), ``figures/``, ``report.md`` and ``report.html``, and if there are any
+            ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
         plan: the plan document.
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
 
     Raises:
-        ConfigError: a hypothesis' contrast fits no arm of the design.
+        ConfigError: no arm of the design fits the contrast of a hypothesis.
         StorageError: a file cannot be written.
     """
     tables = make_tables(plan, records, histories)
@@ -68,7 +68,7 @@ def rebuild(
         "history": tables.history,
         "verdicts": verdicts_table(verdicts),
     }
-    for name in ("sessions", "confusions"):  # records from before they were kept have none
+    for name in ("sessions", "confusions"):  # older records have none
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:
@@ -84,6 +84,8 @@ def rebuild(
     floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
     figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors, rounds)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds)
-    paths += write_report(ablation_dir, found)
+    given = ReportInput(
+        plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds
+    )
+    paths += write_report(ablation_dir, given)
     return Rebuilt(tables, tuple(verdicts), tuple(paths))

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
 
 import pandas as pd
 
@@ -13,8 +13,11 @@ from orchestrator.verdicts.verdicts import Verdict
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row a hypothesis. Effects and intervals are ``to`` minus ``from``; ``claimed_effect``
-    and ``upper_bound`` (one-sided, its error in ``bound_error``) are in the claimed direction."""
+    """One row per hypothesis.
+
+    Effects and intervals are ``to`` minus ``from``; ``claimed_effect`` and ``upper_bound``
+    (one-sided, with the error ``bound_error``) are in the claimed direction.
+    """
     rows = []
     for verdict in verdicts:
         hypothesis, evidence = verdict.hypothesis, verdict.evidence
@@ -65,7 +68,5 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return table.astype({"seeds_needed": "Int64"}) if rows else table
 
 
-def _cell_row(cell: Cell) -> dict[str, Any]:
-    values = dict(vars(cell))
-    values["mean"] = None if math.isnan(cell.mean) else cell.mean
-    return values
+def _cell_row(cell: Cell) -> dict[str, str | float | None]:
+    return {**asdict(cell), "mean": None if math.isnan(cell.mean) else cell.mean}

@@ -1,4 +1,4 @@
-"""Every hypothesis' effect in the claimed direction, with its interval, margin and verdict."""
+"""The effect of every hypothesis in the claimed direction, with interval, margin and verdict."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ _LOOK: dict[Word, tuple[str, str, str]] = {  # colour, marker, fill
 }
 
 
-class Effect(NamedTuple):
-    """One hypothesis, in the claimed direction and in the outcome's unit."""
+class HypothesisEffect(NamedTuple):
+    """The effect of one hypothesis, in the claimed direction and in the outcome's unit."""
 
     name: str
     effect: float
@@ -39,60 +39,55 @@ class EffectPanel(NamedTuple):
     """The hypotheses about one outcome, which share a unit.
 
     Attributes:
-        floor: what two single runs of one configuration differ by; NaN if unknown.
+        outcome: a column of the runs table.
+        effects: in the order of the file.
+        floor: half-width of the noise floor; NaN if unknown.
     """
 
     outcome: str
-    effects: tuple[Effect, ...]
+    effects: tuple[HypothesisEffect, ...]
     floor: float
-
-
-class Effects(NamedTuple):
-    panels: tuple[EffectPanel, ...]
 
 
 def effects_data(
     verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor] | None = None
-) -> Effects:
-    """Gather the effects by outcome, in the order of the file.
+) -> tuple[EffectPanel, ...]:
+    """Gather the effects, one panel for each outcome, in the order of the file.
 
     Args:
-        verdicts: of the hypotheses.
+        verdicts: one for each hypothesis.
         floors: outcome → noise floor, where it is known.
     """
-    by_outcome: dict[str, list[Effect]] = {}
+    by_outcome: dict[str, list[HypothesisEffect]] = {}
     for verdict in verdicts:
         by_outcome.setdefault(verdict.hypothesis.outcome, []).append(_effect(verdict))
     known = {outcome: floor.half_width for outcome, floor in (floors or {}).items()}
-    return Effects(
-        tuple(
-            EffectPanel(outcome, tuple(effects), known.get(outcome, math.nan))
-            for outcome, effects in by_outcome.items()
-        )
+    return tuple(
+        EffectPanel(outcome, tuple(effects), known.get(outcome, math.nan))
+        for outcome, effects in by_outcome.items()
     )
 
 
 @styled
-def draw_effects(data: Effects) -> Figure:
-    """Draw `data` as one forest an outcome; right of the margin's band is what was claimed."""
+def draw_effects(panels: Sequence[EffectPanel]) -> Figure:
+    """Draw one forest plot per outcome; effects right of the margin's box are as claimed."""
     heights = [
-        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.effects)
-        for panel in data.panels
+        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.effects) for panel in panels
     ]
     figure = new_figure(WIDTH, sum(heights) + 0.1)
     axes_column = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, panel in zip(axes_column, data.panels, strict=True):
+    for axes, panel in zip(axes_column, panels, strict=True):
         _draw_panel(axes, panel)
     figure.align_ylabels()
     return figure
 
 
-def _effect(verdict: Verdict) -> Effect:
+def _effect(verdict: Verdict) -> HypothesisEffect:
     interval, bounds = verdict.claimed_interval, verdict.claimed_bounds
     note = "strongly" if verdict.strong else verdict.reason.replace("undecided", "")
     if verdict.exploratory:
         note = f"{note}, exploratory" if note else "exploratory"
-    return Effect(
+    return HypothesisEffect(
         verdict.name,
         verdict.claimed_effect,
         interval.low,
@@ -106,7 +101,7 @@ def _effect(verdict: Verdict) -> Effect:
 
 
 def _limits(panel: EffectPanel) -> tuple[float, float]:
-    """Room for margins and estimates; a much wider interval is cut and gets an arrow."""
+    """Ends of the axis: margins and estimates fit, a much wider interval is cut (with an arrow)."""
     margins = max(effect.margin for effect in panel.effects)
     floor = panel.floor if math.isfinite(panel.floor) else 0.0
     core = [v for e in panel.effects for v in (e.effect, 0.0) if math.isfinite(v)]
@@ -136,13 +131,17 @@ def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     label = f"effect on {noun(panel.outcome)}, in the claimed direction ({unit})"
     if math.isfinite(panel.floor):
         floor = difference_text(panel.floor, panel.outcome, signed=False)
-        label += f"\ndotted: noise floor, ±{floor} between two runs of the same configuration"
+        label += (
+            f"\ndotted: noise floor, ±{floor} between two single runs of the same configuration"
+        )
     axes.set_xlabel(label)
     scale = scale_of(panel.outcome)
     axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 
 
-def _draw_effect(axes: Axes, row: int, effect: Effect, limits: tuple[float, float]) -> None:
+def _draw_effect(
+    axes: Axes, row: int, effect: HypothesisEffect, limits: tuple[float, float]
+) -> None:
     axes.add_patch(
         Rectangle(
             (-effect.margin, row - 0.38),

@@ -19,7 +19,7 @@ def test_p_is_never_zero_and_has_two_digits(p: float | None, text: str) -> None:
     assert wording.p_value(p) == text
 
 
-def test_budgets_that_differ_are_told_as_a_range() -> None:
+def test_budgets_that_differ_become_a_range() -> None:
     assert wording.budget_text((400, 400)) == "400 steps"
     assert wording.budget_text((400, 2000)) == "400 to 2,000 steps"
 
