@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from orchestrator.plan.document import ArmEntry, PlanDocument
 from orchestrator.report.arm_summaries import ArmSummary, arm_summaries
 from orchestrator.report.figures.curves import ArmCurve, arm_curve, by_step
-from orchestrator.report.grids import STATUS_WORDS, Grid, criterion_text, make_grid
+from orchestrator.report.grids import (
+    STATUS_WORDS,
+    Grid,
+    criterion_text,
+    make_grid,
+    numbers,
+    texts,
+)
 from orchestrator.spec.units import number, percent, value_text
 from orchestrator.stats.effects import Floats
 from orchestrator.tables.tables import Tables
@@ -151,15 +158,12 @@ def _origin(
 
 
 def _changes_grid(changes: Sequence[tuple[str, str, str]], parent: ArmEntry) -> Grid:
-    columns = (("parameter", False), (f"in {parent.arm_id}", True), ("here", True))
-    return make_grid(columns, list(changes))
+    return make_grid((*texts("parameter"), *numbers(f"in {parent.arm_id}", "here")), changes)
 
 
 def _criteria_grid(results: Sequence[CriterionResult]) -> Grid:
-    columns = (("criterion", False), ("rule", False), ("result", False))
-    return make_grid(
-        columns, [(r.name, rule_text(r.criterion), criterion_text(r)) for r in results]
-    )
+    rows = [(r.name, rule_text(r.criterion), criterion_text(r)) for r in results]
+    return make_grid(texts("criterion", "rule", "result"), rows)
 
 
 def _summary(row: ArmSummary, results: Sequence[CriterionResult]) -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from orchestrator.report.grids import Grid, make_grid
+from orchestrator.report.grids import Grid, make_grid, numbers, texts
 from orchestrator.spec.units import difference_text, percent
 from orchestrator.tables.breakdowns import NOTHING
 
@@ -34,11 +34,9 @@ def errors_grid(confusions: pd.DataFrame) -> Grid | None:
         )
         rows.append((str(arm), *map(percent, shares), frequent or "none"))
     columns = (
-        ("arm", False),
-        ("deleted", True),
-        ("inserted", True),
-        ("substituted", True),
-        ("most frequent errors, as shares of all phonemes", False),
+        *texts("arm"),
+        *numbers("deleted", "inserted", "substituted"),
+        *texts("most frequent errors, as shares of all phonemes"),
     )
     return make_grid(columns, rows)
 
@@ -55,7 +53,7 @@ def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
     per = (sums["n_edits"] / sums["n_reference"]).unstack("session")
     per = per.loc[list(dict.fromkeys(sessions["arm"])), names]
     if len(names) <= _MOST_SESSIONS:
-        columns = [("arm", False), *((name, True) for name in names)]
+        columns = (*texts("arm"), *numbers(*names))
         return make_grid(columns, [(str(arm), *map(percent, row)) for arm, row in per.iterrows()])
     rows = [
         (
@@ -66,7 +64,7 @@ def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
         )
         for arm, row in per.iterrows()
     ]
-    columns = [("arm", False), ("lowest", True), ("median session", True), ("highest", True)]
+    columns = (*texts("arm"), *numbers("lowest", "median session", "highest"))
     return make_grid(columns, rows)
 
 
@@ -78,19 +76,17 @@ def choices_grid(arms: pd.DataFrame) -> Grid | None:
     has_beams = arms["per_beam_mean"].notna().any()
     if not has_beams and arms["selection_optimism_mean"].isna().all():
         return None
-    columns = [
-        ("arm", False),
-        ("final PER", True),
-        ("best evaluation", True),
-        ("optimism of choosing the best evaluation, PER points", True),
+    titles = [
+        *("final PER", "best evaluation"),
+        "optimism of choosing the best evaluation, PER points",
     ]
     cells = [
-        arms["arm"],
         arms["per_mean"].map(percent),
         arms["best_per_mean"].map(percent),
         arms["selection_optimism_mean"].map(lambda value: difference_text(value, "per")),
     ]
     if has_beams:
-        columns.append(("final PER with beam search", True))
+        titles.append("final PER with beam search")
         cells.append(arms["per_beam_mean"].map(percent))
-    return make_grid(columns, list(zip(*cells, strict=True)))
+    columns = (*texts("arm"), *numbers(*titles))
+    return make_grid(columns, list(zip(arms["arm"], *cells, strict=True)))

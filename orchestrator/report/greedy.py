@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from orchestrator.plan.document import ArmEntry
-from orchestrator.report.grids import Grid, make_grid
+from orchestrator.report.grids import Grid, make_grid, numbers, texts
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.verdicts.change_effects import Change, along_path
@@ -26,15 +26,14 @@ def greedy_grid(
     assert spec.greedy is not None
     outcome = spec.greedy.outcome
     steps = along_path(spec, arms, runs, outcome)
+    effect = f"effect, {unit_of(outcome)}"
     columns = (
-        ("step", True),
-        ("stated order", False),
-        (f"effect, {unit_of(outcome)}", True),
-        ("greedy order", False),
-        (f"effect, {unit_of(outcome)}", True),
-        ("95 % interval", True),
-        (f"{noun(outcome)} after it", True),
-        ("other changes tried", False),
+        *numbers("step"),
+        *texts("stated order"),
+        *numbers(effect),
+        *texts("greedy order"),
+        *numbers(effect, "95 % interval", f"{noun(outcome)} after it"),
+        *texts("other changes tried"),
     )
     rows = []
     for number, step in enumerate(steps, 1):

@@ -63,20 +63,12 @@ def effects_grid(
     """
     looks = any(verdict.n_looks > 1 for verdict in verdicts)
     columns = (
-        ("hypothesis", False),
-        ("verdict", False),
-        ("effect", True),
-        ("95 % interval", True),
-        ("margin", True),
-        ("noise floor", True),
-        ("p", True),
-        (f"p, {correction}", True),
-        ("test", False),
-        ("seeds as claimed", True),
-        *([("decided at", False)] if looks else []),
-        ("contrast", False),
-        ("where", False),
-        ("effect of pairing by seed", False),
+        *texts("hypothesis", "verdict"),
+        *numbers("effect", "95 % interval", "margin", "noise floor", "p", f"p, {correction}"),
+        *texts("test"),
+        *numbers("seeds as claimed"),
+        *(texts("decided at") if looks else ()),
+        *texts("contrast", "where", "effect of pairing by seed"),
     )
     rows = []
     for verdict in verdicts:
@@ -133,14 +125,9 @@ def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
 def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
     """One row per control and outcome; p is adjusted over all rows."""
     columns = (
-        ("control", False),
-        ("repeats", False),
-        ("seeds", False),
-        ("outcome", False),
-        ("difference", True),
-        ("95 % interval", True),
-        ("p, Holm", True),
-        ("interpretation", False),
+        *texts("control", "repeats", "seeds", "outcome"),
+        *numbers("difference", "95 % interval", "p, Holm"),
+        *texts("interpretation"),
     )
     kinds = {"fresh_seeds": "fresh", "same_seed": "the same"}
     found = [control for of_outcome in controls.values() for control in of_outcome]
@@ -191,7 +178,7 @@ def criteria_grid(results: Sequence[CriterionResult]) -> Grid:
     by_cell = {(result.arm, result.name): criterion_text(result) for result in results}
     rules = {result.name: rule_text(result.criterion) for result in results}
     arms = dict.fromkeys(result.arm for result in results)
-    columns = [("arm", False), *((f"{name}: {rules[name]}", False) for name in names)]
+    columns = texts("arm", *(f"{name}: {rules[name]}" for name in names))
     rows = [(arm, *(by_cell.get((arm, name), "does not apply") for name in names)) for arm in arms]
     return make_grid(columns, rows)
 
@@ -228,7 +215,7 @@ def aliases_grid(aliases: FractionDocument) -> Grid:
         ("resolution", aliases.resolution),
         *(aliased.items() or [("all", "no other main effect or two-factor interaction")]),
     ]
-    return make_grid((("effect", False), ("is aliased with", False)), rows)
+    return make_grid(texts("effect", "is aliased with"), rows)
 
 
 def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
@@ -241,17 +228,9 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
     """
     cut = "" if cut_at is None else f" (cut at {cut_at:,})"
     columns = (
-        ("arm", False),
-        ("runs", True),
-        ("final PER", True),
-        ("95 % t interval", True),
-        ("median", True),
-        ("collapsed", True),
-        ("diverged", True),
-        ("no result", True),
-        ("escaped", True),
-        (f"steps to escape{cut}", True),
-        ("emitted / target", True),
+        *texts("arm"),
+        *numbers("runs", "final PER", "95 % t interval", "median", "collapsed", "diverged"),
+        *numbers("no result", "escaped", f"steps to escape{cut}", "emitted / target"),
     )
     rows = [
         (
@@ -286,7 +265,7 @@ def varied_grid(spec: AblationSpec) -> Grid:
         what = "; ".join(part for part in (levels, changes_text(extra.set)) if part)
         note = f" ({extra.note})" if extra.note else ""
         rows.append(("extra arm", name, f"{what or 'as in the base'}{note}"))
-    return make_grid((("factor", False), ("level", False), ("configuration", False)), rows)
+    return make_grid(texts("factor", "level", "configuration"), rows)
 
 
 def changes_text(changes: Changes) -> str:
@@ -317,7 +296,7 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
         ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
         ("ablation file", spec_file.name if spec_file.is_absolute() else str(spec_file)),
     ]
-    return make_grid((("", False), ("", False)), rows)
+    return make_grid(texts("", ""), rows)
 
 
 def machine_grid(runs: pd.DataFrame) -> Grid:
@@ -339,7 +318,7 @@ def machine_grid(runs: pd.DataFrame) -> Grid:
         rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s per run"))
     if len(memory):
         rows.append(("peak memory", f"{memory.max() / 2**20:,.0f} MiB per process"))
-    return make_grid((("", False), ("", False)), rows)
+    return make_grid(texts("", ""), rows)
 
 
 def _code_text(code: str) -> str:
@@ -368,6 +347,16 @@ def listed(values: Iterable[object], separator: str = ", ") -> str:
     """The values in one line; a dash for none."""
     texts = [f"{value:,}" if isinstance(value, Integral) else str(value) for value in values]
     return separator.join(texts) or "–"
+
+
+def texts(*titles: str) -> tuple[tuple[str, bool], ...]:
+    """Columns of text, for `make_grid`."""
+    return tuple((title, False) for title in titles)
+
+
+def numbers(*titles: str) -> tuple[tuple[str, bool], ...]:
+    """Columns of numbers, which are aligned to the right, for `make_grid`."""
+    return tuple((title, True) for title in titles)
 
 
 def make_grid(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, ...]]) -> Grid:

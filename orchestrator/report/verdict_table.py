@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from orchestrator.report.wording import explain, first_sentence, interval_title, test_title
+from orchestrator.report.wording import explain, first_sentence, test_title
 from orchestrator.verdicts.evidence import Cell
 from orchestrator.verdicts.verdicts import Verdict
 
@@ -36,7 +36,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "effect": shown.effect,
                 "low": shown.interval.low,
                 "high": shown.interval.high,
-                "interval": interval_title(verdict),
+                "interval": f"95 % {evidence.interval_name}",
                 "bound_low": shown.bounds.low,
                 "bound_high": shown.bounds.high,
                 "claimed_effect": verdict.claimed_effect,

@@ -202,22 +202,24 @@ def _criteria(results: Sequence[CriterionResult]) -> Block:
     return Block(grid=criteria_grid(results), layout="asked wide", notes=(note,))
 
 
-def _effects(given: ReportInput) -> Iterator[Block]:
+def _effects(given: ReportInput) -> list[Block]:
     confirmatory = [v for v in given.verdicts if not v.hypothesis.exploratory]
     explored = [v for v in given.verdicts if v.hypothesis.exploratory]
     noise = (given.floors, given.controls)
-    if confirmatory:
-        yield Block(grid=effects_grid(confirmatory, *noise, "Holm"), layout="wide")
-    if explored:
-        yield Block("Exploratory", grid=effects_grid(explored, *noise, "BH"), layout="wide")
-    if given.verdicts:
-        yield Block(
-            notes=(
-                "An effect is the second level of the contrast minus the first. The margin is the "
-                "smallest effect that matters for the claim. The noise floor is how far apart two "
-                "single runs of one configuration can be.",
-            )
+    note = (
+        "An effect is the second level of the contrast minus the first. The margin is the smallest "
+        "effect that matters for the claim. The noise floor is how far apart two single runs of "
+        "one configuration can be."
+    )
+    blocks = [
+        Block(title, grid=effects_grid(verdicts, *noise, correction), layout="wide")
+        for title, verdicts, correction in (
+            ("", confirmatory, "Holm"),
+            ("Exploratory", explored, "BH"),
         )
+        if verdicts
+    ]
+    return [*blocks[:-1], *(block._replace(notes=(note,)) for block in blocks[-1:])]
 
 
 def _noise(given: ReportInput) -> Iterator[Block]:

@@ -34,11 +34,6 @@ def test_title(verdict: Verdict) -> str:
     return TEST_NAMES[verdict.evidence.test]
 
 
-def interval_title(verdict: Verdict) -> str:
-    """The method of the 95 % interval: ``95 % paired t``."""
-    return f"95 % {verdict.evidence.interval_name}"
-
-
 def budget_text(n_steps: tuple[int, int] | None) -> str:
     """``400 steps``, or the range if budgets differ."""
     if n_steps is None:

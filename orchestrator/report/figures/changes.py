@@ -13,8 +13,8 @@ from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.arm_per import ArmPer, draw_seeds, per_by_arm, scale_per
 from orchestrator.report.figures.style import (
     FAINT,
-    INK,
     WIDTH,
+    label_right,
     look,
     name_levels,
     new_figure,
@@ -157,13 +157,4 @@ def _draw_panel(axes: Axes, panel: ChangesPanel) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
     for row, change in enumerate(panel.changes):
         if math.isfinite(change.effect):
-            axes.annotate(
-                difference_text(change.effect, panel.outcome),
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                color=INK,
-                fontsize=8.5,
-            )
+            label_right(axes, row, difference_text(change.effect, panel.outcome))

@@ -8,7 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from orchestrator.report.figures.style import FAINT, INK, WIDTH, new_figure, signed, styled
+from orchestrator.report.figures.style import (
+    FAINT,
+    INK,
+    WIDTH,
+    label_right,
+    new_figure,
+    signed,
+    styled,
+)
 from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.verdicts import Verdict, Word
@@ -21,31 +29,17 @@ _LOOK: dict[Word, tuple[str, str, str]] = {  # colour, marker, fill
 }
 
 
-class HypothesisEffect(NamedTuple):
-    """The effect of one hypothesis, in the claimed direction and in the outcome's unit."""
-
-    name: str
-    effect: float
-    low: float
-    high: float
-    bound_low: float
-    bound_high: float
-    margin: float
-    word: Word
-    note: str
-
-
 class EffectPanel(NamedTuple):
     """The hypotheses about one outcome, which share a unit.
 
     Attributes:
         outcome: a column of the runs table.
-        effects: in the order of the file.
+        verdicts: in the order of the file.
         floor: half-width of the noise floor; NaN if unknown.
     """
 
     outcome: str
-    effects: tuple[HypothesisEffect, ...]
+    verdicts: tuple[Verdict, ...]
     floor: float
 
 
@@ -58,13 +52,13 @@ def effects_data(
         verdicts: one for each hypothesis.
         floors: outcome → noise floor, where it is known.
     """
-    by_outcome: dict[str, list[HypothesisEffect]] = {}
+    by_outcome: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        by_outcome.setdefault(verdict.hypothesis.outcome, []).append(_effect(verdict))
+        by_outcome.setdefault(verdict.hypothesis.outcome, []).append(verdict)
     known = {outcome: floor.half_width for outcome, floor in (floors or {}).items()}
     return tuple(
-        EffectPanel(outcome, tuple(effects), known.get(outcome, math.nan))
-        for outcome, effects in by_outcome.items()
+        EffectPanel(outcome, tuple(found), known.get(outcome, math.nan))
+        for outcome, found in by_outcome.items()
     )
 
 
@@ -72,7 +66,7 @@ def effects_data(
 def draw_effects(panels: Sequence[EffectPanel]) -> Figure:
     """Draw one forest plot per outcome; effects right of the margin's box are as claimed."""
     heights = [
-        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.effects) for panel in panels
+        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.verdicts) for panel in panels
     ]
     figure = new_figure(WIDTH, sum(heights) + 0.1)
     axes_column = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -82,32 +76,14 @@ def draw_effects(panels: Sequence[EffectPanel]) -> Figure:
     return figure
 
 
-def _effect(verdict: Verdict) -> HypothesisEffect:
-    interval, bounds = verdict.claimed_interval, verdict.claimed_bounds
-    note = "strongly" if verdict.strong else verdict.reason.replace("undecided", "")
-    if verdict.exploratory:
-        note = f"{note}, exploratory" if note else "exploratory"
-    return HypothesisEffect(
-        verdict.name,
-        verdict.claimed_effect,
-        interval.low,
-        interval.high,
-        bounds.low,
-        bounds.high,
-        verdict.hypothesis.margin,
-        verdict.word,
-        note,
-    )
-
-
 def _limits(panel: EffectPanel) -> tuple[float, float]:
     """Ends of the axis: margins and estimates fit, a much wider interval is cut (with an arrow)."""
-    margins = max(effect.margin for effect in panel.effects)
+    margins = max(verdict.hypothesis.margin for verdict in panel.verdicts)
     floor = panel.floor if math.isfinite(panel.floor) else 0.0
-    core = [v for e in panel.effects for v in (e.effect, 0.0) if math.isfinite(v)]
+    core = [v for e in panel.verdicts for v in (e.claimed_effect, 0.0) if math.isfinite(v)]
     core += [1.5 * margins, -1.5 * margins, 1.05 * floor, -1.05 * floor]
     span = max(core) - min(core)
-    ends = [v for e in panel.effects for v in (e.low, e.high) if math.isfinite(v)] + core
+    ends = [v for e in panel.verdicts for v in e.claimed_interval if math.isfinite(v)] + core
     low, high = max(min(ends), min(core) - 2 * span), min(max(ends), max(core) + 2 * span)
     pad = 0.04 * (high - low)
     return low - pad, high + pad
@@ -116,15 +92,15 @@ def _limits(panel: EffectPanel) -> tuple[float, float]:
 def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     low, high = _limits(panel)
     axes.set_xlim(low, high)
-    axes.set_ylim(len(panel.effects) - 0.5, -0.5)
+    axes.set_ylim(len(panel.verdicts) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.axvline(0, color=FAINT, linewidth=1)
-    for row, effect in enumerate(panel.effects):
-        _draw_effect(axes, row, effect, (low, high))
+    for row, verdict in enumerate(panel.verdicts):
+        _draw_verdict(axes, row, verdict, (low, high))
         if math.isfinite(panel.floor):
             ends = (-panel.floor, panel.floor)
             axes.vlines(ends, row - 0.44, row + 0.44, color=INK, lw=1, linestyles=_DOTS, zorder=3)
-    axes.set_yticks(range(len(panel.effects)), [effect.name for effect in panel.effects])
+    axes.set_yticks(range(len(panel.verdicts)), [verdict.name for verdict in panel.verdicts])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     unit = unit_of(panel.outcome)
@@ -139,13 +115,12 @@ def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 
 
-def _draw_effect(
-    axes: Axes, row: int, effect: HypothesisEffect, limits: tuple[float, float]
-) -> None:
+def _draw_verdict(axes: Axes, row: int, verdict: Verdict, limits: tuple[float, float]) -> None:
+    margin, effect = verdict.hypothesis.margin, verdict.claimed_effect
     axes.add_patch(
         Rectangle(
-            (-effect.margin, row - 0.38),
-            2 * effect.margin,
+            (-margin, row - 0.38),
+            2 * margin,
             0.76,
             facecolor="#e9eef3",
             edgecolor="#8fa3b5",
@@ -153,21 +128,19 @@ def _draw_effect(
             zorder=0.5,
         )
     )
-    colour, marker, fill = _LOOK[effect.word]
-    if math.isfinite(effect.effect):
-        for low, high, width in (
-            (effect.low, effect.high, 1.3),
-            (effect.bound_low, effect.bound_high, 3.4),
-        ):
+    colour, marker, fill = _LOOK[verdict.word]
+    if math.isfinite(effect):
+        interval = verdict.claimed_interval
+        for (low, high), width in ((interval, 1.3), (verdict.claimed_bounds, 3.4)):
             axes.hlines(row, max(low, limits[0]), min(high, limits[1]), color=colour, lw=width)
-        for beyond, place, arrow in (
-            (effect.low < limits[0], limits[0], "<"),
-            (effect.high > limits[1], limits[1], ">"),
+        for is_cut, end, arrow in (
+            (interval.low < limits[0], limits[0], "<"),
+            (interval.high > limits[1], limits[1], ">"),
         ):
-            if beyond:
-                axes.plot([place], [row], arrow, color=colour, markersize=6, clip_on=False)
+            if is_cut:
+                axes.plot([end], [row], arrow, color=colour, markersize=6, clip_on=False)
         axes.plot(
-            [effect.effect],
+            [effect],
             [row],
             marker,
             color=colour,
@@ -176,15 +149,6 @@ def _draw_effect(
             markeredgewidth=1.4,
             zorder=4,
         )
-    note = f"\n{effect.note}" if effect.note else ""
-    axes.annotate(
-        f"{effect.word}{note}",
-        (1, row),
-        xycoords=("axes fraction", "data"),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        ha="left",
-        fontsize=8.5,
-        color=INK,
-    )
+    notes = ["strongly" if verdict.strong else verdict.reason.replace("undecided", "")]
+    notes += ["exploratory"] if verdict.exploratory else []
+    label_right(axes, row, f"{verdict.word}\n{', '.join(filter(None, notes))}".strip())

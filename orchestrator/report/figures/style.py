@@ -227,6 +227,20 @@ def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[flo
     return max(low, 0.0), min(high, max(1.0, *seeds) if seeds else 1.0)
 
 
+def label_right(axes: Axes, y: float, text: str) -> None:
+    """Write a label to the right of the axes, at the height `y`."""
+    axes.annotate(
+        text,
+        (1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=INK,
+    )
+
+
 def signed(value: float) -> str:
     """A number on an axis of differences, with its sign."""
     return f"{value:+.10g}".replace("-", "−") if round(value, 9) else "0"

@@ -133,7 +133,8 @@ def test_points_of_the_interaction_plot_are_the_arms_means(
 def test_effects_are_drawn_in_the_claimed_direction(twelve_arms: Any, tables: Tables) -> None:
     data = effects_data(decide(twelve_arms.plan, tables.runs))
     assert [panel.outcome for panel in data] == ["collapsed", "per", "escape_step"]
-    assert all(e.low <= e.effect <= e.high for p in data for e in p.effects)
+    claimed = [(v.claimed_effect, v.claimed_interval) for panel in data for v in panel.verdicts]
+    assert all(interval.low <= effect <= interval.high for effect, interval in claimed)
 
 
 def visible_texts(figure: Any) -> list[Text]:
