@@ -1,6 +1,6 @@
 """What a report says, section by section, as plain text; the two templates only lay it out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -73,23 +73,18 @@ class Answer(NamedTuple):
     decision: str
 
 
-class Failure(NamedTuple):
-    """A run that did not reach its step budget."""
-
-    title: str
-    traceback: str
-
-
 class Block(NamedTuple):
-    """One part of a section.
+    """One part of a section; every entry is optional.
 
     Attributes:
-        title: its heading, or "".
+        title: its heading.
         figure: shown with its caption.
-        grid: its table.
+        grid: a table.
         layout: how the HTML page sets the table: ``wide``, ``wrap`` (long cells), ``asked`` (long
             titles), or several of these.
-        notes: sentences below the table.
+        notes: paragraphs below the table.
+        code: text in a fixed-width font, such as a traceback.
+        bullets: the items of a list.
     """
 
     title: str = ""
@@ -97,10 +92,19 @@ class Block(NamedTuple):
     grid: Grid | None = None
     layout: str = ""
     notes: tuple[str, ...] = ()
+    code: str = ""
+    bullets: tuple[str, ...] = ()
+
+
+class Section(NamedTuple):
+    """One section of a report."""
+
+    title: str
+    blocks: tuple[Block, ...]
 
 
 class View(NamedTuple):
-    """The content of a report, in order; empty sections are left out."""
+    """The content of a report, in order; empty parts are left out."""
 
     name: str
     question: str
@@ -108,55 +112,60 @@ class View(NamedTuple):
     warnings: tuple[str, ...]
     answers: tuple[Answer, ...]
     explored: tuple[Answer, ...]
-    criteria: Block | None
-    evidence: tuple[Block, ...]
+    evidence: tuple[Section, ...]
     cards: tuple[Card, ...]
     cards_left_out: int
-    varied: Block
-    rules: tuple[str, ...]
-    data: Block
-    failures: tuple[Failure, ...]
-    limits: tuple[str, ...]
-    machine: Block
+    method: tuple[Section, ...]
 
 
 def make_view(given: ReportInput) -> View:
     """Put every section into words."""
-    plan, tables, spec = given.plan, given.tables, given.plan.spec
+    plan, tables = given.plan, given.tables
     cards = make_cards(plan, given.configs, tables, given.criteria)
-    common = changes_text(spec.set)
     return View(
         name=plan.name,
         question=" ".join(plan.question.split()),
-        summary=_summary(plan, spec, tables.runs),
+        summary=_summary(plan, tables.runs),
         warnings=_warnings(plan, tables.runs),
         answers=tuple(make_answer(v) for v in given.verdicts if not v.hypothesis.exploratory),
         explored=tuple(make_answer(v) for v in given.verdicts if v.hypothesis.exploratory),
-        criteria=_criteria(given.criteria) if given.criteria else None,
-        evidence=(
-            *_effects(given),
-            *_noise(given),
-            *_greedy(given),
-            *(Block(figure.title, figure) for figure in given.figures),
-            *_arms(given),
+        evidence=_sections(
+            ("Success criteria", _criteria(given.criteria)),
+            (
+                "Evidence",
+                (
+                    *_effects(given),
+                    *_noise(given),
+                    *_greedy(given),
+                    *(Block(figure.title, figure) for figure in given.figures),
+                    *_arms(given),
+                ),
+            ),
         ),
         cards=cards,
         cards_left_out=len(plan.arms) - len(cards),
-        varied=Block(
-            grid=varied_grid(spec),
-            layout="wrap",
-            notes=(f"In every arm, on top of the base: {common}.",) if common else (),
+        method=_sections(
+            ("What was varied", _varied(plan.spec)),
+            ("How it was decided", _list(make_rules(plan.spec, given.verdicts, tables.runs))),
+            ("Data and budget", [Block(grid=data_grid(plan, tables.runs), layout="wrap")]),
+            ("Runs that did not reach their budget", _failures(tables.failures)),
+            ("Limits", _list(_limits(plan, tables.runs))),
+            ("Environment and timing", [Block(grid=machine_grid(tables.runs), layout="wrap")]),
         ),
-        rules=make_rules(spec, given.verdicts, tables.runs),
-        data=Block(grid=data_grid(plan, tables.runs), layout="wrap"),
-        failures=_failures(tables.failures),
-        limits=_limits(plan, spec, tables.runs),
-        machine=Block(grid=machine_grid(tables.runs), layout="wrap"),
     )
 
 
-def _summary(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> str:
-    n_arms, n_seeds = len(plan.arms), len(spec.seeds)
+def _sections(*sections: tuple[str, Iterable[Block]]) -> tuple[Section, ...]:
+    made = (Section(title, tuple(blocks)) for title, blocks in sections)
+    return tuple(section for section in made if section.blocks)
+
+
+def _list(items: Sequence[str]) -> list[Block]:
+    return [Block(bullets=tuple(items))]
+
+
+def _summary(plan: PlanDocument, runs: pd.DataFrame) -> str:
+    n_arms, n_seeds = len(plan.arms), len(plan.spec.seeds)
     n_recorded = int((~runs["outcome"].isin(["missing", "failed"])).sum())
     return (
         f"{n_recorded} of {len(runs)} runs have a result: {n_arms} arms × {n_seeds} "
@@ -197,9 +206,10 @@ def make_answer(verdict: Verdict) -> Answer:
     )
 
 
-def _criteria(results: Sequence[CriterionResult]) -> Block:
-    note = "An arm passes if every seed passes. The number shown is that of the worst seed."
-    return Block(grid=criteria_grid(results), layout="asked wide", notes=(note,))
+def _criteria(results: Sequence[CriterionResult]) -> Iterator[Block]:
+    if results:
+        note = "An arm passes if every seed passes. The number shown is that of the worst seed."
+        yield Block(grid=criteria_grid(results), layout="asked wide", notes=(note,))
 
 
 def _effects(given: ReportInput) -> list[Block]:
@@ -308,17 +318,21 @@ def _arms(given: ReportInput) -> Iterator[Block]:
             yield Block(title, grid=grid, layout="wrap", notes=(note,) if note else ())
 
 
-def _failures(failures: pd.DataFrame) -> tuple[Failure, ...]:
+def _varied(spec: AblationSpec) -> Iterator[Block]:
+    common = changes_text(spec.set)
+    notes = (f"In every arm, on top of the base: {common}.",) if common else ()
+    yield Block(grid=varied_grid(spec), layout="wrap", notes=notes)
+
+
+def _failures(failures: pd.DataFrame) -> Iterator[Block]:
     columns = ["arm", "seed", "outcome", "n_steps_done", "run_id", "traceback_end"]
-    return tuple(
-        Failure(f"{arm}, seed {seed}: {ending} after {n_done:,} steps (run {run_id})", traceback)
-        for arm, seed, ending, n_done, run_id, traceback in zip(
-            *(failures[column] for column in columns), strict=True
-        )
-    )
+    rows = zip(*(failures[column] for column in columns), strict=True)
+    for arm, seed, ending, n_done, run_id, traceback in rows:
+        title = f"{arm}, seed {seed}: {ending} after {n_done:,} steps (run {run_id})"
+        yield Block(notes=(title,), code=traceback)
 
 
-def _limits(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> tuple[str, ...]:
+def _limits(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
     limits = [
         f"Collapsed means collapsed within {steps_text(runs)}. The same settings may escape if "
         "they are trained for more steps.",
@@ -329,7 +343,7 @@ def _limits(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> tuple
     ]
     if "synthetic" in plan.data_name:
         limits.insert(2, "The recordings are synthetic: no neural data were decoded.")
-    if any(h.outcome == "escape_step" for h in spec.hypotheses.values()):
+    if any(h.outcome == "escape_step" for h in plan.spec.hypotheses.values()):
         every = listed(runs["eval_every_steps"].dropna().unique())
         limits.append(
             f"Steps to escape are known to the nearest evaluation only, every {every} steps."
