@@ -207,15 +207,16 @@ def criterion_value(result: CriterionResult) -> str:
 
 def aliases_grid(aliases: FractionDocument) -> Grid:
     """The effects of a fractional design, each with the effects that it is aliased with."""
-    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
     aliased = {effect: ", ".join(others) for effect, others in aliases.aliases.items() if others}
-    rows = [
-        ("letters", letters),
-        ("generators", ", ".join(aliases.generators) or "–"),
-        ("resolution", aliases.resolution),
-        *(aliased.items() or [("all", "no other main effect or two-factor interaction")]),
-    ]
-    return make_grid(texts("effect", "is aliased with"), rows)
+    rows = aliased or {"all": "no other main effect or two-factor interaction"}
+    return make_grid(texts("effect", "is aliased with"), list(rows.items()))
+
+
+def fraction_text(aliases: FractionDocument) -> str:
+    """The letters, generators and resolution of a fractional design."""
+    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
+    generators = ", ".join(aliases.generators) or "–"
+    return f"Factors: {letters}. Generators: {generators}. Resolution: {aliases.resolution}."
 
 
 def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:

@@ -20,6 +20,7 @@ from orchestrator.report.grids import (
     criteria_grid,
     data_grid,
     effects_grid,
+    fraction_text,
     listed,
     machine_grid,
     steps_text,
@@ -311,11 +312,13 @@ def _arms(given: ReportInput) -> Iterator[Block]:
             "phonemes in the reference.",
         ),
         ("PER by session", sessions_grid(tables.sessions), ""),
-        ("Aliased effects", aliases_grid(aliases) if aliases else None, ""),
     )
     for title, grid, note in optional:
         if grid is not None:
             yield Block(title, grid=grid, layout="wrap", notes=(note,) if note else ())
+    if aliases:
+        grid, note = aliases_grid(aliases), fraction_text(aliases)
+        yield Block("Aliased effects", grid=grid, layout="wrap", notes=(note,))
 
 
 def _varied(spec: AblationSpec) -> Iterator[Block]:

@@ -70,7 +70,7 @@ def blocking_text(verdict: Verdict) -> str:
 
 
 def first_sentence(verdict: Verdict) -> str:
-    """The result in one sentence: budget, data, effect, interval, counts."""
+    """The result in one or two sentences: budget, data, values, effect, interval, counts."""
     hypothesis, evidence = verdict.hypothesis, verdict.evidence
     slice_ = f", at {where_text(hypothesis)}" if hypothesis.where else ""
     within = f"Within {budget_text(evidence.n_steps)} on {verdict.data}{slice_}"
@@ -189,11 +189,14 @@ def _unseen(verdict: Verdict) -> str:
 
 def _p_text(verdict: Verdict) -> str:
     p, adjusted = verdict.evidence.p, verdict.p_adjusted
-    text = f"p = {p_value(p)} ({test_title(verdict)}"
+    text = f"p = {p_value(p)} ({test_title(verdict)})"
     if verdict.n_family > 1:
-        text += f"; {p_value(adjusted)} after {correction_text(verdict)}"
+        text = (
+            f"p = {p_value(adjusted)} after {correction_text(verdict)} ({p_value(p)} before; "
+            f"{test_title(verdict)})"
+        )
     side = "below" if adjusted is not None and adjusted < verdict.alpha else "not below"
-    return f"{text}) is {side} α = {p_value(verdict.alpha)}".replace("= <", "<")
+    return f"{text} is {side} α = {p_value(verdict.alpha)}".replace("= <", "<")
 
 
 def _why_undecided(verdict: Verdict, margin: str) -> str:
@@ -241,13 +244,13 @@ def _outlook(verdict: Verdict, margin: str) -> str:
     if verdict.n_family > 1:
         power += f" when corrected for all {verdict.n_family} claims"
     if math.isinf(verdict.detectable):
-        can = f"cannot {'show equality' if equal else 'detect any effect'}"
+        can = f"cannot {'show equivalence' if equal else 'detect any effect'}"
     else:
         size = f"{difference_text(verdict.detectable, outcome, signed=False)} {unit_of(outcome)}"
-        can = f"can show equality to within {size}" if equal else f"can detect effects from {size}"
-    task = "showing equality to within" if equal else "detecting an effect of"
+        can = f"can show equivalence within ±{size}" if equal else f"can detect effects from {size}"
+    task = "showing equivalence within ±" if equal else "detecting an effect of "
     needed = "more than 1,000" if verdict.seeds_needed is None else f"about {verdict.seeds_needed}"
-    return f"{seeds} {can} {power}, and {task} {margin} would take {needed} seeds"
+    return f"{seeds} {can} {power}, and {task}{margin} would take {needed} seeds"
 
 
 def _worst_case(verdict: Verdict) -> str:

@@ -131,7 +131,7 @@ def _of_arms(plan: PlanDocument, tables: Tables) -> Iterator[Drawn]:
     yield Drawn("collapse_map", "Where runs collapse", _COLLAPSE, figure)
     if history.empty:
         return
-    if spec.design != "path":  # whose figure of changes shows the arms
+    if spec.design != "path":  # its figure of changes shows the arms
         caption = _INTERACTION
         if spec.design == "factorial" and len(spec.factors) > 1:
             caption += " Lines that are not parallel indicate an interaction."

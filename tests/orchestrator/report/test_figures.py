@@ -76,7 +76,7 @@ def test_a_factorial_puts_its_largest_factor_along_x(twelve_arms: Any) -> None:
     assert sorted(placed) == sorted(arm.arm_id for arm in twelve_arms.plan.arms)
 
 
-def test_a_one_factor_design_has_a_facet_a_factor_with_its_base(one_factor: Any) -> None:
+def test_a_one_factor_design_has_one_facet_per_factor_with_its_base(one_factor: Any) -> None:
     found = facets(one_factor.plan.spec, one_factor.plan.arms)
     assert [f.title for f in found] == ["rate", "epsilon", "Extra arms"]
     assert found[0].arms["0.005", ""] == found[1].arms["0.1", ""] == "base"

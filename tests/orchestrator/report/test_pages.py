@@ -103,7 +103,7 @@ def test_a_second_rebuild_gives_the_same_bytes(
     assert contents == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in second.paths}
 
 
-def test_the_report_answers_before_it_argues(twelve_arms: Any, tmp_path: Path) -> None:
+def test_the_report_gives_its_answer_before_the_evidence(twelve_arms: Any, tmp_path: Path) -> None:
     rebuilt = rebuild(tmp_path, *twelve_arms)
     text = (tmp_path / "report.md").read_text()
     headings = re.findall(r"^## (.*)$", text, flags=re.M)

@@ -1,8 +1,11 @@
 import math
+from typing import Any
 
 import pytest
 
 from orchestrator.report import wording
+from orchestrator.tables.tables import make_tables
+from orchestrator.verdicts.verdicts import decide
 
 
 def test_rates_become_percent_and_gaps_a_dash() -> None:
@@ -28,3 +31,13 @@ def test_numbers_keep_their_digits() -> None:
     assert wording.number(1234.5) == "1,234"
     assert wording.number(0.012345) == "0.0123"
     assert wording.number(math.inf) == "∞"
+
+
+def test_the_corrected_p_is_the_one_compared_with_alpha(twelve_arms: Any) -> None:
+    verdicts = decide(twelve_arms.plan, make_tables(*twelve_arms).runs)
+    below = [verdict for verdict in verdicts if " is below α" in wording.explain(verdict)]
+    assert below
+    for verdict in below:
+        text = wording.explain(verdict)
+        p, raw = (wording.p_value(value) for value in (verdict.p_adjusted, verdict.evidence.p))
+        assert text.index(f"{p} after") < text.index(f"{raw} before") < text.index("is below α")
