@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.plan.document import ArmEntry, PlanDocument
-from orchestrator.report.arm_summaries import ArmSummary, arm_summaries
+from orchestrator.report.arm_results import ArmResults, arm_results
 from orchestrator.report.figures.curves import ArmCurve, arm_curve, by_step
 from orchestrator.report.grids import (
     STATUS_WORDS,
@@ -81,7 +81,7 @@ def make_cards(
         criteria: one result per criterion and arm.
     """
     curves = _curves(tables)
-    rows = arm_summaries(tables.arms)
+    rows = arm_results(tables.arms)
     of_arm: dict[str, list[CriterionResult]] = {}
     for result in criteria:
         of_arm.setdefault(result.arm, []).append(result)
@@ -166,7 +166,7 @@ def _criteria_grid(results: Sequence[CriterionResult]) -> Grid:
     return make_grid(texts("criterion", "rule", "result"), rows)
 
 
-def _summary(row: ArmSummary, results: Sequence[CriterionResult]) -> str:
+def _summary(row: ArmResults, results: Sequence[CriterionResult]) -> str:
     parts = [f"PER {percent(row.per_mean)}", row.endings]
     found = [result.status for result in results]
     if found:
@@ -176,7 +176,7 @@ def _summary(row: ArmSummary, results: Sequence[CriterionResult]) -> str:
     return " · ".join(parts)
 
 
-def _metrics(row: ArmSummary) -> tuple[tuple[str, str], ...]:
+def _metrics(row: ArmResults) -> tuple[tuple[str, str], ...]:
     per = percent(row.per_mean)
     if not math.isnan(row.per_low):
         per += f" (95 % t interval {percent(row.per_low)} to {percent(row.per_high)})"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
-from orchestrator.report.arm_summaries import arm_summaries
+from orchestrator.report.arm_results import arm_results
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
@@ -249,7 +249,7 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
             number(arm.escape_step_mean),
             number(arm.emitted_ratio_mean, 2),
         )
-        for arm in arm_summaries(arms).values()
+        for arm in arm_results(arms).values()
     ]
     return make_grid(columns, rows)
 

@@ -74,7 +74,7 @@ class Answer(NamedTuple):
     decision: str
 
 
-class Block(NamedTuple):
+class Part(NamedTuple):
     """One part of a section; every entry is optional.
 
     Attributes:
@@ -97,11 +97,11 @@ class Block(NamedTuple):
     bullets: tuple[str, ...] = ()
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """One section of a report."""
 
     title: str
-    blocks: tuple[Block, ...]
+    parts: tuple[Part, ...]
 
 
 class View(NamedTuple):
@@ -113,10 +113,10 @@ class View(NamedTuple):
     warnings: tuple[str, ...]
     answers: tuple[Answer, ...]
     explored: tuple[Answer, ...]
-    evidence: tuple[Section, ...]
+    evidence: tuple[ReportSection, ...]
     cards: tuple[Card, ...]
     cards_left_out: int
-    method: tuple[Section, ...]
+    method: tuple[ReportSection, ...]
 
 
 def make_view(given: ReportInput) -> View:
@@ -138,7 +138,7 @@ def make_view(given: ReportInput) -> View:
                     *_effects(given),
                     *_noise(given),
                     *_greedy(given),
-                    *(Block(figure.title, figure) for figure in given.figures),
+                    *(Part(figure.title, figure) for figure in given.figures),
                     *_arms(given),
                 ),
             ),
@@ -148,21 +148,21 @@ def make_view(given: ReportInput) -> View:
         method=_sections(
             ("What was varied", _varied(plan.spec)),
             ("How it was decided", _list(make_rules(plan.spec, given.verdicts, tables.runs))),
-            ("Data and budget", [Block(grid=data_grid(plan, tables.runs), layout="wrap")]),
+            ("Data and budget", [Part(grid=data_grid(plan, tables.runs), layout="wrap")]),
             ("Runs that did not reach their budget", _failures(tables.failures)),
             ("Limits", _list(_limits(plan, tables.runs))),
-            ("Environment and timing", [Block(grid=machine_grid(tables.runs), layout="wrap")]),
+            ("Environment and timing", [Part(grid=machine_grid(tables.runs), layout="wrap")]),
         ),
     )
 
 
-def _sections(*sections: tuple[str, Iterable[Block]]) -> tuple[Section, ...]:
-    made = (Section(title, tuple(blocks)) for title, blocks in sections)
-    return tuple(section for section in made if section.blocks)
+def _sections(*sections: tuple[str, Iterable[Part]]) -> tuple[ReportSection, ...]:
+    made = (ReportSection(title, tuple(parts)) for title, parts in sections)
+    return tuple(section for section in made if section.parts)
 
 
-def _list(items: Sequence[str]) -> list[Block]:
-    return [Block(bullets=tuple(items))]
+def _list(items: Sequence[str]) -> list[Part]:
+    return [Part(bullets=tuple(items))]
 
 
 def _summary(plan: PlanDocument, runs: pd.DataFrame) -> str:
@@ -207,13 +207,13 @@ def make_answer(verdict: Verdict) -> Answer:
     )
 
 
-def _criteria(results: Sequence[CriterionResult]) -> Iterator[Block]:
+def _criteria(results: Sequence[CriterionResult]) -> Iterator[Part]:
     if results:
         note = "An arm passes if every seed passes. The number shown is that of the worst seed."
-        yield Block(grid=criteria_grid(results), layout="asked wide", notes=(note,))
+        yield Part(grid=criteria_grid(results), layout="asked wide", notes=(note,))
 
 
-def _effects(given: ReportInput) -> list[Block]:
+def _effects(given: ReportInput) -> list[Part]:
     confirmatory = [v for v in given.verdicts if not v.hypothesis.exploratory]
     explored = [v for v in given.verdicts if v.hypothesis.exploratory]
     noise = (given.floors, given.controls)
@@ -222,18 +222,18 @@ def _effects(given: ReportInput) -> list[Block]:
         "effect that matters for the claim. The noise floor is how far apart two single runs of "
         "one configuration can be."
     )
-    blocks = [
-        Block(title, grid=effects_grid(verdicts, *noise, correction), layout="wide")
+    parts = [
+        Part(title, grid=effects_grid(verdicts, *noise, correction), layout="wide")
         for title, verdicts, correction in (
             ("", confirmatory, "Holm"),
             ("Exploratory", explored, "BH"),
         )
         if verdicts
     ]
-    return [*blocks[:-1], *(block._replace(notes=(note,)) for block in blocks[-1:])]
+    return [*parts[:-1], *(part._replace(notes=(note,)) for part in parts[-1:])]
 
 
-def _noise(given: ReportInput) -> Iterator[Block]:
+def _noise(given: ReportInput) -> Iterator[Part]:
     """How far two runs of one configuration differ, for each outcome."""
     n_seeds = len(given.plan.spec.seeds)
     has_controls = any(given.controls.values())
@@ -252,9 +252,9 @@ def _noise(given: ReportInput) -> Iterator[Block]:
             "so the noise floor is estimated from the spread over seeds."
         )
     unknown = "The noise floor is unknown: no arm has two runs that ended ok."
-    yield Block("Noise floor", notes=tuple(notes or [unknown]))
+    yield Part("Noise floor", notes=tuple(notes or [unknown]))
     if has_controls:
-        yield Block(grid=controls_grid(given.controls), layout="wrap wide")
+        yield Part(grid=controls_grid(given.controls), layout="wrap wide")
 
 
 def _floor(floor: NoiseFloor, n_seeds: int) -> str:
@@ -282,20 +282,20 @@ def _floor(floor: NoiseFloor, n_seeds: int) -> str:
     return f"{text}."
 
 
-def _greedy(given: ReportInput) -> Iterator[Block]:
+def _greedy(given: ReportInput) -> Iterator[Part]:
     spec, rounds = given.plan.spec, given.rounds
     if spec.greedy:
         grid = greedy_grid(given.plan.arms, spec, given.tables.runs, rounds) if rounds else None
         title = "Greedy order of the changes (exploratory)"
-        yield Block(title, grid=grid, layout="wide", notes=greedy_notes(spec, rounds))
+        yield Part(title, grid=grid, layout="wide", notes=greedy_notes(spec, rounds))
 
 
-def _arms(given: ReportInput) -> Iterator[Block]:
+def _arms(given: ReportInput) -> Iterator[Part]:
     """The tables with one row per arm, and the aliases of a fraction."""
     tables, aliases = given.tables, given.plan.aliases
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
-    yield Block("All arms", grid=arms_grid(tables.arms, cut_at), layout="wide")
+    yield Part("All arms", grid=arms_grid(tables.arms, cut_at), layout="wide")
     optional = (
         (
             "The best evaluation instead of the last",
@@ -315,24 +315,24 @@ def _arms(given: ReportInput) -> Iterator[Block]:
     )
     for title, grid, note in optional:
         if grid is not None:
-            yield Block(title, grid=grid, layout="wrap", notes=(note,) if note else ())
+            yield Part(title, grid=grid, layout="wrap asked", notes=(note,) if note else ())
     if aliases:
         grid, note = aliases_grid(aliases), fraction_text(aliases)
-        yield Block("Aliased effects", grid=grid, layout="wrap", notes=(note,))
+        yield Part("Aliased effects", grid=grid, layout="wrap", notes=(note,))
 
 
-def _varied(spec: AblationSpec) -> Iterator[Block]:
+def _varied(spec: AblationSpec) -> Iterator[Part]:
     common = changes_text(spec.set)
     notes = (f"In every arm, on top of the base: {common}.",) if common else ()
-    yield Block(grid=varied_grid(spec), layout="wrap", notes=notes)
+    yield Part(grid=varied_grid(spec), layout="wrap", notes=notes)
 
 
-def _failures(failures: pd.DataFrame) -> Iterator[Block]:
+def _failures(failures: pd.DataFrame) -> Iterator[Part]:
     columns = ["arm", "seed", "outcome", "n_steps_done", "run_id", "traceback_end"]
     rows = zip(*(failures[column] for column in columns), strict=True)
     for arm, seed, ending, n_done, run_id, traceback in rows:
         title = f"{arm}, seed {seed}: {ending} after {n_done:,} steps (run {run_id})"
-        yield Block(notes=(title,), code=traceback)
+        yield Part(notes=(title,), code=traceback)
 
 
 def _limits(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
@@ -349,6 +349,6 @@ def _limits(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
     if any(h.outcome == "escape_step" for h in plan.spec.hypotheses.values()):
         every = listed(runs["eval_every_steps"].dropna().unique())
         limits.append(
-            f"Steps to escape are known to the nearest evaluation only, every {every} steps."
+            f"Steps to escape are known only to the nearest evaluation (every {every} steps)."
         )
     return tuple(limits)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
-from orchestrator.report.arm_summaries import arm_summaries
+from orchestrator.report.arm_results import arm_results
 from orchestrator.report.figures.style import LevelStyle, percent_axis, shown_interval
 from orchestrator.stats.run_values import COUNTED
 
@@ -34,7 +34,7 @@ def per_by_arm(runs: pd.DataFrame, arms_table: pd.DataFrame) -> dict[str, ArmPer
             row.per_high,
             tuple(counted.loc[counted["arm"] == arm, "per"]),
         )
-        for arm, row in arm_summaries(arms_table).items()
+        for arm, row in arm_results(arms_table).items()
     }
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from orchestrator.plan.document import ArmEntry
-from orchestrator.report.arm_summaries import ArmSummary, arm_summaries
+from orchestrator.report.arm_results import ArmResults, arm_results
 from orchestrator.report.figures.grouping import Facet, facets
 from orchestrator.report.figures.style import (
     FAINT,
@@ -41,7 +41,7 @@ class CollapseCell(NamedTuple):
 
     x: int
     y: int
-    arm: ArmSummary
+    arm: ArmResults
 
 
 class CollapseFacet(NamedTuple):
@@ -55,7 +55,7 @@ def collapse_data(
     spec: AblationSpec, arms: Sequence[ArmEntry], arms_table: pd.DataFrame
 ) -> tuple[CollapseFacet, ...]:
     """Gather the counts of every arm, arranged by factor."""
-    rows = arm_summaries(arms_table)
+    rows = arm_results(arms_table)
     return tuple(
         CollapseFacet(group, tuple(CollapseCell(x, y, rows[arm]) for x, y, arm in group.cells))
         for group in facets(spec, arms)

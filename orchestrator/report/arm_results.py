@@ -8,7 +8,7 @@ import pandas as pd
 from orchestrator.stats.run_values import ENDINGS
 
 
-class ArmSummary(NamedTuple):
+class ArmResults(NamedTuple):
     """One row of `orchestrator.tables.tables.arms_table`; what is not known is NaN."""
 
     arm: str
@@ -42,9 +42,9 @@ class ArmSummary(NamedTuple):
         return ", ".join(f"{n} {name}" for n, name in zip(counts, ENDINGS, strict=True) if n)
 
 
-def arm_summaries(arms: pd.DataFrame) -> dict[str, ArmSummary]:
+def arm_results(arms: pd.DataFrame) -> dict[str, ArmResults]:
     """Arm → its row of the table of arms, in the order of the table."""
-    table = arms[list(ArmSummary._fields)]
+    table = arms[list(ArmResults._fields)]
     limits = table[["per_low", "per_high"]].replace([-np.inf, np.inf], np.nan)
     rows = table.assign(per_low=limits["per_low"], per_high=limits["per_high"])
-    return {row.arm: row for row in map(ArmSummary._make, rows.itertuples(index=False, name=None))}
+    return {row.arm: row for row in map(ArmResults._make, rows.itertuples(index=False, name=None))}
