@@ -1,4 +1,4 @@
-"""Simulated sweeps with a known truth, as the tables the verdict engine reads."""
+"""Simulated sweeps with known true effects, as the tables that the verdict engine reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ _SEED_CORRELATION = 0.5
 
 
 class Runs(NamedTuple):
-    """What the runs of many sweeps gave; every array is (n_sweeps, n_arms, n_seeds).
+    """The results of the runs of many sweeps; every array is (n_sweeps, n_arms, n_seeds).
 
     Attributes:
         outcome: "ok", "collapsed", "diverged" or "failed".
-        per: final PER as the tables have it; NaN for a failed run.
-        escape: step at which the plateau was left; NaN if never.
+        per: final PER as in the tables; NaN for a failed run.
+        escape: step at which the run leaves the plateau; NaN if it never does.
     """
 
     outcome: NDArray[np.str_]
@@ -50,7 +50,7 @@ class Sweep:
     """A sweep's plan: a base arm, and for each hypothesis an arm that differs in one factor.
 
     Attributes:
-        plan: the plan document, as far as the engine reads it.
+        plan: the parts of the plan document that the engine reads.
         arms: ids, the base first.
         n_seeds: seeds per arm.
     """
@@ -80,7 +80,7 @@ def make_sweep(
     margins: dict[str, float] | None = None,
     **changes: Any,
 ) -> Sweep:
-    """A sweep with one hypothesis for each entry of `outcomes`, all of one family.
+    """A sweep with one hypothesis for each entry of `outcomes`, all in one family.
 
     Args:
         outcomes: outcome of each hypothesis.
@@ -177,19 +177,19 @@ def simulate(
     effect: float | Sequence[float],
     rng: np.random.Generator,
 ) -> Runs:
-    """Runs of many sweeps; arms differ in one outcome.
+    """Simulate the runs of many sweeps in which arms differ in one outcome.
 
     Args:
         kind: how runs vary and fail.
-        outcome: which outcome differs.
+        outcome: the outcome that differs.
         shape: (n_sweeps, n_arms, n_seeds).
-        effect: true difference of the means from the base, as a multiple of the outcome's
-            margin: of every arm but the base, or one for each arm.
+        effect: true difference of the mean from the base, as a multiple of the outcome's margin:
+            one for all arms except the base, or one for each arm.
         rng: source of all randomness.
     """
     fails = {"bimodal with collapse": 0.25}.get(kind, 0.25 if outcome == "collapsed" else 0.0)
     diverges = 0.03 if kind == "rare divergence" else 0.0
-    # Failures come alike in all arms and hide the effect in the runs they take.
+    # Failures are equally frequent in all arms and hide the effect in the runs that fail.
     by_arm = np.array([0.0] + [effect] * (shape[1] - 1) if isinstance(effect, float) else effect)
     size = {name: by_arm[None, :, None] * MARGINS[name] * (name == outcome) for name in OUTCOMES}
     shift = {name: value / (1 - diverges) for name, value in size.items()}  # (1, n_arms, 1)
@@ -218,7 +218,7 @@ def simulate(
 
 
 def _noise(shape: tuple[int, int, int], rng: np.random.Generator) -> Floats:
-    """Standard normal, correlated over the arms of a seed."""
+    """Standard normal noise, correlated between the arms of a seed."""
     shared = rng.standard_normal((shape[0], 1, shape[2]))
     own = rng.standard_normal(shape)
     return np.sqrt(_SEED_CORRELATION) * shared + np.sqrt(1 - _SEED_CORRELATION) * own

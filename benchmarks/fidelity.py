@@ -1,8 +1,8 @@
-"""Our decoder beside the official T15 code: logits, losses, schedules, smoothing, size.
+"""Compares our decoder with the official T15 code: logits, losses, schedules, smoothing, size.
 
     python benchmarks/fidelity.py --official PATH/TO/nejm-brain-to-text/model_training
 
-Exits non-zero where a difference exceeds its bound.
+The exit code is non-zero if a difference exceeds its bound.
 """
 
 import argparse
@@ -41,10 +41,10 @@ BASES = Path(__file__).parent.parent / "ablations" / "base"
 def logits_difference(
     official: Official, config: DecoderConfig, n_days: int, n_features: int, batch: int, n_bins: int
 ) -> dict[str, float]:
-    """Largest difference of logits from one set of weights, by implementation."""
+    """Largest difference of logits for equal weights, by implementation of the GRU."""
     ours = PackedDecoder(config.model, 2, n_days, n_features, 41, seed=0)
     source = torch.Generator().manual_seed(1)
-    for weight in ours.day_layer.weights:  # away from identity, or a transposition would hide
+    for weight in ours.day_layer.weights:  # not the identity, so that a transposition shows
         weight.data += 0.1 * torch.randn(weight[:1].shape, generator=source)
     theirs = make_official_model(official, config, n_days, n_features, dropout=False).eval()
     theirs.load_state_dict(official_state_dict(ours, 0))
@@ -64,8 +64,12 @@ def logits_difference(
 def loss_difference(
     official: Official, config: DecoderConfig, dataset: Dataset, n_steps: int
 ) -> tuple[float, float, float]:
-    """Noise and dropout off: largest relative difference of losses over `n_steps`, the largest
-    relative difference of weights afterwards, and the last loss."""
+    """Train both for `n_steps` without noise and dropout.
+
+    Returns:
+        The largest relative difference of losses, the largest relative difference of weights
+        afterwards, and the last loss.
+    """
     quiet = {
         "augment.white_noise_std": 0.0,
         "augment.constant_offset_std": 0.0,
@@ -151,7 +155,7 @@ def smoothing_difference(official: Official) -> float:
 
 
 def decoding_difference() -> int:
-    """Greedy decoding against the official order of operations, on random argmaxes."""
+    """Number of random argmax sequences that the official code decodes differently."""
     best = torch.randint(0, 4, (200, 60), generator=torch.Generator().manual_seed(0))
     lengths = torch.randint(1, 61, (200,), generator=torch.Generator().manual_seed(1))
     different = 0

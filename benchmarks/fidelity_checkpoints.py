@@ -1,14 +1,14 @@
-"""Checkpoints of the official code, evaluated by it and by ``python -m decoder evaluate``.
+"""Evaluates checkpoints of the official code with that code and with ``python -m decoder``.
 
     OMP_NUM_THREADS=1 python benchmarks/fidelity_checkpoints.py --official PATH/TO/model_training \
         --official-t12 PATH/TO/neural_seq_decoder/src
 
-The official T15 trainer trains on synthetic recordings, validates and saves its best checkpoint;
-that file is evaluated by ours, exported by ours, and loaded and validated by the trainer again. The
-T12 trainer wants a GPU and has no parts to import, so its model is imported, what its trainer does
-in a step and in validation is said again here, and its weights go the same way.
+The official T15 trainer trains on synthetic recordings, validates, and saves its best checkpoint.
+Our code evaluates and exports that file, and the trainer loads and validates the export. The T12
+trainer needs a GPU and cannot be imported in parts. So its model is imported, its training step and
+validation are reimplemented here, and its weights take the same path.
 
-Exits non-zero where a PER or a session's PER differs.
+The exit code is non-zero if a PER differs, in total or in a session.
 """
 
 import argparse
@@ -78,14 +78,14 @@ def t15_args(arguments: Path, recordings: Path, folder: Path, n_steps: int) -> d
         "num_dataloader_workers": 0,
         "dataset_dir": str(recordings),
         "sessions": sessions,
-        # The first day is passed over in validation, as four are in the official file.
+        # The first day is not validated, like four days in the official file.
         "dataset_probability_val": [0] + [1] * (len(sessions) - 1),
     }
     return args
 
 
 class _Omega:
-    """What the trainer asks of omegaconf: to write its arguments beside the checkpoint."""
+    """The part of omegaconf that the trainer uses: it writes the arguments beside a checkpoint."""
 
     @staticmethod
     def save(config: dict[str, Any], f: Any) -> None:
@@ -93,7 +93,7 @@ class _Omega:
 
 
 def validate_officially(trainer: Any) -> Edits:
-    """The official validation's own counts, by session."""
+    """The counts of the official validation, by session."""
     metrics = trainer.validation(trainer.val_loader)
     sessions = trainer.args["dataset"]["sessions"]
     return {
@@ -152,7 +152,7 @@ def t12_lengths(n_bins: Tensor, model: Any) -> Tensor:
 
 
 def train_t12(model: Any, dataset: Dataset) -> None:
-    """The T12 trainer's steps."""
+    """Train as the T12 trainer does."""
     source = torch.Generator().manual_seed(T12_ARGS["seed"])
     optimizer = torch.optim.Adam(
         model.parameters(), lr=T12_ARGS["lrStart"], eps=0.1, weight_decay=T12_ARGS["l2_decay"]
@@ -174,7 +174,7 @@ def train_t12(model: Any, dataset: Dataset) -> None:
 
 @torch.no_grad()
 def validate_t12(model: Any, dataset: Dataset) -> Edits:
-    """The T12 trainer's validation, counted by session."""
+    """Validate as the T12 trainer does, with counts by session."""
     edits: Edits = {}
     for batch in t12_batches(dataset):
         logits = model(batch.features, batch.day)

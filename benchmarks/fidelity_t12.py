@@ -1,10 +1,10 @@
-"""Our T12 configuration beside the official T12 decoder, with weights and batches in common.
+"""Compares our T12 configuration with the official T12 decoder, on equal weights and batches.
 
     OMP_NUM_THREADS=1 python benchmarks/fidelity_t12.py --official PATH/TO/src
 
-`PATH/TO/src` holds the package ``neural_decoder`` of github.com/cffan/neural_seq_decoder. Its model
-is imported and nothing of it copied. Its trainer wants a GPU and has no parts to import, so what it
-does in a step (`torch.nn.CTCLoss`, Adam, LinearLR, lengths) and in decoding is said again here.
+`PATH/TO/src` holds the package ``neural_decoder`` of github.com/cffan/neural_seq_decoder. The model
+is imported, not copied. The trainer needs a GPU and cannot be imported in parts, so its training
+step (`torch.nn.CTCLoss`, Adam, LinearLR, lengths) and decoding are reimplemented here.
 """
 
 import argparse
@@ -27,16 +27,16 @@ from decoder.data.trials import Trials
 from decoder.evaluation import evaluate
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import official_state_dict
 from decoder.pack import Pack, Run
 from decoder.phonemes import N_CLASSES
 from decoder.smoothing import smooth_batch
 from decoder.state import PackState
 from decoder.step import forward_backward, update_weights
-from decoder.weights import official_state_dict
 
 BASE = Path(__file__).parent.parent / "ablations" / "base" / "t12_official.yaml"
 N_FEATURES = 256
-# Small, without noise and dropout, and with a rate that falls, so that the schedule is seen too.
+# Small, without noise and dropout, and with a falling learning rate, which tests the schedule.
 SMALL: dict[str, Any] = {
     "data.path": "synthetic:t12_small",
     "data.batch_size": 16,
@@ -68,11 +68,11 @@ def make_official(official: Any, config: DecoderConfig, n_days: int, n_features:
 
 
 def logits_difference(official: Any, config: DecoderConfig, n_days: int, n_bins: int) -> float:
-    """Largest difference of logits from one set of weights."""
+    """Largest difference of logits for equal weights."""
     ours = PackedDecoder(config.model, 2, n_days, N_FEATURES, N_CLASSES, seed=0)
     assert ours.day_layer is not None
     source = torch.Generator().manual_seed(1)
-    for weight in ours.day_layer.weights:  # away from identity, or a transposition would hide
+    for weight in ours.day_layer.weights:  # not the identity, so that a transposition shows
         weight.data += 0.1 * torch.randn(weight[:1].shape, generator=source)
     theirs = make_official(official, config, n_days, N_FEATURES).eval()
     theirs.load_state_dict(official_state_dict(ours, 1, config, "t12"))
@@ -95,8 +95,10 @@ def smoothing_difference(official: Any, config: DecoderConfig) -> float:
 
 
 def parameters_in_use(official: Any, config: DecoderConfig, n_days: int) -> tuple[int, int]:
-    """Numbers the official decoder trains and uses (it makes a layer a day that it does not use),
-    and ours."""
+    """Number of parameters that the official decoder uses, and that ours has.
+
+    The official decoder also has one layer per day that it never uses.
+    """
     theirs = make_official(official, config, n_days, N_FEATURES)
     n_theirs = sum(p.numel() for n, p in theirs.named_parameters() if "inpLayer" not in n)
     ours = PackedDecoder(config.model, 1, n_days, N_FEATURES, N_CLASSES, seed=0)
@@ -111,7 +113,7 @@ def lengths_of(n_bins: Tensor, model: Any) -> Tensor:
 def train_both(
     theirs: Any, state: PackState, trials: Trials, config: DecoderConfig, n_steps: int
 ) -> tuple[float, float, float]:
-    """Steps of both on the same batches.
+    """Train both on the same batches.
 
     Returns:
         The largest relative difference of losses, the largest difference of learning rates, and
@@ -153,7 +155,7 @@ def train_both(
 
 @torch.no_grad()
 def official_edits(theirs: Any, trials: Trials) -> int:
-    """Edits over the validation trials, decoded as the trainer does."""
+    """Edits over the validation trials, decoded as in the trainer."""
     n_edits = 0
     for batch in trials.validation_batches():
         logits = theirs(batch.features, batch.day)
@@ -165,7 +167,7 @@ def official_edits(theirs: Any, trials: Trials) -> int:
 
 
 def compare_parts(official: Any) -> list[tuple[str, float, float]]:
-    """What needs no recordings, small and at full size."""
+    """The comparisons without recordings, at small and at full size."""
     full = load_config(BASE)
     small = override(full, SMALL, "fidelity")
     n_theirs, n_ours = parameters_in_use(official, full, 24)
@@ -178,7 +180,7 @@ def compare_parts(official: Any) -> list[tuple[str, float, float]]:
 
 
 def compare(official: Any, dataset: Dataset, n_steps: int) -> list[tuple[str, float, float]]:
-    """What was compared, by how much it differs, and by how much it may."""
+    """Rows of a comparison, its difference, and its bound."""
     changes = {**SMALL, "train.n_steps": n_steps}
     config = resolve(override(load_config(BASE), changes, "fidelity"))
     state = PackState.start(Pack("t12", 3, (Run("run", config),)), dataset, torch.device("cpu"))

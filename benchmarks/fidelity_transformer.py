@@ -1,11 +1,11 @@
-"""Our transformer beside the published one, with weights and trials in common.
+"""Compares our transformer with the published one, on equal weights and trials.
 
     OMP_NUM_THREADS=1 python benchmarks/fidelity_transformer.py --published PATH/TO/src
 
 `PATH/TO/src` holds the package ``neural_decoder`` of
-github.com/ebrahimfeghhi/transformers_with_dietcorp, which needs einops. Compared are logits,
-gradients and the number of parameters, with either kind of position, and how much the time masks
-hide. Nothing of that code is copied here.
+github.com/ebrahimfeghhi/transformers_with_dietcorp, which needs einops. The script compares logits,
+gradients and the number of parameters with both kinds of position, and the fraction of patches that
+the time masks hide. No code is copied.
 """
 
 import argparse
@@ -46,7 +46,7 @@ LAYER_NAMES = {
 
 
 def make_published(published: ModuleType, relative: bool) -> Any:
-    """Their model of a small size, in training mode without dropout or masks."""
+    """A small model of theirs, in training mode without dropout or masks."""
     model = published.BiT_Phoneme(
         patch_size=(5, N_FEATURES),
         dim=N_UNITS,
@@ -70,7 +70,7 @@ def make_published(published: ModuleType, relative: bool) -> Any:
 
 
 def make_ours(relative: bool) -> PackedDecoder:
-    """Our model of that size, two runs."""
+    """Our model of the same size, with two runs."""
     config = ModelConfig(
         architecture="transformer",
         n_units=N_UNITS,
@@ -101,7 +101,7 @@ def their_name(name: str) -> str:
 
 
 def compare(published: ModuleType, relative: bool) -> tuple[float, float, int]:
-    """Largest difference of logits, largest relative one of gradients, and of parameters."""
+    """Largest difference of logits, largest relative difference of gradients, and of parameters."""
     theirs, ours = make_published(published, relative), make_ours(relative)
     parameters = dict(theirs.named_parameters())
     with torch.no_grad():
@@ -124,7 +124,7 @@ def compare(published: ModuleType, relative: bool) -> tuple[float, float, int]:
 
 
 def hidden_shares(published: ModuleType, n_draws: int) -> tuple[Tensor, Tensor]:
-    """Mean share of patches the masks hide, theirs and ours, for three lengths. Each (3,)."""
+    """Mean fraction of patches that masks hide for three lengths, theirs and ours; each (3,)."""
     n_bins = torch.tensor([1100, 700, 300])
     theirs = make_published(published, relative=True)
     patches = torch.zeros(3, 220, 5 * N_FEATURES)

@@ -1,11 +1,11 @@
-"""The pack's training step at full T15 size beside the official trainer's, on one device.
+"""Times the training step of a pack at full T15 size, and that of the official trainer.
 
     python benchmarks/full_size_step.py [--device cuda] [--official PATH/TO/model_training]
         [--runs 1 4 16] [--small]
 
-Steps are timed on random trials of T15's size (64 trials, 512 features, 45 days), with the
-official recipe's augmentation and dropout: milliseconds a step and a run, memory a run, and where
-the time goes. ``--small`` shrinks everything, to try the script on a CPU.
+The steps use random trials of the size of T15 (64 trials, 512 features, 45 days) and the official
+recipe's augmentation and dropout. The script prints milliseconds per step and per run, memory per
+run, and optionally a profile. ``--small`` makes everything small, to try the script on a CPU.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BASES = Path(__file__).parent.parent / "ablations" / "base"
 def random_batch(
     config: DecoderConfig, n_features: int, n_bins: tuple[int, int], device: str
 ) -> Batch:
-    """Trials of random length on `days_per_batch` days, as a T15 batch has them."""
+    """Trials of random length on `days_per_batch` days, like a T15 batch."""
     source = torch.Generator().manual_seed(0)
     B = config.data.batch_size
     lengths = torch.randint(*n_bins, (B,), generator=source)
@@ -46,7 +46,7 @@ def random_batch(
 
 
 def no_recordings(n_days: int, n_features: int) -> Dataset:
-    """What a model needs to know of a data set, without any."""
+    """An empty data set with the sizes that a model needs."""
     empty = np.zeros(0, np.int64)
     split = Split(np.zeros((0, n_features), np.float32), empty, empty, empty, empty, empty, empty)
     sessions = tuple(f"t15.2000.01.{day:02d}" for day in range(1, n_days + 1))
@@ -54,7 +54,7 @@ def no_recordings(n_days: int, n_features: int) -> Dataset:
 
 
 def median_ms(step: Callable[[], Any], device: str, n_steps: int) -> float:
-    """Median wall milliseconds of a step, after two that do not count."""
+    """Median wall milliseconds of a step, after two warm-up steps."""
     times = []
     for i in range(n_steps + 2):
         _synchronize(device)
@@ -72,7 +72,7 @@ def _synchronize(device: str) -> None:
 
 
 def memory_gib(device: str) -> float:
-    """Peak so far: allocated on a GPU (reset by `fresh`), resident on a CPU."""
+    """Peak memory: allocated on a GPU (reset by `fresh`), resident on a CPU."""
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return torch.cuda.max_memory_allocated() / 2**30
@@ -111,7 +111,7 @@ def pack_step(
 def official_step(
     folder: Path, config: DecoderConfig, n_days: int, batch: Batch, device: str
 ) -> Callable[[], None]:
-    """The official trainer's step, phase for phase, without its logging."""
+    """A step of the official trainer, in the same phases, without logging."""
     from types import SimpleNamespace
 
     from official import (
@@ -156,7 +156,7 @@ def official_step(
 
 
 def print_profile(step: Callable[[], None], device: str) -> None:
-    """The ten operations that take most time, of three steps."""
+    """Print the ten operations that take most time in three steps."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device != "cpu" else [])
@@ -202,7 +202,7 @@ def main() -> None:
         print(f"official trainer, R = 1: {baseline:9.1f} ms a step, {memory_gib(device):.1f} GiB")
     for n_runs in options.runs:
         for kernel in ("torch", "batched"):
-            step = None  # or the last pack would count into this one's memory
+            step = None  # otherwise the memory of the last pack would be included
             fresh(device)
             try:
                 step = pack_step(config, n_runs, n_days, batch, kernel, device)

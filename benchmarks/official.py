@@ -1,4 +1,4 @@
-"""The official T15 trainer as a neighbour: imported from a folder the user names, never copied.
+"""Imports the official T15 trainer from a folder that the user names, without copying any code.
 
 Get it from github.com/Neuroprosthetics-Lab/nejm-brain-to-text and pass its ``model_training``
 folder to the benchmarks that take ``--official``.
@@ -32,9 +32,9 @@ class Official(NamedTuple):
 def load_official(folder: Path, compile_models: bool = False) -> Official:
     """Import the official modules from `folder`.
 
-    The trainer imports torchaudio and omegaconf, for an edit distance and for type names; where
-    they are missing, stand-ins with just those take their place. Unless `compile_models`,
-    `torch.compile` is made to do nothing: on a CPU compiling takes longer than the benchmark.
+    The trainer imports torchaudio and omegaconf for an edit distance and for type names. If they
+    are missing, stubs with these replace them. Without `compile_models`, `torch.compile` does
+    nothing, because compiling takes longer than the benchmark on a CPU.
     """
     if not (folder / "rnn_trainer.py").is_file():
         raise SystemExit(f"{folder}: holds no rnn_trainer.py; pass the model_training folder")

@@ -1,10 +1,10 @@
-"""Compares phonemes from text with those of the public T12 pipeline, which asks g2p_en.
+"""Compares phonemes from text with those of the public T12 pipeline, which uses g2p_en.
 
     pip install g2p_en==2.1.0 nltk==3.8.1     # not a dependency: it downloads data when it starts
     python benchmarks/phonemes.py SENTENCES.txt
 
-SENTENCES.txt has one sentence a line. nltk's ``averaged_perceptron_tagger`` and ``cmudict`` must be
-where nltk finds them, or are downloaded by it.
+SENTENCES.txt has one sentence per line. nltk downloads its ``averaged_perceptron_tagger`` and
+``cmudict`` if it does not find them.
 """
 
 import re
@@ -19,7 +19,7 @@ from decoder.phonemes import CLASSES, SEPARATOR_ID
 
 
 def public_words(text: str, g2p: object) -> list[tuple[int, ...]]:
-    """The classes of each word, as formatCompetitionData.ipynb of neural_seq_decoder finds them."""
+    """The classes of each word as in formatCompetitionData.ipynb of neural_seq_decoder."""
     plain = re.sub(r"[^a-zA-Z\- \']", "", text.strip()).replace("--", "").lower()
     words: list[tuple[int, ...]] = []
     spoken: list[int] = []

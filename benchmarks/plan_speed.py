@@ -1,9 +1,9 @@
-"""How long `plan` takes on 10,000 runs, beside a plan of a dozen: whole commands, in turn.
+"""Times whole `plan` commands for 10,000 runs and for a dozen, in turn.
 
     python benchmarks/plan_speed.py
 
-Prints seconds of the process (CPU of the command and its children), median of the rounds, and the
-ratio to the small plan, most of which is starting Python. The target is 2 s (RELIABILITY).
+Prints the CPU seconds of the command and its children, as median of the rounds, and the ratio to
+the small plan. Most of the small plan's time is starting Python. The target is 2 s.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SHAPES = {
 
 
 def write_spec(folder: Path, sizes: tuple[int, ...], n_seeds: int) -> Path:
-    """A factorial of so many levels a factor, with a claim about the first one."""
+    """Write a factorial ablation with these level counts and a claim about the first factor."""
     (folder / "base.yaml").write_text(
         json.dumps({"data": {"path": "synthetic:tiny", "batch_size": 4, "days_per_batch": 2}})
     )

@@ -1,13 +1,12 @@
-"""What Ray costs beside the training itself: packs on reused actors, against a function a run.
+"""Measures the overhead of Ray: packs on reused actors, and one function trainable per run.
 
     python benchmarks/ray_overhead.py [--packs 12] [--runs-per-pack 6] [--workers 2] [--seconds 0.5]
 
-The trainer only sleeps, so that everything above the sleep is overhead. *packs* is the backend as
-``python -m orchestrator run`` uses it: one tune trial a pack. *functions* is what one would write
-first: the same runs as one Ray function trainable each, Tune's defaults, no logging to the
-terminal; ``--function-runs`` of them are timed. Each is measured in a process of its own, so
-that imports count. A pack sleeps as long as one function run: the gain of packing itself is
-measured elsewhere.
+The trainer only sleeps, so all time beyond the sleep is overhead. *packs* is the backend of
+``python -m orchestrator run``: one tune trial per pack. *functions* is the simplest alternative:
+one Ray function trainable per run with Tune's defaults and no logging to the terminal;
+``--function-runs`` of them are timed. Each is measured in its own process, so imports are included.
+A pack sleeps as long as one function run, because the gain of packing itself is measured elsewhere.
 """
 
 import argparse
@@ -51,7 +50,7 @@ def time_packs(n_packs: int, n_runs: int, n_workers: int, seconds: float) -> dic
 
 
 def time_functions(n_runs: int, n_workers: int, seconds: float) -> dict[str, float]:
-    """Seconds of each phase of a plain Tune experiment with one function trainable a run."""
+    """Seconds of each phase of a plain Tune experiment with one function trainable per run."""
     began = time.perf_counter()
     import ray
     from ray import tune

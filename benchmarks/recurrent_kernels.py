@@ -1,4 +1,4 @@
-"""The two implementations of a GRU layer in turn, forward and backward, one direction and both.
+"""Times both implementations of a GRU layer in turn, forward and backward, one way and both ways.
 
 OMP_NUM_THREADS=1 python benchmarks/recurrent_kernels.py
 """

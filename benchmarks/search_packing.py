@@ -1,11 +1,12 @@
-"""What packing candidates gains: seconds a candidate in batches against one at a time.
+"""Measures the gain of packing candidates: seconds per candidate in batches and one at a time.
 
     OMP_NUM_THREADS=1 python benchmarks/search_packing.py
 
-The same candidates (a trial's random draw depends on its number alone), seeds, steps and workers,
-nothing stopped early: once in batches of eight, whose runs share packs, and once one at a time,
-as a search without packing has them. Each run of the search is a process of its own; the time is
-that of the search alone, the start of the backend included. Run it on an idle machine.
+Both searches have the same candidates (the random draw of a trial only depends on its number),
+seeds, steps and workers, and stop nothing early. One trains in batches of eight, whose runs share
+packs; the other trains one candidate at a time, like a search without packing. Each search runs in
+its own process. The time is that of the search, including the start of the backend. Run it on an
+idle machine.
 """
 
 import argparse
@@ -40,10 +41,10 @@ def search_document(arguments: argparse.Namespace, batch: int) -> dict[str, obje
 
 
 def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
-    """Run one search into a fresh folder; making the recordings and the report is not timed."""
+    """Time one search in a new folder, without making the recordings and the report."""
     from orchestrator.execute.machine import choose_options
     from orchestrator.search.driver import run_search
-    from orchestrator.search.spec import load_search
+    from orchestrator.search.load import load_search
     from orchestrator.store.paths import Results
 
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +60,7 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
 
 
 def in_a_process(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
-    """`measure` in a process of its own."""
+    """Run `measure` in its own process."""
     command = [sys.executable, __file__, "--measure", str(batch)]
     for name in ("batch", "candidates", "seeds", "steps", "workers", "backend"):
         command += [f"--{name}", str(getattr(arguments, name))]

@@ -1,11 +1,11 @@
-"""Runs per second of the demonstration's pack, beside three other ways to train the same runs.
+"""Times the pack of the demonstration, and three other ways to train the same runs.
 
     OMP_NUM_THREADS=1 python benchmarks/speed.py [--official PATH/TO/model_training] [--ray]
 
-The ways take turns, one thread each, on the same recordings, sizes, steps and evaluations:
-  (a) one run after the other through plain `nn.GRU` and `torch.optim`,
-  (b) the official T15 trainer, one run after the other,
-  (c) one Ray function trainable a run, against one Ray Tune trial a pack (two workers each).
+The ways alternate, with one thread each, on the same recordings, sizes, steps and evaluations:
+  (a) one run after the other with plain `nn.GRU` and `torch.optim`,
+  (b) one run after the other with the official T15 trainer,
+  (c) one Ray function trainable per run, and one Ray Tune trial per pack (two workers each).
 """
 
 import argparse
@@ -55,7 +55,7 @@ def demo_pack(n_steps: int, eval_every: int) -> Pack:
 
 
 class PlainDecoder(nn.Module):
-    """What one would write without packs: nn.GRU, einsum day layer, unfold."""
+    """A plain implementation without packs: nn.GRU, einsum day layer, unfold."""
 
     def __init__(self, config: DecoderConfig, n_days: int, n_features: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class PlainDecoder(nn.Module):
 
 
 def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
-    """One run the plain way; returns its last PER."""
+    """Train one run with the plain implementation. → its last PER."""
     torch.manual_seed(seed)
     model = PlainDecoder(config, len(dataset.sessions), dataset.n_features)
     decayed = [p for n, p in model.named_parameters() if "bias" not in n and "day" not in n]
@@ -142,7 +142,7 @@ def train_plainly(config: DecoderConfig, dataset: Dataset, seed: int) -> float:
 def train_officially(
     official: Any, config: DecoderConfig, sessions: tuple[str, ...], folder: Path
 ) -> None:
-    """One run through the official trainer, reading the same HDF5 files."""
+    """Train one run with the official trainer, which reads the same HDF5 files."""
     from official import official_args, official_transforms
 
     with tempfile.TemporaryDirectory() as out:
@@ -206,7 +206,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def compare_in_turn(ways: dict[str, tuple[int, Callable[[], Any]]], n_rounds: int) -> None:
-    """Time each way in turn; print seconds a run and the first way's advantage, by medians."""
+    """Time the ways in turn; print median seconds per run and the speed-up of the first way."""
     per_run: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(n_rounds):
         for name, (n_runs, work) in ways.items():
@@ -221,7 +221,7 @@ def compare_in_turn(ways: dict[str, tuple[int, Callable[[], Any]]], n_rounds: in
 
 
 def function_trainable_a_run(pack: Pack, dataset_dir: Path, n_workers: int) -> None:
-    """Each run as a Ray function trainable of its own, on a cluster that stands already."""
+    """Each run as its own Ray function trainable, on a cluster that is already running."""
     from ray import tune
 
     def trainable(settings: dict[str, Any]) -> None:
@@ -240,7 +240,7 @@ def function_trainable_a_run(pack: Pack, dataset_dir: Path, n_workers: int) -> N
 
 
 def packs_on_ray(pack: Pack, dataset_dir: Path) -> None:
-    """The backend as `python -m orchestrator run` uses it, with two packs for two workers."""
+    """The backend of `python -m orchestrator run`, with two packs for two workers."""
     from orchestrator.execute.backends import Execution
     from orchestrator.execute.backends.ray_tune import train_on_ray
 
@@ -255,7 +255,7 @@ def packs_on_ray(pack: Pack, dataset_dir: Path) -> None:
 
 
 def functions_on_ray(pack: Pack, dataset_dir: Path) -> None:
-    """One function trainable a run, with a local cluster started by plain ``ray.init``."""
+    """One function trainable per run, with a local cluster started by plain ``ray.init``."""
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -264,7 +264,7 @@ def functions_on_ray(pack: Pack, dataset_dir: Path) -> None:
 
 
 def compare_on_ray(options: argparse.Namespace, dataset_dir: Path) -> None:
-    """(c): each way in a process of its own, its imports and its cluster's start included."""
+    """(c): each way in its own process, including imports and the start of the cluster."""
 
     def way(name: str) -> Callable[[], Any]:
         command = [sys.executable, __file__, "--one-way", name, "--dataset", str(dataset_dir)]

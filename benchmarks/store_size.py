@@ -1,9 +1,10 @@
-"""How long the store takes to answer when it holds ten thousand records, and how much memory.
+"""Measures time and memory of queries to a store with ten thousand records.
 
     OMP_NUM_THREADS=1 python benchmarks/store_size.py [--records 10000] [--keep FOLDER]
 
-Ablations of 100 runs are made up, written where a driver would, and asked about by the command
-line, each command a process of its own: the first `runs` makes the index, the others find it.
+The script writes simulated ablations of 100 runs where a driver would, and queries them with the
+command line. Each command runs in its own process. The first `runs` builds the index, and the
+others use it.
 """
 
 import argparse
@@ -51,7 +52,7 @@ BASE = override(
 
 
 class Cost(NamedTuple):
-    """What one command took: wall and CPU seconds, and its peak memory in MB."""
+    """The cost of one command: wall and CPU seconds, and peak memory in MB."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -59,7 +60,7 @@ class Cost(NamedTuple):
 
 
 def write_store(results: Results, n_ablations: int) -> None:
-    """Ablations of ten arms and ten seeds, each at a width of its own."""
+    """Write ablations of ten arms and ten seeds, each with its own width."""
     rng = np.random.default_rng(0)
     for number in range(n_ablations):
         loaded = _ablation(number)
@@ -119,7 +120,7 @@ def _plan(loaded: Loaded, runs: list[RunEntry]) -> PlanDocument:
 def _write_run(
     results: Results, identity: str, config: DecoderConfig, seed: int, rng: np.random.Generator
 ) -> None:
-    """One run as the ledger writes it, but for the locks and syncs that take its time."""
+    """Write one run like the ledger, without its locks and syncs, which are slow."""
     optim = config.optim
     stuck = optim.epsilon == 0.1 and optim.lr_max < 0.002
     final = 0.2 + 20 * optim.lr_max + 0.02 * rng.normal()
@@ -153,7 +154,7 @@ def _write_run(
 
 
 def ask(*arguments: str) -> Cost:
-    """Run one command of the command line."""
+    """Run and measure one command of the command line."""
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", *arguments], stdout=subprocess.DEVNULL
@@ -168,8 +169,8 @@ def ask(*arguments: str) -> Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="write the store here, and leave it there")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--keep", type=Path, help="write the store here and keep it")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = Results(arguments.keep or Path(folder))

@@ -1,11 +1,11 @@
-"""Compares T12 recordings as read here with the public pipeline's own functions on the same files.
+"""Compares T12 recordings as we read them with the functions of the public pipeline.
 
     pip install g2p_en==2.1.0 nltk==3.8.1     # not dependencies: see benchmarks/phonemes.py
     python -m orchestrator data make DATA --layout t12
     python benchmarks/t12_recordings.py DATA PATH/TO/formatCompetitionData.ipynb
 
-DATA may be the release itself. The notebook is github.com/cffan/neural_seq_decoder's; its cells
-that define functions are run as they are.
+DATA may also be the release. The notebook is that of github.com/cffan/neural_seq_decoder; the
+script runs its cells that define functions.
 """
 
 import json
@@ -20,7 +20,7 @@ from decoder.data.recordings import Problems
 
 
 def public_functions(notebook: Path) -> dict[str, Any]:
-    """What the notebook's function cells define."""
+    """Name → function, for the cells of the notebook that define functions."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     names: dict[str, Any] = {}
     for source in ("".join(cell["source"]) for cell in cells):

@@ -1,4 +1,4 @@
-"""What is usually done with a sweep: unpaired t-tests on completed runs, percentile bootstrap."""
+"""The usual analysis of a sweep: unpaired t-tests on completed runs, percentile bootstrap."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ _N_BOOTSTRAP = 400
 
 
 class Rate(NamedTuple):
-    """`n_events` of `n`, with its Monte-Carlo error."""
+    """The rate of `n_events` in `n`, with its Monte-Carlo error."""
 
     n_events: float
     n: int
@@ -22,7 +22,7 @@ class Rate(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Standard error; of no event at all, as if there had been one."""
+        """Standard error; without any event it is computed as if there were one."""
         rate = min(max(self.value, 1 / self.n), 1 - 1 / self.n)
         return math.sqrt(rate * (1 - rate) / self.n)
 
@@ -31,12 +31,12 @@ class Rate(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """The usual practice on the same sweeps, about PER alone.
+    """The results of the usual practice on the same sweeps, for PER.
 
     Attributes:
-        claimed: sweeps in which a t-test at .05 has an effect in the claimed direction.
-        dismissed: contrasts dismissed for a p above .05.
-        covered: contrasts whose bootstrap interval holds the true effect.
+        claimed: sweeps in which a t-test at .05 finds an effect in the claimed direction.
+        dismissed: contrasts dismissed because p is above .05.
+        covered: contrasts whose bootstrap interval contains the true effect.
     """
 
     claimed: Rate
@@ -49,8 +49,8 @@ def usual_practice(runs: Runs, effect: float, rng: np.random.Generator) -> Usual
 
     Args:
         runs: simulated sweeps; failed and diverged runs are dropped, as is usual.
-        effect: true difference of every arm to the base.
-        rng: of the bootstrap.
+        effect: true difference of every arm from the base.
+        rng: source of randomness of the bootstrap.
     """
     per = np.where(np.isin(runs.outcome, ("failed", "diverged")), np.nan, runs.per)
     n = np.isfinite(per).sum(axis=2)  # (n_sweeps, n_arms)

@@ -1,10 +1,10 @@
-"""How often the verdict engine is wrong: thousands of simulated sweeps with a known truth.
+"""Measures how often the verdict engine is wrong, on thousands of sweeps with known true effects.
 
     python benchmarks/verdict_calibration.py            # a few minutes on one core
     python benchmarks/verdict_calibration.py --quick    # seconds, to see that it runs
 
-Every sweep goes through `orchestrator.verdicts.verdicts.decide`, as a table of runs. Beside it
-stands the usual practice: an unpaired t-test on the runs that completed, and the percentile
+Every sweep is a table of runs for `orchestrator.verdicts.verdicts.decide`. For comparison, the
+usual practice is applied too: an unpaired t-test on the completed runs, and the percentile
 bootstrap.
 """
 
@@ -38,8 +38,8 @@ from orchestrator.verdicts.verdicts import Verdict, decide
 NULL_DESIGNS = ((3, 1), (4, 2), (6, 3), (10, 5), (20, 20))  # (seeds, hypotheses)
 MARGIN_SEEDS = (3, 6, 10, 20)
 INTERACTION_SEEDS = (6, 10)
-# Of two crossed factors, in margins: so large a first one that its simple effect is always seen,
-# which leaves the difference of differences alone to keep a claim of "only with" from support.
+# Main effects of two crossed factors, in margins. The first is so large that its simple effect is
+# always detected, so "only with" depends on the difference of differences alone.
 MAIN_EFFECTS = {"per": (2.0, -1.0), "collapsed": (0.4, -0.2)}
 _SEED = 20_220_425
 
@@ -54,9 +54,9 @@ def verdicts_of(sweep: Sweep, runs: Runs) -> Iterator[list[Verdict]]:
 
 
 def null_row(kind: Kind, n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Family-wise false support where nothing differs, for every design.
+    """Family-wise false support if nothing differs, for every design.
 
-    Margins are next to nothing here, so that the tests decide alone.
+    The margins are almost zero, so that only the tests decide.
     """
     rows = []
     for n_seeds, n_claims in NULL_DESIGNS:
@@ -77,7 +77,7 @@ def null_row(kind: Kind, n_sweeps: int, rng: np.random.Generator) -> list[tuple[
 
 
 def margin_row(kind: Kind, n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """False refutation and coverage where every true effect is the margin itself."""
+    """False refutation and coverage if every true effect equals the margin."""
     rows = []
     for n_seeds in MARGIN_SEEDS:
         refuted, covered = dict.fromkeys(OUTCOMES, Rate(0, 0)), Rate(0, 0)
@@ -99,11 +99,11 @@ def margin_row(kind: Kind, n_sweeps: int, rng: np.random.Generator) -> list[tupl
     return rows
 
 
-# Where the truth is known exactly -----------------------------------------------------------
+# Where the exact value is known -------------------------------------------------------------
 
 
 def power_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Power of the engine beside its exact value."""
+    """Power of the engine and its exact value."""
     rows = []
 
     def add(what: str, sweep: Sweep, runs: Runs, exact: float) -> None:
@@ -111,7 +111,7 @@ def power_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]
         found = Rate(words.count("supported"), len(words))
         rows.append((what, str(found), f"{100 * exact:.1f}", f"{100 * (found.value - exact):+.1f}"))
 
-    for size in (1.0, 2.0):  # a margin so small that only agreement of all seeds counts
+    for size in (1.0, 2.0):  # the margin is so small that only agreement of all seeds counts
         sweep = make_sweep(["per"], 6, margins={"per": 1e-9})
         runs = _two_arms(n_sweeps, 6, rng.normal(0.02 * size, 0.02, (n_sweeps, 6)))
         exact = float(special.ndtr(size)) ** 6
@@ -176,7 +176,7 @@ def error_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]
 
 
 def limit_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """Where the promise about 'refuted' ends: effects that most seeds do not show at all."""
+    """The limits of the error rate of 'refuted': effects that most seeds do not show at all."""
     rows = []
     for n_seeds in (6, 10, 20):
         sweep = make_sweep(["per"], n_seeds)
@@ -194,7 +194,7 @@ def limit_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]
 
 
 def dropped_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
-    """An arm that diverges in half of its runs, and is better in those that survive."""
+    """An arm that diverges in half of its runs and is better in the others."""
     rows = []
     for n_seeds in (5, 6, 10):
         sweep = make_sweep(["per"], n_seeds, "decrease")
@@ -214,7 +214,7 @@ def coding_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]
     rows = []
     sweep = make_sweep(["per"], 8, margins={"per": 0.02})
     shape = (n_sweeps, 2, 8)
-    # Both arms hover at the threshold with one and the same PER; one more often below it.
+    # Both arms have the same PER near the threshold; one is below it more often.
     below = rng.random(shape) < np.array([0.1, 0.9])[None, :, None]
     near = Runs(
         np.where(below, "collapsed", "ok"),
@@ -243,7 +243,7 @@ def coding_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]
 def interaction_rows(
     kind: Kind, outcome: str, n_sweeps: int, rng: np.random.Generator
 ) -> list[tuple[str, ...]]:
-    """Claims of "only with": two main effects and no interaction, and one of the margin."""
+    """Claims of "only with": no interaction, and an interaction of the size of the margin."""
     first, second = MAIN_EFFECTS[outcome]
     rows = []
     for n_seeds in INTERACTION_SEEDS:
@@ -262,7 +262,7 @@ def interaction_rows(
 
 
 def reach_row(seeds: Sequence[int], claims: Sequence[int]) -> tuple[str, ...]:
-    """Designs `untestable` flags, against what the clearest result there can be comes to."""
+    """Designs that `untestable` flags, compared with the verdict of the clearest result."""
     flagged, missed, wrongly, n_designs = 0, 0, 0, 0
     for n_seeds in seeds:
         for n_claims in claims:
@@ -305,7 +305,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def report(n_sweeps: int, kinds: Sequence[Kind] = KINDS, reach_to: int = 20) -> Iterator[str]:
-    """The tables, one after the other, each as soon as it is done."""
+    """Yield the tables, each as soon as it is done."""
     rng = np.random.default_rng(_SEED)
     yield _table(
         "Nothing differs: how often a sweep supports any of its claims (at most 5 %)",
@@ -313,7 +313,7 @@ def report(n_sweeps: int, kinds: Sequence[Kind] = KINDS, reach_to: int = 20) -> 
         [row for kind in kinds for row in null_row(kind, n_sweeps, rng)],
     )
     yield _table(
-        "Every effect is the margin itself: claims refuted (at most 5 %), intervals that hold it",
+        "Every effect equals the margin: claims refuted (at most 5 %), intervals that cover it",
         (
             "scenario",
             "seeds",
@@ -337,13 +337,13 @@ def report(n_sweeps: int, kinds: Sequence[Kind] = KINDS, reach_to: int = 20) -> 
         error_rows(n_sweeps, rng),
     )
     yield _table(
-        "An arm that diverges in every second run, and is 6 points better in the others",
+        "An arm that diverges in every second run and is 6 points better in the others",
         ("seeds", "engine: 'lower PER' supported", "t-test, completed runs"),
         dropped_rows(n_sweeps, rng),
     )
     yield _table(
-        "Where the promise ends: PER claims refuted at an effect of the margin that",
-        ("seeds", "is a collapse in 4 % of runs", "is an exponential tail of one arm"),
+        "Limits of the error rate: PER claims refuted, for an effect of the size of the margin",
+        ("seeds", "a collapse in 4 % of runs", "an exponential tail of one arm"),
         limit_rows(n_sweeps, rng),
     )
     yield _table(
@@ -355,24 +355,24 @@ def report(n_sweeps: int, kinds: Sequence[Kind] = KINDS, reach_to: int = 20) -> 
     row = reach_row(range(2, reach_to + 1), (1, 2, 3, 5, 10, 20))
     yield _table(
         f"Reach, 2 to {reach_to} seeds, families of 1 to 20",
-        ("claims", "flagged as untestable", "out of reach but not flagged", "flagged but in reach"),
+        ("claims", "flagged as untestable", "untestable but not flagged", "flagged but testable"),
         [row],
     )
 
 
 def interaction_table(n_sweeps: int, kinds: Sequence[Kind] = KINDS) -> str:
-    """The table about interactions; its random numbers do not depend on the others'."""
+    """The table of interactions; its random numbers do not depend on the other tables."""
     rng = np.random.default_rng([_SEED, 1])
     cases = [*((kind, "per") for kind in kinds), ("normal", "collapsed")]
     return _table(
-        "Interactions: both factors matter, alone (no interaction) or together (of the margin)",
+        "Interactions: both factors have an effect, without or with an interaction of the margin",
         (
             "scenario",
             "outcome",
             "seeds",
             "no interaction: supported",
-            "of the margin: refuted",
-            "of the margin: 95 % interval covers",
+            "interaction of the margin: refuted",
+            "interaction of the margin: 95 % interval covers",
         ),
         [row for kind, outcome in cases for row in interaction_rows(kind, outcome, n_sweeps, rng)],
     )
@@ -380,8 +380,8 @@ def interaction_table(n_sweeps: int, kinds: Sequence[Kind] = KINDS) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sweeps", type=int, default=2000, help="for each line of a table")
-    parser.add_argument("--interactions", action="store_true", help="that table alone")
+    parser.add_argument("--sweeps", type=int, default=2000, help="sweeps for each line of a table")
+    parser.add_argument("--interactions", action="store_true", help="only that table")
     parser.add_argument("--quick", action="store_true", help="a few sweeps of every kind")
     options: Any = parser.parse_args(arguments)
     n_sweeps = 6 if options.quick else options.sweeps

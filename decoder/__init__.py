@@ -1,5 +1,85 @@
-"""A PyTorch library that trains recurrent CTC phoneme decoders on intracortical recordings.
+"""A PyTorch library that trains CTC phoneme decoders on intracortical speech recordings.
 
-Importing the package loads nothing heavy; its modules are imported by name, for instance
-``from decoder.train import train``.
+The names below are enough for a notebook; import anything else from its module, for instance
+``decoder.ctc.greedy_decode``. Names load on first use, so ``import decoder`` is fast.
+
+Train two learning rates together on generated recordings, then evaluate the weights of one:
+
+    >>> import decoder
+    >>> small = {
+    ...     "data.path": "synthetic:tiny", "data.batch_size": 8, "data.days_per_batch": 2,
+    ...     "model.n_units": 32, "model.n_layers": 2, "optim.lr_warmup_steps": 10,
+    ...     "train.n_steps": 40, "train.eval_every_steps": 20, "train.keep_weights": "best",
+    ... }
+    >>> fast = decoder.override(decoder.DecoderConfig(), small)
+    >>> slow = decoder.override(fast, {"optim.lr_max": 0.002})
+    >>> results = decoder.train_pack([fast, slow], "datasets", seed=1, weights_dir="weights")
+    >>> [(result.status, len(result.history)) for result in results]
+    [('ok', 2), ('ok', 2)]
+    >>> sorted(results[0].history[-1])[:3]
+    ['blank_fraction', 'blank_posterior', 'clipped_share']
+
+    >>> weights = decoder.read_weights(f"weights/{results[0].run_id}")
+    >>> score = decoder.evaluate_weights(weights, datasets_dir="datasets")
+    >>> score.total.n_trials, 0 <= score.total.per <= 1
+    (8, True)
+
+``decoder.load_config("base.yaml")`` reads a configuration file of ours, ``decoder.import_file`` one
+of an official trainer.
 """
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decoder.api import evaluate_weights, open_recordings, train_pack
+    from decoder.config import DecoderConfig, load_config, override
+    from decoder.data.store import Dataset
+    from decoder.errors import ConfigError, DataError, StorageError, UserError
+    from decoder.importing import Imported, import_file
+    from decoder.pack import Progress, RunResult
+    from decoder.scoring import Score
+    from decoder.weights import Weights, build_decoder, read_weights
+else:
+    _MODULES = {
+        "api": ("evaluate_weights", "open_recordings", "train_pack"),
+        "config": ("DecoderConfig", "load_config", "override"),
+        "data.store": ("Dataset",),
+        "errors": ("ConfigError", "DataError", "StorageError", "UserError"),
+        "importing": ("Imported", "import_file"),
+        "pack": ("Progress", "RunResult"),
+        "scoring": ("Score",),
+        "weights": ("Weights", "build_decoder", "read_weights"),
+    }
+
+    def __getattr__(name: str) -> object:
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Dataset",
+    "DecoderConfig",
+    "Imported",
+    "Progress",
+    "RunResult",
+    "Score",
+    "StorageError",
+    "UserError",
+    "Weights",
+    "build_decoder",
+    "evaluate_weights",
+    "import_file",
+    "load_config",
+    "open_recordings",
+    "override",
+    "read_weights",
+    "train_pack",
+]

@@ -1,4 +1,4 @@
-"""``python -m decoder``: evaluate weights on recordings, export them to official layouts."""
+"""``python -m decoder``: evaluates weights on recordings, and exports them to official layouts."""
 
 import argparse
 import json
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 from decoder.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from decoder.importing import Imported
     from decoder.scoring import Score
     from decoder.weights import Weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; what a user can cause is one line on stderr and an exit code.
+    """Run one command; print each problem a user can mend as one line on stderr.
 
     Args:
-        arguments: as typed; None takes those of this process.
+        arguments: the words of the command line; None takes those of this process.
 
     Returns:
-        The exit code.
+        The exit code, see `decoder.errors`.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -39,17 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m decoder", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m decoder",
+        description="Evaluate weights on recordings, or export them to the file format of an "
+        "official trainer.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     evaluate = commands.add_parser(
         "evaluate",
-        help="PER in all and per session",
-        description="Greedy PER of weights on recordings, in all and per session.",
+        help="print the phoneme error rate of weights, in total and per session",
+        description="Print the phoneme error rate (PER) of weights on recordings by greedy "
+        "decoding, in total and per session.",
     )
     export = commands.add_parser(
         "export",
-        help="write weights as the official trainers do",
-        description="Write weights as the official T15 or T12 trainer does.",
+        help="write weights in the file format of an official trainer",
+        description="Write weights in the file format of the official T15 or T12 trainer.",
     )
     for command in (evaluate, export):
         command.add_argument(
@@ -57,69 +61,65 @@ def _parser() -> argparse.ArgumentParser:
             type=Path,
             required=True,
             metavar="FILE",
-            help="T15 best_checkpoint, T12 modelWeights, or weights.safetensors of a run",
+            help="T15 best_checkpoint, T12 modelWeights, or the weights.safetensors of a run",
         )
         command.add_argument(
             "--config",
             type=Path,
             metavar="FILE",
-            help="T15 args.yaml, T12 args, or ours; not needed with ours",
+            help="T15 args.yaml, T12 args, or our YAML; weights.safetensors does not need it",
         )
     evaluate.add_argument(
-        "--data", metavar="PATH", help="folder in the T15 or T12 layout (default: the config's)"
+        "--data",
+        metavar="PATH",
+        help="folder in the T15 or T12 layout (default: data.path of the configuration)",
     )
-    evaluate.add_argument("--split", choices=("val", "train"), default="val")
-    evaluate.add_argument("--sessions", metavar="A,B,...", help="score these alone")
     evaluate.add_argument(
-        "--beam-width", type=_positive, metavar="N", help="a prefix beam search beside greedy"
+        "--split", choices=("val", "train"), default="val", help="trials to score (default: val)"
     )
-    evaluate.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
-    evaluate.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    export.add_argument("--to", choices=("t15", "t12"), required=True, help="whose layout")
-    export.add_argument("--output", type=Path, required=True, metavar="FILE")
+    evaluate.add_argument("--sessions", metavar="A,B,...", help="score only these sessions")
+    evaluate.add_argument(
+        "--beam-width",
+        type=_positive,
+        metavar="N",
+        help="also decode with a prefix beam search that keeps N prefixes",
+    )
+    evaluate.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    export.add_argument(
+        "--to", choices=("t15", "t12"), required=True, help="the trainer whose format to write"
+    )
+    export.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="a file that does not exist yet"
+    )
     return parser
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from decoder.scoring import score
-    from decoder.train import choose_device
+    from decoder.api import evaluate_weights
     from decoder.weights import read_weights
 
     weights = read_weights(options.checkpoint)
-    imported = _configuration(weights, options)
-    path = options.data or imported.config.data.path
-    if path.startswith("synthetic:"):
-        recipe = path.removeprefix("synthetic:")
-        whose = (
-            "--data" if options.data else "--data is missing, and data.path of the configuration"
-        )
-        raise ConfigError(
-            f"{whose}: {path} is a recipe, not a folder; write its recordings with `python -m "
-            f"orchestrator data make FOLDER --recipe {recipe}` and give --data FOLDER"
-        )
-    found = score(
+    score = evaluate_weights(
         weights,
-        imported.config,
-        Path(path).expanduser(),
-        options.split,
-        choose_device(options.device),
-        sessions=imported.sessions or weights.sessions,
-        only=options.sessions.split(",") if options.sessions else None,
-        passed_over=imported.not_validated if options.split == "val" else (),
+        options.data,
+        config_file=options.config,
+        split=options.split,
+        sessions=options.sessions.split(",") if options.sessions else None,
         beam_width=options.beam_width,
+        device=options.device,
     )
-    document = _document(found, options.split, weights)
-    if options.json:
-        print(json.dumps(document, indent=1))
-    else:
-        print(_text(document))
+    document = _document(score, options.split, weights)
+    print(json.dumps(document, indent=1) if options.json else _text(document))
 
 
 def _export(options: argparse.Namespace) -> None:
-    from decoder.weights import build_decoder, read_weights, save_official
+    from decoder.api import configuration_of
+    from decoder.official_weights import save_official
+    from decoder.weights import build_decoder, read_weights
 
     weights = read_weights(options.checkpoint)
-    config = _configuration(weights, options).config
+    config = configuration_of(weights, options.config).config
     if options.output.exists():
         raise ConfigError(
             f"--output: {options.output} exists already; choose another name or remove it"
@@ -135,22 +135,8 @@ def _export(options: argparse.Namespace) -> None:
     save_official(options.output, model, 0, config, options.to, facts)
 
 
-def _configuration(weights: "Weights", options: argparse.Namespace) -> "Imported":
-    """The configuration given, else the one inside the weights."""
-    from decoder.importing import Imported, import_file
-
-    if options.config is not None:
-        return import_file(options.config)
-    if weights.config is None:
-        raise ConfigError(
-            f"{options.checkpoint}: does not say how it was trained; add --config with its "
-            "args.yaml (T15) or args (T12)"
-        )
-    return Imported("ours", weights.config, (), None, ())
-
-
-def _document(found: "Score", split: str, weights: "Weights") -> dict[str, Any]:
-    """The score as plain JSON values; None where there is no rate."""
+def _document(score: "Score", split: str, weights: "Weights") -> dict[str, Any]:
+    """The score as plain JSON values; a rate that is undefined is None."""
 
     def row(one: Any) -> dict[str, Any]:
         return {**one._asdict(), "per": None if math.isnan(one.per) else one.per}
@@ -159,14 +145,14 @@ def _document(found: "Score", split: str, weights: "Weights") -> dict[str, Any]:
         "checkpoint": str(weights.path),
         "layout": weights.layout,
         "split": split,
-        "all": row(found.total),
-        "sessions": [row(one) for one in found.sessions],
-        "n_too_short": found.n_too_short,
-        "n_not_alignable": found.n_not_alignable,
-        "n_empty": found.n_empty,
-        "sessions_without_recordings": list(found.missing),
-        "recordings_without_day_layer": list(found.unlisted),
-        "beam": found.beam,
+        "all": row(score.total),
+        "sessions": [row(one) for one in score.sessions],
+        "n_too_short": score.n_too_short,
+        "n_not_alignable": score.n_not_alignable,
+        "n_empty": score.n_empty,
+        "sessions_without_recordings": list(score.missing),
+        "recordings_without_day_layer": list(score.unlisted),
+        "beam": score.beam,
         "said_by_checkpoint": {
             name: weights.facts[name] for name in ("val_PER", "per") if name in weights.facts
         },
@@ -188,23 +174,23 @@ def _text(document: dict[str, Any]) -> str:
     if beam:
         lines.append(
             f"prefix beam search of width {beam['beam_width']}: PER {100 * beam['per']:.2f} % "
-            "(the table is greedy)"
+            "(the table shows greedy decoding)"
         )
     remarks = {
-        "n_too_short": "trials have less than one patch: nothing is decoded, all of it is missed",
-        "n_not_alignable": "trials have targets longer than the output; they are counted",
-        "n_empty": "trials have no target; they are left out",
+        "n_too_short": "trials are shorter than one patch; all their phonemes count as deletions",
+        "n_not_alignable": "trials have more phonemes than the output has patches; they count",
+        "n_empty": "trials have no phonemes; they do not count",
     }
     lines += [f"{document[key]} {text}" for key, text in remarks.items() if document[key]]
     for key, text in (
-        ("sessions_without_recordings", "no recordings of"),
-        ("recordings_without_day_layer", "no day layer for, and so not scored,"),
+        ("sessions_without_recordings", "sessions of the decoder have no recordings"),
+        ("recordings_without_day_layer", "sessions have no day layer and are not scored"),
     ):
         if document[key]:
-            lines.append(f"{text} {len(document[key])} sessions: {', '.join(document[key])}")
-    said = document["said_by_checkpoint"]
-    if said:
-        per = next(iter(said.values()))
+            lines.append(f"{len(document[key])} {text}: {', '.join(document[key])}")
+    saved = document["said_by_checkpoint"]
+    if saved:
+        per = next(iter(saved.values()))
         lines.append(f"PER when the weights were saved: {100 * per:.2f} %")
     return "\n".join(lines)
 

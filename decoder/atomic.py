@@ -1,4 +1,4 @@
-"""Files that are either there whole or not at all, and checksums to tell."""
+"""Atomic writing of files, the error for storage that fails, and checksums."""
 
 import contextlib
 import errno
@@ -11,10 +11,10 @@ from decoder.errors import StorageError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it.
+    """Write a file so that it is either complete or absent, even after a crash.
 
-    A temporary file in the same folder is written, flushed and synced, renamed over `path`, and
-    the folder is synced. Missing parent folders are made.
+    Writes a temporary file in the same folder, flushes and syncs it, renames it to `path`, and
+    syncs the folder. Creates missing parent folders.
 
     Raises:
         StorageError: no room, no permission, or a read-only file system; names path and bytes.
@@ -49,7 +49,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def storage_error(error: OSError, path: Path, n_bytes: int) -> StorageError:
-    """The one-line complaint for a failed write of `n_bytes` to `path`."""
+    """The error, in one line, for a failed write of `n_bytes` to `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"{path}: no room on the device; {n_bytes:,} bytes are needed")
     return StorageError(f"{path}: cannot be written ({n_bytes:,} bytes): {error.strerror or error}")

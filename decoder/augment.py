@@ -1,10 +1,10 @@
 """Training-time augmentation of a batch, for all runs of a pack at once.
 
-Noise is linear in its strength, and smoothing is linear too. So each random component is drawn
-and smoothed once, at strength 1, and a run's input is a weighted sum of the smoothed trials and
-components. Order as in the official T15 trainer (nejm-brain-to-text, ``transform_data``): gain,
-white noise, constant offset, random walk, cut, smoothing. Time is warped before all that, and
-masks are laid on the outcome.
+Noise is linear in its strength, and smoothing is linear too. Each random component is therefore
+drawn and smoothed once, at strength 1, and the input of a run is a weighted sum of the smoothed
+trials and components. The order is that of the official T15 trainer (``transform_data`` of
+nejm-brain-to-text): gain, white noise, constant offset, random walk, cut, smoothing. The time warp
+comes before these steps, the masks after them.
 
 Dimensions: R runs, B batch, T bins, F features.
 """
@@ -27,14 +27,14 @@ def augment_batch(
     """The training input of every run of a pack.
 
     Args:
-        features: (B, T, F) zero padded trials.
-        n_bins: (B,) int64 valid bins of each.
-        configs: one section a run, which differ in fields marked ``PER_RUN`` alone.
+        features: (B, T, F) float32 trials, padded with zeros.
+        n_bins: (B,) int64 valid bins of each trial.
+        configs: one section for each run; they may differ only in fields marked ``PER_RUN``.
         seed: the pack's seed.
-        step: the optimizer step, which with the seed decides every draw.
+        step: the optimizer step. Seed and step decide every draw.
 
     Returns:
-        (R, B, T - cut, F), and the number of bins cut off the front of every trial.
+        (R, B, T - cut, F) float32, and the number of bins cut off the front of every trial.
     """
     shared = configs[0]
     device = features.device.type

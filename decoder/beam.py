@@ -1,7 +1,7 @@
-"""Prefix beam search: the likeliest phoneme sequence summed over its CTC alignments.
+"""Prefix beam search: the phoneme sequence with the highest probability over all its alignments.
 
-Greedy decoding takes the likeliest alignment, and many alignments give the same sequence. No
-language model takes part.
+Greedy decoding takes the single most likely alignment, but many alignments give the same sequence.
+There is no language model.
 
 Dimensions: P patches, C classes, W prefixes kept.
 """
@@ -17,32 +17,32 @@ Floats = NDArray[np.float64]
 
 
 class Hypothesis(NamedTuple):
-    """A sequence of classes, and the log of the summed probability of its alignments."""
+    """A sequence of classes, and the log of the total probability of its alignments."""
 
     classes: tuple[int, ...]
     log_probability: float
 
 
 def prefix_beam_search(log_probs: NDArray[np.floating], width: int) -> list[Hypothesis]:
-    """The likeliest sequences, the best first.
+    """The most likely sequences, best first.
 
-    Alignments of prefixes that were dropped on the way are missing from the sums, so a
-    probability is a lower bound, and exact where `width` covers every prefix.
+    The sums lack the alignments of prefixes that were dropped on the way. A probability is
+    therefore a lower bound; it is exact if `width` covers every prefix.
 
     Args:
-        log_probs: (P, C) log posteriors.
-        width: prefixes kept after each patch.
+        log_probs: (P, C) floating-point log posteriors.
+        width: number of prefixes kept after each patch.
 
     Returns:
         At most `width` hypotheses.
 
     Follows algorithm 1 of Hannun, Maas, Jurafsky & Ng 2014, arXiv:1408.2873, without the
-    language model, in logarithms.
+    language model and in logarithms.
     """
     log_probs = np.asarray(log_probs, np.float64)
     n_classes = log_probs.shape[1]
     prefixes: list[tuple[int, ...]] = [()]
-    in_blank, in_class = np.zeros(1), np.full(1, -np.inf)  # (W,): by what the alignment ends in
+    in_blank, in_class = np.zeros(1), np.full(1, -np.inf)  # (W,): alignments that end in either
     for frame in log_probs:  # (C,)
         last = np.array([prefix[-1] if prefix else BLANK for prefix in prefixes])
         total = np.logaddexp(in_blank, in_class)
@@ -53,7 +53,7 @@ def prefix_beam_search(log_probs: NDArray[np.floating], width: int) -> list[Hypo
         longer[rows, last] = in_blank + frame[last]  # a repeat needs a blank in between
         longer[:, BLANK] = -np.inf
         place = {prefix: row for row, prefix in enumerate(prefixes)}
-        for row, prefix in enumerate(prefixes):  # reached from a shorter one that was kept too
+        for row, prefix in enumerate(prefixes):  # also reached from a shorter prefix that was kept
             shorter = place.get(prefix[:-1]) if prefix else None
             if shorter is not None:
                 joined = longer[shorter, prefix[-1]]

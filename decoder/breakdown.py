@@ -1,4 +1,4 @@
-"""Where a run's errors lie at its last evaluation: by session, by phoneme, and with a beam search.
+"""The errors of a run's last evaluation, by session, by phoneme, and under beam search.
 
 Dimensions: P patches, C classes.
 """
@@ -22,12 +22,12 @@ class Breakdown:
     """Sums over the validation trials of one run.
 
     Attributes:
-        config: whether and how wide a beam is searched.
-        edits: day → edits of what greedy decoding emits.
+        config: whether there is a beam search, and its width.
+        edits: day → edits of greedy decoding.
         reference: day → reference phonemes.
-        confusions: (reference, emitted) → count over best alignments; 0 is nothing, so that
+        confusions: (reference, emitted) → count over best alignments. Class 0 stands for nothing:
             (0, c) counts insertions and (c, 0) deletions.
-        n_beam_edits: edits of what the beam search emits.
+        n_beam_edits: edits of beam search.
     """
 
     config: EvaluationConfig
@@ -46,10 +46,10 @@ class Breakdown:
         """Add one trial.
 
         Args:
-            target: its classes; a trial without any has no PER, and is left out.
-            emitted: what greedy decoding gives.
+            target: its reference classes. A trial without any has no PER and is skipped.
+            emitted: the classes from greedy decoding.
             day: its recording day.
-            log_probs: (P, C) log posteriors of its valid patches; read for the beam search.
+            log_probs: (P, C) log posteriors of its valid patches; only beam search reads them.
         """
         if not target:
             return
@@ -57,7 +57,7 @@ class Breakdown:
         self.confusions.update(pairs)
         self.edits[day] += sum(a != b for a, b in pairs)
         self.reference[day] += len(target)
-        # Posteriors that are no numbers are of a run that has diverged: this is not read.
+        # NaN posteriors mean that the run has diverged, and nothing reads its breakdown.
         if self.config.use_beam_search and not np.isnan(log_probs).any():
             [best, *_] = prefix_beam_search(log_probs, self.config.beam_width)
             self.n_beam_edits += edit_distance(best.classes, target)
@@ -67,11 +67,11 @@ class Breakdown:
         return {sessions[day]: (self.edits[day], self.reference[day]) for day in self.reference}
 
     def confusion_counts(self) -> tuple[tuple[int, int, int], ...]:
-        """(reference, emitted, count), in order of the classes."""
+        """(reference, emitted, count), sorted by class."""
         return tuple((a, b, count) for (a, b), count in sorted(self.confusions.items()))
 
     def beam(self) -> Mapping[str, float]:
-        """PER of the beam search and the counts behind it; empty if there was none."""
+        """PER of beam search and its counts; empty if there was no beam search."""
         if not self.config.use_beam_search:
             return {}
         n_reference = self.reference.total()
@@ -84,7 +84,7 @@ class Breakdown:
 
 
 def aligned_pairs(target: Sequence[int], emitted: Sequence[int]) -> list[tuple[int, int]]:
-    """(reference, emitted) along one best alignment; 0 where one of them has nothing."""
+    """(reference, emitted) along one best alignment; 0 stands for a gap."""
     pairs: list[tuple[int, int]] = []
     for span in Levenshtein.opcodes(target, emitted):
         references = list(target[span.src_start : span.src_end])

@@ -1,8 +1,8 @@
-"""Checkpoints of a pack: tensors in safetensors, the rest in JSON, torn ones recognised.
+"""Checkpoints of a pack: tensors in safetensors, other values in JSON, with checksums.
 
-A checkpoint is two files, ``step-N.safetensors`` and ``step-N.json``. The JSON is written last,
-holds the hash of the tensors and its own, and so decides whether the checkpoint exists. The two
-newest are kept: when the newest is damaged, the one before it is used.
+A checkpoint is two files, ``step-N.safetensors`` and ``step-N.json``. The JSON is written last and
+holds the hash of the tensors and of itself, so a checkpoint exists only if its JSON does. The two
+newest are kept: if the newest is damaged, the one before it is used.
 """
 
 import json
@@ -20,14 +20,14 @@ N_KEPT = 2
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by name, and plain JSON values."""
+    """The content of a checkpoint: tensors by name, and plain JSON values."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
 
 def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint and drop all but the newest two.
+    """Write a checkpoint and delete all but the newest two.
 
     Raises:
         StorageError: it cannot be written; names path and bytes.
@@ -46,17 +46,18 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of a folder, None if there is none; and what was passed over.
+    """Read the newest intact checkpoint of a folder.
 
     Returns:
-        The checkpoint, and a remark for every newer one that is damaged or of another format.
+        The checkpoint, or None if there is none; and a remark for every newer checkpoint that is
+        damaged or of another format.
     """
     remarks: list[str] = []
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             return _read(path), remarks
         except CheckpointError as error:
-            remarks.append(f"{error}; it is passed over")
+            remarks.append(f"{error}; it is skipped")
     return None, remarks
 
 
@@ -68,7 +69,7 @@ def _read(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path}: its checksum does not match its content")
         body = json.loads(body_text)
         if body["format"] != FORMAT:
-            raise CheckpointError(f"{path}: format {body['format']!r}, but only {FORMAT} is read")
+            raise CheckpointError(f"{path}: is of format {body['format']!r}, but must be {FORMAT}")
         content = path.with_suffix(".safetensors").read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None

@@ -1,7 +1,7 @@
-"""What the evaluations of a run say about blank collapse: plateau, escape, outcome.
+"""Blank collapse, judged from the evaluations of a run: plateau, escape, outcome.
 
-Plain Python on plain numbers, so that tables can be rebuilt without torch. The definitions and
-their reasons stand in the report of every ablation.
+Plain Python on plain numbers, so that tables can be rebuilt without torch. The report of every
+ablation gives the definitions and their reasons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,10 @@ class CollapseThresholds:
     """When an evaluation counts as on the blank plateau, and a run as collapsed.
 
     Attributes:
-        emitted_ratio: on the plateau at or below this emitted-to-target length ratio.
-        n_distinct: on the plateau at or below this number of distinct phonemes emitted.
-        n_evaluations: a run whose last so many evaluations are all on the plateau is collapsed.
+        emitted_ratio: an evaluation is on the plateau if emitted length over target length is at
+            most this;
+        n_distinct: or if it emits at most this number of distinct phonemes.
+        n_evaluations: a run is collapsed if this many of its last evaluations are on the plateau.
     """
 
     emitted_ratio: float = 0.05
@@ -27,7 +28,7 @@ class CollapseThresholds:
 
 
 def on_plateau(row: Mapping[str, float], thresholds: CollapseThresholds) -> bool:
-    """Whether one evaluation emits next to nothing, or next to nothing but one sound."""
+    """Whether one evaluation emits almost nothing, or almost always the same phoneme."""
     return (
         row["emitted_ratio"] <= thresholds.emitted_ratio
         or row["n_distinct"] <= thresholds.n_distinct
@@ -37,10 +38,10 @@ def on_plateau(row: Mapping[str, float], thresholds: CollapseThresholds) -> bool
 def escape_step(
     history: Sequence[Mapping[str, float]], thresholds: CollapseThresholds
 ) -> int | None:
-    """Step of the first evaluation after the last one on the plateau; None if it never comes.
+    """Step of the first evaluation after the last one on the plateau; None if there is none.
 
-    The last plateau, not the first, is what counts: good runs touch 100 % blank on their way.
-    A run that is never on the plateau escaped at its first evaluation.
+    The last plateau counts, not the first, because good runs pass through 100 % blank. A run that
+    is never on the plateau escapes at its first evaluation.
     """
     step: int | None = None
     for row in history:

@@ -1,8 +1,8 @@
-"""The configuration of one run: frozen, closed sections, loading, dotted overrides, fingerprint.
+"""The configuration of one run: loading, dotted overrides, and the identity of a run.
 
 The sections are in `decoder.sections` and `decoder.training_sections`. A default lives in its field
-and nowhere else. What else is known of a field is its marks, see `decoder.marks.mark`: whether it
-may differ between the runs of a pack, and what it means to a run's identity.
+and nowhere else. The marks of a field (`decoder.marks.mark`) say whether it may differ between the
+runs of a pack and how it counts towards the identity of a run.
 """
 
 import functools
@@ -31,12 +31,12 @@ from decoder.training_sections import (
     TrainConfig,
 )
 
-# Raised whenever a change of the code changes the numbers a configuration leads to.
+# Incremented whenever a change of the code changes the numbers that a configuration leads to.
 NUMERICS_VERSION = 1
 
 
 class DecoderConfig(Section):
-    """Everything that decides the result of a run, but for its seed and its recordings."""
+    """Everything that decides the result of a run, except its seed and its recordings."""
 
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -55,8 +55,8 @@ class DecoderConfig(Section):
             )
         if self.loss.focal_gamma and self.loss.label_prior_weight:
             raise ValueError(
-                "loss.focal_gamma weighs trials by their posterior, which the loss does not have "
-                "with loss.label_prior_weight; set one of them to 0"
+                "loss.focal_gamma weights trials by their posterior, which is not known with "
+                "loss.label_prior_weight; set one of them to 0"
             )
         layers = self.model.inter_ctc_layers
         if layers and not (
@@ -68,8 +68,8 @@ class DecoderConfig(Section):
             )
         if self.optim.algorithm == "sgd" and self.optim.nesterov and not self.optim.momentum:
             raise ValueError(
-                "optim.nesterov looks ahead along the momentum, and optim.momentum is 0; set "
-                "optim.momentum above 0, or optim.nesterov to false"
+                "optim.nesterov needs momentum, but optim.momentum is 0; set optim.momentum above "
+                "0, or optim.nesterov to false"
             )
         schedules = {
             "": self.optim.schedule,
@@ -85,13 +85,13 @@ class DecoderConfig(Section):
             if schedule in TO_LR_MIN and low > high and has_layers:
                 raise ValueError(
                     f"optim.lr_min{day} ({low}) must not exceed optim.lr_max{day} ({high})"
-                    + ("; null there takes that of the rest of the model" if day else "")
+                    + ("; null means the value of the rest of the model" if day else "")
                 )
         return self
 
 
 class Marks(NamedTuple):
-    """The marks of a field, see `mark`, and its default as a plain JSON value."""
+    """The marks of a field, see `decoder.marks.mark`, and its default as a plain JSON value."""
 
     per_run: bool
     not_identity: bool
@@ -103,7 +103,7 @@ class Marks(NamedTuple):
 
 @functools.cache
 def config_paths() -> Mapping[str, Marks]:
-    """Every dotted field path, with its marks."""
+    """Every dotted path of a field → its marks."""
     defaults = flatten(DecoderConfig())
     paths = {}
     for section_name, section in DecoderConfig.model_fields.items():
@@ -144,10 +144,10 @@ def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
 
     Args:
         nested: ``{section: {field: value}}``; absent fields take their defaults.
-        where: named at the front of every complaint, usually a file.
+        where: the start of every error message, usually a file.
 
     Raises:
-        ConfigError: every unknown key, wrong type and impossible value found, at once.
+        ConfigError: all unknown keys, wrong types and impossible values, at once.
     """
     try:
         return DecoderConfig.model_validate(dict(nested))
@@ -155,16 +155,27 @@ def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
         raise ConfigError([f"{where}: {text}" for text in explain(error, config_keys())]) from None
 
 
-def load_config(path: Path) -> DecoderConfig:
-    """Read a decoder configuration from a YAML file (see `parse_config`)."""
-    return parse_config(load_yaml(path), str(path))
-
-
-def override(config: DecoderConfig, changes: Mapping[str, Any], where: str) -> DecoderConfig:
-    """A copy of `config` with dotted paths set to new values, validated as a whole.
+def load_config(path: Path | str) -> DecoderConfig:
+    """Read a decoder configuration from a YAML file.
 
     Raises:
-        ConfigError: a path that is no field (the nearest name is offered), or a bad value.
+        ConfigError: the file cannot be read; or see `parse_config`.
+    """
+    return parse_config(load_yaml(Path(path)), str(path))
+
+
+def override(
+    config: DecoderConfig, changes: Mapping[str, Any], where: str = "override"
+) -> DecoderConfig:
+    """A copy of `config` with dotted paths set to new values, validated as a whole.
+
+    Args:
+        config: is not changed.
+        changes: ``{"section.field": value}``.
+        where: the start of every error message.
+
+    Raises:
+        ConfigError: a path is no field (the nearest name is suggested), or a value is impossible.
     """
     known = config_paths()
     unknown = [
@@ -178,12 +189,12 @@ def override(config: DecoderConfig, changes: Mapping[str, Any], where: str) -> D
 
 
 def resolve(config: DecoderConfig) -> DecoderConfig:
-    """Fill in every value that is given by another field, so that equal runs look equal."""
+    """Fill in every value that follows from another field, so that equal runs compare equal."""
     optim, n_steps = config.optim, config.train.n_steps
     decay_steps = optim.lr_decay_steps if optim.lr_decay_steps is not None else n_steps
     filled = {
         "lr_decay_steps": decay_steps,
-        # Added later, so a value that says nothing new is not written out, or ids would change.
+        # Added later: it stays None where it only repeats `schedule`, or run ids would change.
         "schedule_day": None if optim.schedule_day == optim.schedule else optim.schedule_day,
         "lr_max_day": optim.lr_max if optim.lr_max_day is None else optim.lr_max_day,
         "lr_min_day": optim.lr_min if optim.lr_min_day is None else optim.lr_min_day,
@@ -203,11 +214,11 @@ def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate
     """The identity of a run: 16 hex digits over everything that can change its result.
 
     Args:
-        config: resolved or not; both give the same.
+        config: resolved or not; both give the same id.
         seed: the run's seed.
         dataset_fingerprint: of the packed recordings.
-        replicate: 0, or the number of a repetition that is to be trained again although nothing
-            differs, to see what the machine alone changes.
+        replicate: 0; or the number of a repetition, which trains the same run again to measure
+            what the machine alone changes.
     """
     whole: dict[str, Any] = {
         "config": identity(config),
@@ -221,7 +232,7 @@ def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate
 
 
 def pack_key(config: DecoderConfig) -> str:
-    """Equal for configurations whose runs can share one pack: same tensors, same draws."""
+    """A key that is equal for configurations that can share a pack: same tensors, same draws."""
     paths = config_paths()
     shared = {p: value for p, value in flatten(config).items() if not paths[p].per_run}
     return digest(shared)[:16]
@@ -244,18 +255,18 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
 
 @functools.cache
 def _conditional_paths() -> tuple[str, ...]:
-    """The fields that other ones may leave without effect."""
+    """The fields that have no effect at some values of other fields."""
     return tuple(path for path, m in config_paths().items() if m.idle_if or m.only_if)
 
 
 def idle_paths(config: DecoderConfig) -> set[str]:
-    """The fields that have no effect beside the values of the others, by their marks."""
+    """The fields that have no effect in this configuration, by their marks."""
     flat = flatten(resolve(config))
     return {path for path in _conditional_paths() if _is_idle(config_paths()[path], flat)}
 
 
 def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:
-    """Whether a field has no effect beside the values of the others, resolved and flat."""
+    """Whether a field has no effect in a resolved, flat configuration."""
 
     def is_any(conditions: Mapping[str, Sequence[JsonValue]]) -> bool:
         return any(
@@ -269,7 +280,7 @@ def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:
 
 
 def config_keys() -> dict[tuple[str, ...], list[str]]:
-    """The names allowed at each level of a decoder configuration, for `explain`."""
+    """The names allowed at each level of a configuration, for `decoder.complaints.explain`."""
     keys: dict[tuple[str, ...], list[str]] = {(): list(DecoderConfig.model_fields)}
     for path in config_paths():
         section, _, name = path.partition(".")

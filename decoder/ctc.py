@@ -21,14 +21,14 @@ def ctc_losses(
     """Negative log likelihood of each trial's labels, in nats, in each run.
 
     Args:
-        log_probs: (R, P, B, C) log posteriors.
+        log_probs: (R, P, B, C) log posteriors, computed in float32.
         labels: (B, L) int64 class ids, padded; only the first ``n_labels`` of a row are read.
         n_patches: (B,) int64 valid patches of each trial.
         n_labels: (B,) int64.
-        zero_infinity: whether an impossible alignment counts zero instead of infinity.
+        zero_infinity: whether a trial without an alignment counts zero instead of infinity.
 
     Returns:
-        (R, B).
+        (R, B) float32.
     """
     R, P, B, C = log_probs.shape
     losses = torch.nn.functional.ctc_loss(
@@ -44,15 +44,15 @@ def ctc_losses(
 
 
 def reduce_losses(losses: Tensor, n_labels: Tensor, reductions: Sequence[Reduction]) -> Tensor:
-    """One training loss a run.
+    """The training loss of each run.
 
-    ``mean`` is that of `torch.nn.CTCLoss`: each trial's loss over its number of labels (at least
-    1), then the batch mean. ``none_then_mean`` is the batch mean alone.
+    ``mean`` follows `torch.nn.CTCLoss`: it divides the loss of each trial by its number of labels
+    (at least 1) and averages over the batch. ``none_then_mean`` only averages over the batch.
 
     Args:
         losses: (R, B).
         n_labels: (B,).
-        reductions: one a run.
+        reductions: one for each run.
 
     Returns:
         (R,).
@@ -63,10 +63,10 @@ def reduce_losses(losses: Tensor, n_labels: Tensor, reductions: Sequence[Reducti
 
 
 def greedy_decode(best: Tensor, n_patches: Tensor) -> list[list[int]]:
-    """Merge repeats, then drop blanks: genuine repeats survive when a blank parts them.
+    """Merge repeats, then drop blanks. Two equal labels survive if a blank separates them.
 
     Args:
-        best: (N, P) int64 class of highest posterior at each patch.
+        best: (N, P) int64 class with the highest posterior at each patch.
         n_patches: (N,) int64 valid patches.
 
     Returns:
@@ -85,5 +85,5 @@ def greedy_decode(best: Tensor, n_patches: Tensor) -> list[list[int]]:
 
 
 def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
-    """Fewest insertions, deletions and substitutions that turn `a` into `b`."""
+    """The smallest number of insertions, deletions and substitutions that turn `a` into `b`."""
     return Levenshtein.distance(a, b)

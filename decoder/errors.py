@@ -1,12 +1,12 @@
-"""The exception tree: everything a user can cause, with the exit code each kind ends in.
+"""The errors that a user can cause and mend, and the exit code of each.
 
-    UserError                      a message for a person; no traceback is shown
-    ├── ConfigError        exit 2  a key, a value or a combination no run can be made from
+    UserError                      a message for a person, shown without a traceback
+    ├── ConfigError        exit 2  a key, a value or a combination that no run can be made from
     ├── DataError          exit 3  recordings that cannot be trained on as they are
     └── StorageError       exit 5  disk full, locked folder, unwritable or missing storage
-        └── CheckpointError        a checkpoint that is torn, altered or of another version
+        └── CheckpointError        a checkpoint that is damaged or of another version
 
-Our own bugs are ``assert``s and ordinary Python exceptions, which do show a traceback.
+Our own bugs are ``assert``s and ordinary Python exceptions, which show a traceback.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from typing import ClassVar
 
 
 class UserError(Exception):
-    """A complaint a user can act on: what, where, got, allowed, how to mend.
+    """An error that a user can act on: what, where, got, allowed, how to fix it.
 
     Args:
-        problems: one message, or every message found in one pass; each stands alone.
+        problems: one message, or all messages of one pass; each can be read on its own.
     """
 
     exit_code: ClassVar[int] = 1
@@ -49,4 +49,4 @@ class StorageError(UserError):
 
 
 class CheckpointError(StorageError):
-    """A checkpoint that is torn, altered, or belongs to other runs."""
+    """A checkpoint or file of weights that is damaged or of another kind."""

@@ -1,4 +1,4 @@
-"""Validation: every run of a pack over every usable validation trial."""
+"""Validation of every run of a pack on all usable validation trials."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from decoder.smoothing import smooth_batch
 
 
 class Evaluation(NamedTuple):
-    """Sums of every run, and the breakdown of those it was asked for."""
+    """The metric sums of all runs; and row → breakdown, for the runs in `last`."""
 
     metrics: MetricSums
     breakdowns: dict[int, Breakdown]
@@ -36,10 +36,10 @@ def evaluate(
 
     Args:
         model: R decoders.
-        configs: one a run.
+        configs: one for each run.
         batches: validation trials, each batch ordered by day.
-        device: where the model is.
-        last: rows of the runs whose last evaluation this is.
+        device: the device of the model.
+        last: rows of the runs that get a breakdown: this is their last evaluation.
     """
     n_runs, shared = len(configs), configs[0]
     metrics = MetricSums.zeros(n_runs, device)

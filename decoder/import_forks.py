@@ -1,4 +1,4 @@
-"""How forks of either official codebase spell our fields, and their switches: tables."""
+"""Tables of how forks of the official codebases spell our fields, and of their on/off switches."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,7 +42,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "model.architecture": _named({"gru": "gru", "lstm": "lstm", "transformer": "transformer"}),
 }
 
-# How forks of either codebase spell our fields, squeezed; our own names need no entry.
+# Our field → the spellings of forks, without case and separators. Our own names need no entry.
 _SPELLINGS = {
     "data.batch_size": "batchsize bs",
     "augment.white_noise_std": "whitenoisesd whitenoise",
@@ -104,7 +104,7 @@ FORKS: dict[str, Rule] = {
     for name in names.split()
 }
 
-# Switches of forks: false turns these fields off, true leaves them to the keys beside it.
+# Switches of forks: false turns these fields off, true leaves them to the other keys.
 _MASKS = {"augment.time_mask_probability": 0.0, "augment.feature_mask_probability": 0.0}
 SWITCHES: dict[str, Flat] = {
     "usespecaugment": _MASKS,

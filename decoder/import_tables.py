@@ -1,7 +1,7 @@
-"""What every key of the official configuration files means here: one table a codebase.
+"""Tables of what every key of the official configuration files means in our configuration.
 
-T15 is ``rnn_args.yaml`` of nejm-brain-to-text, T12 the ``args`` mapping of neural_seq_decoder. A
-key's meaning is what the trainer does with it, not what its name or comment says.
+T15 is ``rnn_args.yaml`` of nejm-brain-to-text, T12 the ``args`` mapping of neural_seq_decoder. The
+meaning of a key is what the trainer does with it, not what its name or comment says.
 """
 
 import re
@@ -10,35 +10,35 @@ from typing import Any, Literal, NamedTuple
 
 Outcome = Literal[
     "mapped",  # sets fields of ours
-    "constant",  # written in the trainer's code, not in the file
-    "absent",  # the file does not say it; the official value is taken
-    "elsewhere",  # means something here too, but no field of a configuration
+    "constant",  # not in the file: the trainer's code fixes the value
+    "absent",  # not in the file: the official value is used
+    "elsewhere",  # has a counterpart here that is not a field of a configuration
     "no effect",  # the trainer never reads it, or nothing it trains or reports depends on it
-    "unsupported",  # changes what the trainer does, in a way that no field of ours says
-    "unknown",  # no key of that trainer, and no spelling known from forks
-    "left out",  # unsupported, and given up by the user
+    "unsupported",  # changes what the trainer does in a way that no field of ours can express
+    "unknown",  # not a key of that trainer, nor a known spelling of a fork
+    "left out",  # unsupported, and the user chose to drop it
 ]
 Flat = Mapping[str, Any]
 
 
 class Effect(NamedTuple):
-    """What became of one key: the fields it sets, and a remark."""
+    """The outcome of reading one key: the fields it sets, and a remark."""
 
     outcome: Outcome
     fields: Flat = {}
     note: str = ""
 
 
-Rule = Callable[[Any, Flat], Effect]  # the key's value, all of the file → its effect
+Rule = Callable[[Any, Flat], Effect]  # (the value of the key, the whole file) → its effect
 
 
 def to(*paths: str, note: str = "") -> Rule:
-    """The value as it is, in each of these fields."""
+    """A rule that copies the value to each of these fields."""
     return lambda value, _: Effect("mapped", dict.fromkeys(paths, value), note)
 
 
 def converted(path: str, convert: Callable[[Any], Any], note: str = "") -> Rule:
-    """The value in our terms; a `KeyError` of `convert` means that we have none."""
+    """A rule that converts the value; an error of `convert` means that we have no such value."""
 
     def rule(value: Any, _: Flat) -> Effect:
         try:
@@ -50,15 +50,17 @@ def converted(path: str, convert: Callable[[Any], Any], note: str = "") -> Rule:
 
 
 def elsewhere(note: str) -> Rule:
+    """A rule for a key whose counterpart here is not a field of a configuration."""
     return lambda value, _: Effect("elsewhere", {}, note)
 
 
 def no_effect(note: str) -> Rule:
+    """A rule for a key that changes nothing."""
     return lambda value, _: Effect("no effect", {}, note)
 
 
 def only(accepted: Any, here: str, otherwise: str) -> Rule:
-    """The one value that we can follow; any other changes what the trainer does."""
+    """A rule that supports one value; any other changes the trainer in a way we cannot follow."""
 
     def rule(value: Any, _: Flat) -> Effect:
         same = value == accepted and isinstance(value, bool) == isinstance(accepted, bool)
@@ -68,18 +70,18 @@ def only(accepted: Any, here: str, otherwise: str) -> Rule:
 
 
 def squeeze(key: str) -> str:
-    """A key without case, underscores and dashes, so that spellings of one name meet."""
+    """A key in lower case without separators, so that all spellings of one name are equal."""
     return re.sub(r"[^a-z0-9]", "", key.lower())
 
 
 def clip(value: Any) -> Any:
-    """A bound of the gradient norm; 0, false and null clip nothing."""
+    """A limit of the gradient norm; 0, false and null mean no clipping."""
     return value or None
 
 
 _NOT_READ = no_effect("the trainer never reads it")
 _OUTPUT = no_effect("concerns files and logs, not training")
-_FOLDER = elsewhere("--results says where everything is kept")
+_FOLDER = elsewhere("--results sets the folder for everything")
 
 # ---------------------------------------------------------------------------------------- T15
 
@@ -97,19 +99,19 @@ T15_SESSIONS = tuple(f"t15.{day}" for day in _T15_DAYS.split())
 
 def _sessions(value: Any, _: Flat) -> Effect:
     if isinstance(value, list) and tuple(value) == T15_SESSIONS:
-        note = "all 45 of the release, in its order: null takes every session found"
+        note = "all 45 sessions of the release in its order; null means every session found"
         return Effect("mapped", {"data.sessions": None}, note)
     return Effect("mapped", {"data.sessions": value})
 
 
 def _dataset_dir(value: Any, _: Flat) -> Effect:
-    note = "there from model_training, here from the folder a command is started in"
+    note = "relative to model_training there, to the current folder here"
     relative = value.removeprefix("../") if isinstance(value, str) else value
     return Effect("mapped", {"data.path": relative}, note if relative != value else "")
 
 
 def not_validated(file: Flat) -> list[str]:
-    """The sessions whose val trials the trainer passes over."""
+    """The sessions whose val trials the trainer skips."""
     sessions, shares = file.get("dataset.sessions"), file.get("dataset.dataset_probability_val")
     if not isinstance(sessions, list) or not isinstance(shares, list):
         return []
@@ -117,15 +119,15 @@ def not_validated(file: Flat) -> list[str]:
 
 
 def _validated_days(value: Any, file: Flat) -> Effect:
-    note, names = "a session with val trials is validated on here", not_validated(file)
-    return Effect("elsewhere", {}, f"{note}; there not: {', '.join(names)}" if names else note)
+    note, names = "every session with val trials is validated here", not_validated(file)
+    return Effect("elsewhere", {}, f"{note}; skipped there: {', '.join(names)}" if names else note)
 
 
 def _schedule_t15(value: Any, file: Flat) -> Effect:
     if value == "cosine":
         return Effect("mapped", {"optim.schedule": "warmup_cosine"})
     if value != "linear":
-        return Effect("unsupported", {}, "the trainer knows cosine and linear")
+        return Effect("unsupported", {}, "the trainer only has cosine and linear")
     fields = {
         "optim.schedule": "linear",
         "optim.lr_warmup_steps": 0,
@@ -133,15 +135,15 @@ def _schedule_t15(value: Any, file: Flat) -> Effect:
         "optim.lr_decay_steps_day": file["lr_decay_steps"],
     }
     rates = [file["lr_min"], file["lr_max_day"], file["lr_max"]]
-    if all(isinstance(rate, int | float) for rate in rates) and rates[2]:  # else refused as such
+    if all(isinstance(rate, int | float) for rate in rates) and rates[2]:  # else refused later
         fields["optim.lr_min_day"] = rates[0] * (rates[1] / rates[2])
-    return Effect("mapped", fields, "without warm-up, and with one ratio for all groups, as there")
+    return Effect("mapped", fields, "as there: no warm-up, and the same ratio for all groups")
 
 
 def _of_cosine(path: str) -> Rule:
     def rule(value: Any, file: Flat) -> Effect:
         if file["lr_scheduler_type"] == "linear":
-            return Effect("no effect", {}, "the linear schedule there does not read it")
+            return Effect("no effect", {}, "the trainer's linear schedule does not read it")
         return Effect("mapped", {path: value})
 
     return rule
@@ -155,34 +157,32 @@ def _keep_weights(value: Any, file: Flat) -> Effect:
 _WALK_AXES = {-1: "features", 2: "features", -2: "time", 1: "time"}
 
 T15: dict[str, Rule] = {
-    "model.n_input_features": elsewhere("the recordings say it"),
+    "model.n_input_features": elsewhere("the recordings decide it"),
     "model.n_units": to("model.n_units"),
     "model.rnn_dropout": to("model.rnn_dropout"),
-    "model.rnn_trainable": only(True, "as here", "recurrent layers cannot be kept from learning"),
+    "model.rnn_trainable": only(True, "as here", "recurrent layers cannot be frozen"),
     "model.n_layers": to("model.n_layers"),
     "model.patch_size": to("model.patch_size"),
     "model.patch_stride": to("model.patch_stride"),
     "model.input_network.n_input_layers": _NOT_READ,
     "model.input_network.input_layer_sizes": _NOT_READ,
-    "model.input_network.input_trainable": only(
-        True, "as here", "day layers cannot be kept from learning"
-    ),
+    "model.input_network.input_trainable": only(True, "as here", "day layers cannot be frozen"),
     "model.input_network.input_layer_dropout": to("model.input_dropout"),
-    "gpu_number": elsewhere("--device says where to train"),
-    "mode": no_effect("decides whether folders and a log are made"),
+    "gpu_number": elsewhere("--device sets where to train"),
+    "mode": no_effect("only decides whether folders and a log are made"),
     "use_amp": converted("train.precision", {True: "bfloat16", False: "float32"}.__getitem__),
     "output_dir": _FOLDER,
     "checkpoint_dir": _FOLDER,
     "init_from_checkpoint": only(False, "as here", "training cannot start from other weights"),
-    "init_checkpoint_path": no_effect("read where init_from_checkpoint is true"),
+    "init_checkpoint_path": no_effect("only read if init_from_checkpoint is true"),
     "save_best_checkpoint": _keep_weights,
     "save_all_val_steps": _OUTPUT,
     "save_final_model": _OUTPUT,
     "save_val_metrics": _OUTPUT,
     "early_stopping": only(
-        False, "as here", "no run is stopped before its budget's end, or arms could not be compared"
+        False, "as here", "every run uses its whole budget here, so that arms can be compared"
     ),
-    "early_stopping_val_steps": no_effect("read where early_stopping is true"),
+    "early_stopping_val_steps": no_effect("only read if early_stopping is true"),
     "num_training_batches": to("train.n_steps"),
     "lr_max": to("optim.lr_max"),
     "lr_min": to("optim.lr_min"),
@@ -202,7 +202,7 @@ T15: dict[str, Rule] = {
     "grad_norm_clip_value": converted("optim.grad_clip", clip),
     "batches_per_train_log": _OUTPUT,
     "batches_per_val_step": to(
-        "train.eval_every_steps", note="there after step 1 and every so many later; here every N"
+        "train.eval_every_steps", note="steps N, 2N, ... here; steps 1, N + 1, ... there"
     ),
     "batches_per_save": _NOT_READ,
     "log_individual_day_val_PER": _OUTPUT,
@@ -222,11 +222,11 @@ T15: dict[str, Rule] = {
     "dataset.data_transforms.smooth_kernel_std": to("augment.smooth_std_bins"),
     "dataset.neural_dim": _NOT_READ,
     "dataset.batch_size": to("data.batch_size"),
-    "dataset.n_classes": only(41, "as here", "a decoder has 41 classes here"),
+    "dataset.n_classes": only(41, "as here", "a decoder here has 41 classes"),
     "dataset.max_seq_elements": _NOT_READ,
     "dataset.days_per_batch": to("data.days_per_batch"),
-    "dataset.seed": elsewhere("batches follow from an ablation's seeds"),
-    "dataset.num_dataloader_workers": no_effect("concerns speed alone"),
+    "dataset.seed": elsewhere("an ablation's seeds decide the batches"),
+    "dataset.num_dataloader_workers": no_effect("only concerns speed"),
     "dataset.loader_shuffle": no_effect("shuffles batches that are drawn at random anyway"),
     "dataset.must_include_days": no_effect("the trainer passes null instead"),
     "dataset.test_percentage": no_effect("the trainer passes 0 and 1 instead"),
@@ -237,7 +237,7 @@ T15: dict[str, Rule] = {
     "dataset.dataset_probability_val": _validated_days,
 }
 
-# What a file that leaves a key out would have said.
+# The official value of each key, used where a file leaves the key out.
 T15_OFFICIAL: dict[str, Any] = {
     "model.n_units": 768,
     "model.rnn_dropout": 0.4,
@@ -299,7 +299,7 @@ T15_CONSTANTS: dict[str, Any] = {
 
 
 def _schedule_t12(value: Any, file: Flat) -> Effect:
-    """LinearLR from lrStart to lrEnd; constant where they are equal."""
+    """LinearLR from lrStart to lrEnd; constant if they are equal."""
     if value == file["lrStart"]:
         return Effect("mapped", {"optim.schedule": "constant"}, "equal to lrStart")
     fields = {
@@ -312,7 +312,7 @@ def _schedule_t12(value: Any, file: Flat) -> Effect:
 
 def _smoothing_t12(value: Any, _: Flat) -> Effect:
     if value == 0:
-        return Effect("mapped", {"augment.smooth": False}, "0 divides by zero there")
+        return Effect("mapped", {"augment.smooth": False}, "the trainer would divide by zero")
     return Effect("mapped", {"augment.smooth_std_bins": value})
 
 
@@ -332,8 +332,8 @@ T12: dict[str, Rule] = {
     "nBatch": to("train.n_steps"),
     "nLayers": to("model.n_layers"),
     "seed": elsewhere("an ablation's seeds"),
-    "nClasses": only(40, "41 here, which count the blank", "a decoder has 41 classes here"),
-    "nInputFeatures": elsewhere("the recordings say it"),
+    "nClasses": only(40, "41 here, with the blank", "a decoder here has 41 classes"),
+    "nInputFeatures": elsewhere("the recordings decide it"),
     "dropout": to("model.rnn_dropout"),
     "whiteNoiseSD": to("augment.white_noise_std"),
     "constantOffsetSD": to("augment.constant_offset_std"),

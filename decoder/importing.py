@@ -1,7 +1,7 @@
-"""Reads the configuration files of both official trainers, and of their forks, as ours.
+"""Translates the configuration files of both official trainers and of their forks into ours.
 
-Nothing is dropped in silence: every key of the file comes back with what became of it, and so
-does every value that the file leaves to the trainer's code.
+Nothing is dropped silently: the result lists the outcome of every key of the file, and every value
+that the file leaves to the trainer's code.
 """
 
 import fnmatch
@@ -35,7 +35,7 @@ Codebase = Literal["t12", "t15", "ours"]
 
 
 class _Trainer(NamedTuple):
-    """What is known of an official trainer."""
+    """An official trainer: rules for its keys, official values, and constants of its code."""
 
     rules: Mapping[str, Rule]
     official: Flat
@@ -49,13 +49,13 @@ _TRAINERS: dict[Codebase, _Trainer] = {
 
 
 class Entry(NamedTuple):
-    """What became of one key.
+    """The outcome of one key.
 
     Attributes:
-        key: its dotted name in the file; empty where the trainer's code says it.
+        key: its dotted name in the file; empty for a constant of the trainer's code.
         value: its value.
         outcome: see `decoder.import_tables.Outcome`.
-        fields: the fields of ours that it set.
+        fields: the fields of ours that it sets.
         note: a remark, or the nearest name of an unknown key.
     """
 
@@ -67,14 +67,14 @@ class Entry(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """A configuration file read as ours.
+    """A configuration file translated into ours.
 
     Attributes:
-        codebase: whose file it is.
-        config: what it says, in our fields.
-        entries: what became of every key, in the order of the file; then constants.
-        sessions: the file's sessions in day order; None where it names none.
-        not_validated: sessions whose val trials the official T15 trainer passes over.
+        codebase: the codebase of the file.
+        config: our configuration with the same meaning.
+        entries: the outcome of every key, in the order of the file; then constants.
+        sessions: the file's sessions in day order; None if it names none.
+        not_validated: sessions whose val trials the official T15 trainer skips.
     """
 
     codebase: Codebase
@@ -84,30 +84,30 @@ class Imported(NamedTuple):
     not_validated: tuple[str, ...]
 
     def with_outcome(self, *outcomes: Outcome) -> list[Entry]:
-        """The entries that ended so."""
+        """The entries with one of these outcomes."""
         return [entry for entry in self.entries if entry.outcome in outcomes]
 
 
-def import_file(path: Path, without: Sequence[str] = ()) -> Imported:
+def import_file(path: Path | str, without: Sequence[str] = ()) -> Imported:
     """Read a configuration file of either official codebase, of a fork, or of ours.
 
     Args:
         path: YAML, JSON, or the T12 trainer's ``args``, a pickle of plain values.
-        without: patterns of keys that are unsupported and may be left out.
+        without: patterns of unsupported keys to leave out.
 
     Raises:
-        ConfigError: the file cannot be read, is another pickle, is nobody's, or has impossible
-            values.
+        ConfigError: the file cannot be read, is another kind of pickle, has no known keys, or has
+            impossible values.
     """
-    return import_mapping(read_arguments(path), str(path), without)
+    return import_mapping(read_arguments(Path(path)), str(path), without)
 
 
 def read_arguments(path: Path) -> dict[str, Any]:
     """The top-level mapping of a YAML or JSON file, or of a pickle of plain values.
 
     Raises:
-        ConfigError: it cannot be read, is no mapping, or is a pickle of anything else, which is
-            never opened.
+        ConfigError: the file cannot be read, is not a mapping, or is any other pickle; such a
+            pickle is never opened.
     """
     try:
         content = path.read_bytes()
@@ -118,7 +118,7 @@ def read_arguments(path: Path) -> dict[str, Any]:
             return read_plain_pickle(content)
         except Refused as reason:
             raise ConfigError(
-                f"{path}: is a pickle and {reason}; where you trust it: "
+                f"{path}: is a pickle and {reason}; if you trust it, convert it: "
                 "json.dump(dict(pickle.load(open('args', 'rb'))), open('args.json', 'w'))"
             ) from None
     if path.suffix != ".json":
@@ -133,15 +133,16 @@ def read_arguments(path: Path) -> dict[str, Any]:
 
 
 def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str] = ()) -> Imported:
-    """Turn the mapping of a configuration file into our configuration.
+    """Translate the mapping of a configuration file into our configuration.
 
     Args:
-        nested: as read; T12 ``args``, T15 ``rnn_args``, or sections of ours.
-        where: named at the front of every complaint, usually a file.
-        without: patterns of keys that are unsupported and may be left out.
+        nested: T12 ``args``, T15 ``rnn_args``, or sections of ours, as read from the file.
+        where: the start of every error message, usually a file.
+        without: patterns of unsupported keys to leave out.
 
     Raises:
-        ConfigError: it is nobody's file, a value is impossible, or `without` matches nothing.
+        ConfigError: the file has no known keys, a value is impossible, or a pattern of `without`
+            matches no unsupported key.
     """
     codebase = find_codebase(nested, where)
     if codebase == "ours":
@@ -152,23 +153,21 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     whole = {**trainer.official, **flat}
     entries = [_read_key(key, value, whole, trainer, without) for key, value in flat.items()]
     _check_used(without, entries, where)
-    said = {path for entry in entries for path in entry.fields}
+    in_file = {path for entry in entries for path in entry.fields}
     for key, value in trainer.official.items():
         if key not in flat:
             effect = trainer.rules[key](value, whole)
-            if not said >= set(effect.fields):
-                fields = {p: v for p, v in effect.fields.items() if p not in said}
-                entries.append(Entry(key, value, "absent", fields, "the official value is taken"))
-    said = {path for entry in entries for path in entry.fields}
+            if not in_file >= set(effect.fields):
+                fields = {p: v for p, v in effect.fields.items() if p not in in_file}
+                entries.append(Entry(key, value, "absent", fields, "the official value is used"))
+    filled = {path for entry in entries for path in entry.fields}
     constants = [
-        Entry("", value, "constant", {path: value}, "as the trainer's code has it")
+        Entry("", value, "constant", {path: value}, "fixed in the trainer's code")
         for path, value in trainer.constants.items()
-        if path not in said
+        if path not in filled
     ]
     config = _configure([*constants, *entries], where)
-    sessions = flat.get(
-        "dataset.sessions"
-    )  # a list of names, or `_configure` would have refused it
+    sessions = flat.get("dataset.sessions")  # a list of names, or `_configure` had refused it
     return Imported(
         codebase,
         config,
@@ -179,10 +178,10 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
 
 
 def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
-    """Whose configuration file this is, by its keys.
+    """The codebase whose keys a configuration file has.
 
     Raises:
-        ConfigError: it has no key of either official trainer, nor sections of ours.
+        ConfigError: the file has no key of either official trainer and no section of ours.
     """
     sections = set(DecoderConfig.model_fields)
     known = {key for key in config_paths() if isinstance(nested.get(key.split(".")[0]), dict)}
@@ -196,8 +195,8 @@ def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
         return "ours"
     if not n_known[codebase]:
         raise ConfigError(
-            f"{where}: has no key of the T15 rnn_args.yaml (such as num_training_batches), none of "
-            "the T12 args (such as nUnits), and is no configuration of ours "
+            f"{where}: has no key of the T15 rnn_args.yaml (such as num_training_batches) or the "
+            "T12 args (such as nUnits), and is not a configuration of ours "
             f"(sections {', '.join(DecoderConfig.model_fields)})"
         )
     return codebase
@@ -206,7 +205,7 @@ def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
 def _leaves(
     nested: Mapping[str, Any], rules: Mapping[str, Rule], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a mapping that is a value of its own stays whole."""
+    """Dotted keys and values; a mapping that a rule reads as one value stays whole."""
     for name, value in nested.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value and key not in rules and key != "hydra":
@@ -220,18 +219,18 @@ def _read_key(
 ) -> Entry:
     rule = trainer.rules.get(key) or _fork_rule(key)
     if key == "hydra":
-        effect = Effect("no effect", {}, "concerns folders and logs, not training")
+        effect = Effect("no effect", {}, "only concerns folders and logs")
     elif rule is None:
         effect = Effect("unknown", {}, _nearest(key, trainer).removeprefix("; "))
     else:
         effect = rule(value, whole)
     if effect.outcome == "unsupported" and any(fnmatch.fnmatch(key, p) for p in without):
-        effect = Effect("left out", {}, f"as you say, although {effect.note}")
+        effect = Effect("left out", {}, f"at your request, although {effect.note}")
     return Entry(key, value, *effect)
 
 
 def _fork_rule(key: str) -> Rule | None:
-    """The rule of a key that only forks have: by the spelling of its last words, or our name."""
+    """The rule of a key that only forks have, found by the spelling of its last words."""
     names = key.split(".")
     for n in range(len(names), 0, -1):
         squeezed = squeeze("".join(names[-n:]))
@@ -239,7 +238,7 @@ def _fork_rule(key: str) -> Rule | None:
             return lambda value, _: Effect(
                 "mapped",
                 {} if value else SWITCHES[squeezed],
-                "the keys beside it say how" if value else "off",
+                "the other keys set the values" if value else "off",
             )
         if squeezed in FORKS:
             return FORKS[squeezed]
@@ -265,7 +264,7 @@ def _check_used(without: Sequence[str], entries: Sequence[Entry], where: str) ->
 
 
 def _configure(entries: Sequence[Entry], where: str) -> DecoderConfig:
-    """Our configuration; complaints name the key a value came from. What turns off comes last."""
+    """Our configuration; errors name the key that a value comes from. Switches off apply last."""
     source = {path: entry.key for entry in entries for path in entry.fields if entry.key}
     ordered = sorted(entries, key=lambda entry: entry.note == "off")
     changes = {path: value for entry in ordered for path, value in entry.fields.items()}
@@ -279,7 +278,7 @@ def _configure(entries: Sequence[Entry], where: str) -> DecoderConfig:
 
 def _with_key(problem: str, source: Mapping[str, str], where: str) -> str:
     path = problem.removeprefix(f"{where}: ").partition(":")[0]
-    return f"{problem} (it comes from {source[path]})" if path in source else problem
+    return f"{problem} (set by {source[path]})" if path in source else problem
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

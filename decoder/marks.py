@@ -1,14 +1,9 @@
-"""What is known of a configuration field beside its type: its marks; and what a section is."""
+"""Marks of a configuration field, the base class of a section, and shared field types."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 def mark(
@@ -19,19 +14,20 @@ def mark(
     idle_if: Mapping[str, Sequence[JsonValue]] | None = None,
     only_if: Mapping[str, Sequence[JsonValue]] | None = None,
 ) -> Any:
-    """What is known of a field beside its type and default.
+    """Describe what the type and default of a field do not say.
 
     Args:
-        per_run: the runs of a pack may differ in it; any other field shapes tensors or shared
-            draws, and so splits packs.
-        not_identity: cannot change a result once the dataset's fingerprint is known.
-        added: came after runs had been recorded; its default is what the code did before, and at
-            its default it is left out of the identity, so that those runs are still found.
-        idle_if: field path → values at which this field has no effect, and is left out of the
-            identity. One that matches is enough.
-        only_if: field path → values at which this field has an effect. One that matches is
-            enough; where none does, it is idle. None of a ``_day`` field stands for the value
-            of the rest of the model, here and in `idle_if`.
+        per_run: the runs of a pack may differ in this field. Any other field decides the shape of
+            tensors or of shared draws, so runs that differ in it train in separate packs.
+        not_identity: the field cannot change a result once the dataset's fingerprint is known.
+        added: the field was added after runs had been recorded. Its default does what the code did
+            before. At its default the field does not enter the identity, so that the identity of
+            recorded runs stays the same.
+        idle_if: field path → values. If any of these fields has one of its values, this field has
+            no effect and does not enter the identity.
+        only_if: field path → values. This field only has an effect if any of these fields has one
+            of its values. None in a ``_day`` field stands for the value of the rest of the model,
+            here and in `idle_if`.
     """
     return Field(
         json_schema_extra={
@@ -54,6 +50,6 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """A frozen group of keys; an unknown key or a value of another type is refused."""
+    """A frozen group of keys that refuses unknown keys and values of other types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

@@ -1,7 +1,7 @@
-"""What training hides of its input: SpecAugment's time and feature masks, and speckle.
+"""Masks of the training input: SpecAugment's time and feature masks, and speckle.
 
-The runs of a pack share the draws. A run with a higher probability, more or wider masks, or a
-higher rate, hides what a run with less of it hides, and more.
+The runs of a pack share the draws. A run with a higher probability, more masks, wider masks or a
+higher rate hides everything that a run with lower values hides, and more.
 
 Dimensions: R runs, B batch, T bins, F features.
 """
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 class Masks(NamedTuple):
-    """The masks of a run along one axis: at most `max_count`, each there with `probability`."""
+    """The masks of a run along one axis: up to `max_count`, each applied with `probability`."""
 
     probability: float
     width: int
@@ -29,18 +29,18 @@ class Masks(NamedTuple):
 def mask_input(
     x: Tensor, n_bins: Tensor, configs: Sequence[AugmentConfig], seed: int, step: int
 ) -> Tensor:
-    """Hide parts of the network's input: masked values are 0, those that speckle keeps grow.
+    """Set masked values of the input to 0; speckle also scales up the values it keeps.
 
     Args:
-        x: (R, B, T, F); not changed.
-        n_bins: (B,) valid bins. Time masks lie within them. A masked feature is so in the padding
-            too, which a bidirectional decoder reads.
-        configs: one a run.
+        x: (R, B, T, F) float32; not changed.
+        n_bins: (B,) int64 valid bins. Time masks lie within them. Feature masks also cover the
+            padding, which a bidirectional decoder reads.
+        configs: one for each run.
         seed: the pack's seed.
-        step: the optimizer step, which with the seed decides every draw.
+        step: the optimizer step. Seed and step decide every draw.
 
     Returns:
-        (R, B, T, F); `x` itself where nothing is on.
+        (R, B, T, F) float32; `x` itself if no mask is on.
     """
     B, T, F = x.shape[1:]
     time = draw_masks(
@@ -83,18 +83,18 @@ def drop_factors(
     step: int,
     device: torch.device,
 ) -> Tensor:
-    """Factors 0, with a probability of the rate, or 1 / (1 - rate), so that the mean stays.
+    """Random factors that keep the mean: 0 with a probability of the rate, else 1 / (1 - rate).
 
     Args:
-        rates: one a run, below 1.
-        shape: of what is dropped, without the axis of runs.
+        rates: one for each run, below 1.
+        shape: of the tensor they multiply, without the axis of runs.
         purpose: names the draws.
         seed: the pack's seed.
         step: the optimizer step.
-        device: where the factors are wanted.
+        device: the device of the factors.
 
     Returns:
-        (R, *shape), or (1, *shape) where all rates are equal.
+        (R, *shape) float32, or (1, *shape) if all rates are equal.
     """
     source = generator(seed, purpose, step, device.type)
     draws = torch.rand(*shape, generator=source, device=device)
@@ -105,22 +105,23 @@ def drop_factors(
 def draw_masks(
     lengths: Tensor, longest: int, masks: Sequence[Masks], purpose: str, seed: int, step: int
 ) -> Tensor | None:
-    """Which places of an axis are hidden, in each trial of each run.
+    """Draw which positions along an axis are hidden, in each trial of each run.
 
-    As in SpecAugment (Park et al. 2019) a mask's width is uniform from 0 to the largest, or to
-    the trial's length where that is less, and its start uniform over what leaves it whole; masks
-    may overlap. Unlike there, each mask is there only with a probability.
+    Follows SpecAugment (Park et al. 2019): the width of a mask is uniform from 0 to the largest
+    width (or to the length of a shorter trial), its start is uniform over the positions where the
+    whole mask fits, and masks may overlap. Unlike SpecAugment, each mask is only applied with a
+    probability.
 
     Args:
-        lengths: (B,) int64 places that may be hidden, from the first on.
+        lengths: (B,) int64 number of positions that may be hidden, counted from the first.
         longest: L, length of the axis.
-        masks: one a run.
+        masks: one for each run.
         purpose: names the draws.
         seed: the pack's seed.
         step: the optimizer step.
 
     Returns:
-        (R, B, L) bool, or (1, B, L) where all runs agree; None where nothing is hidden.
+        (R, B, L) bool, or (1, B, L) if all runs have the same masks; None if nothing is hidden.
     """
     if not any(m.probability for m in masks):
         return None
@@ -142,5 +143,5 @@ def draw_masks(
 
 
 def _distinct(values: Sequence[Value]) -> Sequence[Value]:
-    """One value where all agree: what is computed from it is then shared by all runs."""
+    """The values, or just the first if all are equal, so that all runs share the computation."""
     return values[:1] if len(set(values)) == 1 else values

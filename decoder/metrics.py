@@ -1,4 +1,4 @@
-"""Validation metrics of R runs, as sums over trials that are divided once: PER and collapse.
+"""Metrics of R runs as sums that are divided once: PER and collapse, and figures of training.
 
 Dimensions: R runs, B batch, P patches, C classes, L labels.
 """
@@ -18,7 +18,7 @@ class MetricSums:
     """Sums over the validation trials, for each of R runs."""
 
     n_edits: list[int]
-    n_edits_even: list[int]  # of the trials with an even place in their split
+    n_edits_even: list[int]  # of the trials at even positions of the split
     n_emitted: list[int]
     emitted_classes: list[set[int]]
     n_blank_frames: Tensor  # (R,)
@@ -63,15 +63,15 @@ class MetricSums:
             n_patches: (B,) int64.
             n_labels: (B,) int64.
             zero_infinity: see `decoder.ctc.ctc_losses`.
-            index: (B,) int64 place of each trial in its split.
+            index: (B,) int64 position of each trial in its split.
 
         Returns:
-            What greedy decoding emits, for each of R runs and B trials.
+            For each of R runs and B trials, the classes from greedy decoding.
         """
         R, P, B, _ = logits.shape
         log_probs = logits.float().log_softmax(-1)
         self.loss += ctc_losses(log_probs, labels, n_patches, n_labels, zero_infinity).sum(1)
-        # A trial without labels has no PER; its loss and frames still count.
+        # A trial without labels has no PER, but its loss and frames count.
         valid = torch.arange(P, device=logits.device)[:, None] < n_patches  # (P, B)
         best = logits.argmax(-1)  # (R, P, B)
         self.n_blank_frames += ((best == BLANK) & valid).sum((1, 2))
@@ -98,7 +98,7 @@ class MetricSums:
         return [decoded[run * B : (run + 1) * B] for run in range(R)]
 
     def rows(self) -> list[dict[str, float]]:
-        """The columns of `decoder.pack.HISTORY_COLUMNS` that evaluation yields, for each run."""
+        """For each run, the columns of `decoder.pack.HISTORY_COLUMNS` that evaluation gives."""
         tensors = torch.stack(
             [self.n_blank_frames, self.blank_posterior, self.entropy_nats], dim=1
         ) / max(self.n_frames, 1)
@@ -137,9 +137,9 @@ class MetricSums:
 
 @dataclass
 class TrainingSums:
-    """What training adds up for each of R runs, between evaluations and over all steps."""
+    """Sums of training for each of R runs, since the last evaluation or over all steps."""
 
-    train_loss: Tensor  # (R,) since the last evaluation, as all but the dose
+    train_loss: Tensor  # (R,); since the last evaluation, like all others except the dose
     grad_norm: Tensor
     grad_norm_max: Tensor
     n_clipped: Tensor
@@ -158,9 +158,14 @@ class TrainingSums:
         rates: Sequence[float],
         taken: Tensor | None = None,
     ) -> None:
-        """Add one step: losses, gradient norms before clipping, clip factors, learning rates.
+        """Add one step.
 
-        All (R,). Runs that are not `taken` skip the step; losses and norms are 0 there.
+        Args:
+            losses: (R,); 0 for runs that skip the step.
+            norms: (R,) gradient norms before clipping; 0 for runs that skip the step.
+            factors: (R,) clip factors.
+            rates: R learning rates.
+            taken: (R,) bool, whether a run takes the step; None means that all do.
         """
         self.train_loss += losses
         self.grad_norm += norms
@@ -171,7 +176,7 @@ class TrainingSums:
         self.n_steps += 1 if taken is None else taken
 
     def rows(self) -> list[dict[str, float]]:
-        """The training columns of `decoder.pack.HISTORY_COLUMNS` that are sums, for each run."""
+        """For each run, the columns of `decoder.pack.HISTORY_COLUMNS` that sum up training."""
         n = self.n_steps.clamp(min=1)
         columns = {
             "train_loss": (self.train_loss / n).where(self.n_steps > 0, float("inf")),
@@ -184,16 +189,16 @@ class TrainingSums:
         return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
     def start_interval(self, starts: Tensor) -> None:
-        """Forget everything since the last evaluation, but for the dose, where `starts` (R,)."""
+        """Reset all sums except the dose for the runs that start an interval. starts: (R,) bool."""
         for name, total in self.state().items():
             if name != "learning_dose":
                 total.masked_fill_(starts, 0.0)
 
     def state(self) -> dict[str, Tensor]:
-        """Every sum by name: all there is to go on from."""
+        """Every sum by name, for a checkpoint."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     def keep_runs(self, rows: Sequence[int]) -> None:
-        """Drop every run but those at `rows`."""
+        """Keep only the runs at `rows`."""
         for name, total in self.state().items():
             setattr(self, name, total[list(rows)])

@@ -1,4 +1,4 @@
-"""What training minimises: CTC, as it is or label-smoothed, focal or with label priors.
+"""The training loss: CTC, plain or with label smoothing, focal weights or label priors.
 
 Dimensions: R runs, B batch, P patches, C classes, L labels.
 """
@@ -12,19 +12,19 @@ from torch import Tensor
 from decoder.ctc import ctc_losses, reduce_losses
 from decoder.training_sections import LossConfig
 
-# Share of the running label prior that stays at each batch: it follows some hundred batches.
+# Decay of the running label prior per batch: it averages over about a hundred batches.
 PRIOR_DECAY = 0.99
-# Lowest prior, so that its logarithm stays finite.
+# Lowest prior, so that its logarithm is finite.
 MIN_PRIOR = 1e-8
 
 
 class LabelPrior:
-    """How often each run has given each class of late: its mean posterior, batch by batch.
+    """The label prior of each run: a moving average of its mean posterior over batches.
 
     Args:
         n_runs: R.
         n_classes: C.
-        device: where the posteriors are.
+        device: the device of the posteriors.
 
     Attributes:
         mean: (R, C) float32, uniform at the start.
@@ -34,7 +34,7 @@ class LabelPrior:
         self.mean = torch.full((n_runs, n_classes), 1 / n_classes, device=device)
 
     def update(self, logits: Tensor, n_patches: Tensor) -> None:
-        """Take in the posteriors of one batch; a run where they are not finite stays as it is.
+        """Add the posteriors of one batch; a run whose posteriors are not finite is not changed.
 
         Args:
             logits: (R, P, B, C).
@@ -47,7 +47,7 @@ class LabelPrior:
         self.mean = torch.where(mean.isfinite().all(-1, keepdim=True), new, self.mean)
 
     def keep_runs(self, rows: Sequence[int]) -> None:
-        """Drop every run but those at `rows`."""
+        """Keep only the runs at `rows`."""
         self.mean = self.mean[list(rows)]
 
 
@@ -59,18 +59,18 @@ def training_losses(
     configs: Sequence[LossConfig],
     prior: Tensor | None = None,
 ) -> Tensor:
-    """One training loss a run.
+    """The training loss of each run.
 
     Args:
         logits: (R, P, B, C).
         labels: (B, L) int64, padded.
         n_patches: (B,) int64 valid patches.
         n_labels: (B,) int64.
-        configs: one a run.
-        prior: (R, C) of `LabelPrior`; None leaves ``label_prior_weight`` without effect.
+        configs: one for each run.
+        prior: (R, C) mean of `LabelPrior`; None means that ``label_prior_weight`` has no effect.
 
     Returns:
-        (R,).
+        (R,) float32.
     """
     log_probs = logits.float().log_softmax(-1)
     zero_infinity = configs[0].zero_infinity
@@ -93,31 +93,31 @@ def training_losses(
 
 
 def focal_factors(losses: Tensor, n_labels: Tensor, gammas: Sequence[float]) -> Tensor:
-    """How much each trial counts: the less, the better it is recognised already.
+    """The weight of each trial, which is lower the better the trial is already recognised.
 
-    Focal CTC (Feng, Yao and Zhang 2019) weighs by (1 - p) ** gamma with p = exp(-loss), the
-    posterior of the whole target. That of a sentence of some 30 labels is nearly 0 until its
-    very end, and the factor 1 whatever gamma. Here p is the posterior of a label, as a geometric
-    mean over the target: exp(-loss / n_labels). For targets of one label both are the same.
+    Focal CTC (Feng, Yao and Zhang 2019) uses (1 - p) ** gamma with p = exp(-loss), the posterior
+    of the whole target. For a sentence of 30 labels p is almost 0 until late in training, so the
+    factor would be 1 for every gamma. Here p is the posterior per label, the geometric mean over
+    the target: exp(-loss / n_labels). For targets of one label both are the same.
 
     Args:
-        losses: (R, B) CTC losses in nats. The gradient flows through the factor too.
+        losses: (R, B) CTC losses in nats. Gradients also flow through the factor.
         n_labels: (B,).
-        gammas: one a run; 0 makes every factor 1.
+        gammas: one for each run; 0 makes every factor 1.
 
     Returns:
         (R, B) in (0, 1].
     """
     missed = -torch.expm1(-losses.clamp(min=0) / n_labels.clamp(min=1))
-    missed = missed.clamp(min=1e-6)  # a power below 1 has no slope at 0
+    missed = missed.clamp(min=1e-6)  # a power below 1 has an infinite slope at 0
     return missed ** _column(gammas, losses)
 
 
 def divergence_from_uniform(log_probs: Tensor, n_patches: Tensor) -> Tensor:
-    """How peaked the posteriors of each trial are: KL(posterior ‖ uniform), summed over patches.
+    """The peakiness of each trial's posteriors: KL(posterior ‖ uniform), summed over patches.
 
-    The penalty of label smoothing for CTC (Kim, Seltzer, Li and Zhao 2018), over all classes,
-    the blank among them. Summed, as the CTC loss is, and so in nats a trial.
+    This is the penalty of label smoothing for CTC (Kim, Seltzer, Li and Zhao 2018), over all
+    classes including the blank. Like the CTC loss it is a sum over patches, in nats per trial.
 
     Args:
         log_probs: (R, P, B, C) log posteriors.
@@ -134,10 +134,11 @@ def divergence_from_uniform(log_probs: Tensor, n_patches: Tensor) -> Tensor:
 def _score_losses(
     scores: Tensor, labels: Tensor, n_patches: Tensor, n_labels: Tensor, zero_infinity: bool
 ) -> Tensor:
-    """CTC of scores (R, P, B, C) that need not be log probabilities, (R, B).
+    """CTC losses (R, B) of scores (R, P, B, C) that need not be log probabilities.
 
-    torch's gradient is right for normalised scores alone. Every alignment takes one score a
-    patch, so what normalising takes off each patch is taken off the whole, and put back here.
+    torch's gradient is only right for normalised scores. Every alignment contains one score for
+    each patch. So normalising subtracts the normalizers of all patches from the log likelihood of
+    a trial, and they are added back here.
     """
     normalizer = scores.logsumexp(-1)  # (R, P, B)
     normalized = scores - normalizer[..., None]
@@ -156,7 +157,7 @@ def _alignable(labels: Tensor, n_patches: Tensor, n_labels: Tensor) -> Tensor:
 
 
 def _valid(frames: Tensor, n_patches: Tensor) -> Tensor:
-    """(P, B) bool of frames (R, P, B, C)."""
+    """(P, B) bool, which of the frames (R, P, B, C) are valid."""
     return torch.arange(frames.shape[1], device=frames.device)[:, None] < n_patches
 
 

@@ -1,8 +1,8 @@
-"""Optimization of R runs: parameter groups, clipping, one optimizer a run.
+"""Optimization of R runs: parameter groups, clipping, one optimizer for each run.
 
-Runs share tensors but not optimizers: each run has PyTorch's own fused Adam or AdamW over views
-of its rows. A run's scalars are then plain numbers, a run's memory is walked in one pass, and a
-run that leaves the pack takes its optimizer along.
+Runs share tensors but not optimizers: each run has PyTorch's own fused Adam or AdamW, or SGD, over
+views of its rows. This way the scalars of a run are plain numbers, its memory is read in one pass,
+and a run that leaves the pack takes its optimizer with it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class RunOptimizer:
         config: resolved.
         parameters: name → (R, ...) stacked parameter.
         groups: name → parameter group.
-        row: the run's place on the leading axis.
+        row: the run's position on the leading axis.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class RunOptimizer:
         """Update the run's weights in place.
 
         Args:
-            gradients: name → (R, ...); a name that is absent got no gradient and is left alone,
-                unless it is of a day and ``update_absent_days`` is set.
-            row: the run's place on the leading axis.
+            gradients: name → (R, ...). A parameter without a gradient is not changed, unless it
+                belongs to a day layer and ``update_absent_days`` is set.
+            row: the run's position on the leading axis.
             step: optimizer step, from 0.
             history: the run's evaluations so far.
 
         Returns:
-            The learning rate of the weights.
+            The learning rate of the parameter group ``weight``.
         """
         rates = self.rates(step, history)
         for name, view in self._views.items():
@@ -104,7 +104,7 @@ class RunOptimizer:
         }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from tensors that `state` returned."""
         state: dict[int, dict[str, Any]] = {}
         for key, value in tensors.items():
             index, _, name = key.partition(".")
@@ -114,7 +114,7 @@ class RunOptimizer:
 
 
 def _make(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    if config.algorithm == "sgd":  # not fused: that one fails where a day comes first later
+    if config.algorithm == "sgd":  # fused SGD fails if a day's first gradient comes in a later step
         return torch.optim.SGD(
             groups, lr=config.lr_max, momentum=config.momentum, nesterov=config.nesterov
         )
@@ -129,21 +129,21 @@ def _make(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Opti
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:
-    """name → (R, ...) gradient, for the parameters that got one."""
+    """name → (R, ...) gradient, for the parameters that have one."""
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
 def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:
-    """Each run's gradient norm over all its parameters. → (R,)."""
+    """(R,) gradient norm of each run over all its parameters."""
     return _norm_per_run(gradients.values())
 
 
 def clip_factors(norms: Tensor, limits: Sequence[float | None]) -> Tensor:
-    """What each run's gradient is multiplied with, as in `torch.nn.utils.clip_grad_norm_`.
+    """The factor that clips each run's gradient, as in `torch.nn.utils.clip_grad_norm_`.
 
     Args:
-        norms: (R,).
-        limits: largest norm of each run; None clips nothing.
+        norms: (R,) gradient norms.
+        limits: largest norm of each run; None means no clipping.
 
     Returns:
         (R,), at most 1.
@@ -163,12 +163,12 @@ def average_weights(
 ) -> None:
     """Move each run's averages towards its weights, in place.
 
-    As `torch.optim.swa_utils.get_ema_multi_avg_fn`; with a decay of 0 they become the weights,
-    with one of 1 they stay.
+    Follows `torch.optim.swa_utils.get_ema_multi_avg_fn`. With a decay of 0 the averages become the
+    weights, with a decay of 1 they do not change.
 
     Args:
         averages, weights: name → (R, ...).
-        decays: one a run.
+        decays: one for each run.
     """
     share = 1 - torch.tensor(decays, device=next(iter(averages.values())).device)
     for name, average in averages.items():
@@ -176,16 +176,16 @@ def average_weights(
 
 
 def rows_of(parameters: Iterator[nn.Parameter]) -> list[Tensor]:
-    """A copy of each stacked parameter, to measure an update by."""
+    """A copy of each stacked parameter, from which `update_norms` measures an update."""
     return [parameter.detach().clone() for parameter in parameters]
 
 
 def update_norms(before: Sequence[Tensor], after: Iterator[nn.Parameter]) -> Tensor:
-    """Norm of each run's change of weights. → (R,)."""
+    """(R,) norm of each run's change of weights."""
     return _norm_per_run([new.detach() - old for old, new in zip(before, after, strict=True)])
 
 
 def _norm_per_run(stacked: Iterable[Tensor]) -> Tensor:
-    """(R, ...) tensors → (R,) norms over all of them."""
+    """(R,) norm of each run over all of these (R, ...) tensors."""
     norms = torch.stack([torch.linalg.vector_norm(t.flatten(1), dim=1) for t in stacked], dim=1)
     return norms.square().sum(1).sqrt()

@@ -3,8 +3,8 @@
 BLANK = 0
 SEPARATOR = "SIL"
 
-# The 39 ARPAbet phonemes without stress, classes 1 to 39, in the order both public
-# releases use (nejm-brain-to-text, neural_seq_decoder); class 40 separates words.
+# The 39 ARPAbet phonemes without stress, classes 1 to 39, in the order of both public
+# releases (nejm-brain-to-text, neural_seq_decoder). Class 40 separates words.
 # fmt: off
 ARPABET = (
     "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH",

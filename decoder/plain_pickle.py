@@ -1,8 +1,8 @@
-"""The one pickle that is ever read: a T12 trainer's ``args``, a mapping of plain values.
+"""Reads the only pickle that we open: ``args`` of the T12 trainer, a mapping of plain values.
 
-The file's instructions are gone through before any is followed. One that names a class, calls
-anything or asks for more memory than the file is long ends the reading, and the unpickler that
-then runs resolves no name whatever the file says.
+All instructions of the file are checked before any is executed. The file is refused if one names a
+class, calls anything, or asks for more memory than the file is long. The unpickler that then runs
+resolves no name in any case.
 """
 
 import io
@@ -66,11 +66,11 @@ _FIRST_BYTES = (b"\x80", b"(dp", b"(d\n", b"(ip", b"(lp", b"}q", b"]q", b"ccopy_
 
 
 class Refused(Exception):
-    """A pickle that is not opened; the text says why and what to do."""
+    """A pickle that is not opened; the text gives the reason."""
 
 
 class _Plain(pickle.Unpickler):
-    """Builds plain values and resolves no name at all."""
+    """An unpickler that builds plain values and resolves no names."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise Refused(f"asks for {module}.{name}")
@@ -85,16 +85,17 @@ def looks_like_pickle(head: bytes) -> bool:
 
 
 def read_plain_pickle(content: bytes) -> dict[str, Any]:
-    """The mapping in a pickle that holds nothing but plain values.
+    """The mapping in a pickle that only holds plain values.
 
     Args:
         content: the whole file.
 
     Raises:
-        Refused: it is too large, damaged, names anything, or is no mapping with text keys.
+        Refused: the file is too large or damaged, names a class, or is not a mapping with text
+            keys.
     """
     if len(content) > MOST_BYTES:
-        raise Refused(f"has {len(content):,} bytes; settings of plain values take far fewer")
+        raise Refused(f"has {len(content):,} bytes, far more than plain settings need")
     _check_instructions(content)
     try:
         value = _Plain(io.BytesIO(content)).load()
@@ -103,20 +104,20 @@ def read_plain_pickle(content: bytes) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle can raise anything
         raise Refused(f"cannot be read ({type(error).__name__})") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise Refused("holds no mapping of names to values")
+        raise Refused("does not hold a mapping of names to values")
     return value
 
 
 def _check_instructions(content: bytes) -> None:
-    """Refuse whatever is more than plain values, before anything is built."""
+    """Refuse everything except plain values, before anything is built."""
     texts: list[str] = []
     try:
         for n_done, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name in _NAMING:
                 named = argument if isinstance(argument, str) else " ".join(texts[-2:])
                 raise Refused(
-                    f"asks for {named.replace(' ', '.') or 'a class'}, and to fetch that could "
-                    "run any code; write the settings anew as YAML or JSON"
+                    f"asks for {named.replace(' ', '.') or 'a class'}, and loading that could run "
+                    "any code; write the settings as YAML or JSON"
                 )
             if opcode.name not in _PLAIN:
                 raise Refused(f"holds more than plain values ({opcode.name.lower()})")

@@ -1,7 +1,7 @@
-"""Learning rate of a run at a step: six schedules, each a share of the largest rate.
+"""Learning rate schedules: the rate of a run at a step, as a fraction of its largest rate.
 
-Every schedule is a function of the step and of the run's history, with nothing to carry along, so
-that a resumed run continues exactly.
+Every schedule is a function of the step and the run's history and has no state of its own, so a
+resumed run continues exactly.
 """
 
 import math
@@ -11,7 +11,7 @@ from decoder.model.decoder import ParameterGroup
 from decoder.pack import HistoryRow
 from decoder.training_sections import OptimConfig, Schedule
 
-# A PER counts as better below this share of the best one; ReduceLROnPlateau's `threshold`.
+# A PER is an improvement if it is below this fraction of the best (ReduceLROnPlateau: threshold).
 BETTER = 1 - 1e-4
 
 
@@ -77,14 +77,14 @@ def _share(
 
 
 def warmup(step: int, warmup_steps: int) -> float:
-    """From 0 at the first step to 1 after `warmup_steps`, linearly; 1 from there on."""
+    """Rise linearly from 0 at the first step to 1 after `warmup_steps`, then stay at 1."""
     return step / warmup_steps if step < warmup_steps else 1.0
 
 
 def cosine(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> float:
-    """Half a cosine from 1 at the end of warm-up to `min_ratio` at `decay_steps` and after.
+    """Half a cosine from 1 at the end of warm-up to `min_ratio` at `decay_steps`, then constant.
 
-    With `warmup` the ``create_cosine_lr_scheduler`` of nejm-brain-to-text.
+    Together with `warmup` it is ``create_cosine_lr_scheduler`` of nejm-brain-to-text.
     """
     if step >= decay_steps:
         return min_ratio
@@ -93,7 +93,7 @@ def cosine(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> 
 
 
 def linear(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> float:
-    """A straight line from 1 at the end of warm-up to `min_ratio` at `decay_steps` and after.
+    """A straight line from 1 at the end of warm-up to `min_ratio` at `decay_steps`, then constant.
 
     Without a warm-up it is `torch.optim.lr_scheduler.LinearLR`, as in neural_seq_decoder.
     """
@@ -105,12 +105,12 @@ def linear(step: int, warmup_steps: int, decay_steps: int, min_ratio: float) -> 
 def one_cycle(
     step: int, rise_steps: int, total_steps: int, start_ratio: float, min_ratio: float
 ) -> float:
-    """Half a cosine from `start_ratio` up to 1, another down to `min_ratio`.
+    """Half a cosine from `start_ratio` up to 1, another down to `min_ratio`, then constant.
 
-    The top is at the last of `rise_steps`, the bottom at the last of `total_steps`, and after.
-    `torch.optim.lr_scheduler.OneCycleLR` without its cycling of momentum, where ``pct_start`` is
-    ``rise_steps / total_steps`` and ``final_div_factor`` is ``start_ratio / min_ratio``; Smith &
-    Topin 2017, arXiv:1708.07120.
+    The maximum is at the last of `rise_steps`, the minimum at the last of `total_steps`. Follows
+    `torch.optim.lr_scheduler.OneCycleLR` without its cycling of momentum; its ``pct_start`` is
+    ``rise_steps / total_steps`` and its ``final_div_factor`` is ``start_ratio / min_ratio``.
+    Smith & Topin 2017, arXiv:1708.07120.
     """
     top, bottom = rise_steps - 1, total_steps - 1
     if step <= top:
@@ -121,16 +121,16 @@ def one_cycle(
 
 
 def plateau(pers: Sequence[float], patience: int, factor: float, min_ratio: float) -> float:
-    """Share left after these evaluations by `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    """The fraction of `torch.optim.lr_scheduler.ReduceLROnPlateau` after these evaluations.
 
-    It is multiplied by `factor`, down to `min_ratio`, whenever more than `patience` evaluations
-    in a row were not better than the best one.
+    The fraction is multiplied by `factor`, down to `min_ratio`, after more than `patience`
+    evaluations in a row without a better PER than the best so far.
 
     Args:
         pers: validation PER of each evaluation so far.
-        patience: evaluations without improvement that are waited for.
+        patience: number of evaluations without improvement to wait for.
         factor: below 1.
-        min_ratio: the lowest share.
+        min_ratio: the lowest fraction.
     """
     share, best, n_worse = 1.0, math.inf, 0
     for per in pers:

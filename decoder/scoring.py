@@ -1,7 +1,7 @@
-"""PER of a decoder's weights on the trials of a folder, session by session, as the official code.
+"""PER of a decoder's weights on a folder of recordings, per session, as the official code does.
 
 Trials are read in the order of the files and batched as the official trainers batch them, because
-what a bidirectional net says of a trial depends on the padding of the batch it is in.
+the output of a bidirectional net depends on the padding of the batch that a trial is in.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ Split = Literal["train", "val"]
 
 
 class Trial(NamedTuple):
-    """One trial to decode: (T, F) float32 features, (L,) classes, and its day."""
+    """One trial to decode: (T, F) float32 features, (L,) int64 classes, and its day."""
 
     features: NDArray[np.float32]
     target: NDArray[np.int64]
@@ -45,21 +45,21 @@ class SessionScore(NamedTuple):
 
     @property
     def per(self) -> float:
-        """Phoneme error rate, total edits over total reference phonemes."""
+        """Phoneme error rate: total edits over total reference phonemes; NaN without phonemes."""
         return self.n_edits / self.n_reference if self.n_reference else float("nan")
 
 
 class Score(NamedTuple):
-    """What a decoder does on a split.
+    """The errors of a decoder on one split.
 
     Attributes:
-        sessions: those with trials, in day order.
-        n_too_short: trials with less than one patch, of which nothing is decoded; counted.
+        sessions: the sessions with trials, in day order.
+        n_too_short: trials shorter than one patch; all their phonemes count as deletions.
         n_not_alignable: trials whose target is longer than the output; decoded and counted.
-        n_empty: trials without a target, which have no PER; left out.
-        missing: sessions of the decoder that the folder lacks.
+        n_empty: trials without a target; they have no PER and are left out.
+        missing: sessions of the decoder that the folder does not hold.
         unlisted: sessions of the folder that the decoder has no day layer for.
-        beam: PER of a prefix beam search with its counts and width; empty where none was asked.
+        beam: PER of a prefix beam search with its counts and width; empty without one.
     """
 
     sessions: tuple[SessionScore, ...]
@@ -97,19 +97,19 @@ def score(
 
     Args:
         weights: from `decoder.weights.read_weights`.
-        config: what they were trained with. Its precision is used on a GPU; on a CPU everything
-            is float32, as in the official code.
+        config: the configuration they were trained with. Its precision is used on a GPU; on a CPU
+            everything is float32, as in the official code.
         folder: recordings in the T15 or the T12 layout.
         split: of the recordings; `val` is the T12 release's ``test``.
         device: where to decode.
-        sessions: names in the order of the day layers; None: those of the folder, sorted, of
-            which there must be as many as day layers.
+        sessions: names in the order of the day layers; None takes those of the folder, sorted, and
+            then there must be as many as day layers.
         only: the sessions to score; None takes all.
-        passed_over: sessions not to score, as official T15 files name some.
-        beam_width: of a prefix beam search beside greedy decoding; None for none.
+        passed_over: sessions not to score unless `only` names them; official T15 files list some.
+        beam_width: of a prefix beam search in addition to greedy decoding; None for none.
 
     Raises:
-        ConfigError: weights, configuration and sessions do not fit each other.
+        ConfigError: weights, configuration and sessions do not fit together.
         DataError: the recordings cannot be read or have other features.
     """
     model = build_decoder(weights, config).to(device)
@@ -133,7 +133,7 @@ def score(
             yield from read(file, session)
 
     counts: Counter[str] = Counter()
-    missed: Counter[int] = Counter()  # day → phonemes of trials of which nothing is decoded
+    missed: Counter[int] = Counter()  # day → phonemes of trials that are too short to decode
     per_day: Counter[int] = Counter()
     trials = _countable(read_all(), config, counts, missed, per_day)
     across_days = layout.name == "T12"
@@ -148,8 +148,8 @@ def score(
     }
     if beam_width is not None:
         settings["evaluation.beam_width"] = beam_width
-    as_told = override(config, settings, "evaluate")
-    breakdown = evaluate(model, [as_told], batches, device, last=[0]).breakdowns[0]
+    configs = [override(config, settings, "evaluate")]
+    breakdown = evaluate(model, configs, batches, device, last=[0]).breakdowns[0]
     if not per_day:
         raise DataError(f"{folder}: no {split} trial with a target in {', '.join(chosen)}")
     return Score(
@@ -199,8 +199,8 @@ def _chosen(
     unknown = [name for name in only or () if name not in names]
     if unknown:
         raise ConfigError(
-            f"--sessions: {', '.join(unknown)}: no session of this decoder "
-            f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            f"--sessions: this decoder has no {', '.join(unknown)}; it has "
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         )
     chosen = [
         name
@@ -209,8 +209,8 @@ def _chosen(
     ]
     if not chosen:
         raise DataError(
-            f"none of the sessions to score ({', '.join(names[:3])}, ...) is among the recordings "
-            f"({', '.join(found[:3])}, ...)"
+            f"the recordings ({', '.join(found[:3])}, ...) hold none of the sessions to score "
+            f"({', '.join(names[:3])}, ...)"
         )
     return chosen
 
@@ -222,7 +222,10 @@ def _columns(
     columns = None if subset is None else np.array(subset, np.int64)
     kept = n_features if columns is None else len(columns)
     if columns is not None and n_features and columns.max() >= n_features:
-        raise DataError(f"{folder}: has {n_features} features, but {columns.max()} is to be kept")
+        raise DataError(
+            f"{folder}: has {n_features} features, but data.feature_subset keeps number "
+            f"{columns.max()}"
+        )
     if model.day_layer is not None:
         expected = model.day_layer.weights[0].shape[-1]
         if kept != expected:
@@ -240,7 +243,7 @@ def _countable(
     missed: Counter[int],
     per_day: Counter[int],
 ) -> Iterator[Trial]:
-    """The trials to decode; what is special about some is counted on the way."""
+    """The trials to decode; the others and special cases are counted in the last arguments."""
     for trial in trials:
         if not len(trial.target):
             counts["empty"] += 1
@@ -256,12 +259,12 @@ def _countable(
 
 
 def _in_order(trials: Iterable[Trial], batch_size: int, across_days: bool) -> Iterator[Batch]:
-    """Batches as the official trainers validate on: in the order of the files.
+    """Batches in the order of the files, as in the validation of the official trainers.
 
     Args:
-        trials: day by day.
-        batch_size: trials a batch at most.
-        across_days: whether a batch may hold several days (T12), or one (T15).
+        trials: ordered by day.
+        batch_size: largest number of trials in a batch.
+        across_days: whether a batch may hold several days (T12) or only one (T15).
     """
     waiting: list[Trial] = []
     for trial in trials:
@@ -277,7 +280,7 @@ def _in_order(trials: Iterable[Trial], batch_size: int, across_days: bool) -> It
 
 
 def _like_training(trials: Iterable[Trial]) -> Iterator[Batch]:
-    """Batches as our own training validates on: trials of like length together."""
+    """Batches of trials of similar length, as in the validation of our own training."""
     ordered = sorted(trials, key=lambda trial: -len(trial.features))
     for start in range(0, len(ordered), EVALUATION_BATCH_SIZE):
         batch = ordered[start : start + EVALUATION_BATCH_SIZE]
@@ -285,7 +288,7 @@ def _like_training(trials: Iterable[Trial]) -> Iterator[Batch]:
 
 
 def _collate(trials: Sequence[Trial]) -> Batch:
-    """Pad trials to the longest."""
+    """Pad trials to the longest one."""
     pad = torch.nn.utils.rnn.pad_sequence
     return Batch(
         features=pad([torch.tensor(trial.features) for trial in trials], batch_first=True),
@@ -298,7 +301,7 @@ def _collate(trials: Sequence[Trial]) -> Batch:
 
 
 def _with_missed(beam: dict[str, float], n_missed: int) -> dict[str, float]:
-    """A beam search's counts with the phonemes of trials of which nothing is decoded."""
+    """The counts of a beam search plus the phonemes of trials that are too short to decode."""
     if beam and n_missed:
         beam = {**beam, "n_edits": beam["n_edits"] + n_missed}
         beam["n_reference"] = beam["n_reference"] + n_missed

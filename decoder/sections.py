@@ -1,4 +1,4 @@
-"""The sections of a configuration that say what a decoder is given and what it is."""
+"""The sections of a configuration that describe the input and the model: data, augment, model."""
 
 from typing import Annotated, Literal
 
@@ -23,20 +23,20 @@ from decoder.marks import (
 
 
 class DataConfig(Section):
-    """Which recordings, and how batches are drawn from them.
+    """Which recordings to use, and how to draw batches from them.
 
     Attributes:
         path: a folder in the T15 layout (``t15.YYYY.MM.DD/data_train.hdf5``) or the T12 layout
-            (``train/t12.YYYY.MM.DD.mat``, ``test/``), told apart by what is there; or
+            (``train/t12.YYYY.MM.DD.mat``, ``test/``), recognised by its content; or
             ``synthetic:NAME`` for a recipe of ``decoder.data.synthetic``, generated once.
         sessions: session names in day order; None takes every session found, sorted.
         feature_subset: indices of the features to keep, in order; None keeps all.
         sampling: ``days`` (official T15) draws a batch from some days; ``shuffle`` (official
-            T12) shuffles all trials anew for every batch and takes the first, so that none is
-            twice in it, and a smaller set of trials gives a smaller batch.
-        batch_size: trials a batch.
-        days_per_batch: days a batch is drawn from, without replacement; the trials of each
-            with replacement.
+            T12) shuffles all trials for every batch and takes the first ones, so that no trial is
+            twice in a batch. If there are fewer trials than ``batch_size``, the batch is smaller.
+        batch_size: trials in a batch.
+        days_per_batch: days that a batch is drawn from. Days are drawn without replacement, the
+            trials of a day with replacement.
     """
 
     path: Annotated[str, NOT_IDENTITY] = "synthetic:small"
@@ -57,38 +57,38 @@ _FEATURE_MASK = mark(per_run=True, added=True, idle_if={"augment.feature_mask_pr
 class AugmentConfig(Section):
     """Training-time noise, in units of the z-scored features, smoothing, warp and masks.
 
-    Applied in the official T15 order: gain, white noise, constant offset, random walk, cut,
-    smoothing. The time warp comes before, masks and speckle after. Only smoothing is applied in
-    evaluation. Time warp, time masks and feature masks are those of SpecAugment (Park et al.
-    2019), each mask there with a probability.
+    The order is that of the official T15 trainer: gain, white noise, constant offset, random walk,
+    cut, smoothing. The time warp comes before, masks and speckle after. Evaluation only smooths.
+    Time warp, time masks and feature masks are those of SpecAugment (Park et al. 2019), except
+    that each mask is applied with a probability.
 
     Attributes:
         static_gain_std: std of the entries of one random matrix per trial, added to identity.
         white_noise_std: std of noise drawn per trial, bin and feature.
         constant_offset_std: std of an offset drawn per trial and feature.
         random_walk_std: std of the increments of a random walk.
-        random_walk_axis: what the walk runs along; the official code's axis -1 is "features".
-        random_cut: 0 to ``random_cut`` - 1 bins are cut off the front, once per batch.
-        patch_mask_max_share: largest share of a trial's patches that one time mask hides, its
-            length drawn from 0 on; 0 masks nothing. Masks act on the patches the layers are
-            given, see `decoder.model.patch_mask` (the published transformer: 0.075).
-        patch_mask_count: time masks a trial, which may overlap (the published transformer: 20).
-        time_warp_bins: largest distance that a point within each trial is moved along time.
+        random_walk_axis: the axis of the walk; the official code's axis -1 is "features".
+        random_cut: 0 to ``random_cut`` - 1 bins are cut off the front, drawn once per batch.
+        patch_mask_max_share: largest fraction of a trial's patches that one time mask hides; the
+            length is drawn from 0 up to it, and 0 masks nothing. These masks act on the patches
+            that the layers read, see `decoder.model.patch_mask` (published transformer: 0.075).
+        patch_mask_count: time masks per trial, which may overlap (published transformer: 20).
+        time_warp_bins: largest distance by which a point within each trial moves along time.
         time_mask_probability: probability of each time mask of a trial; 0 masks nothing.
-        time_mask_width_bins: largest width of a time mask; it is drawn from 0 on.
-        time_mask_max_count: time masks a trial, at most.
+        time_mask_width_bins: largest width of a time mask; the width is drawn from 0 up to it.
+        time_mask_max_count: largest number of time masks per trial.
         feature_mask_probability: probability of each feature mask of a trial; 0 masks nothing.
         feature_mask_width: largest number of neighbouring features that a feature mask hides.
-        feature_mask_max_count: feature masks a trial, at most.
-        speckle_rate: share of the input's values set to 0, the others divided by what is left
-            (coordinated dropout, Keshtkaran and Pandarinath 2019, its input half).
+        feature_mask_max_count: largest number of feature masks per trial.
+        speckle_rate: fraction of the input's values that are set to 0; the others are divided by
+            1 - rate (the input half of coordinated dropout, Keshtkaran and Pandarinath 2019).
         smooth: whether to smooth along time.
         smooth_std_bins: standard deviation of the Gaussian, in bins.
-        smooth_size_bins: bins the Gaussian is sampled on.
-        smooth_taps: ``above_0.01`` drops the smaller taps (official T15: 9 of 100 are left);
-            ``all`` keeps every one (official T12: 20).
-        smooth_causal: whether only the bin itself and earlier ones are weighed: the Gaussian's
-            half, normalised.
+        smooth_size_bins: number of bins on which the Gaussian is sampled.
+        smooth_taps: ``above_0.01`` drops smaller taps (official T15: 9 of 100 are left); ``all``
+            keeps every tap (official T12: 20).
+        smooth_causal: whether to weight only the bin itself and earlier ones, with a normalised
+            half of the Gaussian.
     """
 
     static_gain_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
@@ -135,42 +135,41 @@ class ModelConfig(Section):
 
     Attributes:
         architecture: kind of the layers.
-        n_units: width of each recurrent layer, in each direction; of the transformer.
+        n_units: width of each recurrent layer in each direction, or of the transformer.
         n_layers: recurrent or transformer layers.
         bidirectional: whether each recurrent layer also runs backward, from the batch's last
-            patch, and the next one reads both (official T12); whether attention looks ahead.
+            patch, and the next layer reads both directions (official T12); or whether attention
+            looks ahead.
         h0: one ``learned`` initial state, shared by the layers (official T15), or ``zero`` (T12).
-            That of an LSTM's cell is always zero.
-        day_layer: a matrix, a bias and softsign for each day, ``per_day`` (both official
-            decoders), ``shared`` by all, or ``none``, with which the layers read the features.
-        layer_norm: whether the output of each recurrent layer is normalised.
+            The initial cell state of an LSTM is always zero.
+        day_layer: a matrix, a bias and softsign: one for each day with ``per_day`` (both official
+            decoders), one for all with ``shared``; with ``none`` the layers read the features.
+        layer_norm: whether to normalise the output of each recurrent layer.
         post_rnn_layers: layers between the last recurrent or transformer layer and the head,
             each a linear map, layer norm, GELU and dropout.
-        post_rnn_units: their width.
+        post_rnn_units: width of these layers.
         blank_bias: added to the blank's initial bias, in every head.
-        inter_ctc_layers: layers, counted from 1, whose output gets a head of its own, with a
-            loss of weight ``loss.inter_ctc_weight`` (Lee and Watanabe 2021, "Intermediate loss
+        inter_ctc_layers: layers, counted from 1, whose output gets its own head, with a loss of
+            weight ``loss.inter_ctc_weight`` (Lee and Watanabe 2021, "Intermediate loss
             regularization for CTC-based speech recognition").
         n_heads: attention heads.
         head_units: width of a head's queries, keys and values.
         ff_ratio: width of the feed-forward half over ``n_units``.
-        position: of patches, by a learned bias of each distance (``relative``) or by adding
-            sines and cosines (``sinusoidal``).
-        mask_token: what the layers are given for a patch hidden by ``augment.patch_mask_*``,
-            ``zero`` or a ``learned`` one.
+        position: how attention knows the position of patches: by a learned bias for each distance
+            (``relative``), or by sines and cosines added to the patches (``sinusoidal``).
+        mask_token: the value of patches hidden by ``augment.patch_mask_*``: ``zero`` or
+            ``learned``.
         patch_size: bins concatenated into one decoder time step.
         patch_stride: bins from one patch to the next.
-        count_last_patch: whether CTC and decoding see every patch (official T15), or one fewer,
-            as in the T12 trainer, whose length is (bins - patch_size) / patch_stride without
-            the + 1.
-        head_init: ``xavier`` weights of the head (official T15), or ``uniform`` ones, as
-            `torch.nn.Linear` draws them (T12).
+        count_last_patch: whether CTC and decoding use every patch (official T15) or one fewer, as
+            in the T12 trainer, whose length is (bins - patch_size) / patch_stride without + 1.
+        head_init: initial weights of the head: ``xavier`` (official T15), or ``uniform`` as in
+            `torch.nn.Linear` (T12).
         rnn_dropout: dropout rate between recurrent layers.
-        input_dropout: dropout rate after the day layer; with a transformer, of its embedded
-            patches.
-        post_rnn_dropout: dropout rate after each of the layers before the head.
-        transformer_dropout: dropout rate of attention weights and of what each half of a
-            transformer layer computes.
+        input_dropout: dropout rate after the day layer; with a transformer, after the embedding.
+        post_rnn_dropout: dropout rate after each of the ``post_rnn_layers``.
+        transformer_dropout: dropout rate of attention weights and of the output of each half of a
+            transformer layer.
     """
 
     architecture: Annotated[Literal["gru", "lstm", "transformer"], ADDED] = "gru"

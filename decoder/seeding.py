@@ -1,7 +1,7 @@
-"""Random numbers as a function of (seed, purpose, step): nothing to carry, nothing to restore.
+"""Random generators as a function of (seed, purpose, step), without any state to save or restore.
 
-Every draw of a run comes from a generator made for it alone. So the runs of a pack see what they
-would see alone, a purpose that is switched off takes no numbers from another, and a resumed run
+Every draw has its own generator. Therefore the runs of a pack get the same numbers as they would
+alone, switching one purpose off does not change the numbers of another, and a resumed run
 continues exactly.
 """
 
@@ -16,8 +16,8 @@ def generator(seed: int, purpose: str, step: int = 0, device: str = "cpu") -> to
     Args:
         seed: the run's seed.
         purpose: what is drawn, for instance ``white_noise``.
-        step: the optimizer step it is drawn for.
-        device: where the numbers are wanted; CPU and GPU streams differ.
+        step: the optimizer step of the draw.
+        device: the device of the numbers. CPU and GPU give different streams.
     """
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)

@@ -1,6 +1,6 @@
-"""The best evaluation of a run, and how much choosing it flatters its PER.
+"""The best evaluation of a run, and the optimism of selecting it by its PER.
 
-Pure Python over history rows, so that tables can use it without PyTorch.
+Pure Python on history rows, so that tables can use it without PyTorch.
 """
 
 import math
@@ -10,8 +10,9 @@ Row = Mapping[str, float]
 
 
 def best_row(history: Sequence[Row]) -> int | None:
-    """Index of the evaluation with the lowest PER; of equal ones that with the lowest validation
-    loss, of these the first. None for a run without evaluations.
+    """Index of the evaluation with the lowest PER; None for a run without evaluations.
+
+    Ties are broken by the lowest validation loss, then by the earliest step.
     """
     if not history:
         return None
@@ -19,26 +20,26 @@ def best_row(history: Sequence[Row]) -> int | None:
 
 
 def selection_optimism(history: Sequence[Row]) -> float | None:
-    """Estimate of how much lower the best evaluation's PER is for having been chosen by it.
+    """Estimate the optimism of selection: how much the best PER is too low because it was chosen.
 
-    A checkpoint chosen by its PER on some trials does worse on others. With E and O the PER on
-    validation trials with an even and an odd place, a the evaluation with the lowest E and b that
-    with the lowest O::
+    A checkpoint chosen by its PER on some trials does worse on other trials. Let E and O be the
+    PER on validation trials at even and at odd positions, a the evaluation with the lowest E, and b
+    the evaluation with the lowest O::
 
         optimism = sqrt(1/2) * ((O[a] - E[a]) + (E[b] - O[b])) / 2
 
-    Each half judges the other's choice (two-fold cross-fitting), and what makes one half harder
-    than the other cancels in the sum. A half of the trials is noisier than all of them by
-    sqrt(2), and where evaluations differ by noise alone so is the optimism, whence the factor;
-    where they differ in truth too, noise decides less, and the estimate errs upwards. It can be
-    negative by chance: average it over runs.
+    Each half judges the choice of the other half (two-fold cross-fitting), and a difference in
+    difficulty between the halves cancels in the sum. The PER of half the trials is noisier by
+    sqrt(2) than that of all trials. If evaluations differ only by noise, the optimism is larger by
+    the same factor, hence the sqrt(1/2). If they also differ in truth, noise matters less and the
+    estimate is too high. The estimate can be negative by chance, so average it over runs.
 
     Args:
         history: rows with "n_edits", "n_reference", "n_edits_even", "n_reference_even".
 
     Returns:
-        What to add to the best PER, or None where the halves are not known (older histories,
-        fewer than two trials, no evaluation).
+        The amount to add to the best PER; None if the counts of the halves are missing (older
+        histories, fewer than two trials, no evaluation).
     """
     if not history or any(math.isnan(row.get("n_edits_even", math.nan)) for row in history):
         return None

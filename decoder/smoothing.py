@@ -13,18 +13,18 @@ from torch import Tensor
 from decoder.errors import ConfigError
 from decoder.sections import AugmentConfig
 
-# Taps at or below this weight are dropped before the rest are normalised; the official T15
-# code's constant, which makes 9 taps of a Gaussian with a standard deviation of 2 bins.
+# Taps at or below this weight are dropped, and the others are normalised. The constant is that of
+# the official T15 code; a Gaussian with a standard deviation of 2 bins keeps 9 taps.
 MIN_TAP = 0.01
 
 
 def gaussian_taps(std_bins: float, size_bins: int, causal: bool = False) -> list[float]:
-    """A sampled Gaussian, small taps dropped, sum 1.
+    """A sampled Gaussian without its small taps, with sum 1.
 
     Args:
         std_bins: standard deviation in bins.
-        size_bins: bins the Gaussian is sampled on.
-        causal: whether to keep only the largest tap and those on earlier bins.
+        size_bins: number of bins on which the Gaussian is sampled.
+        causal: whether to keep only the largest tap and the taps of earlier bins.
 
     Raises:
         ConfigError: no tap is left.
@@ -46,12 +46,12 @@ def gaussian_taps(std_bins: float, size_bins: int, causal: bool = False) -> list
 
 
 def all_gaussian_taps(std_bins: float, size_bins: int, causal: bool = False) -> list[float]:
-    """A Gaussian at `size_bins` points about their middle, none dropped, sum 1.
+    """A Gaussian sampled at `size_bins` bins around its peak, with all taps and sum 1.
 
     Args:
         std_bins: standard deviation in bins.
         size_bins: number of taps; an even number puts the peak between two bins.
-        causal: whether the taps are at 0 to `size_bins` - 1 bins before the peak instead.
+        causal: whether to sample at 0 to `size_bins` - 1 bins before the peak instead.
 
     Follows ``GaussianSmoothing`` of neural_seq_decoder, where `size_bins` is 20.
     """
@@ -61,13 +61,13 @@ def all_gaussian_taps(std_bins: float, size_bins: int, causal: bool = False) -> 
 
 
 def smooth(x: Tensor, taps: Sequence[float], causal: bool = False) -> Tensor:
-    """Convolve along time with zeros beyond both ends, keeping the length.
+    """Convolve along time, with zeros beyond both ends and the same length.
 
     Args:
         x: (..., T, F).
-        taps: the kernel, earliest bin first. The middle one is at the bin itself; with an even
-            number, the extra tap looks ahead.
-        causal: whether the last tap is at the bin itself, so that none looks ahead.
+        taps: the kernel, earliest bin first. The middle tap is at the bin itself; with an even
+            number of taps, the extra tap looks ahead.
+        causal: whether the last tap is at the bin itself, so that no tap looks ahead.
 
     Returns:
         (..., T, F).
@@ -82,13 +82,14 @@ def smooth(x: Tensor, taps: Sequence[float], causal: bool = False) -> Tensor:
 
 
 def smooth_batch(x: Tensor, config: AugmentConfig) -> Tensor:
-    """Smooth as the configuration says; in evaluation, all that is done to the features.
+    """Smooth as configured. In evaluation this is the only change to the features.
 
     Args:
         x: (..., T, F).
+        config: the fields ``smooth*`` are read.
 
     Returns:
-        (..., T, F); `x` itself where nothing is smoothed.
+        (..., T, F); `x` itself if smoothing is off.
     """
     if not config.smooth:
         return x

@@ -1,4 +1,4 @@
-"""What changes while a pack trains: weights, optimizers, sums, histories; saved and resumed."""
+"""The state of a pack in training: weights, optimizers, sums, histories; saving and resuming it."""
 
 import resource
 import sys
@@ -22,13 +22,13 @@ from decoder.model.decoder import PackedDecoder
 from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 
-# Weights that give no finite loss on so many batches one after the other are not going to.
+# Weights without a finite loss on this many batches in a row are taken as diverged.
 MAX_SKIPPED_IN_A_ROW = 20
 
 
 @dataclass
 class PackState:
-    """What changes while a pack trains: step, runs still going, weights, optimizers, sums."""
+    """The state of a pack in training: step, unfinished runs, weights, optimizers, sums."""
 
     device: torch.device
     sessions: Sequence[str]
@@ -37,24 +37,25 @@ class PackState:
     model: PackedDecoder
     optimizers: list[optim.RunOptimizer]
     sums: TrainingSums
-    grad_norms: Tensor  # (R, largest budget), before clipping, as far as `step`
+    grad_norms: Tensor  # (R, largest budget), before clipping, filled up to `step`
     histories: dict[str, list[HistoryRow]]
-    ended: list[RunResult]  # kept in checkpoints: a retry may ask for them again
-    n_skipped: list[int]  # of each run still going: updates left out, in all
-    n_skipped_in_a_row: list[int]  # and since the last that was not
+    ended: list[RunResult]  # kept in checkpoints: a retry may need them again
+    n_skipped: list[int]  # skipped updates of each unfinished run, in total
+    n_skipped_in_a_row: list[int]  # and since its last update
     breakdowns: dict[str, Breakdown] = field(default_factory=dict)  # of runs about to end
-    label_prior: LabelPrior | None = None  # where a run of the pack has a weight for it
+    label_prior: LabelPrior | None = None  # if a run of the pack has a weight for it
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `average`; empty if not needed
     step: int = 0
     seconds: float = 0.0
 
     @property
     def configs(self) -> list[DecoderConfig]:
-        """The configuration of each run still going."""
+        """The configuration of each unfinished run."""
         return [run.config for run in self.runs]
 
     @classmethod
     def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "PackState":
+        """The state before the first step."""
         model = PackedDecoder(
             pack.runs[0].config.model,
             n_runs=len(pack.runs),
@@ -87,10 +88,14 @@ class PackState:
         )
 
     def count_skips(self, finite: Sequence[bool]) -> list[bool]:
-        """Note which runs' losses and gradients are finite at this step.
+        """Count the runs that skip this step because a loss or gradient is not finite.
+
+        Args:
+            finite: for each run, whether its loss and gradients are finite.
 
         Returns:
-            The runs that end by it; those that are neither finite nor ended skip the step.
+            For each run, whether it ends as diverged. The other runs that are not finite skip the
+            step.
         """
         ending = []
         for row, (run, ok) in enumerate(zip(self.runs, finite, strict=True)):
@@ -102,9 +107,13 @@ class PackState:
         return ending
 
     def average(self, taken: Sequence[bool] | None) -> None:
-        """Take the weights of this step into the averages of runs with ``optim.ema_decay``.
+        """Update the moving averages of weights for runs with ``optim.ema_decay``.
 
-        A run without it has its weights there; one that skips the step is left as it is.
+        For a run without it, the average is its current weights. A run that skips the step keeps
+        its average.
+
+        Args:
+            taken: for each run, whether it takes the step; None means that all do.
         """
         decays = [config.optim.ema_decay for config in self.configs]
         if not any(decays):
@@ -118,7 +127,7 @@ class PackState:
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
-        """Within it, the model has the weights that are evaluated: averages, where there are."""
+        """A context in which the model has the weights to evaluate: averages, if there are any."""
         trained = {name: p.data for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():
             parameter.data = self.averages.get(name, parameter.data)
@@ -131,7 +140,16 @@ class PackState:
     def finish(
         self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
     ) -> list[RunResult]:
-        """Take runs out of the pack, with their weights and optimizers."""
+        """Remove runs from the pack, with their weights and optimizers.
+
+        Args:
+            leaving: for each run, whether it leaves.
+            status: how the leaving runs end.
+            n_dropped: trials without a CTC alignment, for the results.
+
+        Returns:
+            The results of the leaving runs.
+        """
         results = []
         for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True)):
             if leaves:
@@ -163,7 +181,7 @@ class PackState:
         )
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with the runs at `rows` alone."""
+        """Keep only the runs at `rows`."""
         states = [self.optimizers[row].state() for row in rows]
         self.runs = [self.runs[row] for row in rows]
         self.model.keep_runs(rows)
@@ -180,7 +198,11 @@ class PackState:
             optimizer.load_state(tensors)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint from which `resume` continues exactly."""
+        """Write a checkpoint from which `resume` continues exactly.
+
+        Raises:
+            StorageError: the checkpoint cannot be written.
+        """
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
@@ -202,10 +224,10 @@ class PackState:
         save_checkpoint(folder, self.step, Checkpoint(tensors, values))
 
     def resume(self, folder: Path) -> tuple[list[RunResult], list[str]]:
-        """Continue from the newest whole checkpoint, if it knows every run of this pack.
+        """Continue from the newest intact checkpoint, if it holds every run of this pack.
 
         Returns:
-            The results of those runs that had ended by then, and remarks for the user.
+            The results of the runs that had ended before it, and remarks for the user.
         """
         checkpoint, remarks = load_newest(folder)
         if checkpoint is None:
@@ -215,7 +237,7 @@ class PackState:
         ended = {entry["run_id"]: _result_from(entry) for entry in values["ended"]}
         wanted = [run.run_id for run in self.runs]
         if not set(wanted) <= set(going) | set(ended):
-            return [], [*remarks, f"{folder}: its checkpoint is of other runs; it is not used"]
+            return [], [*remarks, f"{folder}: its checkpoint belongs to other runs and is not used"]
         self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
         rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():
@@ -235,7 +257,7 @@ class PackState:
         self.step, self.seconds = values["step"], values["seconds"]
         self.n_skipped = [values["n_skipped"][row] for row in rows]
         self.n_skipped_in_a_row = [values["n_skipped_in_a_row"][row] for row in rows]
-        if rows:  # else the checkpoint may be past the largest budget asked for
+        if rows:  # otherwise the checkpoint may be past the largest budget of this pack
             self.grad_norms[:, : self.step] = tensors["grad_norms"][rows]
         self.histories = {run.run_id: values["histories"][run.run_id] for run in self.runs}
         self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
@@ -251,7 +273,7 @@ def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOpti
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:
-    """The result that `PackState.save` wrote, tuples again."""
+    """A result that `PackState.save` wrote; JSON lists become tuples again."""
     tuples = {
         "history": tuple(entry["history"]),
         "per_session": {name: tuple(counts) for name, counts in entry["per_session"].items()},

@@ -34,7 +34,7 @@ def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor,
         seed: the pack's seed.
 
     Returns:
-        (R,) losses, and name → (R, ...) gradients of the parameters that got one.
+        (R,) losses, and name → (R, ...) gradients of the parameters that have one.
     """
     n_batches = state.runs[0].config.optim.accumulation_steps
     first = state.step * n_batches
@@ -68,16 +68,16 @@ def forward_backward(
     """Training loss and gradients of every run for one batch.
 
     Args:
-        model: R decoders; gradients they hold are forgotten.
-        configs: one a run; fields that are not marked ``PER_RUN`` are the same in all.
+        model: R decoders; their old gradients are dropped.
+        configs: one for each run; only fields marked ``PER_RUN`` may differ.
         batch: ordered by day, on the model's device.
         seed: the pack's seed.
-        step: the optimizer step, which with the seed decides every draw.
-        label_prior: used, then updated with this batch's posteriors; None where no run has
+        step: the number of the batch. Seed and step decide every draw.
+        label_prior: used, then updated with the posteriors of this batch; None if no run has
             ``loss.label_prior_weight``.
 
     Returns:
-        (R,) losses, and name → (R, ...) gradients of the parameters that got one.
+        (R,) losses, and name → (R, ...) gradients of the parameters that have one.
     """
     model_config, device = configs[0].model, batch.features.device
     dropout = DropoutPlan([c.model for c in configs], seed, step, device)
@@ -99,7 +99,7 @@ def forward_backward(
     if label_prior is not None:
         label_prior.update(output.logits, lengths)
     model.zero_grad(set_to_none=True)
-    per_run.sum().backward()  # rows do not mix: each gets its own
+    per_run.sum().backward()  # runs do not mix: each row gets the gradient of its own loss
     return per_run.detach(), optim.gradients_of(model)
 
 

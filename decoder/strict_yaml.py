@@ -1,7 +1,7 @@
-"""YAML read as a person means it: duplicate keys refused, ``1e-3`` a number, ``no`` a word.
+"""A YAML loader that refuses duplicate keys and reads ``1e-3`` as a number and ``no`` as text.
 
-Plain ``yaml.safe_load`` follows YAML 1.1: it lets the last of two equal keys win, reads ``1e-3``
-as text and ``no`` as false. This loader keeps YAML 1.2's core schema for booleans and floats.
+Plain ``yaml.safe_load`` follows YAML 1.1: the last of two equal keys wins, ``1e-3`` is text and
+``no`` is false. This loader follows the core schema of YAML 1.2 for booleans and floats.
 """
 
 import re
@@ -14,7 +14,7 @@ from decoder.errors import ConfigError
 
 
 class StrictLoader(yaml.SafeLoader):
-    """A safe loader of its own, so that the library's resolvers stay as they are."""
+    """A separate safe loader, so that the library's own resolvers are not changed."""
 
 
 _FLOAT = re.compile(
@@ -39,7 +39,7 @@ def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
         if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _TAG + "merge":
-            continue  # merged mappings may be overridden; a key that is no scalar fails below
+            continue  # merged mappings may be overridden; a key that is not a scalar fails below
         key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
         if key in seen:
@@ -59,7 +59,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: the file is missing, is no YAML, repeats a key, or is no mapping.
+        ConfigError: the file is missing, is not YAML, repeats a key, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")

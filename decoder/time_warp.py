@@ -1,4 +1,4 @@
-"""SpecAugment's time warp: a point within each trial moves, and time stretches to both sides.
+"""SpecAugment's time warp: a point within each trial moves, and both sides stretch or shrink.
 
 Dimensions: B batch, T bins, F features.
 """
@@ -12,17 +12,18 @@ from decoder.seeding import generator
 def time_warp(features: Tensor, n_bins: Tensor, max_bins: int, seed: int, step: int) -> Tensor:
     """Warp every trial along time, with linear interpolation.
 
-    As in SpecAugment (Park et al. 2019), a point at least `max_bins` from both ends moves by up
-    to `max_bins` either way, all whole numbers equally likely; the first and the last valid bin
-    stay. Shorter trials move by what leaves a bin on either side. Padding stays as it is.
+    As in SpecAugment (Park et al. 2019), a point at least `max_bins` from both ends moves by a
+    whole number of bins, uniform from -`max_bins` to `max_bins`; the first and the last valid bin
+    do not move. In short trials the distance is limited so that a bin is left on either side.
+    Padding does not change.
 
     Args:
         features: (B, T, F); not changed.
         n_bins: (B,) int64 valid bins.
         max_bins: largest distance; 0 is the identity.
         seed: the pack's seed.
-        step: the optimizer step. With the seed it decides two uniform numbers a trial, whatever
-            `max_bins`, so that runs that differ in it move about the same point the same way.
+        step: the optimizer step. Seed and step decide two uniform numbers for each trial, for any
+            `max_bins`, so runs with different `max_bins` move similar points in the same direction.
 
     Returns:
         (B, T, F).
@@ -39,7 +40,7 @@ def time_warp(features: Tensor, n_bins: Tensor, max_bins: int, seed: int, step: 
         bins <= moved,
         bins * point / moved,
         last - (last - bins) * (last - point) / (last - moved),
-    )  # (B, T), of the bin each is read from
+    )  # (B, T), the position that each bin is read from
     position = torch.where((bins < last) & (reach > 0), position, bins)
     before = position.long()
     after = (before + 1).clip(max=T - 1)

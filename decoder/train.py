@@ -1,9 +1,10 @@
-"""Training a pack: the loop, top to bottom.
+"""The training loop of a pack.
 
-The R runs of a pack see the same trials, noise draws and dropout masks, and each follows its own
-scalars. A run that goes non-finite is frozen before the bad update and leaves, or skips it; a run
-that reaches its budget leaves; the others do not notice. All randomness follows from (seed,
-purpose, step), so a run gives the same alone as in any pack, and after a resume.
+The R runs of a pack see the same trials, noise draws and dropout masks, and each has its own
+scalars, such as learning rates. A run whose loss or gradient is not finite skips the update, or is
+frozen before it and leaves the pack; a run that reaches its budget leaves too. The other runs are
+not affected. All randomness follows from (seed, purpose, step), so a run gives the same result
+alone, in any pack, and after a resume.
 """
 
 import math
@@ -28,7 +29,8 @@ from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
 from decoder.weights import save_weights
 
-# Checkpoints of large packs take seconds; they must not take a noticeable share of training.
+# Training time between checkpoints is at least this many times what the last one took to write, so
+# that checkpoints of large packs, which take seconds, are at most 3 % of training.
 CHECKPOINT_PAUSE = 30.0
 
 
@@ -42,28 +44,29 @@ def train(
     weights_dir: Path | None = None,
     until_step: int | None = None,
 ) -> Iterator[Progress]:
-    """Train the runs of a pack, yielding after every evaluation.
+    """Train the runs of a pack, and yield after every evaluation.
 
     Args:
         pack: runs whose configurations share `decoder.config.pack_key`.
         dataset: an open store.
-        device: a torch device; None takes the GPU where there is one.
-        checkpoint_dir: this pack's own folder; continues from a checkpoint found there, and the
-            folder is removed once every run has ended. None keeps no checkpoint.
-        checkpoint_every_seconds: wall time between checkpoints, or thirty times what the last
-            one took where that is longer; 0 writes one after every step.
+        device: a torch device; None takes the GPU if there is one.
+        checkpoint_dir: this pack's own folder. Training continues from a checkpoint in it, and the
+            folder is removed when every run has ended. None keeps no checkpoint.
+        checkpoint_every_seconds: wall time between checkpoints, or thirty times the time that the
+            last one took if that is longer; 0 writes a checkpoint after every step.
         weights_dir: gets ``<run_id>/weights.safetensors`` for the runs whose
             ``train.keep_weights`` asks for it. None keeps no weights.
-        until_step: pause after so many steps: a checkpoint is written, from which all runs that
-            are left, or some of them, can go on. Schedules stay those of the whole budget. None
-            trains to the end.
+        until_step: pause after this many steps and write a checkpoint, from which the unfinished
+            runs, or some of them, can continue. Schedules follow the whole budget. None trains to
+            the end.
 
     Yields:
-        Progress with the newest history rows and the runs that ended; after a resume first the
-        runs that had ended before; at a pause last the whole histories of the runs left.
+        Progress with the newest history rows and the runs that ended. After a resume, the first
+        event holds the runs that had ended before; at a pause, the last event holds the whole
+        histories of the unfinished runs.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device does not exist.
         DataError: more than 1 % of the trials are too short for their targets.
         StorageError: a checkpoint or weights cannot be written.
     """
@@ -113,7 +116,7 @@ def train(
         if any(due):
             updates = optim.update_norms(before, state.model.parameters())
             sound = updates.isfinite().tolist()
-            if not all(sound):  # a loss would tell at the next step, but there may be none
+            if not all(sound):  # the next loss would not be finite, but there may be no next step
                 state.seconds = time.monotonic() - started
                 finished += state.finish([not ok for ok in sound], "diverged", trials.n_dropped)
                 kept = [i for i, ok in enumerate(sound) if ok]
@@ -153,10 +156,10 @@ def _evaluate(
     clipped_norms: Tensor,
     rates: Sequence[float],
 ) -> dict[str, HistoryRow]:
-    """Validate every run and append a history row to those that are due.
+    """Validate every run, and append a history row to the runs that are due.
 
-    A run whose validation loss is not finite gets none amid skipped steps or at its last one,
-    where no later loss would tell that its weights are broken.
+    A run whose validation loss is not finite gets no row at its last step or amid skipped steps,
+    because no later loss would show that its weights are broken.
     """
     last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
     with state.evaluated_weights():
@@ -177,8 +180,8 @@ def _evaluate(
         strict=True,
     )
     for run, is_due, measured, summed, update, norm, rate, n_skipped in rows:
-        no_step_tells = n_skipped or run.config.train.n_steps == state.step
-        if not is_due or (no_step_tells and not math.isfinite(measured["val_loss"])):
+        no_later_loss = n_skipped or run.config.train.n_steps == state.step
+        if not is_due or (no_later_loss and not math.isfinite(measured["val_loss"])):
             continue
         row = measured | summed
         row["step"] = float(state.step)
@@ -189,8 +192,8 @@ def _evaluate(
         row["lr"] = rate
         latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
         state.histories[run.run_id].append(latest[run.run_id])
-    found = {state.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
-    state.breakdowns = {run_id: found[run_id] for run_id in latest if run_id in found}
+    by_id = {state.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
+    state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
     state.sums.start_interval(torch.tensor(due, device=state.device))
     return latest
 
@@ -198,9 +201,9 @@ def _evaluate(
 def _keep_weights(
     state: PackState, sessions: Sequence[str], latest: dict[str, HistoryRow], folder: Path
 ) -> None:
-    """Write the weights just evaluated of the runs that keep them: their best, or their last.
+    """Write the weights just evaluated, for the runs that keep their best or their last.
 
-    Nothing but the history decides, so that a resumed run keeps the same as one that was not.
+    Only the history decides, so that a resumed run keeps the same weights as an uninterrupted one.
     """
     with state.evaluated_weights():
         for row, run in enumerate(state.runs):
@@ -219,18 +222,18 @@ def _is_due(config: TrainConfig, done_step: int) -> bool:
 
 
 def choose_device(device: str | None) -> torch.device:
-    """The device named, or the GPU where there is one.
+    """The device with this name; None takes the GPU if there is one.
 
     Raises:
-        ConfigError: a GPU is named, and there is none; or nothing PyTorch knows.
+        ConfigError: PyTorch does not know the name, or there is no GPU.
     """
     if device is not None:
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"device '{device}': this process sees no GPU; say 'cpu'")
+            raise ConfigError(f"device '{device}': this process sees no GPU; use 'cpu'")
         try:
             return torch.device(device)
         except RuntimeError:
             raise ConfigError(
-                f"device '{device}': is no device of PyTorch; say cpu, cuda, cuda:N or mps"
+                f"device '{device}': is not a device of PyTorch; use cpu, cuda, cuda:N or mps"
             ) from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""The sections of a configuration that say how a decoder is trained and evaluated."""
+"""The sections of a configuration for training and evaluation: loss, optim, train, evaluation."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -21,23 +21,23 @@ from decoder.marks import (
 
 
 class LossConfig(Section):
-    """CTC loss, and what is made of it in training; ``val_loss`` is always plain CTC.
+    """The training loss; ``val_loss`` is always plain CTC.
 
     Attributes:
         ctc_reduction: ``none_then_mean`` sums a trial's loss and averages over the batch
             (official T15); ``mean`` divides each trial's loss by its target length first.
         zero_infinity: whether trials without a CTC alignment (target longer than the output) are
-            kept with a training loss of zero, and count in the validation PER (official T12);
-            or left out, and refused where they are more than 1 % (False).
-        label_smoothing: share of the loss that is KL(posterior ‖ uniform), summed over the
-            patches of a trial (Kim et al. 2018); the rest is CTC.
+            kept with a training loss of zero and count in the validation PER (official T12). If
+            false, they are left out, and more than 1 % of them is an error.
+        label_smoothing: weight of KL(posterior ‖ uniform), summed over the patches of a trial
+            (Kim et al. 2018); CTC has the weight 1 - label_smoothing.
         focal_gamma: each trial's CTC is multiplied by (1 - p) ** gamma, where p is the posterior
-            of its target, taken a label (Feng et al. 2019, see `decoder.objective`).
-        label_prior_weight: CTC is of log posteriors minus this times the logarithm of the run's
-            own mean posterior of late (Huang et al. 2024, "Less peaky and more accurate CTC
-            forced alignment by label priors"); the last head's alone.
-        inter_ctc_weight: share of the loss that is the mean over the intermediate heads, see
-            ``model.inter_ctc_layers``; the rest is the last head's.
+            of its target per label (Feng et al. 2019, see `decoder.objective`).
+        label_prior_weight: CTC uses log posteriors minus this weight times the log of the run's
+            own moving-average posterior (Huang et al. 2024, "Less peaky and more accurate CTC
+            forced alignment by label priors"); only in the last head.
+        inter_ctc_weight: weight of the mean loss over the intermediate heads, see
+            ``model.inter_ctc_layers``; the last head has the weight 1 - inter_ctc_weight.
     """
 
     ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"
@@ -56,60 +56,58 @@ TO_LR_MIN = ("warmup_cosine", "linear", "one_cycle", "plateau")
 _FOR_DECAY_STEPS = ("warmup_cosine", "linear", "one_cycle")
 _ADAM = mark(per_run=True, idle_if={"optim.algorithm": ["sgd"]})
 _SGD = mark(per_run=True, added=True, only_if={"optim.algorithm": ["sgd"]})
-
-
 _NO_DAYS = {"model.day_layer": ["none"]}
 _DAYS = mark(per_run=True, idle_if=_NO_DAYS)
 
 
 def _scheduled(path: str, schedules: Sequence[str]) -> Any:
-    """The mark of a field that only some schedules follow."""
+    """The mark of a field that only some schedules use."""
     idle_if = _NO_DAYS if path.endswith("_day") else None
     return mark(per_run=True, idle_if=idle_if, only_if={path: schedules})
 
 
 def _of_schedule(schedule: str) -> Any:
-    """The mark of a field that one schedule follows, be it that of the day layers alone."""
-    followed_by = {"optim.schedule": [schedule], "optim.schedule_day": [schedule]}
-    return mark(per_run=True, added=True, only_if=followed_by)
+    """The mark of a field that only this schedule uses, for the day layers or for the others."""
+    used_by = {"optim.schedule": [schedule], "optim.schedule_day": [schedule]}
+    return mark(per_run=True, added=True, only_if=used_by)
 
 
 class OptimConfig(Section):
     """Optimizer, the two learning rate schedules, clipping, averaging of weights.
 
-    The day layers follow the ``_day`` values; None there means "as the rest of the model".
+    The day layers use the ``_day`` values; None there means the value of the rest of the model.
 
     Attributes:
         algorithm: ``adamw`` (decoupled decay), ``adam`` (decay added to the gradient, L2) or
             ``sgd`` (the same L2); each as in `torch.optim`.
-        momentum: of ``sgd``; ``nesterov`` looks ahead along it.
-        schedule: what the learning rate follows after a linear warm-up, see `decoder.schedules`:
+        momentum: of ``sgd``; ``nesterov`` turns on Nesterov momentum.
+        schedule: the learning rate after a linear warm-up, see `decoder.schedules`:
             ``warmup_cosine`` (official T15), ``linear`` (official T12), ``constant``, ``step``,
-            ``plateau``, or ``one_cycle``, which has a warm-up of its own kind.
+            ``plateau``, or ``one_cycle``, which has its own kind of warm-up.
         lr_max: learning rate at the end of warm-up.
-        lr_min: learning rate from ``lr_decay_steps`` on; the lowest that ``plateau`` goes to.
+        lr_min: learning rate from ``lr_decay_steps`` on; with ``plateau`` the lowest rate.
         lr_warmup_steps: steps of linear warm-up; the first step has learning rate 0.
         lr_decay_steps: step at which the decay ends; None means ``train.n_steps``.
-        one_cycle_start_ratio: share of the largest learning rate that ``one_cycle`` starts at;
-            one over ``div_factor`` of `torch.optim.lr_scheduler.OneCycleLR`.
-        step_every_steps: ``step`` multiplies the learning rate by ``step_factor`` after every so
-            many steps from the end of warm-up.
+        one_cycle_start_ratio: ``one_cycle`` starts at this fraction of the largest learning rate,
+            1 / ``div_factor`` of `torch.optim.lr_scheduler.OneCycleLR`.
+        step_every_steps: ``step`` multiplies the learning rate by ``step_factor`` each time this
+            number of steps has passed since the end of warm-up.
         plateau_factor: ``plateau`` multiplies the learning rate by this after more than
             ``plateau_patience`` evaluations in a row without a better validation PER.
-        weight_decay: decay of weights; ``weight_decay_day`` that of the day layers,
+        weight_decay: decay of weights; ``weight_decay_day`` is that of the day layers,
             ``weight_decay_bias`` that of the biases of recurrent layers and head. The official
-            T15 trainer decays weights alone, the official T12 trainer all three alike.
+            T15 trainer only decays weights, the official T12 trainer decays all three alike.
         update_absent_days: whether the day layers of days that are not in the batch are updated
-            as with a gradient of zero, that is by decay and momentum, as in the official T12
-            trainer; or left alone, as in the official T15 trainer.
-        grad_clip: largest gradient norm over all parameters of a run; None clips nothing.
-        on_non_finite: what a loss or gradient that is not finite does: ``end`` freezes the run
-            before the bad update and calls it diverged; ``skip`` leaves that update out, counts
-            it, and calls the run diverged after `decoder.state.MAX_SKIPPED_IN_A_ROW` in a row.
+            with a gradient of zero, so that decay and momentum act on them (official T12), or not
+            at all (official T15).
+        grad_clip: largest gradient norm over all parameters of a run; None means no clipping.
+        on_non_finite: what to do if a loss or gradient is not finite: ``end`` freezes the run
+            before the bad update and calls it diverged; ``skip`` skips the update, counts it, and
+            calls the run diverged after `decoder.state.MAX_SKIPPED_IN_A_ROW` in a row.
         ema_decay: evaluation uses the moving average of the weights with this decay
             (`torch.optim.swa_utils`, started from the weights after the first step); 0 uses the
             weights themselves.
-        accumulation_steps: batches a step; their gradients are averaged.
+        accumulation_steps: batches per step; their gradients are averaged.
     """
 
     algorithm: Annotated[Literal["adamw", "adam", "sgd"], PER_RUN] = "adamw"
@@ -154,15 +152,15 @@ class OptimConfig(Section):
 
 
 class TrainConfig(Section):
-    """Budget, evaluation rhythm and number format.
+    """Budget, evaluation interval, number format, and weights to keep.
 
     Attributes:
         n_steps: optimizer steps.
-        eval_every_steps: validation after every so many steps, and after the last one.
+        eval_every_steps: steps between validations; there is always one after the last step.
         precision: ``float32``, or ``bfloat16`` autocast of the matrix products.
-        keep_weights: which weights of a run are kept as a file, see `decoder.weights`: ``final``,
-            or ``best`` by validation PER, ties by loss. A run recorded before without them is
-            not trained again for their sake.
+        keep_weights: which weights of a run to keep as a file, see `decoder.weights`: ``none``,
+            ``final``, or ``best`` by validation PER, ties by loss. A run that was recorded without
+            its weights is not trained again to get them.
     """
 
     n_steps: Annotated[PositiveInt, PER_RUN] = 120_000
@@ -174,11 +172,11 @@ class TrainConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What a run's last evaluation does beside greedy decoding, which every one does.
+    """What a run's last evaluation does in addition to greedy decoding.
 
     Attributes:
-        use_beam_search: whether a prefix beam search decodes too; its figures stand beside those
-            of greedy decoding, never in their place.
+        use_beam_search: whether to decode with a prefix beam search too. Its results are reported
+            in addition to those of greedy decoding and never replace them.
         beam_width: prefixes kept after each patch.
     """
 

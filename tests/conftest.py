@@ -1,4 +1,4 @@
-"""What every test shares: one thread, and a small data set made in memory."""
+"""Fixtures of all tests: one thread, and a small data set in memory."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def one_thread() -> None:
 
 
 def make_split(n_trials: int, n_features: int, n_days: int, seed: int) -> Split:
-    """Trials whose bins carry their phoneme's prototype, so that a decoder can learn them."""
+    """Trials in which every phoneme has a feature prototype, so that a decoder can learn them."""
     rng = np.random.default_rng(seed)
     prototypes = np.random.default_rng(0).normal(size=(N_CLASSES, n_features))
     n_bins = rng.integers(30, 44, n_trials)

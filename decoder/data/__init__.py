@@ -1,0 +1,1 @@
+"""Recordings: reads, generates, validates and packs them, and draws batches of trials."""

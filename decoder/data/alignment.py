@@ -1,4 +1,4 @@
-"""What CTC needs to align a target, and which trials have it: arithmetic, free of torch."""
+"""Which trials CTC can align: lengths of outputs and targets, computed without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 Count = TypeVar("Count", int, NDArray[np.int64], "Tensor")
 Counts = TypeVar("Counts", NDArray[np.int64], "Tensor")
 
-# Training refuses to leave out a larger share of a split: something is wrong with it.
+# A split in which a larger fraction of trials would be left out is refused: something is wrong.
 MAX_SHARE_TOO_LONG = 0.01
 
 
 @dataclass(frozen=True)
 class Unaligned:
-    """Trials without a CTC alignment, by reason; indices into the split.
+    """Trials without a CTC alignment, by reason, as indices into the split.
 
     Attributes:
-        too_long: the target, with the blanks its repeats need, outnumbers the patches (a trial
-            shorter than one patch among them). Left out, but for what ``loss.zero_infinity``
-            keeps, see `usable_trials`.
-        empty: there is no target to align. Left out.
+        too_long: trials whose target, with the blanks between repeats, is longer than their number
+            of patches, including trials shorter than one patch. They are left out, except those
+            that ``loss.zero_infinity`` keeps, see `usable_trials`.
+        empty: trials without a target. They are left out.
     """
 
     too_long: tuple[int, ...]
@@ -38,21 +38,27 @@ class Unaligned:
 
 
 def n_patches(n_bins: Count, patch_size: int, patch_stride: int) -> Count:
-    """Whole patches in `n_bins` bins; not positive where there are fewer bins than a patch has.
+    """Number of whole patches in `n_bins` bins: the length of the decoder's output.
 
-    The length of the decoder's output, for an int or an integer tensor or array of any shape.
+    Args:
+        n_bins: an int, or an integer tensor or array of any shape.
+        patch_size: bins in a patch.
+        patch_stride: bins from one patch to the next.
+
+    Returns:
+        Of the same type and shape; 0 or negative if there are fewer bins than in a patch.
     """
     return (n_bins - patch_size) // patch_stride + 1
 
 
 def output_lengths(n_bins: Counts, model: ModelConfig) -> Counts:
-    """Patches of each trial that CTC and decoding see; at least 0.
+    """Number of patches of each trial that CTC and decoding use; at least 0.
 
-    All whole ones, or one fewer, see ``model.count_last_patch``.
+    These are all whole patches, or one fewer, see ``model.count_last_patch``.
 
     Args:
         n_bins: valid bins, an integer tensor or array of any shape.
-        model: patch size and stride.
+        model: its patch size, stride and ``count_last_patch`` are read.
     """
     n = n_patches(n_bins, model.patch_size, model.patch_stride)
     n = n if model.count_last_patch else n - 1
@@ -60,10 +66,10 @@ def output_lengths(n_bins: Counts, model: ModelConfig) -> Counts:
 
 
 def n_patches_needed(target: NDArray[np.int64]) -> int:
-    """Patches that CTC needs at least: one a label, and a blank between equal neighbours.
+    """The least number of patches for CTC: one per label, and one blank between equal neighbours.
 
     Args:
-        target: (L,) classes; may be empty, which needs none.
+        target: (L,) int64 classes; an empty target needs no patch.
     """
     return len(target) + int((target[1:] == target[:-1]).sum())
 
@@ -75,21 +81,21 @@ def usable_trials(
     sessions: Sequence[str] = (),
     zero_infinity: bool = False,
 ) -> tuple[NDArray[np.int64], Unaligned]:
-    """The trials that a decoder is trained or evaluated on, and those CTC cannot align.
+    """The trials that a decoder is trained or evaluated on, and those that CTC cannot align.
 
-    A trial that CTC can align after any cut is used. Of the others with a target, the official
-    T15 trainer has none, and they are left out: their loss is infinite. The official T12 trainer
-    keeps them, with a loss of zero: such a trial teaches nothing but fills a place in its batch,
-    and counts in the validation PER. So does `zero_infinity` here, and since nothing is lost
-    from sight, no share of them is refused. Only what gives no patch at all is left out by both:
-    there is nothing to train or decode.
+    A trial is used if CTC can align it after any cut. The loss of other trials with a target is
+    infinite. They do not occur in the official T15 data, and are left out. The official T12
+    trainer keeps them with a loss of zero: such a trial has no gradient but takes up a place in
+    its batch, and it counts in the validation PER. With `zero_infinity` the same happens here, and
+    then any number of them is allowed, because the PER shows them. Trials without a single patch
+    are always left out, as there is nothing to train or decode.
 
     Args:
         split: trials of one split.
-        model: how many patches a trial has.
+        model: decides how many patches a trial has.
         random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
-        sessions: names of the days, for complaints.
-        zero_infinity: whether trials with patches, but too few, are kept.
+        sessions: names of the days, for error messages.
+        zero_infinity: whether to keep trials that have patches, but too few.
 
     Returns:
         (n_kept,) int64 indices into the split, ascending; and the trials without an alignment,
@@ -114,16 +120,19 @@ def usable_trials(
             f"{n_dropped} of {n_with_target} trials are too short for their targets at "
             f"model.patch_size {model.patch_size}, model.patch_stride {model.patch_stride}, "
             f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
-            "Use a smaller model.patch_stride, or mend the recordings"
+            "Use a smaller model.patch_stride, or correct the recordings"
         )
     kept = np.flatnonzero(~empty & ~dropped)
     if not len(kept):
-        raise DataError(f"none of {split.n_trials} trials has a target; nothing can be trained")
+        raise DataError(
+            f"none of {split.n_trials} trials has a target, so nothing can be trained; give "
+            "recordings with targets"
+        )
     return kept, Unaligned(_indices(too_long), _indices(empty))
 
 
 def check_trainable(dataset: Dataset, config: DecoderConfig) -> None:
-    """Whether a configuration can be trained on a data set at all; training asks the same.
+    """Check, as training does, that a configuration can be trained on a data set.
 
     Raises:
         DataError: too many targets are longer than the output, or too few days have trials.

@@ -1,8 +1,8 @@
-"""Phonemes as smooth articulator movements, the hidden cause of the synthetic recordings.
+"""Smooth articulator movements for phonemes, from which synthetic recordings are generated.
 
 Each phoneme has a target for each of `N_ARTICULATORS` articulatory dimensions, built from textbook
-features (place, manner, voicing; height, backness, rounding). Targets are held for the
-phoneme's duration and smoothed in time, so that neighbouring phonemes colour each other.
+features (place, manner, voicing; height, backness, rounding). Targets last as long as the phoneme
+and are smoothed in time, so that neighbouring phonemes influence each other (coarticulation).
 """
 
 from functools import cache
@@ -116,7 +116,7 @@ _SEPARATOR_DURATION = (0.9, 0.45)
 
 @cache
 def targets() -> NDArray[np.float64]:
-    """(N_CLASSES, 2, N_ARTICULATORS) first and last target of each class; the blank is at rest."""
+    """(N_CLASSES, 2, N_ARTICULATORS) first and last target of each class; 0 for the blank."""
     table = np.zeros((N_CLASSES, 2, N_ARTICULATORS))
     for index, phoneme in enumerate(ARPABET, start=1):
         ends = _vowel_ends(phoneme) if phoneme in _VOWELS else [_consonant(phoneme)]
@@ -141,16 +141,16 @@ def durations() -> NDArray[np.float64]:
 def draw_durations(
     labels: NDArray[np.int64], median_bins: float, rate_std: float, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw how long each phoneme of a sentence lasts.
+    """Draw the duration of each phoneme of a sentence.
 
     Args:
-        labels: (L,) classes.
-        median_bins: median duration of a phoneme of relative duration 1.
-        rate_std: std of the logarithm of the sentence's own speaking rate.
+        labels: (L,) int64 classes.
+        median_bins: median duration of a phoneme whose relative duration is 1.
+        rate_std: std of the logarithm of the sentence's speaking rate.
         rng: the source of randomness.
 
     Returns:
-        (L,) bins, at least 2 each.
+        (L,) int64 bins, each at least 2.
     """
     medians, spreads = durations()[labels].T
     logs = np.log(median_bins * medians) + spreads * rng.standard_normal(len(labels))
@@ -168,13 +168,13 @@ def trajectory(
     """The coarticulated movement of a sentence.
 
     Args:
-        labels: (L,) classes.
-        duration_bins: (L,) bins each lasts.
+        labels: (L,) int64 classes.
+        duration_bins: (L,) int64 duration of each.
         n_silent_bins: bins at rest before the first and after the last phoneme.
         smooth_std_bins: width of the Gaussian that blends neighbouring targets.
 
     Returns:
-        (T, 2 * N_ARTICULATORS) positions, then velocities per bin.
+        (T, 2 * N_ARTICULATORS) float64: positions, then velocities per bin.
     """
     steps = [np.zeros((n_silent_bins, N_ARTICULATORS))]
     for label, n_bins in zip(labels, duration_bins, strict=True):

@@ -1,4 +1,4 @@
-"""How batches are drawn from trials, and how trials are padded."""
+"""Batches: draws the trials of a batch, and pads them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Batch:
         labels: (B, L) int64, 0 after each target's end.
         n_labels: (B,) int64.
         day: (B,) int64.
-        index: (B,) int64 place of each trial in its split, on the CPU.
+        index: (B,) int64 position of each trial in its split, on the CPU.
     """
 
     features: torch.Tensor
@@ -44,7 +44,7 @@ class Batch:
 
 
 def group_by_day(split: Split, kept: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
-    """The kept trials of each day that has any, for `sample_batch`: (n_trials_of_day,) int64."""
+    """For each day with kept trials, their (n_trials_of_day,) int64 indices into the split."""
     day = split.day[kept]
     return tuple(torch.from_numpy(kept[day == d]) for d in np.unique(day))
 
@@ -55,15 +55,15 @@ def sample_batch(
     days_per_batch: int,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Draw the trials of one batch, as the official T15 sampler does.
+    """Draw the trials of one batch like the official T15 sampler.
 
-    Days are drawn without replacement, and from each of them as many trials, with replacement;
-    what is more than `batch_size` is removed from the end of random days.
+    Days are drawn without replacement. From each of them the same number of trials is drawn with
+    replacement. Surplus trials beyond `batch_size` are removed from the end of random days.
 
     Args:
         kept_by_day: from `group_by_day`.
-        batch_size: trials to draw.
-        days_per_batch: days to draw them from; at most `batch_size`.
+        batch_size: number of trials.
+        days_per_batch: number of days; at most `batch_size`.
         generator: the source of randomness.
 
     Returns:
@@ -95,26 +95,26 @@ def sample_batch(
 def shuffled_batch(
     kept_by_day: Sequence[torch.Tensor], batch_size: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Draw the trials of one batch without replacement from all days, as the T12 trainer does.
+    """Draw the trials of one batch without replacement from all days, like the T12 trainer.
 
     Args:
         kept_by_day: from `group_by_day`.
-        batch_size: trials to draw; all, where there are no more.
+        batch_size: number of trials; all trials if there are fewer.
         generator: the source of randomness.
 
     Returns:
         (batch_size,) int64 indices into the split, grouped by day.
 
     Follows neural_decoder_trainer.trainModel of neural_seq_decoder, which takes the first batch
-    of a data loader that shuffles anew for every step.
+    of a data loader that is shuffled at every step.
     """
     trials = torch.cat(list(kept_by_day))
     first = torch.randperm(len(trials), generator=generator)[:batch_size]
-    return trials[first.sort().values]  # they stand day by day
+    return trials[first.sort().values]  # `trials` is ordered by day
 
 
 def collate(split: Split, indices: Iterable[int] | torch.Tensor) -> Batch:
-    """Read trials and pad them to the longest.
+    """Read trials and pad them to the longest one.
 
     Args:
         split: trials of one split.
@@ -138,15 +138,15 @@ def collate(split: Split, indices: Iterable[int] | torch.Tensor) -> Batch:
 def evaluation_batches(
     split: Split, kept: NDArray[np.int64], batch_size: int
 ) -> tuple[torch.Tensor, ...]:
-    """Every kept trial once, trials of like length together, so that little is padding.
+    """Batches with every kept trial once, in which trials of similar length need little padding.
 
     Args:
         split: trials of one split.
         kept: (n_kept,) indices into the split.
-        batch_size: trials a batch; the last batch may be smaller.
+        batch_size: trials in a batch; the last batch may be smaller.
 
     Returns:
-        (B,) int64 indices into the split, the longest trials first.
+        For each batch (B,) int64 indices into the split, the longest trials first.
     """
     order = np.argsort(-split.bin_counts[kept], kind="stable")
     return torch.split(torch.from_numpy(kept[order]), batch_size)

@@ -1,4 +1,4 @@
-"""Looks through recordings in either layout and sums up what there is, session by session."""
+"""Validates recordings in either layout and summarises them, session by session."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,21 +14,22 @@ from decoder.phonemes import N_CLASSES, SEPARATOR_ID
 
 @dataclass(frozen=True)
 class SessionSummary:
-    """Figures of one session, or of all together; those on trials are over train and val.
+    """Figures of one session, or of all sessions together.
 
     Attributes:
         session: its name, or "all".
-        n_train, n_val, n_test: trials; those of ``test`` are counted, not read.
-        n_bins_min, n_bins_median, n_bins_max: bins of a trial.
-        n_labels: labels, word separators included.
-        phonemes_per_second: labels without separators, over the duration of the trials.
+        n_train, n_val, n_test: number of trials; ``test`` trials are counted but not read, so they
+            enter none of the figures below.
+        n_bins_min, n_bins_median, n_bins_max: bins in a trial.
+        n_labels: number of labels, including word separators.
+        phonemes_per_second: labels without separators over the duration of the trials.
         feature_mean, feature_std: over all bins and features.
-        clipped_share: share of feature values at the clipping level of the T15 layout, +10, or
-            above; 0 in the T12 layout, which does not clip.
+        clipped_share: fraction of feature values at or above +10, the clipping level of the T15
+            layout; 0 in the T12 layout, which does not clip.
         n_empty_targets: trials without a label.
         n_unalignable: trials whose target CTC cannot align with the patches of the data set's
-            official decoder: 14 bins every 4, for train after the longest cut of 2 bins (T15);
-            32 every 4 without a cut (T12).
+            official decoder: 14 bins every 4 bins, for train after the longest cut of 2 bins
+            (T15); or 32 bins every 4 bins without a cut (T12).
     """
 
     session: str
@@ -49,18 +50,18 @@ class SessionSummary:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a folder of recordings holds.
+    """Summary of a folder of recordings.
 
     Attributes:
         path: the folder.
         layout: ``T15`` or ``T12``.
-        n_features: features a bin.
-        n_classes: CTC classes, the blank included.
+        n_features: features in a bin.
+        n_classes: CTC classes, including the blank.
         bin_ms: duration of a bin.
         sessions: one entry per session, in day order.
         total: all sessions together.
-        patch_size, patch_stride: the patches `SessionSummary.n_unalignable` is counted with.
-        fit: whether training with these patches and the official cut takes the recordings: at
+        patch_size, patch_stride: the patches that `SessionSummary.n_unalignable` refers to.
+        fit: whether training with these patches and the official cut accepts the recordings: at
             most 1 % of a split's targets have no alignment.
     """
 
@@ -95,13 +96,13 @@ class _Sums:
 
 
 def check(path: Path) -> DataSummary:
-    """Validate and sum up every session of a folder.
+    """Validate and summarise every session of a folder.
 
     Args:
         path: a folder of recordings.
 
     Raises:
-        DataError: whatever would keep the recordings from being trained on, all of it at once.
+        DataError: the recordings cannot be trained on; names every problem at once.
     """
     layout = find_layout(path)
     names, reader, problems = session_names(path, layout), layout.reader, Problems()
@@ -133,7 +134,7 @@ def check(path: Path) -> DataSummary:
 def _add_trials(
     sums: _Sums, file: TrialFile, layout: Layout, longest_cut: int, problems: Problems
 ) -> tuple[int, int]:
-    """Add a file's trials; gives the targets without an alignment, and all that are not empty."""
+    """Add the trials of a file. → number of targets without an alignment, and of all targets."""
     n_unalignable = n_targets = 0
     for trial, features in layout.reader.iterate_features(file, None, problems):
         n_needed = n_patches_needed(trial.labels)
@@ -163,7 +164,7 @@ def _add_up(parts: Iterable[_Sums]) -> _Sums:
 
 def _summarize(session: str, sums: _Sums) -> SessionSummary:
     seconds = sum(sums.n_bins) * BIN_MS / 1000.0
-    n_values = max(1, sums.n_values)  # trials of no bins at all
+    n_values = max(1, sums.n_values)  # 0 if no trial has any bins
     mean = sums.value_sum / n_values
     return SessionSummary(
         session=session,

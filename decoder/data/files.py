@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, the lock on building them, and cached digests."""
+"""Atomic building of folders, the lock on building them, and cached digests of files."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ from decoder.errors import DataError
 
 Say = Callable[[str], None]
 
-# What a user can mend; anything else that goes wrong is a bug and keeps its traceback.
+# Errors that a user can fix; any other is a bug and keeps its traceback.
 _STORAGE_ERRNOS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -35,16 +35,16 @@ _RACY_SECONDS = 2.0
 
 
 def silent(_: str) -> None:
-    """Takes a line for the user and says nothing."""
+    """A `Say` that discards the line."""
 
 
 @contextmanager
 def storage_errors(path: Path, n_bytes: int = 0) -> Iterator[None]:
-    """Turn a full or unwritable disk into a `StorageError`.
+    """Turn the error of a full or unwritable disk into a `StorageError`.
 
     Args:
-        path: what is being written, for the message.
-        n_bytes: bytes it takes in all.
+        path: the file or folder being written, for the message.
+        n_bytes: its size.
     """
     try:
         yield
@@ -56,9 +56,9 @@ def storage_errors(path: Path, n_bytes: int = 0) -> Iterator[None]:
 
 @contextmanager
 def only_builder(target: Path, say: Say) -> Iterator[None]:
-    """Hold the lock on building `target`, which the system releases when its holder dies.
+    """Hold the lock on building `target`, and remove what killed builders of it left behind.
 
-    What killed builders of the same target left behind is removed.
+    The operating system releases the lock if its holder dies.
     """
     lock_path = target.parent / f".{target.name}.lock"
     with storage_errors(lock_path):
@@ -78,10 +78,7 @@ def only_builder(target: Path, say: Say) -> Iterator[None]:
 
 @contextmanager
 def building_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that becomes it, whole, when the block ends without an error.
-
-    What lies at `target` is replaced.
-    """
+    """A temporary folder that replaces `target` when the block ends without an error."""
     temporary = Path(tempfile.mkdtemp(prefix=_building_prefix(target), dir=target.parent))
     try:
         yield temporary
@@ -101,13 +98,13 @@ def building_folder(target: Path) -> Iterator[Path]:
 
 
 def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -> dict[str, str]:
-    """SHA-256 of files, remembered for as long as size, times and inode stay as they are.
+    """SHA-256 of files, cached until the size, times or inode of a file change.
 
     Args:
-        folder: what names are relative to.
+        folder: names are relative to it.
         paths: files inside `folder`.
-        cache_dir: where digests are remembered.
-        say: told before a file of some size is read in full.
+        cache_dir: keeps the digests.
+        say: receives a line before a large file is read.
 
     Returns:
         Name relative to `folder`, with forward slashes → 64 hex digits.
@@ -148,7 +145,7 @@ def _read_cache(path: Path, say: Say) -> dict[str, list[int | str]]:
     try:
         cache = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        say(f"{path}: cannot be read ({error}); files are read for the fingerprint again")
+        say(f"{path}: cannot be read ({error}); reading all files again for the fingerprint")
         return {}
     sound = isinstance(cache, dict) and all(
         isinstance(value, list) and len(value) == 5 and isinstance(value[-1], str)

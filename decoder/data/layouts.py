@@ -1,4 +1,4 @@
-"""The layouts recordings come in, told apart by what a folder holds; and its sessions and files."""
+"""The layouts of recordings: recognises that of a folder, and lists its sessions and files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,38 +26,38 @@ _EXPECTED = (
 
 
 class Reader(Protocol):
-    """What a module does that reads a layout: `decoder.data.t15` and `decoder.data.t12`."""
+    """The functions of a module that reads a layout: `decoder.data.t15` and `decoder.data.t12`."""
 
     def find_sessions(self, folder: Path) -> list[str]:
-        """The sessions a folder holds, sorted; none if it is not in this layout."""
+        """The sessions of a folder, sorted; none if it is not in this layout."""
 
     def split_path(self, folder: Path, session: str, split: str) -> Path:
-        """Where ``train``, ``val`` or ``test`` of a session lies."""
+        """The file of ``train``, ``val`` or ``test`` of a session."""
 
     def label_digest(self, folder: Path) -> str | None:
-        """Digest of whatever, beside the recordings, decides their labels; None for nothing."""
+        """Digest of everything outside the recordings that decides labels; None if nothing."""
 
     def read_index(self, folder: Path, sessions: Sequence[str], problems: Problems) -> Index:
-        """Read and check everything but the features' values."""
+        """Read and check everything except the values of features."""
 
     def iterate_features(
         self, file: TrialFile, columns: NDArray[np.int64] | None, problems: Problems
     ) -> Iterator[tuple[TrialHeader, NDArray[np.float32]]]:
-        """Each sound trial with its (T, F) features, of which `columns` are kept, in order."""
+        """Each sound trial with the given columns of its (T, F) features."""
 
     def count_trials(self, path: Path, problems: Problems) -> int:
-        """Number of trials of a file that is not trained on; 0 where there is no such file."""
+        """Number of trials of a file that is not trained on; 0 if there is no such file."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout, and what is fixed for it.
+    """A layout and the constants of its data set.
 
     Attributes:
-        name: as people call it.
+        name: ``T15`` or ``T12``.
         reader: the module that reads it.
         patch_size, patch_stride, random_cut: of the data set's official decoder.
-        feature_clip: level at which the recordings' features are clipped; None for not at all.
+        feature_clip: level at which features are clipped in the recordings; None for no clipping.
     """
 
     name: str
@@ -78,7 +78,8 @@ def find_layout(folder: Path) -> Layout:
     """The layout of a folder of recordings.
 
     Raises:
-        DataError: it is no folder, or in neither layout, or in both; a pickle is never opened.
+        DataError: the folder does not exist, or is in neither layout or in both. Pickles are never
+            opened.
     """
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; {_EXPECTED}")
@@ -117,14 +118,14 @@ def session_names(
             positions = ", ".join(str(i) for i, other in enumerate(names) if other == name)
             problems.add(
                 f"data.sessions: session '{name}' is listed {count} times (positions {positions}); "
-                "keep one, or one day would be trained as two"
+                "keep one, or one day would be trained as several"
             )
         if name not in found:
             problems.add(f"{folder}: holds no session '{name}'{did_you_mean(name, found)}")
         elif not train_path.is_file():
             problems.add(
-                f"{train_path}: no such file, so session '{name}' has no train trials; leave it "
-                "out of data.sessions"
+                f"{train_path}: no such file, so session '{name}' has no train trials; remove it "
+                "from data.sessions"
             )
     problems.raise_if_any()
     return names
@@ -144,35 +145,35 @@ def _not_a_folder(path: Path) -> str:
     if _is_pickle(path):
         return (
             f"{path}: is a pickle, such as the T12 baseline's ptDecoder_ctc; pickles are never "
-            f"opened, because opening one runs whatever code it holds: take {_MAT_FILES}"
+            f"opened, because opening one runs the code that it holds: use {_MAT_FILES}"
         )
     return f"{path}: is a file, but {_EXPECTED}"
 
 
 def _no_layout(folder: Path) -> str:
-    """Why a folder is in neither layout, as far as one can see."""
+    """An error message with the likely reason why a folder is in neither layout."""
     entries = sorted(folder.iterdir())
     if any(entry.suffix == ".mat" for entry in entries):
         return (
-            f"{folder}: holds .mat files itself; data.path must name the folder around it, which "
+            f"{folder}: holds .mat files itself; data.path must name its parent folder, which "
             "holds train/ and test/"
         )
     if any(folder.glob("data_*.hdf5")):
         return (
-            f"{folder}: is the folder of one session; data.path must name the folder around it, "
-            "and data.sessions may name this session"
+            f"{folder}: is the folder of one session; data.path must name its parent folder, and "
+            "data.sessions may name this session"
         )
     pickles = [entry.name for entry in entries if entry.is_file() and _is_pickle(entry)]
     if pickles:
         return (
             f"{folder}: holds no recordings but a pickle ({pickles[0]}), and pickles are never "
-            f"opened: take {_MAT_FILES}"
+            f"opened: use {_MAT_FILES}"
         )
     return f"{folder}: holds no session; {_EXPECTED}"
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, a torch file (a zip around one) included, told by its bytes."""
+    """Whether the first bytes are those of a pickle or of a torch file, a zip around a pickle."""
     try:
         with path.open("rb") as handle:
             head = handle.read(4096)

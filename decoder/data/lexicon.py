@@ -1,8 +1,8 @@
-"""A small English lexicon in ARPAbet, and sentences drawn from it by word class and frequency.
+"""A small English lexicon in ARPAbet, and random sentences from it.
 
-Pronunciations follow the CMU Pronouncing Dictionary with the stress marks removed. Within a
-class, words are listed from frequent to rare and drawn with a probability that falls like Zipf's
-law; which class follows which is a bigram model.
+Pronunciations follow the CMU Pronouncing Dictionary without stress marks, except for four words.
+Within a word class, words are listed from frequent to rare and drawn by Zipf's law. A bigram model
+decides which class follows which.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ _WORDS = {
         tomorrow=T AH M AA R OW soon=S UW N enough=AH N AH F""",
 }
 
-# Class → classes that may follow it, with their probabilities; an absent class starts anew.
+# Class → classes that may follow it, with their probabilities.
 _FOLLOWS = {
     "subject": {"verb": 0.55, "auxiliary": 0.45},
     "auxiliary": {"verb": 1.0},
@@ -76,14 +76,17 @@ _FOLLOWS = {
 }
 _STARTS = {"subject": 0.8, "determiner": 0.1, "adverb": 0.1}
 
+# Words that have another first pronunciation in the dictionary.
+_NOT_AS_IN_CMUDICT = ("enough", "read", "use", "visit")
+
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence and its phoneme classes, the separator after each word.
+    """A sentence and its phoneme classes.
 
     Attributes:
         text: words with single spaces.
-        labels: classes 1 to 40.
+        labels: classes 1 to 40, with the separator after each word.
     """
 
     text: str
@@ -103,6 +106,23 @@ def word_classes() -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
             words[-1][1].append(CLASSES.index(phoneme))
         classes[name] = tuple((word, tuple(phonemes)) for word, phonemes in words)
     return classes
+
+
+@cache
+def pronunciations() -> dict[str, tuple[int, ...]]:
+    """Word in lower case → its phoneme classes, for every word of the lexicon."""
+    return {word.lower(): spoken for words in word_classes().values() for word, spoken in words}
+
+
+def pronunciation_file() -> str:
+    """The words that CMUdict pronounces differently, in its format, as a file for recordings.
+
+    With this file and CMUdict, every word of the lexicon has the phonemes of the lexicon.
+    """
+    return "".join(
+        f"{word}  {' '.join(CLASSES[phoneme] for phoneme in pronunciations()[word])}\n"
+        for word in _NOT_AS_IN_CMUDICT
+    )
 
 
 def draw_sentence(n_words: int, rng: np.random.Generator) -> Sentence:

@@ -1,8 +1,8 @@
 """Reads variables of a MATLAB file of level 5 (``save -v6`` or ``-v7``): numbers, text and cells.
 
-scipy reads these files too, but a damaged one can end the process inside its compiled code, and it
-reads everything where a variable's shape is wanted. Here every length is checked against what is
-left of the file. The format is that of MathWorks' "MAT-File Format", level 5.
+scipy reads these files too, but a damaged file can crash the process inside its compiled code, and
+scipy reads the whole variable to get its shape. Here every length is checked against the size of
+the file. The format is described in MathWorks' "MAT-File Format", level 5.
 """
 
 import os
@@ -21,9 +21,9 @@ from decoder.data.recordings import one_line
 from decoder.errors import DataError
 
 _HEADER_BYTES = 128
-_MOST_NAME_BYTES = 4096  # a variable's class, shape and name lie within as many bytes
+_MOST_NAME_BYTES = 4096  # a variable's class, shape and name lie within this many bytes
 
-# Kinds of stored data elements.
+# Kinds of stored data elements → numpy type.
 _STORED = {
     1: "i1",
     2: "u1",
@@ -54,7 +54,7 @@ class Text:
     """A character matrix.
 
     Attributes:
-        rows: one string a row, padded with spaces as stored.
+        rows: one string per row, padded with spaces as stored.
     """
 
     rows: tuple[str, ...]
@@ -62,10 +62,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Other:
-    """A value of a kind that is not read.
+    """A value of a kind that is not supported.
 
     Attributes:
-        kind: in words, with its article.
+        kind: its name with an article, for error messages.
     """
 
     kind: str
@@ -76,7 +76,7 @@ Value = NDArray[np.generic] | Text | list["Value"] | Other  # a list holds the c
 
 @dataclass(frozen=True)
 class _Header:
-    """What a variable says of itself before its values."""
+    """The description of a variable that precedes its values."""
 
     value_class: int
     is_complex: bool
@@ -85,14 +85,19 @@ class _Header:
 
 
 def load_variables(path: Path, names: Sequence[str]) -> dict[str, Value]:
-    """Read variables of a file; others are skipped.
+    """Read some variables of a file and skip the others.
+
+    Args:
+        path: the file.
+        names: the variables to read.
 
     Returns:
-        Name → value. Numbers have the type and shape they have in MATLAB; cells are in column-major
-        order; cells within cells are `Other`.
+        Name → value. Numbers have their MATLAB type and shape; cells are in column-major order;
+        cells within cells are `Other`.
 
     Raises:
-        DataError: the file cannot be read, or lacks one of the variables; the path is not named.
+        DataError: the file cannot be read, or one of the variables is missing. The message does
+            not name the path.
     """
     values: dict[str, Value] = {}
     found = []
@@ -107,7 +112,7 @@ def load_variables(path: Path, names: Sequence[str]) -> dict[str, Value]:
 
 
 def load_shape(path: Path, name: str) -> tuple[int, ...]:
-    """The shape of a variable, without reading its values.
+    """The shape of a variable, read without its values.
 
     Raises:
         DataError: see `load_variables`.
@@ -119,7 +124,7 @@ def load_shape(path: Path, name: str) -> tuple[int, ...]:
 
 
 def kind_of(value: Value) -> str:
-    """What a value is, for complaints."""
+    """A description of a value, for error messages."""
     if isinstance(value, Text):
         return f"text of {len(value.rows)} rows"
     if isinstance(value, list):
@@ -147,7 +152,7 @@ class _Cursor:
         return kind, self._data[start : start + n_bytes]
 
     def numbers(self, kind: int) -> tuple[int, ...]:
-        """The next element, which must hold integers of this kind."""
+        """The integers of the next element, which must be of this kind."""
         got, content = self.element()
         dtype = np.dtype(f"{self._order}{_STORED[kind]}")
         if got != kind or len(content) % dtype.itemsize:
@@ -155,10 +160,10 @@ class _Cursor:
         return tuple(np.frombuffer(content, dtype).tolist())
 
     def header(self) -> _Header:
-        """The class, shape and name that open a variable."""
+        """The class, shape and name at the start of a variable."""
         flags = self.numbers(_UINT32)
         value_class = flags[0] & 0xFF if flags else 0
-        if value_class not in (_CELL, _CHAR, *_NUMBERS, *_OTHERS):  # without a shape, and a name
+        if value_class not in (_CELL, _CHAR, *_NUMBERS, *_OTHERS):  # has no shape and no name
             return _Header(value_class, False, (), "")
         shape = self.numbers(_INT32)
         if len(shape) < 2 or min(shape) < 0:
@@ -176,13 +181,13 @@ class _Cursor:
 def _variables(
     handle: BinaryIO, order: str, names: Sequence[str]
 ) -> Iterator[tuple[_Header, memoryview | None]]:
-    """The variables of a file, with the content of those whose names are given."""
+    """The header of every variable of a file, with the content of those in `names`."""
     while tag := handle.read(8):
         if len(tag) < 8:
             raise _damaged("it ends within an element")
         kind, n_bytes = struct.unpack(f"{order}II", tag)
         if kind not in (_MATRIX, _COMPRESSED):
-            raise _damaged(f"an element is of kind {kind}, where a variable was expected")
+            raise _damaged(f"an element is of kind {kind}, but must be a variable")
         stored = handle.read(min(n_bytes, _MOST_NAME_BYTES))
         opening = stored
         if kind == _COMPRESSED:
@@ -204,7 +209,7 @@ def _variables(
 
 
 def _decompressed(stored: bytes, order: str) -> memoryview:
-    """The content of a compressed variable, which says its own length."""
+    """The content of a compressed variable; its length is checked against its own header."""
     stream = zlib.decompressobj()
     tag = stream.decompress(stored, 8)
     if len(tag) < 8:
@@ -217,7 +222,7 @@ def _decompressed(stored: bytes, order: str) -> memoryview:
 
 
 def _value(content: memoryview, order: str, in_cell: bool = False) -> Value:
-    """The value of a variable, of its content as stored."""
+    """The value of a variable from its stored content."""
     if in_cell and not len(content):  # an empty cell
         return np.zeros((0, 0))
     cursor = _Cursor(content, order)
@@ -282,7 +287,7 @@ def _size(handle: BinaryIO) -> int:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[BinaryIO]:
-    """Open a file; what zlib and the decoders raise on a damaged one becomes a `DataError`."""
+    """Open a file, and turn errors of reading, zlib and text decoding into a `DataError`."""
     try:
         with path.open("rb") as handle:
             yield handle
@@ -293,7 +298,7 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
 def _check_found(names: Sequence[str], found: Sequence[str]) -> None:
     for name in names:
         if found.count(name) != 1:
-            there = "missing" if name not in found else f"there {found.count(name)} times"
+            there = "missing" if name not in found else f"present {found.count(name)} times"
             listing = ", ".join(ascii(other)[1:-1] for other in found if other) or "nothing"
             raise DataError(f"field '{name}' is {there} (found: {listing})")
 

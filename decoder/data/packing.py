@@ -31,15 +31,15 @@ from decoder.phonemes import N_CLASSES
 
 @dataclass(frozen=True)
 class Source:
-    """Recordings as they lie, with the digest of every file that is read.
+    """Recordings on disk, with the digest of every file that is read.
 
     Attributes:
         folder: a folder of recordings.
-        layout: theirs.
+        layout: its layout.
         sessions: names in day order.
         feature_subset: features to keep, in order; None keeps all.
         digests: file, relative to `folder` → SHA-256.
-        label_digest: over what decides the labels beside the recordings; None for nothing.
+        label_digest: over everything outside the recordings that decides labels; None if nothing.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Source:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over file contents, what decides labels, session order, feature subset."""
+        """16 hex digits over file contents, label digest, session order and feature subset."""
         lines = [f"store {STORE_FORMAT}", f"features {self.feature_subset}"]
         if self.label_digest is not None:
             lines.append(f"labels {self.label_digest}")
@@ -65,12 +65,15 @@ class Source:
 def pack(source: Source, target: Path, say: Say) -> Dataset:
     """Validate the recordings and write their store to `target`.
 
-    Where another process has built `target` in the meantime, that store is opened.
+    If another process has built `target` in the meantime, opens that store instead.
 
     Args:
         source: from `decoder.data.prepare.find_source`.
-        target: the store's folder, named by its fingerprint.
+        target: the folder of the store, named by its fingerprint.
         say: receives one line about each slow step.
+
+    Returns:
+        The opened store.
 
     Raises:
         DataError: the recordings cannot be trained on, or change while they are read.
@@ -85,7 +88,7 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
         index = reader.read_index(source.folder, source.sessions, problems)
         columns = _columns(source.feature_subset, index.n_features, problems)
         if problems.n_found:
-            _look_at_features(reader, index, columns, problems)
+            _raise_with_feature_problems(reader, index, columns, problems)
         n_features = index.n_features if columns is None else len(columns)
         n_bins = {split: _trial_array(files, "n_bins") for split, files in _splits(index).items()}
         n_bytes = 4 * n_features * int(sum(counts.sum() for counts in n_bins.values()))
@@ -104,7 +107,7 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
 def _columns(
     feature_subset: tuple[int, ...] | None, n_features: int, problems: Problems
 ) -> NDArray[np.int64] | None:
-    """The features to keep; indices that no trial has are a problem."""
+    """The features to keep; an index beyond the features is a problem."""
     if feature_subset is None:
         return None
     beyond = [i for i in feature_subset if i >= n_features]
@@ -116,10 +119,10 @@ def _columns(
     return np.array([i for i in feature_subset if i < n_features], np.int64)
 
 
-def _look_at_features(
+def _raise_with_feature_problems(
     reader: Reader, index: Index, columns: NDArray[np.int64] | None, problems: Problems
 ) -> None:
-    """Complete the problems of the headers with those of the features, and raise them."""
+    """Add the problems of the features to those of the headers, and raise all of them."""
     for file in (*index.train, *index.val):
         for _ in reader.iterate_features(file, columns, problems):
             pass
@@ -199,4 +202,4 @@ def _check_unchanged(source: Source, cache_dir: Path, say: Say) -> None:
     digests = hash_files(source.folder, paths, cache_dir, say)
     labels = source.layout.reader.label_digest(source.folder)
     if (digests, labels) != (source.digests, source.label_digest):
-        raise DataError(f"{source.folder}: was changed while it was read; run again")
+        raise DataError(f"{source.folder}: changed while it was read; run again")

@@ -1,4 +1,4 @@
-"""From the path of recordings to their open store: found or generated, hashed, packed once."""
+"""Opens the packed store of recordings by their path; finds, generates and packs them first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ def prepare(
     datasets_dir: Path,
     say: Say = silent,
 ) -> Dataset:
-    """Open the packed store of a data set; generate, validate and pack it first where needed.
+    """Open the packed store of a data set; generate, validate and pack it first if needed.
 
     Args:
         path: a folder in the T15 or the T12 layout, or ``synthetic:NAME``.
         sessions: names in day order; None takes every session found, sorted.
         feature_subset: features to keep, in order; None keeps all.
-        datasets_dir: where stores, generated recordings and file digests are kept.
+        datasets_dir: keeps stores, generated recordings and file digests.
         say: receives one line about each slow step.
 
     Raises:

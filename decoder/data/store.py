@@ -1,8 +1,8 @@
 """The packed store: a validated data set as flat, memory-mapped files that workers share.
 
-``<datasets_dir>/<fingerprint>/`` holds the features of each split end to end, the small arrays
-(offsets, labels, days) and a manifest. `decoder.data.prepare` builds it once. Opening one needs
-none of the libraries that read recordings.
+``<datasets_dir>/<fingerprint>/`` holds the concatenated features of each split, the small arrays
+(offsets, labels, days) and a manifest. `decoder.data.prepare` builds it once. Opening a store does
+not load the libraries that read recordings.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Split:
     Attributes:
         features: (n_bins_total, F) float32, read-only; trial i is rows offsets[i]:offsets[i+1].
         offsets: (n_trials + 1,) int64.
-        labels: (n_labels_total,) int64, classes 1 to n_classes - 1, end to end.
+        labels: (n_labels_total,) int64, classes 1 to n_classes - 1; all targets concatenated.
         label_offsets: (n_trials + 1,) int64.
         day: (n_trials,) int64, index of the session.
         block: (n_trials,) int64, block within the session.
@@ -81,10 +81,10 @@ class Dataset:
 
     Attributes:
         fingerprint: 16 hex digits over the recordings' bytes, session order and feature subset.
-        path: the store's folder.
+        path: the folder of the store.
         sessions: names; the position of a name is the day.
-        n_features: features a bin, after the subset.
-        n_classes: CTC classes, the blank (0) included.
+        n_features: features in a bin, after the subset.
+        n_classes: CTC classes, including the blank (0).
         train: trials to train on.
         val: trials to evaluate on.
         counts: ``train_trials``, ``val_trials``, ``train_empty_targets``,
@@ -104,7 +104,7 @@ class Dataset:
 
 
 class Manifest(Section):
-    """What a store says of itself; sizes and digest tell a whole one from a torn one."""
+    """The description of a store; its sizes and digest show whether the store is complete."""
 
     format: int
     fingerprint: str
@@ -160,7 +160,7 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def open_if_whole(folder: Path, say: Say) -> Dataset | None:
-    """Open a packed store, or return None where there is none or it is damaged.
+    """Open a packed store, or return None if there is none or it is damaged.
 
     Args:
         folder: ``<datasets_dir>/<fingerprint>``.
@@ -179,7 +179,7 @@ def open_if_whole(folder: Path, say: Say) -> Dataset | None:
 
 
 def features_path(folder: Path, split: str) -> Path:
-    """Where a store keeps the features of a split: little-endian float32, row by row."""
+    """The file with the features of a split: little-endian float32, row by row."""
     return folder / f"{split}_features.f32"
 
 
@@ -191,7 +191,7 @@ def _open_split(
     features: NDArray[np.float32] = (
         np.memmap(features_path(folder, name), np.dtype("<f4"), "r", shape=shape)
         if shape[0]
-        else np.zeros(shape, np.float32)  # an empty file cannot be mapped
+        else np.zeros(shape, np.float32)  # an empty file cannot be memory-mapped
     )
     return Split(features=features, **own)
 

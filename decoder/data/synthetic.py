@@ -1,8 +1,8 @@
 """Generates recordings in either layout: sentences, articulation, tuned and noisy channels.
 
-The generated features have what makes the real ones hard: coarticulation, weak and mixed tuning,
+The generated features have the difficulties of real ones: coarticulation, weak and mixed tuning,
 counts and powers instead of Gaussians, noise shared between channels and over time, and tuning
-that drifts from day to day. All of it is drawn from the recipe's seed.
+that drifts from day to day. The seed of the recipe decides all draws.
 """
 
 from dataclasses import dataclass
@@ -24,53 +24,53 @@ from pydantic import (
 from decoder.atomic import sha256_of, storage_error, write_atomically
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
-from decoder.data.lexicon import Sentence, draw_sentence, word_classes
-from decoder.data.pronunciation import FILE_NAME, cmu_dictionary
+from decoder.data.lexicon import Sentence, draw_sentence, pronunciation_file
+from decoder.data.pronunciation import FILE_NAME
 from decoder.data.recordings import BIN_MS
 from decoder.data.t12 import N_AREA_6V, N_COLUMNS, N_FEATURES
 from decoder.data.t15 import FEATURE_CLIP
 from decoder.data.writers import SentenceToWrite, TrialToWrite, write_session, write_t12_session
 from decoder.errors import StorageError
 from decoder.marks import Probability, Section
-from decoder.phonemes import CLASSES
 
-# Raised whenever a change of this code, the lexicon or the articulation changes what is generated.
+# Incremented whenever a change of this code, the lexicon or the articulation changes the result.
 GENERATOR_VERSION = 1
 
-# Rates and features are rounded, so that the last bits, in which processors differ, do not count.
+# Rates and features are rounded, because their last bits differ between processors.
 _DECIMALS = 5
 
 _MAX_LOG_MEAN = float(np.log(8.0))  # 8 crossings in 20 ms are 400 Hz
-_POWER_UV2 = 20.0  # spike-band power of the T12 layout, per unit of a channel's own
+_POWER_UV2 = 20.0  # µV² of spike-band power in the T12 layout, per unit of generated power
 _FIRST_DAY = date(2000, 1, 1)  # long before any real session
 _DAYS_BETWEEN_SESSIONS = 7
 
 
 class SyntheticRecipe(Section):
-    """What to generate.
+    """The parameters of a generated data set.
 
     Attributes:
-        layout: in which it is written. ``t15``: z-scored features, labels, and splits drawn within
-            blocks. ``t12``: counts and powers as recorded, whose scale differs from block to block,
+        layout: the layout to write. ``t15``: z-scored features, labels, and splits drawn within
+            blocks. ``t12``: counts and powers as recorded, whose scale differs between blocks,
             text instead of labels, and splits of whole blocks.
-        seed: of everything that is drawn.
-        n_sessions: recording days.
-        n_train, n_val, n_test: trials of each session.
+        seed: decides all draws.
+        n_sessions: number of recording days.
+        n_train, n_val, n_test: trials in each session.
         n_trials_per_block: trials that are z-scored together.
-        n_features: features; the first half threshold crossings, the second half the
+        n_features: number of features. The first half are threshold crossings, the second half the
             spike-band power of the same channels. The T12 layout always has 256.
         min_words, max_words: length of a sentence.
         phoneme_bins: median duration of a phoneme, in bins.
-        rate_std: spread of the speaking rate over sentences, std of its logarithm.
+        rate_std: spread of the speaking rate over sentences, as std of its logarithm.
         n_silent_bins: bins at rest before and after each sentence.
         coarticulation_bins: std of the Gaussian that blends neighbouring articulator targets.
-        tuning_gain: mean change of a channel's log rate per unit of articulation; the signal.
-        firing_rate_hz: median baseline of the threshold crossings.
-        power_shape: shape of the gamma distribution of spike-band power; more is less noisy.
-        day_drift: share of the tuning that is new on each day (its variance share is squared).
-        shared_noise_std: std of log-rate noise shared by the channels.
-        shared_noise_rank: independent sources of it.
-        shared_noise_memory: its correlation from one bin to the next.
+        tuning_gain: mean change of a channel's log rate per unit of articulation: the signal.
+        firing_rate_hz: median baseline rate of the threshold crossings.
+        power_shape: shape of the gamma distribution of spike-band power; higher is less noisy.
+        day_drift: weight of the part of the tuning that is new on each day; its square is the
+            fraction of variance.
+        shared_noise_std: std of the log-rate noise shared by the channels.
+        shared_noise_rank: number of independent sources of shared noise.
+        shared_noise_memory: correlation of shared noise from one bin to the next.
     """
 
     layout: Literal["t15", "t12"] = "t15"
@@ -105,10 +105,11 @@ class SyntheticRecipe(Section):
 
 
 RECIPES: dict[str, SyntheticRecipe] = {
-    # Four days at a size two CPU cores train in seconds: few words, so that trials are short,
-    # slowly spoken, so that most labels have more than one patch and blanks are needed.
+    # Four days, at a size that two CPU cores train in seconds. Sentences have few words, so that
+    # trials are short, and are spoken slowly, so that most labels span several patches and the
+    # decoder needs blanks.
     "small": SyntheticRecipe(seed=15, n_sessions=4, n_train=120, n_val=24, n_test=4),
-    # Enough to run every line of code, and no more.
+    # Just enough to run every line of code.
     "tiny": SyntheticRecipe(
         seed=12,
         n_sessions=2,
@@ -120,7 +121,7 @@ RECIPES: dict[str, SyntheticRecipe] = {
         min_words=2,
         max_words=3,
     ),
-    # The like in the T12 layout, with more silence around sentences, since its patches are longer.
+    # The same in the T12 layout, with more silence around sentences because its patches are longer.
     "t12_small": SyntheticRecipe(
         layout="t12",
         seed=28,
@@ -149,7 +150,7 @@ RECIPES: dict[str, SyntheticRecipe] = {
 
 @dataclass(frozen=True, eq=False)
 class _Tuning:
-    """How the channels of one day see the articulators; C channels.
+    """The tuning of C channels to the articulators on one day.
 
     Attributes:
         crossings, power: (C, 2 * N_ARTICULATORS) change of log rate and log power.
@@ -170,14 +171,14 @@ def recipe_digest(recipe: SyntheticRecipe) -> str:
 
 
 def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
-    """Generate a data set; the folder appears once it is whole.
+    """Generate a data set. The folder only appears when it is complete.
 
     Args:
         recipe: what to generate.
         folder: must not exist, or be empty.
 
     Raises:
-        StorageError: the folder holds something already, or the disk is full.
+        StorageError: the folder is not empty, or the disk is full.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StorageError(f"{folder}: exists already; choose a new folder, or remove it first")
@@ -197,14 +198,14 @@ def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
             else:
                 write_t12_session(temporary, session, _generate_t12(recipe, tuning, rng))
         if recipe.layout == "t12":
-            write_atomically(temporary / FILE_NAME, _own_pronunciations().encode())
+            write_atomically(temporary / FILE_NAME, pronunciation_file().encode())
 
 
 def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:
-    """A recipe in the layout ``t15`` or ``t12``.
+    """The recipe in the layout ``t15`` or ``t12``.
 
-    On the way from the first to the second it gets the 256 features that the T12 layout always has,
-    and as much more silence as the patches of the T12 decoder are longer.
+    A T15 recipe in the T12 layout gets the 256 features of that layout and more silence, because
+    the patches of the T12 decoder are longer.
     """
     changes: dict[str, str | int] = {"layout": layout}
     if layout == "t12" and recipe.layout != "t12":
@@ -215,7 +216,7 @@ def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:
 def _generate_session(
     recipe: SyntheticRecipe, tuning: _Tuning, rng: np.random.Generator
 ) -> dict[str, list[TrialToWrite]]:
-    """The trials of one day, split at random, in the order of recording."""
+    """Split → trials of one day, in the order of recording. Trials are split at random."""
     n_trials = recipe.n_train + recipe.n_val + recipe.n_test
     split_of = np.repeat(["train", "val", "test"], [recipe.n_train, recipe.n_val, recipe.n_test])
     rng.shuffle(split_of)
@@ -248,7 +249,7 @@ def _generate_block(
 def _generate_t12(
     recipe: SyntheticRecipe, tuning: _Tuning, rng: np.random.Generator
 ) -> dict[str, list[SentenceToWrite]]:
-    """The trials of one day: the hold-out in its first blocks, ``val`` in the last, as released."""
+    """Split → trials of one day; as in the release, ``test`` is first and ``val`` last."""
     splits: dict[str, list[SentenceToWrite]] = {"train": [], "val": [], "test": []}
     block = 0
     for split, n_trials in (
@@ -270,14 +271,14 @@ def _generate_t12_block(
     n_trials: int,
     rng: np.random.Generator,
 ) -> list[SentenceToWrite]:
-    """Trials of one block, in which each electrode has its own sensitivity, gain and offset."""
+    """Trials of one block. Each electrode has its own sensitivity, gain and offset in it."""
     share_crossing = rng.uniform(0.6, 1.0, N_COLUMNS)
     gain = np.round(np.exp(0.4 * rng.standard_normal(N_COLUMNS)), _DECIMALS)
     offset = rng.uniform(0.0, 3.0, N_COLUMNS)
     trials = []
     for _ in range(n_trials):
         raw, sentence = _record_sentence(recipe, tuning, rng)
-        shape = (len(raw), N_COLUMNS - N_AREA_6V)  # area 44, which does not see the articulators
+        shape = (len(raw), N_COLUMNS - N_AREA_6V)  # area 44, which has no tuning
         crossings = np.concatenate(
             [raw[:, :N_AREA_6V], rng.poisson(np.exp(np.round(tuning.log_rate, _DECIMALS)), shape)],
             axis=1,
@@ -296,20 +297,10 @@ def _generate_t12_block(
     return trials
 
 
-def _own_pronunciations() -> str:
-    """The words our lexicon pronounces otherwise than the dictionary, in its format."""
-    words = {word: spoken for words in word_classes().values() for word, spoken in words}
-    return "".join(
-        f"{word.lower()}  {' '.join(CLASSES[phoneme] for phoneme in spoken)}\n"
-        for word, spoken in sorted(words.items())
-        if cmu_dictionary().get(word.lower()) != spoken
-    )
-
-
 def _record_sentence(
     recipe: SyntheticRecipe, tuning: _Tuning, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], Sentence]:
-    """A sentence, and (T, F) crossings and power while it is spoken."""
+    """Draw a sentence. → (T, F) crossings and power while it is spoken, and the sentence."""
     n_words = int(rng.integers(recipe.min_words, recipe.max_words, endpoint=True))
     sentence = draw_sentence(n_words, rng)
     labels = np.array(sentence.labels)
@@ -349,7 +340,7 @@ def _shared_noise(
 
 
 def _draw_tunings(recipe: SyntheticRecipe, rng: np.random.Generator) -> list[_Tuning]:
-    """The tuning of each day: a random walk of constant variance, each channel with its gain."""
+    """The tuning of each day: a random walk of constant variance, with a gain for each channel."""
     n_channels = recipe.n_features // 2
     mean_rate = recipe.firing_rate_hz * BIN_MS / 1000.0
     log_rate = np.log(mean_rate) + 0.5 * rng.standard_normal(n_channels)
@@ -366,7 +357,7 @@ def _draw_tunings(recipe: SyntheticRecipe, rng: np.random.Generator) -> list[_Tu
             directions = kept * directions + new * _draw_directions(n_channels, rng)
             log_rate = log_rate + 0.5 * new * rng.standard_normal(n_channels)
         crossings, own = directions
-        # The power of an electrode sees the same cells as its crossings, and others.
+        # The power of an electrode comes from the same cells as its crossings, and from others.
         power = 0.5 * (0.8 * crossings + 0.6 * own)
         tunings.append(_Tuning(gains * crossings, gains * power, log_rate, noise_mixing))
     return tunings

@@ -2,16 +2,18 @@
 
 ``<folder>/{train,test,competitionHoldOut}/<session>.mat`` holds, for each sentence, its text
 (``sentenceText``), its threshold crossings and spike-band power (``tx1``, ``spikePow``: (T, 256)
-at 20 ms) and its block (``blockIdx``); see competitionData_readme.txt of the release. As in the
-public pipeline (formatCompetitionData.ipynb of neural_seq_decoder), ``train`` is trained on and
-``test`` validates; the first 128 columns of both arrays, area 6v, are the 256 features, z-scored
-with the mean and standard deviation of all bins of their block in the file, (x - mean) /
-(std + 1e-8); and the labels come from the text (`decoder.data.pronunciation`). Scores are computed
-in float64 and rounded once to float32, and a block need not lie in one piece; there, they have the
-precision of the file, and a block is taken from its first trial to its last.
+at 20 ms) and its block (``blockIdx``); see competitionData_readme.txt of the release.
 
-A file is read whole, twice: for its headers, and for its features. No more than one is held in
-memory. Every problem found in either pass is collected in a `Problems`.
+The reader follows the public pipeline (formatCompetitionData.ipynb of neural_seq_decoder). It
+trains on ``train`` and validates on ``test``. The 256 features are the first 128 columns of both
+arrays, area 6v, z-scored with the mean and standard deviation of all bins of their block in the
+file: (x - mean) / (std + 1e-8). The labels come from the text (`decoder.data.pronunciation`). There
+are two differences: scores are computed in float64 here and in the precision of the file there;
+and the trials of a block need not be adjacent here, while there a block extends from its first
+trial to its last.
+
+A file is read as a whole, twice: for its headers and for its features. Only one file is in memory
+at a time. Every problem of both passes is collected in a `Problems`.
 """
 
 import hashlib
@@ -52,12 +54,12 @@ _STD_FLOOR = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class _Contents:
-    """A file as it lies, its fields of one length.
+    """The content of a file; its fields have the same length.
 
     Attributes:
-        texts: of each sentence.
+        texts: one for each sentence.
         blocks: (n_trials,) int64.
-        arrays: ``tx1`` and ``spikePow`` → one value a sentence, of any kind and shape.
+        arrays: ``tx1`` and ``spikePow`` → one value for each sentence, of any kind and shape.
     """
 
     texts: list[str]
@@ -66,13 +68,13 @@ class _Contents:
 
 
 def find_sessions(folder: Path) -> list[str]:
-    """The sessions a folder holds, sorted; none if it is not in this layout."""
+    """The sessions of a folder, sorted; none if it is not in this layout."""
     names = {path.stem for split in ("train", "test") for path in folder.glob(f"{split}/*.mat")}
     return sorted(name for name in names if not name.startswith("."))
 
 
 def split_path(folder: Path, session: str, split: str) -> Path:
-    """Where a split of a session lies; ``test`` is the hold-out of the competition."""
+    """The file of a split of a session; ``test`` is the hold-out of the competition."""
     return folder / FOLDERS[split] / f"{session}.mat"
 
 
@@ -80,7 +82,8 @@ def label_digest(folder: Path) -> str:
     """Digest of the pronunciations, which decide the labels of a text.
 
     Raises:
-        DataError: the pronunciations beside the recordings cannot be read.
+        DataError: the pronunciations beside the recordings cannot be read, or a dictionary is
+            needed and not installed.
     """
     try:
         return dictionary_digest(folder)
@@ -89,15 +92,15 @@ def label_digest(folder: Path) -> str:
 
 
 def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Index:
-    """Read and check all trials but their values: types, shapes, text, overlap of the splits.
+    """Read and check all trials except values: types, shapes, text, overlap of the splits.
 
     Args:
         folder: a folder in the T12 layout.
         sessions: names in day order.
-        problems: receives everything wrong; trials with a problem are left out of the result.
+        problems: receives all problems; trials with a problem are left out of the result.
     """
     dictionary = load_dictionary(folder, problems)
-    unknown: dict[str, list[str]] = {}  # word → the trials it is in
+    unknown: dict[str, list[str]] = {}  # word → the trials that contain it
     train, val = [], []
     trained: dict[bytes, str] = {}
     for session in sessions:
@@ -113,8 +116,8 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
             other = trained.get(digests[trial.number])
             if other is not None and trial.n_bins:
                 problems.add(
-                    f"{path}: {trial.name} has the same features as {other}; a trial that is "
-                    "trained on cannot validate: remove one"
+                    f"{path}: {trial.name} has the same features as {other}; a trial of train "
+                    "must not be in test: remove one of them"
                 )
     if unknown:
         problems.add(_no_pronunciation(folder, unknown))
@@ -168,7 +171,7 @@ def iterate_features(
 
 
 def count_trials(path: Path, problems: Problems) -> int:
-    """Number of sentences of a file that is not trained on; 0 where there is no such file."""
+    """Number of sentences of a file that is not trained on; 0 if there is no such file."""
     if not path.is_file():
         return 0
     try:
@@ -181,13 +184,13 @@ def count_trials(path: Path, problems: Problems) -> int:
 def _read_headers(
     path: Path, dictionary: Dictionary, unknown: dict[str, list[str]], problems: Problems
 ) -> tuple[TrialFile, dict[int, bytes]]:
-    """The sound trials of a file, and the digest of the features of each, by its number.
+    """The sound trials of a file; and trial number → digest of its features.
 
-    Words without a pronunciation are added to `unknown`; everything else wrong to `problems`.
+    Adds words without a pronunciation to `unknown`, and all other problems to `problems`.
     """
     trials: list[TrialHeader] = []
     digests = {}
-    if not path.is_file():  # a session without val trials; without train trials none is read
+    if not path.is_file():  # a session without val trials; one without train is refused earlier
         return TrialFile(path, ()), {}
     try:
         contents = _load(path)
@@ -210,7 +213,9 @@ def _read_headers(
         )
         digests[number] = hashlib.blake2b(features.data).digest()
     if not contents.texts and path.parent.name == FOLDERS["train"]:
-        problems.add(f"{path}: holds no train trials; leave session '{path.stem}' out")
+        problems.add(
+            f"{path}: holds no train trials; remove session '{path.stem}' from data.sessions"
+        )
     return TrialFile(path, tuple(trials)), digests
 
 
@@ -219,7 +224,7 @@ def _load(path: Path) -> _Contents:
 
     Raises:
         DataError: the file cannot be read, or its fields are missing, of another kind, or differ
-            in length; the path is not named.
+            in length. The message does not name the path.
     """
     values = load_variables(path, ("sentenceText", "blockIdx", *_ARRAYS))
     texts = _texts(values["sentenceText"])
@@ -232,12 +237,12 @@ def _load(path: Path) -> _Contents:
     }
     if len(set(lengths.values())) > 1:
         listing = ", ".join(f"{n} in {name}" for name, n in lengths.items())
-        raise DataError(f"its fields must tell of the same sentences, but there are {listing}")
+        raise DataError(f"its fields must have the same number of sentences, but have {listing}")
     return _Contents(texts, blocks, arrays)
 
 
 def _texts(value: Value) -> list[str]:
-    """Sentences of a character matrix, padded with spaces, or of a cell array of rows."""
+    """The sentences of a character matrix, padded with spaces, or of a cell array of texts."""
     if isinstance(value, Text):
         return [row.strip() for row in value.rows]
     if isinstance(value, list):
@@ -245,7 +250,8 @@ def _texts(value: Value) -> list[str]:
         if len(texts) == len(value):
             return ["".join(text.rows).strip() for text in texts]
     raise DataError(
-        f"sentenceText must be a character matrix with one sentence a row, but is {kind_of(value)}"
+        "sentenceText must be a character matrix with one sentence per row, but is "
+        f"{kind_of(value)}"
     )
 
 
@@ -256,14 +262,14 @@ def _whole_numbers(value: Value) -> NDArray[np.int64]:
             whole = numbers.astype(np.int64)
             if (whole == numbers).all():
                 return whole
-    raise DataError(f"blockIdx must hold one whole number a sentence, but is {kind_of(value)}")
+    raise DataError(f"blockIdx must hold one integer per sentence, but is {kind_of(value)}")
 
 
 def _cells(name: str, value: Value) -> list[Value]:
     if isinstance(value, list):
         return value
     raise DataError(
-        f"{name} must be a cell array with one (T, {N_COLUMNS}) array a sentence, but is "
+        f"{name} must be a cell array with one (T, {N_COLUMNS}) array per sentence, but is "
         f"{kind_of(value)}"
     )
 

@@ -1,8 +1,8 @@
 """Reads and validates recordings in the T15 layout: one HDF5 file per session and split.
 
 ``<folder>/<session>/data_{train,val,test}.hdf5`` holds one group ``trial_%04d`` per trial. Files
-are read in two passes, headers first and then features trial by trial, so that no more than one
-trial is ever held in memory. Every problem found in either pass is collected in a `Problems`.
+are read in two passes, first the headers and then the features trial by trial, so that only one
+trial is in memory at a time. Every problem of both passes is collected in a `Problems`.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from decoder.phonemes import BLANK, N_CLASSES
 
 FEATURE_CLIP = 10.0  # z-scored features are clipped from above
 
-# What h5py raises on truncated or altered files, by the byte that is wrong.
+# The errors that h5py raises on truncated or altered files, depending on the wrong byte.
 _H5_ERRORS = (
     OSError,
     RuntimeError,
@@ -42,12 +42,12 @@ _H5_ERRORS = (
 
 
 def split_path(folder: Path, session: str, split: str) -> Path:
-    """Where a split of a session lies."""
+    """The file of a split of a session."""
     return folder / session / f"data_{split}.hdf5"
 
 
 def find_sessions(folder: Path) -> list[str]:
-    """The sessions a folder holds, sorted; none if it is not in this layout."""
+    """The sessions of a folder, sorted; none if it is not in this layout."""
     return sorted(
         entry.name
         for entry in folder.iterdir()
@@ -56,7 +56,7 @@ def find_sessions(folder: Path) -> list[str]:
 
 
 def label_digest(folder: Path) -> None:
-    """Nothing: the labels of this layout lie in the recordings themselves."""
+    """None, because the recordings of this layout hold their labels."""
 
 
 def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Index:
@@ -65,7 +65,7 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
     Args:
         folder: a folder in the T15 layout.
         sessions: names in day order.
-        problems: receives everything wrong; trials with a problem are left out of the result.
+        problems: receives all problems; trials with a problem are left out of the result.
     """
     train, val = [], []
     for session in sessions:
@@ -112,7 +112,7 @@ def iterate_features(
 
 
 def count_trials(path: Path, problems: Problems) -> int:
-    """Number of groups of a file that is not trained on; 0 where there is no such file."""
+    """Number of groups of a file that is not trained on; 0 if there is no such file."""
     if not path.is_file():
         return 0
     try:
@@ -126,7 +126,7 @@ def count_trials(path: Path, problems: Problems) -> int:
 def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
     trials: list[TrialHeader] = []
     n_before = problems.n_found
-    if not path.is_file():  # a session without val trials; without train trials none is read
+    if not path.is_file():  # a session without val trials; one without train is refused earlier
         return TrialFile(path, ())
     try:
         with h5py.File(path, "r", locking=False) as handle:
@@ -143,27 +143,29 @@ def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
     except _H5_ERRORS as error:
         problems.add(_unreadable(path, error))
     if not trials and problems.n_found == n_before and path.name == "data_train.hdf5":
-        problems.add(f"{path}: holds no train trials; leave session '{session}' out")
+        problems.add(
+            f"{path}: holds no train trials; remove session '{session}' from data.sessions"
+        )
     return TrialFile(path, tuple(trials))
 
 
 def _trial_names(handle: Any, path: Path, problems: Problems) -> list[str]:
-    """The groups of a file in numeric order; anything else in it, and gaps, are problems."""
+    """The trial groups of a file in numeric order; gaps and anything else are problems."""
     found = set(handle)
     expected = [f"trial_{i:04d}" for i in range(len(found))]
     missing = [name for name in expected if name not in found]
     if missing:
         strange = sorted(found - set(expected))
         problems.add(
-            f"{path}: {len(found)} groups should be named {expected[0]} to {expected[-1]}, but "
-            f"{missing[0]} is missing and {strange[0]!r} is there"
+            f"{path}: its {len(found)} groups must be named {expected[0]} to {expected[-1]}, but "
+            f"{missing[0]} is missing, and there is {strange[0]!r}"
         )
     return [name for name in expected if name in found]
 
 
 def _read_header(group: Any, name: str, session: str) -> TrialHeader:
     if not isinstance(group, h5py.Group):
-        raise DataError("is no group; each trial must be a group with its datasets inside")
+        raise DataError("is not a group; each trial must be a group that holds its datasets")
     features = _dataset(group, "input_features", 2)
     class_ids = _dataset(group, "seq_class_ids", 1)
     transcription = _dataset(group, "transcription", 1)
@@ -184,7 +186,7 @@ def _read_header(group: Any, name: str, session: str) -> TrialHeader:
     if own_session is None:
         problems.append("attribute 'session' is missing")
     elif isinstance(own_session, str) and own_session != session:
-        problems.append(f"belongs to session '{own_session}', but lies in the folder '{session}'")
+        problems.append(f"belongs to session '{own_session}', but is in the folder '{session}'")
     labels = class_ids[()].astype(np.int64)
     problems.extend(_check_labels(labels, seq_len))
     if problems:
@@ -193,7 +195,7 @@ def _read_header(group: Any, name: str, session: str) -> TrialHeader:
 
 
 def _check_labels(class_ids: NDArray[np.int64], seq_len: int) -> list[str]:
-    """What is wrong with the zero-padded (500,) classes of a trial of `seq_len` phonemes."""
+    """The problems of the zero-padded (500,) classes of a trial with `seq_len` phonemes."""
     if not 0 <= seq_len <= len(class_ids):
         return [f"seq_len is {seq_len}, but seq_class_ids holds {len(class_ids)} entries"]
     problems = []
@@ -206,8 +208,8 @@ def _check_labels(class_ids: NDArray[np.int64], seq_len: int) -> list[str]:
         )
     if padding.any():
         problems.append(
-            f"seq_len is {seq_len}, but seq_class_ids is not zero from there on: it has a class "
-            f"at position {seq_len + int(np.flatnonzero(padding)[-1])}"
+            f"seq_len is {seq_len}, but seq_class_ids has a class after it, at position "
+            f"{seq_len + int(np.flatnonzero(padding)[-1])}"
         )
     return problems
 
@@ -228,12 +230,12 @@ def _integer(group: Any, name: str) -> int:
         raise DataError(f"attribute '{name}' is missing")
     value = np.asarray(group.attrs[name])
     if value.size != 1 or value.dtype.kind not in "iuf" or value.item() != int(value.item()):
-        raise DataError(f"attribute '{name}' must be one whole number, but got {value!r}")
+        raise DataError(f"attribute '{name}' must be one integer, but got {value!r}")
     return int(value.item())
 
 
 def _check_overlap(train: TrialFile, val: TrialFile, problems: Problems) -> None:
-    """Refuse a trial, known by block and number, that is in both splits of its session."""
+    """Report trials that are in both splits of a session, by block and trial number."""
     trained = {(trial.block, trial.number): trial.name for trial in train.trials}
     for trial in val.trials:
         name = trained.get((trial.block, trial.number))
@@ -245,7 +247,7 @@ def _check_overlap(train: TrialFile, val: TrialFile, problems: Problems) -> None
 
 
 def _check_feature_counts(files: Sequence[TrialFile], problems: Problems) -> int:
-    """The number of features most trials have; files with other trials are problems."""
+    """The number of features of most trials; files with other trials are problems."""
     counts: Counter[int] = Counter(t.n_features for file in files for t in file.trials)
     if not counts:
         return 0

@@ -1,4 +1,4 @@
-"""The trials a configuration can use, and how batches of them are drawn."""
+"""The trials that a configuration can use, and the batches drawn from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Trials:
 
     Attributes:
         dataset: an open store.
-        config: of any run of the pack; what is read here is the same in all.
-        train_by_day: indices of the usable training trials, day by day.
-        validation: indices of the usable validation trials, in batches of like length.
-        n_dropped: trials of both splits without a CTC alignment: left out, or kept, see
+        config: of any run of the pack; the fields read here are the same in all of them.
+        train_by_day: for each day, the indices of its usable training trials.
+        validation: indices of the usable validation trials, in batches of similar length.
+        n_dropped: trials of both splits without a CTC alignment. They are left out or kept, see
             ``loss.zero_infinity``.
     """
 
@@ -64,7 +64,7 @@ class Trials:
         )
 
     def draw(self, seed: int, step: int) -> Batch:
-        """The training batch of one step, ordered by day."""
+        """The training batch with number `step`, ordered by day."""
         data = self.config.data
         source = generator(seed, "trials", step)
         if data.sampling == "shuffle":

@@ -1,4 +1,4 @@
-"""Writes trials in the layouts of the two public data sets, as their readers expect them."""
+"""Writes trials in the layouts of the two public data sets."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class TrialToWrite:
     """A trial in the T15 layout.
 
     Attributes:
-        features: (T, F), written as they are.
+        features: (T, F) float32, written unchanged.
         labels: (L,) classes, at most 500.
         sentence: its text.
         block: block within the session.
@@ -41,7 +41,7 @@ class SentenceToWrite:
     """A trial in the T12 layout.
 
     Attributes:
-        tx1: (T, 256) threshold crossings a bin, of any type.
+        tx1: (T, 256) threshold crossings per bin, of any type.
         spike_pow: (T, 256) spike-band power, of any type.
         text: the sentence.
         block: block within the session.
@@ -57,13 +57,13 @@ def write_session(folder: Path, session: str, splits: Mapping[str, Sequence[Tria
     """Write trials in the T15 layout.
 
     Args:
-        folder: the data set's folder; the session's is made inside.
+        folder: the data set's folder; the session gets a folder in it.
         session: name of the session, ``t15.YYYY.MM.DD``.
         splits: ``train``, ``val`` or ``test`` → trials; ``test`` is written without targets.
     """
     for split, trials in splits.items():
         path = t15.split_path(folder, session, split)
-        # In memory first, so that a full disk is met by our own writing, not inside HDF5.
+        # Built in memory first, so that a full disk fails in our own code and not inside HDF5.
         with h5py.File(path, "w", driver="core", backing_store=False) as handle:
             for index, trial in enumerate(trials):
                 group = handle.create_group(f"trial_{index:04d}")
@@ -90,7 +90,7 @@ def write_t12_session(
     """Write trials in the T12 layout.
 
     Args:
-        folder: the data set's folder; those of the splits are made inside.
+        folder: the data set's folder; each split gets a folder in it.
         session: name of the session, ``t12.YYYY.MM.DD``.
         splits: ``train``, ``val`` (folder ``test``) or ``test`` (folder ``competitionHoldOut``) →
             trials; those of ``test`` are written without their text.
@@ -106,7 +106,7 @@ def write_t12_session(
         }
         content = io.BytesIO()
         scipy.io.savemat(content, fields)  # type: ignore[arg-type]  # its stubs know paths only
-        content.seek(0)  # over the description, which scipy fills with the time
+        content.seek(0)  # overwrite the description, in which scipy writes the time
         content.write(b"MATLAB 5.0 MAT-file, T12 layout".ljust(_MAT_DESCRIPTION_BYTES))
         write_atomically(t12.split_path(folder, session, split), content.getvalue())
 

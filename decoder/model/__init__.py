@@ -1,0 +1,1 @@
+"""The model: R decoders of one pack with stacked parameters."""

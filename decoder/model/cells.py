@@ -1,4 +1,4 @@
-"""What GRU and LSTM layers share: their weights' form, the two directions, which kernel to take.
+"""The parts that GRU and LSTM layers share: weights, the two directions, the choice of kernel.
 
 Dimensions: R runs, P patches, B batch, D inputs, G gates, H units, N directions.
 """
@@ -15,7 +15,7 @@ Kernel = Literal["torch", "batched"]
 
 
 class CellWeights(NamedTuple):
-    """One direction's weights, its gates stacked as `torch.nn.GRU` and `torch.nn.LSTM` do.
+    """The weights of one direction, with gates stacked as in `torch.nn.GRU` and `torch.nn.LSTM`.
 
     Attributes:
         w_ih: (R, G H, D).
@@ -33,23 +33,23 @@ class CellWeights(NamedTuple):
 def choose_kernel(n_runs: int, device: torch.device) -> Kernel:
     """The faster implementation for a pack of `n_runs` on `device` (benchmarks/README.md).
 
-    On CPU the batched one is faster at every size measured, R = 1 included. On a GPU neither has
-    been measured yet: cuDNN's kernels are the safe choice, and the place to change it is here.
+    On a CPU the batched one is faster at every measured size, including R = 1. On a GPU they have
+    not been measured yet, and cuDNN's kernels are the safe choice.
     """
     return "batched" if device.type == "cpu" else "torch"
 
 
 def join_directions(source: LayerInput, w_ih: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    """The input side of the gates, the directions as if they were runs of their own.
+    """The input side of the gates, with directions stacked on the axis of runs.
 
     Args:
         source: the layer's input.
-        w_ih: (R, G H, D), of the forward direction and perhaps of the backward one.
-        biases: (R, G H), likewise.
+        w_ih: for each direction (R, G H, D), forward first.
+        biases: for each direction (R, G H).
 
     Returns:
-        (N R, P, B, G H): the forward direction's runs, then the backward direction's, whose
-        patches are in reverse order.
+        (N R, P, B, G H): the runs of the forward direction, then those of the backward direction
+        with their patches in reverse order.
     """
     if len(w_ih) == 1:
         return source.project(w_ih[0], biases[0])
@@ -64,7 +64,7 @@ def stack_directions(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def part_directions(states: Tensor, n_directions: int) -> Tensor:
-    """(N R, P, B, H) as `join_directions` orders them → (R, P, B, N H), patches in order."""
+    """The inverse of `join_directions`: (N R, P, B, H) → (R, P, B, N H), with patches in order."""
     if n_directions == 1:
         return states
     forward, backward = states.chunk(2)

@@ -21,7 +21,7 @@ class DaySlice(NamedTuple):
 
 
 def day_slices(day: Tensor) -> list[DaySlice]:
-    """The stretches of equal days in a batch ordered by day.
+    """The trials of each day in a batch that is ordered by day.
 
     Args:
         day: (B,) int64.
@@ -35,10 +35,15 @@ def day_slices(day: Tensor) -> list[DaySlice]:
 
 
 class DayLayer(nn.Module):
-    """A matrix (identity at first) and a bias (zero at first) per day, then softsign.
+    """A matrix (initially the identity) and a bias (initially zero) per day, then softsign.
 
-    Each day is a parameter of its own: a day that is not in the batch gets no gradient, and the
-    optimizer leaves it alone, as in the official T15 decoder.
+    Each day has its own parameters. A day that is not in the batch gets no gradient and is not
+    updated, as in the official T15 decoder.
+
+    Args:
+        n_runs: R.
+        n_days: number of days.
+        n_features: F.
     """
 
     def __init__(self, n_runs: int, n_days: int, n_features: int) -> None:
@@ -50,12 +55,12 @@ class DayLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, slices: Sequence[DaySlice], dropout: Tensor | None) -> Tensor:
-        """Map each trial by its day's layer.
+        """Map each trial by the layer of its day.
 
         Args:
-            x: (R, B, T, F) features; they take no gradient.
+            x: (R, B, T, F) features; they get no gradient.
             slices: days of the batch, in order.
-            dropout: (R or 1, B, T, F) factors of the output, 0 or 1 / (1 - rate); None is 1.
+            dropout: (R or 1, B, T, F) factors of the output, 0 or 1 / (1 - rate); None means 1.
 
         Returns:
             (R, B, T, F).
@@ -68,7 +73,7 @@ class DayLayer(nn.Module):
 
 
 class _AffineSoftsign(torch.autograd.Function):
-    """softsign(x W + b) times dropout, with the few passes over memory it takes by hand."""
+    """softsign(x W + b) times dropout, with a hand-written backward that saves memory passes."""
 
     @staticmethod
     def forward(

@@ -1,9 +1,8 @@
 """The decoder over R runs: day layer → patches → recurrent or transformer layers → linear head.
 
-By default ``GRUDecoder`` of nejm-brain-to-text (T15), layer for layer and initialisation for
-initialisation; with ``bidirectional``, ``h0: zero`` and ``head_init: uniform`` that of
-neural_seq_decoder (T12). Every parameter carries a leading axis R, and the runs of a pack start
-equal.
+By default it has the layers and initialisation of ``GRUDecoder`` of nejm-brain-to-text (T15); with
+``bidirectional``, ``h0: zero`` and ``head_init: uniform`` those of neural_seq_decoder (T12). Every
+parameter has a leading axis R, and all runs of a pack start with equal weights.
 
 Dimensions: R runs, B batch, T bins, P patches, F features, H units, C classes.
 """
@@ -32,7 +31,7 @@ ParameterGroup = Literal["bias", "day", "weight"]
 
 
 class Output(NamedTuple):
-    """What a decoder says of a batch.
+    """The output of a decoder for a batch.
 
     Attributes:
         logits: (R, P, B, C).
@@ -44,16 +43,16 @@ class Output(NamedTuple):
 
 
 class PackedDecoder(nn.Module):
-    """R decoders of one shape, started from one set of weights.
+    """R decoders of the same shape that start from the same weights.
 
     Args:
-        config: of any run; what may differ by run is given where it acts.
+        config: of any run; values that may differ between runs are passed separately.
         n_runs: R.
-        n_days: recording days, each with a layer of its own.
-        n_features: features a bin.
-        n_classes: CTC classes, blank included.
+        n_days: number of recording days.
+        n_features: F, features in a bin.
+        n_classes: CTC classes, including the blank.
         seed: decides the initial weights.
-        blank_bias: added to the blank's initial bias in each run; none where empty.
+        blank_bias: R values added to the blank's initial bias; empty adds nothing.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class PackedDecoder(nn.Module):
         source = generator(seed, "initial_weights")
         n_inputs = config.patch_size * n_features
         self.config = config
-        self.kernel: Kernel | None = None  # None: the faster one
+        self.kernel: Kernel | None = None  # None chooses the faster one
         self.day_layer: DayLayer | None = None
         if config.day_layer != "none":
             n_layers = n_days if config.day_layer == "per_day" else 1
@@ -82,7 +81,7 @@ class PackedDecoder(nn.Module):
         if config.h0 == "learned" and config.architecture != "transformer":
             h0 = nn.init.xavier_uniform_(torch.empty(1, 1, config.n_units), generator=source)
             self.h0 = repeat(h0[0, 0], n_runs)
-        # Parts that are added draw from sources of their own, and the rest starts as without them.
+        # Optional parts have their own generators, so they do not change the weights of the others.
         self.embedding: PatchEmbedding | None = None
         self.last_norm: LayerNorm | None = None
         if config.architecture == "transformer":
@@ -108,11 +107,11 @@ class PackedDecoder(nn.Module):
                 module.get_parameter("bias").data[:, BLANK] += torch.tensor(blank_bias)
 
     def groups(self) -> dict[str, ParameterGroup]:
-        """Each parameter's group, by the module it belongs to and its number of axes.
+        """Name → parameter group, by the module of the parameter and its number of axes.
 
-        As in the official T15 trainer: what has one axis a run (biases, and here layer norms and
-        the mask's token too) is not decayed, day layers have a schedule and a decay of their own,
-        everything else, h0 included, is decayed.
+        As in the official T15 trainer, ``bias`` is every parameter with one axis per run: biases,
+        and here also layer norms and the mask token. ``day`` is every parameter of the day layers,
+        and ``weight`` is every other parameter, including h0.
         """
         groups: dict[str, ParameterGroup] = {
             name: "bias" if parameter.dim() == 2 else "weight"
@@ -138,10 +137,10 @@ class PackedDecoder(nn.Module):
         Args:
             x: (R, B, T, F) augmented, smoothed features.
             slices: days of the batch, which is ordered by day.
-            dropout: the step's masks; None drops nothing.
-            n_patches: (B,) valid patches of each trial, beyond which attention does not look;
-                None: all are valid. Recurrent nets do not read it.
-            hidden: (R or 1, P, B) bool, patches the decoder does not see; None hides nothing.
+            dropout: the masks of the step; None means no dropout.
+            n_patches: (B,) valid patches of each trial, which limit attention; None means that all
+                are valid. Recurrent nets do not read it.
+            hidden: (R or 1, P, B) bool, patches hidden from the decoder; None hides nothing.
         """
         config = self.config
         x = self._by_day(x, slices, dropout if self.embedding is None else None)
@@ -171,7 +170,7 @@ class PackedDecoder(nn.Module):
     def _states(
         self, source: LayerInput, x: Tensor, n_patches: Tensor | None, dropout: DropoutPlan | None
     ) -> list[Tensor]:
-        """What each layer hands on, (R, P, B, outputs), from the patches of x (R, B, T, F)."""
+        """The output of each layer, (R, P, B, n_outputs), for the patches of x (R, B, T, F)."""
         if self.embedding is not None and self.last_norm is not None:
             transformer = [layer for layer in self.layers if isinstance(layer, TransformerLayer)]
             embedded = self.embedding(source, dropout)
@@ -185,20 +184,20 @@ class PackedDecoder(nn.Module):
         return recurrent_states(recurrent, source, h0[:, None].expand(R, B, -1), kernel, dropout)
 
     def keep_runs(self, rows: Sequence[int]) -> None:
-        """Drop every run but those at `rows` of the leading axis, in that order."""
+        """Keep only the runs at `rows` of the leading axis, in that order."""
         for parameter in self.parameters():
             parameter.data = parameter.data[list(rows)].clone()
             parameter.grad = None
 
     def n_parameters(self) -> int:
-        """Trainable numbers of one run."""
+        """Number of trainable values of one run."""
         return sum(parameter[0].numel() for parameter in self.parameters())
 
 
 def _make_layers(
     config: ModelConfig, n_runs: int, n_inputs: int, source: torch.Generator
 ) -> tuple[nn.ModuleList, int]:
-    """The layers of the configured architecture, and how many units each hands on."""
+    """The layers of the configured architecture, and the width of their output."""
     if config.architecture == "transformer":
         blocks = [TransformerLayer(config, n_runs, source) for _ in range(config.n_layers)]
         return nn.ModuleList(blocks), config.n_units

@@ -1,4 +1,4 @@
-"""Dropout masks of one step, drawn once for all runs of a pack."""
+"""Dropout masks of one step, shared by the runs of a pack."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from decoder.sections import ModelConfig
 
 
 class DropoutPlan:
-    """Dropout masks of one step, drawn once and shared by the runs of a pack.
+    """The dropout masks of one step, drawn on demand and shared by the runs of a pack.
 
-    A run with a higher rate drops what a run with a lower rate drops, and more.
+    A run with a higher rate drops everything that a run with a lower rate drops, and more.
 
     Args:
-        configs: one a run, each with the run's own rates.
+        configs: one for each run, with its rates.
         seed: the pack's seed.
-        step: the optimizer step, which with the seed decides every draw.
-        device: where the masks are wanted.
+        step: the optimizer step. Seed and step decide every draw.
+        device: the device of the masks.
     """
 
     def __init__(
@@ -33,14 +33,15 @@ class DropoutPlan:
         self._seed, self._step, self._device = seed, step, device
 
     def factors(self, rate: str, *shape: int, place: str = "") -> Tensor | None:
-        """Factors 0 or 1 / (1 - rate), (R, *shape), or (1, *shape) where all rates are equal.
-
-        None where every rate is 0.
+        """The factors of one mask: 0 or 1 / (1 - rate).
 
         Args:
-            rate: the field of `ModelConfig` that holds it.
-            shape: of what is dropped, without the axis of runs.
-            place: names the mask where one rate is used in several places.
+            rate: the field of `ModelConfig` that holds the rate.
+            shape: of the tensor they multiply, without the axis of runs.
+            place: names the mask if the rate is used in several places.
+
+        Returns:
+            (R, *shape) float32, or (1, *shape) if all rates are equal; None if all rates are 0.
         """
         rates = self._rates[rate]
         if not any(rates):

@@ -1,10 +1,10 @@
-"""One GRU layer over the R runs of a pack, in one direction or two: two implementations.
+"""One GRU layer over the R runs of a pack, in one or two directions, in two implementations.
 
-``torch`` runs PyTorch's own GRU kernels (cuDNN on a GPU) once a run. ``batched`` multiplies the
-states of all runs and directions in one product a time step, with the backward through time
-written out: the factors that do not depend on the incoming gradient are computed in bulk before
-the loop, weight gradients in one product after it. Both follow `torch.nn.GRU`'s equations and gate
-order (r, z, n).
+``torch`` calls PyTorch's own GRU kernels (cuDNN on a GPU) once for each run. ``batched`` multiplies
+the states of all runs and directions in one product per time step, and has a hand-written backward:
+the factors that do not depend on the incoming gradient are computed for all time steps before the
+loop, the weight gradients in one product after it. Both follow the equations and the gate order
+(r, z, n) of `torch.nn.GRU`.
 
 Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """
@@ -33,10 +33,10 @@ def gru_layer(
 
     Args:
         source: the layer's input.
-        directions: the weights of the forward direction, and those of the backward one if there
-            is one; gates r, z, n.
-        h0: (R, B, H) initial state of either direction.
-        kernel: which implementation.
+        directions: the weights of the forward direction, and of the backward direction if there is
+            one; gates r, z, n.
+        h0: (R, B, H) initial state of each direction.
+        kernel: the implementation.
 
     Returns:
         (R, P, B, N H) states after each patch, forward units first.
@@ -44,7 +44,7 @@ def gru_layer(
     if kernel == "torch":
         x, h0, *flat = autocast_inputs(source.dense(), h0, *[w for d in directions for w in d])
         return _torch_layer(x, flat, h0)
-    # The reset gate multiplies b_hn too, so only the r and z parts of b_hh join the input's bias.
+    # The reset gate also multiplies b_hn, so only the r and z parts of b_hh are added to b_ih.
     H = h0.shape[-1]
     b_ih = []
     for d in directions:
@@ -60,7 +60,7 @@ def gru_layer(
 
 
 def _torch_layer(x: Tensor, flat: Sequence[Tensor], h0: Tensor) -> Tensor:
-    """x (R, P, B, D) → (R, P, B, N H), one kernel call a run; flat: every weight, (R, ...)."""
+    """x (R, P, B, D) → (R, P, B, N H), one kernel call per run; flat: all weights, (R, ...)."""
     n_directions = len(flat) // len(CellWeights._fields)
     outputs = []
     for r in range(x.shape[0]):
@@ -73,7 +73,7 @@ def _torch_layer(x: Tensor, flat: Sequence[Tensor], h0: Tensor) -> Tensor:
 
 
 class _BatchedGRU(torch.autograd.Function):
-    """The recurrence alone: gates_in (R, P, B, 3H), w_hh, b_hn (R, H), h0 (R, B, H)."""
+    """The recurrence: gates_in (R, P, B, 3H), w_hh (R, 3H, H), b_hn (R, H), h0 (R, B, H)."""
 
     @staticmethod
     def forward(ctx: Any, gates_in: Tensor, w_hh: Tensor, b_hn: Tensor, h0: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class _BatchedGRU(torch.autograd.Function):
         w_hh, rz, n, n_hidden, h = ctx.saved_tensors
         R, P, B, H = n.shape
         r, z = rz[..., :H], rz[..., H:]
-        # d gates / d h, gate by gate: everything that does not depend on the incoming gradient.
+        # d gates / d h of each gate, without the incoming gradient.
         to_n = (1 - z).mul_(1 - n * n)  # (R, P, B, H), input side of n
         factors = n.new_empty(R, P, B, 3, H)
         torch.mul(h[:, :P] - n, z * (1 - z), out=factors[..., 1, :])
@@ -120,6 +120,6 @@ class _BatchedGRU(torch.autograd.Function):
         d_flat = d_gates.view(R, P * B, 3 * H)
         d_w = torch.bmm(d_flat.transpose(1, 2), h[:, :P].reshape(R, P * B, H))
         d_b = d_gates[..., 2, :].sum((1, 2))
-        # On the input side n's gate is not multiplied by the reset gate; the rest is the same.
+        # On the input side the gate n is not multiplied by the reset gate; r and z are the same.
         torch.mul(d_h, to_n, out=d_gates[..., 2, :])
         return d_flat.view(R, P, B, 3 * H), d_w, d_b, carried

@@ -1,4 +1,4 @@
-"""What a layer reads: a plain sequence, or the patches of a trial, which are never built.
+"""The input of a layer: a plain sequence, or the patches of a trial without building them.
 
 Dimensions: R runs, P patches, B batch, D inputs, O outputs, N blocks, S stride, F features.
 """
@@ -14,11 +14,11 @@ from decoder.model.precision import autocast_inputs
 
 
 class LayerInput(NamedTuple):
-    """What a layer reads, in whichever form its implementation wants.
+    """The input of a layer, in the form that the implementation of the layer asks for.
 
     Attributes:
-        dense: makes the (R, P, B, D) input itself.
-        project: (weight (R, O, D), bias (R, O)) → (R, P, B, O), the input's product with it.
+        dense: builds the (R, P, B, D) input.
+        project: (weight (R, O, D), bias (R, O)) → (R, P, B, O), the linear map of the input.
     """
 
     dense: Callable[[], Tensor]

@@ -1,4 +1,4 @@
-"""Linear layers and layer norms with a leading axis of runs, and the stack after the recurrent net.
+"""Linear layers, layer norms and post-RNN layers with a leading axis of runs.
 
 Dimensions: R runs, P patches, B batch, D inputs, O outputs, H units.
 """
@@ -13,26 +13,26 @@ from decoder.model.inputs import sequence_input
 
 
 def repeat(value: Tensor, n_runs: int) -> nn.Parameter:
-    """One run's initial value → the parameter of `n_runs` runs that start equal."""
+    """The parameter of `n_runs` runs that all start with `value`: (...) → (R, ...)."""
     return nn.Parameter(value.expand(n_runs, *value.shape).clone())
 
 
 def uniform(*shape: int, bound: float, source: torch.Generator) -> Tensor:
-    """Uniform in ± bound."""
+    """A tensor of uniform draws from -bound to bound."""
     return torch.empty(shape).uniform_(-bound, bound, generator=source)
 
 
 class Linear(nn.Module):
-    """A linear map of each run.
+    """One linear map for each run.
 
     Args:
         n_runs: R.
         n_inputs: D.
         n_outputs: O.
-        source: of the initial weights.
-        init: ``xavier`` weights, or ``uniform`` ones, as `torch.nn.Linear` draws them. The bias
-            is `torch.nn.Linear`'s either way.
-        bias: whether there is one.
+        source: generator of the initial weights.
+        init: ``xavier`` weights, or ``uniform`` weights as in `torch.nn.Linear`. The bias is that
+            of `torch.nn.Linear` in both cases.
+        bias: whether there is a bias.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Linear(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """`torch.nn.LayerNorm` over the last axis, with a scale and a shift for each run."""
+    """`torch.nn.LayerNorm` over the last axis, with its own scale and shift for each run."""
 
     def __init__(self, n_runs: int, n_units: int) -> None:
         super().__init__()
@@ -84,12 +84,12 @@ class PostRNNLayer(nn.Module):
         self.norm = LayerNorm(n_runs, n_outputs)
 
     def forward(self, x: Tensor, dropout: DropoutPlan | None, place: str) -> Tensor:
-        """x (R, P, B, D), place: the layer's number → (R, P, B, O)."""
+        """x (R, P, B, D) → (R, P, B, O); place is the number of the layer."""
         x = nn.functional.gelu(self.norm(self.linear(x)))
         return drop(x, dropout, "post_rnn_dropout", place)
 
 
 def drop(x: Tensor, dropout: DropoutPlan | None, rate: str, place: str = "") -> Tensor:
-    """x (R, ...) after dropout at a rate of `DropoutPlan.factors`; None drops nothing."""
+    """Apply dropout to x (R, ...), see `DropoutPlan.factors`; None means no dropout."""
     factors = None if dropout is None else dropout.factors(rate, *x.shape[1:], place=place)
     return x if factors is None else x * factors

@@ -1,10 +1,10 @@
-"""One LSTM layer over the R runs of a pack, in one direction or two.
+"""One LSTM layer over the R runs of a pack, in one or two directions.
 
-It follows `torch.nn.LSTM` and runs PyTorch's own kernels once a run: oneDNN's on a CPU, cuDNN's
-on a GPU. The products batched over runs that make the GRU faster were tried for the LSTM, with
-the backward through time written out, and are slower here: 0.7 times the speed at the median of
-24 sizes (64 and 128 units, 30 and 60 patches, R = 1, 4 and 12, one direction and both; one thread
-of the CPU named in benchmarks/README.md).
+It follows `torch.nn.LSTM` and calls PyTorch's own kernels once for each run: oneDNN's on a CPU,
+cuDNN's on a GPU. Products batched over runs with a hand-written backward, which make the GRU
+faster, were tried for the LSTM and are slower: 0.7 times the speed at the median of 24 sizes (64
+and 128 units, 30 and 60 patches, R = 1, 4 and 12, one direction and both; one thread of the CPU
+named in benchmarks/README.md).
 
 Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """
@@ -20,13 +20,13 @@ from decoder.model.precision import autocast_inputs
 
 
 def lstm_layer(source: LayerInput, directions: Sequence[CellWeights], h0: Tensor) -> Tensor:
-    """Run one LSTM layer for every run; the cell's own state starts at zero.
+    """Run one LSTM layer for every run; the cell state starts at zero.
 
     Args:
         source: the layer's input.
-        directions: the weights of the forward direction, and those of the backward one if there
-            is one; gates i, f, g, o.
-        h0: (R, B, H) initial hidden state of either direction.
+        directions: the weights of the forward direction, and of the backward direction if there is
+            one; gates i, f, g, o.
+        h0: (R, B, H) initial hidden state of each direction.
 
     Returns:
         (R, P, B, N H) hidden states after each patch, forward units first.

@@ -1,4 +1,4 @@
-"""Time masking: stretches of a trial's patches are hidden from the decoder while it trains.
+"""Time masking: hides runs of consecutive patches from the decoder during training.
 
 Follows Feghhi et al. 2025, "Time-masked transformers with lightweight test-time adaptation for
 neural speech decoding" (``apply_time_mask`` of transformers_with_dietcorp), for any architecture.
@@ -19,22 +19,21 @@ from decoder.seeding import generator
 def draw_patch_mask(
     n_patches: Tensor, longest: int, configs: Sequence[AugmentConfig], seed: int, step: int
 ) -> Tensor | None:
-    """Which patches are hidden, in each run.
+    """Draw which patches are hidden, in each run.
 
-    Each of a run's masks is as long as a uniform draw from 0 to the largest share of the trial's
-    patches says, and begins anywhere in the trial that leaves it whole; masks may overlap. The
-    runs share the draws: more masks, or longer ones, hide what fewer or shorter ones do at the
-    same place.
+    The length of a mask is uniform from 0 to the largest share of the trial's patches, its start
+    is uniform over the positions where the whole mask fits, and masks may overlap. The runs share
+    the draws.
 
     Args:
-        n_patches: (B,) valid patches of each trial.
+        n_patches: (B,) int64 valid patches of each trial.
         longest: P.
-        configs: one a run.
+        configs: one for each run.
         seed: the pack's seed.
-        step: the optimizer step, which with the seed decides every draw.
+        step: the optimizer step. Seed and step decide every draw.
 
     Returns:
-        (R, P, B) bool, or (1, P, B) where the runs agree; None where nothing is hidden.
+        (R, P, B) bool, or (1, P, B) if all runs have the same masks; None if nothing is hidden.
     """
     if not any(c.patch_mask_max_share for c in configs):
         return None
@@ -59,9 +58,9 @@ def mask_patches(source: LayerInput, hidden: Tensor, token: Tensor | None) -> La
     """The input with `token` in place of hidden patches.
 
     Args:
-        source: R runs' patches.
+        source: the patches of R runs.
         hidden: (R or 1, P, B) bool.
-        token: (R, D); None is zero.
+        token: (R, D); None means zeros.
     """
     where = hidden[..., None]
 

@@ -1,8 +1,8 @@
-"""Patches: `patch_size` bins every `patch_stride`, the decoder's time step.
+"""Patches: `patch_size` bins every `patch_stride` bins, the time steps of the decoder.
 
-Patches overlap, so a row of patches is 3.5 times its bins at the official sizes. The projection
-here never builds that row: it cuts time into blocks of one stride, of which a patch is a few
-neighbours, and adds one product per neighbour.
+Patches overlap, so at the official sizes all patches together are 3.5 times as large as the bins.
+The projection avoids building them: it cuts time into blocks of one stride, so that a patch is a
+few neighbouring blocks, and adds one product for each of these.
 
 Dimensions: R runs, B batch, T bins, P patches, F features, S stride, N blocks, O outputs.
 """
@@ -17,7 +17,7 @@ from decoder.model.precision import autocast_inputs
 
 
 def n_blocks(n_patch: int, patch_size: int, patch_stride: int) -> int:
-    """Blocks of one stride that hold `n_patch` patches."""
+    """Number of blocks of one stride that contain `n_patch` patches."""
     return n_patch - 1 + -(-patch_size // patch_stride)
 
 
@@ -28,7 +28,7 @@ def to_blocks(x: Tensor, patch_size: int, patch_stride: int) -> Tensor:
         x: (R, B, T, F) with T at least `patch_size`.
 
     Returns:
-        (R, N, B, S F): as many blocks as the patches need, zero padded.
+        (R, N, B, S F): the blocks that the patches need, padded with zeros.
     """
     R, B, T, F = x.shape
     n = n_blocks(n_patches(T, patch_size, patch_stride), patch_size, patch_stride)
@@ -42,7 +42,7 @@ def to_blocks(x: Tensor, patch_size: int, patch_stride: int) -> Tensor:
 
 
 def build_patches(blocks: Tensor, patch_size: int, patch_stride: int) -> Tensor:
-    """The patches themselves, for layers that want them as plain input.
+    """Build the patches, for layers that need them as plain input.
 
     Args:
         blocks: (R, N, B, S F) from `to_blocks`.
@@ -76,7 +76,7 @@ def project_patches(
 
 
 def _spans(block_width: int, patch_size: int, patch_stride: int) -> list[tuple[int, int]]:
-    """The columns of the weight that meet each of a patch's blocks."""
+    """For each block of a patch, the range of weight columns that it is multiplied with."""
     width = block_width // patch_stride * patch_size
     return [(start, min(start + block_width, width)) for start in range(0, width, block_width)]
 
@@ -88,7 +88,7 @@ class _ProjectPatches(torch.autograd.Function):
     ) -> Tensor:
         R, N, B, _ = blocks.shape
         width, P = weight.shape[1], N - len(spans) + 1
-        rows = blocks.flatten(1, 2)  # (R, N B, S F): a patch later is B rows further
+        rows = blocks.flatten(1, 2)  # (R, N B, S F): the next patch is B rows further
         out = bias[:, None, :].expand(R, P * B, width)
         for j, (start, stop) in enumerate(spans):
             part = rows[:, j * B : (j + P) * B, : stop - start]

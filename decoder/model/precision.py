@@ -1,4 +1,4 @@
-"""Number formats: the context of a precision, and how layers written by hand follow it."""
+"""Number formats: the autocast context of a precision, and casts for hand-written layers."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def autocast_inputs(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in autocast's format where it is on for their device, else as they are.
+    """Cast the tensors to autocast's format if it is on for their device.
 
-    A custom autograd function sees its inputs as they are given, whatever autocast says. Casting
-    them first makes it compute in the format its neighbours do, and the cast's own backward
-    brings gradients back to the format of the parameters.
+    Autocast does not act on the inputs of a custom autograd function. Casting them first makes the
+    function compute in the same format as its neighbours, and the backward of the cast returns
+    gradients in the format of the parameters.
     """
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
@@ -24,7 +24,7 @@ def autocast_inputs(*tensors: Tensor) -> tuple[Tensor, ...]:
 def autocast(
     precision: Literal["float32", "bfloat16"], device: torch.device
 ) -> AbstractContextManager[Any]:
-    """The context in which a model of the given precision computes on `device`."""
+    """The context for computing with a precision on `device`."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,4 +1,4 @@
-"""The recurrent layers of a decoder: their parameters, and one layer after the other.
+"""The recurrent layers of a decoder: their parameters and their outputs.
 
 Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """
@@ -21,10 +21,10 @@ N_GATES: dict[Cell, int] = {"gru": 3, "lstm": 4}
 
 
 class RecurrentLayer(nn.Module):
-    """One layer's parameters, named as `torch.nn.GRU` names them, without the layer's number.
+    """The parameters of one layer, with the names of `torch.nn.GRU` without the layer's number.
 
-    Recurrent weights are orthogonal, input weights Xavier, biases `torch.nn.GRU`'s own, in each
-    direction, as both official decoders have them.
+    As in both official decoders, initial recurrent weights are orthogonal, input weights Xavier,
+    and biases those of `torch.nn.GRU`, in each direction.
 
     Args:
         n_runs: R.
@@ -32,8 +32,8 @@ class RecurrentLayer(nn.Module):
         n_units: H.
         cell: GRU or LSTM.
         bidirectional: whether there is a backward direction.
-        layer_norm: whether the output is normalised.
-        source: of the initial weights.
+        layer_norm: whether to normalise the output.
+        source: generator of the initial weights.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RecurrentLayer(nn.Module):
         self.norm = LayerNorm(n_runs, len(self.suffixes) * n_units) if layer_norm else None
 
     def directions(self) -> list[CellWeights]:
-        """The weights of the forward direction, and of the backward one if there is one."""
+        """The weights of the forward direction, and of the backward direction if there is one."""
         return [
             CellWeights(
                 *[
@@ -82,19 +82,19 @@ def recurrent_states(
     kernel: Kernel,
     dropout: DropoutPlan | None,
 ) -> list[Tensor]:
-    """The output of every layer, which the next one reads after dropout.
+    """The output of every layer. The next layer reads it after dropout.
 
-    The backward direction starts at the batch's last patch, padding or not, as in the official
-    T12 decoder, which does not pack its sequences. So a trial's states depend on the length of
-    the batch it is in; validation batches of like length (`decoder.data.batches`) keep that
-    small, and make it the same for every run and every evaluation.
+    The backward direction starts at the batch's last patch, even if that is padding, as in the
+    official T12 decoder, which does not pack its sequences. The states of a trial therefore depend
+    on the length of its batch. Validation batches of trials of similar length
+    (`decoder.data.batches`) keep the effect small and equal for all runs and evaluations.
 
     Args:
         layers: at least one.
-        source: the first layer's input.
+        source: the input of the first layer.
         h0: (R, B, H) initial state of every layer and direction.
-        kernel: which implementation of the GRU.
-        dropout: masks between the layers; None drops nothing.
+        kernel: the implementation of the GRU.
+        dropout: masks between the layers; None means no dropout.
 
     Returns:
         For each layer (R, P, B, N H), before dropout.

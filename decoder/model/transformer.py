@@ -1,11 +1,11 @@
 """A transformer encoder over R runs: patch embedding, self-attention, feed-forward.
 
 Follows ``BiT_Phoneme`` of transformers_with_dietcorp (Feghhi et al. 2025, "Time-masked
-transformers with lightweight test-time adaptation for neural speech decoding"): layer norms
-before each half of a layer and after the last, no bias on queries, keys and values, either one
-learned bias for each distance between two patches, shared by a layer's heads, or sinusoids. There
-attention is causal; here it can also look ahead, and padding is never looked at, so that a trial
-gives the same in any batch.
+transformers with lightweight test-time adaptation for neural speech decoding"): layer norms before
+each half of a layer and after the last layer; no bias on queries, keys and values; positions
+either as one learned bias for each distance between two patches, shared by the heads of a layer,
+or as sinusoids. Attention is causal there; here it can also look ahead. Attention never reads
+padding, so the output for a trial does not depend on its batch.
 
 Dimensions: R runs, P patches, B batch, D inputs, H units, A heads, K units of a head.
 """
@@ -21,12 +21,12 @@ from decoder.model.inputs import LayerInput
 from decoder.model.layers import LayerNorm, Linear, drop, repeat
 from decoder.sections import ModelConfig
 
-# Patches further apart than this share a bias; ``max_rel_dist`` of the published code.
+# Patches that are further apart share one bias; ``max_rel_dist`` of the published code.
 MAX_DISTANCE = 199
 
 
 class PatchEmbedding(nn.Module):
-    """Layer norm, linear map, layer norm; and the norm after the last layer."""
+    """The embedding of patches: layer norm, linear map, layer norm, dropout, and sinusoids."""
 
     def __init__(
         self, config: ModelConfig, n_runs: int, n_inputs: int, source: torch.Generator
@@ -46,7 +46,7 @@ class PatchEmbedding(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention and feed-forward, each added to what it reads."""
+    """Self-attention and feed-forward, each with a residual connection."""
 
     def __init__(self, config: ModelConfig, n_runs: int, source: torch.Generator) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class TransformerLayer(nn.Module):
 
         Args:
             x: (R, P, B, H).
-            allowed: (B, 1, P, P) bool, whether a patch (row) may look at another (column).
-            dropout: the step's masks.
-            place: the layer's number, which with the seed decides its masks.
+            allowed: (B, 1, P, P) bool, whether a patch (row) may attend to another (column).
+            dropout: the masks of the step; None means no dropout.
+            place: the number of the layer, which names its masks.
 
         Returns:
             (R, P, B, H).
@@ -107,9 +107,9 @@ def transformer_states(
     Args:
         layers: at least one.
         x: (R, P, B, H) embedded patches.
-        n_patches: (B,) valid patches of each trial; None: all are.
-        bidirectional: whether a patch sees later ones.
-        dropout: the step's masks; None drops nothing.
+        n_patches: (B,) valid patches of each trial; None means that all are valid.
+        bidirectional: whether a patch attends to later ones.
+        dropout: the masks of the step; None means no dropout.
 
     Returns:
         For each layer (R, P, B, H).
@@ -117,7 +117,7 @@ def transformer_states(
     P, B = x.shape[1:3]
     patch = torch.arange(P, device=x.device)
     allowed = torch.ones(B, 1, P, P, dtype=torch.bool, device=x.device)
-    if n_patches is not None:  # a trial without a patch looks at its first, for want of another
+    if n_patches is not None:  # a trial without a valid patch attends to its first one
         allowed &= (patch < n_patches.clip(min=1)[:, None])[:, None, None]
     if not bidirectional:
         allowed &= patch[:, None] >= patch
@@ -129,13 +129,13 @@ def transformer_states(
 
 
 def distances(n_patches: int, device: torch.device | None = None) -> Tensor:
-    """(P, P) int64 index of the bias for each pair: row minus column, limited, from 0."""
+    """(P, P) int64 index of the bias for each pair: row minus column, clipped, starting at 0."""
     patch = torch.arange(n_patches, device=device)
     return (patch[:, None] - patch).clip(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE
 
 
 def sinusoids(n_patches: int, n_units: int) -> Tensor:
-    """(P, H) sines (even columns) and cosines (odd ones) of Vaswani et al. 2017."""
+    """(P, H) sines (even columns) and cosines (odd columns) of Vaswani et al. 2017."""
     rates = torch.exp(torch.arange(0, n_units, 2) * (-math.log(10000.0) / n_units))
     angles = torch.arange(n_patches)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :n_units]

@@ -1,7 +1,7 @@
-"""The command `import-config`: an official configuration file, or a fork's, becomes one of ours."""
+"""The command `import-config`: an official configuration file, or a fork's, as one of ours."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.console import Console
@@ -13,47 +13,61 @@ from orchestrator.terminal import wide_output
 if TYPE_CHECKING:
     from decoder.importing import Entry, Imported
 
-_ORDER = (
-    "mapped",
-    "absent",
-    "constant",
-    "elsewhere",
-    "no effect",
-    "left out",
-    "unknown",
-    "unsupported",
-)
-_TITLES = {
+_TITLES = {  # outcome of a key → its heading, in the order of the table
     "mapped": "mapped",
     "absent": "not in the file: the official value",
     "constant": "in the trainer's code",
-    "elsewhere": "no field, but told elsewhere",
-    "no effect": "no effect there",
-    "left out": "left out, as you say",
-    "unknown": "unknown: not taken over",
+    "elsewhere": "no field: set outside the configuration",
+    "no effect": "no effect in that trainer",
+    "left out": "left out by --without",
+    "unknown": "unknown: not imported",
     "unsupported": "unsupported",
 }
-_NO_RECORDINGS = "# data.path names synthetic recordings: set it to yours, or say --data PATH."
+_NO_RECORDINGS = (
+    "# data.path names synthetic recordings: set it to your recordings, or use --data PATH."
+)
 _LONGEST_VALUE = 32
+
+
+class EntryDocument(TypedDict):
+    """One key of the file, and the fields that it sets."""
+
+    key: str
+    value: Any
+    outcome: str
+    fields: dict[str, Any]
+    note: str
+
+
+class ImportedDocument(TypedDict):
+    """An imported configuration for ``--json``."""
+
+    codebase: str
+    complete: bool
+    config: dict[str, Any]
+    sessions: tuple[str, ...] | None
+    entries: list[EntryDocument]
 
 
 @handled
 def import_config(
-    file: Annotated[Path, typer.Argument(help="rnn_args.yaml, T12 args, or a fork's.")],
+    file: Annotated[
+        Path, typer.Argument(help="rnn_args.yaml of T15, args of T12, or a fork's file.")
+    ],
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to.", show_default="standard output"),
+        typer.Option(metavar="FILE", help="Write to this file.", show_default="standard output"),
     ] = None,
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Set data.path to your recordings.")
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY", help="Leave an unsupported key out; * stands for any text."),
+        typer.Option(metavar="KEY", help="Leave out this unsupported key; * matches any text."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn an official T15 or T12 configuration file, or a fork's, into one of ours."""
+    """Convert a configuration file of T15, T12 or a fork into one of ours."""
     from decoder.config import override
     from decoder.importing import import_file
 
@@ -67,7 +81,7 @@ def import_config(
     if as_json:
         print_json(imported_document(imported))
     else:
-        # Where the configuration itself goes to standard output, it must be alone there.
+        # If the configuration goes to standard output, nothing else may.
         print_imported(wide_output(stderr=output is None), imported)
     unsupported = imported.with_outcome("unsupported")
     if unsupported:
@@ -84,36 +98,44 @@ def import_config(
 
 
 def _has_no_recordings(imported: "Imported") -> bool:
-    """Whether an official file named no recordings that can be read, as T12's names a pickle."""
+    """Whether an official file names no recordings that we can read; T12's names a pickle."""
     return imported.codebase != "ours" and imported.config.data.path.startswith("synthetic:")
 
 
-def imported_document(imported: "Imported") -> dict[str, Any]:
-    """What became of every key, and the configuration, as plain values."""
+def imported_document(imported: "Imported") -> ImportedDocument:
+    """The configuration, and the outcome of every key, as plain values."""
     return {
         "codebase": imported.codebase,
         "complete": not imported.with_outcome("unknown", "unsupported", "left out"),
         "config": imported.config.model_dump(mode="json"),
         "sessions": imported.sessions,
         "entries": [
-            {**entry._asdict(), "fields": dict(entry.fields)} for entry in imported.entries
+            {
+                "key": entry.key,
+                "value": entry.value,
+                "outcome": entry.outcome,
+                "fields": dict(entry.fields),
+                "note": entry.note,
+            }
+            for entry in imported.entries
         ],
     }
 
 
 def print_imported(console: Console, imported: "Imported") -> None:
-    """What became of every key, the worst last."""
+    """A table with the outcome of every key; keys that are not imported come last."""
     from rich.markup import escape
     from rich.table import Table
 
     names = {"t15": "T15 (nejm-brain-to-text)", "t12": "T12 (neural_seq_decoder)", "ours": "ours"}
-    table = Table("key", "value", "becomes", "remark", title=f"read as {names[imported.codebase]}")
-    for outcome in _ORDER:
+    title = f"read as {names[imported.codebase]}"
+    table = Table("key", "value", "becomes", "remark", title=title)
+    for outcome, heading in _TITLES.items():
         entries = [entry for entry in imported.entries if entry.outcome == outcome]
-        for i, entry in enumerate(entries):
-            if i == 0:
-                table.add_section()
-                table.add_row(f"[bold]{_TITLES[outcome]}[/bold]")
+        if entries:
+            table.add_section()
+            table.add_row(f"[bold]{heading}[/bold]")
+        for entry in entries:
             becomes = ", ".join(f"{p}: {_short(value)}" for p, value in entry.fields.items())
             remark = "" if outcome in ("absent", "constant") else entry.note
             cells = (entry.key, _short(entry.value) if entry.key else "", becomes, remark)
@@ -121,11 +143,11 @@ def print_imported(console: Console, imported: "Imported") -> None:
     if table.row_count:
         console.print(table)
     else:
-        console.print(f"read as {names[imported.codebase]}; nothing had to be translated")
+        console.print(f"{title}; every key already has our name")
 
 
 def config_text(imported: "Imported", file: Path) -> str:
-    """The configuration as YAML; fields that have no effect beside the others are left out."""
+    """The configuration as YAML, without the fields that have no effect."""
     import yaml
 
     from decoder.config import flatten, idle_paths, unflatten
@@ -134,7 +156,7 @@ def config_text(imported: "Imported", file: Path) -> str:
     flat = {path: v for path, v in flatten(imported.config).items() if path not in idle}
     lost = imported.with_outcome("unknown", "left out")
     head = [f"# Imported from {file.name} ({imported.codebase.upper()})."]
-    head += [f"# Not taken over: {entry.key}: {_short(entry.value)}" for entry in lost]
+    head += [f"# Not imported: {entry.key}: {_short(entry.value)}" for entry in lost]
     head += [_NO_RECORDINGS] * _has_no_recordings(imported)
     return "\n".join(head) + "\n" + yaml.safe_dump(unflatten(flat), sort_keys=False)
 
@@ -142,7 +164,7 @@ def config_text(imported: "Imported", file: Path) -> str:
 def _complaint(file: Path, entry: "Entry") -> str:
     return (
         f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; change it, or "
-        f"say --without {entry.key}"
+        f"leave it out with --without {entry.key}"
     )
 
 

@@ -1,1 +1,1 @@
-"""A group's earlier training runs, made elsewhere: read as they lie, kept, and audited."""
+"""Training runs made outside this project: read from their folders, stored, and audited."""

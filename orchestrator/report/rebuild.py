@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_report
@@ -58,34 +60,62 @@ def rebuild(
         ConfigError: no arm of the design fits the contrast of a hypothesis.
         StorageError: a file cannot be written.
     """
-    tables = make_tables(plan, records, histories)
-    verdicts = decide(plan, tables.runs)
+    given = evaluate_records(plan, records, histories)
+    paths = write_tables(ablation_dir, named_tables(given))
+    figures = draw_figures(
+        ablation_dir / "figures", plan, given.tables, given.verdicts, given.floors, given.rounds
+    )
+    paths += [path for figure in figures for path in (figure.svg, figure.png)]
+    paths += write_report(ablation_dir, given._replace(figures=figures))
+    return Rebuilt(given.tables, tuple(given.verdicts), tuple(paths))
+
+
+def evaluate_records(
+    plan: PlanDocument,
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> ReportInput:
+    """Compute everything that a report is made from, except figures; nothing is written.
+
+    Args:
+        plan, records, histories: see `rebuild`.
+
+    Raises:
+        ConfigError: no arm of the design fits the contrast of a hypothesis.
+    """
     spec = plan.spec
-    criteria = evaluate(spec, tables.runs, histories)
+    tables = make_tables(plan, records, histories)
+    configs = arm_configs(plan, records)
+    pairs = control_arms(plan, configs)
+    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
+    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
+    return ReportInput(
+        plan=plan,
+        configs=configs,
+        tables=tables,
+        verdicts=decide(plan, tables.runs),
+        figures=(),
+        criteria=evaluate(spec, tables.runs, histories),
+        controls=controls,
+        floors={name: noise_floor(tables.runs, controls[name], name) for name in outcomes},
+        rounds=greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else (),
+    )
+
+
+def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
+    """File name → table, for the tables that the ablation has."""
+    tables, spec = given.tables, given.plan.spec
     named = {
         "runs": tables.runs,
         "arms": tables.arms,
         "history": tables.history,
-        "verdicts": verdicts_table(verdicts),
+        "verdicts": verdicts_table(given.verdicts),
     }
     for name in ("sessions", "confusions"):  # older records have none
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:
-        named["criteria"] = criteria_table(criteria)
-    rounds = greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else ()
+        named["criteria"] = criteria_table(given.criteria)
     if spec.greedy:
-        named["greedy"] = greedy_table(rounds)
-    paths = write_tables(ablation_dir, named)
-    configs = arm_configs(plan, records)
-    pairs = control_arms(plan, configs)
-    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
-    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
-    floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
-    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors, rounds)
-    paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    given = ReportInput(
-        plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds
-    )
-    paths += write_report(ablation_dir, given)
-    return Rebuilt(tables, tuple(verdicts), tuple(paths))
+        named["greedy"] = greedy_table(given.rounds)
+    return named

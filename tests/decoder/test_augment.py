@@ -1,4 +1,4 @@
-"""Augmentation: each component alone, and the order of all."""
+"""Augmentation: each component alone, and the order of the components."""
 
 import pytest
 import torch
@@ -29,13 +29,15 @@ def features() -> torch.Tensor:
     return torch.randn(3, 400, 6, generator=torch.Generator().manual_seed(0))
 
 
-def test_nothing_on_means_nothing_changed(features: torch.Tensor) -> None:
+def test_without_augmentation_the_input_is_unchanged(features: torch.Tensor) -> None:
     x, cut = augment(features, [QUIET, QUIET], seed=0, step=0)
     assert cut == 0 and x.shape == (2, *features.shape)
     assert torch.equal(x[0], features) and torch.equal(x[1], features)
 
 
-def test_white_noise_has_its_strength_and_is_shared(features: torch.Tensor) -> None:
+def test_white_noise_has_the_configured_strength_and_is_shared_by_runs(
+    features: torch.Tensor,
+) -> None:
     configs = [change(white_noise_std=s) for s in (1.0, 0.25)]
     x, _ = augment(features, configs, seed=0, step=0)
     noise = x - features
@@ -60,7 +62,7 @@ def test_a_random_walk_adds_up_along_its_axis(features: torch.Tensor, axis: str,
     assert steps.std().item() == pytest.approx(0.1, rel=0.05)
 
 
-def test_a_static_gain_mixes_features_by_one_matrix_a_trial(features: torch.Tensor) -> None:
+def test_a_static_gain_mixes_features_by_one_matrix_per_trial(features: torch.Tensor) -> None:
     x, _ = augment(features, [change(static_gain_std=0.1)], seed=0, step=0)
     for trial in range(3):
         solution = torch.linalg.lstsq(features[trial], x[0, trial]).solution
@@ -85,7 +87,9 @@ def test_smoothing_comes_after_noise_and_cut(features: torch.Tensor) -> None:
     torch.testing.assert_close(x, smooth(rough, gaussian_taps(2.0, 100)), atol=1e-5, rtol=1e-4)
 
 
-def test_switching_one_component_on_leaves_the_draws_of_another(features: torch.Tensor) -> None:
+def test_switching_one_component_on_does_not_change_the_draws_of_another(
+    features: torch.Tensor,
+) -> None:
     white, _ = augment(features, [change(white_noise_std=1.0)], seed=0, step=0)
     both, _ = augment(
         features, [change(white_noise_std=1.0, random_walk_std=0.1, static_gain_std=0.1)], 0, 0
@@ -94,7 +98,7 @@ def test_switching_one_component_on_leaves_the_draws_of_another(features: torch.
     torch.testing.assert_close(both - walk, white - features, atol=1e-4, rtol=1e-3)
 
 
-def test_time_is_warped_before_the_noise_for_each_run_by_its_own(features: torch.Tensor) -> None:
+def test_each_run_warps_time_by_its_own_distance_before_the_noise(features: torch.Tensor) -> None:
     loud = {"white_noise_std": 1.0, "static_gain_std": 0.1, "random_cut": 3, "smooth": True}
     configs = [change(**loud, time_warp_bins=bins) for bins in (0, 20, 20, 5)]
     configs[2] = change(**{**loud, "static_gain_std": 0.0}, time_warp_bins=20)
@@ -109,7 +113,7 @@ def test_time_is_warped_before_the_noise_for_each_run_by_its_own(features: torch
     torch.testing.assert_close(together[1], expected[0], atol=1e-5, rtol=1e-4)
 
 
-def test_masks_are_laid_on_the_smoothed_input_within_what_the_cut_leaves(
+def test_masks_act_on_the_smoothed_input_that_the_cut_leaves(
     features: torch.Tensor,
 ) -> None:
     loud = {"white_noise_std": 1.0, "random_cut": 3, "smooth": True}

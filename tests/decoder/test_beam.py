@@ -1,4 +1,4 @@
-"""Prefix beam search against the sum over all alignments, and by hand."""
+"""Prefix beam search, compared with the sum over all alignments and with hand-worked cases."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ Probabilities = list[list[float]]
 
 
 def summed_over_alignments(posteriors: np.ndarray) -> dict[tuple[int, ...], float]:
-    """Probability of every sequence: all alignments written out, merged and added up."""
+    """The probability of every sequence: the sum over all its alignments."""
     sums: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(posteriors.shape[1]), repeat=len(posteriors)):
         merged = [c for i, c in enumerate(path) if i == 0 or path[i - 1] != c]
@@ -35,7 +35,7 @@ def posteriors_of_few_patches(draw: st.DrawFn) -> np.ndarray:
 
 @settings(max_examples=150, deadline=None)
 @given(posteriors=posteriors_of_few_patches())
-def test_a_beam_that_keeps_everything_gives_every_sum_over_alignments(
+def test_a_beam_that_keeps_every_prefix_gives_the_exact_probabilities(
     posteriors: np.ndarray,
 ) -> None:
     expected = {s: p for s, p in summed_over_alignments(posteriors).items() if p > 0}
@@ -49,7 +49,7 @@ def test_a_beam_that_keeps_everything_gives_every_sum_over_alignments(
 
 @settings(max_examples=60, deadline=None)
 @given(posteriors=posteriors_of_few_patches(), width=st.integers(1, 6))
-def test_a_narrow_beam_gives_at_most_its_width_and_lower_bounds_best_first(
+def test_a_narrow_beam_gives_lower_bounds_sorted_and_at_most_its_width(
     posteriors: np.ndarray, width: int
 ) -> None:
     expected = summed_over_alignments(posteriors)
@@ -63,8 +63,8 @@ def test_a_narrow_beam_gives_at_most_its_width_and_lower_bounds_best_first(
         assert math.exp(hypothesis.log_probability) <= expected[hypothesis.classes] + 1e-12
 
 
-def test_many_alignments_of_one_sequence_beat_the_likeliest_single_one() -> None:
-    """Greedy emits nothing (0.36), but the alignments of (1,) come to 0.24 + 0.24 + 0.16."""
+def test_many_alignments_of_one_sequence_beat_the_most_likely_alignment() -> None:
+    """Greedy emits nothing (0.36), but the alignments of (1,) sum to 0.24 + 0.24 + 0.16."""
     posteriors = np.array([[0.6, 0.4], [0.6, 0.4]])
     best, second = prefix_beam_search(np.log(posteriors), 4)
     assert best.classes == (1,) and math.exp(best.log_probability) == pytest.approx(0.64)

@@ -1,4 +1,4 @@
-"""Errors by session and phoneme, by hand, and in agreement with the edit distance."""
+"""Errors by session and phoneme, in hand-worked cases and compared with the edit distance."""
 
 import numpy as np
 from hypothesis import given
@@ -21,7 +21,7 @@ def test_pairs_by_hand() -> None:
 @given(
     target=st.lists(st.integers(1, 4), max_size=9), emitted=st.lists(st.integers(1, 4), max_size=9)
 )
-def test_pairs_hold_both_sequences_and_as_many_differences_as_edits(
+def test_pairs_contain_both_sequences_and_differ_as_often_as_there_are_edits(
     target: list[int], emitted: list[int]
 ) -> None:
     pairs = aligned_pairs(target, emitted)
@@ -30,7 +30,7 @@ def test_pairs_hold_both_sequences_and_as_many_differences_as_edits(
     assert sum(a != b for a, b in pairs) == edit_distance(emitted, target)
 
 
-def test_sums_by_session_and_phoneme_leave_trials_without_target_out() -> None:
+def test_sums_by_session_and_phoneme_skip_trials_without_target() -> None:
     breakdown = Breakdown(EvaluationConfig())
     breakdown.add([1, 2], [1, 3], 2, NOTHING)
     breakdown.add([1], [1, 1], 2, NOTHING)
@@ -43,7 +43,7 @@ def test_sums_by_session_and_phoneme_leave_trials_without_target_out() -> None:
     assert breakdown.beam() == {}
 
 
-def test_beam_search_decodes_beside_and_counts_its_own_edits() -> None:
+def test_beam_search_counts_its_edits_separately() -> None:
     breakdown = Breakdown(EvaluationConfig(use_beam_search=True, beam_width=3))
     log_probs = np.log(np.array([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1]]))  # greedy: nothing; beam: (1,)
     breakdown.add([1, 2], [], 0, log_probs)

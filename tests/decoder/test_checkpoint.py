@@ -1,4 +1,4 @@
-"""Checkpoints: exact round trip, damage noticed, the one before used."""
+"""Checkpoints: exact round trip, detection of damage, fallback to the one before."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def make(step: int) -> Checkpoint:
     return Checkpoint({"w": torch.full((3, 2), 0.1 * step)}, {"step": step, "x": [0.1, 1e-300]})
 
 
-def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_loaded_bit_for_bit(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 7, make(7))
     loaded, remarks = load_newest(tmp_path)
     assert loaded is not None and remarks == []
@@ -30,7 +30,7 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 @pytest.mark.parametrize("damage", ["truncated", "one byte changed", "emptied"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     tmp_path: Path, suffix: str, damage: str
 ) -> None:
     for step in (1, 2):
@@ -52,18 +52,18 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     assert len(remarks) == 1 and str(path.with_suffix("")) in remarks[0]
 
 
-def test_tensors_without_their_json_are_no_checkpoint(tmp_path: Path) -> None:
+def test_tensors_without_their_json_are_not_a_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, make(1))
     (tmp_path / f"step-{1:09d}.json").unlink()
     assert load_newest(tmp_path) == (None, [])
 
 
-def test_an_empty_or_missing_folder_holds_none(tmp_path: Path) -> None:
+def test_an_empty_or_missing_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert load_newest(tmp_path) == (None, [])
     assert load_newest(tmp_path / "nowhere") == (None, [])
 
 
-def test_a_checkpoint_of_another_format_is_passed_over(
+def test_a_checkpoint_of_another_format_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("decoder.checkpoint.FORMAT", 1)

@@ -12,7 +12,7 @@ def history(*emitted: float) -> list[dict[str, float]]:
     ]
 
 
-def test_little_output_or_few_sounds_is_the_plateau() -> None:
+def test_little_output_or_few_phonemes_is_the_plateau() -> None:
     assert on_plateau({"emitted_ratio": 0.05, "n_distinct": 9}, T)
     assert on_plateau({"emitted_ratio": 0.9, "n_distinct": 2}, T)
     assert not on_plateau({"emitted_ratio": 0.06, "n_distinct": 3}, T)
@@ -22,12 +22,12 @@ def test_escape_is_after_the_last_plateau_not_the_first() -> None:
     assert escape_step(history(0.5, 0.0, 0.3, 0.01, 0.4, 0.8), T) == 50
 
 
-def test_a_run_that_never_leaves_never_escapes() -> None:
+def test_a_run_that_stays_on_the_plateau_never_escapes() -> None:
     assert escape_step(history(0.5, 0.0, 0.0), T) is None
     assert escape_step([], T) is None
 
 
-def test_a_run_never_on_the_plateau_escaped_at_once() -> None:
+def test_a_run_that_is_never_on_the_plateau_escapes_at_its_first_evaluation() -> None:
     assert escape_step(history(0.5, 0.6), T) == 10
 
 
@@ -37,7 +37,7 @@ def test_collapse_needs_the_last_three_evaluations() -> None:
     assert not is_collapsed(history(0.0, 0.0), T)
 
 
-def test_thresholds_are_settings() -> None:
+def test_thresholds_are_configurable() -> None:
     strict = CollapseThresholds(emitted_ratio=0.5, n_distinct=2, n_evaluations=2)
     assert is_collapsed(history(0.9, 0.4, 0.4), strict)
     assert not is_collapsed(history(0.9, 0.4, 0.4), T)

@@ -1,4 +1,4 @@
-"""Hints at the name a user meant."""
+"""Suggestions of the name that a user meant."""
 
 from decoder.complaints import did_you_mean
 

@@ -1,4 +1,4 @@
-"""Configuration: every mistake named, identity that knows what can change a result."""
+"""Configuration: errors that name every mistake, and the identity of runs."""
 
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ def complaint(nested: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("base", ["t15_official", "t12_official"])
-def test_an_official_base_says_every_value_aloud(base: str) -> None:
-    """A default that changed would otherwise change the official configuration with it."""
+def test_an_official_base_states_every_value(base: str) -> None:
+    """Otherwise a changed default would change the official configuration."""
     from decoder.strict_yaml import load_yaml
 
     nested = load_yaml(BASES / f"{base}.yaml")
@@ -44,7 +44,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name() -> None:
     assert message == "here.yaml: model.n_unit: unknown key 'n_unit'; did you mean 'n_units'?"
 
 
-def test_every_problem_is_named_at_once() -> None:
+def test_all_problems_are_named_together() -> None:
     message = complaint({"modle": {}, "optim": {"epsilon": "1e-3", "beta1": 1.5}, "train": 3})
     assert len(message.splitlines()) == 4
 
@@ -63,7 +63,7 @@ def test_every_problem_is_named_at_once() -> None:
         ("data", "sessions", [], "at least 1"),
     ],
 )
-def test_a_bad_value_is_refused_saying_what_is_allowed(
+def test_a_bad_value_is_refused_and_the_error_says_what_is_allowed(
     section: str, key: str, value: Any, expected: str
 ) -> None:
     message = complaint({section: {key: value}})
@@ -81,13 +81,13 @@ def test_impossible_combinations_are_refused() -> None:
     assert "days_per_batch" in complaint({"data": {"batch_size": 2, "days_per_batch": 4}})
 
 
-def test_a_whole_number_is_a_float_where_a_float_is_wanted() -> None:
+def test_an_integer_is_accepted_as_a_float() -> None:
     config = parse_config({"augment": {"white_noise_std": 1}}, "x")
     assert config == DecoderConfig()
     assert run_id(config, 0, "d") == run_id(DecoderConfig(), 0, "d")
 
 
-def test_overrides_take_dotted_paths_and_offer_the_nearest() -> None:
+def test_overrides_take_dotted_paths_and_suggest_the_nearest() -> None:
     config = override(DecoderConfig(), {"optim.epsilon": 1e-8, "optim.grad_clip": None}, "x")
     assert config.optim.epsilon == 1e-8 and config.optim.grad_clip is None
     with pytest.raises(ConfigError, match="did you mean 'optim.epsilon'"):
@@ -99,7 +99,7 @@ def test_flatten_and_unflatten_are_inverse() -> None:
     assert parse_config(unflatten(flatten(config)), "x") == config
 
 
-def test_a_value_given_by_another_field_is_the_same_run_as_the_value_itself() -> None:
+def test_a_value_from_another_field_gives_the_same_run_as_the_value_itself() -> None:
     implied = DecoderConfig()
     said = override(implied, {"optim.lr_max_day": 0.005, "optim.lr_decay_steps": 120_000}, "x")
     assert implied != said
@@ -107,7 +107,7 @@ def test_a_value_given_by_another_field_is_the_same_run_as_the_value_itself() ->
     assert run_id(implied, 0, "d") == run_id(said, 0, "d")
 
 
-def test_identity_follows_config_seed_and_data_but_not_the_folder() -> None:
+def test_identity_depends_on_config_seed_and_data_but_not_on_the_folder() -> None:
     config = DecoderConfig()
     identity = run_id(config, 0, "d")
     assert identity == run_id(override(config, {"data.path": "/elsewhere"}, "x"), 0, "d")
@@ -123,11 +123,11 @@ def test_identity_follows_config_seed_and_data_but_not_the_folder() -> None:
     [("t15_small", "7db871b695f41c1e"), ("t15_official", "b643419b08e8a0df")],
 )
 def test_runs_recorded_before_a_field_was_added_are_still_found(base: str, expected: str) -> None:
-    """These identities are of the first records; only `NUMERICS_VERSION` may change them."""
+    """These are the identities of the first records; only `NUMERICS_VERSION` may change them."""
     assert run_id(load_config(BASES / f"{base}.yaml"), 1, "0123456789abcdef") == expected
 
 
-def test_marks_name_fields_that_exist_and_values_they_can_have() -> None:
+def test_marks_name_existing_fields_and_possible_values() -> None:
     paths = config_paths()
     for path, marks in paths.items():
         for other, values in [*marks.idle_if.items(), *marks.only_if.items()]:
@@ -136,7 +136,7 @@ def test_marks_name_fields_that_exist_and_values_they_can_have() -> None:
                 override(DecoderConfig(), {other: value}, path)
 
 
-def test_a_field_of_another_architecture_or_of_a_part_that_is_not_there_is_idle() -> None:
+def test_a_field_of_another_architecture_or_of_a_missing_part_is_idle() -> None:
     def idle(**changes: Any) -> set[str]:
         return idle_paths(
             override(DecoderConfig(), {f"model.{n}": v for n, v in changes.items()}, "x")
@@ -158,7 +158,7 @@ def test_a_field_of_another_architecture_or_of_a_part_that_is_not_there_is_idle(
     assert not day & idle(day_layer="shared")
 
 
-def test_a_field_that_only_one_schedule_follows_is_idle_where_neither_is_that() -> None:
+def test_a_field_of_one_schedule_is_idle_if_neither_schedule_is_that_one() -> None:
     def idle(**changes: Any) -> set[str]:
         optim = {f"optim.{name}": value for name, value in changes.items()}
         return {p.removeprefix("optim.") for p in idle_paths(override(DecoderConfig(), optim, "x"))}
@@ -174,13 +174,13 @@ def test_a_field_that_only_one_schedule_follows_is_idle_where_neither_is_that() 
     assert "lr_min_day" not in idle(schedule="constant", schedule_day="linear")
 
 
-def test_a_limit_that_has_no_effect_refuses_nothing() -> None:
+def test_a_limit_without_effect_is_not_checked() -> None:
     low = {"optim.schedule": "constant", "optim.lr_max": 1e-5, "data.batch_size": 2}
     assert override(DecoderConfig(), {**low, "data.sampling": "shuffle"}, "x").optim.lr_min == 1e-4
     no_days = {"model.day_layer": "none", "optim.lr_max_day": 5e-5}
     assert override(DecoderConfig(), no_days, "x").optim.lr_max_day == 5e-5
 
 
-def test_a_schedule_of_the_day_layers_that_is_the_same_is_not_another_run() -> None:
+def test_an_equal_schedule_of_the_day_layers_gives_the_same_run() -> None:
     same = override(DecoderConfig(), {"optim.schedule_day": "warmup_cosine"}, "x")
     assert run_id(same, 0, "d") == run_id(DecoderConfig(), 0, "d")

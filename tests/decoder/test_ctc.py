@@ -1,4 +1,4 @@
-"""CTC losses against torch's module, greedy decoding by hand, edit distances by hand."""
+"""CTC losses compared with torch's module, greedy decoding and edit distances by hand."""
 
 import torch
 
@@ -21,7 +21,7 @@ def test_all_blank_decodes_to_nothing() -> None:
     assert decode(0, 0, 0) == []
 
 
-def test_frames_past_the_end_are_not_read() -> None:
+def test_frames_after_the_end_are_ignored() -> None:
     best = torch.tensor([[1, 2, 2], [1, 2, 3]])
     assert greedy_decode(best, torch.tensor([1, 3])) == [[1], [1, 2, 3]]
 
@@ -56,7 +56,7 @@ def test_both_reductions_are_those_of_torch_for_each_run() -> None:
     assert mixed.tolist() == [mean[0].item(), summed[1].item()]
 
 
-def test_an_impossible_alignment_is_infinite_or_zero_as_asked() -> None:
+def test_an_impossible_alignment_is_infinite_or_zero_as_configured() -> None:
     log_probs = torch.zeros(1, 2, 1, 4).log_softmax(-1)
     labels, n_patches, n_labels = torch.tensor([[1, 2, 3]]), torch.tensor([2]), torch.tensor([3])
     assert ctc_losses(log_probs, labels, n_patches, n_labels, False).isinf().all()

@@ -25,7 +25,7 @@ from decoder.importing import Imported, import_file, import_mapping
 
 BASES = Path(__file__).parents[2] / "ablations" / "base"
 
-# What the published rnn_args.yaml says, by its keys.
+# The values of the published rnn_args.yaml, by key.
 T15_FILE: dict[str, Any] = {
     "model": {
         "n_input_features": 512,
@@ -108,7 +108,7 @@ T15_FILE: dict[str, Any] = {
         "dataset_probability_val": [0] + [1] * 44,
     },
 }
-# What the published train_model.py says.
+# The values of the published train_model.py.
 T12_FILE: dict[str, Any] = {
     "outputDir": "/logs/speechBaseline4",
     "datasetPath": "/speech/ptDecoder_ctc",
@@ -191,7 +191,7 @@ def test_the_tables_name_fields_that_exist_and_keys_that_have_a_rule(
         assert effect.outcome == "mapped" and set(effect.fields) <= set(config_paths()), key
 
 
-# A value other than the published one for every key that sets a field, and what it must set.
+# For every key that sets a field: a value other than the published one, and the fields it sets.
 T15_CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "model.n_units": (256, {"model.n_units": 256}),
     "model.rnn_dropout": (0.1, {"model.rnn_dropout": 0.1}),
@@ -275,7 +275,7 @@ def with_leaf(file: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     ("key", "value", "fields"),
     [(key, *change) for key, change in {**T15_CHANGES, **T12_CHANGES}.items()],
 )
-def test_a_changed_key_changes_its_fields_and_no_other(
+def test_a_changed_key_changes_only_its_own_fields(
     key: str, value: Any, fields: dict[str, Any]
 ) -> None:
     file = T15_FILE if key in T15_CHANGES else T12_FILE
@@ -292,7 +292,7 @@ def test_every_key_that_sets_a_field_is_changed_above() -> None:
 
 
 def test_t15_linear_schedule_ends_day_layers_at_the_ratio_of_the_rest() -> None:
-    """There, one LinearLR multiplies every group's rate by lr_min / lr_max, without warm-up."""
+    """The trainer's LinearLR multiplies every rate by lr_min / lr_max, without warm-up."""
     changes = {"lr_scheduler_type": "linear", "lr_max_day": 0.01, "lr_min_day": 0.003}
     imported = read(changes | {"lr_decay_steps": 500}, T15_FILE)
     optim = imported.config.optim
@@ -314,7 +314,7 @@ def test_t15_linear_schedule_ends_day_layers_at_the_ratio_of_the_rest() -> None:
         ("dataset.data_transforms.random_walk_axis", 0),
     ],
 )
-def test_what_changes_the_trainer_and_has_no_field_is_called_unsupported(
+def test_a_key_that_changes_the_trainer_and_has_no_field_is_unsupported(
     key: str, value: Any
 ) -> None:
     imported = import_mapping(with_leaf(T15_FILE, key, value), "file")
@@ -324,18 +324,18 @@ def test_what_changes_the_trainer_and_has_no_field_is_called_unsupported(
     assert outcome(given_up, key) == "left out"
 
 
-def test_giving_up_a_key_that_is_not_unsupported_is_a_mistake() -> None:
+def test_leaving_out_a_key_that_is_not_unsupported_is_an_error() -> None:
     with pytest.raises(ConfigError, match="--without lr_max"):
         import_mapping(T15_FILE, "file", without=["lr_max"])
 
 
 @pytest.mark.parametrize("key", ["seqLen", "maxTimeSeriesLen"])
-def test_keys_that_no_code_reads_are_said_to_have_no_effect(key: str) -> None:
+def test_keys_that_no_code_reads_have_no_effect(key: str) -> None:
     assert outcome(read({}), key) == "no effect"
     assert read({key: 999}).config == read({}).config
 
 
-def test_an_unknown_key_is_listed_with_the_nearest_name_and_its_absence_too() -> None:
+def test_an_unknown_key_is_listed_with_the_nearest_name_and_the_missing_key_too() -> None:
     file = {key: value for key, value in T12_FILE.items() if key != "whiteNoiseSD"}
     imported = import_mapping(file | {"whiteNoiseSDD": 0.1, "wandb": "x"}, "args")
     [typo, wandb] = imported.with_outcome("unknown")
@@ -346,11 +346,11 @@ def test_an_unknown_key_is_listed_with_the_nearest_name_and_its_absence_too() ->
     assert imported.config.augment.white_noise_std == 0.8
 
 
-def test_hydra_keys_concern_folders() -> None:
+def test_hydra_keys_have_no_effect() -> None:
     assert outcome(read({"hydra": {"run": {"dir": "${outputDir}"}}}), "hydra") == "no effect"
 
 
-# The run card run12_baseline_hybrid, in spellings seen in forks.
+# The run card run12_baseline_hybrid, in spellings of forks.
 CARD_FIELDS = {
     "model.layer_norm": True,
     "optim.grad_clip": 1.5,
@@ -399,7 +399,7 @@ CARDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("card", list(CARDS))
-def test_the_hybrid_run_card_is_read_in_the_spellings_of_forks(card: str) -> None:
+def test_the_hybrid_run_card_can_be_read_in_the_spellings_of_forks(card: str) -> None:
     imported = read(CARDS[card])
     assert not imported.with_outcome("unknown", "unsupported")
     flat = flatten(imported.config)
@@ -411,7 +411,7 @@ def test_the_hybrid_run_card_is_read_in_the_spellings_of_forks(card: str) -> Non
 
 
 @pytest.mark.parametrize("name", sorted(FORKS))
-def test_every_spelling_of_a_fork_leads_to_a_field_that_exists(name: str) -> None:
+def test_every_spelling_of_a_fork_maps_to_an_existing_field(name: str) -> None:
     values = {"optimizer": "AdamW", "scheduler": "cosine", "precision": "fp32", "cell": "gru"}
     for value in (*values.values(), 1):
         effect = FORKS[name](value, {})
@@ -453,12 +453,12 @@ def test_an_optimizer_we_do_not_have_is_unsupported() -> None:
     assert outcome(read({"optimizer": "Lion"}), "optimizer") == "unsupported"
 
 
-def test_a_bad_value_names_the_key_it_came_from() -> None:
+def test_the_error_for_a_bad_value_names_its_key() -> None:
     with pytest.raises(ConfigError) as caught:
         read({"dropout": "0.4", "lrStart": 0})
-    message = str(caught.value)
-    assert "model.rnn_dropout" in message and "remove the quotes (it comes from dropout)" in message
-    assert "(it comes from lrStart)" in message
+    dropout, rate = caught.value.problems
+    assert "model.rnn_dropout" in dropout and "remove the quotes" in dropout
+    assert dropout.endswith("dropout)") and rate.endswith("lrStart)")
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
@@ -468,7 +468,7 @@ def test_a_file_is_read_as_yaml_or_json(suffix: str, tmp_path: Path) -> None:
     assert import_file(path).config == read({}).config
 
 
-def test_a_file_of_ours_is_read_as_it_is() -> None:
+def test_a_file_of_ours_is_read_unchanged() -> None:
     imported = import_file(BASES / "t15_small.yaml")
     assert imported.codebase == "ours"
     assert imported.config == load_config(BASES / "t15_small.yaml")
@@ -484,7 +484,9 @@ def test_the_args_that_the_t12_trainer_pickles_are_read(protocol: int, tmp_path:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_is_refused_with_a_way_out(protocol: int, tmp_path: Path) -> None:
+def test_a_pickle_is_refused_and_the_error_says_how_to_convert_it(
+    protocol: int, tmp_path: Path
+) -> None:
     path = tmp_path / "args"
     path.write_bytes(pickle.dumps({**T12_FILE, "day": date(2024, 3, 1)}, protocol=protocol))
     with pytest.raises(ConfigError, match=r"args: is a pickle and asks for .*json\.dump"):
@@ -501,7 +503,7 @@ def test_a_pickle_is_refused_with_a_way_out(protocol: int, tmp_path: Path) -> No
         ("a.yaml", "colour: blue", "no key of the T15 rnn_args.yaml"),
     ],
 )
-def test_a_file_that_is_nobodys_is_refused(
+def test_a_file_without_known_keys_is_refused(
     name: str, text: str, expected: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -512,7 +514,7 @@ def test_a_file_that_is_nobodys_is_refused(
 
 
 def test_defaults_of_ours_are_those_of_the_official_t15_trainer() -> None:
-    """Which is why a T15 file needs no constant for every field that it does not name."""
+    """Therefore T15 files do not need a constant for every field that they do not name."""
     ours = flatten(DecoderConfig())
     theirs = flatten(import_mapping(T15_FILE, "file").config)
     told = {"data.path", "train.precision", "train.keep_weights", "optim.lr_decay_steps"}
@@ -525,7 +527,7 @@ def test_defaults_of_ours_are_those_of_the_official_t15_trainer() -> None:
 @pytest.mark.parametrize("value", [None, "x", [], [1], {"a": 1}, 3.5, -1, 0, True, float("nan")])
 @pytest.mark.parametrize("file", [T15_FILE, T12_FILE, T15_FILE | {"lr_scheduler_type": "linear"}])
 def test_any_value_of_any_key_is_read_or_refused_by_name(file: dict[str, Any], value: Any) -> None:
-    """A file by hand holds anything; none of it may end in a traceback."""
+    """A hand-written file can hold anything, and nothing may cause a traceback."""
     n_read = 0
     for key in leaves(file):
         try:

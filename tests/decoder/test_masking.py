@@ -1,4 +1,4 @@
-"""Masks and speckle: where they lie, how often, shared by the runs of a pack."""
+"""Masks and speckle: positions, probabilities, and sharing between the runs of a pack."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ def change(**fields: Any) -> AugmentConfig:
 
 
 def hide(*configs: AugmentConfig, n_trials: int = 400, step: int = 0) -> torch.Tensor:
-    """What a pack makes of trials of ones."""
+    """The masked input of a pack for trials of ones."""
     x = torch.ones(len(configs), n_trials, T, F)
     out = mask_input(x, torch.full((n_trials,), T), configs, seed=1, step=step)
     assert bool((x == 1).all()), "the input was changed"
     return out
 
 
-def test_nothing_on_is_the_input_itself() -> None:
+def test_without_masks_the_input_itself_is_returned() -> None:
     x = torch.ones(1, 2, T, F)
     assert mask_input(x, torch.tensor([T, T]), [AugmentConfig()], 0, 0) is x
 
@@ -31,7 +31,7 @@ def test_nothing_on_is_the_input_itself() -> None:
 @pytest.mark.parametrize(
     ("kind", "width_field", "axis"), [("time", "width_bins", 1), ("feature", "width", 2)]
 )
-def test_a_mask_hides_whole_bins_or_whole_features_in_one_stretch(
+def test_a_mask_hides_consecutive_whole_bins_or_whole_features(
     kind: str, width_field: str, axis: int
 ) -> None:
     width = 8
@@ -53,7 +53,7 @@ def test_a_mask_hides_whole_bins_or_whole_features_in_one_stretch(
     assert line[:, 0].any() and line[:, -1].any(), "masks reach both ends"
 
 
-def test_each_mask_is_there_with_its_probability() -> None:
+def test_each_mask_is_applied_with_its_probability() -> None:
     lengths = torch.full((2000,), 1000)
     one = draw_masks(lengths, 1000, [Masks(0.25, 9, 1)], "m", 0, 0)
     three = draw_masks(lengths, 1000, [Masks(0.25, 9, 3)], "m", 0, 0)
@@ -63,7 +63,7 @@ def test_each_mask_is_there_with_its_probability() -> None:
     assert three.sum().item() == pytest.approx(3 * 2000 * 0.25 * 4.5, rel=0.1)
 
 
-def test_time_masks_lie_within_the_trial_even_where_it_is_shorter_than_a_mask() -> None:
+def test_time_masks_stay_within_trials_that_are_shorter_than_a_mask() -> None:
     lengths = torch.tensor([3, 20, 50] * 200)
     config = change(time_mask_probability=1.0, time_mask_width_bins=40, time_mask_max_count=3)
     x = mask_input(torch.ones(1, 600, T, F), lengths, [config], 0, 0)
@@ -73,7 +73,7 @@ def test_time_masks_lie_within_the_trial_even_where_it_is_shorter_than_a_mask() 
     assert 0 < shortest.mean().item() < 1
 
 
-def test_a_run_that_masks_more_hides_what_one_that_masks_less_hides() -> None:
+def test_a_run_with_more_masking_hides_everything_that_a_run_with_less_hides() -> None:
     base = {
         "time_mask_probability": 0.3,
         "time_mask_width_bins": 10,
@@ -90,7 +90,7 @@ def test_a_run_that_masks_more_hides_what_one_that_masks_less_hides() -> None:
         assert not torch.equal(x[0], x[1]), name
 
 
-def test_a_run_sees_alone_what_it_sees_in_a_pack() -> None:
+def test_a_run_has_the_same_masks_alone_and_in_a_pack() -> None:
     configs = [
         change(time_mask_probability=0.5, speckle_rate=0.2),
         change(feature_mask_probability=0.5, time_mask_probability=0.2, time_mask_max_count=4),
@@ -101,7 +101,7 @@ def test_a_run_sees_alone_what_it_sees_in_a_pack() -> None:
         assert torch.equal(together[row], hide(config, n_trials=20)[0])
 
 
-def test_speckle_keeps_the_mean_and_drops_its_share() -> None:
+def test_speckle_keeps_the_mean_and_drops_values_at_its_rate() -> None:
     x = hide(change(speckle_rate=0.2))
     assert (x == 0).float().mean().item() == pytest.approx(0.2, abs=0.005)
     assert x.mean().item() == pytest.approx(1.0, abs=0.01)

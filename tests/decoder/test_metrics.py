@@ -1,4 +1,4 @@
-"""Metrics from hand-made logits: counts, ratios, diagnostics of blank collapse."""
+"""Metrics of hand-made logits: counts, ratios, diagnostics of blank collapse."""
 
 import math
 

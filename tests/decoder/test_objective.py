@@ -1,4 +1,4 @@
-"""Training losses: brute force over alignments, formulas by hand, gradients by differences."""
+"""Training losses, compared with sums over alignments, formulas and numerical gradients."""
 
 import itertools
 import math
@@ -62,8 +62,8 @@ def test_plain_settings_are_plain_ctc_bit_for_bit() -> None:
     assert torch.equal(got, expected)
 
 
-def test_a_label_prior_is_taken_off_the_scores_of_every_alignment() -> None:
-    """Loss and gradient against a sum over alignments; torch's own gradient would be wrong."""
+def test_a_label_prior_is_subtracted_from_the_scores_of_every_alignment() -> None:
+    """Loss and gradient equal a sum over alignments; torch's own gradient would be wrong."""
     logits = make_logits()
     prior = torch.tensor([[0.9, 0.06, 0.04], [0.2, 0.5, 0.3]])
     weights = [0.0, 0.7]
@@ -93,7 +93,7 @@ def test_label_priors_push_towards_classes_that_are_rare() -> None:
     assert bool((with_prior[0, ..., 0][valid] > plain[0, ..., 0][valid]).all())
 
 
-def test_the_running_prior_is_a_mean_of_posteriors_over_valid_patches() -> None:
+def test_the_running_prior_averages_posteriors_over_valid_patches() -> None:
     logits = make_logits().detach()
     prior = LabelPrior(R, C, logits.device)
     torch.testing.assert_close(prior.mean, torch.full((R, C), 1 / 3))
@@ -110,7 +110,7 @@ def test_the_running_prior_is_a_mean_of_posteriors_over_valid_patches() -> None:
     torch.testing.assert_close(prior.mean, expected[1:])
 
 
-def test_a_class_that_never_comes_has_a_finite_prior() -> None:
+def test_a_class_that_never_occurs_has_a_finite_prior() -> None:
     prior = torch.tensor([[1.0, 0.0, 0.0]])
     losses = losses_of(make_logits()[:1], loss_config(label_prior_weight=1.0), prior=prior)
     assert losses.isfinite().all() and losses.item() < math.log(MIN_PRIOR) / 2
@@ -147,7 +147,7 @@ def test_uniform_posteriors_are_not_penalised_and_certain_ones_most() -> None:
 
 
 def test_the_focal_factor_by_hand() -> None:
-    """Two labels with a loss of ln 4 nats: each was given half the posterior."""
+    """Two labels with a loss of ln 4 nats: the posterior of each is one half."""
     losses = torch.tensor([[math.log(4.0), 0.0, 200.0]]).repeat(3, 1)
     factors = focal_factors(losses, torch.tensor([2, 3, 1]), [0.0, 1.0, 2.0])
     expected = torch.tensor([[1.0, 1.0, 1.0], [0.5, 1e-6, 1.0], [0.25, 1e-12, 1.0]])
@@ -179,7 +179,7 @@ def test_a_trial_that_is_recognised_with_certainty_has_a_finite_gradient() -> No
 @pytest.mark.parametrize(
     "config", [{"label_smoothing": 0.5}, {"focal_gamma": 0.5}, {"label_prior_weight": 0.5}]
 )
-def test_a_trial_without_an_alignment_teaches_nothing_with_zero_infinity(
+def test_a_trial_without_an_alignment_has_no_gradient_with_zero_infinity(
     config: dict[str, float],
 ) -> None:
     logits = make_logits()
@@ -195,7 +195,7 @@ def test_a_trial_without_an_alignment_teaches_nothing_with_zero_infinity(
     assert bool((gradient[:, :, 2] == 0).all()) and bool((gradient[:, :, :2] != 0).any())
 
 
-def test_runs_of_a_pack_have_the_loss_they_have_alone() -> None:
+def test_a_run_has_the_same_loss_alone_and_in_a_pack() -> None:
     logits, prior = make_logits().repeat(2, 1, 1, 1), torch.tensor([[0.5, 0.3, 0.2]] * 4)
     configs = [
         loss_config(label_smoothing=0.1),

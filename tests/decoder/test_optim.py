@@ -1,4 +1,4 @@
-"""Clipping and optimizers against PyTorch's own."""
+"""Clipping and optimizers, compared with PyTorch's own."""
 
 import copy
 from collections.abc import Callable
@@ -34,8 +34,8 @@ REFERENCES: dict[str, Callable[[list[dict[str, Any]], OptimConfig], torch.optim.
 
 
 @pytest.mark.parametrize("algorithm", ["adam", "adamw", "sgd"])
-def test_each_run_follows_a_plain_torch_optimizer_of_its_own(algorithm: str) -> None:
-    """Three runs of unlike scalars, a day without gradients in most steps, 30 steps."""
+def test_each_run_updates_like_its_own_torch_optimizer(algorithm: str) -> None:
+    """Three runs with different scalars and a day without gradients in most of 30 steps."""
     sections = [
         OptimConfig(
             algorithm=algorithm,
@@ -127,7 +127,7 @@ def test_an_optimizer_continues_from_its_saved_state_bit_for_bit(section: OptimC
         assert torch.equal(a, b)
 
 
-def test_clipping_is_that_of_torch_per_run() -> None:
+def test_clipping_equals_torch_for_each_run() -> None:
     source = torch.Generator().manual_seed(0)
     gradients = {
         "a": torch.randn(3, 4, 5, generator=source),
@@ -204,7 +204,7 @@ def test_t12_optimizer_is_plain_adam_over_all_parameters_with_the_days_stacked()
         torch.testing.assert_close(p.detach()[0], expected[n], rtol=2e-5, atol=1e-6)
 
 
-def test_biases_and_day_layers_are_groups_of_their_own() -> None:
+def test_biases_and_day_layers_have_their_own_groups() -> None:
     groups = make_model(1).groups()
     assert set(groups) == {n for n, _ in make_model(1).named_parameters()}
     assert {n for n, g in groups.items() if g == "bias"} == {

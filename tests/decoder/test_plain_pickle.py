@@ -1,4 +1,4 @@
-"""`decoder.plain_pickle`: plain values come back, everything else is refused."""
+"""`decoder.plain_pickle`: plain values are read, everything else is refused."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ ARGS = {"lrStart": 0.02, "seed": 0, "bidirectional": True, "notes": None, "layer
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_args_come_back_in_every_protocol(protocol: int) -> None:
+def test_plain_args_are_read_in_every_protocol(protocol: int) -> None:
     content = pickle.dumps(ARGS, protocol)
     assert read_plain_pickle(content) == ARGS
     assert looks_like_pickle(content)
@@ -46,11 +46,11 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_none(
         ({"lr": np.float64(0.1)}, "asks for"),
         (OrderedDict(a=1), r"asks for collections\.OrderedDict"),
         ({"a": {1, 2}}, "more than plain values"),
-        ([1, 2], "no mapping"),
-        ({1: 2}, "no mapping of names"),
+        ([1, 2], "not hold a mapping"),
+        ({1: 2}, "not hold a mapping of names"),
     ],
 )
-def test_whatever_is_not_a_mapping_of_plain_values_is_refused(value: object, reason: str) -> None:
+def test_everything_but_a_mapping_of_plain_values_is_refused(value: object, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         read_plain_pickle(pickle.dumps(value))
 
@@ -58,7 +58,7 @@ def test_whatever_is_not_a_mapping_of_plain_values_is_refused(value: object, rea
 @pytest.mark.parametrize(
     "content",
     [
-        b"\x80\x04r\xff\xff\xff\x7f",  # a memo of two billion entries
+        b"\x80\x04r\xff\xff\xff\x7f",  # asks for a memo of two billion entries
         pickle.dumps(ARGS)[:-4],
         b"",
         b"\x80\x04K\x01",

@@ -1,4 +1,4 @@
-"""Schedules by hand and against `torch.optim.lr_scheduler`."""
+"""Schedules: hand-worked values, and comparison with `torch.optim.lr_scheduler`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +57,7 @@ def test_day_layers_follow_their_own_schedule() -> None:
 def torch_rates(
     make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, n: int, last: bool = False
 ) -> list[float]:
-    """The learning rate PyTorch's scheduler gives at `n` steps, and at the one after if `last`."""
+    """The learning rates of PyTorch's scheduler at `n` steps, and at the next one if `last`."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     scheduler, rates = make(optimizer), []
     for _ in range(n):
@@ -72,7 +72,7 @@ def our_rates(n_steps: int, **fields: Any) -> list[float]:
     return [learning_rates(config, step)["weight"] for step in range(n_steps)]
 
 
-def test_linear_without_warmup_is_that_of_torch() -> None:
+def test_linear_without_warmup_equals_torch() -> None:
     def linear(optimizer: torch.optim.Optimizer) -> LRScheduler:
         return LinearLR(optimizer, start_factor=1.0, end_factor=0.25, total_iters=30)
 
@@ -83,7 +83,7 @@ def test_linear_without_warmup_is_that_of_torch() -> None:
 
 
 @pytest.mark.parametrize(("rise", "total"), [(12, 40), (0, 40), (40, 40), (2, 9)])
-def test_one_cycle_is_that_of_torch(rise: int, total: int) -> None:
+def test_one_cycle_equals_torch(rise: int, total: int) -> None:
     def one_cycle(optimizer: torch.optim.Optimizer) -> LRScheduler:
         return OneCycleLR(
             optimizer,
@@ -108,7 +108,7 @@ def test_one_cycle_is_that_of_torch(rise: int, total: int) -> None:
 
 
 def test_one_cycle_of_one_step_up_starts_at_the_top_and_ends_at_the_bottom() -> None:
-    """PyTorch divides by zero there."""
+    """PyTorch divides by zero in this case."""
     ours = our_rates(
         8, schedule="one_cycle", lr_max=0.02, lr_min=0.01, lr_warmup_steps=1, lr_decay_steps=6
     )
@@ -117,7 +117,7 @@ def test_one_cycle_of_one_step_up_starts_at_the_top_and_ends_at_the_bottom() -> 
 
 
 @pytest.mark.parametrize("n_warm", [0, 5])
-def test_step_is_that_of_torch_after_the_warmup(n_warm: int) -> None:
+def test_step_equals_torch_after_the_warmup(n_warm: int) -> None:
     def steps(optimizer: torch.optim.Optimizer) -> LRScheduler:
         return StepLR(optimizer, step_size=7, gamma=0.3)
 
@@ -138,7 +138,7 @@ def test_step_is_that_of_torch_after_the_warmup(n_warm: int) -> None:
     pers=st.lists(st.sampled_from([0.5, 0.6, 0.60001, 0.7, 0.8, 1.0]), max_size=25),
     patience=st.integers(0, 3),
 )
-def test_plateau_is_that_of_torch(pers: list[float], patience: int) -> None:
+def test_plateau_equals_torch(pers: list[float], patience: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
     reference = ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, min_lr=0.002)
     for per in pers:
@@ -147,7 +147,7 @@ def test_plateau_is_that_of_torch(pers: list[float], patience: int) -> None:
     assert 0.02 * share == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
 
 
-def test_plateau_follows_the_evaluations_of_the_run_and_warms_up() -> None:
+def test_plateau_uses_the_evaluations_of_the_run_and_warms_up() -> None:
     section = OptimConfig(
         schedule="plateau", plateau_patience=1, plateau_factor=0.5, lr_max=0.02, lr_warmup_steps=4
     )
@@ -165,7 +165,7 @@ def test_constant_stays_at_the_largest_after_warmup() -> None:
     )
 
 
-def test_day_layers_may_follow_another_schedule() -> None:
+def test_day_layers_may_have_another_schedule() -> None:
     section = OptimConfig(
         schedule="linear", schedule_day="constant", lr_warmup_steps=0, lr_decay_steps=10
     )

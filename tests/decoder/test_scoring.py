@@ -1,4 +1,4 @@
-"""`python -m decoder`: PER as the official code counts it, day layers by session, and export."""
+"""`python -m decoder`: PER as in the official code, day layers by session, and export."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,9 @@ from decoder.data.writers import SentenceToWrite, TrialToWrite, write_session, w
 from decoder.importing import import_mapping
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import save_official
 from decoder.smoothing import smooth_batch
-from decoder.weights import read_weights, save_official, save_weights
+from decoder.weights import read_weights, save_weights
 
 F = 4
 DAYS = ("t15.2000.01.03", "t15.2000.01.01", "t15.2000.01.02")  # not in order of their names
@@ -29,7 +30,7 @@ T12: dict[str, Any] = {"nUnits": 4, "nLayers": 2, "kernelLen": 8, "strideLen": 4
 
 
 def make_model(config: DecoderConfig, n_days: int, n_features: int) -> PackedDecoder:
-    """Far from its initial weights, so that it emits many classes and days differ."""
+    """A model far from its initial weights, so that it emits many classes and days differ."""
     model = PackedDecoder(config.model, 1, n_days, n_features, 41, seed=0).eval()
     source = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
@@ -117,7 +118,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple
     return code, err
 
 
-def test_per_of_each_session_is_that_of_its_own_day_layer(
+def test_each_session_is_scored_with_its_own_day_layer(
     checkpoint: Checkpoint,
     recordings: Path,
     trials: dict[str, list[TrialToWrite]],
@@ -142,7 +143,7 @@ def test_per_of_each_session_is_that_of_its_own_day_layer(
     assert found["said_by_checkpoint"] == {"val_PER": 0.25}
 
 
-def test_fewer_and_more_sessions_in_the_folder_change_no_day(
+def test_fewer_or_more_sessions_in_the_folder_do_not_change_the_days(
     checkpoint: Checkpoint,
     recordings: Path,
     trials: dict[str, list[TrialToWrite]],
@@ -163,7 +164,7 @@ def test_fewer_and_more_sessions_in_the_folder_change_no_day(
     assert one["sessions"] == [whole[DAYS[2]]]
 
 
-def test_sessions_that_the_official_file_does_not_validate_are_passed_over(
+def test_sessions_that_the_official_file_does_not_validate_are_skipped(
     checkpoint: Checkpoint, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, args, *_ = checkpoint
@@ -175,10 +176,10 @@ def test_sessions_that_the_official_file_does_not_validate_are_passed_over(
     assert len(evaluate(capsys, *given, "--sessions", DAYS[1])["sessions"]) == 1
 
 
-def test_odd_trials_are_counted_and_said(
+def test_special_trials_are_counted_and_reported(
     checkpoint: Checkpoint, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of a trial without a patch is decoded; one without a target has no PER."""
+    """A trial shorter than one patch is not decoded; a trial without a target has no PER."""
     path, args, *_ = checkpoint
     given = ("--checkpoint", path, "--config", args, "--data", recordings)
     before = evaluate(capsys, *given)["sessions"][0]
@@ -202,7 +203,7 @@ def test_odd_trials_are_counted_and_said(
     assert (first["n_trials"], first["n_reference"]) == (2, 7) and before["n_trials"] == 4
 
 
-def test_a_beam_search_is_told_beside_greedy_and_never_as_it(
+def test_beam_search_is_reported_in_addition_to_greedy_decoding(
     checkpoint: Checkpoint, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, args, *_ = checkpoint
@@ -213,7 +214,7 @@ def test_a_beam_search_is_told_beside_greedy_and_never_as_it(
     assert beam["beam"]["n_reference"] == 60
 
 
-def test_the_table_shows_every_session_and_all(
+def test_the_table_shows_every_session_and_the_total(
     checkpoint: Checkpoint, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, args, *_ = checkpoint
@@ -226,7 +227,7 @@ def test_the_table_shows_every_session_and_all(
     assert lines[-1] == "PER when the weights were saved: 25.00 %"
 
 
-def test_t12_batches_go_across_days_and_their_padding_counts(
+def test_t12_batches_span_days_and_their_padding_matters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(3)
@@ -268,7 +269,7 @@ def test_t12_batches_go_across_days_and_their_padding_counts(
     assert {one["session"]: one["n_edits"] for one in found["sessions"]} == edits
 
 
-def test_weights_of_ours_need_no_configuration_and_give_the_same(
+def test_weights_of_ours_need_no_configuration_file_and_give_the_same_score(
     checkpoint: Checkpoint, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, args, model, config = checkpoint
@@ -278,7 +279,7 @@ def test_weights_of_ours_need_no_configuration_and_give_the_same(
     assert ours["sessions"] == official["sessions"] and ours["layout"] == "ours"
 
 
-def test_export_writes_what_the_official_code_loads(
+def test_exported_files_have_the_format_of_the_official_code(
     checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, _, model, config = checkpoint
@@ -321,20 +322,20 @@ def test_mistakes_are_one_line_with_the_exit_code_of_their_kind(
     assert code == 3 and "3 features" in message
 
 
-def test_what_is_no_file_of_weights_is_called_that(
+def test_a_file_that_does_not_hold_weights_is_refused(
     checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, args, *_ = checkpoint
     code, said = refused(capsys, "--checkpoint", args, "--config", args)
-    assert code == 5 and "is no file of torch.save" in said
+    assert code == 5 and "torch.save" in said and ".safetensors" in said
     code, said = refused(capsys, "--checkpoint", tmp_path)
     assert code == 5 and "train.keep_weights" in said
 
 
-def test_a_device_that_is_none_is_refused(
+def test_an_unknown_device_is_refused(
     checkpoint: Checkpoint, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, args, *_ = checkpoint
     given = ("--checkpoint", path, "--config", args, "--data", recordings)
     code, said = refused(capsys, *given, "--device", "toaster")
-    assert code == 2 and "say cpu, cuda, cuda:N or mps" in said
+    assert code == 2 and "toaster" in said and "cuda:N" in said

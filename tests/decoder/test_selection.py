@@ -1,4 +1,4 @@
-"""The best evaluation by hand, and the optimism of choosing it by hand and by simulation."""
+"""The best evaluation, and the optimism of selecting it, by hand and by simulation."""
 
 import math
 
@@ -38,18 +38,18 @@ def test_optimism_by_hand() -> None:
     assert selection_optimism(history) == pytest.approx(math.sqrt(0.5) * (0.14 + 0.12) / 2)
 
 
-def test_a_half_that_is_harder_throughout_makes_no_optimism() -> None:
+def test_a_half_that_is_harder_throughout_gives_no_optimism() -> None:
     history = [halves(0.5, 0.3), halves(0.4, 0.2), halves(0.45, 0.25)]
     assert selection_optimism(history) == pytest.approx(0.0)
     assert selection_optimism([halves(0.5, 0.3)]) == pytest.approx(0.0)  # nothing to choose from
 
 
-def test_halves_of_unlike_size_are_weighed_by_their_references() -> None:
+def test_halves_of_different_size_are_divided_by_their_references() -> None:
     history = [halves(0.2, 0.4, n_even=300), halves(0.4, 0.2, n_even=300)]
     assert selection_optimism(history) == pytest.approx(math.sqrt(0.5) * 0.2)
 
 
-def test_unknown_halves_give_nothing() -> None:
+def test_unknown_halves_give_none() -> None:
     assert selection_optimism([]) is None
     older = {k: v for k, v in halves(0.2, 0.3).items() if not k.endswith("_even")}
     assert selection_optimism([older]) is None
@@ -57,8 +57,8 @@ def test_unknown_halves_give_nothing() -> None:
     assert selection_optimism([halves(0.2, 0.0, n_odd=0)]) is None
 
 
-def test_the_estimate_is_unbiased_where_evaluations_differ_by_noise_alone() -> None:
-    """Constant true PERs, .30 on one half and .20 on the other, seen with independent noise."""
+def test_the_estimate_is_unbiased_if_evaluations_only_differ_by_noise() -> None:
+    """Constant true PERs, .30 on one half and .20 on the other, measured with independent noise."""
     rng = np.random.default_rng(0)
     estimates, truths = [], []
     for noise in rng.normal(0.0, 0.01, (3000, 12, 2)):

@@ -1,4 +1,4 @@
-"""Smoothing: both official kernels, by hand, against SciPy and torch; causal looks only back."""
+"""Smoothing: both official kernels, compared with SciPy and torch, centred and causal."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,10 @@ def test_smoothing_is_a_convolution_with_zeros_beyond_the_ends(features: torch.T
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-def test_an_even_kernel_is_laid_as_torch_lays_it_for_same_padding(features: torch.Tensor) -> None:
-    taps = torch.tensor(all_gaussian_taps(2.0, 20)) * torch.arange(20)  # lopsided: shifts show
+def test_an_even_kernel_is_placed_as_in_torch_with_same_padding(features: torch.Tensor) -> None:
+    taps = torch.tensor(all_gaussian_taps(2.0, 20)) * torch.arange(
+        20
+    )  # not symmetric, so that shifts are noticed
     expected = torch.nn.functional.conv1d(
         features.transpose(1, 2), taps.repeat(6, 1, 1), groups=6, padding="same"
     ).transpose(1, 2)

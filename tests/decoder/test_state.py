@@ -1,4 +1,4 @@
-"""What changes while a pack trains: which runs a checkpoint can be asked for."""
+"""The state of a pack: the runs that can resume from a checkpoint."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def make_run(n_steps: int) -> Run:
     return Run(run_id(config, 0, "data"), resolve(config))
 
 
-def test_a_run_that_ended_can_be_asked_for_alone_although_the_others_went_further(
+def test_a_run_that_ended_can_be_resumed_alone_after_the_others_went_on(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     short, long = make_run(3), make_run(8)

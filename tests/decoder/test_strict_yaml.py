@@ -1,4 +1,4 @@
-"""YAML as a person means it."""
+"""Strict YAML: scalars, duplicate keys, errors."""
 
 from pathlib import Path
 
@@ -65,7 +65,9 @@ def test_merge_keys_still_work(tmp_path: Path) -> None:
         ("[1]: 2\n", "not valid YAML"),
     ],
 )
-def test_what_is_no_mapping_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load(tmp_path, text)
     assert "\n" not in str(caught.value)

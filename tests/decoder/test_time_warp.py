@@ -1,4 +1,4 @@
-"""The time warp: identity at 0, ends and padding stay, by hand and against NumPy."""
+"""The time warp: identity at 0, fixed ends and padding, hand-worked values, NumPy."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_a_warp_of_zero_is_the_identity() -> None:
     assert torch.equal(time_warp(x, torch.tensor([30, 20, 5, 1]), 0, 0, 0), x)
 
 
-def test_first_and_last_valid_bin_and_the_padding_stay() -> None:
+def test_first_and_last_valid_bin_and_the_padding_do_not_move() -> None:
     x = torch.randn(300, 40, 3, generator=torch.Generator().manual_seed(0))
     n_bins = torch.arange(300) % 40 + 1
     warped = time_warp(x, n_bins, 15, seed=0, step=0)
@@ -45,7 +45,7 @@ def test_time_runs_forward_and_is_stretched_in_two_parts() -> None:
             np.testing.assert_allclose(positions, expected, atol=1e-4)
 
 
-def test_every_distance_up_to_the_largest_is_as_likely() -> None:
+def test_every_distance_up_to_the_largest_is_equally_likely() -> None:
     warped = time_warp(ramps(4000, 50), torch.full((4000,), 50), 2, seed=0, step=0)[..., 0]
     largest = (warped - torch.arange(50)).abs().amax(1)
     moved = (largest * 2).round() / 2
@@ -54,7 +54,7 @@ def test_every_distance_up_to_the_largest_is_as_likely() -> None:
 
 
 def test_values_between_bins_are_interpolated_by_hand() -> None:
-    """Five bins, a warp of 1: only the middle can move, to either side."""
+    """Five bins, a warp of 1: only the middle bin can move, to either side."""
     seen = set()
     for seed in range(20):
         x = torch.tensor([[[0.0], [10.0], [20.0], [30.0], [40.0]]])
@@ -65,7 +65,7 @@ def test_values_between_bins_are_interpolated_by_hand() -> None:
     assert seen == {left, right, (0.0, 10.0, 20.0, 30.0, 40.0)}
 
 
-def test_the_input_is_not_changed_and_step_decides() -> None:
+def test_the_input_is_not_changed_and_step_decides_the_draws() -> None:
     x = ramps(5, 40)
     n_bins = torch.full((5,), 40)
     first = time_warp(x, n_bins, 8, 0, 0)

@@ -1,4 +1,4 @@
-"""Files of weights: read from every layout to the same logits, checked, written back."""
+"""Files of weights: reading every layout gives the same logits; checks; writing."""
 
 import json
 import os
@@ -16,18 +16,13 @@ from decoder.data.store import Dataset
 from decoder.errors import CheckpointError, ConfigError
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import official_state_dict, save_official
 from decoder.pack import Pack, Run, RunResult
 from decoder.smoothing import smooth_batch
 from decoder.train import train
-from decoder.weights import (
-    build_decoder,
-    official_state_dict,
-    read_weights,
-    save_official,
-    save_weights,
-)
+from decoder.weights import build_decoder, read_weights, save_weights
 
-N_DAYS, N_FEATURES = 11, 3  # more than ten days, or an order by name would go unseen
+N_DAYS, N_FEATURES = 11, 3  # more than ten days, so that an order by name would be noticed
 SMALL = {
     "model.n_units": 4,
     "model.n_layers": 2,
@@ -48,7 +43,7 @@ def make_config(changes: dict[str, Any]) -> DecoderConfig:
 
 
 def make_model(config: DecoderConfig, n_runs: int = 2) -> PackedDecoder:
-    """Runs that differ from each other, and days that differ from the identity."""
+    """A model whose runs differ and whose day layers are not the identity."""
     model = PackedDecoder(config.model, n_runs, N_DAYS, N_FEATURES, 41, seed=3)
     source = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -109,7 +104,7 @@ def logits(model: PackedDecoder, config: DecoderConfig, x: Tensor, day: int) -> 
 
 
 def write_t15(path: Path, state: dict[str, Tensor], prefix: str = "") -> None:
-    """As the official trainer saves it: numpy's number for the loss, states of the optimizer."""
+    """A file as the official trainer saves it, with a numpy scalar and optimizer states."""
     checkpoint = {
         "model_state_dict": OrderedDict((prefix + name, value) for name, value in state.items()),
         "optimizer_state_dict": {"state": {}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.9)}]},
@@ -121,9 +116,7 @@ def write_t15(path: Path, state: dict[str, Tensor], prefix: str = "") -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module.", "module._orig_mod."])
-def test_a_t15_checkpoint_gives_the_logits_of_the_decoder_that_made_it(
-    prefix: str, tmp_path: Path
-) -> None:
+def test_a_t15_checkpoint_gives_the_logits_of_its_decoder(prefix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = OfficialT15().eval()
     write_t15(tmp_path / "best_checkpoint", theirs.state_dict(), prefix)
@@ -136,7 +129,7 @@ def test_a_t15_checkpoint_gives_the_logits_of_the_decoder_that_made_it(
         torch.testing.assert_close(logits(ours, config, x, day), theirs(x, day))
 
 
-def test_t12_weights_give_the_logits_of_the_decoder_that_made_them(tmp_path: Path) -> None:
+def test_t12_weights_give_the_logits_of_their_decoder(tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = OfficialT12().eval()
     torch.save(theirs.state_dict(), tmp_path / "modelWeights")
@@ -163,7 +156,7 @@ def test_exported_weights_load_strictly_into_an_official_decoder(
 
 
 @pytest.mark.parametrize(("changes", "layout"), [(SMALL, "t15"), (T12, "t12")])
-def test_a_written_official_file_is_read_back_as_it_was(
+def test_a_written_official_file_is_read_back_unchanged(
     changes: dict[str, Any], layout: Any, tmp_path: Path
 ) -> None:
     config = make_config(changes)
@@ -187,7 +180,7 @@ def test_a_written_official_file_is_read_back_as_it_was(
         SMALL | {"model.architecture": "transformer", "model.n_heads": 2},
     ],
 )
-def test_weights_of_ours_carry_their_configuration_and_sessions(
+def test_weights_of_ours_hold_their_configuration_and_sessions(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     config = make_config(changes)
@@ -216,7 +209,9 @@ def test_a_pickle_that_could_run_code_is_not_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04 torn"])
 @pytest.mark.parametrize("name", ["best_checkpoint", "weights.safetensors"])
-def test_a_file_that_is_torn_or_another_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_damaged_or_of_another_kind_is_named(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=name):
         read_weights(tmp_path / name)
@@ -247,7 +242,7 @@ def test_weights_of_another_shape_name_parameter_and_both_shapes(tmp_path: Path)
     with pytest.raises(ConfigError) as deep:
         build_decoder(weights, make_config(SMALL | {"model.n_layers": 3}))
     assert "'layers.2.weight_ih' (12, 4) is missing" in str(deep.value)
-    with pytest.raises(ConfigError, match=r"'h0' \(4,\) is no part of the configured decoder"):
+    with pytest.raises(ConfigError, match=r"'h0' \(4,\) does not belong"):
         build_decoder(weights, make_config(SMALL | {"model.h0": "zero"}))
 
 
@@ -270,7 +265,7 @@ def test_t12_weights_with_another_smoothing_are_refused(tmp_path: Path) -> None:
         ("t12", {"model.day_layer": "shared"}, "model.day_layer"),
     ],
 )
-def test_what_an_official_decoder_lacks_is_not_exported(
+def test_a_decoder_with_parts_that_the_official_one_lacks_is_not_exported(
     layout: Any, changes: dict[str, Any], field: str
 ) -> None:
     config = make_config((SMALL if layout == "t15" else T12) | changes)
@@ -289,7 +284,9 @@ def results_of(pack: Pack, dataset: Dataset, folder: Path) -> dict[str, RunResul
     return {result.run_id: result for event in events for result in event.finished}
 
 
-def test_runs_of_a_pack_keep_the_weights_they_ask_for(dataset: Dataset, tmp_path: Path) -> None:
+def test_runs_of_a_pack_keep_the_weights_they_are_configured_to_keep(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     # A learning rate that soon destroys what was learned, so that the best is not the last.
     rough = {"optim.lr_max": 5.0, "optim.lr_min": 5.0}
     configs = {

@@ -1,152 +1,69 @@
-"""The audit of a group of imported runs: its findings in order, its steps, and what to run next."""
+"""The audit of a group of imported runs: its findings in order, and what to run next."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from orchestrator.history.audit.comparisons import comparison_findings, difference
-from orchestrator.history.audit.conduct import conduct_findings
-from orchestrator.history.audit.counting import data_seed_keys, is_neutral
-from orchestrator.history.audit.limits import limit_findings
-from orchestrator.history.audit.lineup import Lineup, Step, line_up
-from orchestrator.history.audit.proposal import Proposal, propose, spec_text
-from orchestrator.history.audit.repeats import repeat_findings
-from orchestrator.history.audit.telling import WEIGHTS, Finding
-from orchestrator.history.audit.unread import unread_findings
-from orchestrator.history.reading.reading import Group
-from orchestrator.history.reading.record import ForeignRun, finite
-from orchestrator.history.reading.settings import seed_keys
+from orchestrator.history.audit.check_confounding import check_confounding
+from orchestrator.history.audit.check_reading import check_reading
+from orchestrator.history.audit.check_repeats import check_repeats
+from orchestrator.history.audit.check_runs import check_runs
+from orchestrator.history.audit.check_sweeps import check_sweeps
+from orchestrator.history.audit.effective_settings import all_seed_keys, is_neutral
+from orchestrator.history.audit.findings import Finding
+from orchestrator.history.audit.prepared_group import PreparedGroup, prepare_group
+from orchestrator.history.audit.proposal import Proposal, propose
+from orchestrator.history.reading.read_runs import Group
+from orchestrator.history.reading.record import ImportedRun
+
+_CHECKS = (check_repeats, check_sweeps, check_confounding, check_runs, check_reading)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
-        lineup: the runs, in order.
+        group: the runs, in order, with their changes.
         findings: the heaviest first.
-        uncounted: settings that differ between runs but cannot change a result, by their names.
-        without_effect: settings that differ but on which the official trainer does not act.
+        neutral: names of settings that differ between runs but cannot change a result.
+        without_effect: names of settings that differ but that the official trainer ignores.
         proposal: what to run next, or why nothing is proposed.
     """
 
-    lineup: Lineup
+    group: PreparedGroup
     findings: tuple[Finding, ...]
-    uncounted: tuple[str, ...]
+    neutral: tuple[str, ...]
     without_effect: tuple[str, ...]
     proposal: Proposal | str
 
 
 def audit(name: str, group: Group) -> Audit:
-    """Audit a group of runs."""
-    lineup = line_up(name, group.source, group.runs, group.remarks)
-    findings = [
-        *repeat_findings(lineup),
-        *comparison_findings(lineup),
-        *limit_findings(lineup),
-        *conduct_findings(lineup),
-        *unread_findings(lineup),
-    ]
-    varying = _varying(lineup.runs)
-    acted = {key for run in lineup.runs for key in run.mapped.without_effect}
+    """Audit a group of runs.
+
+    Args:
+        name: of the group.
+        group: the runs as they were read.
+    """
+    prepared = prepare_group(name, group.source, group.runs, group.remarks)
+    findings = [finding for check in _CHECKS for finding in check(prepared)]
+    varying = _varying(prepared.runs)
+    ignored = {key for run in prepared.runs for key in run.mapped.without_effect}
     return Audit(
-        lineup,
+        prepared,
         tuple(sorted(findings, key=lambda finding: finding.weight)),
-        tuple(key for key in varying if is_neutral(key) or key in lineup.labels),
-        tuple(key for key in varying if key in acted and not is_neutral(key)),
-        propose(lineup),
+        tuple(key for key in varying if is_neutral(key) or key in prepared.labels),
+        tuple(key for key in varying if key in ignored and not is_neutral(key)),
+        propose(prepared),
     )
 
 
-def _varying(runs: Sequence[ForeignRun]) -> list[str]:
-    """Settings that differ between any two runs, seeds left out."""
-    seeds = {
-        key for run in runs for key in (*seed_keys(run.settings), *data_seed_keys(run.settings))
-    }
-    told = [run for run in runs if run.settings]
-    keys = dict.fromkeys(key for run in told for key in run.settings)
+def _varying(runs: Sequence[ImportedRun]) -> list[str]:
+    """Settings that differ between any two runs, except seeds."""
+    with_settings = [run for run in runs if run.settings]
+    seeds = {key for run in with_settings for key in all_seed_keys(run.settings)}
+    keys = dict.fromkeys(key for run in with_settings for key in run.settings)
     return [
         key
         for key in keys
-        if key not in seeds and len({repr(run.settings.get(key)) for run in told}) > 1
+        if key not in seeds and len({repr(run.settings.get(key)) for run in with_settings}) > 1
     ]
-
-
-def document(found: Audit) -> dict[str, Any]:
-    """The audit as JSON."""
-    lineup, proposal = found.lineup, found.proposal
-    told = {
-        "name": lineup.name,
-        "source": lineup.source,
-        "order_by": lineup.order,
-        "runs": [run_document(run) for run in lineup.runs],
-        "copies": dict(lineup.copies),
-        "findings": [
-            {**asdict(finding), "weight": WEIGHTS[finding.weight]} for finding in found.findings
-        ],
-        "steps": [step_document(step) for step in lineup.steps],
-        "settings_not_counted": list(found.uncounted),
-        "settings_without_effect": list(found.without_effect),
-        "proposal": (
-            {"none": proposal}
-            if isinstance(proposal, str)
-            else {
-                "from": proposal.a,
-                "to": proposal.b,
-                "settings": [change.key for change in proposal.changes],
-                "left_out": [change.name for change in proposal.left_out],
-                "n_arms": proposal.n_arms,
-                "n_seeds": proposal.n_seeds,
-                "n_steps": proposal.n_steps,
-                "power": proposal.power,
-                "reasons": list(proposal.reasons),
-                "spec": spec_text(proposal, "base.yaml", lineup.name),
-            }
-        ),
-    }
-    return dict(finite(told))
-
-
-def run_document(run: ForeignRun) -> dict[str, Any]:
-    """One run as a row."""
-    return {
-        "name": run.name,
-        "outcome": run.outcome,
-        "reasons": list(run.reasons),
-        "seed": run.seed,
-        "n_evaluations": len(run.pers()),
-        "last_step": run.last_step,
-        "step_unit": run.step_unit,
-        "n_planned": run.n_planned,
-        "final_per": run.final[1] if run.final else None,
-        "best_per": run.best[1] if run.best else None,
-        "best_step": run.best[0] if run.best else None,
-        "n_restarts": run.n_restarts,
-        "settings_from": run.settings_from,
-        "codebase": run.mapped.codebase,
-        "notes": list(run.notes),
-    }
-
-
-def step_document(step: Step) -> dict[str, Any]:
-    """One step with everything that changed in it."""
-    gap = difference(step.closest, step.run)
-    return {
-        "run": step.run.name,
-        "before": step.before.name,
-        "changed": [_change(change) for change in step.changes],
-        "closest": step.closest.name,
-        "changed_from_closest": [_change(change) for change in step.from_closest],
-        "difference_from_closest": None if math.isnan(gap) else gap,
-    }
-
-
-def _change(change: Any) -> dict[str, Any]:
-    return {
-        "setting": change.name,
-        "path": change.key,
-        "before": change.before,
-        "after": change.after,
-        "with": list(change.paths[1:]),
-    }

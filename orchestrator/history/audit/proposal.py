@@ -1,357 +1,348 @@
-"""The ablation that would settle the most of what a group's runs leave open, as a file."""
+"""What to run next: the ablation that would decide most of what a group's runs leave open."""
 
 import os
-import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import yaml
+from pydantic import ValidationError
 
-from decoder.atomic import write_atomically
 from decoder.config import unflatten
 from decoder.errors import ConfigError
-from orchestrator.history.audit.comparisons import confounded_steps, difference, tested_alone
-from orchestrator.history.audit.counting import DATA, Change, differing
-from orchestrator.history.audit.lineup import Lineup
-from orchestrator.history.audit.telling import change_text, count, joined, per_text, points
-from orchestrator.history.reading.record import ForeignRun
-from orchestrator.spec.load import level_names, load_spec
+from orchestrator.history.audit.effective_settings import DATA
+from orchestrator.history.audit.prepared_group import PreparedGroup
+from orchestrator.history.audit.run_pairs import per_difference
+from orchestrator.history.audit.setting_changes import SettingChange, setting_changes
+from orchestrator.history.audit.wording import change_text, count, joined, per_text, points
+from orchestrator.history.reading.record import ImportedRun, Settings
+from orchestrator.plan.leave_one_out import (
+    TwoLevelFactor,
+    ablation_text,
+    base_path,
+    leave_one_out,
+    write_ablation,
+    yaml_text,
+)
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.names import level_names
 from orchestrator.spec.schema import AblationSpec, CollapseSpec
+from orchestrator.spec.units import percent
 from orchestrator.stats.power import POWER, power_paired
-from orchestrator.stats.reach import first_seeds, untestable
+from orchestrator.stats.reach import first_seeds
 
-_FEWEST_SEEDS, _MOST_SEEDS = 6, 12
+_MOST_SEEDS = 12
 _MOST_FACTORS = 8
-_MARGINS = (0.005, 0.02)  # of PER: between these, half of the difference that was seen
+_MARGINS = (0.005, 0.02)  # of PER: the margin is half of the observed difference, within these
 _ALPHA = 0.05
 _FEWEST_EVALUATIONS = CollapseSpec().n_evaluations
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """An ablation of what two runs differ in.
+    """An ablation of the changes from one run to another.
 
     Attributes:
-        a, b: the runs; changes: what is varied; left_out: what no field of ours says.
-        document: the ablation, its ``base`` still to be named.
+        a, b: names of the runs.
+        changes: the changes that it tests.
+        left_out: the changes that no field of our configuration expresses.
+        ablation: its specification.
         base: the configuration of run `a`, nested.
-        n_arms, n_seeds: its size; n_steps: of each run.
-        power: chance of finding an effect of the margin, per claim; None without a spread.
+        n_arms: number of arms.
+        n_seeds: number of seeds.
+        n_steps: of each run.
+        power: chance that one claim finds an effect of the margin; None without a known spread.
         reasons: why this one, in sentences.
     """
 
     a: str
     b: str
-    changes: tuple[Change, ...]
-    left_out: tuple[Change, ...]
-    document: dict[str, Any]
-    base: dict[str, dict[str, Any]]
+    changes: tuple[SettingChange, ...]
+    left_out: tuple[SettingChange, ...]
+    ablation: AblationSpec
+    base: Mapping[str, Settings]
     n_arms: int
     n_seeds: int
     n_steps: int
     power: float | None
     reasons: tuple[str, ...]
 
+    @property
+    def summary(self) -> str:
+        """Its size and what it varies, in one sentence."""
+        arms = f"{count(self.n_arms, 'arm')} × {count(self.n_seeds, 'seed')}"
+        if len(self.changes) > 1:
+            return (
+                f"This ablation would decide the most: {arms} = {self.n_arms * self.n_seeds} runs "
+                f"of {self.n_steps:,} steps. It starts from {self.b} and takes out each change "
+                f"from {self.a} while the others stay."
+            )
+        return (
+            f"This ablation would decide the most: {arms} of {self.n_steps:,} steps. It tests the "
+            f"one change from {self.a} to {self.b} on new seeds."
+        )
 
-def propose(lineup: Lineup) -> Proposal | str:
-    """The ablation that would settle the most, checked by loading it; or why there is none.
 
-    Candidates are the steps of the group, and the way from its first run to its best. Each
-    counts, for every setting it would test, the steps that changed that setting among others;
-    a setting already tested alone counts half. The highest count wins, then the larger
-    difference of PER.
+class _Candidate(NamedTuple):
+    """Two runs whose changes an ablation could test."""
+
+    a: ImportedRun
+    b: ImportedRun
+    changes: Sequence[SettingChange]
+
+    @property
+    def usable(self) -> list[SettingChange]:
+        """The changes that a field of our configuration expresses, except of the recordings."""
+        return [
+            change
+            for change in self.changes
+            if change.paths and change.key != DATA and not change.key.startswith("data.path")
+        ]
+
+    @property
+    def gap(self) -> float:
+        """PER of `b` minus that of `a`; NaN if one has none."""
+        return per_difference(self.a, self.b)
+
+
+def propose(group: PreparedGroup) -> Proposal | str:
+    """The ablation that would decide the most, checked by loading it; or why there is none.
+
+    Candidates are every run with its closest earlier run, and the group's first run with its
+    lowest. A candidate scores, for each setting it would test, the number of runs that changed
+    this setting together with others; a setting that was tested alone scores half. The highest
+    score wins, then the larger difference of PER.
     """
-    candidates = _candidates(lineup)
+    candidates = _candidates(group)
     if not candidates:
-        return _why_none(lineup)
-    problem = ""
-    for a, b, changes in candidates:
-        found = _make(lineup, a, b, changes)
-        if isinstance(found, Proposal):
-            return found
-        problem = problem or found
-    return f"None could be made of these settings: {problem}"
+        return _why_none(group)
+    problems = []
+    for candidate in candidates:
+        proposal = _make(group, candidate)
+        if isinstance(proposal, Proposal):
+            return proposal
+        problems.append(proposal)
+    return f"None: the settings of these runs make no valid ablation: {problems[0]}"
 
 
-def write_proposal(path: Path, proposal: Proposal, results_name: str) -> Path:
-    """Write the ablation and, beside it, its base; neither file may exist.
+def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
+    """Write the ablation, and its base into the same folder; neither file may exist.
+
+    Args:
+        path: of the ablation.
+        proposal: what to write.
+        group: name of the group, for the comment at the top.
 
     Returns:
         The path of the base.
 
     Raises:
         ConfigError: a file exists already.
-        StorageError: it cannot be written.
+        StorageError: a file cannot be written.
     """
-    base = path.with_name(f"{path.stem}_base.yaml")
-    for one in (path, base):
-        if one.exists():
-            raise ConfigError(f"--propose: {one} exists already; choose another name or remove it")
-    write_atomically(base, base_text(proposal).encode())
-    write_atomically(path, spec_text(proposal, base.name, results_name).encode())
-    load_spec(path)
+    base = base_path(path)
+    settings = yaml_text(proposal.base, [f"The complete settings of {proposal.a}."])
+    write_ablation(path, spec_text(proposal, base.name, group), settings, option="--propose")
     return base
 
 
 def spec_text(proposal: Proposal, base: str, group: str) -> str:
-    """The ablation as YAML, with what it is for at its head."""
+    """The ablation as YAML, with a comment at the top that says what it is for."""
     head = [
-        f"Proposed from the audit of '{group}': which of the changes from {proposal.a} to "
+        f"Proposed by the audit of '{group}': which of the changes from {proposal.a} to "
         f"{proposal.b} matters?",
         *proposal.reasons,
-        "Check data.path in the base: it is a path of the place where the runs were trained.",
+        "Check data.path in the base: it is a path on the machine where the runs were trained.",
     ]
-    lines = "".join(f"# {' '.join(line.split())}\n" for line in head)
-    return lines + _yaml({**proposal.document, "base": base})
+    return ablation_text(proposal.ablation.model_copy(update={"base": base}), head)
 
 
-def base_text(proposal: Proposal) -> str:
-    """The base as YAML."""
-    return f"# The settings of {_comment(proposal.a)}, in full.\n" + _yaml(proposal.base)
-
-
-def _yaml(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(
-        dict(document), sort_keys=False, allow_unicode=True, width=96, default_flow_style=None
-    )
-
-
-def _comment(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _candidates(lineup: Lineup) -> list[tuple[ForeignRun, ForeignRun, Sequence[Change]]]:
-    """Pairs with something to settle, the most telling first."""
-    pairs: dict[tuple[str, str], tuple[ForeignRun, ForeignRun, Sequence[Change]]] = {}
-    for step in lineup.steps:
-        pairs[step.closest.name, step.run.name] = (step.closest, step.run, step.from_closest)
-    fit = [run for run in lineup.runs if run.outcome == "ok" and run.counted is not None]
-    if fit:
-        best = min(fit, key=lambda run: run.counted or 0.0)
-        first = next(iter(run for run in fit if run.settings), None)
-        if first is not None and best is not first and best.settings:
-            one, two = lineup.known[first.name], lineup.known[best.name]
-            if one.kind == two.kind:
-                pairs[first.name, best.name] = (first, best, differing(one, two))
-    n_open = {change.key: 0 for step in confounded_steps(lineup) for change in step.from_closest}
-    for step in confounded_steps(lineup):
-        for change in step.from_closest:
-            n_open[change.key] += 1
-    alone = tested_alone(lineup)
+def _candidates(group: PreparedGroup) -> list[_Candidate]:
+    """Every usable candidate, the best first."""
+    candidates = {
+        (one.closest.name, one.run.name): _Candidate(one.closest, one.run, one.from_closest)
+        for one in group.run_changes
+    }
+    first, lowest = next((run for run in group.ended_well if run.settings), None), group.lowest
+    if first is not None and lowest is not None and lowest is not first and lowest.settings:
+        one, two = group.settings[first.name], group.settings[lowest.name]
+        if one.kind == two.kind:
+            changes = setting_changes(one, two)
+            candidates[first.name, lowest.name] = _Candidate(first, lowest, changes)
+    n_confounded = Counter(change.key for one in group.confounded for change in one.from_closest)
 
-    def rank(pair: tuple[ForeignRun, ForeignRun, Sequence[Change]]) -> tuple[float, float]:
-        a, b, changes = pair
-        settled = sum(
-            max(1, n_open.get(c.key, 0)) * (0.5 if c.key in alone else 1.0)
-            for c in _usable(changes)
+    def rank(candidate: _Candidate) -> tuple[float, float]:
+        score = sum(
+            max(1, n_confounded[change.key]) * (0.5 if change.key in group.tested_alone else 1.0)
+            for change in candidate.usable
         )
-        gap = difference(a, b)
-        return (-settled, -abs(gap) if gap == gap else 0.0)
+        return (-score, -abs(candidate.gap) if candidate.gap == candidate.gap else 0.0)
 
     usable = [
-        pair
-        for pair in pairs.values()
-        if pair[0].mapped.config
-        and pair[1].mapped.config
-        and 0 < len(_usable(pair[2])) <= _MOST_FACTORS
+        candidate
+        for candidate in candidates.values()
+        if candidate.a.mapped.config
+        and candidate.b.mapped.config
+        and 0 < len(candidate.usable) <= _MOST_FACTORS
     ]
     return sorted(usable, key=rank)
 
 
-def _usable(changes: Sequence[Change]) -> list[Change]:
-    """Those that a field of ours says; recordings are no factor."""
-    return [c for c in changes if c.paths and c.key != DATA and not c.key.startswith("data.path")]
-
-
-def _why_none(lineup: Lineup) -> str:
-    if not any(run.mapped.config for run in lineup.runs):
-        return "None: no run has settings that can be said in terms of a decoder here."
-    if not any(step.from_closest for step in lineup.steps):
+def _why_none(group: PreparedGroup) -> str:
+    if not any(run.mapped.config for run in group.runs):
+        return "None: no run has settings that a configuration of our decoder can express."
+    if not any(one.from_closest for one in group.run_changes):
         return "None: no two runs differ in a setting that counts."
     return (
-        f"None: what the runs differ in has no field here, or is more than {_MOST_FACTORS} "
-        "settings at once."
+        "None: our configuration has no field for what the runs differ in, or they differ in more "
+        f"than {_MOST_FACTORS} settings at once."
     )
 
 
-def _make(
-    lineup: Lineup, a: ForeignRun, b: ForeignRun, changes: Sequence[Change]
-) -> Proposal | str:
-    usable = _usable(changes)
-    left_out = tuple(change for change in changes if change not in usable)
-    gap = difference(a, b)
-    known = gap == gap and gap != 0
+def _make(group: PreparedGroup, candidate: _Candidate) -> Proposal | str:
+    """The proposal of one candidate; or why it is no valid ablation."""
+    usable, gap = candidate.usable, candidate.gap
     low, high = _MARGINS
+    known = gap == gap and gap != 0
     margin = round(min(high, max(low, abs(gap) / 2)), 3) if known else low
-    document = _document(lineup, a, b, usable, margin, "decrease" if gap <= 0 else "increase")
     try:
-        n_seeds, power = _seeds(lineup, document, margin, len(usable))
-        document["seeds"] = list(range(1, n_seeds + 1))
-        base, remark = _base(a)
+        ablation = _ablation(group, candidate, margin)
+        n_seeds, power = _seeds(group, ablation, margin)
+        ablation = ablation.model_copy(update={"seeds": tuple(range(1, n_seeds + 1))})
+        base, remarks = _base(candidate.a)
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "base.yaml").write_text(_yaml(base), encoding="utf-8")
-            Path(folder, "spec.yaml").write_text(
-                _yaml({**document, "base": "base.yaml"}), encoding="utf-8"
-            )
+            Path(folder, "base.yaml").write_text(yaml_text(base), encoding="utf-8")
+            Path(folder, "spec.yaml").write_text(ablation_text(ablation), encoding="utf-8")
             loaded = load_spec(Path(folder, "spec.yaml"))
     except ConfigError as error:
-        return error.problems[0].rpartition(f"{os.sep}")[2]
+        return error.problems[0].rpartition(os.sep)[2]
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
     return Proposal(
-        a.name,
-        b.name,
+        candidate.a.name,
+        candidate.b.name,
         tuple(usable),
-        left_out,
-        document,
+        tuple(change for change in candidate.changes if change not in usable),
+        ablation,
         base,
         len(loaded.arms),
         n_seeds,
-        int(a.mapped.config["train.n_steps"]),
+        int(candidate.a.mapped.config["train.n_steps"]),
         power,
-        (*_reasons(lineup, a, b, usable, left_out, margin, n_seeds, power), *remark),
+        (*_reasons(group, candidate, margin), *_seed_reasons(candidate, n_seeds, power), *remarks),
     )
 
 
-def _base(run: ForeignRun) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """A run's configuration, nested; evaluated often enough for a collapse to be told."""
+def _base(run: ImportedRun) -> tuple[dict[str, dict[str, object]], list[str]]:
+    """A run's configuration, nested, with enough evaluations to detect a collapse; and remarks."""
     flat, remarks = dict(run.mapped.config), []
+    n_steps, every = int(flat["train.n_steps"]), int(flat["train.eval_every_steps"])
+    if n_steps < _FEWEST_EVALUATIONS * every:
+        flat["train.eval_every_steps"] = max(1, n_steps // 10)
+        remarks.append(
+            f"Runs are evaluated every {flat['train.eval_every_steps']:,} steps instead of every "
+            f"{every:,}, because a collapse is detected in the last {_FEWEST_EVALUATIONS} "
+            "evaluations."
+        )
     if not any("data.path" in paths for paths in run.mapped.fields.values()):
         flat["data.path"] = "data/your_recordings"
-        remarks.append("The settings do not say data.path in a way that can be used here: set it.")
-    n_steps, every = int(flat["train.n_steps"]), int(flat["train.eval_every_steps"])
-    if n_steps >= _FEWEST_EVALUATIONS * every:
-        return unflatten(flat), remarks
-    flat["train.eval_every_steps"] = max(1, n_steps // 10)
-    remarks.append(
-        f"It is evaluated every {flat['train.eval_every_steps']:,} steps instead of every "
-        f"{every:,}, as a collapse shows in the last {_FEWEST_EVALUATIONS} evaluations."
-    )
+        remarks.append("The settings state no data.path that can be used here: set it in the base.")
     return unflatten(flat), remarks
 
 
-def _document(
-    lineup: Lineup,
-    a: ForeignRun,
-    b: ForeignRun,
-    changes: Sequence[Change],
-    margin: float,
-    direction: str,
-) -> dict[str, Any]:
-    one, two = lineup.known[a.name].whole, lineup.known[b.name].whole
-    factors, hypotheses = {}, {}
-    verb = "lowers" if direction == "decrease" else "raises"
-    others = "With the other changes made, " if len(changes) > 1 else ""
-    for name, change in _factor_names(changes).items():
-        before, after = level_names(change.before, change.after)
-        factors[name] = {
-            before: {path: one[path] for path in change.paths},
-            after: {path: two[path] for path in change.paths},
-        }
-        hypotheses[f"{name}_matters"[:64]] = {
-            "claim": f"{others}{change.key} {after} instead of {before} {verb} PER.",
-            "contrast": {"factor": name, "from": before, "to": after},
-            "outcome": "per",
-            "direction": direction,
-            "margin": margin,
-        }
-    return {
-        "name": "from_audit",
-        "question": f"Which of the changes from {_comment(a.name)} to {_comment(b.name)} "
-        "changes PER?",
-        "base": "base.yaml",
-        "factors": factors,
-        "design": "leave_one_out" if len(changes) > 1 else "one_factor",
-        "seeds": list(range(1, _FEWEST_SEEDS + 1)),
-        "hypotheses": hypotheses,
-    }
-
-
-def _factor_names(changes: Sequence[Change]) -> dict[str, Change]:
-    names: dict[str, Change] = {}
-    for change in changes:
-        field = re.sub(r"[^A-Za-z0-9_]+", "_", change.key.partition(".")[2])[:40] or "setting"
-        name = field if field not in names else f"{change.key.partition('.')[0]}_{field}"
-        names[name] = change
-    return names
-
-
-def _seeds(
-    lineup: Lineup, document: dict[str, Any], margin: float, n_claims: int
-) -> tuple[int, float | None]:
-    """Seeds that the claims need to be testable together and, where a spread was seen, for power.
-
-    Runs of one seed are taken to differ as runs of two do: pairing can only help.
-    """
-    fewest = max(
-        _FEWEST_SEEDS,
-        *(
-            found.seeds_needed or 0
-            for found in untestable(AblationSpec.model_validate(document)).values()
-        ),
-        0,
+def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> AblationSpec:
+    """The ablation with the fewest seeds that make its claims testable."""
+    a, b, usable = candidate.a, candidate.b, candidate.usable
+    old, new = group.settings[a.name].whole, group.settings[b.name].whole
+    factors = [
+        TwoLevelFactor(
+            change.key,
+            level_names(old[change.key], new[change.key]),
+            {path: old[path] for path in change.paths},
+            {path: new[path] for path in change.paths},
+        )
+        for change in usable
+    ]
+    return leave_one_out(
+        "from_audit",
+        f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} changes PER?",
+        "base.yaml",
+        factors,
+        direction="decrease" if candidate.gap <= 0 else "increase",
+        margin=margin,
     )
-    spread = lineup.spreads.best
+
+
+def _seeds(group: PreparedGroup, ablation: AblationSpec, margin: float) -> tuple[int, float | None]:
+    """Number of seeds that make the claims testable and, if the spread is known, give power.
+
+    Runs of one seed are assumed to differ as runs of two seeds do, as pairing can only help.
+
+    Returns:
+        The number of seeds, and the power of each claim; None without a known spread.
+    """
+    fewest = len(ablation.seeds)
+    spread = group.spreads.best
     if spread is None or spread.sd <= 0:
         return fewest, None
-    of_difference = spread.sd * 2**0.5
+    sd_of_difference = spread.sd * 2**0.5
+    alpha = _ALPHA / len(ablation.hypotheses)
 
     def power(n: int) -> float:
-        return power_paired(margin, of_difference, n, _ALPHA / n_claims)
+        return power_paired(margin, sd_of_difference, n, alpha)
 
     needed = first_seeds(lambda n: power(n) >= POWER) or _MOST_SEEDS
     n_seeds = max(fewest, min(needed, _MOST_SEEDS))
     return n_seeds, power(n_seeds)
 
 
-def _reasons(
-    lineup: Lineup,
-    a: ForeignRun,
-    b: ForeignRun,
-    changes: Sequence[Change],
-    left_out: Sequence[Change],
-    margin: float,
-    n_seeds: int,
-    power: float | None,
-) -> list[str]:
-    keys = {change.key for change in changes}
-    n_steps = sum(
-        any(change.key in keys for change in step.from_closest) for step in confounded_steps(lineup)
-    )
-    listing = joined([change_text(change) for change in changes], 10)
+def _reasons(group: PreparedGroup, candidate: _Candidate, margin: float) -> list[str]:
+    """What changed, how often, what the smallest effect is, and what is left out."""
+    a, b, usable = candidate.a, candidate.b, candidate.usable
     reasons = [
-        f"From {a.name} ({per_text(a.counted)}) to {b.name} ({per_text(b.counted)}) "
-        f"{count(len(changes), 'thing')} changed: {listing}."
+        f"From {a.name} ({per_text(a.compared_per)}) to {b.name} ({per_text(b.compared_per)}) "
+        f"{count(len(usable), 'setting')} changed: "
+        f"{joined([change_text(change) for change in usable], 10)}."
     ]
-    if n_steps:
+    keys = {change.key for change in usable}
+    n_runs = sum(any(c.key in keys for c in one.from_closest) for one in group.confounded)
+    if n_runs:
         reasons.append(
-            f"{count(n_steps, 'step')} of the group changed "
-            f"{'it' if len(changes) == 1 else 'one of them'} among others; no other two runs would "
-            "speak to more."
+            f"{count(n_runs, 'run')} of the group changed "
+            f"{'it' if len(usable) == 1 else 'one of them'} together with others; no other pair "
+            "of runs would answer more."
         )
     reasons.append(
-        f"The smallest effect that is to count is {points(margin)}; change `margin` if you mean "
-        "another."
+        f"The smallest effect that counts is {points(margin)}; change `margin` for another one."
     )
-    if power is None:
-        reasons.append(
-            f"{n_seeds} seeds are the fewest that can decide {count(len(changes), 'such claim')}; "
-            "no spread was seen to tell the chance of finding it."
-        )
-    else:
-        enough = "" if power >= POWER else f", which is less than {POWER:.0%}: the spread is large"
-        reasons.append(
-            f"{n_seeds} seeds find an effect of that size with a chance of {power:.0%} a claim, "
-            f"by the spread that repeats show{enough}."
-        )
-        if power < POWER:
-            reasons.append(
-                f"Cheaper first: train {a.name} again with three to five other seeds. Those few "
-                "runs tell the spread, and with it whether this ablation can settle anything."
-            )
+    left_out = [change.name for change in candidate.changes if change not in usable]
     if left_out:
-        reasons.append(
-            f"Not in it, as no field here says it: {joined([c.name for c in left_out], 8)}."
-        )
+        reasons.append(f"Left out, as our configuration has no field: {joined(left_out, 8)}.")
     return reasons
+
+
+def _seed_reasons(candidate: _Candidate, n_seeds: int, power: float | None) -> list[str]:
+    """Why this number of seeds, and what is cheaper if the power is low."""
+    if power is None:
+        return [
+            f"{n_seeds} seeds are the fewest that can decide "
+            f"{count(len(candidate.usable), 'such claim')}; the power is not known, as the "
+            "spread between repeats is not known."
+        ]
+    reason = (
+        f"With {n_seeds} seeds, each claim finds an effect of that size with a chance of "
+        f"{percent(power, 0)}, by the spread of the repeated runs"
+    )
+    if power >= POWER:
+        return [f"{reason}."]
+    return [
+        f"{reason}. That is less than {percent(POWER, 0)}, because the spread is large.",
+        f"Cheaper first: train {candidate.a.name} again with three to five other seeds. These "
+        "runs estimate the spread, and so whether this ablation can decide anything.",
+    ]

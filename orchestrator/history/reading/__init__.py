@@ -1,0 +1,1 @@
+"""Folders of training runs in, one record per run out: settings, learning curve and outcome."""

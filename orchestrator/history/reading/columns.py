@@ -1,18 +1,20 @@
-"""What the columns of foreign courses are called here, and whether a PER is in percent."""
+"""Column names of learning curves made elsewhere, and whether their PER is in percent."""
 
 import math
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from decoder.import_tables import squeeze
 
-Row = dict[str, float]
+StepValues = dict[str, float]  # values at one step, by column
 
-STEP, EPOCH, PER = "step", "epoch", "per"
+STEP, EPOCH, PER, VAL_LOSS = "step", "epoch", "per", "val_loss"
 COLUMNS = (
-    *(STEP, EPOCH, PER, "val_loss", "train_loss", "grad_norm", "lr"),
+    *(STEP, EPOCH, PER, VAL_LOSS, "train_loss", "grad_norm", "lr"),
     *("blank_fraction", "emitted_ratio", "n_distinct", "train_per"),
 )
+PER_ROUNDING = 6e-4  # logs print a PER with four digits; closer values count as equal
 
 # Squeezed names (no case, no punctuation) in the order of preference where a row has several.
 _SPELLINGS = {
@@ -22,7 +24,7 @@ _SPELLINGS = {
     PER: "valper per avgper valavgper peravg valperavg phonemeerrorrate valphonemeerrorrate perval "
     "evalper devper validationper validper valcer cer valcerper avgcer testper testcer "
     "evalcer greedyper valpergreedy pergreedy perpct perpercent valperpct valperpercent",
-    "val_loss": "valloss ctcloss valctcloss valavgloss avgloss testloss evalloss devloss validloss "
+    VAL_LOSS: "valloss ctcloss valctcloss valavgloss avgloss testloss evalloss devloss validloss "
     "validationloss lossval ctclossavg valctc verlustval valverlust valctclossavg",
     "train_loss": "trainlossavg trainloss losstrain trainctcloss trainingloss trainlossmean "
     "runningloss avgtrainloss trainctclossavg",
@@ -40,45 +42,64 @@ _COLUMN_OF = {
     for column, names in _SPELLINGS.items()
     for rank, name in enumerate(names.split())
 }
-_BY_LAST_PART = 1000  # added to the rank of a name of which only the last part is known
-_OTHER_FIGURE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
+_BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
+_OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
 _PLAIN_LOSS = frozenset({"loss", "verlust"})
 _PERCENT_NAMES = ("pct", "percent", "%", "prozent")
 
 
-def column_names(names: Iterable[str]) -> dict[str, str]:
-    """Name in the file → column here, for the names that are known; each column once.
+def last_part(name: str) -> str:
+    """The last part of a dotted name, without case and punctuation: ``a.lr_max`` → ``lrmax``."""
+    return squeeze(name.rpartition(".")[2])
 
-    A name known by its last part alone (``metrics/PER``) counts if it is the only one.
+
+def is_number(value: Any) -> bool:
+    """Whether a value is an int or a float; booleans are neither."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_evaluation(row: Mapping[str, float]) -> bool:
+    """Whether a row of a learning curve has a PER or a validation loss."""
+    return PER in row or VAL_LOSS in row
+
+
+def column_names(names: Iterable[str]) -> dict[str, str]:
+    """Map the names in a file to columns; names that are not known are left out.
+
+    Each column appears once. If only the last part of a name is known (``metrics/PER``), it
+    counts only if no other name fits the same column.
+
+    Returns:
+        Name in the file → column.
     """
-    found: dict[str, list[tuple[int, str]]] = {}
-    plain = None
+    candidates: dict[str, list[tuple[int, str]]] = {}
+    plain_loss = None
     for name in names:
-        known = _find(name)
+        known = _column_of(name)
         if known is not None:
-            found.setdefault(known[0], []).append((known[1], name))
+            candidates.setdefault(known[0], []).append((known[1], name))
         elif squeeze(name) in _PLAIN_LOSS:
-            plain = name
+            plain_loss = name
     best = {
-        column: min(candidates)[1]
-        for column, candidates in found.items()
-        if len(candidates) == 1 or min(candidates)[0] < _BY_LAST_PART
+        column: min(ranked)[1]
+        for column, ranked in candidates.items()
+        if len(ranked) == 1 or min(ranked)[0] < _BY_LAST_PART
     }
-    if plain is not None:
-        column = "val_loss" if PER in best and "val_loss" not in best else "train_loss"
-        best.setdefault(column, plain)
+    if plain_loss is not None:
+        column = VAL_LOSS if PER in best and VAL_LOSS not in best else "train_loss"
+        best.setdefault(column, plain_loss)
     return {name: column for column, name in best.items()}
 
 
-def _find(name: str) -> tuple[str, int] | None:
-    """By the whole name, or by its last part: ``metrics/val_per``, ``Val PER``, ``lr-AdamW``."""
+def _column_of(name: str) -> tuple[str, int] | None:
+    """Column and rank by the whole name, or by its last part: ``metrics/val_per``, ``Val PER``."""
     squeezed = squeeze(name)
     if squeezed in _COLUMN_OF:
         return _COLUMN_OF[squeezed]
-    if _OTHER_FIGURE.search(name):
+    if _OTHER_VALUE.search(name):
         return None
-    for mark in ("/", ".", " "):
-        head, _, tail = name.rpartition(mark)
+    for separator in ("/", ".", " "):
+        head, _, tail = name.rpartition(separator)
         if head and squeeze(tail) in _COLUMN_OF:
             column, rank = _COLUMN_OF[squeeze(tail)]
             return column, rank + _BY_LAST_PART
@@ -87,36 +108,36 @@ def _find(name: str) -> tuple[str, int] | None:
 
 def says_percent(name: str) -> bool:
     """Whether a column's name says that it is in percent."""
-    return any(mark in name.lower() for mark in _PERCENT_NAMES)
+    return any(word in name.lower() for word in _PERCENT_NAMES)
 
 
 def is_percent(values: Iterable[float]) -> tuple[bool, str]:
     """Whether the PERs of one file are in percent, and the reason in words.
 
-    A PER in [0, 1] is above 1 only for a run that emits far too much, and never above 10, as
-    there are not ten frames to a phoneme. One in percent is never below 1 throughout.
+    A rate exceeds 1 only if a run emits far too many phonemes, and never exceeds 10, because
+    there are fewer than ten frames per phoneme. A PER in percent does not stay below 1.
 
     Args:
-        values: PERs of one file; those that are not finite are passed over.
+        values: PERs of one file; values that are not finite are ignored.
     """
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return False, ""
     low, high = min(finite), max(finite)
     if high > 10:
-        if low <= 1 and low > 0:
+        if 0 < low <= 1:
             return True, (
-                f"PER runs from {low:g} to {high:g}: taken as percent, as a rate is never above "
-                "10; but values up to 1 are as unlikely, so the file may mix both"
+                f"PER ranges from {low:g} to {high:g}; read as percent, because a rate never "
+                "exceeds 10, but the values up to 1 look like rates: the file may mix both units"
             )
-        return True, f"PER up to {high:g}: in percent, as a rate is never above 10"
+        return True, f"PER up to {high:g} is read as percent, because a rate never exceeds 10"
     if low > 5:
-        return True, f"PER never below {low:g}: in percent, as no rate stays above 5"
-    return False, f"PER from {low:g} to {high:g}: a rate in [0, 1]"
+        return True, f"PER never below {low:g} is read as percent, because no rate stays above 5"
+    return False, f"PER from {low:g} to {high:g} is a rate in [0, 1]"
 
 
-def as_rates(rows: Iterable[Mapping[str, float]], percent: bool) -> list[Row]:
-    """The rows with PER as a rate."""
+def as_rates(rows: Iterable[StepValues], percent: bool) -> list[StepValues]:
+    """Copies of the rows, with PER as a rate."""
     if not percent:
         return [dict(row) for row in rows]
     return [{k: v / 100 if k in (PER, "train_per") else v for k, v in row.items()} for row in rows]

@@ -1,4 +1,4 @@
-"""Single files of a run folder: what each is by its name and first bytes, and its text, bounded."""
+"""Files of a run folder: the kind of each by its name, and its text read up to a size limit."""
 
 import codecs
 import hashlib
@@ -12,23 +12,28 @@ from typing import Literal
 from decoder.plain_pickle import looks_like_pickle
 
 Role = Literal["settings", "course", "evaluation", "refused", "not read", "unreadable"]
-Kind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "other"]
+RunFileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
 
 MOST_SETTINGS_BYTES = 4 << 20
-MOST_COURSE_BYTES = 64 << 20
+MOST_CURVE_BYTES = 64 << 20
 _MOST_LINE = 1 << 20
 _BLOCK = 1 << 20
 
-_NEVER_OPENED = {
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".onnx"), "weights, never opened"),
-    **dict.fromkeys((".safetensors", ".h5", ".hdf5", ".mat", ".npy", ".npz"), "arrays, not read"),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".svg", ".pdf", ".gif"), "a picture, not read"),
-    **dict.fromkeys((".py", ".ipynb", ".sh", ".slurm", ".sbatch", ".patch", ".diff"), "code"),
-    **dict.fromkeys((".md", ".rst", ".html", ".docx"), "notes for people, not read"),
-    **dict.fromkeys((".wandb", ".db", ".sqlite", ".parquet"), "a database, not read"),
-    **dict.fromkeys((".zip", ".gz", ".tar", ".tgz", ".xz", ".zst", ".7z"), "packed, not read"),
+_WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".onnx")
+_NOT_READ = {
+    **dict.fromkeys((".safetensors", ".h5", ".hdf5", ".mat", ".npy", ".npz"), "arrays are"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".svg", ".pdf", ".gif"), "pictures are"),
+    **dict.fromkeys((".py", ".ipynb", ".sh", ".slurm", ".sbatch", ".patch", ".diff"), "code is"),
+    **dict.fromkeys((".md", ".rst", ".html", ".docx"), "documents are"),
+    **dict.fromkeys((".wandb", ".db", ".sqlite", ".parquet"), "databases are"),
+    **dict.fromkeys((".zip", ".gz", ".tar", ".tgz", ".xz", ".zst", ".7z"), "archives are"),
 }
-_NOT_SETTINGS = re.compile(
+_KINDS: dict[str, RunFileKind] = {
+    **{".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"},
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"},
+    **{".log": "log", ".out": "log", ".err": "log"},
+}
+_OTHER_DATA = re.compile(
     r"train_val_trials|wandb-(metadata|summary)|^(hydra|overrides|conda|environment|requirements)"
     r"\.|^package(-lock)?\.|^tsconfig|^vocab|^phon|^dataset_info|^\."
 )
@@ -39,7 +44,7 @@ _SETTINGS_NAME = re.compile(
 _EVALUATION_NAME = re.compile(
     r"^(eval|evaluation|test|val|final|best)[\w.-]*$|results?$|scores?$", re.IGNORECASE
 )
-_COURSE_NAME = re.compile(r"histor|metrics|stats|trainer_state|curve|log|losses", re.IGNORECASE)
+_CURVE_NAME = re.compile(r"histor|metrics|stats|trainer_state|curve|log|losses", re.IGNORECASE)
 _LOG_NAME = re.compile(
     r"log|stdout|stderr|output|console|train|slurm|nohup|ausgabe|protokoll", re.IGNORECASE
 )
@@ -48,13 +53,14 @@ _WEIGHTS_NAME = re.compile(r"^(best|final)?_?checkpoint(_batch_\d+)?$|^modelweig
 
 @dataclass(frozen=True)
 class FileNote:
-    """One file that was found, and what became of it.
+    """One file of a run, and how it was used.
 
     Attributes:
-        path: relative to the folder that was imported.
-        role: what it was taken for.
-        n_bytes: its size; digest: SHA-256 of what was read of it, "" for what was not read.
-        note: why it was not read, or how.
+        path: relative to the imported folder.
+        role: what the file was read as; ``course`` is a learning curve.
+        n_bytes: size of the file.
+        digest: SHA-256 of the part that was read; "" if the file was not read.
+        note: why the file was not read; "" if it was.
     """
 
     path: str
@@ -64,66 +70,60 @@ class FileNote:
     note: str = ""
 
 
-def kind_of(path: Path) -> tuple[Kind, str]:
-    """What a file is by its name, and for ``other`` the reason why it is not read."""
+def kind_of(path: Path) -> tuple[RunFileKind, str]:
+    """The kind of a file by its name; for ``refused`` and ``other`` also why it is not read."""
     name, suffix = path.name.lower(), path.suffix.lower()
     if ".tfevents." in name:
-        return "other", "TensorBoard events, not read; export them as CSV"
-    if suffix in _NEVER_OPENED:
-        return "other", _NEVER_OPENED[suffix]
-    if _WEIGHTS_NAME.match(name):
-        return "other", "weights, never opened"
+        return "other", "TensorBoard events are not read; export them as CSV"
+    if suffix in _WEIGHTS_SUFFIXES or _WEIGHTS_NAME.match(name):
+        return "refused", "weights are never opened"
+    if suffix in _NOT_READ:
+        return "other", f"{_NOT_READ[suffix]} not read"
     if name in ("args", "args.pkl", "args.pickle"):
         return "pickle", ""
     if suffix in (".pkl", ".pickle") or name == "trainingstats":
-        return "other", "a pickle, refused: to open it could run any code"
-    if suffix in (".yaml", ".yml", ".json"):
-        if _NOT_SETTINGS.search(name):
-            return "other", "neither settings nor a course"
-        return ("json" if suffix == ".json" else "yaml"), ""
-    if suffix == ".toml":
-        return "toml", ""
-    if suffix in (".jsonl", ".ndjson"):
-        return "jsonl", ""
-    if suffix in (".csv", ".tsv"):
-        return "csv", ""
-    if suffix in (".log", ".out", ".err") or (suffix in ("", ".txt") or suffix[1:].isdigit()):
-        likely = suffix in (".log", ".out", ".err") or _LOG_NAME.search(name)
-        return ("log", "") if likely else ("other", "no name of settings or a course")
+        return "refused", "pickles are refused, because opening one can run any code"
+    if suffix in _KINDS and not (_KINDS[suffix] in ("yaml", "json") and _OTHER_DATA.search(name)):
+        return _KINDS[suffix], ""
+    maybe_log = suffix in ("", ".txt") or suffix[1:].isdigit()
+    if maybe_log and _LOG_NAME.search(name):
+        return "log", ""
+    if maybe_log or suffix in _KINDS:
+        return "other", "by its name it holds neither settings nor a learning curve"
     return "other", f"files ending in {suffix} are not read"
 
 
 def settings_by_name(path: Path) -> bool:
-    """Whether a YAML, JSON or TOML file is called what settings are called."""
+    """Whether a YAML, JSON or TOML file has a usual name of settings."""
     return _SETTINGS_NAME.search(path.stem) is not None
 
 
-def course_by_name(path: Path) -> bool:
-    """Whether a JSON file is called what a course of evaluations is called."""
-    return _COURSE_NAME.search(path.stem) is not None
+def curve_by_name(path: Path) -> bool:
+    """Whether a JSON file has a usual name of a learning curve."""
+    return _CURVE_NAME.search(path.stem) is not None
 
 
 def evaluation_by_name(path: Path) -> bool:
-    """Whether a JSON file is called what a final evaluation is called."""
+    """Whether a JSON file has a usual name of a final evaluation."""
     return _EVALUATION_NAME.search(path.stem) is not None
 
 
 def regular_file(path: Path) -> tuple[int, float] | None:
-    """Size and time of last change of a regular file, links followed; None for anything else."""
+    """Size in bytes and time of last change; None if it is no regular file. Follows links."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return (found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+    return (status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
 
 
-def shown(text: str) -> str:
-    """A name as it can be told: what no terminal or file can hold is replaced."""
+def printable(text: str) -> str:
+    """The text with every character that cannot be printed replaced by U+FFFD."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def decode(content: bytes) -> str:
-    """Text in UTF-8, UTF-16 with its mark, or Latin-1, the mark removed."""
+    """Decode UTF-8, UTF-16 with a byte order mark, or else Latin-1; the mark is removed."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     try:
@@ -134,14 +134,15 @@ def decode(content: bytes) -> str:
 
 @dataclass
 class TextFile:
-    """A course file that is read line by line, and what was seen on the way.
+    """A text file that is read line by line; reading fills the attributes below.
 
     Attributes:
-        path: where it lies; n_bytes: its size.
-        skipped_bytes: what a file beyond the limit loses, between its first line and its end.
-        cut_off: whether the last line has no end.
-        digest: of what was read, once `lines` came to its end.
-        pickled: whether it is no text but a pickle or an archive.
+        path: the file.
+        n_bytes: its size.
+        skipped_bytes: bytes left out after the first line, where the file exceeds the limit.
+        cut_off: whether the last line has no line end.
+        digest: SHA-256 of the part that was read, once `lines` is exhausted.
+        pickled: whether the file is a pickle or an archive; then it has no lines.
     """
 
     path: Path
@@ -152,7 +153,7 @@ class TextFile:
     pickled: bool = False
 
     def lines(self) -> Iterator[str]:
-        """Its lines without their ends; carriage returns of progress bars end lines too."""
+        """Yield the lines without their ends; a carriage return (progress bars) ends a line too."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             head = file.read(_BLOCK)
@@ -163,11 +164,11 @@ class TextFile:
             encoding = _encoding(head)
             decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
             rest, block = "", head
-            if self.n_bytes > MOST_COURSE_BYTES:
+            if self.n_bytes > MOST_CURVE_BYTES:
                 first, _, _ = head.partition(b"\n")
                 yield decoder.decode(first).rstrip("\r")
                 decoder.reset()
-                self.skipped_bytes = self.n_bytes - MOST_COURSE_BYTES
+                self.skipped_bytes = self.n_bytes - MOST_CURVE_BYTES
                 file.seek(self.skipped_bytes)
                 file.readline(_MOST_LINE)
                 block = file.read(_BLOCK)

@@ -1,4 +1,4 @@
-"""Which folders below a root are runs, and which files belong to each."""
+"""Which folders below a root are runs, and which files belong to each run."""
 
 import os
 import re
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from decoder.errors import ConfigError
 from orchestrator.history.reading.files import (
-    Kind,
-    course_by_name,
+    RunFileKind,
+    curve_by_name,
     evaluation_by_name,
     kind_of,
+    printable,
     regular_file,
     settings_by_name,
-    shown,
 )
 
 _MOST_FOLDERS = 20_000
-_MOST_FILES = 2_000  # of one run that are listed singly
+_MOST_FILES = 2_000  # of one run
 _DEPTH = 12
 
-# Subfolders in which a trainer keeps parts of one run; anything else may be a run of its own.
+# Subfolders in which a trainer keeps parts of one run; any other folder may be a run of its own.
 _PARTS = frozenset(
     (
         *("checkpoint", "checkpoints", "ckpt", "ckpts", "weights", "models", "saved"),
@@ -33,16 +33,24 @@ _PARTS = frozenset(
 _WANDB_RUN = re.compile(r"^(offline-)?run-\d{8}_\d{6}-\w+$")
 _NUMBERED = re.compile(r"(?:run|exp|lauf|versuch)[ _-]?0*(\d+)", re.IGNORECASE)
 _REPEAT = re.compile(r"^(?:seed|s|rep|repeat|replicate)[_=-]?(\d{1,9})$", re.IGNORECASE)
-_COURSE_KINDS: tuple[Kind, ...] = ("jsonl", "csv", "log")
-_SETTINGS_KINDS: tuple[Kind, ...] = ("yaml", "json", "toml", "pickle")
+CURVE_KINDS: tuple[RunFileKind, ...] = ("jsonl", "csv", "log")
+_SETTINGS_KINDS: tuple[RunFileKind, ...] = ("yaml", "json", "toml", "pickle")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One file of a run: its kind, and for ``other`` why it is not read."""
+class RunFile:
+    """One file of a run.
+
+    Attributes:
+        path: where it is.
+        kind: by its name.
+        why: why it is not read; "" for a kind that is read.
+        n_bytes: its size.
+        changed: time of its last change, in seconds.
+    """
 
     path: Path
-    kind: Kind
+    kind: RunFileKind
     why: str
     n_bytes: int
     changed: float
@@ -53,40 +61,56 @@ class RunFolder:
     """A folder that may be one run.
 
     Attributes:
-        path: the folder; `name` its path below the root, with ``/``.
-        files: every file of it, those of its parts too.
-        inherited: settings of the folder above, for a repeat (``seed3``) that has none itself.
-        notes: what was passed over here, links above all.
-        repeat: the number in its name, where the name is that of a repeat.
-        lends: whether its settings are those of repeats below it, and it is no run itself.
+        path: the folder.
+        name: its path below the root, with ``/``.
+        files: every file in it and in the subfolders that are parts of it.
+        inherited: settings files of the folder above, for a repeat (``seed3``) without its own.
+        notes: what was skipped here, above all links.
+        repeat: the number in the folder's name, if the name is that of a repeat.
+        lends_settings: whether repeats below it use its settings; then it is no run itself.
     """
 
     path: Path
     name: str
-    files: list[Found] = field(default_factory=list)
-    inherited: list[Found] = field(default_factory=list)
+    files: list[RunFile] = field(default_factory=list)
+    inherited: list[RunFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     repeat: int | None = None
-    lends: bool = False
+    lends_settings: bool = False
 
-    def of_kinds(self, kinds: tuple[Kind, ...]) -> list[Found]:
-        """Its files of these kinds."""
-        return [found for found in self.files if found.kind in kinds]
+    def of_kinds(self, kinds: tuple[RunFileKind, ...]) -> list[RunFile]:
+        """The files of these kinds."""
+        return [file for file in self.files if file.kind in kinds]
+
+    def settings_files(self) -> list[RunFile]:
+        """The files that hold settings, by their names."""
+        return [
+            file
+            for file in self.of_kinds(_SETTINGS_KINDS)
+            if file.kind == "pickle" or settings_by_name(file.path)
+        ]
+
+    def has_curve(self) -> bool:
+        """Whether any file may hold evaluations, by its name."""
+        return bool(self.of_kinds(CURVE_KINDS)) or any(
+            curve_by_name(file.path) or evaluation_by_name(file.path)
+            for file in self.of_kinds(("json",))
+        )
 
 
 def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
-    """Every folder at or below `root` that holds settings or a course, in the order of names.
+    """Find every folder at or below `root` that holds settings or a learning curve.
 
-    Links to folders are not followed; so no loop is entered, and no run is found twice.
+    Links to folders are not followed, so there are no loops and no run is found twice.
 
     Args:
-        root: the folder a group keeps its runs in.
+        root: the folder in which a group keeps its runs.
 
     Returns:
-        The runs, and what was passed over between them.
+        The runs in the order of their names, and remarks about what was skipped.
 
     Raises:
-        ConfigError: `root` is no folder that can be read.
+        ConfigError: `root` is not a folder, or cannot be read.
     """
     if not is_folder(root):
         raise ConfigError(f"{root}: is no folder; name the folder that holds the runs")
@@ -99,47 +123,53 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
     for path, names, links in _walk(root, remarks):
         owner = _owner(path, root, root_is_run)
         name = owner.relative_to(root).as_posix()
-        name = shown(root.name if name == "." else name)
+        name = printable(root.name if name == "." else name)
         folder = folders.setdefault(owner, RunFolder(owner, name))
         folder.notes += [
-            f"{shown(link.relative_to(root).as_posix())} is a link to a folder; not followed"
-            for link in links
+            f"{relative(link, root)} is a link to a folder and is not followed" for link in links
         ]
         _add_files(folder, path, names)
-    _inherit(folders, root)
+    _inherit_settings(folders, root)
     runs = [run for folder in folders.values() if _is_run(folder, root) for run in _split(folder)]
-    runs.sort(key=lambda run: natural(run.name))
-    return runs, [*remarks, *_passed_over(folders, runs, root)]
-
-
-def _add_files(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
-    for name in names:
-        found = _found(path / name)
-        if found is None:
-            folder.notes.append(f"{shown(name)} is no regular file, or a broken link; not read")
-        elif len(folder.files) < _MOST_FILES:
-            folder.files.append(found)
-        else:
-            folder.notes.append(f"more than {_MOST_FILES:,} files; the rest is not looked at")
-            return
+    runs.sort(key=lambda run: natural_order(run.name))
+    return runs, [*remarks, *_skipped(folders, runs, root)]
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path leads to a folder; one that no file system can hold does not."""
+    """Whether a path leads to a folder; False for a path that the file system cannot hold."""
     try:
         return path.is_dir()
     except OSError:
         return False
 
 
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts run2 before run10."""
+def relative(path: Path, root: Path) -> str:
+    """The path below the root, with ``/`` and printable characters only."""
+    return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+
+
+def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key that puts run2 before run10."""
     parts = re.findall(r"\d+|\D+", text.lower())
     return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
 
 
+def _add_files(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
+    for name in names:
+        file = _run_file(path / name)
+        if file is None:
+            folder.notes.append(
+                f"{printable(name)} is not a regular file, or a broken link; it is not read"
+            )
+        elif len(folder.files) < _MOST_FILES:
+            folder.files.append(file)
+        else:
+            folder.notes.append(f"has more than {_MOST_FILES:,} files; the others are skipped")
+            return
+
+
 def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[str], list[Path]]]:
-    """Folder, names of its files, links to folders in it; a link to a folder is not entered."""
+    """Yield each folder, the names of its files, and the links to folders in it."""
 
     def failed(error: OSError) -> None:
         remarks.append(f"{error.filename}: cannot be read: {error.strerror}")
@@ -147,18 +177,18 @@ def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[str], lis
     for n_done, (text, folders, names) in enumerate(os.walk(root, onerror=failed)):
         path = Path(text)
         if n_done >= _MOST_FOLDERS:
-            remarks.append(f"more than {_MOST_FOLDERS:,} folders; the rest is not looked at")
+            remarks.append(f"more than {_MOST_FOLDERS:,} folders; the others are skipped")
             return
         links = [path / name for name in folders if (path / name).is_symlink()]
         if len(path.relative_to(root).parts) >= _DEPTH:
-            remarks.append(f"{path}: {_DEPTH} folders deep; what lies below is not looked at")
+            remarks.append(f"{path}: is {_DEPTH} folders deep; folders below it are skipped")
             folders.clear()
         folders[:] = sorted(n for n in folders if n not in (".git", "__pycache__", "node_modules"))
         yield path, sorted(names), links
 
 
 def _owner(path: Path, root: Path, root_is_run: bool) -> Path:
-    """The folder of the run that a folder is a part of, by its name; itself if of none."""
+    """The folder of the run that a folder is a part of, by its name; else the folder itself."""
     owner = path
     while owner != root and (owner.name.lower() in _PARTS or _WANDB_RUN.match(owner.name)):
         owner = owner.parent
@@ -171,91 +201,78 @@ def _owner(path: Path, root: Path, root_is_run: bool) -> Path:
 
 
 def _root_is_run(root: Path) -> bool:
-    """Whether the folder named is itself one run, and not the folder of many."""
-    found = [_found(path) for path in root.iterdir() if path.is_file()]
-    own = RunFolder(root, root.name, [one for one in found if one is not None])
-    return has_course(own) or any(one.kind == "pickle" for one in own.files)
+    """Whether the root itself is one run, rather than a folder of many."""
+    files = [_run_file(path) for path in root.iterdir() if path.is_file()]
+    own = RunFolder(root, root.name, [file for file in files if file is not None])
+    return own.has_curve() or any(file.kind == "pickle" for file in own.files)
 
 
-def _found(path: Path) -> Found | None:
-    seen = regular_file(path)
-    if seen is None:
-        return None
-    kind, why = kind_of(path)
-    return Found(path, kind, why, *seen)
+def _run_file(path: Path) -> RunFile | None:
+    status = regular_file(path)
+    return None if status is None else RunFile(path, *kind_of(path), *status)
 
 
-def _inherit(folders: Mapping[Path, RunFolder], root: Path) -> None:
-    """Give the settings of a folder without a course to the repeats (``seed3``) in it."""
+def _inherit_settings(folders: Mapping[Path, RunFolder], root: Path) -> None:
+    """Give the settings of a folder without a learning curve to the repeats (``seed3``) in it."""
     for path, folder in folders.items():
         match = _REPEAT.match(path.name)
         if match is None or path == root:
             continue
         folder.repeat = int(match.group(1))
         above = folders.get(path.parent)
-        if above is None or _settings(folder) or above.of_kinds(_COURSE_KINDS):
+        if above is None or folder.settings_files() or above.of_kinds(CURVE_KINDS):
             continue
-        folder.inherited = _settings(above)
-        above.lends = True
-
-
-def has_course(folder: RunFolder) -> bool:
-    """Whether a folder has a file that may hold evaluations."""
-    return bool(folder.of_kinds(_COURSE_KINDS)) or any(
-        course_by_name(found.path) or evaluation_by_name(found.path)
-        for found in folder.of_kinds(("json",))
-    )
+        folder.inherited = above.settings_files()
+        above.lends_settings = True
 
 
 def _is_run(folder: RunFolder, root: Path) -> bool:
-    """Whether a folder has a course, or settings and the name of no mere part."""
+    """Whether a folder has a learning curve, or settings and not the name of a part."""
     part = folder.path == root or folder.path.name.lower() in _PARTS
-    return has_course(folder) or (not part and not folder.lends and bool(_settings(folder)))
+    return folder.has_curve() or (
+        not part and not folder.lends_settings and bool(folder.settings_files())
+    )
 
 
-def _passed_over(
+def _skipped(
     folders: Mapping[Path, RunFolder], runs: Sequence[RunFolder], root: Path
 ) -> Iterator[str]:
-    """One line a folder that looks like a run but holds nothing to go by, and for the root."""
-    used = {above for run in runs for above in (run.path, *run.path.parents)}
-    lent = {found.path.parent for run in runs for found in run.inherited}
+    """One remark for each folder that looks like a run but is none; and the root's own notes."""
+    of_runs = {run.path for run in runs}
+    at_or_above_runs = {above for run in runs for above in (run.path, *run.path.parents)}
+    lending = {file.path.parent for run in runs for file in run.inherited}
     for path, folder in folders.items():
-        if path == root and path not in {run.path for run in runs}:
+        if path == root and path not in of_runs:
             yield from folder.notes
-        elif path not in used and path not in lent:
-            held = f"{len(folder.files)} file{'s' * (len(folder.files) != 1)}"
-            yield f"{folder.name}: neither settings nor a course ({held}); no record is made"
-        elif path not in {run.path for run in runs} and path not in lent and _settings(folder):
+        elif path in lending:
+            continue
+        elif path not in at_or_above_runs:
+            n_files = f"{len(folder.files)} file{'s' * (len(folder.files) != 1)}"
+            yield f"{folder.name}: has neither settings nor a learning curve ({n_files}); skipped"
+        elif path not in of_runs and folder.settings_files():
             yield (
-                f"{folder.name}: has settings ({_settings(folder)[0].path.name}) but no course, "
-                "and runs below it; they are not taken for theirs"
+                f"{folder.name}: has settings ({folder.settings_files()[0].path.name}) but no "
+                "learning curve; the runs below it do not use these settings"
             )
 
 
-def _settings(folder: RunFolder) -> list[Found]:
-    return [
-        found
-        for found in folder.of_kinds(_SETTINGS_KINDS)
-        if found.kind == "pickle" or settings_by_name(found.path)
-    ]
-
-
 def _split(folder: RunFolder) -> list[RunFolder]:
-    """Several runs that lie in one folder, taken apart by the stems of their files.
+    """Separate several runs in one folder, by the stems of their files.
 
-    They are told by settings and course of one stem, or by courses that all are numbered runs.
+    A stem is a run if it names both settings and a learning curve, or if every curve file has
+    the name of a numbered run.
     """
-    settings = {found.path.stem for found in folder.of_kinds(_SETTINGS_KINDS)}
-    courses = [found.path.stem for found in folder.of_kinds(_COURSE_KINDS)]
-    stems = sorted({stem for stem in courses if stem in settings}, key=natural)
-    numbers = {match.group(1) if (match := _NUMBERED.search(stem)) else "" for stem in courses}
+    settings = {file.path.stem for file in folder.of_kinds(_SETTINGS_KINDS)}
+    curves = [file.path.stem for file in folder.of_kinds(CURVE_KINDS)]
+    stems = sorted({stem for stem in curves if stem in settings}, key=natural_order)
+    numbers = {match.group(1) if (match := _NUMBERED.search(stem)) else "" for stem in curves}
     if "" not in numbers and len(numbers) > 1:
-        stems = sorted(set(courses), key=natural)
+        stems = sorted(set(curves), key=natural_order)
     if len(stems) < 2:
         return [folder]
     runs = []
     for stem in stems:
-        own = [found for found in folder.files if found.path.stem == stem]
-        note = f"{len(stems)} runs lie in one folder; these are the files called {stem}"
-        runs.append(RunFolder(folder.path, f"{folder.name}/{shown(stem)}", own, [], [note]))
+        own = [file for file in folder.files if file.path.stem == stem]
+        note = f"the folder holds {len(stems)} runs; this one is the files named {stem}"
+        runs.append(RunFolder(folder.path, f"{folder.name}/{printable(stem)}", own, [], [note]))
     return runs

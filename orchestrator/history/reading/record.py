@@ -1,21 +1,28 @@
-"""The record of a run trained elsewhere: what its folder says, as it is kept in the store."""
+"""The record of an imported run: everything its folder says, as it is stored."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from orchestrator.history.reading.columns import PER, STEP, Row
+from orchestrator.history.reading.columns import PER, STEP, StepValues
 from orchestrator.history.reading.files import FileNote
 
 SCHEMA = 1
-Outcome = Literal["ok", "collapsed", "diverged", "unfinished", "unknown"]
+ImportedOutcome = Literal["ok", "collapsed", "diverged", "unfinished", "unknown"]
+Settings = Mapping[str, Any]  # settings as users write them, by name; values may be anything
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A final evaluation in a file of its own: PER as a rate, the loss if it is there."""
+class FinalEvaluation:
+    """An evaluation in a file of its own.
+
+    Attributes:
+        path: the file.
+        per: as a rate.
+        val_loss: None if the file does not state it.
+    """
 
     path: str
     per: float
@@ -23,60 +30,65 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """What the settings mean in our terms.
+class MappedSettings:
+    """The settings of a run, as a configuration of our decoder.
 
     Attributes:
-        codebase: whose settings they are: ``t12``, ``t15``, ``ours``.
-        config: config path → value, the official trainer's where the settings do not say.
-        fields: setting → the config paths it sets.
-        taken: config paths that the settings do not say, taken as the official trainer has them.
-        without_effect: settings that the official trainer does not act on.
+        codebase: whose settings they are: ``t12``, ``t15``, ``ours``; "" if that is not known.
+        config: config path → value; the official trainer's value where the settings are silent.
+        fields: setting → the config paths that it sets.
+        taken: config paths that the settings do not state, with the official trainer's value.
+        without_effect: settings that the official trainer ignores.
         problem: why there is no config; "" if there is one.
     """
 
-    codebase: str
-    config: Mapping[str, Any]
-    fields: Mapping[str, Sequence[str]]
-    taken: Sequence[str]
-    without_effect: Sequence[str]
-    problem: str
+    codebase: str = ""
+    config: Settings = field(default_factory=dict)
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    taken: Sequence[str] = ()
+    without_effect: Sequence[str] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True)
-class ForeignRun:
-    """One run trained elsewhere; provenance ``imported``.
+class ImportedRun:
+    """One run that was trained elsewhere; its provenance is ``imported``.
 
     Attributes:
-        name: its folder below the imported one; `source` that folder as a whole.
-        files: every file found, and what became of it.
-        settings: dotted name → value as written; `settings_from` the file they are of.
-        mapped: the settings in our terms.
-        seed: None if not stated; `seed_from` is the setting that says it.
-        history: a row a step, with what is known of it; PER is a rate.
+        name: its folder below the imported one.
+        source: the imported folder.
+        files: every file of the run, and how it was used.
+        settings: dotted name → value as written.
+        settings_from: the file that holds the settings.
+        mapped: the settings as a configuration of our decoder.
+        seed: None if it is not stated.
+        seed_from: the setting that states the seed.
+        history: the learning curve, one row per step; PER is a rate.
         step_unit: what ``step`` counts: ``step``, ``epoch`` or ``row``.
-        n_restarts: how often it was restarted into.
-        evaluations: final evaluations told in files of their own.
-        outcome: how it ended, and `reasons` why that is said.
-        n_planned: steps that the settings ask for.
-        started: first time stamp in a log; `changed` the latest change of a file in seconds.
+        n_restarts: how often training was restarted.
+        evaluations: evaluations in files of their own.
+        outcome: how training ended.
+        reasons: why that outcome was chosen.
+        n_planned: number of steps that the settings ask for.
+        started: first time stamp in a log.
+        changed: latest change of a file, in seconds.
         trainer: ``t12`` or ``t15`` if the log is that of an official trainer.
-        notes: what was decided or could not be read.
+        notes: what was decided while reading, and what could not be read.
     """
 
     name: str
     source: str
     files: tuple[FileNote, ...]
-    settings: Mapping[str, Any]
+    settings: Settings
     settings_from: str
-    mapped: Mapped
+    mapped: MappedSettings
     seed: int | None
     seed_from: str
-    history: tuple[Row, ...]
+    history: tuple[StepValues, ...]
     step_unit: str
     n_restarts: int
-    evaluations: tuple[Evaluation, ...]
-    outcome: Outcome
+    evaluations: tuple[FinalEvaluation, ...]
+    outcome: ImportedOutcome
     reasons: tuple[str, ...]
     n_planned: int | None
     started: str
@@ -92,7 +104,10 @@ class ForeignRun:
 
     @property
     def final(self) -> tuple[float, float] | None:
-        """Step and PER of the last evaluation; without a course the PER of a final evaluation."""
+        """Step and PER of the last evaluation.
+
+        Without a learning curve: NaN, and the PER of an evaluation in a file of its own.
+        """
         pers = self.pers()
         if pers:
             return pers[-1]
@@ -100,62 +115,70 @@ class ForeignRun:
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """Step and PER of the lowest evaluation of the course, the first of equals."""
+        """Step and PER of the lowest PER of the learning curve, the first of equal ones."""
         return min(self.pers(), key=lambda pair: (pair[1], pair[0]), default=None)
 
     @property
-    def counted(self) -> float | None:
-        """The PER comparisons go by: that of the last evaluation; 1 for a run that diverged."""
+    def compared_per(self) -> float | None:
+        """The PER with which the run is compared: that of the last evaluation; 1 if it diverged."""
         if self.outcome == "diverged":
             return 1.0
         return None if self.final is None else self.final[1]
 
     @property
     def last_step(self) -> float | None:
-        """The last step with any figure."""
+        """The last step of the learning curve."""
         return self.history[-1][STEP] if self.history else None
 
+    @property
+    def curve_digests(self) -> frozenset[str]:
+        """The digests of its learning-curve files; equal for copies of one run."""
+        return frozenset(
+            note.digest for note in self.files if note.role == "course" and note.digest
+        )
 
-def to_json(run: ForeignRun) -> bytes:
-    """The record as it is written; numbers that are not finite as text."""
+
+def to_json(run: ImportedRun) -> bytes:
+    """The record as it is stored; numbers that are not finite are text, such as ``"nan"``."""
     document = {"schema": SCHEMA, "provenance": "imported", **asdict(run)}
-    text = json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(non_finite_as_text(document), indent=1, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "replace")
 
 
-def from_json(content: bytes) -> ForeignRun:
-    """The inverse of `to_json`.
+def from_json(content: bytes) -> ImportedRun:
+    """Read what `to_json` wrote.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no such record.
+        ValueError, KeyError, TypeError: the content is not such a record.
     """
     document = json.loads(content)
     if document.pop("schema") != SCHEMA or document.pop("provenance") != "imported":
         raise ValueError("it is no record of an imported run")
-    document["files"] = tuple(FileNote(**note) for note in document["files"])
     mapped = document["mapped"]
     mapped["fields"] = {key: tuple(paths) for key, paths in mapped["fields"].items()}
-    mapped["taken"] = tuple(mapped["taken"])
-    mapped["without_effect"] = tuple(mapped["without_effect"])
-    document["mapped"] = Mapped(**mapped)
-    document["evaluations"] = tuple(Evaluation(**_numbers(e)) for e in document["evaluations"])
-    document["history"] = tuple(_numbers(row) for row in document["history"])
-    document["reasons"], document["notes"] = tuple(document["reasons"]), tuple(document["notes"])
-    return ForeignRun(**document)
+    mapped |= {key: tuple(mapped[key]) for key in ("taken", "without_effect")}
+    document |= {key: tuple(document[key]) for key in ("reasons", "notes")}
+    document["mapped"] = MappedSettings(**mapped)
+    document["files"] = tuple(FileNote(**note) for note in document["files"])
+    document["evaluations"] = tuple(
+        FinalEvaluation(**_text_as_non_finite(one)) for one in document["evaluations"]
+    )
+    document["history"] = tuple(_text_as_non_finite(row) for row in document["history"])
+    return ImportedRun(**document)
 
 
-def finite(value: Any) -> Any:
-    """A nested value in which numbers that are not finite are text."""
+def non_finite_as_text(value: Any) -> Any:
+    """A copy of a nested value in which numbers that are not finite are text."""
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, Mapping):
-        return {str(key): finite(inner) for key, inner in value.items()}
+        return {str(key): non_finite_as_text(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
+        return [non_finite_as_text(inner) for inner in value]
     return value
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+def _text_as_non_finite(row: Settings) -> dict[str, Any]:
     return {
         key: float(value) if value in ("nan", "inf", "-inf") else value
         for key, value in row.items()

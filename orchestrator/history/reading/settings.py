@@ -1,4 +1,4 @@
-"""A run's settings: the files that hold them, which of several wins, and the seed among them."""
+"""The settings of a run: files that may hold them, which file counts, and the seed."""
 
 import json
 import re
@@ -13,43 +13,47 @@ import yaml
 from decoder.atomic import sha256_of
 from decoder.errors import ConfigError
 from decoder.import_forks import FORKS
-from decoder.import_tables import T12, T15, squeeze
+from decoder.import_tables import T12, T15
 from decoder.plain_pickle import Refused, read_plain_pickle
 from decoder.strict_yaml import StrictLoader
+from orchestrator.history.reading.columns import last_part
 from orchestrator.history.reading.files import (
     MOST_SETTINGS_BYTES,
     FileNote,
     Role,
-    course_by_name,
+    curve_by_name,
     decode,
     evaluation_by_name,
+    printable,
     settings_by_name,
-    shown,
 )
-from orchestrator.history.reading.folders import Found, RunFolder
+from orchestrator.history.reading.folders import RunFile, RunFolder, relative
+from orchestrator.history.reading.record import Settings
 
 _MOST_YAML_BYTES = 512 << 10
 _MOST_VALUES = 20_000
 _DEPTH = 30
-_FEWEST_KNOWN = 2  # names that a file must share with known trainers if its own name says nothing
-_KNOWN = {squeeze(key.rpartition(".")[2]) for key in (*T15, *T12)} | set(FORKS)
-_SEEDS = {squeeze(name) for name in ("seed", "random_seed", "rng_seed", "global_seed")} | {
-    squeeze(name) for name in ("model_seed", "torch_seed", "manual_seed", "seed_everything")
+_FEWEST_KNOWN = 2  # settings of known trainers in a file whose name does not say settings
+_KNOWN = {last_part(key) for key in (*T15, *T12)} | set(FORKS)
+_SEEDS = {
+    *("seed", "randomseed", "rngseed", "globalseed"),
+    *("modelseed", "torchseed", "manualseed", "seedeverything"),
 }
 _SEED_IN_NAME = re.compile(r"(?:^|[^a-z])seed[_=-]?(\d{1,9})(?!\d)", re.IGNORECASE)
 
 
 @dataclass
-class Settings:
-    """What a run was told to do, as far as its files say.
+class RunSettings:
+    """The settings of one run, as far as its files state them.
 
     Attributes:
         values: dotted name → plain value; empty if nothing could be read.
-        nested: the same as it was written.
-        source: the file that won, relative to the root; "" if there is none.
-        seed: the run's seed; None if it is not stated. `seed_from` says where it was found.
-        files: what became of each file that may hold settings.
-        notes: which file won over which, and what else needs saying.
+        nested: the same values, nested as they were written.
+        source: the file that counts, relative to the root; "" if there is none.
+        seed: None if it is not stated.
+        seed_from: the setting that states the seed, or "the folder's name".
+        files: how each file that may hold settings was used.
+        notes: which file counts, and where files disagree.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -62,8 +66,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """One settings file that could be read."""
+class _SettingsFile:
+    """One settings file that could be read; the lowest rank counts."""
 
     path: str
     rank: tuple[int, float, str]
@@ -72,7 +76,7 @@ class _Read:
 
 
 class _PlainLoader(StrictLoader):
-    """Takes what Python objects were made of (``!!python/tuple``) as plain values, and no more."""
+    """Reads tagged values (``!!python/tuple``) as the plain values they consist of."""
 
 
 def _plain(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
@@ -87,57 +91,53 @@ _PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
 _PlainLoader.add_multi_constructor("!", _plain)
 
 
-def read_settings(folder: RunFolder, root: Path) -> Settings:
+def read_settings(folder: RunFolder, root: Path) -> RunSettings:
     """Read every settings file of a run, and decide which one counts.
 
-    A file that says of itself what was used (``config_used``, ``resolved``) wins, then one the
-    trainer wrote (``args``, ``checkpoint/args.yaml``, ``.hydra/config.yaml``), then other names;
-    among equals the newest. Files that share no key with the winner add to it.
+    First comes a file whose name says that its settings were used (``config_used``,
+    ``resolved``), then one that the trainer wrote (``args``, ``checkpoint/args.yaml``,
+    ``.hydra/config.yaml``), then other names; of equal names the newest file. Files that share
+    no key with it add their settings.
     """
-    settings = Settings()
-    read: list[_Read] = []
-    for found in [*folder.files, *folder.inherited]:
-        if not _may_hold_settings(found):
+    settings = RunSettings()
+    readable: list[_SettingsFile] = []
+    for file in [*folder.files, *folder.inherited]:
+        if not _may_hold_settings(file):
             continue
-        name = relative(found.path, root)
+        name = relative(file.path, root)
         try:
-            content = _content(found)
-            nested = parse_settings(found, content)
-            if not _is_settings(found, nested):
+            content = _content(file)
+            nested = parse_settings(file, content)
+            if not _is_settings(file, nested):
                 settings.files.append(
-                    FileNote(name, "not read", found.n_bytes, "", "holds no known setting")
+                    FileNote(name, "not read", file.n_bytes, "", "holds no known setting")
                 )
                 continue
             values = flatten_settings(nested)
         except (Refused, ConfigError, OSError, ValueError, TypeError, RecursionError) as error:
             role: Role = "refused" if isinstance(error, Refused) else "unreadable"
-            text = shown(" ".join(str(error).removeprefix(f"{found.path}: ").split())[:300])
-            settings.files.append(FileNote(name, role, found.n_bytes, "", text))
+            text = printable(" ".join(str(error).removeprefix(f"{file.path}: ").split())[:300])
+            settings.files.append(FileNote(name, role, file.n_bytes, "", text))
             continue
-        settings.files.append(FileNote(name, "settings", found.n_bytes, sha256_of(content)))
-        rank = (_rank(found), -found.changed, name)
-        read.append(_Read(name, rank, _writable(nested), values))
-    if read:
-        _choose(settings, sorted(read, key=lambda one: one.rank))
+        settings.files.append(FileNote(name, "settings", file.n_bytes, sha256_of(content)))
+        rank = (_rank(file), -file.changed, name)
+        readable.append(_SettingsFile(name, rank, _writable(nested), values))
+    if readable:
+        _choose(settings, sorted(readable, key=lambda one: one.rank))
     if folder.inherited and settings.source:
         settings.notes.append(
-            f"its settings are those of the folder above ({settings.source}), as its name is "
-            "that of a repeat"
+            f"its settings are those of the folder above ({settings.source}), because its name "
+            "is that of a repeat"
         )
     _find_seed(settings, folder)
     return settings
 
 
-def relative(path: Path, root: Path) -> str:
-    """A path as it is told: below the root, with ``/``."""
-    return shown(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
-
-
-def flatten_settings(nested: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_settings(nested: Settings) -> dict[str, Any]:
     """Dotted name → plain value; lists of plain values stay whole.
 
     Raises:
-        ValueError: more values, or deeper nesting, than settings have.
+        ValueError: there are more values, or deeper nesting, than settings have.
     """
     flat: dict[str, Any] = {}
     n_values = 0
@@ -151,10 +151,10 @@ def flatten_settings(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 def _leaves(value: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
     if depth > _DEPTH:
-        raise ValueError(f"is nested more than {_DEPTH} deep; settings are not")
+        raise ValueError(f"is nested more than {_DEPTH} levels deep; settings are not")
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else shown(str(name)), depth + 1)
+            yield from _leaves(inner, f"{key}.{name}" if key else printable(str(name)), depth + 1)
     elif isinstance(value, list | tuple) and any(isinstance(v, dict | list) for v in value):
         for index, inner in enumerate(value):
             yield from _leaves(inner, f"{key}.{index}", depth + 1)
@@ -167,55 +167,53 @@ def _leaves(value: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 def _scalar(value: Any) -> Any:
-    if isinstance(value, str):
-        return _whole(value[:2000])
     if value is None or isinstance(value, bool | int | float):
         return value
-    return {} if isinstance(value, Mapping) else _whole(str(value)[:2000])
+    return {} if isinstance(value, Mapping) else _valid_utf8(str(value)[:2000])
 
 
-def _whole(text: str) -> str:
-    """Text without halves of characters, which no file can hold."""
+def _valid_utf8(text: str) -> str:
+    """The text without lone surrogates, which no file can hold."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _writable(value: Any) -> Any:
-    """A nested value that `flatten_settings` found to be of a size, with text that is whole."""
+    """A copy of a nested value with text that a file can hold."""
     if isinstance(value, str):
-        return _whole(value)
+        return _valid_utf8(value)
     if isinstance(value, Mapping):
-        return {shown(str(key)): _writable(inner) for key, inner in value.items()}
+        return {printable(str(key)): _writable(inner) for key, inner in value.items()}
     return [_writable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def parse_settings(found: Found, content: bytes) -> dict[str, Any]:
+def parse_settings(file: RunFile, content: bytes) -> dict[str, Any]:
     """The mapping in a settings file.
 
     Raises:
-        Refused: a pickle of more than plain values.
-        ValueError, ConfigError: it cannot be read, or is no mapping.
+        Refused: a pickle that holds more than plain values.
+        ValueError, ConfigError: the content cannot be read, or is no mapping.
     """
-    if found.kind == "pickle":
+    if file.kind == "pickle":
         return read_plain_pickle(content)
     text = decode(content)
     if not text.strip():
         raise ValueError("is empty")
-    if found.kind == "json":
+    if file.kind == "json":
         value = json.loads(text)
-    elif found.kind == "toml":
+    elif file.kind == "toml":
         value = tomllib.loads(text)
     else:
-        value = _parse_yaml(text, str(found.path))
+        value = _parse_yaml(text, str(file.path))
     if not isinstance(value, dict):
-        raise ValueError(f"holds no mapping of names to values but a {type(value).__name__}")
-    return _unwrap({shown(str(key)): inner for key, inner in value.items()})
+        raise ValueError(f"must be a mapping of names to values, but is a {type(value).__name__}")
+    return _unwrap({printable(str(key)): inner for key, inner in value.items()})
 
 
 def _parse_yaml(text: str, name: str) -> Any:
     try:
         loader = _PlainLoader(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"is no text that YAML allows: {' '.join(str(error).split())}") from None
+        raise ValueError(f"is not valid YAML: {' '.join(str(error).split())}") from None
     loader.name = name
     try:
         return loader.get_single_data()
@@ -236,32 +234,31 @@ def _unwrap(value: dict[str, Any]) -> dict[str, Any]:
     return {key: inner for key, inner in wrapped.items() if key != "_wandb"}
 
 
-def _content(found: Found) -> bytes:
-    limit = _MOST_YAML_BYTES if found.kind == "yaml" else MOST_SETTINGS_BYTES
-    if found.n_bytes > limit:
-        raise ValueError(f"has {found.n_bytes:,} bytes, more than settings have ({limit:,})")
-    return found.path.read_bytes()
+def _content(file: RunFile) -> bytes:
+    limit = _MOST_YAML_BYTES if file.kind == "yaml" else MOST_SETTINGS_BYTES
+    if file.n_bytes > limit:
+        raise ValueError(f"has {file.n_bytes:,} bytes; settings have at most {limit:,}")
+    return file.path.read_bytes()
 
 
-def _may_hold_settings(found: Found) -> bool:
-    if found.kind == "json":
-        by_name = settings_by_name(found.path)
-        return by_name or not (course_by_name(found.path) or evaluation_by_name(found.path))
-    return found.kind in ("yaml", "toml", "pickle")
+def _may_hold_settings(file: RunFile) -> bool:
+    if file.kind == "json":
+        other = curve_by_name(file.path) or evaluation_by_name(file.path)
+        return settings_by_name(file.path) or not other
+    return file.kind in ("yaml", "toml", "pickle")
 
 
-def _is_settings(found: Found, nested: Mapping[str, Any]) -> bool:
-    if found.kind == "pickle" or settings_by_name(found.path):
+def _is_settings(file: RunFile, nested: Settings) -> bool:
+    if file.kind == "pickle" or settings_by_name(file.path):
         return bool(nested)
-    names = {squeeze(key.rpartition(".")[2]) for key in flatten_settings(nested)}
-    return len(names & _KNOWN) >= _FEWEST_KNOWN
+    return len({last_part(key) for key in flatten_settings(nested)} & _KNOWN) >= _FEWEST_KNOWN
 
 
-def _rank(found: Found) -> int:
-    stem, parents = found.path.stem.lower(), {part.lower() for part in found.path.parts[:-1]}
+def _rank(file: RunFile) -> int:
+    stem, parents = file.path.stem.lower(), {part.lower() for part in file.path.parts[:-1]}
     if re.search(r"used|resolved|effective|actual", stem):
         return 0
-    if found.kind == "pickle" or ".hydra" in parents:
+    if file.kind == "pickle" or ".hydra" in parents:
         return 1
     if stem.startswith("args") and parents & {"checkpoint", "checkpoints"}:
         return 1
@@ -269,45 +266,41 @@ def _rank(found: Found) -> int:
         return 2
     if "wandb" in parents:
         return 4
-    return 3 if settings_by_name(found.path) else 5
+    return 3 if settings_by_name(file.path) else 5
 
 
-def _choose(settings: Settings, read: Sequence[_Read]) -> None:
-    """The first counts; others add what shares no key with it, or are told to differ."""
-    winner, *others = read
-    settings.source, settings.nested = winner.path, dict(winner.nested)
-    settings.values = dict(winner.values)
+def _choose(settings: RunSettings, readable: Sequence[_SettingsFile]) -> None:
+    """Use the first file; another file adds its settings if it shares no key, else is noted."""
+    used, *others = readable
+    settings.source, settings.nested = used.path, dict(used.nested)
+    settings.values = dict(used.values)
     for other in others:
         shared = settings.values.keys() & other.values.keys()
         if not shared and not settings.nested.keys() & other.nested.keys():
             settings.nested |= other.nested
             settings.values |= other.values
-            settings.notes.append(f"settings of {other.path} are added to those of {winner.path}")
+            settings.notes.append(f"settings of {other.path} are added to those of {used.path}")
             continue
         unequal = sorted(k for k in shared if settings.values[k] != other.values[k])
+        text = "they agree"
         if unequal:
-            told = ", ".join(
-                f"{k} ({settings.values[k]!r} against {other.values[k]!r})" for k in unequal[:5]
+            text = "they differ in " + ", ".join(
+                f"{k} ({settings.values[k]!r}, not {other.values[k]!r})" for k in unequal[:5]
             )
-            more = f" and {len(unequal) - 5} more" if len(unequal) > 5 else ""
-            settings.notes.append(
-                f"{winner.path} wins over {other.path}, which says otherwise of {told}{more}"
-            )
-        else:
-            settings.notes.append(f"{winner.path} wins over {other.path}; they agree")
+            text += f" and {len(unequal) - 5} more" if len(unequal) > 5 else ""
+        settings.notes.append(f"{used.path} is used, not {other.path}; {text}")
 
 
-def seed_keys(values: Mapping[str, Any]) -> list[str]:
-    """The settings that are seeds of the run, the one nearest to the top first."""
+def seed_keys(values: Settings) -> list[str]:
+    """The settings that are seeds of the run, the least nested first."""
     keys = [
-        key
-        for key in values
-        if squeeze(key.rpartition(".")[2]) in _SEEDS and not key.lower().startswith("data")
+        key for key in values if last_part(key) in _SEEDS and not key.lower().startswith("data")
     ]
     return sorted(keys, key=lambda key: (key.count("."), key))
 
 
-def _find_seed(settings: Settings, folder: RunFolder) -> None:
+def _find_seed(settings: RunSettings, folder: RunFolder) -> None:
+    """Set the seed: of a repeat by its folder's name, else by a setting, else by that name."""
     if folder.repeat is not None and (folder.inherited or not seed_keys(settings.values)):
         settings.seed, settings.seed_from = folder.repeat, "the folder's name"
         return

@@ -1,4 +1,4 @@
-"""Hand-made recordings in the T15 layout, and ways to spoil them."""
+"""Hand-made recordings in the T15 layout, and a fixture that damages them."""
 
 from collections.abc import Callable
 from pathlib import Path

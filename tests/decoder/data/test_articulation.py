@@ -21,7 +21,7 @@ def test_every_two_classes_differ_in_their_targets() -> None:
     assert distance.min() > 0.3, (CLASSES[i], CLASSES[j])
 
 
-def test_targets_say_what_textbooks_say() -> None:
+def test_targets_agree_with_textbooks() -> None:
     first = dict(zip(CLASSES, targets()[:, 0], strict=True))
     voicing, lips = DIMENSIONS.index("voicing"), DIMENSIONS.index("lip_closure")
     assert first["B"][voicing] > 0 > first["P"][voicing]
@@ -31,12 +31,12 @@ def test_targets_say_what_textbooks_say() -> None:
     assert not first["BLANK"].any()
 
 
-def test_only_diphthongs_move_within_themselves() -> None:
+def test_only_diphthongs_change_their_target() -> None:
     moving = np.flatnonzero((targets()[:, 0] != targets()[:, 1]).any(axis=1))
     assert [CLASSES[i] for i in moving] == ["AW", "AY", "EY", "OW", "OY"]
 
 
-def test_durations_scatter_about_their_medians() -> None:
+def test_durations_vary_around_their_medians() -> None:
     labels = np.full(4000, CLASSES.index("IY"))
     drawn = draw_durations(labels, 10.0, 0.0, np.random.default_rng(0))
     median, spread = durations()[labels[0]]
@@ -45,7 +45,7 @@ def test_durations_scatter_about_their_medians() -> None:
     assert draw_durations(labels, 0.1, 0.0, np.random.default_rng(0)).min() == 2
 
 
-def test_trajectory_reaches_a_held_target_and_rests_at_its_ends() -> None:
+def test_trajectory_reaches_a_long_target_and_rests_at_both_ends() -> None:
     labels = np.array([CLASSES.index("M")])
     movement = trajectory(labels, np.array([21]), n_silent_bins=10, smooth_std_bins=1.5)
     assert movement.shape == (41, 2 * N_ARTICULATORS)
@@ -54,7 +54,7 @@ def test_trajectory_reaches_a_held_target_and_rests_at_its_ends() -> None:
     np.testing.assert_allclose(movement[0], 0.0, atol=1e-6)
 
 
-def test_a_neighbour_colours_a_phoneme() -> None:
+def test_a_neighbouring_phoneme_influences_a_phoneme() -> None:
     m, iy, aa = (CLASSES.index(name) for name in ("M", "IY", "AA"))
     spans = np.array([6, 6])
     before_iy = trajectory(np.array([m, iy]), spans, 4, 1.5)

@@ -38,7 +38,7 @@ def make_split(trials: Sequence[tuple[int, Sequence[int]]], days: Sequence[int] 
     )
 
 
-def test_trial_is_kept_as_long_as_every_label_and_repeat_has_a_patch() -> None:
+def test_trial_is_kept_if_every_label_and_repeat_has_a_patch() -> None:
     fits = (14 + 4 * 2, [1, 2, 3])  # three patches
     repeat_does_not = (14 + 4 * 2, [1, 1, 2])  # needs four
     many = [(60, [1])] * 200
@@ -73,7 +73,7 @@ def test_more_than_one_percent_too_long_is_refused_naming_trials() -> None:
     assert "day 0 block 7 trial 1: 14 bins give 1 patches, the target needs 3" in str(caught.value)
 
 
-def test_zero_infinity_keeps_trials_of_any_number_without_an_alignment() -> None:
+def test_zero_infinity_keeps_any_number_of_trials_without_an_alignment() -> None:
     short, shorter_than_a_patch = (14, [1, 1]), (13, [1])
     split = make_split([short, short, (60, [2]), (60, []), short])
     kept, unaligned = usable_trials(split, ModelConfig(), 0, zero_infinity=True)
@@ -99,7 +99,7 @@ def test_no_usable_trial_is_refused() -> None:
     extra=st.integers(0, 12),
     seed=st.integers(0, 1000),
 )
-def test_batch_has_its_size_and_days_grouped_and_evenly_shared(
+def test_batch_has_its_size_and_groups_days_of_nearly_equal_size(
     n_days: int, days_per_batch: int, extra: int, seed: int
 ) -> None:
     days_per_batch = min(days_per_batch, n_days)
@@ -130,7 +130,7 @@ def test_sampler_draws_days_and_trials_uniformly_and_trials_with_replacement() -
     assert any(len(set(batch.tolist())) < 7 for batch in batches)
 
 
-def test_sampler_follows_its_generator_alone() -> None:
+def test_sampler_depends_only_on_its_generator() -> None:
     kept_by_day = [torch.arange(10 * d, 10 * d + 9) for d in range(4)]
     one, other = (torch.Generator().manual_seed(3) for _ in range(2))
     first = sample_batch(kept_by_day, 16, 4, one)
@@ -159,7 +159,7 @@ def test_too_few_days_name_the_fix() -> None:
 
 
 def test_the_last_patch_can_be_left_uncounted_as_in_the_t12_trainer() -> None:
-    """There the length is (bins - kernel) / stride, cut to a whole number."""
+    """The length there is (bins - kernel) / stride, rounded down."""
     model = ModelConfig(patch_size=32, patch_stride=4, count_last_patch=False)
     n_bins = torch.tensor([20, 32, 35, 36, 500])
     expected = ((n_bins - 32) / 4).to(torch.int32).clip(min=0)
@@ -191,13 +191,13 @@ def test_collate_pads_with_zeros_after_the_end_and_keeps_the_order() -> None:
     assert torch.equal(moved.day, batch.day)
 
 
-def test_changing_a_batch_leaves_the_recordings_alone() -> None:
+def test_changing_a_batch_does_not_change_the_recordings() -> None:
     split = make_split([(3, [5, 6])])
     collate(split, [0]).features.zero_()
     assert split.features[0, 0] == 1.0
 
 
-def test_evaluation_sees_every_kept_trial_once_with_like_lengths_together() -> None:
+def test_evaluation_uses_every_kept_trial_once_and_groups_similar_lengths() -> None:
     split = make_split([(n, [1]) for n in (20, 50, 30, 50, 40, 10)])
     batches = evaluation_batches(split, np.array([0, 1, 2, 3, 5]), 2)
     assert [batch.tolist() for batch in batches] == [[1, 3], [2, 0], [5]]

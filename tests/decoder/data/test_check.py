@@ -46,7 +46,9 @@ def test_total_adds_sums_and_divides_once(folder: Path) -> None:
     assert total.n_bins_median == 35.0
 
 
-def test_clipped_empty_and_unalignable_are_told(folder: Path, trial: Callable[..., object]) -> None:
+def test_clipped_empty_and_unalignable_trials_are_counted(
+    folder: Path, trial: Callable[..., object]
+) -> None:
     clipped = trial(number=0, n_bins=20)
     clipped.features[0, :3] = [10.0, 12.0, 9.9]  # type: ignore[attr-defined]
     trials = [
@@ -64,12 +66,12 @@ def test_clipped_empty_and_unalignable_are_told(folder: Path, trial: Callable[..
     assert second.n_unalignable == 3
 
 
-def test_summary_is_plain_enough_for_json(folder: Path) -> None:
+def test_summary_can_be_written_as_json(folder: Path) -> None:
     nested = dataclasses.asdict(check(folder))
     assert json.loads(json.dumps(nested))["total"]["n_train"] == 6
 
 
-def test_t12_recordings_are_summed_up_with_their_own_patches(tiny_t12_folder: Path) -> None:
+def test_t12_recordings_are_summarised_with_their_own_patches(tiny_t12_folder: Path) -> None:
     summary = check(tiny_t12_folder)
     assert (summary.layout, summary.n_features, summary.n_classes) == ("T12", 256, 41)
     assert (summary.patch_size, summary.patch_stride, summary.fit) == (32, 4, True)
@@ -81,7 +83,7 @@ def test_t12_recordings_are_summed_up_with_their_own_patches(tiny_t12_folder: Pa
 
 
 def test_t12_targets_are_counted_against_32_bins_every_4(tmp_path: Path) -> None:
-    """The same bins are enough for three labels in the T15 layout, and not in the T12 layout."""
+    """These bins are enough for three labels in the T15 layout, but not in the T12 layout."""
     rng = np.random.default_rng(0)
     sentences = [
         SentenceToWrite(rng.poisson(1.0, (n_bins, 256)), rng.gamma(2.0, 9.0, (n_bins, 256)), "A", 1)

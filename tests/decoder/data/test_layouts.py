@@ -1,4 +1,4 @@
-"""Which layout a folder is in, and what is said of one that is in none."""
+"""Recognising the layout of a folder, and the errors for folders in neither layout."""
 
 import pickle
 import shutil
@@ -21,7 +21,9 @@ def complaint(path: Path) -> str:
     return found
 
 
-def test_layout_is_told_by_what_the_folder_holds(tiny_folder: Path, tiny_t12_folder: Path) -> None:
+def test_layout_is_recognised_by_the_content_of_the_folder(
+    tiny_folder: Path, tiny_t12_folder: Path
+) -> None:
     assert find_layout(tiny_folder).name == "T15"
     assert find_layout(tiny_t12_folder).name == "T12"
 
@@ -38,7 +40,7 @@ def test_sessions_and_files_come_in_day_order(tiny_t12_folder: Path) -> None:
     ]
 
 
-def test_unknown_t12_session_offers_the_nearest(tiny_t12_folder: Path) -> None:
+def test_unknown_t12_session_suggests_the_nearest(tiny_t12_folder: Path) -> None:
     with pytest.raises(DataError, match=r"no session 't12\.2000\.01\.02'; did you mean 't12"):
         session_names(tiny_t12_folder, find_layout(tiny_t12_folder), ("t12.2000.01.02",))
 
@@ -57,27 +59,27 @@ def test_both_layouts_in_one_folder_are_refused(folder: Path, tiny_t12_folder: P
     assert "in the T15 layout and in the T12 layout" in complaint(folder)
 
 
-def test_one_level_too_deep_is_told(folder: Path, tiny_t12_folder: Path) -> None:
-    assert "data.path must name the folder around it, which holds train/ and test/" in complaint(
-        tiny_t12_folder / "train"
-    )
-    assert "is the folder of one session" in complaint(folder / "t15.2023.08.11")
+def test_a_folder_one_level_too_deep_names_its_parent(folder: Path, tiny_t12_folder: Path) -> None:
+    inside_t12 = complaint(tiny_t12_folder / "train")
+    assert "parent folder" in inside_t12 and "train/ and test/" in inside_t12
+    inside_t15 = complaint(folder / "t15.2023.08.11")
+    assert "parent folder" in inside_t15 and "data.sessions" in inside_t15
 
 
-def test_single_file_of_recordings_is_no_folder(tiny_t12_folder: Path) -> None:
+def test_a_single_file_of_recordings_is_refused(tiny_t12_folder: Path) -> None:
     found = complaint(tiny_t12_folder / "train" / "t12.2000.01.01.mat")
     assert "is a file, but data.path must name a folder" in found
 
 
 class Trap:
-    """Calls for attention when it is unpickled."""
+    """Leaves a trace when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return pytest.fail, ("a pickle was opened",)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle_is_refused_unopened_with_a_way_to_the_mat_files(
+def test_pickle_is_refused_unopened_and_the_error_names_the_mat_files(
     protocol: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "ptDecoder_ctc"
@@ -90,13 +92,13 @@ def test_pickle_is_refused_unopened_with_a_way_to_the_mat_files(
         prepare(str(path), None, None, tmp_path / "datasets")
 
 
-def test_torch_file_is_a_pickle_too(tmp_path: Path) -> None:
+def test_torch_file_is_refused_as_a_pickle(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "data.pt", "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
     assert "is a pickle" in complaint(tmp_path / "data.pt")
 
 
-def test_other_files_are_no_pickle(tmp_path: Path) -> None:
+def test_other_files_are_not_taken_for_pickles(tmp_path: Path) -> None:
     for name, content in (("a.zip", b"PK\x03\x04other"), ("a.txt", b"text"), ("a", b"")):
         (tmp_path / name).write_bytes(content)
         assert "is a file, but" in complaint(tmp_path / name)

@@ -11,7 +11,7 @@ def test_lexicon_uses_every_phoneme_and_neither_blank_nor_separator() -> None:
     assert used == set(range(1, len(CLASSES))) - {BLANK, SEPARATOR_ID}
 
 
-def test_lexicon_has_some_two_hundred_words_each_once_in_its_class() -> None:
+def test_lexicon_has_about_two_hundred_words_each_once_in_its_class() -> None:
     names = [word for words in word_classes().values() for word, _ in words]
     assert 150 <= len(set(names)) <= 300
     for words in word_classes().values():
@@ -26,7 +26,7 @@ def test_a_word_sounds_the_same_in_every_class() -> None:
             assert sounds.setdefault(word, phonemes) == phonemes, word
 
 
-def test_sentence_has_the_length_asked_and_follows_its_generator() -> None:
+def test_sentence_has_the_requested_length_and_depends_on_its_generator() -> None:
     sentence = draw_sentence(5, np.random.default_rng(1))
     assert len(sentence.text.split()) == 5
     assert sentence.labels.count(SEPARATOR_ID) == 5

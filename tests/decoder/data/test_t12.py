@@ -1,4 +1,4 @@
-"""The T12 reader: what it reads, computed here in another way, and every fault it must name."""
+"""The T12 reader: its results, computed here in another way, and every error it must report."""
 
 import shutil
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def recordings(tmp_path: Path) -> Path:
 def read_everything(
     folder: Path, columns: NDArray[np.int64] | None = None
 ) -> tuple[Index, list[NDArray[np.float32]]]:
-    """Both passes over all sessions, raising what they find; features of train, then val."""
+    """Both passes over all sessions, raising their problems; features of train, then val."""
     problems = Problems()
     index = t12.read_index(folder, session_names(folder, find_layout(folder)), problems)
     features = [
@@ -101,7 +101,7 @@ def scored_as_published(fields: dict[str, Any]) -> list[NDArray[np.float64]]:
     return features
 
 
-def test_reads_back_what_was_recorded(recordings: Path) -> None:
+def test_recorded_trials_are_read_back(recordings: Path) -> None:
     index, features = read_everything(recordings)
     assert index.sessions == (FIRST, SECOND)
     assert index.n_features == 256
@@ -115,7 +115,7 @@ def test_reads_back_what_was_recorded(recordings: Path) -> None:
         np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
-def test_test_validates_and_the_hold_out_is_counted(recordings: Path) -> None:
+def test_the_test_folder_validates_and_the_hold_out_is_counted(recordings: Path) -> None:
     _, features = read_everything(recordings)
     np.testing.assert_allclose(features[8], scored_as_published(make_fields(1))[0], atol=1e-5)
     problems = Problems()
@@ -128,13 +128,13 @@ def test_test_validates_and_the_hold_out_is_counted(recordings: Path) -> None:
     assert problems.n_found == 1
 
 
-def test_columns_are_taken_in_the_order_asked(recordings: Path) -> None:
+def test_columns_are_read_in_the_requested_order(recordings: Path) -> None:
     _, everything = read_everything(recordings)
     _, some = read_everything(recordings, np.array([200, 0]))
     np.testing.assert_array_equal(some[3], everything[3][:, [200, 0]])
 
 
-def test_trials_of_a_block_need_not_follow_each_other(recordings: Path) -> None:
+def test_trials_of_a_block_need_not_be_adjacent(recordings: Path) -> None:
     fields = make_fields(0)
     fields["blockIdx"] = np.array([[3.0], [4.0], [3.0], [4.0]])
     save(recordings, FIRST, "train", fields)
@@ -152,8 +152,8 @@ def test_channel_that_never_changes_is_zero(recordings: Path) -> None:
     assert all(np.abs(x[:, [7, 137]]).max() < 1e-3 for x in features[:4])
 
 
-def test_fields_may_be_columns_and_text_may_lie_in_cells(recordings: Path) -> None:
-    """What the release says of its shapes and what the public pipeline reads do not agree."""
+def test_fields_may_be_columns_and_text_may_be_in_cells(recordings: Path) -> None:
+    """The release documents other shapes than the public pipeline reads."""
     _, before = read_everything(recordings)
     fields = make_fields(0)
     cells = np.empty((4, 1), object)
@@ -165,7 +165,7 @@ def test_fields_may_be_columns_and_text_may_lie_in_cells(recordings: Path) -> No
     np.testing.assert_array_equal(after[2], before[2])
 
 
-def test_session_without_test_file_is_fine_unless_none_has_one(recordings: Path) -> None:
+def test_session_without_test_file_is_accepted_if_another_has_one(recordings: Path) -> None:
     (recordings / "test" / f"{FIRST}.mat").unlink()
     assert [len(file.trials) for file in read_everything(recordings)[0].val] == [0, 4]
     (recordings / "test" / f"{SECOND}.mat").unlink()
@@ -175,10 +175,8 @@ def test_session_without_test_file_is_fine_unless_none_has_one(recordings: Path)
 def test_session_without_train_file_is_refused(recordings: Path) -> None:
     path = recordings / "train" / f"{SECOND}.mat"
     path.unlink()
-    assert complaints(recordings) == (
-        f"{path}: no such file, so session '{SECOND}' has no train trials; leave it out of "
-        "data.sessions",
-    )
+    (found,) = complaints(recordings)
+    assert str(path) in found and f"session '{SECOND}'" in found and "data.sessions" in found
 
 
 def test_sentence_without_words_has_an_empty_target(recordings: Path) -> None:
@@ -208,14 +206,17 @@ def set_field(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (lambda f: f.pop("blockIdx"), "field 'blockIdx' is missing"),
         (
             set_field("blockIdx", np.array([[1], [1], [2]])),
-            "must tell of the same sentences, but there are 4 in sentenceText, 3 in blockIdx, 4 in",
+            "4 in sentenceText, 3 in blockIdx, 4 in tx1, 4 in spikePow",
         ),
-        (set_field("blockIdx", np.array([[1], [1], [2], [2.5]])), "one whole number a sentence"),
-        (set_field("blockIdx", np.array([[1], [1], [2], [np.nan]])), "one whole number a sentence"),
+        (set_field("blockIdx", np.array([[1], [1], [2], [2.5]])), "blockIdx must hold one integer"),
+        (
+            set_field("blockIdx", np.array([[1], [1], [2], [np.nan]])),
+            "blockIdx must hold one integer",
+        ),
         (set_field("blockIdx", "blocks"), "but is text of 1 rows"),
         (
             set_field("sentenceText", np.zeros(4)),
-            "character matrix with one sentence a row, but is",
+            "sentenceText must be a character matrix",
         ),
         (set_field("tx1", np.zeros((4, 256))), "tx1 must be a cell array with one (T, 256) array"),
         (
@@ -253,9 +254,8 @@ def test_train_file_without_sentences_is_refused(recordings: Path) -> None:
         "blockIdx": np.zeros((0, 1)),
     }
     path = save(recordings, FIRST, "train", fields)
-    assert complaints(recordings) == (
-        f"{path}: holds no train trials; leave session '{FIRST}' out",
-    )
+    (found,) = complaints(recordings)
+    assert str(path) in found and f"session '{FIRST}'" in found and "data.sessions" in found
 
 
 def test_values_that_are_not_finite_are_counted_by_feature(recordings: Path) -> None:
@@ -270,10 +270,10 @@ def test_values_that_are_not_finite_are_counted_by_feature(recordings: Path) -> 
         f"{path}: trial 2: has 3 values that are NaN or infinite, in feature 130 (2 bins), "
         "131 (1 bins) (from 128 on they are spikePow, before tx1)",
     )
-    read_everything(recordings, columns=np.array([0, 1, 250]))  # the spoilt ones are left out
+    read_everything(recordings, columns=np.array([0, 1, 250]))  # without the damaged columns
 
 
-def test_words_without_pronunciation_are_told_together_and_mended_beside_the_data(
+def test_words_without_pronunciation_are_reported_together_and_can_be_added_beside_the_data(
     recordings: Path,
 ) -> None:
     train = save(
@@ -296,20 +296,18 @@ def test_words_without_pronunciation_are_told_together_and_mended_beside_the_dat
     assert labels.tolist() == [CLASSES.index(phoneme) for phoneme in spoken]
 
 
-def test_trial_that_is_trained_on_cannot_validate(recordings: Path) -> None:
+def test_a_trial_in_train_and_in_test_is_refused(recordings: Path) -> None:
     fields = make_fields(1)
     for name in ("tx1", "spikePow"):
         fields[name][0, 3] = make_fields(10)[name][0, 2]  # of the other session
     path = save(recordings, FIRST, "test", fields)
     (found,) = complaints(recordings)
-    assert found == (
-        f"{path}: trial 3 has the same features as {recordings / 'train' / f'{SECOND}.mat'}: "
-        "trial 2; a trial that is trained on cannot validate: remove one"
-    )
+    other = recordings / "train" / f"{SECOND}.mat"
+    assert found.startswith(f"{path}: trial 3 has the same features as {other}: trial 2; ")
 
 
-def test_block_number_may_come_again_in_the_other_split(recordings: Path) -> None:
-    """Files may count their blocks anew; only features tell that a trial is the same."""
+def test_a_block_number_may_occur_in_both_splits(recordings: Path) -> None:
+    """Files may number their blocks independently; only equal features identify a trial."""
     index, _ = read_everything(recordings)
     assert {t.block for t in index.train[0].trials} == {t.block for t in index.val[0].trials}
 
@@ -330,11 +328,11 @@ def test_file_that_is_damaged_between_the_passes_is_a_problem(recordings: Path) 
     assert problems.n_found == 1
 
 
-def test_no_altered_byte_ends_in_a_traceback(recordings: Path) -> None:
+def test_no_altered_byte_causes_a_traceback(recordings: Path) -> None:
     (recordings / "train" / f"{SECOND}.mat").unlink()
     (recordings / "test" / f"{SECOND}.mat").unlink()
     path = recordings / "train" / f"{FIRST}.mat"
-    scipy.io.savemat(path, make_fields(0, ("Yes", "No")))  # not compressed: no checksum helps
+    scipy.io.savemat(path, make_fields(0, ("Yes", "No")))  # not compressed, so without a checksum
     content = path.read_bytes()
     rng = np.random.default_rng(0)
     n_refused = 0
@@ -350,7 +348,7 @@ def test_no_altered_byte_ends_in_a_traceback(recordings: Path) -> None:
     assert n_refused > 5
 
 
-def test_what_the_writer_writes_is_what_scipy_and_we_read(tmp_path: Path) -> None:
+def test_written_trials_are_read_by_scipy_and_by_us(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     sentences = [
         SentenceToWrite(
@@ -407,7 +405,7 @@ def test_the_store_is_the_same_when_read_again(tiny_t12_folder: Path, tmp_path: 
     assert files == {path.name: path.read_bytes() for path in again.path.iterdir()}
 
 
-def test_fingerprint_follows_the_pronunciations(tiny_t12_folder: Path, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_the_pronunciations(tiny_t12_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(tiny_t12_folder, folder)
     stores = tmp_path / "stores"

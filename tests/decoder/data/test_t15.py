@@ -1,4 +1,4 @@
-"""The T15 reader: what it reads, and every fault it must name."""
+"""The T15 reader: its results, and every error it must report."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ FIRST, SECOND = "t15.2023.08.11", "t15.2023.08.13"
 
 
 def read_everything(folder: Path, columns: Any = None) -> Index:
-    """Both passes over all sessions, raising what they find."""
+    """Both passes over all sessions, raising their problems."""
     problems = Problems()
     index = t15.read_index(folder, session_names(folder, find_layout(folder)), problems)
     for file in (*index.train, *index.val):
@@ -44,7 +44,7 @@ def set_attribute(name: str, value: Any) -> Callable[[h5py.Group], None]:
     return lambda group: group.attrs.__setitem__(name, value)
 
 
-def test_reads_back_what_was_written(folder: Path, trial: Callable[..., Any]) -> None:
+def test_written_trials_are_read_back(folder: Path, trial: Callable[..., Any]) -> None:
     index = read_everything(folder)
     assert index.sessions == (FIRST, SECOND)
     assert index.n_features == 4
@@ -55,32 +55,32 @@ def test_reads_back_what_was_written(folder: Path, trial: Callable[..., Any]) ->
     np.testing.assert_array_equal(features, trial(n_bins=40).features)
 
 
-def test_columns_are_taken_in_the_order_asked(folder: Path) -> None:
+def test_columns_are_read_in_the_requested_order(folder: Path) -> None:
     index = read_everything(folder)
     (_, everything), *_ = t15.iterate_features(index.train[0], None, Problems())
     (_, some), *_ = t15.iterate_features(index.train[0], np.array([3, 0]), Problems())
     np.testing.assert_array_equal(some, everything[:, [3, 0]])
 
 
-def test_sessions_are_found_sorted_and_taken_in_the_order_given(folder: Path) -> None:
+def test_sessions_are_found_sorted_and_used_in_the_given_order(folder: Path) -> None:
     (folder / ".hidden").mkdir()
     (folder / "notes").mkdir()
     assert session_names(folder, find_layout(folder)) == (FIRST, SECOND)
     assert session_names(folder, find_layout(folder), (SECOND, FIRST)) == (SECOND, FIRST)
 
 
-def test_session_without_val_file_is_fine(folder: Path) -> None:
+def test_session_without_val_file_is_accepted(folder: Path) -> None:
     (folder / FIRST / "data_val.hdf5").unlink()
     assert [len(file.trials) for file in read_everything(folder).val] == [0, 2]
 
 
-def test_no_val_trial_anywhere_is_refused(folder: Path) -> None:
+def test_recordings_without_any_val_trial_are_refused(folder: Path) -> None:
     for session in (FIRST, SECOND):
         (folder / session / "data_val.hdf5").unlink()
     assert "none of the 2 sessions has a trial to validate on" in complaints(folder)[0]
 
 
-def test_unknown_session_offers_the_nearest(folder: Path) -> None:
+def test_unknown_session_suggests_the_nearest(folder: Path) -> None:
     with pytest.raises(DataError, match=r"holds no session 't15\.2023\.08\.12'; did you mean 't15"):
         session_names(folder, find_layout(folder), ("t15.2023.08.12",))
 
@@ -98,10 +98,9 @@ def test_session_without_train_file_is_refused(folder: Path) -> None:
 
 def test_train_file_without_trials_is_refused(folder: Path) -> None:
     write_session(folder, SECOND, {"train": []})
-    assert complaints(folder) == (
-        f"{folder / SECOND / 'data_train.hdf5'}: holds no train trials; "
-        f"leave session '{SECOND}' out",
-    )
+    (found,) = complaints(folder)
+    assert str(folder / SECOND / "data_train.hdf5") in found
+    assert f"session '{SECOND}'" in found and "data.sessions" in found
 
 
 @pytest.mark.parametrize(
@@ -112,12 +111,12 @@ def test_train_file_without_trials_is_refused(folder: Path) -> None:
         (lambda g: g.attrs.pop("n_time_steps"), "attribute 'n_time_steps' is missing"),
         (lambda g: g.attrs.pop("trial_num"), "attribute 'trial_num' is missing"),
         (lambda g: g.attrs.pop("session"), "attribute 'session' is missing"),
-        (set_attribute("session", SECOND), f"belongs to session '{SECOND}', but lies in"),
+        (set_attribute("session", SECOND), f"belongs to session '{SECOND}', but is in"),
         (set_attribute("n_time_steps", 99), "n_time_steps is 99, but input_features has 31 bins"),
         (set_attribute("seq_len", 501), "seq_len is 501, but seq_class_ids holds 500 entries"),
         (set_attribute("seq_len", -1), "seq_len is -1"),
-        (set_attribute("seq_len", 2), "it has a class at position 2"),
-        (set_attribute("block_num", 1.5), "attribute 'block_num' must be one whole number"),
+        (set_attribute("seq_len", 2), "a class after it, at position 2"),
+        (set_attribute("block_num", 1.5), "attribute 'block_num' must be one integer"),
         (
             lambda g: replace(g, "input_features", np.zeros((31, 4))),
             "input_features must be float32 (T, F), but got float64",
@@ -172,7 +171,7 @@ def test_values_that_are_not_finite_are_counted_by_feature(
     )
     with pytest.raises(DataError, match=r"has 1 values that are NaN or infinite, in feature 3"):
         read_everything(folder, columns=np.array([3, 0]))
-    read_everything(folder, columns=np.array([0, 1]))  # the spoilt features are left out
+    read_everything(folder, columns=np.array([0, 1]))  # without the damaged features
 
 
 def test_feature_counts_must_agree_between_sessions(
@@ -196,13 +195,11 @@ def test_gap_in_the_trials_is_refused(folder: Path) -> None:
     path = folder / FIRST / "data_train.hdf5"
     with h5py.File(path, "r+") as handle:
         handle.move("trial_0001", "trial_0007")
-    assert complaints(folder) == (
-        f"{path}: 3 groups should be named trial_0000 to trial_0002, but trial_0001 is missing "
-        "and 'trial_0007' is there",
-    )
+    (found,) = complaints(folder)
+    assert str(path) in found and "trial_0001 is missing" in found and "'trial_0007'" in found
 
 
-def test_all_problems_are_raised_at_once_and_capped(folder: Path) -> None:
+def test_all_problems_are_raised_together_up_to_a_limit(folder: Path) -> None:
     for session in (FIRST, SECOND):
         with h5py.File(folder / session / "data_train.hdf5", "r+") as handle:
             for group in handle.values():
@@ -224,7 +221,7 @@ def test_truncated_file_is_a_data_error(share: float, folder: Path) -> None:
     assert complaints(folder)[0].startswith(f"{path}: cannot be read as HDF5: ")
 
 
-def test_no_flipped_bit_ends_in_a_traceback(folder: Path) -> None:
+def test_no_flipped_bit_causes_a_traceback(folder: Path) -> None:
     path = folder / FIRST / "data_train.hdf5"
     content = path.read_bytes()
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Every branch of the model trains, alone and in a pack of differing values, in both precisions."""
+"""Every branch of the model trains, alone and in a pack of different values, in both precisions."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ BRANCHES: dict[str, dict[str, Any]] = {
         "model.day_layer": "none",
     },
 }
-# What runs of a pack may differ in.
+# Values that may differ between the runs of a pack.
 RUNS: list[dict[str, Any]] = [
     {"augment.patch_mask_max_share": 0.3, "augment.patch_mask_count": 3},
     {
@@ -109,7 +109,7 @@ def step_of(
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-def test_a_step_of_a_pack_of_differing_values_is_that_of_its_runs_alone(branch: str) -> None:
+def test_a_step_of_a_mixed_pack_equals_the_steps_of_its_runs_alone(branch: str) -> None:
     losses, gradients = step_of(branch, RUNS, "float32")
     assert losses.isfinite().all() and len(set(losses.tolist())) == len(RUNS)
     for row, run in enumerate(RUNS):
@@ -132,8 +132,8 @@ def test_bfloat16_gives_nearly_the_same_step(branch: str) -> None:
         assert (rough[name] - gradient).norm() < 0.25 * gradient.norm() + 0.02, name
 
 
-def test_the_intermediate_loss_is_a_share_of_the_whole() -> None:
-    """(1 - w) final + w mean of the intermediate ones, of Lee and Watanabe 2021."""
+def test_the_intermediate_loss_has_its_configured_weight() -> None:
+    """(1 - w) * final + w * mean of the intermediate losses, as in Lee and Watanabe 2021."""
     weights = (0.0, 0.25, 0.75)
     still = {"model.rnn_dropout": 0.0, "model.input_dropout": 0.0}
     runs = [{**still, "loss.inter_ctc_weight": w} for w in weights]
@@ -144,7 +144,7 @@ def test_the_intermediate_loss_is_a_share_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("layers", [[2, 1], [1, 1], [3], [7]])
-def test_intermediate_layers_ascend_below_the_last(layers: list[int]) -> None:
+def test_intermediate_layers_must_ascend_and_stay_below_the_last(layers: list[int]) -> None:
     with pytest.raises(ConfigError, match="inter_ctc_layers"):
         override(DecoderConfig(), {**SMALL, "model.inter_ctc_layers": layers}, "test")
 
@@ -155,7 +155,7 @@ def make_model(changes: dict[str, Any], **more: Any) -> PackedDecoder:
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-def test_biases_norms_and_the_masks_token_are_not_decayed(branch: str) -> None:
+def test_biases_norms_and_the_mask_token_are_not_decayed(branch: str) -> None:
     model = make_model(BRANCHES[branch])
     groups = model.groups()
     assert list(groups) == [name for name, _ in model.named_parameters()]
@@ -167,7 +167,7 @@ def test_biases_norms_and_the_masks_token_are_not_decayed(branch: str) -> None:
             assert group == ("bias" if one_axis else "weight"), name
 
 
-def test_added_parts_leave_the_other_parts_as_they_start_without_them() -> None:
+def test_optional_parts_do_not_change_the_initial_weights_of_others() -> None:
     plain = dict(make_model({}).named_parameters())
     more = {"model.layer_norm": True, "model.inter_ctc_layers": [1], "model.mask_token": "learned"}
     extended = dict(make_model({**more, "model.day_layer": "shared"}).named_parameters())
@@ -176,7 +176,7 @@ def test_added_parts_leave_the_other_parts_as_they_start_without_them() -> None:
             assert torch.equal(value, extended[name]), name
 
 
-def test_the_blanks_bias_is_raised_in_each_run_and_head() -> None:
+def test_the_blank_bias_is_added_in_each_run_and_head() -> None:
     changes = {"model.inter_ctc_layers": [1]}
     plain = dict(make_model(changes).named_parameters())
     raised = dict(make_model(changes, blank_bias=[0.0, 3.0]).named_parameters())
@@ -189,7 +189,7 @@ def test_the_blanks_bias_is_raised_in_each_run_and_head() -> None:
         )
 
 
-def test_a_shared_day_layer_is_one_and_none_is_no_layer() -> None:
+def test_shared_gives_one_day_layer_and_none_gives_no_day_layer() -> None:
     per_day, shared, none = (
         make_model({"model.day_layer": kind}).n_parameters()
         for kind in ("per_day", "shared", "none")
@@ -197,7 +197,7 @@ def test_a_shared_day_layer_is_one_and_none_is_no_layer() -> None:
     assert (per_day - none, shared - none) == (3 * 5 * 6, 5 * 6)
 
 
-def test_without_a_day_layer_the_layers_read_the_features_themselves() -> None:
+def test_without_a_day_layer_the_layers_read_the_features() -> None:
     model = make_model({"model.day_layer": "none"})
     with_softsign = make_model({"model.day_layer": "shared"})
     x = make_batch().features.expand(2, -1, -1, -1)
@@ -205,7 +205,7 @@ def test_without_a_day_layer_the_layers_read_the_features_themselves() -> None:
     torch.testing.assert_close(model(softsign, []).logits, with_softsign(x, []).logits)
 
 
-def test_layer_norm_and_the_stack_before_the_head_are_those_of_torch() -> None:
+def test_layer_norm_and_the_post_rnn_layers_equal_torch() -> None:
     model = make_model({"model.layer_norm": True, "model.post_rnn_layers": 2})
     with torch.no_grad():
         for parameter in model.parameters():
@@ -242,7 +242,7 @@ def test_layer_norm_and_the_stack_before_the_head_are_those_of_torch() -> None:
         torch.testing.assert_close(got[run].transpose(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_published_transformer_has_that_many_parameters() -> None:
+def test_the_published_transformer_has_the_same_number_of_parameters() -> None:
     """BiT_Phoneme with dim 384, depth 5, 6 heads of 64, ratio 4, patches of 5 by 256."""
     config = ModelConfig(
         architecture="transformer",

@@ -49,7 +49,7 @@ def test_initial_weights_are_the_official_ones() -> None:
     assert model.day_layer.biases[0].eq(0).all()
 
 
-def test_each_trial_meets_the_layer_of_its_day() -> None:
+def test_each_trial_uses_the_layer_of_its_day() -> None:
     layer = DayLayer(2, 3, 4)
     source = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
@@ -63,7 +63,7 @@ def test_each_trial_meets_the_layer_of_its_day() -> None:
             torch.testing.assert_close(out[r, b], torch.nn.functional.softsign(linear))
 
 
-def test_gradients_of_the_day_layer_are_those_of_autograd() -> None:
+def test_gradients_of_the_day_layer_equal_autograd() -> None:
     layer = DayLayer(2, 2, 3).double()
     source = torch.Generator().manual_seed(0)
     x = torch.randn(2, 4, 5, 3, generator=source, dtype=torch.float64)
@@ -87,7 +87,7 @@ def test_a_day_outside_the_batch_gets_no_gradient() -> None:
     assert model.day_layer.weights[2].grad is not None
 
 
-def test_a_higher_dropout_rate_drops_what_a_lower_one_drops_and_more() -> None:
+def test_a_higher_dropout_rate_drops_everything_that_a_lower_one_drops() -> None:
     def factors(rates: list[float], *shape: int) -> torch.Tensor | None:
         configs = [ModelConfig(rnn_dropout=rate) for rate in rates]
         plan = DropoutPlan(configs, seed=0, step=3, device=torch.device("cpu"))
@@ -104,7 +104,7 @@ def test_a_higher_dropout_rate_drops_what_a_lower_one_drops_and_more() -> None:
     assert shared is not None and torch.equal(shared[0], mixed[0])
 
 
-def test_runs_that_are_kept_compute_as_before() -> None:
+def test_runs_that_are_kept_compute_the_same_as_before() -> None:
     model = small(3)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""Both recurrent implementations against `torch.nn.GRU`, forward and backward."""
+"""Both GRU implementations compared with `torch.nn.GRU`, forward and backward."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def make_inputs() -> tuple[torch.Tensor, CellWeights, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kernel", ["torch", "batched"])
-def test_outputs_and_gradients_are_those_of_nn_gru(kernel: Kernel) -> None:
+def test_outputs_and_gradients_equal_nn_gru(kernel: Kernel) -> None:
     x, weights, h0 = make_inputs()
     out = gru_layer(sequence_input(x), [weights], h0, kernel)
     upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
@@ -53,7 +53,7 @@ def test_the_hand_written_backward_passes_gradcheck() -> None:
     assert torch.autograd.gradcheck(run, doubles)
 
 
-def test_runs_do_not_touch_each_other() -> None:
+def test_runs_do_not_affect_each_other() -> None:
     x, weights, h0 = make_inputs()
     out = gru_layer(sequence_input(x), [weights], h0, "batched")
     out[1].sum().backward()
@@ -73,5 +73,5 @@ def test_a_nan_in_one_run_stays_in_it() -> None:
     assert weights.w_hh.grad is not None and not weights.w_hh.grad[[0, 2]].isnan().any()
 
 
-def test_the_cpu_takes_the_batched_kernel() -> None:
+def test_the_cpu_uses_the_batched_kernel() -> None:
     assert choose_kernel(1, torch.device("cpu")) == "batched"

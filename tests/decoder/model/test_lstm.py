@@ -1,4 +1,4 @@
-"""The LSTM of a pack against `torch.nn.LSTM`, forward and backward, one way and both."""
+"""The LSTM of a pack compared with `torch.nn.LSTM`, in one and two directions."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ R, P, B, D, H = 3, 7, 4, 5, 6
 
 
 @pytest.mark.parametrize("n_directions", [1, 2])
-def test_outputs_and_gradients_are_those_of_nn_lstm(n_directions: int) -> None:
+def test_outputs_and_gradients_equal_nn_lstm(n_directions: int) -> None:
     source = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Time masks: their length and place, what runs share, hidden patches in either form of input."""
+"""Time masks: length and position, sharing between runs, hidden patches in both forms of input."""
 
 import pytest
 import torch
@@ -13,11 +13,11 @@ def kind(share: float, count: int = 1) -> AugmentConfig:
     return AugmentConfig(patch_mask_max_share=share, patch_mask_count=count)
 
 
-def test_nothing_is_drawn_where_every_run_masks_nothing() -> None:
+def test_no_mask_is_drawn_if_no_run_masks() -> None:
     assert draw_patch_mask(torch.tensor([5]), 5, [kind(0.0), kind(0.0, 3)], 0, 0) is None
 
 
-def test_one_mask_is_one_stretch_no_longer_than_its_share_and_inside_the_trial() -> None:
+def test_a_mask_is_contiguous_within_the_trial_and_no_longer_than_its_share() -> None:
     n_patches = torch.tensor([40, 20, 9, 0])
     lengths, covered = set(), torch.zeros(40, 4)
     for step in range(300):
@@ -34,7 +34,7 @@ def test_one_mask_is_one_stretch_no_longer_than_its_share_and_inside_the_trial()
     assert (covered[:, 0] > 0).all()
 
 
-def test_runs_share_draws_and_see_what_they_would_see_alone() -> None:
+def test_runs_share_draws_and_have_the_same_masks_alone() -> None:
     n_patches = torch.tensor([30, 17])
     kinds = [kind(0.1, 2), kind(0.1, 6), kind(0.0, 6), kind(0.3, 6)]
     together = draw_patch_mask(n_patches, 30, kinds, 4, 9)
@@ -47,7 +47,7 @@ def test_runs_share_draws_and_see_what_they_would_see_alone() -> None:
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_hidden_patches_are_the_token_in_either_form_of_input(learned: bool) -> None:
+def test_hidden_patches_are_the_token_in_both_forms_of_input(learned: bool) -> None:
     source = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 14, 4, generator=source)
     blocks = to_blocks(x, 5, 3)

@@ -1,4 +1,4 @@
-"""Patches: lengths by hand, the projection against plain unfold."""
+"""Patches: hand-worked lengths, and the projection compared with plain unfold."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_number_of_patches_by_hand() -> None:
 
 @pytest.mark.parametrize(("size", "stride"), SIZES)
 @pytest.mark.parametrize("n_bins", [20, 21, 22, 23])
-def test_patches_are_those_of_unfold(size: int, stride: int, n_bins: int) -> None:
+def test_patches_equal_unfold(size: int, stride: int, n_bins: int) -> None:
     x = torch.randn(2, 3, n_bins, 4, generator=torch.Generator().manual_seed(0))
     patches = build_patches(to_blocks(x, size, stride), size, stride)
     assert patches.shape[1] == n_patches(n_bins, size, stride)
@@ -32,9 +32,7 @@ def test_patches_are_those_of_unfold(size: int, stride: int, n_bins: int) -> Non
 
 
 @pytest.mark.parametrize(("size", "stride"), SIZES)
-def test_the_projection_and_its_gradients_are_those_of_the_plain_product(
-    size: int, stride: int
-) -> None:
+def test_the_projection_and_its_gradients_equal_the_plain_product(size: int, stride: int) -> None:
     source = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 21, 4, generator=source, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 5, size * 4, generator=source, dtype=torch.float64, requires_grad=True)

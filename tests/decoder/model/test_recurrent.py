@@ -1,4 +1,4 @@
-"""The recurrent decoder against one made of torch's own modules, as both official ones are."""
+"""The recurrent decoder compared with one made of torch modules, like both official ones."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ N_DAYS, N_FEATURES, N_CLASSES = 2, 4, 7
 
 
 def make_model(n_runs: int = 2, **changes: Any) -> PackedDecoder:
-    """Two layers, patches of 5 every 2 bins; runs drawn apart."""
+    """Two layers, patches of 5 every 2 bins; runs with different weights."""
     settings: dict[str, Any] = {"n_units": 6, "n_layers": 2, "patch_size": 5, "patch_stride": 2}
     config = ModelConfig(**{**settings, **changes})
     model = PackedDecoder(config, n_runs, N_DAYS, N_FEATURES, N_CLASSES, seed=0)
@@ -86,14 +86,14 @@ class PlainDecoder(nn.Module):
 @pytest.mark.parametrize("kernel", ["torch", "batched"])
 @pytest.mark.parametrize("h0", ["learned", "zero"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_logits_and_gradients_are_those_of_a_decoder_of_torch_modules(
+def test_logits_and_gradients_equal_a_decoder_of_torch_modules(
     bidirectional: bool, h0: str, kernel: Kernel
 ) -> None:
     model = make_model(bidirectional=bidirectional, h0=h0)
     model.kernel = kernel
     source = torch.Generator().manual_seed(2)
     x = torch.randn(3, 16, N_FEATURES, generator=source)
-    x[2, 11:] = 0  # padding, which the backward direction starts in
+    x[2, 11:] = 0  # padding, in which the backward direction starts
     day = torch.tensor([0, 1, 1])
     got = model(x.expand(2, -1, -1, -1), day_slices(day)).logits
     upstream = torch.randn(got.shape, generator=source)
@@ -110,13 +110,13 @@ def test_logits_and_gradients_are_those_of_a_decoder_of_torch_modules(
             )
 
 
-def test_a_zero_initial_state_is_no_parameter() -> None:
+def test_a_zero_initial_state_is_not_a_parameter() -> None:
     assert make_model(h0="zero").h0 is None
     assert make_model().n_parameters() - make_model(h0="zero").n_parameters() == 6
 
 
-def test_the_official_t12_decoder_has_that_many_parameters() -> None:
-    """Of a sixteenth of its width, and without the input layers it has but does not use."""
+def test_the_official_t12_decoder_has_the_same_number_of_parameters() -> None:
+    """At a sixteenth of its width, and without the input layers that it does not use."""
     config = ModelConfig(n_units=64, n_layers=5, patch_size=32, bidirectional=True, h0="zero")
     with torch.device("meta"):
         gru = nn.GRU(256 * 32, 64, 5, bidirectional=True)
@@ -125,7 +125,7 @@ def test_the_official_t12_decoder_has_that_many_parameters() -> None:
     assert model.n_parameters() == n_expected
 
 
-def test_a_uniform_head_is_drawn_as_torch_draws_a_linear_layer() -> None:
+def test_a_uniform_head_starts_like_a_linear_layer_of_torch() -> None:
     config = ModelConfig(n_units=400, n_layers=1, patch_size=5, head_init="uniform")
     model = PackedDecoder(config, 1, N_DAYS, N_FEATURES, 40, seed=0)
     linear = nn.Linear(400, 40)

@@ -1,4 +1,4 @@
-"""The transformer encoder against `torch.nn.TransformerEncoderLayer`; what it may look at."""
+"""The transformer encoder compared with `torch.nn.TransformerEncoderLayer`; attention limits."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ R, B, F = 2, 3, 4
 
 
 def make_model(**changes: Any) -> PackedDecoder:
-    """Two layers of 6 units and 2 heads, patches of 3 bins; runs drawn apart."""
+    """Two layers of 6 units and 2 heads, patches of 3 bins; runs with different weights."""
     config = ModelConfig(
         architecture="transformer",
         n_units=6,
@@ -48,7 +48,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def torch_layer(layer: TransformerLayer, run: int) -> nn.TransformerEncoderLayer:
-    """One run's layer as a module of torch's, whose queries, keys and values have a bias of 0."""
+    """One run's layer as a torch module, whose queries, keys and values have a bias of 0."""
     theirs = nn.TransformerEncoderLayer(
         6, 2, 12, dropout=0.0, activation="gelu", norm_first=True, batch_first=True
     )
@@ -75,7 +75,7 @@ def torch_layer(layer: TransformerLayer, run: int) -> nn.TransformerEncoderLayer
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("position", ["relative", "sinusoidal"])
-def test_a_layer_and_its_gradients_are_those_of_torchs_encoder_layer(
+def test_a_layer_and_its_gradients_equal_the_encoder_layer_of_torch(
     position: str, bidirectional: bool
 ) -> None:
     model = make_model(position=position, bidirectional=bidirectional)
@@ -115,7 +115,7 @@ def test_a_layer_and_its_gradients_are_those_of_torchs_encoder_layer(
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("position", ["relative", "sinusoidal"])
-def test_a_trial_gives_the_same_alone_and_padded_in_a_batch(
+def test_a_trial_gives_the_same_output_alone_and_padded_in_a_batch(
     position: str, bidirectional: bool
 ) -> None:
     model = make_model(position=position, bidirectional=bidirectional)
@@ -126,7 +126,7 @@ def test_a_trial_gives_the_same_alone_and_padded_in_a_batch(
     torch.testing.assert_close(together[:, :4, 0], alone[:, :, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_attention_looks_ahead_only_where_it_may() -> None:
+def test_attention_looks_ahead_only_if_bidirectional() -> None:
     x = draw(1, 15, F)
     changed = x.clone()
     changed[:, 12:] += 1  # the last of five patches
@@ -138,13 +138,13 @@ def test_attention_looks_ahead_only_where_it_may() -> None:
         assert (before[:, 4] - after[:, 4]).abs().amax() > 1e-6
 
 
-def test_a_trial_without_a_patch_gives_numbers() -> None:
+def test_a_trial_without_a_valid_patch_gives_finite_output() -> None:
     logits = logits_of(make_model(bidirectional=True), draw(2, 12, F), [0, 4])
     assert logits.isfinite().all()
 
 
 def test_positions_matter() -> None:
-    """Without them the same patch would give the same everywhere."""
+    """Without positions, equal patches would give equal output everywhere."""
     x = draw(1, 3, F).repeat(1, 4, 1)
     for position in ("relative", "sinusoidal"):
         logits = logits_of(make_model(position=position), x)

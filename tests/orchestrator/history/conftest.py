@@ -1,4 +1,4 @@
-"""A research group's folder of runs, written as such folders are found, faults and all."""
+"""A research group's folder of runs, with the faults that such folders have."""
 
 import copy
 import csv
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-Courses = Sequence[tuple[int, float]]
+Evaluations = Sequence[tuple[int, float]]
 
 T15_ARGS: dict[str, Any] = {
     "model": {
@@ -87,7 +87,7 @@ T12_ARGS: dict[str, Any] = {
 
 
 def changed(args: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested settings with dotted names set anew."""
+    """A copy of nested settings with other values for some dotted names."""
     made = copy.deepcopy(dict(args))
     for key, value in changes.items():
         *parts, last = key.split(".")
@@ -98,15 +98,15 @@ def changed(args: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return made
 
 
-def course(final: float, n: int = 1000, every: int = 100, until: int | None = None) -> Courses:
-    """A plateau at 1, a descent, and `final` at the last of `n` steps, numbered from 0."""
+def curve(final: float, n: int = 1000, every: int = 100, until: int | None = None) -> Evaluations:
+    """PERs that stay at 1, fall, and reach `final` at the last of `n` steps, numbered from 0."""
     steps = [*range(0, n, every), n - 1]
     shape = [(step, 1.0 if step < 200 else final + 0.6 * math.exp(-step / 120)) for step in steps]
     shape[-1] = (n - 1, final)
     return [(step, per) for step, per in shape if until is None or step <= until]
 
 
-def t15_log(pers: Courses, finished: bool = True, day: str = "2025-03-01") -> str:
+def t15_log(pers: Evaluations, finished: bool = True, day: str = "2025-03-01") -> str:
     """Lines as the official T15 trainer's logger writes them."""
     lines = [
         f"{day} 09:00:00,100: Using device: cuda:1",
@@ -130,7 +130,7 @@ def t15_log(pers: Courses, finished: bool = True, day: str = "2025-03-01") -> st
     return "\n".join(lines) + "\n"
 
 
-def t12_stdout(pers: Courses) -> str:
+def t12_stdout(pers: Evaluations) -> str:
     """Lines as the official T12 trainer prints them."""
     return "".join(
         f"batch {step}, ctc loss: {3 * per:>7f}, cer: {per:>7f}, time/batch: {0.105:>7.3f}\n"
@@ -139,7 +139,7 @@ def t12_stdout(pers: Courses) -> str:
 
 
 def write_t15(folder: Path, args: Mapping[str, Any], log: str) -> Path:
-    """A run as the official T15 trainer leaves it, weights and pickles included."""
+    """The folder that the official T15 trainer writes, with weights and pickles."""
     (folder / "checkpoint").mkdir(parents=True)
     (folder / "checkpoint" / "args.yaml").write_text(yaml.safe_dump(dict(args)))
     (folder / "checkpoint" / "best_checkpoint").write_bytes(b"PK\x03\x04 weights")
@@ -158,22 +158,22 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]], end: str = "\n") 
 
 @pytest.fixture
 def group(tmp_path: Path) -> Path:
-    """Fourteen runs of a group, with faults that an audit must find; see `test_audit`."""
+    """Fourteen runs of a group, whose faults `audit/test_audit.py` lists."""
     root = tmp_path / "our runs"
     noise, offset = "dataset.data_transforms.white_noise_std", "dataset.data_transforms"
     base = changed(T15_ARGS, {})
 
-    # The baseline twice with other seeds, and a copy of the first: what chance makes.
-    write_t15(root / "run1_baseline", base, t15_log(course(0.200), day="2025-03-01"))
+    # The baseline on two seeds, which gives the spread, and a copy of the second.
+    write_t15(root / "run1_baseline", base, t15_log(curve(0.200), day="2025-03-01"))
     seed11 = changed(base, {"seed": 11, "output_dir": "elsewhere"})
-    write_t15(root / "run2_baseline_seed11", seed11, t15_log(course(0.204), day="2025-03-02"))
-    write_t15(root / "run2_baseline (copy)", seed11, t15_log(course(0.204), day="2025-03-02"))
+    write_t15(root / "run2_baseline_seed11", seed11, t15_log(curve(0.204), day="2025-03-02"))
+    write_t15(root / "run2_baseline (copy)", seed11, t15_log(curve(0.204), day="2025-03-02"))
 
-    # One thing changed, as JSON lines with a mark and Windows ends, in percent.
+    # One setting changed; JSON lines with a byte order mark and Windows line ends, in percent.
     path = root / "run3_noise_FINAL" / "metrics.jsonl"
     path.parent.mkdir()
     rows = [
-        {"step": s, "val_per": 100 * p, "ctc_loss": 25 * p, "lr": 0.004} for s, p in course(0.26)
+        {"step": s, "val_per": 100 * p, "ctc_loss": 25 * p, "lr": 0.004} for s, p in curve(0.26)
     ]
     path.write_bytes(
         b"\xef\xbb\xbf" + "\r\n".join(json.dumps(row) for row in rows).encode() + b"\r\n"
@@ -182,7 +182,7 @@ def group(tmp_path: Path) -> Path:
     (path.parent / "config.yaml").write_text(yaml.safe_dump(base))
     (path.parent / "notes.md").write_text("läuft gut 🎉")
 
-    # Three things at once, the planted confound; settings as JSON, the course as CSV.
+    # Three settings at once, the planted confound; settings as JSON, the learning curve as CSV.
     args = changed(
         base,
         {
@@ -200,38 +200,38 @@ def group(tmp_path: Path) -> Path:
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["iteration", "PER", "val_loss", "grad_norm"])
-        writer.writerows([step, f"{per:.5f}", 20 * per, 3.0] for step, per in course(0.31))
+        writer.writerows([step, f"{per:.5f}", 20 * per, 3.0] for step, per in curve(0.31))
 
-    # Identical to run1, seed and all, and yet eight points worse.
+    # The settings and the seed of run1, but eight points worse.
     write_t15(
         root / "run5_rerun",
         changed(base, {"gpu_number": "0"}),
-        t15_log(course(0.28), day="2025-03-05"),
+        t15_log(curve(0.28), day="2025-03-05"),
     )
 
     # Diverged: the loss is NaN from step 500 on, and stays so.
     rows = [
         {"step": s, "per": p if s < 500 else 1.0, "ctc_loss": 20 * p if s < 500 else math.nan}
-        for s, p in course(0.2)
+        for s, p in curve(0.2)
     ]
     write_jsonl(root / "run6_lr_high" / "metrics.jsonl", rows)
     args = changed(base, {"lr_max": 0.05, "lr_max_day": 0.05})
     (root / "run6_lr_high" / "args.yaml").write_text(yaml.safe_dump(args))
 
     # Unfinished, and its last line is cut off.
-    rows = [{"step": s, "per": p} for s, p in course(0.2, until=400)]
+    rows = [{"step": s, "per": p} for s, p in curve(0.2, until=400)]
     write_jsonl(root / "run7_epsilon" / "metrics.jsonl", rows, end='\n{"step": 500, "pe')
     (root / "run7_epsilon" / "args.yaml").write_text(
         yaml.safe_dump(changed(base, {"epsilon": 1e-8}))
     )
 
     # Never left the blank plateau.
-    stuck = [(step, 1.0 - 0.0001 * (step > 300)) for step, _ in course(0.2)]
+    stuck = [(step, 1.0 - 0.0001 * (step > 300)) for step, _ in curve(0.2)]
     args = changed(base, {"lr_max": 0.0005, "lr_max_day": 0.0005})
     write_t15(root / "run8_lr_low", args, t15_log(stuck, day="2025-03-08"))
 
     # Restarted: the steps go back from 600 to 400, and the second pass ends elsewhere.
-    first, second = course(0.19, until=600), [pair for pair in course(0.21) if pair[0] >= 400]
+    first, second = curve(0.19, until=600), [pair for pair in curve(0.21) if pair[0] >= 400]
     rows = [{"global_step": s, "val": {"PER": p, "loss": 20 * p}} for s, p in [*first, *second]]
     write_jsonl(root / "run9_restarted" / "logs" / "metrics.jsonl", rows)
     (root / "run9_restarted" / "config.yaml").write_text(
@@ -239,17 +239,17 @@ def group(tmp_path: Path) -> Path:
     )
     (root / "run9_restarted" / "eval_best.json").write_text('{"avg_PER": 19.5, "n_trials": 1426}')
 
-    # Settings alone, a course alone, and nothing at all.
+    # Only settings, only a learning curve, and neither.
     (root / "run10_planned").mkdir()
     (root / "run10_planned" / "config.yaml").write_text(yaml.safe_dump(base))
     (root / "run11_lost_config").mkdir()
-    (root / "run11_lost_config" / "train.log").write_text(t12_stdout(course(0.25)))
+    (root / "run11_lost_config" / "train.log").write_text(t12_stdout(curve(0.25)))
     (root / "run12_only_weights").mkdir()
     (root / "run12_only_weights" / "model.pt").write_bytes(b"\x80\x02weights")
     (root / "run12_only_weights" / "events.out.tfevents.1").write_bytes(b"\x00")
 
-    # Half the budget, one thing changed otherwise.
-    half = course(0.23, n=500)
+    # Half the budget, and nothing else changed.
+    half = curve(0.23, n=500)
     args = changed(
         base, {"num_training_batches": 500, "lr_decay_steps": 500, "lr_decay_steps_day": 500}
     )
@@ -265,13 +265,13 @@ def group(tmp_path: Path) -> Path:
 def t12_run(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run of the T12 trainer: pickled ``args``, and what it printed."""
 
-    def write(name: str = "speechBaseline4", pers: Courses = (), **args: Any) -> Path:
+    def write(name: str = "speechBaseline4", pers: Evaluations = (), **args: Any) -> Path:
         folder = tmp_path / "t12" / name
         folder.mkdir(parents=True)
         (folder / "args").write_bytes(pickle.dumps({**T12_ARGS, **args}))
         (folder / "trainingStats").write_bytes(pickle.dumps({"testCER": [1.0]}))
         (folder / "modelWeights").write_bytes(b"PK\x03\x04")
-        (folder / "slurm-123.out").write_text(t12_stdout(pers or course(0.21)))
+        (folder / "slurm-123.out").write_text(t12_stdout(pers or curve(0.21)))
         return folder
 
     return write

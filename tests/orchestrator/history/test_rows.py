@@ -1,4 +1,4 @@
-"""`orchestrator.history.rows`: imported runs are listed and shown beside those of the ledger."""
+"""`orchestrator.history.rows`: imported runs are listed and shown with those of the ledger."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from decoder.errors import ConfigError
 from orchestrator.cli.app import app
 from orchestrator.history.reading.store import import_runs
-from orchestrator.history.rows import find_foreign, foreign_rows
+from orchestrator.history.rows import find_imported, imported_rows
 from orchestrator.query.runs import list_runs
 from orchestrator.store.paths import Results
 
@@ -43,17 +43,17 @@ def test_imported_runs_are_listed_with_their_provenance(both: Results) -> None:
     assert [row["run_id"] for row in imported.rows] == ["imported/winter/fast"]
 
 
-def test_without_imported_runs_provenance_goes_without_saying(store: Results) -> None:
-    assert foreign_rows(store, quiet) == []
+def test_without_imported_runs_there_is_no_column_of_provenance(store: Results) -> None:
+    assert imported_rows(store, quiet) == []
     assert "provenance" not in list_runs(store, quiet).columns
 
 
-def test_an_imported_run_is_found_by_how_it_begins(both: Results) -> None:
-    assert find_foreign(both, "imported/winter/f", quiet).name == "fast"
-    with pytest.raises(ConfigError, match="2 runs begin with"):
-        find_foreign(both, "imported/winter", quiet)
-    with pytest.raises(ConfigError, match="no run begins .*did you mean 'imported/winter/fast'"):
-        find_foreign(both, "imported/winter/fats", quiet)
+def test_an_imported_run_is_found_by_the_beginning_of_its_id(both: Results) -> None:
+    assert find_imported(both, "imported/winter/f", quiet).name == "fast"
+    with pytest.raises(ConfigError, match="2 .*imported/winter/fast"):
+        find_imported(both, "imported/winter", quiet)
+    with pytest.raises(ConfigError, match="imported/winter/fats.*imported/winter/fast"):
+        find_imported(both, "imported/winter/fats", quiet)
 
 
 def test_show_prints_an_imported_run(both: Results) -> None:

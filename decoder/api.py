@@ -1,0 +1,176 @@
+"""The functions for a notebook or script: open recordings, train one pack, evaluate weights.
+
+Each function combines a few steps of the library. The package ``orchestrator`` adds what a sweep
+needs, such as many packs, records and resuming.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from decoder.config import DecoderConfig, config_paths, digest, flatten, resolve, run_id
+from decoder.data.files import Say, silent
+from decoder.data.prepare import SYNTHETIC_PREFIX, find_source, prepare
+from decoder.data.store import Dataset
+from decoder.errors import ConfigError
+from decoder.importing import Imported, import_file
+from decoder.pack import Pack, Progress, Run, RunResult
+from decoder.scoring import Score, Split, score
+from decoder.train import choose_device, train
+from decoder.weights import Weights
+
+
+def open_recordings(config: DecoderConfig, datasets_dir: Path | str, say: Say = silent) -> Dataset:
+    """Open the recordings of a configuration; generate, validate and pack them first if needed.
+
+    Args:
+        config: ``data.path``, ``data.sessions`` and ``data.feature_subset`` are read.
+        datasets_dir: keeps packed recordings and generated ones for the next call.
+        say: receives one line about each slow step.
+
+    Raises:
+        ConfigError, DataError, StorageError: see `decoder.data.prepare.prepare`.
+    """
+    data = config.data
+    return prepare(data.path, data.sessions, data.feature_subset, Path(datasets_dir), say)
+
+
+def train_pack(
+    configs: Sequence[DecoderConfig],
+    datasets_dir: Path | str,
+    *,
+    seed: int = 1,
+    device: str | None = None,
+    weights_dir: Path | str | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> list[RunResult]:
+    """Train some configurations together on one seed, to the end of their budgets.
+
+    They see the same trials, noise and dropout masks, so their results form a paired comparison.
+
+    Args:
+        configs: at least one. They may differ in numbers such as learning rates, noise and dropout
+            rates, but not in fields that decide the shape of tensors.
+        datasets_dir: see `open_recordings`.
+        seed: decides initial weights and all draws.
+        device: a torch device; None takes the GPU if there is one.
+        weights_dir: gets ``<run_id>/weights.safetensors`` of the configurations whose
+            ``train.keep_weights`` asks for it; None keeps no weights.
+        on_progress: receives the events of `decoder.train.train`, one after each evaluation.
+
+    Returns:
+        One result for each configuration, in their order.
+
+    Raises:
+        ConfigError: the configurations cannot share a pack, or two are equal; no such device.
+        DataError: the recordings cannot be trained on.
+        StorageError: `datasets_dir` or `weights_dir` cannot be written.
+    """
+    _check_one_pack(configs)
+    dataset = open_recordings(configs[0], datasets_dir)
+    resolved = [resolve(config) for config in configs]
+    runs = [Run(run_id(config, seed, dataset.fingerprint), config) for config in resolved]
+    run_ids = [run.run_id for run in runs]
+    if len(set(run_ids)) < len(run_ids):
+        raise ConfigError(
+            "configs: two of them give the same result, because they differ in no field with an "
+            "effect; remove one of them"
+        )
+    pack = Pack(digest(sorted(run_ids))[:16], seed, tuple(runs))
+    folder = None if weights_dir is None else Path(weights_dir)
+    results: dict[str, RunResult] = {}
+    for event in train(pack, dataset, device=device, weights_dir=folder):
+        results |= {result.run_id: result for result in event.finished}
+        if on_progress is not None:
+            on_progress(event)
+    return [results[run_id] for run_id in run_ids]
+
+
+def evaluate_weights(
+    weights: Weights,
+    data: Path | str | None = None,
+    *,
+    config_file: Path | str | None = None,
+    split: Split = "val",
+    sessions: Sequence[str] | None = None,
+    beam_width: int | None = None,
+    device: str | None = None,
+    datasets_dir: Path | str | None = None,
+) -> Score:
+    """The phoneme error rate of weights on recordings, in total and per session.
+
+    Args:
+        weights: from `decoder.weights.read_weights`.
+        data: a folder in the T15 or T12 layout, or ``synthetic:NAME``; None takes ``data.path`` of
+            the configuration.
+        config_file: the configuration of weights that do not hold it: T15 ``args.yaml``, T12
+            ``args``, or ours.
+        split: of the recordings; ``val`` is the T12 release's ``test``.
+        sessions: the sessions to score; None takes all.
+        beam_width: of a prefix beam search in addition to greedy decoding; None for none.
+        device: a torch device; None takes the GPU where there is one.
+        datasets_dir: keeps generated recordings; needed only for ``synthetic:NAME``.
+
+    Returns:
+        The score; ``score.total.per`` is the phoneme error rate over all sessions.
+
+    Raises:
+        ConfigError: weights, configuration and sessions do not fit together; or `data` is a recipe
+            and there is no `datasets_dir`.
+        DataError: the recordings cannot be read or have other features.
+    """
+    imported = configuration_of(weights, config_file)
+    path = str(data or imported.config.data.path)
+    if not path.startswith(SYNTHETIC_PREFIX):
+        folder = Path(path).expanduser()
+    elif datasets_dir is not None:
+        folder = find_source(path, None, None, Path(datasets_dir), silent).folder
+    else:
+        recipe = path.removeprefix(SYNTHETIC_PREFIX)
+        origin = "" if data else "is not given, and data.path of the configuration is "
+        raise ConfigError(
+            f"--data: {origin}{path}, which is a recipe, not a folder; write its recordings with "
+            f"`python -m orchestrator data make FOLDER --recipe {recipe}` and give that folder"
+        )
+    return score(
+        weights,
+        imported.config,
+        folder,
+        split,
+        choose_device(device),
+        sessions=imported.sessions or weights.sessions,
+        only=sessions,
+        passed_over=imported.not_validated if split == "val" else (),
+        beam_width=beam_width,
+    )
+
+
+def configuration_of(weights: Weights, config_file: Path | str | None) -> Imported:
+    """The configuration in a file, or the one inside the weights where no file is given.
+
+    Raises:
+        ConfigError: there is neither, or the file cannot be read.
+    """
+    if config_file is not None:
+        return import_file(Path(config_file))
+    if weights.config is None:
+        raise ConfigError(
+            f"{weights.path}: does not hold the configuration it was trained with; give its "
+            "args.yaml (T15) or args (T12) with --config"
+        )
+    return Imported("ours", weights.config, (), None, ())
+
+
+def _check_one_pack(configs: Sequence[DecoderConfig]) -> None:
+    """Refuse configurations that differ in a field that the runs of a pack share."""
+    if not configs:
+        raise ConfigError("configs: is empty; give at least one configuration")
+    marks, first = config_paths(), flatten(configs[0])
+    different = [
+        f"configs: {path} is {first[path]!r} and {value!r}, but the runs of a pack share it; train "
+        "one pack for each value"
+        for config in configs[1:]
+        for path, value in flatten(config).items()
+        if value != first[path] and not marks[path].per_run
+    ]
+    if different:
+        raise ConfigError(list(dict.fromkeys(different)))

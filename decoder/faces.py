@@ -1,0 +1,23 @@
+"""The face of a package: names that others may use, each loaded from its module on first use."""
+
+import importlib
+from collections.abc import Callable, Mapping
+
+
+def lazy_face(
+    package: str, modules: Mapping[str, tuple[str, ...]]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package that imports none of its modules by itself.
+
+    Args:
+        package: its ``__name__``.
+        modules: module below it → names that are taken from there.
+    """
+    module_of = {name: module for module, names in modules.items() for name in names}
+
+    def load(name: str) -> object:
+        if name not in module_of:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+
+    return load, lambda: sorted(module_of)

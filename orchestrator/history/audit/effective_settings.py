@@ -1,0 +1,177 @@
+"""Which settings of an imported run count: those that can change its result.
+
+Folders, devices and logging do not count. Neither does a setting that has no effect because of
+the value of another one.
+"""
+
+import functools
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from decoder.config import DecoderConfig, config_paths, flatten, identity, override, resolve
+from decoder.import_tables import squeeze
+from orchestrator.history.reading.columns import last_part
+from orchestrator.history.reading.record import ImportedRun, Settings
+from orchestrator.history.reading.settings import seed_keys
+
+DATA = "data"  # the setting that names the recordings, by the last part of their path
+
+# Settings that cannot change a result, by the last part of their names, in the spellings of both
+# official trainers and of common frameworks.
+_NEUTRAL_NAMES = frozenset(
+    squeeze(name)
+    for name in (
+        *("output_dir", "outputDir", "out_dir", "checkpoint_dir", "ckpt_dir", "save_dir"),
+        *("log_dir", "results_dir", "work_dir", "run_dir", "exp_dir", "root_dir", "base_dir"),
+        *("model_dir", "model_path", "logdir", "tensorboard_dir", "checkpoint_path", "save_path"),
+        *("cache_dir", "default_root_dir", "dirpath", "scratch_dir", "tmp_dir", "ausgabe"),
+        *("gpu_number", "gpu", "gpus", "gpu_id", "gpu_ids", "device", "devices", "cuda", "use_gpu"),
+        *("accelerator", "local_rank", "world_size", "num_workers", "num_dataloader_workers"),
+        *("n_workers", "workers", "pin_memory", "prefetch_factor", "persistent_workers"),
+        *("n_threads", "num_threads", "batches_per_train_log", "batches_per_save", "verbose"),
+        *("log_interval", "log_every", "log_freq", "log_steps", "logging_steps", "log_level"),
+        *("log_every_n_steps", "print_every", "print_freq", "print_interval", "report_every"),
+        *("log_individual_day_val_PER", "log_val_skip_logs", "progress_bar", "run_name"),
+        *("exp_name", "experiment_name", "run_id", "project", "entity", "tags", "comment"),
+        *("comments", "description", "author", "username", "hostname", "timestamp"),
+        *("created_at", "start_time", "job_id", "slurm_job_id", "use_wandb", "use_tensorboard"),
+        *("success_criteria", "version_note"),
+    )
+)
+# Names that are neutral at the top level only: `optimizer.name` counts.
+_NEUTRAL_ON_TOP = frozenset(
+    squeeze(name)
+    for name in (
+        *("name", "title", "experiment", "group", "notes", "note", "desc", "user", "host", "date"),
+        *("time", "created", "purpose", "changes", "cmd", "command", "cwd", "python", "mode"),
+        *("slurm", "tensorboard", "dry_run"),
+    )
+)
+_FEWEST_LABELLED = 4  # runs; with fewer, a text that differs in each may be a real setting
+_NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
+_NEUTRAL = re.compile(
+    r"(^|\.)(wandb|hydra|logging|logger|slurm|tensorboard)(\.|_|$)|(^|\.)(save|plot|print)_\w+$",
+    re.IGNORECASE,
+)
+_DATA_NAMES = frozenset(
+    squeeze(name)
+    for name in ("dataset_dir", "datasetPath", "data_dir", "data_path", "dataset", "data_root")
+)
+_EVALUATION_ONLY = ("train.eval_every_steps",)
+_OFF = (None, False, "", "none", "None", "null")
+
+
+class EffectiveSettings(NamedTuple):
+    """The settings of a run that count.
+
+    Attributes:
+        values: config path or own name → value, without settings that have no effect.
+        whole: the same, with settings that have no effect.
+        kind: the codebase; "" if that is not known.
+        names: config path → its name in the run's own settings.
+        taken: config paths whose value is the official trainer's, because the settings are silent.
+    """
+
+    values: Settings
+    whole: Settings
+    kind: str
+    names: dict[str, str]
+    taken: frozenset[str]
+
+    @property
+    def signature(self) -> str:
+        """A text that is equal for runs of one configuration."""
+        return json.dumps([self.kind, self.values], sort_keys=True, default=str)
+
+
+def is_neutral(key: str) -> bool:
+    """Whether a setting cannot change a result, by its name."""
+    on_top = "." not in key and squeeze(key) in _NEUTRAL_ON_TOP
+    return on_top or last_part(key) in _NEUTRAL_NAMES or bool(_NEUTRAL.search(key))
+
+
+def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
+    """Settings that only label a run: a text that differs in every run that has it."""
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            if key not in run.mapped.fields and not _NO_LABEL.search(key):
+                values.setdefault(key, []).append(value)
+    return frozenset(
+        key
+        for key, of_runs in values.items()
+        if len(of_runs) >= _FEWEST_LABELLED
+        and all(isinstance(value, str) for value in of_runs)
+        and len(set(of_runs)) == len(of_runs)
+    )
+
+
+def effective_settings(run: ImportedRun, labels: frozenset[str] = frozenset()) -> EffectiveSettings:
+    """The settings of a run that count.
+
+    Args:
+        run: the run.
+        labels: settings that only label the runs of its group, see `label_keys`.
+    """
+    mapped, seeds = run.mapped, all_seed_keys(run.settings)
+    values: dict[str, Any] = {}
+    for key, value in run.settings.items():
+        if last_part(key) in _DATA_NAMES and isinstance(value, str):
+            values[DATA] = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+        elif (
+            key not in mapped.fields
+            and key not in mapped.without_effect
+            and key not in seeds
+            and not is_neutral(key)
+            and key not in labels
+            and value not in _OFF
+        ):
+            values[key] = _normalised(value)
+    names: dict[str, str] = {}
+    for key, paths in sorted(mapped.fields.items(), key=lambda item: len(item[1])):
+        for path in paths:
+            names.setdefault(path, key)
+    acting, whole = (
+        _acting(json.dumps(mapped.config, sort_keys=True)) if mapped.config else ({}, {})
+    )
+    return EffectiveSettings(
+        {**acting, **values}, {**whole, **values}, mapped.codebase, names, frozenset(mapped.taken)
+    )
+
+
+def all_seed_keys(settings: Settings) -> set[str]:
+    """Seeds of the run, and seeds of the order of the data (``dataset.seed`` of T15)."""
+    of_data = re.compile(r"(data\w*\.)(\w*\.)*\w*seed")
+    return {*seed_keys(settings), *(key for key in settings if of_data.fullmatch(key.lower()))}
+
+
+@functools.lru_cache(maxsize=4096)
+def _acting(config: str) -> tuple[Settings, Settings]:
+    """The resolved values of a configuration that have an effect, and all of them.
+
+    Left out are fields that cannot change a result and the interval of evaluations.
+    """
+    built = override(DecoderConfig(), json.loads(config), "imported settings")
+    no_result = {path for path, marks in config_paths().items() if marks.not_identity}
+    left_out = no_result.union(_EVALUATION_ONLY)
+    acting, whole = (
+        {path: value for path, value in values.items() if path not in left_out}
+        for values in (identity(built), flatten(resolve(built)))
+    )
+    return acting, whole
+
+
+def _normalised(value: Any) -> Any:
+    """Equal values in one form: 1 and 1.0, "1e-3" and 0.001."""
+    if isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return value.strip()
+        return number if math.isfinite(number) else value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else repr(value)
+    return [_normalised(inner) for inner in value] if isinstance(value, list) else value

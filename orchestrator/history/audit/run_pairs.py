@@ -1,0 +1,41 @@
+"""Two runs side by side: their difference of PER, and whether they trained for equally long."""
+
+import math
+
+from orchestrator.history.reading.columns import PER, STEP
+from orchestrator.history.reading.record import ImportedRun
+
+_MANY_STEPS = 50  # from this step on, one step more or less does not matter
+BUDGET_TOLERANCE = 0.02  # relative; last steps this close count as the same budget
+
+
+def per_difference(a: ImportedRun, b: ImportedRun) -> float:
+    """PER of `b` minus that of `a`, as they are compared; NaN if one has none."""
+    if a.compared_per is None or b.compared_per is None:
+        return math.nan
+    return b.compared_per - a.compared_per
+
+
+def same_budget(a: ImportedRun, b: ImportedRun) -> bool:
+    """Whether two runs end at the same step, within 2 %; a diverged run counts as complete."""
+    if "diverged" in (a.outcome, b.outcome):
+        return True
+    if a.last_step is None or b.last_step is None:
+        return True
+    tolerance = max(1, BUDGET_TOLERANCE * max(a.last_step, b.last_step))
+    return a.step_unit == b.step_unit and abs(a.last_step - b.last_step) <= tolerance
+
+
+def at_common_step(a: ImportedRun, b: ImportedRun) -> tuple[float, float, float] | None:
+    """The last step at which both were evaluated, and the PER of each there."""
+    if a.step_unit != b.step_unit:
+        return None
+    one = {row[STEP]: row[PER] for row in a.history if PER in row}
+    two = {row[STEP]: row[PER] for row in b.history if PER in row}
+    # The official trainers also evaluate after the last of n steps, and number that step n - 1.
+    near = {step + 1: per for step, per in two.items() if step >= _MANY_STEPS} | two
+    shared = [step for step in one if step in near or (step >= _MANY_STEPS and step + 1 in near)]
+    if not shared:
+        return None
+    step = max(shared)
+    return step, one[step], near.get(step, near.get(step + 1, math.nan))

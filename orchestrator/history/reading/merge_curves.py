@@ -1,0 +1,191 @@
+"""One learning curve from the curve files of a run: detects restarts and keeps the last pass."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.history.reading.columns import (
+    EPOCH,
+    PER,
+    PER_ROUNDING,
+    STEP,
+    StepValues,
+    is_evaluation,
+)
+from orchestrator.history.reading.curve_files import CurveFile
+
+_TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # hold more digits than logs
+# Remarks about restarts; the second line matches the wording of older records.
+_ABOUT_RESTARTS = re.compile(
+    r"steps go back|repeats steps of|continues where|holds other steps of"
+    r"|goes over steps|goes on where|tell of other steps"
+)
+
+Pass = dict[float, StepValues]  # step → row
+
+
+@dataclass
+class MergedCurve:
+    """The learning curve of a run.
+
+    Attributes:
+        rows: one per step, in the order of steps; rows without an evaluation too.
+        unit: what ``step`` counts.
+        n_restarts: how often steps went back, or a later file continued or repeated steps.
+        finished: whether a log says that training ended as planned.
+        remarks: how the files were joined.
+    """
+
+    rows: list[StepValues] = field(default_factory=list)
+    unit: str = STEP
+    n_restarts: int = 0
+    finished: bool = False
+    remarks: list[str] = field(default_factory=list)
+
+
+def restart_notes(notes: Iterable[str]) -> list[str]:
+    """Those notes of a run that are about restarts."""
+    return [note for note in notes if _ABOUT_RESTARTS.search(note)]
+
+
+def merge_curves(files: Sequence[CurveFile]) -> MergedCurve:
+    """Join the curve files of one run.
+
+    Two files that agree on every PER they share are one curve written twice. Files without a
+    column in common are parts of one curve. Anything else is a restart: for each step, the pass
+    that was written last counts.
+    """
+    curve = MergedCurve(finished=any(file.log.finished for file in files))
+    used = _of_one_unit([file for file in files if file.rows], curve)
+    if not used:
+        return curve
+    used = _without_other_splits(used, curve)
+    used.sort(key=lambda file: (file.log.started or "", file.changed, file.path))
+    curve.unit = used[0].unit
+    whole: Pass = {}
+    for index, file in enumerate(used):
+        last_pass = _last_pass(file, curve)
+        whole = last_pass if index == 0 else _join(whole, last_pass, file, used[:index], curve)
+    curve.rows = [whole[step] for step in sorted(whole)]
+    return curve
+
+
+def _of_one_unit(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
+    """The files that count in steps; if there are none, in epochs; else in rows."""
+    unit = min((file.unit for file in files), key=(STEP, EPOCH, "row").index, default=STEP)
+    curve.remarks += [
+        f"{file.path} counts in {file.unit}s and is left out, because other files count in {unit}s"
+        for file in files
+        if file.unit != unit
+    ]
+    return [file for file in files if file.unit == unit]
+
+
+def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
+    """Leave out tables whose name says training or test, if other files have a PER."""
+    kept = []
+    for file in files:
+        split = re.search(r"(?:^|[_/-])(test|train)(?=[_.-]|$)", file.path.rpartition("/")[2])
+        others = [other.pers for other in files if other is not file and other.pers]
+        if (
+            split
+            and file.path.endswith(_TABLES)
+            and others
+            and file.pers
+            and not any(_same_pers(file.pers, other) for other in others)
+        ):
+            curve.remarks.append(
+                f"{file.path} is left out: by its name it is of the {split.group(1)} split"
+            )
+        else:
+            kept.append(file)
+    return kept or files
+
+
+def _same_pers(one: Mapping[float, float], two: Mapping[float, float]) -> bool:
+    """Whether PERs share a step and agree, but for rounding, at every step they share."""
+    shared = one.keys() & two.keys()
+    return bool(shared) and all(
+        abs(one[step] - two[step]) <= PER_ROUNDING or one[step] != one[step] for step in shared
+    )
+
+
+def _last_pass(file: CurveFile, curve: MergedCurve) -> Pass:
+    """The rows of one file by step. Where steps go back, the later pass counts."""
+    merged: Pass = {}
+    reached: list[float] = []  # the last step of each earlier pass
+    last = {True: float("-inf"), False: float("-inf")}  # evaluations, and rows of training
+    in_pass: set[tuple[float, str]] = set()
+    at_step: Pass = {}
+    n_repeated = 0
+    for row in file.rows:
+        step, evaluated = row[STEP], is_evaluation(row)
+        if step < last[evaluated]:
+            reached.append(max(last.values()))
+            last = {True: float("-inf"), False: float("-inf")}
+            in_pass, at_step = set(), {}
+        last[evaluated] = step
+        columns = {(step, name) for name in row if name not in (STEP, EPOCH)}
+        n_repeated += evaluated and bool(columns & in_pass)
+        in_pass |= columns
+        at_step[step] = merged[step] = {**at_step.get(step, {}), **row}
+    if reached:
+        curve.n_restarts += len(reached)
+        curve.remarks.append(_restarts_text(file, reached, max(last.values())))
+    if n_repeated:
+        curve.remarks.append(
+            f"{file.path}: {n_repeated} evaluation{'s' * (n_repeated != 1)} of a step that was "
+            "logged before; the last one counts"
+        )
+    return merged
+
+
+def _restarts_text(file: CurveFile, reached: Sequence[float], end: float) -> str:
+    times = "once" if len(reached) == 1 else f"{len(reached)} times"
+    text = (
+        f"{file.path}: steps go back {times} (from {', '.join(f'{s:,.0f}' for s in reached)}): "
+        "the run was restarted; for each step the last pass counts"
+    )
+    if end < max(reached):
+        text += (
+            f". The last pass ended at {end:,.0f}, before the {max(reached):,.0f} of an earlier "
+            "one; later steps are those of the earlier pass"
+        )
+    return text
+
+
+def _join(
+    whole: Pass, later: Pass, file: CurveFile, before: Sequence[CurveFile], curve: MergedCurve
+) -> Pass:
+    """Add one more file to the curve."""
+    names = ", ".join(other.path for other in before)
+    old, new = ({s: row[PER] for s, row in rows.items() if PER in row} for rows in (whole, later))
+    if _same_pers(old, new):
+        curve.remarks.append(f"{file.path} holds the same learning curve as {names}")
+        first, second = (whole, later) if file.path.endswith(_TABLES) else (later, whole)
+        return _merged(first, second)
+    if not old or not new:
+        return _merged(whole, later)
+    curve.n_restarts += 1
+    shared = sorted(old.keys() & new.keys())
+    if shared:
+        step = shared[-1]
+        curve.remarks.append(
+            f"{file.path} repeats steps of {names} with other values (at {step:,.0f} PER "
+            f"{old[step]:.4f} and then {new[step]:.4f}): the run was restarted; the later file "
+            "counts"
+        )
+    elif min(new) > max(old):
+        curve.remarks.append(
+            f"{file.path} continues where {names} ended ({min(new):,.0f} after {max(old):,.0f}): "
+            "one run in several files"
+        )
+    else:
+        curve.remarks.append(f"{file.path} holds other steps of {names}: the run was restarted")
+    return {step: later.get(step) or whole[step] for step in whole.keys() | later.keys()}
+
+
+def _merged(first: Pass, second: Pass) -> Pass:
+    """Every step of both; where both have a column, the second's value counts."""
+    steps = first.keys() | second.keys()
+    return {step: {**first.get(step, {}), **second.get(step, {})} for step in steps}

@@ -1,0 +1,82 @@
+"""`orchestrator.history.reading.curve_files`: every format, and files with faults."""
+
+from pathlib import Path
+
+import pytest
+from imported_runs import by_name, jsonl, mentions, only_run, write_files
+
+from orchestrator.history.reading.read_runs import read_group
+
+
+def test_percent_marks_and_windows_line_ends_change_nothing(group: Path) -> None:
+    run = by_name(read_group(group))["run3_noise_FINAL"]
+    assert run.final == (999, pytest.approx(0.26))
+    assert len(run.history) == 11
+    assert mentions(run.notes, "metrics.jsonl", "percent")
+
+
+def test_a_line_that_is_cut_off_is_left_out_and_noted(group: Path) -> None:
+    run = by_name(read_group(group))["run7_epsilon"]
+    assert run.last_step == 400
+    assert mentions(run.notes, "metrics.jsonl", "cut off")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", "iteration;PER\n0;1,0\n100;0,5\n"),
+        ("metrics.tsv", "batch\tcer\n0\t1.0\n100\t0.5\n"),
+        ("history.json", '[{"step": 0, "per": 1}, {"step": 100, "per": 0.5}]'),
+        ("history.json", '{"step": [0, 100], "val_per": [1, 0.5]}'),
+        (
+            "trainer_state.json",
+            '{"log_history": [{"step": 0, "eval_per": 1}, {"step": 100, "eval_per": 0.5}]}',
+        ),
+        ("m.jsonl", '{"_step": 0, "val": {"per": 1}}\n{"_step": 100, "val": {"per": 0.5}}\n'),
+        ("stdout.txt", "step 0: PER 1.0\rstep 100: PER 0.5\r"),
+        ("log", b"\xff\xfe" + "step 0: PER 1.0\r\nstep 100: PER 0.5".encode("utf-16-le")),
+        (
+            "ausgabe.log",
+            "Schritt 0: PER 100,0 % für alle\nSchritt 100: PER 50,0 %".encode("latin-1"),
+        ),
+    ],
+)
+def test_learning_curves_of_every_format_are_read(
+    tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    run = only_run(write_files(tmp_path / "run", {name: content}))
+    assert run.pers() == [(0, 1.0), (100, 0.5)]
+
+
+def test_rows_of_training_and_of_test_are_kept_apart_from_those_of_validation(
+    tmp_path: Path,
+) -> None:
+    text = jsonl(
+        {"step": 1, "split": "train", "per": 0.1, "loss": 2.0},
+        {"step": 1, "split": "val", "per": 0.5, "loss": 3.0},
+        {"step": 1, "split": "test", "per": 0.6, "loss": 4.0},
+    )
+    run = only_run(write_files(tmp_path / "run", {"metrics.jsonl": text}))
+    row = {"step": 1, "train_per": 0.1, "train_loss": 2.0, "per": 0.5, "val_loss": 3.0}
+    assert run.history == (row,)
+    assert mentions(run.notes, "metrics.jsonl", "test split (1)")
+
+
+def test_rows_without_an_evaluation_are_thinned_and_evaluations_never(tmp_path: Path) -> None:
+    lines = [{"step": i, "train_loss": 1.0} for i in range(20_000)]
+    lines[5::1000] = [{"step": 5 + 1000 * i, "per": 0.5} for i in range(20)]
+    run = only_run(write_files(tmp_path / "run", {"metrics.jsonl": jsonl(*lines)}))
+    assert len(run.pers()) == 20
+    assert len(run.history) < 8000
+    assert len(run.notes) > 1 and mentions(run.notes, f"{20_000 - len(run.history):,} rows")
+
+
+def test_of_a_file_beyond_the_limit_the_end_is_read_and_the_gap_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.history.reading.files.MOST_CURVE_BYTES", 400)
+    text = "step,per\n" + "".join(f"{i},{1 - i / 1000}\n" for i in range(500))
+    run = only_run(write_files(tmp_path / "run", {"metrics.csv": text}))
+    assert run.final == (499, pytest.approx(0.501))
+    assert len(run.pers()) < 60
+    assert mentions(run.notes, "metrics.csv", f"{len(text) - 400:,} bytes")

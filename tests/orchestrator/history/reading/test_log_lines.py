@@ -1,0 +1,82 @@
+"""`orchestrator.history.reading.log_lines`: lines of both official trainers and of forks."""
+
+import math
+
+import pytest
+
+from orchestrator.history.reading.log_lines import LogState, read_line
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        (
+            "2025-03-01 12:00:00,123: Val batch 2000: PER (avg): 0.2345 CTC Loss (avg): 22.1234 "
+            "time: 12.345",
+            {"step": 2000, "per": 0.2345, "val_loss": 22.1234},
+        ),
+        (
+            "2025-03-01 12:00:00,123: Train batch 200: loss: 45.10 grad norm: 12.30 time: 0.105",
+            {"step": 200, "train_loss": 45.10, "grad_norm": 12.30},
+        ),
+        (
+            "batch 100, ctc loss: 2.345678, cer: 0.987654, time/batch:   0.105",
+            {"step": 100, "val_loss": 2.345678, "per": 0.987654},
+        ),
+        (
+            "Epoch 3/100 - train_loss: 1.2 - val_PER: 34.2%",
+            {"epoch": 3, "train_loss": 1.2, "per": 34.2},
+        ),
+        (
+            "Schritt 2000: Verlust = 1,23 PER = 0,231",
+            {"step": 2000, "val_loss": 1.23, "per": 0.231},
+        ),
+        ("🏆 step 2,000 | ✅ Val PER: 23.4 % | lr 3e-4", {"step": 2000, "per": 23.4, "lr": 3e-4}),
+        ("\x1b[32mstep=400\x1b[0m val/per=0.31", {"step": 400, "per": 0.31}),
+    ],
+)
+def test_the_values_of_a_line_are_read(line: str, row: dict[str, float]) -> None:
+    assert read_line(line, LogState()) == row
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "best PER so far: 0.21 at step 300",
+        "target PER 0.25 by step 10000",
+        "t15.2023.08.13 val PER: 0.1234",
+        "Model has 44,315,177 parameters",
+        "loading 45 sessions",
+        "",
+    ],
+)
+def test_lines_without_an_evaluation_are_ignored(line: str) -> None:
+    assert read_line(line, LogState(last_step=("step", 5.0))) is None
+
+
+def test_nan_is_a_value_and_not_a_missing_one() -> None:
+    row = read_line("step 10 val_loss: nan val_per: 1.0", LogState())
+    assert row is not None and math.isnan(row["val_loss"])
+
+
+def test_a_per_without_a_step_takes_the_step_mentioned_last() -> None:
+    state = LogState()
+    assert read_line("Epoch 7: train_loss 1.0", state) == {"epoch": 7, "train_loss": 1.0}
+    assert read_line("   val PER: 0.4", state) == {"epoch": 7, "per": 0.4}
+    assert state.n_carried == 1
+
+
+def test_start_end_and_errors_of_a_log_are_kept() -> None:
+    state = LogState()
+    for line in (
+        "2025-03-01 09:00:00,100: Using device: cuda:1",
+        "2025-03-01 09:00:00,100: Loaded model from checkpoint: old/best_checkpoint",
+        "2025-03-01 13:00:00,100: Best avg val PER achieved: 0.10123",
+        "2025-03-01 13:00:00,101: Total training time: 180.00 minutes",
+        "RuntimeError: CUDA out of memory",
+    ):
+        assert read_line(line, state) is None
+    assert state.started == "2025-03-01 09:00:00"
+    assert state.loaded == "old/best_checkpoint"
+    assert state.finished
+    assert "out of memory" in state.error
