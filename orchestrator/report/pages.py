@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 
@@ -68,27 +69,16 @@ def escape_markdown(value: object) -> str:
 
 
 def _html(loader: BaseLoader) -> Environment:
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = _environment(loader, autoescape=True)
     environment.filters["data_uri"] = _data_uri
     environment.filters["no_break"] = _no_break
     return environment
 
 
 def _markdown(loader: BaseLoader, folder: Path) -> Environment:
-    environment = Environment(
-        loader=loader,
+    environment = _environment(
+        loader,
         autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
         # Every value passes through here, so that none is left unescaped.
         finalize=lambda value: value if isinstance(value, _Raw) else escape_markdown(value),
     )
@@ -97,6 +87,17 @@ def _markdown(loader: BaseLoader, folder: Path) -> Environment:
     environment.filters["code_block"] = _code_block
     environment.filters["link"] = lambda path: _Raw(path.relative_to(folder).as_posix())
     return environment
+
+
+def _environment(loader: BaseLoader, **escaping: Any) -> Environment:
+    return Environment(
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **escaping,
+    )
 
 
 def _row(cells: Sequence[object]) -> _Raw:
