@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.document import PlanDocument
     from orchestrator.plan.plan import Plan
     from orchestrator.query.compare.comparison import Comparison
-    from orchestrator.report.view import Found
+    from orchestrator.report.view import ReportInput
     from orchestrator.spec.load import Loaded
     from orchestrator.verdicts.verdicts import Verdict
 
@@ -170,7 +170,7 @@ class AblationResults:
         found: plan, tables, verdicts, criteria and controls, as the report has them.
     """
 
-    found: "Found"
+    found: "ReportInput"
 
     @property
     def plan(self) -> "PlanDocument":
