@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator.driver.run import Outcome
+from orchestrator.driver.run import AblationOutcome
 from orchestrator.plan.document import PlanDocument
 from orchestrator.store.driver_lock import current_holder
 from orchestrator.store.ledger import Record, read_records, with_result
@@ -45,7 +45,7 @@ def _plain(name: Any, value: Any) -> Any:
     return value if isinstance(value, str) or (is_number and math.isfinite(value)) else None
 
 
-def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def outcome_document(outcome: AblationOutcome, verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How a `run` ended."""
     return {
         "name": outcome.name,
@@ -61,7 +61,7 @@ def outcome_document(outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]) ->
 
 
 def print_outcome(
-    console: Console, outcome: Outcome, verdicts: Sequence[Mapping[str, Any]]
+    console: Console, outcome: AblationOutcome, verdicts: Sequence[Mapping[str, Any]]
 ) -> None:
     """Verdict per hypothesis, where the report lies, where the time went."""
     say = say_to(console)

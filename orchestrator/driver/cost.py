@@ -42,7 +42,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class TimeForecast:
     """What training will take.
 
     Attributes:
@@ -109,13 +109,13 @@ def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
     )
 
 
-def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
-    """Forecast the training time of `jobs`, `n_workers` of them at the same time."""
+def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> TimeForecast:
+    """TimeForecast the training time of `jobs`, `n_workers` of them at the same time."""
     if not jobs:
         nothing = Cost(0.0, 0.0, 0.0, pace.unit)
-        return Forecast(0.0, {}, nothing, "every run is recorded")
+        return TimeForecast(0.0, {}, nothing, "every run is recorded")
     if any(job.shape not in pace.rates for job in jobs):
-        return Forecast(None, {}, None, "no earlier run of this shape is recorded")
+        return TimeForecast(None, {}, None, "no earlier run of this shape is recorded")
     usual = {job.pack_id: pace.rates[job.shape].usual * job.n_steps for job in jobs}
     totals = (
         sum(getattr(pace.rates[job.shape], which) * job.n_steps for job in jobs)
@@ -123,7 +123,7 @@ def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
     )
     hours, low, high = (pace.n_devices * total / 3600 for total in totals)
     wall = busy_time(usual.values(), n_workers)
-    return Forecast(wall, usual, Cost(hours, low, high, pace.unit), pace.source)
+    return TimeForecast(wall, usual, Cost(hours, low, high, pace.unit), pace.source)
 
 
 def measure_pace(

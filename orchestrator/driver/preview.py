@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from decoder.pack import Pack
-from orchestrator.driver.cost import Cost, Forecast, Job, Pace, forecast, jobs_of, measure_pace
+from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads
 from orchestrator.driver.remarks import note_other_code
@@ -84,7 +84,7 @@ class Preview:
     plan: Plan
     records: Mapping[str, Record]
     packs: tuple[Pack, ...]
-    forecast: Forecast
+    forecast: TimeForecast
     greedy: GreedyBound | None
     untestable: Mapping[str, str]
     cautions: Mapping[str, str]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_CONFIGURATIONS = 60
 _FEWEST_FREEDOM = 2  # degrees of freedom below which a spread says nothing
 
-Values = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
     return found
 
 
-def pooled_spread(values: Values) -> float:
+def pooled_spread(values: Floats) -> float:
     """Standard deviation of per-seed differences, pooled over all pairs of configurations.
 
     Args:

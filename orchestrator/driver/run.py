@@ -58,7 +58,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AblationOutcome:
     """How a `run` ended.
 
     Attributes:
@@ -98,7 +98,7 @@ def run_ablation(
     describe: PrepareData = prepare_data,
     rebuild: Rebuild | None = None,
     set_up_seconds: float = 0.0,
-) -> Outcome:
+) -> AblationOutcome:
     """Train whatever an ablation lacks, record it, and rebuild its report.
 
     Args:
@@ -241,9 +241,9 @@ def _outcome(
     signal_number: int | None,
     watch: Stopwatch,
     folder: Path,
-) -> Outcome:
+) -> AblationOutcome:
     n_recorded = len(with_result(records))
-    return Outcome(
+    return AblationOutcome(
         name=plan.loaded.spec.name,
         n_runs=len(plan.distinct),
         n_recorded=n_recorded,
@@ -255,7 +255,7 @@ def _outcome(
     )
 
 
-def _keep_timing(results: Results, outcome: Outcome, options: Options) -> None:
+def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:
     """Add this call to ``timing.json``, apart from the tables, which do not depend on it."""
     path = results.timing(outcome.name)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.report.wording import explain, first_sentence, interval_title, test_title
-from orchestrator.verdicts.evidence import Cell
+from orchestrator.verdicts.evidence import ComparedArm
 from orchestrator.verdicts.verdicts import Verdict
 
 
@@ -65,7 +65,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return table.astype({"seeds_needed": "Int64"}) if rows else table
 
 
-def _cell_row(cell: Cell) -> dict[str, Any]:
+def _cell_row(cell: ComparedArm) -> dict[str, Any]:
     values = dict(vars(cell))
     values["mean"] = None if math.isnan(cell.mean) else cell.mean
     return values

@@ -21,9 +21,9 @@ from decoder.atomic import write_atomically
 from decoder.collapse import CollapseThresholds
 from decoder.config import DecoderConfig, config_paths, flatten, identity
 from decoder.errors import StorageError
-from orchestrator.store.ledger import read_history, read_records
+from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
-from orchestrator.tables.run_columns import HistoryRows, Record, result_columns
+from orchestrator.tables.run_columns import HistoryRows, result_columns
 from orchestrator.terminal import Say
 
 Row = dict[str, Any]

@@ -22,7 +22,7 @@ from decoder.errors import StorageError
 from decoder.pack import Pack
 from orchestrator.cli import run_view
 from orchestrator.cli.app import app
-from orchestrator.driver.run import Outcome
+from orchestrator.driver.run import AblationOutcome
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed, local
 from orchestrator.store.paths import Results
 
@@ -144,7 +144,7 @@ def test_run_says_verdicts_report_and_time(tmp_path: Path) -> None:
     }
     table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
     table.to_parquet(tmp_path / "verdicts.parquet")
-    outcome = Outcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
+    outcome = AblationOutcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
     verdicts = run_view.read_verdicts(tmp_path)
     told = run_view.outcome_document(outcome, verdicts)["verdicts"]
     unknown = {"detectable_effect": None, "seeds_needed": None}

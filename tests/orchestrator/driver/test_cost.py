@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from decoder.pack import Pack, RunResult
-from orchestrator.driver.cost import Forecast, forecast, jobs_of, measure_pace
+from orchestrator.driver.cost import TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import prepare_data
@@ -19,7 +19,7 @@ from orchestrator.store.paths import Results
 HOW: dict[str, Any] = {"threads": 1, "device": "cpu"}
 
 
-def forecast_of(plan: Plan, packs: Sequence[Pack], results: Results, **how: Any) -> Forecast:
+def forecast_of(plan: Plan, packs: Sequence[Pack], results: Results, **how: Any) -> TimeForecast:
     """The forecast of packs, two at a time."""
     return forecast(
         jobs_of(plan, packs), measure_pace(plan, packs, recent_records(results), **how), 2

@@ -10,7 +10,7 @@ from rich.console import Console
 from small_ablation import Rebuilds
 
 from decoder.pack import Pack, Progress, Run
-from orchestrator.driver.run import Outcome, run_ablation
+from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.execute.backends import Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options
 from orchestrator.execute.stopping import Stopped
@@ -98,7 +98,7 @@ def go(
     rebuilt: Rebuilds,
     describe: PrepareData,
     trainer: Trainer,
-) -> Callable[..., Outcome]:
+) -> Callable[..., AblationOutcome]:
     return lambda changes=None: run_ablation(
         load({**SPEC, **(changes or {})}),
         results,
@@ -115,7 +115,7 @@ def document_of(results: Results) -> PlanDocument:
 
 
 def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
-    go: Callable[..., Outcome], trainer: Trainer, results: Results
+    go: Callable[..., AblationOutcome], trainer: Trainer, results: Results
 ) -> None:
     outcome = go()
     assert [sorted(set(call)) for call in trainer.calls] == [
@@ -138,7 +138,7 @@ def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
 
 @pytest.mark.parametrize("n_packs", [0, 1, 2, 3, 4, 5])
 def test_stopped_anywhere_it_ends_where_an_uninterrupted_run_does(
-    go: Callable[..., Outcome],
+    go: Callable[..., AblationOutcome],
     trainer: Trainer,
     n_packs: int,
     rebuilt: list[Any],
@@ -156,7 +156,7 @@ def test_stopped_anywhere_it_ends_where_an_uninterrupted_run_does(
 
 
 def test_a_round_with_a_failed_run_waits_and_is_finished_by_the_next_call(
-    go: Callable[..., Outcome], trainer: Trainer, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], trainer: Trainer, rebuilt: list[Any]
 ) -> None:
     trainer.fails = "c"
     outcome = go()
@@ -169,7 +169,7 @@ def test_a_round_with_a_failed_run_waits_and_is_finished_by_the_next_call(
 
 
 def test_no_arm_of_the_greedy_path_enters_a_hypothesis_or_its_lock(
-    go: Callable[..., Outcome], results: Results, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], results: Results, rebuilt: list[Any]
 ) -> None:
     go()
     lock = json.loads(results.lock("question").read_text())
@@ -180,7 +180,7 @@ def test_no_arm_of_the_greedy_path_enters_a_hypothesis_or_its_lock(
 
 
 def test_the_last_round_ends_at_the_last_arm_of_the_stated_path(
-    go: Callable[..., Outcome], results: Results
+    go: Callable[..., AblationOutcome], results: Results
 ) -> None:
     from orchestrator.verdicts.greedy import greedy_rounds
 

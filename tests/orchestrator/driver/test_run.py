@@ -13,7 +13,7 @@ from small_ablation import Rebuilds
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import Pack, Progress, RunResult
-from orchestrator.driver.run import Outcome, run_ablation
+from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.execute import recording
 from orchestrator.execute.backends import (
     Backend,
@@ -43,10 +43,10 @@ def go(
     console: Console,
     rebuilt: Rebuilds,
     describe: PrepareData,
-) -> Callable[..., Outcome]:
+) -> Callable[..., AblationOutcome]:
     """Runs the small ablation with a pretended backend."""
 
-    def run(train: Backend | None, changes: Any = None, **chosen: Any) -> Outcome:
+    def run(train: Backend | None, changes: Any = None, **chosen: Any) -> AblationOutcome:
         return run_ablation(
             load(changes),
             results,
@@ -77,7 +77,7 @@ def records_of(results: Results, name: str = "question") -> dict[str, Record]:
 
 
 def test_every_planned_run_is_recorded_and_handed_to_the_report(
-    go: Callable[..., Outcome], results: Results, backend: Backend, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], results: Results, backend: Backend, rebuilt: list[Any]
 ) -> None:
     outcome = go(backend)
     assert (outcome.exit_code, outcome.n_runs, outcome.n_trained) == (0, 12, 12)
@@ -92,7 +92,7 @@ def test_every_planned_run_is_recorded_and_handed_to_the_report(
 
 
 def test_a_finished_ablation_trains_nothing_and_rebuilds(
-    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], backend: Backend, rebuilt: list[Any]
 ) -> None:
     go(backend)
     counting = Counting(backend)
@@ -103,7 +103,7 @@ def test_a_finished_ablation_trains_nothing_and_rebuilds(
 
 
 def test_a_run_leaves_the_index_of_the_store_up_to_date(
-    go: Callable[..., Outcome], results: Results, backend: Backend
+    go: Callable[..., AblationOutcome], results: Results, backend: Backend
 ) -> None:
     go(backend)
     kept = results.index.stat().st_mtime_ns
@@ -112,7 +112,7 @@ def test_a_run_leaves_the_index_of_the_store_up_to_date(
 
 
 def test_recorded_runs_without_the_weights_asked_for_are_told(
-    go: Callable[..., Outcome], backend: Backend, console: Console
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:
     go(backend)
     again = go(backend, {"set": {"train.keep_weights": "final"}})
@@ -122,7 +122,7 @@ def test_recorded_runs_without_the_weights_asked_for_are_told(
 
 
 def test_the_plan_is_on_disk_before_the_first_run(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     def look(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         assert results.plan("question").exists()
@@ -134,7 +134,7 @@ def test_the_plan_is_on_disk_before_the_first_run(
 
 
 def test_another_ablation_finds_shared_runs_done(
-    go: Callable[..., Outcome], backend: Backend
+    go: Callable[..., AblationOutcome], backend: Backend
 ) -> None:
     go(backend)
     counting = Counting(backend)
@@ -143,7 +143,7 @@ def test_another_ablation_finds_shared_runs_done(
 
 
 def test_a_damaged_record_is_done_again_alone(
-    go: Callable[..., Outcome], backend: Backend, results: Results, console: Console
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results, console: Console
 ) -> None:
     go(backend)
     victim = next(iter(records_of(results)))
@@ -156,7 +156,7 @@ def test_a_damaged_record_is_done_again_alone(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_what_is_recorded_and_the_next_run_finishes(
-    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any], number: int
+    go: Callable[..., AblationOutcome], backend: Backend, rebuilt: list[Any], number: int
 ) -> None:
     def interrupted(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         backend(packs[:1], execution, on_event)
@@ -174,7 +174,7 @@ def test_a_signal_keeps_what_is_recorded_and_the_next_run_finishes(
 
 
 def test_a_signal_during_a_record_lets_it_be_finished(
-    go: Callable[..., Outcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
+    go: Callable[..., AblationOutcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = recording.write_run
 
@@ -190,7 +190,7 @@ def test_a_signal_during_a_record_lets_it_be_finished(
 
 
 def test_failed_runs_are_recorded_reported_and_tried_again(
-    go: Callable[..., Outcome], backend: Backend, results: Results, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results, rebuilt: list[Any]
 ) -> None:
     def one_fails(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         ids = tuple(run.run_id for run in packs[0].runs)
@@ -209,7 +209,7 @@ def test_failed_runs_are_recorded_reported_and_tried_again(
 
 
 def test_a_diverged_run_is_a_result(
-    go: Callable[..., Outcome], make_result: Callable[..., RunResult], results: Results
+    go: Callable[..., AblationOutcome], make_result: Callable[..., RunResult], results: Results
 ) -> None:
     def diverge(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         for pack in packs:
@@ -222,7 +222,7 @@ def test_a_diverged_run_is_a_result(
 
 
 def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
-    go: Callable[..., Outcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
+    go: Callable[..., AblationOutcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any) -> bool:
         raise StorageError("results/runs/x: no room on the device; 10 bytes are needed")
@@ -234,7 +234,7 @@ def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
 
 
 def test_checkpoints_go_once_every_run_is_recorded(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     def leaves_some(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         (execution.checkpoint_dir / packs[0].pack_id).mkdir(parents=True)
@@ -245,7 +245,7 @@ def test_checkpoints_go_once_every_run_is_recorded(
 
 
 def test_the_backend_is_told_how_to_train(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     counting = Counting(backend)
     go(counting, n_workers=3, threads=2)
@@ -257,7 +257,7 @@ def test_the_backend_is_told_how_to_train(
 
 
 def test_where_ray_cannot_start_the_packs_are_trained_in_process(
-    go: Callable[..., Outcome],
+    go: Callable[..., AblationOutcome],
     backend: Backend,
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
@@ -277,7 +277,7 @@ def test_where_ray_cannot_start_the_packs_are_trained_in_process(
 
 
 def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
-    go: Callable[..., Outcome],
+    go: Callable[..., AblationOutcome],
     make_result: Callable[..., RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -292,7 +292,7 @@ def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
 
 
 def test_timing_is_kept_apart_for_every_call(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     go(backend)
     go(backend)
@@ -302,7 +302,7 @@ def test_timing_is_kept_apart_for_every_call(
 
 
 def test_records_of_other_sources_are_used_and_said_aloud(
-    go: Callable[..., Outcome],
+    go: Callable[..., AblationOutcome],
     backend: Backend,
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
@@ -314,7 +314,7 @@ def test_records_of_other_sources_are_used_and_said_aloud(
 
 
 def test_an_altered_hypothesis_is_handed_on_as_such(
-    go: Callable[..., Outcome], backend: Backend, console: Console, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console, rebuilt: list[Any]
 ) -> None:
     go(backend)
     go(backend, {"hypotheses/weak_hurts/margin": 0.001})
@@ -326,7 +326,7 @@ def test_an_altered_hypothesis_is_handed_on_as_such(
 
 
 def test_what_cannot_be_decided_is_named_before_anything_is_trained(
-    go: Callable[..., Outcome], backend: Backend, console: Console
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:
     said: list[str] = []
 
@@ -339,7 +339,7 @@ def test_what_cannot_be_decided_is_named_before_anything_is_trained(
 
 
 def test_controls_are_runs_of_their_own(
-    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], backend: Backend, rebuilt: list[Any]
 ) -> None:
     """Fresh seeds and repetitions of one arm: new runs, blocked with the seeds of the file."""
     cell = {"noise": "official", "rate": "high"}
