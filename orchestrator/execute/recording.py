@@ -1,4 +1,4 @@
-"""From events to records: every run that ends is committed before anything else happens."""
+"""Writes a record for every run that ends, before anything else happens to its event."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,24 @@ from orchestrator.store.paths import Results
 
 
 class Planned(Protocol):
-    """What is trained: an `orchestrator.plan.plan.Plan`, or a batch of a search."""
+    """What is trained: an `orchestrator.plan.plan.Plan` or a batch of a search."""
 
     @property
     def packs(self) -> Sequence[PlannedPack]: ...
 
     @property
     def distinct(self) -> Mapping[str, PlannedRun]:
-        """Run id → run, each once."""
+        """Run id → run, each run once."""
 
 
 class Recorder:
-    """Puts the results of events into the ledger.
+    """Writes the results of events to the ledger.
 
     Args:
         plan: what is trained.
-        results: where to.
-        switch: keeps a signal from coming between a result and its record.
-        seat: is told how many runs are under way.
+        results: the results folder.
+        switch: delays signals while a record is written.
+        seat: tells `status` how many runs are training.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Recorder:
         self.follow(plan)
         self._results, self._switch, self._seat = results, switch, seat
         self._environment = provenance.environment()
-        self._n_told = 0
+        self._n_running = 0
         self.n_events = 0
         self.n_trained = 0
         self.seconds = 0.0
 
     def follow(self, plan: Planned) -> None:
-        """Go on with this plan: another one, or one that has grown."""
+        """Continue with another plan, or with a plan that has grown."""
         self._runs = plan.distinct
         self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
 
@@ -79,7 +79,7 @@ class Recorder:
         self.seconds += time.monotonic() - started
 
     def tell(self, n_running: int) -> None:
-        """Let `status` know how many runs are under way."""
-        if self._seat is not None and n_running != self._n_told:
+        """Tell `status` how many runs are training."""
+        if self._seat is not None and n_running != self._n_running:
             self._seat.tell(n_running)
-            self._n_told = n_running
+            self._n_running = n_running
