@@ -152,12 +152,12 @@ def _spread_text(spread: Prior, outcome: str) -> str:
 
 def _rate_text(power: PowerForecast, rate: Prior, outcome: str) -> str:
     """The assumption behind the power of a claim about shares of runs."""
-    where = f"{power.hypothesis}: runs {outcome} in the reference arms"
+    where = f"{power.hypothesis}: share of {outcome} runs in the reference arms"
     if math.isfinite(rate.value):
         text = f"{where}: {percent(rate.value, 0)} ({rate.source})"
         unused = "; for a claim of no difference, the power assumes no such run in any arm"
         return text + (unused if power.basis == "best case" else "")
-    best = "the power assumes the best case, none or all of them"
+    best = "the power assumes the best case, 0 % or 100 %"
     return f"{where}: {rate.source}; {best if power.basis == 'best case' else 'power unknown'}"
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
+
+from pydantic import JsonValue
 
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import GreedyBound, Preview
@@ -98,13 +100,13 @@ class PreviewDocument(TypedDict):
     n_runs: int
     n_recorded: int
     n_failed: int
-    arms: list[dict[str, Any]]
-    aliases: dict[str, Any] | None
+    arms: list[dict[str, JsonValue]]
+    aliases: dict[str, JsonValue] | None
     runs: list[RunDocument]
     packs: list[PackDocument]
     forecast: ForecastDocument
     greedy: GreedyDocument | None
-    contrasts: list[dict[str, Any]]
+    contrasts: list[dict[str, JsonValue]]
     untestable: dict[str, str]
     cautions: dict[str, str]
     lock_changed: list[str]

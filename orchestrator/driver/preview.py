@@ -158,7 +158,7 @@ def preview(
         packs=tuple(packs),
         forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
-        untestable={name: found.reason for name, found in untestable(loaded.spec).items()},
+        untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},
         cautions=cautions(loaded.spec),
         lock_changed=changed_hypotheses(plan, results, recorded),
         spreads=spreads,
@@ -242,11 +242,11 @@ def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
     n_arms = n_greedy_arms_left(n_factors, at)
     n_steps = max(run.config.train.n_steps for run in plan.runs)
     shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan.packs, ()))}
-    dearest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
+    costliest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
     rounds = []
     for done in range(at, n_factors):
         n_new = n_greedy_arms_left(n_factors, done) - n_greedy_arms_left(n_factors, done + 1)
-        jobs = [Job(f"round {done + 1}, seed {seed}", dearest, n_new * n_steps) for seed in seeds]
+        jobs = [Job(f"round {done + 1}, seed {seed}", costliest, n_new * n_steps) for seed in seeds]
         rounds.append(jobs if n_new else [])
     whole = forecast([job for jobs in rounds for job in jobs], pace, n_workers)
     seconds = [forecast(jobs, pace, n_workers).seconds for jobs in rounds]

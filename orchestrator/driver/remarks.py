@@ -69,5 +69,5 @@ def note_untestable(loaded: Loaded, say: Say) -> None:
     if loaded.spec.hypotheses:
         from orchestrator.stats.reach import untestable  # scipy
 
-        for name, found in untestable(loaded.spec).items():
-            say(f"untestable: {name}: {found.reason}")
+        for name, limit in untestable(loaded.spec).items():
+            say(f"untestable: {name}: {limit.reason}")

@@ -112,11 +112,7 @@ def runs_table(
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run.run_id,
-            "arm": arm.arm_id,
-            "in_design": arm.in_design,
-            **_factor_columns(spec, arm.levels),
-            "seed": run.seed,
+            **_run_columns(spec, arm, run),
             "block": run.block,
             **result_columns(records.get(run.run_id), histories.get(run.run_id, ()), thresholds),
         }
@@ -185,11 +181,7 @@ def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> p
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run.run_id,
-            "arm": arm.arm_id,
-            "in_design": arm.in_design,
-            **_factor_columns(spec, arm.levels),
-            "seed": run.seed,
+            **_run_columns(spec, arm, run),
             # Older histories lack columns that were added later.
             **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
             "on_plateau": on_plateau(row, thresholds),
@@ -259,6 +251,17 @@ def _arm_runs(plan: PlanDocument) -> list[tuple[ArmEntry, RunEntry]]:
     seeds = {seed: index for index, seed in enumerate(plan.spec.seeds)}
     runs = sorted(plan.runs, key=lambda run: (arms[run.arm_id][0], seeds[run.block]))
     return [(arms[run.arm_id][1], run) for run in runs]
+
+
+def _run_columns(spec: AblationSpec, arm: ArmEntry, run: RunEntry) -> dict[str, str | int]:
+    """The columns that name a run, in every table with one row or more per run."""
+    return {
+        "run_id": run.run_id,
+        "arm": arm.arm_id,
+        "in_design": arm.in_design,
+        **_factor_columns(spec, arm.levels),
+        "seed": run.seed,
+    }
 
 
 def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, str]:

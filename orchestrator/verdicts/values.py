@@ -72,7 +72,7 @@ def arm_runs(
     for row, (arm, block) in enumerate(zip(runs["arm"].tolist(), blocks, strict=True)):
         if block in position:
             rows.setdefault(arm, []).append((position[block], row))
-    found = {}
+    by_arm = {}
     for arm, pairs in rows.items():
         at, of = (list(part) for part in zip(*pairs, strict=True))
         arranged = np.full(len(seeds), "missing", dtype="<U16")
@@ -81,8 +81,8 @@ def arm_runs(
         for name, column in columns.items():
             numbers[name] = np.full(len(seeds), math.nan)
             numbers[name][at] = column[of]
-        found[arm] = ArmRuns(arranged, numbers)
-    return found
+        by_arm[arm] = ArmRuns(arranged, numbers)
+    return by_arm
 
 
 def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:

@@ -42,12 +42,12 @@ def guarded_folder(parent: Path | None = None) -> Iterator[Path]:
 def processes_in(folder: Path) -> list[int]:
     """The ids of this user's processes with a file open below `folder`."""
     below = f"{folder}{os.sep}"
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or belongs to another user
             if any(_target(file).startswith(below) for file in (process / "fd").iterdir()):
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _target(file: Path) -> str:

@@ -32,7 +32,7 @@ from orchestrator.execute.backends.types import Execution, PackEvent, RayUnavail
 from orchestrator.execute.backends.worker import Account, TrainPack, train_pack
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-_MESSAGE = "message"  # key of a result, beside the ones that Tune adds
+_MESSAGE = "message"  # our key of a result, to which Tune adds others
 
 
 def train_on_ray(
