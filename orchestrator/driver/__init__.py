@@ -1,0 +1,1 @@
+"""The driver of an ablation: plan, forecast, train, record, report."""

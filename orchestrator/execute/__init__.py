@@ -1,0 +1,1 @@
+"""Training of planned packs: options, backends, progress display, records, orderly stops."""
