@@ -44,7 +44,7 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
     """Time one search in a new folder, without making the recordings and the report."""
     from orchestrator.execute.machine import choose_options
     from orchestrator.search.driver import run_search
-    from orchestrator.search.spec import load_search
+    from orchestrator.search.load import load_search
     from orchestrator.store.paths import Results
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import pytest
 from decoder.config import load_config
 from decoder.strict_yaml import load_yaml
 from orchestrator.plan.contrasts import prove_contrasts
-from orchestrator.search.spec import is_search, load_search
+from orchestrator.search.load import is_search, load_search
 from orchestrator.spec.load import load_spec
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
@@ -55,3 +55,10 @@ def test_every_small_ablation_measures_its_own_noise(path: Path) -> None:
     extra = loaded.spec.extra_arms.values()
     assert any(arm.seed_offset for arm in extra), "no arm on fresh seeds"
     assert any(arm.replicate for arm in extra), "no arm trained twice"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_shipped_file_is_listed_in_the_documentation(path: Path) -> None:
+    page = "searches.md" if path in SEARCHES else "ablations.md"
+    text = (ABLATIONS.parent / "docs" / page).read_text()
+    assert f"(../ablations/{path.name})" in text

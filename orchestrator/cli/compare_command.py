@@ -1,4 +1,4 @@
-"""The command `compare`: results held beside each other, and written in the form asked for."""
+"""The command `compare`: compares results, and writes the comparison in the form asked for."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,6 @@ from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
 from orchestrator.terminal import remarks, wide_output
 
-FileOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")]
-
 
 @handled
 def compare(
@@ -18,47 +16,57 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B ...",
-            help="Ablations, searches, NAME:ARM, run ids with commas between, CSV tables, "
-            "folders of runs or names of imported ones.",
+            help="Ablations, searches, single arms (NAME:ARM), run ids with commas between, CSV "
+            "tables, folders of runs, or names of imports. A is the reference.",
         ),
     ],
     metric: Annotated[
-        str, typer.Option(help="A column of the runs, collapsed, diverged, or of a table.")
+        str,
+        typer.Option(help="A column of the runs or of a CSV table, or 'collapsed' or 'diverged'."),
     ] = "per",
     on: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Factors or settings to join arms on.",
+            help="Factors or settings on which arms are joined.",
             show_default="what they share",
         ),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(metavar="session", help="Tell PER session by session.")
+        str | None, typer.Option(metavar="session", help="Compare PER session by session.")
     ] = None,
     allow_mixed: Annotated[
         bool,
-        typer.Option("--allow-mixed", help="Show other code or data too, without an interval."),
+        typer.Option(
+            "--allow-mixed", help="Also show arms of different code or data, without an interval."
+        ),
     ] = False,
     same_numerics: Annotated[
         bool,
-        typer.Option("--same-numerics", help="Sources of one numerics version are the same code."),
+        typer.Option(
+            "--same-numerics", help="Treat sources of one numerics version as the same code."
+        ),
     ] = False,
-    csv: FileOption = None,
-    parquet: FileOption = None,
-    markdown: FileOption = None,
-    latex: FileOption = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV table.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a Parquet table.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a Markdown table.")
+    ] = None,
+    latex: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a LaTeX table.")] = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw it: .png or .svg.")
+        Path | None, typer.Option(metavar="FILE", help="Draw a figure: .png or .svg.")
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Hold results beside each other: both figures, difference, interval, what else differs."""
+    """Compare results: values, difference, confidence interval, and every other difference."""
     from decoder.atomic import write_atomically
+    from orchestrator.cli.compare_view import print_comparison
     from orchestrator.query.compare import rendering
-    from orchestrator.query.compare.comparison import Options
-    from orchestrator.query.compare.readers import compare_named
+    from orchestrator.query.compare.comparison import ComparisonOptions
+    from orchestrator.query.compare.named_sides import compare_named
     from orchestrator.store.paths import Results
 
     if by not in (None, "session"):
@@ -66,26 +74,26 @@ def compare(
     if figure is not None and figure.suffix not in (".png", ".svg"):
         raise ConfigError(f"--figure {figure}: must end in .png or .svg")
     names = tuple(name.strip() for name in on.split(",")) if on else ()
-    options = Options(metric, names, by == "session", allow_mixed, same_numerics)
+    options = ComparisonOptions(metric, names, by == "session", allow_mixed, same_numerics)
     say = remarks()
-    found = compare_named(sides, Results(results), options, say)
+    comparison = compare_named(sides, Results(results), options, say)
     for path, render in (
         (csv, rendering.to_csv),
         (parquet, rendering.to_parquet),
-        (markdown, lambda c: rendering.to_markdown(c).encode()),
-        (latex, lambda c: rendering.to_latex(c).encode()),
+        (markdown, rendering.to_markdown),
+        (latex, rendering.to_latex),
     ):
         if path is not None:
-            write_atomically(path, render(found))
+            write_atomically(path, render(comparison))
             say(f"{path}: written")
     if figure is not None:
         from orchestrator.query.compare.figure import comparison_data, draw_comparison
         from orchestrator.report.figures.style import image_bytes
 
-        drawn = draw_comparison(comparison_data(found))
+        drawn = draw_comparison(comparison_data(comparison))
         write_atomically(figure, image_bytes(drawn, figure.suffix.removeprefix(".")))
-        say(f"{figure}: drawn")
+        say(f"{figure}: written")
     if as_json:
-        print_json(rendering.document(found))
-        return
-    rendering.print_comparison(wide_output(), found)
+        print_json(rendering.document(comparison))
+    else:
+        print_comparison(wide_output(), comparison)

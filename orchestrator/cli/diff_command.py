@@ -13,7 +13,7 @@ from orchestrator.cli.options import JsonOption, handled, print_json
 from orchestrator.terminal import print_table, say_to
 
 if TYPE_CHECKING:
-    from orchestrator.plan.differences import Difference
+    from orchestrator.plan.differences import ConfigDifference
 
 
 @handled
@@ -32,6 +32,7 @@ def diff(
 ) -> None:
     """Say how two decoder configurations differ, or write the ablation that tells what matters."""
     from orchestrator.plan import differences as d
+    from orchestrator.plan.leave_one_out import write_ablation
 
     one, two = d.read_configuration(a), d.read_configuration(b)
     found = d.find_differences(one.config, two.config)
@@ -40,7 +41,7 @@ def diff(
         if output is None:
             typer.echo(text, nl=False)
             return
-        d.write_ablation(output, text)
+        write_ablation(output, text)
         typer.echo(f"{output}: {len(found)} differences; `plan` it, then `run` it", err=True)
     elif output is not None:
         raise ConfigError("--output: goes with --as-ablation; add that, or redirect")
@@ -50,7 +51,9 @@ def diff(
         print_differences(Console(), one.label, two.label, found)
 
 
-def print_differences(console: Console, a: str, b: str, found: Sequence["Difference"]) -> None:
+def print_differences(
+    console: Console, a: str, b: str, found: Sequence["ConfigDifference"]
+) -> None:
     """One row a parameter: value in each, and the ratio of numbers."""
     rows = [
         (

@@ -21,7 +21,7 @@ from orchestrator.plan.document import (
 from orchestrator.spec.claims import looks_of
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.units import difference_text, unit_of
-from orchestrator.stats.power import Forecast as PowerForecast
+from orchestrator.stats.power import PowerForecast
 from orchestrator.store.ledger import with_result
 from orchestrator.terminal import finite, print_table, say_to, time_text
 

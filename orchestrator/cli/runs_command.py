@@ -1,4 +1,4 @@
-"""The command `runs`: ask the store, look at one run, make room."""
+"""The command `runs`: lists runs, shows one, and removes files that are no longer needed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,16 +7,16 @@ import typer
 
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
-from orchestrator.terminal import remarks, wide_output
+from orchestrator.terminal import MOST_ROWS, remarks, wide_output
 
-_SHOWN = 60  # rows on a terminal unless --limit says otherwise
-
-runs_app = typer.Typer(help="List, filter, show and export runs; make room.")
+runs_app = typer.Typer(help="List, filter, show and export runs; remove files no longer needed.")
 
 WhereOption = Annotated[
     str | None,
     typer.Option(
-        metavar="EXPR", help="Such as \"optim.epsilon == 0.1 and outcome == 'collapsed'\"."
+        metavar="EXPR",
+        help="Only runs that meet a condition, such as "
+        "\"optim.epsilon == 0.1 and outcome == 'collapsed'\".",
     ),
 ]
 
@@ -26,19 +26,22 @@ WhereOption = Annotated[
 def runs(
     context: typer.Context,
     where: WhereOption = None,
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN", help="Smallest first.")] = None,
-    descending: Annotated[bool, typer.Option("--descending", help="Largest first.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most runs.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Sort by a column, smallest first.")
+    ] = None,
+    descending: Annotated[bool, typer.Option("--descending", help="Sort largest first.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show at most this many runs.")] = None,
     columns: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="What to tell; 'all' for everything.",
-            show_default="what varies",
+            help="Columns to show; 'all' shows every one.",
+            show_default="the settings in which the runs differ",
         ),
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write .csv, .parquet or .json.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the runs to a .csv, .parquet or .json file."),
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
@@ -46,7 +49,7 @@ def runs(
     """List the runs of the store, whichever ablation they belong to."""
     if context.invoked_subcommand is not None:
         return
-    from orchestrator.cli import runs_view
+    from orchestrator.cli.runs_view import listing_document, print_listing
     from orchestrator.query.runs import export_runs, list_runs
     from orchestrator.store.paths import Results
 
@@ -64,21 +67,25 @@ def runs(
         export_runs(export, listing)
         typer.echo(f"{export}: {len(listing.rows)} runs, {len(listing.columns)} columns", err=True)
     if as_json:
-        print_json(runs_view.listing_document(listing))
+        print_json(listing_document(listing))
     elif export is None:
-        runs_view.print_listing(wide_output(), listing, _SHOWN if limit is None else limit)
+        print_listing(wide_output(), listing, limit or MOST_ROWS)
 
 
 @runs_app.command()
 @handled
 def show(
     run_id: Annotated[
-        str, typer.Argument(metavar="RUN_ID", help="Or how it begins; imported/GROUP/NAME.")
+        str,
+        typer.Argument(
+            metavar="RUN_ID",
+            help="An id, or its first characters; imported/GROUP/NAME for an imported run.",
+        ),
     ],
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Show one run: how it ended, its curves, what was set, where it was made, who uses it."""
+    """Show one run: outcome, training curves, settings, origin, and the ablations that use it."""
     from orchestrator.cli import runs_view
     from orchestrator.history.rows import PREFIX, find_imported
     from orchestrator.query.runs import find_run
@@ -86,52 +93,57 @@ def show(
 
     say = remarks()
     if run_id.startswith(PREFIX):
-        foreign = find_imported(Results(results), run_id, say)
+        imported = find_imported(Results(results), run_id, say)
         if as_json:
-            print_json(runs_view.foreign_document(foreign))
+            print_json(runs_view.imported_document(imported))
         else:
-            runs_view.print_foreign(wide_output(), foreign)
+            runs_view.print_imported_run(wide_output(), imported)
         return
-    found = find_run(Results(results), run_id, say)
+    details = find_run(Results(results), run_id, say)
     if as_json:
-        print_json(runs_view.found_document(found))
+        print_json(runs_view.details_document(details))
     else:
-        runs_view.print_found(wide_output(), found)
+        runs_view.print_details(wide_output(), details)
 
 
 @runs_app.command()
 @handled
 def prune(
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Those of packs that are done.")
+        bool, typer.Option("--checkpoints", help="Checkpoints of packs that are finished.")
     ] = False,
-    weights: Annotated[bool, typer.Option("--weights", help="Weights kept of runs.")] = False,
+    weights: Annotated[bool, typer.Option("--weights", help="Weights of runs.")] = False,
     where: WhereOption = None,
     keep_best: Annotated[
-        int, typer.Option(min=0, help="Keep the weights of so many runs a data set, by final PER.")
+        int,
+        typer.Option(
+            min=0, help="Per data set, keep the weights of this many runs of lowest final PER."
+        ),
     ] = 0,
     older_than: Annotated[
-        float, typer.Option(min=0.0, metavar="DAYS", help="Only what is older.")
+        float, typer.Option(min=0.0, metavar="DAYS", help="Only files older than this.")
     ] = 0.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; else it is only listed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove the files; without it they are only listed.")
+    ] = False,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """List checkpoints and weights that may go, and with --yes remove them; records stay."""
-    from orchestrator.cli import runs_view
-    from orchestrator.query.pruning import Rule, find_removable, remove
+    """List checkpoints and weights that are no longer needed; --yes removes them, never records."""
+    from orchestrator.cli.runs_view import print_removable, removable_document
+    from orchestrator.query.pruning import PruningRule, find_removable, remove
     from orchestrator.store.paths import Results
 
     if not checkpoints and not weights:
-        raise ConfigError("runs prune: nothing was named; add --checkpoints, --weights or both")
+        raise ConfigError("runs prune: nothing is chosen; add --checkpoints, --weights or both")
     if not weights and (where is not None or keep_best):
         raise ConfigError("runs prune: --where and --keep-best choose weights; add --weights")
-    rule = Rule(checkpoints, weights, where, keep_best, older_than)
     folder = Results(results)
+    rule = PruningRule(checkpoints, weights, where, keep_best, older_than)
     items = find_removable(folder, rule, remarks())
     if yes:
         remove(folder, items)
     if as_json:
-        print_json(runs_view.removable_document(items, yes))
+        print_json(removable_document(items, yes))
     else:
-        runs_view.print_removable(wide_output(), items, yes)
+        print_removable(wide_output(), items, yes)

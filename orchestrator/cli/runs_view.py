@@ -1,16 +1,19 @@
-"""What `runs` prints: a listing, and one run with its learning curves in the terminal."""
+"""What `runs` prints: a listing, one run with its training curves, and files to remove."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.text import Text
 
+from decoder.collapse import CollapseThresholds
 from orchestrator.history.reading.record import ImportedRun, to_json
 from orchestrator.query.pruning import Removable
-from orchestrator.query.runs import Found, Listing, default_thresholds
+from orchestrator.query.runs import Listing, RunDetails
+from orchestrator.tables.run_row import RunRow
 from orchestrator.terminal import finite, print_table, say_to, time_text
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -27,11 +30,11 @@ _WIDTH = 48  # characters of a curve
 
 
 def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
-    """Values as a line of bars between their lowest and highest; ``×`` where one is not finite.
+    """Values as bars that span their range; ``×`` stands for a value that is not finite.
 
     Args:
-        values: in order; more than `width` are drawn as the mean of neighbours.
-        width: most characters.
+        values: in order; if there are more than `width`, each bar is the mean of neighbours.
+        width: characters at most.
     """
     size = max(1, -(-len(values) // width))
     groups = [values[start : start + size] for start in range(0, len(values), size)]
@@ -49,32 +52,33 @@ def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
 
 
 def print_listing(console: Console, listing: Listing, most_rows: int) -> None:
-    """One row a run up to so many, and how many there are."""
+    """Print at most `most_rows` runs, one per row, and how many there are."""
+    say = say_to(console)
+    if not listing.n_runs:
+        say("no run is recorded in this folder yet")
+        return
     rows = [
         tuple(value_cell(row[name]) for name in listing.columns) if number < most_rows else ()
         for number, row in enumerate(listing.rows)
     ]
     numeric = [
-        all(isinstance(row[name], int | float) or row[name] is None for row in listing.rows)
+        all(isinstance(row[name], int | float | None) for row in listing.rows)
         for name in listing.columns
     ]
-    if not listing.n_runs:
-        say_to(console)("no run was recorded into this folder yet")
-        return
-    more = "--limit, --json and --export give them"
+    more = "--limit, --json and --export show them"
     print_table(console, listing.columns, rows, numeric=numeric, most_rows=most_rows, more=more)
-    said = f"{listing.n_matching:,} of {listing.n_runs:,} runs"
+    counts = f"{listing.n_matching:,} of {listing.n_runs:,} runs"
     if len(listing.rows) < listing.n_matching:
-        said += f", the first {len(listing.rows)} shown"
-    say_to(console)(said)
+        counts += f"; the first {len(listing.rows)} are shown"
+    say(counts)
 
 
-def listing_document(listing: Listing) -> list[dict[str, Any]]:
+def listing_document(listing: Listing) -> list[dict[str, JsonValue]]:
     """The rows as JSON; numbers that are not finite as null."""
     return [finite(row) for row in listing.rows]
 
 
-def value_cell(value: Any) -> str:
+def value_cell(value: JsonValue) -> str:
     """A value as the tables show it."""
     if value is None:
         return "–"
@@ -85,54 +89,52 @@ def value_cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def found_document(found: Found) -> dict[str, Any]:
+def details_document(details: RunDetails) -> dict[str, Any]:
     """One run as JSON; numbers that are not finite as null."""
-    document: dict[str, Any] = {
-        "record": dict(found.record),
-        "history": [dict(row) for row in found.history],
-        "row": found.row,
-        "from_default": {path: list(pair) for path, pair in found.from_default.items()},
-        "ablations": [
-            {"ablation": use.ablation, "arm": use.arm, "changes": dict(use.changes)}
-            for use in found.uses
-        ],
-    }
-    whole: dict[str, Any] = finite(document)
-    return whole
+    document: dict[str, Any] = finite(
+        {
+            "record": details.record,
+            "history": details.history,
+            "row": details.cells,
+            "from_default": details.from_default,
+            "ablations": [use._asdict() for use in details.uses],
+        }
+    )
+    return document
 
 
-def print_found(console: Console, found: Found) -> None:
-    """How it ended, its curves, what was set, where it was made, who uses it."""
+def print_details(console: Console, details: RunDetails) -> None:
+    """Print outcome, training curves, uses, settings that are not the default, and origin."""
     say = say_to(console)
-    row, record = found.row, found.record
-    say(f"run {row['run_id']}, seed {row['seed']}: {_ending(row)}")
-    _print_curves(console, found.history)
-    for use in found.uses:
-        what = ", ".join(f"{path} = {json.dumps(v)}" for path, v in use.changes.items())
-        say(f"{use.ablation}, arm {use.arm}: {what or 'nothing changed'} (on top of its base)")
-    if not found.uses:
-        say("no ablation uses it")
+    run = details.run
+    say(f"run {run.run_id}, seed {run.seed}: {_outcome_text(run)}")
+    _print_curves(console, details.history)
+    for use in details.uses:
+        changes = ", ".join(f"{path} = {json.dumps(v)}" for path, v in use.changes.items())
+        say(f"{use.ablation}, arm {use.arm}: {changes or 'no changes'} (on top of its base)")
+    if not details.uses:
+        say("no ablation uses this run")
     console.print()
     rows = [
         (path, json.dumps(default), json.dumps(value))
-        for path, (default, value) in found.from_default.items()
+        for path, (default, value) in details.from_default.items()
     ]
-    say("The official defaults but for:" if rows else "The official defaults throughout.")
-    print_table(console, ("field", "default", "here"), rows)
-    _print_origin(console, row, record)
-    if record.get("error"):
+    say("Settings that are not the official defaults:" if rows else "All settings are defaults.")
+    print_table(console, ("field", "default", "this run"), rows)
+    _print_origin(console, run, details.record["pack"]["n_runs"])
+    if details.record.get("error"):
         say("\ntraceback:")
-        say(str(record["error"]).rstrip())
+        say(str(details.record["error"]).rstrip())
 
 
-def foreign_document(run: ImportedRun) -> dict[str, Any]:
+def imported_document(run: ImportedRun) -> dict[str, Any]:
     """One imported run as JSON."""
     document: dict[str, Any] = json.loads(to_json(run))
     return document
 
 
-def print_foreign(console: Console, run: ImportedRun) -> None:
-    """An imported run: how it ended, its curves, its settings, what could not be read."""
+def print_imported_run(console: Console, run: ImportedRun) -> None:
+    """Print an imported run: outcome, training curves, settings, and what its files are."""
     say = say_to(console)
     per = "" if run.compared_per is None else f", PER {run.compared_per:.1%}"
     say(f"{run.name}, imported from {run.source}, seed {run.seed}: {run.outcome}{per}")
@@ -143,23 +145,56 @@ def print_foreign(console: Console, run: ImportedRun) -> None:
     rows = [(name, json.dumps(value, default=str)) for name, value in run.settings.items()]
     print_table(console, ("setting", "value"), rows)
     files = [(note.path, note.role, note.note) for note in run.files]
-    print_table(console, ("file", "taken for", "remark"), files)
+    print_table(console, ("file", "read as", "remark"), files)
 
 
-def _ending(row: Mapping[str, Any]) -> str:
-    text = str(row["outcome"])
-    if row["outcome"] == "collapsed":
-        t = default_thresholds()
+def removable_document(items: Sequence[Removable], removed: bool) -> dict[str, Any]:
+    """The files as JSON, and whether they were removed."""
+    return {
+        "removed": removed,
+        "n_bytes": sum(item.n_bytes for item in items),
+        "files": [{**item._asdict(), "path": str(item.path)} for item in items],
+    }
+
+
+def print_removable(console: Console, items: Sequence[Removable], removed: bool) -> None:
+    """Print one row per file, and their total size."""
+    rows = [(size_text(i.n_bytes), i.kind, str(i.path), i.reason) for i in items]
+    titles = ("size", "kind", "file", "reason")
+    print_table(console, titles, rows, numeric=(True, False, False, False))
+    total = f"{len(items)} files, {size_text(sum(item.n_bytes for item in items))}"
+    say = say_to(console)
+    if not items:
+        say("there is nothing to remove")
+    elif removed:
+        say(f"{total}: removed")
+    else:
+        say(f"{total} can be removed; nothing was removed yet, add --yes to do it")
+
+
+def size_text(n_bytes: float) -> str:
+    """A size with its unit: ``12.3 MB``."""
+    if n_bytes < 1000:
+        return f"{n_bytes:.0f} B"
+    power = min(int(math.log10(n_bytes) / 3), 4)
+    return f"{n_bytes / 1000**power:.1f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _outcome_text(run: RunRow) -> str:
+    text = run.outcome
+    if run.outcome == "collapsed":
+        t = CollapseThresholds()
         text += (
             f" (the last {t.n_evaluations} evaluations emit at most {t.emitted_ratio:.0%} of the "
             f"target or {t.n_distinct} phonemes)"
         )
-    if row["outcome"] == "diverged":
-        text += f" at step {row['diverged_step']}"
-    if row["outcome"] == "failed":
+    if run.outcome == "diverged":
+        text += f" at step {run.text('diverged_step')}"
+    per, best = run.number("per"), run.number("best_per")
+    if run.outcome == "failed" or per is None:
         return text
-    best = f", best {row['best_per']:.1%} at step {row['best_per_step']}" if row["best_per"] else ""
-    return f"{text}, final PER {row['per']:.1%}{best}" if row["per"] is not None else text
+    text += f", final PER {per:.1%}"
+    return f"{text}, best {best:.1%} at step {run.text('best_per_step')}" if best else text
 
 
 def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> None:
@@ -168,72 +203,34 @@ def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> N
     console.print()
     for name, title in _CURVES:
         values = [row[name] for row in history if name in row]
-        finite = [value for value in values if math.isfinite(value)]
+        present = [value for value in values if math.isfinite(value)]
         if not values:
             continue
         span = f"{values[0]:.4g} → {values[-1]:.4g}"
-        if finite:
-            span += f"  (lowest {min(finite):.4g}, highest {max(finite):.4g})"
+        if present:
+            span += f"  (lowest {min(present):.4g}, highest {max(present):.4g})"
         console.print(Text(f"  {title:<17}{sparkline(values)}  {span}"), soft_wrap=True)
     steps = f"step {history[0]['step']:,.0f} to {history[-1]['step']:,.0f}"
     say_to(console)(f"  {steps}, {len(history)} evaluations")
     console.print()
 
 
-def _print_origin(console: Console, row: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def _print_origin(console: Console, run: RunRow, n_runs_in_pack: int) -> None:
     say = say_to(console)
     commit = "no commit"
-    if row["git_commit"]:
-        commit = str(row["git_commit"])[:10] + (" with changes" if row["git_dirty"] else "")
+    if run.git_commit:
+        commit = run.git_commit[:10] + (" with changes" if run.git_dirty else "")
     say(
-        f"code: {commit}, decoder sources {str(row['decoder_sha256'])[:10]}, numerics version "
-        f"{row['numerics_version']}"
+        f"code: {commit}, decoder sources {str(run.decoder_sha256)[:10]}, numerics version "
+        f"{run.numerics_version}"
     )
-    say(f"data: {row['dataset_path']}, fingerprint {row['dataset']}")
+    say(f"data: {run.dataset_path}, fingerprint {run.dataset}")
     say(
-        f"made on {row['host_hostname']} ({row.get('host_device') or '–'}), Python "
-        f"{row['host_python']}, torch {row['host_torch']}, {row['timing_finished_at']}"
+        f"trained on {run.text('host_hostname')} ({run.text('host_device') or '–'}), Python "
+        f"{run.text('host_python')}, torch {run.text('host_torch')}, "
+        f"{run.text('timing_finished_at')}"
     )
     say(
-        f"{row['n_steps_done']} steps, {time_text(row['timing_run_seconds'] or 0)} (its share of "
-        f"pack {row['host_pack_id']} of {record['pack']['n_runs']} runs)"
+        f"{run.text('n_steps_done')} steps, {time_text(run.number('timing_run_seconds') or 0)} "
+        f"(its share of pack {run.text('host_pack_id')}, which has {n_runs_in_pack} runs)"
     )
-
-
-def removable_document(items: Sequence[Removable], removed: bool) -> dict[str, Any]:
-    """What may go, or went, as JSON."""
-    return {
-        "removed": removed,
-        "n_bytes": sum(item.n_bytes for item in items),
-        "files": [
-            {
-                "path": str(item.path),
-                "kind": item.kind,
-                "n_bytes": item.n_bytes,
-                "reason": item.reason,
-            }
-            for item in items
-        ],
-    }
-
-
-def print_removable(console: Console, items: Sequence[Removable], removed: bool) -> None:
-    """One row a file, and the sum."""
-    rows = [(size_text(i.n_bytes), i.kind, str(i.path), i.reason) for i in items]
-    titles = ("size", "kind", "file", "why it may go")
-    print_table(console, titles, rows, numeric=(True, False, False, False))
-    total = f"{len(items)} files, {size_text(sum(item.n_bytes for item in items))}"
-    if not items:
-        say_to(console)("nothing may go")
-    elif removed:
-        say_to(console)(f"{total}: removed")
-    else:
-        say_to(console)(f"{total} would go; nothing was removed, --yes does it")
-
-
-def size_text(n_bytes: float) -> str:
-    """A size as people say it: ``12.3 MB``."""
-    if n_bytes < 1000:
-        return f"{n_bytes:.0f} B"
-    power = min(int(math.log10(n_bytes) / 3), 4)
-    return f"{n_bytes / 1000**power:.1f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

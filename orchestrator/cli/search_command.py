@@ -1,4 +1,4 @@
-"""The command `search`: try candidates, stop those that lag, confirm the best."""
+"""The command `search`: it tries candidates, stops the worst early, and confirms the best."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ def search(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Database of the study, such as postgresql://...",
+            help="Database of the Optuna study, such as postgresql://...",
             show_default="study.db in the search's folder",
         ),
     ] = None,
@@ -42,23 +42,27 @@ def search(
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")
+        bool, typer.Option("--dry-run", help="Print what the search would cost, and train nothing.")
     ] = False,
     calibrate: Annotated[
-        bool, typer.Option(help="With --dry-run: train a few steps where no record tells.")
+        bool, typer.Option(help="With --dry-run: train a few steps if no record shows the speed.")
     ] = True,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Rebuild tables, figures and report.")
+        bool, typer.Option("--report-only", help="Only rebuild tables, figures and report.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Search settings: candidates by Optuna, in packs, stopped early, confirmed on fresh seeds."""
-    from orchestrator.cli import search_views as views
+    """Search for the best settings with Optuna, and confirm them on fresh seeds.
+
+    Candidates train in packs, and the worst are stopped early. Running a search again continues it.
+    """
+    from orchestrator.cli.search_views import print_forecast, print_search, search_document
     from orchestrator.execute.machine import choose_options
-    from orchestrator.search.driver import open_books, run_search
+    from orchestrator.search.driver import run_search
     from orchestrator.search.forecast import forecast_search
+    from orchestrator.search.load import load_search
     from orchestrator.search.rebuild import rebuild_search
-    from orchestrator.search.spec import load_search
+    from orchestrator.search.study import open_studies
     from orchestrator.store.paths import Results
     from orchestrator.terminal import say_to
 
@@ -67,29 +71,29 @@ def search(
     console = Console(stderr=True)
     own, name = Results(results).of_searches, loaded.spec.name
     if dry_run:
-        seen = forecast_search(loaded, own, options, say_to(console), may_calibrate=calibrate)
+        cost = forecast_search(loaded, own, options, say_to(console), may_calibrate=calibrate)
         if as_json:
-            print_json(seen.document())
+            print_json(cost._asdict())
         else:
-            views.print_forecast(Console(), seen)
+            print_forecast(Console(), cost)
         return
     outcome = None
     if report_only:
         if storage is None and not own.study(name).exists():
             raise StorageError(
-                f"{own.study(name)}: no search '{name}' was run into {results}; run it without "
+                f"{own.study(name)}: there is no search '{name}' in {results}; run it without "
                 "--report-only first, or name another --results folder"
             )
-        books = open_books(loaded, own, say_to(console), storage)
-        found = rebuild_search(loaded, own, books, say_to(console))
-        for book in books:
-            book.close()
+        studies = open_studies(loaded, own, say_to(console), storage)
+        rebuilt = rebuild_search(loaded, own, studies, say_to(console))
+        for study in studies:
+            study.close()
     else:
-        outcome, found = run_search(loaded, Results(results), options, console, storage=storage)
+        outcome, rebuilt = run_search(loaded, Results(results), options, console, storage=storage)
     folder = str(own.ablation(name))
     if as_json:
-        print_json(views.search_document(outcome, found, folder))
+        print_json(search_document(outcome, rebuilt, folder))
     else:
-        views.print_search(wide_output(), found, loaded.spec.first, folder)
+        print_search(wide_output(), rebuilt, loaded.spec.first, folder)
     if outcome is not None and outcome.exit_code:
         raise typer.Exit(outcome.exit_code)

@@ -1,4 +1,4 @@
-"""What `search` prints: how it ended, what it will cost; as text and as JSON."""
+"""What `search` prints, as text and as JSON: its results, and its forecast."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,27 +7,29 @@ from rich.console import Console
 
 from orchestrator.search.driver import SearchOutcome
 from orchestrator.search.forecast import SearchForecast
-from orchestrator.search.rebuild import Rebuilt
+from orchestrator.search.rebuild import RebuiltSearch
 from orchestrator.search.report_view import settings_text
 from orchestrator.spec.units import value_text
 from orchestrator.terminal import finite, print_table, say_to, time_text
 
 
-def search_document(outcome: SearchOutcome | None, found: Rebuilt, folder: str) -> dict[str, Any]:
-    """How a search stands, as JSON.
+def search_document(
+    outcome: SearchOutcome | None, rebuilt: RebuiltSearch, folder: str
+) -> dict[str, Any]:
+    """The results of a search, as JSON.
 
     Args:
-        outcome: of this call; None where only the report was rebuilt.
-        found: what the report was made from.
-        folder: where it lies.
+        outcome: of this call; None if only the report was rebuilt.
+        rebuilt: what the report was made from.
+        folder: the folder of the report.
     """
-    rows = found.confirmation.rows if found.confirmation else ()
-    verdicts = found.confirmation.verdicts if found.confirmation else ()
+    rows = rebuilt.confirmation.rows if rebuilt.confirmation else ()
+    verdicts = rebuilt.confirmation.verdicts if rebuilt.confirmation else ()
     document: dict[str, Any] = {
-        "name": found.view.name,
-        "summary": found.view.summary,
-        "findings": list(found.view.findings),
-        "best": [asdict(winner) for winner in found.winners],
+        "name": rebuilt.view.name,
+        "summary": rebuilt.view.summary,
+        "findings": list(rebuilt.view.findings),
+        "best": [asdict(winner) for winner in rebuilt.winners],
         "confirmed": [asdict(row) for row in rows],
         "verdicts": {verdict.name: verdict.word for verdict in verdicts},
         "report": f"{folder}/report.html",
@@ -38,46 +40,50 @@ def search_document(outcome: SearchOutcome | None, found: Rebuilt, folder: str) 
     return dict(finite(document))
 
 
-def print_search(console: Console, found: Rebuilt, first: str, folder: str) -> None:
-    """The summary, the confirmed candidates, what they say, and where the report is.
+def print_search(console: Console, rebuilt: RebuiltSearch, first: str, folder: str) -> None:
+    """Print the summary, the confirmed candidates, the findings, and where the report is.
 
     Args:
-        console: where to.
-        found: what the report was made from.
+        console: where to print.
+        rebuilt: what the report was made from.
         first: the first objective.
-        folder: the search's.
+        folder: the folder of the report.
     """
     say = say_to(console)
-    say(found.view.summary)
-    for warning in found.view.warnings:
+    say(rebuilt.view.summary)
+    for warning in rebuilt.view.warnings:
         say(warning)
-    if found.view.confirmed is not None:
-        print_table(console, found.view.confirmed.header, found.view.confirmed.rows,
-                    numeric=found.view.confirmed.numeric)  # fmt: skip
+    if rebuilt.view.confirmed is not None:
+        print_table(console, rebuilt.view.confirmed.header, rebuilt.view.confirmed.rows,
+                    numeric=rebuilt.view.confirmed.numeric)  # fmt: skip
     else:
-        for winner in found.winners:
+        for winner in rebuilt.winners:
             figure = value_text(winner.figure, first)
             say(f"{winner.level}: {figure} with {settings_text(winner.params)}")
-    for text in found.view.findings:
+    for text in rebuilt.view.findings:
         say(text)
-    for answer in (*found.view.answers, *found.view.explored):
+    for answer in (*rebuilt.view.answers, *rebuilt.view.exploratory):
         say(f"{answer.name}: {answer.title.upper()}")
     say(f"report: {folder}/report.html")
 
 
-def print_forecast(console: Console, seen: SearchForecast) -> None:
-    """What a search will cost."""
+def print_forecast(console: Console, cost: SearchForecast) -> None:
+    """Print what a search will cost."""
     say = say_to(console)
-    say(f"{seen.name}: {seen.n_candidates} candidates, {seen.n_runs} runs")
-    for number, rungs in enumerate(seen.brackets):
-        bracket = f"bracket {number}: " if len(seen.brackets) > 1 else ""
+    say(f"{cost.name}: {cost.n_candidates} candidates, {cost.n_runs} runs")
+    for number, rungs in enumerate(cost.brackets):
+        bracket = f"bracket {number}: " if len(cost.brackets) > 1 else ""
         at = ", ".join(f"{step:,}" for step in rungs)
-        say(f"{bracket}judged at step {at}" if rungs else f"{bracket}nothing is stopped early")
+        say(
+            f"{bracket}candidates are compared at step {at}"
+            if rungs
+            else f"{bracket}no early stopping"
+        )
     say(
-        f"about {seen.search_steps:,} training steps, {seen.most_steps:,} if nothing were stopped; "
-        f"{seen.confirm_steps:,} more to confirm"
+        f"about {cost.search_steps:,} training steps ({cost.most_steps:,} without early stopping), "
+        f"and {cost.confirm_steps:,} for the confirmation"
     )
-    if seen.seconds is None:
-        say(f"time: not known ({seen.source})")
+    if cost.seconds is None:
+        say(f"time: unknown ({cost.source})")
     else:
-        say(f"time: about {time_text(seen.seconds)} from {seen.source}")
+        say(f"time: about {time_text(cost.seconds)}, from {cost.source}")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from decoder.config import DecoderConfig, pack_key
 from decoder.pack import Pack
 from orchestrator.execute.machine import count_gpus
-from orchestrator.plan.packs import PlannedPack, busy_time
+from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
 from orchestrator.store.ledger import Record
 
@@ -127,7 +127,7 @@ def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
 
 
 def measure_pace(
-    plan: Plan,
+    plan: Planned,
     packs: Sequence[Pack],
     recent: Sequence[Record],
     *,

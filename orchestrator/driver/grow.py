@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from orchestrator.execute.machine import Options
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.plan import Plan, joined, make_plan
-from orchestrator.plan.recordings import DataInfo
-from orchestrator.spec.arms import Arm, Candidate, candidate_arm
+from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 
-Prepare = Callable[[Sequence[Arm]], Mapping[str, DataInfo]]
+Prepare = Callable[[Sequence[Arm]], Mapping[str, Recordings]]
 
 
 def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Plan:
@@ -77,6 +77,6 @@ def _next_arms(plan: Plan, results: Results) -> tuple[Arm, ...]:
     last = rounds[-1]
     kept = [one.chosen for one in rounds[:-1]]
     return tuple(
-        candidate_arm(spec, base, {*kept, factor}, Candidate(last.number, last.before))
+        candidate_arm(spec, base, {*kept, factor}, GreedyCandidate(last.number, last.before))
         for factor in last.untried
     )

@@ -14,7 +14,7 @@ from orchestrator.driver.remarks import note_other_code
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo, PrepareData, prepare_data
+from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, read_records, recent_records, with_result
@@ -23,7 +23,7 @@ from orchestrator.store.registration import changed_hypotheses
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
-    from orchestrator.stats.power import Forecast as PowerForecast
+    from orchestrator.stats.power import PowerForecast
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def preview(
     from orchestrator.stats.power import forecast_power  # scipy
     from orchestrator.stats.reach import cautions, untestable
 
-    def prepare(arms: Sequence[Arm]) -> Mapping[str, DataInfo]:
+    def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
     stated = make_plan(loaded, prepare(loaded.arms), options.n_workers, options.max_runs_per_pack)

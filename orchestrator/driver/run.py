@@ -29,7 +29,7 @@ from orchestrator.execute.stopping import Stopped, stop_switch
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo, PrepareData, prepare_data
+from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.driver_lock import driver_seat
@@ -119,7 +119,7 @@ def run_ablation(
     watch = Stopwatch({"set_up": set_up_seconds})
     say = say_to(console)
 
-    def prepare(arms: Sequence[Arm]) -> Mapping[str, DataInfo]:
+    def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
     with stop_switch() as switch, driver_seat(results, name, say) as seat:

@@ -1,28 +1,15 @@
 """From events to records: every run that ends is committed before anything else happens."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from decoder.pack import Progress
 from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
-from orchestrator.plan.packs import PlannedPack, PlannedRun
+from orchestrator.plan.packs import Planned
 from orchestrator.store import provenance
 from orchestrator.store.driver_lock import DriverSeat
 from orchestrator.store.ledger import make_record, write_run
 from orchestrator.store.paths import Results
-
-
-class Planned(Protocol):
-    """What is trained: an `orchestrator.plan.plan.Plan`, or a batch of a search."""
-
-    @property
-    def packs(self) -> Sequence[PlannedPack]: ...
-
-    @property
-    def distinct(self) -> Mapping[str, PlannedRun]:
-        """Run id → run, each once."""
 
 
 class Recorder:

@@ -16,7 +16,7 @@ _OF_LAST_ROW = tuple(name for name in COLUMNS if name not in (STEP, EPOCH, PER))
 
 
 def imported_rows(results: Results, say: Say) -> list[dict[str, Any]]:
-    """Every imported run with the columns of `orchestrator.tables.index.store_row` it can fill.
+    """Every imported run, with those columns of `tables.run_row.record_cells` that it can fill.
 
     Args:
         results: the results folder.

@@ -1,4 +1,4 @@
-"""The proof that compared arms differ in what is claimed and in nothing else."""
+"""Proves that compared arms differ in the claimed factor and in nothing else."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,23 +15,28 @@ from orchestrator.spec.schema import AblationSpec, Hypothesis
 
 @dataclass(frozen=True)
 class CleanContrast:
-    """Proof that two compared arms differ in the declared paths and nothing else.
+    """Proof that two compared arms differ in the paths of the factor and in nothing else.
 
-    In a fraction the sides are many arms, named by their level; the proof is that every other
-    path takes each of its values equally often on both sides.
+    In a fractional design each side is a group of arms. The proof is then that every other path
+    takes each of its values equally often on both sides.
+
+    Attributes:
+        hypothesis: the name of the hypothesis.
+        from_arm, to_arm: the arms; in a fractional design, descriptions of the two groups.
+        changed: config path → its value in each arm.
     """
 
     hypothesis: str
     from_arm: str
     to_arm: str
-    changed: Mapping[str, tuple[Any, Any]]  # config path → (from, to)
+    changed: Mapping[str, tuple[Any, Any]]
 
 
 def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
-    """Show, for every pair of arms a hypothesis compares, that only the factor differs.
+    """Prove, for every pair of arms that a hypothesis compares, that only the factor differs.
 
     Raises:
-        ConfigError: every pair that differs elsewhere, naming the paths.
+        ConfigError: every pair that differs in other paths, with those paths.
     """
     spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
     proofs, problems = [], []
@@ -46,7 +51,7 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
     return tuple(proofs)
 
 
-Proofs = Iterable[tuple[CleanContrast, str]]  # with a complaint, empty where all is well
+Proofs = Iterable[tuple[CleanContrast, str]]  # each with a complaint, empty if it holds
 
 
 def _prove_pairs(
@@ -56,8 +61,8 @@ def _prove_pairs(
     sides: Sequence[Compared],
     arms: Mapping[str, Arm],
 ) -> Proofs:
-    """Each pair of arms differs in the factor's paths, and in paths that follow those."""
-    found = [arms[side.arm_id] for side in reversed(sides)]  # (from, to), or that twice
+    """Each pair of arms differs only in the factor's paths, and in paths that refer to those."""
+    found = [arms[side.arm_id] for side in reversed(sides)]  # (from, to), twice if an interaction
     factors = varied_factors(spec, hypothesis)
     pairs = [(found[i], found[i + 1], factors) for i in range(0, len(found), 2)]
     if hypothesis.interaction is not None:
@@ -73,13 +78,13 @@ def _prove_pairs(
         )
         complaint = ""
         if stray or not changed:
-            what = f"also in {', '.join(stray)}" if stray else "in nothing"
+            what = f"also differ in {', '.join(stray)}" if stray else "do not differ"
             named = " and ".join(f"'{factor}'" for factor in sorted(varied))
             complaint = (
-                f"arms {one.arm_id} and {two.arm_id} must differ in factor {named} alone, but "
-                f"differ {what}"
+                f"arms {one.arm_id} and {two.arm_id} must differ in factor {named} alone, but they "
+                f"{what}"
             )
-        # Values that follow another field of their own accord, such as the day layers' rate.
+        # Includes fields whose default follows another field, such as the day layers' rate.
         following = _difference(resolve(one.config), resolve(two.config))
         yield CleanContrast(name, one.arm_id, two.arm_id, changed | following), complaint
 
@@ -91,7 +96,7 @@ def _prove_balance(
     sides: Sequence[Compared],
     arms: Mapping[str, Arm],
 ) -> Proofs:
-    """Over a fraction every path that the factor does not set is balanced between the sides."""
+    """Every path that the factor does not set is balanced between the two sides of a fraction."""
     groups: dict[float, list[Arm]] = {}
     for side in sides:
         groups.setdefault(side.weight > 0, []).append(arms[side.arm_id])
@@ -113,8 +118,8 @@ def _prove_balance(
         != Counter(repr(flat[arm.arm_id][path]) for arm in reference)
     )
     complaint = (
-        f"is not balanced over the fraction in {', '.join(stray)}; derive those values from "
-        "no aliased factor"
+        f"its two sides are not balanced in {', '.join(stray)}; do not derive these values from "
+        "an aliased factor"
         if stray
         else ""
     )

@@ -1,4 +1,4 @@
-"""How two decoder configurations differ, and the ablation that finds which difference matters."""
+"""How two decoder configurations differ, and the ablation that shows which differences matter."""
 
 import os
 from collections.abc import Sequence
@@ -6,21 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from decoder.atomic import write_atomically
-from decoder.complaints import did_you_mean
 from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
-from orchestrator.plan.ablation_writer import (
-    FactorChange,
-    ablation_of,
-    ablation_yaml,
-    factor_names,
-)
+from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out
 from orchestrator.spec.load import load_spec
-from orchestrator.spec.schema import check_name
+from orchestrator.spec.names import check_name, hint, level_names, listed
+from orchestrator.spec.schema import Changes
 
-_MARGIN = 0.02  # of PER
 _RECORDINGS = "data.path"
 
 
@@ -29,26 +22,26 @@ class Configuration:
     """A decoder configuration and where it comes from.
 
     Attributes:
-        label: as it was named.
-        config: as written, before `decoder.config.resolve`.
-        file: the decoder configuration that it is, or that it starts from.
+        label: its name on the command line.
+        config: the configuration as written, before `decoder.config.resolve`.
+        file: the file of the configuration, or of the one it starts from.
         changes: config path → value, on top of that file.
     """
 
     label: str
     config: DecoderConfig
     file: Path
-    changes: dict[str, Any]
+    changes: Changes
 
 
 @dataclass(frozen=True)
-class Difference:
+class ConfigDifference:
     """One parameter that two configurations set differently.
 
     Attributes:
         parameter: config path.
         a, b: its value in each.
-        ratio: `b` over `a`; None where they are no numbers, or `a` is 0.
+        ratio: `b` over `a`; None if one of them is not a number, or `a` is 0.
     """
 
     parameter: str
@@ -64,17 +57,17 @@ def read_configuration(text: str) -> Configuration:
         text: a decoder configuration file, or ``SPEC.yaml:arm`` for an arm of an ablation.
 
     Raises:
-        ConfigError: no such file or arm, or one that cannot be read.
+        ConfigError: there is no such file or arm, or it cannot be read.
     """
     file, colon, arm_id = text.rpartition(":")
     if colon and not Path(text).exists():
         return _read_arm(text, Path(file), arm_id)
     path = Path(text)
     if "factors" in load_yaml(path):
-        arms = ", ".join(arm.arm_id for arm in load_spec(path).arms[:8])
+        arms = [arm.arm_id for arm in load_spec(path).arms]
         raise ConfigError(
-            f"{path}: is an ablation and holds many configurations; name one of its arms, for "
-            f"instance '{path}:{arms.split(',')[0]}' (there are: {arms}, ...)"
+            f"{path}: is an ablation, which has several configurations; name one of its arms, for "
+            f"example '{path}:{arms[0]}' (allowed: {listed(arms)})"
         )
     return Configuration(text, load_config(path), path, {})
 
@@ -83,19 +76,18 @@ def _read_arm(text: str, path: Path, arm_id: str) -> Configuration:
     loaded = load_spec(path)
     found = {arm.arm_id: arm for arm in loaded.arms}
     if arm_id not in found:
-        hint = did_you_mean(arm_id, found) or f" (there are: {', '.join(list(found)[:8])})"
-        raise ConfigError(f"{path}: '{arm_id}' is no arm of it{hint}")
+        raise ConfigError(f"{path}: '{arm_id}' is not an arm of this file{hint(arm_id, found)}")
     config = found[arm_id].config
     own, base = flatten(config), flatten(loaded.base)
     changes = {name: value for name, value in own.items() if value != base[name]}
     return Configuration(text, config, path.parent / loaded.spec.base, changes)
 
 
-def find_differences(one: DecoderConfig, two: DecoderConfig) -> tuple[Difference, ...]:
-    """Every parameter whose change leads from `one` to `two`, in the order of the configuration.
+def find_differences(one: DecoderConfig, two: DecoderConfig) -> tuple[ConfigDifference, ...]:
+    """The parameters to change to get from `one` to `two`, in the order of the configuration.
 
-    A default that one of them writes out is no difference, and a value that follows another
-    parameter is none either.
+    A default that only one of them writes out is not a difference. Neither is a value that
+    follows another parameter, if that parameter leads to the same configuration.
     """
     a, b = flatten(one), flatten(two)
     filled_a, filled_b = flatten(resolve(one)), flatten(resolve(two))
@@ -104,11 +96,13 @@ def find_differences(one: DecoderConfig, two: DecoderConfig) -> tuple[Difference
     reached = override(one, {path: b[path] for path in chosen}, "")
     if resolve(reached) != resolve(two):
         chosen = written
-    return tuple(Difference(path, a[path], b[path], _ratio(a[path], b[path])) for path in chosen)
+    return tuple(
+        ConfigDifference(path, a[path], b[path], _ratio(a[path], b[path])) for path in chosen
+    )
 
 
 def differences_document(
-    one: Configuration, two: Configuration, found: Sequence[Difference]
+    one: Configuration, two: Configuration, found: Sequence[ConfigDifference]
 ) -> dict[str, Any]:
     """The comparison as JSON."""
     return {
@@ -119,23 +113,26 @@ def differences_document(
 
 
 def as_ablation(
-    name: str, one: Configuration, two: Configuration, found: Sequence[Difference], folder: Path
+    name: str,
+    one: Configuration,
+    two: Configuration,
+    found: Sequence[ConfigDifference],
+    folder: Path,
 ) -> str:
     """The leave-one-out ablation of the differences, as YAML.
 
-    One two-level factor a difference, one claim each that it raises PER while all the others
-    are changed, and as many seeds as those claims need to be testable together, six at least.
-    The recordings stay those of `one`. What has no effect beside the other changes is named and
-    left as in `one`: taking it out would change nothing.
+    Every difference is a factor with a claim that it raises PER while the other changes are
+    made. The recordings stay those of `one`. A difference that has no effect beside the other
+    changes stays as in `one` and is listed in a comment, since undoing it would change nothing.
 
     Args:
-        name: of the ablation.
+        name: the name of the ablation.
         one, two: the configurations before and after.
-        found: `find_differences` of them.
-        folder: where the file will lie; its base is named from there.
+        found: the result of `find_differences`.
+        folder: where the file will lie; the path of the base is relative to it.
 
     Raises:
-        ConfigError: `name` is no name, or nothing differs but the recordings.
+        ConfigError: `name` is not valid, or nothing but the recordings differs.
     """
     try:
         check_name(name)
@@ -143,53 +140,33 @@ def as_ablation(
         raise ConfigError(f"--as-ablation: {error}") from None
     changes = {d.parameter: d.b for d in found if d.parameter != _RECORDINGS}
     idle = idle_paths(override(one.config, changes, two.label)) & changes.keys()
-    names = factor_names(difference.parameter for difference in found)
-    factors = {
-        names[path]: FactorChange(path, {path: difference.a}, {path: difference.b})
-        for difference in found
-        if (path := difference.parameter) in changes.keys() - idle
-    }
+    factors = [
+        TwoLevelFactor(d.parameter, level_names(d.a, d.b), {d.parameter: d.a}, {d.parameter: d.b})
+        for d in found
+        if d.parameter in changes.keys() - idle
+    ]
     if not factors:
         raise ConfigError(
-            f"{one.label} and {two.label} do not differ but for their recordings; there is "
-            "nothing to leave out"
+            f"{one.label} and {two.label}: differ in nothing but their recordings, so there is "
+            "nothing to leave out; choose other configurations"
         )
-    ablation = ablation_of(
+    comments = [
+        f"Which of {len(factors)} differences between {one.label} and {two.label} matter?",
+        "Each is undone while the others stay: see `all` and `all-<factor>` in the report."
+        if len(factors) > 1
+        else "",
+        f"Left out, since they have no effect beside the other changes: {', '.join(sorted(idle))}."
+        if idle
+        else "",
+    ]
+    spec = leave_one_out(
+        name,
+        f"Which of the differences between {one.label} and {two.label} change PER?",
+        os.path.relpath(one.file, folder),
         factors,
-        name=name,
-        question=f"Which of the differences between {one.label} and {two.label} changes PER?",
-        base=os.path.relpath(one.file, folder),
-        design="leave_one_out",
-        margin=_MARGIN,
         common=one.changes,
     )
-    head = (
-        f"# Which of {len(factors)} differences between {one.label} and {two.label} matters?\n"
-        "# Every one is taken out while the others stay: see `all` and `all-<factor>` in the "
-        "report.\n"
-    )
-    if idle:
-        left_out = ", ".join(sorted(idle))
-        head += f"# Without effect beside the other changes, and so left out: {left_out}.\n"
-    return head + ablation_yaml(ablation)
-
-
-def write_ablation(path: Path, text: str) -> None:
-    """Write the ablation to a file that does not exist yet, and check it.
-
-    Raises:
-        ConfigError: the file exists, or one of its arms cannot be; then no file is left.
-        StorageError: it cannot be written.
-    """
-    if path.exists():
-        raise ConfigError(f"--output: {path} exists already; choose another name or remove it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode())
-    try:
-        load_spec(path)
-    except ConfigError:
-        path.unlink()
-        raise
+    return ablation_text(spec, filter(None, comments))
 
 
 def _ratio(a: Any, b: Any) -> float | None:

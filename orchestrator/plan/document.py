@@ -1,4 +1,4 @@
-"""The plan document: what ``plan.json`` keeps, so that everything after the records needs no more.
+"""The plan document, the content of ``plan.json``: all that tables and reports need but records.
 
 It is parsed once, where the file is read (`orchestrator.store.plan_file`).
 """
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from decoder.config import digest, flatten
 from orchestrator.plan.packs import PlannedPack, PlannedRun
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import DataInfo
-from orchestrator.spec.arms import Arm, Candidate
+from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.fraction import FractionDocument
@@ -24,13 +24,13 @@ from orchestrator.spec.schema import AblationSpec, levels_of
 
 
 class _Entry(BaseModel):
-    """A part of the document. Unknown keys are left out: a newer version may write more."""
+    """A part of the document. Unknown keys are ignored, since a newer version may write more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class RecordingsEntry(_Entry):
-    """A set of recordings; see `orchestrator.plan.recordings.DataInfo`."""
+    """A set of recordings, see `orchestrator.plan.recordings.Recordings`."""
 
     fingerprint: str
     path: str
@@ -43,7 +43,7 @@ class RecordingsEntry(_Entry):
 
 
 class ArmEntry(_Entry):
-    """An arm; see `orchestrator.spec.arms.Arm`.
+    """An arm, see `orchestrator.spec.arms.Arm`.
 
     Attributes:
         parent: id of the arm that differs from it in the fewest settings; None for the root.
@@ -58,7 +58,7 @@ class ArmEntry(_Entry):
     seed_offset: int = 0
     replicate: int = 0
     parent: str | None = None
-    candidate: Candidate | None = None
+    candidate: GreedyCandidate | None = None
 
 
 class RunEntry(_Entry):
@@ -66,7 +66,8 @@ class RunEntry(_Entry):
 
     Attributes:
         seed: the seed it is trained with.
-        block: the seed of the ablation by which it is paired; they differ in arms on fresh seeds.
+        block: the seed of the ablation by which runs are paired; it differs from `seed` in arms
+            on fresh seeds.
     """
 
     run_id: str
@@ -77,12 +78,12 @@ class RunEntry(_Entry):
     @model_validator(mode="before")
     @classmethod
     def _pair_by_seed(cls, value: Any) -> Any:
-        """Plans written before there were blocks pair runs by their seed."""
+        """Runs of older plans, which have no blocks, are paired by their seed."""
         return {"block": value["seed"], **value} if isinstance(value, dict) else value
 
 
 class PackEntry(_Entry):
-    """Runs planned to train together."""
+    """Runs that are planned to train together."""
 
     pack_id: str
     seed: int
@@ -90,7 +91,10 @@ class PackEntry(_Entry):
 
 
 class ContrastEntry(_Entry):
-    """The proof that two compared arms differ in the factor alone: path → (from, to)."""
+    """The proof that two compared arms differ in the factor alone.
+
+    ``changed`` maps each path in which they differ to its values in the two arms.
+    """
 
     hypothesis: str
     from_arm: str
@@ -99,13 +103,13 @@ class ContrastEntry(_Entry):
 
 
 class PlanDocument(_Entry):
-    """Everything that tables, verdicts and report need beside the records.
+    """Everything that tables, verdicts and reports need in addition to the records.
 
     Attributes:
-        spec_hash: of the specification as JSON.
-        dataset: the first of `datasets`; alone in documents of older versions.
-        aliases: of a ``fractional`` design.
-        lock_changed: hypotheses written or altered after runs that decide them.
+        spec_hash: hash of the specification as JSON.
+        dataset: the first of `datasets`; the only one in documents of older versions.
+        aliases: the fraction, for a ``fractional`` design.
+        lock_changed: hypotheses that were added or changed after runs that decide them.
     """
 
     name: str
@@ -131,7 +135,7 @@ class PlanDocument(_Entry):
 
     @cached_property
     def run_ids(self) -> tuple[str, ...]:
-        """Every run id once: arms that resolve to the same configuration share runs."""
+        """Every run id once; arms that resolve to the same configuration share runs."""
         return tuple(dict.fromkeys(run.run_id for run in self.runs))
 
     @cached_property
@@ -141,17 +145,17 @@ class PlanDocument(_Entry):
 
     @cached_property
     def compared(self) -> dict[str, tuple[Compared, ...]]:
-        """Hypothesis → the arms it compares; see `orchestrator.spec.compared.compared`."""
+        """Hypothesis → the arms it compares, see `orchestrator.spec.compared.compared`."""
         return compared_by_name(self.spec, self.cells)
 
     @property
     def all_recordings(self) -> tuple[RecordingsEntry, ...]:
-        """Every set of recordings once."""
+        """Every set of recordings."""
         return self.datasets or (self.dataset,)
 
     @property
     def data_name(self) -> str:
-        """The recordings' names, without the folder they lie in."""
+        """The names of the recordings, without their folders."""
         names = list(dict.fromkeys(Path(one.path).name for one in self.all_recordings))
         return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
 
@@ -161,7 +165,7 @@ def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
 
     Args:
         plan: the plan.
-        lock_changed: hypotheses altered after runs of theirs existed, see
+        lock_changed: hypotheses that were changed after their first runs, see
             `orchestrator.store.registration`.
     """
     spec = plan.loaded.spec
@@ -183,8 +187,8 @@ def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
     )
 
 
-def recordings_entry(data: DataInfo) -> RecordingsEntry:
-    """One set of recordings, without the folder of its packed store."""
+def recordings_entry(data: Recordings) -> RecordingsEntry:
+    """One set of recordings, without its folder, which depends on the results folder."""
     return RecordingsEntry(
         fingerprint=data.fingerprint,
         path=data.path,
@@ -232,7 +236,7 @@ def pack_entry(pack: PlannedPack) -> PackEntry:
 
 
 def contrast_entries(plan: Plan) -> tuple[ContrastEntry, ...]:
-    """The clean-contrast proofs."""
+    """The proofs that compared arms differ in the factor alone."""
     return tuple(
         ContrastEntry(
             hypothesis=proof.hypothesis,
@@ -245,21 +249,23 @@ def contrast_entries(plan: Plan) -> tuple[ContrastEntry, ...]:
 
 
 def aliases_of(spec: AblationSpec) -> FractionDocument | None:
-    """Generators, resolution and alias table of a ``fractional`` design; None for others."""
+    """Generators, resolution and aliases of a ``fractional`` design; None for other designs."""
     return fraction_of(spec).document() if spec.design == "fractional" else None
 
 
 def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str | None]:
-    """Arm → its parent; None for the arm all others descend from.
+    """The parent of each arm: the arm that differs from it in the fewest settings.
 
-    That root is the design's arm with every factor at its first level, or else the design's
-    first arm. Every other arm of the design descends from the one that differs least among the
-    root and the arms before it; an extra arm from the one that differs least among all of the
-    design. Of several, the first counts.
+    The root is the arm of the design with every factor at its first level, or else the first arm
+    of the design; it has no parent. The parent of any other arm of the design is the root or an arm
+    before it; the parent of an extra arm is any arm of the design. The first of several counts.
 
     Args:
-        arms: every arm, the design's first.
+        arms: every arm, those of the design first.
         first_levels: factor → its first level.
+
+    Returns:
+        Arm id → id of its parent; None for the root.
     """
     designed = [arm for arm in arms if arm.in_design]
     roots = [arm for arm in designed if dict(arm.levels) == first_levels] or designed[:1]
@@ -277,11 +283,11 @@ def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str 
 
 
 def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """One row a config path that any arm changes, one column an arm; equal values, equal codes."""
+    """A code for each value, equal for equal values: (config paths that any arm changes, arms)."""
     paths = list(dict.fromkeys(path for arm in arms for path in arm.changes))
     known: dict[str, dict[Any, int]] = {path: {} for path in paths}
     common = {}
-    for path in paths:  # what an arm has that leaves the path alone
+    for path in paths:  # the value in arms that do not change the path
         alone = next((arm for arm in arms if path not in arm.changes), arms[0])
         common[path] = flatten(alone.config)[path]
     rows = [

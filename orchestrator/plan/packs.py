@@ -1,18 +1,19 @@
-"""Runs → packs: which runs train together, and in which order packs are trained."""
+"""Runs to packs: which runs train together, and in which order packs train."""
 
 import heapq
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from decoder.config import DecoderConfig, digest
 from decoder.pack import Pack, Run
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 
 MAX_RUNS_PER_PACK = 16
-# Loading, augmenting and launching are shared by the runs of a pack; they cost as much as one run.
+# The cost of loading, augmenting and launching, which the runs of a pack share, in runs.
 _SHARED_COST_RUNS = 1.0
-# With this many groups per worker, training the longest first keeps all workers busy to the end.
+# With this many groups per worker, training the longest first keeps all workers busy.
 _GROUPS_PER_WORKER = 4
 
 
@@ -21,12 +22,13 @@ class PlannedRun:
     """One arm with one seed. Arms that resolve to the same configuration share a `run_id`.
 
     Attributes:
-        run_id: identity of the run.
+        run_id: the identity of the run.
         arm_id: the arm.
         seed: the seed it is trained with.
-        config: resolved.
+        config: its configuration, resolved.
         data: its recordings.
-        block: the seed of the file it is paired with; another than `seed` in an A/A control.
+        block: the seed of the file by which runs are paired; it differs from `seed` in an A/A
+            control on fresh seeds.
         replicate: above 0 for a repetition of the same run.
     """
 
@@ -34,17 +36,17 @@ class PlannedRun:
     arm_id: str
     seed: int
     config: DecoderConfig
-    data: DataInfo
+    data: Recordings
     block: int
     replicate: int = 0
 
 
 @dataclass(frozen=True)
 class PlannedPack:
-    """Runs that can train together, those already recorded included.
+    """Runs that can train together, including those already recorded.
 
     Attributes:
-        pack_id: hash of all its run ids, so that a resumed plan finds its checkpoint.
+        pack_id: hash of all its run ids, so that an interrupted pack finds its checkpoint.
         seed: the seed they share.
         runs: each run id once.
         shape: `decoder.config.pack_key` of its configurations.
@@ -56,20 +58,31 @@ class PlannedPack:
     shape: str
 
     @property
-    def data(self) -> DataInfo:
+    def data(self) -> Recordings:
         return self.runs[0].data
+
+
+class Planned(Protocol):
+    """What can be trained: a `Plan`, or a batch of a search."""
+
+    @property
+    def packs(self) -> Sequence[PlannedPack]: ...
+
+    @property
+    def distinct(self) -> Mapping[str, PlannedRun]:
+        """Run id → run, each once."""
 
 
 def make_packs(
     runs: Sequence[PlannedRun], shapes: Mapping[str, str], n_workers: int, max_runs: int
 ) -> tuple[PlannedPack, ...]:
-    """The packs of some runs, each run id once: as few as keep all workers busy.
+    """Group runs into the fewest packs that keep all workers busy; each run id is in one pack.
 
     Args:
-        runs: what is to be trained.
+        runs: the runs to train.
         shapes: arm id → `decoder.config.pack_key` of its configuration.
         n_workers: packs trained at the same time.
-        max_runs: memory's limit on a pack.
+        max_runs: most runs in a pack, limited by memory.
     """
     groups: dict[tuple[str, str, int, int], list[PlannedRun]] = {}
     seen: set[str] = set()
@@ -97,7 +110,7 @@ def packs_to_train(packs: Iterable[PlannedPack], recorded: Collection[str]) -> l
 
     Args:
         packs: the packs of a plan.
-        recorded: run ids that need no training.
+        recorded: ids of the runs that need no training.
     """
     left = []
     for pack in packs:
@@ -109,7 +122,12 @@ def packs_to_train(packs: Iterable[PlannedPack], recorded: Collection[str]) -> l
 
 
 def busy_time(costs: Iterable[float], n_workers: int) -> float:
-    """When the last of `n_workers` ends, each taking the longest job left."""
+    """When the last of `n_workers` ends, if each always takes the longest job left.
+
+    Args:
+        costs: the time of each job, in any unit.
+        n_workers: jobs at the same time.
+    """
     loads = [0.0] * n_workers
     for cost in sorted(costs, reverse=True):
         heapq.heapreplace(loads, loads[0] + cost)
@@ -119,7 +137,7 @@ def busy_time(costs: Iterable[float], n_workers: int) -> float:
 def _split_groups(
     groups: Sequence[list[PlannedRun]], n_workers: int, max_runs: int
 ) -> list[list[PlannedRun]]:
-    """Cut groups into packs: as few as keep all workers busy and every pack in memory."""
+    """Split groups into the fewest packs that keep all workers busy and fit into memory."""
     most = n_workers if len(groups) < _GROUPS_PER_WORKER * n_workers else 1
     best: tuple[float, list[list[PlannedRun]]] | None = None
     for n_parts in range(1, most + 1):
@@ -136,7 +154,7 @@ def _split_groups(
 
 
 def _cut(group: list[PlannedRun], n_parts: int) -> list[list[PlannedRun]]:
-    """`group` in `n_parts` consecutive parts whose sizes differ by one at most."""
+    """Split `group` into `n_parts` consecutive parts whose sizes differ by at most one."""
     size, n_larger = divmod(len(group), n_parts)
     ends = itertools.accumulate(size + (index < n_larger) for index in range(n_parts))
     starts = [0, *ends]
@@ -144,7 +162,7 @@ def _cut(group: list[PlannedRun], n_parts: int) -> list[list[PlannedRun]]:
 
 
 def _cost(runs: Sequence[PlannedRun]) -> float:
-    """Work of a pack, in arbitrary units: products of a step times steps, over its runs."""
+    """Work of a pack in arbitrary units: multiplications per step, times the steps of its runs."""
     steps = [run.config.train.n_steps for run in runs]
     model, n_features = runs[0].config.model, runs[0].data.n_features
     inputs = model.patch_size * n_features + (2 * model.n_layers - 1) * model.n_units

@@ -1,4 +1,4 @@
-"""Arms × seeds → runs → packs."""
+"""The plan of an ablation: its arms and seeds make runs, and runs make packs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,19 +8,19 @@ from decoder.config import config_paths, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
 from orchestrator.plan.packs import MAX_RUNS_PER_PACK, PlannedPack, PlannedRun, make_packs
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.load import Loaded
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything an ablation will train, and why it may be compared.
+    """Everything that an ablation trains, and the proof that it can be compared.
 
     Attributes:
         loaded: the ablation file.
-        runs: one entry an arm and seed.
-        packs: every distinct run once.
-        contrasts: the clean-contrast proof.
+        runs: one entry per arm and seed.
+        packs: the packs; each run id is in one of them.
+        contrasts: the proof that compared arms differ in the factor alone.
     """
 
     loaded: Loaded
@@ -30,13 +30,13 @@ class Plan:
 
     @property
     def distinct(self) -> dict[str, PlannedRun]:
-        """Run id → run, each once."""
+        """Run id → run."""
         return {run.run_id: run for pack in self.packs for run in pack.runs}
 
 
 def make_plan(
     loaded: Loaded,
-    data: Mapping[str, DataInfo],
+    data: Mapping[str, Recordings],
     n_workers: int,
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
 ) -> Plan:
@@ -46,15 +46,15 @@ def make_plan(
         loaded: the checked ablation file.
         data: arm id → its recordings.
         n_workers: packs trained at the same time.
-        max_runs_per_pack: memory's limit on a pack.
+        max_runs_per_pack: most runs in a pack, limited by memory.
 
     Raises:
-        ConfigError: two compared arms differ in more than the declared paths, or not at all.
+        ConfigError: two compared arms differ in more than the factor's paths, or not at all.
     """
     contrasts = prove_contrasts(loaded)
     runs = []
     shapes = {}
-    marks, keys = config_paths(), {}  # arms that differ in per-run values alone share a key
+    marks, keys = config_paths(), {}  # arms that differ only in per-run values share a key
     for arm in loaded.arms:
         config, of_arm = resolve(arm.config), data[arm.arm_id]
         shaping = repr([(p, v) for p, v in arm.changes.items() if not marks[p].per_run])
@@ -73,7 +73,7 @@ def make_plan(
 
 
 def joined(plan: Plan, more: Plan) -> Plan:
-    """The runs of both; `more` has arms and packs of its own, and no hypotheses."""
+    """A plan with the runs of both. The two have no arm in common, and `more` no hypotheses."""
     loaded = replace(plan.loaded, arms=(*plan.loaded.arms, *more.loaded.arms))
     return Plan(loaded, (*plan.runs, *more.runs), (*plan.packs, *more.packs), plan.contrasts)
 
@@ -81,13 +81,13 @@ def joined(plan: Plan, more: Plan) -> Plan:
 def _check_distinct(
     path: Path, contrasts: Iterable[CleanContrast], runs: Iterable[PlannedRun]
 ) -> None:
-    """Refuse a contrast between arms that only look different, such as a default written out."""
+    """Refuse a contrast between arms that are the same run, as when one writes out a default."""
     ids = {(run.arm_id, run.seed): run.run_id for run in runs}
-    by_arm = {arm_id: run for (arm_id, _), run in ids.items()}  # the last seed's will do
+    by_arm = {arm_id: run for (arm_id, _), run in ids.items()}  # the last seed's is enough
     problems = [
         f"{path}: hypotheses.{proof.hypothesis}: arms {proof.from_arm} and {proof.to_arm} are the "
-        f"same run once defaults are filled in (they differ in {', '.join(proof.changed)}); "
-        "there is no effect to find, so change a level or leave the hypothesis out"
+        f"same run once defaults are filled in (as written they differ in "
+        f"{', '.join(proof.changed)}); change a level or leave the hypothesis out"
         for proof in contrasts
         if proof.from_arm in by_arm and by_arm[proof.from_arm] == by_arm[proof.to_arm]
     ]

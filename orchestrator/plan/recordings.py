@@ -1,27 +1,28 @@
-"""The recordings each arm is trained on: prepared once, and described without torch."""
+"""The recordings of each arm, prepared once; imports neither torch nor h5py."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from decoder.config import DecoderConfig
 from decoder.sections import DataConfig
 from orchestrator.spec.arms import Arm
 
+_Key = tuple[str, tuple[str, ...] | None, tuple[int, ...] | None]
+
 
 @dataclass(frozen=True)
-class DataInfo:
+class Recordings:
     """One prepared set of recordings.
 
     Attributes:
-        fingerprint: hash of recordings, session order and feature subset.
-        path: as the configuration names it.
-        folder: its packed store.
-        sessions: names in day order.
+        fingerprint: hash of the recordings, the order of sessions and the feature subset.
+        path: its path in the configuration.
+        folder: the folder of the prepared recordings.
+        sessions: the names of the sessions, in day order.
         n_train_trials, n_val_trials: trials of each split.
-        n_features: features a bin.
-        n_classes: CTC classes, blank included.
+        n_features: features per bin.
+        n_classes: CTC classes, including blank.
         bin_ms: duration of a bin.
     """
 
@@ -35,21 +36,20 @@ class DataInfo:
     n_classes: int
     bin_ms: int
 
-    def document(self) -> dict[str, Any]:
-        """As JSON, without the folder, which depends on where the results lie."""
-        values = asdict(self)
-        del values["folder"]
-        return {**values, "sessions": list(self.sessions)}
-
 
 # Arms, folder of packed recordings, remarks → arm id → its recordings; as `prepare_data`.
-PrepareData = Callable[[Sequence[Arm], Path, Callable[[str], None]], Mapping[str, DataInfo]]
+PrepareData = Callable[[Sequence[Arm], Path, Callable[[str], None]], Mapping[str, Recordings]]
 
 
 def prepare_data(
     arms: Sequence[Arm], datasets_dir: Path, say: Callable[[str], None]
-) -> dict[str, DataInfo]:
-    """Prepare the recordings of every arm, each distinct set once.
+) -> dict[str, Recordings]:
+    """Prepare the recordings of every arm; each distinct set is prepared once.
+
+    Args:
+        arms: the arms.
+        datasets_dir: where prepared recordings are stored.
+        say: receives remarks on the preparation.
 
     Returns:
         Arm id → its recordings.
@@ -61,7 +61,7 @@ def prepare_data(
     from decoder.data.alignment import check_trainable
     from decoder.data.prepare import prepare  # loads numpy, scipy and h5py
 
-    prepared: dict[tuple[Any, ...], DataInfo] = {}
+    prepared: dict[_Key, Recordings] = {}
     datasets = {}
     checked = set()
     by_arm = {}
@@ -69,7 +69,7 @@ def prepare_data(
         key = _key(arm.config.data)
         if key not in prepared:
             dataset = datasets[key] = prepare(*key, datasets_dir, say)
-            prepared[key] = DataInfo(
+            prepared[key] = Recordings(
                 fingerprint=dataset.fingerprint,
                 path=arm.config.data.path,
                 folder=dataset.path,
@@ -82,20 +82,18 @@ def prepare_data(
             )
         by_arm[arm.arm_id] = prepared[key]
         demands = (key, *_demands(arm.config))
-        if demands not in checked:  # at once, and not when the arm's turn to train comes
+        if demands not in checked:  # now, rather than when the arm trains
             check_trainable(datasets[key], arm.config)
             checked.add(demands)
     return by_arm
 
 
 def _demands(config: DecoderConfig) -> tuple[int, ...]:
-    """What decides whether recordings can be trained on."""
+    """The values of a configuration that decide whether recordings can be trained on."""
     model = config.model
     cut, days = config.augment.random_cut, config.data.days_per_batch
     return model.patch_size, model.patch_stride, cut, days
 
 
-def _key(
-    data: DataConfig,
-) -> tuple[str, tuple[str, ...] | None, tuple[int, ...] | None]:
+def _key(data: DataConfig) -> _Key:
     return data.path, data.sessions, data.feature_subset

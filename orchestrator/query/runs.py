@@ -6,76 +6,78 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
+from pydantic import JsonValue
 
 from decoder.atomic import write_atomically
-from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
 from orchestrator.history.rows import imported_rows
 from orchestrator.plan.document import ArmEntry, PlanDocument
-from orchestrator.query.where import parse_condition
-from orchestrator.store.ledger import read_history, read_records
+from orchestrator.query.conditions import parse_condition
+from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
-from orchestrator.tables.index import Row, RunIndex, extended, open_index, rows_table, store_row
-from orchestrator.tables.run_columns import leader_of
+from orchestrator.tables.index import RunIndex, cells_table, extended, open_index
+from orchestrator.tables.run_columns import HistoryRows
+from orchestrator.tables.run_row import Cells, RunRow, record_cells, run_row, varying_paths
 from orchestrator.terminal import Say, json_text
 
-USED_BY = "ablations"  # a column made from the plans, where it is asked for
-_ALWAYS = ("run_id", "outcome", "per", "best_per", "seed")
-_MOST_VARYING = 6  # configuration paths listed where nobody chose
+USED_BY = "ablations"  # a column made from the plans, only where it is asked for
+_DEFAULT_COLUMNS = ("run_id", "outcome", "per", "best_per", "seed")
+_MOST_VARYING = 6  # configuration paths listed if the user chose no columns
 _EVERY = "all"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Runs that were asked for.
+    """The runs that meet a condition.
 
     Attributes:
-        columns: what is told of each.
-        rows: one a run.
-        n_matching: runs that met the condition; `rows` may be fewer.
+        columns: the columns of the rows.
+        rows: one per run.
+        n_matching: runs that meet the condition; `rows` may be fewer.
         n_runs: runs in the store.
     """
 
     columns: tuple[str, ...]
-    rows: list[Row]
+    rows: list[dict[str, JsonValue]]
     n_matching: int
     n_runs: int
 
 
-@dataclass(frozen=True)
-class Use:
-    """A planned run that is this one.
+class Use(NamedTuple):
+    """An arm of an ablation that plans a run.
 
     Attributes:
-        ablation: its name; arm: the arm there.
+        ablation, arm: their names.
         changes: config path → value, on top of the ablation's base.
     """
 
     ablation: str
     arm: str
-    changes: Mapping[str, Any]
+    changes: Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)
-class Found:
+class RunDetails:
     """One run in full.
 
     Attributes:
-        record: its record; history: its evaluations; row: its row of the index.
+        record, history: its record and its evaluations.
+        cells: its row of the index; run: the same with types.
         from_default: config path → (default, value), where they differ.
-        uses: the ablations that planned it.
+        uses: the ablations that plan it.
     """
 
-    record: Mapping[str, Any]
-    history: Sequence[Mapping[str, float]]
-    row: Row
-    from_default: Mapping[str, tuple[Any, Any]]
+    record: Record
+    history: HistoryRows
+    cells: Cells
+    run: RunRow
+    from_default: Mapping[str, tuple[JsonValue, JsonValue]]
     uses: tuple[Use, ...]
 
 
@@ -89,24 +91,24 @@ def list_runs(
     limit: int | None = None,
     columns: Sequence[str] = (),
 ) -> Listing:
-    """The runs that meet a condition, those that were imported too.
+    """The runs that meet a condition, imported ones included.
 
     Args:
-        results: the ledger.
+        results: the results folder.
         say: receives a line for each record that cannot be trusted.
-        where: the condition, see `orchestrator.query.where`; None takes every run.
+        where: the condition, see `orchestrator.query.conditions`; None takes every run.
         sort: a column; None keeps the order of the run ids. Missing values come last.
         descending: largest first.
-        limit: most rows.
-        columns: what is told of each run; ``all`` for everything. Left out: outcome, PER, seed
-            and those configuration paths in which the runs differ.
+        limit: how many rows at most.
+        columns: the columns of the rows; ``all`` takes every one. Empty takes outcome, PER, seed
+            and the configuration paths in which the runs differ.
 
     Raises:
-        ConfigError: an unknown column or a condition that is not understood.
+        ConfigError: an unknown column, or a condition that cannot be parsed.
         StorageError: a record cannot be read.
     """
     index = extended(open_index(results, say), imported_rows(results, say))
-    if not len(index):  # nothing tells which columns there will be
+    if not len(index):  # without runs no column is known
         return Listing(tuple(columns), [], 0, 0)
     known = [*index.names, USED_BY]
     chosen = tuple(index.names) if _EVERY in columns else tuple(dict.fromkeys(columns))
@@ -120,24 +122,22 @@ def list_runs(
         raise ConfigError(problems)
     condition = parse_condition(where, known) if where else None
     names = dict.fromkeys([*(condition.names if condition else ()), *((sort,) if sort else ())])
-    rows = _rows(results, index, range(len(index)), list(names), say)
+    rows = _cells(results, index, range(len(index)), list(names), say)
     matching = [at for at, row in enumerate(rows) if condition is None or condition.holds(row)]
     if sort:
-        keys = {at: rows[at][sort] for at in matching}
-        matching = _sorted(matching, keys, descending)
-    columns = chosen or _telling_columns(index, matching)
+        matching = _sorted(matching, {at: rows[at][sort] for at in matching}, descending)
+    columns = chosen or _informative_columns(index, matching)
     shown = matching[:limit] if limit is not None else matching
-    return Listing(
-        tuple(columns), _rows(results, index, shown, columns, say), len(matching), len(index)
-    )
+    cells = _cells(results, index, shown, columns, say)
+    return Listing(tuple(columns), cells, len(matching), len(index))
 
 
 def export_runs(path: Path, listing: Listing) -> None:
     """Write a listing as ``.csv``, ``.parquet`` or ``.json``; lists and mappings as JSON.
 
     Raises:
-        ConfigError: another ending.
-        StorageError: it cannot be written.
+        ConfigError: the file name ends otherwise.
+        StorageError: the file cannot be written.
     """
     if path.suffix == ".csv":
         content = csv_text(listing.columns, listing.rows).encode()
@@ -145,16 +145,15 @@ def export_runs(path: Path, listing: Listing) -> None:
         content = json_text(listing.rows).encode() + b"\n"
     elif path.suffix == ".parquet":
         buffer = io.BytesIO()
-        table = rows_table([{name: row[name] for name in listing.columns} for row in listing.rows])
-        pq.write_table(table, buffer)
+        pq.write_table(cells_table(listing.rows), buffer)
         content = buffer.getvalue()
     else:
         raise ConfigError(f"--export {path}: must end in .csv, .parquet or .json")
     write_atomically(path, content)
 
 
-def csv_text(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """Rows as CSV; nothing for a missing value, JSON for lists and mappings."""
+def csv_text(columns: Sequence[str], rows: Sequence[Cells]) -> str:
+    """Rows as CSV; an empty cell for a missing value, JSON for lists and mappings."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -164,71 +163,66 @@ def csv_text(columns: Sequence[str], rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def find_run(results: Results, run_id: str, say: Say) -> Found:
-    """One run by its id, or the beginning of it.
+def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
+    """One run, by its id or the first characters of it.
 
     Raises:
-        ConfigError: no run, or several, begin so; or the record cannot be trusted.
-        StorageError: it cannot be read.
+        ConfigError: no run, or several, begin with the text.
+        StorageError: the record cannot be read, or cannot be trusted.
     """
     whole = complete_id(results, run_id)
     record = read_records(results, [whole], say, move_aside=False).get(whole)
     if record is None:
-        raise StorageError(f"{results.record(whole)}: holds no record that can be trusted")
+        raise StorageError(f"{results.record(whole)}: this record cannot be trusted")
     history = read_history(results, whole)
-    row = store_row(record, history)
+    cells = record_cells(record, history)
+    run = run_row(cells)
     defaults = {path: marks.default for path, marks in config_paths().items()}
     changed = {
-        name: (defaults.get(name), value)
-        for name, value in row.items()
-        if "." in name and value != defaults.get(name)
+        path: (defaults.get(path), value)
+        for path, value in run.settings.items()
+        if value != defaults.get(path)
     }
     uses = tuple(
         Use(name, arm.arm_id, {**document.spec.set, **arm.changes})
         for name, document in _plans(results, say).items()
         for arm in _arms_of(document, whole)
     )
-    return Found(record, history, row, changed, uses)
+    return RunDetails(record, history, cells, run, changed, uses)
 
 
 def complete_id(results: Results, text: str) -> str:
-    """The one recorded run whose id begins so.
+    """The id of the one recorded run that begins with a text.
 
     Raises:
         ConfigError: there is none, or several.
     """
     if results.record(text).is_file():
         return text
-    found = sorted(path.parent.name for path in results.runs.glob("*/record.json"))
-    found = [run_id for run_id in found if text and run_id.startswith(text)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    recorded = (path.parent.name for path in results.runs.glob("*/record.json"))
+    matching = sorted(run_id for run_id in recorded if text and run_id.startswith(text))
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise ConfigError(f"{results.runs}: no run begins with '{text}'; `runs` lists them")
-    listing = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-    raise ConfigError(f"{results.runs}: {len(found)} runs begin with '{text}': {listing}")
+    listing = ", ".join(matching[:5]) + (", ..." if len(matching) > 5 else "")
+    raise ConfigError(f"{results.runs}: {len(matching)} runs begin with '{text}': {listing}")
 
 
-def default_thresholds() -> CollapseThresholds:
-    """What the outcomes of a listing were judged by."""
-    return CollapseThresholds()
-
-
-def _rows(
+def _cells(
     results: Results, index: RunIndex, which: Sequence[int], names: Sequence[str], say: Say
-) -> list[Row]:
-    rows = index.rows(which, [name for name in names if name != USED_BY])
-    if USED_BY in names:
-        used = _users(results, say)
-        run_ids = index.column("run_id")
-        rows = [
-            {**row, USED_BY: used.get(run_ids[at], [])} for at, row in zip(which, rows, strict=True)
-        ]
-    return rows
+) -> list[dict[str, JsonValue]]:
+    rows = index.cells(which, [name for name in names if name != USED_BY])
+    if USED_BY not in names:
+        return rows
+    users = _users(results, say)
+    run_ids = [str(index.column("run_id")[at]) for at in which]
+    cells = ({**row, USED_BY: users.get(i, [])} for i, row in zip(run_ids, rows, strict=True))
+    return [{name: row[name] for name in names} for row in cells]
 
 
-def _sorted(matching: Sequence[int], keys: Mapping[int, Any], descending: bool) -> list[int]:
-    """By value, missing ones last; values of several types by type first."""
+def _sorted(matching: Sequence[int], keys: Mapping[int, JsonValue], descending: bool) -> list[int]:
+    """Numbers before other values, missing values last."""
 
     def key(at: int) -> tuple[bool, Any]:
         value = keys[at]
@@ -239,32 +233,21 @@ def _sorted(matching: Sequence[int], keys: Mapping[int, Any], descending: bool) 
     return present + [at for at in matching if keys[at] is None]
 
 
-def _telling_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
+def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
     """Outcome, PER and seed, and the configuration paths in which these runs differ."""
-    origins = {index.column("provenance")[at] for at in which}
-    marks = config_paths()
-    varying = []
-    for name in index.names:
-        if "." in name and name in marks and not marks[name].not_identity:
-            column = index.column(name)
-            first = column[which[0]] if which else None
-            if any(column[at] != first for at in which) and not _follows(name, index, which):
-                varying.append(name)
-    always = [*_ALWAYS, "provenance"] if len(origins) > 1 else _ALWAYS
-    return [*always, *varying[:_MOST_VARYING]]
 
+    def varies(name: str) -> bool:
+        column = index.column(name)
+        return any(column[at] != column[which[0]] for at in which)
 
-def _follows(path: str, index: RunIndex, which: Sequence[int]) -> bool:
-    """Whether a field only repeats the one it is filled from, as the day layers' rate may."""
-    leader = leader_of(path)
-    if leader is None or leader not in index.names:
-        return False
-    own, others = index.column(path), index.column(leader)
-    return all(own[at] == others[at] for at in which)
+    fields = [name for name, marks in config_paths().items() if not marks.not_identity]
+    varying = [name for name in index.names if name in fields and varies(name)]
+    paths = varying_paths(index.cells(which, varying))[:_MOST_VARYING]
+    return [*_DEFAULT_COLUMNS, *(["provenance"] if varies("provenance") else []), *paths]
 
 
 def _plans(results: Results, say: Say) -> dict[str, PlanDocument]:
-    """The plan of every ablation and search; one that cannot be read is said and passed over."""
+    """The plan of every ablation and search; one that cannot be read is reported and skipped."""
     plans = {}
     for place in (results, results.of_searches):
         for name in sorted(path.parent.name for path in place.ablations.glob("*/plan.json")):
@@ -275,9 +258,9 @@ def _plans(results: Results, say: Say) -> dict[str, PlanDocument]:
     return plans
 
 
-def _users(results: Results, say: Say) -> dict[str, list[str]]:
-    """Run id → the ablations that planned it."""
-    used: dict[str, list[str]] = {}
+def _users(results: Results, say: Say) -> dict[str, list[JsonValue]]:
+    """Run id → the ablations that plan it."""
+    used: dict[str, list[JsonValue]] = {}
     for name, document in _plans(results, say).items():
         for run_id in document.run_ids:
             used.setdefault(run_id, []).append(name)

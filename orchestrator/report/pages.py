@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 
 from decoder.atomic import write_atomically
 from orchestrator.report.view import Found, make_view
@@ -34,20 +34,24 @@ def write_report(folder: Path, found: Found) -> list[Path]:
     return write_pages(folder, "report", make_view(found))
 
 
-def write_pages(folder: Path, template: str, view: object) -> list[Path]:
+def write_pages(
+    folder: Path, template: str, view: object, *, templates: Path = _TEMPLATES
+) -> list[Path]:
     """Lay a view out as ``report.md`` and ``report.html``.
 
     Args:
         folder: where they go; figures lie in or below it.
         template: ``NAME`` of ``NAME.md.j2`` and ``NAME.html.j2``.
         view: what the templates call ``view``; every value in it is text, whatever it holds.
+        templates: the folder of the templates; they may include those of `orchestrator.report`.
 
     Returns:
         The two files.
     """
+    loader = FileSystemLoader([templates, _TEMPLATES])
     pages = {
-        "report.md": _markdown(folder).get_template(f"{template}.md.j2"),
-        "report.html": _html().get_template(f"{template}.html.j2"),
+        "report.md": _markdown(loader, folder).get_template(f"{template}.md.j2"),
+        "report.html": _html(loader).get_template(f"{template}.html.j2"),
     }
     written = []
     for name, page in pages.items():
@@ -63,9 +67,9 @@ def escape_markdown(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", text)
 
 
-def _html() -> Environment:
+def _html(loader: BaseLoader) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -77,9 +81,9 @@ def _html() -> Environment:
     return environment
 
 
-def _markdown(folder: Path) -> Environment:
+def _markdown(loader: BaseLoader, folder: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=loader,
         autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_report
@@ -58,32 +60,62 @@ def rebuild(
         ConfigError: a hypothesis' contrast fits no arm of the design.
         StorageError: a file cannot be written.
     """
-    tables = make_tables(plan, records, histories)
-    verdicts = decide(plan, tables.runs)
+    found = evaluate_records(plan, records, histories)
+    paths = write_tables(ablation_dir, named_tables(found))
+    figures = draw_figures(
+        ablation_dir / "figures", plan, found.tables, found.verdicts, found.floors, found.rounds
+    )
+    paths += [path for figure in figures for path in (figure.svg, figure.png)]
+    paths += write_report(ablation_dir, found._replace(figures=figures))
+    return Rebuilt(found.tables, tuple(found.verdicts), tuple(paths))
+
+
+def evaluate_records(
+    plan: PlanDocument,
+    records: Mapping[str, Record],
+    histories: Mapping[str, HistoryRows],
+) -> Found:
+    """Everything that follows from a plan and its records, without a figure and without a file.
+
+    Args:
+        plan, records, histories: see `rebuild`.
+
+    Raises:
+        ConfigError: a hypothesis' contrast fits no arm of the design.
+    """
     spec = plan.spec
-    criteria = evaluate(spec, tables.runs, histories)
+    tables = make_tables(plan, records, histories)
+    configs = arm_configs(plan, records)
+    pairs = control_arms(plan, configs)
+    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
+    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
+    return Found(
+        plan=plan,
+        configs=configs,
+        tables=tables,
+        verdicts=decide(plan, tables.runs),
+        figures=(),
+        criteria=evaluate(spec, tables.runs, histories),
+        controls=controls,
+        floors={name: noise_floor(tables.runs, controls[name], name) for name in outcomes},
+        rounds=greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else (),
+    )
+
+
+def named_tables(found: Found) -> dict[str, pd.DataFrame]:
+    """File name → table, for the tables that this ablation has."""
+    tables, spec = found.tables, found.plan.spec
     named = {
         "runs": tables.runs,
         "arms": tables.arms,
         "history": tables.history,
-        "verdicts": verdicts_table(verdicts),
+        "verdicts": verdicts_table(found.verdicts),
     }
     for name in ("sessions", "confusions"):  # records from before they were kept have none
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:
-        named["criteria"] = criteria_table(criteria)
-    rounds = greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else ()
+        named["criteria"] = criteria_table(found.criteria)
     if spec.greedy:
-        named["greedy"] = greedy_table(rounds)
-    paths = write_tables(ablation_dir, named)
-    configs = arm_configs(plan, records)
-    pairs = control_arms(plan, configs)
-    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
-    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
-    floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
-    figures = draw_figures(ablation_dir / "figures", plan, tables, verdicts, floors, rounds)
-    paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    found = Found(plan, configs, tables, verdicts, figures, criteria, controls, floors, rounds)
-    paths += write_report(ablation_dir, found)
-    return Rebuilt(tables, tuple(verdicts), tuple(paths))
+        named["greedy"] = greedy_table(found.rounds)
+    return named

@@ -1,1 +1,3 @@
-"""Searches: settings proposed by a sampler, trained in packs, stopped early, confirmed afresh."""
+"""Searches for the best settings: a sampler proposes candidates, the worst are stopped early, the
+best are confirmed on fresh seeds.
+"""

@@ -1,9 +1,12 @@
-"""The driver of a search: batches, confirmation, report; begun again, it goes on where it was."""
+"""The driver of a search: it tries candidates, confirms the best, and rebuilds the report.
+
+A search that is started again continues where it stopped.
+"""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from optuna.trial import TrialState
 from rich.console import Console
@@ -14,36 +17,34 @@ from orchestrator.execute.backends import Backend
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.recordings import prepare_data
-from orchestrator.search.batches import Batch, next_batch
-from orchestrator.search.confirm import confirmation, find_winners
-from orchestrator.search.judging import Judge, judge_batch
-from orchestrator.search.rebuild import Rebuilt, rebuild_search
-from orchestrator.search.rungs import Bracket
-from orchestrator.search.spec import LoadedSearch, Tuned
-from orchestrator.search.study import FINISHED, Book, open_study
-from orchestrator.search.training import Trainer
+from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
+from orchestrator.search.candidates import NO_BATCH, PrepareRecordings, next_batch
+from orchestrator.search.confirmation import confirmation_ablation, find_winners
+from orchestrator.search.figures import draw_search_figures
+from orchestrator.search.load import LoadedSearch
+from orchestrator.search.rebuild import Draw, RebuiltSearch, rebuild_search
+from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
+from orchestrator.search.train_batch import ArmSearch, train_batch, train_runs
 from orchestrator.spec.arms import Arm
 from orchestrator.store.driver_lock import driver_seat
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
-from orchestrator.terminal import Say, say_to
-
-_NOTHING = Batch(-1, Bracket(0, (), 1.0), {}, ())  # what is trained before the first batch
+from orchestrator.terminal import say_to
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
-    """How far a search has come: candidates over all its arms, and runs of the confirmation."""
+    """Candidates of all arms, and runs of the confirmation."""
 
-    n_finished: int = 0
-    n_stopped: int = 0
-    n_failed: int = 0
-    n_confirmed: int = 0
-    n_to_confirm: int = 0
+    n_finished: int
+    n_stopped: int
+    n_failed: int
+    n_confirmed: int
+    n_to_confirm: int
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,16 @@ class SearchOutcome:
     """How a `search` ended.
 
     Attributes:
-        name: the search.
         n_candidates: candidates asked for, over all arms.
-        counts: what became of them.
         n_trained: runs trained to their end by this call.
         signal_number: the signal that stopped it; None if it came to its end.
-        folder: study, tables, figures and report.
+        counts: how many candidates and runs there are now.
         seconds: phase → wall seconds.
     """
 
-    name: str
     n_candidates: int
     n_trained: int
     signal_number: int | None
-    folder: Path
     counts: Counts
     seconds: Mapping[str, float]
 
@@ -85,8 +82,10 @@ def run_search(
     *,
     storage: str | None = None,
     backend: Backend | None = None,
-) -> tuple[SearchOutcome, Rebuilt]:
-    """Try whatever candidates a search lacks, confirm the best, and rebuild the report.
+    prepare: PrepareData = prepare_data,
+    draw: Draw = draw_search_figures,
+) -> tuple[SearchOutcome, RebuiltSearch]:
+    """Try the candidates a search lacks, confirm the best, and rebuild the report.
 
     Args:
         loaded: the checked search file.
@@ -95,141 +94,107 @@ def run_search(
         console: for remarks.
         storage: SQLAlchemy URL of the study's database; None keeps it in the search's folder.
         backend: trains the packs; None takes the one `options` names.
+        prepare: prepares the recordings of arms.
+        draw: draws the figures.
 
     Returns:
-        How it ended, and what the report was made from.
+        How the search ended, and what the report was made from.
 
     Raises:
         UserError: of any kind; what was recorded by then stays recorded.
         Stopped: by a signal before there was anything to report.
     """
     name, own, say = loaded.spec.name, results.of_searches, say_to(console)
-    counts, watch = Counts(), Stopwatch()
+    watch, n_confirmed = Stopwatch(), (0, 0)
+
+    def recordings(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
+        return prepare(arms, own.datasets, say)
+
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
-        books = open_books(loaded, own, say, storage)
-        recorder = Recorder(_NOTHING, own, switch, seat)
-        trainer = Trainer(options, own, name, recorder, say, backend)
+        studies = open_studies(loaded, own, say, storage, prepare=prepare)
+        recorder = Recorder(NO_BATCH, own, switch, seat)
         signal_number = None
         try:
-            with trainer.running():
+            with nullcontext(backend) if backend else started_backend(options, say) as train:
+                trainer = Trainer(train, options, own, name, recorder, say)
                 with watch.phase("search"):
-                    for tuned, book in zip(loaded.arms, books, strict=True):
-                        _search(loaded, tuned, book, own, options, trainer, say)
+                    for study in studies:
+                        _try_candidates(study, trainer, recordings)
                 with watch.phase("confirmation"):
-                    _confirm(loaded, own, options, books, trainer, recorder, say, counts)
+                    n_confirmed = _confirm(loaded, studies, trainer, recordings)
         except Stopped as stop:
             signal_number = stop.signal_number
-            say("stopping: what is recorded stays, and `search` again goes on from there")
-        for book in books:
-            _count(book, counts)
+            say("stopping: what is recorded stays, and `search` again continues from there")
+        counts = _count(studies, *n_confirmed)
         with watch.phase("reporting"):
-            found = rebuild_search(loaded, own, books, say)
-        for book in books:
-            book.close()
+            rebuilt = rebuild_search(loaded, own, studies, say, draw=draw)
+        for study in studies:
+            study.close()
     n_candidates = loaded.spec.n_candidates * len(loaded.arms)
-    outcome = SearchOutcome(
-        name,
-        n_candidates,
-        recorder.n_trained,
-        signal_number,
-        own.ablation(name),
-        counts,
-        watch.seconds,
+    outcome = SearchOutcome(n_candidates, recorder.n_trained, signal_number, counts, watch.seconds)
+    return outcome, rebuilt
+
+
+def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecordings) -> None:
+    """Try the candidates that an arm lacks, and again those that failed in an earlier call."""
+    spec, results, say = study.spec, trainer.results, trainer.say
+    for trial in study.trials(TrialState.FAIL):
+        if not notes(trial).get("refused"):
+            study.retry(trial)
+    n_open = len(study.trials(TrialState.RUNNING))
+    say(
+        f"{f'{study.arm.name}: ' if spec.arms else ''}{len(study.trials(*FINISHED))} of "
+        f"{spec.n_candidates} candidates finished{f', {n_open} resumed' if n_open else ''}"
     )
-    return outcome, found
-
-
-def open_books(loaded: LoadedSearch, own: Results, say: Say, storage: str | None) -> list[Book]:
-    """The study of every arm, in the order of the file.
-
-    Raises:
-        ConfigError, StorageError: see `orchestrator.search.study.open_study`.
-        DataError: the base cannot be trained on its recordings.
-    """
-    name = loaded.spec.name
-    bases = [Arm(t.name, t.name, {}, t.changes, t.config, True) for t in loaded.arms]
-    data = prepare_data(bases, own.datasets, say)
-    own.ablation(name).mkdir(parents=True, exist_ok=True)
-    url = storage or f"sqlite:///{own.study(name)}"
-    return [
-        open_study(loaded.spec, tuned, url, {tuned.name: data[tuned.name].fingerprint})
-        for tuned in loaded.arms
-    ]
-
-
-def _search(
-    loaded: LoadedSearch,
-    tuned: Tuned,
-    book: Book,
-    own: Results,
-    options: Options,
-    trainer: Trainer,
-    say: Say,
-) -> None:
-    """Try the candidates that an arm lacks, and those again that failed in an earlier call."""
-    for trial in book.trials(TrialState.FAIL):
-        if not trial.user_attrs.get("refused"):
-            book.retry(trial)
-    say(_opening(loaded, tuned.name, book))
-    judge = Judge(book, loaded.spec, trainer, say, {})
-    while batch := next_batch(book, loaded.spec, tuned, options, own.datasets, say):
-        _note_code(own, batch, say)
-        judge_batch(judge, batch)
-        shutil.rmtree(own.checkpoints(loaded.spec.name), ignore_errors=True)
+    search = ArmSearch(study, trainer)
+    while batch := next_batch(study, trainer.options, recordings, say):
+        note_other_code(read_records(results, batch.distinct, say), say)
+        train_batch(search, batch)
+        shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
 
 
 def _confirm(
     loaded: LoadedSearch,
-    own: Results,
-    options: Options,
-    books: Iterable[Book],
+    studies: Sequence[ArmStudy],
     trainer: Trainer,
-    recorder: Recorder,
-    say: Say,
-    counts: Counts,
-) -> None:
-    """Train the winners and the base on fresh seeds, and write the plan that compares them."""
+    recordings: PrepareRecordings,
+) -> tuple[int, int]:
+    """Train winners and base on fresh seeds, and write the plan that compares them.
+
+    Returns:
+        Runs of the confirmation with a result, and all of its runs.
+    """
     if loaded.spec.confirm is None:
-        return
-    winners = [
-        winner
-        for tuned, book in zip(loaded.arms, books, strict=True)
-        for winner in find_winners(loaded.spec, tuned, book)
-    ]
+        return 0, 0
+    results, options, say = trainer.results, trainer.options, trainer.say
+    winners = find_winners(studies)
     if not winners:
         say("nothing to confirm: no candidate was trained to its end")
-        return
-    ablation = confirmation(loaded, winners)
-    data = prepare_data(ablation.arms, own.datasets, say)
+        return 0, 0
+    ablation = confirmation_ablation(loaded, winners)
+    data = recordings(ablation.arms)
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack)
-    write_plan(own, plan_document(plan))
-    recorded = with_result(read_records(own, plan.distinct, say))
-    left = frozenset(plan.distinct) - recorded
-    if left:
+    write_plan(results, plan_document(plan))
+    missing = plan.distinct.keys() - with_result(read_records(results, plan.distinct, say))
+    if missing:
         say(
-            f"confirming {len(winners)} candidates and the base on "
-            f"{len(loaded.spec.confirm.seeds)} fresh seeds: {len(left)} runs to train"
+            f"confirmation on {len(loaded.spec.confirm.seeds)} fresh seeds: "
+            f"{len(missing)} runs to train"
         )
-        trainer.train(plan, left, None)
-    counts.n_to_confirm = len(plan.distinct)
-    counts.n_confirmed = len(with_result(read_records(own, plan.distinct, say)))
-    if counts.n_confirmed == counts.n_to_confirm:
-        shutil.rmtree(own.checkpoints(loaded.spec.name), ignore_errors=True)
+        train_runs(trainer, plan, missing)
+    n_confirmed = len(with_result(read_records(results, plan.distinct, say)))
+    if n_confirmed == len(plan.distinct):
+        shutil.rmtree(results.checkpoints(loaded.spec.name), ignore_errors=True)
+    return n_confirmed, len(plan.distinct)
 
 
-def _opening(loaded: LoadedSearch, arm: str, book: Book) -> str:
-    n_done = len(book.trials(*FINISHED))
-    n_open = len(book.trials(TrialState.RUNNING))
-    of_arm = f"{arm}: " if loaded.spec.arms else ""
-    taken_up = f", {n_open} taken up again" if n_open else ""
-    return f"{of_arm}{n_done} of {loaded.spec.n_candidates} candidates finished{taken_up}"
-
-
-def _note_code(own: Results, batch: Batch, say: Say) -> None:
-    note_other_code(read_records(own, batch.distinct, say), say)
-
-
-def _count(book: Book, counts: Counts) -> None:
-    counts.n_finished += len(book.trials(*FINISHED))
-    counts.n_stopped += len(book.trials(TrialState.PRUNED))
-    counts.n_failed += sum(book.is_given_up(trial) for trial in book.trials(TrialState.FAIL))
+def _count(studies: Sequence[ArmStudy], n_confirmed: int, n_to_confirm: int) -> Counts:
+    return Counts(
+        n_finished=sum(len(study.trials(*FINISHED)) for study in studies),
+        n_stopped=sum(len(study.trials(TrialState.PRUNED)) for study in studies),
+        n_failed=sum(
+            study.is_given_up(trial) for study in studies for trial in study.trials(TrialState.FAIL)
+        ),
+        n_confirmed=n_confirmed,
+        n_to_confirm=n_to_confirm,
+    )

@@ -1,37 +1,36 @@
-"""What a search will cost, before anything is spent: candidates, rungs, steps, time."""
+"""Forecasts what a search will cost before anything is trained: candidates, steps and time."""
 
-import dataclasses
 import statistics
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from decoder.config import resolve
 from orchestrator.driver.cost import measure_pace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
-from orchestrator.plan.plan import make_plan
-from orchestrator.plan.recordings import prepare_data
-from orchestrator.search.confirm import Winner, confirmation, level_name
-from orchestrator.search.rungs import brackets_of, expected_share
-from orchestrator.search.schema import Confirm
-from orchestrator.search.space import corners
-from orchestrator.search.spec import LoadedSearch, Tuned
+from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.search.candidates import pack_candidates
+from orchestrator.search.load import LoadedSearch
+from orchestrator.search.rungs import NO_BRACKET, brackets_of, expected_share
+from orchestrator.search.space import configure, corners
 from orchestrator.store.ledger import recent_records
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
 
 class SearchForecast(NamedTuple):
-    """What a search takes from its beginning; what is recorded already makes it less.
+    """What a whole search takes; runs that are recorded already make it less.
 
     Attributes:
         name: the search.
-        n_candidates: over all arms; n_runs: with all their seeds.
-        brackets: rungs of each bracket, of the first arm.
-        search_steps: training steps expected of the search: the mean if figures at the rungs
-            were drawn by lot. A sampler that improves lets more candidates go on.
-        most_steps: if every candidate were trained to the end.
+        n_candidates: candidates of all arms.
+        n_runs: their runs, one a seed.
+        brackets: the rungs of each bracket of the first arm.
+        search_steps: training steps expected of the search, if the scores at the rungs were
+            random. With a sampler that improves, more candidates continue.
+        most_steps: training steps if every candidate were trained to the end.
         confirm_steps: training steps of the confirmation.
-        seconds: wall time of search and confirmation; None where the pace is not known.
-        source: where the pace comes from, for people.
+        seconds: wall time of search and confirmation; None if the speed is not known.
+        source: where the speed comes from, for people.
     """
 
     name: str
@@ -44,46 +43,49 @@ class SearchForecast(NamedTuple):
     seconds: float | None
     source: str
 
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return self._asdict()
-
 
 def forecast_search(
-    loaded: LoadedSearch, results: Results, options: Options, say: Say, *, may_calibrate: bool
+    loaded: LoadedSearch,
+    results: Results,
+    options: Options,
+    say: Say,
+    *,
+    may_calibrate: bool,
+    prepare: PrepareData = prepare_data,
 ) -> SearchForecast:
     """Forecast a search.
 
     Args:
         loaded: the search file.
-        results: the ledger, for the pace of earlier runs; of searches.
+        results: the ledger, for the speed of earlier runs; of searches.
         options: how the packs are made and trained.
         say: for remarks on the recordings.
-        may_calibrate: whether a few steps may be trained where the ledger knows nothing.
+        may_calibrate: whether a few steps may be trained if no record shows the speed.
+        prepare: prepares the recordings of arms.
 
     Raises:
-        UserError: of the recordings.
+        UserError: the recordings cannot be prepared.
     """
     spec = loaded.spec
     search = most = confirm = 0.0
-    for tuned in loaded.arms:
-        n_steps = tuned.config.train.n_steps
-        full = float(n_steps * spec.n_candidates * len(spec.seeds))
-        brackets = brackets_of(spec.stopping, n_steps, tuned.config.train.eval_every_steps)
+    rungs = []
+    for arm in loaded.arms:
+        train = arm.config.train
+        brackets = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)
+        rungs.append(tuple(bracket.rungs for bracket in brackets))
+        full = float(train.n_steps * spec.n_candidates * len(spec.seeds))
         factor = spec.stopping.reduction_factor
-        search += full * sum(b.share * expected_share(b, n_steps, factor) for b in brackets)
+        search += full * sum(b.share * expected_share(b, train.n_steps, factor) for b in brackets)
         most += full
         if spec.confirm:
-            confirm += n_steps * (spec.confirm.best + 1) * len(spec.confirm.seeds)
-    rate, source = _seconds_a_step(loaded, results, options, say, may_calibrate)
-    train = loaded.arms[0].config.train
-    first = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)
+            confirm += train.n_steps * (spec.confirm.best + 1) * len(spec.confirm.seeds)
+    rate, source = _seconds_a_step(loaded, results, options, say, may_calibrate, prepare)
     n_candidates = spec.n_candidates * len(loaded.arms)
     return SearchForecast(
         name=spec.name,
         n_candidates=n_candidates,
         n_runs=n_candidates * len(spec.seeds),
-        brackets=tuple(bracket.rungs for bracket in first),
+        brackets=rungs[0],
         search_steps=round(search),
         most_steps=round(most),
         confirm_steps=round(confirm),
@@ -93,32 +95,31 @@ def forecast_search(
 
 
 def _seconds_a_step(
-    loaded: LoadedSearch, results: Results, options: Options, say: Say, may_calibrate: bool
+    loaded: LoadedSearch,
+    results: Results,
+    options: Options,
+    say: Say,
+    may_calibrate: bool,
+    prepare: PrepareData,
 ) -> tuple[float | None, str]:
-    """Seconds a run and step in packs of a batch, and where that comes from."""
-    spec = loaded.spec.model_copy(
-        update={"confirm": Confirm(best=1, seeds=(0, 1), margin=1.0), "hypotheses": {}}
-    )
-    likely = [stand_in for t in loaded.arms for stand_in in _batch(loaded, t)]
-    ablation = confirmation(dataclasses.replace(loaded, spec=spec), likely)
-    data = prepare_data(ablation.arms, results.datasets, say)
-    bare = ablation.spec.model_copy(update={"hypotheses": {}})
-    plan = make_plan(
-        dataclasses.replace(ablation, spec=bare), data, options.n_workers, options.max_runs_per_pack
+    """Seconds a run and step in packs like those of a batch, and where that comes from.
+
+    Bases and candidates at the ends of the space stand for the candidates of a batch.
+    """
+    spec = loaded.spec
+    likely = [
+        configure(arm.config, params, where=arm.name)
+        for arm in loaded.arms
+        for params in ({}, *corners(arm.space, spec.batch))
+    ]
+    configs = dict(enumerate(map(resolve, likely)))
+    batch = pack_candidates(
+        spec, 0, NO_BRACKET, configs, options, lambda arms: prepare(arms, results.datasets, say)
     )
     pace = measure_pace(
-        plan, packs_to_train(plan.packs, ()), recent_records(results),
+        batch, packs_to_train(batch.packs, ()), recent_records(results),
         threads=options.threads, device=options.device, may_calibrate=may_calibrate,
     )  # fmt: skip
     if not pace.rates:
         return None, "no earlier run of this shape is recorded"
     return statistics.fmean(rate.usual for rate in pace.rates.values()), pace.source
-
-
-def _batch(loaded: LoadedSearch, tuned: Tuned) -> list[Winner]:
-    """Candidates at the ends of the space, as many as a batch has: what a pack may look like."""
-    ends = corners(tuned.space, loaded.spec.batch)
-    return [
-        Winner(level_name(loaded.spec, tuned.name, rank), tuned.name, rank, 0, params, 0.0)
-        for rank, params in enumerate(ends, 1)
-    ]

@@ -1,26 +1,25 @@
-"""Which settings matter: PED-ANOVA over every candidate, at the last step that all reached."""
+"""Which settings matter: the importance of each setting by PED-ANOVA."""
 
-import warnings
 from typing import NamedTuple
 
 import optuna
 import pandas as pd
 
+from orchestrator.search.samplers import distribution_of, no_experimental_warnings
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import Space
-from orchestrator.search.study import distribution_of
 
-# Below so many candidates the best quarter is a handful, and tells nothing.
+# With fewer candidates the best quarter is too small to say anything.
 MIN_CANDIDATES = 16
 _QUANTILE = 0.25
 
 
 class Importance(NamedTuple):
-    """How much of the difference between the best quarter and all the others a setting carries.
+    """How much a setting contributes to the difference between the best quarter and all.
 
     Attributes:
         path: the setting.
-        share: in [0, 1]; over all settings they add up to 1.
+        share: in [0, 1]; the shares of all settings add up to 1.
     """
 
     path: str
@@ -28,12 +27,12 @@ class Importance(NamedTuple):
 
 
 def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> list[Importance]:
-    """The settings of one arm, the most important first; none below `MIN_CANDIDATES`.
+    """The settings of one arm, the most important first; empty below `MIN_CANDIDATES`.
 
-    Watanabe, Bansal and Hutter, PED-ANOVA (2023): for each setting, how far its density among
-    the best quarter is from its density among all. Stopped candidates count as well, so every
-    figure is the one at the last step that all candidates reached. Settings that are not always
-    active are left out.
+    Watanabe, Bansal and Hutter, PED-ANOVA (2023): for each setting, the distance between its
+    density among the best quarter of the candidates and its density among all. Stopped candidates
+    are included, so all scores are taken at the last step that every candidate reached. Settings
+    that are not always active are left out.
 
     Args:
         spec: the search file.
@@ -45,17 +44,15 @@ def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> lis
     if len(tried) < MIN_CANDIDATES or not paths or tried["common_figure"].nunique() < 2:
         return []
     distributions = {path: distribution_of(space[path]) for path in paths}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with no_experimental_warnings():
         study = optuna.create_study(direction=spec.objectives[spec.first])
         for row in tried.to_dict("records"):
+            params = {path: row[path] for path in paths}
             study.add_trial(
                 optuna.create_trial(
-                    params={str(path): row[path] for path in paths},
-                    distributions=distributions,
-                    value=float(row["common_figure"]),
+                    params=params, distributions=distributions, value=float(row["common_figure"])
                 )
             )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_QUANTILE)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return [Importance(path, float(share)) for path, share in found.items()]
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return [Importance(path, float(share)) for path, share in shares.items()]

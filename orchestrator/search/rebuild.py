@@ -1,73 +1,86 @@
-"""Everything after a search's study and the ledger, in one go: tables, figures, report."""
+"""Rebuilds tables, figures and report of a search from its studies and the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.report.figures.style import Saved
 from orchestrator.report.pages import write_pages
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.search.confirm import Winner, find_winners
-from orchestrator.search.drawing import draw_search
-from orchestrator.search.outcome import Confirmation, confirmations_table, read_confirmation
+from orchestrator.search.confirmation import Winner, find_winners
+from orchestrator.search.confirmation_results import (
+    Confirmation,
+    Confirmed,
+    confirmations_table,
+    read_confirmation,
+)
+from orchestrator.search.figures import draw_search_figures
+from orchestrator.search.load import LoadedSearch
 from orchestrator.search.report_view import SearchView, make_search_view
-from orchestrator.search.spec import LoadedSearch
-from orchestrator.search.study import Book
+from orchestrator.search.study import ArmStudy
 from orchestrator.search.tables import SearchTables, make_search_tables
 from orchestrator.store.paths import Results
 from orchestrator.tables.tables import write_tables
 from orchestrator.terminal import Say
 
+TEMPLATES = Path(__file__).parent / "templates"
 
-class Rebuilt(NamedTuple):
+Draw = Callable[
+    [Path, LoadedSearch, SearchTables, Sequence[Winner], Sequence[Confirmed]], Sequence[Saved]
+]
+
+
+class RebuiltSearch(NamedTuple):
     """What `rebuild_search` made.
 
     Attributes:
         tables: the tables.
-        winners: of all arms, those that ended; the best first.
-        confirmation: what is left of them on fresh seeds; None while there is none.
+        winners: of all arms, in the order of the file and by rank.
+        confirmation: their results on fresh seeds; None before the confirmation is planned.
         view: the report in words.
-        paths: every file written, the reports last.
     """
 
     tables: SearchTables
     winners: tuple[Winner, ...]
     confirmation: Confirmation | None
     view: SearchView
-    paths: tuple[Path, ...]
 
 
 def rebuild_search(
-    loaded: LoadedSearch, results: Results, books: Sequence[Book], say: Say
-) -> Rebuilt:
-    """Write a search's tables, figures and report anew.
-
-    The same study and records give the same bytes.
+    loaded: LoadedSearch,
+    results: Results,
+    studies: Sequence[ArmStudy],
+    say: Say,
+    *,
+    draw: Draw = draw_search_figures,
+) -> RebuiltSearch:
+    """Write a search's tables, figures and report again; the same records give the same bytes.
 
     Args:
         loaded: the search.
-        results: ledger and folders; of searches. The search's own gets ``candidates``,
-            ``rungs``, ``confirmations``, ``runs`` and ``verdicts`` (CSV and Parquet),
-            ``figures/``, ``report.md`` and ``report.html``.
-        books: the study of each arm.
+        results: ledger and folders; of searches. The search's own folder receives
+            ``candidates``, ``rungs``, ``confirmations``, ``runs`` and ``verdicts`` (CSV and
+            Parquet), ``figures/``, ``report.md`` and ``report.html``.
+        studies: one an arm.
         say: receives a line for each record that cannot be trusted.
+        draw: draws the figures.
 
     Raises:
         StorageError: a file cannot be written.
     """
     folder = results.ablation(loaded.spec.name)
-    tables = make_search_tables(loaded, results, books, say)
-    winners: list[Winner] = []
-    for tuned, book in zip(loaded.arms, books, strict=True):
-        winners += find_winners(loaded.spec, tuned, book) if loaded.spec.confirm else []
-    found = read_confirmation(loaded, results, winners, say)
+    tables = make_search_tables(loaded, results, studies, say)
+    winners = find_winners(studies)
+    confirmation = read_confirmation(loaded, results, winners, say)
     named = {"candidates": tables.candidates, "rungs": tables.rungs}
-    if found is not None:
-        named["confirmations"] = confirmations_table(found.rows)
-        named["runs"] = found.tables.runs
-        named["verdicts"] = verdicts_table(found.verdicts)
-    paths = write_tables(folder, named)
-    figures = draw_search(folder / "figures", loaded, tables, winners, found.rows if found else ())
-    paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    view = make_search_view(loaded, tables.candidates, winners, found, figures)
-    paths += write_pages(folder, "search", view)
-    return Rebuilt(tables, tuple(winners), found, view, tuple(paths))
+    rows: Sequence[Confirmed] = ()
+    if confirmation is not None:
+        rows = confirmation.rows
+        named["confirmations"] = confirmations_table(rows)
+        named["runs"] = confirmation.tables.runs
+        named["verdicts"] = verdicts_table(confirmation.verdicts)
+    write_tables(folder, named)
+    figures = draw(folder / "figures", loaded, tables, winners, rows)
+    view = make_search_view(loaded, tables.candidates, winners, confirmation, figures)
+    write_pages(folder, "search_report", view, templates=TEMPLATES)
+    return RebuiltSearch(tables, tuple(winners), confirmation, view)

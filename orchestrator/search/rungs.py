@@ -1,8 +1,8 @@
-"""Early stopping as arithmetic: the rungs of a budget, the brackets, and who is trained on.
+"""Arithmetic of early stopping: rungs, brackets, and which candidates continue.
 
 ASHA: Li et al., A system for massively parallel hyperparameter tuning (2020); Hyperband: Li et
-al. (2018). Here a whole batch reaches a rung together, so who goes on is decided once for the
-batch, against everything seen at that rung before, and the same records decide the same.
+al. (2018). Here all candidates of a batch reach a rung together and are compared once, with each
+other and with all earlier candidates at that rung. The same records give the same decisions.
 """
 
 import math
@@ -16,9 +16,9 @@ class Bracket(NamedTuple):
     """A sequence of rungs.
 
     Attributes:
-        number: 0 for the bracket that begins earliest.
-        rungs: steps at which candidates are judged, ascending, all below the budget.
-        share: of the candidates, those that it gets.
+        number: 0 for the bracket with the earliest first rung.
+        rungs: steps at which candidates are compared, ascending, all below the budget.
+        share: its share of the candidates.
     """
 
     number: int
@@ -26,19 +26,22 @@ class Bracket(NamedTuple):
     share: float
 
 
-def brackets_of(stopping: Stopping, n_steps: int, eval_every_steps: int) -> tuple[Bracket, ...]:
-    """The brackets of a search; one without rungs where nothing is stopped.
+NO_BRACKET = Bracket(0, (), 1.0)  # nothing is stopped
 
-    A rung is at the first evaluation at or after ``min_steps * reduction_factor ** k``. Shares
-    are those of Hyperband, by which every bracket gets about the same number of steps.
+
+def brackets_of(stopping: Stopping, n_steps: int, eval_every_steps: int) -> tuple[Bracket, ...]:
+    """The brackets of a search; a single one without rungs if nothing is stopped.
+
+    Rung k is the first evaluation at or after ``min_steps * reduction_factor ** k``. Brackets
+    share the candidates as in Hyperband, which gives each about the same number of steps.
 
     Args:
         stopping: of the search file.
         n_steps: the full budget of a run.
-        eval_every_steps: rhythm of its evaluations.
+        eval_every_steps: steps between its evaluations.
     """
     if stopping.min_steps is None:
-        return (Bracket(0, (), 1.0),)
+        return (NO_BRACKET,)
     rungs: list[int] = []
     step = stopping.min_steps
     while (at := math.ceil(step / eval_every_steps) * eval_every_steps) < n_steps:
@@ -55,11 +58,11 @@ def brackets_of(stopping: Stopping, n_steps: int, eval_every_steps: int) -> tupl
 
 
 def next_bracket(brackets: Sequence[Bracket], taken: Mapping[int, int]) -> Bracket:
-    """The bracket of the next batch: the one furthest behind its share.
+    """The bracket of the next batch: the one that is furthest below its share.
 
     Args:
         brackets: of the search.
-        taken: bracket number → candidates it has had.
+        taken: bracket number → candidates it had so far.
     """
     return min(brackets, key=lambda b: (taken.get(b.number, 0) / b.share, b.number))
 
@@ -67,16 +70,17 @@ def next_bracket(brackets: Sequence[Bracket], taken: Mapping[int, int]) -> Brack
 def survivors(
     batch: Mapping[int, float], seen: Sequence[float], reduction_factor: int, sign: int
 ) -> frozenset[int]:
-    """The candidates of a batch that are trained on.
+    """The candidates of a batch that continue after a rung.
 
-    Those among the best 1/`reduction_factor` of all that were seen at the rung, rounded up so
-    that the first ones have a chance. Ties go to the candidate proposed first.
+    A candidate continues if it is among the best 1/`reduction_factor` of all candidates at the
+    rung so far. Their number is rounded up, and of equal scores the earlier candidate's is
+    better.
 
     Args:
-        batch: candidate → its figure at the rung.
-        seen: figures of all earlier candidates at the rung, stopped ones included.
-        reduction_factor: one in so many goes on.
-        sign: +1 where smaller is better, -1 where larger is.
+        batch: candidate → its score at the rung.
+        seen: scores of all earlier candidates at the rung, stopped ones included.
+        reduction_factor: one candidate in this many continues.
+        sign: +1 if a smaller score is better, else -1.
     """
     n_kept = math.ceil((len(batch) + len(seen)) / reduction_factor)
     ranked = sorted(
@@ -87,7 +91,7 @@ def survivors(
 
 
 def expected_share(bracket: Bracket, n_steps: int, reduction_factor: int) -> float:
-    """Share of the full budget that a candidate of a bracket takes in the mean."""
+    """Mean share of the full budget that is spent on a candidate of a bracket."""
     steps, kept, total = 0, 1.0, 0.0
     for rung in (*bracket.rungs, n_steps):
         total += kept * (rung - steps)

@@ -1,4 +1,4 @@
-"""The search file's shape: what is varied, how candidates are chosen, stopped and confirmed."""
+"""The shape of a search file: what is varied, and how candidates are chosen, stopped, confirmed."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -14,7 +14,7 @@ Sampler = Literal["tpe", "cmaes", "gp", "random", "grid", "qmc"]
 Sense = Literal["minimize", "maximize"]
 Kind = Literal["log", "uniform", "int", "choice"]
 
-# Beside the metrics of the last evaluation: a run's share of its pack's wall time.
+# An objective that is no metric of an evaluation: a run's share of its pack's wall time.
 SECONDS = "seconds"
 
 
@@ -33,19 +33,19 @@ Choices = Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1)]
 
 
 class Dimension(Section):
-    """The values one config path may take; exactly one of log, uniform, int and choice.
+    """The values of one config path; exactly one of log, uniform, int and choice.
 
     Attributes:
-        log: lowest and highest value, searched on a logarithmic scale; beside `int` true or
-            false, whether its scale is logarithmic.
-        uniform: lowest and highest value, searched on their own scale.
-        int_: lowest and highest whole number, both possible (``int`` in YAML).
-        choice: the values themselves.
-        step: distance of neighbouring whole numbers of `int_`.
-        points: of `log` and `uniform`, and needed for the grid sampler alone: values a grid
-            takes, both ends included.
-        when: searched only where these other paths of the space have these values; elsewhere it
-            stays as in the base.
+        log: lowest and highest value, searched on a logarithmic scale; with `int_`, true or
+            false: whether the scale of the whole numbers is logarithmic.
+        uniform: lowest and highest value, searched on a linear scale.
+        int_: lowest and highest whole number, both included (``int`` in YAML).
+        choice: a list of values without an order.
+        step: distance between neighbouring values of `int_`.
+        points: number of values in a grid, both ends included; for `log` and `uniform`, and
+            needed only by the grid sampler.
+        when: other path of the space → value. The path is searched only where all of them hold;
+            elsewhere it keeps the base's value.
     """
 
     log: FloatRange | bool | None = None
@@ -69,11 +69,11 @@ class Dimension(Section):
                 f"int: [low, high] and choice: [...], but got {' and '.join(kinds) or 'none'}"
             )
         if isinstance(self.log, bool) and self.int_ is None:
-            raise ValueError("log: true goes with int; of real numbers say log: [low, high]")
+            raise ValueError("log: true needs int; for real numbers write log: [low, high]")
         if self.step is not None and (self.int_ is None or self.log is True):
-            raise ValueError("step goes with int on its own scale; leave it out")
+            raise ValueError("step needs int on a linear scale; leave it out")
         if self.points is not None and self.kind not in ("log", "uniform"):
-            raise ValueError("points goes with log and uniform; leave it out")
+            raise ValueError("points needs log or uniform; leave it out")
         if self.kind != "choice":
             low, high = self.bounds
             if low >= high:
@@ -84,7 +84,7 @@ class Dimension(Section):
 
     @property
     def kind(self) -> Kind:
-        """Which of the four it is."""
+        """The key that gives the values."""
         if self.int_ is not None:
             return "int"
         if self.choice is not None:
@@ -98,23 +98,24 @@ class Dimension(Section):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest value of a dimension of numbers."""
-        found = self.int_ or self.uniform or self.log
-        assert isinstance(found, tuple)
-        return found
+        """Lowest and highest value of a dimension that is no choice."""
+        ends = self.int_ or self.uniform or self.log
+        assert isinstance(ends, tuple)
+        return ends
 
 
 class Stopping(Section):
-    """Which candidates are trained on, judged at rungs of the step budget.
+    """Early stopping: which candidates continue after a rung, which is a step below the budget.
 
     Attributes:
-        method: ``asha`` keeps the best 1/`reduction_factor` of all candidates seen at a rung
-            (Li et al. 2020, here rung by rung for a whole batch); ``hyperband`` does so in
-            brackets that begin at different rungs, so that slow starters get their chance (Li et
-            al. 2018); ``none`` trains every candidate to its budget.
-        min_steps: the first rung; the others are multiples by `reduction_factor`, each at the
-            next evaluation.
-        reduction_factor: of rungs, and of candidates from rung to rung.
+        method: ``asha`` continues with the best 1/`reduction_factor` of all candidates at a rung
+            so far (Li et al. 2020, here for a whole batch at once); ``hyperband`` does so in
+            brackets with different first rungs, so that slow starters get a chance (Li et al.
+            2018); ``none`` trains every candidate to the end of its budget.
+        min_steps: the first rung. Each further rung is `reduction_factor` times as late, moved
+            to the next evaluation.
+        reduction_factor: ratio of the steps of neighbouring rungs, and of the candidates before
+            and after a rung.
     """
 
     method: Literal["none", "asha", "hyperband"] = "none"
@@ -124,17 +125,17 @@ class Stopping(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.min_steps is None) != (self.method == "none"):
-            raise ValueError("min_steps goes with asha and hyperband, and both need it")
+            raise ValueError("asha and hyperband need min_steps, and method none must not have it")
         return self
 
 
 class Confirm(Section):
-    """The price of having chosen: the best candidates once more, on seeds they never saw.
+    """The confirmation: the best candidates and the base are trained again on fresh seeds.
 
     Attributes:
-        best: how many candidates of each arm, by the search's own figure.
-        seeds: fresh seeds; the base is trained with them as well.
-        margin: smallest gain over the base that matters, in the first objective's unit.
+        best: how many candidates of each arm are confirmed, by their score in the search.
+        seeds: none of them may be among the seeds of the search.
+        margin: smallest improvement over the base that matters, in the first objective's unit.
     """
 
     best: PositiveInt = 3
@@ -143,11 +144,11 @@ class Confirm(Section):
 
 
 class SearchArm(Section):
-    """One of several configurations that are tuned with the same budget each.
+    """One of several configurations, each tuned with the same number of candidates.
 
     Attributes:
-        set: config paths it changes on top of the file's ``set``.
-        space: dimensions of its own, beside the file's or in their place.
+        set: config paths it changes, on top of the file's ``set``.
+        space: dimensions added to the file's ``space``, or replacing some of them.
     """
 
     set: Changes = Field(default_factory=dict)
@@ -155,12 +156,12 @@ class SearchArm(Section):
 
 
 class ArmClaim(Section):
-    """A claim about the winners of two arms, decided on the confirmation's seeds.
+    """A claim about the best candidates of two arms, decided on the confirmation's seeds.
 
     Attributes:
         claim: the claim in one sentence.
         from_arm: the reference (``from`` in YAML).
-        to_arm: the arm whose winner is claimed to differ (``to`` in YAML).
+        to_arm: the arm whose best candidate is claimed to differ (``to`` in YAML).
         direction: of the first objective.
         margin: smallest difference that matters.
     """
@@ -177,23 +178,23 @@ class SearchSpec(Section):
 
     Attributes:
         name: the folder of its results.
-        question: what is asked, in a sentence or two.
-        base: a decoder configuration, relative to the file.
-        set: config paths changed in every candidate, and in the base it is compared with.
-        space: config path → the values it may take; a path that others depend on comes first.
+        question: one or two sentences.
+        base: path of a decoder configuration, relative to the file.
+        set: config paths changed in every candidate and in the base.
+        space: config path → its values; a path named by a ``when`` stands before that ``when``.
         sampler: which of Optuna's samplers proposes candidates.
-        sampler_seed: of the sampler's random numbers.
-        objectives: one or two of the recorded metrics (at the last evaluation) and ``seconds``;
-            the first decides which candidate is best.
-        n_candidates: candidates tried, for each arm.
-        seeds: each candidate is trained with all of them; its figure is their mean.
-        batch: candidates proposed, packed and judged together.
+        sampler_seed: seed of the sampler's random numbers.
+        objectives: name → minimize or maximize. One or two of the recorded metrics (at the last
+            evaluation) and ``seconds``; the first decides which candidate is best.
+        n_candidates: number of candidates, for each arm.
+        seeds: each candidate is trained with all of them; its score is the mean.
+        batch: number of candidates that are proposed, packed and compared together.
         stopping: see `Stopping`.
         confirm: see `Confirm`; None confirms nothing.
-        arms: configurations tuned one after the other; none means the base alone.
-        hypotheses: name → claim about the winners of two arms.
+        arms: configurations tuned one after the other; without any, the base is tuned.
+        hypotheses: name → claim about the best candidates of two arms.
         collapse: when a run counts as collapsed.
-        alpha: family-wise error rate of the confirmation.
+        alpha: family-wise error rate of the confirmation's claims.
     """
 
     name: Name
@@ -221,10 +222,10 @@ class SearchSpec(Section):
 
     @property
     def sign(self) -> int:
-        """+1 where a smaller first objective is better, else -1."""
+        """+1 if a smaller first objective is better, else -1."""
         return 1 if self.objectives[self.first] == "minimize" else -1
 
 
 def arms_of(spec: SearchSpec) -> Mapping[str, SearchArm]:
-    """Arm → what it changes; a search without arms has one, called ``base``."""
+    """Arm → its changes; a search without arms has a single one, called ``base``."""
     return spec.arms or {"base": SearchArm()}

@@ -1,84 +1,63 @@
-"""What a candidate is worth: the histories of its runs → one figure an objective.
+"""Learning curves → the score of a candidate: one number for each objective.
 
-A run that collapsed has the figure it was measured at, a run that diverged the worst there is:
-both are results, and a sampler that never hears of them proposes them again.
+A collapsed run scores what was measured, a diverged run the worst value there is. Both are
+results: a sampler that did not see them would propose the same settings again.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from decoder.collapse import CollapseThresholds, is_collapsed
-from decoder.pack import HistoryRow
+from orchestrator.search.learning_curves import LearningCurve
 from orchestrator.search.schema import SECONDS, Sense
 from orchestrator.spec.units import RATES
 
 Ending = Literal["ok", "collapsed", "diverged"]
 
-# Stands for a metric without a natural limit where no run has shown a value of it yet.
+# The worst value of a metric without a natural limit, before any run has shown a finite one.
 _NOTHING_SEEN = 1e6
 
 
-@dataclass(frozen=True)
-class Course:
-    """How far a run has come.
+def ending_of(curve: LearningCurve, thresholds: CollapseThresholds) -> Ending:
+    """How a run stands at its last evaluation.
 
-    Attributes:
-        history: its evaluations so far.
-        diverged_step: where it diverged; None if it has not.
-        seconds: its share of its pack's wall time, scaled to the full budget if it diverged;
-            NaN while it is not at its end.
+    Before the end of its budget, ``collapsed`` means that the run is still on the blank plateau.
     """
-
-    history: tuple[HistoryRow, ...]
-    diverged_step: int | None = None
-    seconds: float = math.nan
-
-    def reaches(self, step: int) -> bool:
-        """Whether it has been evaluated at this step, or diverged before it."""
-        if self.diverged_step is not None:
-            return True
-        return any(row["step"] == step for row in self.history)
-
-
-def ending_of(course: Course, thresholds: CollapseThresholds) -> Ending:
-    """How a run stands at its last evaluation; before its budget's end "collapsed" means that it
-    is on the blank plateau still.
-    """
-    if course.diverged_step is not None:
+    if curve.diverged_step is not None:
         return "diverged"
-    return "collapsed" if is_collapsed(course.history, thresholds) else "ok"
+    return "collapsed" if is_collapsed(curve.history, thresholds) else "ok"
 
 
-def mean_figure(
-    objective: str, sense: Sense, courses: Sequence[Course], step: int, seen: Sequence[float] = ()
+def mean_score(
+    objective: str,
+    sense: Sense,
+    curves: Sequence[LearningCurve],
+    step: int,
+    others: Sequence[float] = (),
 ) -> float:
-    """The mean over seeds of an objective at one evaluation; always finite.
+    """The mean of an objective over the seeds at one evaluation; always finite.
 
     Args:
-        objective: a metric of the evaluations, or ``seconds``, which is of the whole run.
+        objective: a metric of the evaluations, or ``seconds``, which is one number a run.
         sense: whether it is minimized or maximized.
-        courses: one a seed.
+        curves: one a seed.
         step: an evaluation that all of them reach.
-        seen: finite figures of other candidates, for the worst of a metric without a limit.
+        others: finite scores of other candidates, for the worst value of a metric without limit.
     """
-    figures = [_figure(objective, course, step) for course in courses]
-    finite = [figure for figure in figures if math.isfinite(figure)]
-    if len(finite) < len(figures):
-        worst = _worst(objective, sense, [*seen, *finite])
-        figures = [figure if math.isfinite(figure) else worst for figure in figures]
-    return math.fsum(figures) / len(figures)
+    scores = [_score(objective, curve, step) for curve in curves]
+    finite = [score for score in scores if math.isfinite(score)]
+    if len(finite) < len(scores):
+        worst = _worst(objective, sense, [*others, *finite])
+        scores = [score if math.isfinite(score) else worst for score in scores]
+    return math.fsum(scores) / len(scores)
 
 
-def _figure(objective: str, course: Course, step: int) -> float:
+def _score(objective: str, curve: LearningCurve, step: int) -> float:
     """The objective of one run; NaN for a metric of a run that diverged before `step`."""
     if objective == SECONDS:
-        return course.seconds
-    for row in course.history:
-        if row["step"] == step:
-            return row[objective]
-    return math.nan
+        return curve.seconds
+    return next((row[objective] for row in curve.history if row["step"] == step), math.nan)
 
 
 def _worst(objective: str, sense: Sense, seen: Sequence[float]) -> float:

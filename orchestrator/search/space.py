@@ -1,6 +1,6 @@
-"""What a candidate is: values for the dimensions that are active, and the configuration they give.
+"""The search space: active dimensions, grids, and the configuration that settings give.
 
-No optuna here: what has to be checked before a search begins must not wait for it.
+This module does not import Optuna, so that a search file is checked without waiting for it.
 """
 
 import itertools
@@ -19,12 +19,12 @@ Params = dict[str, Scalar]
 
 
 def is_active(dimension: Dimension, chosen: Mapping[str, Scalar]) -> bool:
-    """Whether a dimension is searched beside these values of the dimensions before it."""
+    """Whether a dimension is searched, given the values of the dimensions before it."""
     return all(path in chosen and chosen[path] == value for path, value in dimension.when.items())
 
 
-def values_of(dimension: Dimension) -> list[Scalar]:
-    """Every value a grid takes of a dimension, in order; numbers with both ends."""
+def grid_values(dimension: Dimension) -> list[Scalar]:
+    """The values of a dimension in a grid, in order, both ends included."""
     if dimension.choice is not None:
         return list(dimension.choice)
     low, high = dimension.bounds
@@ -39,7 +39,7 @@ def values_of(dimension: Dimension) -> list[Scalar]:
 
 
 def grid(space: Space) -> list[Params]:
-    """Every combination of a grid, the last dimension running fastest; inactive ones left out."""
+    """Every point of the grid, the last dimension fastest, without inactive dimensions."""
 
     def grow(paths: list[str], chosen: Params) -> Iterator[Params]:
         if not paths:
@@ -49,14 +49,14 @@ def grid(space: Space) -> list[Params]:
         if not is_active(space[first], chosen):
             yield from grow(rest, chosen)
             return
-        for value in values_of(space[first]):
+        for value in grid_values(space[first]):
             yield from grow(rest, {**chosen, first: value})
 
     return list(grow(list(space), {}))
 
 
 def corners(space: Space, most: int = 256) -> list[Params]:
-    """Candidates at the ends of every dimension, and at every choice: up to `most` of them."""
+    """The first `most` combinations of the ends of every range and of every choice."""
     ends: dict[str, Dimension] = {}
     for path, dimension in space.items():
         if dimension.choice is None:
@@ -68,15 +68,15 @@ def corners(space: Space, most: int = 256) -> list[Params]:
 
 
 def configure(base: DecoderConfig, *changes: Changes, where: str) -> DecoderConfig:
-    """The base with changes on top of each other, references followed.
+    """The base with changes applied in order, references followed.
 
     Args:
         base: a whole configuration.
         changes: config path → value or reference; later ones win.
-        where: named at the front of every complaint.
+        where: stands at the front of every error.
 
     Raises:
-        ConfigError: an unknown path, a value the decoder refuses, references in a circle.
+        ConfigError: an unknown path, a value the decoder refuses, circular references.
     """
     merged: dict[str, Any] = {path: value for part in changes for path, value in part.items()}
     filled = follow({**flatten(base), **merged}, references(merged))

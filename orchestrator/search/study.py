@@ -1,143 +1,230 @@
-"""The Optuna study of one arm: opened or taken up again, its samplers, its trials by number.
+"""The Optuna study of one arm: how it is opened or resumed, and its trials by number.
 
-Every trial gets a sampler of its own, seeded by the trial's number. So a search that was killed
-proposes what it would have proposed, and nothing twice.
+Every trial gets a sampler of its own, seeded by the trial's number. A search that was killed
+therefore proposes what it would have proposed, and nothing twice.
 """
 
-import importlib.util
 import json
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
 
-import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from decoder.config import NUMERICS_VERSION, identity
+from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
-from orchestrator.search.schema import Dimension, SearchSpec
-from orchestrator.search.space import Params, Space, grid, is_active
-from orchestrator.search.spec import Tuned
+from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.search.load import LoadedSearch, TunedArm
+from orchestrator.search.samplers import make_sampler, no_experimental_warnings
+from orchestrator.search.schema import Dimension, Scalar, SearchSpec
+from orchestrator.search.scores import Ending
+from orchestrator.search.space import Params, grid, is_active
+from orchestrator.spec.arms import Arm
+from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _LOCK_SECONDS = 60
-# What may change while a search goes on: how it is worded, and how long it lasts.
+# These may change during a search: the wording of the question, and how long it lasts.
 _FREE = ("question", "n_candidates")
 _MOST_DIFFERENCES = 8
 
 
-class Book:
-    """A study, and what a search asks of it.
+class TrialNotes(TypedDict, total=False):
+    """A trial's ``user_attrs``: what a search must know again after it was killed.
 
     Attributes:
-        study: the Optuna study; its trials' ``user_attrs`` are in `orchestrator.search.batches`.
+        batch, bracket: numbers of the batch and of its bracket.
+        run_ids: one a seed, in the order of the file.
+        recorded_before: the runs that were recorded before the trial began; they cost nothing.
+        endings, per_seed: ending and score of each seed, in the order of the file.
+        n_steps: training steps spent on the trial.
+        step: where its runs ended.
+        twin_of: the earlier stopped trial with the same runs.
+        reason: why a failed trial has no score.
+        refused: whether the decoder's configuration refuses its settings.
+        given_up: whether a failed trial counts as tried.
+        retry_of: the failed trial whose settings are tried again.
+        grid: index of its point in the grid.
     """
 
-    def __init__(self, study: optuna.Study, storage: RDBStorage, spec: SearchSpec, space: Space):
-        self.study, self._storage = study, storage
-        self._spec, self._space = spec, space
+    batch: int
+    bracket: int
+    run_ids: list[str]
+    recorded_before: list[str]
+    endings: list[Ending]
+    per_seed: list[float]
+    n_steps: int
+    step: int
+    twin_of: int
+    reason: str
+    refused: bool
+    given_up: bool
+    retry_of: int
+    grid: int
+
+
+def notes(trial: FrozenTrial) -> TrialNotes:
+    """The notes of a trial."""
+    return cast(TrialNotes, trial.user_attrs)
+
+
+class ArmStudy:
+    """The study of one arm, and what a search asks of it.
+
+    Attributes:
+        spec: the search file.
+        arm: what is tuned.
+    """
+
+    def __init__(
+        self, study: optuna.Study, storage: RDBStorage, spec: SearchSpec, arm: TunedArm
+    ) -> None:
+        self.spec, self.arm = spec, arm
+        self._study, self._storage = study, storage
         self._study_id = storage.get_study_id_from_name(study.study_name)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The trials in these states, or all, by number."""
-        return self.study.get_trials(deepcopy=False, states=states or None)
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def close(self) -> None:
-        """Let go of the database."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
-
-    def frozen(self, number: int) -> FrozenTrial:
+    def trial(self, number: int) -> FrozenTrial:
         """A trial as it stands."""
         return self.trials()[number]
 
-    def ask(self) -> Trial:
-        """A new trial, or one that waits with its values; nothing is proposed yet."""
+    def close(self) -> None:
+        """Close the connection to the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def ask(self) -> int:
+        """The number of a new trial, or of one that waits with its settings; nothing is proposed
+        yet.
+        """
         self._take_sampler(len(self.trials()))
-        if self._spec.sampler == "grid":
+        if self.spec.sampler == "grid":
             self._enqueue_grid()
-        with _quiet():
-            return self.study.ask()
+        with no_experimental_warnings():
+            return self._study.ask().number
 
-    def trial(self, number: int) -> Trial:
-        """A running trial, to go on with it."""
-        self._take_sampler(number)
-        return Trial(
-            self.study,
-            self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number),
-        )
-
-    def propose(self, trial: Trial) -> Params:
-        """Values for every dimension that is active; those a trial has already stay."""
-        chosen: Params = {}
-        with _quiet():
-            for path, dimension in self._space.items():
+    def propose(self, number: int) -> Params:
+        """Values for every active dimension of a running trial; values it has already stay."""
+        trial, chosen = self._running(number), Params()
+        with no_experimental_warnings():
+            for path, dimension in self.arm.space.items():
                 if is_active(dimension, chosen):
                     chosen[path] = _suggest(trial, path, dimension)
         return chosen
 
-    def report(self, number: int, value: float, step: int) -> None:
-        """Note a candidate's figure at a rung, once."""
-        trial = self.trial(number)
-        if step not in self.frozen(number).intermediate_values:
-            trial.report(value, step)
+    def note(self, number: int, added: TrialNotes) -> None:
+        """Add notes to a running trial, in the order given."""
+        trial = self._running(number)
+        for key, value in added.items():
+            trial.set_user_attr(key, value)
+
+    def report(self, number: int, score: float, step: int) -> None:
+        """Note a candidate's score at a rung, once."""
+        if step not in self.trial(number).intermediate_values:
+            self._running(number).report(score, step)
+
+    def finish(self, number: int, scores: Sequence[float]) -> None:
+        """Close a candidate that was trained to its end, with a score for each objective."""
+        self._study.tell(number, list(scores))
+
+    def stop(self, number: int) -> None:
+        """Close a candidate that was stopped early."""
+        self._study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int, added: TrialNotes) -> None:
+        """Close a candidate that has no score, with the reason."""
+        self.note(number, added)
+        self._study.tell(number, state=TrialState.FAIL)
 
     def is_given_up(self, trial: FrozenTrial) -> bool:
-        """Whether a failed trial is not tried again; until another call it counts as tried."""
-        retried = {other.user_attrs.get("retry_of") for other in self.trials()}
-        return bool(trial.user_attrs.get("given_up")) and trial.number not in retried
+        """Whether a failed trial counts as tried: nothing tries its settings again."""
+        retried = {notes(other).get("retry_of") for other in self.trials()}
+        return notes(trial).get("given_up", False) and trial.number not in retried
 
     def retry(self, failed: FrozenTrial) -> None:
-        """Let the values of a failed trial wait to be tried again, once."""
-        if not any(t.user_attrs.get("retry_of") == failed.number for t in self.trials()):
-            kept = {"retry_of": failed.number}
-            self.study.enqueue_trial(failed.params, user_attrs=kept)
+        """Queue the settings of a failed trial to be tried again, once."""
+        if not any(notes(trial).get("retry_of") == failed.number for trial in self.trials()):
+            self._study.enqueue_trial(failed.params, user_attrs={"retry_of": failed.number})
+
+    def _running(self, number: int) -> Trial:
+        self._take_sampler(number)
+        return Trial(
+            self._study,
+            self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number),
+        )
 
     def _take_sampler(self, number: int) -> None:
-        with _quiet():
-            self.study.sampler = make_sampler(self._spec, self._space, number)
+        with no_experimental_warnings():
+            self._study.sampler = make_sampler(self.spec, self.arm.space, number)
 
     def _enqueue_grid(self) -> None:
         if self.trials(TrialState.WAITING):
             return
-        taken = {trial.user_attrs.get("grid") for trial in self.trials()}
-        for index, params in enumerate(grid(self._space)):
+        taken = {notes(trial).get("grid") for trial in self.trials()}
+        for index, params in enumerate(grid(self.arm.space)):
             if index not in taken:
-                self.study.enqueue_trial(params, user_attrs={"grid": index})
+                self._study.enqueue_trial(params, user_attrs={"grid": index})
                 return
 
 
-def open_study(spec: SearchSpec, tuned: Tuned, url: str, data: Mapping[str, str]) -> Book:
-    """Open the study of an arm, or make it.
+def _suggest(trial: Trial, path: str, dimension: Dimension) -> Scalar:
+    if dimension.choice is not None:
+        return trial.suggest_categorical(path, dimension.choice)
+    low, high = dimension.bounds
+    if dimension.int_ is not None:
+        step = dimension.step or 1
+        return trial.suggest_int(path, int(low), int(high), step=step, log=dimension.is_log)
+    return trial.suggest_float(path, low, high, log=dimension.is_log)
+
+
+def bare_arm(name: str, config: DecoderConfig) -> Arm:
+    """An arm outside any design, for which recordings are prepared."""
+    return Arm(name, name, {}, {}, config, True)
+
+
+def open_studies(
+    loaded: LoadedSearch,
+    results: Results,
+    say: Say,
+    storage: str | None = None,
+    *,
+    prepare: PrepareData = prepare_data,
+) -> list[ArmStudy]:
+    """The study of every arm, in the order of the file.
 
     Args:
-        spec: the search file.
-        tuned: the arm.
-        url: SQLAlchemy URL of the database.
-        data: what the base is trained on, to be told apart later: name → fingerprint.
+        loaded: the search file.
+        results: ledger and folders; of searches.
+        say: for remarks on the recordings.
+        storage: SQLAlchemy URL of the database; None keeps it in the search's folder.
+        prepare: prepares the recordings of arms.
 
     Raises:
         ConfigError: the study is of another space, budget, code or recordings.
         StorageError: the database cannot be opened.
+        DataError: the base cannot be trained on its recordings.
     """
+    name = loaded.spec.name
+    data = prepare([bare_arm(a.name, a.config) for a in loaded.arms], results.datasets, say)
+    results.ablation(name).mkdir(parents=True, exist_ok=True)
+    url = storage or f"sqlite:///{results.study(name)}"
+    return [_open_study(loaded.spec, a, url, data[a.name].fingerprint) for a in loaded.arms]
+
+
+def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> ArmStudy:
     import sqlalchemy
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     is_sqlite = url.startswith("sqlite:")
     arguments = {"connect_args": {"timeout": _LOCK_SECONDS}} if is_sqlite else {}
-    name = spec.name if not spec.arms else f"{spec.name}/{tuned.name}"
+    name = spec.name if not spec.arms else f"{spec.name}/{arm.name}"
     try:
-        with _quiet():
+        with no_experimental_warnings():
             storage = RDBStorage(url, engine_kwargs=arguments)
         study = optuna.create_study(
             storage=storage,
@@ -151,18 +238,18 @@ def open_study(spec: SearchSpec, tuned: Tuned, url: str, data: Mapping[str, str]
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise StorageError(
             f"--storage {_without_password(url)}: cannot be opened as an Optuna study ({first}); "
-            "check the URL, its driver and the rights, or leave --storage out"
+            "check the URL, its driver and the access rights, or leave --storage out"
         ) from None
-    wanted = _identity(spec, tuned, data)
+    wanted = _identity(spec, arm, fingerprint)
     kept = study.user_attrs.get("identity")
     if kept is None:
         study.set_user_attr("identity", wanted)
         study.set_user_attr("question", spec.question)
-        with _quiet():
+        with no_experimental_warnings():
             study.set_metric_names(list(spec.objectives))
     else:
         _refuse_changes(name, _without_password(url), kept, json.loads(json.dumps(wanted)))
-    return Book(study, storage, spec, tuned.space)
+    return ArmStudy(study, storage, spec, arm)
 
 
 def _without_password(url: str) -> str:
@@ -175,82 +262,29 @@ def _without_password(url: str) -> str:
         return url
 
 
-def make_sampler(spec: SearchSpec, space: Space, number: int) -> BaseSampler:
-    """The sampler that proposes the trial of this number."""
-    seeds = np.random.SeedSequence([spec.sampler_seed, number]).generate_state(2)
-    seed, spare = (int(value) for value in seeds)
-    random = optuna.samplers.RandomSampler(seed=spare)
-    if spec.sampler == "tpe":
-        has_conditions = any(dimension.when for dimension in space.values())
-        return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=has_conditions, constant_liar=True
-        )
-    if spec.sampler == "cmaes":
-        if importlib.util.find_spec("cmaes") is None:  # Optuna would fail amid the search
-            raise ConfigError("sampler: cmaes needs the package 'cmaes'; install it, or take tpe")
-        return optuna.samplers.CmaEsSampler(
-            seed=seed, independent_sampler=random, warn_independent_sampling=False
-        )
-    if spec.sampler == "gp":
-        return optuna.samplers.GPSampler(
-            seed=seed, independent_sampler=random, warn_independent_sampling=False
-        )
-    if spec.sampler == "qmc":  # its sequence goes on from the study, under one seed
-        return optuna.samplers.QMCSampler(
-            scramble=True,
-            seed=spec.sampler_seed,
-            independent_sampler=random,
-            warn_independent_sampling=False,
-            warn_asynchronous_seeding=False,
-        )
-    return random
-
-
-def distribution_of(dimension: Dimension) -> BaseDistribution:
-    """A dimension as Optuna has it."""
-    if dimension.choice is not None:
-        return CategoricalDistribution(dimension.choice)
-    low, high = dimension.bounds
-    if dimension.int_ is not None:
-        return IntDistribution(int(low), int(high), log=dimension.is_log, step=dimension.step or 1)
-    return FloatDistribution(low, high, log=dimension.is_log)
-
-
-def _suggest(trial: Trial, path: str, dimension: Dimension) -> Any:
-    found = distribution_of(dimension)
-    if isinstance(found, CategoricalDistribution):
-        return trial.suggest_categorical(path, found.choices)
-    if isinstance(found, IntDistribution):
-        return trial.suggest_int(path, found.low, found.high, step=found.step, log=found.log)
-    assert isinstance(found, FloatDistribution)
-    return trial.suggest_float(path, found.low, found.high, log=found.log)
-
-
-def _identity(spec: SearchSpec, tuned: Tuned, data: Mapping[str, str]) -> dict[str, Any]:
-    """All that a trial's figure follows from, beside its own values."""
+def _identity(spec: SearchSpec, arm: TunedArm, fingerprint: str) -> dict[str, Any]:
+    """Everything beside its own settings that a trial's score depends on: key path → value."""
     asked = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     for key in (*_FREE, "set", "base", "arms"):
         asked.pop(key, None)
     asked["space"] = {
         path: dimension.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        for path, dimension in tuned.space.items()
+        for path, dimension in arm.space.items()
     }
     return {
         **_flat(asked, ""),
-        **{f"base.{path}": value for path, value in identity(tuned.config).items()},
-        **{f"recordings.{name}": fingerprint for name, fingerprint in data.items()},
+        **{f"base.{path}": value for path, value in identity(arm.config).items()},
+        f"recordings.{arm.name}": fingerprint,
         "numerics_version": NUMERICS_VERSION,
     }
 
 
 def _flat(document: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in document.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
+        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+        flat |= {f"{prefix}{key}": value} if inner is None else inner
+    return flat
 
 
 def _refuse_changes(
@@ -263,22 +297,13 @@ def _refuse_changes(
     ]
     if not changed:
         return
-    told: Sequence[str] = changed[:_MOST_DIFFERENCES]
-    more = [f"and {len(changed) - len(told)} more"] if len(changed) > len(told) else []
+    n_more = len(changed) - _MOST_DIFFERENCES
     raise ConfigError(
         [
-            f"study '{name}' in {url}: the search has changed since it began, so its trials cannot "
-            "be held beside new ones; change it back, or give the search a new name "
+            f"study '{name}' in {url}: the search has changed since it began, so its old trials "
+            "cannot be compared with new ones; undo the change, or give the search a new name "
             f"(only {' and '.join(_FREE)} may change)",
-            *told,
-            *more,
+            *changed[:_MOST_DIFFERENCES],
+            *([f"and {n_more} more"] if n_more > 0 else []),
         ]
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's warnings that a sampler or an option is still called experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield

@@ -1,17 +1,16 @@
-"""The study of a search → tidy tables: candidates, rungs, courses."""
+"""The studies of a search and its learning curves → tidy tables."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from orchestrator.search.schema import SearchSpec
-from orchestrator.search.scores import Course, mean_figure
-from orchestrator.search.spec import LoadedSearch
-from orchestrator.search.study import FINISHED, Book
-from orchestrator.search.training import courses_of
+from orchestrator.search.learning_curves import LearningCurve, read_curves
+from orchestrator.search.load import LoadedSearch
+from orchestrator.search.scores import Ending, mean_score
+from orchestrator.search.study import FINISHED, ArmStudy, notes
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -22,145 +21,173 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+_WORST_FIRST: tuple[Ending, ...] = ("diverged", "collapsed", "ok")
+
+
+class CandidateRow(NamedTuple):
+    """A row of the table of candidates; objectives, settings and ``run_ids`` follow.
+
+    Attributes:
+        arm: the arm.
+        candidate: number of the trial.
+        state: ``finished``, ``stopped``, ``failed``, ``running`` or ``waiting``.
+        ending: of its worst seed; None before its runs ended.
+        figure: its score, the first objective, at `step`. Compare only scores at equal steps.
+        step: where it ended: at the end of its budget, or where it was stopped.
+        common_step: the last evaluation that every candidate of the arm reached.
+        common_figure: its score there.
+        n_steps: training steps spent on it.
+        steps_so_far: training steps spent on it and on all candidates before it.
+        batch, bracket: their numbers.
+        twin_of: the earlier stopped candidate with the same runs.
+        reason: why it has no score.
+    """
+
+    arm: str
+    candidate: int
+    state: str
+    ending: Ending | None
+    figure: float
+    step: int | None
+    common_step: float
+    common_figure: float
+    n_steps: int
+    steps_so_far: int
+    batch: int | None
+    bracket: int | None
+    twin_of: int | None
+    reason: str | None
+
+
+class RungRow(NamedTuple):
+    """A row of the table of rungs: a candidate at a rung, its score, and whether it continued."""
+
+    arm: str
+    candidate: int
+    batch: int
+    step: int
+    figure: float
+    went_on: bool
+
+
+class CurveRow(NamedTuple):
+    """One evaluation of one seed of a candidate: the first objective."""
+
+    arm: str
+    candidate: int
+    seed: int
+    step: int
+    value: float
 
 
 class SearchTables(NamedTuple):
-    """Everything a figure or the report of a search is made from.
+    """Everything the figures and the report of a search are made from.
 
     Attributes:
-        candidates: one row a trial; see `candidates_table`.
-        rungs: one row a trial and rung it was judged at: ``arm``, ``candidate``, ``batch``,
-            ``step``, ``figure``, ``went_on``.
-        courses: one row a trial, seed and evaluation: ``arm``, ``candidate``, ``seed``,
-            ``step`` and the first objective.
+        candidates: see `CandidateRow`.
+        rungs: see `RungRow`.
+        curves: see `CurveRow`; evaluations up to the step where the candidate ended.
     """
 
     candidates: pd.DataFrame
     rungs: pd.DataFrame
-    courses: pd.DataFrame
+    curves: pd.DataFrame
 
 
 def make_search_tables(
-    loaded: LoadedSearch, results: Results, books: Sequence[Book], say: Say
+    loaded: LoadedSearch, results: Results, studies: Sequence[ArmStudy], say: Say
 ) -> SearchTables:
     """All tables of a search.
 
     Args:
         loaded: the search file.
         results: ledger and folders; of searches.
-        books: the study of each arm.
+        studies: one an arm.
         say: receives a line for each record that cannot be trusted.
     """
-    candidates: list[dict[str, Any]] = []
-    rungs: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for tuned, book in zip(loaded.arms, books, strict=True):
-        trials = book.trials()
-        run_ids = dict.fromkeys(r for t in trials for r in t.user_attrs.get("run_ids", ()))
-        courses = courses_of(results, loaded.spec.name, list(run_ids), say)
-        candidates += _candidate_rows(loaded.spec, tuned.name, list(tuned.space), trials, courses)
-        rungs += _rung_rows(tuned.name, trials)
-        rows += _course_rows(loaded.spec, tuned.name, trials, courses)
-    paths = dict.fromkeys(path for tuned in loaded.arms for path in tuned.space)
-    columns = [*_COLUMNS, *loaded.spec.objectives, *paths, "run_ids"]
+    candidates: list[dict[str, object]] = []
+    rungs: list[RungRow] = []
+    rows: list[CurveRow] = []
+    for study in studies:
+        run_ids = [run_id for trial in study.trials() for run_id in notes(trial).get("run_ids", ())]
+        curves = read_curves(results, loaded.spec.name, run_ids, say)
+        candidates += _candidate_rows(study, curves)
+        rungs += _rung_rows(study)
+        rows += _curve_rows(study, curves)
+    paths = [path for arm in loaded.arms for path in arm.space]
+    columns = [*CandidateRow._fields, *loaded.spec.objectives, *paths, "run_ids"]
     return SearchTables(
         pd.DataFrame(candidates, columns=list(dict.fromkeys(columns))),
-        pd.DataFrame(rungs, columns=["arm", "candidate", "batch", "step", "figure", "went_on"]),
-        pd.DataFrame(rows, columns=["arm", "candidate", "seed", "step", loaded.spec.first]),
+        pd.DataFrame(rungs, columns=RungRow._fields),
+        pd.DataFrame(rows, columns=CurveRow._fields),
     )
 
 
-_COLUMNS = (
-    *("arm", "candidate", "state", "ending", "figure", "step", "common_step", "common_figure"),
-    *("n_steps", "steps_so_far", "batch", "bracket", "twin_of", "reason"),
-)
-
-
 def _candidate_rows(
-    spec: SearchSpec,
-    arm: str,
-    paths: Sequence[str],
-    trials: Sequence[FrozenTrial],
-    courses: Mapping[str, Course],
-) -> list[dict[str, Any]]:
-    """One row a trial, in the order proposed.
-
-    ``figure`` is the first objective where the trial ended (``step``): at the end of its budget
-    or where it was stopped, so it compares candidates of one step alone. ``common_figure`` is
-    that at ``common_step``, the last evaluation that every candidate reached. ``ending`` is
-    that of its worst seed. ``steps_so_far`` adds up the steps trained for it and all before it.
-    """
-    common = min((t.user_attrs["step"] for t in trials if t.state in FINISHED), default=math.nan)
-    sense = spec.objectives[spec.first]
+    study: ArmStudy, curves: Mapping[str, LearningCurve]
+) -> list[dict[str, object]]:
+    """One row a trial, in the order proposed."""
+    spec = study.spec
+    ended = study.trials(*FINISHED)
+    common_step = min((notes(trial)["step"] for trial in ended), default=math.nan)
     rows, total = [], 0
-    for trial in trials:
-        attrs, is_finished = trial.user_attrs, trial.state in FINISHED
-        values = trial.values if trial.state == TrialState.COMPLETE else None
-        reached = [courses[run_id] for run_id in attrs.get("run_ids", ()) if run_id in courses]
-        total += attrs.get("n_steps", 0)
-        row = {
-            "arm": arm,
-            "candidate": trial.number,
-            "state": _STATES[trial.state],
-            "ending": _worst_ending(attrs.get("endings", ())),
-            "figure": _last_figure(trial) if is_finished else math.nan,
-            "step": attrs.get("step"),
-            "common_step": common,
-            "common_figure": (
-                mean_figure(spec.first, sense, reached, int(common)) if is_finished else math.nan
-            ),
-            "n_steps": attrs.get("n_steps", 0),
-            "steps_so_far": total,
-            "batch": attrs.get("batch"),
-            "bracket": attrs.get("bracket"),
-            "twin_of": attrs.get("twin_of"),
-            "reason": attrs.get("reason"),
-            "run_ids": " ".join(attrs.get("run_ids", ())),
-        }
-        row |= dict(zip(spec.objectives, values or [math.nan] * 2, strict=False))
-        rows.append(row | {path: trial.params.get(path) for path in paths})
+    for trial in study.trials():
+        noted, params = notes(trial), trial.params
+        run_ids = noted.get("run_ids", [])
+        total += noted.get("n_steps", 0)
+        score = common_score = math.nan
+        if trial.state in FINISHED:
+            known = [curves[run_id] for run_id in run_ids if run_id in curves]
+            sense = spec.objectives[spec.first]
+            common_score = mean_score(spec.first, sense, known, int(common_step))
+            score = trial.intermediate_values.get(noted["step"], math.nan)
+        values = [math.nan] * len(spec.objectives)
+        if trial.state == TrialState.COMPLETE:
+            values, score = trial.values, trial.values[0]
+        row = CandidateRow(
+            arm=study.arm.name,
+            candidate=trial.number,
+            state=_STATES[trial.state],
+            ending=next((e for e in _WORST_FIRST if e in noted.get("endings", ())), None),
+            figure=score,
+            step=noted.get("step"),
+            common_step=common_step,
+            common_figure=common_score,
+            n_steps=noted.get("n_steps", 0),
+            steps_so_far=total,
+            batch=noted.get("batch"),
+            bracket=noted.get("bracket"),
+            twin_of=noted.get("twin_of"),
+            reason=noted.get("reason"),
+        )
+        objectives = dict(zip(spec.objectives, values, strict=True))
+        settings = {path: params.get(path) for path in study.arm.space}
+        rows.append({**row._asdict(), **objectives, **settings, "run_ids": " ".join(run_ids)})
     return rows
 
 
-def _last_figure(trial: FrozenTrial) -> float:
-    if trial.state == TrialState.COMPLETE:
-        return float(trial.values[0])
-    return trial.intermediate_values[max(trial.intermediate_values)]
-
-
-def _worst_ending(endings: Sequence[str]) -> str | None:
-    return next((name for name in ("diverged", "collapsed", "ok") if name in endings), None)
-
-
-def _rung_rows(arm: str, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+def _rung_rows(study: ArmStudy) -> list[RungRow]:
     return [
-        {
-            "arm": arm,
-            "candidate": trial.number,
-            "batch": trial.user_attrs["batch"],
-            "step": step,
-            "figure": figure,
-            "went_on": trial.state != TrialState.PRUNED or step < trial.user_attrs["step"],
-        }
-        for trial in trials
-        for step, figure in sorted(trial.intermediate_values.items())
+        RungRow(
+            study.arm.name,
+            trial.number,
+            notes(trial)["batch"],
+            step,
+            score,
+            trial.state != TrialState.PRUNED or step < notes(trial)["step"],
+        )
+        for trial in study.trials()
+        for step, score in sorted(trial.intermediate_values.items())
     ]
 
 
-def _course_rows(
-    spec: SearchSpec, arm: str, trials: Sequence[FrozenTrial], courses: Mapping[str, Course]
-) -> list[dict[str, Any]]:
+def _curve_rows(study: ArmStudy, curves: Mapping[str, LearningCurve]) -> list[CurveRow]:
+    spec = study.spec
     return [
-        {
-            "arm": arm,
-            "candidate": trial.number,
-            "seed": seed,
-            "step": int(row["step"]),
-            spec.first: row[spec.first],
-        }
-        for trial in trials
-        for seed, run_id in zip(spec.seeds, trial.user_attrs.get("run_ids", ()), strict=False)
-        if run_id in courses
-        for row in courses[run_id].history
-        if row["step"] <= trial.user_attrs.get("step", math.inf)
+        CurveRow(study.arm.name, trial.number, seed, int(row["step"]), row[spec.first])
+        for trial in study.trials()
+        for seed, run_id in zip(spec.seeds, notes(trial).get("run_ids", ()), strict=False)
+        if run_id in curves
+        for row in curves[run_id].history
+        if row["step"] <= notes(trial).get("step", math.inf)
     ]

@@ -1,15 +1,15 @@
-"""Factors to arms: the resolved choices an ablation compares.
+"""Factors to arms: makes the configuration of every arm of an ablation.
 
 A design says which combinations of levels are trained (`orchestrator.spec.cells`):
 
 - ``factorial``: all of them.
-- ``one_factor``: the base, and each other level alone.
-- ``leave_one_out``: all changes on, each taken out, and the base.
-- ``paired``: the i-th level of every factor together.
-- ``path``: from the base to all changes, one change after the other; the arms of the greedy
-  path are made as it goes (`orchestrator.driver.grow`).
-- ``fractional``: of all two-level combinations a fraction that keeps main effects clear.
-- ``arms``: those listed.
+- ``one_factor``: the base, and the base with one factor at another level, for each such level.
+- ``leave_one_out``: all changes, all but one for each change, and the base.
+- ``paired``: the i-th levels of all factors together.
+- ``path``: from the base to all changes, adding one change after the other. The arms of the greedy
+  path are made while it runs (`orchestrator.driver.grow`).
+- ``fractional``: a fraction of all two-level combinations in which main effects stay separable.
+- ``arms``: the listed ones.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,8 +24,13 @@ from orchestrator.spec.schema import AblationSpec, Changes
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """What an arm of a greedy path is tried as: in which round, and on top of which arm."""
+class GreedyCandidate:
+    """The place of an arm in a greedy path.
+
+    Attributes:
+        round: the round in which it is tried.
+        after: the id of the arm it adds a change to.
+    """
 
     round: int
     after: str
@@ -36,19 +41,19 @@ class Arm:
     """One configuration without its seed.
 
     Attributes:
-        arm_id: short text, unique within the ablation, fit for file names.
-        name: what it is, for people.
-        levels: factor → level. Every factor for an arm of the design; for an extra arm those
-            it names.
-        changes: config path → value, on top of the base and the ablation's ``set``; values
-            given by another path are filled in.
+        arm_id: short text, unique within the ablation and usable in file names.
+        name: a description for readers.
+        levels: factor → level: every factor for an arm of the design, and the factors that it
+            names for an extra arm.
+        changes: config path → value, on top of the base and the ablation's ``set``; references to
+            other paths are replaced by values.
         config: the configuration as written, before `decoder.config.resolve`.
-        in_design: whether hypotheses may use it.
-        note: the file's remark on an extra arm.
+        in_design: whether the arm belongs to the design, so that hypotheses can compare it.
+        note: the file's note on an extra arm.
         seed_offset: added to each seed it is trained with.
-        replicate: above 0, its runs repeat runs of the same configuration and seeds.
-        derived: config path → the path it takes its value from.
-        candidate: its place in a greedy path, if it was made for one.
+        replicate: if above 0, its runs repeat runs of the same configuration and seeds.
+        derived: config path → the path whose value it takes.
+        candidate: its place in a greedy path; None for other arms.
     """
 
     arm_id: str
@@ -61,19 +66,19 @@ class Arm:
     seed_offset: int = 0
     replicate: int = 0
     derived: Mapping[str, str] = field(default_factory=dict)
-    candidate: Candidate | None = None
+    candidate: GreedyCandidate | None = None
 
     def comes_from(self, path: str) -> list[str]:
-        """`path` and every path that its value is taken from."""
+        """`path`, the path whose value it takes, the path whose value that takes, and so on."""
         return chain_of(path, self.derived)
 
 
 def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
-    """Every arm of an ablation, the design's first, in the order of the file.
+    """Every arm of an ablation in the order of the file, those of the design first.
 
     Raises:
-        ConfigError: a combination the decoder's configuration refuses, each kind once with
-            the first arm it was met in.
+        ConfigError: combinations of values that the decoder refuses; each complaint once, with
+            the first arm that causes it.
     """
     common = _Common(spec, base)
     arms: list[Arm] = []
@@ -108,9 +113,9 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
 
 
 def candidate_arm(
-    spec: AblationSpec, base: DecoderConfig, changed: Collection[str], candidate: Candidate
+    spec: AblationSpec, base: DecoderConfig, changed: Collection[str], candidate: GreedyCandidate
 ) -> Arm:
-    """The arm of a ``path`` with these factors, and no others, at their second level.
+    """The arm of a greedy path that has these factors at their second level, and no others.
 
     Args:
         spec: the ablation.
@@ -119,7 +124,7 @@ def candidate_arm(
         candidate: the arm's place in the greedy path.
 
     Raises:
-        ConfigError: the decoder's configuration refuses the combination.
+        ConfigError: the decoder refuses the combination of values.
     """
     cell = changes_cell(spec, changed)
     arms: list[Arm] = []
@@ -131,8 +136,8 @@ def candidate_arm(
     if met:
         raise ConfigError(
             [
-                f"greedy: {cell.name}: {complaint}; the greedy path needs every combination of "
-                "changes, so leave 'greedy' out or give other levels"
+                f"greedy: {cell.name}: {complaint}; a greedy path may try every combination of "
+                "changes, so leave 'greedy' out or change the levels"
                 for complaint in met
             ]
         )
@@ -140,7 +145,7 @@ def candidate_arm(
 
 
 class _Common:
-    """What every arm starts from: the base with the ablation's ``set``."""
+    """The configuration that every arm starts from: the base with the ablation's ``set``."""
 
     def __init__(self, spec: AblationSpec, base: DecoderConfig) -> None:
         self.values = {**flatten(base), **spec.set}
@@ -152,14 +157,17 @@ class _Common:
         self.sections = {name: getattr(self.config, name) for name in self.nested}
 
     def sections_with(self, changes: Changes) -> dict[str, Any]:
-        """The sections to validate with these changes; those without any are valid already."""
+        """The sections with these changes; only the changed ones still have to be validated."""
         changed = unflatten(changes).items()
         return {**self.sections, **{name: {**self.nested[name], **new} for name, new in changed}}
 
     def fill(self, changes: Changes) -> tuple[Changes, dict[str, str]]:
-        """The changes of an arm with references followed, and which path follows which.
+        """Replace the references in an arm's changes by values.
 
-        A path of ``set`` that follows one the arm changes is a change of the arm as well.
+        A path of ``set`` that refers to a path that the arm changes becomes a change of the arm.
+
+        Returns:
+            The changes, and path → the path it refers to.
         """
         targets = {
             **{path: target for path, target in self.targets.items() if path not in changes},
@@ -185,7 +193,7 @@ def _append(arms: list[Arm], met: dict[str, list[str]], common: _Common, draft: 
 
 
 def changes_of_levels(spec: AblationSpec, levels: Mapping[str, str]) -> Changes:
-    """The config paths that a choice of levels sets; no two factors set the same one."""
+    """The config paths and values that a choice of levels sets; each path belongs to one factor."""
     changes: dict[str, Any] = {}
     for factor, level in levels.items():
         changes.update(spec.factors[factor][level])
@@ -193,5 +201,5 @@ def changes_of_levels(spec: AblationSpec, levels: Mapping[str, str]) -> Changes:
 
 
 def factor_paths(spec: AblationSpec, factor: str) -> frozenset[str]:
-    """Every config path that a level of `factor` sets."""
+    """The config paths that the levels of `factor` set."""
     return frozenset(path for changes in spec.factors[factor].values() for path in changes)

@@ -1,4 +1,4 @@
-"""Design to cells: which combinations of levels are trained, and what each is called."""
+"""Designs to cells: which combinations of levels are trained, and their names."""
 
 import hashlib
 import itertools
@@ -20,9 +20,9 @@ class DesignCell:
     """One combination of levels that a design trains.
 
     Attributes:
-        arm_id: short text, fit for file names.
-        name: what it is, for people.
-        levels: factor → level, every factor.
+        arm_id: short text, usable in file names.
+        name: a description for readers.
+        levels: factor → level, for every factor.
     """
 
     arm_id: str
@@ -31,7 +31,7 @@ class DesignCell:
 
 
 def n_design_arms(spec: AblationSpec) -> int:
-    """How many arms the design has by theory, before include and exclude."""
+    """The number of arms of the design, before `include` and `exclude`."""
     sizes = [len(levels) for levels in spec.factors.values()]
     match spec.design:
         case "factorial":
@@ -51,10 +51,10 @@ def n_design_arms(spec: AblationSpec) -> int:
 
 
 def design_cells(spec: AblationSpec) -> Iterator[DesignCell]:
-    """The cells of a design, in their order: what is excluded left out, what is included last.
+    """The cells of a design in their order, without the excluded ones; included ones come last.
 
     Raises:
-        ConfigError: a fraction that cannot be made.
+        ConfigError: the fraction cannot be constructed.
     """
     for cell in uncut_cells(spec):
         if not any(matches(cell.levels, pattern) for pattern in spec.exclude):
@@ -83,7 +83,7 @@ def fraction_of(spec: AblationSpec) -> FractionalDesign:
 
 
 def uncut_cells(spec: AblationSpec) -> Iterator[DesignCell]:
-    """As `design_cells`, before include and exclude."""
+    """The cells of a design before `include` and `exclude`."""
     levels = levels_of(spec)
     match spec.design:
         case "factorial":
@@ -109,9 +109,9 @@ def uncut_cells(spec: AblationSpec) -> Iterator[DesignCell]:
 
 
 def changes_cell(spec: AblationSpec, changed: Collection[str]) -> DesignCell:
-    """The combination with these factors, and no others, at their second level.
+    """The cell with these factors, and no others, at their second level.
 
-    No arm of a path or beside it has such an id: theirs begin with ``+`` or hold none.
+    Its id is unique, since the ids of a path's arms start with ``+`` or have no ``+``.
     """
     factors = [factor for factor in spec.factors if factor in changed]
     cell = {f: names[int(f in changed)] for f, names in levels_of(spec).items()}
@@ -131,7 +131,7 @@ def _leave_one_out(levels: Mapping[str, tuple[str, ...]]) -> Iterator[DesignCell
     base = {factor: names[0] for factor, names in levels.items()}
     changed = {factor: names[1] for factor, names in levels.items()}
     yield DesignCell("all", "all changes", changed)
-    for factor in levels if len(levels) > 1 else ():  # one change taken out of one is the base
+    for factor in levels if len(levels) > 1 else ():  # one change without itself is the base
         cell = {**changed, factor: base[factor]}
         yield DesignCell(_short(f"all-{factor}"), f"all changes but {factor}", cell)
     yield DesignCell("base", "base", base)

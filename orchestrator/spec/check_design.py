@@ -1,4 +1,4 @@
-"""What can be wrong with the choice of arms: levels that do not fit the design, unfit rules."""
+"""Finds mistakes in the choice of arms: in the design, its levels, and what it leaves out."""
 
 import itertools
 from collections import Counter
@@ -22,15 +22,14 @@ MAX_ARMS = 20_000
 def check_design(
     spec: AblationSpec, broken: Set[str]
 ) -> tuple[dict[str, Mapping[str, str]], list[str]]:
-    """Check everything that decides which arms there are.
+    """Check every key that decides which arms the design has.
 
     Args:
-        spec: the ablation, or what could be saved of it.
-        broken: factors known to be malformed, see `orchestrator.spec.check_file.find_problems`.
+        spec: the ablation, or its sound parts.
+        broken: malformed factors, see `orchestrator.spec.check_file.find_problems`.
 
     Returns:
-        Arm id → levels of the design's arms, empty unless all is well so far, and every
-        complaint found.
+        Arm id → levels of the design's arms, empty if there are complaints; and the complaints.
     """
     problems = [
         *_check_keys(spec),
@@ -42,8 +41,8 @@ def check_design(
     try:
         if (n_arms := n_design_arms(spec)) > MAX_ARMS:
             raise ConfigError(
-                f"factors: crossed they make {n_arms:,} arms, but at most {MAX_ARMS:,} are "
-                "planned; leave levels out, or use design: one_factor"
+                f"factors: the design has {n_arms:,} arms, but at most {MAX_ARMS:,} are allowed; "
+                "leave levels out, or use design: one_factor"
             )
         problems = list(_check_rules(spec))
         cells = list(design_cells(spec))
@@ -55,65 +54,65 @@ def check_design(
 
 
 def _check_keys(spec: AblationSpec) -> Iterable[str]:
-    """Keys that belong to another design."""
+    """Complaints about keys of another design."""
     if spec.fraction is not None and spec.design != "fractional":
         yield (
-            f"fraction: belongs to design 'fractional', but the design is '{spec.design}'; write "
+            f"fraction: is a key of design 'fractional', but the design is '{spec.design}'; write "
             "design: fractional, or leave it out"
         )
     if spec.fraction is not None and (spec.fraction.generators is None) == (
         spec.fraction.n_arms is None
     ):
-        yield "fraction: must have either 'generators' or 'n_arms', one of them; for instance 8"
+        yield "fraction: must have either 'generators' or 'n_arms'; write for example n_arms: 8"
     if spec.greedy is not None and spec.design != "path":
         yield (
-            f"greedy: belongs to design 'path', but the design is '{spec.design}'; write "
+            f"greedy: is a key of design 'path', but the design is '{spec.design}'; write "
             "design: path, or leave it out"
         )
     if spec.greedy is not None and (spec.include or spec.exclude):
         rules = "include" if spec.include else "exclude"
         yield (
-            f"{rules}: the greedy path goes over all changes and nothing else; leave '{rules}' "
-            "out (arms beside the path are 'extra_arms'), or leave 'greedy' out"
+            f"{rules}: a greedy path is made of all changes; leave '{rules}' out (other arms go "
+            "under 'extra_arms'), or leave 'greedy' out"
         )
     if spec.arms and spec.design != "arms":
         yield (
-            f"arms: belong to design 'arms', but the design is '{spec.design}'; write design: "
-            "arms, or use 'extra_arms' for arms beside the design"
+            f"arms: is a key of design 'arms', but the design is '{spec.design}'; write design: "
+            "arms, or use 'extra_arms' for arms outside the design"
         )
     if not spec.arms and spec.design == "arms":
         yield (
-            "arms: must list at least one arm for design 'arms', but there is none; write "
+            "arms: must list at least one arm for design 'arms', but got none; write for example "
             "arms: {mine: {learning_rate: low, ...}}"
         )
     for rules in ("include", "exclude"):
         if getattr(spec, rules) and spec.design == "fractional":
             yield (
-                f"{rules}: a fraction is balanced only as a whole; leave '{rules}' out, or use "
+                f"{rules}: only a whole fraction is balanced; leave '{rules}' out, or use "
                 "design: factorial"
             )
 
 
 def _check_levels(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
-    """Numbers of levels that the design cannot take."""
+    """Complaints about factors with a number of levels that the design does not allow."""
     sizes = {name: len(levels) for name, levels in spec.factors.items()}
     if spec.design in TWO_LEVEL_DESIGNS:
         for name, size in sizes.items():
             if size > 2 and not broken & {name, "*"}:
                 yield (
                     f"factors.{name}: must have exactly two levels in design '{spec.design}', "
-                    f"before and after the change, but has {size}; leave levels out"
+                    f"before and after the change, but got {size}; leave levels out"
                 )
     if spec.design == "paired" and not broken and len(set(sizes.values())) > 1:
         listing = ", ".join(f"{name} {size}" for name, size in sizes.items())
         yield (
-            "factors: must all have equally many levels in design 'paired', where they move "
-            f"together, but have {listing}; add or leave out levels"
+            "factors: must all have the same number of levels in design 'paired', but got "
+            f"{listing}; add or leave out levels"
         )
 
 
 def _check_cells(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
-    """Factors and levels named by arms and rules."""
+    """Complaints about factors and levels that `arms`, `include` and `exclude` name."""
     places: dict[str, Levels] = {f"arms.{name}": cell for name, cell in spec.arms.items()}
     places |= {f"include.{index}": cell for index, cell in enumerate(spec.include)}
     complete = set(places)
@@ -125,14 +124,14 @@ def _check_cells(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
         if where in complete and missing and not broken:
             yield (
                 f"{where}: must name the level of every factor, but {', '.join(missing)} is "
-                f"missing; add for instance {missing[0]}: {next(iter(spec.factors[missing[0]]))}"
+                f"missing; add for example {missing[0]}: {next(iter(spec.factors[missing[0]]))}"
             )
         if where not in complete and not cell:
-            yield f"{where}: names no level, and so would leave out every arm; name one"
+            yield f"{where}: names no level, which leaves out every arm; name one"
 
 
 def _check_rules(spec: AblationSpec) -> Iterable[str]:
-    """Rules that do nothing, or too much."""
+    """Complaints about entries of `include` and `exclude` that have no effect or leave no arm."""
     if not spec.include and not spec.exclude:
         return
     cells = [cell.levels for cell in uncut_cells(spec)]
@@ -140,18 +139,18 @@ def _check_rules(spec: AblationSpec) -> Iterable[str]:
         if not any(matches(levels, pattern) for levels in cells):
             yield (
                 f"exclude.{index}: no arm of design '{spec.design}' has {_text(pattern)}; "
-                "correct it or leave it out"
+                "correct this entry or leave it out"
             )
     kept = [c for c in cells if not any(matches(c, pattern) for pattern in spec.exclude)]
     if not kept and not spec.include:
-        yield "exclude: leaves no arm of the design; leave one of its entries out"
+        yield "exclude: excludes every arm of the design; leave one of its entries out"
     for index, levels in enumerate(spec.include):
         if levels in kept or levels in spec.include[:index]:
-            yield f"include.{index}: the design has the arm {_text(levels)} already; leave it out"
+            yield f"include.{index}: the design already has the arm {_text(levels)}; leave it out"
 
 
 def _check_distinct(spec: AblationSpec, cells: list[tuple[str, Levels]]) -> Iterable[str]:
-    """Arms of one name, or listed arms that are the same."""
+    """Complaints about arms with the same name, and about listed arms with the same levels."""
     for arm_id, count in Counter(arm_id for arm_id, _ in cells).items():
         if count > 1:
             yield (
@@ -164,8 +163,8 @@ def _check_distinct(spec: AblationSpec, cells: list[tuple[str, Levels]]) -> Iter
             first = seen.setdefault(frozenset(levels.items()), arm_id)
             if first != arm_id:
                 yield (
-                    f"arms.{arm_id}: has the same levels as '{first}'; leave it out, or make it "
-                    "an A/A control under 'extra_arms'"
+                    f"arms.{arm_id}: has the same levels as '{first}'; leave it out, or list it "
+                    "under 'extra_arms' as an A/A control"
                 )
 
 

@@ -1,18 +1,19 @@
-"""What can be wrong with an ablation beyond its shape: names that lead nowhere, unfit values."""
+"""Finds mistakes in an ablation beyond its shape: unknown names, and values that do not fit."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, explain
 from decoder.config import DecoderConfig, config_keys, config_paths, flatten
 from decoder.errors import ConfigError
-from orchestrator.spec.arms import Arm, Candidate, candidate_arm, make_arms
+from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
 from orchestrator.spec.check_design import check_design
 from orchestrator.spec.compared import compared_by_name
+from orchestrator.spec.keys import section_at
 from orchestrator.spec.references import reference
 from orchestrator.spec.schema import AblationSpec, Changes
 
@@ -23,13 +24,12 @@ def find_problems(
     """Check an ablation against its base.
 
     Args:
-        spec: the ablation, or what could be saved of it.
-        base: its base configuration; None when that could not be read.
-        broken: factors known to be malformed, ``*`` for all; nothing is said against
-            references to them.
+        spec: the ablation, or its sound parts.
+        base: its base configuration; None if it cannot be read.
+        broken: malformed factors, ``*`` for all; references to them cause no complaint.
 
     Returns:
-        The arms, empty unless all is well so far, and every complaint found.
+        The arms, empty if there are complaints; and the complaints.
     """
     cells, design_problems = check_design(spec, broken)
     problems = [
@@ -59,24 +59,24 @@ def find_problems(
 
 def _check_seeds(spec: AblationSpec) -> Iterable[str]:
     if not spec.seeds:
-        yield "seeds: must name at least one seed, but there is none; write for instance [0, 1, 2]"
+        yield "seeds: must list at least one seed, but got none; write for example [0, 1, 2]"
     seen: set[int] = set()
     for seed in spec.seeds:
         if seed in seen:
-            yield f"seeds: {seed} appears twice; each seed is one repetition, keep one of them"
+            yield f"seeds: {seed} is listed twice; keep one, since a seed is one repetition"
         seen.add(seed)
     for name, extra in spec.extra_arms.items():
         shared = seen & {seed + extra.seed_offset for seed in seen}
         if extra.seed_offset and shared:
             yield (
-                f"extra_arms.{name}.seed_offset: {extra.seed_offset} leads to seeds that the "
-                f"other arms have ({', '.join(map(str, sorted(shared)[:5]))}), so they are not "
-                "fresh; use a larger one, such as 1000"
+                f"extra_arms.{name}.seed_offset: {extra.seed_offset} gives seeds that other arms "
+                f"have too ({', '.join(map(str, sorted(shared)[:5]))}); use a larger offset, such "
+                "as 1000"
             )
         if seen and (last := max(seen) + extra.seed_offset) >= 2**32:
             yield (
-                f"extra_arms.{name}.seed_offset: leads to seed {last}, but seeds are below "
-                f"{2**32}; use a smaller one"
+                f"extra_arms.{name}.seed_offset: gives seed {last}, but seeds must be below "
+                f"{2**32}; use a smaller offset"
             )
 
 
@@ -85,8 +85,8 @@ def _check_factors(
 ) -> Iterable[str]:
     if not spec.factors and not broken:
         yield (
-            "factors: must name at least one factor with two or more levels, but there is none; "
-            "write factors: {learning_rate: {high: {optim.lr_max: 0.005}, low: {...}}}"
+            "factors: must have at least one factor with two or more levels, but got none; write "
+            "for example factors: {learning_rate: {high: {optim.lr_max: 0.005}, low: {...}}}"
         )
     owner: dict[str, str] = {}
     for factor, levels in spec.factors.items():
@@ -100,7 +100,7 @@ def _check_factors(
             if owner.setdefault(path, factor) != factor:
                 yield (
                     f"factors.{factor}: sets '{path}', which factor '{owner[path]}' sets too; "
-                    "a path belongs to one factor, or their effects cannot be told apart"
+                    "let one factor set it, or their effects cannot be separated"
                 )
         if base is not None:
             yield from _check_same_levels(spec, base, factor, levels)
@@ -120,13 +120,13 @@ def _check_same_levels(
             settings = ", ".join(f"{p}={v}" for p, v in zip(paths, values[one], strict=True))
             yield (
                 f"factors.{factor}: levels '{one}' and '{other}' set the same values "
-                f"({settings or 'none'}); no design needs two names for one level, so change "
-                "or drop one (a level keeps the base's value where it sets none)"
+                f"({settings or 'none'}); change one of them or leave it out (a path that a "
+                "level does not set keeps the base's value)"
             )
 
 
 def _check_changes(spec: AblationSpec) -> Iterable[str]:
-    """Unknown config paths and values of the wrong kind, wherever the file sets some."""
+    """Complaints about unknown config paths and values of the wrong type."""
     places = {"set": spec.set}
     for factor, levels in spec.factors.items():
         places |= {f"factors.{factor}.{name}": changes for name, changes in levels.items()}
@@ -135,35 +135,34 @@ def _check_changes(spec: AblationSpec) -> Iterable[str]:
     for where, changes in places.items():
         for path, value in changes.items():
             if path not in known:
-                hint = did_you_mean(path, known) or _same_field(path, known)
-                yield f"{where}: '{path}' is no config field{hint}"
+                yield f"{where}: {_unknown_path(path)}"
             else:
-                yield from (f"{where}: {text}" for text in _explain_value(path, value))
+                yield from (f"{where}: {text}" for text in explain_value(path, value))
 
 
-def _same_field(path: str, known: Iterable[str]) -> str:
-    """A hint for a field written without its section, or in the wrong one."""
-    last = path.rpartition(".")[2]
-    paths = [one for one in known if one.endswith(f".{last}")]
-    if paths:
-        return f"; did you mean '{paths[0]}'?"
-    return "; fields are written 'section.field', for instance 'optim.lr_max'"
+def _unknown_path(path: str) -> str:
+    """A complaint, with a hint at a similar path or at the same field of another section."""
+    known = config_paths()
+    field = path.rpartition(".")[2]
+    mend = (
+        did_you_mean(path, known)
+        or did_you_mean(field, (one for one in known if one.endswith(f".{field}")))
+        or "; paths are written 'section.field', for example 'optim.lr_max'"
+    )
+    return f"'{path}' is not a config path{mend}"
 
 
-def _explain_value(path: str, value: Any) -> list[str]:
+def explain_value(path: str, value: Any) -> list[str]:
+    """What is wrong with a value or reference of a config path; empty if nothing is."""
     try:
         target = reference(value)
     except ValueError as error:
         return [f"{path}: {error}"]
     if target is not None:
-        known = config_paths()
-        hint = did_you_mean(target, known) or _same_field(target, known)
-        return [] if target in known else [f"{path}: '{target}' is no config field{hint}"]
+        return [] if target in config_paths() else [f"{path}: {_unknown_path(target)}"]
     section, _, name = path.partition(".")
-    section_type = DecoderConfig.model_fields[section].annotation
-    assert isinstance(section_type, type) and issubclass(section_type, BaseModel)
     try:
-        section_type.model_validate({name: value})
+        section_at(DecoderConfig, (section,)).model_validate({name: value})
     except ValidationError as error:
         return [f"{section}.{text}" for text in explain(error, config_keys())]
     return []
@@ -172,57 +171,58 @@ def _explain_value(path: str, value: Any) -> list[str]:
 def _check_extra_arms(spec: AblationSpec, taken: Set[str], broken: Set[str]) -> Iterable[str]:
     for name, extra in spec.extra_arms.items():
         if name in taken:
-            yield f"extra_arms.{name}: the design has an arm of this name already; choose another"
+            yield f"extra_arms.{name}: the design has an arm of this name; choose another name"
         for factor, level in extra.levels.items():
             yield from check_level(spec, f"extra_arms.{name}.levels", factor, level, broken)
 
 
 def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
-    """Whether every arm is evaluated often enough to be called collapsed."""
+    """A complaint if an arm has too few evaluations to count as collapsed."""
     needed = spec.collapse.n_evaluations
     for arm in arms:
         train = arm.config.train
         n_evaluations = -(-train.n_steps // train.eval_every_steps)
         if n_evaluations < needed:
             yield (
-                f"collapse.n_evaluations: needs {needed} evaluations, but arm {arm.arm_id} has "
-                f"{n_evaluations} (train.n_steps {train.n_steps}, train.eval_every_steps "
-                f"{train.eval_every_steps}); evaluate more often or lower it"
+                f"collapse.n_evaluations: is {needed}, but arm {arm.arm_id} has {n_evaluations} "
+                f"evaluations (train.n_steps {train.n_steps}, train.eval_every_steps "
+                f"{train.eval_every_steps}); lower it, or evaluate more often"
             )
             return
 
 
 def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
-    """Whether the greedy path may go over changes alone and two at a time; what more of them
-    together come to is seen when their turn comes."""
+    """Complaints about changes, alone and in pairs, that the decoder refuses.
+
+    Larger combinations are checked when the greedy path makes them.
+    """
     if spec.greedy is None:
         return
     pairs = itertools.combinations(spec.factors, 2)
     found: dict[str, None] = {}
     for changed in (*((factor,) for factor in spec.factors), *pairs):
         try:
-            candidate_arm(spec, base, changed, Candidate(len(changed), "base"))
+            candidate_arm(spec, base, changed, GreedyCandidate(len(changed), "base"))
         except ConfigError as error:
             found |= dict.fromkeys(error.problems)
     yield from found
 
 
 def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
-    """Whether arms are compared at one budget where that decides."""
+    """Complaints about steps to escape that are compared at different budgets or never differ."""
     configs = {arm.arm_id: arm.config for arm in arms}
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
     for name, sides in compared_by_name(spec, cells).items():
         budgets = {configs[side.arm_id].train.n_steps for side in sides}
         if spec.hypotheses[name].outcome == "escape_step" and len(budgets) > 1:
             yield (
-                f"hypotheses.{name}: compares steps to escape between budgets "
-                f"train.n_steps {sorted(budgets)}; they are censored at the budget, so it must "
-                "be the same"
+                f"hypotheses.{name}: compares steps to escape, which are censored at the budget, "
+                f"between different budgets (train.n_steps {sorted(budgets)}); use one budget"
             )
         longest = max((config.train.n_steps for config in configs.values()), default=0)
         hypothesis = spec.hypotheses[name]
         if hypothesis.outcome == "escape_step" and hypothesis.margin >= longest:
             yield (
-                f"hypotheses.{name}.margin: must be below the step budget of {longest}, at which "
-                f"steps to escape are cut, but got {hypothesis.margin:g}"
+                f"hypotheses.{name}.margin: must be below {longest}, the step budget at which "
+                f"steps to escape are censored, but got {hypothesis.margin:g}"
             )

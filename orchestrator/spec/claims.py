@@ -1,4 +1,4 @@
-"""What follows from a claim alone: its test, its unit of chance, and what it is corrected with."""
+"""What a claim determines: its test, its direction, and the claims it is corrected with."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class Correction(NamedTuple):
     """Hypotheses whose p-values are adjusted together.
 
     Attributes:
-        method: Holm's family-wise one, or Benjamini and Hochberg's for exploratory tables.
-        family: its name in the file; ``exploratory`` for the exploratory ones.
+        method: Holm's for confirmatory claims, or Benjamini and Hochberg's for exploratory ones.
+        family: its name in the file; ``exploratory`` for exploratory claims.
         names: the hypotheses, in the order of the file.
     """
 
@@ -33,14 +33,15 @@ class Correction(NamedTuple):
 
 
 def is_share(outcome: str) -> bool:
-    """Whether an outcome is an event that a run has or has not."""
+    """Whether an outcome is an event, so that its effect is a difference of shares of runs."""
     return outcome in ("collapsed", "diverged")
 
 
 def choose_test(hypothesis: Hypothesis, design: Design = "factorial") -> Test:
-    """The test a hypothesis is decided by.
+    """The test that decides a hypothesis.
 
-    A difference of differences, and a main effect averaged over a fraction, are taken per seed.
+    A difference of differences, and a main effect averaged over a fraction, are computed per seed
+    and tested as paired differences.
     """
     compound = hypothesis.interaction is not None or design == "fractional"
     if hypothesis.direction == "none":
@@ -55,12 +56,12 @@ def choose_test(hypothesis: Hypothesis, design: Design = "factorial") -> Test:
 
 
 def sign_of(hypothesis: Hypothesis) -> int:
-    """-1 where the claim says that the outcome decreases, else +1."""
+    """-1 if the claim is that the outcome decreases, else +1."""
     return -1 if hypothesis.direction == "decrease" else 1
 
 
 def families_of(spec: AblationSpec) -> dict[str, list[str]]:
-    """Family → the confirmatory hypotheses corrected together, in the order of the file."""
+    """Family → its confirmatory hypotheses, in the order of the file."""
     families = defaultdict(list)
     for name, hypothesis in spec.hypotheses.items():
         if not hypothesis.exploratory:
@@ -69,7 +70,7 @@ def families_of(spec: AblationSpec) -> dict[str, list[str]]:
 
 
 def corrections_of(spec: AblationSpec) -> tuple[Correction, ...]:
-    """Every hypothesis in the correction it belongs to; the exploratory ones share the last."""
+    """The corrections of an ablation: one per family, then one for all exploratory claims."""
     found = [
         Correction("Holm", family, tuple(names)) for family, names in families_of(spec).items()
     ]
@@ -80,5 +81,5 @@ def corrections_of(spec: AblationSpec) -> tuple[Correction, ...]:
 
 
 def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
-    """The looks at the runs; one at the end where the file plans none."""
+    """The planned looks; one at the end if the file plans none."""
     return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)

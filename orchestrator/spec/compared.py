@@ -1,4 +1,4 @@
-"""Which arms of a design a hypothesis compares, and with what weight each enters its effect."""
+"""Which arms of a design a hypothesis compares, and the weight of each in the effect."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -13,9 +13,9 @@ class Compared(NamedTuple):
     """One arm of a comparison; the effect is the sum of weight times outcome over the arms.
 
     Attributes:
-        arm_id: of the design.
-        weight: +1 or -1; in a fraction, where many arms make up a side, ±1 over their number.
-        side: which of the two or four sides it stands for, in the order of `compared`.
+        arm_id: an arm of the design.
+        weight: +1 or -1; in a fraction, where a side has several arms, ±1 over their number.
+        side: the index of the side it belongs to, of two or four, in the order of `compared`.
     """
 
     arm_id: str
@@ -26,13 +26,13 @@ class Compared(NamedTuple):
 def compared(
     spec: AblationSpec, hypothesis: Hypothesis, cells: Mapping[str, Levels]
 ) -> tuple[Compared, ...]:
-    """The arms a hypothesis compares, those whose effect is claimed first.
+    """The arms that a hypothesis compares.
 
-    Without an interaction ``(to, from)``; with one ``(to, from)`` at its ``to`` level and then
-    ``(to, from)`` at its ``from`` level. A ``where`` that leaves factors out is completed where
-    one pair (or quadruple) alone fits; in a ``leave_one_out`` design the other changes are all
-    on; in a ``paired`` one the other factors move along; in a ``fractional`` one the effect is
-    taken over the whole fraction.
+    The sides are ``(to, from)``; with an interaction, ``(to, from)`` at its ``to`` level and then
+    ``(to, from)`` at its ``from`` level. If ``where`` leaves factors out, exactly one pair (or
+    quadruple) of arms must fit. In a ``leave_one_out`` design the other changes are all made, in a
+    ``paired`` design the other factors change together with the contrast, and in a ``fractional``
+    design the effect is averaged over the whole fraction.
 
     Args:
         spec: the ablation.
@@ -40,8 +40,8 @@ def compared(
         cells: arm id → levels of the design's arms, in the order of the plan.
 
     Raises:
-        ConfigError: no arms fit, several do, or the effect is aliased; one sentence, which
-            begins with ``where:`` if that is what to mend.
+        ConfigError: no arms fit, several do, or the effect is aliased. The sentence starts with
+            ``where:`` if `where` has to be changed.
     """
     if spec.design == "fractional":
         return _over_fraction(spec, hypothesis, cells)
@@ -69,10 +69,10 @@ def compared(
 def compared_by_name(
     spec: AblationSpec, cells: Mapping[str, Levels]
 ) -> dict[str, tuple[Compared, ...]]:
-    """`compared` of every hypothesis.
+    """Hypothesis → the arms it compares, see `compared`.
 
     Raises:
-        ConfigError: every hypothesis whose arms do not fit, named.
+        ConfigError: every hypothesis whose arms do not fit.
     """
     found, problems = {}, []
     for name, hypothesis in spec.hypotheses.items():
@@ -110,7 +110,7 @@ def _completed(spec: AblationSpec, hypothesis: Hypothesis) -> dict[str, str]:
 
 
 def _sides(hypothesis: Hypothesis, where: Levels) -> list[dict[str, str]]:
-    """The levels each side names, in the order of `compared`."""
+    """The levels that each side names, in the order of `compared`."""
     contrast, other = hypothesis.contrast, hypothesis.interaction
     pair = [{**where, contrast.factor: level} for level in (contrast.to_level, contrast.from_level)]
     if other is None:
@@ -123,7 +123,7 @@ def _sides(hypothesis: Hypothesis, where: Levels) -> list[dict[str, str]]:
 
 
 def _along(spec: AblationSpec, side: Levels) -> dict[str, str]:
-    """In a paired design: the whole cell that one level names."""
+    """The cell of a paired design to which the last level of `side` belongs."""
     levels = levels_of(spec)
     ((factor, level),) = list(side.items())[-1:]
     index = levels[factor].index(level)
@@ -135,7 +135,7 @@ def _fitting(
     where: Levels,
     cells: Mapping[str, Levels],
 ) -> Iterator[list[str]]:
-    """Every set of arms that agree but for what the hypothesis varies."""
+    """Every set of arms that differ only in the factors that the hypothesis varies."""
     arms = {frozenset(levels.items()): arm_id for arm_id, levels in cells.items()}
     first, *_ = sides = _sides(hypothesis, where)
     for levels in cells.values():
@@ -152,8 +152,8 @@ def _open_slice(spec: AblationSpec, hypothesis: Hypothesis, others: list[str], n
     if n_found:
         example = f"{others[0]}: {levels_of(spec)[others[0]][0]}"
         return (
-            f"where: must name the level of every other factor where more than one slice fits, "
-            f"but {missing} ({n_found} {what} of arms fit); add for instance {example}"
+            f"where: must name the level of every other factor if more than one slice fits, but "
+            f"{missing} ({n_found} {what} of arms fit); add for example {example}"
         )
     varied = " and ".join(f"'{name}'" for name in _varied(hypothesis))
     return (
@@ -175,15 +175,15 @@ def _over_fraction(
 ) -> tuple[Compared, ...]:
     if hypothesis.where:
         raise ConfigError(
-            "where: a fraction holds no slice in which the other factors are fixed; leave it "
-            "out (the effect is taken over the whole fraction), or use design: factorial"
+            "where: no slice of a fraction keeps the other factors fixed; leave it out (the "
+            "effect is then averaged over the whole fraction), or use design: factorial"
         )
     fraction = fraction_of(spec)
     effect = effect_name(sorted(_varied(hypothesis), key=list(spec.factors).index))
     if others := fraction.aliases[effect]:
         raise ConfigError(
             f"is about {effect}, which this fraction of resolution {roman(fraction.resolution)} "
-            f"cannot tell from {_listed(others)}; use more arms (fraction.n_arms), other "
+            f"cannot separate from {_listed(others)}; use more arms (fraction.n_arms), other "
             "generators, or design: factorial"
         )
     signs = (1, -1) if hypothesis.interaction is None else (1, -1, -1, 1)

@@ -1,8 +1,8 @@
-"""Fractions of two-level designs: generators, resolution, and which effects are aliased.
+"""Fractions of two-level designs: their generators, resolution and aliased effects.
 
-Letters follow the custom: A, B, C, ... are the factors in their order, without I, which stands
-for the identity. The first level of a factor is low, the second high; ``E=ABC`` sets factor E
-high where an odd number of A, B and C is high (see Box, Hunter and Hunter, ch. 6).
+The letters A, B, C, ... stand for the factors in their order, without I, which is the identity. The
+first level of a factor is low, the second high. ``E=ABC`` sets factor E high if an odd number of A,
+B and C are high (see Box, Hunter and Hunter, ch. 6).
 """
 
 import functools
@@ -20,7 +20,7 @@ LETTERS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"
 MIN_RESOLUTION = 4
 _ROMAN = ("0", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 _GENERATOR = re.compile(r"([A-Z])\s*=\s*([+-]?)\s*([A-Z]{2,})")
-# The search for generators ends after so many nodes; what is best by then is taken.
+# Limits of the search for generators, which then takes the best ones found so far.
 _MOST_NODES = 10_000
 _MOST_WORDS = 10_000_000
 _SHOWN_WORDS = 31
@@ -30,7 +30,13 @@ Masks = np.ndarray[Any, np.dtype[np.uint32]]
 
 @dataclass(frozen=True)
 class Generator:
-    """One generated factor: its index, the base factors it is the product of, and the sign."""
+    """A factor that is the product of base factors.
+
+    Attributes:
+        factor: its index.
+        mask: the base factors, one bit each.
+        sign: +1 or -1.
+    """
 
     factor: int
     mask: int
@@ -43,15 +49,15 @@ class Generator:
 
 @dataclass(frozen=True)
 class FractionDocument:
-    """A fraction as the plan document keeps it.
+    """A fraction as the plan document stores it.
 
     Attributes:
         letters: letter → factor.
-        generators: such as ``E=ABC``.
-        n_arms: runs of the fraction per seed.
-        resolution: as a roman numeral.
-        defining_relation: its shortest words.
-        n_defining_words: how many words the whole relation has.
+        generators: the generators as text, such as ``E=ABC``.
+        n_arms: the number of arms.
+        resolution: a roman numeral.
+        defining_relation: the shortest words of the defining relation.
+        n_defining_words: the number of all its words.
         aliases: effect → the effects that cannot be separated from it.
     """
 
@@ -69,10 +75,10 @@ class FractionalDesign:
     """A 2^(k-p) fraction.
 
     Attributes:
-        factors: their names, in the order of the letters.
-        generators: p of them.
+        factors: the names of the k factors, in the order of the letters.
+        generators: the p generators.
         resolution: length of the shortest word of the defining relation.
-        aliases: main effect or two-factor interaction → those it cannot be told from.
+        aliases: main effect or two-factor interaction → those that cannot be separated from it.
     """
 
     factors: tuple[str, ...]
@@ -85,7 +91,7 @@ class FractionalDesign:
         return 1 << (len(self.factors) - len(self.generators))
 
     def rows(self) -> Iterator[tuple[int, ...]]:
-        """0 (first level) or 1 (second level) of every factor, arm by arm."""
+        """Each arm: 0 (first level) or 1 (second level) for every factor."""
         k = len(self.factors)
         generated = {generator.factor: generator for generator in self.generators}
         base = [index for index in range(k) if index not in generated]
@@ -97,7 +103,7 @@ class FractionalDesign:
             yield tuple(row[index] for index in range(k))
 
     def document(self) -> FractionDocument:
-        """What the plan document keeps of it."""
+        """The fraction as the plan document stores it."""
         words = sorted(
             defining_words(self.generators),
             key=lambda word: (word[0].bit_count(), _letters(word[0])),
@@ -119,20 +125,22 @@ class FractionalDesign:
 def fractional(
     factors: tuple[str, ...], generators: tuple[str, ...] | None, n_arms: int | None
 ) -> FractionalDesign:
-    """The fraction that a file asks for.
+    """The fraction that a file describes.
 
     Args:
-        factors: names of two-level factors.
-        generators: as written; None searches the best ones.
-        n_arms: for the search; None takes the fewest that resolution IV allows.
+        factors: the names of the two-level factors.
+        generators: the generators as written; None searches for the best ones.
+        n_arms: the number of arms for that search; None takes the fewest of resolution IV.
 
     Raises:
-        ConfigError: generators that cannot be read, a number of arms that fits no fraction, or
-            a resolution below IV.
+        ConfigError: the generators cannot be read, no fraction has this number of arms, or the
+            resolution is below IV.
     """
     k = len(factors)
     if k > len(LETTERS):
-        raise ConfigError(f"factors: {k} of them, but a fraction has at most {len(LETTERS)}")
+        raise ConfigError(
+            f"factors: a fraction has at most {len(LETTERS)}, but got {k}; leave factors out"
+        )
     if generators is not None:
         chosen = _parse(generators, factors)
     else:
@@ -142,9 +150,9 @@ def fractional(
     if (resolution := shortest.bit_count()) < MIN_RESOLUTION:
         named = " × ".join(factors[i] for i in range(k) if shortest >> i & 1)
         raise ConfigError(
-            f"fraction.generators: give resolution {roman(resolution)} ({named} is constant, so a "
-            f"main effect is aliased with another effect of two factors or fewer), but at "
-            f"least {roman(MIN_RESOLUTION)} is needed; use longer generators or more arms"
+            f"fraction.generators: must give at least resolution {roman(MIN_RESOLUTION)}, but got "
+            f"{roman(resolution)} ({named} is constant, so a main effect is aliased with another "
+            "effect of at most two factors); use longer generators or more arms"
         )
     return FractionalDesign(
         factors=tuple(factors),
@@ -155,17 +163,21 @@ def fractional(
 
 
 def effect_name(factors: Sequence[str]) -> str:
-    """How a main effect or an interaction is written in an alias table."""
+    """The name of a main effect or an interaction in an alias table."""
     return " × ".join(factors)
 
 
 def roman(resolution: int) -> str:
-    """A resolution as it is customarily written."""
+    """A resolution as a roman numeral."""
     return _ROMAN[resolution] if resolution < len(_ROMAN) else str(resolution)
 
 
 def defining_words(generators: Sequence[Generator]) -> list[tuple[int, int]]:
-    """(factors, sign) of every product of factors that is constant over the fraction."""
+    """The words of the defining relation: the products of factors that are constant.
+
+    Returns:
+        (factors as a mask, sign) of each word.
+    """
     words: list[tuple[int, int]] = [(0, 1)]
     for generator in generators:
         mask = generator.mask | 1 << generator.factor
@@ -174,10 +186,10 @@ def defining_words(generators: Sequence[Generator]) -> list[tuple[int, int]]:
 
 
 def _aliases(factors: Sequence[str], words: Sequence[int]) -> dict[str, tuple[str, ...]]:
-    """Aliases among main effects and interactions, from the words of four letters.
+    """Aliases among main effects and two-factor interactions, from the words of four letters.
 
-    At resolution IV a main effect has none among them, and an interaction those that complete
-    it to a word.
+    At resolution IV a main effect has no such alias, and an interaction is aliased with those that
+    complete it to a word.
     """
     k = len(factors)
     table: dict[str, tuple[str, ...]] = {name: () for name in factors}
@@ -198,11 +210,11 @@ def _parse(texts: Sequence[str], factors: Sequence[str]) -> tuple[Generator, ...
         match = _GENERATOR.fullmatch(text.strip())
         letters = match[1] + match[3] if match else ""
         if match is None or len(set(letters)) < len(letters):
-            problems.append(f"'{text}' is no generator; write for instance E=ABC or E=-ABC")
+            problems.append(f"'{text}' is not a generator; write for example E=ABC or E=-ABC")
         elif unknown := sorted(set(letters) - set(known)):
             problems.append(
                 f"'{text}' names {', '.join(unknown)}, but the {len(factors)} factors are "
-                f"{known[0]} to {known[-1]} (I is left out)"
+                f"{known[0]} to {known[-1]} (without I); use these letters"
             )
         else:
             mask = sum(1 << known.index(letter) for letter in match[3])
@@ -213,8 +225,8 @@ def _parse(texts: Sequence[str], factors: Sequence[str]) -> tuple[Generator, ...
             problems.append(f"{LETTERS[generator.factor]} is generated twice; keep one of them")
         if nested := [i for i in generated if generator.mask >> i & 1]:
             problems.append(
-                f"'{generator.text}' is made of {LETTERS[nested[0]]}, which is generated itself; "
-                "write it in the other letters"
+                f"'{generator.text}' uses {LETTERS[nested[0]]}, which is generated too; use "
+                "letters of base factors only"
             )
     if problems:
         raise ConfigError([f"fraction.generators: {text}" for text in dict.fromkeys(problems)])
@@ -222,12 +234,12 @@ def _parse(texts: Sequence[str], factors: Sequence[str]) -> tuple[Generator, ...
 
 
 def _n_base(k: int, n_arms: int | None) -> int:
-    """How many factors span the fraction."""
+    """The number of base factors, whose combinations are all trained."""
     fewest = 1 << (2 * k - 1).bit_length()  # 2k arms are needed to keep main effects clear
     if k < MIN_RESOLUTION:
         raise ConfigError(
-            f"design: a fraction of {k} factors would alias main effects; use design: factorial, "
-            f"which has {1 << k} arms"
+            f"design: main effects would be aliased in a fraction of {k} factors; use design: "
+            f"factorial, which has {1 << k} arms"
         )
     if n_arms is None:
         return fewest.bit_length() - 1
@@ -240,12 +252,12 @@ def _n_base(k: int, n_arms: int | None) -> int:
 
 
 def _search(k: int, n_base: int) -> tuple[Generator, ...]:
-    """Generators of the least aberration found: as few short words as can be.
+    """The generators with the least aberration, that is with the fewest short words.
 
-    Their signs are such that the arm with every factor at its first level is in the fraction.
+    Their signs are chosen so that the arm with every factor at its first level is in the fraction.
     """
     subsets = [mask for mask in range(1 << n_base) if mask.bit_count() >= 3]
-    # Words of even length alone always keep main effects clear: so those are tried first.
+    # Words of even length never alias main effects, so generators that make them are tried first.
     subsets.sort(key=lambda mask: (mask.bit_count() % 2 == 0, -mask.bit_count(), mask))
     best: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     n_nodes = n_words = 0
@@ -254,7 +266,7 @@ def _search(k: int, n_base: int) -> tuple[Generator, ...]:
         start, chosen, words = stack.pop()
         n_nodes, n_words = n_nodes + 1, n_words + len(words)
         pattern = tuple(np.bincount(np.bitwise_count(words), minlength=k + 1).tolist()[1:])
-        # Further generators only add words, so a branch never gets better than it is.
+        # Further generators only add words, so a branch never improves.
         if any(pattern[: MIN_RESOLUTION - 1]) or (best is not None and pattern >= best[0]):
             continue
         if len(chosen) == k - n_base:
@@ -263,13 +275,13 @@ def _search(k: int, n_base: int) -> tuple[Generator, ...]:
         branches = []
         for index in range(start, len(subsets)):
             mask = subsets[index]
-            # Base factors can be renamed: of each length one first generator is enough.
+            # Base factors can be renamed, so one first generator of each length is enough.
             if not chosen and mask != (1 << mask.bit_count()) - 1:
                 continue
             word = np.uint32(mask | 1 << (n_base + len(chosen)))
             branches.append((index + 1, (*chosen, mask), np.concatenate([words, words ^ word])))
         stack += reversed(branches)
-    assert best is not None  # subsets of odd size alone suffice, and are tried first
+    assert best is not None  # subsets of odd size are enough, and are tried first
     return tuple(
         Generator(n_base + index, mask, 1 if mask.bit_count() % 2 else -1)
         for index, mask in enumerate(best[1])

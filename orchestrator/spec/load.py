@@ -1,56 +1,33 @@
-"""The ablation file: reading it with every mistake named at once; its shape is `schema`'s."""
+"""The ablation file: reads it and names every mistake in it at once."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from decoder.complaints import did_you_mean, explain
+from decoder.complaints import explain
 from decoder.config import DecoderConfig, load_config
 from decoder.errors import ConfigError
-from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
+from orchestrator.spec.arms import Arm
 from orchestrator.spec.cells import Levels
+from orchestrator.spec.check_file import find_problems
 from orchestrator.spec.compared import Compared, compared_by_name
-from orchestrator.spec.schema import (
-    AblationSpec,
-    Changes,
-    CollapseSpec,
-    Contrast,
-    Criterion,
-    ExtraArm,
-    Fraction,
-    Greedy,
-    Hypothesis,
-    Look,
-    Outcome,
-    check_name,
-    levels_of,
-)
-
-if TYPE_CHECKING:
-    from orchestrator.spec.arms import Arm
-
-# Stands among broken factors for a malformed choice of arms; no factor can be named so.
-DESIGN = "<design>"
+from orchestrator.spec.keys import allowed_keys
+from orchestrator.spec.names import hint, level_names, level_text
+from orchestrator.spec.profiles import apply_profile
+from orchestrator.spec.schema import AblationSpec, Changes, Criterion, Hypothesis, levels_of
 
 __all__ = [
-    "DESIGN",
     "AblationSpec",
     "Changes",
-    "Contrast",
     "Criterion",
     "Hypothesis",
     "Loaded",
-    "Look",
-    "Outcome",
-    "check_name",
     "level_names",
-    "level_text",
     "levels_of",
     "load_spec",
 ]
@@ -61,16 +38,16 @@ class Loaded:
     """An ablation file that passed every check.
 
     Attributes:
-        spec: the file.
+        spec: its content.
         base: its base configuration, before ``set``.
-        path: where the file lies.
-        arms: every arm, the design's first.
+        path: the path of the file.
+        arms: every arm, those of the design first.
     """
 
     spec: AblationSpec
     base: DecoderConfig
     path: Path
-    arms: tuple["Arm", ...]
+    arms: tuple[Arm, ...]
 
     @cached_property
     def cells(self) -> dict[str, Levels]:
@@ -79,7 +56,7 @@ class Loaded:
 
     @cached_property
     def compared(self) -> dict[str, tuple[Compared, ...]]:
-        """Hypothesis → the arms it compares; see `orchestrator.spec.compared.compared`.
+        """Hypothesis → the arms it compares, see `orchestrator.spec.compared.compared`.
 
         Raises:
             ConfigError: every hypothesis whose arms do not fit.
@@ -90,38 +67,40 @@ class Loaded:
 def load_spec(path: Path, profile: str | None = None) -> Loaded:
     """Read and check an ablation file together with its base configuration.
 
+    A level may be named by a bare number (``0.005: {...}``). Its name is then the shortest
+    decimal text of that number, wherever the file names the level.
+
     Args:
         path: the file.
-        profile: one of its profiles (see `profiles`); None takes the file as it stands.
-
-    A level may be named by a bare number (``0.005: {...}``); its name is then the shortest
-    decimal text of that number, wherever the file names the level.
+        profile: the profile to apply (see `orchestrator.spec.profiles`); None applies none.
 
     Raises:
         ConfigError: every mistake found, one line each, as ``file: key.path: complaint``.
     """
-    from orchestrator.spec.check_file import (
-        find_problems,  # the checks know the schema, not it them
-    )
-    from orchestrator.spec.profiles import apply_profile
-
     read = load_yaml(path)
     if "space" in read and "factors" not in read:
-        raise ConfigError(f"{path}: has a space and no factors: it is a search; use `search`")
+        raise ConfigError(
+            f"{path}: is a search, since it has 'space' and no 'factors'; use `search` for it"
+        )
     if read and set(read) <= set(DecoderConfig.model_fields):
         raise ConfigError(
-            f"{path}: is a decoder configuration, and no ablation; an ablation names it as its "
-            f"'base' and says what is varied"
+            f"{path}: is a decoder configuration, not an ablation; write an ablation that names "
+            "it as its 'base' and says what to vary"
         )
     document, profile_problems = apply_profile(read, profile)
-    document, problems = _spell_levels(document)
+    if document.get("factors") is None:
+        document["factors"] = {}
+    problems: list[str] = []
+    document = _with_names(document, (), problems)
     problems += profile_problems
     broken: frozenset[str] = frozenset()
     try:
         spec = AblationSpec.model_validate(document)
     except ValidationError as error:
-        sentences = explain(error, _allowed_keys(document))
-        problems += [sentence.replace(".[key]:", ":", 1) for sentence in sentences]
+        keys = allowed_keys(AblationSpec, error)
+        if () in keys:
+            keys[()].append("profiles")
+        problems += [text.replace(".[key]:", ":", 1) for text in explain(error, keys)]
         spec, broken = _salvage(document, error)
     problems = [f"{path}: {problem}" for problem in problems]
     base, base_problems = _load_base(spec, document, path)
@@ -134,24 +113,6 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     return Loaded(spec=spec, base=base, path=path, arms=arms)
 
 
-def level_text(value: Any) -> Any:
-    """The name of a level that YAML read as a number, a truth value or null."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return re.sub(r"e([-+])0+", r"e\1", repr(value))
-    return value
-
-
-def level_names(before: Any, after: Any) -> tuple[str, str]:
-    """Names for the levels of a two-level factor: its values themselves where they can be names."""
-    try:
-        names = check_name(level_text(before)), check_name(level_text(after))
-    except (TypeError, ValueError):
-        return "before", "after"
-    return names if names[0] != names[1] else ("before", "after")
-
-
 def _load_base(
     spec: AblationSpec, document: Mapping[str, Any], path: Path
 ) -> tuple[DecoderConfig | None, list[str]]:
@@ -159,120 +120,78 @@ def _load_base(
         return None, []
     base_path = path.parent / spec.base
     if not base_path.is_file():
-        folder = base_path.parent
-        names = sorted(str(other.name) for other in folder.glob("*.yaml"))
-        listing = f" (in {folder}: {', '.join(names)})" if names else ""
-        hint = did_you_mean(base_path.name, names) or listing
-        return None, [f"{path}: base: '{spec.base}' is no file; looked for {base_path}{hint}"]
+        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
+        return None, [
+            f"{path}: base: '{spec.base}' is not a file; looked for {base_path}"
+            f"{hint(base_path.name, names)}"
+        ]
     try:
         return load_config(base_path), []
     except ConfigError as error:
         return None, list(error.problems)
 
 
-def _spell_levels(document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A copy of the document with level names that YAML took for numbers turned into text."""
-    problems: list[str] = []
-
-    def keys(mapping: Any, where: str) -> Any:
-        if not isinstance(mapping, dict):
-            return mapping
-        spelled = {level_text(key): value for key, value in mapping.items()}
-        if len(spelled) < len(mapping):
-            problems.append(f"{where}: two keys have the same text; keep one of them")
-        return spelled
-
-    def both(mapping: Any, where: str) -> Any:
-        mapping = keys(mapping, where)
-        if not isinstance(mapping, dict):
-            return mapping
-        return {key: level_text(value) for key, value in mapping.items()}
-
-    def parts(entry: Any, where: str) -> Any:
-        if not isinstance(entry, dict):
-            return entry
-        entry = dict(entry)
-        for name in ("where", "levels", "contrast", "interaction"):
-            if isinstance(entry.get(name), dict):
-                entry[name] = both(entry[name], f"{where}.{name}")
-        return entry
-
-    document = {**document}
-    document["factors"] = keys(document.get("factors"), "factors")
-    if isinstance(document["factors"], dict):
-        document["factors"] = {
-            name: keys(levels, f"factors.{name}") for name, levels in document["factors"].items()
-        }
-    elif document["factors"] is None:
-        document["factors"] = {}
-    for section in ("hypotheses", "extra_arms"):
-        if isinstance(document.get(section), dict):
-            entries = keys(document[section], section)
-            document[section] = {k: parts(v, f"{section}.{k}") for k, v in entries.items()}
-    if isinstance(document.get("arms"), dict):
-        document["arms"] = {
-            arm: both(cell, f"arms.{arm}") for arm, cell in keys(document["arms"], "arms").items()
-        }
-    for section in ("include", "exclude"):
-        if isinstance(document.get(section), list):
-            document[section] = [
-                both(cell, f"{section}.{index}") for index, cell in enumerate(document[section])
-            ]
-    return document, problems
+# Mappings whose keys are names, and those whose values are names too. `*` stands for any entry.
+_NAMED = {("factors",), ("factors", "*"), ("hypotheses",), ("extra_arms",), ("arms",)}
+_CELLS = {
+    ("hypotheses", "*", "where"),
+    ("hypotheses", "*", "contrast"),
+    ("hypotheses", "*", "interaction"),
+    ("extra_arms", "*", "levels"),
+    ("arms", "*"),
+    ("include", "*"),
+    ("exclude", "*"),
+}
 
 
-def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str]]:
-    """The keys allowed at each place of this document, for `decoder.config.explain`."""
+def _with_names(value: Any, at: tuple[str, ...], problems: list[str]) -> Any:
+    """A copy of a part of the file, with names that YAML read as numbers turned into text.
 
-    def names(section: type[Section]) -> list[str]:
-        return [field.alias or name for name, field in section.model_fields.items()]
-
-    keys = {
-        (): [*names(AblationSpec), "profiles"],
-        ("collapse",): names(CollapseSpec),
-        ("fraction",): names(Fraction),
-        ("greedy",): names(Greedy),
-    }
-    for name in _mapping(document.get("criteria")):
-        keys["criteria", name] = names(Criterion)
-    looks = document.get("looks")
-    for index in range(len(looks) if isinstance(looks, list) else 0):
-        keys["looks", str(index)] = names(Look)
-    for name in _mapping(document.get("hypotheses")):
-        keys["hypotheses", name] = names(Hypothesis)
-        keys["hypotheses", name, "contrast"] = names(Contrast)
-        keys["hypotheses", name, "interaction"] = names(Contrast)
-    for name in _mapping(document.get("extra_arms")):
-        keys["extra_arms", name] = names(ExtraArm)
-    return keys
+    Args:
+        value: the part.
+        at: its location.
+        problems: receives a complaint for each name that a mapping has twice.
+    """
+    if isinstance(value, list):
+        return [_with_names(one, (*at, str(i)), problems) for i, one in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    place = (at[0], "*", *at[2:]) if len(at) > 1 else at
+    named: dict[Any, Any] = {}
+    for key, one in value.items():
+        name = level_text(key) if place in _NAMED | _CELLS else key
+        if name in named:
+            problems.append(f"{'.'.join(at)}: two keys are named '{name}'; keep one of them")
+        inside = _with_names(one, (*at, str(name)), problems)
+        named[name] = level_text(inside) if place in _CELLS else inside
+    return named
 
 
 def _mapping(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
+# Stands among the broken factors for a malformed choice of arms. No factor can have this name.
+_DESIGN = "<design>"
 _DESIGN_KEYS = ("design", "fraction", "arms", "include", "exclude")
-_STAND_INS: dict[str, Any] = {
+_REQUIRED: dict[str, Any] = {
     "name": "unnamed",
     "question": "?",
     "base": "?",
     "factors": {},
     "seeds": (0,),
-    "claim": "?",
-    "outcome": "per",
-    "direction": "increase",
-    "margin": 0.01,
 }
+_STAND_INS = _REQUIRED | {"claim": "?", "outcome": "per", "direction": "increase", "margin": 0.01}
 
 
 def _salvage(
     document: dict[str, Any], error: ValidationError
 ) -> tuple[AblationSpec, frozenset[str]]:
-    """What is left of a malformed document, so that its other mistakes are found as well.
+    """Keep the sound parts of a malformed document, so that its other mistakes are found as well.
 
     Returns:
-        A spec without the malformed parts, and the factors that lost some; ``*`` stands for
-        all of them, and `DESIGN` for the choice of arms.
+        A specification without the malformed parts, and the factors that lost parts; ``*`` stands
+        for all factors, and `_DESIGN` for the choice of arms.
     """
     broken: set[str] = set()
     left: dict[str, Any] = {**document}
@@ -290,15 +209,12 @@ def _salvage(
             left[str(at[0])] = entries
         else:
             left.pop(str(at[0]), None)
-            broken |= {DESIGN} if at[0] in _DESIGN_KEYS else set()
-    for name in ("name", "question", "base", "factors", "seeds"):
-        left.setdefault(name, _STAND_INS[name])
+            broken |= {_DESIGN} if at[0] in _DESIGN_KEYS else set()
     try:
-        return AblationSpec.model_validate(left), frozenset(broken)
+        return AblationSpec.model_validate(_REQUIRED | left), frozenset(broken)
     except ValidationError:
-        # One malformed part hid another; its own complaint comes once the first is mended.
-        bare = {name: _STAND_INS[name] for name in ("name", "question", "base", "factors", "seeds")}
-        return AblationSpec.model_validate(bare), frozenset({"*"})
+        # One malformed part hid another, which is reported once the first is corrected.
+        return AblationSpec.model_validate(_REQUIRED), frozenset({"*"})
 
 
 def _drop_factor_part(left: dict[str, Any], at: tuple[Any, ...], broken: set[str]) -> None:

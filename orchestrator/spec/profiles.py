@@ -1,28 +1,28 @@
-"""Profiles: the same question at another size, as keys of the file that are replaced."""
+"""Profiles: variants of an ablation, written in its file as keys that replace those of the file."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from decoder.complaints import did_you_mean
+from orchestrator.spec.names import hint
 from orchestrator.spec.schema import AblationSpec
 
-# A profile is an ablation of its own, beside the one it is written in.
-_KEYS = [name for name in AblationSpec.model_fields if name != "name"]
+# All but the name: a profile is stored as a separate ablation, named after the file's and itself.
+PROFILE_KEYS = tuple(name for name in AblationSpec.model_fields if name != "name")
 
 
 def apply_profile(
     document: Mapping[str, Any], profile: str | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """The document as one of its profiles has it.
+    """Replace keys of the document by those of one of its profiles.
 
     Args:
-        document: the file; under ``profiles`` profile → top-level keys, each of which replaces
-            the file's own as a whole.
-        profile: the wanted one; None takes the file as it stands.
+        document: the file. Its key ``profiles`` maps the name of a profile to top-level keys,
+            each of which replaces the file's key as a whole.
+        profile: the profile to apply; None applies none.
 
     Returns:
-        The document, named ``NAME-PROFILE``, without its profiles; and what is wrong with them,
-        also with those that are not wanted.
+        The document without its profiles, named ``NAME-PROFILE`` if one is applied; and every
+        mistake in the profiles, including those that are not applied.
     """
     document = dict(document)
     profiles = document.pop("profiles", None) or {}
@@ -38,15 +38,13 @@ def apply_profile(
             )
             continue
         problems += [
-            f"profiles.{name}: '{key}' is no key a profile can replace{did_you_mean(key, _KEYS)} "
-            f"(allowed: {', '.join(_KEYS)})"
+            f"profiles.{name}: '{key}' is not a key that a profile can replace"
+            f"{hint(str(key), PROFILE_KEYS)}"
             for key in changes
-            if key not in _KEYS
+            if key not in PROFILE_KEYS
         ]
     if profile is None or problems:
         return document, problems
     if profile not in profiles:
-        known = ", ".join(str(name) for name in profiles) or "none"
-        hint = did_you_mean(profile, profiles)
-        return document, [f"profiles: there is no profile '{profile}'{hint} (defined: {known})"]
+        return document, [f"profiles: '{profile}' is not a profile{hint(profile, profiles)}"]
     return {**document, **profiles[profile], "name": f"{document.get('name')}-{profile}"}, []

@@ -1,4 +1,4 @@
-"""Values given by other fields: ``optim.lr_max_day: ${optim.lr_max}``."""
+"""References to the values of other config paths, as in ``optim.lr_max_day: ${optim.lr_max}``."""
 
 import re
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ def reference(value: Any) -> str | None:
     """The config path that a value refers to; None for a plain value.
 
     Raises:
-        ValueError: it holds ``${`` but is not one reference and nothing else.
+        ValueError: the value contains ``${`` but is not exactly one reference.
     """
     if not isinstance(value, str) or "${" not in value:
         return None
     match = _REFERENCE.fullmatch(value)
     if match is None:
         raise ValueError(
-            f"must be exactly '${{section.field}}', since nothing is computed, but got '{value}'"
+            f"must be exactly '${{section.field}}', but got '{value}'; expressions are not computed"
         )
     return match[1]
 
 
 def references(values: Mapping[str, Any]) -> dict[str, str]:
-    """Config path → the path it takes its value from, for those that take one."""
+    """Config path → the path whose value it takes, for values that are references."""
     found = {}
     for path, value in values.items():
         if (target := reference(value)) is not None:
@@ -35,14 +35,14 @@ def references(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def follow(values: Mapping[str, Any], targets: Mapping[str, str]) -> dict[str, Any]:
-    """`values` with every reference replaced by the value at its end.
+    """Replace every reference by a value, through other references if necessary.
 
     Args:
-        values: config path → value, complete.
-        targets: `references` of it.
+        values: config path → value, for every path.
+        targets: the result of `references`.
 
     Raises:
-        ConfigError: references that run in a circle.
+        ConfigError: references form a cycle.
     """
     result = dict(values)
     for path in targets:
@@ -50,15 +50,15 @@ def follow(values: Mapping[str, Any], targets: Mapping[str, str]) -> dict[str, A
         if chain[-1] in targets:
             circle = " → ".join(chain[chain.index(targets[chain[-1]]) :])
             raise ConfigError(
-                f"{path}: its value runs in a circle ({circle} → {targets[chain[-1]]}); "
-                "give one of them a value"
+                f"{path}: its reference is part of a cycle ({circle} → {targets[chain[-1]]}); "
+                "give one of these paths a value"
             )
         result[path] = values[chain[-1]]
     return result
 
 
 def chain_of(path: str, targets: Mapping[str, str]) -> list[str]:
-    """`path` and all that it refers to in turn, up to a value or to where a circle closes."""
+    """`path` and the paths it refers to in turn, up to a value or to where a cycle closes."""
     chain = [path]
     while chain[-1] in targets and targets[chain[-1]] not in chain:
         chain.append(targets[chain[-1]])

@@ -1,61 +1,57 @@
-"""The ablation file's shape: its closed sections, each key with its type and its meaning."""
+"""The shape of an ablation file: its sections, and each key with its type and its meaning.
 
-import re
+The ``Attributes:`` sections are what an editor shows of a key, see `orchestrator.spec.json_schema`.
+"""
+
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, WithJsonSchema
 
 from decoder.collapse import CollapseThresholds
-from decoder.complaints import did_you_mean
 from decoder.marks import Probability, Section
 from decoder.pack import HISTORY_COLUMNS
+from orchestrator.spec.names import NAME_PATTERN, check_name, hint
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
-
-# What an evaluation records, and so what a hypothesis or a criterion may be about.
-# Half the validation trials only serve to judge the choice of an evaluation by the other half.
+# What an evaluation records, and so what a hypothesis or a criterion may be about. The counts over
+# even trials are left out: they only serve to correct the best evaluation's PER for its selection.
 _NO_METRIC = ("step", "n_edits_even", "n_reference_even")
 METRICS = tuple(name for name in HISTORY_COLUMNS if name not in _NO_METRIC)
-# Outcomes with rules of their own; any other one is a metric's value at the last evaluation.
+# Outcomes with their own rules; every other outcome is a metric's value at the last evaluation.
 OWN_OUTCOMES = ("per", "collapsed", "diverged", "escape_step")
-
-
-def check_name(name: str) -> str:
-    """`name` itself, if it can be a folder name.
-
-    Raises:
-        ValueError: it is empty, too long, starts with a dot or holds other characters.
-    """
-    if _NAME.fullmatch(name) is None:
-        raise ValueError(
-            f"{name!r} is no name; 1 to 64 of the characters A-Z a-z 0-9 . _ - are allowed, "
-            "and no dot at the front"
-        )
-    return name
+OUTCOMES = tuple(dict.fromkeys((*OWN_OUTCOMES, *METRICS)))
 
 
 def _check_outcome(name: str) -> str:
-    known = dict.fromkeys((*OWN_OUTCOMES, *METRICS))
-    if name not in known:
-        hint = did_you_mean(name, known) or f" (allowed: {', '.join(known)})"
-        raise ValueError(f"'{name}' is no outcome{hint}")
+    if name not in OUTCOMES:
+        raise ValueError(f"'{name}' is not an outcome{hint(name, OUTCOMES)}")
     return name
 
 
 def _check_metric(name: str) -> str:
     if name not in METRICS:
-        hint = did_you_mean(name, METRICS) or f" (allowed: {', '.join(METRICS)})"
-        raise ValueError(f"'{name}' is no metric of an evaluation{hint}")
+        raise ValueError(f"'{name}' is not a metric of an evaluation{hint(name, METRICS)}")
     return name
 
 
-Name = Annotated[str, AfterValidator(check_name)]
+# `WithJsonSchema` states what an editor can check, see `orchestrator.spec.json_schema`.
+Name = Annotated[
+    str,
+    AfterValidator(check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$"}),
+]
+# A name as a value in the file, which YAML may read as a number, a truth value or null.
+NameValue = Annotated[Name, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 Sentence = Annotated[str, Field(min_length=1)]
-Changes = dict[str, Any]  # dotted config path → value, or "${other.path}" for that path's value
-Cell = dict[Name, Name]  # factor → level
-Outcome = Annotated[str, AfterValidator(_check_outcome)]
-Metric = Annotated[str, AfterValidator(_check_metric)]
+# Dotted config path → value, or "${other.path}" for that path's value.
+Changes = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-keys": "config paths"})]
+Cell = dict[Name, NameValue]  # factor → level
+Outcome = Annotated[
+    str, AfterValidator(_check_outcome), WithJsonSchema({"type": "string", "enum": list(OUTCOMES)})
+]
+Metric = Annotated[
+    str, AfterValidator(_check_metric), WithJsonSchema({"type": "string", "enum": list(METRICS)})
+]
 Alpha = Annotated[float, Field(gt=0.0, lt=0.5)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Design = Literal["factorial", "one_factor", "leave_one_out", "paired", "path", "fractional", "arms"]
@@ -65,14 +61,14 @@ class Contrast(Section):
     """Two levels of one factor that a hypothesis compares.
 
     Attributes:
-        factor: the factor's name.
+        factor: the factor.
         from_level: the reference level (``from`` in YAML).
         to_level: the level whose effect is claimed (``to`` in YAML).
     """
 
-    factor: Name
-    from_level: Annotated[Name, Field(alias="from")]
-    to_level: Annotated[Name, Field(alias="to")]
+    factor: NameValue
+    from_level: Annotated[NameValue, Field(alias="from")]
+    to_level: Annotated[NameValue, Field(alias="to")]
 
 
 class Hypothesis(Section):
@@ -81,19 +77,19 @@ class Hypothesis(Section):
     Attributes:
         claim: the claim in one sentence.
         contrast: what is compared.
-        where: the level of the other factors in which it is compared; what is left out must
-            follow from the design (`orchestrator.spec.arms.compared`).
-        interaction: a second contrast; the effect is then the effect of `contrast` at its
-            ``to`` level minus that at its ``from`` level, taken per seed.
+        where: the levels of the other factors at which it is compared. A factor may be left out
+            if the design leaves only one choice (`orchestrator.spec.compared.compared`).
+        interaction: a second contrast. The effect is then the effect of `contrast` at the ``to``
+            level of `interaction` minus that at its ``from`` level, computed per seed.
         outcome: ``per`` (final validation PER), ``collapsed`` or ``diverged`` (share of runs),
             ``escape_step`` (steps to leave the blank plateau, censored at the budget), or a
             metric at the last evaluation.
-        direction: whether the claim says that the outcome increases, decreases, or ("none")
+        direction: whether the claim is that the outcome increases, decreases, or (``none``)
             changes by less than the margin.
-        margin: smallest effect that matters, in the outcome's unit.
+        margin: smallest effect that matters, in the unit of the outcome.
         family: hypotheses of one family share one Holm correction.
-        exploratory: whether it is one of a table to be looked through, corrected by
-            Benjamini-Hochberg with the others of its kind, and its verdict labelled so.
+        exploratory: whether the claim is exploratory. Exploratory claims are corrected together
+            by Benjamini-Hochberg, and their verdicts are labelled exploratory.
     """
 
     claim: Sentence
@@ -108,15 +104,15 @@ class Hypothesis(Section):
 
 
 class ExtraArm(Section):
-    """An arm outside the design, for instance a user's own full configuration.
+    """An arm outside the design, for instance your own complete configuration.
 
     Attributes:
-        levels: factor levels it starts from; a factor left out stays as in the base.
-        set: config paths it changes on top.
-        note: what it is, for the report.
-        seed_offset: added to each seed: an A/A control on fresh seeds.
-        replicate: above 0, the same configuration and seeds are trained again, as runs of their
-            own: what the machine alone changes.
+        levels: the factor levels it starts from; every other factor stays as in the base.
+        set: config paths it changes in addition.
+        note: what the arm is, for the report.
+        seed_offset: added to each seed, for an A/A control on fresh seeds.
+        replicate: if above 0, the same configuration is trained again with the same seeds, as
+            separate runs. They show how much results vary without any change.
     """
 
     levels: Cell = Field(default_factory=dict)
@@ -127,7 +123,14 @@ class ExtraArm(Section):
 
 
 class CollapseSpec(Section):
-    """Thresholds of `decoder.collapse.CollapseThresholds`, as configuration."""
+    """When a run counts as collapsed, see `decoder.collapse.CollapseThresholds`.
+
+    Attributes:
+        emitted_ratio: an evaluation is on the plateau if the emitted length is at most this share
+            of the target length,
+        n_distinct: or if at most this many distinct phonemes are emitted.
+        n_evaluations: a run is collapsed if its last `n_evaluations` are all on the plateau.
+    """
 
     emitted_ratio: Probability = 0.05
     n_distinct: PositiveInt = 2
@@ -138,12 +141,12 @@ class CollapseSpec(Section):
 
 
 class Fraction(Section):
-    """Which fraction of all two-level combinations is trained: one of the two.
+    """Which fraction of all two-level combinations is trained; give one of the two keys.
 
     Attributes:
         generators: for instance ``E=ABC`` or ``E=-ABC``; the letters A, B, ... are the factors
             in the order of the file.
-        n_arms: a power of two; the generators are then searched for.
+        n_arms: a power of two; good generators are then searched for.
     """
 
     generators: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
@@ -151,11 +154,11 @@ class Fraction(Section):
 
 
 class Greedy(Section):
-    """Of a ``path``: the search for the order of greatest effect, after the stated one.
+    """The second path of a ``path`` design: at each step, the change with the greatest effect.
 
     Attributes:
-        outcome: what decides which change comes next; one that every run with a result has.
-        direction: whether a change is to lower or to raise it.
+        outcome: the outcome that decides which change comes next.
+        direction: whether a change is better when it lowers or when it raises the outcome.
     """
 
     outcome: Literal["per", "collapsed", "diverged", "escape_step"] = "per"
@@ -163,11 +166,11 @@ class Greedy(Section):
 
 
 class Look(Section):
-    """A planned interim look.
+    """A planned interim analysis.
 
     Attributes:
-        seeds: it is taken at the first so many seeds of the list.
-        alpha: error rate spent on it.
+        seeds: how many seeds, from the start of the list, it uses.
+        alpha: the error rate spent on it.
     """
 
     seeds: PositiveInt
@@ -175,17 +178,21 @@ class Look(Section):
 
 
 class Criterion(Section):
-    """What an arm must reach in every seed; exactly one of the five kinds.
+    """What an arm must reach in every seed; give exactly one of the five kinds.
+
+    The kinds are `below`, `above`, `reaches`, `within` and `never`.
 
     Attributes:
-        metric: a metric of the evaluations; for every kind but `never`.
-        below, above: the statistic must lie there.
-        statistic: of `below` and `above`: over the evaluations of a run; ``p99`` of
-            ``grad_norm`` over all training steps. None stands for ``final``.
-        reaches: a value the metric must reach before step `before_step`.
-        within: how far the final value may lie from `of`.
+        metric: a metric of the evaluations; every kind but `never` needs it.
+        below, above: the limit of the statistic.
+        statistic: for `below` and `above`: how a run's evaluations become one number; ``p99`` of
+            ``grad_norm`` is over all training steps. None means ``final``.
+        reaches: a value that the metric must reach before step `before_step`.
+        before_step: the step for `reaches`.
+        within: the largest distance of the final value from `of`.
+        of: the value for `within`.
         never: how no run may end.
-        arms: ids of the arms it is asked of; None means all.
+        arms: ids of the arms that must meet the criterion; None means all.
     """
 
     metric: Metric | None = None
@@ -204,29 +211,29 @@ class AblationSpec(Section):
     """One YAML file: a question, a base configuration, factors, a design, seeds, hypotheses.
 
     Attributes:
-        name: the folder of its results.
-        question: what is asked, in a sentence or two.
-        base: a decoder configuration, relative to the file.
+        name: the name of the results folder.
+        question: the question, in a sentence or two.
+        base: the path of a decoder configuration, relative to this file.
         set: config paths changed in every arm.
-        factors: factor → level → config paths; the first level of each is its base level.
+        factors: factor → level → config paths; the first level of each factor is its base level.
         design: how factors make arms, see `orchestrator.spec.arms`.
-        fraction: of a ``fractional`` design; None takes the smallest of resolution IV.
-        greedy: of a ``path``: go it once more, by greatest effect; None does not.
-        arms: of design ``arms``: arm → the level of every factor.
-        include: cells added to the design; each names the level of every factor.
-        exclude: every arm of the design that agrees with one of these is left out.
-        extra_arms: arms beside the design.
-        seeds: seeds, each of which every arm is trained with.
+        fraction: for design ``fractional``; None takes the smallest fraction of resolution IV.
+        greedy: for design ``path``: a second path, ordered by effect; None trains no second path.
+        arms: for design ``arms``: arm → the level of every factor.
+        include: arms added to the design; each names the level of every factor.
+        exclude: levels; every arm of the design that has all levels of one entry is left out.
+        extra_arms: arms outside the design.
+        seeds: the seeds; every arm is trained once with each.
         hypotheses: name → claim.
-        looks: interim looks; none means one look, at the end.
+        looks: interim analyses; an empty list means one analysis, at the end.
         criteria: name → what an arm must reach.
         collapse: when a run counts as collapsed.
         alpha: family-wise error rate.
-        prior: for planning where no record tells it: outcome → standard deviation of its
-            per-seed differences; of ``collapsed`` and ``diverged`` the share of runs so ended
-            in the reference arm.
+        prior: for planning when no records exist: outcome → standard deviation of its per-seed
+            differences; for ``collapsed`` and ``diverged`` the share of such runs in the
+            reference arm.
 
-    A file may hold ``profiles`` beside these keys, see `orchestrator.spec.profiles`; they are
+    A file may have the key ``profiles`` as well, see `orchestrator.spec.profiles`; profiles are
     applied before this shape is checked.
     """
 

@@ -1,8 +1,9 @@
-"""Arrays in, effects, intervals and p-values out: the tests a verdict rests on. No I/O.
+"""The effects, intervals and tests of verdicts: arrays in, numbers out.
 
-Every test is exact where the enumeration is small, and else a Monte-Carlo test with a fixed
-generator, so that a rebuilt report says the same. p-values of differences are two-sided.
-Shares of runs are in `orchestrator.stats.shares`, power and reach in `orchestrator.stats.power`.
+Permutation tests are exact up to `EXACT_SIGN_FLIPS` values and `EXACT_LOG_RANK` runs per arm.
+Beyond that they draw a Monte-Carlo sample with a fixed generator, so that a report rebuilt from the
+same records has the same numbers. p-values of differences are two-sided. Shares of runs are in
+`orchestrator.stats.shares`, power in `orchestrator.stats.power`.
 """
 
 import math
@@ -15,38 +16,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-N_RESAMPLES = 20_000  # largest enumeration of splits, and the size of a Monte-Carlo sample
+# Most differences for which `sign_flip` counts all 2^n sign patterns. Time and memory grow with
+# 2^(n/2): 32 differences take about 20 ms, 40 would take 16 times as long.
+EXACT_SIGN_FLIPS = 32
+N_RESAMPLES = 20_000  # most splits that `log_rank` enumerates, and the size of a Monte-Carlo sample
+# Most runs in each of two equal arms for which `log_rank` enumerates all splits: 16 over 8 is
+# 12,870 splits, 18 over 9 would be 48,620.
+EXACT_LOG_RANK = 8
 _MONTE_CARLO_SEED = 20_220_425
-_N_EXACT_SIGNS = 32  # most values whose 2^n sign patterns are counted, half by half
 _N_WITHOUT_SPREAD = 5
 
 Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A confidence interval; infinite where the data allow none."""
+    """A confidence interval; infinite if the data do not determine one."""
 
     low: float
     high: float
 
 
 def sign_flip(differences: ArrayLike) -> float:
-    """Exact sign-flip permutation test of "the paired differences are symmetric about zero".
+    """Sign-flip permutation test of the null hypothesis that paired differences are symmetric.
 
-    Counts the patterns among all 2^n that are as extreme, up to n = 32; samples beyond. Every
-    pattern is one of the first half plus one of the second, so sorting 2^(n/2) sums is enough.
+    Up to `EXACT_SIGN_FLIPS` differences, p is the share of all 2^n sign patterns whose sum is as
+    extreme as the observed one; beyond, it comes from a sample of `N_RESAMPLES` patterns. A pattern
+    is a pattern of the first half joined with one of the second, so sorting the 2^(n/2) sums of one
+    half is enough to count.
 
     Args:
         differences: (n,) one difference per seed.
+
+    Returns:
+        The two-sided p; 1 for fewer than two differences.
     """
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         return 1.0
-    # Sums of equal magnitude are ties, whatever rounding made of them.
+    # Sums that differ by rounding alone count as ties.
     observed = abs(float(values.sum())) - 1e-9 * float(np.abs(values).sum())
     if observed <= 0:
         return 1.0
-    if len(values) > _N_EXACT_SIGNS:
+    if len(values) > EXACT_SIGN_FLIPS:
         rng = np.random.default_rng(_MONTE_CARLO_SEED)
         signs = rng.integers(0, 2, (N_RESAMPLES, len(values))) * 2.0 - 1.0
         n_extreme = int(np.sum(np.abs(signs @ values) >= observed))
@@ -67,8 +78,8 @@ def _signed_sums(values: Floats) -> Floats:
 def paired_t(differences: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's t interval of a mean; infinite for fewer than two values.
 
-    Values that are all equal give no spread to go by: from five on the interval is that value
-    (all of five lie on one side of the median in 1 of 32 cases), below it is infinite.
+    Values that are all equal have no spread. The interval is then that value if there are at least
+    five (five draws all lie above the median with probability 1/32), and infinite otherwise.
 
     Args:
         differences: (n,) one difference per seed.
@@ -98,15 +109,15 @@ def _has_interval(values: Floats) -> bool:
 
 
 def paired_bounds(differences: ArrayLike, error: float = 0.05) -> Interval:
-    """One-sided bounds of a mean, each with `error`: Student's t with Johnson's term.
+    """One-sided bounds of a mean, from Student's t with Johnson's correction for skewness (1978).
 
-    Johnson's correction for skewness (1978) is taken outwards only. Without it, differences of
-    a skewness that learning curves show break the promise of 5 % by a few tenths of a percent;
-    it costs little where differences are symmetric. Infinite where `paired_t` is.
+    The correction only widens the interval. Without it, differences as skewed as those of learning
+    curves exceed an error rate of 5 % by a few tenths of a percent; for symmetric differences it
+    changes little. The bounds are infinite where those of `paired_t` are.
 
     Args:
         differences: (n,) one difference per seed.
-        error: of each bound.
+        error: the error rate of each bound.
     """
     values = np.asarray(differences, dtype=np.float64)
     if not _has_interval(values):
@@ -115,11 +126,14 @@ def paired_bounds(differences: ArrayLike, error: float = 0.05) -> Interval:
 
 
 def upper_bounds(differences: Floats, error: float) -> Floats:
-    """The upper one of `paired_bounds`, of many studies at once, each of which varies.
+    """The upper bounds of `paired_bounds`, vectorised over studies.
 
     Args:
-        differences: (..., n) one difference per seed.
-        error: of each bound.
+        differences: (..., n) one difference per seed; every study needs nonzero variance.
+        error: the error rate of each bound.
+
+    Returns:
+        (...) one bound per study.
     """
     n = differences.shape[-1]
     t = t_quantile(1 - error, n - 1)
@@ -129,9 +143,9 @@ def upper_bounds(differences: Floats, error: float) -> Floats:
 
 
 def tost_paired(differences: ArrayLike, margin: float) -> float:
-    """p of the two one-sided tests of "the mean difference is beyond ±margin".
+    """p of two one-sided tests of the null hypothesis that the mean difference is beyond ±margin.
 
-    Below `error` exactly when `paired_bounds` with that error lies inside ±margin.
+    It is below `error` exactly when `paired_bounds` with that error lie inside ±margin.
     """
     values = np.asarray(differences, dtype=np.float64)
     if not _has_interval(values):
@@ -140,7 +154,10 @@ def tost_paired(differences: ArrayLike, margin: float) -> float:
 
 
 def _p_below(values: Floats, margin: float) -> float:
-    """p of "the mean is at least `margin`": the error at which the upper bound comes to it."""
+    """p of the null hypothesis that the mean is at least `margin`.
+
+    That is the error rate at which the upper bound equals `margin`.
+    """
     room, error, term = (
         margin - float(values.mean()),
         _standard_error(values),
@@ -150,7 +167,7 @@ def _p_below(values: Floats, margin: float) -> float:
         return 0.0 if room > 0 else 1.0
     if term <= 1e-9 * error:
         return float(special.stdtr(len(values) - 1, -room / error))
-    # The bound is mean + t * error + term * (1 + 2 t²); this is its root for t.
+    # Solves mean + t * error + term * (1 + 2 t²) = margin for t.
     inside = error**2 - 8 * term * (term - room)
     if inside < 0:
         return 1.0
@@ -159,7 +176,7 @@ def _p_below(values: Floats, margin: float) -> float:
 
 
 def _johnson(values: Floats) -> Floats:
-    """Third moment over 6 n variances along the last axis, 0 where skewed to the left."""
+    """Third moment over 6 n variances along the last axis; 0 if skewed to the left."""
     n = values.shape[-1]
     if n < 3:
         return np.zeros(values.shape[:-1])
@@ -170,20 +187,20 @@ def _johnson(values: Floats) -> Floats:
 
 
 def restricted(steps: ArrayLike, budget: ArrayLike) -> Floats:
-    """Steps to escape, cut at the budget; NaN (never escaped) counts as the budget.
+    """Steps to escape, censored at the budget; NaN (no escape) counts as the budget.
 
-    As every run is watched up to the budget, the mean of these is the restricted mean, the area
-    under the Kaplan-Meier curve.
+    Every run is observed up to the budget, so their mean is the restricted mean, the area under the
+    Kaplan-Meier curve.
     """
     values = np.asarray(steps, dtype=np.float64)
     return np.where(np.isnan(values), budget, np.minimum(values, budget))
 
 
 def log_rank_scores(steps: ArrayLike, escaped: ArrayLike) -> Floats:
-    """Log-rank score of each run: its event minus the hazard it lived through (Nelson-Aalen).
+    """Log-rank score of each run: its event minus its cumulative hazard (Nelson-Aalen).
 
-    The scores of one group add up to that group's observed minus expected events, and all
-    scores add up to zero.
+    The scores of a group add up to its observed minus its expected events; all scores add up to
+    zero.
 
     Args:
         steps: (n,) step of escape or of censoring.
@@ -202,12 +219,17 @@ def log_rank(
 ) -> float:
     """Permutation test of the log-rank statistic |observed - expected| of two arms.
 
-    Enumerates all splits up to ``N_RESAMPLES``, samples that many beyond it (the observed split
-    counted among them). The asymptotic p is not used: at 3 against 3 it is four times too small.
+    Enumerates all splits of the runs if there are at most `N_RESAMPLES` (up to `EXACT_LOG_RANK`
+    runs in each of two equal arms), and samples that many otherwise, with the observed split
+    counted as one of them. The asymptotic p is not used: for 3 against 3 runs it is four times too
+    small.
 
     Args:
         to_steps, from_steps: (n,) step of escape or of censoring.
         to_escaped, from_escaped: (n,) whether the run escaped.
+
+    Returns:
+        The two-sided p; 1 if an arm has no runs.
     """
     n_to = len(np.atleast_1d(np.asarray(to_steps)))
     scores = log_rank_scores(np.r_[to_steps, from_steps], np.r_[to_escaped, from_escaped])
@@ -223,7 +245,7 @@ def log_rank(
 
 @lru_cache(maxsize=8)
 def _splits(n: int, n_to: int) -> Floats:
-    """Which of `n` runs fall to the first arm, 1 or 0: every split, or a sample of them."""
+    """1 for the runs of the first arm, 0 for the others: every split of `n` runs, or a sample."""
     if math.comb(n, n_to) <= N_RESAMPLES:
         chosen = np.array(list(combinations(range(n), n_to)))
     else:
@@ -247,8 +269,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Benjamini and Hochberg's adjusted p-values (1995), in the order given.
 
-    Calling those below a level significant keeps the expected share of false ones among them
-    at that level, for tests that are independent or positively dependent.
+    If those below a level are called significant, the expected share of false positives among them
+    is at most that level, for tests that are independent or positively dependent.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")[::-1]
@@ -259,12 +281,13 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 
 
 class Pairing(NamedTuple):
-    """What the seeds, shared by the arms, did to a comparison.
+    """What pairing by seed did to a comparison.
 
     Attributes:
-        correlation: of the two arms' outcomes over the seeds; NaN if an arm does not vary.
-        saved: share of the seeds that blocking saved: 1 - variance of the differences over the
-            sum of the arms' variances. Negative where pairing cost precision.
+        correlation: correlation of the two arms' outcomes over the seeds; NaN if an arm does not
+            vary.
+        saved: share of the seeds that pairing saved: 1 - variance of the differences over the sum
+            of the arms' variances. Negative if pairing cost precision.
     """
 
     correlation: float
@@ -272,7 +295,7 @@ class Pairing(NamedTuple):
 
 
 def pairing(to: ArrayLike, reference: ArrayLike) -> Pairing:
-    """How the outcomes of two arms go together over the seeds.
+    """How the outcomes of two arms correlate over the seeds.
 
     Args:
         to, reference: (n,) one value per seed, in the same order.

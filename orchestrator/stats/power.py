@@ -1,4 +1,4 @@
-"""What a number of seeds can find: power, detectable effects, and the seeds it would take."""
+"""Power: what effects a number of seeds can detect, and how many seeds an effect needs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ from orchestrator.stats.reach import adjustment, attainable, first_seeds, lowest
 from orchestrator.stats.shares import boschloo_table
 
 POWER = 0.8
-_N_SPREADS = 400  # quantiles of the sample spread over which power is averaged
+_N_SPREADS = 400  # quantiles of the sample standard deviation over which power is averaged
 _N_STUDIES = 10_000
-_N_NO_SKEWNESS = 50  # seeds
+_N_NO_SKEWNESS = 50  # seeds from which Johnson's correction is negligible
 _LEAST_RATE = 0.05
-_N_EXACT_SHARES = 30  # most seeds per arm at which every table of two shares is gone through
+_N_EXACT_SHARES = 30  # most seeds per arm for which every table of two shares is enumerated
 
 
 # Power --------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ _N_EXACT_SHARES = 30  # most seeds per arm at which every table of two shares is
 
 @lru_cache(maxsize=256)
 def _spread_ratios(n_seeds: int) -> Floats:
-    """Quantiles of sample spread over true spread, for `n_seeds` normal values."""
+    """Quantiles of the sample over the true standard deviation, for `n_seeds` normal values."""
     chances = (np.arange(_N_SPREADS) + 0.5) / _N_SPREADS
     freedom = n_seeds - 1
     return np.asarray(np.sqrt(2 * special.gammaincinv(freedom / 2, chances) / freedom))
@@ -37,17 +37,18 @@ def _spread_ratios(n_seeds: int) -> Floats:
 def power_paired(
     effect: float, spread: float, n_seeds: int, alpha: float, margin: float = 0.0
 ) -> float:
-    """Chance that normal differences are significant, in their direction, and reach the margin.
+    """Power of a paired test: significance in the claimed direction, and an estimate of the margin.
 
-    Through the paired t test, which the sign-flip test follows closely. Where only complete
-    agreement of all seeds can reach `alpha`, the probability of that is the limit.
+    Normal differences are assumed, and the power is that of the paired t test, which is close to
+    that of the sign-flip test. If p reaches `alpha` only when all seeds agree, the power is at most
+    the probability that they do.
 
     Args:
-        effect: true mean difference, towards the claim.
+        effect: true mean difference, positive in the claimed direction.
         spread: standard deviation of a difference (> 0).
         n_seeds: seeds per arm.
         alpha: two-sided level.
-        margin: the estimate must be at least that.
+        margin: smallest estimate that supports the claim.
     """
     if n_seeds < 2 or lowest_p("sign_flip", n_seeds) >= alpha:
         return 0.0
@@ -62,13 +63,14 @@ def power_paired(
 
 
 def power_equivalence(margin: float, spread: float, n_seeds: int, alpha: float) -> float:
-    """Chance that two one-sided tests put a true difference of zero inside ±margin.
+    """Power of two one-sided tests to show that a true difference of zero lies inside ±margin.
 
-    From a fixed sample of studies with normal differences, to half a percent; from 50 seeds on,
-    where the term for skewness is next to nothing, through the t distribution.
+    Below 50 seeds it is the share of a fixed sample of studies, accurate to half a percentage
+    point. From 50 seeds on, where Johnson's correction is negligible, it follows from the t
+    distribution.
 
     Args:
-        margin: half width of what counts as no difference.
+        margin: half width of the equivalence region.
         spread: standard deviation of a normal difference (> 0).
         n_seeds: seeds per arm.
         alpha: level of each one-sided test.
@@ -84,7 +86,10 @@ def power_equivalence(margin: float, spread: float, n_seeds: int, alpha: float) 
 
 @lru_cache(maxsize=256)
 def _studies(n_seeds: int, alpha: float) -> Floats:
-    """Of many studies without a difference, the smallest margin each shows, in spreads."""
+    """The smallest margin that each of many studies without an effect supports.
+
+    In standard deviations of a difference.
+    """
     studies = np.random.default_rng(n_seeds).standard_normal((_N_STUDIES, n_seeds))
     above, below = stats.upper_bounds(studies, alpha), stats.upper_bounds(-studies, alpha)
     return np.maximum(above, below)
@@ -93,11 +98,14 @@ def _studies(n_seeds: int, alpha: float) -> Floats:
 def power_log_rank(
     effect: float, spread: float, n_seeds: int, alpha: float, margin: float = 0.0
 ) -> float:
-    """Power for steps to escape that are normal and independent: that of `power_paired`, or,
-    where only complete separation can reach `alpha`, at most the exact chance of that.
+    """Power of the log-rank test for steps to escape that are normal and independent.
+
+    It is computed from the t distribution, as in `power_paired`. If p reaches `alpha` only when
+    the arms are completely separated, the power is at most the exact probability of that.
 
     Args:
-        effect: true difference of means; spread: standard deviation of a per-seed difference.
+        effect: true difference of means.
+        spread: standard deviation of a per-seed difference.
         n_seeds, alpha, margin: as in `power_paired`.
     """
     lowest = lowest_p("log_rank", n_seeds)
@@ -113,7 +121,10 @@ def power_log_rank(
 
 
 def separation(standardized: float, n_seeds: int) -> float:
-    """Chance that all of n normal values exceed all of n others, `standardized` spreads lower."""
+    """Probability that all of n normal values exceed all of n others.
+
+    The means of the two groups are `standardized` standard deviations apart.
+    """
     grid = np.linspace(-9.0, 9.0, 2001)
     below = special.ndtr(grid) ** n_seeds  # the largest of the lower ones is below the grid point
     above = (1 - special.ndtr(grid - standardized)) ** n_seeds
@@ -124,8 +135,10 @@ def separation(standardized: float, n_seeds: int) -> float:
 def power_shares(
     rate_to: float, rate_from: float, n_seeds: int, alpha: float, margin: float = 0.0
 ) -> float:
-    """Chance that Boschloo's test tells two shares apart, in their direction, and the difference
-    seen reaches the margin: exact up to 30 seeds per arm, then by the arcsine approximation."""
+    """Power of Boschloo's test: significance in the true direction, and an estimate of the margin.
+
+    Exact up to 30 seeds per arm; beyond, by the arcsine approximation, without the margin.
+    """
     if n_seeds < 2 or lowest_p("boschloo", n_seeds) >= alpha:
         return 0.0
     sign = 1 if rate_to >= rate_from else -1
@@ -147,15 +160,14 @@ def power_shares(
 
 
 class Outlook(NamedTuple):
-    """What one test can find with so many seeds.
+    """What one test can detect with a number of seeds.
 
     Attributes:
-        power: chance of significance at a true effect of the margin; of an equivalence claim,
-            at no effect.
-        detectable: smallest effect supported with 80 % power, the margin kept; of an
-            equivalence claim, the smallest margin. Infinite where no effect is, NaN where the
-            spread is unknown.
-        seeds_needed: seeds per arm for a `power` of 80 %; None if unknown or beyond 1000.
+        power: probability of significance if the true effect equals the margin; for an equivalence
+            claim, if there is no effect.
+        detectable: smallest true effect that is supported with 80 % power; for an equivalence
+            claim, the smallest margin. Infinite if no effect is, NaN if the spread is unknown.
+        seeds_needed: seeds per arm for a `power` of 80 %; None if unknown or above 1000.
     """
 
     power: float
@@ -171,14 +183,14 @@ def outlook(
     spread: float = math.nan,
     rate_from: float | None = None,
 ) -> Outlook:
-    """What `test` can find.
+    """What `test` can detect.
 
     Args:
         test: the test of the hypothesis.
-        hypothesis: direction and margin.
+        hypothesis: the claim, for its direction and margin.
         n_seeds: seeds per arm.
-        alpha: level, correction included.
-        spread: standard deviation of per-seed differences, for all but tests of shares.
+        alpha: level after correction for multiple claims.
+        spread: standard deviation of per-seed differences; not needed for tests of shares.
         rate_from: share in the reference arm, for tests of shares; None takes the best case.
     """
     margin = hypothesis.margin
@@ -216,7 +228,7 @@ def outlook(
 
 
 def _outlook_equal_shares(test: Test, margin: float, n_seeds: int, alpha: float) -> Outlook:
-    """Best case of an equivalence claim about shares: no event in any arm."""
+    """The best case of an equivalence claim about shares: no events in any arm."""
     weights = (1, -1) if test == "tost_shares" else (1, -1, -1, 1)
 
     def shown(half: float, n: int) -> float:
@@ -230,7 +242,7 @@ def _outlook_equal_shares(test: Test, margin: float, n_seeds: int, alpha: float)
 
 
 def _smallest(power: Callable[[float], float], high: float) -> float:
-    """The smallest effect with 80 % power; infinite if even `high` has less."""
+    """The smallest effect with 80 % power; infinite if the power is less even at `high`."""
     if power(high) < POWER:
         return math.inf
     low = 0.0
@@ -241,9 +253,9 @@ def _smallest(power: Callable[[float], float], high: float) -> float:
 
 
 def _share_spread(rate: float) -> float:
-    """Standard deviation of the difference of two independent runs that an event may come to.
+    """Standard deviation of the difference of an event between two independent runs.
 
-    A share seen to be 0 or 1 in a few runs is taken to be a little off.
+    A share of 0 or 1 comes from a few runs, so it is moved a little towards one half.
     """
     rate = min(max(rate, _LEAST_RATE), 1 - _LEAST_RATE)
     return math.sqrt(2 * rate * (1 - rate))
@@ -252,19 +264,20 @@ def _share_spread(rate: float) -> float:
 # Before the first run -----------------------------------------------------------------------
 
 
-class Forecast(NamedTuple):
-    """What one hypothesis can hope for with so many seeds.
+class PowerForecast(NamedTuple):
+    """The power of one hypothesis with a number of seeds.
 
     Attributes:
         hypothesis: its name.
         n_seeds: seeds per arm.
-        reachable: whether any result could support it, the others of its family at their best.
-        power: chance of significance at a true effect of the margin, under the full correction
-            (α over the claims of the family); of an equivalence claim, at no effect. NaN where
-            the spread is unknown.
-        detectable: smallest effect supported with 80 % power under the full correction; of an
-            equivalence claim the smallest margin. Infinite where none is.
-        basis: what was assumed: ``spread`` or ``rate`` as given, ``best case`` of shares, or
+        reachable: whether any result could support it, if the other claims of its family come out
+            as clearly as they can.
+        power: probability of significance if the true effect equals the margin, under the full
+            correction (α divided by the number of claims in the family); for an equivalence claim,
+            if there is no effect. NaN if the spread is unknown.
+        detectable: smallest effect supported with 80 % power under the full correction; for an
+            equivalence claim the smallest margin. Infinite if no effect is.
+        basis: what is assumed: the given ``spread`` or ``rate``, the ``best case`` of shares, or
             ``unknown``.
     """
 
@@ -281,24 +294,24 @@ def forecast_power(
     n_seeds: Sequence[int],
     spreads: Mapping[str, float],
     rates: Mapping[str, float] | None = None,
-) -> tuple[Forecast, ...]:
+) -> tuple[PowerForecast, ...]:
     """Power and detectable effect of every hypothesis, for each number of seeds.
 
-    Holm's correction lies between α and α over the claims of the family; the latter is taken.
-    Of an ablation with looks the last look alone counts, at the α it may spend; what an earlier
-    one decides comes on top.
+    Holm's levels lie between α and α divided by the number of claims in the family; the latter is
+    used. With interim looks, only the last look counts, at its own α, so the power of the whole
+    sequence is somewhat higher.
 
     Args:
         spec: the ablation.
-        n_seeds: numbers of seeds per arm, for instance 4, 6 and 10.
-        spreads: outcome → standard deviation of per-seed differences, from earlier records or
-            stated in the file (``prior``); not needed for shares.
-        rates: hypothesis → share of runs in the reference arms, from earlier records or the
-            file; without it shares are forecast from their best case (none, or all, of the
-            reference runs), and their averages over several arms not at all.
+        n_seeds: numbers of seeds per arm, for example 4, 6 and 10.
+        spreads: outcome → standard deviation of per-seed differences, from earlier records or from
+            the file's ``prior``; not needed for shares.
+        rates: hypothesis → share of runs in the reference arms, from earlier records or the file.
+            Without a rate, a share is forecast from its best case (none, or all, of the reference
+            runs), and an average of shares over several arms is not forecast.
 
     Returns:
-        One entry a hypothesis and number of seeds, in the order of the file, then of `n_seeds`.
+        One entry per hypothesis and number of seeds, in the order of the file, then of `n_seeds`.
     """
     alpha = looks_of(spec)[-1].alpha
     groups = {name: of for of in corrections_of(spec) for name in of.names}
@@ -312,7 +325,7 @@ def forecast_power(
         spread = spreads.get(hypothesis.outcome, math.nan)
         if is_share(hypothesis.outcome):
             spread = math.nan if rate is None else _share_spread(rate)
-        # The spread given is that of one arm minus another.
+        # The given spread is that of the difference of two arms.
         weights = tests[names.index(name)].weights
         spread *= math.sqrt(sum(weight**2 for weight in weights) / 2)
         for n in n_seeds:
@@ -323,7 +336,7 @@ def forecast_power(
                 of_rate = rate is not None and test in ("boschloo", "sign_flip")
                 basis = "rate" if of_rate else "best case"
             found.append(
-                Forecast(
+                PowerForecast(
                     name,
                     n,
                     lowest < alpha,

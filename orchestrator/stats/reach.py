@@ -1,4 +1,4 @@
-"""What the tests of a design can reach at best: which claims no result could support."""
+"""The lowest p a design can reach, and so the claims that no result could support."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,23 +14,23 @@ from orchestrator.stats.shares import Share, boschloo, share_contrast_tost, shar
 Adjust = Callable[[Sequence[float]], list[float]]
 
 _N_SEEDS_SEARCHED = 1000
-_N_EXACT_SHARES = 30  # seeds per arm beyond which the lowest p of two shares is told no lower
+_N_EXACT_SHARES = 30  # with more seeds per arm, the lowest p of two shares is taken at this number
 
 
 @lru_cache(maxsize=4096)
 def lowest_p(
     test: Test, n_seeds: int, margin: float = 1.0, weights: tuple[float, ...] = (1, -1)
 ) -> float:
-    """The lowest p `test` can reach with `n_seeds` per arm.
+    """The lowest p that `test` can reach with `n_seeds` per arm.
 
-    For a difference that is complete separation (two-sided p); for an equivalence claim no
-    difference at all, without spread, or without an event in either arm.
+    A test of a difference reaches it when the arms are completely separated (two-sided p); a test
+    of equivalence when there is no difference and no spread, or no event in any arm.
 
     Args:
         test: the test.
         n_seeds: seeds per arm.
-        margin: of an equivalence claim about shares.
-        weights: of the arms, for such a claim about more than two.
+        margin: the margin of an equivalence claim about shares.
+        weights: the weights of the arms, for such a claim about more than two arms.
     """
     if n_seeds < 2:
         return 1.0
@@ -45,25 +45,25 @@ def lowest_p(
         return share_tost(none, none, margin)
     if test == "tost_contrast":
         return share_contrast_tost([none] * len(weights), weights, margin)
-    if n_seeds > _N_EXACT_SHARES:  # far below any level of interest, and costly to compute
+    if n_seeds > _N_EXACT_SHARES:  # expensive, and p is far below any level of interest
         return lowest_p("boschloo", _N_EXACT_SHARES)
     return boschloo(Share(n_seeds, n_seeds), none)
 
 
 class Reach(NamedTuple):
-    """A test, and what its reach depends on where it is about equal shares, see `lowest_p`."""
+    """A test with what its lowest p depends on, see `lowest_p`."""
 
     test: Test
     margin: float = 1.0
     weights: tuple[float, ...] = (1, -1)
 
     def lowest(self, n_seeds: int) -> float:
-        """The lowest p it can come to."""
+        """The lowest p it can reach."""
         return lowest_p(self.test, n_seeds, self.margin, self.weights)
 
 
 def attainable(tests: Sequence[Reach], n_seeds: int, adjust: Adjust = stats.holm) -> list[float]:
-    """The lowest adjusted p of each test of a family, when all of them do their best."""
+    """The lowest adjusted p of each test of a family, when every test reaches its lowest p."""
     return adjust([one.lowest(n_seeds) for one in tests])
 
 
@@ -73,15 +73,19 @@ def seeds_to_reach(
     alpha: float,
     adjust: Adjust = stats.holm,
 ) -> int | None:
-    """Fewest seeds per arm at which test `index` of a family can come below `alpha`.
+    """Fewest seeds per arm with which test `index` of a family can reach a p below `alpha`.
 
-    None beyond 1000.
+    None if more than 1000 are needed.
     """
     return first_seeds(lambda n: attainable(tests, n, adjust)[index] < alpha)
 
 
 def first_seeds(holds: Callable[[int], bool]) -> int | None:
-    """Fewest seeds at which a condition holds that, once true, stays so; None beyond 1000."""
+    """Fewest seeds for which a monotone condition holds; None if more than 1000 are needed.
+
+    Args:
+        holds: number of seeds → condition. Once true, it must stay true for more seeds.
+    """
     high = 2
     while not holds(high):
         if high >= _N_SEEDS_SEARCHED:
@@ -100,10 +104,10 @@ def adjustment(correction: Correction) -> Adjust:
 
 
 def reach_of(spec: AblationSpec, name: str) -> Reach:
-    """What the reach of one hypothesis depends on.
+    """The test of one hypothesis with what its lowest p depends on.
 
     Raises:
-        ConfigError: the design is a fraction that cannot be made.
+        ConfigError: the design is a fraction that cannot be constructed.
     """
     hypothesis = spec.hypotheses[name]
     signs = (1.0, -1.0, -1.0, 1.0) if hypothesis.interaction is not None else (1.0, -1.0)
@@ -113,17 +117,24 @@ def reach_of(spec: AblationSpec, name: str) -> Reach:
 
 
 class Untestable(NamedTuple):
-    """Why a hypothesis cannot be supported by its design, and the seeds per arm that would do."""
+    """Why no result of a design can support a hypothesis.
+
+    Attributes:
+        reason: one sentence.
+        seeds_needed: seeds per arm with which it could be supported; None if no number up to 1000
+            is enough.
+    """
 
     reason: str
     seeds_needed: int | None
 
 
 def untestable(spec: AblationSpec) -> dict[str, Untestable]:
-    """The hypotheses that no result of this design could support, before any run is made.
+    """The hypotheses that no result of this design could support.
 
-    The correction's best case is assumed: every claim of the family comes out as clearly as its
-    test allows (`cautions` names the claims that need it). With looks, the kindest of them.
+    Every claim of a family is assumed to come out as clearly as its test allows, which is the best
+    case of the correction (`cautions` lists the claims that depend on it). With interim looks, the
+    most favourable look counts.
     """
     found = {}
     for correction in corrections_of(spec):
@@ -134,8 +145,8 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
             largest = _largest_effect(hypothesis)
             if hypothesis.margin > largest and hypothesis.direction != "none":
                 found[name] = Untestable(
-                    f"a margin of {hypothesis.margin:g} is more than the outcome can change "
-                    f"({largest:g} at most)",
+                    f"its margin of {hypothesis.margin:g} is more than the outcome can change "
+                    f"(at most {largest:g}); lower the margin",
                     None,
                 )
                 continue
@@ -152,8 +163,8 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
 def cautions(spec: AblationSpec) -> dict[str, str]:
     """The testable hypotheses that can be supported only if others of their family are too.
 
-    At six seeds a PER claim has a lowest p of .031, so in a family of three it is lost unless
-    two others come out significant, however clear its own effect.
+    With six seeds, for example, the lowest p of a claim about PER is .031. In a family of three it
+    can then be supported only if both other claims are significant, however clear its own effect.
     """
     hopeless, found = untestable(spec), {}
     for correction in corrections_of(spec):
@@ -174,25 +185,25 @@ def cautions(spec: AblationSpec) -> dict[str, str]:
             last, k = looks_of(spec)[-1], min(others)
             alone = seeds_to_reach([reach], 0, last.alpha / m)
             found[name] = (
-                f"with {last.seeds} seeds its p cannot come below {reach.lowest(last.seeds):.3g}, "
-                f"so among the {m} claims of family '{correction.family}' it is supported only if "
-                f"at least {k} other{'s' * (k != 1)} come{'s' * (k == 1)} out significant too; "
-                f"{alone} seeds lift this condition, or a family of its own"
+                f"with {last.seeds} seeds its p cannot be below {reach.lowest(last.seeds):.3g}, "
+                f"so among the {m} claims of family '{correction.family}' it can be supported only "
+                f"if at least {k} other{'s are' if k != 1 else ' is'} significant too; use {alone} "
+                "seeds or a separate family to avoid this"
             )
     return {name: found[name] for name in spec.hypotheses if name in found}
 
 
 def _scaled(correction: Correction, p: float, n_others: int) -> float:
-    """Adjusted p where `n_others` claims of the family are significant beside this one."""
+    """Adjusted p if `n_others` other claims of the family are significant."""
     m = len(correction.names)
     return p * (m - n_others) if correction.method == "Holm" else p * m / (n_others + 1)
 
 
 def _out_of_reach(correction: Correction, look: Look, p: float, needed: int | None) -> str:
     n_claims = len(correction.names)
-    remedy = f"{needed} seeds would do" if needed else "not even 1,000 seeds would do"
+    remedy = f"use at least {needed} seeds" if needed else "even 1,000 seeds are not enough"
     return (
-        f"with {look.seeds} seed{'s' * (look.seeds != 1)} the adjusted p cannot come below "
+        f"with {look.seeds} seed{'s' * (look.seeds != 1)} its adjusted p cannot be below "
         f"{p:.3g}, so it cannot be supported (alpha is {look.alpha:g}, {n_claims} "
         f"claim{'s' * (n_claims != 1)} in family '{correction.family}'); {remedy}"
     )

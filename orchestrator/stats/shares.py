@@ -1,4 +1,4 @@
-"""Shares of runs (collapsed, diverged): exact tests, intervals, and bounds right at few runs."""
+"""Shares of runs (collapsed, diverged): tests, intervals and bounds that are exact for few runs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ from scipy import special
 from orchestrator.stats.effects import Floats, Interval
 
 _N_RATES = 2001  # grid of the unknown common rate in Boschloo's test
-_N_RATE_BLOCKS = 23  # which is gone through in parts, to spare memory
-_N_LOW_RATES = 101  # grid of the lower rate where a difference is given
+_N_RATE_BLOCKS = 23  # parts of that grid that are computed one after the other, to save memory
+_N_LOW_RATES = 101  # grid of the lower of two rates with a given difference
 
 
 class Share(NamedTuple):
@@ -24,10 +24,10 @@ class Share(NamedTuple):
 
 
 def boschloo(to: Share, reference: Share) -> float:
-    """Boschloo's exact unconditional test that two shares are equal; 1 where both are 0 or 1.
+    """p of Boschloo's exact unconditional test that two shares are equal; 1 if an arm has no runs.
 
-    Two-sided: twice the smaller one-sided p, as `scipy.stats.boschloo_exact` has it, which
-    takes milliseconds a table; `boschloo_table` holds every table of two arms at once.
+    Two-sided: twice the smaller one-sided p, as in `scipy.stats.boschloo_exact`. That takes
+    milliseconds per table; here `boschloo_table` computes all tables of two arms at once.
     """
     if to.n == 0 or reference.n == 0:
         return 1.0
@@ -36,13 +36,17 @@ def boschloo(to: Share, reference: Share) -> float:
 
 @lru_cache(maxsize=64)
 def boschloo_table(n_to: int, n_from: int) -> Floats:
-    """Boschloo's p of every outcome of two arms: ``[a, b]`` for a of `n_to`, b of `n_from`."""
+    """Boschloo's p of every outcome of two arms.
+
+    Returns:
+        (n_to + 1, n_from + 1): ``[a, b]`` is the p of a events in `n_to` runs and b in `n_from`.
+    """
     one, other = _one_sided_boschloo(n_to, n_from), _one_sided_boschloo(n_from, n_to).T
     return np.asarray(np.minimum(2 * np.minimum(one, other), 1.0))  # (n_to + 1, n_from + 1)
 
 
 def _one_sided_boschloo(n_to: int, n_from: int) -> Floats:
-    """p of "the first share is not the larger one", for every outcome."""
+    """p of the null hypothesis that the first share is not larger, for every outcome."""
     fisher = _one_sided_fisher(n_to, n_from)
     order = np.argsort(fisher, axis=None, kind="stable")
     ranked = fisher.ravel()[order]
@@ -58,10 +62,10 @@ def _one_sided_boschloo(n_to: int, n_from: int) -> Floats:
 
 
 def _one_sided_fisher(n_to: int, n_from: int) -> Floats:
-    """Fisher's p of "the first share is not the larger one", for every outcome.
+    """Fisher's p of the null hypothesis that the first share is not larger, for every outcome.
 
-    Sums of the hypergeometric distribution, from `scipy.special` alone: `scipy.stats` takes
-    longer to import than a report may.
+    Sums the hypergeometric distribution with `scipy.special` alone, since importing `scipy.stats`
+    would slow down every report.
     """
     n = n_to + n_from
     p = np.empty((n_to + 1, n_from + 1))
@@ -95,7 +99,7 @@ def wilson(share: Share, confidence: float = 0.95) -> Interval:
     n, rate = share.n, share.n_events / share.n
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    # At 0 and 1 the bound is the rate itself; rounding must not move it past.
+    # At 0 and 1 the bound is the rate itself; rounding must not move the bound past it.
     return Interval(min(max(0.0, centre - half), rate), max(min(1.0, centre + half), rate))
 
 
@@ -120,13 +124,13 @@ def share_contrast(
 ) -> Interval:
     """Interval of a weighted sum of independent shares.
 
-    With weights 1 and -1 this is Newcombe's hybrid score interval (method 10, 1998); beyond it
-    is the same recovery of variances (MOVER, Zou & Donner 2008): differences of differences,
-    and averages over the arms of a fraction.
+    With weights 1 and -1 this is Newcombe's hybrid score interval (method 10, 1998). For other
+    sums, such as differences of differences and averages over the arms of a fraction, it recovers
+    variances in the same way (MOVER, Zou & Donner 2008).
 
     Args:
-        shares: one an arm.
-        weights: as many, of any sign.
+        shares: one per arm.
+        weights: one per share, of any sign.
         confidence: two-sided coverage.
         limits: the interval of one share.
     """
@@ -144,25 +148,28 @@ def share_contrast(
 def share_difference(
     to: Sequence[Share], reference: Sequence[Share], confidence: float = 0.95
 ) -> Interval:
-    """`share_contrast` of the sum of the shares in `to` minus the sum of those in `reference`."""
+    """Interval of the sum of the shares in `to` minus the sum of those in `reference`.
+
+    See `share_contrast`.
+    """
     weights = [1.0] * len(to) + [-1.0] * len(reference)
     return share_contrast([*to, *reference], weights, confidence)
 
 
 def contrast_bounds(shares: Sequence[Share], weights: Sequence[float], error: float) -> Interval:
-    """One-sided bounds of a sum of more than two shares, each with `error`.
+    """One-sided bounds, each with `error`, of a weighted sum of more than two shares.
 
-    As `share_contrast`, from exact limits: the bounds that Wilson's would give miss a difference
-    of differences in 6 to 12 % of cases where 5 % are allowed, at six seeds; these in at most
-    5.5 % whatever the shares are, and mostly in 2 to 4 %.
+    They are `share_contrast` with exact limits. With six seeds and a nominal error of 5 %, bounds
+    from Wilson's limits miss a difference of differences in 6 to 12 % of cases; these miss it in at
+    most 5.5 % for any shares, and usually in 2 to 4 %.
     """
     return share_contrast(shares, weights, 1 - 2 * error, clopper_pearson)
 
 
 def share_contrast_tost(shares: Sequence[Share], weights: Sequence[float], margin: float) -> float:
-    """p of "the weighted sum of shares is beyond ±margin", from its interval.
+    """p of the null hypothesis that the weighted sum of shares is beyond ±margin.
 
-    The smallest error at which `contrast_bounds` lie inside ±margin; 1 if none does.
+    That is the smallest error at which `contrast_bounds` lie inside ±margin; 1 if there is none.
     """
 
     def inside(error: float) -> bool:
@@ -180,21 +187,21 @@ def share_contrast_tost(shares: Sequence[Share], weights: Sequence[float], margi
 
 @lru_cache(maxsize=4096)
 def share_bounds(to: Share, reference: Share, error: float = 0.05) -> Interval:
-    """One-sided bounds of a difference of two shares, each with `error`, right at few runs too.
+    """One-sided bounds, each with `error`, of a difference of two shares; exact for few runs.
 
-    The ends of the Newcombe-Wilson interval, moved outwards until the exact chance of a
-    bound as far off, whatever the two shares are, is at most `error`. At 0 of 3 against 0 of 3
-    the interval alone would rule out a true difference of one half in one case out of eight.
+    They are the ends of the Newcombe-Wilson interval, moved outwards until the exact probability of
+    missing the true difference is at most `error` for any two shares. With 0 of 3 runs against 0 of
+    3, the interval alone would exclude a true difference of one half in one case out of eight.
     """
     upper = _exact_upper(to, reference, error)
     return Interval(-_exact_upper(reference, to, error), upper)
 
 
 def share_tost(to: Share, reference: Share, margin: float) -> float:
-    """Exact p of "the difference of two shares is beyond ±margin".
+    """Exact p of the null hypothesis that the difference of two shares is beyond ±margin.
 
-    The larger of two one-sided p: the chance of an outcome that speaks as clearly for a smaller
-    difference, at the worst pair of rates that are `margin` apart.
+    It is the larger of two one-sided p. Each is the probability of an outcome at least as far
+    inside the margin, for the least favourable pair of rates that differ by `margin`.
     """
     if to.n == 0 or reference.n == 0:
         return 1.0
@@ -206,7 +213,7 @@ def share_tost(to: Share, reference: Share, margin: float) -> float:
 
 @lru_cache(maxsize=256)
 def _upper_ends(n_to: int, n_from: int, error: float) -> Floats:
-    """Upper end of the Newcombe-Wilson interval of every outcome."""
+    """Upper end of the Newcombe-Wilson interval of every outcome, (n_to + 1, n_from + 1)."""
     confidence = 1 - 2 * error
     of_to = np.array([wilson(Share(a, n_to), confidence) for a in range(n_to + 1)])
     of_from = np.array([wilson(Share(b, n_from), confidence) for b in range(n_from + 1)])
@@ -217,14 +224,14 @@ def _upper_ends(n_to: int, n_from: int, error: float) -> Floats:
 
 
 def _as_low(to: Share, reference: Share, error: float) -> Floats:
-    """1 for every outcome whose upper end is no higher than that of the outcome given."""
+    """1 for every outcome whose upper end is not above that of the given outcome, else 0."""
     ends = _upper_ends(to.n, reference.n, error)
     marked = ends <= ends[to.n_events, reference.n_events] + 1e-12
     return np.asarray(marked, dtype=np.float64)
 
 
 def _chance_as_low(n_to: int, n_from: int, as_low: Floats, difference: float) -> float:
-    """Largest chance of the outcomes marked, over all pairs of rates `difference` apart."""
+    """Largest probability of the marked outcomes, over all pairs of rates `difference` apart."""
     low = np.linspace(max(0.0, -difference), min(1.0, 1.0 - difference), _N_LOW_RATES)
     p_to, p_from = _pmf(n_to, low + difference), _pmf(n_from, low)
     return float(((p_to @ as_low) * p_from).sum(axis=1).max())

@@ -1,4 +1,4 @@
-"""One driver a folder: the lock on an ablation, and who holds it."""
+"""The lock on an ablation, which one driver at a time holds, and the note of who holds it."""
 
 import contextlib
 import json
@@ -17,18 +17,18 @@ from decoder.atomic import storage_error, write_atomically
 from decoder.errors import StorageError
 from orchestrator.store.paths import Results
 
-_PATIENCE_SECONDS = 0.5  # longer than `status` holds the lock to see whether anyone does
+_PATIENCE_SECONDS = 0.5  # longer than `status` holds the lock to find out whether it is free
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who drives an ablation.
+    """The driver of an ablation.
 
     Attributes:
         pid: process id on `host`.
         host: host name.
         since: UTC start time, ISO 8601.
-        n_running: runs in packs that are training now.
+        n_running: runs in the packs that are training now.
     """
 
     pid: int
@@ -41,14 +41,14 @@ class Holder:
 
 
 class DriverSeat:
-    """The held lock on an ablation; tells `status` how many runs are under way."""
+    """The note beside a held lock, from which `status` reads how many runs are training."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
     def tell(self, n_running: int) -> None:
-        """Write down who drives, and how many runs are under way."""
+        """Write who drives the ablation and how many runs are training."""
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -60,10 +60,10 @@ class DriverSeat:
 
 @contextmanager
 def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iterator[DriverSeat]:
-    """Hold the lock on an ablation; the system releases it when its holder dies.
+    """Hold the lock on an ablation. The operating system releases it if the process dies.
 
     Raises:
-        StorageError: another driver holds it, or the folder cannot be written.
+        StorageError: another driver holds the lock, or the folder cannot be written.
     """
     path, note_path = results.driver_lock(name), results.driver(name)
     lock = FileLock(path)
@@ -80,7 +80,7 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
         raise storage_error(error, path, 0) from None
     try:
         if (last := _read_note(note_path)) is not None:
-            say(f"the last driver, {last}, was killed; going on from what it recorded")
+            say(f"the last driver, {last}, was killed; continuing from its records")
         seat = DriverSeat(note_path)
         seat.tell(0)
         yield seat
@@ -91,7 +91,7 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
 
 
 def current_holder(results: Results, name: str) -> Holder | None:
-    """Who drives the ablation now; None if nobody does."""
+    """The driver of the ablation now; None if it is not being run."""
     path = results.driver_lock(name)
     if not path.exists():
         return None
@@ -113,4 +113,4 @@ def _read_note(path: Path) -> Holder | None:
             int(note["pid"]), str(note["host"]), str(note["since"]), int(note["n_running"])
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not written yet, or by a driver that was killed while at it
+        return None  # not written yet, or not completely because the driver was killed

@@ -1,7 +1,7 @@
-"""The ledger: one atomic record and one history per run, shared by every ablation.
+"""The ledger: one record and one history per run, shared by every ablation.
 
-``history.csv`` is written first and ``record.json`` is the commit point. A record that cannot be
-trusted is moved aside, said aloud, and its run is done again.
+``history.csv`` is written first, and ``record.json`` commits the run. A record that is damaged is
+renamed and reported, and its run is trained again.
 """
 
 import csv
@@ -33,6 +33,7 @@ _MOST_RECENT = 500
 
 
 _strict = with_config(ConfigDict(extra="forbid", strict=True))
+_open = with_config(ConfigDict(extra="allow", strict=True))  # a newer version may write more
 
 
 @_strict
@@ -49,19 +50,44 @@ class RecordPack(TypedDict):
 
 @_strict
 class RecordTiming(TypedDict):
-    """Seconds of the pack up to the run's end, the run's even share, and the UTC end time."""
+    """When a run ended, and how long it took.
+
+    ``pack_seconds`` is the time of its pack up to then, ``run_seconds`` that divided by the number
+    of runs in the pack, and ``finished_at`` the UTC time in ISO 8601.
+    """
 
     pack_seconds: float
     run_seconds: float
     finished_at: str
 
 
+@_open
+class RecordCode(TypedDict, total=False):
+    """The code of the decoder package; the git values are None outside a git checkout."""
+
+    decoder_sha256: str
+    git_commit: str | None
+    git_dirty: bool | None
+
+
+@_open
+class RecordEnvironment(TypedDict, total=False):
+    """What a result was made with, see `orchestrator.store.provenance.environment`."""
+
+    python: str
+    platform: str
+    torch: str
+    numpy: str
+    code: RecordCode
+
+
 @_strict
 class Record(TypedDict):
-    """``record.json``: how one run ended. Every key is there, but for those of older records.
+    """``record.json``: how one run ended.
 
-    ``status`` is ``ok``, ``diverged`` (a result: see ``diverged_step``) or ``failed`` (a gap:
-    ``error`` holds the traceback, and the next ``run`` tries again). ``config`` is resolved.
+    ``status`` is ``ok``, ``diverged`` (a result, see ``diverged_step``) or ``failed`` (not a
+    result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
+    resolved. The keys that are not required are missing in older records.
     """
 
     schema: int
@@ -79,7 +105,7 @@ class Record(TypedDict):
     pack: RecordPack
     timing: RecordTiming
     host: dict[str, str | int]
-    environment: dict[str, Any]
+    environment: RecordEnvironment
     peak_memory_bytes: int
     grad_norm_quantiles: NotRequired[dict[str, float] | None]
     per_session: NotRequired[dict[str, list[int]] | None]
@@ -93,8 +119,8 @@ class Record(TypedDict):
 _RECORD = TypeAdapter(Record)
 
 
-class Untrusted(Exception):
-    """A record or history on disk that is torn or altered; the text says how."""
+class Damaged(Exception):
+    """A record or history on disk is incomplete or was altered; the text says how."""
 
 
 def make_record(
@@ -105,19 +131,19 @@ def make_record(
     pack: RecordPack,
     ended: RunResult | str,
     host: dict[str, str | int],
-    environment: dict[str, Any],
+    environment: RecordEnvironment,
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
-    """The record and history of a run that ended.
+    """Make the record and the history of a run that ended.
 
     Args:
-        run_id: identity of the run.
+        run_id: the identity of the run.
         config: its resolved configuration.
         seed: its seed.
         dataset: the recordings it was trained on.
-        pack: the pack it was trained in; its ``n_runs`` is replaced by the result's.
+        pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
         host: where it was trained.
-        environment: see `orchestrator.store.provenance.environment`.
+        environment: what it was trained with.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -162,13 +188,13 @@ def make_record(
 def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -> bool:
     """Commit one run to the ledger.
 
-    A result already there stays, since a run is computed once; a failure is replaced.
+    A result that is already there stays, since a run is computed once; a failure is replaced.
 
     Returns:
-        Whether it was written.
+        Whether the run was written.
 
     Raises:
-        StorageError: no room, no permission or a stuck lock; names path and bytes.
+        StorageError: there is no space, no permission, or the lock is held; names path and bytes.
     """
     run_id = record["run_id"]
     content = json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
@@ -177,7 +203,7 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
     with _ledger_lock(results, len(content) + len(rows)):
         try:
             present = _read(results, run_id)
-        except Untrusted:
+        except Damaged:
             present = None  # about to be replaced
         if present is not None and present["status"] != "failed":
             return False
@@ -190,18 +216,16 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
 def read_records(
     results: Results, run_ids: Iterable[str], say: Say, *, move_aside: bool = True
 ) -> dict[str, Record]:
-    """The trustworthy records among `run_ids`; failed runs included.
-
-    Records that do not parse, or whose history does not match, are said aloud and left out.
+    """The undamaged records among `run_ids`, including those of failed runs.
 
     Args:
         results: the ledger.
-        run_ids: runs to look for.
-        say: receives one line a record that cannot be trusted.
-        move_aside: whether such a record is renamed, so that its run can be done again.
+        run_ids: the runs to look for.
+        say: receives one line for each damaged record, such as one whose history does not match.
+        move_aside: whether a damaged record is renamed, so that its run can be trained again.
 
     Raises:
-        StorageError: a record cannot be read or moved.
+        StorageError: a record cannot be read or renamed.
     """
     present = _recorded(results)
     records = {}
@@ -210,11 +234,11 @@ def read_records(
             continue
         try:
             record = _read(results, run_id)
-        except Untrusted as error:
+        except Damaged as error:
             if move_aside:
                 record = _move_aside(results, run_id, say)
             else:
-                say(f"{results.record(run_id)}: {error}; `run` does this run again")
+                say(f"{results.record(run_id)}: {error}; `run` trains this run again")
                 continue
         if record is not None:
             records[run_id] = record
@@ -222,12 +246,12 @@ def read_records(
 
 
 def with_result(records: Mapping[str, Record]) -> frozenset[str]:
-    """The runs that need no training; failed ones do."""
+    """The ids of the runs with a result; the others, which failed, need training."""
     return frozenset(r for r, record in records.items() if record["status"] != "failed")
 
 
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
-    """The evaluations of a recorded run, numbers exactly as they were written.
+    """The evaluations of a recorded run, with the numbers exactly as written.
 
     Raises:
         StorageError: the history is missing or malformed.
@@ -245,7 +269,7 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
 
 
 def history_csv(history: Sequence[HistoryRow]) -> bytes:
-    """The history as CSV; counts as integers, everything else so that it reads back exactly."""
+    """The history as CSV. Every number reads back exactly; counts are written as integers."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HISTORY_COLUMNS)
@@ -259,21 +283,21 @@ def history_csv(history: Sequence[HistoryRow]) -> bytes:
 
 
 def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:
-    """The `most` newest readable records of any ablation, newest first; others are passed over."""
+    """The records of the `most` newest runs of any ablation, newest first, without damaged ones."""
     found = []
     newest = sorted(_recorded(results).items(), key=lambda item: item[1], reverse=True)
     for run_id, _ in newest[:most]:
         try:
             record = _read(results, run_id)
-        except Untrusted:
-            continue  # said aloud by the ablation it belongs to
+        except Damaged:
+            continue  # reported by the commands on the ablation it belongs to
         if record is not None:
             found.append(record)
     return tuple(found)
 
 
 def _recorded(results: Results) -> dict[str, float]:
-    """Run id → time of the last change, for every run with a folder."""
+    """Run id → time of the last change, for every run that has a folder."""
     try:
         return {
             folder.name: folder.stat().st_mtime
@@ -293,29 +317,29 @@ def _read(results: Results, run_id: str) -> Record | None:
         rows = results.history(run_id).read_bytes()
     except FileNotFoundError as error:
         if error.filename == str(path):
-            return None  # a folder without a commit point
-        raise Untrusted("its history is missing") from None
+            return None  # not committed
+        raise Damaged("has no history") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Untrusted(
-            f"it is no record ({where + ': ' if where else ''}{first['msg']})"
+        raise Damaged(
+            f"is not a valid record ({where + ': ' if where else ''}{first['msg']})"
         ) from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
     if record["run_id"] != run_id or record["schema"] != SCHEMA:
-        raise Untrusted(f"it is of run {record['run_id']}, schema {record['schema']}")
+        raise Damaged(f"is the record of run {record['run_id']}, schema {record['schema']}")
     if record["history_sha256"] != sha256_of(rows):
-        raise Untrusted("its history does not match its checksum")
+        raise Damaged("has a history that does not match its checksum")
     return record
 
 
 def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
-    """Set a record that cannot be trusted aside, unless another driver has mended it."""
+    """Rename a damaged record and its history, unless another driver has replaced them."""
     with _ledger_lock(results, 0):
         try:
             return _read(results, run_id)
-        except Untrusted as error:
+        except Damaged as error:
             reason = str(error)
         moved = []
         for path in (results.record(run_id), results.history(run_id)):
@@ -329,8 +353,8 @@ def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
             moved.append(aside.name)
         sync_folder(results.run(run_id))
     say(
-        f"{results.record(run_id)}: {reason}; kept as {' and '.join(moved)}, "
-        "and this run alone is done again"
+        f"{results.record(run_id)}: {reason}; renamed to {' and '.join(moved)}, and only this run "
+        "is trained again"
     )
     return None
 
@@ -344,7 +368,7 @@ def _free_name(path: Path) -> Path:
 
 @contextmanager
 def _ledger_lock(results: Results, n_bytes: int) -> Iterator[None]:
-    """Keep other drivers from writing a run for the few milliseconds this one needs."""
+    """Hold the lock on the ledger, which a driver needs for a few milliseconds per run."""
     path = results.ledger_lock
     lock = FileLock(path)
     try:
@@ -352,8 +376,8 @@ def _ledger_lock(results: Results, n_bytes: int) -> Iterator[None]:
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
         raise StorageError(
-            f"{path}: held by another process for more than {_LOCK_SECONDS:.0f} s; "
-            "see who with 'status'"
+            f"{path}: is held by another process for more than {_LOCK_SECONDS:.0f} s; "
+            "`status` shows which"
         ) from None
     except OSError as error:
         raise storage_error(error, path, n_bytes) from None

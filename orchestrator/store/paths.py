@@ -1,11 +1,11 @@
-"""Every file name under the results folder, in one place."""
+"""The names of all files and folders under the results folder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from decoder.errors import ConfigError
-from orchestrator.spec.load import check_name
+from orchestrator.spec.names import check_name
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Results:
 
     Attributes:
         root: the folder, as given by ``--results``.
-        kind: the folder of the questions asked. Those of searches hold the same files and more.
+        kind: the folder under it that holds the plans and reports. A search has the same files as
+            an ablation and some more.
     """
 
     root: Path
@@ -30,7 +31,7 @@ class Results:
 
     @property
     def of_searches(self) -> "Results":
-        """The same ledger, and the folders of searches in place of those of ablations."""
+        """The same ledger, with the folders of searches instead of ablations."""
         return replace(self, kind="searches")
 
     @property
@@ -39,11 +40,11 @@ class Results:
 
     @property
     def index(self) -> Path:
-        """All records as one table, made anew whenever they say otherwise; safe to delete."""
+        """A cached table of all records, rebuilt whenever they change; safe to delete."""
         return self.runs / ".index.parquet"
 
     def run(self, run_id: str) -> Path:
-        """The folder of one run, shared by all ablations."""
+        """The folder of one run; all ablations share it."""
         return self.runs / run_id
 
     def record(self, run_id: str) -> Path:
@@ -54,49 +55,30 @@ class Results:
 
     @property
     def ledger_lock(self) -> Path:
-        """Held for the few milliseconds in which a run is written or moved aside."""
+        """The lock that is held for a few milliseconds while a run is written or renamed."""
         return self.runs / ".lock"
 
     def ablation(self, name: str) -> Path:
         """The folder of one ablation.
 
         Raises:
-            ConfigError: the name is unfit, or leads outside the results folder.
+            ConfigError: the name is not valid, or leads outside the results folder.
         """
-        try:
-            folder = self.ablations / check_name(name)
-        except ValueError as error:
-            raise ConfigError(f"{self.ablations}: {error}") from None
-        if folder.resolve().parent != self.ablations.resolve():
-            raise ConfigError(
-                f"{folder}: leads outside {self.ablations} (to {folder.resolve()}); "
-                "remove the link or choose another name"
-            )
-        return folder
+        return _folder(self.ablations, name)
 
     def imported(self, name: str) -> Path:
-        """The folder of the records of one group of runs trained elsewhere.
+        """The folder of one group of imported runs.
 
         Raises:
-            ConfigError: the name is unfit, or leads outside the results folder.
+            ConfigError: the name is not valid, or leads outside the results folder.
         """
-        above = self.root / "imported"
-        try:
-            folder = above / check_name(name)
-        except ValueError as error:
-            raise ConfigError(f"{above}: {error}") from None
-        if folder.resolve().parent != above.resolve():
-            raise ConfigError(
-                f"{folder}: leads outside {above} (to {folder.resolve()}); "
-                "remove the link or choose another name"
-            )
-        return folder
+        return _folder(self.root / "imported", name)
 
     def plan(self, name: str) -> Path:
         return self.ablation(name) / "plan.json"
 
     def lock(self, name: str) -> Path:
-        """The hypotheses as they stood before the first run."""
+        """The hypotheses as they were before the first run."""
         return self.ablation(name) / "lock.json"
 
     def timing(self, name: str) -> Path:
@@ -107,7 +89,7 @@ class Results:
         return self.ablation(name) / "study.db"
 
     def course(self, name: str, run_id: str) -> Path:
-        """The evaluations of a run that a search has stopped, or not trained to its end yet."""
+        """The evaluations of a run that a search stopped early or has not finished."""
         return self.ablation(name) / "courses" / f"{run_id}.csv"
 
     def checkpoints(self, name: str) -> Path:
@@ -117,8 +99,21 @@ class Results:
         return self.ablation(name) / "driver.lock"
 
     def driver(self, name: str) -> Path:
-        """Who drives the ablation now: process, host, runs under way."""
+        """Which process runs the ablation now, on which host, and how many runs are training."""
         return self.ablation(name) / "driver.json"
 
     def report(self, name: str) -> Path:
         return self.ablation(name) / "report.md"
+
+
+def _folder(above: Path, name: str) -> Path:
+    try:
+        folder = above / check_name(name)
+    except ValueError as error:
+        raise ConfigError(f"{above}: {error}") from None
+    if folder.resolve().parent != above.resolve():
+        raise ConfigError(
+            f"{folder}: leads outside {above} (to {folder.resolve()}); "
+            "remove the link or choose another name"
+        )
+    return folder

@@ -1,10 +1,11 @@
-"""The plan file of an ablation: reading and writing ``plan.json``."""
+"""Reads and writes ``plan.json``, the plan file of an ablation."""
 
 from pydantic import ValidationError
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.document import PlanDocument
+from orchestrator.spec.names import listed
 from orchestrator.store.paths import Results
 
 
@@ -13,16 +14,16 @@ def read_plan(results: Results, name: str) -> PlanDocument:
 
     Raises:
         ConfigError: no ablation of this name was run.
-        StorageError: the file cannot be read, or holds no plan.
+        StorageError: the file cannot be read, or is not a plan.
     """
     path = results.plan(name)
     try:
         return PlanDocument.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        known = ", ".join(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
+        known = listed(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
         raise ConfigError(
-            f"{path}: no ablation '{name}' was run into {results.root} "
-            f"(there are: {known or 'none'}); run it first, or name another --results folder"
+            f"{path}: ablation '{name}' was not run in {results.root} (allowed: {known}); run it "
+            "first, or give another --results folder"
         ) from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error}); `run` writes it again") from None
@@ -30,12 +31,15 @@ def read_plan(results: Results, name: str) -> PlanDocument:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise StorageError(
-            f"{path}: holds no plan ({where + ': ' if where else ''}{first['msg']}); "
+            f"{path}: is not a valid plan ({where + ': ' if where else ''}{first['msg']}); "
             "`run` writes it again"
         ) from None
 
 
 def write_plan(results: Results, document: PlanDocument) -> None:
-    """Write ``plan.json``: before the first run, and again before each round of a greedy path."""
+    """Write ``plan.json``.
+
+    A driver does so before the first run, and again before each round of a greedy path.
+    """
     content = document.model_dump_json(indent=1, by_alias=True).encode() + b"\n"
     write_atomically(results.plan(document.name), content)

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, library versions and machine."""
+"""Where a result comes from: the code, the library versions and the machine."""
 
 import functools
 import hashlib
@@ -8,25 +8,19 @@ import socket
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import decoder
+from orchestrator.store.ledger import RecordCode, RecordEnvironment
 
 
-def environment() -> dict[str, Any]:
-    """What a result was made with; goes into every record.
-
-    Returns:
-        ``python``, ``platform``, the versions of ``torch`` and ``numpy`` (empty when not
-        installed), and ``code``: ``decoder_sha256``, ``git_commit`` and ``git_dirty`` (None
-        outside a git checkout).
-    """
+def environment() -> RecordEnvironment:
+    """What a result is made with; the versions of packages that are not installed are empty."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "torch": _version("torch"),
-        "numpy": _version("numpy"),
-        "code": {"decoder_sha256": decoder_sha256(), **_git()},
+        "torch": version_of("torch"),
+        "numpy": version_of("numpy"),
+        "code": _code(),
     }
 
 
@@ -37,7 +31,7 @@ def host() -> dict[str, str | int]:
 
 @functools.cache
 def decoder_sha256() -> str:
-    """SHA-256 over the sources of the decoder package: names and contents, in name order."""
+    """SHA-256 of the sources of the decoder package: names and contents, in order of the names."""
     folder = _package_folder()
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
@@ -52,18 +46,20 @@ def _package_folder() -> Path:
     return Path(decoder.__file__).parent
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The installed version of a package; empty when it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
 
 
-def _git() -> dict[str, str | bool | None]:
-    """Commit of the checkout the decoder lies in, and whether tracked sources differ from it."""
+def _code() -> RecordCode:
+    """The decoder's sources, its git commit, and whether tracked sources differ from the commit."""
     commit = _ask_git("rev-parse", "HEAD")
     changes = _ask_git("status", "--porcelain", "--untracked-files=no", "--", ".")
     return {
+        "decoder_sha256": decoder_sha256(),
         "git_commit": commit,
         "git_dirty": None if changes is None else bool(changes),
     }

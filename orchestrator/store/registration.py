@@ -1,4 +1,4 @@
-"""What was fixed before the first run: each hypothesis' block, hashed and kept."""
+"""Preregistration: what decides each hypothesis is stored with its hash before the first run."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -14,11 +14,11 @@ from orchestrator.store.paths import Results
 
 
 def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Hypothesis → all that decides its verdict but the runs themselves.
+    """Hypothesis → everything but the runs that decides its verdict.
 
-    The claim, contrast, slice, outcome, direction and margin; α, looks, the members of its
-    correction family, the collapse thresholds, the seeds, and the step budgets and
-    configurations of the compared arms. Where the recordings lie is left out.
+    A block has the claim, contrast, slice, outcome, direction and margin; α, looks, the members of
+    the correction family, the collapse thresholds, the seeds, and the step budgets and
+    configurations of the compared arms. It does not have the location of the recordings.
     """
     spec = plan.loaded.spec
     blocks = {}
@@ -26,7 +26,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
         arms = _compared_arms(plan, name)
         claimed = hypothesis.model_dump(mode="json", by_alias=True)
         if not claimed["exploratory"]:
-            del claimed["exploratory"]  # blocks locked before there was such a key stay equal
+            del claimed["exploratory"]  # so that blocks from before this key stay equal
         looks = {"looks": [look.model_dump(mode="json") for look in spec.looks]}
         blocks[name] = {
             **claimed,
@@ -36,7 +36,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
                 other for other, h in spec.hypotheses.items() if _together(h, hypothesis)
             ),
             "collapse": spec.collapse.model_dump(mode="json"),
-            # A look is at the first seeds of the list, so their order decides.
+            # A look uses the first seeds of the list, so their order matters.
             "seeds": list(spec.seeds) if spec.looks else sorted(spec.seeds),
             "n_steps": sorted({arm.config.train.n_steps for arm in arms}),
             "configs": [digest(identity(arm.config)) for arm in arms],
@@ -45,22 +45,22 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
-    """Keep the blocks of this plan, unless runs that decide them exist already.
+    """Store the blocks of this plan in ``lock.json``, unless runs that decide them exist.
 
-    The first block of a hypothesis stays for good once a run of its arms is recorded. A
-    hypothesis met for the first time is too late if for some seed every run it compares is
-    recorded already, by whichever ablation: its effect could have been seen.
+    The block of a hypothesis is final once a run of its arms is recorded. A new hypothesis is too
+    late if for some seed every run that it compares is recorded, by any ablation, since its effect
+    could have been seen.
 
     Args:
         plan: the plan.
-        results: where ``lock.json`` is kept.
-        recorded: run ids with a result in the ledger.
+        results: where ``lock.json`` is stored.
+        recorded: ids of the runs with a result in the ledger.
 
     Returns:
-        The hypotheses whose block was not fixed before their runs.
+        The hypotheses that were added or changed after their runs.
 
     Raises:
-        StorageError: the lock cannot be read or written.
+        StorageError: ``lock.json`` cannot be read or written.
     """
     kept = _read(results, plan.loaded.spec.name)
     locked, changed = compare(plan, kept, recorded)
@@ -71,19 +71,19 @@ def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[s
 
 
 def changed_hypotheses(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
-    """As `register`, without writing anything."""
+    """The result of `register`, without writing a file."""
     return compare(plan, _read(results, plan.loaded.spec.name), recorded)[1]
 
 
 def compare(
     plan: Plan, kept: Mapping[str, Any] | None, recorded: Collection[str]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The lock after this plan, and the hypotheses written or altered after their runs.
+    """The lock after this plan, and the hypotheses added or changed after their runs.
 
     Args:
         plan: the plan.
-        kept: hypothesis → entry of the lock; None before the first run of the ablation.
-        recorded: run ids with a result.
+        kept: hypothesis → its entry of the lock; None before the first run of the ablation.
+        recorded: ids of the runs with a result.
     """
     locked, changed = dict(kept or {}), []
     for name, block in hypothesis_blocks(plan).items():
@@ -104,7 +104,7 @@ def compare(
 
 
 def _together(one: Hypothesis, other: Hypothesis) -> bool:
-    """Whether two hypotheses are corrected for each other; exploratory ones all are."""
+    """Whether two hypotheses are corrected together; all exploratory ones are."""
     if one.exploratory or other.exploratory:
         return one.exploratory and other.exploratory
     return one.family == other.family
@@ -117,7 +117,7 @@ def _compared_arms(plan: Plan, hypothesis: str) -> list[Arm]:
 
 
 def _could_be_seen(plan: Plan, hypothesis: str, recorded: Collection[str]) -> bool:
-    """Whether some seed's runs are all recorded, of every arm a hypothesis compares."""
+    """Whether for some seed the runs of every arm that a hypothesis compares are recorded."""
     wanted = set(_run_ids(plan, hypothesis))
     by_block: dict[int, list[bool]] = {}
     for run in plan.runs:
@@ -144,6 +144,6 @@ def _read(results: Results, name: str) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
-            f"{path}: cannot be read ({error}); it says what was claimed before the first run, "
-            "so restore it, or start the ablation under a new name"
+            f"{path}: cannot be read ({error}); it is the record of the claims before the first "
+            "run, so restore it, or run the ablation under a new name"
         ) from None

@@ -15,7 +15,7 @@ from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunRe
 from orchestrator.execute.backends import Execution, PackEvent
 from orchestrator.execute.machine import Options, choose_options
 from orchestrator.plan.plan import Plan, make_plan
-from orchestrator.plan.recordings import DataInfo, PrepareData
+from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded, load_spec
 from orchestrator.store.paths import Results
@@ -58,7 +58,7 @@ SPEC = {
     },
 }
 
-DATA = DataInfo(
+DATA = Recordings(
     fingerprint="f" * 16,
     path="synthetic:tiny",
     folder=Path("datasets/ffff"),
@@ -193,11 +193,11 @@ def make_result() -> Callable[..., RunResult]:
 
 
 @pytest.fixture
-def data_info() -> DataInfo:
+def data_info() -> Recordings:
     return DATA
 
 
-def describe_recordings(arms: Sequence[Arm], folder: Path, say: Any) -> dict[str, DataInfo]:
+def describe_recordings(arms: Sequence[Arm], folder: Path, say: Any) -> dict[str, Recordings]:
     """Recordings that are only described."""
     return {arm.arm_id: DATA for arm in arms}
 

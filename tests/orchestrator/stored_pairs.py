@@ -1,17 +1,21 @@
 """Results folders with two made-up ablations that share arms, or differ in code or data."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.query.compare.comparison import Comparison, Options
-from orchestrator.query.compare.readers import compare_named
+from orchestrator.query.compare.comparison import Comparison, ComparisonOptions
+from orchestrator.query.compare.named_sides import compare_named
 from orchestrator.store.paths import Results
 
 Keep = Callable[..., Results]
-EFFECT = {"sum": 0.3, "mean": 0.4, "third": 0.5}
+PER = {"sum": 0.3, "mean": 0.4, "third": 0.5}
+SUM: dict[str, Any] = {}
+MEAN = {"loss.ctc_reduction": "mean"}
+THIRD = {"loss.ctc_reduction": "mean", "optim.epsilon": 1e-8}
 
 
 def spec(name: str, levels: Mapping[str, Any], seeds: int = 6) -> dict[str, Any]:
@@ -24,15 +28,36 @@ def spec(name: str, levels: Mapping[str, Any], seeds: int = 6) -> dict[str, Any]
     }
 
 
-SUM: dict[str, Any] = {}
-MEAN = {"loss.ctc_reduction": "mean"}
-THIRD = {"loss.ctc_reduction": "mean", "optim.epsilon": 1e-8}
+def ignore(text: str) -> None:
+    """Remarks do not matter."""
+
+
+def no_remarks(text: str) -> None:
+    """No remark is expected."""
+    raise AssertionError(text)
+
+
+def compare_stored(results: Results, *texts: str, **options: Any) -> Comparison:
+    """`compare_named` with options by name."""
+    return compare_named(texts, results, ComparisonOptions(**options), ignore)
+
+
+def change_record(results: Results, which: str, **values: Any) -> None:
+    """Replace these fields of a record."""
+    path = results.record(which)
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **values}))
+
+
+def records_of(results: Results) -> dict[str, dict[str, Any]]:
+    """Run id → its record, in order of run id."""
+    paths = sorted(results.runs.glob("*/record.json"))
+    return {path.parent.name: json.loads(path.read_bytes()) for path in paths}
 
 
 @pytest.fixture
 def truth_of(truth: Any) -> Callable[[Mapping[str, str], str], Any]:
-    """The PER of an arm goes by its level."""
-    return lambda levels, arm: truth(per=EFFECT[levels["loss"]])
+    """The PER of an arm depends on its level."""
+    return lambda levels, arm: truth(per=PER[levels["loss"]])
 
 
 @pytest.fixture
@@ -52,17 +77,3 @@ def other_code(tmp_path: Path, build: Any, keep: Keep, truth_of: Any) -> Results
     code = {"decoder_sha256": "b" * 64, "git_commit": "fedc9876", "git_dirty": False}
     environment = {"python": "3.11.9", "torch": "2.13.0", "code": code}
     return keep(results, again, "other", numerics_version=2, environment=environment)
-
-
-def ignore(text: str) -> None:
-    """Remarks are of no interest."""
-
-
-@pytest.fixture
-def beside() -> Callable[..., Comparison]:
-    """`compare_named` with options by name."""
-
-    def named(results: Results, *texts: str, **options: Any) -> Comparison:
-        return compare_named(texts, results, Options(**options), ignore)
-
-    return named

@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "orchestrator"
 ORDER = (
     ("cli",),
+    ("notebook",),
     ("search", "query"),
     ("driver",),
     ("report",),
@@ -45,4 +46,4 @@ def test_each_package_imports_only_what_stands_to_its_right() -> None:
 
 def test_every_package_has_its_place() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert folders | {"terminal"} == set(FLOOR)
+    assert folders | {"notebook", "terminal"} == set(FLOOR)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from decoder.atomic import write_atomically
+from pydantic import ValidationError
+
 from decoder.config import unflatten
 from decoder.errors import ConfigError
 from orchestrator.history.audit.effective_settings import DATA
@@ -17,15 +18,17 @@ from orchestrator.history.audit.run_pairs import per_difference
 from orchestrator.history.audit.setting_changes import SettingChange, setting_changes
 from orchestrator.history.audit.wording import change_text, count, joined, per_text, points
 from orchestrator.history.reading.record import ImportedRun, Settings
-from orchestrator.plan.ablation_writer import (
-    AblationFile,
-    FactorChange,
-    ablation_of,
-    ablation_yaml,
-    factor_names,
+from orchestrator.plan.leave_one_out import (
+    TwoLevelFactor,
+    ablation_text,
+    base_path,
+    leave_one_out,
+    write_ablation,
+    yaml_text,
 )
 from orchestrator.spec.load import load_spec
-from orchestrator.spec.schema import CollapseSpec
+from orchestrator.spec.names import level_names
+from orchestrator.spec.schema import AblationSpec, CollapseSpec
 from orchestrator.spec.units import percent
 from orchestrator.stats.power import POWER, power_paired
 from orchestrator.stats.reach import first_seeds
@@ -45,7 +48,7 @@ class Proposal:
         a, b: names of the runs.
         changes: the changes that it tests.
         left_out: the changes that no field of our configuration expresses.
-        ablation: the content of its file.
+        ablation: its specification.
         base: the configuration of run `a`, nested.
         n_arms: number of arms.
         n_seeds: number of seeds.
@@ -58,7 +61,7 @@ class Proposal:
     b: str
     changes: tuple[SettingChange, ...]
     left_out: tuple[SettingChange, ...]
-    ablation: AblationFile
+    ablation: AblationSpec
     base: Mapping[str, Settings]
     n_arms: int
     n_seeds: int
@@ -139,14 +142,9 @@ def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
         ConfigError: a file exists already.
         StorageError: a file cannot be written.
     """
-    base = path.with_name(f"{path.stem}_base.yaml")
-    for one in (path, base):
-        if one.exists():
-            raise ConfigError(f"--propose: {one} exists already; choose another name or remove it")
-    head = f"# The complete settings of {_one_line(proposal.a)}.\n"
-    write_atomically(base, (head + ablation_yaml(proposal.base)).encode())
-    write_atomically(path, spec_text(proposal, base.name, group).encode())
-    load_spec(path)
+    base = base_path(path)
+    settings = yaml_text(proposal.base, [f"The complete settings of {proposal.a}."])
+    write_ablation(path, spec_text(proposal, base.name, group), settings, option="--propose")
     return base
 
 
@@ -158,8 +156,7 @@ def spec_text(proposal: Proposal, base: str, group: str) -> str:
         *proposal.reasons,
         "Check data.path in the base: it is a path on the machine where the runs were trained.",
     ]
-    comment = "".join(f"# {_one_line(line)}\n" for line in head)
-    return comment + ablation_yaml({**proposal.ablation, "base": base})
+    return ablation_text(proposal.ablation.model_copy(update={"base": base}), head)
 
 
 def _one_line(text: str) -> str:
@@ -217,14 +214,16 @@ def _make(group: PreparedGroup, candidate: _Candidate) -> Proposal | str:
     try:
         ablation = _ablation(group, candidate, margin)
         n_seeds, power = _seeds(group, ablation, margin)
-        ablation["seeds"] = list(range(1, n_seeds + 1))
+        ablation = ablation.model_copy(update={"seeds": tuple(range(1, n_seeds + 1))})
         base, remarks = _base(candidate.a)
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "base.yaml").write_text(ablation_yaml(base), encoding="utf-8")
-            Path(folder, "spec.yaml").write_text(ablation_yaml(ablation), encoding="utf-8")
+            Path(folder, "base.yaml").write_text(yaml_text(base), encoding="utf-8")
+            Path(folder, "spec.yaml").write_text(ablation_text(ablation), encoding="utf-8")
             loaded = load_spec(Path(folder, "spec.yaml"))
     except ConfigError as error:
         return error.problems[0].rpartition(os.sep)[2]
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
     return Proposal(
         candidate.a.name,
         candidate.b.name,
@@ -257,31 +256,30 @@ def _base(run: ImportedRun) -> tuple[dict[str, dict[str, object]], list[str]]:
     return unflatten(flat), remarks
 
 
-def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> AblationFile:
-    """The content of the ablation's file, with the fewest seeds."""
+def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> AblationSpec:
+    """The ablation with the fewest seeds that make its claims testable."""
     a, b, usable = candidate.a, candidate.b, candidate.usable
     old, new = group.settings[a.name].whole, group.settings[b.name].whole
-    names = factor_names(change.key for change in usable)
-    return ablation_of(
-        {
-            names[change.key]: FactorChange(
-                change.key,
-                {path: old[path] for path in change.paths},
-                {path: new[path] for path in change.paths},
-            )
-            for change in usable
-        },
-        name="from_audit",
-        question=f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} "
-        "changes PER?",
-        base="base.yaml",
-        design="leave_one_out" if len(usable) > 1 else "one_factor",
-        margin=margin,
+    factors = [
+        TwoLevelFactor(
+            change.key,
+            level_names(old[change.key], new[change.key]),
+            {path: old[path] for path in change.paths},
+            {path: new[path] for path in change.paths},
+        )
+        for change in usable
+    ]
+    return leave_one_out(
+        "from_audit",
+        f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} changes PER?",
+        "base.yaml",
+        factors,
         direction="decrease" if candidate.gap <= 0 else "increase",
+        margin=margin,
     )
 
 
-def _seeds(group: PreparedGroup, ablation: AblationFile, margin: float) -> tuple[int, float | None]:
+def _seeds(group: PreparedGroup, ablation: AblationSpec, margin: float) -> tuple[int, float | None]:
     """Number of seeds that make the claims testable and, if the spread is known, give power.
 
     Runs of one seed are assumed to differ as runs of two seeds do, as pairing can only help.
@@ -289,12 +287,12 @@ def _seeds(group: PreparedGroup, ablation: AblationFile, margin: float) -> tuple
     Returns:
         The number of seeds, and the power of each claim; None without a known spread.
     """
-    fewest = len(ablation["seeds"])
+    fewest = len(ablation.seeds)
     spread = group.spreads.best
     if spread is None or spread.sd <= 0:
         return fewest, None
     sd_of_difference = spread.sd * 2**0.5
-    alpha = _ALPHA / len(ablation["hypotheses"])
+    alpha = _ALPHA / len(ablation.hypotheses)
 
     def power(n: int) -> float:
         return power_paired(margin, sd_of_difference, n, alpha)

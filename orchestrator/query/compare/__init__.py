@@ -1,6 +1,7 @@
-"""Results held beside each other: who they are, which arms answer to which, what differs.
+"""Comparisons of results that are already there; a comparison describes and draws no verdict.
 
-``sides`` says what can be compared and ``stored``, ``foreign`` read it; ``joining`` finds the arms
-that belong together, ``mixing`` what else differs and what must not be pooled, ``effects`` the
-difference and its interval; ``comparison`` does it all, ``rendering`` and ``figure`` show it.
+`sides` has the types; `named_sides`, `stored_runs`, `csv_table` and `imported_runs` read them;
+`join_arms` decides which arms are compared, `arm_differences` what else differs between two arms,
+`effects` the difference of their runs and its interval; `comparison` puts all together, and
+`rendering` and `figure` present it.
 """

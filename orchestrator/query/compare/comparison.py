@@ -1,40 +1,47 @@
-"""Sides → one row for every two arms that belong together: both figures, difference, the rest.
+"""Sides → a row for every two arms that are compared: both means, difference, other differences.
 
-A comparison describes. It was not declared before the runs, and it looks at many arms at once, so
+A comparison describes. It is not declared before the runs and it looks at many arms at once, so
 its p-values are adjusted for their number and it draws no verdict.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
+from orchestrator.query.compare.arm_differences import (
+    Mismatch,
+    OtherDifference,
+    mismatches,
+    not_recorded,
+    other_differences,
+)
 from orchestrator.query.compare.effects import (
     SHARES,
-    Effect,
-    Figure,
-    budget_of,
+    ArmSummary,
+    MeanDifference,
     compare_runs,
-    figure_of,
+    shared_budget,
+    summarise,
 )
-from orchestrator.query.compare.joining import Joined, join
-from orchestrator.query.compare.mixing import Difference, Mixture, mixtures, untold, what_differs
-from orchestrator.query.compare.sides import Row, Side, SideArm, varying_paths
+from orchestrator.query.compare.join_arms import JoinedArms, JoinedBy, join_arms
+from orchestrator.query.compare.sides import Side, SideArm
 from orchestrator.stats.effects import benjamini_hochberg
 from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.run_row import RunRow, varying_paths
 
-_NOT_METRICS = ("seed", "numerics_version", "host_pid", "git_dirty", "escape_censored")
+_NOT_METRICS = ("host_pid", "escape_censored")
 
 
 @dataclass(frozen=True)
-class Options:
+class ComparisonOptions:
     """How sides are compared.
 
     Attributes:
         metric: a column of the runs, or ``collapsed`` or ``diverged``.
-        on: factors or configuration paths to join arms on; empty lets the arms decide.
-        by_session: whether PER is told session by session.
+        on: factors or configuration paths to join arms on; empty joins by what the arms share.
+        by_session: whether PER is compared session by session.
         allow_mixed: whether arms of different code or data are shown, without an interval.
         numerics_decide: whether sources of one numerics version count as the same code.
     """
@@ -47,19 +54,19 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Two arms beside each other, in one session or in all.
+class ComparisonRow:
+    """Two arms, in one session or in all.
 
     Attributes:
         a_label, b_label: the sides.
-        a_arm, b_arm: names of the arms; None where nothing answers to the other.
+        a_arm, b_arm: names of the arms; None if the other has no partner.
         session: None for all together.
-        a, b: their figures.
-        effect: B minus A; None where an arm stands alone.
-        p_adjusted: after Benjamini and Hochberg, over all that was tested; NaN where nothing was.
-        way: what the arms agree in; columns: what they were joined on.
-        differences: what else differs between them.
-        mixed: what is not the same and so was not pooled.
+        a, b: the arms in the metric.
+        difference: B minus A; None if an arm has no partner.
+        p_adjusted: by Benjamini and Hochberg, over all tested rows; NaN if nothing was tested.
+        joined_by, columns: what the arms agree in, and the columns they were joined on.
+        others: what else differs between them.
+        mismatches: code or data that differs, so that the runs were not pooled.
     """
 
     a_label: str
@@ -67,276 +74,250 @@ class Line:
     a_arm: str | None
     b_arm: str | None
     session: str | None
-    a: Figure | None
-    b: Figure | None
-    effect: Effect | None
+    a: ArmSummary | None
+    b: ArmSummary | None
+    difference: MeanDifference | None
     p_adjusted: float
-    way: str
+    joined_by: JoinedBy
     columns: tuple[str, ...]
-    differences: tuple[Difference, ...]
-    mixed: tuple[Mixture, ...]
+    others: tuple[OtherDifference, ...]
+    mismatches: tuple[Mismatch, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Sides held beside each other.
+    """Every side compared with the first.
 
     Attributes:
         options: how.
         sides: their labels, the reference first.
-        lines: one a pair of arms (and session).
+        rows: one per pair of arms (and session).
         common: label of the other side → what differs from the reference in every pair.
         remarks: what a reader should know.
     """
 
-    options: Options
+    options: ComparisonOptions
     sides: tuple[str, ...]
-    lines: tuple[Line, ...]
-    common: Mapping[str, tuple[Difference, ...]]
+    rows: tuple[ComparisonRow, ...]
+    common: Mapping[str, tuple[OtherDifference, ...]]
     remarks: tuple[str, ...]
 
     @property
     def n_tested(self) -> int:
-        """Lines with a p."""
-        return sum(not math.isnan(line.p_adjusted) for line in self.lines)
+        """Rows with a p-value."""
+        return sum(row.difference is not None and row.difference.is_tested for row in self.rows)
 
 
-def compare(sides: Sequence[Side], options: Options) -> Comparison:
-    """Hold every side beside the first.
+def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparison:
+    """Compare every side with the first.
 
     Raises:
         ConfigError: an unknown metric or column; nothing to join on; or code or data that differ
-            between arms that belong together, unless `options` allows it.
+            between arms that are compared, unless `options` allows it.
     """
-    reference, *others = _labelled(sides)
+    reference, *others = _with_unique_labels(sides)
     _check_metric(sides, options)
-    if options.by_session and not _sessions(sides):
+    sessions = _sessions(sides) if options.by_session else ()
+    if options.by_session and not sessions:
         raise ConfigError(
-            "--by session: no run tells PER by session, having been recorded before that was kept"
+            "--by session: no run has PER by session; records of older versions lack it"
         )
     remarks = [f"{side.label}: {text}" for side in (reference, *others) for text in side.remarks]
-    lines: list[Line] = []
-    common: dict[str, tuple[Difference, ...]] = {}
+    rows: list[ComparisonRow] = []
+    common: dict[str, tuple[OtherDifference, ...]] = {}
     refused: list[str] = []
     for side in others:
-        pairs = join(reference, side, options.on)
-        if not any(pair.a and pair.b for pair in pairs):
+        joined = join_arms(reference, side, options.on)
+        pairs = [(pair.a, pair.b) for pair in joined if pair.a and pair.b]
+        if not pairs:
             raise ConfigError(_nothing_joins(reference, side))
-        found, problems = _lines(reference, side, pairs, options)
-        refused += problems
-        matched = [line.differences for line in found if line.a and line.b]
-        common[side.label] = (
-            tuple(d for d in matched[0] if all(d in m for m in matched)) if matched else ()
-        )
-        lines += [_without(line, common[side.label]) for line in found]
+        of_side = [
+            row
+            for pair in joined
+            for row in _rows_of_pair(reference.label, side.label, pair, sessions, options)
+        ]
+        if not options.allow_mixed:
+            refused += _refusals(reference.label, side.label, pairs, options)
+        compared = [row.others for row in of_side if row.difference]
+        in_all = tuple(d for d in compared[0] if all(d in o for o in compared)) if compared else ()
+        common[side.label] = in_all
+        rows += [
+            replace(row, others=tuple(d for d in row.others if d not in in_all)) for row in of_side
+        ]
     if refused:
         raise ConfigError(refused)
-    lines = _adjusted(_in_order(lines, options))
+    if options.by_session:
+        rows.sort(key=lambda row: row.session or "")
     arms = [arm for side in (reference, *others) for arm in side.arms]
-    remarks += [f"No side tells which {what} it was made with." for what in untold(arms)]
-    remarks += _session_remarks(sides, options)
+    remarks += [f"No side records which {what} it was made with." for what in not_recorded(arms)]
+    remarks += _session_remarks(arms) if options.by_session else []
     labels = tuple(side.label for side in (reference, *others))
-    return Comparison(options, labels, tuple(lines), common, tuple(dict.fromkeys(remarks)))
+    unique = tuple(dict.fromkeys(remarks))
+    return Comparison(options, labels, tuple(_with_adjusted_p(rows)), common, unique)
 
 
-def _labelled(sides: Sequence[Side]) -> list[Side]:
-    """Sides with labels of their own, though one thing may be named twice."""
+def metrics_of(side: Side) -> list[str]:
+    """Metrics for which some run of a side has a number."""
+    runs = [run for arm in side.arms for run in arm.runs if run.outcome in COUNTED]
+    names = dict.fromkeys(
+        name
+        for run in runs
+        for name in run.results
+        if run.number(name) is not None and name not in _NOT_METRICS
+    )
+    first = [name for name in ("per", "best_per") if name in names]
+    steps = ["escape_step"] if any("escape_step" in run.results for run in runs) else []
+    return list(dict.fromkeys([*first, *SHARES, *steps, *names]))
+
+
+def _with_unique_labels(sides: Sequence[Side]) -> list[Side]:
+    """The sides, numbered where one label comes twice."""
     seen: dict[str, int] = {}
     labelled = []
     for side in sides:
-        seen[side.label] = seen.get(side.label, 0) + 1
-        n = seen[side.label]
+        n = seen[side.label] = seen.get(side.label, 0) + 1
         labelled.append(side._replace(label=f"{side.label} ({n})") if n > 1 else side)
     return labelled
 
 
-def _lines(
-    a: Side, b: Side, pairs: Sequence[Joined], options: Options
-) -> tuple[list[Line], list[str]]:
-    lines: list[Line] = []
-    mixed: dict[str, list[Mixture]] = {}
-    n_pairs = 0
-    for pair in pairs:
-        found: tuple[Mixture, ...] = ()
-        if pair.a and pair.b:
-            n_pairs += 1
-            if not _same_runs(pair.a, pair.b):
-                found = tuple(mixtures(pair.a, pair.b, numerics_decide=options.numerics_decide))
-            for mixture in found:
-                mixed.setdefault(mixture.what, []).append(mixture)
-        lines += _lines_of_pair((a, b), pair, found, options)
-    if options.allow_mixed:
-        return lines, []
-    return lines, [
-        _refusal(what, found, n_pairs, a.label, b.label, options) for what, found in mixed.items()
+def _rows_of_pair(
+    a_label: str,
+    b_label: str,
+    pair: JoinedArms,
+    sessions: Collection[str],
+    options: ComparisonOptions,
+) -> list[ComparisonRow]:
+    arms = (pair.a, pair.b)
+    runs: list[dict[str | None, list[RunRow]]] = [
+        _by_session(arm, sessions) if options.by_session else {None: list(arm.runs) if arm else []}
+        for arm in arms
     ]
-
-
-def _lines_of_pair(
-    sides: tuple[Side, Side], pair: Joined, mixed: tuple[Mixture, ...], options: Options
-) -> list[Line]:
-    names = _sessions(sides) if options.by_session else ()
-    parts = [
-        _by_session(arm, names) if options.by_session else {None: _runs(arm)} for arm in pair[:2]
-    ]
-    sessions = list(dict.fromkeys([*parts[0], *parts[1]]))
-    differs: tuple[Difference, ...] = ()
+    mixed: tuple[Mismatch, ...] = ()
+    others: tuple[OtherDifference, ...] = ()
     if pair.a and pair.b:
-        said = {mixture.what for mixture in mixed}
-        found = what_differs(pair.a, pair.b, pair.columns)
-        differs = tuple(difference for difference in found if difference.name not in said)
-    lines = []
-    for session in sessions:
-        runs = [part.get(session, []) for part in parts]
-        budget = budget_of([*runs[0], *runs[1]])
-        figures = [
-            figure_of(of_arm, options.metric, budget) if arm else None
-            for of_arm, arm in zip(runs, pair[:2], strict=True)
-        ]
-        effect = None
-        if pair.a and pair.b:
-            effect = compare_runs(runs[0], runs[1], options.metric, pool=not mixed)
-        line = Line(
-            a_label=sides[0].label,
-            b_label=sides[1].label,
-            a_arm=_name(pair.a),
-            b_arm=_name(pair.b),
+        mixed = _mismatches(pair.a, pair.b, options)
+        listed = {mismatch.what for mismatch in mixed}
+        differences = other_differences(pair.a, pair.b, pair.columns)
+        others = tuple(d for d in differences if d.name not in listed)
+    rows = []
+    for session in dict.fromkeys([*runs[0], *runs[1]]):
+        of_a, of_b = (part.get(session, []) for part in runs)
+        budget = shared_budget([*of_a, *of_b])
+        row = ComparisonRow(
+            a_label=a_label,
+            b_label=b_label,
+            a_arm=pair.a.name if pair.a else None,
+            b_arm=pair.b.name if pair.b else None,
             session=session,
-            a=figures[0],
-            b=figures[1],
-            effect=effect,
-            p_adjusted=math.nan,
-            way=pair.way,
+            a=summarise(of_a, options.metric, budget) if pair.a else None,
+            b=summarise(of_b, options.metric, budget) if pair.b else None,
+            difference=compare_runs(of_a, of_b, options.metric, pool=not mixed)
+            if pair.a and pair.b
+            else None,
+            p_adjusted=nan,
+            joined_by=pair.joined_by,
             columns=pair.columns,
-            differences=differs,
-            mixed=mixed,
+            others=others,
+            mismatches=mixed,
         )
-        lines.append(line)
-    return lines
+        rows.append(row)
+    return rows
+
+
+def _mismatches(a: SideArm, b: SideArm, options: ComparisonOptions) -> tuple[Mismatch, ...]:
+    """Code and data that differ; none between arms of the same runs."""
+    ids = {run.run_id for run in a.runs}
+    if ids == {run.run_id for run in b.runs} and "" not in ids:
+        return ()
+    return tuple(mismatches(a, b, numerics_decide=options.numerics_decide))
 
 
 def _sessions(sides: Sequence[Side]) -> Collection[str]:
-    """Every session that a run tells its PER of, in order."""
-    runs = (run for side in sides for arm in side.arms for run in _runs(arm))
-    return dict.fromkeys(name for run in runs for name in run.get("per_session") or ())
+    """Every session for which a run has a PER, in order."""
+    runs = (run for side in sides for arm in side.arms for run in arm.runs)
+    return dict.fromkeys(name for run in runs for name in run.per_session)
 
 
-def _by_session(arm: SideArm | None, names: Collection[str]) -> dict[str | None, list[Row]]:
-    """Session → the runs with the PER they had there; a diverged run counts 1 in each."""
-    found: dict[str | None, list[Row]] = {}
-    for run in _runs(arm):
-        counts = run.get("per_session") or {}
-        for name in names:
-            if name in counts and counts[name][1]:
-                n_edits, n_reference = counts[name]
-                found.setdefault(name, []).append({**run, "per": n_edits / n_reference})
-            elif run.get("outcome") == "diverged":
-                found.setdefault(name, []).append(run)
-    return found
+def _by_session(arm: SideArm | None, sessions: Collection[str]) -> dict[str | None, list[RunRow]]:
+    """Session → the runs with their PER there; a diverged run is in every session."""
+    of_session: dict[str | None, list[RunRow]] = {}
+    for run in arm.runs if arm else ():
+        for name in sessions:
+            n_edits, n_reference = run.per_session.get(name, (0, 0))
+            if run.outcome == "diverged":  # has a PER of 1 throughout
+                of_session.setdefault(name, []).append(run)
+            elif n_reference:
+                in_session = run._replace(results={**run.results, "per": n_edits / n_reference})
+                of_session.setdefault(name, []).append(in_session)
+    return of_session
 
 
-def _session_remarks(sides: Sequence[Side], options: Options) -> list[str]:
-    if not options.by_session:
-        return []
-    runs = [run for side in sides for arm in side.arms for run in arm.runs]
-    counted = [run for run in runs if run.get("outcome") in ("ok", "collapsed")]
-    n_silent = sum(not run.get("per_session") for run in counted)
-    if not n_silent:
+def _session_remarks(arms: Sequence[SideArm]) -> list[str]:
+    runs = [run for arm in arms for run in arm.runs if run.outcome in ("ok", "collapsed")]
+    n_without = sum(not run.per_session for run in runs)
+    if not n_without:
         return []
     return [
-        f"{n_silent} of {len(counted)} runs do not tell PER by session, having been recorded "
-        "before that was kept; they are left out"
+        f"{n_without} of {len(runs)} runs have no PER by session, because records of older "
+        "versions lack it; they are left out"
     ]
 
 
-def _refusal(
-    what: str, found: Sequence[Mixture], n_pairs: int, a: str, b: str, options: Options
-) -> str:
-    one = found[0]
-    same = all(mixture == one for mixture in found)
-    text = (
-        f"{what} differs in {len(found)} of {n_pairs} pairs of arms{'' if same else ', such as'}: "
-        f"{a}: {one.a}; {b}: {one.b}. They are not pooled: --allow-mixed shows them side by side, "
-        "flagged, without an interval"
-    )
-    if what == "code" and not options.numerics_decide:
-        text += (
-            "; --same-numerics takes sources of one numerics version for the same code, as `run` "
-            "does"
+def _refusals(
+    a: str, b: str, pairs: Sequence[tuple[SideArm, SideArm]], options: ComparisonOptions
+) -> list[str]:
+    """One sentence for code that differs, one for data."""
+    mixed: dict[str, list[Mismatch]] = {}
+    for pair in pairs:
+        for mismatch in _mismatches(*pair, options):
+            mixed.setdefault(mismatch.what, []).append(mismatch)
+    refused = []
+    for what, of_pairs in mixed.items():
+        one, such_as = of_pairs[0], "" if len(set(of_pairs)) == 1 else ", such as"
+        text = (
+            f"{what} differs in {len(of_pairs)} of {len(pairs)} pairs of arms{such_as}: "
+            f"{a}: {one.a}; {b}: {one.b}. They are not pooled: --allow-mixed shows them side by "
+            "side, marked, without an interval"
         )
-    return text
+        if what == "code" and not options.numerics_decide:
+            text += "; --same-numerics treats sources of one numerics version as the same code"
+        refused.append(text)
+    return refused
 
 
 def _nothing_joins(a: Side, b: Side) -> str:
-    known = [[{**arm.config, **arm.levels} for arm in side.arms] for side in (a, b)]
-    told = [set().union(*values) for values in known]
-    varying = varying_paths([values for side in known for values in side])
-    shared = [name for name in varying if all(name in names for names in told)]
+    known = [[arm.known for arm in side.arms] for side in (a, b)]
+    names = [set().union(*settings) for settings in known]
+    varying = varying_paths([settings for of_side in known for settings in of_side])
+    shared = [name for name in varying if all(name in of_side for of_side in names)]
     hint = (
-        f"what varies is {', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}: choose of "
-        "it with --on, or name"
+        f"they vary in {', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}: choose some "
+        "with --on, or name"
         if shared
         else "they share no column that varies; name"
     )
-    return f"no arm of {a.label} answers to one of {b.label}; {hint} single arms, such as NAME:ARM"
+    return f"no arm of {a.label} can be joined with one of {b.label}; {hint} an arm each: NAME:ARM"
 
 
-def _check_metric(sides: Sequence[Side], options: Options) -> None:
-    if options.by_session and options.metric != "per":
-        raise ConfigError(f"--by session tells PER alone; leave out --metric {options.metric}")
+def _check_metric(sides: Sequence[Side], options: ComparisonOptions) -> None:
+    metric = options.metric
+    if options.by_session and metric != "per":
+        raise ConfigError(f"--by session compares only PER; leave out --metric {metric}")
     problems = []
     for side in sides:
-        known = numbers_told(side)
-        if options.metric not in known:
-            listing = ", ".join([*known][:20]) + (", ..." if len(known) > 20 else "")
+        known = metrics_of(side)
+        if metric not in known:
+            listing = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
             problems.append(
-                f"--metric: {side.label} tells no '{options.metric}'"
-                f"{did_you_mean(options.metric, known)} (it tells: {listing or 'no number'})"
+                f"--metric: {side.label} has no '{metric}'{did_you_mean(metric, known)} "
+                f"(it has: {listing or 'no number'})"
             )
     if problems:
         raise ConfigError(problems)
 
 
-def numbers_told(side: Side) -> list[str]:
-    """Metrics that some run of a side has a number for."""
-    runs = [run for arm in side.arms for run in arm.runs if run.get("outcome") in COUNTED]
-    names = dict.fromkeys(
-        name
-        for run in runs
-        for name, value in run.items()
-        if isinstance(value, int | float) and "." not in name and name not in _NOT_METRICS
-    )
-    first = [name for name in ("per", "best_per") if name in names]
-    steps = ["escape_step"] if any("escape_step" in run for run in runs) else []
-    return list(dict.fromkeys([*first, *SHARES, *steps, *names]))
-
-
-def _runs(arm: SideArm | None) -> list[Row]:
-    return list(arm.runs) if arm else []
-
-
-def _name(arm: SideArm | None) -> str | None:
-    return arm.name if arm else None
-
-
-def _same_runs(a: SideArm, b: SideArm) -> bool:
-    ids = [{run.get("run_id") for run in arm.runs} for arm in (a, b)]
-    return ids[0] == ids[1] and None not in ids[0] and "" not in ids[0]
-
-
-def _without(line: Line, common: Sequence[Difference]) -> Line:
-    return replace(line, differences=tuple(d for d in line.differences if d not in common))
-
-
-def _in_order(lines: Sequence[Line], options: Options) -> list[Line]:
-    """Session by session where asked for, otherwise side by side."""
-    if not options.by_session:
-        return list(lines)
-    return sorted(lines, key=lambda line: line.session or "")
-
-
-def _adjusted(lines: Sequence[Line]) -> list[Line]:
-    tested = [i for i, line in enumerate(lines) if line.effect and not math.isnan(line.effect.p)]
-    p_values = [line.effect.p for line in lines if line.effect and not math.isnan(line.effect.p)]
+def _with_adjusted_p(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
+    tested = [at for at, row in enumerate(rows) if row.difference and row.difference.is_tested]
+    p_values = [row.difference.p for row in rows if row.difference and row.difference.is_tested]
     adjusted = dict(zip(tested, benjamini_hochberg(p_values), strict=True)) if tested else {}
-    return [replace(line, p_adjusted=adjusted.get(i, math.nan)) for i, line in enumerate(lines)]
+    return [replace(row, p_adjusted=adjusted.get(at, nan)) for at, row in enumerate(rows)]

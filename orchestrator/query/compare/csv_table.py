@@ -1,4 +1,4 @@
-"""Tables of other tools as sides: which column is the metric, which are settings, what is said."""
+"""Sides from tables of other tools: what each column holds, and one run per row."""
 
 import csv
 import io
@@ -6,9 +6,10 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
+
+from pydantic import JsonValue
 
 from decoder.complaints import did_you_mean
 from decoder.config import config_paths
@@ -16,20 +17,24 @@ from decoder.errors import ConfigError, StorageError
 from decoder.import_forks import FORKS
 from decoder.import_tables import squeeze
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
-from orchestrator.query.compare.sides import Row, Side, SideArm, make_arm
-from orchestrator.query.compare.stored import Store, named_by_settings
+from orchestrator.query.compare.sides import Side, SideArm, make_arm
+from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
 from orchestrator.spec.units import RATES
+from orchestrator.stats.run_values import DIVERGED_PER
+from orchestrator.tables.run_row import RunRow
+
+Role = Literal["metric", "setting", "factor", "special", ""]
 
 _LARGEST_RATE = 2.0  # PER as a share; insertions can lift it above 1, but not this far
-_LEVELS, _NAME = "_levels", "_name"  # keys of a row until its arm is made
 _OF_OUTCOMES = ("collapsed", "diverged")
 _LOWEST = frozenset({"bestper", "bestvalper", "minper", "lowestper"})
-_NO_RESULT = (STEP, EPOCH, "lr", "grad_norm")  # of a course; in a table of runs they are settings
-_SEEDS = frozenset({"seed", "randomseed", "rngseed"})
+_NO_RESULT = (STEP, EPOCH, "lr", "grad_norm")  # in a table of runs these are settings
 _NAMES = ("arm", "model", "method", "variant", "config", "configuration", "experiment", "name")
-_IDS = frozenset({"runid", "run", "id"})
-_OUTCOMES = frozenset({"outcome", "status", "state"})
-_SPECIAL = {"seed": _SEEDS, "run_id": _IDS, "outcome": _OUTCOMES}
+_SPECIAL = {
+    "seed": frozenset({"seed", "randomseed", "rngseed"}),
+    "run_id": frozenset({"runid", "run", "id"}),
+    "outcome": frozenset({"outcome", "status", "state"}),
+}
 _ENDINGS = {  # squeezed word → outcome
     **dict.fromkeys(("ok", "finished", "done", "completed", "complete", "success"), "ok"),
     **dict.fromkeys(("diverged", "nan", "inf", "exploded"), "diverged"),
@@ -40,16 +45,15 @@ _ENDINGS = {  # squeezed word → outcome
 _EMPTY = frozenset({"", "-", "–", "na", "n/a", "none", "null", "nan"})
 
 
-@dataclass(frozen=True)
-class Columns:
-    """What the columns of a table were taken for: header → name of ours.
+class ColumnRoles(NamedTuple):
+    """What the columns of a table hold: header → name of ours.
 
     Attributes:
         metrics: numbers that can be compared.
-        settings: what makes a configuration.
-        factors: ``factor.NAME`` columns, as our own tables have them.
+        settings: settings of the configuration.
+        factors: levels of factors, such as the ``factor.NAME`` columns of our own tables.
         seed, name, run_id, outcome: headers; None where there is none.
-        others: headers without a part in it.
+        others: headers of every other column.
     """
 
     metrics: Mapping[str, str]
@@ -62,62 +66,75 @@ class Columns:
     others: tuple[str, ...]
 
 
-def read_table(
-    path: Path, store: Store, metric: str, on: Sequence[str], factors: Collection[str] = ()
-) -> Side:
-    """A CSV table as a side: one row a run, rows of equal settings one arm.
+class TableRow(NamedTuple):
+    """A row of a table: the run, the levels of its arm, and the name it has there."""
 
-    The delimiter may be a comma, semicolon or tab, numbers may have a decimal comma where the
-    delimiter is none, and percent signs; a rate that is written in percent is divided by 100,
-    which is said. Rows whose ``run_id`` the store knows take from it what the table does not tell.
+    run: RunRow
+    levels: Mapping[str, str]
+    name: str
+
+
+def read_table(
+    path: Path, store: IndexedStore, metric: str, on: Sequence[str], factors: Collection[str] = ()
+) -> Side:
+    """A CSV table as a side: one run per row; rows of equal settings make an arm.
+
+    The delimiter may be a comma, a semicolon or a tab. Numbers may have percent signs, and a
+    decimal comma if the delimiter is no comma. A rate in percent is divided by 100, and a remark
+    says so. A row whose ``run_id`` is in the store takes the missing columns from there.
 
     Args:
         path: the file.
         store: the store.
-        metric: what is to be compared: a name of ours, or a header.
-        on: settings or headers that make an arm; empty takes every setting found, and names.
-        factors: of the other sides; a header that is called like one tells its levels.
+        metric: the metric to compare: a name of ours, or a header.
+        on: settings or headers that make an arm; empty takes every setting, and names.
+        factors: factors of the other sides; a column of such a name holds levels.
 
     Raises:
         ConfigError: no rows, no column for the metric, or none of a name in `on`.
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     headers, cells, decimal_comma = read_cells(path)
     table = [dict(zip(headers, row, strict=True)) for row in cells]
     values = {h: [setting_value(row[h], decimal_comma) for row in table] for h in headers}
-    columns = map_columns(values, metric, on, factors)
+    roles = assign_roles(values, metric, on, factors)
     numeric = [
         header
-        for header in columns.others
-        if any(number(row.get(header, ""), decimal_comma) is not None for row in table)
+        for header in roles.others
+        if any(number(row[header], decimal_comma) is not None for row in table)
     ]
-    metrics = {**columns.metrics, **{header: header for header in numeric}}
-    if metric not in (*metrics.values(), *_OF_OUTCOMES):
+    unused = [header for header in roles.others if header not in numeric]
+    roles = roles._replace(
+        metrics={**roles.metrics, **{h: h for h in numeric}}, others=tuple(unused)
+    )
+    if metric not in (*roles.metrics.values(), *_OF_OUTCOMES):
         raise ConfigError(
-            f"{path}: no column was taken for '{metric}'{did_you_mean(metric, headers)}; choose "
-            f"one with --metric (there are: {', '.join(headers)})"
+            f"{path}: no column holds '{metric}'{did_you_mean(metric, headers)}; choose one with "
+            f"--metric (there are: {', '.join(headers)})"
         )
-    in_percent, scales = _scales(table, metrics, decimal_comma)
+    in_percent = [
+        h for h, name in roles.metrics.items() if _in_percent(h, name, table, decimal_comma)
+    ]
     rows = [
-        _completed(_row(path, at, row, columns, metrics, scales, decimal_comma), store, path)
+        _row(path, at, row, roles, in_percent, decimal_comma, store)
         for at, row in enumerate(table, 2)
     ]
-    arms = _arms(rows, columns, on)
-    gaps = sum(row["outcome"] in ("failed", "missing") for row in rows)
-    remarks = [_told(columns, metrics, metric), *in_percent]
-    remarks += [f"{gaps} of {len(rows)} rows have no result"] if gaps else []
-    return Side(path.name, "table", arms, None, tuple(remarks))
+    n_without = sum(row.run.outcome in ("failed", "missing") for row in rows)
+    remarks = [_roles_text(roles, metric)]
+    remarks += [f"'{header}' is read as percent and divided by 100" for header in in_percent]
+    remarks += [f"{n_without} of {len(rows)} rows have no result"] if n_without else []
+    return Side(path.name, _arms(rows, roles, on), None, tuple(remarks))
 
 
 def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
-    """Headers, cells and whether numbers have a decimal comma.
+    """Headers, cells, and whether numbers may have a decimal comma.
 
     Lines that begin with ``#``, empty lines, a byte order mark, and columns without a header are
-    passed over; a header that comes twice gets a number.
+    skipped; a header that comes twice gets a number.
 
     Raises:
         ConfigError: no header, or no row below it.
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -131,49 +148,50 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
         raise StorageError(f"{path}: cannot be read as a table: {error}") from None
     titles, *cells = [row for row in rows if not _is_empty(" ".join(row))] or [[]]
     if not cells:
-        raise ConfigError(f"{path}: holds no table; a header and a row a run are needed")
+        raise ConfigError(f"{path}: holds no table; it needs a header and one row per run")
     kept = [at for at, title in enumerate(titles) if title.strip()]
     headers: list[str] = []
     for at in kept:
         title = " ".join(_printable(titles[at]).split())
         n = sum(re.sub(r" #\d+$", "", header) == title for header in headers)
         headers.append(f"{title} #{n + 1}" if n else title)
-    found = [[_printable(row[at]).strip() if at < len(row) else "" for at in kept] for row in cells]
-    return headers, found, delimiter != ","
+    texts = [[_printable(row[at]).strip() if at < len(row) else "" for at in kept] for row in cells]
+    return headers, texts, delimiter != ","
 
 
 def _printable(text: str) -> str:
-    """Without signs that a terminal would obey."""
+    """The text with control characters replaced, since a terminal would obey them."""
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
 
 
 def _is_empty(line: str) -> bool:
-    """Whether a line holds no cell, or is a remark."""
+    """Whether a line has no cell, or is a comment."""
     return not line.strip(" ,;\t\r\n") or line.lstrip().startswith("#")
 
 
-def map_columns(
-    table: Mapping[str, Sequence[Any]],
+def assign_roles(
+    table: Mapping[str, Sequence[JsonValue]],
     metric: str,
     on: Sequence[str] = (),
     factors: Collection[str] = (),
-) -> Columns:
-    """What each column is, by its header; what `metric` and `on` name comes first.
+) -> ColumnRoles:
+    """What each column holds, by its header; `metric`, `on` and `factors` come first.
 
-    A table with ``run_id``, ``outcome`` and ``per`` is one of ours, whose numbers keep their
-    names; in others the spellings of both official codebases and their forks are known.
+    A table with ``run_id``, ``outcome`` and ``per`` is one of ours, and its numbers keep their
+    names. In other tables, the spellings of both official codebases and their forks are known.
 
     Args:
-        table: header → its values, as `setting_value` has them.
-        metric: what is to be compared.
-        on: what is to make an arm.
-        factors: of other sides.
+        table: header → its values, see `setting_value`.
+        metric: the metric to compare.
+        on: columns that make an arm.
+        factors: factors of other sides.
     """
     headers = list(table)
     ours = {"run_id", "outcome", "per"} <= set(headers)
     known = {} if ours else column_names(headers)
-    found: dict[str, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
+    names: dict[Role, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
     others = []
+    role: Role
     named = (metric, *on, *factors)
     for header in sorted(headers, key=lambda header: header not in named):
         column = known.get(header)
@@ -181,27 +199,27 @@ def map_columns(
             role, name = "metric", column
         else:
             role, name = _role(header, table[header], metric, (*on, *factors), ours)
-        if not role or name in found[role].values():
+        if not role or name in names[role].values():
             others.append(header)
         else:
-            found[role][header] = name
-    special = {name: header for header, name in found["special"].items()}
-    names = [header for name in _NAMES for header in others if squeeze(header) == name]
-    special |= {"name": names[0]} if names else {}
-    return Columns(
-        metrics=found["metric"],
-        settings=found["setting"],
-        factors=found["factor"],
+            names[role][header] = name
+    special = {name: header for header, name in names["special"].items()}
+    arm_names = [header for name in _NAMES for header in others if squeeze(header) == name]
+    arm_name = arm_names[0] if arm_names else None
+    return ColumnRoles(
+        metrics=names["metric"],
+        settings=names["setting"],
+        factors=names["factor"],
         seed=special.get("seed"),
-        name=special.get("name"),
+        name=arm_name,
         run_id=special.get("run_id"),
         outcome=special.get("outcome"),
-        others=tuple(h for h in headers if h in others and h != special.get("name")),
+        others=tuple(h for h in headers if h in others and h != arm_name),
     )
 
 
 def number(text: str, decimal_comma: bool = False) -> float | None:
-    """The number in a cell; None where there is none that is finite."""
+    """The number in a cell; None if there is none, or it is not finite."""
     bare = text.strip().rstrip("%").strip()
     if decimal_comma and "," in bare:
         bare = bare.replace(".", "").replace(",", ".")
@@ -212,11 +230,21 @@ def number(text: str, decimal_comma: bool = False) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def setting_value(cell: str, decimal_comma: bool = False) -> JsonValue:
+    """A cell as a number, a truth value, None if it is empty, or its text."""
+    value = number(cell, decimal_comma)
+    if value is not None:
+        return value
+    return {"true": True, "false": False}.get(
+        cell.lower(), None if cell.lower() in _EMPTY else cell
+    )
+
+
 def _role(
-    header: str, values: Sequence[Any], metric: str, factors: Sequence[str], ours: bool
-) -> tuple[str, str]:
-    """The part a column has, and its name there; nothing for a column without one."""
-    bare, last = squeeze(re.sub(r"\(.*?\)|\[.*?\]|%", "", header)), _last(header)
+    header: str, values: Sequence[JsonValue], metric: str, factors: Sequence[str], ours: bool
+) -> tuple[Role, str]:
+    """What a column holds, and its name there; empty for a column of no known kind."""
+    bare = squeeze(re.sub(r"\(.*?\)|\[.*?\]|%", "", header))
     if header in factors:
         return "factor", header
     if header == metric:
@@ -232,7 +260,7 @@ def _role(
         return "", ""
     if bare in _LOWEST:
         return "metric", "best_per"
-    path = _spelled(last, values)
+    path = _config_path(_last(header), values)
     return ("setting", path) if path else ("", "")
 
 
@@ -241,106 +269,81 @@ def _last(header: str) -> str:
     return squeeze(re.split(r"[./]", header)[-1])
 
 
-def _spelled(name: str, values: Sequence[Any]) -> str | None:
+def _config_path(name: str, values: Sequence[JsonValue]) -> str | None:
     """The field of ours that a squeezed name stands for, in our spelling or a fork's."""
     paths = [path for path in config_paths() if squeeze(path.partition(".")[2]) == name]
     if len(paths) == 1:
         return paths[0]
-    for value in values:
-        if fields := _fork_fields(name, value):
-            return next(iter(fields))
-    return None
+    return next((path for value in values for path in _fork_fields(name, value)), None)
 
 
-def _fork_fields(name: str, value: Any) -> Mapping[str, Any]:
+def _fork_fields(name: str, value: JsonValue) -> Mapping[str, JsonValue]:
     return FORKS[name](value, {}).fields if name in FORKS else {}
 
 
-def _scales(
-    table: Sequence[Mapping[str, str]], metrics: Mapping[str, str], decimal_comma: bool
-) -> tuple[list[str], dict[str, float]]:
-    """What each rate is divided by, and a remark for those written in percent."""
-    remarks, scales = [], {}
-    for header, name in metrics.items():
-        cells = [row.get(header, "") for row in table]
-        values = [v for v in (number(cell, decimal_comma) for cell in cells) if v is not None]
-        is_rate = name in (*RATES, "best_per") or "%" in header
-        in_percent = "%" in header or any("%" in cell for cell in cells)
-        if is_rate and (in_percent or max(values, default=0.0) > _LARGEST_RATE):
-            scales[header] = 100.0
-            remarks.append(f"'{header}' is read as percent and divided by 100")
-    return remarks, scales
+def _in_percent(
+    header: str, name: str, table: Sequence[Mapping[str, str]], decimal_comma: bool
+) -> bool:
+    """Whether a column holds a rate that is written in percent."""
+    if name not in RATES and "%" not in header:
+        return False
+    cells = [row[header] for row in table]
+    largest = max((number(cell, decimal_comma) or 0.0 for cell in cells), default=0.0)
+    return "%" in header or any("%" in cell for cell in cells) or largest > _LARGEST_RATE
 
 
 def _row(
     path: Path,
-    at: int,
+    line: int,
     cells: Mapping[str, str],
-    columns: Columns,
-    metrics: Mapping[str, str],
-    scales: Mapping[str, float],
+    roles: ColumnRoles,
+    in_percent: Collection[str],
     decimal_comma: bool,
-) -> dict[str, Any]:
-    """One row of the table under our names."""
-    values = {
-        name: value / scales.get(header, 1.0)
-        for header, name in metrics.items()
-        if (value := number(cells.get(header, ""), decimal_comma)) is not None
+    store: IndexedStore,
+) -> TableRow:
+    """One row of the table under our names, completed by what the store has of the run."""
+    results = {
+        name: value / 100.0 if header in in_percent else value
+        for header, name in roles.metrics.items()
+        if (value := number(cells[header], decimal_comma)) is not None
     }
     settings = {}
-    for header, name in columns.settings.items():
-        value = setting_value(cells[header], decimal_comma)
-        settings[name] = _fork_fields(_last(header), value).get(name, value)
-    seed = number(cells.get(columns.seed or "", ""))
-    word = squeeze(cells.get(columns.outcome or "", ""))
-    has_result = bool(values)
-    return {
-        **values,
-        **settings,
-        "run_id": cells.get(columns.run_id or "") or f"line {at}",
-        "seed": int(seed) if seed is not None and seed == int(seed) else None,
-        "outcome": _ENDINGS.get(word, "ok" if has_result else "missing"),
-        "provenance": "table",
-        _LEVELS: {name: cells.get(header, "") for header, name in columns.factors.items()},
-        _NAME: cells.get(columns.name or "", ""),
-    }
-
-
-def setting_value(cell: str, decimal_comma: bool = False) -> Any:
-    """A cell as a number, a truth value, nothing, or its text."""
-    value = number(cell, decimal_comma)
-    if value is not None:
-        return value
-    return {"true": True, "false": False}.get(
-        cell.lower(), None if cell.lower() in _EMPTY else cell
+    for header, name in roles.settings.items():
+        setting = setting_value(cells[header], decimal_comma)
+        settings[name] = _fork_fields(_last(header), setting).get(name, setting)
+    seed = number(cells.get(roles.seed or "", ""))
+    word = squeeze(cells.get(roles.outcome or "", ""))
+    run_id = cells.get(roles.run_id or "") or f"line {line}"
+    is_stored = store.has(run_id)
+    known = store.runs([run_id])[0] if is_stored else RunRow(f"{path}: {run_id}")
+    version = results.pop("numerics_version", None)
+    outcome = _ENDINGS.get(word, "ok" if results else "missing")
+    if outcome == "diverged":  # the table need not say what such a run counts as
+        results |= dict.fromkeys({"per", "per_beam"} & {*roles.metrics.values()}, DIVERGED_PER)
+    run = known._replace(
+        numerics_version=known.numerics_version if version is None else int(version),
+        outcome=outcome,
+        seed=int(seed) if seed is not None and seed == int(seed) else None,
+        results={**known.results, **results},
+        settings={**known.settings, **settings},
     )
+    levels = {name: cells[header] for header, name in roles.factors.items() if cells[header]}
+    return TableRow(run, levels, cells.get(roles.name or "", ""))
 
 
-def _completed(row: dict[str, Any], store: Store, path: Path) -> dict[str, Any]:
-    """With what the store knows of a run that the table names; others get an id of their own."""
-    if not store.known(row["run_id"]):
-        return {**row, "run_id": f"{path}: {row['run_id']}"}
-    (stored,) = store.rows([row["run_id"]])
-    return {**stored, **row}
-
-
-def _arms(rows: Sequence[Row], columns: Columns, on: Sequence[str]) -> tuple[SideArm, ...]:
-    names = [row[_NAME] for row in rows]
-    repeated = len(set(names)) < len(names)  # else every run has a name of its own
-    settings = list(columns.settings.values())
-    by_name = not on and columns.name is not None and (repeated or not settings)
-    groups: dict[str, list[Row]] = {}
+def _arms(rows: Sequence[TableRow], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
+    names = [row.name for row in rows]
+    repeated = len(set(names)) < len(names)  # otherwise each run has a name of its own
+    settings = list(roles.settings.values())
+    by_name = not on and roles.name is not None and (repeated or not settings)
+    groups: dict[str, list[TableRow]] = {}
     for row in rows:
-        levels = row[_LEVELS]
-        values = [levels.get(name, row.get(name)) for name in (on or [*levels, *settings])]
-        key = [row[_NAME] if by_name else "", "" if on else row.get("config_id"), *values]
+        known = {**row.run.results, **row.run.settings, **row.levels}
+        values = [known.get(name) for name in (on or [*roles.factors.values(), *settings])]
+        key = [row.name if by_name else "", "" if on else row.run.config_id, *values]
         groups.setdefault(json.dumps(key, default=str), []).append(row)
     arms = [
-        make_arm(
-            group[0][_NAME] if by_name else "",
-            {name: level for name, level in group[0][_LEVELS].items() if level},
-            [{k: v for k, v in row.items() if k not in (_LEVELS, _NAME)} for row in group],
-        )
+        make_arm(group[0].name if by_name else "", group[0].levels, [row.run for row in group])
         for group in groups.values()
     ]
     if all(arm.name for arm in arms) and len({arm.name for arm in arms}) == len(arms):
@@ -348,13 +351,10 @@ def _arms(rows: Sequence[Row], columns: Columns, on: Sequence[str]) -> tuple[Sid
     return named_by_settings(arms) if len(arms) > 1 else (arms[0]._replace(name="all rows"),)
 
 
-def _told(columns: Columns, metrics: Mapping[str, str], metric: str) -> str:
-    source = next((header for header, name in metrics.items() if name == metric), None)
-    parts = [f"'{source}' is {metric}"] if source and source != metric else []
-    parts += [
-        f"'{header}' is {path}" for header, path in columns.settings.items() if header != path
-    ]
-    parts += [] if columns.seed else ["no column tells the seed"]
-    unused = [header for header in columns.others if header not in metrics]
-    parts += [f"not used: {', '.join(unused)}"] if unused else []
+def _roles_text(roles: ColumnRoles, metric: str) -> str:
+    source = {header: name for header, name in roles.metrics.items() if name == metric}
+    renamed = {**source, **roles.settings}
+    parts = [f"'{header}' is {name}" for header, name in renamed.items() if header != name]
+    parts += [] if roles.seed else ["no column holds the seed"]
+    parts += [f"not used: {', '.join(roles.others)}"] if roles.others else []
     return "; ".join(parts) or "every column is used under its name"

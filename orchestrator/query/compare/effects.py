@@ -1,166 +1,157 @@
-"""Two arms and a metric → both figures, the difference, its interval and the test that gave it."""
+"""The runs of two arms in one metric: a summary of each arm, their difference and its interval."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from orchestrator.query.compare.sides import Row
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
-from orchestrator.stats.run_values import COUNTED
+from orchestrator.stats.run_values import least_budget, run_values
 from orchestrator.stats.shares import Share, boschloo, share_difference
+from orchestrator.tables.run_row import RunRow
 
 SHARES = ("collapsed", "diverged")
 NO_INTERVAL = Interval(-math.inf, math.inf)
 
 
-class Figure(NamedTuple):
+class ArmSummary(NamedTuple):
     """One arm in one metric.
 
     Attributes:
         mean: over the runs with a value; NaN without any.
-        spread: standard deviation over them; NaN below two.
-        values: one a run with a value.
-        n: such runs; n_collapsed, n_diverged: among all runs; n_gaps: failed, or not recorded, or
-            without a number.
+        sd: standard deviation over them; NaN for fewer than two.
+        values: one per run with a value.
+        n: how many runs have a value.
+        n_collapsed, n_diverged: how many of all its runs ended so.
+        n_without: runs without a value: failed, not recorded, or without a number.
     """
 
     mean: float
-    spread: float
+    sd: float
     values: tuple[float, ...]
     n: int
     n_collapsed: int
     n_diverged: int
-    n_gaps: int
+    n_without: int
 
 
-class Effect(NamedTuple):
-    """B minus A.
+class MeanDifference(NamedTuple):
+    """The mean of B minus the mean of A.
 
     Attributes:
-        difference: of the means; over the paired seeds alone where runs are paired.
-        interval: 95 %, infinite where there is none.
-        p: of no difference; NaN where nothing was tested.
-        test: what was done, in words; why nothing was where nothing was.
-        n_pairs: seeds paired; 0 where they are not.
-        n_same: runs that both sides have in common.
+        value: over the paired seeds alone, if the runs are paired.
+        interval: 95 %; infinite where there is none.
+        p: two-sided, of no difference; NaN if nothing was tested.
+        test: the test in words, or why there is none.
+        n_pairs: paired seeds; 0 if the runs are not paired.
+        n_same: runs that belong to both arms.
     """
 
-    difference: float
+    value: float
     interval: Interval
     p: float
     test: str
-    n_pairs: int
-    n_same: int
+    n_pairs: int = 0
+    n_same: int = 0
+
+    @property
+    def is_tested(self) -> bool:
+        return not math.isnan(self.p)
 
 
-def metric_value(run: Row, metric: str, budget: float) -> float:
-    """What a run counts as in a metric; NaN for a gap.
-
-    A diverged run counts as PER 1 and as collapsed, as in every table of the house; of other
-    metrics it has none but the lowest PER it came to. Steps to escape are cut at the budget.
+def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[float]:
+    """The value of each run in a metric, as `run_values` has it; NaN for a run without one.
 
     Args:
-        run: its row.
+        runs: the runs.
         metric: a column, or ``collapsed`` or ``diverged``.
-        budget: the step up to which escape is judged.
+        budget: the step up to which escape is judged, see `shared_budget`.
     """
-    outcome = run.get("outcome")
-    if outcome not in COUNTED:
-        return math.nan
-    if metric in SHARES:
-        return float(outcome == "diverged" or (metric == "collapsed" and outcome == "collapsed"))
-    if metric == "escape_step":
-        step = run.get(metric)
-        return budget if step is None else min(float(step), budget)
-    if outcome == "diverged" and metric != "best_per":
-        return 1.0 if metric in ("per", "per_beam") else math.nan
-    value = run.get(metric)
-    is_number = isinstance(value, bool | int | float)
-    return float(value) if is_number and value is not None else math.nan
+    numbers = [run.number(metric) for run in runs]
+    column = [math.nan if number is None else number for number in numbers]
+    endings = [run.outcome for run in runs]
+    return [float(value) for value in run_values(metric, endings, column, budget)]
 
 
-def budget_of(runs: Sequence[Row]) -> float:
-    """The step up to which every one of these runs was watched."""
-    steps = [float(run["n_steps"]) for run in runs if run.get("n_steps")]
-    return min(steps, default=math.nan)
+def shared_budget(runs: Iterable[RunRow]) -> float:
+    """The fewest planned steps of these runs; infinite where none is known."""
+    budget = least_budget([steps for run in runs if (steps := run.number("n_steps"))])
+    return math.inf if math.isnan(budget) else budget
 
 
-def figure_of(runs: Sequence[Row], metric: str, budget: float) -> Figure:
-    """One arm in one metric."""
-    values = [metric_value(run, metric, budget) for run in runs]
+def summarise(runs: Sequence[RunRow], metric: str, budget: float) -> ArmSummary:
+    """One arm in one metric; the arguments are those of `metric_values`."""
+    values = metric_values(runs, metric, budget)
     present = np.array([value for value in values if math.isfinite(value)])
-    outcomes = [run.get("outcome") for run in runs]
-    return Figure(
+    outcomes = [run.outcome for run in runs]
+    return ArmSummary(
         mean=float(present.mean()) if len(present) else math.nan,
-        spread=float(present.std(ddof=1)) if len(present) > 1 else math.nan,
+        sd=float(present.std(ddof=1)) if len(present) > 1 else math.nan,
         values=tuple(present.tolist()),
         n=len(present),
         n_collapsed=outcomes.count("collapsed"),
         n_diverged=outcomes.count("diverged"),
-        n_gaps=len(runs) - len(present),
+        n_without=len(runs) - len(present),
     )
 
 
-def compare_runs(a: Sequence[Row], b: Sequence[Row], metric: str, *, pool: bool = True) -> Effect:
+def compare_runs(
+    a: Sequence[RunRow], b: Sequence[RunRow], metric: str, *, pool: bool = True
+) -> MeanDifference:
     """B minus A, with the interval that the runs allow.
 
-    Runs are paired by seed where at least two seeds, and half of those of the smaller arm, are
-    shared: paired t interval and exact sign-flip test. Otherwise Welch's t. Shares of runs have
-    the Newcombe-Wilson interval and Boschloo's test. Arms that have runs in common are told so,
-    and nothing is tested: a run does not differ from itself.
+    Runs are paired by seed if the arms share at least two seeds and at least half of the seeds of
+    the smaller arm: paired t interval and exact sign-flip test. Otherwise the interval and the
+    test are Welch's. Shares of runs have the Newcombe-Wilson interval and Boschloo's test. Arms
+    that have runs in common are not tested, because a run does not differ from itself.
 
     Args:
         a, b: the runs of each arm.
         metric: a column of the runs, or ``collapsed`` or ``diverged``.
-        pool: whether runs of the two may be pooled; otherwise the means alone are told.
+        pool: whether the runs of the two may be pooled; if not, only the means are compared.
     """
-    budget = budget_of([*a, *b])
+    budget = shared_budget([*a, *b])
     of_a, of_b = _by_run(a, metric, budget), _by_run(b, metric, budget)
-    means = [float(np.mean(list(v.values()))) if v else math.nan for v in (of_a, of_b)]
+    means = [float(np.mean(list(x.values()))) if x else math.nan for x in (of_a, of_b)]
     difference = means[1] - means[0]
-    same = of_a.keys() & of_b.keys()
-    if same and len(same) == len(of_a) == len(of_b):
-        return Effect(0.0, NO_INTERVAL, math.nan, "same runs", 0, len(same))
-    if same:
-        return _untested(difference, f"{len(same)} runs are the same", len(same))
+    n_same = len(of_a.keys() & of_b.keys())
+    if n_same and n_same == len(of_a) == len(of_b):
+        return _untested(0.0, "same runs", n_same)
+    if n_same:
+        return _untested(difference, f"{n_same} runs are the same", n_same)
     if not of_a or not of_b:
         return _untested(math.nan, "no values")
     if not pool:
         return _untested(difference, "not pooled")
     if metric in SHARES:
-        shares = [Share(round(sum(v.values())), len(v)) for v in (of_b, of_a)]
+        shares = [Share(round(sum(x.values())), len(x)) for x in (of_b, of_a)]
         interval = share_difference(shares[:1], shares[1:])
-        p = boschloo(shares[0], shares[1])
-        return Effect(difference, interval, p, "Newcombe–Wilson; Boschloo", 0, 0)
-    pairs = _pairs(a, b, metric, budget)
+        return MeanDifference(difference, interval, boschloo(*shares), "Newcombe–Wilson; Boschloo")
+    by_seed_a, by_seed_b = _by_seed(a, metric, budget), _by_seed(b, metric, budget)
+    steps = np.array([by_seed_b[seed] - by_seed_a[seed] for seed in by_seed_a if seed in by_seed_b])
     fewer = min(len(of_a), len(of_b))
-    if len(pairs) >= 2 and 2 * len(pairs) >= fewer:
-        steps = np.array([two - one for one, two in pairs])
-        left = len(of_a) + len(of_b) - 2 * len(pairs)
-        test = f"paired t over {len(pairs)} seeds; sign-flip"
+    if len(steps) >= 2 and 2 * len(steps) >= fewer:
+        left = len(of_a) + len(of_b) - 2 * len(steps)
+        test = f"paired t over {len(steps)} seeds; sign-flip"
         test += f" ({left} runs without a partner left out)" if left else ""
-        p = stats.sign_flip(steps)
-        return Effect(float(steps.mean()), stats.paired_t(steps), p, test, len(pairs), 0)
+        interval, p = stats.paired_t(steps), stats.sign_flip(steps)
+        return MeanDifference(float(steps.mean()), interval, p, test, len(steps))
     if fewer < 2:
         return _untested(difference, "a single run gives no interval")
     interval, p = welch(list(of_a.values()), list(of_b.values()))
-    return Effect(difference, interval, p, "Welch's t", 0, 0)
+    return MeanDifference(difference, interval, p, "Welch's t")
 
 
-def welch(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95
-) -> tuple[Interval, float]:
-    """Welch's t interval and two-sided p of mean(b) - mean(a), variances not assumed equal.
+def welch(a: Sequence[float], b: Sequence[float]) -> tuple[Interval, float]:
+    """Welch's 95 % t interval and two-sided p of mean(b) - mean(a), of unequal variances.
 
-    Where neither side varies there is no interval, and p is NaN.
+    If neither side varies, the interval is infinite and p is NaN.
 
     Args:
-        a, b: two values at least in each.
-        confidence: two-sided coverage.
+        a, b: at least two values each.
     """
     one, two = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     parts = [float(x.var(ddof=1)) / len(x) for x in (one, two)]
@@ -171,33 +162,26 @@ def welch(
     freedom = sum(parts) ** 2 / sum(
         part**2 / (len(x) - 1) for part, x in zip(parts, (one, two), strict=True)
     )
-    half = float(special.stdtrit(freedom, 0.5 + confidence / 2)) * error
+    half = float(special.stdtrit(freedom, 0.975)) * error
     p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
     return Interval(difference - half, difference + half), p
 
 
-def _untested(difference: float, why: str, n_same: int = 0) -> Effect:
-    return Effect(difference, NO_INTERVAL, math.nan, why, 0, n_same)
+def _untested(difference: float, why: str, n_same: int = 0) -> MeanDifference:
+    return MeanDifference(difference, NO_INTERVAL, math.nan, why, n_same=n_same)
 
 
-def _by_run(runs: Sequence[Row], metric: str, budget: float) -> dict[Any, float]:
-    """Run → its value; a run without an id is itself alone."""
-    values = {run.get("run_id") or id(run): metric_value(run, metric, budget) for run in runs}
-    return {key: value for key, value in values.items() if math.isfinite(value)}
+def _by_run(runs: Sequence[RunRow], metric: str, budget: float) -> dict[str | int, float]:
+    """Run → its value; a run without an id is distinct from every other."""
+    values = zip(runs, metric_values(runs, metric, budget), strict=True)
+    by_run = {run.run_id or id(run): value for run, value in values}
+    return {key: value for key, value in by_run.items() if math.isfinite(value)}
 
 
-def _pairs(
-    a: Sequence[Row], b: Sequence[Row], metric: str, budget: float
-) -> list[tuple[float, float]]:
-    """The values of each seed that each arm was trained with once."""
-    of_a, of_b = _by_seed(a, metric, budget), _by_seed(b, metric, budget)
-    return [(of_a[seed], of_b[seed]) for seed in of_a if seed in of_b]
-
-
-def _by_seed(runs: Sequence[Row], metric: str, budget: float) -> Mapping[Any, float]:
-    values: dict[Any, list[float]] = {}
-    for run in runs:
-        value = metric_value(run, metric, budget)
-        if run.get("seed") is not None and math.isfinite(value):
-            values.setdefault(run["seed"], []).append(value)
-    return {seed: found[0] for seed, found in values.items() if len(found) == 1}
+def _by_seed(runs: Sequence[RunRow], metric: str, budget: float) -> dict[int, float]:
+    """Seed → its value, for the seeds that only one run with a value has."""
+    by_seed: dict[int, list[float]] = {}
+    for run, value in zip(runs, metric_values(runs, metric, budget), strict=True):
+        if run.seed is not None and math.isfinite(value):
+            by_seed.setdefault(run.seed, []).append(value)
+    return {seed: values[0] for seed, values in by_seed.items() if len(values) == 1}

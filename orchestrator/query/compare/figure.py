@@ -1,13 +1,15 @@
-"""A comparison drawn: both figures of every arm, and the difference with its interval."""
+"""The figure of a comparison: the runs and mean of every arm, and the difference of each pair."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
-from orchestrator.query.compare.comparison import Comparison, Line
-from orchestrator.query.compare.effects import Figure
+from orchestrator.query.compare.comparison import Comparison, ComparisonRow
+from orchestrator.query.compare.effects import ArmSummary, MeanDifference
 from orchestrator.query.compare.rendering import arm_text
 from orchestrator.report.figures.style import (
     FAINT,
@@ -23,37 +25,36 @@ from orchestrator.spec.units import RATES, noun, scale_of, unit_of
 
 _MOST_ROWS = 60
 _LABEL = 30  # characters of an arm's name in a row
+_LEGEND = 100  # characters of the legend in a row
 
 
 class FigureRow(NamedTuple):
     """One pair of arms.
 
     Attributes:
-        label: the arm, and the session or the side where there are several.
-        a, b: figures, None where an arm stands alone.
-        side: index of the other side, 1 for the first.
-        difference, low, high: B minus A; NaN and infinite where there is none.
+        label: the arm, with the session or the side if there are several.
+        a, b: the arms in the metric; None where an arm has no partner.
+        side: index of side B; side A is 0.
+        difference: B minus A; None if an arm has no partner.
         note: why there is no interval; empty where there is one.
     """
 
     label: str
-    a: Figure | None
-    b: Figure | None
+    a: ArmSummary | None
+    b: ArmSummary | None
     side: int
-    difference: float
-    low: float
-    high: float
+    difference: MeanDifference | None
     note: str
 
 
 class FigureData(NamedTuple):
-    """Everything the drawing shows.
+    """Everything the figure shows.
 
     Attributes:
-        metric: what is compared.
+        metric: the metric compared.
         sides: labels, the reference first.
         rows: from top to bottom.
-        n_left_out: rows beyond those.
+        n_left_out: further rows, which are not drawn.
     """
 
     metric: str
@@ -63,18 +64,21 @@ class FigureData(NamedTuple):
 
 
 def comparison_data(comparison: Comparison) -> FigureData:
-    """Gather a row a line, up to a page."""
-    rows = tuple(_row(line, comparison) for line in comparison.lines[:_MOST_ROWS])
-    n_left_out = len(comparison.lines) - len(rows)
+    """Gather one row per row of the comparison, as many as fit on a page."""
+    rows = tuple(_row(row, comparison) for row in comparison.rows[:_MOST_ROWS])
+    n_left_out = len(comparison.rows) - len(rows)
     return FigureData(comparison.options.metric, comparison.sides, rows, n_left_out)
 
 
 @styled
-def draw_comparison(data: FigureData) -> Drawing:
-    """Draw `data`: means with every run as a ring on the left, differences on the right."""
+def draw_comparison(data: FigureData) -> Figure:
+    """Draw `data`: every run as a ring and the means on the left, differences on the right."""
     labels = [wrap(row.label, _LABEL) for row in data.rows]
-    height = sum(0.34 + 0.14 * label.count("\n") for label in labels) + 1.1
-    figure = new_figure(WIDTH, height)
+    breaks = [label.count("\n") for label in labels]
+    most = max((one + two for one, two in pairwise(breaks)), default=2 * max(breaks)) / 2
+    figure = new_figure(
+        WIDTH, len(labels) * (0.34 + 0.14 * most) + 1.1
+    )  # neighbours do not overlap
     means, differences = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1.0))
     for at, row in enumerate(data.rows):
         _draw_means(means, at, row)
@@ -102,67 +106,40 @@ def draw_comparison(data: FigureData) -> Drawing:
     return figure
 
 
-def _row(line: Line, comparison: Comparison) -> FigureRow:
-    parts = [arm_text(line)]
-    parts += [line.session] if line.session else []
-    parts += [f"({line.b_label})"] if len(comparison.sides) > 2 else []
-    effect = line.effect
-    tested = effect is not None and math.isfinite(effect.interval.low)
-    note = "" if tested else effect.test if effect is not None else "stands alone"
-    if line.mixed:
-        note = f"not pooled: {', '.join(m.what for m in line.mixed)}"
+def _row(row: ComparisonRow, comparison: Comparison) -> FigureRow:
+    side = f"({row.b_label})" if len(comparison.sides) > 2 else ""
+    effect = row.difference
+    note = ""
+    if row.mismatches:
+        note = f"not pooled: {', '.join(mismatch.what for mismatch in row.mismatches)}"
+    elif effect is None:
+        note = "only on one side"
+    elif math.isinf(effect.interval.low):
+        note = effect.test
     return FigureRow(
-        label=" ".join(parts),
-        a=line.a,
-        b=line.b,
-        side=comparison.sides.index(line.b_label),
-        difference=effect.difference if effect is not None else math.nan,
-        low=effect.interval.low if effect is not None else -math.inf,
-        high=effect.interval.high if effect is not None else math.inf,
+        label=" ".join(filter(None, (arm_text(row), row.session, side))),
+        a=row.a,
+        b=row.b,
+        side=comparison.sides.index(row.b_label),
+        difference=effect,
         note=note,
     )
 
 
 def _draw_means(axes: Axes, at: int, row: FigureRow) -> None:
-    for figure, side, offset in ((row.a, 0, -0.14), (row.b, row.side, 0.14)):
-        if figure is None or not figure.n:
-            continue
-        style = look(side)
-        axes.plot(
-            figure.values,
-            [at + offset] * figure.n,
-            linestyle="none",
-            marker=style.marker,
-            markersize=4,
-            markerfacecolor="none",
-            markeredgecolor=style.colour,
-            alpha=0.6,
-        )
-        axes.plot(
-            [figure.mean],
-            [at + offset],
-            linestyle="none",
-            marker=style.marker,
-            markersize=6.5,
-            color=style.colour,
-        )
+    for arm, side, offset in ((row.a, 0, -0.14), (row.b, row.side, 0.14)):
+        if arm is not None and arm.n:
+            _draw_markers(axes, arm.values, at + offset, side, 4, face="none", alpha=0.6)
+            _draw_markers(axes, [arm.mean], at + offset, side, 6.5)
 
 
 def _draw_difference(axes: Axes, at: int, row: FigureRow) -> None:
-    style = look(row.side)
-    if math.isfinite(row.low):
-        axes.plot([row.low, row.high], [at, at], color=style.colour, linewidth=1.6)
-    if math.isfinite(row.difference):
-        fill = style.colour if not row.note else "white"
-        axes.plot(
-            [row.difference],
-            [at],
-            linestyle="none",
-            marker=style.marker,
-            markersize=6,
-            markeredgecolor=style.colour,
-            markerfacecolor=fill,
-        )
+    effect = row.difference
+    if effect and math.isfinite(effect.interval.low):
+        axes.plot(effect.interval, [at, at], color=look(row.side).colour, linewidth=1.6)
+    if effect and math.isfinite(effect.value):
+        face = "white" if row.note else None
+        _draw_markers(axes, [effect.value], at, row.side, 6, face=face)
     if row.note:
         axes.annotate(
             row.note,
@@ -176,8 +153,33 @@ def _draw_difference(axes: Axes, at: int, row: FigureRow) -> None:
         )
 
 
-def _legend(figure: Drawing, axes: Axes, data: FigureData) -> None:
+def _draw_markers(
+    axes: Axes,
+    values: Sequence[float],
+    at: float,
+    side: int,
+    size: float,
+    *,
+    face: str | None = None,
+    alpha: float = 1.0,
+) -> None:
+    """Markers of a side at the height `at`; `face` is the colour inside, None the side's own."""
+    style = look(side)
+    axes.plot(
+        values,
+        [at] * len(values),
+        linestyle="none",
+        marker=style.marker,
+        markersize=size,
+        markeredgecolor=style.colour,
+        markerfacecolor=face or style.colour,
+        alpha=alpha,
+    )
+
+
+def _legend(figure: Figure, axes: Axes, data: FigureData) -> None:
     for side, label in enumerate(data.sides):
         style = look(side)
         axes.plot([], [], linestyle="none", marker=style.marker, color=style.colour, label=label)
-    figure.legend(loc="outside upper left", ncols=min(len(data.sides), 3), frameon=False)
+    n_columns = _LEGEND // (max(map(len, data.sides)) + 5)  # 5: a marker and a gap
+    figure.legend(loc="outside upper left", ncols=max(1, min(3, n_columns)), frameon=False)

@@ -1,16 +1,15 @@
-"""A comparison as text: cells for people, columns for programs, in five forms."""
+"""A comparison as text and files: header, table, CSV, Parquet, Markdown, LaTeX, JSON."""
 
 import io
+import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
-from orchestrator.query.compare.comparison import Comparison, Line
-from orchestrator.query.compare.effects import Figure
+from orchestrator.query.compare.comparison import Comparison, ComparisonRow
+from orchestrator.query.compare.effects import ArmSummary, MeanDifference
 from orchestrator.query.runs import csv_text
 from orchestrator.spec.units import (
     difference_text,
@@ -20,20 +19,18 @@ from orchestrator.spec.units import (
     unit_of,
     value_text,
 )
-from orchestrator.terminal import finite, print_table, say_to
+from orchestrator.terminal import finite
 
-Row = dict[str, Any]
+FileRow = dict[str, str | int | float | None]  # a row of a file: column → value
 
-_WAYS = {"configuration": "the same configuration", "columns": "", "only arms": "being alone"}
+_JOINED_BY = {
+    "configuration": "the same configuration",
+    "columns": "",
+    "only arms": "being the only arms",
+}
 _LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -50,183 +47,100 @@ _LATEX = {
 }
 
 
-def header_lines(comparison: Comparison) -> list[str]:
-    """What is compared, that it is a description, what differs throughout, what to know."""
-    first, *others = comparison.sides
-    metric = comparison.options.metric
-    n = comparison.n_tested
-    lines = [
-        f"{_capital(noun(metric))} of {', '.join(others)} beside {first}",
-        "A description, not a verdict: nothing here was declared before the runs. "
-        + (
-            f"p is adjusted for {n} comparison{'s' * (n != 1)} (Benjamini–Hochberg)."
-            if n
-            else "Nothing was tested."
-        ),
-    ]
-    lines += _joined_by(comparison)
-    test = shared_test(comparison)
-    if test:
-        lines.append(f"Every difference: {test}.")
-    for label, differences in comparison.common.items():
-        if differences:
-            told = "; ".join(str(difference) for difference in differences)
-            lines.append(f"In every pair of {first} and {label}: {told}.")
-    mixed = dict.fromkeys(
-        f"Not pooled: {m.what} differs ({line.a_label}: {m.a}; {line.b_label}: {m.b})"
-        for line in comparison.lines
-        for m in line.mixed
-    )
-    return lines + [*mixed] + list(comparison.remarks)
+class ComparisonDocument(TypedDict):
+    """The comparison as JSON; `lines` has the rows."""
+
+    sides: list[str]
+    header: list[str]
+    n_tested: int
+    lines: list[FileRow]
 
 
-def _joined_by(comparison: Comparison) -> list[str]:
-    """How arms were put together, and how many so."""
-    pairs = Counter(
-        dict.fromkeys(
-            (line.b_label, line.a_arm, line.b_arm, line.way, line.columns)
-            for line in comparison.lines
-            if line.effect is not None
-        )
-    )
-    ways = Counter((way, columns) for *_, way, columns in pairs)
-    if set(ways) == {("only arms", ())}:
-        return []
-    told = [
-        " ".join([f"{n} by", *filter(None, (_WAYS.get(way, way), ", ".join(columns)))])
-        for (way, columns), n in ways.items()
-    ]
-    return [f"Arms are joined: {'; '.join(told)}."]
-
-
-def shared_test(comparison: Comparison) -> str | None:
-    """What was done with every two arms, if that is one thing and no arm stands alone."""
-    tests = {_how(line) for line in comparison.lines}
-    return tests.pop() if len(tests) == 1 and len(comparison.lines) > 1 else None
-
-
-def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows, without columns that say nothing, or the same thing as the header."""
-    names, rows = titles(comparison), cells(comparison)
-    said = {"how"} if shared_test(comparison) else set()
-    kept = [
-        at
-        for at, name in enumerate(names)
-        if name not in said and any(row[at] not in ("", "–") for row in rows)
-    ]
-    return [names[at] for at in kept], [[row[at] for at in kept] for row in rows]
-
-
-def titles(comparison: Comparison) -> list[str]:
-    """Of the columns of `cells`."""
-    first, *others = comparison.sides
-    several = len(others) > 1
-    unit = unit_of(comparison.options.metric)
-    return [
-        "arm",
-        *(("session",) if comparison.options.by_session else ()),
-        *(("with",) if several else ()),
-        first,
-        "the other" if several else others[0],
-        f"difference ({unit})",
-        "95 % interval",
-        "p",
-        "how",
-        "also differs in",
-    ]
-
-
-def cells(comparison: Comparison) -> list[list[str]]:
-    """One row a line, as text."""
-    metric = comparison.options.metric
-    several = len(comparison.sides) > 2
-    rows = []
-    for line in comparison.lines:
-        row = [arm_text(line)]
-        row += [line.session or "all"] if comparison.options.by_session else []
-        row += [line.b_label] if several else []
-        row += [figure_text(figure, metric) for figure in (line.a, line.b)]
-        rows.append([*row, *_effect_cells(line, metric)])
-    return rows
-
-
-def arm_text(line: Line) -> str:
-    """The arm, by both names where they differ."""
-    if line.a_arm == line.b_arm or line.b_arm is None:
-        return line.a_arm or ""
-    return line.b_arm if line.a_arm is None else f"{line.a_arm} ↔ {line.b_arm}"
-
-
-def figure_text(figure: Figure | None, metric: str) -> str:
-    """``25.0 % (6 runs, 1 collapsed)``."""
-    if figure is None:
-        return "–"
-    counts = [f"{figure.n} run{'s' * (figure.n != 1)}"]
-    named = (("collapsed", figure.n_collapsed), ("diverged", figure.n_diverged))
-    counts += [f"{n} {what}" for what, n in named if n and metric != what]
-    counts += [f"{figure.n_gaps} without"] if figure.n_gaps else []
-    return f"{value_text(figure.mean, metric)} ({', '.join(counts)})"
-
-
-def records(comparison: Comparison) -> list[Row]:
-    """One row a line for programs: numbers as they are, None where there is none."""
-    found = []
-    for line in comparison.lines:
-        effect = line.effect
-        row: Row = {
-            "metric": comparison.options.metric,
-            "side_a": line.a_label,
-            "side_b": line.b_label,
-            "arm_a": line.a_arm,
-            "arm_b": line.b_arm,
-            "session": line.session,
-            "joined_by": line.way or None,
-            "joined_on": ", ".join(line.columns) or None,
-        }
-        for letter, figure in (("a", line.a), ("b", line.b)):
-            row |= {
-                f"mean_{letter}": figure and figure.mean,
-                f"sd_{letter}": figure and figure.spread,
-                f"n_{letter}": figure and figure.n,
-                f"n_collapsed_{letter}": figure and figure.n_collapsed,
-                f"n_diverged_{letter}": figure and figure.n_diverged,
-                f"n_without_{letter}": figure and figure.n_gaps,
-            }
-        row |= {
-            "difference": effect and effect.difference,
-            "low": effect and effect.interval.low,
-            "high": effect and effect.interval.high,
-            "p": effect and effect.p,
-            "p_adjusted": line.p_adjusted,
-            "test": effect and effect.test,
-            "n_pairs": effect and effect.n_pairs,
-            "n_same_runs": effect and effect.n_same,
-            "mixed": ", ".join(mixture.what for mixture in line.mixed) or None,
-            "differs": "; ".join(str(d) for d in _all_differences(comparison, line)) or None,
-        }
-        found.append({name: finite(value) for name, value in row.items()})
-    return found
-
-
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> ComparisonDocument:
     """The comparison as JSON."""
     return {
         "sides": list(comparison.sides),
         "header": header_lines(comparison),
         "n_tested": comparison.n_tested,
-        "lines": records(comparison),
+        "lines": file_rows(comparison),
     }
 
 
+def header_lines(comparison: Comparison) -> list[str]:
+    """What is compared and how, what differs in every pair, and what a reader should know."""
+    first, *others = comparison.sides
+    metric = noun(comparison.options.metric)
+    n = comparison.n_tested
+    p_text = f"p is adjusted for {n} comparison{'s' * (n != 1)} (Benjamini–Hochberg)."
+    lines = [
+        f"{metric[:1].upper()}{metric[1:]} of {', '.join(others)} compared with {first}",
+        "This is a description, not a verdict: the comparison was not declared before the runs. "
+        + (p_text if n else "Nothing was tested."),
+    ]
+    lines += _joins_text(comparison)
+    test = _shared_method(comparison)
+    if test:
+        lines.append(f"Every difference: {test}.")
+    for label, differences in comparison.common.items():
+        if differences:
+            listing = "; ".join(map(str, differences))
+            lines.append(f"In every pair of {first} and {label}: {listing}.")
+    not_pooled = dict.fromkeys(
+        f"Not pooled: {m.what} differs ({row.a_label}: {m.a}; {row.b_label}: {m.b})"
+        for row in comparison.rows
+        for m in row.mismatches
+    )
+    return [*lines, *not_pooled, *comparison.remarks]
+
+
+def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows, without columns that are empty or repeat the header."""
+    first, *others = comparison.sides
+    several = len(others) > 1
+    metric = comparison.options.metric
+    rows = comparison.rows
+    effects = [row.difference for row in rows]
+    columns = [
+        ("arm", [arm_text(row) for row in rows]),
+        ("session", [row.session or "" for row in rows]),
+        ("compared with" if several else "", [row.b_label for row in rows]),
+        (first, [_summary_text(row.a, metric) for row in rows]),
+        ("other side" if several else others[0], [_summary_text(row.b, metric) for row in rows]),
+        (
+            f"difference ({unit_of(metric)})",
+            [difference_text(effect.value, metric) if effect else "–" for effect in effects],
+        ),
+        ("95 % interval", [_interval_text(effect, metric) for effect in effects]),
+        ("p", [p_value(row.p_adjusted) for row in rows]),
+        ("" if _shared_method(comparison) else "method", [_method(row) for row in rows]),
+        ("other differences", ["; ".join(map(str, row.others)) for row in rows]),
+    ]
+    shown = [(title, cells) for title, cells in columns if title and set(cells) - {"", "–"}]
+    by_row = zip(*(cells for _, cells in shown), strict=True)
+    return [title for title, _ in shown], [list(cells) for cells in by_row]
+
+
+def arm_text(row: ComparisonRow) -> str:
+    """The name of the arm; both names where they differ."""
+    if row.a_arm == row.b_arm or row.b_arm is None:
+        return row.a_arm or ""
+    return row.b_arm if row.a_arm is None else f"{row.a_arm} ↔ {row.b_arm}"
+
+
+def file_rows(comparison: Comparison) -> list[FileRow]:
+    """The rows for programs: numbers as they are, None where there is none."""
+    return [_file_row(comparison, row) for row in comparison.rows]
+
+
 def to_csv(comparison: Comparison) -> bytes:
-    """`records` as CSV."""
-    rows = records(comparison)
+    """`file_rows` as CSV."""
+    rows = file_rows(comparison)
     return csv_text(list(rows[0]), rows).encode()
 
 
 def to_parquet(comparison: Comparison) -> bytes:
-    """`records` as Parquet, columns without any value as text."""
-    rows = records(comparison)
+    """`file_rows` as Parquet; a column without any value has the type text."""
+    rows = file_rows(comparison)
     arrays = {}
     for name in rows[0]:
         array = pa.array([row[name] for row in rows])
@@ -236,95 +150,132 @@ def to_parquet(comparison: Comparison) -> bytes:
     return buffer.getvalue()
 
 
-def to_markdown(comparison: Comparison) -> str:
+def to_markdown(comparison: Comparison) -> bytes:
     """Header and table as Markdown."""
-    head = [*header_lines(comparison)]
-    names, cells_of_rows = table(comparison)
-    rows = [names, *cells_of_rows]
-    body = ["| " + " | ".join(_markdown(cell) for cell in row) + " |" for row in rows]
-    body.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n\n".join([*(_markdown(text) for text in head), "\n".join(body)]) + "\n"
+    titles, rows = table(comparison)
+    body = ["| " + " | ".join(map(_markdown, row)) + " |" for row in (titles, *rows)]
+    body.insert(1, "|" + "---|" * len(titles))
+    head = map(_markdown, header_lines(comparison))
+    return ("\n\n".join([*head, "\n".join(body)]) + "\n").encode()
 
 
-def to_latex(comparison: Comparison) -> str:
-    """A table with rules of the booktabs package; it needs no other."""
+def to_latex(comparison: Comparison) -> bytes:
+    """A table with the rules of the booktabs package; it needs no other package."""
     first, *notes = (latex_text(text) for text in header_lines(comparison))
-    names, rows = table(comparison)
-    spec = "".join("r" if name in ("95 % interval", "p") else "l" for name in names)
-    body = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{first}. {' '.join(_sentence(note) for note in notes)}}}",
-            rf"  \begin{{tabular}}{{{spec}}}",
-            r"    \toprule",
-            "    " + " & ".join(latex_text(name) for name in names) + r" \\",
-            r"    \midrule",
-            *(f"    {line}" for line in body),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    sentences = " ".join(note if note.endswith(".") else f"{note}." for note in notes)
+    titles, rows = table(comparison)
+    spec = "".join("r" if title in ("95 % interval", "p") else "l" for title in titles)
+    head, *body = (" & ".join(map(latex_text, cells)) + r" \\" for cells in (titles, *rows))
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{first}. {sentences}}}",
+        rf"  \begin{{tabular}}{{{spec}}}",
+        r"    \toprule",
+        f"    {head}",
+        r"    \midrule",
+        *(f"    {line}" for line in body),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def latex_text(text: str) -> str:
-    """Text that LaTeX sets as it is written; a sign outside Latin-1 and our own becomes ``?``."""
+    """Text for LaTeX; a sign that is neither Latin-1 nor one of ours becomes ``?``."""
     return "".join(
         _LATEX.get(sign) or (sign if ord(sign) < 256 and sign.isprintable() else "?")
         for sign in text
     )
 
 
-def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Header and table on a terminal."""
-    say = say_to(console)
-    for text in header_lines(comparison):
-        say(text)
-    console.print()
-    names, rows = table(comparison)
-    more = "--csv, --parquet and --markdown give them all"
-    print_table(console, names, [tuple(row) for row in rows], more=more)
-
-
-def _effect_cells(line: Line, metric: str) -> list[str]:
-    if line.effect is None:
-        return ["–", "–", "–", _how(line), ""]
-    effect = line.effect
-    differs = "; ".join(str(difference) for difference in line.differences)
-    return [
-        difference_text(effect.difference, metric),
-        interval_words(effect.interval, metric).replace("none", "–"),
-        p_value(line.p_adjusted),
-        _how(line),
-        differs,
+def _joins_text(comparison: Comparison) -> list[str]:
+    """By what arms were joined, and how many pairs of each kind."""
+    pairs = dict.fromkeys(
+        (row.b_label, row.a_arm, row.b_arm, row.joined_by, row.columns)
+        for row in comparison.rows
+        if row.difference is not None
+    )
+    kinds = Counter((by, columns) for *_, by, columns in pairs)
+    if set(kinds) == {("only arms", ())}:
+        return []
+    texts = [
+        " ".join([f"{n} by", *filter(None, (_JOINED_BY.get(by, by), ", ".join(columns)))])
+        for (by, columns), n in kinds.items()
     ]
+    return [f"Arms are joined: {'; '.join(texts)}."]
 
 
-def _how(line: Line) -> str:
+def _shared_method(comparison: Comparison) -> str | None:
+    """The method of every row if it is the same, so that the header can name it once."""
+    methods = {_method(row) for row in comparison.rows}
+    return methods.pop() if len(methods) == 1 and len(comparison.rows) > 1 else None
+
+
+def _method(row: ComparisonRow) -> str:
     """The test, or why there is none."""
-    if line.effect is None:
-        return f"only in {line.a_label if line.b_arm is None else line.b_label}"
-    if line.mixed:
-        return "not pooled: " + ", ".join(mixture.what for mixture in line.mixed)
-    return line.effect.test
+    if row.difference is None:
+        return f"only in {row.a_label if row.b_arm is None else row.b_label}"
+    if row.mismatches:
+        return "not pooled: " + ", ".join(mismatch.what for mismatch in row.mismatches)
+    return row.difference.test
 
 
-def _all_differences(comparison: Comparison, line: Line) -> Sequence[Any]:
-    common = comparison.common.get(line.b_label, ()) if line.effect else ()
-    return [*common, *line.differences]
+def _interval_text(effect: MeanDifference | None, metric: str) -> str:
+    if effect is None or math.isinf(effect.interval.low):
+        return "–"
+    return interval_words(effect.interval, metric)
+
+
+def _summary_text(arm: ArmSummary | None, metric: str) -> str:
+    """``25.0 % (6 runs, 1 collapsed)``."""
+    if arm is None:
+        return "–"
+    counts = [f"{arm.n} run{'s' * (arm.n != 1)}"]
+    named = (("collapsed", arm.n_collapsed), ("diverged", arm.n_diverged))
+    counts += [f"{n} {what}" for what, n in named if n and metric != what]
+    counts += [f"{arm.n_without} without a value"] if arm.n_without else []
+    return f"{value_text(arm.mean, metric)} ({', '.join(counts)})"
+
+
+def _file_row(comparison: Comparison, row: ComparisonRow) -> FileRow:
+    effect = row.difference
+    differs = [*(comparison.common.get(row.b_label, ()) if effect else ()), *row.others]
+    cells: FileRow = {
+        "metric": comparison.options.metric,
+        "side_a": row.a_label,
+        "side_b": row.b_label,
+        "arm_a": row.a_arm,
+        "arm_b": row.b_arm,
+        "session": row.session,
+        "joined_by": row.joined_by or None,
+        "joined_on": ", ".join(row.columns) or None,
+    }
+    for letter, arm in (("a", row.a), ("b", row.b)):
+        cells |= {
+            f"mean_{letter}": arm and arm.mean,
+            f"sd_{letter}": arm and arm.sd,
+            f"n_{letter}": arm and arm.n,
+            f"n_collapsed_{letter}": arm and arm.n_collapsed,
+            f"n_diverged_{letter}": arm and arm.n_diverged,
+            f"n_without_{letter}": arm and arm.n_without,
+        }
+    cells |= {
+        "difference": effect and effect.value,
+        "low": effect and effect.interval.low,
+        "high": effect and effect.interval.high,
+        "p": effect and effect.p,
+        "p_adjusted": row.p_adjusted,
+        "test": effect and effect.test,
+        "n_pairs": effect and effect.n_pairs,
+        "n_same_runs": effect and effect.n_same,
+        "mixed": ", ".join(mismatch.what for mismatch in row.mismatches) or None,
+        "differs": "; ".join(map(str, differs)) or None,
+    }
+    return {name: finite(value) for name, value in cells.items()}
 
 
 def _markdown(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."

@@ -1,7 +1,10 @@
 """The figures of an ablation: each module gathers its data first and draws them afterwards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures.changes import changes_data, draw_changes
@@ -16,7 +19,7 @@ from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.greedy import Round
 from orchestrator.verdicts.verdicts import Verdict
 
-__all__ = ["Saved", "draw_figures"]
+__all__ = ["NamedFigure", "Saved", "draw_figures", "make_figures"]
 
 _CHANGES = {
     "leave_one_out": (
@@ -38,6 +41,22 @@ _CHANGES = {
 }
 
 
+class NamedFigure(NamedTuple):
+    """A figure in memory.
+
+    Attributes:
+        name: file name without its ending.
+        title: for the report's heading.
+        caption: how to read it, in one or two sentences.
+        figure: the drawing.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
 def draw_figures(
     folder: Path,
     plan: PlanDocument,
@@ -46,11 +65,23 @@ def draw_figures(
     floors: Mapping[str, NoiseFloor],
     rounds: Sequence[Round] = (),
 ) -> list[Saved]:
-    """Draw every figure that the design and the data allow, as SVG and PNG, in the order of the
-    report.
+    """Save every figure of `make_figures` in `folder`, as SVG and PNG."""
+    return [
+        save(made.figure, folder, made.name, made.title, made.caption)
+        for made in make_figures(plan, tables, verdicts, floors, rounds)
+    ]
+
+
+def make_figures(
+    plan: PlanDocument,
+    tables: Tables,
+    verdicts: Sequence[Verdict],
+    floors: Mapping[str, NoiseFloor],
+    rounds: Sequence[Round] = (),
+) -> Iterator[NamedFigure]:
+    """Draw every figure that the design and the data allow, in the order of the report.
 
     Args:
-        folder: where the files go.
         plan: the plan document.
         tables: its tables.
         verdicts: its verdicts.
@@ -58,7 +89,6 @@ def draw_figures(
         rounds: of its greedy path.
     """
     spec, arms = plan.spec, plan.arms
-    saved = []
     if verdicts:
         figure = draw_effects(effects_data(verdicts, floors))
         caption = (
@@ -68,13 +98,13 @@ def draw_figures(
             "that ends left of it. A claim of no difference is supported by a thick line inside "
             "its box."
         )
-        saved.append(save(figure, folder, "effects", "Effects and margins", caption))
+        yield NamedFigure("effects", "Effects and margins", caption, figure)
     if spec.design in _CHANGES and not tables.history.empty:
         data = changes_data(spec, arms, tables.runs, tables.arms, floors)
         if data.panels:
             title, caption = _CHANGES[spec.design]
             caption += " The band is the noise floor of two single runs."
-            saved.append(save(draw_changes(data), folder, "changes", title, caption))
+            yield NamedFigure("changes", title, caption, draw_changes(data))
     if rounds:
         figure = draw_greedy(greedy_data(spec, arms, tables.runs, rounds))
         caption = (
@@ -82,14 +112,14 @@ def draw_figures(
             "keeps the one with the best mean. Chosen by looking at the same runs, so it is "
             "exploratory: the kept ones look better than they are."
         )
-        saved.append(save(figure, folder, "greedy", "The path by greedy effect", caption))
+        yield NamedFigure("greedy", "The path by greedy effect", caption, figure)
     if spec.design == "fractional":  # is read by its effects, not by its many arms
-        return saved
+        return
     figure = draw_collapse(collapse_data(spec, arms, tables.arms))
     caption = "Runs collapsed or diverged within the step budget, of the runs with a result."
-    saved.append(save(figure, folder, "collapse_map", "Where runs collapse", caption))
+    yield NamedFigure("collapse_map", "Where runs collapse", caption, figure)
     if tables.history.empty:
-        return saved
+        return
     if spec.design != "path":  # whose staircase has said it
         figure = draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms))
         caption = (
@@ -98,16 +128,15 @@ def draw_figures(
         )
         if spec.design == "factorial" and len(spec.factors) > 1:
             caption += " Lines that are not parallel are interactions."
-        saved.append(save(figure, folder, "interaction", "Final PER by arm", caption))
+        yield NamedFigure("interaction", "Final PER by arm", caption, figure)
     band = "Median seed, and the band from the best to the worst seed"
     figure = draw_curves(curves_data("per", spec, arms, tables.runs, tables.history))
     caption = f"{band}. After a cross the diverged run counts as 100 %."
-    saved.append(save(figure, folder, "per_curves", "PER during training", caption))
+    yield NamedFigure("per_curves", "PER during training", caption, figure)
     figure = draw_curves(curves_data("emitted_ratio", spec, arms, tables.runs, tables.history))
     caption = (
         f"{band}. Emitted phonemes over phonemes in the sentence: at or below the dotted line a "
         "decoder is on the blank plateau. Above it, it is there too while it emits at most "
         f"{spec.collapse.n_distinct} distinct phonemes."
     )
-    saved.append(save(figure, folder, "emitted_curves", "Leaving the blank plateau", caption))
-    return saved
+    yield NamedFigure("emitted_curves", "Leaving the blank plateau", caption, figure)

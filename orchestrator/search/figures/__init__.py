@@ -1,0 +1,133 @@
+"""The figures of a search: each module gathers its data first and draws them afterwards."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from orchestrator.report.figures.style import Saved, save
+from orchestrator.search.confirmation import Winner
+from orchestrator.search.confirmation_results import Confirmed
+from orchestrator.search.figures.contour import contour_data, draw_contour
+from orchestrator.search.figures.curves import curves_data, draw_curves
+from orchestrator.search.figures.importance import draw_importance
+from orchestrator.search.figures.parallel import draw_parallel, parallel_data
+from orchestrator.search.figures.pareto import draw_pareto, pareto_data
+from orchestrator.search.figures.score_panels import draw_scores, progress_data, settings_data
+from orchestrator.search.figures.shared import Objective, Setting
+from orchestrator.search.importance import importances
+from orchestrator.search.load import LoadedSearch
+from orchestrator.search.space import Space
+from orchestrator.search.tables import SearchTables
+
+__all__ = ["draw_search_figures"]
+
+
+def draw_search_figures(
+    folder: Path,
+    loaded: LoadedSearch,
+    tables: SearchTables,
+    winners: Sequence[Winner],
+    confirmed: Sequence[Confirmed],
+) -> list[Saved]:
+    """Draw every figure that the data allow, as SVG and PNG, in the order of the report.
+
+    Args:
+        folder: where the files go.
+        loaded: the search.
+        tables: its tables.
+        winners: of all arms.
+        confirmed: winners and bases on fresh seeds, as far as they were trained.
+    """
+    spec, candidates = loaded.spec, tables.candidates
+    tried = set(candidates.loc[candidates["state"].isin(["finished", "stopped"]), "arm"])
+    spaces = {arm.name: arm.space for arm in loaded.arms if arm.name in tried}
+    if not spaces:
+        return []
+    objective, names = Objective(spec.first, spec.sign), list(spaces)
+    settings = {arm: _settings(space) for arm, space in spaces.items()}
+    measured = [row for row in confirmed if row.n_seeds]
+    saved: list[Saved] = []
+
+    def keep(figure: Figure, name: str, title: str, caption: str) -> None:
+        saved.append(save(figure, folder, name, title, caption))
+
+    shown = {
+        (row.arm, f"best {row.rank}" if row.rank else "base"): row.mean
+        for row in measured
+        if row.rank < 2
+    }
+    keep(
+        draw_scores(progress_data(objective, names, candidates, shown)),
+        "progress", "Progress of the search",
+        "Each mark is a candidate's score where it ended. The staircase is the best score so far "
+        "among candidates trained to the end. Horizontal lines are means on fresh seeds, which "
+        "had no part in the choice.",
+    )  # fmt: skip
+    bases = [row.mean for row in measured if row.rank == 0]
+    base = bases[0] if len(bases) == 1 else None
+    keep(
+        draw_scores(settings_data(objective, settings, candidates, base)),
+        "settings", "Score against each setting",
+        "Each mark is a candidate's score where it ended. Candidates that were stopped early had "
+        "fewer steps to learn, so compare them only with each other. A seed that diverged scores "
+        "the worst possible value.",
+    )  # fmt: skip
+    if len(spec.objectives) == 2:
+        keep(
+            draw_pareto(pareto_data(spec.objectives, names, candidates)),
+            "pareto", "Both objectives",
+            "Candidates trained to the end. No other candidate is better in both objectives than "
+            "one on the Pareto front. The first objective alone decides which candidates are "
+            "confirmed.",
+        )  # fmt: skip
+    for arm, own in settings.items():
+        suffix, of_arm = (f"_{arm}", f" ({arm})") if spec.arms else ("", "")
+        best = [winner.number for winner in winners if winner.arm == arm]
+        if len(own) > 1:
+            keep(
+                draw_parallel(parallel_data(objective, arm, own, candidates, best)),
+                f"parallel{suffix}", f"All settings together{of_arm}",
+                "Each line is a candidate, coloured by its score at the last step that all "
+                "candidates reached. Bold lines are the best candidates at the end of the budget.",
+            )  # fmt: skip
+        numbers = [setting for setting in own if not setting.choices]
+        for x, y in list(pairwise(numbers))[:1]:
+            if (data := contour_data(objective, arm, x, y, candidates)) is not None:
+                keep(
+                    draw_contour(data),
+                    f"contour{suffix}", f"Two settings together{of_arm}",
+                    "Scores at the last step that all candidates reached, interpolated linearly "
+                    "between the candidates; uncertain where there are few.",
+                )  # fmt: skip
+    shares = {
+        arm: importances(spec, space, candidates[candidates["arm"] == arm])
+        for arm, space in spaces.items()
+    }
+    if any(shares.values()):
+        keep(
+            draw_importance({arm: own for arm, own in shares.items() if own}),
+            "importance", "Importance of the settings",
+            "PED-ANOVA (Watanabe, Bansal and Hutter 2023) at the last step that all candidates "
+            "reached: how much each setting separates the best quarter of the candidates from "
+            "all. It shows where the best candidates lie, not by how much the score changes.",
+        )  # fmt: skip
+    if not tables.curves.empty:
+        ranks = {(winner.arm, winner.number): winner.rank for winner in winners}
+        keep(
+            draw_curves(curves_data(objective, names, tables, ranks)),
+            "courses", "Learning curves",
+            "Mean over the seeds. Thick lines are the best candidates. A curve that ends in an "
+            "open circle was stopped early. Dotted lines are the rungs, where candidates are "
+            "compared.",
+        )  # fmt: skip
+    return saved
+
+
+def _settings(space: Space) -> list[Setting]:
+    """The dimensions of a space as axes."""
+    return [
+        Setting(path, d.is_log, tuple(str(value) for value in d.choice or ()))
+        for path, d in space.items()
+    ]

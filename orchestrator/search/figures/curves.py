@@ -1,4 +1,4 @@
-"""Learning curves of all candidates: where stopped ones end, and how the best went on."""
+"""The figure of the candidates' learning curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,88 +7,95 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, percent_axis, styled
-from orchestrator.search.figures.marks import MARKS, ended, fates
-from orchestrator.spec.units import RATES, noun
+from orchestrator.report.figures.style import FAINT, look, styled
+from orchestrator.search.figures.shared import (
+    MARKS,
+    Objective,
+    Points,
+    arm_panels,
+    draw_points,
+    ended,
+    marks_of,
+    rate_axis,
+    shared_legend,
+)
+from orchestrator.search.tables import SearchTables
 
 
-class Curve(NamedTuple):
-    """One candidate: mean over its seeds, while all of them are measured."""
+class CandidateCurve(NamedTuple):
+    """The mean curve of one candidate, as far as all of its seeds are measured.
+
+    Attributes:
+        candidate: its number.
+        mark: how it ended: a key of `MARKS`.
+        rank: among the best of its arm, from 1; 0 for the others.
+        steps, means: one entry an evaluation.
+    """
 
     candidate: int
-    fate: str
-    rank: int  # among the best, from 1; 0 for the others
+    mark: str
+    rank: int
     steps: tuple[int, ...]
     means: tuple[float, ...]
 
 
-class CandidateCurves(NamedTuple):
-    """Arm → its candidates, and the rungs at which they were judged."""
+class CurvesData(NamedTuple):
+    """Arm → its candidates' curves, and the rungs at which they were compared."""
 
-    objective: str
-    arms: tuple[tuple[str, tuple[Curve, ...]], ...]
+    objective: Objective
+    arms: tuple[tuple[str, tuple[CandidateCurve, ...]], ...]
     rungs: tuple[int, ...]
 
 
-def candidate_curves(
-    objective: str,
+def curves_data(
+    objective: Objective,
     arms: Sequence[str],
-    candidates: pd.DataFrame,
-    rungs: pd.DataFrame,
-    courses: pd.DataFrame,
+    tables: SearchTables,
     best: Mapping[tuple[str, int], int],
-) -> CandidateCurves:
+) -> CurvesData:
     """Gather the curves.
 
     Args:
         objective: the first one, a metric of the evaluations.
         arms: names.
-        candidates, rungs, courses: the tables of a search.
-        best: (arm, number) of the candidates to stand out → rank within the arm, from 1.
+        tables: of the search.
+        best: (arm, number) of the candidates to be drawn in bold → rank within the arm, from 1.
     """
-    counts = courses.groupby(["arm", "candidate", "step"])[objective].agg(["mean", "count"])
+    grouped = tables.curves.groupby(["arm", "candidate", "step"])["value"]
+    counts = grouped.agg(["mean", "count"])
     found = []
     for arm in arms:
         curves = []
-        rows = ended(candidates, arm)
-        for number, fate in zip(rows["candidate"], fates(rows), strict=True):
+        rows = ended(tables.candidates, arm)
+        for number, mark in zip(rows["candidate"], marks_of(rows), strict=True):
             if (arm, number) not in counts.index:
                 continue
-            own = counts.loc[(arm, number)]
+            own: pd.DataFrame = counts.loc[(arm, number)]
             own = own[own["count"] == own["count"].max()]
+            steps, means = tuple(map(int, own.index)), tuple(map(float, own["mean"]))
             rank = best.get((arm, number), 0)
-            means = tuple(float(mean) for mean in own["mean"])
-            curves.append(Curve(int(number), fate, rank, tuple(map(int, own.index)), means))
+            curves.append(CandidateCurve(int(number), mark, rank, steps, means))
         found.append((arm, tuple(curves)))
-    return CandidateCurves(objective, tuple(found), tuple(sorted(set(rungs["step"].astype(int)))))
+    return CurvesData(objective, tuple(found), tuple(sorted(set(map(int, tables.rungs["step"])))))
 
 
 @styled
-def draw_candidate_curves(data: CandidateCurves) -> Figure:
-    """Draw `data`, one panel an arm."""
-    figure = new_figure(WIDTH, 0.5 + 2.9 * len(data.arms))
-    panels = figure.subplots(len(data.arms), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-    for axes, (arm, curves) in zip(panels, data.arms, strict=True):
-        if len(data.arms) > 1:
-            axes.set_title(arm, loc="left")
+def draw_curves(data: CurvesData) -> Figure:
+    """Draw the curves, one panel an arm, the best on top and in bold."""
+    figure, panels = arm_panels([arm for arm, _ in data.arms], [2.9] * len(data.arms), sharey=True)
+    for axes, (_, curves) in zip(panels, data.arms, strict=True):
         for step in data.rungs:
             axes.axvline(step, color=FAINT, linestyle=":", linewidth=1)
-        for curve in sorted(curves, key=lambda one: -one.rank if one.rank else -1e9):
-            _draw(axes, curve)
-        axes.set_ylabel(noun(data.objective).removeprefix("final "))
-        if data.objective in RATES:
-            percent_axis(axes, "y")
+        for curve in sorted(curves, key=lambda one: -one.rank):
+            _draw_curve(axes, curve)
+        axes.set_ylabel(data.objective.noun)
+        rate_axis(axes, "y", data.objective.name)
     panels[-1].set_xlabel("training step")
-    handles, labels = panels[0].get_legend_handles_labels()
-    unique = dict(sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0]))
-    panels[0].legend(
-        list(unique.values()), list(unique), frameon=False, loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-    )  # fmt: skip
+    shared_legend(figure)
     return figure
 
 
-def _draw(axes: Axes, curve: Curve) -> None:
+def _draw_curve(axes: Axes, curve: CandidateCurve) -> None:
     if curve.rank:
         style = look(curve.rank - 1)
         axes.plot(
@@ -96,10 +103,6 @@ def _draw(axes: Axes, curve: Curve) -> None:
             label=f"best {curve.rank}", zorder=4,
         )  # fmt: skip
         return
-    mark = MARKS[curve.fate]
-    axes.plot(curve.steps, curve.means, color=mark.colour, linewidth=0.8, alpha=0.55, zorder=2)
-    axes.plot(
-        curve.steps[-1:], curve.means[-1:], linestyle="", marker=mark.marker, markersize=5,
-        markeredgecolor=mark.colour, markeredgewidth=1,
-        markerfacecolor=mark.colour if mark.filled else "white", label=mark.label, zorder=3,
-    )  # fmt: skip
+    colour = MARKS[curve.mark].colour
+    axes.plot(curve.steps, curve.means, color=colour, linewidth=0.8, alpha=0.55, zorder=2)
+    draw_points(axes, Points(curve.steps[-1:], curve.means[-1:], (curve.mark,)))

@@ -1,4 +1,4 @@
-"""Two objectives against each other, with the candidates that no other beats in both."""
+"""The figure of two objectives, with the Pareto front of each arm."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,20 +7,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, percent_axis, styled
-from orchestrator.spec.units import RATES, noun
+from orchestrator.report.figures.style import FAINT, WIDTH, look, new_figure, styled
+from orchestrator.search.figures.shared import rate_axis, shared_legend
+from orchestrator.search.schema import SECONDS
+from orchestrator.spec.units import noun
 
 
 class Front(NamedTuple):
-    """One arm: its candidates trained to the end, (n, 2), and which of them are on the front."""
+    """One arm: its finished candidates' scores, (n, 2), and which of them are on the front."""
 
     arm: str
-    points: np.ndarray
+    scores: np.ndarray
     on_front: tuple[bool, ...]
 
 
 class ParetoData(NamedTuple):
-    """All arms over the two objectives, first along y."""
+    """All arms, and the two objectives; the first lies along y."""
 
     objectives: tuple[str, str]
     arms: tuple[Front, ...]
@@ -32,22 +34,22 @@ def pareto_data(
     """Gather the arms.
 
     Args:
-        objectives: two: name → ``minimize`` or ``maximize``.
+        objectives: two names → ``minimize`` or ``maximize``.
         arms: names.
         candidates: the table of candidates.
     """
     first, second = objectives
     signs = np.array([1 if sense == "minimize" else -1 for sense in objectives.values()])
-    found = []
+    fronts = []
     for arm in arms:
         chosen = (candidates["arm"] == arm) & (candidates["state"] == "finished")
-        points = candidates.loc[chosen, [first, second]].to_numpy(dtype=float)
-        found.append(Front(arm, points, tuple(on_front(points * signs))))
-    return ParetoData((first, second), tuple(found))
+        scores = candidates.loc[chosen, [first, second]].to_numpy(dtype=float)
+        fronts.append(Front(arm, scores, tuple(on_front(scores * signs))))
+    return ParetoData((first, second), tuple(fronts))
 
 
 def on_front(points: np.ndarray) -> list[bool]:
-    """Whether no other point is at least as small in both and smaller in one.
+    """Whether no other point is at least as small in both coordinates and smaller in one.
 
     Args:
         points: (n, 2)
@@ -60,27 +62,26 @@ def on_front(points: np.ndarray) -> list[bool]:
 
 @styled
 def draw_pareto(data: ParetoData) -> Figure:
-    """Draw `data`: the front of each arm joined by a line."""
+    """Draw the candidates, and a line through the front of each arm."""
     figure = new_figure(WIDTH, 3.4)
     axes = figure.subplots()
     for index, arm in enumerate(data.arms):
         style = look(index)
         label = f"{arm.arm}: " if len(data.arms) > 1 else ""
-        front = arm.points[np.array(arm.on_front, dtype=bool)]
+        front = arm.scores[np.array(arm.on_front, dtype=bool)]
         front = front[np.argsort(front[:, 1])]
         axes.plot(
-            arm.points[:, 1], arm.points[:, 0], linestyle="", marker=style.marker, markersize=5,
+            arm.scores[:, 1], arm.scores[:, 0], linestyle="", marker=style.marker, markersize=5,
             markerfacecolor="none", markeredgecolor=FAINT, label=f"{label}candidates",
         )  # fmt: skip
         axes.plot(
             front[:, 1], front[:, 0], color=style.colour, linestyle=style.line,
-            marker=style.marker, markersize=6, label=f"{label}beaten by none in both",
+            marker=style.marker, markersize=6, label=f"{label}Pareto front",
         )  # fmt: skip
-    axes.set_ylabel(noun(data.objectives[0]))
-    second = data.objectives[1]
-    axes.set_xlabel("seconds a run, its share of the pack" if second == "seconds" else noun(second))
-    for which, name in zip("yx", data.objectives, strict=True):
-        if name in RATES:
-            percent_axis(axes, which)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    first, second = data.objectives
+    axes.set_ylabel(noun(first))
+    axes.set_xlabel("seconds a run, its share of the pack" if second == SECONDS else noun(second))
+    rate_axis(axes, "y", first)
+    rate_axis(axes, "x", second)
+    shared_legend(figure)
     return figure

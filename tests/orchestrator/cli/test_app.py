@@ -215,7 +215,7 @@ def test_an_ablation_that_was_never_run_exits_2_and_names_those_that_were(
     run()
     result = call(command, "queston", "--results", results.root)
     assert result.exit_code == 2
-    assert "there are: question" in result.stderr
+    assert "(allowed: question)" in result.stderr
     assert call(command, "../question", "--results", results.root).exit_code == 2
 
 

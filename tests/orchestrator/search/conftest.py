@@ -1,4 +1,4 @@
-"""Small search files, and training that is only pretended."""
+"""Small search files, and training that only pretends to train."""
 
 import io
 import math
@@ -10,15 +10,20 @@ import pytest
 import sqlalchemy
 import yaml
 from rich.console import Console
+from small_ablation import DATA
 
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
-from orchestrator.execute.machine import choose_options
-from orchestrator.plan.recordings import DataInfo
+from orchestrator.execute.machine import Options, choose_options
+from orchestrator.plan.recordings import Recordings
+from orchestrator.report.figures.style import Saved
 from orchestrator.search.driver import SearchOutcome, run_search
-from orchestrator.search.spec import load_search
+from orchestrator.search.load import load_search
+from orchestrator.search.rebuild import Draw
+from orchestrator.search.study import Prepare
 from orchestrator.spec.arms import Arm
 from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
 
 BASE: dict[str, Any] = {
     "data": {"path": "synthetic:tiny", "batch_size": 4, "days_per_batch": 2},
@@ -60,32 +65,23 @@ def write_search(tmp_path: Path) -> WriteSearch:
     return lambda **changes: write_file(tmp_path, changes)
 
 
-DATA = DataInfo(
-    fingerprint="f" * 16,
-    path="synthetic:tiny",
-    folder=Path("datasets/ffff"),
-    sessions=("t15.2000.01.01", "t15.2000.01.08"),
-    n_train_trials=24,
-    n_val_trials=8,
-    n_features=16,
-    n_classes=41,
-    bin_ms=20,
-)
-
-
 class Killed(BaseException):
-    """Stands for ``kill -9``: nothing of ours answers it."""
+    """Stands for ``kill -9``: no code handles it."""
 
 
-class Pretender:
-    """A backend whose runs learn the better the nearer their learning rate is to 0.005.
+class FakeBackend:
+    """A backend whose runs are the better, the nearer their learning rate is to 0.005.
 
-    Rates above 0.03 diverge at step 30, rates below 0.001 collapse. Says what it trained, and
-    can be killed at an event or fail some runs.
+    Rates above 0.03 diverge at step 30, rates below 0.001 collapse.
+
+    Attributes:
+        trained: (run id, step up to which it was trained), in order.
+        kill_at: number of the event at which the process is killed.
+        broken: runs that fail.
     """
 
     def __init__(self, kill_at: int | None = None, broken: Collection[str] = ()) -> None:
-        self.trained: list[tuple[str, int]] = []  # run id, step up to which
+        self.trained: list[tuple[str, int]] = []
         self.kill_at, self.broken = kill_at, broken
         self.n_events = 0
 
@@ -137,28 +133,44 @@ def rows_of(run: Run, seed: int) -> list[HistoryRow]:
 
 
 @pytest.fixture(autouse=True, scope="package")
-def described_recordings() -> Iterator[None]:
-    """No recordings are read, and SQLite does not wait for the disk."""
-
-    def prepare(arms: Sequence[Arm], datasets: Path, say: Any) -> dict[str, DataInfo]:
-        return {arm.arm_id: DATA for arm in arms}
+def fast_sqlite() -> Iterator[None]:
+    """SQLite does not wait for the disk."""
 
     def hurry(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous=OFF")
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", hurry)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("batches", "driver", "forecast"):
-            patch.setattr(f"orchestrator.search.{module}.prepare_data", prepare)
-        yield
+    yield
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", hurry)
 
 
-def hunt(folder: Path, backend: Backend, **changes: Any) -> SearchOutcome:
+def describe(arms: Sequence[Arm], datasets: Path, say: Say) -> dict[str, Recordings]:
+    """Stands for `prepare_data`: no recordings are made or read."""
+    return {arm.arm_id: DATA for arm in arms}
+
+
+def draw_nothing(*arguments: object) -> list[Saved]:
+    """Stands for `draw_search_figures`."""
+    return []
+
+
+def run_small_search(
+    folder: Path,
+    backend: Backend,
+    *,
+    prepare: Prepare = describe,
+    draw: Draw = draw_nothing,
+    options: Options | None = None,
+    **changes: Any,
+) -> SearchOutcome:
     """Run the search file into ``folder/results``; keyword arguments change the file."""
-    loaded = load_search(write_file(folder, changes))
-    options = choose_options("local", 2, 1)
     outcome, _ = run_search(
-        loaded, Results(folder / "results"), options, Console(file=io.StringIO()), backend=backend
+        load_search(write_file(folder, changes)),
+        Results(folder / "results"),
+        options or choose_options("local", 2, 1),
+        Console(file=io.StringIO()),
+        backend=backend,
+        prepare=prepare,
+        draw=draw,
     )
     return outcome

@@ -12,7 +12,7 @@ from orchestrator.spec.load import load_spec
 FULL = {"seeds": [5, 6], "set": {"train.n_steps": 100}}
 
 
-def test_a_profile_replaces_whole_keys_and_has_a_name_of_its_own(
+def test_a_profile_replaces_whole_keys_and_is_stored_under_its_own_name(
     write_spec: Callable[..., Path],
 ) -> None:
     path = write_spec({"set": {"optim.beta1": 0.8}, "profiles": {"full": FULL}})
@@ -24,22 +24,28 @@ def test_a_profile_replaces_whole_keys_and_has_a_name_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("profiles", "wanted", "expected"),
+    ("profiles", "wanted", "where", "names"),
     [
-        ({"full": FULL}, "ful", "did you mean 'full'"),
-        ({}, "full", "(defined: none)"),
-        ({"full": {"sseds": [1]}}, None, "profiles.full: 'sseds' is no key a profile can replace"),
-        ({"full": {"name": "other"}}, None, "'name' is no key"),
-        ({"full": [1]}, None, "profiles.full: must map keys"),
-        ([1], None, "profiles: must map names"),
-        ({"full": {"seeds": ["a"]}}, "full", "seeds.0: must be a valid integer"),
+        ({"full": FULL}, "ful", "profiles", ("'ful'", "'full'")),
+        ({}, "full", "profiles", ("'full'", "none")),
+        ({"full": {"sseds": [1]}}, None, "profiles.full", ("'sseds'", "'seeds'")),
+        ({"full": {"name": "other"}}, None, "profiles.full", ("'name'",)),
+        ({"full": [1]}, None, "profiles.full", ("[1]",)),
+        ([1], None, "profiles", ("[1]",)),
+        ({"full": {"seeds": ["a"]}}, "full", "seeds.0", ("'a'",)),
     ],
 )
-def test_a_profile_that_cannot_be_is_named(
-    write_spec: Callable[..., Path], profiles: Any, wanted: str | None, expected: str
+def test_mistake_in_a_profile_is_located_and_named(
+    write_spec: Callable[..., Path],
+    profiles: Any,
+    wanted: str | None,
+    where: str,
+    names: tuple[str, ...],
 ) -> None:
     path = write_spec({"profiles": profiles})
     with pytest.raises(ConfigError) as caught:
         load_spec(path, wanted)
     [problem] = caught.value.problems
-    assert problem.startswith(f"{path}: ") and expected in problem
+    assert problem.startswith(f"{path}: {where}: ")
+    for name in names:
+        assert name in problem

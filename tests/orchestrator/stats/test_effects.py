@@ -1,3 +1,5 @@
+"""`orchestrator.stats.effects`: by hand, by invariants, and against scipy and statsmodels."""
+
 import math
 from itertools import product
 
@@ -33,11 +35,29 @@ def test_sign_flip_is_the_share_of_sign_patterns_as_extreme(values: list[float])
     assert stats.sign_flip([-value for value in values]) == pytest.approx(expected)
 
 
-def test_sign_flip_says_the_same_twice_where_it_samples() -> None:
-    values = np.random.default_rng(0).normal(0.3, 1, 20)
-    assert stats.sign_flip(values) == stats.sign_flip(values)
-    exact = scipy_stats.ttest_1samp(values, 0).pvalue
-    assert stats.sign_flip(values) == pytest.approx(exact, abs=0.03)
+def test_sampled_sign_flip_is_reproducible_and_close_to_the_t_test() -> None:
+    n = stats.EXACT_SIGN_FLIPS + 1
+    values = np.random.default_rng(0).normal(0.3, 1, n)
+    p = stats.sign_flip(values)
+    n_extreme = p * (stats.N_RESAMPLES + 1)
+    assert n_extreme == pytest.approx(round(n_extreme))  # a share of the sample
+    assert stats.sign_flip(values) == p
+    assert p == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue, abs=0.01)
+
+
+def test_sign_flip_counts_every_pattern_up_to_its_limit() -> None:
+    n = stats.EXACT_SIGN_FLIPS
+    # As extreme as n - 1 ones and one -0.5 are: all of one sign, with either sign of the 0.5.
+    assert stats.sign_flip([1.0] * (n - 1) + [-0.5]) == 4 / 2**n
+    beyond = stats.sign_flip([1.0] * n + [-0.5])
+    assert beyond == 1 / (stats.N_RESAMPLES + 1)  # no sampled pattern is as extreme
+
+
+def test_log_rank_is_exact_up_to_its_limit() -> None:
+    n = stats.EXACT_LOG_RANK
+    assert math.comb(2 * n, n) <= stats.N_RESAMPLES < math.comb(2 * n + 2, n + 1)
+    steps, yes = np.arange(1.0, n + 1), np.ones(n, bool)
+    assert stats.log_rank(steps + 100, yes, steps, yes) == 2 / math.comb(2 * n, n)
 
 
 def test_paired_t_interval_is_scipys() -> None:
@@ -127,7 +147,7 @@ def test_exact_log_rank_at_three_against_three_is_a_tenth_where_the_asymptotic_s
     assert round(asymptotic, 3) == 0.025
 
 
-def test_log_rank_of_equal_arms_is_one_and_it_samples_where_splits_are_many() -> None:
+def test_log_rank_of_equal_arms_is_one_and_many_splits_are_sampled() -> None:
     steps, yes = np.arange(10.0, 22.0), np.ones(12, bool)
     assert stats.log_rank(steps[:3], yes[:3], steps[:3], yes[:3]) == 1.0
     p = stats.log_rank(steps + 100, yes, steps, yes)
@@ -174,9 +194,9 @@ def test_benjamini_hochberg_lies_between_the_raw_p_and_holm(p_values: list[float
         assert raw - 1e-12 <= found <= holm + 1e-12
 
 
-def test_sign_flip_is_exact_to_32_values_and_its_sample_agrees_with_it() -> None:
-    values = np.random.default_rng(1).normal(0.35, 1, 33)
-    assert stats.sign_flip(values) == pytest.approx(stats.sign_flip(values[:32]), abs=0.1)
+def test_sampled_sign_flip_agrees_with_the_exact_one() -> None:
+    values = np.random.default_rng(1).normal(0.35, 1, stats.EXACT_SIGN_FLIPS + 1)
+    assert stats.sign_flip(values) == pytest.approx(stats.sign_flip(values[:-1]), abs=0.1)
     # 20 ones and one -0.5: as extreme are all or all but the small one, of both signs.
     assert stats.sign_flip([1.0] * 20 + [-0.5]) == pytest.approx(4 / 2**21)
 

@@ -10,7 +10,7 @@ from statsmodels.stats.power import TTestPower
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
 from orchestrator.stats.power import (
-    Forecast,
+    PowerForecast,
     forecast_power,
     outlook,
     power_equivalence,
@@ -117,7 +117,7 @@ def test_nothing_is_said_without_a_spread_or_within_reach_of_alpha() -> None:
     assert (short.power, short.detectable) == (0.0, math.inf)
 
 
-def forecasts(n_seeds: list[int], **changes: Any) -> dict[tuple[str, int], Forecast]:
+def forecasts(n_seeds: list[int], **changes: Any) -> dict[tuple[str, int], PowerForecast]:
     spec = AblationSpec.model_validate(
         {
             "name": "t",

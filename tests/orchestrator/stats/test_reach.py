@@ -74,7 +74,7 @@ def test_attainable_is_holm_of_the_best_each_test_can_do() -> None:
 
 def test_a_design_that_cannot_reach_alpha_is_untestable_with_the_seeds_that_would_do() -> None:
     found = untestable(spec_with({"h": claim()}, 5))
-    assert found["h"].seeds_needed == 6 and "6 seeds would do" in found["h"].reason
+    assert found["h"].seeds_needed == 6 and "6 seeds" in found["h"].reason
     assert untestable(spec_with({"h": claim()}, 6)) == {}
     assert untestable(spec_with({"h": claim(outcome="collapsed", margin=0.5)}, 3)) == {}
     both = {"a": claim(), "b": claim()}
@@ -86,9 +86,7 @@ def test_a_design_that_cannot_reach_alpha_is_untestable_with_the_seeds_that_woul
 
 def test_a_margin_no_outcome_can_reach_is_untestable() -> None:
     found = untestable(spec_with({"h": claim(margin=1.5)}, 10))
-    assert (
-        found["h"].seeds_needed is None and "more than the outcome can change" in found["h"].reason
-    )
+    assert found["h"].seeds_needed is None and "margin" in found["h"].reason
 
 
 def test_equal_collapse_is_shown_best_by_no_collapse_at_all() -> None:
@@ -114,7 +112,7 @@ def test_looks_that_leave_too_little_alpha_are_untestable() -> None:
     looks = [{"seeds": 5, "alpha": 0.04}, {"seeds": 6, "alpha": 0.01}]
     found = untestable(spec_with({"h": claim()}, 6, looks=looks))
     # .031 at six seeds is above .01, .0625 at five above .04; 2^-7 is the first below .01.
-    assert found["h"].seeds_needed == 8 and "alpha is 0.01" in found["h"].reason
+    assert found["h"].seeds_needed == 8 and "0.01" in found["h"].reason
     assert untestable(spec_with({"h": claim()}, 8, looks=[{"seeds": 8, "alpha": 0.01}])) == {}
 
 
@@ -131,7 +129,7 @@ def test_a_caution_names_claims_that_hang_on_others_of_their_family() -> None:
     # 3 * .031 and 2 * .031 are above .05: both others must be significant first.
     found = cautions(spec)
     assert set(found) == {"per"}
-    assert "at least 2 others come out" in found["per"] and "7 seeds" in found["per"]
+    assert "2 others" in found["per"] and "7 seeds" in found["per"]
     assert cautions(spec_with({"per": claim(), "one": collapse, "two": collapse}, 7)) == {}
     assert cautions(spec_with({"per": claim()}, 6)) == {}
 

@@ -41,7 +41,7 @@ def other_driver(results: Results):  # type: ignore[no-untyped-def]
     process.stdout.close()
 
 
-def test_a_second_driver_is_told_who_holds_the_folder(
+def test_second_driver_learns_who_holds_the_folder(
     results: Results,
     other_driver: subprocess.Popen[str],
 ) -> None:
@@ -72,7 +72,7 @@ def test_the_lock_of_a_killed_driver_is_recognised(
     assert f"process {other_driver.pid}" in said[0] and "was killed" in said[0]
 
 
-def test_nothing_is_said_after_a_driver_that_left_in_order(results: Results) -> None:
+def test_nothing_is_reported_after_a_driver_that_ended_normally(results: Results) -> None:
     said: list[str] = []
     for _ in range(2):
         with driver_seat(results, "question", said.append) as seat:
@@ -91,7 +91,7 @@ def test_two_ablations_do_not_lock_each_other_out(results: Results) -> None:
 def test_an_unwritable_place_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(StorageError, match="cannot be written"),
+        pytest.raises(StorageError),
         driver_seat(Results(tmp_path / "file"), "question", print),
     ):
         pytest.fail("no folder")

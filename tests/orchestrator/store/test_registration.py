@@ -72,7 +72,7 @@ def test_a_change_after_runs_is_noticed_and_stays_noticed(
     assert register(planned(), results, {run_id}) == ()  # back to what was fixed
 
 
-def test_a_change_before_any_run_is_no_change(
+def test_change_before_the_first_run_is_not_reported(
     planned: Callable[..., Plan], results: Results
 ) -> None:
     register(planned(), results, ())
@@ -119,5 +119,5 @@ def test_a_lock_that_cannot_be_read_is_not_replaced(
 ) -> None:
     register(planned(), results, ())
     results.lock("question").write_text('{"hypotheses": {"weak_hurts"')
-    with pytest.raises(StorageError, match="lock.json: cannot be read"):
+    with pytest.raises(StorageError, match="lock.json"):
         register(planned(), results, ())

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
 from orchestrator.report.greedy import greedy_grid, greedy_notes
-from orchestrator.spec.arms import Candidate
+from orchestrator.spec.arms import GreedyCandidate
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.verdicts.greedy import Round, greedy_rounds, greedy_table, n_greedy_arms_left
 
@@ -40,7 +40,7 @@ def study(
             arm_id=f"[{arm}]",
             levels={name: "on" if name in arm else "off" for name in "abc"},
             in_design=arm in STATED,
-            candidate=None if arm in STATED else Candidate(len(arm), "?"),
+            candidate=None if arm in STATED else GreedyCandidate(len(arm), "?"),
         )
         for arm in arms
     ]

@@ -1,210 +1,206 @@
-"""`orchestrator.query.compare`: shared runs, other code and data, sessions, adjusted p-values."""
+"""`orchestrator.query.compare.comparison`: shared runs, other code and data, sessions, p-values."""
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_pairs import MEAN, SUM, change_record, compare_stored, records_of, spec
 
 from decoder.errors import ConfigError
-from orchestrator.query.compare.comparison import Comparison
+from orchestrator.query.compare.comparison import ComparisonRow
+from orchestrator.query.compare.effects import MeanDifference
 from orchestrator.store.paths import Results
 
-Beside = Callable[..., Comparison]
+
+def difference(row: ComparisonRow) -> MeanDifference:
+    assert row.difference is not None
+    return row.difference
 
 
-def test_shared_arms_are_recognised_as_the_same_runs(shared: Results, beside: Beside) -> None:
-    found = beside(shared, "one", "two")
-    same, *alone = found.lines
-    assert (same.a_arm, same.b_arm, same.way) == ("sum", "sum", "configuration")
-    assert same.effect is not None
-    assert (same.effect.difference, same.effect.test, same.effect.n_same) == (0.0, "same runs", 6)
-    assert math.isnan(same.p_adjusted) and not same.differences
-    assert [(line.a_arm, line.b_arm, line.effect) for line in alone] == [
+def means(row: ComparisonRow) -> tuple[float, float]:
+    assert row.a is not None and row.b is not None
+    return row.a.mean, row.b.mean
+
+
+def is_third(record: dict[str, Any]) -> bool:
+    return bool(record["config"]["optim"]["epsilon"] < 0.1)
+
+
+def test_shared_arms_are_recognised_as_the_same_runs(shared: Results) -> None:
+    same, *alone = compare_stored(shared, "one", "two").rows
+    assert (same.a_arm, same.b_arm, same.joined_by) == ("sum", "sum", "configuration")
+    assert (difference(same).value, difference(same).n_same) == (0.0, 6)
+    assert not difference(same).is_tested and math.isnan(same.p_adjusted) and not same.others
+    assert [(row.a_arm, row.b_arm, row.difference) for row in alone] == [
         ("mean", None, None),
         (None, "third", None),
     ]
 
 
-def test_single_arms_of_ablations_are_paired_by_seed(shared: Results, beside: Beside) -> None:
-    (line,) = beside(shared, "one:mean", "two:third").lines
-    assert line.effect is not None and line.effect.n_pairs == 6
-    assert line.effect.difference == pytest.approx(0.1, abs=0.05)
-    assert line.p_adjusted == pytest.approx(2 / 64)
+def test_single_arms_of_ablations_are_paired_by_seed(shared: Results) -> None:
+    (row,) = compare_stored(shared, "one:mean", "two:third").rows
+    assert difference(row).n_pairs == 6
+    assert difference(row).value == pytest.approx(0.1, abs=0.05)
+    assert row.p_adjusted == pytest.approx(2 / 64)
 
 
-def test_what_differs_in_every_pair_is_said_once(shared: Results, beside: Beside) -> None:
-    found = beside(shared, "one:mean", "two:third")
-    assert [str(difference) for difference in found.common["two:third"]] == [
-        "optim.epsilon 0.1 → 1e-08"
-    ]
-    assert found.lines[0].differences == ()
+def test_a_difference_of_every_pair_is_listed_once(shared: Results) -> None:
+    comparison = compare_stored(shared, "one:mean", "two:third")
+    assert comparison.common["two:third"] == (("optim.epsilon", "0.1", "1e-08"),)
+    assert comparison.rows[0].others == ()
 
 
-def test_other_code_is_refused_and_both_versions_are_named(
-    other_code: Results, beside: Beside
-) -> None:
+def test_other_code_is_refused_and_both_versions_are_named(other_code: Results) -> None:
     with pytest.raises(ConfigError) as error:
-        beside(other_code, "one", "two")
+        compare_stored(other_code, "one", "two")
     (problem,) = error.value.problems
-    assert "code differs in 2 of 2 pairs of arms" in problem
-    assert "one: commit 0123abcd with changes (sources aaaaaaaa, numerics version 1)" in problem
-    assert "two: commit fedc9876 (sources bbbbbbbb, numerics version 2)" in problem
-    assert "--allow-mixed" in problem
+    for fact in ("2 of 2", "one: commit 0123abcd", "two: commit fedc9876", "aaaaaaaa", "bbbbbbbb"):
+        assert fact in problem
+    assert "--allow-mixed" in problem and "--same-numerics" in problem
 
 
-def test_mixed_code_is_shown_flagged_and_without_an_interval(
-    other_code: Results, beside: Beside
-) -> None:
-    found = beside(other_code, "one", "two", allow_mixed=True)
-    for line in found.lines:
-        assert [mixture.what for mixture in line.mixed] == ["code"]
-        assert line.effect is not None and math.isfinite(line.effect.difference)
-        assert math.isinf(line.effect.interval.low) and math.isnan(line.effect.p)
-    assert found.n_tested == 0
+def test_mixed_code_is_shown_without_an_interval_where_asked_for(other_code: Results) -> None:
+    comparison = compare_stored(other_code, "one", "two", allow_mixed=True)
+    for row in comparison.rows:
+        assert [mismatch.what for mismatch in row.mismatches] == ["code"]
+        assert math.isfinite(difference(row).value) and not difference(row).is_tested
+        assert math.isinf(difference(row).interval.low)
+    assert comparison.n_tested == 0
 
 
 def test_sources_of_one_numerics_version_are_the_same_code_where_asked_for(
-    tmp_path: Path, build: Any, keep: Any, truth_of: Any, beside: Beside
+    tmp_path: Path, build: Any, keep: Any, truth_of: Any
 ) -> None:
     results = Results(tmp_path / "results")
-    levels = {"sum": {}, "mean": {"loss.ctc_reduction": "mean"}}
-    spec = {"question": "?", "factors": {"loss": levels}, "seeds": [0, 1, 2]}
-    keep(results, build({**spec, "name": "one"}, truth_of))
+    levels = {"sum": SUM, "mean": MEAN}
+    keep(results, build(spec("one", levels, 3), truth_of))
     code = {"decoder_sha256": "b" * 64, "git_commit": "fedc9876"}
-    made = build({**spec, "name": "two"}, truth_of)
-    keep(results, made, "other", environment={"code": code})
+    keep(results, build(spec("two", levels, 3), truth_of), "other", environment={"code": code})
     with pytest.raises(ConfigError, match="--same-numerics"):
-        beside(results, "one", "two")
-    found = beside(results, "one", "two", numerics_decide=True)
-    assert found.n_tested == 2
-    assert "code" in [difference.name for difference in found.common["two"]]
+        compare_stored(results, "one", "two")
+    comparison = compare_stored(results, "one", "two", numerics_decide=True)
+    assert comparison.n_tested == 2
+    assert "code" in [other.name for other in comparison.common["two"]]
 
 
-def test_other_data_is_refused(
-    tmp_path: Path, build: Any, keep: Any, truth_of: Any, beside: Beside
-) -> None:
+def test_other_data_is_refused(tmp_path: Path, build: Any, keep: Any, truth_of: Any) -> None:
     results = Results(tmp_path / "results")
-    spec = {"question": "?", "factors": {"loss": {"sum": {}}}, "seeds": [0, 1, 2]}
-    keep(results, build({**spec, "name": "one"}, truth_of))
-    made = build({**spec, "name": "two"}, truth_of)
+    keep(results, build(spec("one", {"sum": SUM}, 3), truth_of))
+    made = build(spec("two", {"sum": SUM}, 3), truth_of)
     keep(results, made, "other", dataset={"fingerprint": "9" * 16, "path": "/d/other"})
-    with pytest.raises(ConfigError, match=r"data differs.*small \(4f1d9b27\).*other \(99999999\)"):
-        beside(results, "one", "two", numerics_decide=True)
+    with pytest.raises(ConfigError, match=r"^data .*small \(4f1d9b27\).*other \(99999999\)"):
+        compare_stored(results, "one", "two", numerics_decide=True)
 
 
 def test_p_values_are_adjusted_for_their_number(
-    other_code: Results, beside: Beside, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orchestrator.query.compare.comparison.mixtures", lambda *_, **__: [])
-    found = beside(other_code, "one", "two")
-    p_values = [line.effect.p for line in found.lines if line.effect is not None]
-    assert found.n_tested == 2
-    assert max(line.p_adjusted for line in found.lines) == pytest.approx(max(p_values))
-    assert min(line.p_adjusted for line in found.lines) >= min(p_values)
-
-
-def test_collapse_is_judged_by_the_first_sides_thresholds(
-    tmp_path: Path, build: Any, keep: Any, truth: Any, beside: Beside
+    tmp_path: Path, build: Any, keep: Any, truth_of: Any
 ) -> None:
     results = Results(tmp_path / "results")
-    levels = {"sum": {}, "mean": {"loss.ctc_reduction": "mean"}}
-    spec = {"question": "?", "factors": {"loss": levels}, "seeds": [0, 1, 2]}
-    strict = {"emitted_ratio": 0.99}  # everything is on such a plateau
-    keep(results, build({**spec, "name": "one", "collapse": strict}, lambda *_: truth(per=0.3)))
-    keep(results, build({**spec, "name": "two"}, lambda *_: truth(per=0.3)))
-    found = beside(results, "one", "two:sum", metric="collapsed")
-    assert any("two:sum has others of its own" in text for text in found.remarks)
-    by_one = found.lines[0]
-    by_two = beside(results, "two:sum", "one", metric="collapsed").lines[0]
-    assert by_one.a is not None and by_one.a.mean == 1.0
-    assert by_two.a is not None and by_two.a.mean == 0.0
+    keep(results, build(spec("one", {"sum": SUM, "mean": MEAN}), truth_of))
+    keep(results, build(spec("two", {"sum": SUM, "mean": MEAN}), truth_of), "again")
+    of_two = set(run_ids(results, "two"))
+    for run_id, record in records_of(results).items():
+        worse = 1 if record["config"]["loss"]["ctc_reduction"] == "mean" else (-1) ** record["seed"]
+        n_edits = 20 + (worse * (1 + record["seed"]) if run_id in of_two else 0)
+        change_record(results, run_id, per_session={"day1": [n_edits, 100]})
+    rows = compare_stored(results, "one", "two", by_session=True).rows
+    smaller, larger = sorted(difference(row).p for row in rows)
+    assert smaller == pytest.approx(2 / 64) and larger > 0.5
+    assert sorted(row.p_adjusted for row in rows) == pytest.approx([2 * smaller, larger])
 
 
-def test_sessions_are_told_apart(shared: Results, beside: Beside) -> None:
-    for path in shared.runs.glob("*/record.json"):
-        record = json.loads(path.read_bytes())
-        worse = record["config"]["optim"]["epsilon"] < 0.1
-        counts = {"day1": [20 + record["seed"], 100], "day2": [40 + 10 * worse, 200]}
-        path.write_text(json.dumps({**record, "per_session": counts}))
-    found = beside(shared, "one:mean", "two:third", by_session=True)
-    assert [line.session for line in found.lines] == ["day1", "day2"]
-    first, second = (line.effect for line in found.lines)
-    assert first is not None and first.difference == 0.0
-    assert second is not None and second.difference == pytest.approx(0.05)
-    figure = found.lines[0].a
-    assert figure is not None and figure.mean == pytest.approx(0.225)
+def run_ids(results: Results, name: str, arm: str | None = None) -> list[str]:
+    """The planned runs of an ablation, or of one arm of it."""
+    plan = json.loads(results.plan(name).read_bytes())
+    return [run["run_id"] for run in plan["runs"] if arm in (None, run["arm_id"])]
 
 
-def test_an_arm_that_diverged_in_every_seed_counts_in_every_session(
-    shared: Results, beside: Beside
+def test_collapse_is_judged_by_the_thresholds_of_the_first_side(
+    tmp_path: Path, build: Any, keep: Any, truth: Any
 ) -> None:
-    for path in shared.runs.glob("*/record.json"):
-        record = json.loads(path.read_bytes())
-        lost = record["config"]["optim"]["epsilon"] < 0.1
-        told = {"per_session": {} if lost else {"day1": [20, 100], "day2": [40, 200]}}
+    results = Results(tmp_path / "results")
+    levels = {"sum": SUM, "mean": MEAN}
+    strict = {"emitted_ratio": 0.99}  # every evaluation is on such a plateau
+    one = {**spec("one", levels, 3), "collapse": strict}
+    keep(results, build(one, lambda *_: truth(per=0.3)))
+    keep(results, build(spec("two", levels, 3), lambda *_: truth(per=0.3)))
+    comparison = compare_stored(results, "one", "two:sum", metric="collapsed")
+    assert any("two:sum" in text and "0.99" in text for text in comparison.remarks)
+    assert means(comparison.rows[0]) == (1.0, 1.0)
+    by_two = compare_stored(results, "two:sum", "one", metric="collapsed")
+    assert means(by_two.rows[0]) == (0.0, 0.0)
+
+
+def test_sessions_are_compared_one_by_one(shared: Results) -> None:
+    for run_id, record in records_of(shared).items():
+        counts = {"day1": [20 + record["seed"], 100], "day2": [40 + 10 * is_third(record), 200]}
+        change_record(shared, run_id, per_session=counts)
+    rows = compare_stored(shared, "one:mean", "two:third", by_session=True).rows
+    assert [row.session for row in rows] == ["day1", "day2"]
+    assert [difference(row).value for row in rows] == pytest.approx([0.0, 0.05])
+    assert means(rows[0])[0] == pytest.approx(0.225)
+
+
+def test_an_arm_that_diverged_in_every_seed_counts_in_every_session(shared: Results) -> None:
+    for run_id, record in records_of(shared).items():
+        lost = is_third(record)
+        counts = {} if lost else {"day1": [20, 100], "day2": [40, 200]}
         ending = {"status": "diverged", "diverged_step": 390} if lost else {}
-        path.write_text(json.dumps({**record, **told, **ending}))
-    found = beside(shared, "one:mean", "two:third", by_session=True)
-    assert [line.session for line in found.lines] == ["day1", "day2"]
-    for line in found.lines:
-        assert line.b is not None and line.b.mean == 1.0
+        change_record(shared, run_id, per_session=counts, **ending)
+    rows = compare_stored(shared, "one:mean", "two:third", by_session=True).rows
+    assert [row.session for row in rows] == ["day1", "day2"]
+    assert [means(row)[1] for row in rows] == [1.0, 1.0]
 
 
-def test_records_without_sessions_are_said(shared: Results, beside: Beside) -> None:
-    for path in shared.runs.glob("*/record.json"):
-        record = json.loads(path.read_bytes())
-        path.write_text(json.dumps({k: v for k, v in record.items() if k != "per_session"}))
-    with pytest.raises(ConfigError, match="no run tells PER by session"):
-        beside(shared, "one", "two", by_session=True)
-    path = next(shared.runs.glob("*/record.json"))
-    record = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**record, "per_session": {"day1": [20, 100]}}))
-    found = beside(shared, "one", "two", by_session=True)
-    assert any("of 24 runs do not tell PER by session" in text for text in found.remarks)
+def test_records_without_sessions_are_counted(shared: Results) -> None:
+    for run_id in records_of(shared):
+        change_record(shared, run_id, per_session=None)
+    with pytest.raises(ConfigError, match="^--by session: "):
+        compare_stored(shared, "one", "two", by_session=True)
+    change_record(shared, run_id, per_session={"day1": [20, 100]})
+    remarks = compare_stored(shared, "one", "two", by_session=True).remarks
+    assert any("of 24 runs" in text for text in remarks)
 
 
-def test_a_search_is_compared_by_its_confirmed_winners(shared: Results, beside: Beside) -> None:
+def test_a_search_is_compared_by_its_confirmation_runs(shared: Results) -> None:
     (shared.root / "searches").mkdir()
     (shared.ablations / "two").rename(shared.root / "searches" / "two")
-    found = beside(shared, "one", "two")
-    assert [line.b_arm for line in found.lines] == ["sum", None, "third"]
-    assert any("on fresh seeds" in text for text in found.remarks)
-    (line,) = beside(shared, "one:mean", "two:third").lines
-    assert line.effect is not None and line.effect.n_pairs == 6
+    comparison = compare_stored(shared, "one", "two")
+    assert [row.b_arm for row in comparison.rows] == ["sum", None, "third"]
+    assert any(text.startswith("two: ") and "fresh seeds" in text for text in comparison.remarks)
+    (row,) = compare_stored(shared, "one:mean", "two:third").rows
+    assert difference(row).n_pairs == 6
 
 
-def test_run_ids_make_a_side_of_their_own(shared: Results, beside: Beside) -> None:
-    plan = json.loads(shared.plan("one").read_bytes())
-    ids = {arm: [r["run_id"] for r in plan["runs"] if r["arm_id"] == arm]
-           for arm in ("sum", "mean")}  # fmt: skip
-    (line,) = beside(shared, ids["sum"][0][:12], ids["mean"][0]).lines
-    assert line.effect is not None and line.effect.test == "a single run gives no interval"
-    (line,) = beside(shared, ",".join(ids["sum"]), ",".join(ids["mean"])).lines
-    assert line.effect is not None and line.effect.n_pairs == 6
+def test_run_ids_make_a_side(shared: Results) -> None:
+    ids = [run_ids(shared, "one", arm) for arm in ("sum", "mean")]
+    (row,) = compare_stored(shared, ids[0][0][:12], ids[1][0]).rows
+    assert math.isfinite(difference(row).value) and not difference(row).is_tested
+    (row,) = compare_stored(shared, ",".join(ids[0]), ",".join(ids[1])).rows
+    assert difference(row).n_pairs == 6
 
 
 @pytest.mark.parametrize(
-    ("texts", "options", "message"),
+    ("texts", "options", "named"),
     [
-        (("one",), {}, "needs two or more"),
-        (("one", "tow"), {}, "is no ablation or search in .*did you mean 'two'"),
-        (("one:sun", "two"), {}, "has no arm 'sun'; did you mean 'sum'"),
-        (("one", "two"), {"metric": "pre"}, "tells no 'pre'; did you mean 'per'"),
-        (("one", "two"), {"metric": "val_loss", "by_session": True}, "tells PER alone"),
+        (("one",), {}, "^compare: "),
+        (("one", "tow"), {}, "^tow: .*'two'"),
+        (("one:sun", "two"), {}, "^one:sun: .*'sum'"),
+        (("one", "two"), {"metric": "pre"}, "^--metric: one .*'pre'.*'per'"),
+        (("one", "two"), {"metric": "val_loss", "by_session": True}, "^--by session .*val_loss"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
-    shared: Results, beside: Beside, texts: Any, options: Any, message: str
+def test_a_comparison_that_cannot_be_made_is_refused(
+    shared: Results, texts: Any, options: Any, named: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
-        beside(shared, *texts, **options)
+    with pytest.raises(ConfigError, match=named):
+        compare_stored(shared, *texts, **options)
 
 
-def test_sides_without_anything_in_common_are_refused_with_what_varies(
-    tmp_path: Path, build: Any, keep: Any, truth: Any, beside: Beside
+def test_sides_with_nothing_in_common_are_refused_with_the_settings_that_vary(
+    tmp_path: Path, build: Any, keep: Any, truth: Any
 ) -> None:
     results = Results(tmp_path / "results")
     for name, factor, field, values in (
@@ -212,17 +208,14 @@ def test_sides_without_anything_in_common_are_refused_with_what_varies(
         ("two", "width", "model.n_units", (32, 64)),
     ):
         levels = {f"{factor}{value}": {field: value} for value in values}
-        spec = {"name": name, "question": "?", "factors": {factor: levels}, "seeds": [0]}
-        keep(results, build(spec, lambda *_: truth()))
-    message = "no arm of one answers.*what varies is model.n_units, optim.lr_max.*--on"
-    with pytest.raises(ConfigError, match=message):
-        beside(results, "one", "two", on=())
+        made = {"name": name, "question": "?", "factors": {factor: levels}, "seeds": [0]}
+        keep(results, build(made, lambda *_: truth()))
+    with pytest.raises(ConfigError, match="model.n_units, optim.lr_max.*--on"):
+        compare_stored(results, "one", "two", on=())
 
 
-def test_a_run_not_recorded_yet_is_a_gap(shared: Results, beside: Beside) -> None:
-    plan = json.loads(shared.plan("one").read_bytes())
-    gone = next(run["run_id"] for run in plan["runs"] if run["arm_id"] == "mean")
-    shared.record(gone).unlink()
-    (line,) = beside(shared, "one:mean", "two:third").lines
-    assert line.a is not None and (line.a.n, line.a.n_gaps) == (5, 1)
-    assert line.effect is not None and line.effect.n_pairs == 5
+def test_a_run_that_is_not_recorded_yet_has_no_value(shared: Results) -> None:
+    shared.record(run_ids(shared, "one", "mean")[0]).unlink()
+    (row,) = compare_stored(shared, "one:mean", "two:third").rows
+    assert row.a is not None and (row.a.n, row.a.n_without) == (5, 1)
+    assert difference(row).n_pairs == 5

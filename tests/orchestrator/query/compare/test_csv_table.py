@@ -1,14 +1,14 @@
 """`orchestrator.query.compare.csv_table`: tables as people keep them."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from stored_pairs import compare_stored, ignore
 
 from decoder.errors import ConfigError
-from orchestrator.query.compare.comparison import Comparison
-from orchestrator.query.compare.csv_table import map_columns, number, read_cells
+from orchestrator.query.compare.csv_table import assign_roles, number, read_cells
+from orchestrator.query.runs import export_runs, list_runs
 from orchestrator.store.paths import Results
 
 MESSY = """\ufeff# exported from the tracker
@@ -54,56 +54,49 @@ def test_messy_cells_are_read(messy: Path) -> None:
 def test_messy_headers_find_their_fields(messy: Path) -> None:
     headers, cells, _ = read_cells(messy)
     table = {h: [row[i] for row in cells] for i, h in enumerate(headers)}
-    columns = map_columns(table, "per")
-    assert columns.metrics == {"Val PER (%)": "per"}
-    assert columns.settings == {"Learning Rate": "optim.lr_max", "adam_eps": "optim.epsilon"}
-    assert (columns.seed, columns.outcome) == ("Seed", "status")
-    assert columns.others == ("run name", "notes")
+    roles = assign_roles(table, "per")
+    assert roles.metrics == {"Val PER (%)": "per"}
+    assert roles.settings == {"Learning Rate": "optim.lr_max", "adam_eps": "optim.epsilon"}
+    assert (roles.seed, roles.outcome) == ("Seed", "status")
+    assert roles.others == ("run name", "notes")
 
 
-def test_two_foreign_tables_are_compared(
-    shared: Results, messy: Path, tidy: Path, beside: Callable[..., Comparison]
-) -> None:
-    found = beside(shared, str(messy), str(tidy))
-    high, low = found.lines
+def test_two_foreign_tables_are_compared(shared: Results, messy: Path, tidy: Path) -> None:
+    comparison = compare_stored(shared, str(messy), str(tidy))
+    high, low = comparison.rows
     assert high.a is not None and high.a.mean == pytest.approx(0.2475)
-    assert high.effect is not None
-    assert high.effect.difference == pytest.approx((0.254 - 0.244 + 0.259 - 0.251) / 2)
-    assert high.effect.n_pairs == 2
-    assert low.a is not None and (low.a.n, low.a.n_diverged, low.a.n_gaps) == (2, 1, 1)
-    assert any("'Val PER (%)' is read as percent" in text for text in found.remarks)
-    assert any("No side tells which code" in text for text in found.remarks)
+    assert high.difference is not None
+    assert high.difference.value == pytest.approx((0.254 - 0.244 + 0.259 - 0.251) / 2)
+    assert high.difference.n_pairs == 2
+    assert low.a is not None and (low.a.n, low.a.n_diverged, low.a.n_without) == (2, 1, 1)
+    assert any("'Val PER (%)'" in text and "100" in text for text in comparison.remarks)
+    assert any("code" in text for text in comparison.remarks)
 
 
-def test_a_table_beside_our_runs_is_not_pooled(
-    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
-) -> None:
+def test_a_table_is_not_pooled_with_our_runs(shared: Results, tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     path.write_text("ctc_reduction,seed,PER\nmean,0,0.41\nmean,1,0.42\nnone_then_mean,0,0.3\n")
-    with pytest.raises(ConfigError, match="code differs.*not told"):
-        beside(shared, "one", str(path))
-    found = beside(shared, "one", str(path), allow_mixed=True)
-    by_arm = {line.a_arm: line for line in found.lines}
+    with pytest.raises(ConfigError, match="^code .*--allow-mixed"):
+        compare_stored(shared, "one", str(path))
+    comparison = compare_stored(shared, "one", str(path), allow_mixed=True)
+    by_arm = {row.a_arm: row for row in comparison.rows}
     mean = by_arm["mean"]
     assert mean.b is not None and mean.b.mean == pytest.approx(0.415)
-    assert mean.effect is not None and math.isinf(mean.effect.interval.low)
+    assert mean.difference is not None and math.isinf(mean.difference.interval.low)
 
 
-def test_our_own_table_is_recognised_by_its_runs(
-    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
-) -> None:
-    from orchestrator.query.runs import export_runs, list_runs
-
+def test_our_own_table_is_recognised_by_its_runs(shared: Results, tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
-    export_runs(path, list_runs(shared, lambda text: None, columns=["run_id", "outcome", "per"]))
-    found = beside(shared, "one", str(path))
-    tests = [line.effect.test for line in found.lines if line.effect is not None]
-    assert tests == ["same runs", "same runs"]
+    export_runs(
+        path, list_runs(shared, ignore, columns=["run_id", "outcome", "per", "numerics_version"])
+    )
+    comparison = compare_stored(shared, "one", str(path))
+    same = [row.difference.n_same for row in comparison.rows if row.difference is not None]
+    assert same == [6, 6]
+    assert "code" not in [other.name for other in comparison.common["runs.csv"]]
 
 
-def test_on_makes_arms_of_columns_we_do_not_know(
-    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
-) -> None:
+def test_on_makes_arms_of_columns_we_do_not_know(shared: Results, tmp_path: Path) -> None:
     for name, shift in (("a", 0.0), ("b", 0.01)):
         rows = [
             f"{tau},{seed},{0.2 + 0.1 * tau + 0.01 * seed + shift}"
@@ -112,35 +105,33 @@ def test_on_makes_arms_of_columns_we_do_not_know(
         ]
         (tmp_path / f"{name}.csv").write_text("\n".join(["tau,seed,dev score", *rows]))
     paths = [str(tmp_path / f"{name}.csv") for name in ("a", "b")]
-    found = beside(shared, *paths, metric="dev score", on=("tau",))
-    assert [line.a_arm for line in found.lines] == ["tau 1", "tau 2"]
-    for line in found.lines:
-        assert line.effect is not None and line.effect.difference == pytest.approx(0.01)
+    comparison = compare_stored(shared, *paths, metric="dev score", on=("tau",))
+    assert [row.a_arm for row in comparison.rows] == ["tau 1", "tau 2"]
+    for row in comparison.rows:
+        assert row.difference is not None and row.difference.value == pytest.approx(0.01)
 
 
-def test_a_table_without_the_metric_says_what_there_is(
-    shared: Results, tidy: Path, beside: Callable[..., Comparison]
+def test_a_table_without_the_metric_is_refused_with_its_headers(
+    shared: Results, tidy: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="no column was taken for 'loss'.*seed, optim.lr_max"):
-        beside(shared, str(tidy), str(tidy), metric="loss")
+    with pytest.raises(ConfigError, match="'loss'.*--metric.*seed, optim.lr_max"):
+        compare_stored(shared, str(tidy), str(tidy), metric="loss")
 
 
-def test_a_table_without_rows_is_refused(
-    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
-) -> None:
+def test_a_table_without_rows_is_refused(shared: Results, tmp_path: Path) -> None:
     path = tmp_path / "empty.csv"
     path.write_text("a,b\n,\n")
-    with pytest.raises(ConfigError, match="holds no table"):
-        beside(shared, str(path), "one")
+    with pytest.raises(ConfigError, match="empty.csv: "):
+        compare_stored(shared, str(path), "one")
 
 
-def test_signs_that_a_terminal_obeys_are_taken_out(tmp_path: Path) -> None:
+def test_control_characters_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "escape.csv"
     path.write_text("per,na\x1b[2Jme\n0.1,\x1b]0;x\x07\n")
     assert read_cells(path)[:2] == (["per", "na?[2Jme"], [["0.1", "?]0;x?"]])
 
 
-def test_headers_that_come_twice_are_told_apart(tmp_path: Path) -> None:
+def test_headers_that_come_twice_are_numbered(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("per,per,\n0.1,0.2,9\n")
     assert read_cells(path)[:2] == (["per", "per #2"], [["0.1", "0.2"]])
@@ -168,13 +159,11 @@ def test_numbers_are_read_as_written(text: str, decimal_comma: bool, expected: f
     assert number(text, decimal_comma) == expected
 
 
-def test_a_column_called_like_a_factor_of_ours_tells_its_levels(
-    shared: Results, tmp_path: Path, beside: Callable[..., Comparison]
-) -> None:
+def test_a_column_named_like_a_factor_holds_its_levels(shared: Results, tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     path.write_text("loss,seed,PER\nmean,0,0.41\nmean,1,0.42\nsum,0,0.3\nfocal,0,0.2\n")
     for sides in (("one", str(path)), (str(path), "one")):
-        found = beside(shared, *sides, allow_mixed=True)
-        pairs = {(line.a_arm, line.b_arm) for line in found.lines if line.a_arm and line.b_arm}
+        comparison = compare_stored(shared, *sides, allow_mixed=True)
+        pairs = {(row.a_arm, row.b_arm) for row in comparison.rows if row.a_arm and row.b_arm}
         names = {("sum", "loss sum"), ("mean", "loss mean")}
         assert pairs == (names if sides[0] == "one" else {(b, a) for a, b in names})

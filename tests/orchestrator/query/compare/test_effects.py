@@ -1,7 +1,6 @@
-"""`orchestrator.query.compare.effects`: what two arms differ by, and when nothing may be tested."""
+"""`orchestrator.query.compare.effects`: the difference of two arms, and when nothing is tested."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,20 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from orchestrator.query.compare.effects import compare_runs, figure_of, metric_value, welch
+from orchestrator.query.compare.effects import (
+    compare_runs,
+    metric_values,
+    shared_budget,
+    summarise,
+    welch,
+)
+from orchestrator.tables.run_row import RunRow
 
 
-def runs(values: list[float | None], prefix: str, seeds: list[int] | None = None) -> list[Any]:
-    """One run a value; None is an infrastructure failure."""
+def runs(values: list[float | None], prefix: str, seeds: list[int] | None = None) -> list[RunRow]:
+    """One run per value; None is an infrastructure failure."""
     return [
-        {
-            "run_id": f"{prefix}{i}",
-            "seed": seeds[i] if seeds else i,
-            "outcome": "failed" if value is None else "ok",
-            "per": value,
-            "n_steps": 400,
-        }
-        for i, value in enumerate(values)
+        RunRow(
+            f"{prefix}{at}",
+            "failed" if value is None else "ok",
+            seeds[at] if seeds else at,
+            results={"per": value, "n_steps": 400},
+        )
+        for at, value in enumerate(values)
     ]
 
 
@@ -42,21 +47,21 @@ def test_welch_agrees_with_scipy(a: list[float], b: list[float]) -> None:
 
 def test_shared_seeds_are_paired() -> None:
     a, b = [0.30, 0.35, 0.40, 0.45, 0.50, 0.55], [0.31, 0.37, 0.41, 0.47, 0.51, 0.57]
-    found = compare_runs(runs(a, "a"), runs(b, "b"), "per")
+    effect = compare_runs(runs(a, "a"), runs(b, "b"), "per")
     steps = np.subtract(b, a)
     half = scipy_stats.t.ppf(0.975, 5) * steps.std(ddof=1) / math.sqrt(6)
-    assert found.difference == pytest.approx(0.015)
-    assert found.interval == pytest.approx((0.015 - half, 0.015 + half))
-    assert found.p == pytest.approx(2 / 64)
-    assert (found.n_pairs, found.n_same) == (6, 0)
-    assert found.test == "paired t over 6 seeds; sign-flip"
+    assert effect.value == pytest.approx(0.015)
+    assert effect.interval == pytest.approx((0.015 - half, 0.015 + half))
+    assert effect.p == pytest.approx(2 / 64)
+    assert (effect.n_pairs, effect.n_same) == (6, 0)
+    assert effect.test == "paired t over 6 seeds; sign-flip"
 
 
 def test_other_seeds_are_not() -> None:
     a, b = [0.3, 0.4, 0.5], [0.35, 0.45, 0.6]
-    found = compare_runs(runs(a, "a"), runs(b, "b", seeds=[7, 8, 9]), "per")
-    assert (found.test, found.n_pairs) == ("Welch's t", 0)
-    assert found.p == pytest.approx(scipy_stats.ttest_ind(a, b, equal_var=False).pvalue)
+    effect = compare_runs(runs(a, "a"), runs(b, "b", seeds=[7, 8, 9]), "per")
+    assert (effect.test, effect.n_pairs) == ("Welch's t", 0)
+    assert effect.p == pytest.approx(scipy_stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def test_few_shared_seeds_do_not_pair() -> None:
@@ -65,65 +70,72 @@ def test_few_shared_seeds_do_not_pair() -> None:
     assert compare_runs(a, b, "per").test == "Welch's t"
 
 
-def test_runs_without_a_partner_are_left_out_aloud() -> None:
+def test_runs_without_a_partner_are_left_out_and_counted() -> None:
     a = runs([0.3, 0.4, 0.5, 0.9], "a")
     b = runs([0.31, 0.42, 0.55], "b")
-    found = compare_runs(a, b, "per")
-    assert found.test.endswith("(1 runs without a partner left out)")
-    assert found.difference == pytest.approx((0.01 + 0.02 + 0.05) / 3)
+    effect = compare_runs(a, b, "per")
+    assert effect.n_pairs == 3 and "1 runs" in effect.test
+    assert effect.value == pytest.approx((0.01 + 0.02 + 0.05) / 3)
 
 
 def test_the_same_runs_do_not_differ_and_nothing_is_tested() -> None:
     a = runs([0.3, 0.4, 0.5], "a")
-    found = compare_runs(a, list(reversed(a)), "per")
-    assert (found.difference, found.test, found.n_same) == (0.0, "same runs", 3)
-    assert math.isnan(found.p) and math.isinf(found.interval.low)
+    effect = compare_runs(a, list(reversed(a)), "per")
+    assert (effect.value, effect.n_same, effect.is_tested) == (0.0, 3, False)
+    assert math.isinf(effect.interval.low)
 
 
-def test_arms_that_share_some_runs_are_told_so_and_not_tested() -> None:
+def test_arms_that_share_some_runs_are_not_tested() -> None:
     a = runs([0.3, 0.4, 0.5], "a")
-    found = compare_runs(a, [*a[:2], *runs([0.6, 0.7], "b", seeds=[8, 9])], "per")
-    assert (found.test, found.n_same) == ("2 runs are the same", 2)
-    assert math.isnan(found.p)
-    assert found.difference == pytest.approx(0.5 - 0.4)
+    effect = compare_runs(a, [*a[:2], *runs([0.6, 0.7], "b", seeds=[8, 9])], "per")
+    assert effect.n_same == 2 and not effect.is_tested
+    assert effect.value == pytest.approx(0.5 - 0.4)
 
 
 def test_what_is_not_pooled_has_a_difference_and_no_interval() -> None:
-    found = compare_runs(runs([0.3, 0.4], "a"), runs([0.5, 0.6], "b"), "per", pool=False)
-    assert found.difference == pytest.approx(0.2)
-    assert math.isinf(found.interval.high) and math.isnan(found.p)
+    effect = compare_runs(runs([0.3, 0.4], "a"), runs([0.5, 0.6], "b"), "per", pool=False)
+    assert effect.value == pytest.approx(0.2)
+    assert math.isinf(effect.interval.high) and math.isnan(effect.p)
 
 
 def test_single_runs_have_no_interval() -> None:
-    found = compare_runs(runs([0.3], "a"), runs([0.5, 0.6], "b"), "per")
-    assert found.test == "a single run gives no interval"
+    effect = compare_runs(runs([0.3], "a"), runs([0.5, 0.6], "b"), "per")
+    assert effect.value == pytest.approx(0.25)
+    assert not effect.is_tested and math.isinf(effect.interval.low)
 
 
 def test_arms_without_any_spread_have_no_interval() -> None:
-    found = compare_runs(runs([0.3, 0.3], "a"), runs([0.5, 0.5], "b", seeds=[7, 8]), "per")
-    assert math.isinf(found.interval.low) and math.isnan(found.p)
+    effect = compare_runs(runs([0.3, 0.3], "a"), runs([0.5, 0.5], "b", seeds=[7, 8]), "per")
+    assert math.isinf(effect.interval.low) and math.isnan(effect.p)
 
 
-def test_a_failure_is_a_gap_and_a_divergence_is_an_outcome() -> None:
+def test_a_failure_has_no_value_and_a_divergence_counts() -> None:
     made = runs([0.2, None, 0.4], "a")
-    made.append({"run_id": "d", "seed": 3, "outcome": "diverged", "per": 1.0, "n_steps": 400})
-    figure = figure_of(made, "per", 400)
-    assert figure.mean == pytest.approx((0.2 + 0.4 + 1.0) / 3)
-    assert (figure.n, figure.n_diverged, figure.n_gaps) == (3, 1, 1)
-    assert figure_of(made, "val_loss", 400).n == 0
-    assert figure_of(made, "diverged", 400).mean == pytest.approx(1 / 3)
+    made.append(RunRow("d", "diverged", 3, results={"per": 1.0, "n_steps": 400}))
+    arm = summarise(made, "per", 400)
+    assert arm.mean == pytest.approx((0.2 + 0.4 + 1.0) / 3)
+    assert (arm.n, arm.n_diverged, arm.n_without) == (3, 1, 1)
+    assert summarise(made, "val_loss", 400).n == 0
+    assert summarise(made, "diverged", 400).mean == pytest.approx(1 / 3)
 
 
 def test_shares_of_runs_have_newcombes_interval() -> None:
-    a = [{**run, "outcome": "collapsed"} for run in runs([1.0] * 6, "a")]
-    found = compare_runs(a, runs([0.3] * 6, "b"), "collapsed")
-    assert found.difference == -1.0
-    assert found.interval == pytest.approx((-1.0, -0.448), abs=1e-3)
-    assert found.p == pytest.approx(0.00049, abs=1e-5)
+    a = [run._replace(outcome="collapsed") for run in runs([1.0] * 6, "a")]
+    effect = compare_runs(a, runs([0.3] * 6, "b"), "collapsed")
+    assert effect.value == -1.0
+    assert effect.interval == pytest.approx((-1.0, -0.448), abs=1e-3)
+    assert effect.p == pytest.approx(0.00049, abs=1e-5)
 
 
 def test_escape_is_judged_up_to_the_smaller_budget() -> None:
-    run = {"outcome": "ok", "escape_step": 380.0, "n_steps": 400}
-    never = {"outcome": "collapsed", "escape_step": None, "n_steps": 400}
-    assert metric_value(run, "escape_step", 200.0) == 200.0
-    assert metric_value(never, "escape_step", 200.0) == 200.0
+    run = RunRow("a", "ok", results={"escape_step": 380.0, "n_steps": 400})
+    never = RunRow("b", "collapsed", results={"escape_step": None, "n_steps": 400})
+    assert metric_values([run, never], "escape_step", 200.0) == [200.0, 200.0]
+
+
+def test_without_a_known_budget_steps_to_escape_are_not_cut() -> None:
+    run, never = (
+        RunRow(n, "ok", results={"escape_step": s}) for n, s in (("a", 380.0), ("b", None))
+    )
+    budget = shared_budget([run, never])
+    assert summarise([run, never], "escape_step", budget).values == (380.0,)

@@ -1,0 +1,130 @@
+"""Trains planned packs on the backend that the options name, and records every run that ends."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+
+from decoder.pack import Pack, Progress
+from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
+from orchestrator.execute.machine import Options
+from orchestrator.execute.recording import Recorder
+from orchestrator.plan.packs import Planned
+from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
+
+OpenRay = Callable[[Execution], AbstractContextManager[Backend]]
+
+
+@contextmanager
+def started_backend(
+    options: Options, say: Say, *, local: Backend | None = None, open_ray: OpenRay | None = None
+) -> Iterator[Backend]:
+    """Give the backend that `options` name, for as long as the ``with`` block lasts.
+
+    Ray starts when the first packs arrive, and serves all calls until the block ends. If Ray
+    cannot start, the packs are trained in this process instead, unless ``options.address`` asks
+    for a cluster.
+
+    Args:
+        options: how to train.
+        say: receives one line if the packs are trained in this process instead.
+        local: trains in this process; None takes `orchestrator.execute.backends.local`.
+        open_ray: starts Ray; None takes `orchestrator.execute.backends.ray_tune.ray_session`.
+
+    Raises:
+        RayUnavailableError: the cluster at ``options.address`` cannot be joined.
+        BaseException: an error of the packs, or a signal; from Ray it leaves where the block ends.
+    """
+    started: list[Backend] = []
+    with ExitStack() as stack:
+
+        def train(
+            packs: Sequence[Pack], execution: Execution, on_event: Callable[[PackEvent], None]
+        ) -> None:
+            if not started:
+                started.append(_start(stack, execution, options, say, local, open_ray))
+            started[0](packs, execution, on_event)
+
+        yield train
+
+
+def _start(
+    stack: ExitStack,
+    execution: Execution,
+    options: Options,
+    say: Say,
+    local: Backend | None,
+    open_ray: OpenRay | None,
+) -> Backend:
+    from orchestrator.execute.backends.local import train_locally
+
+    if options.backend == "ray":
+        from orchestrator.execute.backends.ray_tune import ray_session
+
+        try:
+            return stack.enter_context((open_ray or ray_session)(execution))
+        except RayUnavailableError as error:
+            if options.address is not None:
+                raise
+            say(f"Ray cannot be used ({error}); the packs are trained in this process instead")
+    return local or train_locally
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains planned packs, and records every run that ends.
+
+    Attributes:
+        backend: trains the packs, such as `started_backend` gives it.
+        options: how to train.
+        results: ledger and folders.
+        name: the ablation or search; its checkpoints lie in its folder.
+        recorder: writes the runs into the ledger.
+        say: receives the decoder's remarks.
+    """
+
+    backend: Backend
+    options: Options
+    results: Results
+    name: str
+    recorder: Recorder
+    say: Say
+
+    def train(
+        self,
+        planned: Planned,
+        packs: Sequence[Pack],
+        on_event: Callable[[PackEvent], None],
+        *,
+        until_step: int | None = None,
+    ) -> None:
+        """Train packs, those of the same recordings in one call of the backend.
+
+        Args:
+            planned: what the packs belong to.
+            packs: some of its packs, in the order in which they are trained.
+            on_event: receives each event after its runs are recorded.
+            until_step: step at which the packs pause; None trains them to the end.
+        """
+        self.recorder.follow(planned)
+
+        def record(event: PackEvent) -> None:
+            self.recorder.record(event)
+            on_event(event)
+            for remark in event.what.remarks if isinstance(event.what, Progress) else ():
+                self.say(remark)
+
+        folders = {pack.pack_id: pack.data.folder for pack in planned.packs}
+        for folder in dict.fromkeys(folders[pack.pack_id] for pack in packs):
+            execution = Execution(
+                dataset_dir=folder,
+                checkpoint_dir=self.results.checkpoints(self.name),
+                weights_dir=self.results.runs,
+                n_workers=self.options.n_workers,
+                threads_per_worker=self.options.threads,
+                device=self.options.device,
+                address=self.options.address,
+                until_step=until_step,
+            )
+            of_folder = [pack for pack in packs if folders[pack.pack_id] == folder]
+            self.backend(of_folder, execution, record)

@@ -1,0 +1,153 @@
+"""Everything else that differs between two arms, and which of it forbids pooling their runs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from decoder.config import config_paths
+from orchestrator.query.compare.sides import SideArm
+from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.run_row import RunRow, varying_paths
+
+_VERSIONS = (
+    ("torch", "host_torch"),
+    ("Python", "host_python"),
+    ("NumPy", "numpy"),
+    ("device", "host_device"),
+)
+_NOT_SET = "not set"
+_DIGITS = 8  # of a hash, where people read it
+
+
+class OtherDifference(NamedTuple):
+    """One thing in which two arms differ.
+
+    Attributes:
+        name: a configuration path, ``code``, ``data``, ``seeds``, or software with a version.
+        a, b: what each arm has, as text.
+    """
+
+    name: str
+    a: str
+    b: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.a} → {self.b}"
+
+
+class Mismatch(NamedTuple):
+    """Code or data that is not the same in two arms, so that their runs are not pooled.
+
+    Attributes:
+        what: ``code`` or ``data``.
+        a, b: every version on each side, as text.
+    """
+
+    what: str
+    a: str
+    b: str
+
+
+def other_differences(
+    a: SideArm, b: SideArm, leave_out: Sequence[str] = ()
+) -> list[OtherDifference]:
+    """Configuration, data, code, versions and seeds in which two arms differ.
+
+    A field of ours that one side does not record is no difference, and nor is the folder of the
+    recordings. A setting of other software is a difference if only one side sets it.
+
+    Args:
+        a, b: the arms.
+        leave_out: configuration paths that are not compared, since the arms were joined on them.
+    """
+    marks = config_paths()
+    differences = [
+        OtherDifference(path, *(setting_text(arm.config.get(path, _NOT_SET)) for arm in (a, b)))
+        for path in varying_paths([a.config, b.config])
+        if path not in leave_out
+        and (path not in marks or (path in a.config and path in b.config))
+        and not (path in marks and marks[path].not_identity)
+    ]
+    parts: list[tuple[str, Callable[[RunRow], str]]] = [("data", _data), ("code", _code)]
+    parts += [(name, partial(RunRow.text, name=column)) for name, column in _VERSIONS]
+    for name, text in parts:
+        of_a, of_b = (_distinct(text(run) for run in _counted(arm)) for arm in (a, b))
+        if of_a and of_b and of_a != of_b:
+            differences.append(OtherDifference(name, of_a, of_b))
+    of_a, of_b = _seeds(a), _seeds(b)
+    if of_a and of_b and of_a != of_b:
+        differences.append(OtherDifference("seeds", of_a, of_b))
+    return differences
+
+
+def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[Mismatch]:
+    """Code and data that the runs of two arms do not share.
+
+    A side that does not record its code or data differs from one that does.
+
+    Args:
+        a, b: the arms.
+        numerics_decide: whether sources of one numerics version count as the same code.
+    """
+    runs = [run for arm in (a, b) for run in _counted(arm)]
+    sources = {None if numerics_decide else run.decoder_sha256 for run in runs}
+    code = {(run.numerics_version, run.trainer) for run in runs}
+    differs = (
+        ("code", _code, len(sources) > 1 or len(code) > 1),
+        ("data", _data, len({run.dataset for run in runs}) > 1),
+    )
+    return [
+        Mismatch(what, *(_distinct(map(text, _counted(x))) or "not recorded" for x in (a, b)))
+        for what, text, is_mixed in differs
+        if is_mixed
+    ]
+
+
+def not_recorded(arms: Iterable[SideArm]) -> list[str]:
+    """Of ``code`` and ``data``, those that no run of these arms records."""
+    runs = [run for arm in arms for run in _counted(arm)]
+    return [what for what, text in (("code", _code), ("data", _data)) if not any(map(text, runs))]
+
+
+def setting_text(value: JsonValue) -> str:
+    """A setting as text."""
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _counted(arm: SideArm) -> list[RunRow]:
+    return [run for run in arm.runs if run.outcome in COUNTED]
+
+
+def _code(run: RunRow) -> str:
+    """The code of a run as text; empty where it is not recorded."""
+    if run.trainer:
+        return f"the {run.trainer} trainer"
+    if not run.decoder_sha256 and run.numerics_version is None:
+        return ""
+    commit = f"commit {run.git_commit[:_DIGITS]}" if run.git_commit else "no commit"
+    changed = " with changes" if run.git_dirty else ""
+    return (
+        f"{commit}{changed} (sources {str(run.decoder_sha256)[:_DIGITS]}, numerics version "
+        f"{run.numerics_version})"
+    )
+
+
+def _data(run: RunRow) -> str:
+    """The recordings of a run as text; empty where they are not recorded."""
+    name = (run.dataset_path or "").rstrip("/").rpartition("/")[2]
+    if not run.dataset or name == run.dataset:
+        return name
+    return f"{name} ({run.dataset[:_DIGITS]})"
+
+
+def _seeds(arm: SideArm) -> str:
+    seeds = sorted({run.seed for run in arm.runs if run.seed is not None})
+    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}–{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return " and ".join(sorted({text for text in texts if text}))

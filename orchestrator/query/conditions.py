@@ -1,0 +1,169 @@
+"""Conditions on runs, such as ``optim.epsilon == 0.1 and outcome == 'collapsed'``.
+
+The text is parsed as a Python expression and never executed. It may hold comparisons, ``and``,
+``or``, ``not``, ``in``, numbers, texts, lists, ``null``, ``true``, ``false`` and column names.
+"""
+
+import ast
+import operator
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from decoder.complaints import did_you_mean
+from decoder.errors import ConfigError
+from orchestrator.tables.run_row import Cells
+
+Expression = Callable[[Cells], JsonValue]
+
+_WORDS: Mapping[str, JsonValue] = {"null": None, "true": True, "false": False}
+_ORDER: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
+    ast.Lt: ("<", operator.lt),
+    ast.LtE: ("<=", operator.le),
+    ast.Gt: (">", operator.gt),
+    ast.GtE: (">=", operator.ge),
+}
+_ALLOWED = "comparisons (== != < <= > >= in), and, or, not, lists, null and column names"
+
+
+class Condition(NamedTuple):
+    """A parsed condition.
+
+    Attributes:
+        names: the columns it reads, in the order of the text.
+        holds: whether a row that has those columns meets it.
+    """
+
+    names: tuple[str, ...]
+    holds: Callable[[Cells], bool]
+
+
+def parse_condition(text: str, columns: Collection[str]) -> Condition:
+    """Parse a condition.
+
+    A missing value (``null``) equals only ``null``, and is neither less nor greater than anything.
+
+    Args:
+        text: the condition.
+        columns: every name it may use.
+
+    Raises:
+        ConfigError: what cannot be parsed and the character where it stands; for an unknown name,
+            the nearest known one. `Condition.holds` raises it where values have no order, such
+            as a text and a number.
+    """
+    parser = _Parser(columns)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # a backslash in a text
+            warnings.simplefilter("ignore", DeprecationWarning)
+            tree = ast.parse(text.strip(), mode="eval")
+        expression = parser.parse(tree.body)
+    except SyntaxError as error:
+        place = error.offset or 1
+        raise ConfigError(
+            f"--where: character {place}: {error.msg}; allowed are {_ALLOWED}"
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"--where: cannot be parsed ({error}); write a shorter one") from None
+    return Condition(tuple(dict.fromkeys(parser.names)), lambda row: bool(expression(row)))
+
+
+class _Parser:
+    """Turns nodes of the syntax tree into functions of a row, and notes the columns they read."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        self._columns = columns
+        self.names: list[str] = []
+
+    def parse(self, node: ast.expr) -> Expression:
+        match node:
+            case ast.BoolOp(op=op, values=values):
+                parts = [self.parse(value) for value in values]
+                every = all if isinstance(op, ast.And) else any
+                return lambda row: every(part(row) for part in parts)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self.parse(operand)
+                return lambda row: not inner(row)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return lambda row: -number
+            case ast.Compare():
+                return self._comparison(node)
+            case ast.Constant(value=str() | int() | float() | None as constant):
+                return lambda row: constant
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                items = [self.parse(element) for element in elements]
+                return lambda row: [item(row) for item in items]
+            case ast.Name() | ast.Attribute():
+                return self._name(node)
+        raise _error(node, f"this is not allowed; allowed are {_ALLOWED}")
+
+    def _name(self, node: ast.Name | ast.Attribute) -> Expression:
+        parts: list[str] = []
+        inner: ast.expr = node
+        while isinstance(inner, ast.Attribute):
+            parts.insert(0, inner.attr)
+            inner = inner.value
+        if not isinstance(inner, ast.Name):
+            raise _error(node, "this is not a column name")
+        name = ".".join([inner.id, *parts])
+        if name in self._columns:
+            self.names.append(name)
+            return lambda row: row[name]
+        if name.lower() in _WORDS:
+            word = _WORDS[name.lower()]
+            return lambda row: word
+        hint = did_you_mean(name, self._columns) or f"; put a text in quotes: '{name}'"
+        raise _error(node, f"there is no column '{name}'{hint}")
+
+    def _comparison(self, node: ast.Compare) -> Expression:
+        operands = [self.parse(operand) for operand in (node.left, *node.comparators)]
+        links = [
+            _link(op, left, right, node)
+            for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
+        ]
+        return lambda row: all(link(row) for link in links)
+
+
+def _link(
+    op: ast.cmpop, left: Expression, right: Expression, node: ast.expr
+) -> Callable[[Cells], bool]:
+    """One comparison of a chain such as ``0.2 <= per < 0.3``."""
+    match op:
+        case ast.Eq() | ast.Is():
+            return lambda row: _equal(left(row), right(row))
+        case ast.NotEq() | ast.IsNot():
+            return lambda row: not _equal(left(row), right(row))
+        case ast.In():
+            return lambda row: _contains(right(row), left(row))
+        case ast.NotIn():
+            return lambda row: not _contains(right(row), left(row))
+    sign, ordered = _ORDER[type(op)]
+
+    def in_order(row: Cells) -> bool:
+        a, b = left(row), right(row)
+        if a is None or b is None:
+            return False
+        nested = isinstance(a, list | dict) or isinstance(b, list | dict)
+        if nested or isinstance(a, str) != isinstance(b, str):
+            raise _error(node, f"{a!r} {sign} {b!r}: these have no order")
+        return bool(ordered(a, b))
+
+    return in_order
+
+
+def _error(node: ast.expr, text: str) -> ConfigError:
+    return ConfigError(f"--where: character {node.col_offset + 1}: {text}")
+
+
+def _equal(a: JsonValue, b: JsonValue) -> bool:
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+
+
+def _contains(container: JsonValue, value: JsonValue) -> bool:
+    """Whether a list has the value, or a text the part."""
+    if isinstance(container, str):
+        return isinstance(value, str) and value in container
+    return isinstance(container, list | dict) and any(_equal(value, item) for item in container)

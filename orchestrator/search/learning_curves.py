@@ -1,0 +1,91 @@
+"""The learning curve of each run of a search: what it is, and the files that keep it.
+
+A run that ended has its curve in the ledger. A run that paused at a rung, to be trained on or to
+be stopped, is no result yet: its curve lies in the search's folder.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from decoder.atomic import write_atomically
+from decoder.errors import StorageError
+from decoder.pack import HistoryRow
+from orchestrator.store.ledger import Record, history_csv, read_history, read_records
+from orchestrator.store.paths import Results
+from orchestrator.terminal import Say
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """The evaluations of one run so far.
+
+    Attributes:
+        history: one row an evaluation, by step.
+        diverged_step: the step at which the run diverged; None if it has not.
+        seconds: the run's share of its pack's wall time, scaled to the full budget if it
+            diverged; NaN until the run ends.
+    """
+
+    history: tuple[HistoryRow, ...]
+    diverged_step: int | None = None
+    seconds: float = math.nan
+
+    def reaches(self, step: int) -> bool:
+        """Whether the run was evaluated at this step, or has diverged."""
+        return self.diverged_step is not None or any(row["step"] == step for row in self.history)
+
+
+def read_curves(
+    results: Results, name: str, run_ids: Iterable[str], say: Say
+) -> dict[str, LearningCurve]:
+    """Run id → learning curve; runs without an evaluation and failed runs are left out.
+
+    Args:
+        results: ledger and folders; of searches.
+        name: the search.
+        run_ids: the runs.
+        say: receives a line for each record that cannot be trusted.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    wanted = list(dict.fromkeys(run_ids))
+    records = read_records(results, wanted, say)
+    curves = {}
+    for run_id in wanted:
+        record = records.get(run_id)
+        if record is not None and record["status"] != "failed":
+            curves[run_id] = _recorded_curve(results, record)
+        elif (rows := _read_paused(results, name, run_id)) is not None:
+            curves[run_id] = LearningCurve(rows)
+    return curves
+
+
+def write_paused(results: Results, name: str, run_id: str, rows: tuple[HistoryRow, ...]) -> None:
+    """Keep the evaluations of a run that pauses at a rung."""
+    path = results.course(name, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, history_csv(rows))
+
+
+def _recorded_curve(results: Results, record: Record) -> LearningCurve:
+    seconds, step = record["timing"]["run_seconds"], record["diverged_step"]
+    if step is not None:
+        seconds *= int(record["config"]["train"]["n_steps"]) / max(step, 1)
+    return LearningCurve(tuple(read_history(results, record["run_id"])), step, seconds)
+
+
+def _read_paused(results: Results, name: str, run_id: str) -> tuple[HistoryRow, ...] | None:
+    path = results.course(name, run_id)
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        return tuple({key: float(value) for key, value in row.items()} for row in reader)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"{path}: cannot be read ({error}); delete it, and its run is trained again"
+        ) from None

@@ -1,0 +1,244 @@
+"""Reads a search file and names all of its mistakes at once; `schema` has its shape."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from decoder.complaints import did_you_mean, explain
+from decoder.config import DecoderConfig, config_paths, load_config
+from decoder.errors import ConfigError
+from decoder.marks import Section
+from decoder.strict_yaml import load_yaml
+from orchestrator.search.rungs import brackets_of
+from orchestrator.search.schema import (
+    SECONDS,
+    ArmClaim,
+    Confirm,
+    Dimension,
+    SearchArm,
+    SearchSpec,
+    Stopping,
+    arms_of,
+)
+from orchestrator.search.space import Space, configure, corners, grid
+from orchestrator.spec.check_file import explain_value
+from orchestrator.spec.schema import Changes, CollapseSpec
+
+_BUDGET = ("train.n_steps", "train.eval_every_steps")
+
+
+@dataclass(frozen=True)
+class TunedArm:
+    """One arm of a search: a configuration, and what is varied in it.
+
+    Attributes:
+        name: ``base`` if the file names no arms.
+        changes: what the file's ``set`` and then the arm's change in the base configuration.
+        config: the base configuration with these changes.
+        space: its dimensions; one that others depend on stands before them.
+    """
+
+    name: str
+    changes: Changes
+    config: DecoderConfig
+    space: Space
+
+
+@dataclass(frozen=True)
+class LoadedSearch:
+    """A search file that passed every check.
+
+    Attributes:
+        spec: the file's content.
+        base: its base configuration, before ``set``.
+        path: the file.
+        arms: what is tuned, in the order of the file.
+    """
+
+    spec: SearchSpec
+    base: DecoderConfig
+    path: Path
+    arms: tuple[TunedArm, ...]
+
+
+def is_search(path: Path) -> bool:
+    """Whether a YAML file is a search and no ablation: only searches have a space."""
+    return "space" in load_yaml(path)
+
+
+def load_search(path: Path) -> LoadedSearch:
+    """Read and check a search file together with its base configuration.
+
+    Raises:
+        ConfigError: every mistake, one line each, as ``file: key.path: what is wrong``.
+    """
+    document = load_yaml(path)
+    if "factors" in document and "space" not in document:
+        raise ConfigError(f"{path}: has factors and no space: it is an ablation; use `run`")
+    try:
+        spec = SearchSpec.model_validate(document)
+    except ValidationError as error:
+        sentences = explain(error, _allowed_keys(document))
+        raise ConfigError(
+            [f"{path}: {text.replace('.[key]:', ':', 1)}" for text in sentences]
+        ) from None
+    base_path = path.parent / spec.base
+    if not base_path.is_file():
+        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
+        raise ConfigError(
+            f"{path}: base: '{spec.base}' is no file; looked for {base_path}"
+            f"{did_you_mean(base_path.name, names)}"
+        )
+    base = load_config(base_path)
+    problems = [*_check_numbers(spec), *_check_paths(spec), *_check_arms(spec)]
+    arms: list[TunedArm] = []
+    if not problems:
+        for name, arm in arms_of(spec).items():
+            changes, space = {**spec.set, **arm.set}, {**spec.space, **arm.space}
+            try:
+                config = configure(base, changes, where="set")
+                arms.append(TunedArm(name, changes, config, space))
+            except ConfigError as error:
+                problems += error.problems
+    for tuned in arms:
+        place = f"arms.{tuned.name}" if spec.arms else "space"
+        problems += [f"{place}: {problem}" for problem in _check_space(spec, tuned)]
+    problems += _check_budgets(spec, arms)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(f"{path}: {problem}" for problem in problems)))
+    return LoadedSearch(spec, base, path, tuple(arms))
+
+
+def _check_numbers(spec: SearchSpec) -> Iterator[str]:
+    fresh = spec.confirm.seeds if spec.confirm else ()
+    for key, seeds in (("seeds", spec.seeds), ("confirm.seeds", fresh)):
+        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            yield f"{key}: {repeated[0]} appears twice; each seed is one replicate, keep one"
+    if shared := sorted(set(spec.seeds).intersection(fresh)):
+        yield (
+            f"confirm.seeds: {', '.join(map(str, shared))} already chose the candidates (seeds); "
+            "a confirmation needs fresh seeds, such as "
+            f"[{', '.join(str(max(spec.seeds) + 1 + k) for k in range(6))}]"
+        )
+    if not 1 <= len(spec.objectives) <= 2:
+        yield f"objectives: must be one or two, but got {len(spec.objectives)}"
+    elif spec.first == SECONDS:
+        yield "objectives: the first one decides which candidate is best; name a metric first"
+    if len(spec.objectives) == 2 and spec.stopping.method != "none":
+        yield (
+            "stopping: with two objectives no candidate is clearly the worst, so none can be "
+            "stopped; write method: none, or keep one objective"
+        )
+    if len(spec.objectives) == 2 and spec.sampler == "cmaes":
+        yield "sampler: cmaes takes one objective; use tpe, gp, qmc, random or grid for two"
+
+
+def _check_paths(spec: SearchSpec) -> Iterator[str]:
+    known = config_paths()
+    places: dict[str, Mapping[str, Any]] = {"set": spec.set, "space": spec.space}
+    for name, arm in spec.arms.items():
+        places |= {f"arms.{name}.set": arm.set, f"arms.{name}.space": arm.space}
+    for where, paths in places.items():
+        for path, value in paths.items():
+            if path not in known:
+                yield f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
+            elif where.endswith("set"):
+                yield from (f"{where}.{text}" for text in explain_value(path, value))
+    if not spec.space and not any(arm.space for arm in spec.arms.values()):
+        yield (
+            "space: must name at least one config path, for example "
+            "space: {optim.lr_max: {log: [0.0005, 0.05]}}"
+        )
+
+
+def _check_arms(spec: SearchSpec) -> Iterator[str]:
+    if len(spec.arms) == 1:
+        yield "arms: must be two or more; move 'set' and 'space' of the only one to the top"
+    for name, claim in spec.hypotheses.items():
+        for key, arm in (("from", claim.from_arm), ("to", claim.to_arm)):
+            if arm not in spec.arms:
+                hint = did_you_mean(arm, spec.arms) or f" (arms: {', '.join(spec.arms) or 'none'})"
+                yield f"hypotheses.{name}.{key}: '{arm}' is no arm{hint}"
+        if claim.from_arm == claim.to_arm:
+            yield f"hypotheses.{name}: compares '{claim.to_arm}' with itself; name two arms"
+    if spec.hypotheses and spec.confirm is None:
+        yield "hypotheses: are decided on fresh seeds only; add 'confirm'"
+
+
+def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
+    before: list[str] = []
+    for path, dimension in tuned.space.items():
+        for other, value in dimension.when.items():
+            if other not in before:
+                yield (
+                    f"{path}.when: '{other}' must be a dimension that stands before '{path}'"
+                    f"{did_you_mean(other, before)}"
+                )
+            elif (choices := tuned.space[other].choice) is not None and value not in choices:
+                yield f"{path}.when: {other} is never {value!r} (its choices: {list(choices)})"
+        before.append(path)
+        if path in tuned.changes:
+            yield f"{path}: is both set and searched; remove it from 'set'"
+    if not set(before).isdisjoint(_BUDGET) and spec.stopping.method != "none":
+        yield f"{' and '.join(_BUDGET)} cannot be searched where candidates are stopped early"
+    refused: dict[str, None] = {}
+    for params in corners(tuned.space):
+        try:
+            configure(tuned.config, params, where="")
+        except ConfigError as error:
+            refused |= dict.fromkeys(problem.removeprefix(": ") for problem in error.problems)
+    yield from refused
+    if spec.sampler == "grid":
+        yield from _check_grid(spec, tuned.space)
+
+
+def _check_grid(spec: SearchSpec, space: Space) -> Iterator[str]:
+    endless = [p for p, d in space.items() if d.kind in ("log", "uniform") and not d.points]
+    for path in endless:
+        yield f"{path}: a grid needs the number of values; add 'points'"
+    if not endless and (n_points := len(grid(space)) if space else 0) < spec.n_candidates:
+        yield (
+            f"n_candidates is {spec.n_candidates}, but the grid has {n_points} points; lower it, "
+            "or refine the grid"
+        )
+
+
+def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
+    for tuned in arms:
+        train = tuned.config.train
+        rungs = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)[0].rungs
+        if spec.stopping.method != "none" and not rungs:
+            yield (
+                f"stopping.min_steps: {spec.stopping.min_steps} leaves no evaluation before the "
+                f"end of the budget ({train.n_steps} steps, evaluated every "
+                f"{train.eval_every_steps}); lower it, or write method: none"
+            )
+    budgets = {tuned.name: tuned.config.train.n_steps for tuned in arms}
+    if spec.hypotheses and len(set(budgets.values())) > 1:
+        listed = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())
+        yield f"arms: must have the same step budget to be compared, but got {listed}"
+
+
+def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str]]:
+    """The keys allowed at each place of this document, for `decoder.complaints.explain`."""
+
+    def names(section: type[Section]) -> list[str]:
+        return [field.alias or name for name, field in section.model_fields.items()]
+
+    def entries(key: str) -> list[str]:
+        value = document.get(key)
+        return [str(name) for name in value] if isinstance(value, dict) else []
+
+    keys = {
+        (): names(SearchSpec),
+        ("stopping",): names(Stopping),
+        ("confirm",): names(Confirm),
+        ("collapse",): names(CollapseSpec),
+    }
+    keys |= {("space", path): names(Dimension) for path in entries("space")}
+    keys |= {("arms", arm): names(SearchArm) for arm in entries("arms")}
+    keys |= {("hypotheses", name): names(ArmClaim) for name in entries("hypotheses")}
+    return keys

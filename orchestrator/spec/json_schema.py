@@ -1,0 +1,198 @@
+"""JSON schemas of the YAML files, with which an editor completes, checks and explains their keys.
+
+They follow JSON Schema's draft 7, which editors know best. The keys, their types and their limits
+come from the pydantic models; what a key means comes from its line in the model's docstring.
+"""
+
+import inspect
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from decoder.config import DecoderConfig, Marks, config_paths
+from decoder.marks import Section
+from orchestrator.spec.keys import section_at
+from orchestrator.spec.profiles import PROFILE_KEYS
+from orchestrator.spec.schema import AblationSpec
+
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+_CHANGES = "Changes"  # the definition of a mapping from config paths to values
+_REFERENCE = "Reference"
+# Keys that pydantic writes and no editor needs: titles, and the marks of `decoder.marks.mark`.
+_DROPPED = {"title", *Marks._fields} - {"default"}
+_ENTRY = re.compile(r" {4}([a-z]\w*(?:, [a-z]\w*)*): (.*)")
+
+
+def ablation_schema() -> JsonSchemaValue:
+    """The schema of ablation specifications, with their profiles."""
+    schema = file_schema(AblationSpec)
+    schema["properties"]["profiles"] = {
+        "type": "object",
+        "description": "Profile → the keys of this file that it replaces.",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {key: {"$ref": f"#/properties/{key}"} for key in PROFILE_KEYS},
+            "additionalProperties": False,
+        },
+    }
+    return schema
+
+
+def decoder_schema() -> JsonSchemaValue:
+    """The schema of decoder configurations."""
+    return file_schema(DecoderConfig)
+
+
+def file_schema(
+    model: type[Section], keys: Mapping[str, Collection[str]] | None = None
+) -> JsonSchemaValue:
+    """The schema of a file that one model describes.
+
+    Args:
+        model: the model of the whole file.
+        keys: property → the only keys that a mapping under this name may have, for properties
+            whose type does not say so.
+    """
+    written = model.model_json_schema(by_alias=True, schema_generator=_Described)
+    schema = cast(JsonSchemaValue, _plain(written))
+    definitions = schema.setdefault("$defs", {})
+    paths = _path_descriptions()
+    for one in (schema, *definitions.values()):
+        for name, allowed in (keys or {}).items():
+            if name in one.get("properties", {}):
+                texts = {key: paths.get(key, "") for key in allowed}
+                _close(one["properties"][name], texts)
+    if model is not DecoderConfig:
+        definitions[_CHANGES] = _path_values(paths)
+        definitions[_REFERENCE] = _reference(paths)
+    return {"$schema": _DRAFT, **schema}
+
+
+def attribute_texts(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
+    """What a model's docstring says: of the model as a whole, and of each attribute.
+
+    A field without an entry takes the entry that mentions it in double backticks.
+    """
+    whole, texts, inside, names = [], dict[str, str](), False, list[str]()
+    for line in inspect.cleandoc(model.__doc__ or "").splitlines():
+        if line == "Attributes:":
+            inside = True
+        elif line and not line.startswith(" "):
+            inside = False
+        if not inside:
+            whole.append(line)
+        elif entry := _ENTRY.fullmatch(line):
+            names = entry[1].split(", ")
+            texts |= dict.fromkeys(names, entry[2])
+        elif line != "Attributes:":
+            texts |= {name: f"{texts[name]} {line.strip()}" for name in names}
+    for name in model.model_fields:
+        mention = (text for text in list(texts.values()) if f"``{name}``" in text)
+        if name not in texts and (text := next(mention, None)) is not None:
+            texts[name] = text
+    paragraphs = "\n".join(whole).strip().split("\n\n")
+    return (
+        "\n\n".join(_for_yaml(" ".join(part.split())) for part in paragraphs if part.strip()),
+        {name: _for_yaml(text.strip()) for name, text in texts.items()},
+    )
+
+
+class _Described(GenerateJsonSchema):
+    """Takes descriptions from docstrings' sections of attributes."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        written = super().model_schema(schema)
+        model = cast(type[BaseModel], schema["cls"])
+        whole, texts = attribute_texts(model)
+        written["description"] = whole
+        for name, field in model.model_fields.items():
+            if name in texts:
+                of_field = written["properties"][field.alias or name]
+                of_field["description"] = texts[name]
+        return written
+
+
+def _for_yaml(text: str) -> str:
+    """A docstring's text as an editor shows it: Markdown, and null where Python has None."""
+    return re.sub(r"\bNone\b", "null", text.replace("``", "`"))
+
+
+def _plain(value: Any) -> Any:
+    """A part of a schema in draft 7 and without what an editor would only be confused by."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("x-keys") == "config paths":
+        text = {"description": value["description"]} if "description" in value else {}
+        return {"allOf": [{"$ref": f"#/$defs/{_CHANGES}"}], **text}
+    value = dict(value)
+    if "prefixItems" in value:  # called so since draft 2019-09
+        value["items"] = [_plain(item) for item in value.pop("prefixItems")]
+    if "patternProperties" in value:  # keys that match no pattern would be allowed
+        ((pattern, values),) = value.pop("patternProperties").items()
+        value |= {"propertyNames": {"pattern": pattern}, "additionalProperties": values}
+    if isinstance(value.get("default"), dict):
+        del value["default"]  # a section's defaults are those of its keys
+    if "$ref" in value and len(value) > 1:  # draft 7 ignores what stands beside a reference
+        value["allOf"] = [{"$ref": value.pop("$ref")}]
+    plain: dict[str, Any] = {}
+    for key, part in value.items():
+        if key in _DROPPED:
+            continue
+        if key in ("properties", "$defs"):
+            plain[key] = {name: _plain(one) for name, one in part.items()}
+        elif key in ("anyOf", "allOf"):
+            plain[key] = [_plain(one) for one in part]
+        else:
+            plain[key] = _plain(part)
+    return plain
+
+
+def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:
+    """Allow these keys alone, each with its description, in place of any."""
+    values = mapping["additionalProperties"]
+    mapping.pop("propertyNames", None)
+    mapping["properties"] = {
+        key: {"allOf": [values], "description": text} if text else values
+        for key, text in texts.items()
+    }
+    mapping["additionalProperties"] = False
+
+
+def _path_descriptions() -> dict[str, str]:
+    texts = {}
+    for path in config_paths():
+        section, _, name = path.partition(".")
+        texts[path] = attribute_texts(section_at(DecoderConfig, (section,)))[1].get(name, "")
+    return texts
+
+
+def _path_values(texts: Mapping[str, str]) -> dict[str, Any]:
+    """A mapping from config paths to values of their types, or to references."""
+    properties = {}
+    for section in DecoderConfig.model_fields:
+        model = section_at(DecoderConfig, (section,))
+        schema = _plain(model.model_json_schema(schema_generator=_Described))
+        for name, of_field in schema["properties"].items():
+            of_field.pop("default", None)  # a path left out keeps the base's value
+            text = texts[path := f"{section}.{name}"]
+            of_field.pop("description", None)
+            kinds = of_field.pop("anyOf", None) or [of_field]
+            properties[path] = {
+                **({"description": text} if text else {}),
+                "anyOf": [*kinds, {"$ref": f"#/$defs/{_REFERENCE}"}],
+            }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _reference(paths: Collection[str]) -> dict[str, Any]:
+    """The value of another config path."""
+    names = "|".join(re.escape(path) for path in paths)
+    return {
+        "type": "string",
+        "pattern": rf"^\$\{{\s*({names})\s*\}}$",
+        "description": "The value of another config path, such as ${optim.lr_max}.",
+    }

@@ -1,0 +1,120 @@
+"""Search files: what a good one loads as, and what the message for each mistake names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decoder.errors import ConfigError
+from orchestrator.search.load import is_search, load_search
+from orchestrator.search.space import configure, grid, is_active
+from orchestrator.spec.load import load_spec
+
+from .conftest import WriteSearch
+
+LR = {"log": [0.0005, 0.05]}
+
+
+def test_a_good_file_loads_with_its_arm_and_space(write_search: WriteSearch) -> None:
+    loaded = load_search(write_search())
+    [arm] = loaded.arms
+    assert arm.name == "base"
+    assert list(arm.space) == ["optim.lr_max", "optim.epsilon"]
+    assert arm.space["optim.lr_max"].kind == "log" and arm.space["optim.lr_max"].is_log
+
+
+def test_each_command_refuses_the_other_kind_of_file_and_names_its_command(
+    write_search: WriteSearch,
+) -> None:
+    with pytest.raises(ConfigError, match="`search`"):
+        load_spec(write_search())
+    with pytest.raises(ConfigError, match="`run`"):
+        load_search(write_search(space=..., factors={}))
+
+
+def test_only_a_file_with_a_space_is_a_search(write_search: WriteSearch, tmp_path: Path) -> None:
+    assert is_search(write_search())
+    assert not is_search(tmp_path / "base.yaml")
+
+
+# Changes of a good file, and what the message must name: the place, the value, the remedy.
+MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"samplr": "tpe"}, ("'samplr'", "'sampler'")),
+    ({"space": {"optim.lr_mx": LR}}, ("space", "'optim.lr_mx'", "'optim.lr_max'")),
+    ({"space": {}}, ("space:", "optim.lr_max")),
+    ({"space": {"optim.lr_max": {}}}, ("optim.lr_max", "log", "uniform", "int", "choice")),
+    ({"space": {"optim.lr_max": {"log": [0.1, 0.01]}}}, ("optim.lr_max", "0.1", "0.01")),
+    ({"space": {"optim.lr_max": {"log": [0, 0.01]}}}, ("optim.lr_max", "above 0")),
+    ({"space": {"optim.lr_max": {"uniform": [-1, 0.01]}}}, ("optim.lr_max", "-1")),
+    ({"space": {"optim.lr_max": {"lg": [0.1, 1]}}}, ("optim.lr_max", "'lg'", "'log'")),
+    ({"space": {"model.n_units": {"choice": ["many"]}}}, ("model.n_units", "'many'")),
+    (
+        {"space": {"optim.lr_max": {**LR, "when": {"optim.algorithm": "sgd"}}}},
+        ("optim.lr_max.when", "'optim.algorithm'"),
+    ),
+    ({"set": {"optim.lr_max": 0.1}}, ("space: optim.lr_max", "'set'")),
+    ({"set": {"optim.lr_min": "${optim.lr_mx}"}}, ("set.optim.lr_min", "'optim.lr_mx'")),
+    ({"base": "bas.yaml"}, ("base:", "'bas.yaml'", "'base.yaml'")),
+    ({"seeds": [1, 1]}, ("seeds: 1 ",)),
+    ({"confirm": {"seeds": [2, 3], "margin": 0.1}}, ("confirm.seeds: 2 ", "[3, 4, 5, 6, 7, 8]")),
+    ({"objectives": {"pr": "minimize"}}, ("objectives", "'pr'", "'per'")),
+    ({"objectives": {"seconds": "minimize"}}, ("objectives:", "metric first")),
+    ({"objectives": {"per": "minimize", "seconds": "minimize"}}, ("stopping:", "method: none")),
+    ({"stopping": {"method": "asha"}}, ("stopping", "min_steps")),
+    ({"stopping": {"method": "asha", "min_steps": 80}}, ("stopping.min_steps: 80", "80 steps")),
+    ({"space": {"train.n_steps": {"int": [10, 90]}}}, ("train.n_steps", "stopped early")),
+    ({"sampler": "grid"}, ("optim.lr_max", "'points'")),
+    ({"arms": {"one": {"set": {}}}}, ("arms:", "'set'", "'space'")),
+    (
+        {"hypotheses": {"h": {"claim": "c", "from": "a", "to": "b", "direction": "none",
+                              "margin": 0.1}}},
+        ("hypotheses.h.from", "'a'"),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "named"), MISTAKES, ids=[str(i) for i in range(len(MISTAKES))])
+def test_a_mistake_is_named_with_file_place_and_remedy(
+    changes: dict[str, Any], named: tuple[str, ...], write_search: WriteSearch
+) -> None:
+    path = write_search(**changes)
+    with pytest.raises(ConfigError) as error:
+        load_search(path)
+    assert any(all(word in problem for word in named) for problem in error.value.problems)
+    assert all(problem.startswith(str(path)) for problem in error.value.problems)
+
+
+def test_a_dimension_is_searched_only_where_its_condition_holds(write_search: WriteSearch) -> None:
+    space = {
+        "optim.algorithm": {"choice": ["adamw", "sgd"]},
+        "optim.momentum": {"choice": [0.5, 0.9], "when": {"optim.algorithm": "sgd"}},
+        "optim.epsilon": {"choice": [0.1], "when": {"optim.algorithm": "adamw"}},
+    }
+    [arm] = load_search(write_search(space=space)).arms
+    assert grid(arm.space) == [
+        {"optim.algorithm": "adamw", "optim.epsilon": 0.1},
+        {"optim.algorithm": "sgd", "optim.momentum": 0.5},
+        {"optim.algorithm": "sgd", "optim.momentum": 0.9},
+    ]
+    assert not is_active(arm.space["optim.momentum"], {"optim.algorithm": "adamw"})
+
+
+def test_a_grid_takes_both_ends(write_search: WriteSearch) -> None:
+    space = {
+        "optim.lr_max": {"log": [0.001, 0.1], "points": 3},
+        "model.n_units": {"int": [8, 40], "log": True},
+        "augment.random_cut": {"int": [0, 4], "step": 2},
+    }
+    spec = write_search(space=space, sampler="grid", n_candidates=27)
+    [arm] = load_search(spec).arms
+    points = grid(arm.space)
+    assert len(points) == 27
+    assert {p["optim.lr_max"] for p in points} == {0.001, 0.01, 0.1}
+    assert {p["model.n_units"] for p in points} == {8, 16, 32}
+    assert {p["augment.random_cut"] for p in points} == {0, 2, 4}
+
+
+def test_references_follow_the_candidate(write_search: WriteSearch) -> None:
+    loaded = load_search(write_search(set={"optim.lr_max_day": "${optim.lr_max}"}))
+    config = configure(loaded.base, loaded.spec.set, {"optim.lr_max": 0.003}, where="x")
+    assert config.optim.lr_max_day == 0.003
