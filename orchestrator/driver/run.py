@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import assert_never
 
 from rich.console import Console
 
@@ -214,6 +215,8 @@ def _choose_backend(options: Options, recorder: Recorder, say: Say) -> Backend:
 
     if options.backend == "local":
         return train_locally
+    if options.backend != "ray":
+        assert_never(options.backend)
 
     def train(
         packs: Sequence[Pack], execution: Execution, on_event: Callable[[PackEvent], None]

@@ -195,6 +195,8 @@ def _judge(
     metric = str(criterion.metric)
     if criterion.reaches is not None:
         assert criterion.before_step is not None
+        if history and not any(metric in row for row in history):
+            return SeedResult(None, math.nan)  # recorded before there was this metric
         step = _reached(history, metric, criterion.reaches, thresholds)
         return SeedResult(step < criterion.before_step, step)
     if run["outcome"] == "diverged":
@@ -215,12 +217,14 @@ def _reached(
 ) -> float:
     """Step of the first evaluation at `wanted` or past it; infinite if there is none."""
     if metric not in RISING_METRICS:
-        steps = (float(row["step"]) for row in history if row[metric] <= wanted)
+        steps = (float(row["step"]) for row in history if row.get(metric, math.nan) <= wanted)
     else:
         escaped = escape_step(history, thresholds)
         since = math.inf if escaped is None else escaped
         steps = (
-            float(row["step"]) for row in history if row["step"] >= since and row[metric] >= wanted
+            float(row["step"])
+            for row in history
+            if row["step"] >= since and row.get(metric, 0.0) >= wanted
         )
     return next(steps, math.inf)
 
@@ -232,7 +236,7 @@ def _statistic(criterion: Criterion, run: Mapping[str, Any], history: HistoryRow
         return float(run["grad_norm_p99"])
     # The largest norm of any step, as for p99: an evaluation's own is a mean over its steps.
     column = "grad_norm_max" if metric == "grad_norm" and statistic == "max" else metric
-    values = np.array([row[column] for row in history], dtype=float)
+    values = np.array([row.get(column, math.nan) for row in history], dtype=float)
     if not len(values):
         return math.nan
     if statistic == "best":
