@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.document import PlanDocument
     from orchestrator.plan.plan import Plan
     from orchestrator.query.compare.comparison import Comparison
-    from orchestrator.report.view import Found
+    from orchestrator.report.view import ReportInput
     from orchestrator.spec.load import Loaded
     from orchestrator.verdicts.verdicts import Verdict
 
@@ -170,7 +170,7 @@ class AblationResults:
         found: plan, tables, verdicts, criteria and controls, as the report has them.
     """
 
-    found: "Found"
+    found: "ReportInput"
 
     @property
     def plan(self) -> "PlanDocument":
@@ -318,9 +318,9 @@ def compare_results(
             between arms, unless `allow_mixed`.
         StorageError: a record cannot be read.
     """
-    from orchestrator.query.compare.comparison import Options
-    from orchestrator.query.compare.readers import compare_named
+    from orchestrator.query.compare.comparison import ComparisonOptions
+    from orchestrator.query.compare.named_sides import compare_named
     from orchestrator.store.paths import Results
 
-    options = Options(metric, tuple(on), by_session, allow_mixed, same_numerics)
+    options = ComparisonOptions(metric, tuple(on), by_session, allow_mixed, same_numerics)
     return ComparedResults(compare_named(names, Results(Path(results)), options, remarks()))

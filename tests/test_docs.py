@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from decoder.__main__ import main as decoder_command
 from decoder.config import load_config
 from orchestrator.cli.app import app
+from orchestrator.search.load import is_search, load_search
 from orchestrator.search.schema import SearchSpec
-from orchestrator.search.spec import is_search, load_search
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.verdicts.greedy import greedy_table

@@ -3,17 +3,15 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import assert_never
 
 from rich.console import Console
 
 from decoder.atomic import write_atomically
-from decoder.pack import Pack, Progress
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     note_changes,
@@ -22,11 +20,12 @@ from orchestrator.driver.remarks import (
     note_untestable,
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
-from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
+from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.machine import Options
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
@@ -38,7 +37,7 @@ from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.registration import register
-from orchestrator.terminal import Say, say_to
+from orchestrator.terminal import say_to
 
 FAILED_FOR_GOOD = 4
 
@@ -137,7 +136,7 @@ def run_ablation(
             document = plan_document(plan, late)
             note_changes(results, document, say)
             write_plan(results, document)
-        recorder = Recorder(plan, results, switch, seat)
+        recorder = Recorder(results, switch, seat)
         signal_number = None
         with watch.phase("training"):
             try:
@@ -148,7 +147,6 @@ def run_ablation(
                     if longer is plan:
                         break
                     plan = longer
-                    recorder.follow(plan)
                     document = plan_document(plan, late)
                     write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
@@ -187,54 +185,14 @@ def _train(
         )
 
         def on_event(event: PackEvent) -> None:
-            recorder.record(event)
             display.update(event)
-            if isinstance(event.what, Progress):
-                for remark in event.what.remarks:
-                    display.say(remark)
             recorder.tell(display.n_running)
 
-        train = backend or _choose_backend(options, recorder, display.say)
-        folders = {pack.pack_id: pack.data.folder for pack in plan.packs}
-        for folder in dict.fromkeys(folders[pack.pack_id] for pack in packs):
-            execution = Execution(
-                dataset_dir=folder,
-                checkpoint_dir=results.checkpoints(plan.loaded.spec.name),
-                weights_dir=results.runs,
-                n_workers=options.n_workers,
-                threads_per_worker=options.threads,
-                device=options.device,
-                address=options.address,
-            )
-            train([pack for pack in packs if folders[pack.pack_id] == folder], execution, on_event)
-
-
-def _choose_backend(options: Options, recorder: Recorder, say: Say) -> Backend:
-    """The backend asked for; where Ray cannot start, the same packs are trained in-process."""
-    from orchestrator.execute.backends.local import train_locally
-
-    if options.backend == "local":
-        return train_locally
-    if options.backend != "ray":
-        assert_never(options.backend)
-
-    def train(
-        packs: Sequence[Pack], execution: Execution, on_event: Callable[[PackEvent], None]
-    ) -> None:
-        n_before = recorder.n_events
-        try:
-            from orchestrator.execute.backends.ray_tune import train_on_ray
-
-            train_on_ray(packs, execution, on_event)
-            return
-        except RayUnavailableError as error:
-            if options.address is not None or recorder.n_events > n_before:
-                raise
-            reason = str(error)
-        say(f"Ray cannot be used ({reason}); the packs are trained in this process instead")
-        train_locally(packs, execution, on_event)
-
-    return train
+        start = nullcontext(backend) if backend else started_backend(options, display.say)
+        with start as train:
+            name = plan.loaded.spec.name
+            trainer = Trainer(train, options, results, name, recorder, display.say)
+            trainer.train(plan, packs, on_event)
 
 
 def _outcome(

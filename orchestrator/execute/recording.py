@@ -1,11 +1,12 @@
 """From events to records: every run that ends is committed before anything else happens."""
 
 import time
+from collections.abc import Mapping
 
 from decoder.pack import Progress
 from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
-from orchestrator.plan.packs import Planned
+from orchestrator.plan.packs import Planned, PlannedRun
 from orchestrator.store import provenance
 from orchestrator.store.driver_lock import DriverSeat
 from orchestrator.store.ledger import make_record, write_run
@@ -16,31 +17,27 @@ class Recorder:
     """Puts the results of events into the ledger.
 
     Args:
-        plan: what is trained.
         results: where to.
         switch: keeps a signal from coming between a result and its record.
         seat: is told how many runs are under way.
     """
 
-    def __init__(
-        self, plan: Planned, results: Results, switch: StopSwitch, seat: DriverSeat | None
-    ) -> None:
-        self.follow(plan)
+    def __init__(self, results: Results, switch: StopSwitch, seat: DriverSeat | None) -> None:
+        self._runs: Mapping[str, PlannedRun] = {}
+        self._sizes: Mapping[str, int] = {}
         self._results, self._switch, self._seat = results, switch, seat
         self._environment = provenance.environment()
         self._n_told = 0
-        self.n_events = 0
         self.n_trained = 0
         self.seconds = 0.0
 
     def follow(self, plan: Planned) -> None:
-        """Go on with this plan: another one, or one that has grown."""
+        """Expect the runs of this plan; call it again when the plan changes."""
         self._runs = plan.distinct
         self._sizes = {pack.pack_id: len(pack.runs) for pack in plan.packs}
 
     def record(self, event: PackEvent) -> None:
         """Commit every run that ended with this event."""
-        self.n_events += 1
         what = event.what
         ended = (
             {result.run_id: result for result in what.finished}

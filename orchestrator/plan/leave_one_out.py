@@ -143,7 +143,7 @@ def write_ablation(
         StorageError: a file cannot be written.
     """
     texts = {path: text} if base is None else {base_path(path): base, path: text}
-    for one in texts:
+    for one in reversed(texts):
         if one.exists():
             raise ConfigError(f"{option}: {one} exists; choose another name or remove the file")
     for one, content in texts.items():

@@ -1,32 +1,41 @@
-"""One card an arm: what changed from its parent, criteria, a small curve, final metrics."""
+"""One card per arm: what it changes, its criteria, a small learning curve, final metrics."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.plan.document import ArmEntry, PlanDocument
-from orchestrator.report.figures.curves import Curve, arm_curve, by_step
-from orchestrator.report.grids import STATUS_WORDS, Grid, criterion_text, make_grid
+from orchestrator.report.arm_results import ArmResults, arm_results
+from orchestrator.report.figures.curves import ArmCurve, arm_curve, by_step
+from orchestrator.report.grids import (
+    STATUS_WORDS,
+    Grid,
+    criterion_text,
+    make_grid,
+    numbers,
+    texts,
+)
 from orchestrator.spec.units import number, percent, value_text
-from orchestrator.stats.run_values import ENDINGS
+from orchestrator.stats.effects import Floats
 from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 
-MOST_CARDS = 200  # of a page that still opens at once
-_MOST_POINTS = 60  # of a small curve
+MOST_CARDS = 200  # a page with more opens slowly
+_MOST_POINTS = 60  # in a small curve
 _MISSING = object()
 
 
 class SmallCurve(NamedTuple):
-    """PER over training, in a box 100 wide and 30 high with 0 % at the bottom.
+    """PER during training, in a box 100 wide and 30 high with 0 % at the bottom.
 
     Attributes:
-        line: the median seed, as the points of an SVG polyline.
-        band: best and worst seed, as the points of an SVG polygon.
-        label: the same in words.
+        line: the median over the seeds, as the points of an SVG polyline.
+        band: lowest to highest seed, as the points of an SVG polygon.
+        label: a description in words.
     """
 
     line: str
@@ -38,13 +47,13 @@ class Card(NamedTuple):
     """One arm.
 
     Attributes:
-        arm: its id; note: the file's remark.
-        summary: the arm in a few words: final PER, outcomes, criteria passed.
-        origin: which arm it is held against, and how it differs.
-        changes: parameter, value there, value here; None if there is nothing to list.
-        criteria: criterion, what is asked, result; None without criteria.
+        arm: its id; note: the remark in the file.
+        summary: final PER, how the runs ended, criteria passed.
+        origin: which arm it is compared with, and in how many parameters it differs.
+        changes: parameter, value there, value here; None if nothing differs.
+        criteria: criterion, rule, result; None without criteria.
         metrics: (name, value).
-        curve: None without an evaluation.
+        curve: None without any evaluation.
     """
 
     arm: str
@@ -69,10 +78,10 @@ def make_cards(
         plan: the plan document.
         configs: arm → the configuration it was trained with, for the arms recorded so far.
         tables: the tables.
-        criteria: one a criterion and arm.
+        criteria: one result per criterion and arm.
     """
     curves = _curves(tables)
-    rows = {row["arm"]: row for row in tables.arms.to_dict("records")}
+    rows = arm_results(tables.arms)
     of_arm: dict[str, list[CriterionResult]] = {}
     for result in criteria:
         of_arm.setdefault(result.arm, []).append(result)
@@ -121,7 +130,7 @@ def _changes(
 
 
 def _value(arm: ArmEntry, path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """The value of a config path in an arm: as trained, or as far as the plan tells it."""
+    """The value of a config path in an arm: as trained, or else as the plan sets it."""
     value: Any = configs.get(arm.arm_id)
     for key in path.split("."):
         value = value.get(key, _MISSING) if isinstance(value, Mapping) else _MISSING
@@ -137,10 +146,10 @@ def _origin(
     changes: Sequence[tuple[str, str, str]],
 ) -> str:
     if parent is None:
-        return "The arm that others are told from."
+        return "The reference arm. Every other arm lists how it differs from this or another arm."
     name, kind = parent.arm_id, kind_of(arm)
     seeds = [str(run.seed) for run in plan.runs if run.arm_id == arm.arm_id]
-    how = "on fresh seeds" if kind == "fresh_seeds" else "with the same seeds, trained again"
+    how = "on fresh seeds" if kind == "fresh_seeds" else "trained again with the same seeds"
     control = f" {how} ({', '.join(seeds)})" if kind else ""
     if not changes:
         return f"The same configuration as {name}{control}."
@@ -149,19 +158,16 @@ def _origin(
 
 
 def _changes_grid(changes: Sequence[tuple[str, str, str]], parent: ArmEntry) -> Grid:
-    columns = (("parameter", False), (f"in {parent.arm_id}", True), ("here", True))
-    return make_grid(columns, list(changes))
+    return make_grid((*texts("parameter"), *numbers(f"in {parent.arm_id}", "here")), changes)
 
 
 def _criteria_grid(results: Sequence[CriterionResult]) -> Grid:
-    columns = (("criterion", False), ("asked", False), ("result", False))
-    return make_grid(
-        columns, [(r.name, rule_text(r.criterion), criterion_text(r)) for r in results]
-    )
+    rows = [(r.name, rule_text(r.criterion), criterion_text(r)) for r in results]
+    return make_grid(texts("criterion", "rule", "result"), rows)
 
 
-def _summary(row: Mapping[Any, Any], results: Sequence[CriterionResult]) -> str:
-    parts = [f"PER {percent(row['per_mean'])}", _outcomes(row)]
+def _summary(row: ArmResults, results: Sequence[CriterionResult]) -> str:
+    parts = [f"PER {percent(row.per_mean)}", row.endings]
     found = [result.status for result in results]
     if found:
         worst = next(status for status in ("fail", "open", "pass") if status in found)
@@ -170,32 +176,27 @@ def _summary(row: Mapping[Any, Any], results: Sequence[CriterionResult]) -> str:
     return " · ".join(parts)
 
 
-def _outcomes(row: Mapping[Any, Any]) -> str:
-    counts = [f"{row[f'n_{name}']} {name}" for name in ENDINGS if row[f"n_{name}"]]
-    return ", ".join(counts)
-
-
-def _metrics(row: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
-    per = percent(row["per_mean"])
-    if math.isfinite(row["per_low"]):
-        per += f" (95 % t interval {percent(row['per_low'])} to {percent(row['per_high'])})"
-    gradient = number(row["grad_norm_mean"])
-    if not math.isnan(row["grad_norm_p99_max"]):
-        gradient += f" at the end, 99th percentile up to {number(row['grad_norm_p99_max'])}"
-    never = row["n"] - row["n_escaped"]
-    escape = number(row["escape_step_mean"]) + (f", {never} of {row['n']} never" if never else "")
+def _metrics(row: ArmResults) -> tuple[tuple[str, str], ...]:
+    per = percent(row.per_mean)
+    if not math.isnan(row.per_low):
+        per += f" (95 % t interval {percent(row.per_low)} to {percent(row.per_high)})"
+    gradient = number(row.grad_norm_mean)
+    if not math.isnan(row.grad_norm_p99_max):
+        gradient += f" at the end; 99th percentile at most {number(row.grad_norm_p99_max)}"
+    never = row.n - row.n_escaped
+    escape = number(row.escape_step_mean) + (f"; {never} of {row.n} never" if never else "")
     return (
         ("final PER", per),
-        ("outcomes", _outcomes(row)),
-        ("blank fraction", value_text(row["blank_fraction_mean"], "blank_fraction")),
-        ("emitted / target", number(row["emitted_ratio_mean"], 2)),
+        ("how the runs ended", row.endings),
+        ("blank fraction", percent(row.blank_fraction_mean)),
+        ("emitted / target", number(row.emitted_ratio_mean, 2)),
         ("gradient norm", gradient),
         ("steps to escape", escape),
     )
 
 
-def _curves(tables: Tables) -> dict[str, Curve]:
-    """Arm → PER over training."""
+def _curves(tables: Tables) -> dict[str, ArmCurve]:
+    """Arm → PER during training."""
     if tables.history.empty:
         return {}
     wide = by_step(tables.history, "per")
@@ -204,13 +205,13 @@ def _curves(tables: Tables) -> dict[str, Curve]:
     return {arm: arm_curve("per", arm, 0, wide, arm, diverged) for arm in arms}
 
 
-def _small(curve: Curve, tables: Tables) -> SmallCurve:
+def _small(curve: ArmCurve, tables: Tables) -> SmallCurve:
     last = float(tables.history["step"].max())
     n = len(curve.steps)
     chosen = np.unique(np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(int))
 
-    def points(values: Any, order: Any) -> str:
-        # PER may pass 1; the box ends there.
+    def points(values: Floats, order: NDArray[np.int_]) -> str:
+        # PER may be above 1; the box ends at 1.
         y = 30 * (1 - np.clip(values, 0.0, 1.0))
         x = 100 * curve.steps / last
         return " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in order)
@@ -219,6 +220,6 @@ def _small(curve: Curve, tables: Tables) -> SmallCurve:
     return SmallCurve(
         line=points(curve.middle, chosen),
         band=f"{points(curve.high, chosen)} {points(curve.low, chosen[::-1])}",
-        label=f"PER over training, median seed: {start} at step {curve.steps[0]:,.0f}, "
+        label=f"PER during training, median over the seeds: {start} at step {curve.steps[0]:,.0f}, "
         f"{end} at step {curve.steps[-1]:,.0f}",
     )

@@ -1,19 +1,19 @@
-"""A report's tables of where errors lie, and of what choosing or searching would change."""
+"""The tables of a report about kinds of errors, sessions, and the choice of the evaluation."""
 
 import pandas as pd
 
-from orchestrator.report.grids import Grid, make_grid
+from orchestrator.report.grids import Grid, make_grid, numbers, texts
 from orchestrator.spec.units import difference_text, percent
 from orchestrator.tables.breakdowns import NOTHING
 
-_MOST_SESSIONS = 6  # with a column each
-_N_CONFUSIONS = 3  # most frequent ones listed
+_MOST_SESSIONS = 6  # with one column per session
+_N_CONFUSIONS = 3  # listed per arm
 
 
 def errors_grid(confusions: pd.DataFrame) -> Grid | None:
-    """One row an arm: shares of phonemes deleted, inserted, substituted, and the commonest.
+    """One row per arm: shares of phonemes deleted, inserted and substituted, and frequent errors.
 
-    None where no record tells them.
+    None if no record has confusions.
     """
     if confusions.empty:
         return None
@@ -28,25 +28,23 @@ def errors_grid(confusions: pd.DataFrame) -> Grid | None:
             for kind in (deleted, inserted, ~deleted & ~inserted)
         ]
         most = wrong[~inserted].nlargest(_N_CONFUSIONS, "n")
-        commonest = ", ".join(
+        frequent = ", ".join(
             f"{pair['reference']} → {pair['emitted']} ({percent(pair['n'] / n_reference)})"
             for pair in most.to_dict("records")
         )
-        rows.append((str(arm), *map(percent, shares), commonest or "none"))
+        rows.append((str(arm), *map(percent, shares), frequent or "none"))
     columns = (
-        ("arm", False),
-        ("deleted", True),
-        ("inserted", True),
-        ("substituted", True),
-        ("commonest, as a share of all phonemes", False),
+        *texts("arm"),
+        *numbers("deleted", "inserted", "substituted"),
+        *texts("most frequent errors, as shares of all phonemes"),
     )
     return make_grid(columns, rows)
 
 
 def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
-    """One row an arm: PER by session over all seeds, or the span of them where they are many.
+    """One row per arm: PER by session over all seeds, or its range if there are many sessions.
 
-    None where no record tells them, or there is one session only.
+    None if no record has sessions, or if there is only one session.
     """
     names = list(dict.fromkeys(sessions["session"]))
     if len(names) < 2:
@@ -55,7 +53,7 @@ def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
     per = (sums["n_edits"] / sums["n_reference"]).unstack("session")
     per = per.loc[list(dict.fromkeys(sessions["arm"])), names]
     if len(names) <= _MOST_SESSIONS:
-        columns = [("arm", False), *((name, True) for name in names)]
+        columns = (*texts("arm"), *numbers(*names))
         return make_grid(columns, [(str(arm), *map(percent, row)) for arm, row in per.iterrows()])
     rows = [
         (
@@ -66,28 +64,29 @@ def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
         )
         for arm, row in per.iterrows()
     ]
-    columns = [("arm", False), ("lowest", True), ("median session", True), ("highest", True)]
+    columns = (*texts("arm"), *numbers("lowest", "median session", "highest"))
     return make_grid(columns, rows)
 
 
 def choices_grid(arms: pd.DataFrame) -> Grid | None:
-    """One row an arm: final PER, the best evaluation's, what choosing it flatters, beam search.
+    """One row per arm: final PER, PER of the best evaluation with its optimism, beam search.
 
-    None where no record tells more than the final PER.
+    None if no record has more than the final PER.
     """
-    beams = arms["per_beam_mean"].notna().any()
-    if not beams and arms["selection_optimism_mean"].isna().all():
+    has_beams = arms["per_beam_mean"].notna().any()
+    if not has_beams and arms["selection_optimism_mean"].isna().all():
         return None
-    columns = [
-        ("arm", False),
-        ("final PER", True),
-        ("best evaluation", True),
-        ("flattered by, PER points", True),
+    titles = [
+        *("final PER", "best evaluation"),
+        "optimism of choosing the best evaluation, PER points",
     ]
-    columns += [("final PER with beam search", True)] if beams else []
-    rows = []
-    for row in arms.to_dict("records"):
-        flattered = difference_text(row["selection_optimism_mean"], "per")
-        cells = (row["arm"], percent(row["per_mean"]), percent(row["best_per_mean"]), flattered)
-        rows.append((*cells, percent(row["per_beam_mean"])) if beams else cells)
-    return make_grid(columns, rows)
+    cells = [
+        arms["per_mean"].map(percent),
+        arms["best_per_mean"].map(percent),
+        arms["selection_optimism_mean"].map(lambda value: difference_text(value, "per")),
+    ]
+    if has_beams:
+        titles.append("final PER with beam search")
+        cells.append(arms["per_beam_mean"].map(percent))
+    columns = (*texts("arm"), *numbers(*titles))
+    return make_grid(columns, list(zip(arms["arm"], *cells, strict=True)))

@@ -1,15 +1,16 @@
-"""The tables of a report, as text: effects, arms, criteria, controls, data, environment."""
+"""The tables of a report as text: effects, arms, criteria, controls, data, environment."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
+from orchestrator.report.arm_results import arm_results
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
@@ -39,7 +40,7 @@ STATUS_WORDS = {"pass": "✔ pass", "fail": "✘ fail", "open": "○ open"}
 
 
 class Grid(NamedTuple):
-    """A table of text; `numeric` tells the columns that are set to the right."""
+    """A table of text; `numeric` says which columns are aligned to the right."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -52,30 +53,22 @@ def effects_grid(
     controls: Mapping[str, Sequence[Control]],
     correction: str,
 ) -> Grid:
-    """One row a hypothesis.
+    """One row per hypothesis.
 
     Args:
-        verdicts: those corrected in the same way.
+        verdicts: hypotheses with the same kind of correction.
         floors: outcome → noise floor.
         controls: outcome → controls.
-        correction: name of the correction, for the heading of the adjusted p.
+        correction: name of the correction, for the title of the adjusted p.
     """
     looks = any(verdict.n_looks > 1 for verdict in verdicts)
     columns = (
-        ("hypothesis", False),
-        ("verdict", False),
-        ("effect", True),
-        ("95 % interval", True),
-        ("margin", True),
-        ("noise floor", True),
-        ("p", True),
-        (f"p, {correction}", True),
-        ("test", False),
-        ("seeds as claimed", True),
-        *([("decided at", False)] if looks else []),
-        ("contrast", False),
-        ("where", False),
-        ("what blocking by seed did", False),
+        *texts("hypothesis", "verdict"),
+        *numbers("effect", "95 % interval", "margin", "noise floor", "p", f"p, {correction}"),
+        *texts("test"),
+        *numbers("seeds as claimed"),
+        *(texts("decided at") if looks else ()),
+        *texts("contrast", "where", "effect of pairing by seed"),
     )
     rows = []
     for verdict in verdicts:
@@ -105,21 +98,21 @@ def effects_grid(
 
 
 def _look_text(verdict: Verdict) -> str:
-    """Which of the planned looks the word rests on."""
+    """Which of the planned looks gives the verdict."""
     if verdict.next_look_seeds is not None:
         return f"open; next look at {verdict.next_look_seeds} seeds"
     return f"look {verdict.look} of {verdict.n_looks}, α = {p_value(verdict.alpha)}"
 
 
 def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
-    """``±1.2``, and what the same seed run twice gave; of shares of runs the counts."""
+    """``±1.2``, and the difference between repeats of one seed; for shares of runs, the counts."""
     counts = [
         f"{'A/A' if control.pair.kind == 'fresh_seeds' else 'same seed'} {_counts(control)}"
         for control in controls
         if control.events and control.differences
     ]
     if counts:
-        return min(counts)  # an A/A comparison if there is one
+        return min(counts)  # 'A/A' sorts before 'same seed'
     if math.isnan(floor.half_width):
         return "–"
     text = f"±{difference_text(floor.half_width, floor.outcome, signed=False)}"
@@ -130,18 +123,13 @@ def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
 
 
 def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
-    """One row a control and outcome; p is adjusted over all of them."""
+    """One row per control and outcome; p is adjusted over all rows."""
     columns = (
-        ("control", False),
-        ("repeats", False),
-        ("on", False),
-        ("outcome", False),
-        ("difference", True),
-        ("95 % interval", True),
-        ("p, Holm", True),
-        ("reading", False),
+        *texts("control", "repeats", "seeds", "outcome"),
+        *numbers("difference", "95 % interval", "p, Holm"),
+        *texts("interpretation"),
     )
-    kinds = {"fresh_seeds": "fresh seeds", "same_seed": "the same seeds"}
+    kinds = {"fresh_seeds": "fresh", "same_seed": "the same"}
     found = [control for of_outcome in controls.values() for control in of_outcome]
     adjusted = holm([control.p if control.differences else 1.0 for control in found])
     rows = [
@@ -153,7 +141,7 @@ def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
             _difference(control),
             "none" if control.identical else interval_words(control.interval, control.outcome),
             p_value(p),
-            _reading(control, p),
+            _interpretation(control, p),
         )
         for control, p in zip(found, adjusted, strict=True)
     ]
@@ -171,42 +159,42 @@ def _difference(control: Control) -> str:
 def _counts(control: Control) -> str:
     assert control.events is not None
     one, other = control.events
-    return f"{one.n_events}/{one.n} against {other.n_events}/{other.n}"
+    return f"{one.n_events}/{one.n} versus {other.n_events}/{other.n}"
 
 
-def _reading(control: Control, p_adjusted: float) -> str:
+def _interpretation(control: Control, p_adjusted: float) -> str:
     if not control.differences:
         return "no result yet"
     if control.identical:
-        return "the same in every seed"
+        return "identical in every seed"
     if p_adjusted < _CONTROL_ALPHA:
-        return "a difference where none can be: chance, or a fault"
-    return "no difference, as it must be"
+        return "a difference between equal configurations: chance or a fault"
+    return "no difference, as expected"
 
 
 def criteria_grid(results: Sequence[CriterionResult]) -> Grid:
-    """Arms × criteria: a word, the number that decides, and the seeds that pass."""
+    """Arms × criteria: pass or fail, the number that decides, and how many seeds pass."""
     names = list(dict.fromkeys(result.name for result in results))
     by_cell = {(result.arm, result.name): criterion_text(result) for result in results}
     rules = {result.name: rule_text(result.criterion) for result in results}
     arms = dict.fromkeys(result.arm for result in results)
-    columns = [("arm", False), *((f"{name}: {rules[name]}", False) for name in names)]
-    rows = [(arm, *(by_cell.get((arm, name), "not asked") for name in names)) for arm in arms]
+    columns = texts("arm", *(f"{name}: {rules[name]}" for name in names))
+    rows = [(arm, *(by_cell.get((arm, name), "does not apply") for name in names)) for arm in arms]
     return make_grid(columns, rows)
 
 
 def criterion_text(result: CriterionResult) -> str:
-    """``✔ pass · 21.3 % · 6/6 seeds``: the number is that of the seed that meets it worst."""
+    """``✔ pass · 21.3 % · 6/6 seeds``, with the number of the worst seed."""
     counts = f"{result.n_passed}/{result.n_seeds} seeds"
     if result.n_diverged:
         counts += f", {result.n_diverged} diverged"
     if result.n_seeds < len(result.seeds):
-        counts += f", {len(result.seeds) - result.n_seeds} without a number"
+        counts += f", {len(result.seeds) - result.n_seeds} without a value"
     return f"{STATUS_WORDS[result.status]} · {criterion_value(result)} · {counts}"
 
 
 def criterion_value(result: CriterionResult) -> str:
-    """The number beside a pass or a fail."""
+    """The number of the worst seed, in the unit of the criterion."""
     criterion, value = result.criterion, result.value
     if math.isnan(value):
         return "–"
@@ -218,58 +206,56 @@ def criterion_value(result: CriterionResult) -> str:
 
 
 def aliases_grid(aliases: FractionDocument) -> Grid:
-    """Of a fraction: every effect and those it cannot be told from.
+    """The effects of a fractional design, each with the effects that it is aliased with."""
+    aliased = {effect: ", ".join(others) for effect, others in aliases.aliases.items() if others}
+    rows = aliased or {"all": "no other main effect or two-factor interaction"}
+    return make_grid(texts("effect", "is aliased with"), list(rows.items()))
+
+
+def fraction_text(aliases: FractionDocument) -> str:
+    """The letters, generators and resolution of a fractional design."""
+    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
+    generators = ", ".join(aliases.generators) or "–"
+    return f"Factors: {letters}. Generators: {generators}. Resolution: {aliases.resolution}."
+
+
+def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
+    """One row per arm.
 
     Args:
-        aliases: as the plan document keeps them.
+        arms: the table of arms.
+        cut_at: the least step budget of all arms, at which steps to escape are cut, where budgets
+            differ; else None.
     """
-    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
-    aliased = {effect: ", ".join(others) for effect, others in aliases.aliases.items() if others}
-    rows = [
-        ("letters", letters),
-        ("generators", ", ".join(aliases.generators) or "–"),
-        ("resolution", aliases.resolution),
-        *(aliased.items() or [("all", "no main effect or two-factor interaction is aliased")]),
-    ]
-    return make_grid((("effect", False), ("cannot be told from", False)), rows)
-
-
-def arms_grid(arms: pd.DataFrame) -> Grid:
-    """One row an arm."""
+    cut = "" if cut_at is None else f" (cut at {cut_at:,})"
     columns = (
-        ("arm", False),
-        ("runs", True),
-        ("final PER", True),
-        ("95 % t interval", True),
-        ("median", True),
-        ("collapsed", True),
-        ("diverged", True),
-        ("no result", True),
-        ("escaped", True),
-        ("steps to escape", True),
-        ("emitted / target", True),
+        *texts("arm"),
+        *numbers("runs", "final PER", "95 % t interval", "median", "collapsed", "diverged"),
+        *numbers("no result", "escaped", f"steps to escape{cut}", "emitted / target"),
     )
     rows = [
         (
-            row["arm"],
-            str(row["n"]),
-            percent(row["per_mean"]),
-            _percent_interval(row["per_low"], row["per_high"]),
-            percent(row["per_median"]),
-            str(row["n_collapsed"]),
-            str(row["n_diverged"]),
-            str(row["n_failed"] + row["n_missing"]),
-            f"{row['n_escaped']}/{row['n']}",
-            number(row["escape_step_mean"]),
-            number(row["emitted_ratio_mean"], 2),
+            arm.arm,
+            str(arm.n),
+            percent(arm.per_mean),
+            "–"
+            if math.isnan(arm.per_low)
+            else f"{percent(arm.per_low)} to {percent(arm.per_high)}",
+            percent(arm.per_median),
+            str(arm.n_collapsed),
+            str(arm.n_diverged),
+            str(arm.n_gaps),
+            f"{arm.n_escaped}/{arm.n}",
+            number(arm.escape_step_mean),
+            number(arm.emitted_ratio_mean, 2),
         )
-        for row in arms.to_dict("records")
+        for arm in arm_results(arms).values()
     ]
     return make_grid(columns, rows)
 
 
 def varied_grid(spec: AblationSpec) -> Grid:
-    """What every level and every extra arm sets."""
+    """The configuration values that every level and every extra arm sets."""
     rows = [
         (factor, level, changes_text(changes) or "as in the base")
         for factor, levels in spec.factors.items()
@@ -280,7 +266,7 @@ def varied_grid(spec: AblationSpec) -> Grid:
         what = "; ".join(part for part in (levels, changes_text(extra.set)) if part)
         note = f" ({extra.note})" if extra.note else ""
         rows.append(("extra arm", name, f"{what or 'as in the base'}{note}"))
-    return make_grid((("factor", False), ("level", False), ("configuration", False)), rows)
+    return make_grid(texts("factor", "level", "configuration"), rows)
 
 
 def changes_text(changes: Changes) -> str:
@@ -289,7 +275,7 @@ def changes_text(changes: Changes) -> str:
 
 
 def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
-    """Recordings, budget, sizes."""
+    """Recordings, step budget, sizes, seeds."""
     rows = []
     for dataset in plan.all_recordings:
         rows += [
@@ -307,15 +293,15 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
     rows += [
         ("budget", f"{steps_text(runs)}, validation every {listed(every)} steps"),
         ("parameters", listed(runs["n_parameters"].dropna().unique())),
-        ("trials without an alignment", listed(dropped.unique())),
+        ("training trials left out (no possible alignment)", listed(dropped.unique())),
         ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
         ("ablation file", spec_file.name if spec_file.is_absolute() else str(spec_file)),
     ]
-    return make_grid((("", False), ("", False)), rows)
+    return make_grid(texts("", ""), rows)
 
 
 def machine_grid(runs: pd.DataFrame) -> Grid:
-    """Where and with what the runs were trained, and how long it took."""
+    """The machines and software that trained the runs, and how long it took."""
     done = runs.drop_duplicates("run_id")
     seconds = done["timing_run_seconds"].dropna()
     memory = done["host_peak_memory_bytes"].dropna()
@@ -330,14 +316,14 @@ def machine_grid(runs: pd.DataFrame) -> Grid:
     ]
     rows.append(("code", listed({_code_text(value): None for value in done["host_code"] if value})))
     if len(seconds):
-        rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s a run"))
+        rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s per run"))
     if len(memory):
-        rows.append(("peak memory", f"{memory.max() / 2**20:,.0f} MiB a process"))
-    return make_grid((("", False), ("", False)), rows)
+        rows.append(("peak memory", f"{memory.max() / 2**20:,.0f} MiB per process"))
+    return make_grid(texts("", ""), rows)
 
 
 def _code_text(code: str) -> str:
-    """The commit and whether its sources were changed; outside git the hash of the sources."""
+    """The commit, and whether files were changed since; outside git the hash of the sources."""
     try:
         facts = json.loads(code)
     except ValueError:
@@ -349,22 +335,33 @@ def _code_text(code: str) -> str:
 
 
 def steps_text(runs: pd.DataFrame) -> str:
-    """The step budget, or budgets."""
-    return f"{listed(sorted(runs['n_steps'].dropna().unique()))} steps"
+    """The step budgets of the runs: ``400 steps``, ``400 or 600 steps``."""
+    return f"{listed(budgets(runs), ' or ')} steps"
 
 
-def listed(values: Iterable[Any]) -> str:
-    """Values with commas between; a dash for none."""
+def budgets(runs: pd.DataFrame) -> list[int]:
+    """The different step budgets of the runs, in increasing order."""
+    return sorted(int(n_steps) for n_steps in runs["n_steps"].dropna().unique())
+
+
+def listed(values: Iterable[object], separator: str = ", ") -> str:
+    """The values in one line; a dash for none."""
     texts = [f"{value:,}" if isinstance(value, Integral) else str(value) for value in values]
-    return ", ".join(texts) or "–"
+    return separator.join(texts) or "–"
 
 
-def _percent_interval(low: float, high: float) -> str:
-    return "–" if abs(low) == float("inf") else f"{percent(low)} to {percent(high)}"
+def texts(*titles: str) -> tuple[tuple[str, bool], ...]:
+    """Columns of text, for `make_grid`."""
+    return tuple((title, False) for title in titles)
+
+
+def numbers(*titles: str) -> tuple[tuple[str, bool], ...]:
+    """Columns of numbers, which are aligned to the right, for `make_grid`."""
+    return tuple((title, True) for title in titles)
 
 
 def make_grid(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, ...]]) -> Grid:
-    """A table from (title, is numeric) a column, and its rows."""
+    """A table from the (title, is numeric) of each column, and its rows."""
     return Grid(
         header=tuple(title for title, _ in columns),
         rows=tuple(rows),

@@ -1,14 +1,15 @@
-"""The report: Markdown, and one HTML page that loads nothing from outside."""
+"""The pages of a report: Markdown, and one HTML page that loads no other file."""
 
 import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 
 from decoder.atomic import write_atomically
-from orchestrator.report.view import Found, make_view
+from orchestrator.report.view import ReportInput, make_view
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "○"}
@@ -16,33 +17,33 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class _Raw(str):
-    """Markdown that is meant as such."""
+    """Markdown that must not be escaped."""
 
 
-def write_report(folder: Path, found: Found) -> list[Path]:
+def write_report(folder: Path, given: ReportInput) -> list[Path]:
     """Write ``report.md`` and ``report.html`` into the ablation's folder.
 
-    Names, claims and tracebacks are text in both, whatever they hold.
+    Names, claims and tracebacks are shown as text in both, even if they contain markup.
 
     Args:
         folder: the ablation's folder.
-        found: what the report is made from.
+        given: what the report is made from.
 
     Returns:
         The two files.
     """
-    return write_pages(folder, "report", make_view(found))
+    return write_pages(folder, "report", make_view(given))
 
 
 def write_pages(
     folder: Path, template: str, view: object, *, templates: Path = _TEMPLATES
 ) -> list[Path]:
-    """Lay a view out as ``report.md`` and ``report.html``.
+    """Render a view as ``report.md`` and ``report.html``.
 
     Args:
-        folder: where they go; figures lie in or below it.
+        folder: where the pages go; it contains the figures.
         template: ``NAME`` of ``NAME.md.j2`` and ``NAME.html.j2``.
-        view: what the templates call ``view``; every value in it is text, whatever it holds.
+        view: passed to the templates as ``view``; every value is shown as text.
         templates: the folder of the templates; they may include those of `orchestrator.report`.
 
     Returns:
@@ -61,42 +62,42 @@ def write_pages(
 
 
 def escape_markdown(value: object) -> str:
-    """Text that Markdown shows as it is, on one line, with no HTML in it."""
+    """Escape a value so that Markdown shows it as plain text, on one line."""
     text = _CONTROL.sub("", " ".join(str(value).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", text)
 
 
 def _html(loader: BaseLoader) -> Environment:
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = _environment(loader, autoescape=True)
     environment.filters["data_uri"] = _data_uri
     environment.filters["no_break"] = _no_break
     return environment
 
 
 def _markdown(loader: BaseLoader, folder: Path) -> Environment:
-    environment = Environment(
-        loader=loader,
+    environment = _environment(
+        loader,
         autoescape=False,
+        # Every value passes through here, so that none is left unescaped.
+        finalize=lambda value: value if isinstance(value, _Raw) else escape_markdown(value),
+    )
+    environment.filters["row"] = _row
+    environment.filters["trusted"] = _Raw  # for the output of our macros
+    environment.filters["code_block"] = _code_block
+    environment.filters["link"] = lambda path: _Raw(path.relative_to(folder).as_posix())
+    return environment
+
+
+def _environment(loader: BaseLoader, **escaping: Any) -> Environment:
+    return Environment(
+        loader=loader,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # Every value passes here, so none can be forgotten.
-        finalize=lambda value: value if isinstance(value, _Raw) else escape_markdown(value),
+        **escaping,
     )
-    environment.filters["row"] = _row
-    environment.filters["trusted"] = _Raw  # for what a macro of ours put together
-    environment.filters["code_block"] = _code_block
-    environment.filters["link"] = lambda path: _Raw(path.relative_to(folder).as_posix())
-    return environment
 
 
 def _row(cells: Sequence[object]) -> _Raw:
@@ -104,16 +105,16 @@ def _row(cells: Sequence[object]) -> _Raw:
 
 
 def _code_block(text: str) -> _Raw:
-    """Indented code: no character in it can end the block."""
+    """Indented code, because no character can end such a block."""
     lines = [_CONTROL.sub("", line) for line in text.splitlines()]
     return _Raw("\n".join(f"    {line}" for line in lines))
 
 
 def _no_break(text: str) -> str:
-    """Keep numbers with their signs of percent, and p and α with their values, on one line."""
+    """Keep a number and its percent sign, and p or α and its value, on one line."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\b[pα]) (?=[=<])|(?<=\b[pα] [=<]) ", "\u00a0", text)
 
 
 def _data_uri(path: Path) -> str:
-    """An image as text. Inside ``<img>`` an SVG can neither run scripts nor load anything."""
+    """An SVG as a data URI; inside ``<img>`` it can neither run scripts nor load files."""
     return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()

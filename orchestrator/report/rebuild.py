@@ -1,4 +1,4 @@
-"""Everything after the ledger, in one go: tables, verdicts, figures, report."""
+"""From the records of an ablation to all its files: tables, verdicts, figures, report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_report
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.report.view import Found
+from orchestrator.report.view import ReportInput
 from orchestrator.tables.tables import (
     HistoryRows,
     Record,
@@ -29,8 +29,8 @@ class Rebuilt(NamedTuple):
 
     Attributes:
         tables: the tables.
-        verdicts: one a hypothesis, in the order of the file.
-        paths: every file written, the reports last.
+        verdicts: one per hypothesis, in the order of the file.
+        paths: every file written; the pages of the report are last.
     """
 
     tables: Tables
@@ -44,44 +44,44 @@ def rebuild(
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> Rebuilt:
-    """Write an ablation's folder anew from its plan and what the ledger holds.
+    """Write all files of an ablation from its plan and its records.
 
     The same plan and records give the same bytes.
 
     Args:
-        ablation_dir: where ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV and Parquet),
-            ``figures/``, ``report.md`` and ``report.html`` go; ``criteria``, ``greedy``,
-            ``sessions`` and ``confusions`` too if there are any.
+        ablation_dir: where the files go: ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV
+            and Parquet), ``figures/``, ``report.md`` and ``report.html``, and if there are any
+            ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
         plan: the plan document.
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
 
     Raises:
-        ConfigError: a hypothesis' contrast fits no arm of the design.
+        ConfigError: no arm of the design fits the contrast of a hypothesis.
         StorageError: a file cannot be written.
     """
-    found = evaluate_records(plan, records, histories)
-    paths = write_tables(ablation_dir, named_tables(found))
+    given = evaluate_records(plan, records, histories)
+    paths = write_tables(ablation_dir, named_tables(given))
     figures = draw_figures(
-        ablation_dir / "figures", plan, found.tables, found.verdicts, found.floors, found.rounds
+        ablation_dir / "figures", plan, given.tables, given.verdicts, given.floors, given.rounds
     )
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    paths += write_report(ablation_dir, found._replace(figures=figures))
-    return Rebuilt(found.tables, tuple(found.verdicts), tuple(paths))
+    paths += write_report(ablation_dir, given._replace(figures=figures))
+    return Rebuilt(given.tables, tuple(given.verdicts), tuple(paths))
 
 
 def evaluate_records(
     plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
-) -> Found:
-    """Everything that follows from a plan and its records, without a figure and without a file.
+) -> ReportInput:
+    """Compute everything that a report is made from, except figures; nothing is written.
 
     Args:
         plan, records, histories: see `rebuild`.
 
     Raises:
-        ConfigError: a hypothesis' contrast fits no arm of the design.
+        ConfigError: no arm of the design fits the contrast of a hypothesis.
     """
     spec = plan.spec
     tables = make_tables(plan, records, histories)
@@ -89,7 +89,7 @@ def evaluate_records(
     pairs = control_arms(plan, configs)
     outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
     controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
-    return Found(
+    return ReportInput(
         plan=plan,
         configs=configs,
         tables=tables,
@@ -102,20 +102,20 @@ def evaluate_records(
     )
 
 
-def named_tables(found: Found) -> dict[str, pd.DataFrame]:
-    """File name → table, for the tables that this ablation has."""
-    tables, spec = found.tables, found.plan.spec
+def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
+    """File name → table, for the tables that the ablation has."""
+    tables, spec = given.tables, given.plan.spec
     named = {
         "runs": tables.runs,
         "arms": tables.arms,
         "history": tables.history,
-        "verdicts": verdicts_table(found.verdicts),
+        "verdicts": verdicts_table(given.verdicts),
     }
-    for name in ("sessions", "confusions"):  # records from before they were kept have none
+    for name in ("sessions", "confusions"):  # older records have none
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:
-        named["criteria"] = criteria_table(found.criteria)
+        named["criteria"] = criteria_table(given.criteria)
     if spec.greedy:
-        named["greedy"] = greedy_table(found.rounds)
+        named["greedy"] = greedy_table(given.rounds)
     return named

@@ -3,18 +3,21 @@
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
 
 import pandas as pd
 
-from orchestrator.report.wording import explain, first_sentence, interval_title, test_title
+from orchestrator.report.wording import explain, first_sentence, test_title
 from orchestrator.verdicts.evidence import Cell
 from orchestrator.verdicts.verdicts import Verdict
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row a hypothesis. Effects and intervals are ``to`` minus ``from``; ``claimed_effect``
-    and ``upper_bound`` (one-sided, its error in ``bound_error``) are in the claimed direction."""
+    """One row per hypothesis.
+
+    Effects and intervals are ``to`` minus ``from``; ``claimed_effect`` and ``upper_bound``
+    (one-sided, with the error ``bound_error``) are in the claimed direction.
+    """
     rows = []
     for verdict in verdicts:
         hypothesis, evidence = verdict.hypothesis, verdict.evidence
@@ -33,7 +36,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "effect": shown.effect,
                 "low": shown.interval.low,
                 "high": shown.interval.high,
-                "interval": interval_title(verdict),
+                "interval": f"95 % {evidence.interval_name}",
                 "bound_low": shown.bounds.low,
                 "bound_high": shown.bounds.high,
                 "claimed_effect": verdict.claimed_effect,
@@ -65,7 +68,5 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return table.astype({"seeds_needed": "Int64"}) if rows else table
 
 
-def _cell_row(cell: Cell) -> dict[str, Any]:
-    values = dict(vars(cell))
-    values["mean"] = None if math.isnan(cell.mean) else cell.mean
-    return values
+def _cell_row(cell: Cell) -> dict[str, str | float | None]:
+    return {**asdict(cell), "mean": None if math.isnan(cell.mean) else cell.mean}

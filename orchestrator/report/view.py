@@ -1,6 +1,6 @@
-"""What a report says, section by section, as plain text: what the two templates lay out."""
+"""What a report says, section by section, as plain text; the two templates only lay it out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,20 +14,22 @@ from orchestrator.report.grids import (
     Grid,
     aliases_grid,
     arms_grid,
+    budgets,
     changes_text,
     controls_grid,
     criteria_grid,
     data_grid,
     effects_grid,
+    fraction_text,
     listed,
     machine_grid,
     steps_text,
     varied_grid,
 )
+from orchestrator.report.rules import make_rules
 from orchestrator.report.wording import explain, first_sentence, verdict_title
-from orchestrator.spec.claims import families_of
 from orchestrator.spec.load import AblationSpec
-from orchestrator.spec.units import difference_text, noun, p_value, percent, unit_of
+from orchestrator.spec.units import difference_text, noun, unit_of
 from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import Control, NoiseFloor, seed_noise
 from orchestrator.verdicts.criteria import CriterionResult
@@ -35,19 +37,19 @@ from orchestrator.verdicts.greedy import Round
 from orchestrator.verdicts.verdicts import Verdict
 
 
-class Found(NamedTuple):
+class ReportInput(NamedTuple):
     """Everything a report is made from.
 
     Attributes:
         plan: the plan document.
         configs: arm → the configuration it was trained with, for the arms recorded so far.
-        tables: the tables.
-        verdicts: one a hypothesis.
-        figures: already on disk below the ablation's folder.
-        criteria: one a criterion and arm.
-        controls: outcome → how far each control came out from its twin.
+        tables: the tables of the ablation.
+        verdicts: one per hypothesis.
+        figures: saved in the ablation's folder.
+        criteria: one result per criterion and arm.
+        controls: outcome → the comparison of each control with the arm that it repeats.
         floors: outcome → noise floor.
-        rounds: of the greedy path, if there is one.
+        rounds: the rounds of a greedy path.
     """
 
     plan: PlanDocument
@@ -62,7 +64,7 @@ class Found(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One hypothesis: its verdict word, and the two sentences that carry it."""
+    """One hypothesis: its verdict, and the two sentences that explain it."""
 
     name: str
     claim: str
@@ -72,15 +74,38 @@ class Answer(NamedTuple):
     decision: str
 
 
-class Failure(NamedTuple):
-    """A run that did not reach its budget."""
+class Part(NamedTuple):
+    """One part of a section; every entry is optional.
+
+    Attributes:
+        title: its heading.
+        figure: shown with its caption.
+        grid: a table.
+        layout: how the HTML page sets the table: ``wide``, ``wrap`` (long cells), ``asked`` (long
+            titles), or several of these.
+        notes: paragraphs below the table.
+        code: text in a fixed-width font, such as a traceback.
+        bullets: the items of a list.
+    """
+
+    title: str = ""
+    figure: Saved | None = None
+    grid: Grid | None = None
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+    code: str = ""
+    bullets: tuple[str, ...] = ()
+
+
+class ReportSection(NamedTuple):
+    """One section of a report."""
 
     title: str
-    traceback: str
+    parts: tuple[Part, ...]
 
 
 class View(NamedTuple):
-    """A report's content, in order; a section without content is left out."""
+    """The content of a report, in order; empty parts are left out."""
 
     name: str
     question: str
@@ -88,72 +113,60 @@ class View(NamedTuple):
     warnings: tuple[str, ...]
     answers: tuple[Answer, ...]
     explored: tuple[Answer, ...]
-    criteria: Grid | None
-    effects: Grid | None
-    explored_effects: Grid | None
-    greedy: Grid | None
-    greedy_notes: tuple[str, ...]
-    figures: tuple[Saved, ...]
-    aliases: Grid | None
-    arms: Grid
-    choices: Grid | None
-    errors: Grid | None
-    sessions: Grid | None
-    noise: tuple[str, ...]
-    controls: Grid | None
+    evidence: tuple[ReportSection, ...]
     cards: tuple[Card, ...]
     cards_left_out: int
-    varied: Grid
-    common: str
-    rules: tuple[str, ...]
-    data: Grid
-    failures: tuple[Failure, ...]
-    limits: tuple[str, ...]
-    machine: Grid
+    method: tuple[ReportSection, ...]
 
 
-def make_view(found: Found) -> View:
+def make_view(given: ReportInput) -> View:
     """Put every section into words."""
-    plan, tables, spec = found.plan, found.tables, found.plan.spec
-    confirmatory = [v for v in found.verdicts if not v.hypothesis.exploratory]
-    explored = [v for v in found.verdicts if v.hypothesis.exploratory]
-    cards = make_cards(plan, found.configs, tables, found.criteria)
-    noise = (found.floors, found.controls)
-    has_controls = any(found.controls.values())
+    plan, tables = given.plan, given.tables
+    cards = make_cards(plan, given.configs, tables, given.criteria)
     return View(
         name=plan.name,
         question=" ".join(plan.question.split()),
-        summary=_summary(plan, spec, tables.runs),
+        summary=_summary(plan, tables.runs),
         warnings=_warnings(plan, tables.runs),
-        answers=tuple(make_answer(verdict) for verdict in confirmatory),
-        explored=tuple(make_answer(verdict) for verdict in explored),
-        criteria=criteria_grid(found.criteria) if found.criteria else None,
-        effects=effects_grid(confirmatory, *noise, "Holm") if confirmatory else None,
-        explored_effects=effects_grid(explored, *noise, "BH") if explored else None,
-        greedy=greedy_grid(plan.arms, spec, tables.runs, found.rounds) if found.rounds else None,
-        greedy_notes=greedy_notes(spec, found.rounds) if spec.greedy else (),
-        figures=tuple(found.figures),
-        aliases=aliases_grid(plan.aliases) if plan.aliases else None,
-        arms=arms_grid(tables.arms),
-        choices=choices_grid(tables.arms),
-        errors=errors_grid(tables.confusions),
-        sessions=sessions_grid(tables.sessions),
-        noise=_noise(tables.runs, found.floors, has_controls, len(spec.seeds)),
-        controls=controls_grid(found.controls) if has_controls else None,
+        answers=tuple(make_answer(v) for v in given.verdicts if not v.hypothesis.exploratory),
+        explored=tuple(make_answer(v) for v in given.verdicts if v.hypothesis.exploratory),
+        evidence=_sections(
+            ("Success criteria", _criteria(given.criteria)),
+            (
+                "Evidence",
+                (
+                    *_effects(given),
+                    *_noise(given),
+                    *_greedy(given),
+                    *(Part(figure.title, figure) for figure in given.figures),
+                    *_arms(given),
+                ),
+            ),
+        ),
         cards=cards,
         cards_left_out=len(plan.arms) - len(cards),
-        varied=varied_grid(spec),
-        common=changes_text(spec.set),
-        rules=_rules(spec, found.verdicts),
-        data=data_grid(plan, tables.runs),
-        failures=_failures(tables.failures),
-        limits=_limits(plan, spec, tables.runs),
-        machine=machine_grid(tables.runs),
+        method=_sections(
+            ("What was varied", _varied(plan.spec)),
+            ("How it was decided", _list(make_rules(plan.spec, given.verdicts, tables.runs))),
+            ("Data and budget", [Part(grid=data_grid(plan, tables.runs), layout="wrap")]),
+            ("Runs that did not reach their budget", _failures(tables.failures)),
+            ("Limits", _list(_limits(plan, tables.runs))),
+            ("Environment and timing", [Part(grid=machine_grid(tables.runs), layout="wrap")]),
+        ),
     )
 
 
-def _summary(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> str:
-    n_arms, n_seeds = len(plan.arms), len(spec.seeds)
+def _sections(*sections: tuple[str, Iterable[Part]]) -> tuple[ReportSection, ...]:
+    made = (ReportSection(title, tuple(parts)) for title, parts in sections)
+    return tuple(section for section in made if section.parts)
+
+
+def _list(items: Sequence[str]) -> list[Part]:
+    return [Part(bullets=tuple(items))]
+
+
+def _summary(plan: PlanDocument, runs: pd.DataFrame) -> str:
+    n_arms, n_seeds = len(plan.arms), len(plan.spec.seeds)
     n_recorded = int((~runs["outcome"].isin(["missing", "failed"])).sum())
     return (
         f"{n_recorded} of {len(runs)} runs have a result: {n_arms} arms × {n_seeds} "
@@ -162,27 +175,28 @@ def _summary(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> str:
 
 
 def _warnings(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
-    found = []
+    warnings = []
     n_missing = int((runs["outcome"] == "missing").sum())
     n_failed = int((runs["outcome"] == "failed").sum())
     if n_missing:
-        found.append(
-            f"{len(runs) - n_missing} of {len(runs)} runs are recorded. No verdict is drawn from "
-            "arms with missing runs; start the same command again to finish."
+        warnings.append(
+            f"{len(runs) - n_missing} of {len(runs)} runs are recorded. Hypotheses about arms with "
+            "missing runs have no verdict yet; start the same command again to finish."
         )
     if n_failed:
-        found.append(
-            f"{n_failed} of {len(runs)} runs failed for reasons other than their numbers; a "
-            "verdict on their arms stands only if it holds whatever they would have given."
+        warnings.append(
+            f"{n_failed} of {len(runs)} runs failed with an error (they did not diverge). "
+            "Hypotheses about their arms have a verdict only if it is the same for every result "
+            "that these runs could have had."
         )
     if plan.lock_changed:
         names = ", ".join(plan.lock_changed)
-        found.append(f"Altered after runs of theirs existed, hence exploratory: {names}.")
-    return tuple(found)
+        warnings.append(f"Exploratory, because changed after some of their runs existed: {names}.")
+    return tuple(warnings)
 
 
 def make_answer(verdict: Verdict) -> Answer:
-    """One hypothesis in words."""
+    """Put one verdict into words."""
     return Answer(
         name=verdict.name,
         claim=" ".join(verdict.hypothesis.claim.split()),
@@ -193,140 +207,148 @@ def make_answer(verdict: Verdict) -> Answer:
     )
 
 
-def _noise(
-    runs: pd.DataFrame, floors: Mapping[str, NoiseFloor], has_controls: bool, n_seeds: int
-) -> tuple[str, ...]:
-    """What two runs of one configuration differ by, outcome by outcome."""
-    found = []
-    spread = seed_noise(runs)
+def _criteria(results: Sequence[CriterionResult]) -> Iterator[Part]:
+    if results:
+        note = "An arm passes if every seed passes. The number shown is that of the worst seed."
+        yield Part(grid=criteria_grid(results), layout="asked wide", notes=(note,))
+
+
+def _effects(given: ReportInput) -> list[Part]:
+    confirmatory = [v for v in given.verdicts if not v.hypothesis.exploratory]
+    explored = [v for v in given.verdicts if v.hypothesis.exploratory]
+    noise = (given.floors, given.controls)
+    note = (
+        "An effect is the second level of the contrast minus the first. The margin is the smallest "
+        "effect that matters for the claim. The noise floor is how far apart two single runs of "
+        "one configuration can be."
+    )
+    parts = [
+        Part(title, grid=effects_grid(verdicts, *noise, correction), layout="wide")
+        for title, verdicts, correction in (
+            ("", confirmatory, "Holm"),
+            ("Exploratory", explored, "BH"),
+        )
+        if verdicts
+    ]
+    return [*parts[:-1], *(part._replace(notes=(note,)) for part in parts[-1:])]
+
+
+def _noise(given: ReportInput) -> Iterator[Part]:
+    """How far two runs of one configuration differ, for each outcome."""
+    n_seeds = len(given.plan.spec.seeds)
+    has_controls = any(given.controls.values())
+    notes = []
+    spread = seed_noise(given.tables.runs)
     if spread is not None:
-        found.append(
-            "Between seeds alone the final PER varies by "
+        notes.append(
+            "Between seeds, the final PER varies by "
             f"{difference_text(spread, 'per', signed=False)} points (standard deviation, pooled "
-            "over the arms whose runs are all ok)."
+            "over the arms whose runs all ended ok)."
         )
-    for outcome, floor in floors.items():
-        if floor.source == "none":
-            continue
-        unit = unit_of(outcome)
-        whence = (
-            f"from {floor.n} differences between an arm and its repetition on fresh seeds"
-            if floor.source == "controls"
-            else "from the spread over seeds"
+    notes += [_floor(floor, n_seeds) for floor in given.floors.values() if floor.source != "none"]
+    if not has_controls and notes:
+        notes.append(
+            "The ablation has no control (an arm repeated on fresh seeds or with the same seeds), "
+            "so the noise floor is estimated from the spread over seeds."
         )
-        text = (
-            f"Noise floor of {noun(outcome)}: ±"
-            f"{difference_text(floor.half_width, outcome, signed=False)} {unit} between two single "
-            f"runs of the same configuration in 95 of 100 cases ({whence}), ±"
-            f"{difference_text(floor.of_mean(n_seeds), outcome, signed=False)} for a mean over "
-            f"{n_seeds} seeds"
-        )
-        if floor.same_seed is not None:
-            again = difference_text(floor.same_seed, outcome, signed=False)
-            text += (
-                f"; the same seed trained twice differs by at most {again} {unit} "
-                f"({floor.n_same_seed} seeds)"
-            )
-        found.append(f"{text}.")
-    if not has_controls and found:
-        found.append(
-            "The ablation has no control (an arm repeated on fresh seeds, or with the same seeds), "
-            "so the spread over seeds stands in for one."
-        )
-    return tuple(found)
+    unknown = "The noise floor is unknown: no arm has two runs that ended ok."
+    yield Part("Noise floor", notes=tuple(notes or [unknown]))
+    if has_controls:
+        yield Part(grid=controls_grid(given.controls), layout="wrap wide")
 
 
-def _rules(spec: AblationSpec, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    collapse, families = spec.collapse, families_of(spec)
-    decided = [
-        f"Supported: Holm-adjusted p below α = {p_value(spec.alpha)} and an estimate of at least "
-        "the margin; strongly, if the whole 95 % interval is beyond it.",
-        "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin. "
-        "Equivalent: both one-sided bounds lie inside ± the margin; reversed: the bound is below "
-        "zero; negligible: otherwise. A large p never refutes.",
-        "Inconclusive: neither of the two.",
-        "The same seed means the same initial weights, trials, noise and dropout masks in all arms "
-        "of one shape, so effects are taken per seed. Arms that differ in batch, width, patches, "
-        "cut or smoothing share the seed, but not every draw.",
-        "Tests are two-sided: sign-flip for PER and for interactions, Boschloo for collapse, "
-        "log-rank permutation for steps to escape; exact, but for sign flips of more than 14 seeds "
-        "and log-ranks of more than 8 a side, which take a fixed Monte-Carlo sample.",
-        "Intervals: paired t over seeds; for shares of runs Newcombe–Wilson. One-sided bounds: t "
-        "with Johnson's term for skewness; for two shares checked exactly, for differences of "
-        "differences and averages of shares from Clopper–Pearson limits.",
-    ]
-    rules = [
-        *(decided if verdicts else []),
-        "A diverged run counts as collapsed, with a PER of 100 %, never escaped. A collapsed run "
-        "keeps the PER it was measured at.",
-        "On the blank plateau: emitted length at most "
-        f"{percent(collapse.emitted_ratio, 0)} of the target length, or at most "
-        f"{collapse.n_distinct} distinct phonemes emitted. Collapsed: the last "
-        f"{collapse.n_evaluations} evaluations all on the plateau. Escape: the first evaluation "
-        "after the last one on the plateau.",
-    ]
-    rules += [
-        f"Corrected together (family {family}): {', '.join(names)}."
-        for family, names in families.items()
-    ]
-    claims = spec.hypotheses.values()
-    if any(hypothesis.direction == "none" for hypothesis in claims):
-        rules.append(
-            "A claim of no difference is supported when two one-sided tests put the effect inside "
-            "± the margin, and refuted when the effect is shown to be at least the margin."
+def _floor(floor: NoiseFloor, n_seeds: int) -> str:
+    outcome, unit = floor.outcome, unit_of(floor.outcome)
+    source = (
+        f"{floor.n} differences between an arm and its repetition on fresh seeds"
+        if floor.source == "controls"
+        else "the spread over seeds"
+    )
+    one, mean = (
+        difference_text(value, outcome, signed=False)
+        for value in (floor.half_width, floor.of_mean(n_seeds))
+    )
+    text = (
+        f"Noise floor of {noun(outcome)}: in 95 of 100 cases, two single runs of the same "
+        f"configuration differ by at most ±{one} {unit}, and two means over {n_seeds} seeds by at "
+        f"most ±{mean} (estimated from {source})"
+    )
+    if floor.same_seed is not None:
+        again = difference_text(floor.same_seed, outcome, signed=False)
+        text += (
+            f"; two trainings with the same seed differ by at most {again} {unit} "
+            f"({floor.n_same_seed} seeds)"
         )
-    if any(hypothesis.exploratory for hypothesis in claims):
-        rules.append(
-            "Exploratory hypotheses are corrected together by Benjamini–Hochberg, apart from all "
-            "confirmatory ones."
-        )
-    if spec.looks:
-        looks = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
-        rules.append(
-            f"Planned looks share α: {looks}; they share the 5 % of each refuting bound alike. "
-            "A claim decided at one look keeps its verdict; between looks nothing is tested."
-        )
-    if spec.criteria:
-        rules.append(
-            "A diverged run meets no criterion, but for a value reached before it diverged; "
-            "'reaches' counts from above, for emitted_ratio and n_distinct from below and only "
-            "after the run has left the blank plateau for good, as an untrained decoder emits "
-            "plenty."
-        )
-    if verdicts:
-        rules.append(
-            "Claims, margins, seeds, budgets and α were hashed and stored before the runs they are "
-            "decided by; a hypothesis written or altered after that is called exploratory."
-        )
-    return tuple(rules)
+    return f"{text}."
 
 
-def _failures(failures: pd.DataFrame) -> tuple[Failure, ...]:
-    found = []
-    for row in failures.to_dict("records"):
-        how = "diverged" if row["outcome"] == "diverged" else "failed"
-        title = (
-            f"{row['arm']}, seed {row['seed']}: {how} after {row['n_steps_done']:,} steps "
-            f"(run {row['run_id']})"
-        )
-        found.append(Failure(title, row["traceback_end"]))
-    return tuple(found)
+def _greedy(given: ReportInput) -> Iterator[Part]:
+    spec, rounds = given.plan.spec, given.rounds
+    if spec.greedy:
+        grid = greedy_grid(given.plan.arms, spec, given.tables.runs, rounds) if rounds else None
+        title = "Greedy order of the changes (exploratory)"
+        yield Part(title, grid=grid, layout="wide", notes=greedy_notes(spec, rounds))
 
 
-def _limits(plan: PlanDocument, spec: AblationSpec, runs: pd.DataFrame) -> tuple[str, ...]:
-    every = runs["eval_every_steps"].dropna().unique()
+def _arms(given: ReportInput) -> Iterator[Part]:
+    """The tables with one row per arm, and the aliases of a fraction."""
+    tables, aliases = given.tables, given.plan.aliases
+    n_steps = budgets(tables.runs)
+    cut_at = n_steps[0] if len(n_steps) > 1 else None
+    yield Part("All arms", grid=arms_grid(tables.arms, cut_at), layout="wide")
+    optional = (
+        (
+            "The best evaluation instead of the last",
+            choices_grid(tables.arms),
+            "Verdicts use the last evaluation with greedy decoding. The best evaluation has been "
+            "chosen on the same trials that give its PER, so its PER is too low on average. The "
+            "optimism estimates by how much: it compares choosing on one half of the trials with "
+            "measuring on the other half.",
+        ),
+        (
+            "Kinds of errors",
+            errors_grid(tables.confusions),
+            "Over all seeds at the last evaluation, with greedy decoding; as shares of the "
+            "phonemes in the reference.",
+        ),
+        ("PER by session", sessions_grid(tables.sessions), ""),
+    )
+    for title, grid, note in optional:
+        if grid is not None:
+            yield Part(title, grid=grid, layout="wrap asked", notes=(note,) if note else ())
+    if aliases:
+        grid, note = aliases_grid(aliases), fraction_text(aliases)
+        yield Part("Aliased effects", grid=grid, layout="wrap", notes=(note,))
+
+
+def _varied(spec: AblationSpec) -> Iterator[Part]:
+    common = changes_text(spec.set)
+    notes = (f"In every arm, on top of the base: {common}.",) if common else ()
+    yield Part(grid=varied_grid(spec), layout="wrap", notes=notes)
+
+
+def _failures(failures: pd.DataFrame) -> Iterator[Part]:
+    columns = ["arm", "seed", "outcome", "n_steps_done", "run_id", "traceback_end"]
+    rows = zip(*(failures[column] for column in columns), strict=True)
+    for arm, seed, ending, n_done, run_id, traceback in rows:
+        title = f"{arm}, seed {seed}: {ending} after {n_done:,} steps (run {run_id})"
+        yield Part(notes=(title,), code=traceback)
+
+
+def _limits(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
     limits = [
-        f"Collapse means: within {steps_text(runs)}. The same settings given more steps may "
-        "escape.",
-        f"The verdicts hold for {plan.data_name}, this model size and this budget. Nothing here "
-        "says that they carry over to other recordings, sizes or budgets.",
+        f"Collapsed means collapsed within {steps_text(runs)}. The same settings may escape if "
+        "they are trained for more steps.",
+        f"The verdicts hold for {plan.data_name}, this model size and this step budget. Nothing "
+        "here shows that they hold for other recordings, sizes or budgets.",
         "Intervals and tests describe the variation between seeds, not between data sets.",
-        "The final PER is that of the last evaluation; the best one decides nothing.",
+        "The final PER is that of the last evaluation; no verdict uses the best evaluation.",
     ]
     if "synthetic" in plan.data_name:
         limits.insert(2, "The recordings are synthetic: no neural data were decoded.")
-    if any(h.outcome == "escape_step" for h in spec.hypotheses.values()):
+    if any(h.outcome == "escape_step" for h in plan.spec.hypotheses.values()):
+        every = listed(runs["eval_every_steps"].dropna().unique())
         limits.append(
-            f"Steps to escape are known to the nearest evaluation, every {listed(every)} steps."
+            f"Steps to escape are known only to the nearest evaluation (every {every} steps)."
         )
     return tuple(limits)

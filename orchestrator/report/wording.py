@@ -18,29 +18,24 @@ from orchestrator.verdicts.verdicts import Verdict
 
 
 def contrast_text(hypothesis: Hypothesis) -> str:
-    """``factor: from → to``, and the second contrast of an interaction."""
+    """``factor: from → to``; an interaction has two of them."""
     contrasts = [hypothesis.contrast]
     contrasts += [hypothesis.interaction] if hypothesis.interaction else []
     return " × ".join(f"{c.factor}: {c.from_level} → {c.to_level}" for c in contrasts)
 
 
 def where_text(hypothesis: Hypothesis) -> str:
-    """``factor = level, …`` of the slice the contrast is made in; empty if it has none."""
+    """``factor = level, …`` of the slice that the contrast is restricted to; "" without one."""
     return ", ".join(f"{factor} = {level}" for factor, level in hypothesis.where.items())
 
 
 def test_title(verdict: Verdict) -> str:
-    """The test's name, by which a reader finds it."""
+    """The name of the test."""
     return TEST_NAMES[verdict.evidence.test]
 
 
-def interval_title(verdict: Verdict) -> str:
-    """How the 95 % interval was made."""
-    return f"95 % {verdict.evidence.interval_name}"
-
-
 def budget_text(n_steps: tuple[int, int] | None) -> str:
-    """``400 steps``, or the range where arms differ."""
+    """``400 steps``, or the range if budgets differ."""
     if n_steps is None:
         return "an unknown number of steps"
     low, high = n_steps
@@ -48,65 +43,68 @@ def budget_text(n_steps: tuple[int, int] | None) -> str:
 
 
 def verdict_title(verdict: Verdict) -> str:
-    """The verdict word with what qualifies it: ``refuted (reversed)``, ``supported, strongly``."""
+    """The verdict and its qualifier: ``refuted (reversed)``, ``supported, strongly``."""
     if verdict.word == "supported":
         return "supported, strongly" if verdict.strong else "supported"
     return f"{verdict.word} ({verdict.reason})" if verdict.reason != "undecided" else verdict.word
 
 
 def correction_text(verdict: Verdict) -> str:
-    """What p was adjusted for: ``Holm over 4 claims``; empty for a claim on its own."""
+    """The correction of p: ``Holm over 4 claims``; "" for a single claim."""
     n_claims = verdict.n_family
     return f"{verdict.correction.method} over {n_claims} claims" if n_claims > 1 else ""
 
 
 def blocking_text(verdict: Verdict) -> str:
-    """What the shared seeds did: the correlation of the arms over them, and what it saved."""
-    correlation, saved = verdict.evidence.pairing
+    """The correlation of the two sides over the seeds, and the variance that pairing removes."""
+    correlation, removed = verdict.evidence.pairing
     if math.isnan(correlation):
         return ""
     effect = (
-        f"saved {percent(saved, 0)} of the" if saved >= 0 else f"cost {percent(-saved, 0)} more"
+        f"removes {percent(removed, 0)} of" if removed >= 0 else f"adds {percent(-removed, 0)} to"
     )
-    return f"correlation over seeds {number(correlation, 2)}; blocking {effect} runs"
+    return (
+        f"correlation over seeds {number(correlation, 2)}; pairing {effect} the variance of the "
+        "difference"
+    )
 
 
 def first_sentence(verdict: Verdict) -> str:
-    """What the runs showed: budget, data, effect, interval, counts; one sentence."""
+    """The result in one or two sentences: budget, data, values, effect, interval, counts."""
     hypothesis, evidence = verdict.hypothesis, verdict.evidence
     slice_ = f", at {where_text(hypothesis)}" if hypothesis.where else ""
     within = f"Within {budget_text(evidence.n_steps)} on {verdict.data}{slice_}"
     if not evidence.differences:
-        return f"{within}, no seed has a result in every arm compared."
+        return f"{within}, no seed has a result in every arm that is compared."
     outcome, contrast = hypothesis.outcome, hypothesis.contrast
     shown, n_seeds = evidence.shown, len(evidence.differences)
     effect = f"{difference_text(shown.effect, outcome)} {unit_of(outcome)}"
     interval = (
-        f"{interval_title(verdict)} {interval_words(shown.interval, outcome)}"
+        f"95 % interval {interval_words(shown.interval, outcome)}, {evidence.interval_name}"
         if math.isfinite(shown.interval.low)
         else f"no interval from {_seeds(n_seeds)}"
     )
-    how = "within the margin" if hypothesis.direction == "none" else "as claimed"
-    agreement = f"{how} in {verdict.wins} of {n_seeds} seeds"
+    how = "within the margin" if hypothesis.direction == "none" else "in the claimed direction"
+    agreement = f"; it is {how} in {verdict.wins} of {n_seeds} seeds"
     sides = [_side_text(verdict, side) for side in range(1 + evidence.cells[-1].side)]
     levels = (
-        f"{contrast.to_level} against {contrast.from_level} ({contrast.factor}{_averaged(verdict)})"
+        f"{contrast.to_level} versus {contrast.from_level} ({contrast.factor}{_averaged(verdict)})"
     )
     if hypothesis.interaction is not None:
         other = hypothesis.interaction
         return (
-            f"{within}, {levels} gave {sides[0]} against {sides[1]} {noun(outcome)} with "
-            f"{other.to_level}, and {sides[2]} against {sides[3]} with {other.from_level} "
-            f"({other.factor}): a difference of {effect} ({interval}), {agreement}."
+            f"{within}, {levels} gave {sides[0]} versus {sides[1]} {noun(outcome)} with "
+            f"{other.to_level}, and {sides[2]} versus {sides[3]} with {other.from_level} "
+            f"({other.factor}). The difference of differences is {effect} ({interval}){agreement}."
         )
     return (
-        f"{within}, {levels} gave {sides[0]} against {sides[1]} {noun(outcome)}: {effect} "
-        f"({interval}){'' if is_share(outcome) else f', {agreement}'}."
+        f"{within}, {levels} gave {sides[0]} versus {sides[1]} {noun(outcome)}. The difference is "
+        f"{effect} ({interval}){'' if is_share(outcome) else agreement}."
     )
 
 
 def explain(verdict: Verdict) -> str:
-    """Why the rule gives this word, with the numbers it looked at; one sentence."""
+    """The reason for the verdict in one sentence, with the numbers it depends on."""
     outcome = verdict.hypothesis.outcome
     word = verdict_title(verdict).capitalize() + _label(verdict)
     margin = (
@@ -117,11 +115,11 @@ def explain(verdict: Verdict) -> str:
     if verdict.word == "refuted":
         return f"{word}: {_why_refuted(verdict, margin)}{_worst_case(verdict)}."
     if not verdict.evidence.scenarios:
-        return f"{word}: {_gaps(verdict)}, and no verdict is drawn from arms with gaps."
+        return f"{word}: {_gaps(verdict)}, and a verdict needs a record of every run."
     if verdict.reason == "gaps":
         return (
-            f"{word}: {_gaps(verdict)}, and no word holds both for the best and for the worst "
-            f"{_could_have_been(verdict)}."
+            f"{word}: {_gaps(verdict)}, and the verdict would not be the same with the best and "
+            f"with the worst {_could_have_been(verdict)}."
         )
     outlook = (
         f"the next look is at {verdict.next_look_seeds} seeds"
@@ -134,7 +132,7 @@ def explain(verdict: Verdict) -> str:
 def _label(verdict: Verdict) -> str:
     label = ""
     if verdict.altered:
-        label += ", exploratory (the hypothesis was written or altered after runs that decide it)"
+        label += ", exploratory (the hypothesis was written or changed after its runs existed)"
     elif verdict.exploratory:
         label += ", exploratory"
     if verdict.n_looks > 1:
@@ -156,20 +154,20 @@ def _why_refuted(verdict: Verdict, margin: str) -> str:
         side, bound = ("lower", low) if low > 0 else ("upper", high)
         return (
             f"the {_bound_name(verdict)} {side} bound of the effect is "
-            f"{difference_text(bound, outcome)}, beyond the margin of {margin} that was to mean "
-            "no difference"
+            f"{difference_text(bound, outcome)}, beyond the margin of {margin}, so there is a "
+            "difference that matters"
         )
     if verdict.reason == "equivalent":
         return (
             f"the {_bound_name(verdict)} bounds, "
             f"{interval_words(verdict.evidence.shown.bounds, outcome)}, lie inside ±{margin}, so "
-            f"any difference is smaller than what was said to matter{_unseen(verdict)}"
+            f"any difference is too small to matter{_unseen(verdict)}"
         )
-    other_way = ", so the effect goes the other way" if verdict.reason == "reversed" else ""
+    other_way = ", and the effect goes the other way" if verdict.reason == "reversed" else ""
     return (
         f"the {_bound_name(verdict)} upper bound of the claimed {verdict.hypothesis.direction} is "
-        f"{difference_text(bounds.high, outcome, signed=bounds.high < 0)}{other_way}, below the "
-        f"margin of {margin}{_unseen(verdict)}"
+        f"{difference_text(bounds.high, outcome, signed=bounds.high < 0)}, below the margin of "
+        f"{margin}{other_way}{_unseen(verdict)}"
     )
 
 
@@ -178,24 +176,27 @@ def _bound_name(verdict: Verdict) -> str:
 
 
 def _unseen(verdict: Verdict) -> str:
-    """How often runs may fail that have not failed yet, which no mean over so few seeds shows."""
+    """The failure rate that so few seeds without a failure cannot exclude."""
     cells = verdict.evidence.cells
     if verdict.hypothesis.outcome != "per" or any(c.n_collapsed + c.n_diverged for c in cells):
         return ""
     n_seeds = len(verdict.evidence.differences)
     return (
-        f" (as long as runs train: {_seeds(n_seeds)} without a failure leave a failure rate of up "
-        f"to {percent(1 - 0.05 ** (1 / n_seeds), 0)} open)"
+        f" (if runs do not fail: {_seeds(n_seeds)} without a failure do not exclude a failure rate "
+        f"of up to {percent(1 - 0.05 ** (1 / n_seeds), 0)})"
     )
 
 
 def _p_text(verdict: Verdict) -> str:
     p, adjusted = verdict.evidence.p, verdict.p_adjusted
-    text = f"{test_title(verdict)} p = {p_value(p)}"
+    text = f"p = {p_value(p)} ({test_title(verdict)})"
     if verdict.n_family > 1:
-        text += f" and {p_value(adjusted)} after {correction_text(verdict)}"
+        text = (
+            f"p = {p_value(adjusted)} after {correction_text(verdict)} ({p_value(p)} before; "
+            f"{test_title(verdict)})"
+        )
     side = "below" if adjusted is not None and adjusted < verdict.alpha else "not below"
-    return f"{text}, {side} α = {p_value(verdict.alpha)}".replace("= <", "<")
+    return f"{text} is {side} α = {p_value(verdict.alpha)}".replace("= <", "<")
 
 
 def _why_undecided(verdict: Verdict, margin: str) -> str:
@@ -203,15 +204,15 @@ def _why_undecided(verdict: Verdict, margin: str) -> str:
     bounds = verdict.claimed_bounds
     if not math.isfinite(bounds.high) and outcome == "escape_step" and verdict.evidence.n_steps:
         rest = (
-            f"runs that never escaped could have taken any longer than "
-            f"{budget_text(verdict.evidence.n_steps)}, so nothing is ruled out"
+            f"runs that did not escape within {budget_text(verdict.evidence.n_steps)} could have "
+            "taken any number of steps, so no effect is excluded"
         )
     elif not math.isfinite(bounds.high):
-        rest = f"{_seeds(len(verdict.evidence.differences))} rule nothing out"
+        rest = f"no effect is excluded by {_seeds(len(verdict.evidence.differences))}"
     elif direction == "none":
         rest = (
             f"the {_bound_name(verdict)} bounds, {interval_words(bounds, outcome)}, lie neither "
-            f"inside ±{margin} nor wholly beyond it"
+            f"inside ±{margin} nor entirely outside"
         )
     else:
         rest = (
@@ -229,41 +230,40 @@ def _why_undecided(verdict: Verdict, margin: str) -> str:
                 f"{difference_text(simple, outcome)}, and the claim needs both"
             )
         return f"the estimate reaches the margin of {margin}, but {_p_text(verdict)}"
-    return f"{_p_text(verdict)}; the estimate is short of {margin}, but {rest}"
+    return f"{_p_text(verdict)}; the estimate is below the margin of {margin}, but {rest}"
 
 
 def _outlook(verdict: Verdict, margin: str) -> str:
-    """What the seeds at hand could have found, and how many it would take."""
+    """What this number of seeds can detect, and how many seeds the margin needs."""
     outcome, n_seeds = verdict.hypothesis.outcome, len(verdict.evidence.differences)
     seeds = _seeds(n_seeds)
     if math.isnan(verdict.detectable):
-        return "the spread seen does not tell how many seeds it would take"
+        return "too few seeds have a result to estimate how many it would take"
     equal = verdict.hypothesis.direction == "none"
-    full = f" under the full correction for {verdict.n_family} claims" * (verdict.n_family > 1)
+    power = "with 80 % power"
+    if verdict.n_family > 1:
+        power += f" when corrected for all {verdict.n_family} claims"
     if math.isinf(verdict.detectable):
-        found = f"{seeds} {'show no equality' if equal else 'find no effect'} with 80 % power{full}"
+        can = f"cannot {'show equivalence' if equal else 'detect any effect'}"
     else:
-        size = difference_text(verdict.detectable, outcome, signed=False)
-        what = f"equality to within {size}" if equal else f"effects from about {size}"
-        verb = "show" if equal else "find"
-        found = f"{seeds} {verb} {what} {unit_of(outcome)} with 80 % power{full}"
-    task = f"to show it to within {margin}" if equal else f"to tell {margin} from none"
-    if verdict.seeds_needed is None:
-        return f"{found}, and {task} would take more than 1,000"
-    return f"{found}, and {task} would take about {verdict.seeds_needed}"
+        size = f"{difference_text(verdict.detectable, outcome, signed=False)} {unit_of(outcome)}"
+        can = f"can show equivalence within ±{size}" if equal else f"can detect effects from {size}"
+    task = "showing equivalence within ±" if equal else "detecting an effect of "
+    needed = "more than 1,000" if verdict.seeds_needed is None else f"about {verdict.seeds_needed}"
+    return f"{seeds} {can} {power}, and {task}{margin} would take {needed} seeds"
 
 
 def _worst_case(verdict: Verdict) -> str:
     if len(verdict.evidence.scenarios) < 2:
         return ""
-    holds = f"the word holds for the best and the worst {_could_have_been(verdict)}"
+    holds = f"the verdict is the same with the best and with the worst {_could_have_been(verdict)}"
     return f" ({_gaps(verdict)}; {holds})"
 
 
 def _could_have_been(verdict: Verdict) -> str:
     if verdict.hypothesis.outcome in OWN_OUTCOMES:
-        return "those runs could have been"
-    return "value seen in any run, put in their place"
+        return "result that those runs could have had"
+    return "value of any run in their place"
 
 
 def _gaps(verdict: Verdict) -> str:
@@ -275,7 +275,7 @@ def _gaps(verdict: Verdict) -> str:
         for n, kind in (
             (sum(cell.n_failed for cell in cells), "failed"),
             (sum(cell.n_missing for cell in cells), "not recorded"),
-            (metric * sum(cell.n_diverged for cell in cells), "diverged and so without a value"),
+            (metric * sum(cell.n_diverged for cell in cells), "diverged, hence without a value"),
         )
         if n
     ]
@@ -288,7 +288,7 @@ def _averaged(verdict: Verdict) -> str:
 
 
 def _side_text(verdict: Verdict, side: int) -> str:
-    """The raw figure of one side, over the seeds that have a result in every arm compared."""
+    """The value of one side, over the seeds that have a result in every arm compared."""
     cells = [cell for cell in verdict.evidence.cells if cell.side == side]
     outcome, n_seeds = verdict.hypothesis.outcome, len(verdict.evidence.differences)
     mean = sum(cell.mean for cell in cells) / len(cells)

@@ -11,7 +11,7 @@ from decoder.errors import ConfigError
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import PlannedPack, PlannedRun, make_packs
 from orchestrator.plan.recordings import Recordings
-from orchestrator.search.rungs import NO_BRACKET, Bracket, brackets_of, next_bracket
+from orchestrator.search.rungs import Bracket, brackets_of, next_bracket
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import configure
 from orchestrator.search.study import FINISHED, ArmStudy, bare_arm, notes
@@ -56,9 +56,6 @@ class CandidateBatch:
     def distinct(self) -> dict[str, PlannedRun]:
         """Run id → run, each once."""
         return {run.run_id: run for pack in self.packs for run in pack.runs}
-
-
-NO_BATCH = CandidateBatch(-1, NO_BRACKET, {}, ())
 
 
 def next_batch(

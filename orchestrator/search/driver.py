@@ -21,7 +21,7 @@ from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
-from orchestrator.search.candidates import NO_BATCH, PrepareRecordings, next_batch
+from orchestrator.search.candidates import PrepareRecordings, next_batch
 from orchestrator.search.confirmation import confirmation_ablation, find_winners
 from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.load import LoadedSearch
@@ -112,7 +112,7 @@ def run_search(
 
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
-        recorder = Recorder(NO_BATCH, own, switch, seat)
+        recorder = Recorder(own, switch, seat)
         signal_number = None
         try:
             with nullcontext(backend) if backend else started_backend(options, say) as train:

@@ -1,4 +1,4 @@
-"""What each change does by itself: one point with its interval a change, and a path's steps."""
+"""The effect of each single change, with its interval; for a path also PER after each change."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.plan.document import ArmEntry
+from orchestrator.report.figures.arm_per import ArmPer, draw_seeds, per_by_arm, scale_per
 from orchestrator.report.figures.style import (
     FAINT,
-    INK,
     WIDTH,
+    label_right,
     look,
     name_levels,
     new_figure,
-    percent_axis,
-    shown_interval,
     signed,
     styled,
 )
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
-from orchestrator.stats.run_values import COUNTED
 from orchestrator.verdicts.change_effects import Change, along_path, by_size, left_out, main_effects
 from orchestrator.verdicts.controls import NoiseFloor
 
@@ -32,12 +30,12 @@ _SINGLE = look(0)
 
 
 class ChangesPanel(NamedTuple):
-    """The changes of a design, by one outcome.
+    """The effect of each change of a design on one outcome.
 
     Attributes:
         outcome: a column of the runs table.
-        title: what a point means.
-        changes: from the top.
+        title: what a point shows.
+        changes: from top to bottom.
         floor: half-width of the noise floor; NaN if unknown.
     """
 
@@ -47,21 +45,17 @@ class ChangesPanel(NamedTuple):
     floor: float
 
 
-class Stair(NamedTuple):
-    """One arm of a path: final PER, its 95 % interval (NaN below two seeds) and its seeds."""
-
-    label: str
-    mean: float
-    low: float
-    high: float
-    seeds: tuple[float, ...]
-
-
 class ChangesData(NamedTuple):
-    """`stairs` are those of a path, in the stated order; empty in other designs."""
+    """The content of the figure.
+
+    Attributes:
+        panels: one for each outcome.
+        stairs: of a path, ``base`` or ``+ change`` → final PER, in the stated order; empty in
+            other designs.
+    """
 
     panels: tuple[ChangesPanel, ...]
-    stairs: tuple[Stair, ...]
+    stairs: Mapping[str, ArmPer]
 
 
 def changes_data(
@@ -71,9 +65,9 @@ def changes_data(
     arms_table: pd.DataFrame,
     floors: Mapping[str, NoiseFloor],
 ) -> ChangesData:
-    """Gather the effect of every change on PER and on what confirmatory claims are about.
+    """Gather the effect of every change on PER and on the outcomes of confirmatory hypotheses.
 
-    A fraction has no map of its arms, so it tells of collapse here, if there was any.
+    A fraction has no map of collapsed arms, so any collapse is shown here.
 
     Args:
         spec: an ablation of design ``leave_one_out``, ``path`` or ``fractional``.
@@ -83,9 +77,9 @@ def changes_data(
     """
     of_design = {"leave_one_out": left_out, "path": along_path, "fractional": main_effects}
     titles = {
-        "leave_one_out": "{} when the change is taken out",
-        "path": "{} when the change is added, largest first",
-        "fractional": "{} from first to second level, mean over the fraction",
+        "leave_one_out": "effect on {} of removing each change, largest first",
+        "path": "effect on {} of adding each change, largest first",
+        "fractional": "effect on {} of each change, averaged over the other factors, largest first",
     }
     panels = []
     claims = [h.outcome for h in spec.hypotheses.values() if not h.exploratory]
@@ -94,15 +88,15 @@ def changes_data(
         changes = of_design[spec.design](spec, arms, runs, outcome)
         if changes:
             floor = floors[outcome].half_width if outcome in floors else math.nan
-            title = titles[spec.design].format(f"change of {noun(outcome)}")
+            title = titles[spec.design].format(noun(outcome))
             panels.append(ChangesPanel(outcome, title, tuple(by_size(changes)), floor))
-    stairs = _stairs(spec, arms, runs, arms_table) if spec.design == "path" else ()
+    stairs = _stairs(spec, arms, runs, arms_table) if spec.design == "path" else {}
     return ChangesData(tuple(panels), stairs)
 
 
 @styled
 def draw_changes(data: ChangesData) -> Figure:
-    """Draw `data` as one forest an outcome, below the staircase of a path."""
+    """Draw one forest plot per outcome, below the staircase of a path."""
     heights = [0.95 + 0.34 * len(panel.changes) for panel in data.panels]
     heights = [2.7, *heights] if data.stairs else heights
     figure = new_figure(WIDTH, sum(heights) + 0.1)
@@ -120,55 +114,28 @@ def _stairs(
     arms: Sequence[ArmEntry],
     runs: pd.DataFrame,
     arms_table: pd.DataFrame,
-) -> tuple[Stair, ...]:
+) -> dict[str, ArmPer]:
     steps = along_path(spec, arms, runs, "per")
     path = {change.arm: f"+ {change.factor}" for change in steps}
     first = next(a.arm_id for a in arms if a.in_design and a.arm_id not in path)
-    found = []
-    by_arm = {row["arm"]: row for row in arms_table.to_dict("records")}
-    for arm, label in {first: "base", **path}.items():
-        row = by_arm[arm]
-        finite = math.isfinite(row["per_low"])
-        of_arm = runs[(runs["arm"] == arm) & runs["outcome"].isin(COUNTED)]
-        found.append(
-            Stair(
-                label,
-                float(row["per_mean"]),
-                float(row["per_low"]) if finite else math.nan,
-                float(row["per_high"]) if finite else math.nan,
-                tuple(of_arm["per"]),
-            )
-        )
-    return tuple(found)
+    per = per_by_arm(runs, arms_table)
+    return {label: per[arm] for arm, label in {first: "base", **path}.items()}
 
 
-def _draw_stairs(axes: Axes, stairs: Sequence[Stair]) -> None:
-    places = np.arange(len(stairs))
-    means = np.array([stair.mean for stair in stairs])
+def _draw_stairs(axes: Axes, stairs: Mapping[str, ArmPer]) -> None:
+    means = np.array([per.mean for per in stairs.values()])
     axes.set_title("final PER along the path, in the stated order", loc="left")
     axes.stairs(means, np.arange(len(stairs) + 1) - 0.5, baseline=None, color=FAINT, lw=1)
-    for place, stair in zip(places, stairs, strict=True):
-        axes.plot(
-            np.full(len(stair.seeds), place - 0.12),
-            stair.seeds,
-            linestyle="",
-            marker="o",
-            markersize=3,
-            markerfacecolor="none",
-            markeredgecolor=_SINGLE.colour,
-            markeredgewidth=0.6,
-        )
-        axes.vlines(
-            place, *shown_interval(stair.low, stair.high, stair.seeds), color=_SINGLE.colour, lw=1.4
-        )
-    axes.plot(places, means, linestyle="", marker="o", markersize=6, color=_SINGLE.colour)
+    for place, per in enumerate(stairs.values()):
+        draw_seeds(axes, place, per, _SINGLE)
+    axes.plot(
+        range(len(stairs)), means, linestyle="", marker="o", markersize=6, color=_SINGLE.colour
+    )
     axes.set_xlim(-0.5, len(stairs) - 0.5)
     axes.grid(False, axis="x")
-    name_levels(axes, [stair.label for stair in stairs], len(stairs))
-    highest = max((seed for stair in stairs for seed in stair.seeds), default=1.0)
-    axes.set_ylim(-0.02, max(1.04, 1.04 * highest))
+    name_levels(axes, list(stairs), len(stairs))
+    scale_per(axes, stairs.values())
     axes.set_ylabel("final PER")
-    percent_axis(axes, "y")
 
 
 def _draw_panel(axes: Axes, panel: ChangesPanel) -> None:
@@ -190,13 +157,4 @@ def _draw_panel(axes: Axes, panel: ChangesPanel) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
     for row, change in enumerate(panel.changes):
         if math.isfinite(change.effect):
-            axes.annotate(
-                difference_text(change.effect, panel.outcome),
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                color=INK,
-                fontsize=8.5,
-            )
+            label_right(axes, row, difference_text(change.effect, panel.outcome))

@@ -1,7 +1,7 @@
-"""Where runs collapse: one cell an arm, the share of its seeds that never learned to speak."""
+"""Where runs collapse: one cell per arm, with the share of its seeds that collapsed or diverged."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from orchestrator.plan.document import ArmEntry
+from orchestrator.report.arm_results import ArmResults, arm_results
 from orchestrator.report.figures.grouping import Facet, facets
 from orchestrator.report.figures.style import (
     FAINT,
@@ -25,22 +26,22 @@ from orchestrator.report.figures.style import (
 )
 from orchestrator.spec.load import AblationSpec
 
-_MIN_CELLS, _MAX_CELLS = 5.0, 9.0  # in a row: no cell grows too wide or too narrow for its text
-# Light to dark in colour and in grey alike.
+_MIN_CELLS, _MAX_CELLS = (
+    5.0,
+    9.0,
+)  # in a row, so that no cell is too wide, or too narrow for its text
+# From light to dark, in colour and in grey.
 _SHADES = LinearSegmentedColormap.from_list(
     "collapse", ["#f4f4f1", "#f2b04a", "#c05a10", "#5e2205"]
 )
 
 
 class CollapseCell(NamedTuple):
-    """One arm: `n_stuck` of `n` runs collapsed or diverged, the latter `n_diverged` of them."""
+    """How the runs of one arm ended, and its place in the map."""
 
     x: int
     y: int
-    n_stuck: int
-    n_diverged: int
-    n: int
-    n_gaps: int
+    arm: ArmResults
 
 
 class CollapseFacet(NamedTuple):
@@ -50,41 +51,24 @@ class CollapseFacet(NamedTuple):
     cells: tuple[CollapseCell, ...]
 
 
-class CollapseMap(NamedTuple):
-    facets: tuple[CollapseFacet, ...]
-
-
 def collapse_data(
     spec: AblationSpec, arms: Sequence[ArmEntry], arms_table: pd.DataFrame
-) -> CollapseMap:
+) -> tuple[CollapseFacet, ...]:
     """Gather the counts of every arm, arranged by factor."""
-    by_arm = {row["arm"]: row for row in arms_table.to_dict("records")}
-    found = []
-    for group in facets(spec, arms):
-        cells = []
-        for (x, y), arm in group.arms.items():
-            row = by_arm[arm]
-            cells.append(
-                CollapseCell(
-                    x=group.x_levels.index(x),
-                    y=group.y_levels.index(y),
-                    n_stuck=int(row["n_collapsed_or_diverged"]),
-                    n_diverged=int(row["n_diverged"]),
-                    n=int(row["n"]),
-                    n_gaps=int(row["n_failed"] + row["n_missing"]),
-                )
-            )
-        found.append(CollapseFacet(group, tuple(cells)))
-    return CollapseMap(tuple(found))
+    rows = arm_results(arms_table)
+    return tuple(
+        CollapseFacet(group, tuple(CollapseCell(x, y, rows[arm]) for x, y, arm in group.cells))
+        for group in facets(spec, arms)
+    )
 
 
 @styled
-def draw_collapse(data: CollapseMap) -> Figure:
-    """Draw `data` as maps with the counts written into the cells."""
-    widths = [float(len(facet.group.x_levels)) for facet in data.facets]
+def draw_collapse(shown: Sequence[CollapseFacet]) -> Figure:
+    """Draw the facets as maps, with the counts written into the cells."""
+    widths = [float(len(facet.group.x_levels)) for facet in shown]
     rows = fill_rows(widths, _MAX_CELLS)
     total = max(_MIN_CELLS, *(sum(widths[i] for i in row) for row in rows))
-    parts = [[data.facets[i] for i in row] for row in rows]
+    parts = [[shown[i] for i in row] for row in rows]
     heights = [
         0.45 + 0.17 * (_title_lines(p) + _name_lines(p, total)) + 0.52 * _tallest(p) for p in parts
     ]
@@ -118,7 +102,7 @@ def _draw_facet(axes: Axes, facet: CollapseFacet, label_y: bool, n_rows: int) ->
         _draw_cell(axes, cell)
     n_x, n_y = len(group.x_levels), len(group.y_levels)
     axes.set_xlim(-0.5, n_x - 0.5)
-    axes.set_ylim(n_y - 0.5, n_y - n_rows - 0.5)  # on the bottom line of the row
+    axes.set_ylim(n_y - 0.5, n_y - n_rows - 0.5)  # maps of one row end on the same line
     axes.set_yticks(range(n_y) if group.y_factor and label_y else [])
     if group.y_factor and label_y:
         axes.set_yticklabels([wrap(level, 14) for level in group.y_levels])
@@ -130,44 +114,23 @@ def _draw_facet(axes: Axes, facet: CollapseFacet, label_y: bool, n_rows: int) ->
 
 
 def _draw_cell(axes: Axes, cell: CollapseCell) -> None:
-    corner = (cell.x - 0.48, cell.y - 0.47)
-    if cell.n == 0:
+    arm, corner = cell.arm, (cell.x - 0.48, cell.y - 0.47)
+    if arm.n == 0:
         axes.add_patch(
             Rectangle(corner, 0.96, 0.94, facecolor="white", edgecolor=FAINT, hatch="////", lw=0)
         )
-        axes.text(
-            cell.x,
-            cell.y,
-            "no result",
-            ha="center",
-            va="center",
-            color=INK,
-            fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )
+        frame = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        _write(axes, cell.x, cell.y, "no result", color=INK, fontsize=8, bbox=frame)
         return
-    share = cell.n_stuck / cell.n
+    share = arm.n_collapsed_or_diverged / arm.n
     axes.add_patch(Rectangle(corner, 0.96, 0.94, facecolor=_SHADES(share), edgecolor="none"))
-    notes = [f"{cell.n_diverged} diverged"] if cell.n_diverged else []
-    notes += [f"{cell.n_gaps} without result"] if cell.n_gaps else []
-    colour = "white" if share > 0.6 else INK
-    axes.text(
-        cell.x,
-        cell.y - (0.14 if notes else 0),
-        f"{cell.n_stuck}/{cell.n}",
-        ha="center",
-        va="center",
-        color=colour,
-        fontsize=11,
-        fontweight="bold" if cell.n_stuck else "normal",
-    )
-    if notes:
-        axes.text(
-            cell.x,
-            cell.y + 0.24,
-            ", ".join(notes),
-            ha="center",
-            va="center",
-            color=colour,
-            fontsize=7.5,
-        )
+    notes = [f"{arm.n_diverged} diverged"] if arm.n_diverged else []
+    notes += [f"{arm.n_gaps} without result"] if arm.n_gaps else []
+    colour, weight = "white" if share > 0.6 else INK, "bold" if share else "normal"
+    count, above = f"{arm.n_collapsed_or_diverged}/{arm.n}", 0.14 * len(notes)
+    _write(axes, cell.x, cell.y - above, count, color=colour, fontsize=11, fontweight=weight)
+    _write(axes, cell.x, cell.y + 0.24, "\n".join(notes), color=colour, fontsize=7.5)
+
+
+def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    axes.text(x, y, text, ha="center", va="center", **style)

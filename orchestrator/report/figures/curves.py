@@ -1,4 +1,4 @@
-"""Learning curves: the median seed of each arm, within the band of all its seeds."""
+"""Learning curves: the median over the seeds of each arm, and the band of all its seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -28,20 +28,20 @@ from orchestrator.stats.effects import Floats
 Metric = Literal["per", "emitted_ratio"]
 
 _AXIS_LABEL: Mapping[Metric, str] = {"per": "validation PER", "emitted_ratio": "emitted / target"}
-_PLATEAU = "plateau, at or below"
+_PLATEAU = "blank plateau (at or below)"
 _THRESHOLD: Any = {"color": FAINT, "linewidth": 1, "linestyle": (0, (2, 2))}
-_MOST_IN_LEGEND = 3  # curves that leave room for a legend among them
-_LOG_RANGE = 100  # last over first step from which a logarithmic axis reads better
+_MOST_IN_LEGEND = 3  # more curves leave no room for a legend inside the panel
+_LOG_RANGE = 100  # a wider ratio of last to first step gets a logarithmic axis
 
 
-class Curve(NamedTuple):
-    """One arm over training.
+class ArmCurve(NamedTuple):
+    """The learning curve of one arm.
 
     Attributes:
-        label: level of the factor told apart by colour, or the arm itself.
-        look_index: which look it has.
+        label: level of the factor that is shown by colour, or the arm's id.
+        look_index: number of its style, see `look`.
         steps: (n,) evaluation steps.
-        middle, low, high: (n,) median, smallest and largest of the seeds evaluated there.
+        middle, low, high: (n,) median, smallest and largest value over the seeds.
         diverged: (step, value) at the last evaluation of each diverged run.
     """
 
@@ -55,25 +55,25 @@ class Curve(NamedTuple):
 
 
 class CurvePanel(NamedTuple):
-    """Curves drawn in one pair of axes."""
+    """The curves of one panel, and its place in the grid of panels."""
 
     title: str
     row: int
     column: int
-    curves: tuple[Curve, ...]
+    curves: tuple[ArmCurve, ...]
     is_design: bool
 
 
 class Curves(NamedTuple):
-    """All of one figure.
+    """The content of one figure.
 
     Attributes:
         metric: the column of the history table.
-        panels: the axes, from the top left.
-        legend_title: the factor told apart by colour; None where panels have their own.
-        threshold: plateau line, or None.
+        panels: from the top left.
+        legend_title: the factor that is shown by colour; None if each panel has its own legend.
+        threshold: height of the plateau line, or None.
         log_steps: whether the step axis is logarithmic.
-        crowded: whether a panel has too many curves for a legend among them.
+        crowded: whether a panel has too many curves for a legend inside it.
     """
 
     metric: Metric
@@ -91,9 +91,9 @@ def curves_data(
     runs: pd.DataFrame,
     history: pd.DataFrame,
 ) -> Curves:
-    """Gather the curves of `metric` per arm, arranged by factor.
+    """Gather the curve of every arm, arranged by factor.
 
-    A diverged run counts with a PER of 1 from its last evaluation on, as in the tables.
+    A diverged run has a PER of 1 after its last evaluation, as in the tables.
 
     Args:
         metric: ``per`` or ``emitted_ratio``.
@@ -141,7 +141,7 @@ def curves_data(
 
 
 def by_step(history: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Steps × (arm, seed)."""
+    """One column of the history table as a matrix: step × (arm, seed)."""
     return history.pivot_table(index="step", columns=["arm", "seed"], values=metric, sort=True)
 
 
@@ -184,14 +184,15 @@ def _panel_title(group: Facet, y_level: str) -> str:
 
 def arm_curve(
     metric: Metric, label: str, index: int, wide: pd.DataFrame, arm: str, diverged: pd.DataFrame
-) -> Curve:
+) -> ArmCurve:
     """The curve of one arm.
 
     Args:
         metric: what `wide` holds.
-        label, index: of the look.
-        wide: steps × (arm, seed).
-        arm: which of them.
+        label: its name in the legend.
+        index: number of its style, see `look`.
+        wide: `by_step` of the metric.
+        arm: the arm's id.
         diverged: the diverged runs of the runs table.
     """
     table = wide[arm].dropna(how="all")  # index: step, columns: seeds
@@ -204,7 +205,7 @@ def arm_curve(
         if metric == "per":
             table.loc[table.index > last, seed] = 1.0
     values = table.to_numpy(dtype=float)  # (n_steps, n_seeds)
-    return Curve(
+    return ArmCurve(
         label,
         index,
         table.index.to_numpy(dtype=float),
@@ -218,7 +219,7 @@ def arm_curve(
 def _draw_panel(axes: Axes, panel: CurvePanel, data: Curves) -> None:
     axes.set_title(panel.title, loc="left")
     for curve in panel.curves:
-        # Arms beside the design keep clear of the colours of the levels.
+        # Arms outside the design start at a colour that no level uses.
         style = look(curve.look_index + (0 if panel.is_design else 6))
         axes.fill_between(
             curve.steps, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0
@@ -236,7 +237,7 @@ def _draw_panel(axes: Axes, panel: CurvePanel, data: Curves) -> None:
         for step, value in curve.diverged:
             axes.plot([step], [value], "x", color=INK, markersize=8, markeredgewidth=2, zorder=5)
     if data.threshold is not None:
-        # A shared legend names it once.
+        # A shared legend names the line only once.
         label = _PLATEAU if data.legend_title is None else None
         axes.axhline(data.threshold, label=label, **_THRESHOLD)
 

@@ -1,4 +1,4 @@
-"""Every hypothesis' effect in the claimed direction, with its interval, margin and verdict."""
+"""The effect of every hypothesis in the claimed direction, with interval, margin and verdict."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from orchestrator.report.figures.style import FAINT, INK, WIDTH, new_figure, signed, styled
+from orchestrator.report.figures.style import (
+    FAINT,
+    INK,
+    WIDTH,
+    label_right,
+    new_figure,
+    signed,
+    styled,
+)
 from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.verdicts import Verdict, Word
@@ -21,98 +29,61 @@ _LOOK: dict[Word, tuple[str, str, str]] = {  # colour, marker, fill
 }
 
 
-class Effect(NamedTuple):
-    """One hypothesis, in the claimed direction and in the outcome's unit."""
-
-    name: str
-    effect: float
-    low: float
-    high: float
-    bound_low: float
-    bound_high: float
-    margin: float
-    word: Word
-    note: str
-
-
 class EffectPanel(NamedTuple):
     """The hypotheses about one outcome, which share a unit.
 
     Attributes:
-        floor: what two single runs of one configuration differ by; NaN if unknown.
+        outcome: a column of the runs table.
+        verdicts: in the order of the file.
+        floor: half-width of the noise floor; NaN if unknown.
     """
 
     outcome: str
-    effects: tuple[Effect, ...]
+    verdicts: tuple[Verdict, ...]
     floor: float
-
-
-class Effects(NamedTuple):
-    panels: tuple[EffectPanel, ...]
 
 
 def effects_data(
     verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor] | None = None
-) -> Effects:
-    """Gather the effects by outcome, in the order of the file.
+) -> tuple[EffectPanel, ...]:
+    """Gather the effects, one panel for each outcome, in the order of the file.
 
     Args:
-        verdicts: of the hypotheses.
+        verdicts: one for each hypothesis.
         floors: outcome → noise floor, where it is known.
     """
-    by_outcome: dict[str, list[Effect]] = {}
+    by_outcome: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        by_outcome.setdefault(verdict.hypothesis.outcome, []).append(_effect(verdict))
+        by_outcome.setdefault(verdict.hypothesis.outcome, []).append(verdict)
     known = {outcome: floor.half_width for outcome, floor in (floors or {}).items()}
-    return Effects(
-        tuple(
-            EffectPanel(outcome, tuple(effects), known.get(outcome, math.nan))
-            for outcome, effects in by_outcome.items()
-        )
+    return tuple(
+        EffectPanel(outcome, tuple(found), known.get(outcome, math.nan))
+        for outcome, found in by_outcome.items()
     )
 
 
 @styled
-def draw_effects(data: Effects) -> Figure:
-    """Draw `data` as one forest an outcome; right of the margin's band is what was claimed."""
+def draw_effects(panels: Sequence[EffectPanel]) -> Figure:
+    """Draw one forest plot per outcome; effects right of the margin's box are as claimed."""
     heights = [
-        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.effects)
-        for panel in data.panels
+        0.75 + 0.16 * math.isfinite(panel.floor) + 0.42 * len(panel.verdicts) for panel in panels
     ]
     figure = new_figure(WIDTH, sum(heights) + 0.1)
     axes_column = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, panel in zip(axes_column, data.panels, strict=True):
+    for axes, panel in zip(axes_column, panels, strict=True):
         _draw_panel(axes, panel)
     figure.align_ylabels()
     return figure
 
 
-def _effect(verdict: Verdict) -> Effect:
-    interval, bounds = verdict.claimed_interval, verdict.claimed_bounds
-    note = "strongly" if verdict.strong else verdict.reason.replace("undecided", "")
-    if verdict.exploratory:
-        note = f"{note}, exploratory" if note else "exploratory"
-    return Effect(
-        verdict.name,
-        verdict.claimed_effect,
-        interval.low,
-        interval.high,
-        bounds.low,
-        bounds.high,
-        verdict.hypothesis.margin,
-        verdict.word,
-        note,
-    )
-
-
 def _limits(panel: EffectPanel) -> tuple[float, float]:
-    """Room for margins and estimates; a much wider interval is cut and gets an arrow."""
-    margins = max(effect.margin for effect in panel.effects)
+    """Ends of the axis: margins and estimates fit, a much wider interval is cut (with an arrow)."""
+    margins = max(verdict.hypothesis.margin for verdict in panel.verdicts)
     floor = panel.floor if math.isfinite(panel.floor) else 0.0
-    core = [v for e in panel.effects for v in (e.effect, 0.0) if math.isfinite(v)]
+    core = [v for e in panel.verdicts for v in (e.claimed_effect, 0.0) if math.isfinite(v)]
     core += [1.5 * margins, -1.5 * margins, 1.05 * floor, -1.05 * floor]
     span = max(core) - min(core)
-    ends = [v for e in panel.effects for v in (e.low, e.high) if math.isfinite(v)] + core
+    ends = [v for e in panel.verdicts for v in e.claimed_interval if math.isfinite(v)] + core
     low, high = max(min(ends), min(core) - 2 * span), min(max(ends), max(core) + 2 * span)
     pad = 0.04 * (high - low)
     return low - pad, high + pad
@@ -121,32 +92,35 @@ def _limits(panel: EffectPanel) -> tuple[float, float]:
 def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     low, high = _limits(panel)
     axes.set_xlim(low, high)
-    axes.set_ylim(len(panel.effects) - 0.5, -0.5)
+    axes.set_ylim(len(panel.verdicts) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.axvline(0, color=FAINT, linewidth=1)
-    for row, effect in enumerate(panel.effects):
-        _draw_effect(axes, row, effect, (low, high))
+    for row, verdict in enumerate(panel.verdicts):
+        _draw_verdict(axes, row, verdict, (low, high))
         if math.isfinite(panel.floor):
             ends = (-panel.floor, panel.floor)
             axes.vlines(ends, row - 0.44, row + 0.44, color=INK, lw=1, linestyles=_DOTS, zorder=3)
-    axes.set_yticks(range(len(panel.effects)), [effect.name for effect in panel.effects])
+    axes.set_yticks(range(len(panel.verdicts)), [verdict.name for verdict in panel.verdicts])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     unit = unit_of(panel.outcome)
     label = f"effect on {noun(panel.outcome)}, in the claimed direction ({unit})"
     if math.isfinite(panel.floor):
         floor = difference_text(panel.floor, panel.outcome, signed=False)
-        label += f"\ndotted: noise floor, ±{floor} between two runs of the same configuration"
+        label += (
+            f"\ndotted: noise floor, ±{floor} between two single runs of the same configuration"
+        )
     axes.set_xlabel(label)
     scale = scale_of(panel.outcome)
     axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 
 
-def _draw_effect(axes: Axes, row: int, effect: Effect, limits: tuple[float, float]) -> None:
+def _draw_verdict(axes: Axes, row: int, verdict: Verdict, limits: tuple[float, float]) -> None:
+    margin, effect = verdict.hypothesis.margin, verdict.claimed_effect
     axes.add_patch(
         Rectangle(
-            (-effect.margin, row - 0.38),
-            2 * effect.margin,
+            (-margin, row - 0.38),
+            2 * margin,
             0.76,
             facecolor="#e9eef3",
             edgecolor="#8fa3b5",
@@ -154,21 +128,19 @@ def _draw_effect(axes: Axes, row: int, effect: Effect, limits: tuple[float, floa
             zorder=0.5,
         )
     )
-    colour, marker, fill = _LOOK[effect.word]
-    if math.isfinite(effect.effect):
-        for low, high, width in (
-            (effect.low, effect.high, 1.3),
-            (effect.bound_low, effect.bound_high, 3.4),
-        ):
+    colour, marker, fill = _LOOK[verdict.word]
+    if math.isfinite(effect):
+        interval = verdict.claimed_interval
+        for (low, high), width in ((interval, 1.3), (verdict.claimed_bounds, 3.4)):
             axes.hlines(row, max(low, limits[0]), min(high, limits[1]), color=colour, lw=width)
-        for beyond, place, arrow in (
-            (effect.low < limits[0], limits[0], "<"),
-            (effect.high > limits[1], limits[1], ">"),
+        for is_cut, end, arrow in (
+            (interval.low < limits[0], limits[0], "<"),
+            (interval.high > limits[1], limits[1], ">"),
         ):
-            if beyond:
-                axes.plot([place], [row], arrow, color=colour, markersize=6, clip_on=False)
+            if is_cut:
+                axes.plot([end], [row], arrow, color=colour, markersize=6, clip_on=False)
         axes.plot(
-            [effect.effect],
+            [effect],
             [row],
             marker,
             color=colour,
@@ -177,15 +149,6 @@ def _draw_effect(axes: Axes, row: int, effect: Effect, limits: tuple[float, floa
             markeredgewidth=1.4,
             zorder=4,
         )
-    note = f"\n{effect.note}" if effect.note else ""
-    axes.annotate(
-        f"{effect.word}{note}",
-        (1, row),
-        xycoords=("axes fraction", "data"),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        ha="left",
-        fontsize=8.5,
-        color=INK,
-    )
+    notes = ["strongly" if verdict.strong else verdict.reason.replace("undecided", "")]
+    notes += ["exploratory"] if verdict.exploratory else []
+    label_right(axes, row, f"{verdict.word}\n{', '.join(filter(None, notes))}".strip())

@@ -1,4 +1,4 @@
-"""The greedy path beside the stated one: mean outcome after each step, and what else was tried."""
+"""The greedy path and the stated one: mean outcome after each change, and the changes not kept."""
 
 import math
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ from orchestrator.verdicts.greedy import Round, arm_means
 
 
 class GreedyData(NamedTuple):
-    """Both paths, by the outcome that the greedy one goes by.
+    """Both paths, in the outcome that the greedy path optimises.
 
     Attributes:
         outcome: a column of the runs table.
         kept: the changes of the greedy path, in its order.
-        stated: those of the stated path.
+        stated: the changes of the stated path, in its order.
         kept_means, stated_means: mean outcome before the first change, and after each.
-        others: for each greedy step, the means of the changes that were tried and not kept.
+        others: for each greedy step, the mean of every change that was tried and not kept.
     """
 
     outcome: str
@@ -56,7 +56,7 @@ def greedy_data(
         spec: an ablation with ``greedy``.
         arms: the plan's arms.
         runs: the runs table.
-        rounds: of the greedy path; one at least.
+        rounds: the rounds of the greedy path, at least one.
     """
     assert spec.greedy is not None
     outcome = spec.greedy.outcome
@@ -83,14 +83,14 @@ def greedy_data(
 
 @styled
 def draw_greedy(data: GreedyData) -> Figure:
-    """Draw `data` as two staircases over the number of changes made."""
+    """Draw the two paths as staircases over the number of changes made."""
     figure = new_figure(WIDTH, 3.3)
     axes = figure.subplots()
     axes.set_title(f"{noun(data.outcome)} after each change", loc="left")
     _staircase(axes, data.stated_means, 1, "in the stated order")
-    _staircase(axes, data.kept_means, 0, "by greedy effect (exploratory)")
+    _staircase(axes, data.kept_means, 0, "in the greedy order (exploratory)")
     for step, means in enumerate(data.others, 1):
-        label = "tried in the round, not kept" if step == 1 and means else None
+        label = "tried but not kept" if step == 1 and means else None
         axes.plot(
             [step] * len(means), means, "o", markersize=4, markerfacecolor="none",
             markeredgecolor=FAINT, markeredgewidth=0.7, label=label,
@@ -103,7 +103,7 @@ def draw_greedy(data: GreedyData) -> Figure:
         range(n_steps),
         [f"{one}\n({other})" if other else one for one, other in zip(greedy, stated, strict=True)],
     )
-    axes.set_xlabel("change made by the greedy path (by the stated one)")
+    axes.set_xlabel("change added in the greedy order (in the stated order)")
     axes.set_xlim(-0.5, n_steps - 0.5)
     axes.grid(False, axis="x")
     if data.outcome in RATES:

@@ -1,4 +1,4 @@
-"""Which factor goes along which side of a figure, for any number of factors."""
+"""Which factor goes along x and which along y in a figure, for any number of factors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -8,20 +8,20 @@ from orchestrator.plan.document import ArmEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 
 EXTRA = "Extra arms"
-GREEDY = "Tried for the greedy path"
+GREEDY = "Arms of the greedy path"
 OTHERS = "Other arms of the design"
 _ONE = ("",)
 _LIST = "arm"
-_MOST_IN_LIST = 7  # arms side by side that still have room for their names
+_MOST_IN_LIST = 7  # more arms side by side have no room for their names
 
 
 class Facet(NamedTuple):
     """One part of a figure: arms that differ in two factors at most.
 
     Attributes:
-        title: the levels of the factors that are fixed here, one a line.
-        x_factor: the factor along x, and told apart by colour in curves; ``arm`` where arms are
-            listed by name; "" for arms beside the design.
+        title: the levels of the factors that are fixed here, one per line.
+        x_factor: the factor along x, which learning curves show by colour; ``arm`` where arms
+            are listed by name; "" for arms outside the design.
         x_levels: its levels.
         y_factor: the second factor; "" if there is none.
         y_levels: its levels; ``("",)`` if there is none.
@@ -41,22 +41,28 @@ class Facet(NamedTuple):
 
     @property
     def x_label(self) -> str:
-        """The x axis' label; arms listed by name need none."""
+        """Label of the x axis; arms listed by name need none."""
         return "" if self.x_factor == _LIST else self.x_factor
 
     @property
     def own_title(self) -> str:
-        """The title, unless the x axis says the same."""
+        """The title, or "" if the x axis has the same text."""
         return "" if self.title == self.x_factor else self.title
+
+    @property
+    def cells(self) -> Iterator[tuple[int, int, str]]:
+        """(index of the x level, index of the y level, arm id) of every arm."""
+        for (x, y), arm in self.arms.items():
+            yield self.x_levels.index(x), self.y_levels.index(y), arm
 
 
 def facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet]:
     """Arrange the arms of a plan.
 
-    A factorial design puts its largest factor along x and its second largest along y; the rest
-    make facets. A one-factor design makes one facet a factor. The other designs list their arms
-    by name, a few a facet. Arms that fit nowhere, those of a greedy path, and extra arms have
-    facets of their own.
+    A factorial design has its largest factor along x and its second largest along y, and one
+    facet for each combination of the others. A one-factor design has one facet per factor. Other
+    designs list their arms by name, a few per facet. Arms that fit nowhere, arms of a greedy
+    path, and extra arms have their own facets.
 
     Args:
         spec: factors and design.
@@ -79,10 +85,10 @@ def facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet]:
 
 
 def curve_facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet]:
-    """Arrange the arms whose learning curves are drawn into one pair of axes.
+    """Arrange the arms into panels of learning curves.
 
-    As `facets`, but a leave-one-out design has a facet a change: all changes, without this one,
-    and none.
+    As `facets`, but a leave-one-out design has one facet per change, with three arms: all
+    changes, all but this one, and none.
     """
     found = facets(spec, arms)
     if spec.design != "leave_one_out":
@@ -99,7 +105,7 @@ def curve_facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet]:
 
 
 def listed(names: Sequence[str]) -> list[Facet]:
-    """Arms by name, in facets of about equal size."""
+    """List arms by name, in facets of about equal size."""
     n_facets = -(-len(names) // _MOST_IN_LIST)
     ends = [len(names) * (index + 1) // n_facets for index in range(n_facets)]
     parts = [tuple(names[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
@@ -123,7 +129,7 @@ def _factorial(spec: AblationSpec, arms: Sequence[ArmEntry]) -> Iterator[Facet]:
         arm_of = {}
         for x, y in product(levels[x_factor], y_levels):
             full = {**chosen, x_factor: x, **({y_factor: y} if y_factor else {})}
-            if arm := by_levels.get(frozenset(full.items())):  # none where it is excluded
+            if arm := by_levels.get(frozenset(full.items())):  # an excluded arm has none
                 arm_of[x, y] = arm
         title = "\n".join(f"{factor} = {level}" for factor, level in chosen.items())
         if arm_of:

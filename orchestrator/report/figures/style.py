@@ -1,4 +1,4 @@
-"""How every figure looks and is saved: palette, fonts, the same bytes for the same data."""
+"""How every figure looks and how it is saved: palette, fonts, the same bytes for the same data."""
 
 import io
 import re
@@ -18,8 +18,8 @@ from orchestrator.spec.units import percent
 
 P = ParamSpec("P")
 
-# Okabe & Ito's palette, without the yellow that vanishes on white; each comes with a line style
-# and a marker of its own, so that a grey print says the same.
+# Okabe and Ito's palette without its yellow, which is invisible on white. Each colour has its own
+# line style and marker, so that a print in grey can be read too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (3, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -59,21 +59,35 @@ _RC: Any = {  # keys are checked by Matplotlib itself
 }
 
 
-class Line(NamedTuple):
-    """The look of the n-th level: colour, line style, marker."""
+class LevelStyle(NamedTuple):
+    """Colour, line style and marker of the n-th level."""
 
     colour: str
     line: Any
     marker: str
 
 
+class Drawn(NamedTuple):
+    """A figure in memory.
+
+    Attributes:
+        name: file name without its ending.
+        title: heading in the report.
+        caption: how to read the figure, in a few sentences.
+        figure: the Matplotlib figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
 class Saved(NamedTuple):
     """A figure on disk.
 
     Attributes:
-        name: file name without its ending.
-        title: for the report's heading.
-        caption: how to read it, in one or two sentences.
+        name, title, caption: as in `Drawn`.
         svg, png: the files.
     """
 
@@ -84,9 +98,9 @@ class Saved(NamedTuple):
     png: Path
 
 
-def look(index: int) -> Line:
-    """Colour, line style and marker of the n-th level; they repeat together only after 35."""
-    return Line(
+def look(index: int) -> LevelStyle:
+    """Style of the n-th level; the same combination comes back only after 35 levels."""
+    return LevelStyle(
         COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
     )
 
@@ -115,7 +129,7 @@ def legend_above(figure: Figure, handles: Sequence[Line2D], title: str | None) -
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let `draw` build its figure under the house style, leaving Matplotlib's own untouched."""
+    """Let `draw` build its figure in the report's style, without changing Matplotlib's settings."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -126,7 +140,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that lays its parts out without overlap."""
+    """An empty figure (size in inches) with a layout that keeps its parts from overlapping."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -135,7 +149,7 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, folder: Path, name: str, title: str, caption: str) -> Saved:
     """Write ``NAME.svg`` and ``NAME.png``; the same figure gives the same bytes.
 
-    The figure is laid out for the first and stays so, as that takes half of the time.
+    The layout is computed for the SVG only and kept for the PNG; it takes half of the time.
     """
     paths = {}
     for kind in ("svg", "png"):
@@ -155,7 +169,7 @@ def image_bytes(figure: Figure, kind: str) -> bytes:
 
 
 def fill_rows(widths: Sequence[float], most: float) -> list[list[int]]:
-    """Put parts into rows, in order: the indices of each row, up to `most` units wide."""
+    """Fill rows with parts, in order: the indices of each row, which is up to `most` units wide."""
     rows: list[list[int]] = [[]]
     for index, width in enumerate(widths):
         if rows[-1] and sum(widths[i] for i in rows[-1]) + width > most:
@@ -165,7 +179,7 @@ def fill_rows(widths: Sequence[float], most: float) -> list[list[int]]:
 
 
 def panels(part: SubFigure, widths: Sequence[float], total: float, sharey: bool) -> list[Axes]:
-    """Axes side by side, `widths` units wide each, the rest up to `total` units left empty."""
+    """Axes side by side, each of them `widths` units wide; the row is `total` units wide."""
     spare = total - sum(widths)
     ratios = [*widths, spare] if spare > 0.01 else list(widths)
     axes = part.subplots(1, len(ratios), squeeze=False, sharey=sharey, width_ratios=ratios)[0]
@@ -175,7 +189,7 @@ def panels(part: SubFigure, widths: Sequence[float], total: float, sharey: bool)
 
 
 def name_levels(axes: Axes, levels: Sequence[str], total: float) -> None:
-    """Label the levels along x, broken to the width of a step when `total` steps fill a row."""
+    """Label the levels along x; long names are broken to fit when `total` levels fill a row."""
     axes.set_xticks(range(len(levels)), level_names(levels, total))
 
 
@@ -186,9 +200,9 @@ def level_names(levels: Sequence[str], total: float) -> list[str]:
 
 
 def wrap(text: str, width: int) -> str:
-    """Break a long name into lines, after one of its ``_ + = - .`` where there is one.
+    """Break a long name into lines, if possible after one of ``_ + = - .``.
 
-    A number such as 0.1 or 1e-8 stays whole; a word much longer than `width` is cut.
+    A number such as 0.1 or 1e-8 stays whole; a word much longer than `width` is split.
     """
     lines = [""]
     for part in re.findall(r"(?:\d[.]\d|\de[-+]\d|[^-_.+=])+[-_.+=]*|[-_.+=]+", text):
@@ -203,16 +217,30 @@ def wrap(text: str, width: int) -> str:
 
 
 def percent_axis(axes: Axes, which: str) -> None:
-    """Label a rate's axis in percent."""
+    """Label the axis of a rate in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(lambda value, _: percent(value, 0))
 
 
 def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[float, float]:
-    """An interval of a PER, cut at 0 and at 1, or at the highest seed where one lies above."""
+    """The interval of a PER, cut at 0, and at 1 or at the highest seed if that is above 1."""
     return max(low, 0.0), min(high, max(1.0, *seeds) if seeds else 1.0)
 
 
+def label_right(axes: Axes, y: float, text: str) -> None:
+    """Write a label to the right of the axes, at the height `y`."""
+    axes.annotate(
+        text,
+        (1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=INK,
+    )
+
+
 def signed(value: float) -> str:
-    """A number of an axis of differences, with its sign."""
+    """A number on an axis of differences, with its sign."""
     return f"{value:+.10g}".replace("-", "−") if round(value, 9) else "0"

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def test_a_damaged_record_is_done_again_alone(
     counting = Counting(backend)
     assert go(counting).n_trained == 1
     assert counting.run_ids == [victim]
-    assert "done again" in console.export_text()
+    assert f"{victim}/record.json: " in console.export_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -264,10 +265,10 @@ def test_where_ray_cannot_start_the_packs_are_trained_in_process(
 ) -> None:
     from orchestrator.execute.backends import ray_tune
 
-    def no_ray(*args: Any) -> None:
+    def no_ray(execution: Execution) -> AbstractContextManager[Backend]:
         raise RayUnavailableError("ray: cannot be imported")
 
-    monkeypatch.setattr(ray_tune, "train_on_ray", no_ray)
+    monkeypatch.setattr(ray_tune, "ray_session", no_ray)
     monkeypatch.setattr(local, "train_locally", backend)
     outcome = go(None, backend="ray")
     assert outcome.exit_code == 0
@@ -286,7 +287,7 @@ def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
     def late(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         raise ConfigError("something about the pack")
 
-    monkeypatch.setattr(ray_tune, "train_on_ray", late)
+    monkeypatch.setattr(ray_tune, "ray_session", lambda execution: nullcontext(late))
     with pytest.raises(ConfigError, match="about the pack"):
         go(None, backend="ray")
 

@@ -5,7 +5,14 @@ MODULES = (
     *("stats.effects", "spec.units", "tables.tables"),
     *("verdicts.change_effects", "verdicts.controls", "verdicts.criteria"),
     *("verdicts.evidence", "verdicts.verdicts"),
-    *("report.cards", "report.figures", "report.grids", "report.pages", "report.rebuild"),
+    *(
+        "report.cards",
+        "report.figures",
+        "report.grids",
+        "report.pages",
+        "report.rebuild",
+        "report.rules",
+    ),
     *("report.verdict_table", "report.view", "report.wording"),
 )
 

@@ -84,7 +84,7 @@ def test_markdown_shows_hostile_words_as_text(evil: tuple[Path, Rebuilt]) -> Non
 def test_code_blocks_follow_a_blank_line_outside_any_list(evil: tuple[Path, Rebuilt]) -> None:
     lines = (evil[0] / "report.md").read_text().splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("    Traceback"))
-    assert lines[first - 1] == "" and lines[first - 2].startswith("**")
+    assert lines[first - 1] == "" and "failed after" in lines[first - 2]
 
 
 def test_figures_of_the_markdown_exist(evil: tuple[Path, Rebuilt]) -> None:
@@ -103,7 +103,7 @@ def test_a_second_rebuild_gives_the_same_bytes(
     assert contents == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in second.paths}
 
 
-def test_the_report_answers_before_it_argues(twelve_arms: Any, tmp_path: Path) -> None:
+def test_the_report_gives_its_answer_before_the_evidence(twelve_arms: Any, tmp_path: Path) -> None:
     rebuilt = rebuild(tmp_path, *twelve_arms)
     text = (tmp_path / "report.md").read_text()
     headings = re.findall(r"^## (.*)$", text, flags=re.M)
@@ -121,11 +121,10 @@ def test_the_report_answers_before_it_argues(twelve_arms: Any, tmp_path: Path) -
     answer = text.split("## Answer")[1].split("## Evidence")[0]
     for verdict in rebuilt.verdicts:
         assert verdict.hypothesis.claim in answer
-    assert "78 of 78 runs have a result" in text
-    assert "within 400 steps" in text and "may escape" in text
-    assert "4f1d9b27c0a853e6" in text and "The recordings are synthetic" in text
-    assert "0123abcd, changed" in text
-    assert "Steps to escape are known to the nearest evaluation, every 20 steps" in text
+    assert "78 of 78 runs" in text
+    limits = text.split("## Limits")[1].split("## Environment")[0]
+    assert "400 steps" in limits and "synthetic" in limits and "every 20 steps" in limits
+    assert "4f1d9b27c0a853e6" in text and "0123abcd, changed" in text
 
 
 def test_an_unfinished_ablation_says_how_far_it_is(
@@ -134,7 +133,7 @@ def test_an_unfinished_ablation_says_how_far_it_is(
     made = build(two_arm_spec, lambda *_: truth(status={2: "missing"}))
     rebuilt = rebuild(tmp_path, *made)
     text = (tmp_path / "report.md").read_text()
-    assert "4 of 6 runs are recorded" in text
+    assert "4 of 6 runs" in text
     assert [verdict.reason for verdict in rebuilt.verdicts] == ["gaps"]
 
 
@@ -142,8 +141,8 @@ def test_an_ablation_without_runs_or_claims_still_reports(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     made = build({**two_arm_spec, "hypotheses": {}}, lambda *_: truth())
-    rebuild(tmp_path, made.plan, {}, {})
-    assert "makes no claim" in (tmp_path / "report.md").read_text()
+    rebuilt = rebuild(tmp_path, made.plan, {}, {})
+    assert not rebuilt.verdicts and "0 of 6 runs" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 import math
+from typing import Any
 
 import pytest
 
 from orchestrator.report import wording
+from orchestrator.tables.tables import make_tables
+from orchestrator.verdicts.verdicts import decide
 
 
 def test_rates_become_percent_and_gaps_a_dash() -> None:
@@ -19,7 +22,7 @@ def test_p_is_never_zero_and_has_two_digits(p: float | None, text: str) -> None:
     assert wording.p_value(p) == text
 
 
-def test_budgets_that_differ_are_told_as_a_range() -> None:
+def test_budgets_that_differ_become_a_range() -> None:
     assert wording.budget_text((400, 400)) == "400 steps"
     assert wording.budget_text((400, 2000)) == "400 to 2,000 steps"
 
@@ -28,3 +31,14 @@ def test_numbers_keep_their_digits() -> None:
     assert wording.number(1234.5) == "1,234"
     assert wording.number(0.012345) == "0.0123"
     assert wording.number(math.inf) == "∞"
+
+
+def test_the_corrected_p_is_the_one_compared_with_alpha(twelve_arms: Any) -> None:
+    verdicts = decide(twelve_arms.plan, make_tables(*twelve_arms).runs)
+    corrected = [verdict for verdict in verdicts if verdict.n_family > 1]
+    below = [verdict for verdict in corrected if " is below α" in wording.explain(verdict)]
+    assert below
+    for verdict in below:
+        text = wording.explain(verdict)
+        p, raw = (wording.p_value(value) for value in (verdict.p_adjusted, verdict.evidence.p))
+        assert text.index(f"{p} after") < text.index(f"{raw} before") < text.index("is below α")

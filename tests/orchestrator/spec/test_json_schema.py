@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft7Validator
-from orchestrator.search.load import is_search
 
 from decoder.config import DecoderConfig, config_paths
 from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
 from orchestrator.cli.schema_command import FileKind, schema_of
+from orchestrator.search.load import is_search
 from orchestrator.spec.json_schema import attribute_texts
 from orchestrator.spec.names import level_text
 from orchestrator.spec.schema import AblationSpec

@@ -116,10 +116,10 @@ def test_the_staircase_has_the_arms_of_the_path_in_order(made: Any) -> None:
     ablation = made("path")
     tables, spec = make_tables(*ablation), ablation.plan.spec
     data = changes_data(spec, ablation.plan.arms, tables.runs, tables.arms, {})
-    assert [s.label for s in data.stairs] == ["base", *(f"+ {name}" for name in FACTORS)]
-    means = [stair.mean for stair in data.stairs]
+    assert list(data.stairs) == ["base", *(f"+ {name}" for name in FACTORS)]
+    means = [per.mean for per in data.stairs.values()]
     assert np.diff(means) == pytest.approx(list(COST.values()), abs=0.002)
-    assert [len(stair.seeds) for stair in data.stairs] == [5] * 5
+    assert [len(per.seeds) for per in data.stairs.values()] == [5] * 5
 
 
 def test_an_interval_above_a_per_of_one_is_shown_as_far_as_its_seeds() -> None:

@@ -79,8 +79,8 @@ def test_a_constant_shift_between_equal_arms_is_told() -> None:
     runs = runs_of(a=[0.2 + 0.01 * i for i in range(8)], aa=[0.5 + 0.011 * i for i in range(8)])
     controls = compare_controls([FRESH], runs, "per")
     assert controls[0].p == pytest.approx(2 / 2**8)
-    readings = [row[-1] for row in controls_grid({"per": controls}).rows]
-    assert readings == ["a difference where none can be: chance, or a fault"]
+    (row,) = controls_grid({"per": controls}).rows
+    assert row[-1].startswith("a difference")
 
 
 def test_controls_are_read_together() -> None:
@@ -90,10 +90,8 @@ def test_controls_are_read_together() -> None:
     grid = controls_grid(
         {"per": controls, "collapsed": compare_controls([FRESH], shifted, "collapsed")}
     )
-    assert [row[-1] for row in grid.rows] == [
-        "no difference, as it must be",
-        "the same in every seed",
-    ]
+    shifted_row, equal_row = (row[-1] for row in grid.rows)
+    assert shifted_row.startswith("no difference") and equal_row.startswith("identical")
 
 
 def test_shares_are_compared_as_counts() -> None:

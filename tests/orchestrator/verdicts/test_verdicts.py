@@ -379,9 +379,9 @@ def test_a_verdict_says_budget_data_slice_and_figures(twelve_arms: Any) -> None:
     by_name = {verdict.name: verdict for verdict in verdicts}
     text = first_sentence(by_name["loss-scale"])
     assert text.startswith("Within 400 steps on synthetic:small, at augmentation = official")
-    assert "6 of 6 against 0 of 6 runs collapsed" in text
+    assert "6 of 6 versus 0 of 6 runs collapsed" in text
     assert "after Holm over 4 claims" in explain(by_name["loss-scale"])
-    assert "seeds find no effect" in explain(by_name["small-learning-rate"])
+    assert "6 seeds cannot detect any effect" in explain(by_name["small-learning-rate"])
     for verdict in verdicts:
         assert first_sentence(verdict).count("Within") == 1
         assert not any("nan" in text for text in (first_sentence(verdict), explain(verdict)))

@@ -37,7 +37,7 @@ def test_settings_without_a_field_are_left_out_and_named(
     proposal = audit_runs().proposal
     assert isinstance(proposal, Proposal)
     assert [change.name for change in proposal.left_out] == ["my_own_trick"]
-    assert proposal.ablation["design"] == "one_factor"
+    assert proposal.ablation.design == "one_factor"
     assert mentions(proposal.reasons, "Left out", "my_own_trick")
     assert proposal.base["train"]["eval_every_steps"] == 30
     assert mentions(proposal.reasons, "30 steps", "2,000")

@@ -7,6 +7,7 @@ from orchestrator.history.audit.audit import Audit, audit
 from orchestrator.history.audit.proposal import Proposal
 from orchestrator.history.audit.report import markdown
 from orchestrator.history.reading.read_runs import Group
+from orchestrator.spec.schema import AblationSpec
 
 
 def escaped(text: str) -> str:
@@ -30,7 +31,7 @@ def test_the_proposal_stands_in_the_page_as_yaml(planted: Audit) -> None:
     assert isinstance(planted.proposal, Proposal)
     _, _, rest = markdown(planted).partition("```yaml\n")
     document = yaml.safe_load(rest.partition("\n```")[0])
-    assert document == {**planted.proposal.ablation}
+    assert AblationSpec.model_validate(document) == planted.proposal.ablation
 
 
 def test_markup_in_a_name_is_text(write_run: WriteRun, audit_runs: AuditRuns) -> None:

@@ -1,0 +1,50 @@
+"""The table of arms as typed rows, for everything that the report shows arm by arm."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.stats.run_values import ENDINGS
+
+
+class ArmResults(NamedTuple):
+    """One row of `orchestrator.tables.tables.arms_table`; what is not known is NaN."""
+
+    arm: str
+    n: int
+    n_ok: int
+    n_collapsed: int
+    n_diverged: int
+    n_failed: int
+    n_missing: int
+    n_collapsed_or_diverged: int
+    n_escaped: int
+    per_mean: float
+    per_low: float
+    per_high: float
+    per_median: float
+    emitted_ratio_mean: float
+    blank_fraction_mean: float
+    grad_norm_mean: float
+    grad_norm_p99_max: float
+    escape_step_mean: float
+
+    @property
+    def n_gaps(self) -> int:
+        """Planned runs without a result."""
+        return self.n_failed + self.n_missing
+
+    @property
+    def endings(self) -> str:
+        """How many runs ended in which way: ``2 ok, 1 diverged``."""
+        counts = (self.n_ok, self.n_collapsed, self.n_diverged, self.n_failed, self.n_missing)
+        return ", ".join(f"{n} {name}" for n, name in zip(counts, ENDINGS, strict=True) if n)
+
+
+def arm_results(arms: pd.DataFrame) -> dict[str, ArmResults]:
+    """Arm → its row of the table of arms, in the order of the table."""
+    table = arms[list(ArmResults._fields)]
+    limits = table[["per_low", "per_high"]].replace([-np.inf, np.inf], np.nan)
+    rows = table.assign(per_low=limits["per_low"], per_high=limits["per_high"])
+    return {row.arm: row for row in map(ArmResults._make, rows.itertuples(index=False, name=None))}

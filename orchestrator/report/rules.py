@@ -1,0 +1,124 @@
+"""The rules of a report: how verdicts are decided and how runs are counted."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from orchestrator.report.grids import budgets
+from orchestrator.spec.claims import families_of
+from orchestrator.spec.load import AblationSpec
+from orchestrator.spec.units import p_value, percent
+from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
+from orchestrator.verdicts.verdicts import Verdict
+
+_LOCKED = (
+    "Claims, margins, seeds, budgets and α are hashed and stored before their runs start; a "
+    "hypothesis that is written or changed later is exploratory."
+)
+
+
+def make_rules(
+    spec: AblationSpec, verdicts: Sequence[Verdict], runs: pd.DataFrame
+) -> tuple[str, ...]:
+    """The rules that apply to an ablation, one sentence or a few each.
+
+    Args:
+        spec: the ablation.
+        verdicts: one per hypothesis.
+        runs: the runs table.
+    """
+    return (
+        *(_of_verdicts(spec) if verdicts else ()),
+        *_of_runs(spec, runs),
+        *_of_hypotheses(spec),
+        *_of_criteria(spec),
+        *((_LOCKED,) if verdicts else ()),
+    )
+
+
+def _of_verdicts(spec: AblationSpec) -> Iterator[str]:
+    yield (
+        f"Supported: the Holm-adjusted p is below α = {p_value(spec.alpha)} and the estimate is at "
+        "least the margin. Strongly: the whole 95 % interval is at or beyond the margin, too."
+    )
+    yield (
+        "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin. The "
+        "refutation is 'equivalent' if both one-sided bounds lie inside ± the margin, 'reversed' "
+        "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
+    )
+    yield "Inconclusive: neither supported nor refuted."
+    yield (
+        "Arms of one shape have the same initial weights, trials, noise and dropout masks under "
+        "the same seed, so effects are differences within a seed. Arms that differ in batch size, "
+        "width, patches, cut or smoothing have the same seed but not all the same random draws."
+    )
+    yield (
+        "Tests are two-sided: sign-flip for PER and interactions, Boschloo for shares of runs, "
+        "log-rank permutation for steps to escape. Sign-flip is exact for up to "
+        f"{EXACT_SIGN_FLIPS} seeds, log-rank for up to {EXACT_LOG_RANK} runs per arm; with more, "
+        "they use a fixed Monte-Carlo sample. Boschloo is always exact."
+    )
+    yield (
+        "Intervals: paired t over seeds; Newcombe–Wilson for shares of runs. One-sided bounds: t "
+        "with Johnson's correction for skewness; an exact check for two shares of runs; "
+        "Clopper–Pearson limits for differences of differences and averages of shares."
+    )
+
+
+def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
+    collapse, n_steps = spec.collapse, budgets(runs)
+    yield (
+        "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
+        "collapsed run keeps its measured PER."
+    )
+    if (runs["outcome"] == "diverged").any():
+        yield (
+            "Means of metrics other than PER (emitted / target, blank fraction, gradient norm) "
+            "leave diverged runs out, because these have no final value."
+        )
+    if len(n_steps) > 1:
+        yield (
+            f"Steps to escape are cut at {n_steps[0]:,} steps in the tables of arms, the smallest "
+            "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
+            "smallest budget of the arms that it compares."
+        )
+    yield (
+        "A decoder is on the blank plateau while its emitted length is at most "
+        f"{percent(collapse.emitted_ratio, 0)} of the target length, or while it emits at most "
+        f"{collapse.n_distinct} distinct phonemes. A run is collapsed if its last "
+        f"{collapse.n_evaluations} evaluations are all on the plateau. It escapes at the first "
+        "evaluation after the last one on the plateau."
+    )
+
+
+def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
+    hypotheses = spec.hypotheses.values()
+    for family, names in families_of(spec).items():
+        yield f"Corrected together (family {family}): {', '.join(names)}."
+    if any(hypothesis.direction == "none" for hypothesis in hypotheses):
+        yield (
+            "A claim of no difference is supported if two one-sided tests place the effect inside "
+            "± the margin, and refuted if the effect is shown to be at least the margin."
+        )
+    if any(hypothesis.exploratory for hypothesis in hypotheses):
+        yield (
+            "Exploratory hypotheses are corrected together by Benjamini–Hochberg, separately from "
+            "the confirmatory ones."
+        )
+    if spec.looks:
+        looks = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
+        yield (
+            f"The planned looks share α: {looks}. They share the 5 % error of each refuting bound "
+            "in the same proportions. A claim that is decided at one look keeps its verdict; "
+            "between looks nothing is tested."
+        )
+
+
+def _of_criteria(spec: AblationSpec) -> Iterator[str]:
+    if spec.criteria:
+        yield (
+            "A diverged run fails every criterion, except for a value that it reached before it "
+            "diverged. A metric reaches a value by falling to it. Only emitted_ratio and "
+            "n_distinct must rise to it, after the run has left the blank plateau for good, "
+            "because an untrained decoder emits many phonemes."
+        )
