@@ -94,6 +94,7 @@ class OptimConfig(Section):
             number of steps has passed since the end of warm-up.
         plateau_factor: ``plateau`` multiplies the learning rate by this after more than
             ``plateau_patience`` evaluations in a row without a better validation PER.
+        beta1, beta2, epsilon: of ``adamw`` and ``adam``, as in `torch.optim`.
         weight_decay: decay of weights; ``weight_decay_day`` is that of the day layers,
             ``weight_decay_bias`` that of the biases of recurrent layers and head. The official
             T15 trainer only decays weights, the official T12 trainer decays all three alike.

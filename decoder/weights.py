@@ -102,7 +102,8 @@ def build_decoder(weights: Weights, config: DecoderConfig) -> PackedDecoder:
         ConfigError: the weights belong to a decoder of another shape; names every parameter.
     """
     days = [t for name, t in weights.tensors.items() if name.startswith("day_layer.weights.")]
-    source = weights.tensors.get("layers.0.weight_ih", weights.tensors.get("embedding.weight"))
+    patches = ("layers.0.weight_ih", "embedding.linear.weight")  # what reads the patches
+    source = next((weights.tensors[name] for name in patches if name in weights.tensors), None)
     n_features = (
         days[0].shape[-1]
         if days and days[0].dim()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import assert_never
 
 from decoder.pack import Pack, Progress
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
@@ -67,6 +68,8 @@ def _start(
             if options.address is not None:
                 raise
             say(f"Ray cannot be used ({error}); the packs are trained in this process instead")
+    elif options.backend != "local":
+        assert_never(options.backend)
     return local or train_locally
 
 

@@ -25,7 +25,8 @@ from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
 SCHEMA = 1
-_COUNTS = frozenset(
+# Columns of a history that are whole numbers.
+COUNTS = frozenset(
     {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
 )
 _LOCK_SECONDS = 60.0
@@ -253,13 +254,15 @@ def with_result(records: Mapping[str, Record]) -> frozenset[str]:
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     """The evaluations of a recorded run, with the numbers exactly as written.
 
+    Its rows lack the columns that were added after the run was recorded.
+
     Raises:
         StorageError: the history is missing or malformed.
     """
     path = results.history(run_id)
     try:
         names, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
-        numbers: list[Callable[[str], float]] = [int if n in _COUNTS else float for n in names]
+        numbers: list[Callable[[str], float]] = [int if n in COUNTS else float for n in names]
         return [
             {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
             for row in rows
@@ -276,8 +279,7 @@ def history_csv(history: Sequence[HistoryRow]) -> bytes:
     for row in history:
         assert row.keys() == set(HISTORY_COLUMNS), row.keys() ^ set(HISTORY_COLUMNS)
         writer.writerow(
-            int(row[name]) if name in _COUNTS else repr(float(row[name]))
-            for name in HISTORY_COLUMNS
+            int(row[name]) if name in COUNTS else repr(float(row[name])) for name in HISTORY_COLUMNS
         )
     return out.getvalue().encode()
 

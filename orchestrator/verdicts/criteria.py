@@ -223,6 +223,8 @@ def _judge(
     metric = str(criterion.metric)
     if criterion.reaches is not None:
         assert criterion.before_step is not None
+        if history and not any(metric in row for row in history):
+            return SeedResult(None, math.nan)  # recorded before there was this metric
         step = _reached(history, metric, criterion.reaches, thresholds)
         return SeedResult(step < criterion.before_step, step)
     if run.outcome == "diverged":
@@ -243,12 +245,14 @@ def _reached(
 ) -> float:
     """Step of the first evaluation that reaches `wanted`; infinite if there is none."""
     if metric not in RISING_METRICS:
-        steps = (float(row["step"]) for row in history if row[metric] <= wanted)
+        steps = (float(row["step"]) for row in history if row.get(metric, math.nan) <= wanted)
     else:
         escaped = escape_step(history, thresholds)
         since = math.inf if escaped is None else escaped
         steps = (
-            float(row["step"]) for row in history if row["step"] >= since and row[metric] >= wanted
+            float(row["step"])
+            for row in history
+            if row["step"] >= since and row.get(metric, 0.0) >= wanted
         )
     return next(steps, math.inf)
 
@@ -260,7 +264,7 @@ def _statistic(criterion: Criterion, run: _Run, history: HistoryRows) -> float:
         return run.grad_norm_p99
     # The largest norm of any step, as for p99: an evaluation holds a mean over steps.
     column = "grad_norm_max" if metric == "grad_norm" and statistic == "max" else metric
-    values = np.array([row[column] for row in history], dtype=float)
+    values = np.array([row.get(column, math.nan) for row in history], dtype=float)
     if not len(values):
         return math.nan
     if statistic == "best":

@@ -2,7 +2,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib
 import numpy as np
@@ -18,6 +18,7 @@ from orchestrator.report.figures.effects import draw_effects, effects_data
 from orchestrator.report.figures.grouping import facets
 from orchestrator.report.figures.interaction import draw_interaction, interaction_data
 from orchestrator.report.figures.style import fill_rows, look, wrap
+from orchestrator.spec.schema import Design
 from orchestrator.tables.tables import Tables, make_tables
 from orchestrator.verdicts.controls import noise_floor
 from orchestrator.verdicts.verdicts import decide
@@ -260,3 +261,24 @@ def test_long_names_break_after_a_separator() -> None:
 
 def test_rows_are_filled_in_order_up_to_their_width() -> None:
     assert fill_rows([3, 3, 1, 4, 9], 7) == [[0, 1, 2], [3], [4]]
+
+
+@pytest.mark.parametrize("design", get_args(Design))
+def test_every_arm_of_every_design_has_a_place_in_the_figures(
+    design: Design, build: Build, truth: Any, tmp_path: Path
+) -> None:
+    factors = {
+        **LEAVE_ONE_OUT["factors"],
+        "epsilon": {"official": {}, "theirs": {"optim.epsilon": 1e-8}},
+    }
+    listed = {f"arm{i}": dict.fromkeys(factors, name) for i, name in enumerate(factors["rate"])}
+    arms = {"arms": listed} if design == "arms" else {}
+    spec = {**LEAVE_ONE_OUT, "factors": factors, "design": design, **arms}
+    made = build(spec, lambda *_: truth())
+    tables = make_tables(*made)
+    placed = [
+        arm for facet in facets(made.plan.spec, made.plan.arms) for arm in facet.arms.values()
+    ]
+    assert set(placed) == {arm.arm_id for arm in made.plan.arms}
+    draw_figures(tmp_path, made.plan, tables, (), {}, ())
+    assert list(tmp_path.glob("*.svg"))

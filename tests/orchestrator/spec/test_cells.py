@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,16 +13,16 @@ from decoder.errors import ConfigError
 from orchestrator.plan.contrasts import prove_contrasts
 from orchestrator.plan.document import parents
 from orchestrator.spec.arms import make_arms
-from orchestrator.spec.cells import design_cells, n_design_arms
+from orchestrator.spec.cells import TWO_LEVEL_DESIGNS, design_cells, n_design_arms
 from orchestrator.spec.compared import compared
 from orchestrator.spec.load import Loaded
-from orchestrator.spec.schema import AblationSpec, levels_of
+from orchestrator.spec.schema import AblationSpec, Design, levels_of
 
 PATHS = (
     *("optim.epsilon", "optim.beta1", "optim.beta2", "optim.weight_decay", "optim.grad_clip"),
     *("model.rnn_dropout", "model.input_dropout", "augment.white_noise_std"),
 )
-TWO_LEVEL = ("leave_one_out", "path", "fractional")
+DESIGNS = [design for design in get_args(Design) if design != "arms"]  # whose arms are listed
 
 
 def spec_of(design: str, sizes: list[int], **more: Any) -> AblationSpec:
@@ -53,13 +53,9 @@ def loaded_of(spec: AblationSpec) -> Loaded:
 @st.composite
 def specs(draw: st.DrawFn) -> AblationSpec:
     """Any design with a hypothesis on the first factor in the slice of first (or other) levels."""
-    design = draw(
-        st.sampled_from(
-            ["factorial", "one_factor", "paired", "leave_one_out", "path", "fractional"]
-        )
-    )
+    design = draw(st.sampled_from(DESIGNS))
     n_factors = draw(st.integers(4, 8) if design == "fractional" else st.integers(1, 4))
-    if design in TWO_LEVEL:
+    if design in TWO_LEVEL_DESIGNS:
         sizes = [2] * n_factors
     elif design == "paired":
         sizes = [draw(st.integers(2, 4))] * n_factors

@@ -103,6 +103,32 @@ def test_rising_metrics_are_reached_from_below_and_the_bound_is_strict(
     assert again["sum"].status == "fail"
 
 
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        {"metric": "entropy_nats", "reaches": 0.1, "before_step": 400},
+        {"metric": "n_distinct", "reaches": 5, "before_step": 400},
+        *(
+            {"metric": "entropy_nats", "below": 9.0, "statistic": s}
+            for s in ("best", "mean", "max")
+        ),
+        {"metric": "entropy_nats", "within": 1.0, "of": 0.5},
+    ],
+)
+def test_a_metric_that_was_added_after_the_runs_were_recorded_leaves_its_criterion_open(
+    build: Build, two_arm_spec: dict[str, Any], truth: Any, criterion: dict[str, Any]
+) -> None:
+    found, made, runs = judge(build, two_arm_spec, truth, criterion)
+    assert "open" not in {result.status for result in found.values()}
+    metric = criterion["metric"]
+    older = {
+        run_id: [{name: value for name, value in row.items() if name != metric} for row in rows]
+        for run_id, rows in made.histories.items()
+    }
+    again = evaluate(made.plan.spec, runs, older)
+    assert {result.status for result in again} == {"open"}
+
+
 def test_phonemes_of_an_untrained_decoder_do_not_meet_a_criterion(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:

@@ -6,16 +6,21 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from decoder.config import DecoderConfig
 from decoder.errors import DataError, StorageError
 from decoder.pack import Pack, Progress, Run, RunResult
+from orchestrator.cli.options import BackendChoice
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.backends.local import train_locally
 from orchestrator.execute.backends.ray_tune import ray_session, train_on_ray
+from orchestrator.execute.machine import BackendName
 
+# Name → what trains; each needs a fixture ``NAME_events`` with the packs of `SHARED_FATES`.
+BACKENDS: dict[BackendName, Backend] = {"local": train_locally, "ray": train_on_ray}
 N_STEPS = 3
 MAX_RETRIES = 1
 
@@ -106,11 +111,15 @@ def ray_events(tmp_path_factory: pytest.TempPathFactory) -> Events:
     return events_of(train_on_ray, SHARED_FATES + RAY_FATES, tmp_path_factory.mktemp("ray"))
 
 
-@pytest.fixture(params=["local_events", "ray_events"])
+@pytest.fixture(params=BACKENDS)
 def events(request: pytest.FixtureRequest) -> Events:
-    """The events of one call with packs of every fate, in order for each pack."""
-    chosen: Events = request.getfixturevalue(request.param)
+    """The events of one call over packs of every fate, in order for each pack."""
+    chosen: Events = request.getfixturevalue(f"{request.param}_events")
     return chosen
+
+
+def test_every_backend_that_a_user_can_name_is_tested_here() -> None:
+    assert set(BACKENDS) == set(get_args(BackendName)) == {choice.value for choice in BackendChoice}
 
 
 def results_of(events: list[PackEvent]) -> list[str]:
@@ -222,7 +231,7 @@ def test_a_worker_trains_several_packs(ray_events: Events) -> None:
     assert len(pids) < n_attempts
 
 
-@pytest.mark.parametrize("backend", [train_locally, train_on_ray])
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 def test_a_user_error_keeps_its_type_and_problems(backend: Backend, tmp_path: Path) -> None:
     seen: list[PackEvent] = []
     with pytest.raises(DataError) as caught:
@@ -236,7 +245,7 @@ def test_a_user_error_keeps_its_type_and_problems(backend: Backend, tmp_path: Pa
     assert not failures_of(seen)
 
 
-@pytest.mark.parametrize("backend", [train_locally, train_on_ray])
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 def test_without_packs_there_are_no_events(backend: Backend, tmp_path: Path) -> None:
     backend([], execution_in(tmp_path), lambda event: pytest.fail("there must be no event"))
 
