@@ -101,12 +101,12 @@ def preview_ablation(
     Raises:
         UserError: of any kind.
     """
-    from orchestrator.driver.preview import preview
+    from orchestrator.driver.preview import make_preview
     from orchestrator.execute.machine import choose_options
     from orchestrator.store.paths import Results
 
     options = choose_options(backend, workers, threads, device, None, max_runs_per_pack)
-    return preview(
+    return make_preview(
         loaded,
         Results(Path(results)),
         options,

@@ -45,14 +45,14 @@ def plan(
     """Show which runs an ablation would train, their cost, and which effects they could detect."""
     from orchestrator.cli.plan_view import print_preview
     from orchestrator.cli.preview_document import preview_document
-    from orchestrator.driver.preview import preview
+    from orchestrator.driver.preview import make_preview
     from orchestrator.execute.machine import choose_options
     from orchestrator.spec.load import load_spec
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
-    seen = preview(
+    seen = make_preview(
         loaded,
         Results(results),
         options,

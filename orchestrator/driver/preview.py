@@ -96,7 +96,7 @@ class Preview:
     choices: tuple[SeedChoice, ...]
 
 
-def preview(
+def make_preview(
     loaded: Loaded,
     results: Results,
     options: Options,

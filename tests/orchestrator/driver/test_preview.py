@@ -16,7 +16,7 @@ from decoder.pack import RunResult
 from orchestrator.cli.app import app
 from orchestrator.cli.plan_view import print_preview
 from orchestrator.cli.preview_document import preview_document
-from orchestrator.driver.preview import Preview, preview
+from orchestrator.driver.preview import Preview, make_preview
 from orchestrator.driver.priors import find_spreads, pooled_spread
 from orchestrator.execute.machine import Options
 from orchestrator.plan.plan import Plan
@@ -35,7 +35,7 @@ def see(results: Results, options: Options, describe: PrepareData) -> Callable[.
 
     def call(loaded: Loaded, options: Options = options, **how: Any) -> Preview:
         how = {"calibrate": False, "describe": describe, **how}
-        return preview(loaded, results, options, lambda text: None, **how)
+        return make_preview(loaded, results, options, lambda text: None, **how)
 
     return call
 
