@@ -1,5 +1,6 @@
 """Printing for every command: lines, tables, durations and JSON."""
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -96,5 +97,9 @@ def finite(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON; numbers that are not finite become null."""
-    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    """Indented JSON in which numbers that are not finite are null."""
+    write = functools.partial(json.dumps, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        return write(value)
+    except ValueError:  # a number is not finite; most documents have none
+        return write(finite(value))

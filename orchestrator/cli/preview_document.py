@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TypedDict, cast
+from typing import TypedDict
 
 from pydantic import JsonValue
 
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import GreedyBound, Preview
 from orchestrator.driver.priors import Prior
-from orchestrator.plan.document import aliases_of, arm_entries, contrast_entries, run_entry
+from orchestrator.plan.document import aliases_of, arm_entries, contrast_entries
 from orchestrator.spec.claims import looks_of
 from orchestrator.stats.power import PowerForecast
 from orchestrator.store.ledger import with_result
@@ -123,7 +123,7 @@ def preview_document(seen: Preview) -> PreviewDocument:
     spec = plan.loaded.spec
     aliases = aliases_of(spec)
     to_train = {pack.pack_id: len(pack.runs) for pack in seen.packs}
-    document: PreviewDocument = {
+    return {
         "name": spec.name,
         "question": spec.question,
         "design": spec.design,
@@ -131,7 +131,7 @@ def preview_document(seen: Preview) -> PreviewDocument:
         "n_recorded": len(recorded),
         "n_failed": len(seen.records) - len(recorded),
         "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
-        "aliases": asdict(aliases) if aliases else None,
+        "aliases": finite(asdict(aliases)) if aliases else None,
         "runs": [
             {
                 "run_id": run.run_id,
@@ -140,7 +140,7 @@ def preview_document(seen: Preview) -> PreviewDocument:
                 "block": run.block,
                 "recorded": run.run_id in recorded,
             }
-            for run in map(run_entry, plan.runs)
+            for run in plan.runs
         ],
         "packs": [
             {
@@ -178,7 +178,6 @@ def preview_document(seen: Preview) -> PreviewDocument:
             for choice in seen.choices
         ],
     }
-    return cast(PreviewDocument, finite(document))
 
 
 def _cost_document(cost: Cost | None) -> CostDocument | None:
@@ -199,7 +198,10 @@ def _greedy_document(bound: GreedyBound | None) -> GreedyDocument | None:
 
 
 def _prior_documents(priors: Mapping[str, Prior]) -> dict[str, PriorDocument]:
-    return {name: {"value": prior.value, "source": prior.source} for name, prior in priors.items()}
+    return {
+        name: {"value": finite(prior.value), "source": prior.source}
+        for name, prior in priors.items()
+    }
 
 
 def _power_documents(power: Sequence[PowerForecast]) -> list[PowerDocument]:
@@ -208,8 +210,8 @@ def _power_documents(power: Sequence[PowerForecast]) -> list[PowerDocument]:
             "hypothesis": forecast.hypothesis,
             "n_seeds": forecast.n_seeds,
             "reachable": forecast.reachable,
-            "power": forecast.power,
-            "detectable": forecast.detectable,
+            "power": finite(forecast.power),
+            "detectable": finite(forecast.detectable),
             "basis": forecast.basis,
         }
         for forecast in power
