@@ -15,12 +15,11 @@ from small_ablation import DATA
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress, Run, RunResult
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options, choose_options
-from orchestrator.plan.recordings import Recordings
+from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.report.figures.style import Saved
 from orchestrator.search.driver import SearchOutcome, run_search
 from orchestrator.search.load import load_search
 from orchestrator.search.rebuild import Draw
-from orchestrator.search.study import Prepare
 from orchestrator.spec.arms import Arm
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
@@ -158,7 +157,7 @@ def run_small_search(
     folder: Path,
     backend: Backend,
     *,
-    prepare: Prepare = describe,
+    prepare: PrepareData = describe,
     draw: Draw = draw_nothing,
     options: Options | None = None,
     **changes: Any,
