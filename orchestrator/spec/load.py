@@ -1,6 +1,5 @@
 """The ablation file: reads it and names every mistake in it at once."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,16 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from decoder.complaints import explain
-from decoder.config import DecoderConfig, load_config
+from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.cells import Levels
 from orchestrator.spec.check_file import find_problems
 from orchestrator.spec.compared import Compared, compared_by_name
-from orchestrator.spec.keys import allowed_keys
-from orchestrator.spec.names import hint, level_names, level_text
+from orchestrator.spec.keys import explain_file, load_base
+from orchestrator.spec.names import level_names, level_text
 from orchestrator.spec.profiles import apply_profile
 from orchestrator.spec.schema import AblationSpec, Changes, Criterion, Hypothesis, levels_of
 
@@ -97,38 +95,21 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     try:
         spec = AblationSpec.model_validate(document)
     except ValidationError as error:
-        keys = allowed_keys(AblationSpec, error)
-        if () in keys:
-            keys[()].append("profiles")
-        problems += [text.replace(".[key]:", ":", 1) for text in explain(error, keys)]
+        problems += explain_file(AblationSpec, error, ["profiles"])
         spec, broken = _salvage(document, error)
     problems = [f"{path}: {problem}" for problem in problems]
-    base, base_problems = _load_base(spec, document, path)
+    base = None
+    if isinstance(document.get("base"), str):
+        try:
+            base = load_base(path, spec.base)
+        except ConfigError as error:
+            problems += error.problems
     arms, check_problems = find_problems(spec, base, broken)
-    problems += base_problems
     problems += [f"{path}: {problem}" for problem in check_problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     assert base is not None
     return Loaded(spec=spec, base=base, path=path, arms=arms)
-
-
-def _load_base(
-    spec: AblationSpec, document: Mapping[str, Any], path: Path
-) -> tuple[DecoderConfig | None, list[str]]:
-    if not isinstance(document.get("base"), str):
-        return None, []
-    base_path = path.parent / spec.base
-    if not base_path.is_file():
-        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
-        return None, [
-            f"{path}: base: '{spec.base}' is not a file; looked for {base_path}"
-            f"{hint(base_path.name, names)}"
-        ]
-    try:
-        return load_config(base_path), []
-    except ConfigError as error:
-        return None, list(error.problems)
 
 
 # Mappings whose keys are names, and those whose values are names too. `*` stands for any entry.
