@@ -7,11 +7,12 @@ from typing import NamedTuple
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.pages import write_pages
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.search.confirmation import Winner, find_winners
-from orchestrator.search.confirmation_results import (
+from orchestrator.search.confirmation import (
     Confirmation,
     Confirmed,
+    Winner,
     confirmations_table,
+    find_winners,
     read_confirmation,
 )
 from orchestrator.search.figures import draw_search_figures

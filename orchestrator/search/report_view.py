@@ -9,8 +9,7 @@ import pandas as pd
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import Grid, changes_text, data_grid, machine_grid, make_grid
 from orchestrator.report.view import Answer, make_answer
-from orchestrator.search.confirmation import Winner
-from orchestrator.search.confirmation_results import Confirmation, Confirmed
+from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import SECONDS, Dimension, Scalar
