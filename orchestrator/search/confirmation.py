@@ -88,12 +88,7 @@ def find_winners(studies: Iterable[ArmStudy]) -> list[Winner]:
 
 
 def confirmation_ablation(loaded: LoadedSearch, winners: Sequence[Winner]) -> Loaded:
-    """The ablation that compares winners with the base and with each other.
-
-    Args:
-        loaded: the search.
-        winners: of all arms.
-    """
+    """The ablation that compares winners with the base and with each other."""
     spec = loaded.spec
     assert spec.confirm is not None
     changes = {arm.name: arm.changes for arm in loaded.arms}
@@ -206,14 +201,7 @@ class Confirmation(NamedTuple):
 def read_confirmation(
     loaded: LoadedSearch, results: Results, winners: Sequence[Winner], say: Say
 ) -> Confirmation | None:
-    """The confirmation of these winners; None before it is planned.
-
-    Args:
-        loaded: the search.
-        results: ledger and folders; of searches.
-        winners: of the studies as they stand; a confirmation of other winners does not count.
-        say: receives a line for each record that cannot be trusted.
-    """
+    """The confirmation of these winners; None before it is planned, or if others were confirmed."""
     name = loaded.spec.name
     if loaded.spec.confirm is None or not results.plan(name).exists() or not winners:
         return None

@@ -61,15 +61,7 @@ def make_search_view(
     confirmation: Confirmation | None,
     figures: Sequence[Saved],
 ) -> SearchView:
-    """Put every section into words.
-
-    Args:
-        loaded: the search.
-        candidates: the table of candidates.
-        winners: of all arms.
-        confirmation: the winners on fresh seeds; None before it is planned.
-        figures: already on disk below the search's folder.
-    """
+    """Put every section into words; the figures lie below the search's folder already."""
     spec = loaded.spec
     verdicts = confirmation.verdicts if confirmation else ()
     rows = confirmation.rows if confirmation else ()

@@ -1,4 +1,8 @@
-"""The figures of a search: each module gathers its data first and draws them afterwards."""
+"""The figures of a search: each module gathers its data first and draws them afterwards.
+
+In every module `objective` is the first one, `arms` are names, `settings` the dimensions of an
+arm's space, and `candidates` the table of candidates.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -29,15 +33,7 @@ def draw_search_figures(
     winners: Sequence[Winner],
     confirmed: Sequence[Confirmed],
 ) -> list[Saved]:
-    """Draw every figure that the data allow, as SVG and PNG, in the order of the report.
-
-    Args:
-        folder: where the files go.
-        loaded: the search.
-        tables: its tables.
-        winners: of all arms.
-        confirmed: winners and bases on fresh seeds, as far as they were trained.
-    """
+    """Draw every figure that the data allow, as SVG and PNG, in the order of the report."""
     spec, candidates = loaded.spec, tables.candidates
     tried = set(candidates.loc[candidates["state"].isin(["finished", "stopped"]), "arm"])
     spaces = {arm.name: arm.space for arm in loaded.arms if arm.name in tried}

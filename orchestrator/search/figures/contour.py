@@ -24,15 +24,7 @@ _N_LEVELS = 12
 
 
 class ContourData(NamedTuple):
-    """The candidates of one arm over two settings.
-
-    Attributes:
-        objective: the first one.
-        x, y: the settings.
-        points: the candidates.
-        scores: (n,) at `step`, which every candidate reached.
-        step: training step.
-    """
+    """The candidates of one arm over two settings; scores (n,) at a step that all reached."""
 
     objective: Objective
     x: Setting
@@ -45,14 +37,7 @@ class ContourData(NamedTuple):
 def contour_data(
     objective: Objective, arm: str, x: Setting, y: Setting, candidates: pd.DataFrame
 ) -> ContourData | None:
-    """Gather one arm; None if its candidates are too few to span a map.
-
-    Args:
-        objective: the first one.
-        arm: its name.
-        x, y: two settings that are numbers.
-        candidates: the table of candidates.
-    """
+    """Gather one arm over two numeric settings; None if its candidates are too few for a map."""
     rows = ended(candidates, arm)
     rows = rows[rows[x.path].notna() & rows[y.path].notna()].reset_index(drop=True)
     points = Points(x.positions(rows[x.path]), y.positions(rows[y.path]), marks_of(rows))

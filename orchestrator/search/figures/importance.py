@@ -19,12 +19,7 @@ _QUANTILE = 0.25
 
 
 class Importance(NamedTuple):
-    """How much a setting contributes to the difference between the best quarter and all.
-
-    Attributes:
-        path: the setting.
-        share: in [0, 1]; the shares of all settings add up to 1.
-    """
+    """How much a setting separates the best quarter from all; all shares add up to 1."""
 
     path: str
     share: float
@@ -37,11 +32,6 @@ def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> lis
     density among the best quarter of the candidates and its density among all. Stopped candidates
     are included, so all scores are taken at the last step that every candidate reached. Settings
     that are not always active are left out.
-
-    Args:
-        spec: the search file.
-        space: of the arm.
-        candidates: rows of the arm in the table of candidates.
     """
     tried = candidates[candidates["common_figure"].notna()]
     paths = [p for p in space if not space[p].when and tried[p].nunique() > 1]

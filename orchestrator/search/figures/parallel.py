@@ -18,8 +18,6 @@ class ParallelData(NamedTuple):
     """The candidates of one arm.
 
     Attributes:
-        objective: the first one.
-        settings: one axis each.
         lines: (n, settings) position on each axis in [0, 1]; NaN where a setting is inactive.
         ends: the values at the lower and the upper end of each axis.
         scores: (n,) at `step`, which every candidate reached.
@@ -43,15 +41,7 @@ def parallel_data(
     candidates: pd.DataFrame,
     best: Sequence[int],
 ) -> ParallelData:
-    """Gather one arm.
-
-    Args:
-        objective: the first one.
-        arm: its name.
-        settings: its dimensions.
-        candidates: the table of candidates.
-        best: numbers of the candidates to be drawn in bold.
-    """
+    """Gather one arm; `best` are numbers of the candidates to be drawn in bold."""
     rows = ended(candidates, arm)
     columns, ends = [], []
     for setting in settings:
