@@ -12,12 +12,16 @@ from matplotlib.figure import Figure
 
 from orchestrator.report.figures.style import Saved, save
 from orchestrator.search.confirmation import Confirmed, Winner
-from orchestrator.search.figures.contour import contour_data, draw_contour
 from orchestrator.search.figures.curves import curves_data, draw_curves
 from orchestrator.search.figures.importance import draw_importance, importances
-from orchestrator.search.figures.parallel import draw_parallel, parallel_data
 from orchestrator.search.figures.pareto import draw_pareto, pareto_data
 from orchestrator.search.figures.score_panels import draw_scores, progress_data, settings_data
+from orchestrator.search.figures.settings_together import (
+    contour_data,
+    draw_contour,
+    draw_parallel,
+    parallel_data,
+)
 from orchestrator.search.figures.shared import Objective, Setting
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.space import Space
