@@ -26,7 +26,7 @@ def search_document(
     rows = rebuilt.confirmation.rows if rebuilt.confirmation else ()
     verdicts = rebuilt.confirmation.verdicts if rebuilt.confirmation else ()
     document: dict[str, Any] = {
-        "name": rebuilt.view.name,
+        "name": rebuilt.view.spec.name,
         "summary": rebuilt.view.summary,
         "findings": list(rebuilt.view.findings),
         "best": [asdict(winner) for winner in rebuilt.winners],

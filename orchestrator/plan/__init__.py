@@ -30,7 +30,6 @@ __all__ = [
     "plan_document",
     "prepare_data",
     "recordings_entry",
-    "run_entry",
     "write_ablation",
     "yaml_text",
 ]
@@ -49,7 +48,6 @@ __getattr__, __dir__ = lazy_face(
             "contrast_entries",
             "plan_document",
             "recordings_entry",
-            "run_entry",
         ),
         "leave_one_out": (
             "TwoLevelFactor",

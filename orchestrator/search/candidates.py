@@ -18,6 +18,7 @@ from orchestrator.search.study import FINISHED, ArmStudy, bare_arm, notes
 from orchestrator.spec.arms import Arm
 from orchestrator.terminal import Say
 
+# Prepares the recordings of arms, by arm id.
 PrepareRecordings = Callable[[Sequence[Arm]], Mapping[str, Recordings]]
 
 
@@ -65,12 +66,6 @@ def next_batch(
 
     A candidate whose settings the decoder refuses is closed with the reason, and counts as tried.
 
-    Args:
-        study: of the arm.
-        options: how the packs are made.
-        recordings: arms → recordings by arm id.
-        say: receives the reason for each refused candidate.
-
     Raises:
         UserError: the recordings cannot be prepared.
     """
@@ -111,11 +106,10 @@ def pack_candidates(
 
     Args:
         spec: the search file.
-        number: of the batch.
-        bracket: its bracket.
+        number, bracket: of the batch.
         configs: candidate → resolved configuration.
         options: how the packs are made.
-        recordings: arms → recordings by arm id.
+        recordings: prepares the recordings of arms.
 
     Raises:
         UserError: the recordings cannot be prepared.

@@ -53,13 +53,11 @@ def forecast_search(
     may_calibrate: bool,
     prepare: PrepareData = prepare_data,
 ) -> SearchForecast:
-    """Forecast a search.
+    """Forecast a search; earlier records show the speed.
 
     Args:
-        loaded: the search file.
-        results: the ledger, for the speed of earlier runs; of searches.
+        loaded, results, say: see `orchestrator.search`.
         options: how the packs are made and trained.
-        say: for remarks on the recordings.
         may_calibrate: whether a few steps may be trained if no record shows the speed.
         prepare: prepares the recordings of arms.
 

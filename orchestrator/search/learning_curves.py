@@ -43,12 +43,6 @@ def read_curves(
 ) -> dict[str, LearningCurve]:
     """Run id → learning curve; runs without an evaluation and failed runs are left out.
 
-    Args:
-        results: ledger and folders; of searches.
-        name: the search.
-        run_ids: the runs.
-        say: receives a line for each record that cannot be trusted.
-
     Raises:
         StorageError: a file cannot be read.
     """

@@ -3,29 +3,20 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from decoder.complaints import did_you_mean, explain
-from decoder.config import DecoderConfig, config_paths, load_config
+from decoder.complaints import did_you_mean
+from decoder.config import DecoderConfig, config_paths
 from decoder.errors import ConfigError
-from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
 from orchestrator.search.rungs import brackets_of
-from orchestrator.search.schema import (
-    SECONDS,
-    ArmClaim,
-    Confirm,
-    Dimension,
-    SearchArm,
-    SearchSpec,
-    Stopping,
-    arms_of,
-)
+from orchestrator.search.schema import SECONDS, SearchArm, SearchSpec
 from orchestrator.search.space import Space, configure, corners, grid
 from orchestrator.spec.check_file import explain_value
-from orchestrator.spec.schema import Changes, CollapseSpec
+from orchestrator.spec.keys import explain_file, load_base
+from orchestrator.spec.names import hint
+from orchestrator.spec.schema import Changes
 
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
 
@@ -81,22 +72,12 @@ def load_search(path: Path) -> LoadedSearch:
     try:
         spec = SearchSpec.model_validate(document)
     except ValidationError as error:
-        sentences = explain(error, _allowed_keys(document))
-        raise ConfigError(
-            [f"{path}: {text.replace('.[key]:', ':', 1)}" for text in sentences]
-        ) from None
-    base_path = path.parent / spec.base
-    if not base_path.is_file():
-        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
-        raise ConfigError(
-            f"{path}: base: '{spec.base}' is no file; looked for {base_path}"
-            f"{did_you_mean(base_path.name, names)}"
-        )
-    base = load_config(base_path)
+        raise ConfigError([f"{path}: {text}" for text in explain_file(SearchSpec, error)]) from None
+    base = load_base(path, spec.base)
     problems = [*_check_numbers(spec), *_check_paths(spec), *_check_arms(spec)]
     arms: list[TunedArm] = []
     if not problems:
-        for name, arm in arms_of(spec).items():
+        for name, arm in (spec.arms or {"base": SearchArm()}).items():
             changes, space = {**spec.set, **arm.set}, {**spec.space, **arm.space}
             try:
                 config = configure(base, changes, where="set")
@@ -138,7 +119,7 @@ def _check_numbers(spec: SearchSpec) -> Iterator[str]:
 
 def _check_paths(spec: SearchSpec) -> Iterator[str]:
     known = config_paths()
-    places: dict[str, Mapping[str, Any]] = {"set": spec.set, "space": spec.space}
+    places: dict[str, Mapping[str, object]] = {"set": spec.set, "space": spec.space}
     for name, arm in spec.arms.items():
         places |= {f"arms.{name}.set": arm.set, f"arms.{name}.space": arm.space}
     for where, paths in places.items():
@@ -160,8 +141,7 @@ def _check_arms(spec: SearchSpec) -> Iterator[str]:
     for name, claim in spec.hypotheses.items():
         for key, arm in (("from", claim.from_arm), ("to", claim.to_arm)):
             if arm not in spec.arms:
-                hint = did_you_mean(arm, spec.arms) or f" (arms: {', '.join(spec.arms) or 'none'})"
-                yield f"hypotheses.{name}.{key}: '{arm}' is no arm{hint}"
+                yield f"hypotheses.{name}.{key}: '{arm}' is no arm{hint(arm, spec.arms)}"
         if claim.from_arm == claim.to_arm:
             yield f"hypotheses.{name}: compares '{claim.to_arm}' with itself; name two arms"
     if spec.hypotheses and spec.confirm is None:
@@ -220,25 +200,3 @@ def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
     if spec.hypotheses and len(set(budgets.values())) > 1:
         listed = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())
         yield f"arms: must have the same step budget to be compared, but got {listed}"
-
-
-def _allowed_keys(document: Mapping[str, Any]) -> dict[tuple[str, ...], list[str]]:
-    """The keys allowed at each place of this document, for `decoder.complaints.explain`."""
-
-    def names(section: type[Section]) -> list[str]:
-        return [field.alias or name for name, field in section.model_fields.items()]
-
-    def entries(key: str) -> list[str]:
-        value = document.get(key)
-        return [str(name) for name in value] if isinstance(value, dict) else []
-
-    keys = {
-        (): names(SearchSpec),
-        ("stopping",): names(Stopping),
-        ("confirm",): names(Confirm),
-        ("collapse",): names(CollapseSpec),
-    }
-    keys |= {("space", path): names(Dimension) for path in entries("space")}
-    keys |= {("arms", arm): names(SearchArm) for arm in entries("arms")}
-    keys |= {("hypotheses", name): names(ArmClaim) for name in entries("hypotheses")}
-    return keys

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.pages import write_pages
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.search.confirmation import Winner, find_winners
-from orchestrator.search.confirmation_results import (
+from orchestrator.search.confirmation import (
     Confirmation,
     Confirmed,
+    Winner,
     confirmations_table,
+    find_winners,
     read_confirmation,
 )
 from orchestrator.search.figures import draw_search_figures
@@ -31,14 +32,7 @@ Draw = Callable[
 
 
 class RebuiltSearch(NamedTuple):
-    """What `rebuild_search` made.
-
-    Attributes:
-        tables: the tables.
-        winners: of all arms, in the order of the file and by rank.
-        confirmation: their results on fresh seeds; None before the confirmation is planned.
-        view: the report in words.
-    """
+    """What `rebuild_search` made; no confirmation before it is planned."""
 
     tables: SearchTables
     winners: tuple[Winner, ...]
@@ -56,14 +50,8 @@ def rebuild_search(
 ) -> RebuiltSearch:
     """Write a search's tables, figures and report again; the same records give the same bytes.
 
-    Args:
-        loaded: the search.
-        results: ledger and folders; of searches. The search's own folder receives
-            ``candidates``, ``rungs``, ``confirmations``, ``runs`` and ``verdicts`` (CSV and
-            Parquet), ``figures/``, ``report.md`` and ``report.html``.
-        studies: one an arm.
-        say: receives a line for each record that cannot be trusted.
-        draw: draws the figures.
+    The search's own folder receives ``candidates``, ``rungs``, ``confirmations``, ``runs`` and
+    ``verdicts`` (CSV and Parquet), ``figures/``, ``report.md`` and ``report.html``.
 
     Raises:
         StorageError: a file cannot be written.

@@ -9,11 +9,10 @@ import pandas as pd
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import Grid, changes_text, data_grid, machine_grid, make_grid
 from orchestrator.report.view import Answer, make_answer
-from orchestrator.search.confirmation import Winner
-from orchestrator.search.confirmation_results import Confirmation, Confirmed
+from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import brackets_of
-from orchestrator.search.schema import SECONDS, Dimension, Scalar
+from orchestrator.search.schema import Dimension, Scalar, SearchSpec
 from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.stats.effects import Interval
 
@@ -27,20 +26,16 @@ _SAMPLERS = {
     "grid": "a grid",
     "qmc": "a scrambled Sobol sequence",
 }
-_LIMITS = (
-    "Settings between and beyond the candidates were not tried; better ones may exist there.",
-    "The settings are best for these recordings, this model size and this step budget. The best "
-    "learning rate in particular changes with model size and budget.",
-    "Maps and importances describe the proposed candidates, and a sampler proposes more of them "
-    "where scores were good.",
-)
 
 
 class SearchView(NamedTuple):
-    """A report of a search, ready to be laid out; empty sections are left out."""
+    """A report of a search, ready to be laid out; empty sections are left out.
 
-    name: str
-    question: str
+    The templates write the method and its limits in words, from `spec`, `sampler`, `outcome` and
+    `rungs`.
+    """
+
+    spec: SearchSpec
     summary: str
     warnings: tuple[str, ...]
     findings: tuple[str, ...]
@@ -52,9 +47,10 @@ class SearchView(NamedTuple):
     n_not_shown: int
     space: Grid
     common: str
-    rules: tuple[str, ...]
+    sampler: str
+    outcome: str
+    rungs: str
     data: Grid | None
-    limits: tuple[str, ...]
     machine: Grid | None
 
 
@@ -65,23 +61,14 @@ def make_search_view(
     confirmation: Confirmation | None,
     figures: Sequence[Saved],
 ) -> SearchView:
-    """Put every section into words.
-
-    Args:
-        loaded: the search.
-        candidates: the table of candidates.
-        winners: of all arms.
-        confirmation: the winners on fresh seeds; None before it is planned.
-        figures: already on disk below the search's folder.
-    """
+    """Put every section into words; the figures lie below the search's folder already."""
     spec = loaded.spec
     verdicts = confirmation.verdicts if confirmation else ()
     rows = confirmation.rows if confirmation else ()
     runs = confirmation.tables.runs if confirmation else None
     ranked = _ranked(loaded, candidates)
     return SearchView(
-        name=spec.name,
-        question=" ".join(spec.question.split()),
+        spec=spec,
         summary=_summary(loaded, candidates),
         warnings=tuple(_warnings(loaded, candidates, winners, rows)),
         findings=tuple(_finding(loaded, row, rows) for row in rows if row.rank == 1),
@@ -93,9 +80,10 @@ def make_search_view(
         n_not_shown=max(0, len(ranked) - _MOST_CANDIDATES),
         space=_space_grid(loaded),
         common=changes_text(spec.set),
-        rules=_rules(loaded),
+        sampler=_SAMPLERS[spec.sampler],
+        outcome=noun(spec.first),
+        rungs=_rungs_text(loaded),
         data=data_grid(confirmation.plan, runs) if confirmation and runs is not None else None,
-        limits=_LIMITS,
         machine=machine_grid(runs) if runs is not None else None,
     )
 
@@ -294,34 +282,8 @@ def _condition_text(dimension: Dimension) -> str:
     return ", ".join(f"{path} = {value}" for path, value in dimension.when.items()) or "always"
 
 
-def _rules(loaded: LoadedSearch) -> tuple[str, ...]:
-    spec, train = loaded.spec, loaded.arms[0].config.train
-    rules = [
-        f"Candidates come from {_SAMPLERS[spec.sampler]}, {spec.batch} at a time. A candidate's "
-        f"score is the mean over {len(spec.seeds)} seeds. The best candidate has the best "
-        f"{noun(spec.first)} among those trained to the end of their budget.",
-        "A collapsed run scores what was measured, a diverged run the worst possible value. Only "
-        "runs that failed for other reasons, such as a lack of memory, are tried again.",
-    ]
-    if spec.stopping.method != "none":
-        brackets = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)
-        rungs = " or ".join(" and ".join(f"{r:,}" for r in b.rungs) for b in brackets if b.rungs)
-        rules.append(
-            f"{'ASHA' if spec.stopping.method == 'asha' else 'Hyperband'}: at step {rungs} the "
-            f"best 1/{spec.stopping.reduction_factor} of all candidates so far continue. Learning "
-            "rates follow the schedule of the full budget, so a stopped run equals the beginning "
-            "of a full one. Stopped runs enter no test."
-        )
-    if spec.confirm:
-        rules.append(
-            "The confirmation is an ablation on seeds that had no part in the choice. It claims "
-            "that the best candidate of each arm beats its base, and what the file claims about "
-            "arms. Lower ranks are exploratory. Choosing again among the confirmed candidates "
-            "would be optimistic again."
-        )
-    if SECONDS in spec.objectives:
-        rules.append(
-            "Seconds are a run's share of its pack's wall time on this machine. For a diverged "
-            "run they are scaled to the full budget."
-        )
-    return tuple(rules)
+def _rungs_text(loaded: LoadedSearch) -> str:
+    """The rungs of the first arm; one list for each bracket that has rungs."""
+    train = loaded.arms[0].config.train
+    brackets = brackets_of(loaded.spec.stopping, train.n_steps, train.eval_every_steps)
+    return " or ".join(" and ".join(f"{r:,}" for r in b.rungs) for b in brackets if b.rungs)

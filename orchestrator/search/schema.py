@@ -1,12 +1,11 @@
 """The shape of a search file: what is varied, and how candidates are chosen, stopped, confirmed."""
 
-from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from decoder.complaints import did_you_mean
 from decoder.marks import Section
+from orchestrator.spec.names import hint
 from orchestrator.spec.schema import METRICS, Alpha, Changes, CollapseSpec, Name, Seed, Sentence
 
 Scalar = bool | int | float | str | None
@@ -21,8 +20,7 @@ SECONDS = "seconds"
 def _check_objective(name: str) -> str:
     known = (*METRICS, SECONDS)
     if name not in known:
-        hint = did_you_mean(name, known) or f" (allowed: {', '.join(known)})"
-        raise ValueError(f"'{name}' is no objective{hint}")
+        raise ValueError(f"'{name}' is no objective{hint(name, known)}")
     return name
 
 
@@ -224,8 +222,3 @@ class SearchSpec(Section):
     def sign(self) -> int:
         """+1 if a smaller first objective is better, else -1."""
         return 1 if self.objectives[self.first] == "minimize" else -1
-
-
-def arms_of(spec: SearchSpec) -> Mapping[str, SearchArm]:
-    """Arm → its changes; a search without arms has a single one, called ``base``."""
-    return spec.arms or {"base": SearchArm()}

@@ -198,9 +198,7 @@ def open_studies(
     """The study of every arm, in the order of the file.
 
     Args:
-        loaded: the search file.
-        results: ledger and folders; of searches.
-        say: for remarks on the recordings.
+        loaded, results, say: see `orchestrator.search`.
         storage: SQLAlchemy URL of the database; None keeps it in the search's folder.
         prepare: prepares the recordings of arms.
 

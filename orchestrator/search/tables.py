@@ -97,14 +97,7 @@ class SearchTables(NamedTuple):
 def make_search_tables(
     loaded: LoadedSearch, results: Results, studies: Sequence[ArmStudy], say: Say
 ) -> SearchTables:
-    """All tables of a search.
-
-    Args:
-        loaded: the search file.
-        results: ledger and folders; of searches.
-        studies: one an arm.
-        say: receives a line for each record that cannot be trusted.
-    """
+    """All tables of a search."""
     candidates: list[dict[str, object]] = []
     rungs: list[RungRow] = []
     rows: list[CurveRow] = []

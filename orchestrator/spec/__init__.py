@@ -31,6 +31,7 @@ __all__ = [
     "compared_by_name",
     "corrections_of",
     "difference_text",
+    "explain_file",
     "explain_value",
     "factor_paths",
     "families_of",
@@ -42,6 +43,7 @@ __all__ = [
     "level_names",
     "levels_of",
     "listed",
+    "load_base",
     "load_spec",
     "looks_of",
     "make_arms",
@@ -86,6 +88,10 @@ __getattr__, __dir__ = lazy_face(
             "varied_factors",
         ),
         "fraction": ("FractionDocument",),
+        "keys": (
+            "explain_file",
+            "load_base",
+        ),
         "load": (
             "AblationSpec",
             "Changes",

@@ -55,30 +55,25 @@ def check_design(
 
 def _check_keys(spec: AblationSpec) -> Iterable[str]:
     """Complaints about keys of another design."""
-    if spec.fraction is not None and spec.design != "fractional":
-        yield (
-            f"fraction: is a key of design 'fractional', but the design is '{spec.design}'; write "
-            "design: fractional, or leave it out"
-        )
-    if spec.fraction is not None and (spec.fraction.generators is None) == (
-        spec.fraction.n_arms is None
-    ):
+    keys = {
+        "fraction": ("fractional", "leave it out"),
+        "greedy": ("path", "leave it out"),
+        "arms": ("arms", "use 'extra_arms' for arms outside the design"),
+    }
+    for key, (design, mend) in keys.items():
+        if getattr(spec, key) and spec.design != design:
+            yield (
+                f"{key}: is a key of design '{design}', but the design is '{spec.design}'; write "
+                f"design: {design}, or {mend}"
+            )
+    fraction = spec.fraction
+    if fraction is not None and (fraction.generators is None) == (fraction.n_arms is None):
         yield "fraction: must have either 'generators' or 'n_arms'; write for example n_arms: 8"
-    if spec.greedy is not None and spec.design != "path":
-        yield (
-            f"greedy: is a key of design 'path', but the design is '{spec.design}'; write "
-            "design: path, or leave it out"
-        )
     if spec.greedy is not None and (spec.include or spec.exclude):
         rules = "include" if spec.include else "exclude"
         yield (
             f"{rules}: a greedy path is made of all changes; leave '{rules}' out (other arms go "
             "under 'extra_arms'), or leave 'greedy' out"
-        )
-    if spec.arms and spec.design != "arms":
-        yield (
-            f"arms: is a key of design 'arms', but the design is '{spec.design}'; write design: "
-            "arms, or use 'extra_arms' for arms outside the design"
         )
     if not spec.arms and spec.design == "arms":
         yield (

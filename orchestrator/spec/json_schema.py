@@ -60,15 +60,15 @@ def file_schema(
     written = model.model_json_schema(by_alias=True, schema_generator=_Described)
     schema = cast(JsonSchemaValue, _plain(written))
     definitions = schema.setdefault("$defs", {})
-    paths = _path_descriptions()
+    values = _path_values()
+    texts = {path: one.get("description", "") for path, one in values["properties"].items()}
     for one in (schema, *definitions.values()):
         for name, allowed in (keys or {}).items():
             if name in one.get("properties", {}):
-                texts = {key: paths.get(key, "") for key in allowed}
-                _close(one["properties"][name], texts)
+                _close(one["properties"][name], {key: texts.get(key, "") for key in allowed})
     if model is not DecoderConfig:
-        definitions[_CHANGES] = _path_values(paths)
-        definitions[_REFERENCE] = _reference(paths)
+        definitions[_CHANGES] = values
+        definitions[_REFERENCE] = _reference()
     return {"$schema": _DRAFT, **schema}
 
 
@@ -162,15 +162,7 @@ def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:
     mapping["additionalProperties"] = False
 
 
-def _path_descriptions() -> dict[str, str]:
-    texts = {}
-    for path in config_paths():
-        section, _, name = path.partition(".")
-        texts[path] = attribute_texts(section_at(DecoderConfig, (section,)))[1].get(name, "")
-    return texts
-
-
-def _path_values(texts: Mapping[str, str]) -> dict[str, Any]:
+def _path_values() -> dict[str, Any]:
     """A mapping from config paths to values of their types, or to references."""
     properties = {}
     for section in DecoderConfig.model_fields:
@@ -178,19 +170,18 @@ def _path_values(texts: Mapping[str, str]) -> dict[str, Any]:
         schema = _plain(model.model_json_schema(schema_generator=_Described))
         for name, of_field in schema["properties"].items():
             of_field.pop("default", None)  # a path left out keeps the base's value
-            text = texts[path := f"{section}.{name}"]
-            of_field.pop("description", None)
+            text = of_field.pop("description", None)
             kinds = of_field.pop("anyOf", None) or [of_field]
-            properties[path] = {
+            properties[f"{section}.{name}"] = {
                 **({"description": text} if text else {}),
                 "anyOf": [*kinds, {"$ref": f"#/$defs/{_REFERENCE}"}],
             }
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _reference(paths: Collection[str]) -> dict[str, Any]:
+def _reference() -> dict[str, Any]:
     """The value of another config path."""
-    names = "|".join(re.escape(path) for path in paths)
+    names = "|".join(re.escape(path) for path in config_paths())
     return {
         "type": "string",
         "pattern": rf"^\$\{{\s*({names})\s*\}}$",

@@ -1,31 +1,55 @@
-"""The keys that a file may have at each place, read from the models that describe it."""
+"""What ablation and search files share: the keys at each place, and the base configuration."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
+from decoder.complaints import explain
+from decoder.config import DecoderConfig, load_config
+from decoder.errors import ConfigError
 from decoder.marks import Section
+from orchestrator.spec.names import hint
 
 
-def allowed_keys(model: type[Section], error: ValidationError) -> dict[tuple[str, ...], list[str]]:
-    """The keys allowed beside each unknown key, as `decoder.complaints.explain` takes them.
+def explain_file(
+    model: type[Section], error: ValidationError, more_keys: Sequence[str] = ()
+) -> list[str]:
+    """What is wrong with a file, one sentence a mistake, with the keys allowed at each place.
 
     Args:
         model: the model of the file.
         error: what validating the file against the model raised.
-
-    Returns:
-        Location of a mapping in the file → the keys it may have.
+        more_keys: top-level keys that the file may have beside those of the model.
     """
     places = {
         tuple(str(part) for part in item["loc"][:-1])
         for item in error.errors(include_url=False)
         if item["type"] == "extra_forbidden"
     }
-    return {place: keys_of(section_at(model, place)) for place in places}
+    keys = {place: _keys_of(section_at(model, place)) for place in places}
+    keys[()] = [*keys.get((), ()), *more_keys]
+    return [text.replace(".[key]:", ":", 1) for text in explain(error, keys)]
 
 
-def keys_of(section: type[Section]) -> list[str]:
+def load_base(path: Path, base: str) -> DecoderConfig:
+    """The base configuration that a file names, relative to its own folder.
+
+    Raises:
+        ConfigError: there is no such file, or it has mistakes.
+    """
+    base_path = path.parent / base
+    if not base_path.is_file():
+        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
+        raise ConfigError(
+            f"{path}: base: '{base}' is not a file; looked for {base_path}"
+            f"{hint(base_path.name, names)}"
+        )
+    return load_config(base_path)
+
+
+def _keys_of(section: type[Section]) -> list[str]:
     """The keys of a section as a file writes them."""
     return [field.alias or name for name, field in section.model_fields.items()]
 
@@ -35,7 +59,7 @@ def section_at(model: type[Section], place: tuple[str, ...]) -> type[Section]:
     at: Any = model
     for part in place:
         if isinstance(at, type) and issubclass(at, Section):
-            fields = dict(zip(keys_of(at), at.model_fields.values(), strict=True))
+            fields = dict(zip(_keys_of(at), at.model_fields.values(), strict=True))
             at = _without_options(fields[part].annotation)
         else:  # an entry of a mapping or list
             at = _without_options(next(one for one in reversed(get_args(at)) if one is not ...))

@@ -1,6 +1,6 @@
 """The ablation file: reads it and names every mistake in it at once."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,16 +8,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from decoder.complaints import explain
-from decoder.config import DecoderConfig, load_config
+from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.cells import Levels
 from orchestrator.spec.check_file import find_problems
 from orchestrator.spec.compared import Compared, compared_by_name
-from orchestrator.spec.keys import allowed_keys
-from orchestrator.spec.names import hint, level_names, level_text
+from orchestrator.spec.keys import explain_file, load_base
+from orchestrator.spec.names import level_names, level_text
 from orchestrator.spec.profiles import apply_profile
 from orchestrator.spec.schema import AblationSpec, Changes, Criterion, Hypothesis, levels_of
 
@@ -97,38 +96,21 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     try:
         spec = AblationSpec.model_validate(document)
     except ValidationError as error:
-        keys = allowed_keys(AblationSpec, error)
-        if () in keys:
-            keys[()].append("profiles")
-        problems += [text.replace(".[key]:", ":", 1) for text in explain(error, keys)]
+        problems += explain_file(AblationSpec, error, ["profiles"])
         spec, broken = _salvage(document, error)
     problems = [f"{path}: {problem}" for problem in problems]
-    base, base_problems = _load_base(spec, document, path)
+    base = None
+    if isinstance(document.get("base"), str):
+        try:
+            base = load_base(path, spec.base)
+        except ConfigError as error:
+            problems += error.problems
     arms, check_problems = find_problems(spec, base, broken)
-    problems += base_problems
     problems += [f"{path}: {problem}" for problem in check_problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     assert base is not None
     return Loaded(spec=spec, base=base, path=path, arms=arms)
-
-
-def _load_base(
-    spec: AblationSpec, document: Mapping[str, Any], path: Path
-) -> tuple[DecoderConfig | None, list[str]]:
-    if not isinstance(document.get("base"), str):
-        return None, []
-    base_path = path.parent / spec.base
-    if not base_path.is_file():
-        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
-        return None, [
-            f"{path}: base: '{spec.base}' is not a file; looked for {base_path}"
-            f"{hint(base_path.name, names)}"
-        ]
-    try:
-        return load_config(base_path), []
-    except ConfigError as error:
-        return None, list(error.problems)
 
 
 # Mappings whose keys are names, and those whose values are names too. `*` stands for any entry.
@@ -194,22 +176,25 @@ def _salvage(
         for all factors, and `_DESIGN` for the choice of arms.
     """
     broken: set[str] = set()
-    left: dict[str, Any] = {**document}
+    left: dict[Any, Any] = dict(document)
     for item in error.errors():
-        at = tuple(item["loc"])
+        at = item["loc"]
+        part = _mapping(left.get(at[0]))
+        entry = part.get(at[1]) if len(at) > 1 else None
         if at[0] == "factors":
-            _drop_factor_part(left, at, broken)
-        elif at[0] in ("hypotheses", "extra_arms", "criteria") and len(at) > 1:
-            entries = dict(_mapping(left.get(str(at[0]))))
-            entry = entries.pop(at[1], None)
-            if isinstance(entry, dict) and len(at) > 2 and at[2] in _STAND_INS:
-                entries[at[1]] = {**entry, at[2]: _STAND_INS[str(at[2])]}
-            elif isinstance(entry, dict) and item["type"] == "extra_forbidden" and len(at) == 3:
-                entries[at[1]] = {key: value for key, value in entry.items() if key != at[2]}
-            left[str(at[0])] = entries
-        else:
-            left.pop(str(at[0]), None)
+            broken.add(str(at[1]) if len(at) > 1 else "*")
+            if len(at) < 3:
+                left["factors"] = {**part, at[1]: {}} if len(at) == 2 else {}
+            else:
+                left = _without(left, at[:2] if at[2] == "[key]" else at[:3])
+        elif at[0] not in ("hypotheses", "extra_arms", "criteria") or len(at) == 1:
+            left = _without(left, at[:1])
             broken |= {_DESIGN} if at[0] in _DESIGN_KEYS else set()
+        elif isinstance(entry, dict) and len(at) > 2 and at[2] in _STAND_INS:
+            left[at[0]] = {**part, at[1]: {**entry, at[2]: _STAND_INS[str(at[2])]}}
+        else:
+            is_unknown_key = item["type"] == "extra_forbidden" and len(at) == 3
+            left = _without(left, at if is_unknown_key else at[:2])
     try:
         return AblationSpec.model_validate(_REQUIRED | left), frozenset(broken)
     except ValidationError:
@@ -217,17 +202,10 @@ def _salvage(
         return AblationSpec.model_validate(_REQUIRED), frozenset({"*"})
 
 
-def _drop_factor_part(left: dict[str, Any], at: tuple[Any, ...], broken: set[str]) -> None:
-    factors = dict(_mapping(left.get("factors")))
-    if len(at) == 1:
-        broken.add("*")
-    elif "[key]" in at[1:3]:
-        factors.pop(at[1], None)
-        broken.add(str(at[1]))
-    else:
-        broken.add(str(at[1]))
-        levels = dict(_mapping(factors.get(at[1])))
-        if len(at) > 2:
-            levels.pop(at[2], None)
-        factors[at[1]] = levels if len(at) > 2 else {}
-    left["factors"] = factors
+def _without(value: Any, at: Sequence[int | str]) -> Any:
+    """A copy of nested mappings without the entry at a location."""
+    if not isinstance(value, dict) or at[0] not in value:
+        return value
+    if len(at) > 1:
+        return {**value, at[0]: _without(value[at[0]], at[1:])}
+    return {key: one for key, one in value.items() if key != at[0]}

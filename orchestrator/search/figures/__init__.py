@@ -1,4 +1,8 @@
-"""The figures of a search: each module gathers its data first and draws them afterwards."""
+"""The figures of a search: each module gathers its data first and draws them afterwards.
+
+In every module `objective` is the first one, `arms` are names, `settings` the dimensions of an
+arm's space, and `candidates` the table of candidates.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,16 +11,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from orchestrator.report.figures.style import Saved, save
-from orchestrator.search.confirmation import Winner
-from orchestrator.search.confirmation_results import Confirmed
-from orchestrator.search.figures.contour import contour_data, draw_contour
+from orchestrator.search.confirmation import Confirmed, Winner
 from orchestrator.search.figures.curves import curves_data, draw_curves
-from orchestrator.search.figures.importance import draw_importance
-from orchestrator.search.figures.parallel import draw_parallel, parallel_data
+from orchestrator.search.figures.importance import draw_importance, importances
 from orchestrator.search.figures.pareto import draw_pareto, pareto_data
 from orchestrator.search.figures.score_panels import draw_scores, progress_data, settings_data
+from orchestrator.search.figures.settings_together import (
+    contour_data,
+    draw_contour,
+    draw_parallel,
+    parallel_data,
+)
 from orchestrator.search.figures.shared import Objective, Setting
-from orchestrator.search.importance import importances
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.space import Space
 from orchestrator.search.tables import SearchTables
@@ -31,15 +37,7 @@ def draw_search_figures(
     winners: Sequence[Winner],
     confirmed: Sequence[Confirmed],
 ) -> list[Saved]:
-    """Draw every figure that the data allow, as SVG and PNG, in the order of the report.
-
-    Args:
-        folder: where the files go.
-        loaded: the search.
-        tables: its tables.
-        winners: of all arms.
-        confirmed: winners and bases on fresh seeds, as far as they were trained.
-    """
+    """Draw every figure that the data allow, as SVG and PNG, in the order of the report."""
     spec, candidates = loaded.spec, tables.candidates
     tried = set(candidates.loc[candidates["state"].isin(["finished", "stopped"]), "arm"])
     spaces = {arm.name: arm.space for arm in loaded.arms if arm.name in tried}

@@ -53,14 +53,7 @@ def curves_data(
     tables: SearchTables,
     best: Mapping[tuple[str, int], int],
 ) -> CurvesData:
-    """Gather the curves.
-
-    Args:
-        objective: the first one, a metric of the evaluations.
-        arms: names.
-        tables: of the search.
-        best: (arm, number) of the candidates to be drawn in bold → rank within the arm, from 1.
-    """
+    """Gather the curves; `best` maps (arm, number) of the bold ones to ranks from 1."""
     grouped = tables.curves.groupby(["arm", "candidate", "step"])["value"]
     counts = grouped.agg(["mean", "count"])
     found = []

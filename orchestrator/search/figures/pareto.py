@@ -31,13 +31,7 @@ class ParetoData(NamedTuple):
 def pareto_data(
     objectives: Mapping[str, str], arms: Sequence[str], candidates: pd.DataFrame
 ) -> ParetoData:
-    """Gather the arms.
-
-    Args:
-        objectives: two names → ``minimize`` or ``maximize``.
-        arms: names.
-        candidates: the table of candidates.
-    """
+    """Gather the arms; the two objectives map names to ``minimize`` or ``maximize``."""
     first, second = objectives
     signs = np.array([1 if sense == "minimize" else -1 for sense in objectives.values()])
     fronts = []
@@ -49,11 +43,7 @@ def pareto_data(
 
 
 def on_front(points: np.ndarray) -> list[bool]:
-    """Whether no other point is at least as small in both coordinates and smaller in one.
-
-    Args:
-        points: (n, 2)
-    """
+    """Whether no other of the (n, 2) points is as small in both coordinates, smaller in one."""
     return [
         not any(bool((other <= point).all() and (other < point).any()) for other in points)
         for point in points

@@ -57,11 +57,7 @@ def progress_data(
 ) -> ScoresData:
     """Scores against the steps spent, with the best score so far: one panel an arm.
 
-    Args:
-        objective: the first one.
-        arms: names.
-        candidates: the table of candidates.
-        confirmed: (arm, name) → mean on fresh seeds.
+    The confirmed means on fresh seeds are those of (arm, ``base`` or ``best 1``).
     """
     panels = []
     for arm in arms:
@@ -83,11 +79,7 @@ def settings_data(
 ) -> ScoresData:
     """Scores against each setting: one panel for each arm and setting.
 
-    Args:
-        objective: the first one.
-        settings: arm → its dimensions.
-        candidates: the table of candidates.
-        base: mean of the base on fresh seeds; None if there is none, or several bases.
+    The base is its mean on fresh seeds; None if there is none, or several bases.
     """
     panels, confirmed = [], {} if base is None else {"base": base}
     for arm, own in settings.items():

@@ -12,13 +12,12 @@ from typer.testing import CliRunner
 from orchestrator.cli.app import app
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.figures import draw_search_figures
-from orchestrator.search.figures.contour import contour_data
 from orchestrator.search.figures.curves import curves_data
-from orchestrator.search.figures.parallel import parallel_data
+from orchestrator.search.figures.importance import MIN_CANDIDATES, importances
 from orchestrator.search.figures.pareto import on_front
 from orchestrator.search.figures.score_panels import progress_data
+from orchestrator.search.figures.settings_together import contour_data, parallel_data
 from orchestrator.search.figures.shared import Objective, Setting, marks_of
-from orchestrator.search.importance import MIN_CANDIDATES, importances
 from orchestrator.search.load import load_search
 from orchestrator.search.rebuild import rebuild_search
 from orchestrator.search.study import open_studies
