@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from orchestrator.history.audit.audit import Audit
-from orchestrator.history.audit.findings import FindingDocument, finding_document
+from orchestrator.history.audit.findings import Finding
 from orchestrator.history.audit.prepared_group import RunChanges
 from orchestrator.history.audit.proposal import Proposal, spec_text
 from orchestrator.history.audit.run_pairs import per_difference
@@ -60,7 +60,7 @@ class AuditDocument(TypedDict):
     order_by: str
     runs: list[RunDocument]
     copies: dict[str, str]
-    findings: list[FindingDocument]
+    findings: list[dict[str, object]]
     steps: list[StepDocument]
     settings_not_counted: list[str]
     settings_without_effect: list[str]
@@ -76,7 +76,7 @@ def audit_document(audit: Audit) -> AuditDocument:
         "order_by": group.order,
         "runs": [run_document(run) for run in group.runs],
         "copies": dict(group.copies),
-        "findings": [finding_document(finding) for finding in audit.findings],
+        "findings": [_finding(finding) for finding in audit.findings],
         "steps": [_step(one) for one in group.run_changes],
         "settings_not_counted": list(audit.neutral),
         "settings_without_effect": list(audit.without_effect),
@@ -84,6 +84,17 @@ def audit_document(audit: Audit) -> AuditDocument:
     }
     as_text: AuditDocument = non_finite_as_text(document)
     return as_text
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {
+        "kind": finding.kind,
+        "weight": finding.weight.title,
+        "title": finding.title,
+        "details": list(finding.details),
+        "runs": list(finding.runs),
+        "figures": dict(finding.figures),
+    }
 
 
 def _step(one: RunChanges) -> StepDocument:

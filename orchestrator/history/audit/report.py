@@ -2,12 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orchestrator.history.audit.audit import Audit
-from orchestrator.history.audit.check_reading import unread_files
+from orchestrator.history.audit.check_runs import unread_files
 from orchestrator.history.audit.findings import by_weight
 from orchestrator.history.audit.prepared_group import PreparedGroup
 from orchestrator.history.audit.proposal import Proposal, spec_text
@@ -15,6 +12,7 @@ from orchestrator.history.audit.run_pairs import per_difference
 from orchestrator.history.audit.wording import (
     changes_text,
     count,
+    environment,
     joined,
     moved,
     per_text,
@@ -26,7 +24,6 @@ RUN_TITLES = (
     *("run", "outcome", "seed", "last PER", "best PER", "last step", "settings"),
     *("evaluations", "restarts"),
 )
-_TEMPLATES = Path(__file__).parent / "templates"
 _MOST_NAMES = 30
 _MOST_CHANGES = 20
 
@@ -37,21 +34,16 @@ class _Markdown(str):
 
 def markdown(audit: Audit) -> str:
     """The audit as a Markdown page; names and values in it are text, whatever they hold."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, _Markdown) else _escape(str(value)),
+    templates = environment(
+        finalize=lambda value: value if isinstance(value, _Markdown) else _escape(str(value))
     )
-    environment.filters["row"] = lambda cells: _Markdown(f"| {' | '.join(map(_escape, cells))} |")
-    environment.filters["trusted"] = _Markdown
+    templates.filters["row"] = lambda cells: _Markdown(f"| {' | '.join(map(_escape, cells))} |")
+    templates.filters["trusted"] = _Markdown
     group, proposal, spread = audit.group, audit.proposal, audit.group.spreads.best
     spec = ""
     if isinstance(proposal, Proposal):
         spec = spec_text(proposal, "base.yaml", group.name).rstrip()
-    return environment.get_template("audit.md.j2").render(
+    return templates.get_template("audit.md.j2").render(
         group=group,
         n_runs=count(len(group.runs), "run"),
         n_configurations=count(len(group.configurations), "configuration"),
