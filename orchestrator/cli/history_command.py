@@ -25,12 +25,11 @@ def import_runs(
     """Import runs that were trained elsewhere, and list what could not be read."""
     from orchestrator.cli import history_view
     from orchestrator.history.reading import store
-    from orchestrator.history.reading.document import import_document
     from orchestrator.store.paths import Results
 
     result = store.import_runs(Results(results), folder, name)
     if as_json:
-        print_json(import_document(result))
+        print_json(store.import_document(result))
     else:
         history_view.print_import(wide_output(), result)
 
@@ -60,9 +59,8 @@ def audit(
     from decoder.errors import ConfigError
     from orchestrator.cli import history_view
     from orchestrator.history.audit import audit as audits
-    from orchestrator.history.audit.document import audit_document
     from orchestrator.history.audit.proposal import Proposal, write_proposal
-    from orchestrator.history.audit.report import markdown
+    from orchestrator.history.audit.report import audit_document, markdown
     from orchestrator.history.reading import store
     from orchestrator.history.reading.folders import is_folder
     from orchestrator.store.paths import Results

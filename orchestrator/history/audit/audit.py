@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.history.audit.check_confounding import check_confounding
-from orchestrator.history.audit.check_reading import check_reading
 from orchestrator.history.audit.check_repeats import check_repeats
 from orchestrator.history.audit.check_runs import check_runs
 from orchestrator.history.audit.check_sweeps import check_sweeps
@@ -15,7 +14,7 @@ from orchestrator.history.audit.proposal import Proposal, propose
 from orchestrator.history.reading.read_runs import Group
 from orchestrator.history.reading.record import ImportedRun
 
-_CHECKS = (check_repeats, check_sweeps, check_confounding, check_runs, check_reading)
+_CHECKS = (check_repeats, check_sweeps, check_confounding, check_runs)
 
 
 @dataclass(frozen=True)

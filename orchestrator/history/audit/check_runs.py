@@ -1,26 +1,19 @@
-"""Checks of single runs: how they ended, best against last PER, checkpoints, copied curves."""
+"""Checks of single runs: how they ended, best against last PER, copies, what was not read."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
+from typing import NamedTuple
 
 from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup, same_curves
 from orchestrator.history.audit.repeat_spread import expected_best
 from orchestrator.history.audit.setting_changes import setting_changes
-from orchestrator.history.audit.wording import (
-    changes_text,
-    count,
-    joined,
-    moved,
-    names_of,
-    per_text,
-    points,
-)
+from orchestrator.history.audit.wording import joined, names_of
 from orchestrator.history.reading.columns import PER_ROUNDING, last_part
-from orchestrator.history.reading.merge_curves import restart_notes
+from orchestrator.history.reading.files import FileNote
 from orchestrator.history.reading.read_runs import checkpoint_note
-from orchestrator.history.reading.record import ImportedRun
+from orchestrator.history.reading.record import FinalEvaluation, ImportedRun
 
 _FEW_EVALUATIONS = 3  # with fewer, best and last PER are hardly different
 _FEW_RUNS = 4  # with fewer, picking the lowest is of little consequence
@@ -29,53 +22,34 @@ _FROM_CHECKPOINT = (  # settings, by the last part of their names
     *("initcheckpointpath", "resumepath", "checkpointtoload", "warmstart"),
 )
 _OFF = (None, False, "", 0, "none", "None", "null", "False", "false")
-_OUTCOMES = {  # outcome → (finding about one run, about several runs)
-    "diverged": (
-        "1 run diverged; in comparisons it counts with a PER of 100 %.",
-        "{} runs diverged; in comparisons they count with a PER of 100 %.",
-    ),
-    "collapsed": (
-        "1 run ended on the blank plateau. This holds for the steps it trained; with more steps, "
-        "the same settings may leave the plateau.",
-        "{} runs ended on the blank plateau. This holds for the steps they trained; with more "
-        "steps, the same settings may leave the plateau.",
-    ),
-    "unfinished": (
-        "1 run did not reach its planned end; its last PER is in no comparison.",
-        "{} runs did not reach their planned end; their last PERs are in no comparison.",
-    ),
-    "unknown": (
-        "1 run has no learning curve, so its training cannot be judged; only a PER from an "
-        "evaluation file is compared.",
-        "{} runs have no learning curve, so their training cannot be judged; only PERs from "
-        "evaluation files are compared.",
-    ),
-}
+# Config paths that matter most for training and are in no official settings file.
+_WORTH_STATING = ("loss.ctc_reduction", "optim.epsilon", "optim.algorithm", "loss.zero_infinity")
 
 
 def check_runs(group: PreparedGroup) -> Iterator[Finding]:
-    """Findings about single runs."""
+    """Findings about single runs, and about what could not be read."""
     yield from _outcomes(group)
     yield from _best_or_last(group)
     yield from _evaluation_files(group)
     yield from _best_of_many(group)
-    yield from _restarted(group)
-    yield from _from_checkpoint(group)
+    restarted = [run for run in group.runs if run.n_restarts]
+    if restarted:
+        yield Finding("restarted", Weight.NOTE, {"runs": restarted}, names_of(restarted))
+    started = {run.name: why for run in group.runs if (why := _why_from_checkpoint(run))}
+    if started:
+        yield Finding("from_checkpoint", Weight.OVERTURNS, {"started": started}, tuple(started))
     yield from _same_curves(group)
-    yield from _copies(group)
+    if group.copies:
+        yield Finding("copies", Weight.NOTE, {"copies": group.copies}, tuple(group.copies))
+    yield from _not_read(group)
 
 
 def _outcomes(group: PreparedGroup) -> Iterator[Finding]:
-    for outcome, (about_one, about_several) in _OUTCOMES.items():
+    for outcome in ("diverged", "collapsed", "unfinished", "unknown"):
         runs = [run for run in group.runs if run.outcome == outcome]
         if runs:
-            yield Finding(
-                outcome,
-                Weight.NOTE if outcome == "unknown" else Weight.WEAKENS,
-                about_one if len(runs) == 1 else about_several.format(len(runs)),
-                tuple(f"{run.name}: {'; '.join(run.reasons)}." for run in runs),
-                names_of(runs),
-            )
+            weight = Weight.NOTE if outcome == "unknown" else Weight.WEAKENS
+            yield Finding(outcome, weight, {"runs": runs}, names_of(runs))
 
 
 def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
@@ -86,25 +60,20 @@ def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
         if run.outcome == "ok" and len(run.pers()) >= _FEW_EVALUATIONS and run.best and run.final
     ]
     typical = median(gap for gap, _ in gaps) if gaps else 0.0
+    largest = sorted(gaps, key=lambda pair: -pair[0])[:5]
+    widest = [(gap, run) for gap, run in largest if gap > PER_ROUNDING]
     reversed_pairs = _reversed_pairs(group)
-    details = [
-        f"{run.name}: best {per_text(run.best[1])} at {run.step_unit} {run.best[0]:,.0f}, "
-        f"last {per_text(run.final[1])} ({points(gap)})."
-        for gap, run in sorted(gaps, key=lambda pair: -pair[0])[:5]
-        if gap > PER_ROUNDING and run.best and run.final
-    ]
-    if reversed_pairs:
-        details.append(f"Best and last PER give opposite orders for {joined(reversed_pairs, 6)}.")
-    if details:
+    if widest or reversed_pairs:
         matters = reversed_pairs or typical > (group.chance_limit() or math.inf)
         yield Finding(
             "best_or_final",
             Weight.WEAKENS if matters else Weight.NOTE,
-            "The best evaluation of a learning curve is lower than its last one by "
-            f"{points(typical)} (median of {count(len(gaps), 'run')}). Choosing the best "
-            "evaluation on the trials on which it is reported is optimistic; this audit compares "
-            "last evaluations.",
-            tuple(details),
+            {
+                "typical": typical,
+                "n_runs": len(gaps),
+                "widest": widest,
+                "reversed_pairs": reversed_pairs,
+            },
             names_of(run for _, run in gaps),
             {"median_gap": typical},
         )
@@ -122,89 +91,37 @@ def _reversed_pairs(group: PreparedGroup) -> list[str]:
     return names
 
 
+class _UnlikeLast(NamedTuple):
+    """An evaluation in a file of its own that differs from the last of the learning curve."""
+
+    run: ImportedRun
+    evaluation: FinalEvaluation
+    gap: float
+    is_best: bool
+
+
 def _evaluation_files(group: PreparedGroup) -> Iterator[Finding]:
-    """Evaluations in files of their own that differ from the last of the learning curve."""
-    unlike = [(run, text) for run in group.runs for text in _unlike_last(run)]
+    unlike = [
+        _UnlikeLast(run, one, one.per - run.final[1], abs(one.per - run.best[1]) <= PER_ROUNDING)
+        for run in group.runs
+        for one in run.evaluations
+        if run.best and run.final and abs(one.per - run.final[1]) > PER_ROUNDING
+    ]
     if unlike:
-        yield Finding(
-            "reported_elsewhere",
-            Weight.WEAKENS,
-            f"{count(len(unlike), 'PER')} in evaluation files "
-            f"{'differs' if len(unlike) == 1 else 'differ'} from the last evaluation of the "
-            "learning curve.",
-            tuple(text for _, text in unlike),
-            names_of(run for run, _ in unlike),
-        )
-
-
-def _unlike_last(run: ImportedRun) -> Iterator[str]:
-    if not run.best or not run.final:
-        return
-    for evaluation in run.evaluations:
-        is_best = abs(evaluation.per - run.best[1]) <= PER_ROUNDING
-        gap = evaluation.per - run.final[1]
-        if abs(gap) <= PER_ROUNDING:
-            continue
-        text = f"{evaluation.path} says {per_text(evaluation.per)}"
-        if is_best:
-            yield f"{text}: the best of {len(run.pers())} evaluations, not the last."
-        else:
-            yield (
-                f"{text}, {moved(gap)} than the last evaluation of the learning curve, and not "
-                "the best one either: it is of another checkpoint, other trials or another way "
-                f"of decoding{', or of an earlier part of this run' if run.n_restarts else ''}."
-            )
+        runs = names_of(one.run for one in unlike)
+        yield Finding("reported_elsewhere", Weight.WEAKENS, {"unlike": unlike}, runs)
 
 
 def _best_of_many(group: PreparedGroup) -> Iterator[Finding]:
-    n_runs, lowest = len(group.ended_well), group.lowest
-    if n_runs < _FEW_RUNS or lowest is None:
-        return
-    spread = group.spreads.best
-    text = "As the lowest of many, this PER is optimistic; on new seeds it would be higher"
-    if spread is not None:
-        luck = points(expected_best(n_runs, spread.sd))
-        text += f". If all {n_runs} were equally good, the lowest would be {luck} below their mean"
-    yield Finding(
-        "best_of_many",
-        Weight.WEAKENS,
-        f"The lowest of {n_runs} runs is {lowest.name} with {per_text(lowest.compared_per)}.",
-        (f"{text}.",),
-        (lowest.name,),
-        {"n": n_runs, "per": lowest.compared_per},
-    )
-
-
-def _restarted(group: PreparedGroup) -> Iterator[Finding]:
-    runs = [run for run in group.runs if run.n_restarts]
-    if runs:
+    n_runs, lowest, spread = len(group.ended_well), group.lowest, group.spreads.best
+    if n_runs >= _FEW_RUNS and lowest is not None:
+        luck = None if spread is None else expected_best(n_runs, spread.sd)
         yield Finding(
-            "restarted",
-            Weight.NOTE,
-            f"{count(len(runs), 'run was', 'runs were')} restarted; for each step the last pass "
-            "counts.",
-            tuple(
-                f"{run.name}: {count(run.n_restarts, 'restart')}. "
-                + " ".join(f"{note}." for note in restart_notes(run.notes))
-                for run in runs
-            ),
-            names_of(runs),
-        )
-
-
-def _from_checkpoint(group: PreparedGroup) -> Iterator[Finding]:
-    started = {run.name: why for run in group.runs if (why := _why_from_checkpoint(run))}
-    if started:
-        yield Finding(
-            "from_checkpoint",
-            Weight.OVERTURNS,
-            f"{count(len(started), 'run')} started from a checkpoint, and so had more training "
-            "than its own steps say."
-            if len(started) == 1
-            else f"{len(started)} runs started from a checkpoint, and so had more training than "
-            "their own steps say.",
-            tuple(f"{name}: {why}." for name, why in started.items()),
-            tuple(started),
+            "best_of_many",
+            Weight.WEAKENS,
+            {"n_runs": n_runs, "lowest": lowest, "luck": luck},
+            (lowest.name,),
+            {"n": n_runs, "per": lowest.compared_per},
         )
 
 
@@ -226,32 +143,53 @@ def _why_from_checkpoint(run: ImportedRun) -> str:
 
 
 def _same_curves(group: PreparedGroup) -> Iterator[Finding]:
-    pairs = same_curves(group.runs)
+    pairs = [
+        (a, b, setting_changes(group.settings[a.name], group.settings[b.name]))
+        for a, b in same_curves(group.runs)
+    ]
     if pairs:
-        texts = []
-        for a, b in pairs:
-            changes = setting_changes(group.settings[a.name], group.settings[b.name])
-            what = changes_text(changes) if changes else f"seed {a.seed} → {b.seed}"
-            texts.append(f"{a.name} and {b.name}: {what}.")
-        yield Finding(
-            "same_course",
-            Weight.OVERTURNS,
-            f"{count(len(pairs), 'pair')} of runs with different settings "
-            f"{'has' if len(pairs) == 1 else 'have'} the same learning curve, byte for byte: one "
-            "of the two holds the log of another run, or its settings were edited afterwards.",
-            tuple(texts),
-            names_of(run for pair in pairs for run in pair),
-        )
+        runs = names_of(run for a, b, _ in pairs for run in (a, b))
+        yield Finding("same_course", Weight.OVERTURNS, {"pairs": pairs}, runs)
 
 
-def _copies(group: PreparedGroup) -> Iterator[Finding]:
-    if group.copies:
-        one = len(group.copies) == 1
-        yield Finding(
-            "copies",
-            Weight.NOTE,
-            f"{count(len(group.copies), 'folder')} {'is a copy' if one else 'are copies'} of "
-            f"another run, byte for byte, and {'is' if one else 'are'} left out.",
-            tuple(f"{copy} is a copy of {run}." for copy, run in group.copies.items()),
-            tuple(group.copies),
-        )
+def _not_read(group: PreparedGroup) -> Iterator[Finding]:
+    """What could not be read, or only with an assumption."""
+    problems: dict[str, list[str]] = {}
+    assumed: dict[tuple[str, tuple[str, ...]], int] = {}
+    for run in group.runs:
+        if run.settings and not run.mapped.config:
+            text = run.mapped.problem.removeprefix(f"{run.settings_from}: ")
+            problems.setdefault(text, []).append(run.name)
+        silent = tuple(path for path in _WORTH_STATING if path in run.mapped.taken)
+        if silent:
+            key = (run.mapped.codebase, silent)
+            assumed[key] = assumed.get(key, 0) + 1
+    facts = {
+        "without": [run.name for run in group.runs if not run.settings],
+        "problems": problems,
+        "assumed": assumed,
+        "unread": list(unread_files(group.runs, _is_unreadable)),
+        "remarks": group.remarks,
+    }
+    if any(facts.values()):
+        yield Finding("not_read", Weight.NOTE, facts)
+
+
+def _is_unreadable(note: FileNote) -> bool:
+    return note.role in ("unreadable", "refused") and not note.note.startswith("weights")
+
+
+def unread_files(runs: Sequence[ImportedRun], wanted: Callable[[FileNote], bool]) -> Iterator[str]:
+    """One sentence for each file name and reason why such files were not read.
+
+    Args:
+        runs: whose files are considered.
+        wanted: chooses the files.
+    """
+    names: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        for note in run.files:
+            if note.note and wanted(note):
+                names.setdefault((note.path.rpartition("/")[2], note.note), []).append(run.name)
+    for (file_name, why), of_runs in names.items():
+        yield f"{file_name} of {joined(list(dict.fromkeys(of_runs)), 4)}: {why}."

@@ -1,9 +1,11 @@
-"""The one shape of every finding of an audit, and its order and layout for every output."""
+"""The one shape of every finding of an audit, and the order in which every output has them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypedDict
+from functools import cached_property
+
+from orchestrator.history.audit.wording import finding_words
 
 
 class Weight(IntEnum):
@@ -28,34 +30,35 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of an audit.
+    """One finding of an audit; ``templates/findings.j2`` has the words of each kind.
 
     Attributes:
         kind: a fixed short name for findings of this kind, such as ``one_seed``.
         weight: how much it matters.
-        title: the finding in one sentence.
-        details: sentences with names and numbers, the most important first.
+        facts: what its sentences name and count, by the arguments of the kind's template.
         runs: names of the runs it is about.
         figures: its numbers by name, as JSON values; rates and differences of PER in [0, 1].
     """
 
     kind: str
     weight: Weight
-    title: str
-    details: tuple[str, ...] = ()
+    facts: Mapping[str, object]
     runs: tuple[str, ...] = ()
     figures: Mapping[str, object] = field(default_factory=dict)
 
+    @cached_property
+    def _sentences(self) -> tuple[str, ...]:
+        return finding_words(self.kind, self.facts)
 
-class FindingDocument(TypedDict):
-    """A finding for ``--json``."""
+    @property
+    def title(self) -> str:
+        """The finding in one sentence."""
+        return self._sentences[0]
 
-    kind: str
-    weight: str
-    title: str
-    details: list[str]
-    runs: list[str]
-    figures: dict[str, object]
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Sentences with names and numbers, the most important first."""
+        return self._sentences[1:]
 
 
 def by_weight(findings: Iterable[Finding]) -> dict[Weight, list[Finding]]:
@@ -64,15 +67,3 @@ def by_weight(findings: Iterable[Finding]) -> dict[Weight, list[Finding]]:
     for finding in sorted(findings, key=lambda finding: finding.weight):
         of_weight.setdefault(finding.weight, []).append(finding)
     return of_weight
-
-
-def finding_document(finding: Finding) -> FindingDocument:
-    """A finding as a document."""
-    return {
-        "kind": finding.kind,
-        "weight": finding.weight.title,
-        "title": finding.title,
-        "details": list(finding.details),
-        "runs": list(finding.runs),
-        "figures": dict(finding.figures),
-    }

@@ -1,32 +1,31 @@
-"""The audit as a Markdown page, and the lines and rows that the terminal shows too."""
+"""The audit as a Markdown page and for ``--json``, and the lines and rows of the terminal."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orchestrator.history.audit.audit import Audit
-from orchestrator.history.audit.check_reading import unread_files
-from orchestrator.history.audit.findings import by_weight
-from orchestrator.history.audit.prepared_group import PreparedGroup
+from orchestrator.history.audit.check_runs import unread_files
+from orchestrator.history.audit.findings import Finding, by_weight
+from orchestrator.history.audit.prepared_group import PreparedGroup, RunChanges
 from orchestrator.history.audit.proposal import Proposal, spec_text
 from orchestrator.history.audit.run_pairs import per_difference
+from orchestrator.history.audit.setting_changes import SettingChange
 from orchestrator.history.audit.wording import (
     changes_text,
     count,
+    environment,
     joined,
     moved,
     per_text,
     points,
 )
-from orchestrator.history.reading.record import ImportedRun
+from orchestrator.history.reading.record import ImportedRun, non_finite_as_text, run_document
 
 RUN_TITLES = (
     *("run", "outcome", "seed", "last PER", "best PER", "last step", "settings"),
     *("evaluations", "restarts"),
 )
-_TEMPLATES = Path(__file__).parent / "templates"
 _MOST_NAMES = 30
 _MOST_CHANGES = 20
 
@@ -37,21 +36,16 @@ class _Markdown(str):
 
 def markdown(audit: Audit) -> str:
     """The audit as a Markdown page; names and values in it are text, whatever they hold."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: value if isinstance(value, _Markdown) else _escape(str(value)),
+    templates = environment(
+        finalize=lambda value: value if isinstance(value, _Markdown) else _escape(str(value))
     )
-    environment.filters["row"] = lambda cells: _Markdown(f"| {' | '.join(map(_escape, cells))} |")
-    environment.filters["trusted"] = _Markdown
+    templates.filters["row"] = lambda cells: _Markdown(f"| {' | '.join(map(_escape, cells))} |")
+    templates.filters["trusted"] = _Markdown
     group, proposal, spread = audit.group, audit.proposal, audit.group.spreads.best
     spec = ""
     if isinstance(proposal, Proposal):
         spec = spec_text(proposal, "base.yaml", group.name).rstrip()
-    return environment.get_template("audit.md.j2").render(
+    return templates.get_template("audit.md.j2").render(
         group=group,
         n_runs=count(len(group.runs), "run"),
         n_configurations=count(len(group.configurations), "configuration"),
@@ -102,6 +96,79 @@ def reading_notes(runs: Sequence[ImportedRun]) -> Iterator[str]:
         for note in run.notes:
             yield f"{run.name}: {note.removeprefix(f'{run.name}/')}"
     yield from unread_files(runs, lambda note: note.role in ("unreadable", "refused", "not read"))
+
+
+def audit_document(audit: Audit) -> dict[str, object]:
+    """The audit for ``--json``; numbers that are not finite are text."""
+    group = audit.group
+    document: dict[str, object] = non_finite_as_text(
+        {
+            "name": group.name,
+            "source": group.source,
+            "order_by": group.order,
+            "runs": [run_document(run) for run in group.runs],
+            "copies": dict(group.copies),
+            "findings": [_finding_document(finding) for finding in audit.findings],
+            "steps": [_step_document(one) for one in group.run_changes],
+            "settings_not_counted": list(audit.neutral),
+            "settings_without_effect": list(audit.without_effect),
+            "proposal": _proposal_document(audit.proposal, group.name),
+        }
+    )
+    return document
+
+
+def _finding_document(finding: Finding) -> dict[str, object]:
+    return {
+        "kind": finding.kind,
+        "weight": finding.weight.title,
+        "title": finding.title,
+        "details": list(finding.details),
+        "runs": list(finding.runs),
+        "figures": dict(finding.figures),
+    }
+
+
+def _step_document(one: RunChanges) -> dict[str, object]:
+    gap = per_difference(one.closest, one.run)
+    return {
+        "run": one.run.name,
+        "before": one.before.name,
+        "changed": _change_documents(one.changes),
+        "closest": one.closest.name,
+        "changed_from_closest": _change_documents(one.from_closest),
+        "difference_from_closest": None if math.isnan(gap) else gap,
+    }
+
+
+def _change_documents(changes: Sequence[SettingChange]) -> list[dict[str, object]]:
+    return [
+        {
+            "setting": change.name,
+            "path": change.key,
+            "before": change.before,
+            "after": change.after,
+            "with": list(change.paths[1:]),
+        }
+        for change in changes
+    ]
+
+
+def _proposal_document(proposal: Proposal | str, group: str) -> dict[str, object]:
+    if isinstance(proposal, str):
+        return {"none": proposal}
+    return {
+        "from": proposal.a,
+        "to": proposal.b,
+        "settings": [change.key for change in proposal.changes],
+        "left_out": [change.name for change in proposal.left_out],
+        "n_arms": proposal.n_arms,
+        "n_seeds": proposal.n_seeds,
+        "n_steps": proposal.n_steps,
+        "power": proposal.power,
+        "reasons": list(proposal.reasons),
+        "spec": spec_text(proposal, "base.yaml", group),
+    }
 
 
 def _change_rows(group: PreparedGroup) -> Iterator[tuple[str, ...]]:

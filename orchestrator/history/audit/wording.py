@@ -1,13 +1,20 @@
-"""How findings write numbers, settings and lists."""
+"""The words of an audit: numbers, settings and lists, and the sentences of each finding."""
 
+import functools
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.environment import TemplateModule
 
 from orchestrator.history.audit.setting_changes import SettingChange
 from orchestrator.history.reading.files import printable
+from orchestrator.history.reading.merge_curves import restart_notes
 from orchestrator.history.reading.record import ImportedRun
-from orchestrator.spec.units import percent
+from orchestrator.spec.units import interval_words, percent
 
 
 def per_text(per: float | None) -> str:
@@ -65,11 +72,11 @@ def changes_text(changes: Sequence[SettingChange], most: int = 8) -> str:
     return joined([change_text(change) for change in changes], most)
 
 
-def joined(texts: Sequence[str], most: int = 12) -> str:
+def joined(texts: Iterable[str], most: int = 12) -> str:
     """``a, b and c``; beyond `most` texts, the others are counted."""
-    shown = list(texts[:most])
-    if len(texts) > most:
-        shown.append(f"{len(texts) - most} more")
+    shown = list(texts)
+    if len(shown) > most:
+        shown[most:] = [f"{len(shown) - most} more"]
     return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
@@ -81,3 +88,62 @@ def count(n: int, noun: str, plural: str = "") -> str:
 def names_of(runs: Iterable[ImportedRun]) -> tuple[str, ...]:
     """The names of runs, each once."""
     return tuple(dict.fromkeys(run.name for run in runs))
+
+
+def end_text(run: ImportedRun) -> str:
+    """The PER of a run, with its outcome unless that is ok or not known."""
+    per = per_text(run.compared_per)
+    return per if run.outcome in ("ok", "unknown") else f"{per} ({run.outcome})"
+
+
+def environment(finalize: Callable[[object], str]) -> Environment:
+    """The environment of the templates of this folder, with the functions above as filters.
+
+    Args:
+        finalize: makes text of every value that a template prints.
+    """
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {
+        "per": per_text,
+        "end": end_text,
+        "points": points,
+        "moved": moved,
+        "value": value_text,
+        "short_name": short_name,
+        "changes": changes_text,
+        "joined": joined,
+        "count": count,
+        "plural": lambda n, one, several: one if n == 1 else several,
+        "whole": lambda number: f"{number:,.0f}",
+        "interval": lambda interval: interval_words(interval, "per"),
+        "restart_notes": restart_notes,
+    }
+    return templates
+
+
+def finding_words(kind: str, facts: Mapping[str, object]) -> tuple[str, ...]:
+    """The title of a finding, and its details.
+
+    Args:
+        kind: of the finding; a macro of ``templates/findings.j2``.
+        facts: the arguments of that macro, by name.
+    """
+    text = getattr(_findings_template(), kind)(**facts)
+    return tuple(_one_line(part).strip() for part in text.split("\n- "))
+
+
+@functools.cache
+def _findings_template() -> TemplateModule:
+    return environment(finalize=_one_line).get_template("findings.j2").module
+
+
+def _one_line(value: object) -> str:
+    """Text without line ends, so that a name with one does not start a detail."""
+    return re.sub(r"\s*\n\s*", " ", str(value))

@@ -138,6 +138,28 @@ class ImportedRun:
         )
 
 
+def run_document(run: ImportedRun) -> dict[str, object]:
+    """A run for ``--json``; PER is a rate, and a value is None where it is not known."""
+    best_step, best_per = run.best or (None, None)
+    return {
+        "name": run.name,
+        "outcome": run.outcome,
+        "reasons": list(run.reasons),
+        "seed": run.seed,
+        "n_evaluations": len(run.pers()),
+        "last_step": run.last_step,
+        "step_unit": run.step_unit,
+        "n_planned": run.n_planned,
+        "final_per": run.final[1] if run.final else None,
+        "best_per": best_per,
+        "best_step": best_step,
+        "n_restarts": run.n_restarts,
+        "settings_from": run.settings_from,
+        "codebase": run.mapped.codebase,
+        "notes": list(run.notes),
+    }
+
+
 def to_json(run: ImportedRun) -> bytes:
     """The record as it is stored; numbers that are not finite are text, such as ``"nan"``."""
     document = {"schema": SCHEMA, "provenance": "imported", **asdict(run)}

@@ -10,7 +10,7 @@ from decoder.atomic import sha256_of, storage_error, write_atomically
 from decoder.errors import ConfigError, StorageError
 from orchestrator.history.reading.folders import natural_order
 from orchestrator.history.reading.read_runs import Group, read_group
-from orchestrator.history.reading.record import ImportedRun, from_json, to_json
+from orchestrator.history.reading.record import ImportedRun, from_json, run_document, to_json
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -87,6 +87,32 @@ def import_runs(results: Results, source: Path, name: str | None) -> ImportResul
         renamed,
         tuple(run for run in before if run not in here),
     )
+
+
+def import_document(result: ImportResult) -> dict[str, object]:
+    """The result of an import for ``--json``."""
+    return {
+        "name": result.name,
+        "source": result.group.source,
+        "folder": str(result.folder),
+        "n_runs": len(result.group.runs),
+        "new": list(result.new),
+        "changed": list(result.changed),
+        "unchanged": list(result.unchanged),
+        "renamed": dict(result.renamed),
+        "gone": list(result.gone),
+        "remarks": list(result.group.remarks),
+        "runs": [
+            {
+                **run_document(run),
+                "files": [
+                    {"path": n.path, "role": n.role, "n_bytes": n.n_bytes, "note": n.note}
+                    for n in run.files
+                ],
+            }
+            for run in result.group.runs
+        ],
+    }
 
 
 def read_imported(results: Results, name: str, say: Say) -> Group:
