@@ -18,7 +18,6 @@ __all__ = [
     "column_names",
     "count",
     "find_imported",
-    "import_document",
     "imported_row",
     "imported_rows",
     "is_folder",
@@ -38,7 +37,6 @@ __getattr__, __dir__ = lazy_face(
     __name__,
     {
         "audit.audit": ("Audit",),
-        "audit.document": ("audit_document",),
         "audit.effective_settings": ("DATA",),
         "audit.findings": ("by_weight",),
         "audit.prepared_group": ("prepare_group",),
@@ -48,6 +46,7 @@ __getattr__, __dir__ = lazy_face(
         ),
         "audit.report": (
             "RUN_TITLES",
+            "audit_document",
             "markdown",
             "proposal_lines",
             "reading_notes",
@@ -62,7 +61,6 @@ __getattr__, __dir__ = lazy_face(
             "STEP",
             "column_names",
         ),
-        "reading.document": ("import_document",),
         "reading.folders": ("is_folder",),
         "reading.read_runs": (
             "Group",
