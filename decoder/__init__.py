@@ -28,8 +28,9 @@ Train two learning rates together on generated recordings, then evaluate the wei
 of an official trainer.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from decoder.faces import lazy_face
 
 if TYPE_CHECKING:
     from decoder.api import evaluate_weights, open_recordings, train_pack
@@ -41,26 +42,19 @@ if TYPE_CHECKING:
     from decoder.scoring import Score
     from decoder.weights import Weights, build_decoder, read_weights
 else:
-    _MODULES = {
-        "api": ("evaluate_weights", "open_recordings", "train_pack"),
-        "config": ("DecoderConfig", "load_config", "override"),
-        "data.store": ("Dataset",),
-        "errors": ("ConfigError", "DataError", "StorageError", "UserError"),
-        "importing": ("Imported", "import_file"),
-        "pack": ("Progress", "RunResult"),
-        "scoring": ("Score",),
-        "weights": ("Weights", "build_decoder", "read_weights"),
-    }
-
-    def __getattr__(name: str) -> object:
-        for module, names in _MODULES.items():
-            if name in names:
-                return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
-
+    __getattr__, __dir__ = lazy_face(
+        __name__,
+        {
+            "api": ("evaluate_weights", "open_recordings", "train_pack"),
+            "config": ("DecoderConfig", "load_config", "override"),
+            "data.store": ("Dataset",),
+            "errors": ("ConfigError", "DataError", "StorageError", "UserError"),
+            "importing": ("Imported", "import_file"),
+            "pack": ("Progress", "RunResult"),
+            "scoring": ("Score",),
+            "weights": ("Weights", "build_decoder", "read_weights"),
+        },
+    )
 
 __all__ = [
     "ConfigError",

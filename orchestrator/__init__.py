@@ -10,7 +10,7 @@ from decoder.faces import lazy_face
 
 if TYPE_CHECKING:
     from orchestrator.driver.preview import Preview
-    from orchestrator.driver.run import Outcome
+    from orchestrator.driver.run import AblationOutcome
     from orchestrator.notebook import (
         AblationResults,
         ComparedResults,
@@ -30,7 +30,7 @@ else:
         __name__,
         {
             "driver.preview": ("Preview",),
-            "driver.run": ("Outcome",),
+            "driver.run": ("AblationOutcome",),
             "notebook": (
                 "AblationResults",
                 "ComparedResults",
@@ -49,10 +49,10 @@ else:
     )
 
 __all__ = [
+    "AblationOutcome",
     "AblationResults",
     "ComparedResults",
     "Loaded",
-    "Outcome",
     "Plan",
     "Preview",
     "Verdict",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from orchestrator.driver.preview import Preview
-    from orchestrator.driver.run import Outcome
+    from orchestrator.driver.run import AblationOutcome
     from orchestrator.execute.machine import BackendName
     from orchestrator.plan.document import PlanDocument
     from orchestrator.plan.plan import Plan
@@ -101,12 +101,12 @@ def preview_ablation(
     Raises:
         UserError: of any kind.
     """
-    from orchestrator.driver.preview import preview
+    from orchestrator.driver.preview import make_preview
     from orchestrator.execute.machine import choose_options
     from orchestrator.store.paths import Results
 
     options = choose_options(backend, workers, threads, device, None, max_runs_per_pack)
-    return preview(
+    return make_preview(
         loaded,
         Results(Path(results)),
         options,
@@ -127,7 +127,7 @@ def run_ablation(
     address: str | None = None,
     max_runs_per_pack: int = 16,
     quiet: bool = False,
-) -> "Outcome":
+) -> "AblationOutcome":
     """Train the runs that an ablation lacks, record them, and write its report.
 
     Nothing that is recorded is trained again. An interrupt ends the call in good order: what is

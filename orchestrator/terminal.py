@@ -1,5 +1,6 @@
-"""What every command prints with: lines, tables, durations and JSON."""
+"""Printing for every command: lines, tables, durations and JSON."""
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-Say = Callable[[str], None]  # takes one remark for the user, without a line end
+Say = Callable[[str], None]  # prints one remark for the user; the text has no line end
 
 MOST_ROWS = 60
 _WIDTH_WITHOUT_TERMINAL = 220  # characters
 
 
 def say_to(console: "Console") -> Say:
-    """A function that prints each text on a line of its own, without markup or wrapping."""
+    """A function that prints each text on its own line, without markup or wrapping."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -31,7 +32,7 @@ def remarks() -> Say:
 
 
 def wide_output(*, stderr: bool = False) -> "Console":
-    """Standard output (or error); where it is no terminal, wide enough for the tables of runs."""
+    """Standard output or error; if it is not a terminal, it is wide enough for tables of runs."""
     from rich.console import Console
 
     console = Console(stderr=stderr)
@@ -49,15 +50,15 @@ def print_table(
     most_rows: int = MOST_ROWS,
     more: str = "--json lists them all",
 ) -> None:
-    """Print rows under titles, numbers to the right; print nothing if there are no rows.
+    """Print rows under titles, with numbers aligned to the right; nothing if there are no rows.
 
     Args:
         console: where to print.
-        titles: one per column.
-        rows: the cells.
-        numeric: which columns hold numbers; None decides by the first row.
-        most_rows: how many rows are printed; the others are only counted.
-        more: how the reader gets to see the others.
+        titles: one title per column.
+        rows: the cells, one tuple per row.
+        numeric: which columns hold numbers; None decides from the first row.
+        most_rows: number of rows to print; further rows are only counted.
+        more: tells the reader how to see further rows.
     """
     from rich.markup import escape
     from rich.table import Table
@@ -77,7 +78,7 @@ def print_table(
 
 
 def time_text(seconds: float) -> str:
-    """A duration: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """A duration as text, such as ``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -87,7 +88,7 @@ def time_text(seconds: float) -> str:
 
 
 def finite(value: Any) -> Any:
-    """A value as JSON can hold it: None for a number that is not finite, at any depth."""
+    """A value that JSON can hold: numbers that are not finite become None, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -97,4 +98,8 @@ def finite(value: Any) -> Any:
 
 def json_text(value: Any) -> str:
     """Indented JSON in which numbers that are not finite are null."""
-    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+    write = functools.partial(json.dumps, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        return write(value)
+    except ValueError:  # a number is not finite; most documents have none
+        return write(finite(value))

@@ -1,9 +1,8 @@
 """The commands `data make` and `data check`: make and check recordings."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.console import Console
@@ -13,6 +12,7 @@ from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_j
 from orchestrator.terminal import Say, print_table, remarks, say_to
 
 if TYPE_CHECKING:
+    from decoder.data.check import DataSummary, SessionSummary
     from orchestrator.store.paths import Results
 
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
@@ -24,13 +24,14 @@ def data_make(
     path: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
     recipe: Annotated[str, typer.Option(help="Name of a synthetic recipe.")] = "small",
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the recordings.", show_default="the recipe's")
+        int | None,
+        typer.Option(min=0, help="Seed of the recordings.", show_default="the recipe's"),
     ] = None,
     layout: Annotated[
         str | None, typer.Option(help="t15 or t12.", show_default="the recipe's")
     ] = None,
     results: Annotated[
-        Path, typer.Option("--results", help="As everywhere; here PATH alone says where.")
+        Path, typer.Option("--results", help="Ignored: the recordings are written to PATH.")
     ] = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -50,28 +51,37 @@ def data_check(
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Read every trial of a folder, and say what is there or what is wrong with it."""
+    """Read every trial of a folder, and list what it holds or what is wrong."""
 
     from orchestrator.store.paths import Results
 
-    found = check_data(path, Results(results), remarks())
+    summary = check_data(path, Results(results), remarks())
     if as_json:
-        print_json(found)
+        print_json(asdict(summary))
     else:
-        print_check(Console(), found)
+        print_check(Console(), summary)
 
 
-def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> dict[str, Any]:
+class MadeData(TypedDict):
+    """The document of `data make`."""
+
+    path: str
+    recipe: str
+    layout: str
+    seed: int
+
+
+def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> MadeData:
     """Write synthetic recordings.
 
     Args:
         path: a folder that does not exist yet.
         recipe: name of a recipe.
-        seed: of the recordings; None for the recipe's own.
-        layout: ``t15`` or ``t12``; None for the recipe's own.
+        seed: seed of the recordings; None takes the recipe's.
+        layout: ``t15`` or ``t12``; None takes the recipe's.
 
     Raises:
-        ConfigError: no such recipe or layout.
+        ConfigError: there is no such recipe or layout.
         StorageError: the folder exists, or cannot be written.
     """
     from decoder.complaints import did_you_mean
@@ -93,11 +103,12 @@ def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> 
     return {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
 
 
-def check_data(path: str, results: "Results", say: Say) -> dict[str, Any]:
-    """Look through recordings; ``synthetic:NAME`` is generated first, as `run` would.
+def check_data(path: str, results: "Results", say: Say) -> "DataSummary":
+    """Check recordings; ``synthetic:NAME`` is generated first if needed, as in `run`.
 
     Raises:
-        ConfigError, DataError: no such recipe; recordings that cannot be trained on.
+        ConfigError: there is no such recipe.
+        DataError: the recordings cannot be used for training.
     """
     from decoder.data.check import check
 
@@ -106,46 +117,45 @@ def check_data(path: str, results: "Results", say: Say) -> dict[str, Any]:
         from decoder.data.prepare import find_source
 
         folder = find_source(path, None, None, results.datasets, say).folder
-    summary = asdict(check(folder))
-    return {**summary, "sessions": list(summary["sessions"])}
+    return check(folder)
 
 
-def print_check(console: Console, found: Mapping[str, Any]) -> None:
-    """One row a session, and one for all."""
-    rows = [*found["sessions"], found["total"]]
+def print_check(console: Console, summary: "DataSummary") -> None:
+    """Print one row per session, one for all sessions, and whether training can use them."""
+    rows = [*summary.sessions, summary.total]
     titles = ("session", "train", "val", "test", "bins", "phonemes/s", "mean", "std", "notes")
     print_table(console, titles, [_check_row(row) for row in rows])
     say_to(console)(
-        f"{found['path']}: {found['layout']} layout, {len(found['sessions'])} sessions, "
-        f"{found['n_features']} features, "
-        f"{found['n_classes']} classes, bins of {found['bin_ms']} ms; {_fitness(found)}"
+        f"{summary.path}: {summary.layout} layout, {len(summary.sessions)} sessions, "
+        f"{summary.n_features} features, {summary.n_classes} classes, bins of {summary.bin_ms} ms; "
+        f"{_fitness(summary)}"
     )
 
 
-def _fitness(found: Mapping[str, Any]) -> str:
-    size, stride = found["patch_size"], found["patch_stride"]
-    if found["fit"]:
-        return f"fit for training with patches of {size} bins every {stride}"
+def _fitness(summary: "DataSummary") -> str:
+    patches = f"patches of {summary.patch_size} bins every {summary.patch_stride} bins"
+    if summary.fit:
+        return f"fit for training with {patches}"
     return (
-        f"not fit for training with patches of {size} bins every {stride}: "
-        f"{found['total']['n_unalignable']} targets are longer than the output, and at most 1 % "
-        "of a split may be left out"
+        f"not fit for training with {patches}: {summary.total.n_unalignable} targets are longer "
+        "than the output, and training may leave out at most 1 % of a split"
     )
 
 
-def _check_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _check_row(row: "SessionSummary") -> tuple[str | int, ...]:
     notes = []
-    if row["n_val"] == 0:
+    if row.n_val == 0:
         notes.append("no val")
-    if row["n_empty_targets"]:
-        notes.append(f"{row['n_empty_targets']} empty targets")
-    if row["n_unalignable"]:
-        notes.append(f"{row['n_unalignable']} targets longer than the output")
-    if row["clipped_share"] > 0:
-        notes.append(f"{row['clipped_share']:.2%} clipped")
-    bins = f"{row['n_bins_min']}–{row['n_bins_max']} (median {row['n_bins_median']:.0f})"
+    if row.n_empty_targets:
+        notes.append(f"{row.n_empty_targets} empty targets")
+    if row.n_unalignable:
+        notes.append(f"{row.n_unalignable} targets longer than the output")
+    if row.clipped_share > 0:
+        notes.append(f"{row.clipped_share:.2%} clipped")
+    bins = f"{row.n_bins_min}–{row.n_bins_max} (median {row.n_bins_median:.0f})"
+    numbers = (row.phonemes_per_second, row.feature_mean, row.feature_std)
     return (
-        *(row["session"], row["n_train"], row["n_val"], row["n_test"], bins),
-        *(f"{row[name]:.2f}" for name in ("phonemes_per_second", "feature_mean", "feature_std")),
+        *(row.session, row.n_train, row.n_val, row.n_test, bins),
+        *(f"{number:.2f}" for number in numbers),
         ", ".join(notes),
     )

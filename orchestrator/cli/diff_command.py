@@ -1,4 +1,4 @@
-"""The command `diff`: how two decoder configurations differ."""
+"""The command `diff`: compares two decoder configurations."""
 
 import json
 from collections.abc import Sequence
@@ -18,43 +18,59 @@ if TYPE_CHECKING:
 
 @handled
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A decoder file, or SPEC.yaml:arm.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="What it is compared with.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A decoder configuration file, or SPEC.yaml:arm.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The configuration to compare with A.")],
     name: Annotated[
         str | None,
-        typer.Option("--as-ablation", metavar="NAME", help="Write the leave-one-out of it."),
+        typer.Option(
+            "--as-ablation",
+            metavar="NAME",
+            help="Write an ablation of this name that leaves out one difference at a time.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to.", show_default="standard output"),
+        typer.Option(
+            metavar="FILE", help="Write the ablation to this file.", show_default="standard output"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how two decoder configurations differ, or write the ablation that tells what matters."""
+    """List the differences of two decoder configurations, or write an ablation of them."""
     from orchestrator.plan import differences as d
     from orchestrator.plan.leave_one_out import write_ablation
 
     one, two = d.read_configuration(a), d.read_configuration(b)
-    found = d.find_differences(one.config, two.config)
+    differences = d.find_differences(one.config, two.config)
     if name is not None:
-        text = d.as_ablation(name, one, two, found, output.parent if output else Path.cwd())
+        folder = output.parent if output else Path.cwd()
+        text = d.as_ablation(name, one, two, differences, folder)
         if output is None:
             typer.echo(text, nl=False)
             return
         write_ablation(output, text)
-        typer.echo(f"{output}: {len(found)} differences; `plan` it, then `run` it", err=True)
+        typer.echo(
+            f"{output}: an ablation of {len(differences)} differences; check it with `plan`, then "
+            "`run` it",
+            err=True,
+        )
     elif output is not None:
-        raise ConfigError("--output: goes with --as-ablation; add that, or redirect")
+        raise ConfigError(
+            "--output: is only for the file of --as-ablation; add --as-ablation NAME, or redirect "
+            "standard output"
+        )
     if as_json:
-        print_json(d.differences_document(one, two, found))
+        print_json(d.differences_document(one, two, differences))
     elif name is None:
-        print_differences(Console(), one.label, two.label, found)
+        print_differences(Console(), one.label, two.label, differences)
 
 
 def print_differences(
-    console: Console, a: str, b: str, found: Sequence["ConfigDifference"]
+    console: Console, a: str, b: str, differences: Sequence["ConfigDifference"]
 ) -> None:
-    """One row a parameter: value in each, and the ratio of numbers."""
+    """Print one row per parameter: its value in A and in B, and the ratio of numbers."""
     rows = [
         (
             difference.parameter,
@@ -62,10 +78,10 @@ def print_differences(
             json.dumps(difference.b),
             "" if difference.ratio is None else f"{difference.ratio:.4g}",
         )
-        for difference in found
+        for difference in differences
     ]
-    say, n = say_to(console), len(found)
+    say, n = say_to(console), len(differences)
     say(f"A: {a}")
     say(f"B: {b}")
     print_table(console, ("parameter", "A", "B", "B / A"), rows)
-    say(f"{n} difference{'s' * (n != 1)}" if n else "the same decoder, once defaults are filled in")
+    say(f"{n} difference{'s' * (n != 1)}" if n else "no differences, with defaults filled in")

@@ -1,4 +1,4 @@
-"""What every command shares: its common options, errors in one line each, JSON."""
+"""The parts that commands share: common options, errors as one line each, JSON output."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The ablation's YAML file.")]
 ResultsOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Where everything is kept.")
+    Path, typer.Option("--results", metavar="DIR", help="Folder of recordings, runs and reports.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -28,25 +28,38 @@ class BackendChoice(StrEnum):
     local = "local"
 
 
-BackendOption = Annotated[BackendChoice, typer.Option(help="Ray, or in this process.")]
+BackendOption = Annotated[
+    BackendChoice, typer.Option(help="Train on Ray, or in this process (local).")
+]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Packs at a time.", show_default="one a GPU, else a CPU")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Packs trained at the same time.",
+        show_default="one per GPU; without a GPU, one per CPU",
+    ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads a worker.", show_default="its share")
+    int | None,
+    typer.Option(min=1, help="CPU threads per worker.", show_default="an equal share of the CPUs"),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option(help="cpu, cuda, ...", show_default="a GPU where there is one")
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:N or mps.", show_default="a GPU if there is one"),
 ]
-PackOption = Annotated[int, typer.Option(min=1, help="Most runs in one pack, for memory's sake.")]
+PackOption = Annotated[
+    int, typer.Option(min=1, help="Largest number of runs in one pack; it bounds memory.")
+]
 ProfileOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="One of the file's profiles.")
+    str | None, typer.Option(metavar="NAME", help="Apply this profile of the file.")
 ]
-AddressOption = Annotated[str | None, typer.Option(help="Join this Ray cluster.")]
+AddressOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Join the Ray cluster at this address.")
+]
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn what a user can cause into lines on stderr and the exit code of its kind."""
+    """Turn errors that a user can cause into lines on stderr and an exit code."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,5 +81,5 @@ def handled(command: Callable[P, T]) -> Callable[P, T]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     typer.echo(json_text(value))

@@ -1,4 +1,4 @@
-"""The command `plan`: what a `run` would do, cost and find."""
+"""The command `plan`: a preview of `run`, without training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,23 +35,24 @@ def plan(
     device: DeviceOption = None,
     max_runs_per_pack: PackOption = 16,
     calibrate: Annotated[
-        bool, typer.Option(help="Train a few steps where no record tells the cost.")
+        bool, typer.Option(help="Train a few steps if no record gives the cost.")
     ] = True,
     seeds: Annotated[
-        str | None, typer.Option(metavar="4,6,10", help="Weigh up other numbers of seeds.")
+        str | None, typer.Option(metavar="4,6,10", help="Compare other numbers of seeds.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what would run, what it costs, what it can find and what cannot be decided."""
-    from orchestrator.cli import plan_view
-    from orchestrator.driver.preview import preview
+    """Show which runs an ablation would train, their cost, and which effects they could detect."""
+    from orchestrator.cli.plan_view import print_preview
+    from orchestrator.cli.preview_document import preview_document
+    from orchestrator.driver.preview import make_preview
     from orchestrator.execute.machine import choose_options
     from orchestrator.spec.load import load_spec
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
-    seen = preview(
+    seen = make_preview(
         loaded,
         Results(results),
         options,
@@ -60,14 +61,14 @@ def plan(
         n_seeds=_numbers("--seeds", seeds),
     )
     if as_json:
-        print_json(plan_view.preview_document(seen))
+        print_json(preview_document(seen))
     else:
-        plan_view.print_preview(Console(), seen)
+        print_preview(Console(), seen)
 
 
 def _numbers(option: str, text: str | None) -> list[int]:
     """Whole numbers of at least 1, in the order given."""
     numbers = [part.strip() for part in text.split(",")] if text else []
     if not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        raise ConfigError(f"{option} {text}: must be numbers of at least 1, such as 4,6,10")
+        raise ConfigError(f"{option} {text}: must be whole numbers of at least 1, such as 4,6,10")
     return [int(number) for number in numbers]

@@ -40,7 +40,7 @@ def run(
     max_runs_per_pack: PackOption = 16,
     as_json: JsonOption = False,
 ) -> None:
-    """Train what an ablation lacks, and write its verdicts and report."""
+    """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
     from orchestrator.cli import run_view as views
     from orchestrator.driver.run import run_ablation
     from orchestrator.execute.machine import choose_options
@@ -67,11 +67,13 @@ def run(
 
 @handled
 def report(
-    name: Annotated[str, typer.Argument(metavar="NAME|SPEC", help="An ablation run before.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|SPEC", help="An ablation that was run before.")
+    ],
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Rebuild tables, verdicts, figures and report from the records."""
+    """Rebuild the tables, verdicts, figures and report of an ablation from its records."""
     from orchestrator.cli import run_view as views
     from orchestrator.driver.reporting import rebuild_report
     from orchestrator.store.paths import Results
@@ -92,12 +94,12 @@ def report(
 @handled
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One ablation; all if left out.")
+        str | None, typer.Argument(metavar="[NAME]", help="One ablation; without it, all of them.")
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count planned, recorded, failed and running runs, for each ablation."""
+    """Count the planned, recorded, diverged, failed and running runs of each ablation."""
     from orchestrator.cli import run_view as views
     from orchestrator.store.paths import Results
 
@@ -113,7 +115,7 @@ def status(
 
 
 def _ablation_name(text: str) -> str:
-    """The name of an ablation given by its name or by its YAML file."""
+    """The name of an ablation, from its name or its YAML file."""
     if text.endswith((".yaml", ".yml")) or "/" in text:
         from orchestrator.spec.load import load_spec
 

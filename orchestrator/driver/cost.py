@@ -1,4 +1,4 @@
-"""What a plan will cost: from earlier records of the same shape, or a short calibration."""
+"""Forecasts of the time and cost of training, from earlier records or a short calibration."""
 
 import itertools
 import statistics
@@ -17,21 +17,21 @@ from orchestrator.plan.plan import Plan
 from orchestrator.store.ledger import Record
 
 _CALIBRATION_STEPS = 5
-_N_EVALUATIONS = 4  # of a calibration: the intervals between them scatter
-_SLOW_SECONDS = 5.0  # a step this slow is measured once, no more
-
+_N_EVALUATIONS = 4  # in a calibration; the intervals between them give the scatter
+_SLOW_SECONDS = 5.0  # above this time per step, a calibration measures once only
 
 ShapeKey = tuple[str, str]  # fingerprint of the recordings, shape of the pack
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What training takes of the machine.
+    """Device hours that training takes.
 
     Attributes:
-        hours: device hours, as long as a device is held.
-        low, high: the same if every step costs what the cheapest or the dearest tenth of the
-            earlier records (or calibrations) did; equal to `hours` where there is one alone.
+        hours: device hours, counting the time for which a device is held.
+        low, high: device hours if every step takes as long as in the fastest or in the slowest
+            tenth of the earlier records (or calibration steps); equal to `hours` if there is only
+            one.
         unit: ``core`` or ``GPU``.
     """
 
@@ -42,14 +42,14 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What training will take.
+class TimeForecast:
+    """The time and cost of training packs.
 
     Attributes:
-        seconds: wall time until the last pack ends; None where nothing is known.
-        pack_seconds: pack id → seconds of that pack alone.
-        cost: device hours; None where nothing is known.
-        source: where the figures come from, for people.
+        seconds: wall time until the last pack ends; None if unknown.
+        pack_seconds: pack id → wall time of that pack alone, in seconds.
+        cost: device hours; None if unknown.
+        source: where the numbers come from, as text for the user.
     """
 
     seconds: float | None
@@ -59,7 +59,12 @@ class Forecast:
 
 
 class Rate(NamedTuple):
-    """Seconds per run and step of packs of one shape."""
+    """Seconds per run and step, for packs of one shape.
+
+    Attributes:
+        usual: the median.
+        low, high: first and last decile.
+    """
 
     usual: float
     low: float
@@ -71,9 +76,10 @@ class Pace:
     """How fast this machine trains.
 
     Attributes:
-        rates: of every shape that is known.
-        n_devices: devices a pack holds; unit: what they are, see `Cost`.
-        source: where the rates come from, for people.
+        rates: shape → rate, for every known shape.
+        n_devices: devices that a pack holds.
+        unit: kind of device, see `Cost`.
+        source: where the rates come from, as text for the user.
     """
 
     rates: Mapping[ShapeKey, Rate]
@@ -86,8 +92,8 @@ class Job(NamedTuple):
     """The work of one pack.
 
     Attributes:
-        pack_id: of the pack.
-        shape: what its pace depends on.
+        pack_id: the pack.
+        shape: recordings and shape of the pack, on which its rate depends.
         n_steps: steps to train, summed over its runs.
     """
 
@@ -97,7 +103,12 @@ class Job(NamedTuple):
 
 
 def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
-    """The work of packs of a plan, as `orchestrator.plan.plan.packs_to_train` gives them."""
+    """The work of packs of a plan.
+
+    Args:
+        plan: the plan.
+        packs: some of its packs, as `orchestrator.plan.packs.packs_to_train` gives them.
+    """
     planned = {pack.pack_id: pack for pack in plan.packs}
     return tuple(
         Job(
@@ -109,13 +120,13 @@ def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
     )
 
 
-def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
-    """Forecast the training time of `jobs`, `n_workers` of them at the same time."""
+def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> TimeForecast:
+    """Forecast time and cost of `jobs` if `n_workers` of them train at the same time."""
     if not jobs:
         nothing = Cost(0.0, 0.0, 0.0, pace.unit)
-        return Forecast(0.0, {}, nothing, "every run is recorded")
+        return TimeForecast(0.0, {}, nothing, "every run is recorded")
     if any(job.shape not in pace.rates for job in jobs):
-        return Forecast(None, {}, None, "no earlier run of this shape is recorded")
+        return TimeForecast(None, {}, None, "no earlier run of this shape is recorded")
     usual = {job.pack_id: pace.rates[job.shape].usual * job.n_steps for job in jobs}
     totals = (
         sum(getattr(pace.rates[job.shape], which) * job.n_steps for job in jobs)
@@ -123,7 +134,7 @@ def forecast(jobs: Sequence[Job], pace: Pace, n_workers: int) -> Forecast:
     )
     hours, low, high = (pace.n_devices * total / 3600 for total in totals)
     wall = busy_time(usual.values(), n_workers)
-    return Forecast(wall, usual, Cost(hours, low, high, pace.unit), pace.source)
+    return TimeForecast(wall, usual, Cost(hours, low, high, pace.unit), pace.source)
 
 
 def measure_pace(
@@ -135,16 +146,15 @@ def measure_pace(
     device: str | None,
     may_calibrate: bool,
 ) -> Pace:
-    """How fast packs of these shapes train.
+    """Measure how fast packs of these shapes train.
 
     Args:
-        plan: the plan they belong to.
+        plan: the plan of the packs.
         packs: some of its packs.
         recent: records of any ablation.
-        threads: CPU threads of each pack.
+        threads: CPU threads per pack.
         device: as in `orchestrator.execute.backends.Execution`.
-        may_calibrate: whether a few steps may be trained where the ledger knows nothing; that
-            loads torch.
+        may_calibrate: whether to train a few steps for shapes without records; this loads torch.
     """
     on_gpu = device.startswith("cuda") if device is not None else count_gpus() > 0
     unit, n_devices = ("GPU", 1) if on_gpu else ("core", threads)
@@ -172,28 +182,29 @@ def _rates_from_records(
 ) -> tuple[dict[ShapeKey, Rate], int]:
     """(fingerprint, shape) → seconds per run and step, and the number of records used.
 
-    Of the records of one shape, those of the size nearest to the planned packs count: the cost
-    of a run depends on how many share the pack.
+    The cost of a run depends on the number of runs in its pack. So only the records whose pack
+    size is nearest to that of the planned pack count.
     """
     sizes = {_key(pack): len(pack.runs) for pack in packs}
-    found: dict[ShapeKey, dict[int, list[float]]] = {}
+    seconds: dict[ShapeKey, dict[int, list[float]]] = {}  # shape → pack size → per run and step
     for record in recent:
         shape = _shape(record)
         key = (record["dataset"]["fingerprint"], shape)
         if shape is None or key not in sizes or record["n_steps_done"] < 1:
             continue
         rate = record["timing"]["run_seconds"] / record["n_steps_done"]
-        found.setdefault((key[0], shape), {}).setdefault(record["pack"]["n_runs"], []).append(rate)
+        by_size = seconds.setdefault((key[0], shape), {})
+        by_size.setdefault(record["pack"]["n_runs"], []).append(rate)
     rates, n_records = {}, 0
-    for found_key, by_size in found.items():
-        nearest = min(by_size, key=lambda size: abs(size - sizes[found_key]))
-        rates[found_key] = _rate(by_size[nearest])
+    for known, by_size in seconds.items():
+        nearest = min(by_size, key=lambda size: abs(size - sizes[known]))
+        rates[known] = _rate(by_size[nearest])
         n_records += len(by_size[nearest])
     return rates, n_records
 
 
 def _rate(values: Sequence[float]) -> Rate:
-    """The median, and where the middle four fifths lie."""
+    """Median, first and last decile."""
     if len(values) == 1:
         return Rate(values[0], values[0], values[0])
     tenths = statistics.quantiles(values, n=10, method="inclusive")
@@ -201,7 +212,8 @@ def _rate(values: Sequence[float]) -> Rate:
 
 
 def _shape(record: Record) -> str | None:
-    """The pack key of a record; None if it failed or its configuration is of another version."""
+    """The pack shape of a record; None if the run is not ok or its configuration has another
+    version."""
     if record["status"] != "ok":
         return None
     try:
@@ -213,9 +225,10 @@ def _shape(record: Record) -> str | None:
 def _calibrate(
     pack: Pack, planned: PlannedPack, threads: int, device: str | None
 ) -> tuple[Rate, int]:
-    """Train a few steps of a pack, nothing kept: seconds per run and step, and steps taken.
+    """Train a few steps of a pack and keep nothing; gives the rate and the number of steps.
 
-    Two rhythms of evaluation tell the cost of a step from that of an evaluation.
+    The pack is trained with two intervals between evaluations, which separates the time of a step
+    from the time of an evaluation.
     """
     import torch
 
@@ -226,7 +239,7 @@ def _calibrate(
     dataset = open_dataset(planned.data.folder)
 
     def intervals(eval_every_steps: int) -> list[float]:
-        """Seconds from one evaluation to the next; what precedes the first is the warm-up."""
+        """Seconds from one evaluation to the next; the time before the first is the warm-up."""
         times = []
         for _ in train(_shortened(pack, eval_every_steps), dataset, device=device):
             times.append(time.perf_counter())

@@ -1,4 +1,4 @@
-"""A plan that grows: the arms of the next round of a greedy path, from the records alone."""
+"""Adds the arms of the next rounds of a greedy path to a plan, from the records alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,27 +15,30 @@ Prepare = Callable[[Sequence[Arm]], Mapping[str, Recordings]]
 
 
 def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Plan:
-    """The plan with every round of its greedy path that the records allow to be planned.
+    """The plan with every round of its greedy path that the records determine.
 
-    The plan itself comes back where nothing can be added: it has no greedy path, the stated path
-    or a round is not finished, or the path is at its end. The same records give the same rounds
-    and packs, so that a run cut short goes on from its checkpoints.
+    The same records give the same rounds and packs, so an interrupted run continues from its
+    checkpoints.
 
     Args:
         plan: the plan.
-        results: the ledger.
+        results: the results folder.
         options: how the packs are made.
         prepare: describes the recordings of arms.
 
+    Returns:
+        The same object if nothing can be added: the plan has no greedy path, the stated path or a
+        round is not finished, or the path is complete.
+
     Raises:
-        UserError: a round's arms cannot be trained; the ledger cannot be read.
+        UserError: the arms of a round cannot be trained, or the records cannot be read.
     """
     spec = plan.loaded.spec
     while spec.greedy is not None:
         arms = _next_arms(plan, results)
         if not arms:
             break
-        # Packs of the round's own, so that they do not depend on what was trained before.
+        # The round has packs of its own, so that they do not depend on what was trained before.
         alone = Loaded(
             spec.model_copy(update={"hypotheses": {}}), plan.loaded.base, plan.loaded.path, arms
         )
@@ -45,23 +48,22 @@ def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Pl
 
 
 def rounds_planned(plan: Plan) -> int:
-    """Rounds of the greedy path whose arms are in the plan."""
+    """Number of rounds of the greedy path whose arms are in the plan."""
     return max((arm.candidate.round for arm in plan.loaded.arms if arm.candidate), default=0)
 
 
 def round_text(plan: Plan) -> str:
-    """The last round planned, for people: ``round 2 of 4, on top of base+rate``."""
-    tried = [arm.candidate for arm in plan.loaded.arms if arm.candidate]
-    last = max(tried, key=lambda candidate: candidate.round)
+    """The last planned round as text, such as ``round 2 of 4, on top of base+rate``."""
+    candidates = [arm.candidate for arm in plan.loaded.arms if arm.candidate]
+    last = max(candidates, key=lambda candidate: candidate.round)
     return f"round {last.round} of {len(plan.loaded.spec.factors)}, on top of {last.after}"
 
 
 def _next_arms(plan: Plan, results: Results) -> tuple[Arm, ...]:
-    """The arms of the first round that is not decided, unless they are in the plan already."""
+    """The arms of the first undecided round, unless the plan already has them."""
+    # pandas: imported here, so that a plan without a greedy path need not wait for it.
     from orchestrator.tables.tables import runs_table
-    from orchestrator.verdicts.greedy import (
-        greedy_rounds,  # pandas, for which a first plan need not wait
-    )
+    from orchestrator.verdicts.greedy import greedy_rounds
 
     spec, base = plan.loaded.spec, plan.loaded.base
     records = read_records(results, plan.distinct, lambda _: None, move_aside=False)

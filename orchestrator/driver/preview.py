@@ -1,4 +1,4 @@
-"""What a `run` would do, without doing it: runs, packs, cost, power, claims beyond deciding."""
+"""A preview of `run`: runs, packs, cost, power, and claims that cannot be decided."""
 
 import math
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from decoder.pack import Pack
-from orchestrator.driver.cost import Cost, Forecast, Job, Pace, forecast, jobs_of, measure_pace
+from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads
 from orchestrator.driver.remarks import note_other_code
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """What so many seeds would still cost, and what they could show.
+    """The remaining cost and the power of one number of seeds.
 
     Attributes:
-        n_seeds: seeds of every arm.
-        n_runs: runs in all; n_recorded: those that need no training.
-        cost: device hours of the others; None if unknown.
-        seconds: their wall time; None if unknown.
-        power: one entry a hypothesis.
+        n_seeds: seeds per arm.
+        n_runs: number of runs.
+        n_recorded: runs that are recorded and need no training.
+        cost: device hours of the other runs; None if unknown.
+        seconds: wall time of the other runs; None if unknown.
+        power: one entry per hypothesis.
     """
 
     n_seeds: int
@@ -48,10 +49,10 @@ class SeedChoice:
 
 @dataclass(frozen=True)
 class GreedyBound:
-    """What the rounds of a greedy path that are not planned yet cost at most.
+    """Upper bounds for the rounds of a greedy path that are not planned yet.
 
     Attributes:
-        n_arms, n_runs: how many they add at most.
+        n_arms, n_runs: arms and runs that they can add.
         cost: device hours; None if unknown.
         seconds: wall time; None if unknown.
     """
@@ -64,27 +65,27 @@ class GreedyBound:
 
 @dataclass(frozen=True)
 class Preview:
-    """A plan held against the ledger.
+    """A plan compared with the records.
 
     Attributes:
-        plan: everything planned.
-        records: what is recorded of it, failures included.
-        packs: what would be trained.
-        forecast: what that takes.
-        greedy: what the greedy path adds at most; None without one.
-        untestable: hypothesis → why no result of this design could support it.
-        cautions: hypothesis → what else must come out for it to be supported.
-        lock_changed: hypotheses written or altered after runs of theirs existed.
-        spreads: outcome → how much it differs from seed to seed.
+        plan: the plan.
+        records: run id → record of its runs, including failures.
+        packs: the packs that `run` would train.
+        forecast: time and cost of these packs.
+        greedy: bounds for the greedy path; None without one.
+        untestable: hypothesis → why no result of this design can support it.
+        cautions: hypothesis → a further condition for its support.
+        lock_changed: hypotheses that were written or altered after runs that decide them.
+        spreads: outcome → spread of its differences over seeds.
         rates: hypothesis about shares of runs → the share in its reference arms.
-        power: one entry a hypothesis, at the seeds of the file.
-        choices: for other numbers of seeds, if they were asked for.
+        power: one entry per hypothesis, with the seeds of the file.
+        choices: one entry per other number of seeds that was requested.
     """
 
     plan: Plan
     records: Mapping[str, Record]
     packs: tuple[Pack, ...]
-    forecast: Forecast
+    forecast: TimeForecast
     greedy: GreedyBound | None
     untestable: Mapping[str, str]
     cautions: Mapping[str, str]
@@ -95,7 +96,7 @@ class Preview:
     choices: tuple[SeedChoice, ...]
 
 
-def preview(
+def make_preview(
     loaded: Loaded,
     results: Results,
     options: Options,
@@ -105,15 +106,15 @@ def preview(
     n_seeds: Sequence[int] = (),
     describe: PrepareData = prepare_data,
 ) -> Preview:
-    """Plan an ablation and compare with the ledger; only recordings are prepared.
+    """Plan an ablation and compare the plan with the records; only recordings are written.
 
     Args:
         loaded: the checked ablation file.
-        results: the ledger.
-        options: how it would be trained.
+        results: the results folder.
+        options: how the ablation would be trained.
         say: receives remarks.
-        calibrate: whether to train a few steps where no record tells the cost.
-        n_seeds: other numbers of seeds to weigh up.
+        calibrate: whether to train a few steps if no record gives the cost.
+        n_seeds: other numbers of seeds to compare.
         describe: prepares and describes the recordings of arms.
 
     Raises:
@@ -157,7 +158,7 @@ def preview(
         packs=tuple(packs),
         forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
-        untestable={name: found.reason for name, found in untestable(loaded.spec).items()},
+        untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},
         cautions=cautions(loaded.spec),
         lock_changed=changed_hypotheses(plan, results, recorded),
         spreads=spreads,
@@ -168,12 +169,13 @@ def preview(
 
 
 class _Work(NamedTuple):
-    """The work of a plan, by the seed of the file that it is for.
+    """The work of a plan per block, the seed of the file.
 
     Attributes:
-        left: block → jobs that are not recorded.
-        fresh: all jobs of the first seed: what a further one would take.
-        n_runs: block → distinct runs; n_recorded: those recorded.
+        left: block → jobs of runs that are not recorded.
+        fresh: all jobs of the first seed, which stand for those of a new seed.
+        n_runs: block → distinct runs.
+        n_recorded: block → recorded runs.
     """
 
     left: Mapping[int, Sequence[Job]]
@@ -205,8 +207,10 @@ def _choice(
     n_workers: int,
     power: tuple["PowerForecast", ...],
 ) -> SeedChoice:
-    """The first `n_seeds` of the file's seeds; beyond them new ones, on which nothing is recorded
-    and whose packs are those of its first seed."""
+    """Cost and power of `n_seeds` seeds: those of the file in order, then new seeds.
+
+    New seeds have no records, and the same packs as the first seed of the file.
+    """
     kept, n_new = seeds[:n_seeds], max(0, n_seeds - len(seeds))
     jobs = [job for seed in kept for job in work.left.get(seed, ())]
     jobs += [
@@ -214,20 +218,23 @@ def _choice(
         for index in range(n_new)
         for job in work.fresh
     ]
-    found = forecast(jobs, pace, n_workers)
+    left = forecast(jobs, pace, n_workers)
     return SeedChoice(
         n_seeds=n_seeds,
         n_runs=sum(work.n_runs[seed] for seed in kept) + n_new * work.n_runs[seeds[0]],
         n_recorded=sum(work.n_recorded[seed] for seed in kept),
-        cost=found.cost,
-        seconds=found.seconds,
+        cost=left.cost,
+        seconds=left.seconds,
         power=power,
     )
 
 
 def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
-    """What the rounds not planned yet come to, if none of their arms costs more than the dearest
-    of the plan; a round waits for the one before it."""
+    """Bounds for the rounds that are not planned yet.
+
+    They assume that no arm costs more than the most expensive arm of the plan, and that each
+    round waits for the one before.
+    """
     from orchestrator.verdicts.greedy import n_greedy_arms_left  # pandas
 
     seeds, n_factors = plan.loaded.spec.seeds, len(plan.loaded.spec.factors)
@@ -235,11 +242,11 @@ def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
     n_arms = n_greedy_arms_left(n_factors, at)
     n_steps = max(run.config.train.n_steps for run in plan.runs)
     shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan.packs, ()))}
-    dearest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
+    costliest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
     rounds = []
     for done in range(at, n_factors):
         n_new = n_greedy_arms_left(n_factors, done) - n_greedy_arms_left(n_factors, done + 1)
-        jobs = [Job(f"round {done + 1}, seed {seed}", dearest, n_new * n_steps) for seed in seeds]
+        jobs = [Job(f"round {done + 1}, seed {seed}", costliest, n_new * n_steps) for seed in seeds]
         rounds.append(jobs if n_new else [])
     whole = forecast([job for jobs in rounds for job in jobs], pace, n_workers)
     seconds = [forecast(jobs, pace, n_workers).seconds for jobs in rounds]

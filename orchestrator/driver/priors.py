@@ -1,10 +1,10 @@
-"""What earlier records say about an ablation that has not run: spreads and rates of outcomes."""
+"""Spreads and rates of outcomes from earlier records, for planning an ablation."""
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from decoder.config import DecoderConfig, digest
 from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry, recordings_entry
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share
+from orchestrator.stats.effects import Floats
 from orchestrator.store.ledger import Record, read_history
 from orchestrator.store.paths import Results
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CONFIGURATIONS = 60
-_FEWEST_FREEDOM = 2  # degrees of freedom below which a spread says nothing
-
-Values = np.ndarray[Any, np.dtype[np.float64]]
+_FEWEST_FREEDOM = 2  # a spread with fewer degrees of freedom is unknown
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Prior:
     """A number that planning needs before the ablation has runs of its own.
 
     Attributes:
-        value: of an outcome's spread, the standard deviation of the per-seed difference between
-            two arms, in the outcome's unit; of a rate, a share in [0, 1]. NaN if unknown.
-        source: where it comes from, for people.
+        value: for a spread, the standard deviation of the difference per seed between two arms,
+            in the outcome's unit; for a rate, a share in [0, 1]. NaN if unknown.
+        source: where the number comes from, as text for the user.
     """
 
     value: float
@@ -40,16 +39,16 @@ class Prior:
 
 
 def find_spreads(plan: Plan, recent: Sequence[Record], results: Results) -> dict[str, Prior]:
-    """The spread of each outcome that a hypothesis is about; shares of runs need none.
+    """The spread of each outcome of a hypothesis; shares of runs need no spread.
 
-    It is pooled over all pairs of configurations trained with common seeds: those of the plan,
-    if enough of them are recorded, or else all that were trained on the same recordings. Without
-    such records the file's ``prior`` is used.
+    A spread is pooled over all pairs of configurations with common seeds. The configurations are
+    those of the plan if enough of them are recorded, or else all that were trained on the same
+    recordings. Without such records, it is the file's ``prior``.
 
     Args:
         plan: the plan.
         recent: records of any ablation.
-        results: where their histories are.
+        results: the results folder, which holds the histories of these records.
     """
     spec = plan.loaded.spec
     outcomes = dict.fromkeys(h.outcome for h in spec.hypotheses.values() if not is_share(h.outcome))
@@ -69,16 +68,17 @@ def find_spreads(plan: Plan, recent: Sequence[Record], results: Results) -> dict
 
 
 def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[str, Prior]:
-    """How often runs of the reference arms collapse or diverge, for each hypothesis about that.
+    """The share of runs of the reference arms that collapse or diverge, for each hypothesis about
+    such a share.
 
-    It counts the records of the reference arms' configurations on the same recordings, with any
-    seed; for an interaction or a main effect, of every arm but those of the ``to`` side. Without
-    such records the file's ``prior`` is used.
+    It counts records of the reference arms' configurations on the same recordings, with any seed.
+    The reference arms of an interaction or a main effect are all arms but those of the ``to``
+    side. Without such records, the share is the file's ``prior``.
 
     Args:
         plan: the plan.
         recent: records of any ablation.
-        results: where their histories are.
+        results: the results folder, which holds the histories of these records.
     """
     spec = plan.loaded.spec
     names = [name for name, claim in spec.hypotheses.items() if is_share(claim.outcome)]
@@ -102,25 +102,25 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
             records[record["run_id"]] = record
             arm_of[record["run_id"]] = arm
     table = _records_table(plan, records, results) if records else None
-    found = {}
+    rates = {}
     for name in names:
         outcome = spec.hypotheses[name].outcome
         events = []
         if table is not None:
             of_arms = table["run_id"].map(arm_of).isin(wanted[name])
             events = table.loc[of_arms, outcome].tolist()
-        found[name] = _rate(events, outcome, spec.prior)
-    return found
+        rates[name] = _rate(events, outcome, spec.prior)
+    return rates
 
 
-def pooled_spread(values: Values) -> float:
-    """Standard deviation of per-seed differences, pooled over all pairs of configurations.
+def pooled_spread(values: Floats) -> float:
+    """Standard deviation of the differences per seed, pooled over all pairs of configurations.
 
     Args:
-        values: (n_configurations, n_seeds), NaN where not trained.
+        values: (n_configurations, n_seeds), NaN for runs that were not trained.
 
     Returns:
-        NaN with fewer than two degrees of freedom in all.
+        The standard deviation; NaN with fewer than two degrees of freedom.
     """
     squares, freedom = 0.0, 0
     for one, two in itertools.combinations(values, 2):
@@ -147,7 +147,7 @@ def _spread_of(
             return Prior(spread, f"{len(table)} earlier records {text}")
     if outcome in prior:
         return Prior(prior[outcome], "the prior stated in the file")
-    return Prior(math.nan, "unknown: no earlier records; state it under 'prior'")
+    return Prior(math.nan, "unknown: no earlier records; give it under 'prior' in the file")
 
 
 def _rate(events: list[int], outcome: str, prior: Mapping[str, float]) -> Prior:
@@ -163,13 +163,13 @@ def _identity(record: Record) -> tuple[str, str]:
     try:
         config = DecoderConfig.model_validate(record["config"])
     except ValidationError:
-        return "", ""  # of another version
+        return "", ""  # the record has another version of the configuration
     return record["dataset"]["fingerprint"], digest(config.model_dump(mode="json"))
 
 
 def _records_table(plan: Plan, records: Mapping[str, Record], results: Results) -> "pd.DataFrame":
-    """The runs table of records of any ablation; each configuration is an arm."""
-    from orchestrator.tables.tables import runs_table  # pandas: a first plan need not wait for it
+    """The runs table of records of any ablation, with each configuration as an arm."""
+    from orchestrator.tables.tables import runs_table  # pandas: not needed without records
 
     runs: dict[tuple[str, int], str] = {}
     for run_id, record in records.items():

@@ -1,4 +1,4 @@
-"""What a user should know before an ablation is trained: changed files, other code, weak claims."""
+"""Remarks for the user before training: changed files, other code, claims without a chance."""
 
 from collections.abc import Mapping
 
@@ -15,22 +15,22 @@ from orchestrator.terminal import Say
 
 
 def note_changes(results: Results, document: PlanDocument, say: Say) -> None:
-    """Say so if the ablation file, or a hypothesis after its runs, has changed since it was run."""
+    """Remark on a file that changed since its last run, and on hypotheses altered after runs."""
     if results.plan(document.name).exists():
         try:
             if read_plan(results, document.name).spec_hash != document.spec_hash:
                 say(f"{document.spec_file} has changed since '{document.name}' was last run")
         except StorageError as error:
-            say(f"{error}; it is replaced")
+            say(f"{error}; this run replaces it")
     for hypothesis in document.lock_changed:
         say(
-            f"hypothesis '{hypothesis}' was written or changed after runs that decide it: "
+            f"hypothesis '{hypothesis}' was written or changed after runs that decide it, so "
             "its verdict will be labelled exploratory"
         )
 
 
 def note_other_code(records: Mapping[str, Record], say: Say) -> None:
-    """Say so if recorded runs were made by other decoder sources of the same numerics."""
+    """Remark on recorded runs that were trained with other source code of the decoder."""
     own = provenance.decoder_sha256()
     others = [
         record["environment"].get("code", {})
@@ -40,15 +40,16 @@ def note_other_code(records: Mapping[str, Record], say: Say) -> None:
     if others:
         commits = sorted({str(code.get("git_commit"))[:10] for code in others})
         say(
-            f"{len(others)} of {len(records)} recorded runs were made by other decoder sources "
-            f"(commit {', '.join(commits)}) of the same numerics version; they are used"
+            f"{len(others)} of {len(records)} recorded runs were trained with other source code "
+            f"of the decoder (commit {', '.join(commits)}); its numerics version is the same, so "
+            "they are used"
         )
 
 
 def note_missing_weights(
     plan: Plan, results: Results, records: Mapping[str, Record], say: Say
 ) -> None:
-    """Say so if recorded runs were to keep weights and have none; they are not trained again."""
+    """Remark on recorded runs that lack the weights that the file asks for."""
     n_missing = sum(
         run.config.train.keep_weights != "none"
         and run_id in records
@@ -59,14 +60,14 @@ def note_missing_weights(
     if n_missing:
         say(
             f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
-            "them: it cannot change a result, so they are not trained again"
+            "them; weights do not change a result, so these runs are not trained again"
         )
 
 
 def note_untestable(loaded: Loaded, say: Say) -> None:
-    """Say which hypotheses no result could support, before anything is spent on them."""
+    """Remark on hypotheses that no result can support."""
     if loaded.spec.hypotheses:
         from orchestrator.stats.reach import untestable  # scipy
 
-        for name, found in untestable(loaded.spec).items():
-            say(f"untestable: {name}: {found.reason}")
+        for name, limit in untestable(loaded.spec).items():
+            say(f"untestable: {name}: {limit.reason}")

@@ -1,4 +1,4 @@
-"""From the plan file and the ledger to the report, without training anything."""
+"""Rebuilds the report of an ablation from its plan and its records, without training."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,16 +20,16 @@ Rebuild = Callable[
 def rebuild_report(
     results: Results, document: PlanDocument, say: Say, rebuild: Rebuild | None = None
 ) -> dict[str, Record]:
-    """Make everything that follows from plan and ledger: tables, verdicts, figures, report.
+    """Write the tables, verdicts, figures and report of an ablation.
 
     Args:
-        results: the ledger.
+        results: the results folder.
         document: the plan.
         say: receives a line for each record that cannot be trusted.
-        rebuild: writes the folder; None for `orchestrator.report.rebuild.rebuild`.
+        rebuild: writes the folder; None takes `orchestrator.report.rebuild.rebuild`.
 
     Returns:
-        The records it was made from.
+        The records used: run id → record.
     """
     if rebuild is None:
         from orchestrator.report import rebuild as report  # pandas and matplotlib
@@ -42,8 +42,8 @@ def rebuild_report(
 
 
 def renew_index(results: Results) -> None:
-    """Take the new records into the index, so that `runs` and `compare` need not wait for it."""
+    """Add the new records to the index, so that `runs` and `compare` need not wait for it."""
     from orchestrator.tables.index import open_index
 
-    with suppress(StorageError):  # those commands tell what is wrong with a record
+    with suppress(StorageError):  # these commands report records that cannot be read
         open_index(results, lambda _: None)

@@ -1,4 +1,4 @@
-"""The driver: plan → backend → ledger → report, so that `run` again repeats nothing."""
+"""The driver: plans an ablation, trains the runs that are not recorded, and writes its report."""
 
 import json
 import shutil
@@ -39,12 +39,12 @@ from orchestrator.store.plan_file import write_plan
 from orchestrator.store.registration import register
 from orchestrator.terminal import say_to
 
-FAILED_FOR_GOOD = 4
+FAILED_FOR_GOOD = 4  # exit code of a call after which runs lack a result
 
 
 @dataclass
 class Stopwatch:
-    """Wall seconds of each phase of a driver's life."""
+    """Measures the wall time of each phase, in seconds."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -58,18 +58,18 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a `run` ended.
+class AblationOutcome:
+    """What a call of `run` reached.
 
     Attributes:
         name: the ablation.
         n_runs: distinct runs of the plan.
-        n_recorded: those with a result.
-        n_failed: those that failed for reasons other than their numbers.
-        n_trained: those recorded by this call.
-        signal_number: the signal that stopped it; None if it came to its end.
-        seconds: phase → wall seconds.
-        folder: tables, figures and report.
+        n_recorded: runs with a result.
+        n_failed: infrastructure failures.
+        n_trained: runs with a result from this call.
+        signal_number: the signal that stopped the call; None if none did.
+        seconds: phase → wall time in seconds.
+        folder: the folder of tables, figures and report.
     """
 
     name: str
@@ -98,22 +98,22 @@ def run_ablation(
     describe: PrepareData = prepare_data,
     rebuild: Rebuild | None = None,
     set_up_seconds: float = 0.0,
-) -> Outcome:
-    """Train whatever an ablation lacks, record it, and rebuild its report.
+) -> AblationOutcome:
+    """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
     Args:
         loaded: the checked ablation file.
-        results: where everything is kept.
+        results: the results folder.
         options: how to train.
-        console: for progress and remarks.
-        backend: trains the packs; None takes the one `options` names.
+        console: shows progress and remarks.
+        backend: trains the packs; None takes the one that `options` names.
         describe: prepares and describes the recordings of arms.
         rebuild: writes tables, figures and report, see `rebuild_report`.
         set_up_seconds: time that passed before this call.
 
     Raises:
-        UserError: of any kind; what was recorded by then stays recorded.
-        Stopped: by a signal before there was anything to report.
+        UserError: of any kind; runs recorded by then stay recorded.
+        Stopped: by a signal before training began.
     """
     name = loaded.spec.name
     watch = Stopwatch({"set_up": set_up_seconds})
@@ -153,7 +153,7 @@ def run_ablation(
                     recorded = with_result(read_records(results, plan.distinct, say))
             except Stopped as stop:
                 signal_number = stop.signal_number
-                say("stopping: what is recorded stays, and `run` again goes on from there")
+                say("stopping: recorded runs are kept; call `run` again to continue")
         with watch.phase("reporting"):
             records = rebuild_report(results, document, say, rebuild)
             renew_index(results)
@@ -202,9 +202,9 @@ def _outcome(
     signal_number: int | None,
     watch: Stopwatch,
     folder: Path,
-) -> Outcome:
+) -> AblationOutcome:
     n_recorded = len(with_result(records))
-    return Outcome(
+    return AblationOutcome(
         name=plan.loaded.spec.name,
         n_runs=len(plan.distinct),
         n_recorded=n_recorded,
@@ -216,13 +216,13 @@ def _outcome(
     )
 
 
-def _keep_timing(results: Results, outcome: Outcome, options: Options) -> None:
-    """Add this call to ``timing.json``, apart from the tables, which do not depend on it."""
+def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:
+    """Append this call to ``timing.json``; the tables do not depend on it."""
     path = results.timing(outcome.name)
     try:
         calls = json.loads(path.read_bytes())["calls"]
     except (OSError, ValueError, KeyError, TypeError):
-        calls = []  # the first call, or a file nothing depends on
+        calls = []  # there is no file, or it cannot be read; nothing depends on it
     calls.append(
         {
             "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),

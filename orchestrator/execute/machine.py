@@ -1,4 +1,4 @@
-"""What this machine offers, and so how many packs to train at a time."""
+"""The options of training, and their defaults from the CPUs and GPUs of this machine."""
 
 import os
 import re
@@ -19,10 +19,10 @@ class Options:
     Attributes:
         backend: ``ray`` or ``local``.
         n_workers: packs trained at the same time.
-        threads: CPU threads of each.
+        threads: CPU threads per worker.
         device: a torch device; None lets the decoder choose.
         address: a Ray cluster to join; None starts a local one.
-        max_runs_per_pack: the limit that memory sets.
+        max_runs_per_pack: largest number of runs in a pack, which bounds its memory.
     """
 
     backend: BackendName
@@ -34,7 +34,7 @@ class Options:
 
     @property
     def at_a_time(self) -> int:
-        """Packs that really train at the same time; in this process one after the other."""
+        """Packs that train at the same time: `n_workers` on Ray, one in this process."""
         return self.n_workers if self.backend == "ray" else 1
 
 
@@ -45,22 +45,32 @@ def choose_options(
     device: str | None = None,
     address: str | None = None,
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
+    *,
+    n_cpus: int | None = None,
+    n_gpus: int | None = None,
 ) -> Options:
-    """Fill in what was not asked for: one worker a GPU, or else one a CPU, sharing the CPUs.
+    """Fill in the options that are None.
 
-    The in-process backend gets the same, so that both make the same packs and the same numbers.
+    The defaults are one worker per GPU, or without a GPU one per CPU; the workers share the CPUs.
+    The in-process backend gets the same values, so that both backends make the same packs and the
+    same numbers.
+
+    Args:
+        backend, n_workers, threads, device, address, max_runs_per_pack: see `Options`.
+        n_cpus, n_gpus: devices of this machine; None counts them.
 
     Raises:
-        ConfigError: a device that does not exist, or is not there.
+        ConfigError: the device has no valid name, or this machine does not have it.
     """
+    n_cpus = count_cpus() if n_cpus is None else n_cpus
+    n_gpus = count_gpus() if n_gpus is None else n_gpus
     if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
         raise ConfigError(f"--device {device}: must be cpu, cuda, cuda:N or mps")
-    if device is not None and device.startswith("cuda") and address is None and not count_gpus():
-        raise ConfigError(f"--device {device}: this machine shows no NVIDIA GPU; leave it out")
-    n_cpus = count_cpus()
+    if device is not None and device.startswith("cuda") and address is None and not n_gpus:
+        raise ConfigError(f"--device {device}: this machine has no NVIDIA GPU; omit --device")
     if n_workers is None:
-        n_gpus = 0 if device is not None and not device.startswith("cuda") else count_gpus()
-        n_workers = n_gpus or max(1, n_cpus // (threads or 1))
+        uses_gpus = device is None or device.startswith("cuda")
+        n_workers = (n_gpus if uses_gpus else 0) or max(1, n_cpus // (threads or 1))
     return Options(
         backend=backend,
         n_workers=n_workers,
@@ -72,14 +82,14 @@ def choose_options(
 
 
 def count_cpus() -> int:
-    """CPUs this process may use; all of them where the system does not tell."""
+    """CPUs that this process may use, or all CPUs if the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def count_gpus() -> int:
-    """NVIDIA devices this process may use, without loading torch."""
+    """NVIDIA devices that this process may use, counted without loading torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])

@@ -1,4 +1,4 @@
-"""What a running ablation shows: a live table on a terminal, elsewhere a line now and then."""
+"""The progress display of a running ablation: a live table on a terminal, else plain lines."""
 
 import statistics
 import time
@@ -21,7 +21,7 @@ PLAIN_EVERY_SECONDS = 10.0
 
 @dataclass
 class _PackState:
-    """Where one pack stands."""
+    """The progress of one pack."""
 
     pack: Pack
     step: int = 0
@@ -38,7 +38,7 @@ class _PackState:
         return max(run.config.train.n_steps for run in self.pack.runs)
 
     def work_done(self) -> int:
-        """Steps taken, summed over its runs."""
+        """Steps trained, summed over the runs; a run that has ended counts in full."""
         return sum(
             min(self.step, run.config.train.n_steps)
             if run.run_id in self.open_runs
@@ -48,13 +48,13 @@ class _PackState:
 
 
 class Display:
-    """Follows packs through their events and shows where they stand.
+    """Follows the events of packs and shows their progress.
 
     Args:
-        console: where to; a live table if it is a terminal, else a line every so often.
-        packs: what will be trained.
+        console: a terminal gets a live table, anything else a line every ten seconds.
+        packs: the packs that will be trained.
         n_recorded: runs of the plan that were recorded before.
-        clock: monotonic seconds.
+        clock: gives monotonic seconds.
     """
 
     def __init__(
@@ -99,25 +99,25 @@ class Display:
             self._live = None
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line above the live table."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, event: PackEvent) -> None:
-        """Take in what happened to a pack."""
+        """Show the event of a pack."""
         state = self._states[event.pack_id]
         state.started = True
         if isinstance(event.what, Progress):
             state.step = max(state.step, event.what.step)
             state.latest = {**state.latest, **event.what.latest}
             state.open_runs = state.open_runs - {run.run_id for run in event.what.finished}
-            self._tell_diverged(event.what)
+            self._report_diverged(event.what)
         else:
             state.open_runs = state.open_runs - set(event.what.run_ids)
             self._n_failed += len(event.what.run_ids)
             reason = event.what.traceback.strip().splitlines()[-1:]
             self.say(
                 f"pack {event.pack_id[:6]} (seed {state.pack.seed}): {len(event.what.run_ids)} "
-                f"runs failed for good after {event.what.n_attempts} tries: {' '.join(reason)}"
+                f"runs failed after {event.what.n_attempts} attempts: {' '.join(reason)}"
             )
         now = self._clock()
         if self._first is None:
@@ -128,11 +128,11 @@ class Display:
 
     @property
     def n_running(self) -> int:
-        """Runs in packs that have begun and not ended."""
+        """Runs that have not ended, in packs that have started."""
         return sum(len(state.open_runs) for state in self._states.values() if state.is_running)
 
     def seconds_left(self) -> float | None:
-        """From the pace since the first event; None before there is one."""
+        """Estimated seconds left, from the pace since the first event; None while unknown."""
         if self._first is None:
             return None
         since, done_then = self._first
@@ -142,7 +142,7 @@ class Display:
         return (self._work - done) * elapsed / (done - done_then)
 
     def line(self) -> str:
-        """Where everything stands, in one line of plain text."""
+        """The progress of all packs as one line of plain text."""
         left = self.seconds_left()
         running = [state for state in self._states.values() if state.is_running]
         parts = [self._counts()]
@@ -185,17 +185,17 @@ class Display:
     def _done(self) -> int:
         return sum(state.work_done() for state in self._states.values())
 
-    def _tell_diverged(self, progress: Progress) -> None:
+    def _report_diverged(self, progress: Progress) -> None:
         for run in progress.finished:
             if run.status == "diverged":
                 self.say(
-                    f"run {run.run_id} diverged at step {run.n_steps_done}: "
-                    "recorded as a result, its neighbours go on"
+                    f"run {run.run_id} diverged at step {run.n_steps_done}; this is recorded as "
+                    "its result, and the other runs of its pack continue"
                 )
 
 
 def _range(latest: Mapping[str, HistoryRow], name: str) -> str:
-    """``.31 (.25–.80)``: median and range over the runs of a pack; ``–`` before the first."""
+    """Median and range over the runs of a pack, such as ``0.31 (0.25–0.80)``; ``–`` if none."""
     values = sorted(row[name] for row in latest.values())
     if not values:
         return "–"

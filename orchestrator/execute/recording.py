@@ -1,4 +1,4 @@
-"""From events to records: every run that ends is committed before anything else happens."""
+"""Writes a record for every run that ends, before anything else happens to its event."""
 
 import time
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from orchestrator.store.paths import Results
 
 
 class Recorder:
-    """Puts the results of events into the ledger.
+    """Writes the results of events to the ledger.
 
     Args:
-        results: where to.
-        switch: keeps a signal from coming between a result and its record.
-        seat: is told how many runs are under way.
+        results: the results folder.
+        switch: delays signals while a record is written.
+        seat: tells `status` how many runs are training.
     """
 
     def __init__(self, results: Results, switch: StopSwitch, seat: DriverSeat | None) -> None:
@@ -27,7 +27,7 @@ class Recorder:
         self._sizes: Mapping[str, int] = {}
         self._results, self._switch, self._seat = results, switch, seat
         self._environment = provenance.environment()
-        self._n_told = 0
+        self._n_running = 0
         self.n_trained = 0
         self.seconds = 0.0
 
@@ -63,7 +63,7 @@ class Recorder:
         self.seconds += time.monotonic() - started
 
     def tell(self, n_running: int) -> None:
-        """Let `status` know how many runs are under way."""
-        if self._seat is not None and n_running != self._n_told:
+        """Tell `status` how many runs are training."""
+        if self._seat is not None and n_running != self._n_running:
             self._seat.tell(n_running)
-            self._n_told = n_running
+            self._n_running = n_running

@@ -1,16 +1,24 @@
-"""SIGINT and SIGTERM: stop in good order at the first, at once at the second."""
+"""Answers SIGINT and SIGTERM: the first signal stops in order, the second ends the process."""
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# A stop that hangs (a report that draws, a cluster that does not end) is cut off after this.
+# The process ends after this time if an orderly stop hangs, for example in a figure or a cluster.
 GRACE_SECONDS = 28.0
 _SHOW_CURSOR = "\x1b[?25h"
+
+
+def end_process(number: int) -> None:
+    """End this process at once, with the exit code of the signal `number`."""
+    if sys.stderr.isatty():
+        sys.stderr.write(_SHOW_CURSOR)
+        sys.stderr.flush()
+    os._exit(128 + number)
 
 
 class Stopped(BaseException):
@@ -26,16 +34,24 @@ class Stopped(BaseException):
 
 
 class StopSwitch:
-    """Turns the first signal into `Stopped`, outside of shielded sections."""
+    """Raises `Stopped` at the first signal, outside of shielded sections.
 
-    def __init__(self) -> None:
+    Args:
+        grace_seconds: the process ends this long after the first signal.
+        end: ends the process, given the signal's number.
+    """
+
+    def __init__(
+        self, grace_seconds: float = GRACE_SECONDS, end: Callable[[int], None] = end_process
+    ) -> None:
+        self._grace_seconds, self._end = grace_seconds, end
         self.signal_number: int | None = None
         self._n_shields = 0
         self._watchdog: threading.Timer | None = None
 
     @contextmanager
     def shield(self) -> Iterator[None]:
-        """Finish what is inside before a signal takes effect; nothing is half recorded."""
+        """Let the block finish before a signal takes effect, so that no record is half written."""
         self._n_shields += 1
         before = self.signal_number
         try:
@@ -46,27 +62,34 @@ class StopSwitch:
             raise Stopped(self.signal_number)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        """Answer a signal; the signature is that of a Python signal handler."""
         if self.signal_number is not None:
-            _end_now(number)
+            self._end(number)
         self.signal_number = number
-        self._watchdog = threading.Timer(GRACE_SECONDS, _end_now, (number,))
+        self._watchdog = threading.Timer(self._grace_seconds, self._end, (number,))
         self._watchdog.daemon = True
         self._watchdog.start()
         if self._n_shields == 0:
             raise Stopped(number)
 
     def call_off(self) -> None:
-        """The stop came to its end in time: nothing is cut off any more."""
+        """Cancel the end of the process: the orderly stop is complete."""
         if self._watchdog is not None:
             self._watchdog.cancel()
 
 
 @contextmanager
-def stop_switch() -> Iterator[StopSwitch]:
-    """Answer SIGINT and SIGTERM for the duration, in the main thread."""
-    switch = StopSwitch()
+def stop_switch(
+    grace_seconds: float = GRACE_SECONDS, end: Callable[[int], None] = end_process
+) -> Iterator[StopSwitch]:
+    """Answer SIGINT and SIGTERM in the main thread, for the duration of the block.
+
+    Args:
+        grace_seconds, end: see `StopSwitch`.
+    """
+    switch = StopSwitch(grace_seconds, end)
     if threading.current_thread() is not threading.main_thread():
-        yield switch  # signals reach the main thread alone
+        yield switch  # only the main thread receives signals
         return
     before = {n: signal.signal(n, switch.handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -75,10 +98,3 @@ def stop_switch() -> Iterator[StopSwitch]:
         for number, handler in before.items():
             signal.signal(number, handler)
         switch.call_off()
-
-
-def _end_now(number: int) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)
-        sys.stderr.flush()
-    os._exit(128 + number)

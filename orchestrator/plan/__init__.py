@@ -1,0 +1,82 @@
+"""Plans: arms and seeds become runs, runs become packs, and the plan file says why they compare."""
+
+from decoder.faces import lazy_face
+
+__all__ = [
+    "ArmEntry",
+    "ConfigDifference",
+    "ContrastEntry",
+    "MAX_RUNS_PER_PACK",
+    "Plan",
+    "PlanDocument",
+    "Planned",
+    "PlannedPack",
+    "PlannedRun",
+    "PrepareData",
+    "Recordings",
+    "RunEntry",
+    "TwoLevelFactor",
+    "ablation_text",
+    "aliases_of",
+    "arm_entries",
+    "base_path",
+    "busy_time",
+    "contrast_entries",
+    "joined",
+    "leave_one_out_ablation",
+    "make_packs",
+    "make_plan",
+    "packs_to_train",
+    "plan_document",
+    "prepare_data",
+    "recordings_entry",
+    "run_entry",
+    "write_ablation",
+    "yaml_text",
+]
+
+__getattr__, __dir__ = lazy_face(
+    __name__,
+    {
+        "differences": ("ConfigDifference",),
+        "document": (
+            "ArmEntry",
+            "ContrastEntry",
+            "PlanDocument",
+            "RunEntry",
+            "aliases_of",
+            "arm_entries",
+            "contrast_entries",
+            "plan_document",
+            "recordings_entry",
+            "run_entry",
+        ),
+        "leave_one_out": (
+            "TwoLevelFactor",
+            "ablation_text",
+            "base_path",
+            "leave_one_out_ablation",
+            "write_ablation",
+            "yaml_text",
+        ),
+        "packs": (
+            "MAX_RUNS_PER_PACK",
+            "Planned",
+            "PlannedPack",
+            "PlannedRun",
+            "busy_time",
+            "make_packs",
+            "packs_to_train",
+        ),
+        "plan": (
+            "Plan",
+            "joined",
+            "make_plan",
+        ),
+        "recordings": (
+            "PrepareData",
+            "Recordings",
+            "prepare_data",
+        ),
+    },
+)

@@ -9,7 +9,7 @@ from typing import Any
 from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
-from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out
+from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.names import check_name, hint, level_names, listed
 from orchestrator.spec.schema import Changes
@@ -159,7 +159,7 @@ def as_ablation(
         if idle
         else "",
     ]
-    spec = leave_one_out(
+    spec = leave_one_out_ablation(
         name,
         f"Which of the differences between {one.label} and {two.label} change PER?",
         os.path.relpath(one.file, folder),

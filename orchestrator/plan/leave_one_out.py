@@ -37,7 +37,7 @@ class TwoLevelFactor:
     after: Changes
 
 
-def leave_one_out(
+def leave_one_out_ablation(
     name: str,
     question: str,
     base: str,

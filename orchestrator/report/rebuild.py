@@ -11,13 +11,9 @@ from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_report
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.report.view import ReportInput
-from orchestrator.tables.tables import (
-    HistoryRows,
-    Record,
-    Tables,
-    make_tables,
-    write_tables,
-)
+from orchestrator.store.ledger import Record
+from orchestrator.tables.run_columns import HistoryRows
+from orchestrator.tables.tables import Tables, make_tables, write_tables
 from orchestrator.verdicts.controls import arm_configs, compare_controls, control_arms, noise_floor
 from orchestrator.verdicts.criteria import criteria_table, evaluate
 from orchestrator.verdicts.greedy import greedy_rounds, greedy_table

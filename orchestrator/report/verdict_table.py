@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from orchestrator.report.wording import explain, first_sentence, test_title
-from orchestrator.verdicts.evidence import Cell
+from orchestrator.verdicts.evidence import ComparedArm
 from orchestrator.verdicts.verdicts import Verdict
 
 
@@ -68,5 +68,5 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return table.astype({"seeds_needed": "Int64"}) if rows else table
 
 
-def _cell_row(cell: Cell) -> dict[str, str | float | None]:
+def _cell_row(cell: ComparedArm) -> dict[str, str | float | None]:
     return {**asdict(cell), "mean": None if math.isnan(cell.mean) else cell.mean}

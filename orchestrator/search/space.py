@@ -11,7 +11,7 @@ import numpy as np
 
 from decoder.config import DecoderConfig, flatten, override
 from orchestrator.search.schema import Dimension, Scalar
-from orchestrator.spec.references import follow, references
+from orchestrator.spec.references import follow, references_in
 from orchestrator.spec.schema import Changes
 
 Space = Mapping[str, Dimension]
@@ -79,5 +79,5 @@ def configure(base: DecoderConfig, *changes: Changes, where: str) -> DecoderConf
         ConfigError: an unknown path, a value the decoder refuses, circular references.
     """
     merged: dict[str, Any] = {path: value for part in changes for path, value in part.items()}
-    filled = follow({**flatten(base), **merged}, references(merged))
+    filled = follow({**flatten(base), **merged}, references_in(merged))
     return override(base, {path: filled[path] for path in merged}, where)

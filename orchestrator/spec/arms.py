@@ -19,7 +19,7 @@ from typing import Any
 from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
 from decoder.errors import ConfigError
 from orchestrator.spec.cells import changes_cell, design_cells
-from orchestrator.spec.references import chain_of, follow, references
+from orchestrator.spec.references import chain_of, follow, references_in
 from orchestrator.spec.schema import AblationSpec, Changes
 
 
@@ -149,7 +149,7 @@ class _Common:
 
     def __init__(self, spec: AblationSpec, base: DecoderConfig) -> None:
         self.values = {**flatten(base), **spec.set}
-        self.targets = references(spec.set)
+        self.targets = references_in(spec.set)
         filled = follow(self.values, self.targets)
         self.config = override(base, {path: filled[path] for path in spec.set}, "set")
         self.flat = flatten(self.config)
@@ -171,7 +171,7 @@ class _Common:
         """
         targets = {
             **{path: target for path, target in self.targets.items() if path not in changes},
-            **references(changes),
+            **references_in(changes),
         }
         if not targets:
             return changes, targets

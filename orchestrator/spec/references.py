@@ -25,7 +25,7 @@ def reference(value: Any) -> str | None:
     return match[1]
 
 
-def references(values: Mapping[str, Any]) -> dict[str, str]:
+def references_in(values: Mapping[str, Any]) -> dict[str, str]:
     """Config path → the path whose value it takes, for values that are references."""
     found = {}
     for path, value in values.items():
@@ -39,7 +39,7 @@ def follow(values: Mapping[str, Any], targets: Mapping[str, str]) -> dict[str, A
 
     Args:
         values: config path → value, for every path.
-        targets: the result of `references`.
+        targets: the result of `references_in`.
 
     Raises:
         ConfigError: references form a cycle.

@@ -1,0 +1,54 @@
+"""What lies in the results folder: its paths, records, plans and locks, and who may write them."""
+
+from decoder.faces import lazy_face
+
+__all__ = [
+    "DriverSeat",
+    "Record",
+    "Results",
+    "changed_hypotheses",
+    "current_holder",
+    "driver_seat",
+    "history_csv",
+    "make_record",
+    "read_history",
+    "read_plan",
+    "read_records",
+    "recent_records",
+    "register",
+    "version_of",
+    "with_result",
+    "write_plan",
+    "write_run",
+]
+
+__getattr__, __dir__ = lazy_face(
+    __name__,
+    {
+        "driver_lock": (
+            "DriverSeat",
+            "current_holder",
+            "driver_seat",
+        ),
+        "ledger": (
+            "Record",
+            "history_csv",
+            "make_record",
+            "read_history",
+            "read_records",
+            "recent_records",
+            "with_result",
+            "write_run",
+        ),
+        "paths": ("Results",),
+        "plan_file": (
+            "read_plan",
+            "write_plan",
+        ),
+        "provenance": ("version_of",),
+        "registration": (
+            "changed_hypotheses",
+            "register",
+        ),
+    },
+)

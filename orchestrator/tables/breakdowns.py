@@ -1,18 +1,37 @@
-"""Where the errors of an ablation's runs lie: by session and by phoneme, at the last evaluation."""
+"""The errors of an ablation's runs at the last evaluation, by session and by phoneme."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
 from decoder.phonemes import BLANK, CLASSES
 from orchestrator.stats.run_values import COUNTED
-from orchestrator.tables.run_columns import Record
+from orchestrator.store.ledger import Record
 
-NOTHING = "–"  # on the side of the alignment that has no phoneme
+NOTHING = "–"  # stands where one side of the alignment has no phoneme
 
-SESSION_COLUMNS = ("run_id", "arm", "seed", "session", "n_edits", "n_reference", "per")
-CONFUSION_COLUMNS = ("arm", "reference", "emitted", "n", "share")
+
+class SessionRow(NamedTuple):
+    """One run in one session; ``per`` is NaN if the session has no reference phonemes."""
+
+    run_id: str
+    arm: str
+    seed: int
+    session: str
+    n_edits: int
+    n_reference: int
+    per: float
+
+
+class ConfusionRow(NamedTuple):
+    """How often an arm emits one phoneme for another; see `confusions_table`."""
+
+    arm: str
+    reference: str
+    emitted: str
+    n: int
+    share: float
 
 
 def sessions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
@@ -20,36 +39,35 @@ def sessions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Data
 
     Args:
         runs: `orchestrator.tables.tables.runs_table`; runs without a result are left out.
-        records: run id → record; older ones do not tell their sessions and are left out.
+        records: run id → record; older records hold no sessions and are left out.
 
     Returns:
-        One row a run and session, in the order of the runs, then of the days.
+        One `SessionRow` per run and session, in the order of the runs, then of the days.
     """
     rows = []
-    for run, record in _with_result(runs, records):
+    for run_id, arm, seed, record in _with_result(runs, records):
         for session, (n_edits, n_reference) in (record.get("per_session") or {}).items():
             per = n_edits / n_reference if n_reference else float("nan")
-            rows.append(
-                (run["run_id"], run["arm"], run["seed"], session, n_edits, n_reference, per)
-            )
-    return pd.DataFrame(rows, columns=list(SESSION_COLUMNS))
+            rows.append(SessionRow(run_id, arm, seed, session, n_edits, n_reference, per))
+    return pd.DataFrame(rows, columns=SessionRow._fields)
 
 
 def confusions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
-    """How often each phoneme was emitted for each phoneme of the reference, over an arm's seeds.
+    """How often each phoneme was emitted for each reference phoneme, summed over an arm's seeds.
 
     Args:
         runs: `orchestrator.tables.tables.runs_table`; runs without a result are left out.
-        records: run id → record; older ones do not tell their confusions and are left out.
+        records: run id → record; older records hold no confusions and are left out.
 
     Returns:
-        One row an arm and pair that occurs, in the order of the arms, the pairs by classes;
-        `NOTHING` for a reference is an insertion, for what is emitted a deletion. ``share`` is
-        of all occurrences of the reference phoneme, for insertions of all reference phonemes.
+        One `ConfusionRow` per arm and pair that occurs, in the order of the arms, then of the
+        classes. An insertion has `NOTHING` as its reference, a deletion `NOTHING` as what is
+        emitted. ``share`` divides by the occurrences of the reference phoneme, for insertions by
+        all reference phonemes.
     """
     counts: dict[str, dict[tuple[int, int], int]] = {}
-    for run, record in _with_result(runs, records):
-        of_arm = counts.setdefault(run["arm"], {})
+    for _, arm, _, record in _with_result(runs, records):
+        of_arm = counts.setdefault(arm, {})
         for reference, emitted, n in record.get("confusions") or ():
             of_arm[reference, emitted] = of_arm.get((reference, emitted), 0) + n
     rows = []
@@ -61,15 +79,18 @@ def confusions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Da
         for (reference, emitted), n in sorted(pairs.items()):
             whole = n_reference if reference == BLANK else totals[reference]
             share = n / whole if whole else float("nan")
-            rows.append((arm, _name(reference), _name(emitted), n, share))
-    return pd.DataFrame(rows, columns=list(CONFUSION_COLUMNS))
+            rows.append(ConfusionRow(arm, _name(reference), _name(emitted), n, share))
+    return pd.DataFrame(rows, columns=ConfusionRow._fields)
 
 
 def _with_result(
     runs: pd.DataFrame, records: Mapping[str, Record]
-) -> Iterator[tuple[dict[Any, Any], Record]]:
-    for run in runs[runs["outcome"].isin(COUNTED)].to_dict("records"):
-        yield run, records[run["run_id"]]
+) -> Iterator[tuple[str, str, int, Record]]:
+    """(run id, arm, seed, record) of every run with a result."""
+    counted = runs[runs["outcome"].isin(COUNTED)]
+    columns = (counted[name].tolist() for name in ("run_id", "arm", "seed"))
+    for run_id, arm, seed in zip(*columns, strict=True):
+        yield run_id, arm, seed, records[run_id]
 
 
 def _name(phoneme: int) -> str:

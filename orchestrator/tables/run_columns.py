@@ -1,4 +1,4 @@
-"""What one record and its history say about a run, as the columns of every table of runs."""
+"""The columns that every table of runs has: what a record and its history say about one run."""
 
 import json
 import math
@@ -8,11 +8,12 @@ from typing import Any
 from decoder.collapse import CollapseThresholds, escape_step, is_collapsed
 from decoder.selection import best_row, selection_optimism
 from orchestrator.stats.run_values import COUNTED, DIVERGED_PER
+from orchestrator.store.ledger import Record
 
-Record = Mapping[str, Any]
 HistoryRows = Sequence[Mapping[str, float]]
+ColumnValue = str | int | float | bool | None
 
-# Of a run's last evaluation; "per" and "step" have columns of their own.
+# Taken from a run's last evaluation. "per" and "step" are not here: they have their own columns.
 FINAL_COLUMNS = (
     "n_edits",
     "n_reference",
@@ -35,13 +36,13 @@ FINAL_COLUMNS = (
 
 def result_columns(
     record: Record | None, history: HistoryRows, thresholds: CollapseThresholds
-) -> dict[str, Any]:
-    """What a run's record and history say; see `tables.runs_table` for the columns.
+) -> dict[str, ColumnValue]:
+    """The columns of one run; `orchestrator.tables.tables.runs_table` explains them.
 
     Args:
-        record: of the run; None for one that is not recorded yet.
-        history: its evaluations.
-        thresholds: when it counts as collapsed.
+        record: the run's record; None if it is not recorded yet.
+        history: the run's evaluations.
+        thresholds: they decide whether the run collapsed.
     """
     status = "missing" if record is None else str(record["status"])
     collapsed = status == "ok" and is_collapsed(history, thresholds)
@@ -54,7 +55,7 @@ def result_columns(
     escaped = escape_step(history, thresholds) if outcome in ("ok", "collapsed") else None
     final_per = DIVERGED_PER if outcome == "diverged" else last.get("per", math.nan)
     train = record["config"]["train"] if record else {}
-    record = record or {}
+    quantiles = (record and record.get("grad_norm_quantiles")) or {}
     return {
         "outcome": outcome,
         "per": final_per,
@@ -63,49 +64,50 @@ def result_columns(
         "escape_step": math.nan if escaped is None else float(escaped),
         "escape_censored": escaped is None if counted else None,
         "n_steps": train.get("n_steps"),
-        "n_steps_done": record.get("n_steps_done"),
+        "n_steps_done": record and record["n_steps_done"],
         "eval_every_steps": train.get("eval_every_steps"),
-        "diverged_step": record.get("diverged_step"),
+        "diverged_step": record and record["diverged_step"],
         **{name: float(last.get(name, math.nan)) for name in FINAL_COLUMNS},
-        "grad_norm_p99": float((record.get("grad_norm_quantiles") or {}).get("p99", math.nan)),
+        "grad_norm_p99": float(quantiles.get("p99", math.nan)),
         "best_per": float(best.get("per", math.nan)),
         "best_per_step": best.get("step"),
         "selection_optimism": math.nan if optimism is None else optimism,
         "per_beam": _beam_per(record, outcome),
-        "n_skipped_steps": record.get("n_skipped_steps"),
-        "n_parameters": record.get("n_parameters"),
-        "n_dropped_trials": record.get("n_dropped_trials"),
-        "error": last_line(record.get("error")),
+        "n_skipped_steps": record and record.get("n_skipped_steps"),
+        "n_parameters": record and record["n_parameters"],
+        "n_dropped_trials": record and record["n_dropped_trials"],
+        "error": last_line(record["error"]) if record else "",
         **_machine_columns(record),
     }
 
 
-def _beam_per(record: Record, outcome: str) -> float:
-    """Final PER with beam search; NaN where none was asked for or the run has no result."""
-    asked = record.get("config", {}).get("evaluation", {}).get("use_beam_search", False)
-    if outcome == "diverged" and asked:
+def _beam_per(record: Record | None, outcome: str) -> float:
+    """Final PER with beam search; NaN without beam search or without a result."""
+    if record is None or outcome not in COUNTED:
+        return math.nan
+    has_beam = record["config"].get("evaluation", {}).get("use_beam_search", False)
+    if outcome == "diverged" and has_beam:
         return DIVERGED_PER
-    recorded = (record.get("beam") or {}).get("per", math.nan)
-    return float(recorded) if outcome in COUNTED else math.nan
+    return float((record.get("beam") or {}).get("per", math.nan))
 
 
-def _machine_columns(record: Record) -> dict[str, Any]:
-    timing, host, pack = record.get("timing", {}), record.get("host", {}), record.get("pack", {})
-    environment = record.get("environment", {})
+def _machine_columns(record: Record | None) -> dict[str, ColumnValue]:
+    host = record["host"] if record else {}
+    environment = record["environment"] if record else {}
     return {
-        "timing_pack_seconds": float(timing.get("pack_seconds", math.nan)),
-        "timing_run_seconds": float(timing.get("run_seconds", math.nan)),
-        "timing_finished_at": _text(timing.get("finished_at", "")),
+        "timing_pack_seconds": float(record["timing"]["pack_seconds"]) if record else math.nan,
+        "timing_run_seconds": float(record["timing"]["run_seconds"]) if record else math.nan,
+        "timing_finished_at": record["timing"]["finished_at"] if record else "",
         "host_hostname": _text(host.get("hostname", "")),
         "host_pid": host.get("pid"),
         "host_device": _text(host.get("device", "")),
         "host_python": _text(environment.get("python", "")),
         "host_torch": _text(environment.get("torch", "")),
         "host_code": _text(environment.get("code", "")),
-        # A resumed ablation packs what was left, so the pack says something about the schedule.
-        "host_pack_id": _text(pack.get("pack_id", "")),
-        "host_pack_n_runs": pack.get("n_runs"),
-        "host_peak_memory_bytes": record.get("peak_memory_bytes"),
+        # A resumed ablation packs only the runs that are left, so the pack depends on the schedule.
+        "host_pack_id": record["pack"]["pack_id"] if record else "",
+        "host_pack_n_runs": record and record["pack"]["n_runs"],
+        "host_peak_memory_bytes": record and record["peak_memory_bytes"],
     }
 
 
@@ -114,13 +116,13 @@ def _text(value: Any) -> str:
 
 
 def leader_of(path: str) -> str | None:
-    """The field that `decoder.config.resolve` fills this one from where it was left open."""
+    """The field whose value `decoder.config.resolve` copies into this one if it is left unset."""
     if path == "optim.lr_decay_steps":
         return "train.n_steps"
     return path.removesuffix("_day") if path.endswith("_day") else None
 
 
 def last_line(traceback: str | None) -> str:
-    """The line of a traceback that names the exception."""
+    """The last line of a traceback, which names the exception; empty without one."""
     lines = (traceback or "").strip().splitlines()
     return lines[-1].strip() if lines else ""

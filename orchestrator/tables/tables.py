@@ -1,4 +1,4 @@
-"""Records and histories → the tidy tables of an ablation, and their files."""
+"""The tidy tables of an ablation, made from its records and histories, and their files."""
 
 import io
 import math
@@ -16,30 +16,35 @@ from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.stats.run_values import COUNTED, ENDINGS, least_budget, run_values
+from orchestrator.store.ledger import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
-from orchestrator.tables.run_columns import HistoryRows as HistoryRows
-from orchestrator.tables.run_columns import Record as Record
-from orchestrator.tables.run_columns import result_columns
+from orchestrator.tables.run_columns import HistoryRows, result_columns
 
-NO_LEVEL = "–"  # an extra arm's entry under a factor it takes no level of
+NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
-# Outcomes of which the table of arms holds a mean.
+# The table of arms holds a mean of each of these outcomes.
 _ARM_MEANS = (
     *("per", "best_per", "per_beam", "escape_step"),
     *("emitted_ratio", "blank_fraction", "grad_norm"),
 )
+# Columns of the runs table that hold integers, with gaps.
+_INTEGER_COLUMNS = (
+    *("collapsed", "diverged", "n_steps", "n_steps_done", "eval_every_steps", "diverged_step"),
+    *("best_per_step", "n_skipped_steps", "n_parameters", "n_dropped_trials", "host_pid"),
+    *("host_pack_n_runs", "host_peak_memory_bytes"),
+)
 
 
 class Tables(NamedTuple):
-    """Everything a verdict, a figure or a report is made from.
+    """The data of every verdict, figure and report.
 
     Attributes:
-        runs: one row a planned (arm, seed), key ``run_id``; see `runs_table`.
-        arms: one row an arm; see `arms_table`.
-        history: one row an evaluation; see `history_table`.
-        failures: one row a diverged or failed run; see `failures_table`.
-        sessions: one row a run and session; see `orchestrator.tables.breakdowns`.
-        confusions: one row an arm and pair of phonemes; see there.
+        runs: one row per planned (arm, seed), with key ``run_id``; see `runs_table`.
+        arms: one row per arm; see `arms_table`.
+        history: one row per evaluation; see `history_table`.
+        failures: one `FailureRow` per diverged or failed run.
+        sessions: one row per run and session; see `orchestrator.tables.breakdowns`.
+        confusions: one row per arm and pair of phonemes; see `orchestrator.tables.breakdowns`.
     """
 
     runs: pd.DataFrame
@@ -48,6 +53,17 @@ class Tables(NamedTuple):
     failures: pd.DataFrame
     sessions: pd.DataFrame
     confusions: pd.DataFrame
+
+
+class FailureRow(NamedTuple):
+    """A diverged or failed run: how far it got, and the last lines of its traceback."""
+
+    run_id: str
+    arm: str
+    seed: int
+    outcome: str
+    n_steps_done: int
+    traceback_end: str
 
 
 def make_tables(
@@ -59,8 +75,8 @@ def make_tables(
 
     Args:
         plan: the plan document.
-        records: run id → ledger record, for the runs recorded so far; others are ignored.
-        histories: run id → its evaluations, columns `decoder.pack.HISTORY_COLUMNS`.
+        records: run id → record, for the runs recorded so far; runs outside the plan are ignored.
+        histories: run id → evaluations, with the columns `decoder.pack.HISTORY_COLUMNS`.
     """
     runs = runs_table(plan, records, histories)
     return Tables(
@@ -78,44 +94,32 @@ def runs_table(
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
 ) -> pd.DataFrame:
-    """One row a planned (arm, seed), in the order of the arms, then of the seeds.
+    """One row per planned (arm, seed), in the order of the arms, then of the seeds.
 
-    ``seed`` is the one trained with, ``block`` the one of the ablation's seeds it is paired with;
-    they differ in arms on fresh seeds alone. ``outcome`` is one of `ENDINGS`: ``failed`` is an
-    infrastructure failure, ``missing`` a run not recorded yet. A diverged run counts: ``per``
-    1.0, ``collapsed`` 1, never escaped. A collapsed run keeps its measured PER.
-    Diagnostics are those of the last evaluation; ``best_per`` is the lowest PER of any evaluation
-    (`decoder.selection.best_row`) and decides nothing, ``selection_optimism`` what choosing it
-    flatters; ``per_beam`` is the final PER with beam search; ``grad_norm_p99`` is over all
-    training steps, before clipping. Columns that depend on machine or schedule begin with
-    ``timing_`` or ``host_``.
+    ``seed`` is the seed a run is trained with. ``block`` is the seed of the ablation that it is
+    paired by; the two differ only in arms on fresh seeds. ``outcome`` is one of `ENDINGS`:
+    ``failed`` is an infrastructure failure, ``missing`` a run that is not recorded yet. A diverged
+    run has ``per`` 1.0 and ``collapsed`` 1, and never escapes. A collapsed run keeps its measured
+    PER.
+
+    Diagnostics are those of the last evaluation. ``best_per`` is the lowest PER of any evaluation
+    (`decoder.selection.best_row`); no verdict uses it. ``selection_optimism`` is the optimism of
+    choosing that evaluation. ``per_beam`` is the final PER with beam search. ``grad_norm_p99`` is
+    taken over all training steps, before clipping. Columns that depend on the machine or on the
+    schedule begin with ``timing_`` or ``host_``.
     """
     spec = plan.spec
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run.run_id,
-            "arm": arm.arm_id,
-            "in_design": arm.in_design,
-            **_factor_columns(spec, arm.levels),
-            "seed": run.seed,
+            **_run_columns(spec, arm, run),
             "block": run.block,
             **result_columns(records.get(run.run_id), histories.get(run.run_id, ()), thresholds),
         }
         for arm, run in _arm_runs(plan)
     ]
     table = pd.DataFrame(rows)
-    integers = (
-        "collapsed",
-        "diverged",
-        "n_steps",
-        "n_steps_done",
-        "eval_every_steps",
-        "diverged_step",
-    )
-    counts = ("best_per_step", "n_skipped_steps", "n_parameters", "n_dropped_trials", "host_pid")
-    sizes = ("host_pack_n_runs", "host_peak_memory_bytes")
-    for column in (*integers, *counts, *sizes):
+    for column in _INTEGER_COLUMNS:
         table[column] = table[column].astype("Int64")
     table["escape_censored"] = table["escape_censored"].astype("boolean")
     return table
@@ -124,12 +128,12 @@ def runs_table(
 def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
     """One row per arm: counts, PER, collapse, steps to escape.
 
-    ``n`` counts the runs with a result, on which everything else rests; what each counts as is
-    `orchestrator.stats.run_values`' rule, so the means of metrics other than PER leave diverged
-    runs out. ``n_collapsed_or_diverged`` is the number of failures as an outcome. ``per_low`` and
-    ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is the restricted mean
-    up to the least step budget of all arms, so that arms can be compared; ``n_escaped`` counts
-    runs that escaped at any step. ``grad_norm_p99_max`` is the largest over seeds.
+    ``n`` counts the runs with a result; all other numbers come from these. The value of each run
+    follows `orchestrator.stats.run_values`, so means of metrics other than PER leave diverged runs
+    out. ``per_low`` and ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is
+    the restricted mean up to the least step budget of all arms, so that arms can be compared.
+    ``n_escaped`` counts runs that escaped at any step. ``grad_norm_p99_max`` is the largest value
+    over the seeds.
     """
     spec = plan.spec
     budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
@@ -172,17 +176,13 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
-    """One row an evaluation, in the order of the runs table, then of the steps."""
+    """One row per evaluation, in the order of the runs table, then of the steps."""
     spec = plan.spec
     thresholds = spec.collapse.thresholds()
     rows = [
         {
-            "run_id": run.run_id,
-            "arm": arm.arm_id,
-            "in_design": arm.in_design,
-            **_factor_columns(spec, arm.levels),
-            "seed": run.seed,
-            # An older record lacks the columns that came after it.
+            **_run_columns(spec, arm, run),
+            # Older histories lack columns that were added later.
             **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
             "on_plateau": on_plateau(row, thresholds),
         }
@@ -198,33 +198,27 @@ def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> p
 
 
 def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
-    """One row a diverged or failed run: where it stopped, and the end of its traceback."""
+    """One `FailureRow` per diverged or failed run, in the order of the runs table."""
+    failed = runs[runs["outcome"].isin(("diverged", "failed"))]
     rows = [
-        {
-            "run_id": run["run_id"],
-            "arm": run["arm"],
-            "seed": run["seed"],
-            "outcome": run["outcome"],
-            "n_steps_done": int(run["n_steps_done"]),
-            "traceback_end": _end_of(records[run["run_id"]].get("error")),
-        }
-        for run in runs.to_dict("records")
-        if run["outcome"] in ("diverged", "failed")
+        FailureRow(run_id, arm, seed, outcome, int(n_done), _end_of(records[run_id]["error"]))
+        for run_id, arm, seed, outcome, n_done in zip(
+            *(failed[name].tolist() for name in FailureRow._fields[:-1]), strict=True
+        )
     ]
-    columns = ["run_id", "arm", "seed", "outcome", "n_steps_done", "traceback_end"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=FailureRow._fields)
 
 
 def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None) -> stats.Floats:
-    """What each run of a runs table counts as in an outcome.
+    """The value of an outcome for each run of a runs table.
 
     Args:
         runs: some rows of a runs table.
         outcome: a numeric column of it.
-        budget: the step at which steps to escape are cut; None for the least of these runs.
+        budget: step at which steps to escape are cut; None takes the least budget of these runs.
 
     Returns:
-        One value per row, NaN for a gap; see `orchestrator.stats.run_values.run_values`.
+        (n_runs,) NaN for a gap; see `orchestrator.stats.run_values.run_values`.
     """
     if budget is None:
         steps = runs["n_steps"] if outcome == "escape_step" else pd.Series(dtype=float)
@@ -234,7 +228,7 @@ def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
-    """Write each table as ``NAME.csv`` and ``NAME.parquet``; the same table, the same bytes.
+    """Write each table as ``NAME.csv`` and ``NAME.parquet``. Equal tables give equal bytes.
 
     Returns:
         The files written, in order.
@@ -259,12 +253,23 @@ def _arm_runs(plan: PlanDocument) -> list[tuple[ArmEntry, RunEntry]]:
     return [(arms[run.arm_id][1], run) for run in runs]
 
 
+def _run_columns(spec: AblationSpec, arm: ArmEntry, run: RunEntry) -> dict[str, str | int]:
+    """The columns that name a run, in every table with one row or more per run."""
+    return {
+        "run_id": run.run_id,
+        "arm": arm.arm_id,
+        "in_design": arm.in_design,
+        **_factor_columns(spec, arm.levels),
+        "seed": run.seed,
+    }
+
+
 def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, str]:
     return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
 
 
 def _end_of(traceback: str | None) -> str:
-    """The last lines of a traceback: the raising line and the exception."""
+    """The last lines of a traceback: the line that raised, and the exception."""
     return "\n".join((traceback or "").strip().splitlines()[-_TRACEBACK_LINES:])
 
 

@@ -1,4 +1,4 @@
-"""What each change of a design does by itself: leave one out, path, fraction → one effect each."""
+"""The effect of each change in a design, by leaving it out, along a path or over a fraction."""
 
 import math
 from collections.abc import Sequence
@@ -20,10 +20,11 @@ class Change(NamedTuple):
     """The effect of one change on one outcome.
 
     Attributes:
-        factor: what is changed; arm: the arm that shows it ("" for a mean over a fraction).
-        effect: mean over the blocks with a result in every arm it rests on; NaN without any.
-        interval: 95 %: paired t over blocks, for shares of runs Newcombe-Wilson.
-        n_blocks: blocks it rests on.
+        factor: what is changed.
+        arm: the arm whose result shows the change; "" for a mean over a fraction.
+        effect: mean over the blocks in which every arm needed has a result; NaN without any.
+        interval: 95 % interval: paired t over blocks, Newcombe-Wilson for shares of runs.
+        n_blocks: number of these blocks.
     """
 
     factor: str
@@ -36,7 +37,7 @@ class Change(NamedTuple):
 def left_out(
     spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
-    """Leave one out: for every factor, the arm without its change minus the arm with all.
+    """Leave one out: for every factor, the arm without its change minus the arm with all changes.
 
     Args:
         spec: an ablation of design ``leave_one_out``.
@@ -61,23 +62,23 @@ def along_path(
     """Path: every arm minus the one before it, in the stated order. Arguments as `left_out`."""
     values = by_block(runs, outcome)
     by_changes = arm_of_changes(spec, arms)
-    found, done = [], frozenset[str]()
+    changes, done = [], frozenset[str]()
     for factor in spec.factors:
         before, arm = by_changes.get(done), by_changes.get(done | {factor})
         done = done | {factor}
         if before and arm:
-            found.append(change_of(factor, arm, values, [(arm, 1.0), (before, -1.0)], outcome))
-    return tuple(found)
+            changes.append(change_of(factor, arm, values, [(arm, 1.0), (before, -1.0)], outcome))
+    return tuple(changes)
 
 
 def main_effects(
     spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame, outcome: str
 ) -> tuple[Change, ...]:
-    """Fraction: for every factor, the mean of the arms at its second level minus that at its
-    first, taken per block. Arguments as `left_out`."""
+    """Fraction: for every factor and in each block, the mean of the arms at its second level
+    minus the mean of the arms at its first. Arguments as `left_out`."""
     values = by_block(runs, outcome)
     second = {name: levels[1] for name, levels in levels_of(spec).items()}
-    found = []
+    changes = []
     for factor in spec.factors:
         sides: dict[bool, list[str]] = {True: [], False: []}
         for arm in arms:
@@ -86,24 +87,24 @@ def main_effects(
         if sides[True] and sides[False]:
             weights = [(arm, 1 / len(sides[True])) for arm in sides[True]]
             weights += [(arm, -1 / len(sides[False])) for arm in sides[False]]
-            found.append(change_of(factor, "", values, weights, outcome))
-    return tuple(found)
+            changes.append(change_of(factor, "", values, weights, outcome))
+    return tuple(changes)
 
 
 def by_size(changes: Sequence[Change]) -> list[Change]:
-    """The changes, those with the largest effect first; unknown ones last."""
+    """The changes in order of effect, the largest first; unknown effects come last."""
     return sorted(changes, key=lambda c: -abs(c.effect) if math.isfinite(c.effect) else math.inf)
 
 
 def by_block(runs: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    """Blocks × arms."""
+    """The outcome as (n_blocks, n_arms), indexed by block and arm; NaN for a gap."""
     table = runs.assign(value=outcome_values(runs, outcome))
     return table.pivot(index="block", columns="arm", values="value")
 
 
 def arm_of_changes(spec: AblationSpec, arms: Sequence[ArmEntry]) -> dict[frozenset[str], str]:
-    """Factors at their second level → the arm that has exactly these, of the design or made for
-    its greedy path."""
+    """Factors at their second level → the arm with exactly these changes, among the arms of the
+    design and of its greedy path."""
     second = {name: levels[1] for name, levels in levels_of(spec).items()}
     return {
         frozenset(f for f, level in arm.levels.items() if level == second[f]): arm.arm_id
@@ -119,12 +120,12 @@ def change_of(
     weights: Sequence[tuple[str, float]],
     outcome: str,
 ) -> Change:
-    """The weighted sum of arms in every block, as the effect of a change.
+    """The effect of a change as a weighted sum of arms in every block.
 
     Args:
         factor, arm: as in `Change`.
         values: `by_block` of the outcome.
-        weights: (arm, its part in the effect).
+        weights: (arm, weight) of each arm.
         outcome: a numeric column of the runs table.
     """
     table = values[[name for name, _ in weights]].dropna().to_numpy()  # (n_blocks, n_arms)

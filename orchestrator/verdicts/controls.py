@@ -1,9 +1,9 @@
-"""Two runs of one configuration → the noise floor, which every effect is held against."""
+"""Controls, which repeat an arm's configuration, and the noise floor that they give."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,37 +13,40 @@ from orchestrator.spec.claims import is_share
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.shares import Share, boschloo, share_difference
-from orchestrator.tables.tables import Record, outcome_values
+from orchestrator.store.ledger import Record
+from orchestrator.tables.tables import outcome_values
 
-Kind = Literal["fresh_seeds", "same_seed"]
+ControlKind = Literal["fresh_seeds", "same_seed"]
+ArmConfig = Mapping[str, Mapping[str, object]]  # section → field → value, compared as a whole
 
 
 class ControlArm(NamedTuple):
-    """An arm that repeats another one's configuration.
+    """An arm that repeats the configuration of another.
 
     Attributes:
-        arm: the control; twin: the arm it repeats.
-        kind: ``fresh_seeds`` (A/A) or ``same_seed`` (the same seeds trained again).
+        arm: the control.
+        twin: the arm that it repeats.
+        kind: ``fresh_seeds`` (an A/A comparison) or ``same_seed`` (the same seeds trained again).
     """
 
     arm: str
     twin: str
-    kind: Kind
+    kind: ControlKind
 
 
 @dataclass(frozen=True)
 class Control:
-    """How far apart an arm and its repetition came out, in one outcome.
+    """The difference between a control and its twin, in one outcome.
 
     Attributes:
         pair: the two arms.
         outcome: what was measured.
-        differences: block → control minus twin, over the blocks with a result in both.
-        effect: their mean; NaN without any.
-        interval: 95 %: paired t, for shares of runs Newcombe-Wilson; infinite where the runs
-            are too few to say.
-        p: of an exact test that they are the same: sign-flip, for shares of runs Boschloo's.
-        events: for shares of runs, (control, twin) as counts; None otherwise.
+        differences: block → control minus twin, over the blocks in which both have a result.
+        effect: mean of the differences; NaN without any.
+        interval: 95 % interval: paired t, Newcombe-Wilson for shares of runs; infinite if there
+            are too few runs.
+        p: p-value of an exact test for a difference: sign-flip, Boschloo's for shares of runs.
+        events: counts (control, twin) for shares of runs; None for other outcomes.
     """
 
     pair: ControlArm
@@ -56,25 +59,25 @@ class Control:
 
     @property
     def identical(self) -> bool:
-        """Whether the two gave the same numbers in every block."""
+        """Whether the two arms have the same numbers in every block."""
         return bool(self.differences) and not any(self.differences.values())
 
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """What two single runs of one configuration differ by, in one outcome.
+    """How much two single runs of one configuration differ, in one outcome.
 
     Attributes:
         outcome: what was measured.
-        half_width: 95 of 100 differences between two single runs on different seeds lie inside
-            ± this; NaN if unknown.
-        source: ``controls`` (differences between an arm and its repetition on fresh seeds),
+        half_width: half-width of the range that holds 95 % of the differences between two single
+            runs on different seeds; NaN if unknown.
+        source: ``controls`` (differences between arms and their controls on fresh seeds),
             ``seeds`` (spread over the seeds of an arm, pooled over the arms whose runs are all
-            ok) or ``none``, as for shares of runs.
-        n: differences (controls) or degrees of freedom (seeds) it rests on.
-        same_seed: largest difference between two runs of the same seed; None if none was run
+            ok) or ``none``. Shares of runs have ``none``.
+        n: number of differences (``controls``) or degrees of freedom (``seeds``).
+        same_seed: largest difference between two runs of the same seed; None if no seed was run
             twice.
-        n_same_seed: seeds run twice.
+        n_same_seed: number of seeds that were run twice.
     """
 
     outcome: str
@@ -89,37 +92,37 @@ class NoiseFloor:
         return self.half_width / math.sqrt(n_seeds) if n_seeds else math.nan
 
 
-def arm_configs(plan: PlanDocument, records: Mapping[str, Record]) -> dict[str, Any]:
-    """Arm → the configuration it was trained with, for the arms recorded so far."""
-    configs: dict[str, Any] = {}
+def arm_configs(plan: PlanDocument, records: Mapping[str, Record]) -> dict[str, ArmConfig]:
+    """Arm → the configuration that its runs were trained with, for the arms recorded so far."""
+    configs: dict[str, ArmConfig] = {}
     for run in plan.runs:
         if run.arm_id not in configs and run.run_id in records:
             configs[run.arm_id] = records[run.run_id]["config"]
     return configs
 
 
-def control_arms(plan: PlanDocument, configs: Mapping[str, Any]) -> tuple[ControlArm, ...]:
-    """The arms on fresh seeds or trained again, each with the arm whose configuration it has.
+def control_arms(plan: PlanDocument, configs: Mapping[str, ArmConfig]) -> tuple[ControlArm, ...]:
+    """The controls of a plan, each with the arm whose configuration it repeats.
 
     Args:
         plan: the plan document.
-        configs: `arm_configs` of it; a control that has none is left out.
+        configs: `arm_configs` of the plan; a control without a configuration is left out.
     """
     arms = {arm.arm_id: arm for arm in plan.arms if arm.arm_id in configs}
     plain = [name for name, arm in arms.items() if kind_of(arm) is None]
-    found = []
+    controls = []
     for name, arm in arms.items():
         kind = kind_of(arm)
         twin = next((other for other in plain if configs[other] == configs[name]), None)
         if kind is not None and twin is not None:
-            found.append(ControlArm(name, twin, kind))
-    return tuple(found)
+            controls.append(ControlArm(name, twin, kind))
+    return tuple(controls)
 
 
 def compare_controls(
     pairs: Sequence[ControlArm], runs: pd.DataFrame, outcome: str
 ) -> tuple[Control, ...]:
-    """Measure how far each control came out from its twin.
+    """Measure the difference between each control and its twin.
 
     Args:
         pairs: from `control_arms`.
@@ -130,17 +133,16 @@ def compare_controls(
 
 
 def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -> NoiseFloor:
-    """The noise floor of one outcome, from the controls where there are any.
+    """The noise floor of one outcome: from controls on fresh seeds, or else from the seeds.
 
-    A difference of two runs of one configuration has mean zero, so the 95 % range is Student's t
-    times the root mean square of the differences seen; from the spread s over seeds it is t
-    times the square root of 2 times s. For shares of runs there is no such range; what the
-    controls counted stands in for it.
+    The difference of two runs of one configuration has mean zero. So the 95 % range is Student's
+    t times the root mean square of the differences measured, or √2 · t times the spread over
+    seeds. Shares of runs have no such range; for them the report shows the counts of the controls.
 
     Args:
         runs: the runs table.
-        controls: `compare_controls` of that outcome.
-        outcome: as there.
+        controls: `compare_controls` of this outcome.
+        outcome: a numeric column of the runs table.
     """
     fresh = _differences(controls, "fresh_seeds")
     again = _differences(controls, "same_seed")
@@ -160,13 +162,13 @@ def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -
 
 def seed_noise(runs: pd.DataFrame) -> float | None:
     """Standard deviation of the final PER over seeds, pooled over the arms whose runs are all
-    ok; None without such an arm of two seeds."""
+    ok; None if no such arm has two seeds."""
     pooled = _seed_spread(runs, "per")
     return pooled[0] if pooled else None
 
 
-def kind_of(arm: ArmEntry) -> Kind | None:
-    """Which control an arm of the plan is; None if it is none."""
+def kind_of(arm: ArmEntry) -> ControlKind | None:
+    """The kind of control that an arm is; None for other arms."""
     if arm.seed_offset:
         return "fresh_seeds"
     return "same_seed" if arm.replicate else None
@@ -175,7 +177,7 @@ def kind_of(arm: ArmEntry) -> Kind | None:
 def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
     of_pair = runs[runs["arm"].isin([pair.arm, pair.twin])]
     valued = of_pair.assign(value=outcome_values(of_pair, outcome))
-    both = valued.pivot(index="block", columns="arm", values="value").dropna()  # one row a block
+    both = valued.pivot(index="block", columns="arm", values="value").dropna()  # (n_blocks, 2)
     differences = (both[pair.arm] - both[pair.twin]).to_numpy(dtype=float)
     events = None
     interval, p = stats.paired_t(differences), stats.sign_flip(differences)
@@ -194,13 +196,13 @@ def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
     )
 
 
-def _differences(controls: Sequence[Control], kind: Kind) -> stats.Floats:
+def _differences(controls: Sequence[Control], kind: ControlKind) -> stats.Floats:
     return np.array([d for c in controls if c.pair.kind == kind for d in c.differences.values()])
 
 
 def _seed_spread(runs: pd.DataFrame, outcome: str) -> tuple[float, int] | None:
-    """Standard deviation over seeds, pooled over the arms whose runs are all ok, and its degrees
-    of freedom."""
+    """Standard deviation over seeds, pooled over the arms whose runs are all ok, with its degrees
+    of freedom; None without any."""
     squares, freedom = 0.0, 0
     valued = runs.assign(value=outcome_values(runs, outcome))
     for _, of_arm in valued.groupby("arm", sort=True):

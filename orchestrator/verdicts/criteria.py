@@ -1,10 +1,10 @@
-"""Success criteria, arm by arm: runs and histories → pass or fail, with the number beside it."""
+"""The success criteria of an ablation: whether each arm meets them, and by which number."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,24 +13,24 @@ from decoder.collapse import CollapseThresholds, escape_step
 from orchestrator.spec.load import AblationSpec, Criterion
 from orchestrator.spec.units import value_text
 from orchestrator.stats.run_values import COUNTED
-from orchestrator.tables.tables import HistoryRows
+from orchestrator.tables.run_columns import HistoryRows
 
 Status = Literal["pass", "fail", "open"]
 
-# Metrics that a run reaches from below, all others from above. An untrained decoder emits plenty,
-# so these count only from where a run has left the blank plateau for good.
+# A run reaches these metrics from below, all others from above. An untrained decoder emits many
+# phonemes, so these two count only after the run has left the blank plateau for good.
 RISING_METRICS = ("emitted_ratio", "n_distinct")
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """How one run met a criterion.
+    """Whether one run meets a criterion.
 
     Attributes:
-        passed: None where the run has no result, or its record not the number asked for.
-        value: the number looked at, in the metric's unit; for `reaches` the step it was reached
-            at, infinite if it never was; for `never` 1.0 where it happened. NaN where there is
-            no such number, as in a diverged run or one without a result.
+        passed: None if the run has no result, or its record lacks the number.
+        value: the number judged, in the metric's unit. For `reaches`, the step at which the value
+            was reached, infinite if it never was; for `never`, 1.0 if it happened, else 0.0. NaN
+            if there is no number, as in a diverged run or one without a result.
     """
 
     passed: bool | None
@@ -39,12 +39,13 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class CriterionResult:
-    """How one arm met one criterion.
+    """Whether one arm meets one criterion.
 
     Attributes:
-        name: of the criterion; arm: the arm's id.
-        criterion: what was asked.
-        seeds: seed trained with → its result, in the order of the runs table.
+        name: name of the criterion.
+        arm: the arm's id.
+        criterion: the criterion.
+        seeds: seed of the run → its result, in the order of the runs table.
     """
 
     name: str
@@ -54,11 +55,11 @@ class CriterionResult:
 
     @property
     def status(self) -> Status:
-        """``fail`` once a seed fails, ``pass`` when every planned seed passes, else ``open``."""
-        found = [seed.passed for seed in self.seeds.values()]
-        if False in found:
+        """``fail`` if any seed fails, ``pass`` if every planned seed passes, else ``open``."""
+        passed = [seed.passed for seed in self.seeds.values()]
+        if False in passed:
             return "fail"
-        return "pass" if found and None not in found else "open"
+        return "pass" if passed and None not in passed else "open"
 
     @property
     def n_passed(self) -> int:
@@ -71,9 +72,9 @@ class CriterionResult:
 
     @property
     def n_diverged(self) -> int:
-        """Seeds that fail without a number, as they diverged."""
-        found = self.seeds.values()
-        return sum(seed.passed is False and math.isnan(seed.value) for seed in found)
+        """Seeds that fail without a number, because they diverged."""
+        seeds = self.seeds.values()
+        return sum(seed.passed is False and math.isnan(seed.value) for seed in seeds)
 
     @property
     def share(self) -> float:
@@ -82,8 +83,8 @@ class CriterionResult:
 
     @property
     def value(self) -> float:
-        """The number of the seed that meets the criterion worst, which is what decides; for
-        `never` how many runs it happened to. NaN where no run has a number."""
+        """The number of the seed furthest from meeting the criterion, which decides; for `never`
+        the number of runs in which it happened. NaN if no run has a number."""
         values = [s.value for s in self.seeds.values() if not math.isnan(s.value)]
         if not values:
             return math.nan
@@ -105,11 +106,11 @@ class CriterionResult:
 def evaluate(
     spec: AblationSpec, runs: pd.DataFrame, histories: Mapping[str, HistoryRows]
 ) -> list[CriterionResult]:
-    """Hold every arm against the criteria asked of it, in the order of the file.
+    """Judge every arm by its criteria, in the order of the file.
 
-    A diverged run fails: it has no final value, and what it showed before is no success. The one
-    exception is `reaches`, which may have happened before. A run without a result leaves the
-    arm open, unless another seed fails it.
+    A diverged run fails, because it has no final value. The one exception is `reaches`, which can
+    happen before the run diverges. A run without a result leaves its arm open, unless another
+    seed fails.
 
     Args:
         spec: the ablation.
@@ -117,53 +118,71 @@ def evaluate(
         histories: run id → evaluations.
     """
     thresholds = spec.collapse.thresholds()
-    arms = list(dict.fromkeys(runs["arm"]))
-    rows: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
-    for row in runs.to_dict("records"):
-        rows[row["arm"]].append({str(key): value for key, value in row.items()})
+    by_arm: dict[str, list[_Run]] = {}
+    columns = (runs[name].tolist() for name in _Run._fields)
+    for arm, run in zip(runs["arm"].tolist(), map(_Run, *columns), strict=True):
+        by_arm.setdefault(arm, []).append(run)
     return [
         CriterionResult(
             name,
             arm,
             criterion,
             {
-                int(run["seed"]): _judge(
-                    criterion, run, histories.get(run["run_id"], ()), thresholds
-                )
-                for run in rows[arm]
+                run.seed: _judge(criterion, run, histories.get(run.run_id, ()), thresholds)
+                for run in by_arm[arm]
             },
         )
         for name, criterion in spec.criteria.items()
-        for arm in (criterion.arms or arms)
-        if arm in rows
+        for arm in (criterion.arms or by_arm)
+        if arm in by_arm
     ]
+
+
+class CriterionRow(NamedTuple):
+    """One row of the table of criteria: one criterion in one arm.
+
+    Attributes:
+        rule: the criterion in words, see `rule_text`.
+        value: see `CriterionResult.value`.
+        values: seed → value, as JSON; null for a seed without a number.
+    """
+
+    criterion: str
+    arm: str
+    rule: str
+    status: Status
+    value: float
+    mean: float
+    n_passed: int
+    n_seeds: int
+    n_seeds_planned: int
+    share_passed: float
+    values: str
 
 
 def criteria_table(results: Sequence[CriterionResult]) -> pd.DataFrame:
-    """One row a criterion and arm. ``value`` is that of the seed that meets it worst, ``values``
-    holds the seeds as JSON (null: no such number)."""
+    """One `CriterionRow` per criterion and arm."""
     rows = [
-        {
-            "criterion": result.name,
-            "arm": result.arm,
-            "rule": rule_text(result.criterion),
-            "status": result.status,
-            "value": result.value,
-            "mean": result.mean,
-            "n_passed": result.n_passed,
-            "n_seeds": result.n_seeds,
-            "n_seeds_planned": len(result.seeds),
-            "share_passed": result.share,
-            "values": json.dumps({str(s): _json(r.value) for s, r in result.seeds.items()}),
-        }
+        CriterionRow(
+            criterion=result.name,
+            arm=result.arm,
+            rule=rule_text(result.criterion),
+            status=result.status,
+            value=result.value,
+            mean=result.mean,
+            n_passed=result.n_passed,
+            n_seeds=result.n_seeds,
+            n_seeds_planned=len(result.seeds),
+            share_passed=result.share,
+            values=json.dumps({str(s): _json(r.value) for s, r in result.seeds.items()}),
+        )
         for result in results
     ]
-    columns = ["criterion", "arm", "rule", "status", "value", "mean", "n_passed", "n_seeds"]
-    return pd.DataFrame(rows, columns=[*columns, "n_seeds_planned", "share_passed", "values"])
+    return pd.DataFrame(rows, columns=CriterionRow._fields)
 
 
 def rule_text(criterion: Criterion) -> str:
-    """What is asked, in a few words: ``final PER below 25.0 %``."""
+    """The criterion in a few words, such as ``final PER below 25.0 %``."""
     if criterion.never is not None:
         return f"never {criterion.never}"
     metric = str(criterion.metric)
@@ -181,16 +200,25 @@ def rule_text(criterion: Criterion) -> str:
     return f"{criterion.statistic or 'final'} {name} {side} {value_text(bound, metric)}"
 
 
+class _Run(NamedTuple):
+    """The columns of the runs table that a criterion reads."""
+
+    run_id: str
+    seed: int
+    outcome: str
+    grad_norm_p99: float
+
+
 def _judge(
     criterion: Criterion,
-    run: Mapping[str, Any],
+    run: _Run,
     history: HistoryRows,
     thresholds: CollapseThresholds,
 ) -> SeedResult:
-    if run["outcome"] not in COUNTED:
+    if run.outcome not in COUNTED:
         return SeedResult(None, math.nan)
     if criterion.never is not None:
-        happened = run["outcome"] == criterion.never
+        happened = run.outcome == criterion.never
         return SeedResult(not happened, float(happened))
     metric = str(criterion.metric)
     if criterion.reaches is not None:
@@ -199,7 +227,7 @@ def _judge(
             return SeedResult(None, math.nan)  # recorded before there was this metric
         step = _reached(history, metric, criterion.reaches, thresholds)
         return SeedResult(step < criterion.before_step, step)
-    if run["outcome"] == "diverged":
+    if run.outcome == "diverged":
         return SeedResult(False, math.nan)
     value = _statistic(criterion, run, history)
     if math.isnan(value):
@@ -215,7 +243,7 @@ def _judge(
 def _reached(
     history: HistoryRows, metric: str, wanted: float, thresholds: CollapseThresholds
 ) -> float:
-    """Step of the first evaluation at `wanted` or past it; infinite if there is none."""
+    """Step of the first evaluation that reaches `wanted`; infinite if there is none."""
     if metric not in RISING_METRICS:
         steps = (float(row["step"]) for row in history if row.get(metric, math.nan) <= wanted)
     else:
@@ -229,12 +257,12 @@ def _reached(
     return next(steps, math.inf)
 
 
-def _statistic(criterion: Criterion, run: Mapping[str, Any], history: HistoryRows) -> float:
-    """The number of one run; NaN where it was not recorded."""
+def _statistic(criterion: Criterion, run: _Run, history: HistoryRows) -> float:
+    """The number of one run; NaN if it was not recorded."""
     metric, statistic = str(criterion.metric), criterion.statistic or "final"
     if metric == "grad_norm" and statistic == "p99":
-        return float(run["grad_norm_p99"])
-    # The largest norm of any step, as for p99: an evaluation's own is a mean over its steps.
+        return run.grad_norm_p99
+    # The largest norm of any step, as for p99: an evaluation holds a mean over steps.
     column = "grad_norm_max" if metric == "grad_norm" and statistic == "max" else metric
     values = np.array([row.get(column, math.nan) for row in history], dtype=float)
     if not len(values):

@@ -1,4 +1,4 @@
-"""A hypothesis and the runs → what the runs say about it: effect, intervals, p, gaps."""
+"""The evidence of the runs on one hypothesis: effect, intervals, p-value and gaps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,18 +26,20 @@ from orchestrator.verdicts.values import ArmRuns, Values, imputed, values_of
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One of the arms a hypothesis compares.
+class ComparedArm:
+    """One of the arms that a hypothesis compares.
 
     Attributes:
-        arm: its id.
-        weight: its part in the effect: +1 or -1, or a fraction of it.
-        side: which side it stands for: 0 is ``to``, 1 ``from``; an interaction has four.
-        n: runs with a value of the outcome; n_planned: runs the plan has.
-        n_failed: infrastructure failures; n_missing: runs not recorded yet.
-        n_collapsed, n_diverged: runs that ended so. A diverged run is among `n`, but for a
-            metric other than PER.
-        n_escaped: runs that left the blank plateau for good, among `n`.
+        arm: the arm's id.
+        weight: its weight in the effect: +1 or -1, or a fraction of that.
+        side: its side of the comparison: 0 is ``to``, 1 is ``from``; an interaction has four.
+        n: runs with a value of the outcome.
+        n_planned: runs in the plan.
+        n_failed: infrastructure failures.
+        n_missing: runs that are not recorded yet.
+        n_collapsed, n_diverged: runs that ended this way. `n` includes diverged runs, except for
+            metrics other than PER.
+        n_escaped: runs that left the blank plateau for good.
         mean: mean of the outcome (steps to escape cut at the budget) over the seeds that have a
             result in every arm compared; NaN if there is none.
     """
@@ -56,17 +58,17 @@ class Cell:
 
 
 class Assessment(NamedTuple):
-    """An effect with its intervals and p, all for ``to`` minus ``from``, in the outcome's unit.
+    """An effect with its intervals and p-value, for ``to`` minus ``from``, in the outcome's unit.
 
     Attributes:
-        effect: the effect; of an interaction, the difference of differences.
-        interval: 95 %.
-        bounds: one-sided, 95 % each unless looks share the error; infinite on a side on which
-            runs that never escaped leave the steps to escape open.
-        p: of the effect; of an interaction the larger of that and the p of `simple`, since
-            "only there" claims both.
-        simple: of an interaction, the effect of the contrast at the interaction's ``to`` level;
-            else NaN.
+        effect: the effect; for an interaction, the difference of differences.
+        interval: 95 % interval.
+        bounds: one-sided bounds, 95 % each unless looks share the error. A side is infinite if
+            runs that never escaped leave the steps to escape unbounded there.
+        p: p-value of the effect. For an interaction, the larger of the p-values of the
+            interaction and of `simple`, because a claim of "only there" claims both.
+        simple: for an interaction, the effect of the contrast at the interaction's ``to`` level;
+            NaN otherwise.
     """
 
     effect: float
@@ -78,24 +80,25 @@ class Assessment(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the runs say about one hypothesis.
+    """The evidence on one hypothesis.
 
     Attributes:
         cells: the arms compared, ``to`` side first.
         differences: seed → effect in that seed, over the seeds without a gap.
         shown: the effect as measured, over those seeds.
-        scenarios: what the rule is applied to: `shown` alone, or, where runs failed, the best
-            and the worst the failed runs could have been for the claim. Empty while planned
-            runs are missing.
-        test: the test that gave p; interval_name: how the intervals were made.
-        n_steps: step budget of the arms, smallest and largest.
+        scenarios: the assessments to which the rule is applied. Normally `shown` alone; if runs
+            failed, two assessments with the best and the worst values that the failed runs could
+            have had for the claim. Empty while planned runs are missing.
+        test: the test that gave the p-value.
+        interval_name: the method that gave the intervals.
+        n_steps: smallest and largest step budget of the arms.
         spread: standard deviation of `differences`; NaN below two seeds.
-        pairing: how the two sides go together over the seeds, and what blocking saved; NaN for
-            an interaction.
+        pairing: correlation of the two sides over the seeds, and what blocking saved; NaN for an
+            interaction.
         bound_error: error of each one-sided bound.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[ComparedArm, ...]
     differences: Mapping[int, float]
     shown: Assessment
     scenarios: tuple[Assessment, ...]
@@ -108,7 +111,7 @@ class Evidence:
 
     @property
     def p(self) -> float:
-        """The largest p of all scenarios; 1 where no verdict can be drawn."""
+        """The largest p-value of all scenarios; 1 if no verdict can be drawn."""
         return max((scenario.p for scenario in self.scenarios), default=1.0)
 
 
@@ -131,11 +134,11 @@ def gather(
     """Collect the evidence on one hypothesis from the first ``len(seeds)`` runs of each arm.
 
     Args:
-        hypothesis: what is claimed.
+        hypothesis: the claim.
         parts: the arms compared, see `orchestrator.spec.compared.compared`.
         runs: arm → its runs, see `orchestrator.verdicts.values.arm_runs`.
-        seeds: the seeds looked at, in the order of the runs.
-        design: how the arms were made.
+        seeds: the seeds to use, in the order of the runs.
+        design: the design of the ablation.
         bound_error: error of each one-sided bound.
     """
     outcome = hypothesis.outcome
@@ -184,9 +187,10 @@ def gather(
 def _simple_question(
     question: _Question, parts: Sequence[Compared], design: Design
 ) -> _Question | None:
-    """The contrast alone, at the ``to`` level of the interaction; None without an interaction.
+    """The contrast alone, at the ``to`` level of the interaction.
 
-    A claim that the interaction makes no difference says nothing of it either.
+    None without an interaction, and for a claim that the interaction makes no difference, which
+    claims nothing about the contrast alone.
     """
     hypothesis = question.hypothesis
     if hypothesis.interaction is None or hypothesis.direction == "none":
@@ -205,19 +209,20 @@ def _simple_question(
 def _assess_both(
     question: _Question, simple: _Question | None, cells: Sequence[Values]
 ) -> Assessment:
-    """An interaction together with the simple effect that its claim includes."""
-    found = _assess(question, cells)
+    """The assessment of a question, with the simple effect that the claim of an interaction
+    includes."""
+    whole = _assess(question, cells)
     if simple is None:
-        return found
+        return whole
     kept = [i for i, weight in enumerate(simple.weights) if weight]
     alone = _assess(
         simple._replace(weights=tuple(simple.weights[i] for i in kept)), [cells[i] for i in kept]
     )
-    return found._replace(p=max(found.p, alone.p), simple=alone.effect)
+    return whole._replace(p=max(whole.p, alone.p), simple=alone.effect)
 
 
 def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
-    """Effect, intervals and p of complete cells: every one has a value for every seed."""
+    """Effect, intervals and p-value of arms that have a value for every seed."""
     differences = _effects(cells, question.weights)
     if not len(differences) or not np.isfinite(differences).all():
         nothing = Interval(-math.inf, math.inf)
@@ -251,7 +256,8 @@ def _assess(question: _Question, cells: Sequence[Values]) -> Assessment:
 def _open_where_cut(
     bounds: Interval, weights: Sequence[float], cells: Sequence[Values]
 ) -> Interval:
-    """A run that never escaped could have taken any longer: it bounds nothing on its side."""
+    """Make a bound infinite if a run on its side never escaped: it could take any number of
+    steps."""
     never = [weight for weight, cell in zip(weights, cells, strict=True) if not cell.escaped.all()]
     low = -math.inf if any(weight < 0 for weight in never) else bounds.low
     high = math.inf if any(weight > 0 for weight in never) else bounds.high
@@ -270,12 +276,12 @@ def _share_p(question: _Question, shares: Sequence[Share], differences: stats.Fl
 
 
 def _effects(cells: Sequence[Values], weights: Sequence[float]) -> stats.Floats:
-    """The effect in each seed: the weighted sum over the cells."""
+    """The effect in each seed: the weighted sum over the arms."""
     return np.asarray(weights) @ np.stack([cell.values for cell in cells])  # (n_seeds,)
 
 
 def _pairing(hypothesis: Hypothesis, parts: Sequence[Compared], cells: Sequence[Values]) -> Pairing:
-    """Correlation over the seeds of the two sides; of a fraction, of their averages."""
+    """Correlation of the two sides over the seeds; for a fraction, of the sides' averages."""
     if hypothesis.interaction is not None:
         return Pairing(math.nan, math.nan)
     sides = [
@@ -285,9 +291,9 @@ def _pairing(hypothesis: Hypothesis, parts: Sequence[Compared], cells: Sequence[
     return stats.pairing(sides[0], sides[1])
 
 
-def _cell(part: Compared, runs: ArmRuns, seen: Values, complete: Bools) -> Cell:
+def _cell(part: Compared, runs: ArmRuns, seen: Values, complete: Bools) -> ComparedArm:
     present = seen.values[complete]
-    return Cell(
+    return ComparedArm(
         arm=part.arm_id,
         weight=part.weight,
         side=part.side,

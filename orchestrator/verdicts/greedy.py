@@ -1,9 +1,9 @@
-"""The path by greedy effect: from the runs recorded so far, its rounds and what is tried next.
+"""The rounds of the greedy path, worked out from the runs recorded so far.
 
-From the base, every change that is left is tried alone on top of what was kept so far, and the
-one with the best mean outcome is kept, until all changes are on: ablation analysis between two
-configurations (Fawcett and Hoos, Journal of Heuristics 22, 2016). Nothing is remembered from one
-call to the next; the rounds follow from the records alone.
+The path starts at the base. Each round tries every remaining change alone, on top of the changes
+kept so far, and keeps the one with the best mean outcome, until all changes are kept. This is the
+ablation analysis of Fawcett and Hoos (Journal of Heuristics 22, 2016). There is no other state:
+the rounds follow from the records alone.
 """
 
 import math
@@ -22,12 +22,12 @@ _UNKNOWN = Interval(-math.inf, math.inf)
 
 
 class Tried(NamedTuple):
-    """One change on top of what was kept before.
+    """One change that a round tries, on top of the changes kept before.
 
     Attributes:
-        change: its effect; its arm is "" as long as it has not been planned.
-        mean: mean outcome of its arm over the runs with a result; NaN without any.
-        n_gaps: planned runs of its arm without a result.
+        change: the change and its effect; ``change.arm`` is "" until the arm is planned.
+        mean: mean outcome of the arm over its runs with a result; NaN without any.
+        n_gaps: planned runs of the arm without a result.
     """
 
     change: Change
@@ -39,10 +39,10 @@ class Round(NamedTuple):
     """One round of the greedy path.
 
     Attributes:
-        number: from 1.
-        before: the arm that the changes are tried on top of.
-        mean_before: its mean outcome.
-        tried: one for each change that was left, in the order of the file.
+        number: the first round is 1.
+        before: the arm with the changes kept before this round.
+        mean_before: mean outcome of that arm.
+        tried: one entry per remaining change, in the order of the file.
         chosen: the factor kept; "" while a run of the round has no result.
     """
 
@@ -54,27 +54,27 @@ class Round(NamedTuple):
 
     @property
     def kept(self) -> Tried | None:
-        """What was kept; None while the round is open."""
+        """The change that was kept; None while the round is open."""
         return next((tried for tried in self.tried if tried.change.factor == self.chosen), None)
 
     @property
     def untried(self) -> tuple[str, ...]:
-        """Factors whose arm has not been planned yet."""
+        """Factors whose arm is not planned yet."""
         return tuple(tried.change.factor for tried in self.tried if not tried.change.arm)
 
 
 def greedy_rounds(
     spec: AblationSpec, arms: Sequence[ArmEntry], runs: pd.DataFrame
 ) -> tuple[Round, ...]:
-    """The rounds that the records decide, and the one after them, which is open.
+    """The rounds that the records decide, and the open round after them.
 
-    The greedy path begins once every run of the stated path has a result. A round is decided
-    once every run of its arms has one: a collapsed or diverged run has, one that failed for
-    reasons other than its numbers has none. Of equal means the first factor of the file is kept.
+    The greedy path begins when every run of the stated path has a result. A round is decided when
+    every run of its arms has a result. Collapsed and diverged runs have one; infrastructure
+    failures do not. If means are equal, the first factor of the file is kept.
 
     Args:
         spec: an ablation with ``greedy``.
-        arms: the plan's arms, those made for the greedy path so far included.
+        arms: the plan's arms, including those of the greedy path so far.
         runs: the runs table.
     """
     assert spec.greedy is not None
@@ -86,7 +86,7 @@ def greedy_rounds(
     values, means = by_block(runs, outcome), arm_means(runs, outcome)
     gaps = (~counted).groupby(runs["arm"]).sum()
     by_changes = arm_of_changes(spec, arms)
-    on, found = frozenset[str](), list[Round]()
+    on, rounds = frozenset[str](), list[Round]()
     while len(on) < len(spec.factors):
         before = by_changes[on]
         tried = []
@@ -101,11 +101,11 @@ def greedy_rounds(
                 tried.append(Tried(Change(factor, "", math.nan, _UNKNOWN, 0), math.nan, 0))
         done = all(one.change.arm and not one.n_gaps for one in tried)
         chosen = min(tried, key=lambda one: sign * one.mean).change.factor if done else ""
-        found.append(Round(len(on) + 1, before, float(means[before]), tuple(tried), chosen))
+        rounds.append(Round(len(on) + 1, before, float(means[before]), tuple(tried), chosen))
         if not chosen:
             break
         on |= {chosen}
-    return tuple(found)
+    return tuple(rounds)
 
 
 def arm_means(runs: pd.DataFrame, outcome: str) -> "pd.Series[float]":
@@ -113,30 +113,54 @@ def arm_means(runs: pd.DataFrame, outcome: str) -> "pd.Series[float]":
     return by_block(runs, outcome).mean()
 
 
+class GreedyRow(NamedTuple):
+    """One row of the table of the greedy path: one change tried in one round.
+
+    ``effect`` and its interval are relative to the arm ``before``.
+    """
+
+    round: int
+    before: str
+    factor: str
+    arm: str
+    kept: bool
+    mean: float
+    effect: float
+    low: float
+    high: float
+    n_seeds: int
+
+
 def greedy_table(rounds: Sequence[Round]) -> pd.DataFrame:
-    """One row a round and change tried in it; effects are against the arm before."""
-    columns = ["round", "before", "factor", "arm", "kept"]
-    columns += ["mean", "effect", "low", "high", "n_seeds"]
+    """One `GreedyRow` per round and change tried in it."""
     rows = [
-        (
-            *(one.number, one.before, change.factor, change.arm, change.factor == one.chosen),
-            *(tried.mean, change.effect, *change.interval, change.n_blocks),
+        GreedyRow(
+            round=one.number,
+            before=one.before,
+            factor=change.factor,
+            arm=change.arm,
+            kept=change.factor == one.chosen,
+            mean=tried.mean,
+            effect=change.effect,
+            low=change.interval.low,
+            high=change.interval.high,
+            n_seeds=change.n_blocks,
         )
         for one in rounds
         for tried in one.tried
         for change in [tried.change]
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=GreedyRow._fields)
 
 
 def n_greedy_arms_left(n_factors: int, n_planned_rounds: int) -> int:
-    """How many arms the rounds not planned yet add at most.
+    """The largest number of arms that the rounds not planned yet can add.
 
-    Round k tries n - k + 1 changes, so all rounds n (n + 1) / 2; the stated path has the first
-    change of round 1 already, and the only one of round n.
+    With n factors, round k tries n - k + 1 changes, so all rounds try n (n + 1) / 2. The stated
+    path already has the first change of round 1 and the only change of round n.
 
     Args:
-        n_factors: n.
+        n_factors: number of factors.
         n_planned_rounds: rounds whose arms are in the plan.
     """
     left = range(n_planned_rounds + 1, n_factors + 1)

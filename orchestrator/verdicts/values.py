@@ -1,4 +1,4 @@
-"""The runs table → per arm, one value a seed, of whatever outcome a claim is about."""
+"""The values of an outcome per arm and seed, and bounds for the values of failed runs."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +16,10 @@ _ALWAYS = ("escape_step", "n_steps")
 
 
 class ArmRuns(NamedTuple):
-    """The runs of one arm, one entry a seed of the ablation, in the order of the file.
+    """The runs of one arm, one entry per seed of the ablation, in the order of the file.
 
     Attributes:
-        outcome: (n_seeds,) one of `orchestrator.tables.tables.OUTCOMES`.
+        outcome: (n_seeds,) one of `orchestrator.stats.run_values.ENDINGS`.
         columns: column of the runs table → (n_seeds,) its numbers, NaN where there is none.
     """
 
@@ -33,7 +33,7 @@ class ArmRuns(NamedTuple):
 
 
 class Values(NamedTuple):
-    """An outcome in one arm, one entry a seed.
+    """An outcome in one arm, one entry per seed.
 
     Attributes:
         values: (n_seeds,) NaN for a gap.
@@ -50,9 +50,9 @@ def arm_runs(
     """Arm → its runs, in the order of `seeds`; a run that is not in the table is missing.
 
     Args:
-        runs: the runs table. Runs are paired by ``block``: the ablation's seed they belong to.
+        runs: the runs table. Runs are paired by ``block``, the seed of the ablation.
         seeds: the seeds of the ablation, in the order of the file.
-        outcomes: the outcomes that claims are about.
+        outcomes: the outcomes of the claims.
 
     Raises:
         ConfigError: the table has no column for an outcome.
@@ -72,7 +72,7 @@ def arm_runs(
     for row, (arm, block) in enumerate(zip(runs["arm"].tolist(), blocks, strict=True)):
         if block in position:
             rows.setdefault(arm, []).append((position[block], row))
-    found = {}
+    by_arm = {}
     for arm, pairs in rows.items():
         at, of = (list(part) for part in zip(*pairs, strict=True))
         arranged = np.full(len(seeds), "missing", dtype="<U16")
@@ -81,17 +81,17 @@ def arm_runs(
         for name, column in columns.items():
             numbers[name] = np.full(len(seeds), math.nan)
             numbers[name][at] = column[of]
-        found[arm] = ArmRuns(arranged, numbers)
-    return found
+        by_arm[arm] = ArmRuns(arranged, numbers)
+    return by_arm
 
 
 def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
-    """An outcome's value for every seed; see `orchestrator.stats.run_values.run_values`.
+    """The value of an outcome for every seed; see `orchestrator.stats.run_values.run_values`.
 
     Args:
-        outcome: of the claim.
-        runs: of one arm.
-        budget: step up to which escape is judged in every arm.
+        outcome: the outcome of the claim.
+        runs: the runs of one arm.
+        budget: step up to which escape is judged, the same in every arm compared.
     """
     steps = runs.columns["escape_step"]
     column = steps if is_share(outcome) else runs.columns[outcome]
@@ -102,14 +102,14 @@ def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
 def imputed(
     outcome: str, seen: Sequence[Values], signs: Sequence[int], budget: float
 ) -> list[Values]:
-    """The arms with their gaps filled by the extreme values the outcome can take.
+    """The arms with their gaps filled by the extreme values of the outcome.
 
-    A metric without natural limits takes the extremes seen in the arms compared.
+    For a metric without natural limits, these are the extremes measured in the arms compared.
 
     Args:
-        outcome: of the claim.
-        seen: one an arm.
-        signs: whether an arm's gaps take the highest (1) or the lowest (-1) value.
+        outcome: the outcome of the claim.
+        seen: the values of each arm.
+        signs: 1 fills the gaps of an arm with the highest value, -1 with the lowest.
         budget: the highest number of steps.
     """
     present = np.concatenate([arm.values[np.isfinite(arm.values)] for arm in seen])

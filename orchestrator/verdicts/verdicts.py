@@ -1,4 +1,4 @@
-"""Hypothesis + runs table → verdict: supported, refuted or inconclusive, by a fixed rule."""
+"""The verdict on each hypothesis: supported, refuted or inconclusive, by a fixed rule."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.claims import Correction, corrections_of, looks_of, sign_of
-from orchestrator.spec.compared import Compared, compared_by_name
+from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.power import Outlook, outlook
@@ -23,28 +23,30 @@ Reason = Literal[
     "", "equivalent", "negligible", "reversed", "different", "gaps", "between looks", "undecided"
 ]
 
-BOUND_ERROR = 0.05  # of the one-sided bound that refutes; looks share it as they share α
+BOUND_ERROR = 0.05  # error of the one-sided bound that refutes; looks share it as they share α
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one hypothesis came out, with everything needed to check it by hand.
+    """The verdict on one hypothesis, with everything needed to check it by hand.
 
     Attributes:
-        name: of the hypothesis.
-        data: name of the data set it holds for.
-        hypothesis: the claim as it stands in the plan.
-        evidence: arms, counts, per-seed differences, effect, intervals, p.
+        name: name of the hypothesis.
+        data: name of the data set.
+        hypothesis: the claim, with its whole slice in ``where``.
+        evidence: arms, counts, differences per seed, effect, intervals, p-value.
         word: the verdict.
-        reason: why it is refuted or inconclusive; empty when supported.
-        strong: supported, and the whole 95 % interval lies beyond the margin; of an equivalence
-            claim, inside it.
-        altered: the block was altered after it was locked.
-        p_adjusted: p adjusted for the claims it is corrected with; None while runs are missing.
-        correction: by which method, and with which claims.
-        alpha: level of this look: the family-wise error rate, or what the look may spend of it.
-        look: which look decided, from 1; n_looks: how many are planned.
-        next_look_seeds: seeds at which the claim is looked at again; None if decided or last.
+        reason: why the claim is refuted or inconclusive; empty if it is supported.
+        strong: whether the claim is supported and the whole 95 % interval lies beyond the margin;
+            for an equivalence claim, inside the margin.
+        altered: whether the hypothesis was altered after it was locked.
+        p_adjusted: p-value adjusted for multiple claims; None while runs are missing.
+        correction: the method of adjustment, and the claims that are corrected together.
+        alpha: level of this look: the family-wise error rate, or the look's share of it.
+        look: number of the look that decided; the first is 1.
+        n_looks: number of planned looks.
+        next_look_seeds: number of seeds at the next look; None if the claim is decided or there is
+            no further look.
     """
 
     name: str
@@ -64,10 +66,10 @@ class Verdict:
 
     @cached_property
     def outlook(self) -> Outlook:
-        """What so many seeds could have found at the spread seen, and how many it would take.
+        """The effect that this number of seeds could detect, and the number of seeds needed.
 
-        Under the full correction (alpha over the claims of the family): a later study would
-        face it at its hardest.
+        Both use the measured spread and the full correction (alpha divided by the claims of the
+        family), the strictest that a later study could meet.
         """
         evidence = self.evidence
         if len(evidence.differences) < 2:
@@ -83,27 +85,27 @@ class Verdict:
 
     @property
     def detectable(self) -> float:
-        """Smallest effect supported with 80 % power; see `outlook`."""
+        """Smallest effect that would be supported with 80 % power; see `outlook`."""
         return self.outlook.detectable
 
     @property
     def seeds_needed(self) -> int | None:
-        """Seeds per arm for 80 % power to tell an effect of the margin from none; see `outlook`."""
+        """Seeds per arm for 80 % power to detect an effect of the margin; see `outlook`."""
         return self.outlook.seeds_needed
 
     @property
     def exploratory(self) -> bool:
-        """Whether it was said to be exploratory, or altered after it was locked."""
+        """Whether the file declares the claim exploratory, or it was altered after its lock."""
         return self.altered or self.hypothesis.exploratory
 
     @property
     def n_family(self) -> int:
-        """Claims corrected together."""
+        """Number of claims that are corrected together."""
         return len(self.correction.names)
 
     @property
     def sign(self) -> int:
-        """-1 where the claim says the outcome decreases, else +1."""
+        """-1 if the claim says that the outcome decreases, else +1."""
         return sign_of(self.hypothesis)
 
     @property
@@ -123,8 +125,8 @@ class Verdict:
 
     @property
     def wins(self) -> int:
-        """Seeds in which the effect has the claimed direction; of an equivalence claim, is
-        smaller than the margin."""
+        """Seeds in which the effect has the claimed direction; for an equivalence claim, seeds in
+        which it is smaller than the margin."""
         effects = self.evidence.differences.values()
         if self.hypothesis.direction == "none":
             return sum(abs(value) < self.hypothesis.margin for value in effects)
@@ -132,12 +134,21 @@ class Verdict:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether an arm lacks a result of a planned run."""
+        """Whether a planned run of an arm has no value of the outcome."""
         return any(cell.n < cell.n_planned for cell in self.evidence.cells)
 
 
 class _Study(NamedTuple):
-    """What all hypotheses of an ablation share, and the arms each compares."""
+    """What `decide` needs for every hypothesis.
+
+    Attributes:
+        spec: the ablation.
+        claims: hypothesis → the claim, with its whole slice in ``where``.
+        data: name of the data set.
+        altered: hypotheses that were altered after they were locked.
+        runs: arm → its runs.
+        parts: hypothesis → the arms that it compares.
+    """
 
     spec: AblationSpec
     claims: Mapping[str, Hypothesis]
@@ -150,18 +161,19 @@ class _Study(NamedTuple):
 def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
     """Decide every hypothesis of a plan, in the order of its file.
 
-    Supported: adjusted p below alpha, and an effect of at least the margin; an interaction
-    needs the simple effect at its ``to`` level as well, of the margin and with a p of its own,
-    or two differences that both go against the claim could support it. Refuted: the
-    one-sided 95 % upper bound of the claimed effect is below the margin. Inconclusive: neither;
-    a p above alpha never refutes. A claim of no difference is supported when two one-sided
-    tests put the effect inside ± the margin, and refuted when a bound lies beyond it. No verdict
-    is drawn from arms with missing runs. Where runs failed for reasons other than their numbers,
-    the condition must hold whether those runs would have been the best or the worst for the
-    claim.
+    - Supported: the adjusted p is below alpha, and the effect is at least the margin. An
+      interaction also needs a simple effect at its ``to`` level that is at least the margin, with
+      a p of its own; otherwise two differences that both contradict the claim could support it.
+    - Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin.
+    - Inconclusive: neither. A p above alpha never refutes.
 
-    Where looks are planned, each is judged on its first seeds alone, at its part of alpha and
-    of the bound's error; the first that decides a hypothesis stands. A look is taken once all
+    A claim of no difference is supported if two one-sided tests put the effect inside ± the
+    margin, and refuted if a bound lies beyond the margin. Arms with missing runs give no verdict.
+    If runs failed for infrastructure reasons, the condition must hold with the best and with the
+    worst values that these runs could have had for the claim.
+
+    If looks are planned, each look uses its first seeds alone, at its share of alpha and of the
+    error of the bound. The first look that decides a hypothesis stands. A look is taken when all
     its runs of the arms compared are recorded.
 
     Args:
@@ -172,25 +184,23 @@ def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
         ConfigError: a contrast fits no arm of the design.
     """
     spec = plan.spec
-    claims = spec.hypotheses
-    levels = {arm.arm_id: arm.levels for arm in plan.arms if arm.in_design}
-    parts = compared_by_name(spec, levels)
+    claims, parts = spec.hypotheses, plan.compared
     study = _Study(
         spec,
-        {name: _with_slice(claim, parts[name], levels) for name, claim in claims.items()},
+        {name: _with_slice(claim, parts[name], plan.cells) for name, claim in claims.items()},
         plan.data_name,
         frozenset(plan.lock_changed),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
         parts,
     )
-    found: dict[str, Verdict] = {}
+    verdicts: dict[str, Verdict] = {}
     for index in range(len(looks_of(spec))):
         for name, verdict in _take_look(study, index).items():
-            # A look that cannot be taken yet leaves the one before it standing.
-            undecided = name not in found or found[name].word == "inconclusive"
-            if name not in found or (undecided and verdict.evidence.scenarios):
-                found[name] = verdict
-    return [found[name] for name in claims]
+            # A look that cannot be taken yet leaves the verdict of the look before it.
+            undecided = name not in verdicts or verdicts[name].word == "inconclusive"
+            if name not in verdicts or (undecided and verdict.evidence.scenarios):
+                verdicts[name] = verdict
+    return [verdicts[name] for name in claims]
 
 
 def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
@@ -205,25 +215,27 @@ def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
         )
         for name, claim in spec.hypotheses.items()
     }
-    found = {}
+    verdicts = {}
     for correction in corrections_of(spec):
         adjusted = adjustment(correction)([evidence[name].p for name in correction.names])
         for name, p in zip(correction.names, adjusted, strict=True):
-            found[name] = _verdict(study, name, evidence[name], p, correction, index)
-    return found
+            verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
+    return verdicts
 
 
 def judge(
     hypothesis: Hypothesis, scenarios: Sequence[Assessment], p_adjusted: float, alpha: float
 ) -> tuple[Word, Reason, bool]:
-    """The rule: word, reason, and whether support is strong.
+    """Apply the rule of `decide`.
 
     Args:
-        hypothesis: direction and margin.
-        scenarios: the effects under which the condition must hold, all of them; none while
-            runs are missing.
-        p_adjusted: adjusted p, of the scenario with the largest p.
+        hypothesis: gives direction and margin.
+        scenarios: the condition must hold in every one of these; empty while runs are missing.
+        p_adjusted: adjusted p-value of the scenario with the largest p-value.
         alpha: family-wise error rate.
+
+    Returns:
+        The verdict, its reason, and whether support is strong.
     """
     if not scenarios:
         return "inconclusive", "gaps", False
@@ -241,7 +253,7 @@ def judge(
         ):
             return "refuted", "different", False
         return "inconclusive", undecided, False
-    # Sums of binary fractions carry rounding; an effect of the margin itself is enough.
+    # An effect equal to the margin is enough; floating-point sums may fall short by rounding.
     enough = margin - 1e-12
     simple = [sign * scenario.simple for scenario in scenarios]
     large = all(effect >= enough for effect in effects)
@@ -292,7 +304,7 @@ def _verdict(
 def _with_slice(
     claim: Hypothesis, parts: Sequence[Compared], levels: Mapping[str, Mapping[str, str]]
 ) -> Hypothesis:
-    """The claim with its whole slice in ``where``, the part that follows from the design too."""
+    """The claim with its whole slice in ``where``, including what follows from the design."""
     varied = {claim.contrast.factor}
     varied |= {claim.interaction.factor} if claim.interaction else set()
     cells = [levels[part.arm_id] for part in parts]

@@ -1,4 +1,7 @@
-"""What surrounds a Ray cluster: environment, token, folder, address, GPU shares; no ray here."""
+"""The surroundings of a Ray cluster: environment, token, folder, address, resources per worker.
+
+This module does not import ray.
+"""
 
 import math
 import os
@@ -6,16 +9,16 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from decoder.errors import ConfigError
-from orchestrator.execute.backends import Execution
 from orchestrator.execute.backends.guard import guarded_folder
+from orchestrator.execute.backends.types import Execution
 
-# Read by Ray Tune in this process: no loggers, no snapshots, no handler of its own, no chatter.
+# Ray Tune reads these in this process: no loggers, snapshots, signal handlers or messages.
 _TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -25,9 +28,10 @@ _TUNE_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
-# Read by the processes of a local cluster. Prestarted workers would not fit the environment that
-# Tune asks for. A worker killed by Ray's memory monitor ends Tune instead of its own trial, so
-# memory is left to the kernel, which Ray makes choose workers first.
+# The processes of a local cluster read these. Prestarted workers would not have the environment
+# that Tune requests. If Ray's memory monitor kills a worker, all of Tune ends instead of one
+# trial, so the monitor is off. The kernel's out-of-memory killer remains; Ray marks the workers as
+# its first victims.
 _CLUSTER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
@@ -38,19 +42,19 @@ _CLUSTER_ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
 }
 _CONNECT_SECONDS = 5.0
-# Ray's sockets lie up to 80 characters below this folder's folder, and 107 is the limit.
+# The path of a socket has at most 107 characters, and Ray adds up to 80 below the temporary folder.
 _LONGEST_TEMPORARY_PARENT = 14
 
 
 @cache
 def _token() -> str:
-    """The token that processes of our local clusters show each other; this process knows one."""
+    """The token that the processes of a local cluster authenticate with; one per driver process."""
     return secrets.token_hex(32)
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put them back as they were."""
+    """Set environment variables for the duration of the block, then restore them."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -65,10 +69,10 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def ray_environment(address: str | None) -> Iterator[None]:
-    """The environment variables Ray is to see, for the duration; the user's come back after it.
+    """Set the environment variables of Ray for the duration of the block, then restore the user's.
 
     Args:
-        address: the cluster to join, which keeps its own; None for a local one.
+        address: the cluster to join, which has its own environment; None for a local cluster.
     """
     local = {**_CLUSTER_ENVIRONMENT, "RAY_AUTH_TOKEN": _token()} if address is None else {}
     with _environment({**_TUNE_ENVIRONMENT, **local}):
@@ -77,10 +81,11 @@ def ray_environment(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def temporary_folder(execution: Execution) -> Iterator[Path]:
-    """A private folder: guarded, or on the file system all nodes share if a cluster is joined."""
+    """A private folder: guarded by a process, or, for a cluster that is joined, on the file system
+    that all nodes share."""
     if execution.address is not None:
         execution.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        for abandoned in execution.checkpoint_dir.glob(".ray-*"):  # by a driver that was killed
+        for abandoned in execution.checkpoint_dir.glob(".ray-*"):  # a driver was killed
             shutil.rmtree(abandoned, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".ray-", dir=execution.checkpoint_dir) as folder:
             yield Path(folder)
@@ -91,7 +96,10 @@ def temporary_folder(execution: Execution) -> Iterator[Path]:
 
 
 def check_reachable(address: str) -> None:
-    """Fail in seconds where Ray would try for minutes; an address without a port is Ray's."""
+    """Fail within seconds if nothing answers; Ray itself would try for minutes.
+
+    An address without a port is left to Ray.
+    """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not port.isdigit():
         return
@@ -105,7 +113,7 @@ def check_reachable(address: str) -> None:
 
 
 def gpu_share(device: str | None, n_workers: int, n_gpus: int) -> float:
-    """The part of a GPU each worker gets, so that all workers find room.
+    """The share of a GPU per worker, so that all workers run at the same time.
 
     Args:
         device: as in `Execution`.
@@ -113,18 +121,42 @@ def gpu_share(device: str | None, n_workers: int, n_gpus: int) -> float:
         n_gpus: GPUs of the cluster.
 
     Raises:
-        ConfigError: a GPU is asked for that the cluster lacks, or one by its number: the
-            cluster deals them out.
+        ConfigError: the cluster has no GPU, or the device names a GPU by its number, which Ray
+            assigns itself.
     """
     if device is not None and not device.startswith("cuda"):
         return 0.0
     if device is not None and device != "cuda":
         raise ConfigError(
-            f"device '{device}': Ray deals out the GPUs itself; say 'cuda', choose GPUs with "
+            f"device '{device}': Ray assigns the GPUs itself; use 'cuda', choose GPUs with "
             "CUDA_VISIBLE_DEVICES, or use --backend local"
         )
     if n_gpus == 0:
         if device is None:
             return 0.0
-        raise ConfigError("device 'cuda': the Ray cluster has no GPU; say 'cpu'")
+        raise ConfigError("device 'cuda': the Ray cluster has no GPU; use 'cpu'")
     return 1.0 / math.ceil(n_workers / n_gpus)
+
+
+def worker_resources(
+    execution: Execution, nodes: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
+    """The resources of the cluster that each worker takes.
+
+    Args:
+        execution: gives workers, threads and device.
+        nodes: one entry per node: resource, such as ``CPU`` or ``GPU`` → amount.
+
+    Raises:
+        ConfigError: no node of the cluster can ever run a pack.
+    """
+    most_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    if most_cpus < execution.threads_per_worker:
+        raise ConfigError(
+            f"no node of the Ray cluster has {execution.threads_per_worker} CPUs for a worker "
+            f"(the largest has {most_cpus:g}); lower the threads per worker"
+        )
+    n_gpus = int(sum(node.get("GPU", 0.0) for node in nodes))
+    resources = {"CPU": float(execution.threads_per_worker)}
+    share = gpu_share(execution.device, execution.n_workers, n_gpus)
+    return {**resources, "GPU": share} if share else resources

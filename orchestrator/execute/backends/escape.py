@@ -1,4 +1,4 @@
-"""The way out of other people's event loops for errors and signals."""
+"""Carries errors and signals out of Ray's event loop."""
 
 import signal
 import threading
@@ -11,13 +11,12 @@ from typing import Any, NoReturn
 class Escape:
     """Carries one error out of Ray's code.
 
-    Tune turns an `Exception` into another one or logs it, and Ray's native code drops whatever a
-    signal handler raises, unless it is a KeyboardInterrupt. So the error is kept here and a
-    KeyboardInterrupt is sent in its place; should that be lost too, `check`, called in every
-    step of Tune's loop, sends another.
+    Tune replaces or logs an `Exception`, and Ray's native code drops what a signal handler raises
+    unless it is a KeyboardInterrupt. So this object keeps the error and raises a KeyboardInterrupt
+    in its place. If that is lost too, `check` raises another; Tune's loop calls it in every step.
 
     Attributes:
-        error: what has to get out; the first one, if there are several.
+        error: the error to carry out; the first one if there are several.
     """
 
     def __init__(self) -> None:
@@ -34,11 +33,11 @@ class Escape:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Let what the process's signal handlers raise escape, and put them back at the end."""
+        """Carry out what the process's signal handlers raise; restore the handlers at the end."""
         if threading.current_thread() is threading.main_thread():
             for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)):
                 handler = signal.getsignal(number)
-                if handler is not None:  # None: set by other than Python code, and left to it
+                if handler is not None:  # None: not set by Python code, so it stays as it is
                     self._handlers[number] = handler
         self.handle_signals()
         try:
@@ -48,7 +47,7 @@ class Escape:
                 signal.signal(number, handler)
 
     def handle_signals(self) -> None:
-        """Put the process's handlers, wrapped, in place of the ones Ray sets when it starts."""
+        """Replace the handlers that Ray sets at its start by the process's own, wrapped."""
         for number, handler in self._handlers.items():
             signal.signal(number, self._wrapped(handler) if callable(handler) else handler)
 

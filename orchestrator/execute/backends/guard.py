@@ -1,9 +1,9 @@
-"""A temporary folder and the processes that write in it, both gone once this process is.
+"""A temporary folder that is deleted, with every process that writes in it, when this process ends.
 
-Run as a script, this file is the guard: it waits until its standard input closes, which the
-death of the process that started it brings about, however it dies; then it kills every other
-process that still has a file open in the folder, and deletes the folder. Only the standard
-library is imported here, so that the guard starts in a few milliseconds.
+Run as a script, this file is the guard process. It waits until its standard input closes, which
+happens when its parent ends in any way. Then it kills every other process that has a file open in
+the folder, and deletes the folder. This module imports only the standard library, so that the
+guard starts within milliseconds.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ _KILL_SECONDS = 10.0
 def guarded_folder(parent: Path | None = None) -> Iterator[Path]:
     """A private temporary folder for processes that must not outlive this one.
 
-    Where there is no ``/proc``, the folder is deleted and the processes are left to themselves.
+    On a system without ``/proc``, the folder is deleted but the processes are not killed.
 
     Args:
-        parent: where the folder is made; None for the system's temporary folder.
+        parent: folder to make it in; None for the system's temporary folder.
     """
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
-    # A session of its own: signals to the terminal's or the driver's group do not reach it.
+    # In a session of its own, so that signals to the process group of the driver do not reach it.
     with subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, str(folder), str(os.getpid())],
         stdin=subprocess.PIPE,
@@ -42,17 +42,17 @@ def guarded_folder(parent: Path | None = None) -> Iterator[Path]:
 def processes_in(folder: Path) -> list[int]:
     """The ids of this user's processes with a file open below `folder`."""
     below = f"{folder}{os.sep}"
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+        with contextlib.suppress(OSError):  # it has ended, or belongs to another user
             if any(_target(file).startswith(below) for file in (process / "fd").iterdir()):
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _target(file: Path) -> str:
     try:
-        return os.readlink(file)  # noqa: PTH115 (Path would fail on what is no path)
+        return os.readlink(file)  # noqa: PTH115 (Path fails on targets that are not paths)
     except FileNotFoundError:
         return ""
 

@@ -1,4 +1,4 @@
-"""The in-process backend: one pack after another, for debugging and where Ray is missing."""
+"""The in-process backend: one pack after another, for debugging and without Ray."""
 
 import logging
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from decoder.errors import UserError
 from decoder.pack import Pack
-from orchestrator.execute.backends import Execution, PackEvent
+from orchestrator.execute.backends.types import Execution, PackEvent
 from orchestrator.execute.backends.worker import (
     Account,
     TrainPack,
@@ -25,21 +25,21 @@ def train_locally(
     *,
     train_pack: TrainPack = train_pack,
 ) -> None:
-    """Train packs one after another in this process; `execution.n_workers` has no say here.
+    """Train packs one after another in this process; `execution.n_workers` is ignored.
 
-    An infrastructure fault (see `is_infrastructure_fault`) is tried again up to
-    ``max_retries`` times, from the pack's checkpoint; any other exception of a pack ends that
-    pack at once as `PackFailed`, and the next one begins.
+    After an infrastructure fault (see `is_infrastructure_fault`), a pack is retried from its
+    checkpoint, up to ``max_retries`` times. Any other exception of a pack ends that pack at once
+    as `PackFailed`, and the next pack begins.
 
     Args:
-        packs: what to train, in this order.
+        packs: packs to train, in this order.
         execution: threads, device, checkpoints and retries.
-        on_event: called in order; what it raises ends the call.
+        on_event: called for each event, in order; an exception from it ends the call.
         train_pack: trains one pack.
 
     Raises:
-        UserError: whatever of that kind a pack raises: the same would meet every other pack.
-        KeyboardInterrupt: as it came, between two events or in the middle of training.
+        UserError: raised by a pack; it would end every other pack too.
+        KeyboardInterrupt: between two events or in the middle of training.
     """
     account = Account(packs, on_event)
     host = host_facts(execution)
@@ -57,7 +57,7 @@ def _train_with_retries(
     for n_attempts in range(1, execution.max_retries + 2):
         training = train_pack(pack, execution)
         while True:
-            # Only the trainer's own exceptions count against the pack, not those of on_event.
+            # Only exceptions of the trainer count against the pack, not those of on_event.
             try:
                 progress = next(training, None)
             except UserError:
@@ -65,7 +65,7 @@ def _train_with_retries(
             except Exception as error:
                 text = traceback.format_exc()
                 if is_infrastructure_fault(error) and n_attempts <= execution.max_retries:
-                    logger.warning("pack %s is tried again after: %r", pack.pack_id, error)
+                    logger.warning("pack %s is retried after: %r", pack.pack_id, error)
                     break
                 account.fail(pack.pack_id, text, n_attempts, host)
                 return

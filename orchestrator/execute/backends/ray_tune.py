@@ -1,9 +1,9 @@
-"""The Ray Tune backend: one tune trial a pack, on a local cluster of its own or on a given one.
+"""The Ray Tune backend: one tune trial per pack, on a local cluster or on one that it joins.
 
-Ray only schedules: a class trainable whose actors are reused goes through the packs, and each
-result it returns is one `Progress`. Nothing Ray writes is ever read again; its session folder and
-Tune's storage are temporary. This is the only file that imports ray, and only inside functions:
-Ray reads part of its environment once, at import.
+Ray only schedules. Its actors are reused: each trains pack after pack, and each result it returns
+is one `Message`. Nothing that Ray writes is read again; its session folder and Tune's storage are
+temporary. This is the only file that imports ray, and it does so inside functions, because Ray
+reads part of its environment once, at import.
 """
 
 import dataclasses
@@ -19,27 +19,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from decoder.errors import ConfigError, UserError
 from decoder.pack import Pack
-from orchestrator.execute.backends import Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.backends.cluster import (
     check_reachable,
-    gpu_share,
     ray_environment,
     temporary_folder,
+    worker_resources,
 )
 from orchestrator.execute.backends.escape import Escape
-from orchestrator.execute.backends.worker import (
-    Account,
-    TrainPack,
-    host_facts,
-    is_infrastructure_fault,
-    train_pack,
-)
+from orchestrator.execute.backends.messages import deliver, next_message
+from orchestrator.execute.backends.types import Execution, PackEvent, RayUnavailableError
+from orchestrator.execute.backends.worker import Account, TrainPack, train_pack
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-# The keys of a result, beside the ones Tune adds.
-_PROGRESS, _USER_ERROR, _CRASH, _HOST = "progress", "user_error", "crash", "host"
+_MESSAGE = "message"  # our key of a result, to which Tune adds others
 
 
 def train_on_ray(
@@ -49,26 +42,26 @@ def train_on_ray(
     *,
     train_pack: TrainPack = train_pack,
 ) -> None:
-    """Train packs on Ray, `execution.n_workers` at a time, first come first served.
+    """Train packs on Ray, `execution.n_workers` at a time.
 
-    A pack whose worker dies or meets an infrastructure fault (see `is_infrastructure_fault`)
+    If a worker dies or meets an infrastructure fault (see `is_infrastructure_fault`), its pack
     starts again from its checkpoint in a new process, up to ``max_retries`` times. Any other
-    exception of a pack ends it at once. Either way it becomes `PackFailed` for the runs without
-    a result, and the other packs go on.
+    exception of a pack ends that pack at once. In both cases the runs without a result become a
+    `PackFailed`, and the other packs continue.
 
     Args:
-        packs: what to train; they are handed out in this order.
-        execution: where and how. With an address, the folders must be visible on every node;
-            the code of this process is sent there.
-        on_event: called in this thread; what it raises stops the packs and comes out here.
+        packs: packs to train; they start in this order.
+        execution: where and how to train. With an address, every node must see the folders; the
+            code of this process is sent to the nodes.
+        on_event: called in this thread; an exception from it stops the packs and leaves this call.
         train_pack: trains one pack; it is sent to the workers.
 
     Raises:
-        UserError: of any kind, as a pack raised it; the packs still running are stopped.
+        UserError: raised by a pack; the packs that still run are stopped.
         RayUnavailableError: Ray is missing, or the cluster cannot be started or reached.
-        ConfigError: the cluster lacks what the packs need.
-        KeyboardInterrupt: or whatever the process's handler of SIGINT or SIGTERM raises, once
-            the packs are stopped and a local cluster is gone.
+        ConfigError: the cluster lacks the resources that the packs need.
+        KeyboardInterrupt: on SIGINT, or whatever the process's handlers of SIGINT and SIGTERM
+            raise, after the packs are stopped and a local cluster has ended.
     """
     if not packs:
         return
@@ -77,7 +70,7 @@ def train_on_ray(
 
 
 class RaySession:
-    """Trains packs, one call after the other, on a cluster that lasts; see `train_on_ray`."""
+    """Trains packs on one cluster in several calls; see `train_on_ray`."""
 
     def __init__(self, escape: Escape, storage_dir: Path) -> None:
         self._escape, self._storage_dir = escape, storage_dir
@@ -91,46 +84,37 @@ class RaySession:
         *,
         train_pack: TrainPack = train_pack,
     ) -> None:
-        """As `train_on_ray`; errors and signals come out as such where the session ends."""
+        """As `train_on_ray`; errors and signals leave where the session ends."""
         if not packs:
             return
         folder = self._storage_dir / str(next(self._n_calls))
         account = Account(packs, on_event)
-        _train_rounds(account, _absolute(execution), self._escape, folder, train_pack)
+        _train_rounds(account, execution.with_absolute_folders(), self._escape, folder, train_pack)
 
 
 @contextmanager
 def ray_session(execution: Execution) -> Iterator[RaySession]:
-    """Keep one cluster for several calls, as a search makes them.
+    """Keep one cluster for several calls, such as those of a search.
 
     Args:
-        execution: workers, threads and address; the calls must agree with it in these.
+        execution: gives workers, threads and address, which must be the same in all calls.
 
     Raises:
-        As `train_on_ray`, out of the ``with`` block.
+        As `train_on_ray`, when the ``with`` block ends.
     """
     escape = Escape()
+    absolute = execution.with_absolute_folders()
     try:
-        with escape.signals(), _cluster(_absolute(execution), escape) as storage_dir:
+        with escape.signals(), _cluster(absolute, escape) as storage_dir:
             yield RaySession(escape, storage_dir)
     except KeyboardInterrupt:
         if escape.error is None:
             raise
-    except SystemExit:  # Ray's own answer to a SIGTERM that comes while it starts
+    except SystemExit:  # Ray raises it on a SIGTERM that comes while it starts
         signal.raise_signal(signal.SIGTERM)
         raise
     if escape.error is not None:
         raise escape.error
-
-
-def _absolute(execution: Execution) -> Execution:
-    """With folders that workers find, wherever they run."""
-    return dataclasses.replace(
-        execution,
-        dataset_dir=execution.dataset_dir.resolve(),
-        checkpoint_dir=execution.checkpoint_dir.resolve(),
-        weights_dir=execution.weights_dir and execution.weights_dir.resolve(),
-    )
 
 
 def _train_rounds(
@@ -142,10 +126,10 @@ def _train_rounds(
 ) -> None:
     """Run Tune until every pack has ended or failed.
 
-    One experiment does, as a rule. But Tune gives a trial up without another try when its worker
-    is lost between two packs; such packs go into the next experiment.
+    Usually one experiment is enough. But if a worker is lost between two packs, Tune gives up the
+    trial without a retry; the next experiment takes such packs.
     """
-    resources = _resources(execution)
+    resources = worker_resources(execution, _nodes())
     if "GPU" in resources:
         execution = dataclasses.replace(execution, device="cuda")
     n_fruitless = 0
@@ -186,7 +170,7 @@ def _fit(
         param_space={"pack": tune.grid_search(list(range(len(packs))))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            # A local cluster has room for just so many; Tune's own count can lock up.
+            # A local cluster has no room for more trials, and a limit can make Tune hang.
             max_concurrent_trials=None if execution.address is None else execution.n_workers,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -207,17 +191,17 @@ def _trial_name(trial: Any) -> str:
 
 
 def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
-    """The class whose actors train packs.
+    """The class of the actors that train packs.
 
     Args:
         work: reference to (packs, execution, train_pack), the same for all actors.
-        resources: what each actor takes of the cluster.
+        resources: the resources of the cluster that each actor takes.
     """
     import ray
     from ray import tune
 
     class PackTrainable(tune.Trainable):
-        """One actor; one step is one `Progress` of the pack it is at."""
+        """Trains one pack after another; one step gives one `Message`."""
 
         @classmethod
         def default_resource_request(cls, config: dict[str, Any]) -> Any:
@@ -229,40 +213,36 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            if self.has_crashed:  # after a CUDA error, for one, nothing else works either
-                raise RuntimeError("a process in which a pack crashed takes no other")
+            if self.has_crashed:  # after a CUDA error, for example, the process is unusable
+                raise RuntimeError("a pack crashed in this process, so it takes no other pack")
             self.training = self.train_pack(self.packs[new_config["pack"]], self.execution)
             return True
 
         def step(self) -> dict[str, Any]:
-            result: dict[str, Any] = {_HOST: host_facts(self.execution)}
             try:
-                progress = next(self.training, None)
-            except UserError as error:
-                return {**result, _USER_ERROR: error, "done": True}
-            except Exception as error:
+                message = next_message(self.training, self.execution)
+            except Exception:
                 self.has_crashed = True
-                if is_infrastructure_fault(error):
-                    raise
-                return {**result, _CRASH: traceback.format_exc(), "done": True}
-            return {**result, _PROGRESS: progress, "done": progress is None}
+                raise
+            self.has_crashed = message.crash is not None
+            return {_MESSAGE: message, "done": message.is_last}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
-            """Nothing: the decoder keeps its own checkpoints."""
+            """Do nothing: the decoder writes its own checkpoints."""
 
         def load_checkpoint(self, checkpoint: Any) -> None:
-            """Nothing: the decoder finds its own checkpoints."""
+            """Do nothing: the decoder reads its own checkpoints."""
 
     return PackTrainable
 
 
 def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
-    """What turns the results of tune trials into events, in the thread that called `fit`.
+    """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
-        packs: the packs of this experiment, by the number in their trial's configuration.
-        account: told of every event.
-        escape: how errors get out.
+        packs: the packs of this experiment; the configuration of a trial holds an index into them.
+        account: receives every event.
+        escape: carries errors out.
     """
     from ray import tune
 
@@ -270,7 +250,8 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
 
     class Events(tune.Callback):
         def __reduce__(self) -> tuple[type, tuple[()]]:
-            """Tune pickles its callbacks into a file nobody reads; `on_event` may not pickle."""
+            """Pickle an empty callback: Tune writes callbacks into a file that nothing reads, and
+            `on_event` may not pickle."""
             return tune.Callback, ()
 
         def on_trial_start(
@@ -287,18 +268,9 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
             self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
         ) -> None:
             pack_id = packs[trial.config["pack"]].pack_id
-            n_attempts = _n_failures(trial) + 1
-            # Taken out of the result, so that Tune neither keeps nor writes them.
-            host, progress = result.pop(_HOST), result.pop(_PROGRESS, None)
+            message = result.pop(_MESSAGE)  # so that Tune neither keeps nor writes it
             try:
-                if _USER_ERROR in result:
-                    raise result.pop(_USER_ERROR)
-                if _CRASH in result:
-                    account.fail(pack_id, result.pop(_CRASH), n_attempts, host)
-                elif progress is None:
-                    account.end(pack_id, n_attempts, host)
-                else:
-                    account.progress(pack_id, progress, host)
+                deliver(message, pack_id, _n_failures(trial) + 1, account)
             except BaseException as error:
                 escape.throw(error)
 
@@ -310,7 +282,7 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
                 if trial.trial_id in started:
                     account.fail(pack_id, text, _n_failures(trial), {})
-                else:  # its worker was lost before the pack began: left for the next experiment
+                else:  # the worker was lost before the pack began; the next experiment takes it
                     account.note(pack_id, text)
             except BaseException as error:
                 escape.throw(error)
@@ -327,7 +299,7 @@ def _n_failures(trial: Any) -> int:
 
 @contextmanager
 def _cluster(execution: Execution, escape: Escape) -> Iterator[Path]:
-    """Start or join a cluster for the duration; gives a folder for what Tune wants to write.
+    """Start or join a cluster for the duration of the block; gives a folder for Tune's storage.
 
     Raises:
         RayUnavailableError: Ray is missing, or the cluster cannot be started or reached.
@@ -374,23 +346,23 @@ def _start(execution: Execution, folder: Path) -> None:
                 **common,
             )
         else:
-            # The nodes run the code that this process has, not what is installed there.
+            # The nodes run the code of this process, not what is installed there.
             import decoder
             import orchestrator
 
             runtime_env["py_modules"] = [decoder, orchestrator]
             ray.init(address=execution.address, **common)
-    except Exception as error:  # Ray raises all kinds, down to bare Exception
+    except Exception as error:  # Ray raises many types, including plain Exception
         what = f"join the Ray cluster at {execution.address}" if execution.address else "start Ray"
         raise RayUnavailableError(
-            f"cannot {what}: {_first_line(error)}; mend that, or use --backend local"
+            f"cannot {what}: {_first_line(error)}; fix that, or use --backend local"
         ) from error
     finally:
         os.umask(old_umask)
 
 
 def _stop() -> None:
-    """Leave the cluster, and end it if it is ours."""
+    """Leave the cluster, and end it if this process started it."""
     if "ray" in sys.modules:
         import ray
 
@@ -401,23 +373,8 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _resources(execution: Execution) -> dict[str, float]:
-    """What each tune trial asks for.
-
-    Raises:
-        ConfigError: the cluster has no node on which a pack could ever run.
-    """
+def _nodes() -> list[dict[str, float]]:
+    """The resources of every live node of the cluster."""
     import ray
 
-    alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    nodes = [node["Resources"] for node in alive]
-    most_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    if most_cpus < execution.threads_per_worker:
-        raise ConfigError(
-            f"no node of the Ray cluster has {execution.threads_per_worker} CPUs for a worker "
-            f"(the largest has {most_cpus:g}); lower the threads per worker"
-        )
-    n_gpus = int(sum(node.get("GPU", 0.0) for node in nodes))
-    resources = {"CPU": float(execution.threads_per_worker)}
-    share = gpu_share(execution.device, execution.n_workers, n_gpus)
-    return {**resources, "GPU": share} if share else resources
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

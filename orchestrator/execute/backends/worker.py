@@ -1,4 +1,4 @@
-"""What both backends share: training one pack, telling faults apart, keeping account of runs."""
+"""The parts that both backends share: train one pack, classify errors, keep account of runs."""
 
 import os
 import platform
@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoder.pack import Pack, Progress
-from orchestrator.execute.backends import Execution, PackEvent, PackFailed
+from orchestrator.execute.backends.types import Execution, PackEvent, PackFailed
 
 if TYPE_CHECKING:
     from decoder.data.store import Dataset
 
 TrainPack = Callable[[Pack, Execution], Iterator[Progress]]
 
-# Words in a RuntimeError that mean the machine ran out of memory, on a CPU or on a GPU.
+# Words in a RuntimeError that say that the CPU or the GPU ran out of memory.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
-    """Train a pack with the decoder, from its checkpoint where there is one.
+    """Train a pack with the decoder, from its checkpoint if there is one.
 
-    Sets the threads of this process. torch is imported here and not before, so that a driver
-    which only schedules never loads it.
+    Sets the number of threads of this process. torch is imported here, so that a driver that only
+    schedules never loads it.
 
     Raises:
-        DataError, StorageError: the recordings or the checkpoint folder are unfit.
+        DataError: the recordings cannot be used for training.
+        StorageError: the checkpoint folder cannot be used.
     """
     import torch
 
@@ -47,14 +48,14 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
 
 @lru_cache(maxsize=1)
 def _open_dataset(folder: Path) -> "Dataset":
-    """The memory-mapped store; a process opens it once for all its packs."""
+    """Open the packed recordings, memory-mapped, once per process."""
     from decoder.data.store import open_dataset
 
     return open_dataset(folder)
 
 
 def is_infrastructure_fault(error: BaseException) -> bool:
-    """Whether the machine is to blame, and not the pack: only then is another try worth it."""
+    """Whether an error comes from the machine and not from the pack, so that a retry may help."""
     if isinstance(error, MemoryError | OSError):
         return True
     text = str(error).lower()
@@ -62,7 +63,7 @@ def is_infrastructure_fault(error: BaseException) -> bool:
 
 
 def host_facts(execution: Execution) -> dict[str, str | int]:
-    """Where this process trains, for the record."""
+    """Host name, process id and device of this process, for the record."""
     return {
         "hostname": platform.node(),
         "pid": os.getpid(),
@@ -71,7 +72,7 @@ def host_facts(execution: Execution) -> dict[str, str | int]:
 
 
 class Account:
-    """Which runs have a result, which packs have ended; passes events on.
+    """Keeps track of which runs have a result and which packs have ended, and passes events on.
 
     Args:
         packs: all packs of the call.
@@ -87,13 +88,13 @@ class Account:
 
     @property
     def open_packs(self) -> tuple[Pack, ...]:
-        """The packs that have neither ended nor failed, in the order they were given."""
+        """The packs that have neither ended nor failed, in the order of `packs`."""
         return tuple(self._open.values())
 
     def progress(self, pack_id: str, progress: Progress, host: dict[str, str | int]) -> None:
-        """Pass on progress; the result of a run is passed on once, however often it is tried.
+        """Pass on progress. The result of a run is passed on once, even if its pack is retried.
 
-        A run that pauses is waited for no more.
+        A run that pauses needs no result.
         """
         waiting = self._without_result[pack_id]
         finished = tuple(result for result in progress.finished if result.run_id in waiting)
@@ -103,7 +104,7 @@ class Account:
         self._on_event(PackEvent(pack_id, replace(progress, finished=finished), host))
 
     def end(self, pack_id: str, n_attempts: int, host: dict[str, str | int]) -> None:
-        """The trainer came to its end: a run it left without a result has failed."""
+        """The trainer has ended: the runs that still lack a result have failed."""
         if self._without_result[pack_id]:
             self.fail(
                 pack_id, "the trainer ended without a result for these runs", n_attempts, host
@@ -114,16 +115,16 @@ class Account:
     def fail(
         self, pack_id: str, traceback: str, n_attempts: int, host: dict[str, str | int]
     ) -> None:
-        """Give a pack up. If all its runs have results already, nothing is lost or reported."""
+        """Give up a pack, and report the failure of its runs that lack a result, if any."""
         del self._open[pack_id]
         run_ids = tuple(self._without_result[pack_id])
         if run_ids:
             self._on_event(PackEvent(pack_id, PackFailed(run_ids, traceback, n_attempts), host))
 
     def note(self, pack_id: str, traceback: str) -> None:
-        """Keep what went wrong with a pack that is to be tried again."""
+        """Remember the traceback of a pack that will be retried."""
         self._notes[pack_id] = traceback
 
     def give_up(self, pack_id: str, n_attempts: int) -> None:
-        """Fail a pack for the reason noted last."""
+        """Give up a pack, with the traceback noted last."""
         self.fail(pack_id, self._notes.get(pack_id, "no reason was given"), n_attempts, {})

@@ -22,7 +22,7 @@ from orchestrator.plan.leave_one_out import (
     TwoLevelFactor,
     ablation_text,
     base_path,
-    leave_one_out,
+    leave_one_out_ablation,
     write_ablation,
     yaml_text,
 )
@@ -269,7 +269,7 @@ def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> Abl
         )
         for change in usable
     ]
-    return leave_one_out(
+    return leave_one_out_ablation(
         "from_audit",
         f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} changes PER?",
         "base.yaml",

@@ -58,7 +58,7 @@ class IndexedStore:
             history = read_history(self.results, run.run_id)
             columns = result_columns(records[run.run_id], history, thresholds)
             results = {**run.results, **{name: columns[name] for name in _JUDGED}}
-            return run._replace(outcome=columns["outcome"], results=results)
+            return run._replace(outcome=str(columns["outcome"]), results=results)
 
         arms = (arm._replace(runs=tuple(map(judge, arm.runs))) for arm in side.arms)
         return side._replace(arms=tuple(arms))

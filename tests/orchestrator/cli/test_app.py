@@ -22,7 +22,7 @@ from decoder.errors import StorageError
 from decoder.pack import Pack
 from orchestrator.cli import run_view
 from orchestrator.cli.app import app
-from orchestrator.driver.run import Outcome
+from orchestrator.driver.run import AblationOutcome
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed, local
 from orchestrator.store.paths import Results
 
@@ -132,10 +132,10 @@ def test_run_with_json_prints_json_alone(run: Callable[..., Result]) -> None:
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert (document["n_runs"], document["n_trained"], document["exit_code"]) == (12, 12, 0)
-    assert "12 runs to train" in result.stderr
+    assert "12 runs" in result.stderr, "progress goes to standard error"
 
 
-def test_run_says_verdicts_report_and_time(tmp_path: Path) -> None:
+def test_run_prints_verdicts_report_and_time(tmp_path: Path) -> None:
     row = {
         **{"hypothesis": "weak_hurts", "verdict": "supported", "exploratory": True},
         **{"claim": "Weak noise raises PER.", "finding": "By 3 points, [bold]so"},
@@ -144,17 +144,17 @@ def test_run_says_verdicts_report_and_time(tmp_path: Path) -> None:
     }
     table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
     table.to_parquet(tmp_path / "verdicts.parquet")
-    outcome = Outcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
+    outcome = AblationOutcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
     verdicts = run_view.read_verdicts(tmp_path)
-    told = run_view.outcome_document(outcome, verdicts)["verdicts"]
+    listed = run_view.outcome_document(outcome, verdicts)["verdicts"]
     unknown = {"detectable_effect": None, "seeds_needed": None}
-    assert told == [{**row, **unknown, "arms": [{"n": 3}]}]
+    assert listed == [{**row, **unknown, "arms": [{"n": 3}]}]
     console = Console(record=True, width=200, file=io.StringIO())
     run_view.print_outcome(console, outcome, verdicts)
     text = console.export_text()
     assert "weak_hurts: SUPPORTED (exploratory)" in text
     assert "By 3 points, [bold]so\n    Supported: its p is small." in text
-    assert "12 of 12 runs recorded; 0 trained now" in text
+    assert "12 of 12 runs" in text
     assert str(tmp_path / "report.html") in text.replace("\n", "")
     assert "training 1 min 01 s" in text
 
@@ -187,7 +187,7 @@ def test_a_full_disk_exits_5_with_one_line(
     )
 
 
-def test_our_own_bugs_do_show_a_traceback(
+def test_a_bug_shows_its_traceback(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: Any) -> None:
@@ -197,8 +197,11 @@ def test_our_own_bugs_do_show_a_traceback(
     assert isinstance(run().exception, ZeroDivisionError)
 
 
-def test_status_tells_what_each_ablation_has(run: Callable[..., Result], results: Results) -> None:
-    assert "no ablation" in call("status", "--results", results.root).stdout
+def test_status_counts_the_runs_of_each_ablation(
+    run: Callable[..., Result], results: Results
+) -> None:
+    assert json.loads(call("status", "--results", results.root, "--json").stdout) == []
+    assert call("status", "--results", results.root).stdout.count("\n") == 1
     run()
     (row,) = json.loads(call("status", "--results", results.root, "--json").stdout)
     assert row == {
@@ -215,7 +218,7 @@ def test_an_ablation_that_was_never_run_exits_2_and_names_those_that_were(
     run()
     result = call(command, "queston", "--results", results.root)
     assert result.exit_code == 2
-    assert "(allowed: question)" in result.stderr
+    assert "queston" in result.stderr and "question" in result.stderr
     assert call(command, "../question", "--results", results.root).exit_code == 2
 
 
@@ -233,7 +236,7 @@ def test_report_rebuilds_from_the_ledger_by_name_or_file(
         assert again == first and "report.md" in first
 
 
-def test_plan_tells_runs_contrasts_and_what_cannot_be_decided(
+def test_plan_shows_runs_contrasts_and_untestable_hypotheses(
     write_spec: WriteSpec, results: Results
 ) -> None:
     arguments = ("plan", write_spec(), "--results", results.root, "--no-calibrate")
@@ -245,7 +248,7 @@ def test_plan_tells_runs_contrasts_and_what_cannot_be_decided(
     assert set(document["untestable"]) == {"weak_hurts", "only_when_slow"}  # three seeds
     text = call(*arguments).stdout
     assert "noise=weak · rate=low" in text
-    assert "untestable: weak_hurts: with 3 seeds" in " ".join(text.split())
+    assert "untestable: weak_hurts: " in " ".join(text.split())
     assert not results.ablations.exists() and not results.runs.exists()
 
 
@@ -258,14 +261,15 @@ def test_data_is_made_and_checked(tmp_path: Path) -> None:
         "layout": "t15",
         "seed": 5,
     }
-    found = json.loads(call("data", "check", folder, "--json").stdout)
-    assert (found["n_features"], len(found["sessions"])) == (16, 2)
-    assert "fit for training" in call("data", "check", folder).stdout
+    summary = json.loads(call("data", "check", folder, "--json").stdout)
+    assert (summary["n_features"], len(summary["sessions"]), summary["fit"]) == (16, 2, True)
+    text = call("data", "check", folder).stdout
+    assert str(folder) in "".join(text.split()) and "16 features" in " ".join(text.split())
     again = call("data", "make", folder, "--recipe", "tiny")
-    assert again.exit_code == 5 and "exists already" in again.stderr
+    assert again.exit_code == 5 and str(folder) in again.stderr
     (tmp_path / "file").touch()
     nowhere = call("data", "make", tmp_path / "file" / "x", "--recipe", "tiny")
-    assert nowhere.exit_code == 5 and "cannot be written" in nowhere.stderr
+    assert nowhere.exit_code == 5 and str(tmp_path / "file") in nowhere.stderr
 
 
 def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
@@ -273,15 +277,18 @@ def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
     made = call("data", "make", folder, "--recipe", "tiny", "--layout", "t12", "--json")
     assert json.loads(made.stdout)["layout"] == "t12"
     assert len(list((folder / "train").glob("t12.*.mat"))) == 2
-    result = call("data", "check", folder)
+    result = call("data", "check", folder, "--json")
     assert result.exit_code == 0
-    text = " ".join(result.stdout.split())
-    assert "T12 layout, 2 sessions, 256 features" in text
-    assert "fit for training with patches of 32 bins every 4" in text and "not fit" not in text
+    summary = json.loads(result.stdout)
+    assert (summary["layout"], len(summary["sessions"]), summary["n_features"]) == ("T12", 2, 256)
+    assert (summary["patch_size"], summary["patch_stride"], summary["fit"]) == (32, 4, True)
+    text = " ".join(call("data", "check", folder).stdout.split())
+    for fact in ("T12", "2 sessions", "256 features", "32 bins every 4"):
+        assert fact in text
     assert call("data", "make", tmp_path / "x", "--layout", "t13").exit_code == 2
 
 
-def test_check_takes_a_recipe_by_name(results: Results) -> None:
+def test_data_check_accepts_the_name_of_a_recipe(results: Results) -> None:
     result = call("data", "check", "synthetic:tiny", "--results", results.root, "--json")
     assert json.loads(result.stdout)["n_classes"] == 41
     assert call("data", "check", "synthetic:tinny", "--results", results.root).exit_code == 2
@@ -290,7 +297,7 @@ def test_check_takes_a_recipe_by_name(results: Results) -> None:
 def test_an_unknown_recipe_exits_2_with_the_nearest_name(tmp_path: Path) -> None:
     result = call("data", "make", tmp_path / "x", "--recipe", "smal")
     assert result.exit_code == 2
-    assert "did you mean 'small'?" in result.stderr
+    assert "'small'" in result.stderr
 
 
 def test_unfit_recordings_exit_3_without_a_traceback(
@@ -310,10 +317,10 @@ def test_unfit_recordings_exit_3_without_a_traceback(
         assert str(victim) in result.stderr and "trial_0000" in result.stderr
 
 
-def test_a_run_stopped_by_a_signal_is_finished_by_the_next(
+def test_a_run_stopped_by_a_signal_is_finished_by_the_next_call(
     write_spec: WriteSpec, results: Results, tmp_path: Path
 ) -> None:
-    """The whole way in processes of its own: train, SIGTERM, go on, nothing left to do."""
+    """Two processes: the first trains and receives SIGTERM, the second trains the other runs."""
     path = write_spec({}, {"train/n_steps": 100})
     arguments = ("run", path, "--results", results.root, "--backend", "local", "--json")
     process = spawn(*arguments)

@@ -1,4 +1,4 @@
-"""`orchestrator.driver.grow` in a run: rounds planned from records, cut short, and gone on with."""
+"""`orchestrator.driver.grow` in a run: rounds are planned from records, also after a stop."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from rich.console import Console
 from small_ablation import Rebuilds
 
 from decoder.pack import Pack, Progress, Run
-from orchestrator.driver.run import Outcome, run_ablation
+from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.execute.backends import Execution, PackEvent, PackFailed
 from orchestrator.execute.machine import Options
 from orchestrator.execute.stopping import Stopped
@@ -43,7 +43,7 @@ OnEvent = Callable[[PackEvent], None]
 
 
 def changed(run: Run) -> str:
-    """Which changes a run has."""
+    """The changes that a run has, such as ``ab``."""
     config = run.config
     on = {
         "a": config.augment.white_noise_std == 0.5,
@@ -54,7 +54,7 @@ def changed(run: Run) -> str:
 
 
 class Trainer:
-    """Pretends to train; may stop, or fail a combination, after so many packs."""
+    """Pretends to train; can stop after some packs, and can fail one combination of changes."""
 
     def __init__(self, make_result: Any) -> None:
         self.make_result = make_result
@@ -98,7 +98,7 @@ def go(
     rebuilt: Rebuilds,
     describe: PrepareData,
     trainer: Trainer,
-) -> Callable[..., Outcome]:
+) -> Callable[..., AblationOutcome]:
     return lambda changes=None: run_ablation(
         load({**SPEC, **(changes or {})}),
         results,
@@ -114,8 +114,8 @@ def document_of(results: Results) -> PlanDocument:
     return read_plan(results, "question")
 
 
-def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
-    go: Callable[..., Outcome], trainer: Trainer, results: Results
+def test_the_stated_path_is_trained_first_and_then_one_round_after_another(
+    go: Callable[..., AblationOutcome], trainer: Trainer, results: Results
 ) -> None:
     outcome = go()
     assert [sorted(set(call)) for call in trainer.calls] == [
@@ -137,8 +137,8 @@ def test_the_stated_path_is_trained_first_and_then_a_round_at_a_time(
 
 
 @pytest.mark.parametrize("n_packs", [0, 1, 2, 3, 4, 5])
-def test_stopped_anywhere_it_ends_where_an_uninterrupted_run_does(
-    go: Callable[..., Outcome],
+def test_a_run_stopped_anywhere_ends_like_an_uninterrupted_run(
+    go: Callable[..., AblationOutcome],
     trainer: Trainer,
     n_packs: int,
     rebuilt: list[Any],
@@ -152,11 +152,11 @@ def test_stopped_anywhere_it_ends_where_an_uninterrupted_run_does(
         *("base+b", "base+c"),
         *("base+a+c", "base+b+c"),
     ]
-    assert len(trainer.trained) == len(set(trainer.trained)) == 16  # nothing lost, nothing twice
+    assert len(trainer.trained) == len(set(trainer.trained)) == 16, "each run is trained once"
 
 
-def test_a_round_with_a_failed_run_waits_and_is_finished_by_the_next_call(
-    go: Callable[..., Outcome], trainer: Trainer, rebuilt: list[Any]
+def test_a_round_with_a_failed_run_waits_for_the_next_call(
+    go: Callable[..., AblationOutcome], trainer: Trainer, rebuilt: list[Any]
 ) -> None:
     trainer.fails = "c"
     outcome = go()
@@ -168,8 +168,8 @@ def test_a_round_with_a_failed_run_waits_and_is_finished_by_the_next_call(
     assert [sorted(set(call)) for call in trainer.calls] == [["c"], ["ac", "bc"]]
 
 
-def test_no_arm_of_the_greedy_path_enters_a_hypothesis_or_its_lock(
-    go: Callable[..., Outcome], results: Results, rebuilt: list[Any]
+def test_no_arm_of_the_greedy_path_is_part_of_a_hypothesis_or_its_lock(
+    go: Callable[..., AblationOutcome], results: Results, rebuilt: list[Any]
 ) -> None:
     go()
     lock = json.loads(results.lock("question").read_text())
@@ -180,7 +180,7 @@ def test_no_arm_of_the_greedy_path_enters_a_hypothesis_or_its_lock(
 
 
 def test_the_last_round_ends_at_the_last_arm_of_the_stated_path(
-    go: Callable[..., Outcome], results: Results
+    go: Callable[..., AblationOutcome], results: Results
 ) -> None:
     from orchestrator.verdicts.greedy import greedy_rounds
 
@@ -215,7 +215,7 @@ def test_the_last_round_ends_at_the_last_arm_of_the_stated_path(
         ),
     ],
 )
-def test_a_greedy_path_that_cannot_be_gone_is_refused(
+def test_a_greedy_path_that_cannot_be_trained_is_refused(
     problems: Callable[..., tuple[str, ...]], changes: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     found = "\n".join(problems({**SPEC, **changes}))

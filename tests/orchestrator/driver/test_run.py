@@ -1,8 +1,8 @@
-"""`orchestrator.driver.run`: what is not recorded is trained once, then reported."""
+"""`orchestrator.driver.run`: runs that are not recorded are trained once, then reported."""
 
 import json
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,8 @@ from rich.console import Console
 from small_ablation import Rebuilds
 
 from decoder.errors import ConfigError, StorageError
-from decoder.pack import Pack, Progress, RunResult
-from orchestrator.driver.run import Outcome, run_ablation
-from orchestrator.execute import recording
+from decoder.pack import HistoryRow, Pack, Progress, RunResult
+from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.execute.backends import (
     Backend,
     Execution,
@@ -44,10 +43,10 @@ def go(
     console: Console,
     rebuilt: Rebuilds,
     describe: PrepareData,
-) -> Callable[..., Outcome]:
-    """Runs the small ablation with a pretended backend."""
+) -> Callable[..., AblationOutcome]:
+    """Runs the small ablation with a backend that pretends to train."""
 
-    def run(train: Backend | None, changes: Any = None, **chosen: Any) -> Outcome:
+    def run(train: Backend | None, changes: Any = None, **chosen: Any) -> AblationOutcome:
         return run_ablation(
             load(changes),
             results,
@@ -62,7 +61,7 @@ def go(
 
 
 class Counting:
-    """A backend that notes which runs it is given."""
+    """A backend that notes the runs it receives."""
 
     def __init__(self, inner: Backend) -> None:
         self.inner, self.run_ids, self.executions = inner, list[str](), list[Execution]()
@@ -77,8 +76,8 @@ def records_of(results: Results, name: str = "question") -> dict[str, Record]:
     return read_records(results, read_plan(results, name).run_ids, print)
 
 
-def test_every_planned_run_is_recorded_and_handed_to_the_report(
-    go: Callable[..., Outcome], results: Results, backend: Backend, rebuilt: list[Any]
+def test_every_planned_run_is_recorded_and_reported(
+    go: Callable[..., AblationOutcome], results: Results, backend: Backend, rebuilt: list[Any]
 ) -> None:
     outcome = go(backend)
     assert (outcome.exit_code, outcome.n_runs, outcome.n_trained) == (0, 12, 12)
@@ -93,7 +92,7 @@ def test_every_planned_run_is_recorded_and_handed_to_the_report(
 
 
 def test_a_finished_ablation_trains_nothing_and_rebuilds(
-    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any]
+    go: Callable[..., AblationOutcome], backend: Backend, rebuilt: list[Any]
 ) -> None:
     go(backend)
     counting = Counting(backend)
@@ -104,26 +103,26 @@ def test_a_finished_ablation_trains_nothing_and_rebuilds(
 
 
 def test_a_run_leaves_the_index_of_the_store_up_to_date(
-    go: Callable[..., Outcome], results: Results, backend: Backend
+    go: Callable[..., AblationOutcome], results: Results, backend: Backend
 ) -> None:
     go(backend)
     kept = results.index.stat().st_mtime_ns
     assert set(open_index(results, print).column("run_id")) == set(records_of(results))
-    assert results.index.stat().st_mtime_ns == kept, "it was made anew"
+    assert results.index.stat().st_mtime_ns == kept, "the index was written again"
 
 
-def test_recorded_runs_without_the_weights_asked_for_are_told(
-    go: Callable[..., Outcome], backend: Backend, console: Console
+def test_a_remark_counts_recorded_runs_without_the_weights_that_the_file_asks_for(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:
     go(backend)
     again = go(backend, {"set": {"train.keep_weights": "final"}})
     assert again.n_trained == 0
-    told = " ".join(console.export_text().split())
-    assert "12 recorded runs have no weights, although train.keep_weights asks for them" in told
+    (remark,) = [line for line in console.export_text().splitlines() if "keep_weights" in line]
+    assert remark.startswith("12 ")
 
 
 def test_the_plan_is_on_disk_before_the_first_run(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     def look(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         assert results.plan("question").exists()
@@ -134,8 +133,8 @@ def test_the_plan_is_on_disk_before_the_first_run(
     assert go(look).exit_code == 0
 
 
-def test_another_ablation_finds_shared_runs_done(
-    go: Callable[..., Outcome], backend: Backend
+def test_another_ablation_does_not_train_shared_runs_again(
+    go: Callable[..., AblationOutcome], backend: Backend
 ) -> None:
     go(backend)
     counting = Counting(backend)
@@ -143,8 +142,8 @@ def test_another_ablation_finds_shared_runs_done(
     assert (outcome.n_runs, outcome.n_trained, len(counting.run_ids)) == (8, 4, 4)
 
 
-def test_a_damaged_record_is_done_again_alone(
-    go: Callable[..., Outcome], backend: Backend, results: Results, console: Console
+def test_only_the_run_of_a_damaged_record_is_trained_again(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results, console: Console
 ) -> None:
     go(backend)
     victim = next(iter(records_of(results)))
@@ -152,46 +151,57 @@ def test_a_damaged_record_is_done_again_alone(
     counting = Counting(backend)
     assert go(counting).n_trained == 1
     assert counting.run_ids == [victim]
-    assert f"{victim}/record.json: " in console.export_text()
+    assert str(results.record(victim)) in console.export_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_what_is_recorded_and_the_next_run_finishes(
-    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any], number: int
+    go: Callable[..., AblationOutcome], backend: Backend, rebuilt: list[Any], number: int
 ) -> None:
     def interrupted(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         backend(packs[:1], execution, on_event)
         signal.raise_signal(number)
-        pytest.fail("the signal must end the backend")
+        pytest.fail("the signal did not end the backend")
 
     outcome = go(interrupted)
     assert outcome.exit_code == 128 + number
     assert 0 < outcome.n_recorded < outcome.n_runs
-    assert len(rebuilt[0][2]) == outcome.n_recorded  # a report of k of N runs
+    assert len(rebuilt[0][2]) == outcome.n_recorded, "the report has the recorded runs"
     counting = Counting(backend)
     finished = go(counting)
     assert finished.exit_code == 0
     assert len(counting.run_ids) == outcome.n_runs - outcome.n_recorded
 
 
-def test_a_signal_during_a_record_lets_it_be_finished(
-    go: Callable[..., Outcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
+class SignallingHistory(tuple[HistoryRow, ...]):
+    """A history that sends SIGTERM to this process the first time it is read."""
+
+    sent = False
+
+    def __iter__(self) -> Iterator[HistoryRow]:
+        if not SignallingHistory.sent:
+            SignallingHistory.sent = True
+            signal.raise_signal(signal.SIGTERM)
+        return super().__iter__()
+
+
+def test_a_signal_while_a_record_is_made_lets_the_records_of_its_pack_be_written(
+    go: Callable[..., AblationOutcome], make_result: Callable[..., RunResult]
 ) -> None:
-    whole = recording.write_run
+    def signalling(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        results = [make_result(run, n_runs=len(packs[0].runs)) for run in packs[0].runs]
+        first = replace(results[0], history=SignallingHistory(results[0].history))
+        on_event(PackEvent(packs[0].pack_id, Progress(60, {}, [first, *results[1:]])))
+        pytest.fail("the signal did not end the backend")
 
-    def signalled(*args: Any) -> bool:
-        monkeypatch.setattr(recording, "write_run", whole)
-        signal.raise_signal(signal.SIGTERM)
-        return whole(*args)
-
-    monkeypatch.setattr(recording, "write_run", signalled)
-    outcome = go(backend)
-    assert outcome.exit_code == 143
-    assert outcome.n_recorded == outcome.n_trained == 2  # both runs of the first pack
+    SignallingHistory.sent = False
+    outcome = go(signalling)
+    assert SignallingHistory.sent and outcome.exit_code == 143
+    assert outcome.n_recorded == outcome.n_trained == 2, "both runs of the first pack"
 
 
-def test_failed_runs_are_recorded_reported_and_tried_again(
-    go: Callable[..., Outcome], backend: Backend, results: Results, rebuilt: list[Any]
+def test_failed_runs_are_recorded_reported_and_retried(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results, rebuilt: list[Any]
 ) -> None:
     def one_fails(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         ids = tuple(run.run_id for run in packs[0].runs)
@@ -210,7 +220,7 @@ def test_failed_runs_are_recorded_reported_and_tried_again(
 
 
 def test_a_diverged_run_is_a_result(
-    go: Callable[..., Outcome], make_result: Callable[..., RunResult], results: Results
+    go: Callable[..., AblationOutcome], make_result: Callable[..., RunResult], results: Results
 ) -> None:
     def diverge(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         for pack in packs:
@@ -222,20 +232,21 @@ def test_a_diverged_run_is_a_result(
     assert {record["status"] for record in records_of(results).values()} == {"diverged"}
 
 
-def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
-    go: Callable[..., Outcome], backend: Backend, monkeypatch: pytest.MonkeyPatch
+def test_a_ledger_that_cannot_be_written_ends_the_call_and_a_later_call_continues(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
-    def full(*args: Any) -> bool:
-        raise StorageError("results/runs/x: no room on the device; 10 bytes are needed")
+    def without_room(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        results.runs.write_bytes(b"")  # a file stands where the folder of runs belongs
+        backend(packs, execution, on_event)
 
-    monkeypatch.setattr(recording, "write_run", full)
-    with pytest.raises(StorageError, match="no room"):
-        go(backend)
-    monkeypatch.undo()
+    with pytest.raises(StorageError, match=str(results.runs)):
+        go(without_room)
+    results.runs.unlink()
+    assert go(backend).exit_code == 0
 
 
-def test_checkpoints_go_once_every_run_is_recorded(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+def test_checkpoints_are_deleted_when_every_run_is_recorded(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     def leaves_some(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
         (execution.checkpoint_dir / packs[0].pack_id).mkdir(parents=True)
@@ -245,8 +256,8 @@ def test_checkpoints_go_once_every_run_is_recorded(
     assert not results.checkpoints("question").exists()
 
 
-def test_the_backend_is_told_how_to_train(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+def test_the_backend_receives_the_options_and_folders(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     counting = Counting(backend)
     go(counting, n_workers=3, threads=2)
@@ -258,7 +269,7 @@ def test_the_backend_is_told_how_to_train(
 
 
 def test_where_ray_cannot_start_the_packs_are_trained_in_process(
-    go: Callable[..., Outcome],
+    go: Callable[..., AblationOutcome],
     backend: Backend,
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
@@ -272,13 +283,13 @@ def test_where_ray_cannot_start_the_packs_are_trained_in_process(
     monkeypatch.setattr(local, "train_locally", backend)
     outcome = go(None, backend="ray")
     assert outcome.exit_code == 0
-    assert "Ray cannot be used (ray: cannot be imported)" in console.export_text()
-    with pytest.raises(ConfigError):  # a cluster asked for by address is not replaced
+    assert "ray: cannot be imported" in console.export_text()
+    with pytest.raises(ConfigError):  # a cluster that was asked for by address is not replaced
         go(None, {"name": "other", "seeds": [9]}, backend="ray", address="somewhere:1")
 
 
-def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
-    go: Callable[..., Outcome],
+def test_after_an_error_of_a_pack_the_packs_are_not_trained_in_process(
+    go: Callable[..., AblationOutcome],
     make_result: Callable[..., RunResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -293,7 +304,7 @@ def test_an_error_of_a_pack_is_no_reason_to_leave_ray(
 
 
 def test_timing_is_kept_apart_for_every_call(
-    go: Callable[..., Outcome], backend: Backend, results: Results
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
 ) -> None:
     go(backend)
     go(backend)
@@ -302,32 +313,31 @@ def test_timing_is_kept_apart_for_every_call(
     assert set(calls[0]["seconds"]) == {"set_up", "data", "training", "reporting", "ledger"}
 
 
-def test_records_of_other_sources_are_used_and_said_aloud(
-    go: Callable[..., Outcome],
-    backend: Backend,
-    console: Console,
-    monkeypatch: pytest.MonkeyPatch,
+def test_records_of_other_source_code_are_used_and_a_remark_counts_them(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console, results: Results
 ) -> None:
     go(backend)
-    monkeypatch.setattr(provenance, "decoder_sha256", lambda: "0" * 64)
+    for run_id, record in records_of(results).items():
+        record["environment"]["code"] |= {"decoder_sha256": "0" * 64, "git_commit": "f00d" * 10}
+        results.record(run_id).write_text(json.dumps(record))
     assert go(backend).n_trained == 0
-    assert "12 of 12 recorded runs were made by other decoder sources" in console.export_text()
+    (remark,) = [line for line in console.export_text().splitlines() if "f00df00df0" in line]
+    assert remark.startswith("12 of 12 ")
 
 
-def test_an_altered_hypothesis_is_handed_on_as_such(
-    go: Callable[..., Outcome], backend: Backend, console: Console, rebuilt: list[Any]
+def test_the_plan_names_an_altered_hypothesis(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console, rebuilt: list[Any]
 ) -> None:
     go(backend)
     go(backend, {"hypotheses/weak_hurts/margin": 0.001})
     assert rebuilt[0][1].lock_changed == ()
     assert rebuilt[1][1].lock_changed == ("weak_hurts",)
     text = console.export_text()
-    assert "has changed since 'question' was last run" in text
-    assert "labelled exploratory" in text
+    assert rebuilt[1][1].spec_file in text and "'weak_hurts'" in text
 
 
-def test_what_cannot_be_decided_is_named_before_anything_is_trained(
-    go: Callable[..., Outcome], backend: Backend, console: Console
+def test_untestable_hypotheses_are_named_before_training(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:
     said: list[str] = []
 
@@ -336,13 +346,13 @@ def test_what_cannot_be_decided_is_named_before_anything_is_trained(
         backend(packs, execution, on_event)
 
     go(train)
-    assert "untestable: weak_hurts: with 3 seeds" in said[0]
+    assert "untestable: weak_hurts: " in said[0]
 
 
-def test_controls_are_runs_of_their_own(
-    go: Callable[..., Outcome], backend: Backend, rebuilt: list[Any]
+def test_controls_are_separate_runs(
+    go: Callable[..., AblationOutcome], backend: Backend, rebuilt: list[Any]
 ) -> None:
-    """Fresh seeds and repetitions of one arm: new runs, blocked with the seeds of the file."""
+    """Fresh seeds and repetitions of an arm are new runs, paired by the seeds of the file."""
     cell = {"noise": "official", "rate": "high"}
     controls = {
         "fresh": {"levels": cell, "seed_offset": 100},

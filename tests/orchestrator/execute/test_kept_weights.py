@@ -1,4 +1,4 @@
-"""Weights of an ablation's runs lie beside their records, and evaluate to the PER recorded."""
+"""The weights of a run lie beside its record, and evaluate to the recorded PER."""
 
 import json
 from collections.abc import Callable

@@ -32,7 +32,7 @@ def packs(load: Callable[..., Loaded], plan_of: Callable[..., Plan]) -> list[Pac
     ("seconds", "text"),
     [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
 )
-def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_are_rounded_to_seconds_or_minutes(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
 
 
@@ -47,8 +47,8 @@ def test_without_a_terminal_lines_come_at_most_every_ten_seconds(
             display.update(PackEvent(packs[0].pack_id, Progress(step, latest)))
     lines = out.getvalue().splitlines()
     assert len(lines) == 5
-    assert "3 of 11 runs, 0 of 2 packs | seed 0: step 10/60, PER 0.25" in lines[0]
-    assert "emitted 0.33" in lines[0]
+    for fact in ("3 of 11", "0 of 2", "seed 0", "10/60", "0.25", "0.33"):
+        assert fact in lines[0]
 
 
 def test_time_left_follows_the_pace_since_the_first_event(packs: list[Pack]) -> None:
@@ -64,7 +64,7 @@ def test_time_left_follows_the_pace_since_the_first_event(packs: list[Pack]) -> 
     assert display.seconds_left() == pytest.approx(320 / 8)
 
 
-def test_ended_runs_count_in_full_and_failures_are_told(
+def test_ended_runs_count_in_full_and_failures_are_named(
     packs: list[Pack], make_result: Callable[..., RunResult]
 ) -> None:
     out = io.StringIO()
@@ -75,10 +75,11 @@ def test_ended_runs_count_in_full_and_failures_are_told(
     failed = PackFailed(tuple(run.run_id for run in others), "Traceback\nMemoryError: no", 3)
     display.update(PackEvent(packs[0].pack_id, failed))
     assert display.n_running == 0
-    assert "1 of 8 runs, 1 of 2 packs, 3 runs failed" in display.line()
-    text = out.getvalue()
-    assert f"run {one.run_id} diverged at step 60" in text
-    assert "3 runs failed for good after 3 tries: MemoryError: no" in text
+    assert all(fact in display.line() for fact in ("1 of 8", "1 of 2", "3 runs failed"))
+    diverged, failure = out.getvalue().splitlines()
+    assert one.run_id in diverged and "step 60" in diverged
+    assert packs[0].pack_id[:6] in failure and "MemoryError: no" in failure
+    assert failure.count("3 ") == 2, "three runs, three attempts"
 
 
 def test_a_terminal_gets_a_table_of_the_running_packs(

@@ -1,4 +1,4 @@
-"""`orchestrator.execute.stopping`: the first signal stops in order, the second at once."""
+"""`orchestrator.execute.stopping`: the first signal stops in order, the second ends the process."""
 
 import os
 import signal
@@ -36,30 +36,28 @@ def test_sections_after_the_stop_are_not_interrupted_again() -> None:
             pass
 
 
-def test_the_handlers_before_come_back() -> None:
+def test_the_handlers_of_the_process_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_switch():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_stop_that_ended_in_time_is_not_cut_off_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_off: list[int] = []
-    monkeypatch.setattr("orchestrator.execute.stopping._end_now", cut_off.append)
-    monkeypatch.setattr("orchestrator.execute.stopping.GRACE_SECONDS", 0.05)
-    with pytest.raises(Stopped), stop_switch():
+def test_the_process_ends_if_a_stop_takes_longer_than_the_grace_time() -> None:
+    ended: list[int] = []
+    with pytest.raises(Stopped), stop_switch(grace_seconds=0.05, end=ended.append):
         signal.raise_signal(signal.SIGTERM)
     time.sleep(0.2)
-    assert cut_off == []
-    with pytest.raises(Stopped), stop_switch():
+    assert ended == []
+    with pytest.raises(Stopped), stop_switch(grace_seconds=0.05, end=ended.append):
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
             time.sleep(0.2)
-    assert cut_off == [signal.SIGTERM]
+    assert ended == [signal.SIGTERM]
 
 
-def test_a_second_signal_ends_at_once() -> None:
+def test_a_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import signal, time\n"
         "from orchestrator.execute.stopping import Stopped, stop_switch\n"

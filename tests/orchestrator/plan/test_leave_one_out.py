@@ -12,7 +12,7 @@ from orchestrator.plan.leave_one_out import (
     ablation_text,
     base_path,
     factor_names,
-    leave_one_out,
+    leave_one_out_ablation,
     write_ablation,
     yaml_text,
 )
@@ -33,7 +33,7 @@ BASE = yaml_text({"train": {"n_steps": 10_000}}, ["The base."])
 def test_file_loads_and_holds_what_was_given(tmp_path: Path) -> None:
     path = tmp_path / "which.yaml"
     common = {"optim.epsilon": 0.5}
-    spec = leave_one_out(
+    spec = leave_one_out_ablation(
         *("which", "Which?", base_path(path).name, [RATE, NOISE]),
         common=common, direction="decrease", margin=0.01, n_seeds=9,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def test_file_loads_and_holds_what_was_given(tmp_path: Path) -> None:
 
 
 def test_one_change_is_compared_with_the_base_alone() -> None:
-    spec = leave_one_out("a", "Why?", "b.yaml", [RATE])
+    spec = leave_one_out_ablation("a", "Why?", "b.yaml", [RATE])
     assert (spec.design, len(spec.seeds)) == ("one_factor", FEWEST_SEEDS)
     assert set(yaml.safe_load(ablation_text(spec))) == {
         *("name", "question", "base", "factors", "design", "seeds", "hypotheses")
@@ -66,7 +66,7 @@ def test_seeds_are_as_many_as_the_claims_need_together() -> None:
         for i in range(5)
     ]
     # Five claims in one family: 2 / 2^8 times 5 is the first below 0.05.
-    assert len(leave_one_out("a", "Why?", "b.yaml", factors).seeds) == 8
+    assert len(leave_one_out_ablation("a", "Why?", "b.yaml", factors).seeds) == 8
 
 
 def test_factors_are_named_after_fields_and_sections_where_fields_are_shared() -> None:

@@ -1,11 +1,13 @@
-"""Errors by session and by phoneme, and what the report makes of them, worked by hand."""
+"""Errors by session and by phoneme, and their grids in the report, worked by hand."""
 
 import math
+from typing import Any, cast
 
 import pandas as pd
 import pytest
 
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
+from orchestrator.store.ledger import Record
 from orchestrator.tables.breakdowns import NOTHING, confusions_table, sessions_table
 
 RUNS = pd.DataFrame(
@@ -17,22 +19,29 @@ RUNS = pd.DataFrame(
     ]
 )
 AA, AE = 1, 2
+
+
+def record(**breakdowns: Any) -> Record:
+    """A record of which a table of errors reads these parts."""
+    return cast(Record, breakdowns)
+
+
 RECORDS = {
-    # 10 reference phonemes a run: AA 6, AE 4
-    "r1": {
-        "per_session": {"day1": [1, 6], "day2": [2, 4]},
-        "confusions": [[AA, AA, 5], [AA, AE, 1], [AE, AE, 3], [AE, 0, 1], [0, AA, 1]],
-    },
-    "r2": {
-        "per_session": {"day1": [3, 6], "day2": [0, 4]},
-        "confusions": [[AA, AA, 4], [AA, AE, 2], [AE, AE, 4], [0, AA, 1]],
-    },
-    "r3": {"per_session": {"day1": [6, 6], "day2": [4, 4]}, "confusions": [[AA, 0, 6], [AE, 0, 4]]},
-    "r4": {"per_session": None, "confusions": None},
+    # 10 reference phonemes per run: AA 6, AE 4
+    "r1": record(
+        per_session={"day1": [1, 6], "day2": [2, 4]},
+        confusions=[[AA, AA, 5], [AA, AE, 1], [AE, AE, 3], [AE, 0, 1], [0, AA, 1]],
+    ),
+    "r2": record(
+        per_session={"day1": [3, 6], "day2": [0, 4]},
+        confusions=[[AA, AA, 4], [AA, AE, 2], [AE, AE, 4], [0, AA, 1]],
+    ),
+    "r3": record(per_session={"day1": [6, 6], "day2": [4, 4]}, confusions=[[AA, 0, 6], [AE, 0, 4]]),
+    "r4": record(per_session=None, confusions=None),
 }
 
 
-def test_sessions_are_told_run_by_run() -> None:
+def test_sessions_are_listed_per_run() -> None:
     table = sessions_table(RUNS, RECORDS)
     assert len(table) == 6
     first = table.iloc[0]
@@ -43,7 +52,7 @@ def test_sessions_are_told_run_by_run() -> None:
     assert first["per"] == 1 / 6
 
 
-def test_confusions_add_over_the_seeds_of_an_arm() -> None:
+def test_confusions_are_summed_over_the_seeds_of_an_arm() -> None:
     table = confusions_table(RUNS, RECORDS).set_index(["arm", "reference", "emitted"])
     assert table.loc[("base", "AA", "AE"), "n"] == 3
     assert table.loc[("base", "AA", "AE"), "share"] == 3 / 12
@@ -53,13 +62,13 @@ def test_confusions_add_over_the_seeds_of_an_arm() -> None:
 
 
 def test_records_without_a_breakdown_leave_the_tables_empty() -> None:
-    older = {run_id: {} for run_id in RECORDS}
+    older = {run_id: record() for run_id in RECORDS}
     assert sessions_table(RUNS, older).empty and confusions_table(RUNS, older).empty
     assert errors_grid(confusions_table(RUNS, older)) is None
     assert sessions_grid(sessions_table(RUNS, older)) is None
 
 
-def test_the_report_names_kinds_of_errors_and_the_commonest() -> None:
+def test_the_report_shows_kinds_of_errors_and_the_commonest_confusions() -> None:
     grid = errors_grid(confusions_table(RUNS, RECORDS))
     assert grid is not None
     base, other = grid.rows
@@ -68,7 +77,7 @@ def test_the_report_names_kinds_of_errors_and_the_commonest() -> None:
     assert other[:4] == ("other", "100.0 %", "0.0 %", "0.0 %")
 
 
-def test_sessions_are_pooled_over_seeds_and_summed_up_where_they_are_many() -> None:
+def test_sessions_are_pooled_over_seeds_and_many_sessions_are_summarised() -> None:
     table = sessions_table(RUNS, RECORDS)
     grid = sessions_grid(table)
     assert grid is not None and grid.header == ("arm", "day1", "day2")
@@ -80,7 +89,7 @@ def test_sessions_are_pooled_over_seeds_and_summed_up_where_they_are_many() -> N
 
 
 @pytest.mark.parametrize(("beam", "n_columns"), [(math.nan, 4), (0.2, 5)])
-def test_a_beam_search_has_a_column_only_where_there_was_one(beam: float, n_columns: int) -> None:
+def test_beam_search_has_a_column_only_if_it_was_used(beam: float, n_columns: int) -> None:
     arm = {"arm": "base", "per_mean": 0.25, "best_per_mean": 0.24}
     arms = pd.DataFrame([{**arm, "selection_optimism_mean": -0.004, "per_beam_mean": beam}])
     grid = choices_grid(arms)

@@ -31,7 +31,7 @@ def row(table: pd.DataFrame, arm: str, seed: int) -> Any:
     return table[(table["arm"] == arm) & (table["seed"] == seed)].iloc[0]
 
 
-def test_runs_come_in_the_order_of_arms_and_seeds_however_planned(mixed: Any) -> None:
+def test_runs_are_in_the_order_of_arms_and_seeds_for_any_order_of_the_plan(mixed: Any) -> None:
     shuffled = mixed.plan.model_copy(update={"runs": mixed.plan.runs[::-1]})
     runs = make_tables(shuffled, mixed.records, mixed.histories).runs
     assert runs.columns[0] == "run_id"
@@ -81,7 +81,7 @@ def test_final_diagnostics_are_those_of_the_last_evaluation(mixed: Any, tables: 
     assert run["escape_step"] == first_off and not run["escape_censored"]
 
 
-def test_the_thresholds_of_the_spec_decide(mixed: Any) -> None:
+def test_the_thresholds_of_the_spec_decide_what_has_collapsed(mixed: Any) -> None:
     spec = mixed.plan.spec.model_copy(update={"collapse": CollapseSpec(emitted_ratio=0.99)})
     runs = make_tables(
         mixed.plan.model_copy(update={"spec": spec}), mixed.records, mixed.histories
@@ -89,7 +89,7 @@ def test_the_thresholds_of_the_spec_decide(mixed: Any) -> None:
     assert row(runs, "sum", 3)["outcome"] == "collapsed"
 
 
-def test_machine_and_schedule_columns_say_so(mixed: Any, tables: Any) -> None:
+def test_columns_of_machine_and_schedule_have_a_prefix(mixed: Any, tables: Any) -> None:
     changed = {
         run_id: {
             **record,
@@ -107,7 +107,7 @@ def test_machine_and_schedule_columns_say_so(mixed: Any, tables: Any) -> None:
     assert not runs[marked].equals(tables.runs[marked])
 
 
-def test_arms_count_every_outcome_and_average_what_counts(tables: Any) -> None:
+def test_arms_count_every_ending_and_average_the_runs_with_a_result(tables: Any) -> None:
     arm = tables.arms.set_index("arm").loc["sum"]
     assert [arm[f"n_{o}"] for o in ("ok", "collapsed", "diverged", "failed", "missing")] == [
         *(1, 0, 1, 1, 1)
@@ -122,7 +122,7 @@ def test_arms_count_every_outcome_and_average_what_counts(tables: Any) -> None:
     assert arm["escape_step_mean"] == (ok + 400) / 2
 
 
-def test_a_control_is_paired_by_the_seed_it_stands_for(
+def test_a_control_is_paired_by_its_block(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
     spec = {**two_arm_spec, "extra_arms": {"aa": {"seed_offset": 100}, "re": {"replicate": 1}}}
@@ -139,7 +139,7 @@ def test_a_control_is_paired_by_the_seed_it_stands_for(
 def test_divergence_and_gradient_quantiles_have_columns(mixed: Any, tables: Any) -> None:
     found = [row(tables.runs, "sum", seed)["diverged"] for seed in (3, 1, 2)]
     assert found[:2] == [0, 1] and found[2] is pd.NA
-    assert tables.runs["grad_norm_p99"].isna().all(), "older records do not have it"
+    assert tables.runs["grad_norm_p99"].isna().all(), "older records have no quantiles"
     for record in mixed.records.values():
         record["grad_norm_quantiles"] = {"p50": 2.0, "p90": 4.0, "p99": 8.0, "max": 9.0}
     again = make_tables(*mixed)
@@ -147,13 +147,13 @@ def test_divergence_and_gradient_quantiles_have_columns(mixed: Any, tables: Any)
     assert again.arms["grad_norm_p99_max"].tolist() == [8.0, 8.0]
 
 
-def test_history_has_one_row_an_evaluation(mixed: Any, tables: Any) -> None:
+def test_history_has_one_row_per_evaluation(mixed: Any, tables: Any) -> None:
     assert len(tables.history) == sum(len(rows) for rows in mixed.histories.values())
     assert tables.history["on_plateau"].dtype == bool
     assert set(tables.history["factor.loss"]) == {"sum", "mean"}
 
 
-def test_histories_from_before_a_column_was_added_show_a_gap_there(mixed: Any) -> None:
+def test_older_histories_have_a_gap_in_columns_added_later(mixed: Any) -> None:
     older = {
         run_id: [{k: v for k, v in row.items() if not k.endswith("_even")} for row in history]
         for run_id, history in mixed.histories.items()
@@ -183,14 +183,14 @@ def test_an_extra_arm_without_a_factor_shows_a_dash(
     assert not runs.loc[runs["arm"] == "mine", "in_design"].any()
 
 
-def test_an_ablation_without_any_record_still_has_tables(mixed: Any, tmp_path: Path) -> None:
+def test_an_ablation_without_records_has_tables(mixed: Any, tmp_path: Path) -> None:
     tables = make_tables(mixed.plan, {}, {})
     assert set(tables.runs["outcome"]) == {"missing"} and tables.history.empty
     assert list(tables.arms["n"]) == [0, 0]
     write_tables(tmp_path, {"runs": tables.runs, "history": tables.history})
 
 
-def test_tables_are_written_the_same_twice_and_read_back(tables: Any, tmp_path: Path) -> None:
+def test_equal_tables_give_equal_files_and_are_read_back(tables: Any, tmp_path: Path) -> None:
     named = {"runs": tables.runs, "arms": tables.arms}
     first = write_tables(tmp_path / "a", named)
     second = write_tables(tmp_path / "b", named)

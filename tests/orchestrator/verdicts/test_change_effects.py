@@ -45,7 +45,7 @@ def effects(of: Any, made: Any, outcome: str = "per") -> dict[str, float]:
     return {change.factor: change.effect for change in found}
 
 
-def test_leaving_one_out_gives_back_what_it_cost(made: Any) -> None:
+def test_leaving_one_change_out_removes_its_cost(made: Any) -> None:
     found = effects(left_out, made("leave_one_out"))
     assert found == pytest.approx({name: -cost for name, cost in COST.items()}, abs=0.002)
 
@@ -77,7 +77,7 @@ def test_the_interval_is_the_paired_one_over_blocks(build: Build, truth: Any) ->
     assert change.n_blocks == 5
 
 
-def test_collapse_is_told_as_a_difference_of_shares(build: Build, truth: Any) -> None:
+def test_an_effect_on_collapse_is_a_difference_of_shares(build: Build, truth: Any) -> None:
     spec = {"name": "c", "question": "?", "factors": FACTORS, "seeds": [1, 2, 3, 4]}
     ablation = build(
         {**spec, "design": "fractional"},
@@ -92,7 +92,7 @@ def test_collapse_is_told_as_a_difference_of_shares(build: Build, truth: Any) ->
     assert all(change.interval.low < 0 < change.interval.high for change in others)
 
 
-def test_a_gap_takes_its_block_out_and_an_excluded_arm_its_change(build: Build, truth: Any) -> None:
+def test_a_gap_removes_its_block_and_an_excluded_arm_its_change(build: Build, truth: Any) -> None:
     spec = {"name": "c", "question": "?", "factors": FACTORS, "seeds": [1, 2, 3]}
     gap = build(
         {**spec, "design": "leave_one_out"},
@@ -122,7 +122,7 @@ def test_the_staircase_has_the_arms_of_the_path_in_order(made: Any) -> None:
     assert [len(per.seeds) for per in data.stairs.values()] == [5] * 5
 
 
-def test_an_interval_above_a_per_of_one_is_shown_as_far_as_its_seeds() -> None:
+def test_an_interval_above_a_per_of_one_is_drawn_up_to_its_seeds() -> None:
     assert shown_interval(1.1, 1.7, (1.2, 1.5)) == (1.1, 1.5)
     assert shown_interval(-0.1, 1.2, (0.4, 0.7)) == (0.0, 1.0)
 
@@ -139,7 +139,7 @@ def test_an_interval_above_a_per_of_one_is_shown_as_far_as_its_seeds() -> None:
         ("paired", ["collapse_map", "interaction", "per_curves", "emitted_curves"]),
     ],
 )
-def test_each_design_has_the_figures_that_make_sense_for_it(
+def test_each_design_has_its_figures(
     made: Any, tmp_path: Path, design: str, figures: list[str]
 ) -> None:
     ablation = made(design)
@@ -147,7 +147,7 @@ def test_each_design_has_the_figures_that_make_sense_for_it(
     assert [figure.name for figure in saved] == figures
 
 
-def test_listed_arms_are_placed_once_and_curves_held_against_both_ends(made: Any) -> None:
+def test_every_arm_is_placed_once_and_curves_are_compared_with_both_ends(made: Any) -> None:
     ablation = made("leave_one_out", extra_arms={"mine": {"set": {"optim.epsilon": 1e-8}}})
     spec, arms = ablation.plan.spec, ablation.plan.arms
     placed = [arm for facet in facets(spec, arms) for arm in facet.arms.values()]
@@ -159,7 +159,7 @@ def test_listed_arms_are_placed_once_and_curves_held_against_both_ends(made: Any
     ]
 
 
-def test_a_factorial_with_holes_and_additions_still_places_every_arm(
+def test_a_factorial_with_excluded_and_added_arms_places_every_arm(
     build: Build, truth: Any
 ) -> None:
     two = {name: FACTORS[name] for name in ("noise", "rate")}

@@ -23,7 +23,7 @@ Build = Callable[..., Any]
 
 
 def runs_of(**arms: list[float]) -> pd.DataFrame:
-    """A runs table of arms with these PERs in blocks 1, 2, …; a run of PER 1 collapsed."""
+    """A runs table of arms with these PERs in blocks 1, 2, …; a run with PER 1 collapsed."""
     rows = [
         {
             "arm": arm,
@@ -41,7 +41,7 @@ def runs_of(**arms: list[float]) -> pd.DataFrame:
 FRESH, AGAIN = ControlArm("aa", "a", "fresh_seeds"), ControlArm("again", "a", "same_seed")
 
 
-def test_controls_find_the_arm_whose_configuration_they_repeat(
+def test_a_control_belongs_to_the_arm_whose_configuration_it_repeats(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
     extra = {"aa": {"seed_offset": 100}, "again": {"replicate": 1}}
@@ -63,7 +63,7 @@ def test_a_control_is_compared_block_by_block() -> None:
     assert control.effect == pytest.approx(0.02) and control.p > 0.05
 
 
-def test_a_run_without_result_takes_its_block_out() -> None:
+def test_a_run_without_a_result_removes_its_block() -> None:
     runs = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43])
     runs.loc[1, "outcome"] = "failed"
     (control,) = compare_controls([FRESH], runs, "per")
@@ -75,23 +75,29 @@ def test_the_same_seed_with_the_same_numbers_is_identical() -> None:
     assert control.identical and control.p == 1.0 and control.effect == 0.0
 
 
-def test_a_constant_shift_between_equal_arms_is_told() -> None:
+def test_a_constant_shift_between_equal_arms_is_significant() -> None:
     runs = runs_of(a=[0.2 + 0.01 * i for i in range(8)], aa=[0.5 + 0.011 * i for i in range(8)])
     controls = compare_controls([FRESH], runs, "per")
     assert controls[0].p == pytest.approx(2 / 2**8)
-    (row,) = controls_grid({"per": controls}).rows
-    assert row[-1].startswith("a difference")
+    (alarm,) = [row[-1] for row in controls_grid({"per": controls}).rows]
+    same = compare_controls([AGAIN], runs_of(a=[0.2, 0.3], again=[0.2, 0.3]), "per")
+    (calm,) = [row[-1] for row in controls_grid({"per": same}).rows]
+    assert alarm != calm
 
 
-def test_controls_are_read_together() -> None:
+def test_the_p_values_of_controls_are_corrected_together() -> None:
     shifted = runs_of(a=[0.2 + 0.01 * i for i in range(6)], aa=[0.3 + 0.011 * i for i in range(6)])
     controls = compare_controls([FRESH], shifted, "per")
     assert controls[0].p == pytest.approx(2 / 2**6)
+    noise = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43])  # no difference
+    same = compare_controls([AGAIN], runs_of(a=[0.2, 0.3], again=[0.2, 0.3]), "per")
     grid = controls_grid(
         {"per": controls, "collapsed": compare_controls([FRESH], shifted, "collapsed")}
     )
-    shifted_row, equal_row = (row[-1] for row in grid.rows)
-    assert shifted_row.startswith("no difference") and equal_row.startswith("identical")
+    assert [row[-1] for row in grid.rows] == [
+        *(row[-1] for row in controls_grid({"per": compare_controls([FRESH], noise, "per")}).rows),
+        *(row[-1] for row in controls_grid({"per": same}).rows),
+    ]
 
 
 def test_shares_are_compared_as_counts() -> None:
@@ -111,7 +117,7 @@ def test_the_floor_is_the_range_of_differences_between_two_single_runs() -> None
     assert floor.of_mean(4) == pytest.approx(floor.half_width / 2)
 
 
-def test_without_a_control_the_spread_over_seeds_stands_in() -> None:
+def test_without_a_control_the_floor_uses_the_spread_over_seeds() -> None:
     runs = runs_of(a=[0.2, 0.3, 0.4], b=[0.5, 0.5, 0.5])
     floor = noise_floor(runs, (), "per")
     assert floor.source == "seeds" and floor.n == 4 and floor.same_seed is None
@@ -124,7 +130,7 @@ def test_without_two_runs_of_an_arm_the_floor_is_unknown() -> None:
     assert floor.source == "none" and math.isnan(floor.half_width)
 
 
-def test_the_floor_covers_what_it_says_on_normal_seeds() -> None:
+def test_the_floor_has_its_nominal_coverage_on_normal_seeds() -> None:
     rng = np.random.default_rng(4)
     inside = []
     for _ in range(400):

@@ -15,7 +15,7 @@ Build = Callable[..., Any]
 def judge(
     build: Build, two_arm_spec: dict[str, Any], truth: Any, criterion: dict[str, Any], **how: Any
 ) -> tuple[dict[str, CriterionResult], Any, pd.DataFrame]:
-    """Arm → result of one criterion; arm "mean" ends as `how` says, "sum" is left well."""
+    """Arm → result of one criterion; `how` sets the runs of arm "mean", those of "sum" are ok."""
     spec = {**two_arm_spec, "criteria": {"c": criterion}}
     made = build(spec, lambda levels, _: truth(**how) if levels["loss"] == "mean" else truth())
     runs = make_tables(*made).runs
@@ -34,7 +34,7 @@ def test_an_arm_passes_when_every_seed_does(
     assert found["sum"].value == per.max() and found["sum"].mean == pytest.approx(per.mean())
 
 
-def test_one_seed_that_fails_fails_its_arm_and_shows_in_the_share(
+def test_one_failing_seed_fails_its_arm_and_counts_in_the_share(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
     criterion = {"metric": "per", "below": 0.5}
@@ -53,7 +53,7 @@ def test_one_seed_that_fails_fails_its_arm_and_shows_in_the_share(
         ({"metric": "per", "reaches": 1.0, "before_step": 21}, True),
     ],
 )
-def test_a_diverged_run_fails_all_but_what_came_before(
+def test_a_diverged_run_fails_every_criterion_except_values_it_reached_before(
     build: Build,
     truth: Any,
     two_arm_spec: dict[str, Any],
@@ -129,7 +129,7 @@ def test_a_metric_that_was_added_after_the_runs_were_recorded_leaves_its_criteri
     assert {result.status for result in again} == {"open"}
 
 
-def test_what_an_untrained_decoder_emits_is_no_success(
+def test_phonemes_of_an_untrained_decoder_do_not_meet_a_criterion(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
     criterion = {"metric": "emitted_ratio", "reaches": 0.5, "before_step": 400}
@@ -165,7 +165,7 @@ def test_gradient_norms_are_judged_over_all_steps(
 ) -> None:
     p99 = {"metric": "grad_norm", "below": 10.0, "statistic": "p99"}
     found, made, runs = judge(build, two_arm_spec, truth, p99)
-    assert found["sum"].status == "open", "older records do not have the quantiles"
+    assert found["sum"].status == "open", "older records have no quantiles"
     for record in made.records.values():
         record["grad_norm_quantiles"] = {"p50": 3.0, "p90": 5.0, "p99": 8.5, "max": 9.0}
     runs = make_tables(*made).runs
@@ -176,7 +176,7 @@ def test_gradient_norms_are_judged_over_all_steps(
     assert found["sum"].status == "fail" and found["sum"].value == 9.0
 
 
-def test_only_the_arms_asked_are_judged_and_the_table_says_all(
+def test_only_the_arms_of_a_criterion_are_judged_and_listed(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
     criterion = {"never": "collapsed", "arms": ["mean"]}
@@ -184,12 +184,12 @@ def test_only_the_arms_asked_are_judged_and_the_table_says_all(
     assert set(found) == {"mean"}
     table = criteria_table(list(found.values()))
     (row,) = table.to_dict("records")
-    assert (row["status"], row["value"], row["rule"]) == ("fail", 3.0, "never collapsed")
+    assert (row["status"], row["value"]) == ("fail", 3.0) and "collapsed" in row["rule"]
     assert row["values"] == '{"0": 1.0, "1": 1.0, "2": 1.0}'
     assert list(criteria_table([]).columns) == list(table.columns)
 
 
-def test_within_takes_the_seed_farthest_from_the_reference(
+def test_within_is_decided_by_the_seed_farthest_from_the_reference(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
     criterion = {"metric": "per", "within": 0.02, "of": 0.3}
@@ -197,7 +197,8 @@ def test_within_takes_the_seed_farthest_from_the_reference(
     assert found["mean"].status == "pass"
     per = runs.loc[runs["arm"] == "sum", "per"]
     assert abs(found["sum"].value - 0.3) == max(abs(per - 0.3))
-    assert rule_text(found["sum"].criterion) == "final PER within 2.0 % of 30.0 %"
+    text = rule_text(found["sum"].criterion)
+    assert all(fact in text for fact in ("PER", "2.0 %", "30.0 %"))
 
 
 def test_values_are_written_in_their_unit() -> None:

@@ -45,7 +45,7 @@ def plan_of(
 
 
 def runs_of(arms: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """A runs table; an entry is a PER, ``("escape", step or None)``, or an outcome's name."""
+    """A runs table; an entry is a PER, ``("escape", step or None)`` or the ending of a run."""
     rows = []
     for arm, entries in arms.items():
         for seed, entry in enumerate(entries):
@@ -123,7 +123,7 @@ def test_a_claimed_decrease_mirrors_a_claimed_increase() -> None:
     assert (wrong.word, wrong.reason) == ("refuted", "reversed")
 
 
-def test_diverged_runs_count_instead_of_flattering_their_arm() -> None:
+def test_diverged_runs_count_as_a_per_of_one() -> None:
     to = ["diverged", "diverged", "diverged", 0.2, 0.2, 0.2]
     verdict = decide_one(claim(direction="decrease"), {"sum": BASE, "mean": to})
     assert verdict.word != "supported"
@@ -142,7 +142,7 @@ def test_collapse_is_decided_by_boschloo_with_newcombes_interval() -> None:
     nothing = decide_one(hypothesis, {"sum": BASE, "mean": BASE})
     assert (nothing.word, nothing.reason, nothing.evidence.p) == ("refuted", "equivalent", 1.0)
     three = decide_one(hypothesis, {"sum": BASE[:3], "mean": BASE[:3]})
-    assert three.word == "inconclusive", "a true half shows 0 of 3 in one case of eight"
+    assert three.word == "inconclusive", "at a true share of a half, 0 of 3 has probability 1/8"
 
 
 def test_escape_is_decided_by_the_log_rank_test_on_steps_cut_at_the_budget() -> None:
@@ -155,7 +155,7 @@ def test_escape_is_decided_by_the_log_rank_test_on_steps_cut_at_the_budget() -> 
     assert [cell.n_escaped for cell in verdict.evidence.cells] == [4, 6]
 
 
-def test_a_verdict_names_the_slice_that_follows_from_the_design() -> None:
+def test_a_verdict_has_the_slice_that_follows_from_the_design() -> None:
     plan = plan_of({"h": claim()}, 6, ("loss", "other"))
     plan = bare_plan(
         plan.spec.model_copy(update={"design": "one_factor"}),
@@ -163,12 +163,12 @@ def test_a_verdict_names_the_slice_that_follows_from_the_design() -> None:
     )
     [verdict] = decide(plan, runs_of({"sum+sum": BASE, "mean+sum": [p + 0.2 for p in BASE]}))
     assert verdict.hypothesis.where == {"other": "sum"}
-    assert "at other = sum" in first_sentence(verdict)
+    assert "other = sum" in first_sentence(verdict)
 
 
 @pytest.mark.parametrize("direction", ["increase", "none"])
-def test_runs_that_never_escaped_rule_nothing_out(direction: str) -> None:
-    """From 370 to never at a budget of 400 may be any effect, and neither may never to never."""
+def test_runs_that_never_escaped_exclude_no_effect(direction: str) -> None:
+    """With a budget of 400 steps, the effect is unbounded if an arm never escapes."""
     late = [("escape", s) for s in (360, 380, 360, 380, 360, 380)]
     never = [("escape", None)] * 6
     for sum_arm in (late, never):
@@ -189,8 +189,8 @@ def test_an_early_escape_is_refuted_although_the_reference_was_cut() -> None:
     assert (verdict.word, verdict.reason) == ("refuted", "reversed")
 
 
-def test_an_interaction_needs_the_simple_effect_it_speaks_of() -> None:
-    """The mean lowers PER at both levels, less at the second: no "raises it only there"."""
+def test_an_interaction_needs_the_simple_effect_that_it_claims() -> None:
+    """The mean lowers PER at both levels, less at the second: it does not raise PER there."""
     arms = {
         "sum+sum": BASE,
         "mean+sum": [p - 0.2 - 0.001 * i for i, p in enumerate(BASE)],
@@ -202,7 +202,7 @@ def test_an_interaction_needs_the_simple_effect_it_speaks_of() -> None:
     assert verdict.evidence.shown.effect > 0.15
     assert verdict.evidence.shown.simple == pytest.approx(-0.01)
     assert verdict.word == "inconclusive"
-    assert "with mean alone" in explain(verdict) and "needs both" in explain(verdict)
+    assert "−1.0" in explain(verdict), "the simple effect"
 
 
 def test_an_interaction_is_the_difference_of_differences_of_each_seed() -> None:
@@ -222,11 +222,10 @@ def test_an_interaction_is_the_difference_of_differences_of_each_seed() -> None:
         ("mean+sum", -1),
         ("sum+sum", 1),
     ]
-    for significant_here_but_not_there in (claim(where={"other": "mean"}),):
-        assert decide_one(significant_here_but_not_there, arms).word == "supported"
+    assert decide_one(claim(where={"other": "mean"}), arms).word == "supported"
 
 
-def test_an_interaction_of_collapse_never_has_an_interval_without_width() -> None:
+def test_an_interaction_of_collapse_has_an_interval_of_positive_width() -> None:
     arms = {
         "sum+sum": BASE,
         "mean+sum": BASE,
@@ -240,14 +239,14 @@ def test_an_interaction_of_collapse_never_has_an_interval_without_width() -> Non
     assert verdict.evidence.shown.interval.low < 0.5
 
 
-def test_where_runs_are_missing_no_verdict_is_drawn() -> None:
+def test_missing_runs_give_no_verdict() -> None:
     verdict = decide_one(claim(), {"sum": BASE, "mean": [p + 0.2 for p in BASE[:5]] + ["missing"]})
     assert (verdict.word, verdict.reason, verdict.p_adjusted) == ("inconclusive", "gaps", None)
-    assert "11 of 12 runs" in explain(verdict)
+    assert "11 of 12" in explain(verdict)
     assert len(verdict.evidence.differences) == 5
 
 
-def test_a_failed_run_must_not_matter_whatever_it_would_have_been() -> None:
+def test_a_verdict_must_hold_for_every_value_that_a_failed_run_could_have_had() -> None:
     arms = {"sum": ["failed", *BASE], "mean": [p + 0.2 for p in [0.3, *BASE]]}
     verdict = decide_one(claim(), arms)
     assert (verdict.word, verdict.reason) == ("inconclusive", "gaps")
@@ -281,7 +280,7 @@ def test_a_gap_does_not_loosen_the_correction_of_its_family() -> None:
     assert verdicts[0].word == "inconclusive"
 
 
-def test_families_are_corrected_apart() -> None:
+def test_families_are_corrected_separately() -> None:
     hypotheses = {
         "one": claim(where={"other": "sum"}),
         "two": claim(where={"other": "mean"}, family="exploratory"),
@@ -310,9 +309,9 @@ def test_an_altered_hypothesis_is_exploratory() -> None:
 
 def test_a_contrast_that_fits_no_arm_is_refused_by_name() -> None:
     arms = {"sum+sum": BASE, "mean+sum": BASE, "sum+mean": BASE, "mean+mean": BASE}
-    with pytest.raises(ConfigError, match=r"hypotheses.h.where: .*2 pairs of arms fit"):
+    with pytest.raises(ConfigError, match=r"hypotheses\.h\.where: "):
         decide_one(claim(), arms)
-    with pytest.raises(ConfigError, match="hypotheses.h: compares the arm .*other=none"):
+    with pytest.raises(ConfigError, match=r"hypotheses\.h: .*other=none"):
         decide_one(claim(where={"other": "none"}), arms)
 
 
@@ -349,7 +348,7 @@ def spec_with(hypotheses: Mapping[str, Any], n_seeds: int) -> AblationSpec:
     return plan_of(hypotheses, n_seeds).spec
 
 
-def test_what_is_untestable_is_never_supported_by_complete_separation() -> None:
+def test_an_untestable_claim_is_not_supported_even_by_complete_separation() -> None:
     for n_seeds in (2, 3, 4, 5, 6):
         for outcome, margin in (("per", 0.05), ("collapsed", 0.5)):
             hypothesis = claim(outcome=outcome, margin=margin)
@@ -366,7 +365,7 @@ def test_verdicts_on_the_simulated_ablation_are_those_of_its_truth(twelve_arms: 
     words = {v.name: (v.word, v.reason) for v in decide(twelve_arms.plan, runs)}
     assert words == {
         "weak-augmentation": ("refuted", "equivalent"),
-        # True, but one seed short of what Holm asks beside the refuted claim.
+        # True, but Holm's correction, which counts the refuted claim, needs one more seed.
         "small-learning-rate": ("inconclusive", "undecided"),
         "loss-scale": ("supported", ""),
         "escape": ("supported", ""),
@@ -374,16 +373,17 @@ def test_verdicts_on_the_simulated_ablation_are_those_of_its_truth(twelve_arms: 
     }
 
 
-def test_a_verdict_says_budget_data_slice_and_figures(twelve_arms: Any) -> None:
+def test_a_verdict_states_budget_data_slice_and_numbers(twelve_arms: Any) -> None:
     verdicts = decide(twelve_arms.plan, make_tables(*twelve_arms).runs)
     by_name = {verdict.name: verdict for verdict in verdicts}
     text = first_sentence(by_name["loss-scale"])
-    assert text.startswith("Within 400 steps on synthetic:small, at augmentation = official")
-    assert "6 of 6 versus 0 of 6 runs collapsed" in text
-    assert "after Holm over 4 claims" in explain(by_name["loss-scale"])
-    assert "6 seeds cannot detect any effect" in explain(by_name["small-learning-rate"])
+    for fact in ("400 steps", "synthetic:small", "augmentation = official", "6 of 6", "0 of 6"):
+        assert fact in text
+    assert "Holm" in explain(by_name["loss-scale"])
+    assert by_name["loss-scale"].n_family == 4
+    assert math.isinf(by_name["small-learning-rate"].detectable)
     for verdict in verdicts:
-        assert first_sentence(verdict).count("Within") == 1
+        assert first_sentence(verdict).count("400 steps") == 1
         assert not any("nan" in text for text in (first_sentence(verdict), explain(verdict)))
 
 
@@ -404,14 +404,15 @@ def test_the_verdicts_table_holds_what_is_needed_to_check_by_hand(twelve_arms: A
 
 @pytest.mark.parametrize("outcome", ["per", "collapsed", "escape_step"])
 @pytest.mark.parametrize("entries", [["missing"] * 2, ["failed"] * 2, [0.3, "failed"], [0.3, 0.4]])
-def test_every_verdict_has_words_even_without_results(outcome: str, entries: list[Any]) -> None:
+def test_a_verdict_without_results_has_a_text(outcome: str, entries: list[Any]) -> None:
     verdict = decide_one(claim(outcome=outcome), {"sum": entries, "mean": [0.3, 0.3]})
     text = first_sentence(verdict) + explain(verdict)
     assert verdict.word == "inconclusive" and "nan" not in text and "inf" not in text
     verdicts_table([verdict])
 
 
-def test_one_seed_rules_nothing_out() -> None:
+def test_one_seed_excludes_no_effect() -> None:
     verdict = decide_one(claim(), {"sum": [0.3], "mean": [0.3]})
     assert verdict.word == "inconclusive"
-    assert "no interval from 1 seed" in first_sentence(verdict)
+    assert verdict.evidence.shown.interval == (-math.inf, math.inf)
+    assert "inf" not in first_sentence(verdict)

@@ -1,4 +1,4 @@
-"""Equivalence claims, looks, fractions, metrics, exploratory tables and pairing by block."""
+"""Verdicts on equivalence, looks, fractions, metrics and exploratory claims, paired by block."""
 
 import functools
 import math
@@ -33,12 +33,12 @@ def verdicts_of(
     columns: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     **spec: Any,
 ) -> list[Verdict]:
-    """Verdicts on arms named by signs, ``"+-"`` for A on and B off.
+    """Verdicts on arms that are named by signs, such as ``"+-"`` for A on and B off.
 
     Args:
         hypotheses: the claims.
-        arms: arm → a PER or an outcome's name for every seed.
-        columns: further column → arm → values.
+        arms: arm → for every seed, a PER or the ending of a run without one.
+        columns: further columns: name → arm → values.
         spec: further keys of the ablation file.
     """
     level = {"+": "on", "-": "off"}
@@ -99,8 +99,8 @@ def test_no_difference_is_supported_by_two_one_sided_tests() -> None:
     # Mean 0, standard error .0141 / √6: t = .05 / .00577 with 5 degrees of freedom.
     assert verdict.evidence.p == pytest.approx(stats.tost_paired(WOBBLE, 0.05))
     assert verdict.evidence.p == pytest.approx(0.00016, abs=2e-5)
-    assert "p = .00017 (two one-sided t tests)" in text_of(verdict)
-    assert "inside ±5.0 PER points" in text_of(verdict)
+    assert verdict.evidence.test == "tost"
+    assert "p = .00017" in text_of(verdict) and "±5.0 PER points" in text_of(verdict)
 
 
 def test_no_difference_is_refuted_only_by_a_bound_beyond_the_margin() -> None:
@@ -108,12 +108,13 @@ def test_no_difference_is_refuted_only_by_a_bound_beyond_the_margin() -> None:
         shifted = list(np.array(BASE[:6]) + WOBBLE + sign * 0.1)
         verdict = one(claim(direction="none"), BASE[:6], shifted)
         assert (verdict.word, verdict.reason) == ("refuted", "different")
-        assert "beyond the margin of 5.0 PER points" in text_of(verdict)
+        assert "5.0 PER points" in text_of(verdict)
     near = one(claim(direction="none"), BASE[:6], list(np.array(BASE[:6]) + WOBBLE + 0.05))
-    assert near.word == "inconclusive" and "lie neither inside" in text_of(near)
+    assert (near.word, near.reason) == ("inconclusive", "undecided")
+    assert "±5.0 PER points" in text_of(near)
 
 
-def test_no_difference_in_collapse_is_exact() -> None:
+def test_no_difference_in_collapse_has_an_exact_test() -> None:
     hypothesis = claim(direction="none", outcome="collapsed", margin=0.4)
     verdict = one(hypothesis, BASE, BASE)
     assert verdict.word == "supported"
@@ -158,8 +159,8 @@ def test_a_look_uses_its_alpha_on_its_first_seeds_and_its_verdict_stands() -> No
     verdict = one(hypothesis, off, on, looks=LOOKS)
     assert (verdict.word, verdict.look, verdict.alpha) == ("supported", 1, 0.01)
     assert verdict.evidence.p == pytest.approx(2 / 2**10)  # Boschloo, 5 of 5 against 0 of 5
-    assert "look 1 of 2" in explain(verdict) and "α = .01" in explain(verdict)
-    assert one(hypothesis, off, on).word != "supported"  # all ten seeds, no look
+    assert "α = .01" in explain(verdict) and verdict.n_looks == 2
+    assert one(hypothesis, off, on).word != "supported", "without looks all ten seeds count"
 
 
 def test_a_later_look_judges_all_seeds_so_far_at_its_own_alpha() -> None:
@@ -171,20 +172,20 @@ def test_a_later_look_judges_all_seeds_so_far_at_its_own_alpha() -> None:
 
 
 @pytest.mark.parametrize("n_done", [5, 7, 9])
-def test_between_looks_nothing_is_tested(n_done: int) -> None:
+def test_between_looks_no_test_is_made(n_done: int) -> None:
     on = [*(list(np.array(BASE) + 0.2)[:n_done]), *["missing"] * (10 - n_done)]
     verdict = one(claim(), BASE, on, looks=LOOKS)
     assert (verdict.word, verdict.reason) == ("inconclusive", "between looks")
     assert (verdict.look, verdict.next_look_seeds) == (1, 10)
     assert len(verdict.evidence.differences) == 5
-    assert "the next look is at 10 seeds" in text_of(verdict)
+    assert "10 seeds" in text_of(verdict)
 
 
-def test_a_look_whose_runs_are_not_all_there_is_not_taken() -> None:
+def test_a_look_with_missing_runs_is_not_taken() -> None:
     on = [*BASE[:3], *["missing"] * 7]
     verdict = one(claim(), BASE, on, looks=LOOKS)
     assert (verdict.word, verdict.reason, verdict.look) == ("inconclusive", "gaps", 1)
-    assert verdict.p_adjusted is None and "8 of 10 runs" in explain(verdict)
+    assert verdict.p_adjusted is None and "8 of 10" in explain(verdict)
 
 
 def test_looks_share_the_error_of_the_bound_that_refutes() -> None:
@@ -193,12 +194,12 @@ def test_looks_share_the_error_of_the_bound_that_refutes() -> None:
     verdict = one(claim(), BASE, on, looks=LOOKS)
     assert verdict.evidence.bound_error == pytest.approx(0.01)
     assert verdict.evidence.shown.bounds == pytest.approx(stats.paired_bounds(wobble[:5], 0.01))
-    assert verdict.word == "refuted" and "one-sided 99 % bounds" in explain(verdict)
+    assert verdict.word == "refuted" and "99 %" in explain(verdict)
     assert one(claim(), BASE, on).evidence.bound_error == 0.05
     assert share_bounds(Share(1, 6), Share(0, 6), 0.01).high > 0.6
 
 
-def test_refuting_early_can_not_be_undone_by_later_seeds() -> None:
+def test_later_seeds_do_not_change_an_early_refutation() -> None:
     on = [*BASE[:5], *(0.9 for _ in range(5))]
     verdict = one(claim(), BASE, on, looks=LOOKS)
     assert (verdict.word, verdict.look) == ("refuted", 1)
@@ -226,7 +227,7 @@ def test_a_main_effect_is_the_difference_of_averages_over_the_fraction() -> None
     found = {v.name: v.evidence.shown.effect for v in verdicts}
     assert found == pytest.approx({"A": 0.1, "B": -0.2, "C": 0.0, "D": 0.07})
     assert all(len(v.evidence.cells) == 8 and v.evidence.test == "sign_flip" for v in verdicts)
-    assert "each the average of 4 arms" in first_sentence(verdicts[0])
+    assert "4 arms" in first_sentence(verdicts[0])
     assert {v.name: v.word for v in verdicts}["B"] == "refuted"
 
 
@@ -241,7 +242,7 @@ def test_a_main_effect_on_collapse_counts_the_runs_of_all_its_arms() -> None:
     shares = [Share(6, 6)] * 4 + [Share(0, 6)] * 4
     weights = [0.25] * 4 + [-0.25] * 4
     assert verdict.evidence.shown.interval == pytest.approx(share_contrast(shares, weights))
-    assert "24 of 24 versus 0 of 24 runs collapsed" in text_of(verdict)
+    assert "24 of 24" in text_of(verdict) and "0 of 24" in text_of(verdict)
 
 
 # Metrics, divergence, exploratory tables, pairing --------------------------------------------
@@ -253,12 +254,12 @@ def test_any_recorded_metric_can_be_claimed_about() -> None:
     verdict = one(hypothesis, BASE[:6], BASE[:6], columns=columns)
     assert verdict.word == "supported" and verdict.evidence.test == "sign_flip"
     assert verdict.evidence.shown.effect == pytest.approx(0.53666666)
-    assert "final entropy_nats" in text_of(verdict) and "+0.537 entropy_nats" in text_of(verdict)
-    with pytest.raises(ConfigError, match="outcome 'entropy_nats' is not in the table"):
+    assert "+0.537 entropy_nats" in text_of(verdict)
+    with pytest.raises(ConfigError, match="'entropy_nats'"):
         one(hypothesis, BASE[:6], BASE[:6])
 
 
-def test_a_diverged_run_has_no_value_of_a_metric_and_stands_for_the_extremes_seen() -> None:
+def test_a_diverged_run_has_no_value_of_a_metric_and_may_have_either_extreme() -> None:
     columns = {"entropy_nats": {"-": [0.4] * 6, "+": [0.9, 0.91, 0.92, 0.93, 0.94, 5.0]}}
     hypothesis = claim(outcome="entropy_nats", margin=0.3)
     verdict = one(hypothesis, BASE[:6], [*BASE[:5], "diverged"], columns=columns)
@@ -266,7 +267,7 @@ def test_a_diverged_run_has_no_value_of_a_metric_and_stands_for_the_extremes_see
     known = sum((0.5, 0.51, 0.52, 0.53, 0.54))
     assert effects == pytest.approx([(known + 0.0) / 6, (known + 0.54) / 6])
     assert (verdict.word, verdict.reason) == ("inconclusive", "gaps")
-    assert "11 of 12 runs have a result (1 diverged" in text_of(verdict)
+    assert "11 of 12" in text_of(verdict) and "1 diverged" in text_of(verdict)
 
 
 def test_divergence_is_a_share_like_collapse() -> None:
@@ -274,10 +275,10 @@ def test_divergence_is_a_share_like_collapse() -> None:
     verdict = one(hypothesis, BASE[:4], ["diverged"] * 4)
     assert verdict.word == "supported" and verdict.evidence.test == "boschloo"
     collapse = one(hypothesis, BASE[:6], ["collapsed"] * 6)
-    assert collapse.word == "refuted" and "0 of 6 versus 0 of 6 runs diverged" in text_of(collapse)
+    assert collapse.word == "refuted" and text_of(collapse).count("0 of 6") == 2
 
 
-def test_exploratory_claims_are_corrected_apart_by_benjamini_and_hochberg() -> None:
+def test_exploratory_claims_are_corrected_separately_by_benjamini_and_hochberg() -> None:
     up = list(np.array(BASE) + 0.2)
     claims = {
         "a": claim(exploratory=True, where={"B": "off"}),
@@ -290,7 +291,8 @@ def test_exploratory_claims_are_corrected_apart_by_benjamini_and_hochberg() -> N
     assert [v.p_adjusted for v in verdicts[:2]] == pytest.approx(stats.benjamini_hochberg(raw[:2]))
     assert verdicts[2].p_adjusted == pytest.approx(raw[2]) and not verdicts[2].exploratory
     assert verdicts[0].exploratory and "exploratory" in explain(verdicts[0])
-    assert "Benjamini–Hochberg over 2 claims" in explain(verdicts[0])
+    assert verdicts[0].correction.names == ("a", "b")
+    assert "Benjamini–Hochberg" in explain(verdicts[0]) and "2 claims" in explain(verdicts[0])
 
 
 def test_runs_are_paired_by_block_and_not_by_the_seed_trained_with() -> None:
@@ -318,16 +320,15 @@ def test_runs_are_paired_by_block_and_not_by_the_seed_trained_with() -> None:
     assert evidence.pairing == pytest.approx((1.0, 1.0))
 
 
-def test_what_the_shared_seeds_did_is_told() -> None:
+def test_the_correlation_over_seeds_and_the_runs_saved_by_blocking_are_reported() -> None:
     verdict = one(claim(), BASE, list(np.array(BASE) + 0.1))
-    assert "seeds 1;" in blocking_text(verdict) and "100 %" in blocking_text(verdict)
+    assert verdict.evidence.pairing == pytest.approx((1.0, 1.0))
+    assert "100 %" in blocking_text(verdict)
     assert verdicts_table([verdict]).loc[0, "seed_correlation"] == pytest.approx(1.0)
     assert blocking_text(one(claim(), BASE[:2], BASE[:2])) == ""
 
 
-def test_a_refuted_per_claim_tells_the_failures_so_few_seeds_cannot_rule_out() -> None:
+def test_a_refuted_per_claim_gives_the_failure_rate_that_its_seeds_cannot_exclude() -> None:
     verdict = one(claim(), BASE[:6], list(np.array(BASE[:6]) + WOBBLE))
     # 1 - .05^(1/6) = .393
-    assert (
-        verdict.word == "refuted" and "6 seeds" in explain(verdict) and "39 %" in explain(verdict)
-    )
+    assert verdict.word == "refuted" and "39 %" in explain(verdict)

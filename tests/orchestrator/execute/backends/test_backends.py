@@ -1,4 +1,4 @@
-"""What both backends promise, seen on fake packs that need neither torch nor data."""
+"""What both backends guarantee, tested with fake packs that need neither torch nor data."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def make_pack(name: str, n_runs: int = 2) -> Pack:
 
 
 def fake_trainer() -> Callable[[Pack, Execution], Iterator[Progress]]:
-    """A trainer whose packs meet the fate their name says; it is sent to workers by value."""
+    """A trainer whose packs end as their names say; it is sent to workers by value."""
 
     def result(run_id: str) -> RunResult:
         return RunResult(run_id, "ok", (), N_STEPS, 1, 0, 0.1, 2, 1)
@@ -85,7 +85,7 @@ RAY_FATES = ("killed_once", "killed_always", "good.2")
 
 def events_of(backend: Backend, fates: tuple[str, ...], folder: Path) -> Events:
     seen: Events = defaultdict(list)
-    lock = threading.Lock()  # as a display has one: on_event need not pickle
+    lock = threading.Lock()  # like that of a display, so that `on_event` cannot be pickled
 
     def on_event(event: PackEvent) -> None:
         assert threading.current_thread() is threading.main_thread()
@@ -143,7 +143,7 @@ def test_events_of_a_pack_arrive_in_order_and_complete(events: Events, pack_id: 
     assert not failures_of(events[pack_id])
 
 
-def test_events_say_where_the_pack_was_trained(events: Events) -> None:
+def test_events_name_the_worker_that_trains_the_pack(events: Events) -> None:
     host = events["good.0"][0].host
     assert host["device"] == "cpu"
     assert host["hostname"]
@@ -161,7 +161,7 @@ def test_only_a_backend_with_workers_trains_several_packs_at_a_time(
     assert in_this_process == (name == "local")
 
 
-def test_an_infrastructure_fault_is_tried_again(events: Events) -> None:
+def test_a_pack_is_retried_after_an_infrastructure_fault(events: Events) -> None:
     whats = [event.what for event in events["memory_once"]]
     assert [what.step for what in whats if isinstance(what, Progress)] == [1, 1, 2, 3, 3]
     assert results_of(events["memory_once"]) == ["memory_once-run0", "memory_once-run1"]
@@ -205,14 +205,14 @@ def test_a_session_trains_call_after_call_on_one_cluster(tmp_path: Path) -> None
     assert seen == ["good.0-run0", "good.0-run1", "good.1-run0", "good.1-run1"]
 
 
-def test_a_bug_is_not_tried_again_and_its_traceback_kept(events: Events) -> None:
+def test_a_bug_is_not_retried_and_its_traceback_is_kept(events: Events) -> None:
     (failure,) = failures_of(events["bug_late"])
     assert failure.n_attempts == 1
     assert "ValueError: a late bug of ours" in failure.traceback
     assert 'raise ValueError("a late bug of ours")' in failure.traceback
 
 
-def test_a_run_that_the_trainer_forgets_has_failed(events: Events) -> None:
+def test_a_run_without_a_result_when_the_trainer_ends_has_failed(events: Events) -> None:
     (failure,) = failures_of(events["ends_early"])
     assert failure.run_ids == ("ends_early-run1",)
 
@@ -223,7 +223,7 @@ def test_a_killed_worker_is_replaced_and_the_pack_completes(ray_events: Events) 
     assert events[0].host["pid"] != events[-1].host["pid"]
 
 
-def test_a_pack_that_always_kills_its_worker_fails_and_others_go_on(ray_events: Events) -> None:
+def test_a_pack_that_always_kills_its_worker_fails_and_others_continue(ray_events: Events) -> None:
     (failure,) = failures_of(ray_events["killed_always"])
     assert failure.n_attempts == MAX_RETRIES + 1
     assert failure.run_ids == ("killed_always-run0", "killed_always-run1")
@@ -231,14 +231,14 @@ def test_a_pack_that_always_kills_its_worker_fails_and_others_go_on(ray_events: 
     assert results_of(ray_events["good.2"]) == ["good.2-run0", "good.2-run1"]
 
 
-def test_workers_go_on_to_other_packs(ray_events: Events) -> None:
+def test_a_worker_trains_several_packs(ray_events: Events) -> None:
     pids = {event.host["pid"] for events in ray_events.values() for event in events if event.host}
-    n_attempts = len(ray_events) + 3  # three packs were tried twice
+    n_attempts = len(ray_events) + 3  # three packs had two attempts
     assert len(pids) < n_attempts
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_a_user_error_comes_out_with_its_type_and_words(backend: Backend, tmp_path: Path) -> None:
+def test_a_user_error_keeps_its_type_and_problems(backend: Backend, tmp_path: Path) -> None:
     seen: list[PackEvent] = []
     with pytest.raises(DataError) as caught:
         backend(
@@ -252,11 +252,11 @@ def test_a_user_error_comes_out_with_its_type_and_words(backend: Backend, tmp_pa
 
 
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_no_packs_are_no_work(backend: Backend, tmp_path: Path) -> None:
-    backend([], execution_in(tmp_path), lambda event: pytest.fail("no event was due"))
+def test_without_packs_there_are_no_events(backend: Backend, tmp_path: Path) -> None:
+    backend([], execution_in(tmp_path), lambda event: pytest.fail("there must be no event"))
 
 
-def test_what_on_event_raises_ends_the_call(tmp_path: Path) -> None:
+def test_an_exception_of_on_event_ends_the_call(tmp_path: Path) -> None:
     def fail(event: PackEvent) -> None:
         raise StorageError("disk full")
 

@@ -1,4 +1,4 @@
-"""GPUs are shared so that all workers find room; the environment comes back as it was."""
+"""All workers fit on the GPUs at the same time; the environment is restored."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,12 @@ import pytest
 
 from decoder.errors import ConfigError
 from orchestrator.execute.backends import Execution
-from orchestrator.execute.backends.cluster import gpu_share, ray_environment, temporary_folder
+from orchestrator.execute.backends.cluster import (
+    gpu_share,
+    ray_environment,
+    temporary_folder,
+    worker_resources,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +27,7 @@ from orchestrator.execute.backends.cluster import gpu_share, ray_environment, te
         ("cuda", 12, 8, 0.5),
     ],
 )
-def test_workers_share_gpus_so_that_all_find_room(
+def test_all_workers_fit_on_the_gpus_at_the_same_time(
     device: str | None, n_workers: int, n_gpus: int, share: float
 ) -> None:
     assert gpu_share(device, n_workers, n_gpus) == share
@@ -31,9 +36,18 @@ def test_workers_share_gpus_so_that_all_find_room(
 
 
 @pytest.mark.parametrize(("device", "n_gpus"), [("cuda", 0), ("cuda:1", 4)])
-def test_a_gpu_that_cannot_be_had_is_refused(device: str, n_gpus: int) -> None:
+def test_a_gpu_that_ray_cannot_give_is_refused(device: str, n_gpus: int) -> None:
     with pytest.raises(ConfigError, match=f"device '{device}'"):
         gpu_share(device, 1, n_gpus)
+
+
+def test_a_worker_takes_its_threads_and_its_share_of_the_gpus() -> None:
+    execution = Execution(Path(), Path(), n_workers=4, threads_per_worker=3)
+    nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 1.0}, {}]
+    assert worker_resources(execution, nodes) == {"CPU": 3.0, "GPU": 0.5}
+    assert worker_resources(execution, [{"CPU": 8.0}]) == {"CPU": 3.0}
+    with pytest.raises(ConfigError, match="3 CPUs"):
+        worker_resources(execution, [{"CPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}])
 
 
 def test_a_local_cluster_asks_for_a_token_that_stays_the_same(
@@ -58,7 +72,7 @@ def test_a_joined_cluster_keeps_its_own_authentication(monkeypatch: pytest.Monke
         assert "RAY_AUTH_MODE" not in os.environ
 
 
-def test_a_long_temporary_folder_is_not_used_for_sockets(
+def test_sockets_do_not_lie_in_a_temporary_folder_with_a_long_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -67,7 +81,7 @@ def test_a_long_temporary_folder_is_not_used_for_sockets(
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_on_a_cluster_the_folder_lies_where_all_nodes_see_it(tmp_path: Path) -> None:
+def test_for_a_joined_cluster_the_folder_is_one_that_all_nodes_see(tmp_path: Path) -> None:
     abandoned = tmp_path / "checkpoints" / ".ray-abandoned"
     abandoned.mkdir(parents=True)
     execution = Execution(tmp_path, tmp_path / "checkpoints", n_workers=1, address="host:1")

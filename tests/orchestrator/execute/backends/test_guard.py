@@ -1,4 +1,4 @@
-"""The guard ends what writes in its folder, however the process it guards ends."""
+"""The guard kills the processes that write in its folder, in whatever way its parent ends."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def wait_until_gone(folder: Path, *pids: int) -> None:
         time.sleep(0.05)
 
 
-def test_leaving_kills_what_writes_in_the_folder_and_deletes_it() -> None:
+def test_leaving_kills_the_processes_that_write_in_the_folder_and_deletes_it() -> None:
     with guarded_folder() as folder, (folder / "log").open("w") as log:
         child = subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=log)
         assert set(processes_in(folder)) == {child.pid, os.getpid()}

