@@ -1,5 +1,6 @@
 """What the recipes of CONTRIBUTING.md ask for, wherever no other test notices a forgotten step."""
 
+import importlib
 import re
 import sys
 from collections import Counter
@@ -21,6 +22,7 @@ from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.objective import training_losses
 from decoder.official_weights import OfficialLayout, save_official
+from decoder.pack import HISTORY_COLUMNS
 from decoder.phonemes import N_CLASSES
 from decoder.step import forward_backward
 from decoder.weights import build_decoder, read_weights, save_weights
@@ -233,6 +235,12 @@ def test_the_docstring_of_a_section_explains_every_field(name: str) -> None:
     assert not {field.removesuffix("_day") for field in section.model_fields} - words
 
 
+def test_every_metric_is_explained() -> None:
+    """The tables of the example, which another test compares with the page, may be older."""
+    text = (ROOT / "docs" / "results.md").read_text()
+    assert not [name for name in HISTORY_COLUMNS if f"`{name}`" not in text]
+
+
 def test_every_design_is_explained_to_users() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages)
@@ -268,3 +276,12 @@ def test_every_command_answers_mistakes_in_one_line_and_explains_its_parameters(
     for name, hint in get_type_hints(command, include_extras=True).items():
         if name not in ("return", "context"):
             assert get_args(hint)[1].help, f"{name} has no help"
+
+
+def test_every_command_is_registered() -> None:
+    registered = {function for _, function in commands(app)}
+    for path in sorted((ROOT / "orchestrator" / "cli").glob("*_command.py")):
+        module = importlib.import_module(f"orchestrator.cli.{path.stem}")
+        own = [f for f in vars(module).values() if getattr(f, "__module__", "") == module.__name__]
+        handled = [function for function in own if hasattr(function, "__wrapped__")]
+        assert handled and set(handled) <= registered, path.name

@@ -17,7 +17,7 @@ from orchestrator.cli.options import BackendChoice
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.backends.local import train_locally
 from orchestrator.execute.backends.ray_tune import ray_session, train_on_ray
-from orchestrator.execute.machine import BackendName
+from orchestrator.execute.machine import BackendName, choose_options
 
 # Name → what trains; each needs a fixture ``NAME_events`` with the packs of `SHARED_FATES`.
 BACKENDS: dict[BackendName, Backend] = {"local": train_locally, "ray": train_on_ray}
@@ -150,9 +150,15 @@ def test_events_name_the_worker_that_trains_the_pack(events: Events) -> None:
     assert isinstance(host["pid"], int)
 
 
-def test_only_ray_trains_in_other_processes(local_events: Events, ray_events: Events) -> None:
-    assert local_events["good.0"][0].host["pid"] == os.getpid()
-    assert ray_events["good.0"][0].host["pid"] != os.getpid()
+@pytest.mark.parametrize("name", BACKENDS)
+def test_only_a_backend_with_workers_trains_several_packs_at_a_time(
+    name: BackendName, request: pytest.FixtureRequest
+) -> None:
+    events: Events = request.getfixturevalue(f"{name}_events")
+    in_this_process = events["good.0"][0].host["pid"] == os.getpid()
+    at_a_time = choose_options(backend=name, n_workers=2, device="cpu").at_a_time
+    assert at_a_time == (1 if in_this_process else 2)
+    assert in_this_process == (name == "local")
 
 
 def test_a_pack_is_retried_after_an_infrastructure_fault(events: Events) -> None:
