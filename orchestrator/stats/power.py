@@ -11,8 +11,8 @@ from scipy import special
 from orchestrator.spec.claims import Test, choose_test, corrections_of, is_share, looks_of, sign_of
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
-from orchestrator.stats.effects import Floats
 from orchestrator.stats.reach import adjustment, attainable, first_seeds, lowest_p, reach_of
+from orchestrator.stats.run_values import Floats
 from orchestrator.stats.shares import boschloo_table
 
 POWER = 0.8

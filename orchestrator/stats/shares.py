@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from orchestrator.stats.effects import Floats, Interval
+from orchestrator.stats.effects import Interval
+from orchestrator.stats.run_values import Floats
 
 _N_RATES = 2001  # grid of the unknown common rate in Boschloo's test
 _N_RATE_BLOCKS = 23  # parts of that grid that are computed one after the other, to save memory
