@@ -49,7 +49,7 @@ def runs(
     """List the runs of the store, whichever ablation they belong to."""
     if context.invoked_subcommand is not None:
         return
-    from orchestrator.cli.runs_view import listing_document, print_listing
+    from orchestrator.cli.runs_view import print_listing
     from orchestrator.query.runs import export_runs, list_runs
     from orchestrator.store.paths import Results
 
@@ -67,7 +67,7 @@ def runs(
         export_runs(export, listing)
         typer.echo(f"{export}: {len(listing.rows)} runs, {len(listing.columns)} columns", err=True)
     if as_json:
-        print_json(listing_document(listing))
+        print_json(listing.rows)
     elif export is None:
         print_listing(wide_output(), listing, limit or MOST_ROWS)
 

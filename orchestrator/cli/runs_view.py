@@ -14,7 +14,7 @@ from orchestrator.history.reading.record import ImportedRun, to_json
 from orchestrator.query.pruning import Removable
 from orchestrator.query.runs import Listing, RunDetails
 from orchestrator.tables.run_row import RunRow
-from orchestrator.terminal import finite, print_table, say_to, time_text
+from orchestrator.terminal import print_table, say_to, time_text
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVES = (
@@ -73,11 +73,6 @@ def print_listing(console: Console, listing: Listing, most_rows: int) -> None:
     say(counts)
 
 
-def listing_document(listing: Listing) -> list[dict[str, JsonValue]]:
-    """The rows as JSON; numbers that are not finite as null."""
-    return [finite(row) for row in listing.rows]
-
-
 def value_cell(value: JsonValue) -> str:
     """A value as the tables show it."""
     if value is None:
@@ -90,17 +85,14 @@ def value_cell(value: JsonValue) -> str:
 
 
 def details_document(details: RunDetails) -> dict[str, Any]:
-    """One run as JSON; numbers that are not finite as null."""
-    document: dict[str, Any] = finite(
-        {
-            "record": details.record,
-            "history": details.history,
-            "row": details.cells,
-            "from_default": details.from_default,
-            "ablations": [use._asdict() for use in details.uses],
-        }
-    )
-    return document
+    """One run as JSON."""
+    return {
+        "record": details.record,
+        "history": details.history,
+        "row": details.cells,
+        "from_default": details.from_default,
+        "ablations": [use._asdict() for use in details.uses],
+    }
 
 
 def print_details(console: Console, details: RunDetails) -> None:

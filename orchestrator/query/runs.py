@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from decoder.atomic import write_atomically
@@ -21,7 +20,7 @@ from orchestrator.query.conditions import parse_condition
 from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
-from orchestrator.tables.index import RunIndex, cells_table, extended, open_index
+from orchestrator.tables.index import RunIndex, cells_table, extended, open_index, parquet_bytes
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.run_row import Cells, RunRow, record_cells, run_row, varying_paths
 from orchestrator.terminal import Say, json_text
@@ -144,9 +143,7 @@ def export_runs(path: Path, listing: Listing) -> None:
     elif path.suffix == ".json":
         content = json_text(listing.rows).encode() + b"\n"
     elif path.suffix == ".parquet":
-        buffer = io.BytesIO()
-        pq.write_table(cells_table(listing.rows), buffer)
-        content = buffer.getvalue()
+        content = parquet_bytes(cells_table(listing.rows))
     else:
         raise ConfigError(f"--export {path}: must end in .csv, .parquet or .json")
     write_atomically(path, content)

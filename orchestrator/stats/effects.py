@@ -13,8 +13,10 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
+
+from orchestrator.stats.run_values import Floats as Floats
 
 # Most differences for which `sign_flip` counts all 2^n sign patterns. Time and memory grow with
 # 2^(n/2): 32 differences take about 20 ms, 40 would take 16 times as long.
@@ -25,8 +27,6 @@ N_RESAMPLES = 20_000  # most splits that `log_rank` enumerates, and the size of 
 EXACT_LOG_RANK = 8
 _MONTE_CARLO_SEED = 20_220_425
 _N_WITHOUT_SPREAD = 5
-
-Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -184,16 +184,6 @@ def _johnson(values: Floats) -> Floats:
     variance = (centred**2).sum(axis=-1) / (n - 1)
     third = (centred**3).sum(axis=-1) * n / ((n - 1) * (n - 2))
     return np.asarray(np.maximum(third, 0.0) / (6 * n * np.maximum(variance, 1e-300)))
-
-
-def restricted(steps: ArrayLike, budget: ArrayLike) -> Floats:
-    """Steps to escape, censored at the budget; NaN (no escape) counts as the budget.
-
-    Every run is observed up to the budget, so their mean is the restricted mean, the area under the
-    Kaplan-Meier curve.
-    """
-    values = np.asarray(steps, dtype=np.float64)
-    return np.where(np.isnan(values), budget, np.minimum(values, budget))
 
 
 def log_rank_scores(steps: ArrayLike, escaped: ArrayLike) -> Floats:

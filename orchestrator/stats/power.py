@@ -11,9 +11,9 @@ from scipy import special
 from orchestrator.spec.claims import Test, choose_test, corrections_of, is_share, looks_of, sign_of
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
-from orchestrator.stats.effects import Floats
 from orchestrator.stats.reach import adjustment, attainable, first_seeds, lowest_p, reach_of
-from orchestrator.stats.shares import boschloo_table
+from orchestrator.stats.run_values import Floats
+from orchestrator.stats.shares import binomial_pmf, boschloo_table
 
 POWER = 0.8
 _N_SPREADS = 400  # quantiles of the sample standard deviation over which power is averaged
@@ -149,10 +149,7 @@ def power_shares(
     k = np.arange(n_seeds + 1)
     seen = sign * (k[:, None] - k[None, :]) / n_seeds
     counts = (boschloo_table(n_seeds, n_seeds) < alpha) & (seen > 0) & (seen >= margin - 1e-12)
-    p_to, p_from = (
-        special.binom(n_seeds, k) * rate**k * (1 - rate) ** (n_seeds - k)
-        for rate in (rate_to, rate_from)
-    )
+    p_to, p_from = binomial_pmf(n_seeds, np.array([rate_to, rate_from]))
     return float(p_to @ counts @ p_from)
 
 

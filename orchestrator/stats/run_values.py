@@ -9,13 +9,11 @@
 """
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.spec.claims import is_share
-from orchestrator.stats.effects import Floats, restricted
 
 ENDINGS = ("ok", "collapsed", "diverged", "failed", "missing")
 COUNTED = ("ok", "collapsed", "diverged")  # endings that are results; the others are gaps
@@ -24,7 +22,8 @@ DIVERGED_PER = 1.0
 # the evaluations before it diverged.
 _HOLD_DIVERGED = ("per", "per_beam", "best_per")
 
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 def run_values(outcome: str, endings: ArrayLike, column: ArrayLike, budget: float) -> Floats:
@@ -52,6 +51,16 @@ def run_values(outcome: str, endings: ArrayLike, column: ArrayLike, budget: floa
         if outcome not in _HOLD_DIVERGED:
             counted = counted & (ended != "diverged")
     return np.where(counted, values, math.nan)
+
+
+def restricted(steps: ArrayLike, budget: ArrayLike) -> Floats:
+    """Steps to escape, censored at the budget; NaN (no escape) counts as the budget.
+
+    Every run is observed up to the budget, so their mean is the restricted mean, the area under the
+    Kaplan-Meier curve.
+    """
+    values = np.asarray(steps, dtype=np.float64)
+    return np.where(np.isnan(values), budget, np.minimum(values, budget))
 
 
 def least_budget(n_steps: ArrayLike) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from orchestrator.stats.effects import Floats, Interval
+from orchestrator.stats.effects import Interval
+from orchestrator.stats.run_values import Floats
 
 _N_RATES = 2001  # grid of the unknown common rate in Boschloo's test
 _N_RATE_BLOCKS = 23  # parts of that grid that are computed one after the other, to save memory
@@ -53,7 +54,7 @@ def _one_sided_boschloo(n_to: int, n_from: int) -> Floats:
     ties = np.searchsorted(ranked, ranked * (1 + 1e-9), side="right") - 1
     largest = np.zeros(fisher.size)
     for rates in np.array_split(np.linspace(0.0, 1.0, _N_RATES), _N_RATE_BLOCKS):
-        joint = _pmf(n_to, rates)[:, :, None] * _pmf(n_from, rates)[:, None, :]
+        joint = binomial_pmf(n_to, rates)[:, :, None] * binomial_pmf(n_from, rates)[:, None, :]
         as_extreme = np.cumsum(joint.reshape(len(rates), -1)[:, order], axis=1)
         largest = np.maximum(largest, as_extreme[:, ties].max(axis=0))
     p = np.empty(fisher.size)
@@ -84,7 +85,7 @@ def _log_binom(n: int, k: ArrayLike) -> Floats:
     return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1))
 
 
-def _pmf(n: int, rates: Floats) -> Floats:
+def binomial_pmf(n: int, rates: Floats) -> Floats:
     """Binomial probabilities of 0..n events at each rate."""
     k = np.arange(n + 1)
     p = special.binom(n, k) * rates[:, None] ** k * (1 - rates[:, None]) ** (n - k)
@@ -233,7 +234,7 @@ def _as_low(to: Share, reference: Share, error: float) -> Floats:
 def _chance_as_low(n_to: int, n_from: int, as_low: Floats, difference: float) -> float:
     """Largest probability of the marked outcomes, over all pairs of rates `difference` apart."""
     low = np.linspace(max(0.0, -difference), min(1.0, 1.0 - difference), _N_LOW_RATES)
-    p_to, p_from = _pmf(n_to, low + difference), _pmf(n_from, low)
+    p_to, p_from = binomial_pmf(n_to, low + difference), binomial_pmf(n_from, low)
     return float(((p_to @ as_low) * p_from).sum(axis=1).max())
 
 

@@ -1,4 +1,4 @@
-"""The lock on an ablation, which one driver at a time holds, and the note of who holds it."""
+"""Locks on files: the one on an ablation, which one driver holds, and the note of who holds it."""
 
 import contextlib
 import json
@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from decoder.atomic import storage_error, write_atomically
 from decoder.errors import StorageError
@@ -49,13 +49,8 @@ class DriverSeat:
 
     def tell(self, n_running: int) -> None:
         """Write who drives the ablation and how many runs are training."""
-        note = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "since": self._since,
-            "n_running": n_running,
-        }
-        write_atomically(self._path, json.dumps(note).encode())
+        note = Holder(os.getpid(), socket.gethostname(), self._since, n_running)
+        write_atomically(self._path, json.dumps(asdict(note)).encode())
 
 
 @contextmanager
@@ -66,27 +61,51 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
         StorageError: another driver holds the lock, or the folder cannot be written.
     """
     path, note_path = results.driver_lock(name), results.driver(name)
-    lock = FileLock(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=_PATIENCE_SECONDS)
-    except Timeout:
-        holder = _read_note(note_path)
-        raise StorageError(
-            f"{path.parent}: is being run by {holder or 'another process'}; "
+
+    def held() -> str:
+        return (
+            f"{path.parent}: is being run by {_read_note(note_path) or 'another process'}; "
             "wait for it, stop it, or use another --results folder"
-        ) from None
-    except OSError as error:
-        raise storage_error(error, path, 0) from None
-    try:
+        )
+
+    with file_lock(path, _PATIENCE_SECONDS, held):
         if (last := _read_note(note_path)) is not None:
             say(f"the last driver, {last}, was killed; continuing from its records")
         seat = DriverSeat(note_path)
-        seat.tell(0)
-        yield seat
+        try:
+            seat.tell(0)
+            yield seat
+        finally:
+            with contextlib.suppress(OSError):
+                note_path.unlink(missing_ok=True)
+
+
+@contextmanager
+def file_lock(
+    path: Path, patience_seconds: float, held: Callable[[], str], n_bytes: int = 0
+) -> Iterator[None]:
+    """Hold a lock file, whose folder is made if it is missing.
+
+    Args:
+        path: the file.
+        patience_seconds: how long to wait for another process to release it.
+        held: the message if another process still holds it then.
+        n_bytes: how much is written under the lock, for the message if the folder is not writable.
+
+    Raises:
+        StorageError: another process holds the lock, or the folder cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=patience_seconds)
+    except Timeout:
+        raise StorageError(held()) from None
+    except OSError as error:
+        raise storage_error(error, path, n_bytes) from None
+    try:
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            note_path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -108,9 +127,6 @@ def current_holder(results: Results, name: str) -> Holder | None:
 
 def _read_note(path: Path) -> Holder | None:
     try:
-        note: Any = json.loads(path.read_bytes())
-        return Holder(
-            int(note["pid"]), str(note["host"]), str(note["since"]), int(note["n_running"])
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return TypeAdapter(Holder).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None  # not written yet, or not completely because the driver was killed

@@ -7,13 +7,12 @@ renamed and reported, and its run is trained again.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NotRequired
 
-from filelock import FileLock, Timeout
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
 
@@ -21,6 +20,7 @@ from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomical
 from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from orchestrator.store.driver_lock import file_lock
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -368,22 +368,11 @@ def _free_name(path: Path) -> Path:
     return aside
 
 
-@contextmanager
-def _ledger_lock(results: Results, n_bytes: int) -> Iterator[None]:
+def _ledger_lock(results: Results, n_bytes: int) -> AbstractContextManager[None]:
     """Hold the lock on the ledger, which a driver needs for a few milliseconds per run."""
     path = results.ledger_lock
-    lock = FileLock(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except Timeout:
-        raise StorageError(
-            f"{path}: is held by another process for more than {_LOCK_SECONDS:.0f} s; "
-            "`status` shows which"
-        ) from None
-    except OSError as error:
-        raise storage_error(error, path, n_bytes) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    held = (
+        f"{path}: is held by another process for more than {_LOCK_SECONDS:.0f} s; "
+        "`status` shows which"
+    )
+    return file_lock(path, _LOCK_SECONDS, lambda: held, n_bytes)

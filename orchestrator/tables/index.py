@@ -124,6 +124,13 @@ def cells_table(rows: Sequence[Cells]) -> pa.Table:
     return _with_metadata(pa.table(arrays), as_json)
 
 
+def parquet_bytes(table: pa.Table, compression: str = "snappy") -> bytes:
+    """The table as a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression=compression)
+    return buffer.getvalue()
+
+
 def _stamps(results: Results) -> dict[str, tuple[int, int]]:
     """Run id → (bytes, modification time) of every record, in order of run id."""
     stamps = {}
@@ -166,10 +173,8 @@ def _load(results: Results) -> pa.Table | None:
 
 
 def _write(results: Results, table: pa.Table, say: Say) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
     try:
-        write_atomically(results.index, buffer.getvalue())
+        write_atomically(results.index, parquet_bytes(table, "zstd"))
     except StorageError as error:
         say(f"{error}; the next call reads the records again")
 

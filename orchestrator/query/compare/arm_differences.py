@@ -26,7 +26,7 @@ class OtherDifference(NamedTuple):
 
     Attributes:
         name: a configuration path, ``code``, ``data``, ``seeds``, or software with a version.
-        a, b: what each arm has, as text.
+        a, b: what each arm has, as text; every version where its runs have several.
     """
 
     name: str
@@ -35,19 +35,6 @@ class OtherDifference(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name} {self.a} → {self.b}"
-
-
-class Mismatch(NamedTuple):
-    """Code or data that is not the same in two arms, so that their runs are not pooled.
-
-    Attributes:
-        what: ``code`` or ``data``.
-        a, b: every version on each side, as text.
-    """
-
-    what: str
-    a: str
-    b: str
 
 
 def other_differences(
@@ -82,8 +69,8 @@ def other_differences(
     return differences
 
 
-def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[Mismatch]:
-    """Code and data that the runs of two arms do not share.
+def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[OtherDifference]:
+    """``code`` and ``data`` that the runs of two arms do not share, so that they are not pooled.
 
     A side that does not record its code or data differs from one that does.
 
@@ -99,8 +86,10 @@ def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[Mismatc
         ("data", _data, len({run.dataset for run in runs}) > 1),
     )
     return [
-        Mismatch(what, *(_distinct(map(text, _counted(x))) or "not recorded" for x in (a, b)))
-        for what, text, is_mixed in differs
+        OtherDifference(
+            name, *(_distinct(map(text, _counted(arm))) or "not recorded" for arm in (a, b))
+        )
+        for name, text, is_mixed in differs
         if is_mixed
     ]
 

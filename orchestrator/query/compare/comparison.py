@@ -11,7 +11,6 @@ from math import nan
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.query.compare.arm_differences import (
-    Mismatch,
     OtherDifference,
     mismatches,
     not_recorded,
@@ -81,7 +80,7 @@ class ComparisonRow:
     joined_by: JoinedBy
     columns: tuple[str, ...]
     others: tuple[OtherDifference, ...]
-    mismatches: tuple[Mismatch, ...]
+    mismatches: tuple[OtherDifference, ...]
 
 
 @dataclass(frozen=True)
@@ -192,11 +191,11 @@ def _rows_of_pair(
         _by_session(arm, sessions) if options.by_session else {None: list(arm.runs) if arm else []}
         for arm in arms
     ]
-    mixed: tuple[Mismatch, ...] = ()
+    mixed: tuple[OtherDifference, ...] = ()
     others: tuple[OtherDifference, ...] = ()
     if pair.a and pair.b:
         mixed = _mismatches(pair.a, pair.b, options)
-        listed = {mismatch.what for mismatch in mixed}
+        listed = {mismatch.name for mismatch in mixed}
         differences = other_differences(pair.a, pair.b, pair.columns)
         others = tuple(d for d in differences if d.name not in listed)
     rows = []
@@ -224,7 +223,7 @@ def _rows_of_pair(
     return rows
 
 
-def _mismatches(a: SideArm, b: SideArm, options: ComparisonOptions) -> tuple[Mismatch, ...]:
+def _mismatches(a: SideArm, b: SideArm, options: ComparisonOptions) -> tuple[OtherDifference, ...]:
     """Code and data that differ; none between arms of the same runs."""
     ids = {run.run_id for run in a.runs}
     if ids == {run.run_id for run in b.runs} and "" not in ids:
@@ -267,10 +266,10 @@ def _refusals(
     a: str, b: str, pairs: Sequence[tuple[SideArm, SideArm]], options: ComparisonOptions
 ) -> list[str]:
     """One sentence for code that differs, one for data."""
-    mixed: dict[str, list[Mismatch]] = {}
+    mixed: dict[str, list[OtherDifference]] = {}
     for pair in pairs:
         for mismatch in _mismatches(*pair, options):
-            mixed.setdefault(mismatch.what, []).append(mismatch)
+            mixed.setdefault(mismatch.name, []).append(mismatch)
     refused = []
     for what, of_pairs in mixed.items():
         one, such_as = of_pairs[0], "" if len(set(of_pairs)) == 1 else ", such as"

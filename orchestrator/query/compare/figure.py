@@ -111,7 +111,7 @@ def _row(row: ComparisonRow, comparison: Comparison) -> FigureRow:
     effect = row.difference
     note = ""
     if row.mismatches:
-        note = f"not pooled: {', '.join(mismatch.what for mismatch in row.mismatches)}"
+        note = f"not pooled: {', '.join(mismatch.name for mismatch in row.mismatches)}"
     elif effect is None:
         note = "only on one side"
     elif math.isinf(effect.interval.low):

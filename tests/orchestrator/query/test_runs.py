@@ -1,6 +1,8 @@
 """`orchestrator.query.runs` and the command `runs`: listings, exports and one run in full."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -166,3 +168,13 @@ def test_a_folder_without_runs_has_an_empty_listing(tmp_path: Path) -> None:
     printed = call(empty, "--where", "per < 0.5", "--sort", "best_per")
     assert printed.exit_code == 0 and len(printed.stdout.splitlines()) == 1
     assert call(empty, "--json").stdout == "[]\n"
+
+
+def test_listing_runs_loads_neither_scipy_nor_pandas() -> None:
+    code = (
+        "import sys\n"
+        "import orchestrator.cli.runs_view, orchestrator.query.runs, orchestrator.tables.index\n"
+        "print(*{'scipy', 'pandas', 'matplotlib', 'torch'}.intersection(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from statsmodels.duration.survfunc import SurvfuncRight, survdiff
+from statsmodels.duration.survfunc import survdiff
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -152,16 +152,6 @@ def test_log_rank_of_equal_arms_is_one_and_many_splits_are_sampled() -> None:
     assert stats.log_rank(steps[:3], yes[:3], steps[:3], yes[:3]) == 1.0
     p = stats.log_rank(steps + 100, yes, steps, yes)
     assert p == stats.log_rank(steps + 100, yes, steps, yes) == pytest.approx(1 / 20_001)
-
-
-def test_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
-    steps, budget = np.array([40.0, 120.0, math.nan, 60.0, 380.0, math.nan]), 400.0
-    escaped = ~np.isnan(steps)
-    curve = SurvfuncRight(np.where(escaped, steps, budget), escaped)
-    edges = np.concatenate([[0.0], curve.surv_times[curve.surv_times < budget], [budget]])
-    heights = np.concatenate([[1.0], curve.surv_prob[curve.surv_times < budget]])
-    area = float(np.sum(np.diff(edges) * heights))
-    assert stats.restricted(steps, budget).mean() == pytest.approx(area)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])

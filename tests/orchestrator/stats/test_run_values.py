@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from statsmodels.duration.survfunc import SurvfuncRight
 
-from orchestrator.stats.run_values import ENDINGS, least_budget, run_values
+from orchestrator.stats.run_values import ENDINGS, least_budget, restricted, run_values
 from orchestrator.tables.tables import make_tables, outcome_values
 from orchestrator.verdicts.change_effects import by_block
 from orchestrator.verdicts.controls import ControlArm, compare_controls
@@ -113,3 +114,13 @@ def test_arms_of_unlike_budgets_are_cut_at_the_least(build: Build, truth: Any) -
     assert arms.loc["many", "escape_step_mean"] == 100.0
     assert arms.loc["many", "n_escaped"] == 3
     assert by_block(tables.runs, "escape_step")["many"].tolist() == [100.0] * 3
+
+
+def test_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
+    steps, budget = np.array([40.0, 120.0, math.nan, 60.0, 380.0, math.nan]), 400.0
+    escaped = ~np.isnan(steps)
+    curve = SurvfuncRight(np.where(escaped, steps, budget), escaped)
+    edges = np.concatenate([[0.0], curve.surv_times[curve.surv_times < budget], [budget]])
+    heights = np.concatenate([[1.0], curve.surv_prob[curve.surv_times < budget]])
+    area = float(np.sum(np.diff(edges) * heights))
+    assert restricted(steps, budget).mean() == pytest.approx(area)

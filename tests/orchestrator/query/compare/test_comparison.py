@@ -64,7 +64,7 @@ def test_other_code_is_refused_and_both_versions_are_named(other_code: Results) 
 def test_mixed_code_is_shown_without_an_interval_where_asked_for(other_code: Results) -> None:
     comparison = compare_stored(other_code, "one", "two", allow_mixed=True)
     for row in comparison.rows:
-        assert [mismatch.what for mismatch in row.mismatches] == ["code"]
+        assert [mismatch.name for mismatch in row.mismatches] == ["code"]
         assert math.isfinite(difference(row).value) and not difference(row).is_tested
         assert math.isinf(difference(row).interval.low)
     assert comparison.n_tested == 0
