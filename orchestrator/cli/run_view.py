@@ -10,8 +10,8 @@ from rich.console import Console
 
 from orchestrator.driver.run import AblationOutcome
 from orchestrator.plan.document import PlanDocument
-from orchestrator.store.driver_lock import current_holder
 from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.terminal import Say, print_table, say_to, time_text

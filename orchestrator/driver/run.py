@@ -32,8 +32,8 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.driver_lock import driver_seat
 from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.registration import register

@@ -8,8 +8,8 @@ from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
 from orchestrator.store import provenance
-from orchestrator.store.driver_lock import DriverSeat
 from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.locks import DriverSeat
 from orchestrator.store.paths import Results
 
 

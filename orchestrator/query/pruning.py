@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from decoder.errors import StorageError
 from orchestrator.query.conditions import parse_condition
-from orchestrator.store.driver_lock import current_holder
 from orchestrator.store.ledger import read_records, with_result
+from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import open_index

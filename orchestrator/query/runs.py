@@ -22,7 +22,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import RunIndex, cells_table, extended, open_index, parquet_bytes
 from orchestrator.tables.run_columns import HistoryRows
-from orchestrator.tables.run_row import Cells, RunRow, record_cells, run_row, varying_paths
+from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells, varying_paths
 from orchestrator.terminal import Say, json_text
 
 USED_BY = "ablations"  # a column made from the plans, only where it is asked for
@@ -173,7 +173,7 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
         raise StorageError(f"{results.record(whole)}: this record cannot be trusted")
     history = read_history(results, whole)
     cells = record_cells(record, history)
-    run = run_row(cells)
+    run = parse_run_row(cells)
     defaults = {path: marks.default for path, marks in config_paths().items()}
     changed = {
         path: (defaults.get(path), value)

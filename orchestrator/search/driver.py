@@ -29,8 +29,8 @@ from orchestrator.search.rebuild import Draw, RebuiltSearch, rebuild_search
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
 from orchestrator.search.train_batch import ArmSearch, train_batch, train_runs
 from orchestrator.spec.arms import Arm
-from orchestrator.store.driver_lock import driver_seat
 from orchestrator.store.ledger import read_records, with_result
+from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.terminal import say_to

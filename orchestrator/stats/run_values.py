@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def run_values(outcome: str, endings: ArrayLike, column: ArrayLike, budget: float) -> Floats:
+def counted_values(outcome: str, endings: ArrayLike, column: ArrayLike, budget: float) -> Floats:
     """What each run counts as in an outcome.
 
     Args:

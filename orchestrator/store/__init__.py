@@ -25,11 +25,6 @@ __all__ = [
 __getattr__, __dir__ = lazy_face(
     __name__,
     {
-        "driver_lock": (
-            "DriverSeat",
-            "current_holder",
-            "driver_seat",
-        ),
         "ledger": (
             "Record",
             "history_csv",
@@ -39,6 +34,11 @@ __getattr__, __dir__ = lazy_face(
             "recent_records",
             "with_result",
             "write_run",
+        ),
+        "locks": (
+            "DriverSeat",
+            "current_holder",
+            "driver_seat",
         ),
         "paths": ("Results",),
         "plan_file": (

@@ -20,7 +20,7 @@ from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomical
 from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
-from orchestrator.store.driver_lock import file_lock
+from orchestrator.store.locks import file_lock
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 

@@ -14,9 +14,10 @@ __all__ = [
     "make_tables",
     "open_index",
     "outcome_values",
+    "parquet_bytes",
+    "parse_run_row",
     "record_cells",
     "result_columns",
-    "run_row",
     "runs_table",
     "varying_paths",
     "write_tables",
@@ -31,6 +32,7 @@ __getattr__, __dir__ = lazy_face(
             "cells_table",
             "extended",
             "open_index",
+            "parquet_bytes",
         ),
         "run_columns": (
             "HistoryRows",
@@ -39,8 +41,8 @@ __getattr__, __dir__ = lazy_face(
         "run_row": (
             "Cells",
             "RunRow",
+            "parse_run_row",
             "record_cells",
-            "run_row",
             "varying_paths",
         ),
         "tables": (

@@ -19,7 +19,7 @@ from decoder.config import config_paths, digest
 from decoder.errors import StorageError
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
-from orchestrator.tables.run_row import Cells, RunRow, record_cells, run_row
+from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells
 from orchestrator.terminal import Say
 
 _FORMAT = 2
@@ -67,7 +67,7 @@ class RunIndex:
 
     def runs(self, which: Iterable[int]) -> list[RunRow]:
         """The runs at these positions, with types."""
-        return [run_row(cells) for cells in self.cells(which, self.names)]
+        return [parse_run_row(cells) for cells in self.cells(which, self.names)]
 
 
 def open_index(results: Results, say: Say) -> RunIndex:

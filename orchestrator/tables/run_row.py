@@ -64,7 +64,7 @@ class RunRow(NamedTuple):
 _TYPED = frozenset(RunRow._fields) - {"results", "settings"}
 
 
-def run_row(cells: Cells) -> RunRow:
+def parse_run_row(cells: Cells) -> RunRow:
     """The row with types, from flat cells; a column that is missing or None has its default."""
     typed: dict[str, Any] = {n: v for n, v in cells.items() if n in _TYPED and v is not None}
     results = {n: v for n, v in cells.items() if n not in _TYPED and "." not in n}

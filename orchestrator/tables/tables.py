@@ -15,7 +15,7 @@ from decoder.pack import HISTORY_COLUMNS
 from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
-from orchestrator.stats.run_values import COUNTED, ENDINGS, least_budget, run_values
+from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, least_budget
 from orchestrator.store.ledger import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
 from orchestrator.tables.run_columns import HistoryRows, result_columns
@@ -218,13 +218,13 @@ def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None
         budget: step at which steps to escape are cut; None takes the least budget of these runs.
 
     Returns:
-        (n_runs,) NaN for a gap; see `orchestrator.stats.run_values.run_values`.
+        (n_runs,) NaN for a gap; see `orchestrator.stats.run_values.counted_values`.
     """
     if budget is None:
         steps = runs["n_steps"] if outcome == "escape_step" else pd.Series(dtype=float)
         budget = least_budget(steps.to_numpy(dtype=float, na_value=math.nan))
     column = runs[outcome].to_numpy(dtype=float, na_value=math.nan)
-    return run_values(outcome, runs["outcome"].to_numpy(dtype=object), column, budget)
+    return counted_values(outcome, runs["outcome"].to_numpy(dtype=object), column, budget)
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:

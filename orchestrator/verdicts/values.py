@@ -10,7 +10,7 @@ import pandas as pd
 from decoder.errors import ConfigError
 from orchestrator.spec.claims import is_share
 from orchestrator.stats import effects as stats
-from orchestrator.stats.run_values import Bools, run_values
+from orchestrator.stats.run_values import Bools, counted_values
 
 _ALWAYS = ("escape_step", "n_steps")
 
@@ -86,7 +86,7 @@ def arm_runs(
 
 
 def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
-    """The value of an outcome for every seed; see `orchestrator.stats.run_values.run_values`.
+    """The value of an outcome for every seed; see `orchestrator.stats.run_values.counted_values`.
 
     Args:
         outcome: the outcome of the claim.
@@ -95,7 +95,7 @@ def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
     """
     steps = runs.columns["escape_step"]
     column = steps if is_share(outcome) else runs.columns[outcome]
-    values = run_values(outcome, runs.outcome, column, budget)
+    values = counted_values(outcome, runs.outcome, column, budget)
     return Values(values, np.isin(runs.outcome, ("ok", "collapsed")) & (steps <= budget))
 
 

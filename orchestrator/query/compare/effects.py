@@ -9,7 +9,7 @@ from scipy import special
 
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
-from orchestrator.stats.run_values import least_budget, run_values
+from orchestrator.stats.run_values import counted_values, least_budget
 from orchestrator.stats.shares import Share, boschloo, share_difference
 from orchestrator.tables.run_row import RunRow
 
@@ -63,7 +63,7 @@ class MeanDifference(NamedTuple):
 
 
 def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[float]:
-    """The value of each run in a metric, as `run_values` has it; NaN for a run without one.
+    """The value of each run in a metric, as `counted_values` has it; NaN for a run without one.
 
     Args:
         runs: the runs.
@@ -73,7 +73,7 @@ def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[fl
     numbers = [run.number(metric) for run in runs]
     column = [math.nan if number is None else number for number in numbers]
     endings = [run.outcome for run in runs]
-    return [float(value) for value in run_values(metric, endings, column, budget)]
+    return [float(value) for value in counted_values(metric, endings, column, budget)]
 
 
 def shared_budget(runs: Iterable[RunRow]) -> float:

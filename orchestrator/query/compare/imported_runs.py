@@ -10,7 +10,7 @@ from orchestrator.history.reading.store import read_imported
 from orchestrator.history.rows import imported_row
 from orchestrator.query.compare.sides import Side, SideArm
 from orchestrator.store.paths import Results
-from orchestrator.tables.run_row import RunRow, run_row
+from orchestrator.tables.run_row import RunRow, parse_run_row
 from orchestrator.terminal import Say
 
 
@@ -53,7 +53,7 @@ def side_of_group(label: str, group: Group) -> Side:
 
 def _row(run: ImportedRun) -> RunRow:
     """A run; without a known final PER it has no result."""
-    row = run_row(imported_row(run, f"{run.source}/{run.name}"))
+    row = parse_run_row(imported_row(run, f"{run.source}/{run.name}"))
     if run.compared_per is None or run.outcome == "unfinished":
         return row._replace(outcome="missing")
     return row._replace(outcome="ok" if run.outcome == "unknown" else run.outcome)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from orchestrator.stats.run_values import ENDINGS, least_budget, restricted, run_values
+from orchestrator.stats.run_values import ENDINGS, counted_values, least_budget, restricted
 from orchestrator.tables.tables import make_tables, outcome_values
 from orchestrator.verdicts.change_effects import by_block
 from orchestrator.verdicts.controls import ControlArm, compare_controls
@@ -20,7 +20,7 @@ Build = Callable[..., Any]
 def test_each_ending_counts_as_the_rule_says() -> None:
     column = [0.3, 0.97, 1.0, math.nan, math.nan]
     found = {
-        outcome: run_values(outcome, ENDINGS, column, 400.0).tolist()
+        outcome: counted_values(outcome, ENDINGS, column, 400.0).tolist()
         for outcome in ("per", "per_beam", "collapsed", "diverged", "emitted_ratio")
     }
     gap = pytest.approx(math.nan, nan_ok=True)
@@ -33,7 +33,7 @@ def test_each_ending_counts_as_the_rule_says() -> None:
 
 def test_steps_to_escape_are_cut_at_the_budget_and_a_diverged_run_never_escaped() -> None:
     steps = [120.0, math.nan, 80.0, 60.0, math.nan]
-    found = run_values("escape_step", ENDINGS, steps, 100.0)
+    found = counted_values("escape_step", ENDINGS, steps, 100.0)
     assert found[:3].tolist() == [100.0, 100.0, 100.0]
     assert np.isnan(found[3:]).all()
 

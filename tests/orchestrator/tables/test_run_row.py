@@ -7,7 +7,7 @@ from stored_pairs import records_of
 
 from decoder.config import DecoderConfig, flatten, override, resolve
 from orchestrator.store.paths import Results
-from orchestrator.tables.run_row import record_cells, run_row
+from orchestrator.tables.run_row import parse_run_row, record_cells
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_settings_that_cannot_change_a_result_do_not_change_the_configuration_id
 
 def test_a_row_parts_what_identifies_a_run_from_results_and_settings(record: Any) -> None:
     cells = record_cells(record, [])
-    row = run_row(cells)
+    row = parse_run_row(cells)
     typed = {"run_id", "outcome", "seed", "config_id", "dataset", "dataset_path", "trainer"}
     typed |= {"numerics_version", "decoder_sha256", "git_commit", "git_dirty", "per_session"}
     assert row.results.keys() | row.settings.keys() == cells.keys() - typed
@@ -48,6 +48,6 @@ def test_a_row_parts_what_identifies_a_run_from_results_and_settings(record: Any
 
 
 def test_missing_columns_have_no_value() -> None:
-    row = run_row({"run_id": "a", "per": 0.5, "optim.epsilon": None})
+    row = parse_run_row({"run_id": "a", "per": 0.5, "optim.epsilon": None})
     assert (row.outcome, row.seed, row.config_id, row.per_session) == ("missing", None, None, {})
     assert row.results == {"per": 0.5} and row.settings == {"optim.epsilon": None}

@@ -1,4 +1,4 @@
-"""`orchestrator.store.driver_lock`: one driver a folder."""
+"""`orchestrator.store.locks`: one driver a folder."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from decoder.errors import StorageError
-from orchestrator.store.driver_lock import current_holder, driver_seat
+from orchestrator.store.locks import current_holder, driver_seat
 from orchestrator.store.paths import Results
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from orchestrator.store.driver_lock import driver_seat
+from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
 with driver_seat(Results(Path(sys.argv[1])), "question", print) as seat:
     seat.tell(5)
