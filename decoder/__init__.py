@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from decoder.scoring import Score
     from decoder.weights import Weights, build_decoder, read_weights
 else:
-    __getattr__, __dir__ = lazy_face(
+    __getattr__, __dir__, _ = lazy_face(
         __name__,
         {
             "api": ("evaluate_weights", "open_recordings", "train_pack"),

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 def lazy_face(
     package: str, modules: Mapping[str, tuple[str, ...]]
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package that imports none of its modules by itself.
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` and a sorted ``__all__`` of a package that imports lazily.
 
     Args:
         package: its ``__name__``.
@@ -20,4 +20,5 @@ def lazy_face(
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         return getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
 
-    return load, lambda: sorted(module_of)
+    names = sorted(module_of)
+    return load, lambda: names, names

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.load import Loaded
     from orchestrator.verdicts.verdicts import Verdict
 else:
-    __getattr__, __dir__ = lazy_face(
+    __getattr__, __dir__, _ = lazy_face(
         __name__,
         {
             "driver.preview": ("Preview",),

@@ -2,43 +2,14 @@
 
 from decoder.faces import lazy_face
 
-__all__ = [
-    "Backend",
-    "BackendName",
-    "Display",
-    "Options",
-    "PackEvent",
-    "Recorder",
-    "Stopped",
-    "Trainer",
-    "choose_options",
-    "count_gpus",
-    "started_backend",
-    "stop_switch",
-]
-
-__getattr__, __dir__ = lazy_face(
+__getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "backends": (
-            "Backend",
-            "PackEvent",
-        ),
-        "machine": (
-            "BackendName",
-            "Options",
-            "choose_options",
-            "count_gpus",
-        ),
+        "backends": ("Backend", "PackEvent"),
+        "machine": ("BackendName", "Options", "choose_options", "count_gpus"),
         "progress": ("Display",),
         "recording": ("Recorder",),
-        "stopping": (
-            "Stopped",
-            "stop_switch",
-        ),
-        "training": (
-            "Trainer",
-            "started_backend",
-        ),
+        "stopping": ("Stopped", "stop_switch"),
+        "training": ("Trainer", "started_backend"),
     },
 )

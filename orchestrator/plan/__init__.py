@@ -2,39 +2,7 @@
 
 from decoder.faces import lazy_face
 
-__all__ = [
-    "ArmEntry",
-    "ConfigDifference",
-    "ContrastEntry",
-    "MAX_RUNS_PER_PACK",
-    "Plan",
-    "PlanDocument",
-    "Planned",
-    "PlannedPack",
-    "PlannedRun",
-    "PrepareData",
-    "Recordings",
-    "RunEntry",
-    "TwoLevelFactor",
-    "ablation_text",
-    "aliases_of",
-    "arm_entries",
-    "base_path",
-    "busy_time",
-    "contrast_entries",
-    "joined",
-    "leave_one_out_ablation",
-    "make_packs",
-    "make_plan",
-    "packs_to_train",
-    "plan_document",
-    "prepare_data",
-    "recordings_entry",
-    "write_ablation",
-    "yaml_text",
-]
-
-__getattr__, __dir__ = lazy_face(
+__getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "differences": ("ConfigDifference",),
@@ -66,15 +34,7 @@ __getattr__, __dir__ = lazy_face(
             "make_packs",
             "packs_to_train",
         ),
-        "plan": (
-            "Plan",
-            "joined",
-            "make_plan",
-        ),
-        "recordings": (
-            "PrepareData",
-            "Recordings",
-            "prepare_data",
-        ),
+        "plan": ("Plan", "joined", "make_plan"),
+        "recordings": ("PrepareData", "Recordings", "prepare_data"),
     },
 )

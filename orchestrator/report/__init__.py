@@ -2,36 +2,7 @@
 
 from decoder.faces import lazy_face
 
-__all__ = [
-    "Answer",
-    "COLOURS",
-    "FAINT",
-    "Grid",
-    "INK",
-    "ReportInput",
-    "Saved",
-    "WIDTH",
-    "changes_text",
-    "data_grid",
-    "evaluate_records",
-    "image_bytes",
-    "look",
-    "machine_grid",
-    "make_answer",
-    "make_figures",
-    "make_grid",
-    "named_tables",
-    "new_figure",
-    "percent_axis",
-    "save",
-    "signed",
-    "styled",
-    "verdicts_table",
-    "wrap",
-    "write_pages",
-]
-
-__getattr__, __dir__ = lazy_face(
+__getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "figures": ("make_figures",),
@@ -50,23 +21,10 @@ __getattr__, __dir__ = lazy_face(
             "styled",
             "wrap",
         ),
-        "grids": (
-            "Grid",
-            "changes_text",
-            "data_grid",
-            "machine_grid",
-            "make_grid",
-        ),
+        "grids": ("Grid", "changes_text", "data_grid", "machine_grid", "make_grid"),
         "pages": ("write_pages",),
-        "rebuild": (
-            "evaluate_records",
-            "named_tables",
-        ),
+        "rebuild": ("evaluate_records", "named_tables"),
         "verdict_table": ("verdicts_table",),
-        "view": (
-            "Answer",
-            "ReportInput",
-            "make_answer",
-        ),
+        "view": ("Answer", "ReportInput", "make_answer"),
     },
 )

@@ -2,42 +2,7 @@
 
 from decoder.faces import lazy_face
 
-__all__ = [
-    "Bools",
-    "COUNTED",
-    "DIVERGED_PER",
-    "ENDINGS",
-    "EXACT_LOG_RANK",
-    "EXACT_SIGN_FLIPS",
-    "Floats",
-    "Interval",
-    "Outlook",
-    "POWER",
-    "Pairing",
-    "PowerForecast",
-    "Share",
-    "adjustment",
-    "benjamini_hochberg",
-    "boschloo",
-    "cautions",
-    "contrast_bounds",
-    "counted_values",
-    "first_seeds",
-    "forecast_power",
-    "holm",
-    "least_budget",
-    "outlook",
-    "power_paired",
-    "share_bounds",
-    "share_contrast",
-    "share_contrast_tost",
-    "share_difference",
-    "share_tost",
-    "t_quantile",
-    "untestable",
-]
-
-__getattr__, __dir__ = lazy_face(
+__getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "effects": (
@@ -50,20 +15,8 @@ __getattr__, __dir__ = lazy_face(
             "holm",
             "t_quantile",
         ),
-        "power": (
-            "Outlook",
-            "POWER",
-            "PowerForecast",
-            "forecast_power",
-            "outlook",
-            "power_paired",
-        ),
-        "reach": (
-            "adjustment",
-            "cautions",
-            "first_seeds",
-            "untestable",
-        ),
+        "power": ("Outlook", "POWER", "PowerForecast", "forecast_power", "outlook", "power_paired"),
+        "reach": ("adjustment", "cautions", "first_seeds", "untestable"),
         "run_values": (
             "Bools",
             "COUNTED",

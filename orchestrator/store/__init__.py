@@ -2,27 +2,7 @@
 
 from decoder.faces import lazy_face
 
-__all__ = [
-    "DriverSeat",
-    "Record",
-    "Results",
-    "changed_hypotheses",
-    "current_holder",
-    "driver_seat",
-    "history_csv",
-    "make_record",
-    "read_history",
-    "read_plan",
-    "read_records",
-    "recent_records",
-    "register",
-    "version_of",
-    "with_result",
-    "write_plan",
-    "write_run",
-]
-
-__getattr__, __dir__ = lazy_face(
+__getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "ledger": (
@@ -35,20 +15,10 @@ __getattr__, __dir__ = lazy_face(
             "with_result",
             "write_run",
         ),
-        "locks": (
-            "DriverSeat",
-            "current_holder",
-            "driver_seat",
-        ),
+        "locks": ("DriverSeat", "current_holder", "driver_seat"),
         "paths": ("Results",),
-        "plan_file": (
-            "read_plan",
-            "write_plan",
-        ),
+        "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
-        "registration": (
-            "changed_hypotheses",
-            "register",
-        ),
+        "registration": ("changed_hypotheses", "register"),
     },
 )

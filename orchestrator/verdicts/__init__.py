@@ -2,47 +2,10 @@
 
 from decoder.faces import lazy_face
 
-__all__ = [
-    "Change",
-    "ComparedArm",
-    "Control",
-    "CriterionResult",
-    "NoiseFloor",
-    "Round",
-    "Verdict",
-    "Word",
-    "along_path",
-    "arm_configs",
-    "arm_means",
-    "arm_runs",
-    "by_size",
-    "compare_controls",
-    "control_arms",
-    "criteria_table",
-    "decide",
-    "evaluate",
-    "greedy_rounds",
-    "greedy_table",
-    "kind_of",
-    "left_out",
-    "main_effects",
-    "n_greedy_arms_left",
-    "noise_floor",
-    "rule_text",
-    "seed_noise",
-    "values_of",
-]
-
-__getattr__, __dir__ = lazy_face(
+__getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "change_effects": (
-            "Change",
-            "along_path",
-            "by_size",
-            "left_out",
-            "main_effects",
-        ),
+        "change_effects": ("Change", "along_path", "by_size", "left_out", "main_effects"),
         "controls": (
             "Control",
             "NoiseFloor",
@@ -53,28 +16,10 @@ __getattr__, __dir__ = lazy_face(
             "noise_floor",
             "seed_noise",
         ),
-        "criteria": (
-            "CriterionResult",
-            "criteria_table",
-            "evaluate",
-            "rule_text",
-        ),
+        "criteria": ("CriterionResult", "criteria_table", "evaluate", "rule_text"),
         "evidence": ("ComparedArm",),
-        "greedy": (
-            "Round",
-            "arm_means",
-            "greedy_rounds",
-            "greedy_table",
-            "n_greedy_arms_left",
-        ),
-        "values": (
-            "arm_runs",
-            "values_of",
-        ),
-        "verdicts": (
-            "Verdict",
-            "Word",
-            "decide",
-        ),
+        "greedy": ("Round", "arm_means", "greedy_rounds", "greedy_table", "n_greedy_arms_left"),
+        "values": ("arm_runs", "values_of"),
+        "verdicts": ("Verdict", "Word", "decide"),
     },
 )
