@@ -1,4 +1,4 @@
-"""Blank collapse, judged from the evaluations of a run: plateau, escape, outcome.
+"""Blank collapse, judged from the evaluations of a run: plateau, escape, collapse.
 
 Plain Python on plain numbers, so that tables can be rebuilt without torch. The report of every
 ablation gives the definitions and their reasons.

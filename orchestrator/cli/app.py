@@ -45,7 +45,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Asks what a change does to a speech-BCI phoneme decoder, and answers."""
+    """Find out what a change does to a speech-BCI phoneme decoder."""
 
 
 app.command()(run)

@@ -17,7 +17,7 @@ def compare(
         typer.Argument(
             metavar="A B ...",
             help="Ablations, searches, single arms (NAME:ARM), run ids with commas between, CSV "
-            "tables, folders of runs, or names of imports. A is the reference.",
+            "tables, folders of runs, or names of imported groups. A is the reference.",
         ),
     ],
     metric: Annotated[
@@ -28,7 +28,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Factors or settings on which arms are joined.",
+            help="Pair the arms that agree in these factors or settings.",
             show_default="what they share",
         ),
     ] = None,
@@ -38,13 +38,14 @@ def compare(
     allow_mixed: Annotated[
         bool,
         typer.Option(
-            "--allow-mixed", help="Also show arms of different code or data, without an interval."
+            "--allow-mixed",
+            help="Also compare arms of different code or data, without an interval.",
         ),
     ] = False,
     same_numerics: Annotated[
         bool,
         typer.Option(
-            "--same-numerics", help="Treat sources of one numerics version as the same code."
+            "--same-numerics", help="Count sources of equal numerics version as the same code."
         ),
     ] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV table.")] = None,
@@ -61,7 +62,7 @@ def compare(
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Compare results: values, difference, confidence interval, and every other difference."""
+    """Compare results: both values, their difference with its interval, what else differs."""
     from decoder.atomic import write_atomically
     from orchestrator.cli.compare_view import print_comparison
     from orchestrator.query.compare import rendering

@@ -31,7 +31,7 @@ def data_make(
         str | None, typer.Option(help="t15 or t12.", show_default="the recipe's")
     ] = None,
     results: Annotated[
-        Path, typer.Option("--results", help="Ignored: the recordings are written to PATH.")
+        Path, typer.Option("--results", hidden=True, help="Without effect: PATH says where.")
     ] = Path("results"),
     as_json: JsonOption = False,
 ) -> None:

@@ -38,7 +38,7 @@ def diff(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the differences of two decoder configurations, or write an ablation of them."""
+    """List the differences of two decoder configurations, or write an ablation that tests them."""
     from orchestrator.plan import differences as d
     from orchestrator.plan.leave_one_out import write_ablation
 

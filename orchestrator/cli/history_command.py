@@ -9,7 +9,7 @@ from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_j
 from orchestrator.terminal import remarks, wide_output
 
 NameOption = Annotated[
-    str | None, typer.Option("--as", metavar="NAME", help="Name of the group in the store.")
+    str | None, typer.Option("--as", metavar="NAME", help="Name of the imported group.")
 ]
 
 

@@ -63,11 +63,11 @@ def import_config(
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY", help="Leave out this unsupported key; * matches any text."),
+        typer.Option(metavar="KEY", help="Convert without this unsupported key; * is any text."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert a configuration file of T15, T12 or a fork into one of ours."""
+    """Convert a configuration file of T15, T12 or a fork into one of this project."""
     from decoder.config import override
     from decoder.importing import import_file
 

@@ -35,7 +35,7 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Packs trained at the same time.",
+        help="How many packs (groups of runs that train together) train at the same time.",
         show_default="one per GPU; without a GPU, one per CPU",
     ),
 ]
@@ -45,10 +45,12 @@ ThreadsOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, cuda:N or mps.", show_default="a GPU if there is one"),
+    typer.Option(
+        help="cpu, cuda or mps; cuda:N with --backend local.", show_default="a GPU if there is one"
+    ),
 ]
 PackOption = Annotated[
-    int, typer.Option(min=1, help="Largest number of runs in one pack; it bounds memory.")
+    int, typer.Option(min=1, help="Most runs in one pack; lower it if memory runs out.")
 ]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Apply this profile of the file.")

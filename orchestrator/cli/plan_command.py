@@ -35,10 +35,11 @@ def plan(
     device: DeviceOption = None,
     max_runs_per_pack: PackOption = 16,
     calibrate: Annotated[
-        bool, typer.Option(help="Train a few steps if no record gives the cost.")
+        bool, typer.Option(help="Train a few steps to measure the speed if no record shows it.")
     ] = True,
     seeds: Annotated[
-        str | None, typer.Option(metavar="4,6,10", help="Compare other numbers of seeds.")
+        str | None,
+        typer.Option(metavar="4,6,10", help="Also show power and cost for these numbers of seeds."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

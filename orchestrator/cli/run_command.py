@@ -68,7 +68,10 @@ def run(
 @handled
 def report(
     name: Annotated[
-        str, typer.Argument(metavar="NAME|SPEC", help="An ablation that was run before.")
+        str,
+        typer.Argument(
+            metavar="NAME|SPEC", help="Name or file of an ablation that was run before."
+        ),
     ],
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,

@@ -28,7 +28,7 @@ def schema(
         typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output"),
     ] = None,
 ) -> None:
-    """Print the JSON schema of a YAML file, with which editors complete and check it.
+    """Print the JSON schema of a YAML file; editors use it to complete and check the file.
 
     In VS Code: install the YAML extension, write the schema beside your files,
     and begin each file with

@@ -45,7 +45,10 @@ def search(
         bool, typer.Option("--dry-run", help="Print what the search would cost, and train nothing.")
     ] = False,
     calibrate: Annotated[
-        bool, typer.Option(help="With --dry-run: train a few steps if no record shows the speed.")
+        bool,
+        typer.Option(
+            help="With --dry-run: train a few steps to measure the speed if no record shows it."
+        ),
     ] = True,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Only rebuild tables, figures and report.")

@@ -59,7 +59,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class AblationOutcome:
-    """What a call of `run` reached.
+    """The result of one call of `run`.
 
     Attributes:
         name: the ablation.

@@ -34,8 +34,8 @@ class Options:
 
     @property
     def at_a_time(self) -> int:
-        """Packs that train at the same time: `n_workers` on Ray, one in this process."""
-        return self.n_workers if self.backend == "ray" else 1
+        """Packs that train at the same time: one in this process, else `n_workers`."""
+        return 1 if self.backend == "local" else self.n_workers
 
 
 def choose_options(

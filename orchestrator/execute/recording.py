@@ -1,4 +1,4 @@
-"""Writes a record for every run that ends, before anything else happens to its event."""
+"""Writes a record for every run that ends, before any other code receives the event."""
 
 import time
 from collections.abc import Mapping

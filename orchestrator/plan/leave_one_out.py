@@ -58,7 +58,7 @@ def leave_one_out_ablation(
         base: its base configuration, relative to the file.
         factors: the changes, at least one.
         common: config path → value in every arm, on top of the base.
-        direction: how each change moves PER, as the claims have it.
+        direction: the direction that the claims state.
         margin: smallest difference of PER that matters.
         n_seeds: the fewest seeds; there are more if the claims need them to be testable together.
 

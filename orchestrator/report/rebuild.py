@@ -1,4 +1,4 @@
-"""From the records of an ablation to all its files: tables, verdicts, figures, report."""
+"""Writes all files of an ablation from its records: tables, verdicts, figures, report."""
 
 from collections.abc import Mapping
 from pathlib import Path

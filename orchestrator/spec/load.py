@@ -66,6 +66,9 @@ class Loaded:
 def load_spec(path: Path, profile: str | None = None) -> Loaded:
     """Read and check an ablation file together with its base configuration.
 
+    `orchestrator.spec.schema` refuses unknown keys and wrong types, `orchestrator.spec.check_file`
+    unknown names and config paths; `orchestrator.spec.keys` words what the schema refuses.
+
     A level may be named by a bare number (``0.005: {...}``). Its name is then the shortest
     decimal text of that number, wherever the file names the level.
 

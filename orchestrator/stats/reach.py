@@ -1,4 +1,4 @@
-"""The lowest p a design can reach, and so the claims that no result could support."""
+"""The lowest p a design can reach, and which claims it therefore cannot support."""
 
 import math
 from collections.abc import Callable, Sequence

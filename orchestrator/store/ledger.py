@@ -1,5 +1,6 @@
 """The ledger: one record and one history per run, shared by every ablation.
 
+Only `write_run` writes a record, and only `orchestrator.execute.recording` calls it.
 ``history.csv`` is written first, and ``record.json`` commits the run. A record that is damaged is
 renamed and reported, and its run is trained again.
 """
@@ -189,7 +190,7 @@ def make_record(
 def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -> bool:
     """Commit one run to the ledger.
 
-    A result that is already there stays, since a run is computed once; a failure is replaced.
+    An existing result is kept, since a run is computed once; an existing failure is replaced.
 
     Returns:
         Whether the run was written.

@@ -14,7 +14,7 @@ from orchestrator.store.paths import Results
 
 
 def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Hypothesis → everything but the runs that decides its verdict.
+    """For each hypothesis, everything that decides its verdict, except the runs.
 
     A block has the claim, contrast, slice, outcome, direction and margin; α, looks, the members of
     the correction family, the collapse thresholds, the seeds, and the step budgets and

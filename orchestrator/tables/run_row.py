@@ -24,7 +24,7 @@ class RunRow(NamedTuple):
 
     Attributes:
         run_id: identity of the run.
-        outcome: one of `orchestrator.tables.run_columns.OUTCOMES`.
+        outcome: one of `orchestrator.stats.run_values.ENDINGS`.
         seed: None if it is not known.
         config_id: digest of the settings that can change a result; None if some are unknown.
         dataset, dataset_path: fingerprint and folder of the recordings.

@@ -1,4 +1,8 @@
-"""Backends: train planned packs in this process or on Ray, and report their progress."""
+"""Backends: train planned packs in this process or on Ray, and report their progress.
+
+A new backend is a module here, a name in `machine.BackendName` and `cli.options.BackendChoice`, and
+a case in `training.started_backend`; CONTRIBUTING.md has the steps.
+"""
 
 from orchestrator.execute.backends.types import (
     Backend,

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from decoder.pack import Pack
-from orchestrator.execute.backends.cluster import (
+from orchestrator.execute.backends.escape import Escape
+from orchestrator.execute.backends.messages import deliver, next_message
+from orchestrator.execute.backends.ray_cluster import (
     check_reachable,
     ray_environment,
     temporary_folder,
     worker_resources,
 )
-from orchestrator.execute.backends.escape import Escape
-from orchestrator.execute.backends.messages import deliver, next_message
 from orchestrator.execute.backends.types import Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.backends.worker import Account, TrainPack, train_pack
 

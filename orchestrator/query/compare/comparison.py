@@ -110,6 +110,9 @@ class Comparison:
 def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparison:
     """Compare every side with the first.
 
+    Code or data that differ are refused, as `orchestrator.query.compare.arm_differences` finds
+    them; `options.allow_mixed` shows them without an interval.
+
     Raises:
         ConfigError: an unknown metric or column; nothing to join on; or code or data that differ
             between arms that are compared, unless `options` allows it.

@@ -7,7 +7,7 @@ import pytest
 
 from decoder.errors import ConfigError
 from orchestrator.execute.backends import Execution
-from orchestrator.execute.backends.cluster import (
+from orchestrator.execute.backends.ray_cluster import (
     gpu_share,
     ray_environment,
     temporary_folder,
