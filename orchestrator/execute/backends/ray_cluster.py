@@ -28,8 +28,6 @@ _TUNE_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
-# Ray sets these itself when it starts, and leaves them behind.
-_SET_BY_RAY = ("PYTHONBREAKPOINT", "RAY_CLIENT_MODE")
 # The processes of a local cluster read these. Prestarted workers would not have the environment
 # that Tune requests. If Ray's memory monitor kills a worker, all of Tune ends instead of one
 # trial, so the monitor is off. The kernel's out-of-memory killer remains; Ray marks the workers as
@@ -57,16 +55,14 @@ def _token() -> str:
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for the duration of the block, then restore them."""
-    before = {name: os.environ.get(name) for name in (*variables, *_SET_BY_RAY)}
+    before = dict(os.environ)  # all of it: Ray sets variables of its own and leaves them behind
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
