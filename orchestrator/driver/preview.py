@@ -19,7 +19,7 @@ from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, read_records, recent_records, with_result
 from orchestrator.store.paths import Results
-from orchestrator.store.registration import changed_hypotheses
+from orchestrator.store.registration import check_lock
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def make_preview(
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
         untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},
         cautions=cautions(loaded.spec),
-        lock_changed=changed_hypotheses(plan, results, recorded),
+        lock_changed=check_lock(plan, results, recorded).changed,
         spreads=spreads,
         rates=rates,
         power=forecast_power(loaded.spec, [len(loaded.spec.seeds)], known, shares),

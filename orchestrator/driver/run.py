@@ -132,8 +132,8 @@ def run_ablation(
             note_other_code(records, say)
             note_missing_weights(plan, results, records, say)
             note_untestable(loaded, say)
-            late = register(plan, results, with_result(records))
-            document = plan_document(plan, late)
+            locked = register(plan, results, with_result(records))
+            document = plan_document(plan, locked.changed, locked.exact)
             note_changes(results, document, say)
             write_plan(results, document)
         recorder = Recorder(results, switch, seat)
@@ -147,7 +147,7 @@ def run_ablation(
                     if longer is plan:
                         break
                     plan = longer
-                    document = plan_document(plan, late)
+                    document = plan_document(plan, locked.changed, locked.exact)
                     write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
                     recorded = with_result(read_records(results, plan.distinct, say))

@@ -110,6 +110,8 @@ class PlanDocument(_Entry):
         dataset: the first of `datasets`; the only one in documents of older versions.
         aliases: the fraction, for a ``fractional`` design.
         lock_changed: hypotheses that were added or changed after runs that decide them.
+        exact_locked: hypotheses that were locked when every test was exact, and keep theirs; None
+            in documents of that time, where all do.
     """
 
     name: str
@@ -125,6 +127,7 @@ class PlanDocument(_Entry):
     packs: tuple[PackEntry, ...] = ()
     contrasts: tuple[ContrastEntry, ...] = ()
     lock_changed: tuple[str, ...] = ()
+    exact_locked: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -160,13 +163,16 @@ class PlanDocument(_Entry):
         return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
 
 
-def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
+def plan_document(
+    plan: Plan, lock_changed: Iterable[str] = (), exact_locked: Iterable[str] = ()
+) -> PlanDocument:
     """The document of a plan.
 
     Args:
         plan: the plan.
         lock_changed: hypotheses that were changed after their first runs, see
             `orchestrator.store.registration`.
+        exact_locked: hypotheses that keep the exact test of their lock.
     """
     spec = plan.loaded.spec
     recordings = tuple(map(recordings_entry, dict.fromkeys(run.data for run in plan.runs)))
@@ -184,6 +190,7 @@ def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
         packs=tuple(map(pack_entry, plan.packs)),
         contrasts=contrast_entries(plan),
         lock_changed=tuple(lock_changed),
+        exact_locked=tuple(exact_locked),
     )
 
 

@@ -47,6 +47,14 @@ class Grid(NamedTuple):
     numeric: tuple[bool, ...]
 
 
+_MARGIN_SIGNS = {
+    "increase": "≥ +",
+    "decrease": "≤ −",
+    "either": "beyond ±",
+    "no_difference": "inside ±",
+}
+
+
 def effects_grid(
     verdicts: Sequence[Verdict],
     floors: Mapping[str, NoiseFloor],
@@ -74,7 +82,7 @@ def effects_grid(
     for verdict in verdicts:
         hypothesis, evidence = verdict.hypothesis, verdict.evidence
         outcome = hypothesis.outcome
-        sign = {"increase": "≥ +", "decrease": "≤ −", "none": "inside ±"}[hypothesis.direction]
+        sign = _MARGIN_SIGNS[hypothesis.direction]
         effect = difference_text(evidence.shown.effect, outcome)
         rows.append(
             (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from orchestrator.report.grids import budgets
-from orchestrator.spec.claims import families_of
+from orchestrator.spec.claims import families_of, is_equivalence
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.units import p_value, percent
 from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
@@ -28,7 +28,7 @@ def make_rules(
         runs: the runs table.
     """
     return (
-        *(_of_verdicts(spec) if verdicts else ()),
+        *(_of_verdicts(spec, verdicts) if verdicts else ()),
         *_of_runs(spec, runs),
         *_of_hypotheses(spec),
         *_of_criteria(spec),
@@ -36,13 +36,14 @@ def make_rules(
     )
 
 
-def _of_verdicts(spec: AblationSpec) -> Iterator[str]:
+def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield (
         f"Supported: the Holm-adjusted p is below α = {p_value(spec.alpha)} and the estimate is at "
         "least the margin. Strongly: the whole 95 % interval is at or beyond the margin, too."
     )
     yield (
-        "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin. The "
+        "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin; of a "
+        "claim in either direction, both bounds lie inside ± the margin. The "
         "refutation is 'equivalent' if both one-sided bounds lie inside ± the margin, 'reversed' "
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
     )
@@ -53,16 +54,21 @@ def _of_verdicts(spec: AblationSpec) -> Iterator[str]:
         "width, patches, cut or smoothing have the same seed but not all the same random draws."
     )
     yield (
-        "Tests are two-sided: sign-flip for PER and interactions, Boschloo for shares of runs, "
-        "log-rank permutation for steps to escape. Sign-flip is exact for up to "
-        f"{EXACT_SIGN_FLIPS} seeds, log-rank for up to {EXACT_LOG_RANK} runs per arm; with more, "
-        "they use a fixed Monte-Carlo sample. Boschloo is always exact."
+        "Tests are two-sided. Means of PER, other metrics and steps to escape: Student's t of the "
+        "paired differences with Johnson's correction for skewness; the 95 % interval and the "
+        "one-sided bounds are those of the same test, so p is below .05 exactly where the interval "
+        "excludes 0. Shares of runs: Boschloo's exact test with the Newcombe–Wilson interval and "
+        "exact bounds; differences of differences and averages of shares: Clopper–Pearson limits. "
+        "An interval of shares is approximate, so it may exclude 0 where the test does not."
     )
-    yield (
-        "Intervals: paired t over seeds; Newcombe–Wilson for shares of runs. One-sided bounds: t "
-        "with Johnson's correction for skewness; an exact check for two shares of runs; "
-        "Clopper–Pearson limits for differences of differences and averages of shares."
-    )
+    if any(verdict.evidence.test in ("sign_flip", "log_rank") for verdict in verdicts):
+        yield (
+            "Permutation tests, which a claim has on request or from its lock, are exact: sign-flip "
+            f"for up to {EXACT_SIGN_FLIPS} seeds, log-rank for up to {EXACT_LOG_RANK} runs per "
+            "arm; with more, they use a fixed Monte-Carlo sample. The lowest p that they can reach "
+            "depends on the number of seeds alone, so the interval beside them may exclude 0 "
+            "although p is not below .05."
+        )
 
 
 def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
@@ -95,7 +101,7 @@ def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
     hypotheses = spec.hypotheses.values()
     for family, names in families_of(spec).items():
         yield f"Corrected together (family {family}): {', '.join(names)}."
-    if any(hypothesis.direction == "none" for hypothesis in hypotheses):
+    if any(map(is_equivalence, hypotheses)):
         yield (
             "A claim of no difference is supported if two one-sided tests place the effect inside "
             "± the margin, and refuted if the effect is shown to be at least the margin."

@@ -2,7 +2,7 @@
 
 import math
 
-from orchestrator.spec.claims import TEST_NAMES, is_share
+from orchestrator.spec.claims import TEST_NAMES, is_equivalence, is_share
 from orchestrator.spec.schema import OWN_OUTCOMES, Hypothesis
 from orchestrator.spec.units import (
     difference_text,
@@ -15,6 +15,13 @@ from orchestrator.spec.units import (
     value_text,
 )
 from orchestrator.verdicts.verdicts import Verdict
+
+_AGREES = {
+    "increase": "in the claimed direction",
+    "decrease": "in the claimed direction",
+    "either": "in this direction",
+    "no_difference": "within the margin",
+}
 
 
 def contrast_text(hypothesis: Hypothesis) -> str:
@@ -84,8 +91,7 @@ def first_sentence(verdict: Verdict) -> str:
         if math.isfinite(shown.interval.low)
         else f"no interval from {_seeds(n_seeds)}"
     )
-    how = "within the margin" if hypothesis.direction == "none" else "in the claimed direction"
-    agreement = f"; it is {how} in {verdict.wins} of {n_seeds} seeds"
+    agreement = f"; it is {_AGREES[hypothesis.direction]} in {verdict.wins} of {n_seeds} seeds"
     sides = [_side_text(verdict, side) for side in range(1 + evidence.cells[-1].side)]
     levels = (
         f"{contrast.to_level} versus {contrast.from_level} ({contrast.factor}{_averaged(verdict)})"
@@ -142,7 +148,7 @@ def _label(verdict: Verdict) -> str:
 
 def _why_supported(verdict: Verdict, margin: str) -> str:
     sure = "the whole interval is" if verdict.strong else "the estimate is"
-    if verdict.hypothesis.direction == "none":
+    if is_equivalence(verdict.hypothesis):
         return f"{_p_text(verdict)}, and {sure} inside ±{margin}"
     return f"{_p_text(verdict)}, and {sure} at or beyond the margin of {margin}"
 
@@ -165,10 +171,15 @@ def _why_refuted(verdict: Verdict, margin: str) -> str:
         )
     other_way = ", and the effect goes the other way" if verdict.reason == "reversed" else ""
     return (
-        f"the {_bound_name(verdict)} upper bound of the claimed {verdict.hypothesis.direction} is "
+        f"the {_bound_name(verdict)} upper bound of the {_claimed_change(verdict)} is "
         f"{difference_text(bounds.high, outcome, signed=bounds.high < 0)}, below the margin of "
         f"{margin}{other_way}{_unseen(verdict)}"
     )
+
+
+def _claimed_change(verdict: Verdict) -> str:
+    direction = verdict.hypothesis.direction
+    return "difference" if direction == "either" else f"claimed {direction}"
 
 
 def _bound_name(verdict: Verdict) -> str:
@@ -209,24 +220,27 @@ def _why_undecided(verdict: Verdict, margin: str) -> str:
         )
     elif not math.isfinite(bounds.high):
         rest = f"no effect is excluded by {_seeds(len(verdict.evidence.differences))}"
-    elif direction == "none":
+    elif direction in ("no_difference", "either"):
+        equal = direction == "no_difference"
+        lie, outside = ("lie neither", " nor entirely outside") if equal else ("do not lie", "")
         rest = (
-            f"the {_bound_name(verdict)} bounds, {interval_words(bounds, outcome)}, lie neither "
-            f"inside ±{margin} nor entirely outside"
+            f"the {_bound_name(verdict)} bounds, "
+            f"{interval_words(verdict.evidence.shown.bounds, outcome)}, {lie} "
+            f"inside ±{margin}{outside}"
         )
     else:
         rest = (
-            f"the {_bound_name(verdict)} upper bound of the claimed {direction}, "
+            f"the {_bound_name(verdict)} upper bound of the {_claimed_change(verdict)}, "
             f"{difference_text(bounds.high, outcome, signed=False)}, is not"
         )
-    if direction == "none":
+    if direction == "no_difference":
         return f"{_p_text(verdict)}, and {rest}"
     if verdict.claimed_effect >= verdict.hypothesis.margin:
         simple, other = verdict.sign * verdict.evidence.shown.simple, verdict.hypothesis.interaction
         if other is not None and simple < verdict.hypothesis.margin:
             return (
                 f"the difference of differences reaches the margin of {margin}, but with "
-                f"{other.to_level} alone the claimed {direction} is "
+                f"{other.to_level} alone the {_claimed_change(verdict)} is "
                 f"{difference_text(simple, outcome)}, and the claim needs both"
             )
         return f"the estimate reaches the margin of {margin}, but {_p_text(verdict)}"
@@ -239,7 +253,7 @@ def _outlook(verdict: Verdict, margin: str) -> str:
     seeds = _seeds(n_seeds)
     if math.isnan(verdict.detectable):
         return "too few seeds have a result to estimate how many it would take"
-    equal = verdict.hypothesis.direction == "none"
+    equal = is_equivalence(verdict.hypothesis)
     power = "with 80 % power"
     if verdict.n_family > 1:
         power += f" when corrected for all {verdict.n_family} claims"

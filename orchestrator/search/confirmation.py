@@ -255,7 +255,7 @@ def _row(winner: Winner, values: stats.Floats, base: stats.Floats) -> Confirmed:
     both = np.isfinite(values) & np.isfinite(base)
     if winner.rank and both.any():
         difference = float((values - base)[both].mean())
-        interval = stats.paired_t((values - base)[both])
+        interval = stats.paired_interval((values - base)[both])
     return Confirmed(
         level=winner.level,
         arm=winner.arm,

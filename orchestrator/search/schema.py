@@ -6,7 +6,16 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 
 from decoder.marks import Section
 from orchestrator.spec.names import hint
-from orchestrator.spec.schema import METRICS, Alpha, Changes, CollapseSpec, Name, Seed, Sentence
+from orchestrator.spec.schema import (
+    METRICS,
+    Alpha,
+    Changes,
+    CollapseSpec,
+    Direction,
+    Name,
+    Seed,
+    Sentence,
+)
 
 Scalar = bool | int | float | str | None
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid", "qmc"]
@@ -167,7 +176,7 @@ class ArmClaim(Section):
     claim: Sentence
     from_arm: Annotated[Name, Field(alias="from")]
     to_arm: Annotated[Name, Field(alias="to")]
-    direction: Literal["increase", "decrease", "none"]
+    direction: Direction
     margin: PositiveFloat
 
 

@@ -6,7 +6,14 @@ The ``Attributes:`` sections are what an editor shows of a key, see `orchestrato
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    WithJsonSchema,
+)
 
 from decoder.collapse import CollapseThresholds
 from decoder.marks import Probability, Section
@@ -53,6 +60,11 @@ Metric = Annotated[
     str, AfterValidator(_check_metric), WithJsonSchema({"type": "string", "enum": list(METRICS)})
 ]
 Alpha = Annotated[float, Field(gt=0.0, lt=0.5)]
+FORMER_NO_DIFFERENCE = "none"  # the former name of the direction `no_difference`, still read
+Direction = Annotated[
+    Literal["increase", "decrease", "either", "no_difference"],
+    BeforeValidator(lambda given: "no_difference" if given == FORMER_NO_DIFFERENCE else given),
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Design = Literal["factorial", "one_factor", "leave_one_out", "paired", "path", "fractional", "arms"]
 
@@ -84,9 +96,13 @@ class Hypothesis(Section):
         outcome: ``per`` (final validation PER), ``collapsed`` or ``diverged`` (share of runs),
             ``escape_step`` (steps to leave the blank plateau, censored at the budget), or a
             metric at the last evaluation.
-        direction: whether the claim is that the outcome increases, decreases, or (``none``)
-            changes by less than the margin.
+        direction: what the claim says of the outcome: that it increases, decreases, changes in
+            ``either`` direction by at least the margin, or makes ``no_difference`` as large as
+            the margin. ``no_difference`` was called ``none``.
         margin: smallest effect that matters, in the unit of the outcome.
+        test: ``exact`` for a permutation test (sign-flip; log-rank for ``escape_step``), which
+            needs at least six seeds for one claim and seven for three. None takes the studentized
+            test that the intervals use. Tests of shares of runs are exact in any case.
         family: hypotheses of one family share one Holm correction.
         exploratory: whether the claim is exploratory. Exploratory claims are corrected together
             by Benjamini-Hochberg, and their verdicts are labelled exploratory.
@@ -97,8 +113,9 @@ class Hypothesis(Section):
     where: Cell = Field(default_factory=dict)
     interaction: Contrast | None = None
     outcome: Outcome
-    direction: Literal["increase", "decrease", "none"]
+    direction: Direction
     margin: PositiveFloat
+    test: Literal["exact"] | None = None
     family: Name = "confirmatory"
     exploratory: bool = False
 

@@ -25,8 +25,8 @@ N_RESAMPLES = 20_000  # most splits that `log_rank` enumerates, and the size of 
 # Most runs in each of two equal arms for which `log_rank` enumerates all splits: 16 over 8 is
 # 12,870 splits, 18 over 9 would be 48,620.
 EXACT_LOG_RANK = 8
+FEWEST_STUDENTIZED = 3  # differences that `studentized` needs
 _MONTE_CARLO_SEED = 20_220_425
-_N_WITHOUT_SPREAD = 5
 
 
 class Interval(NamedTuple):
@@ -78,15 +78,15 @@ def _signed_sums(values: Floats) -> Floats:
 def paired_t(differences: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's t interval of a mean; infinite for fewer than two values.
 
-    Values that are all equal have no spread. The interval is then that value if there are at least
-    five (five draws all lie above the median with probability 1/32), and infinite otherwise.
+    Values that are all equal have no spread. The interval is then that value if there are enough of
+    them (see `_has_interval`), and infinite otherwise.
 
     Args:
         differences: (n,) one difference per seed.
         confidence: two-sided coverage.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if not _has_interval(values):
+    if not _has_interval(values, (1 - confidence) / 2):
         return Interval(-math.inf, math.inf)
     half = t_quantile(0.5 + confidence / 2, len(values) - 1) * _standard_error(values)
     return Interval(float(values.mean() - half), float(values.mean() + half))
@@ -102,10 +102,44 @@ def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def _has_interval(values: Floats) -> bool:
+def _has_interval(values: Floats, error: float) -> bool:
+    """Whether values bound their mean with this one-sided error.
+
+    n values without spread do if 2^-n, the probability that all of them lie above the median, is at
+    most the error.
+    """
     if len(values) < 2:
         return False
-    return len(values) >= _N_WITHOUT_SPREAD or float(np.ptp(values)) > 1e-12 * abs(values).max()
+    return has_spread(values) or 2.0 ** -len(values) <= error
+
+
+def has_spread(values: Floats) -> bool:
+    """Whether values differ by more than rounding."""
+    return float(np.ptp(values)) > 1e-12 * float(np.abs(values).max())
+
+
+def studentized(differences: ArrayLike) -> float:
+    """Two-sided p of the null hypothesis that the mean of paired differences is zero.
+
+    Student's t with Johnson's correction for skewness (1978). It is the test of `paired_bounds`: p
+    is below 0.05 exactly when `paired_interval`, a pair of bounds with an error of 2.5 % each,
+    excludes zero. Three differences are the fewest, as fewer have no skewness. Without a spread, p
+    is that of `sign_flip`.
+
+    Args:
+        differences: (n,) one difference per seed.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < FEWEST_STUDENTIZED:
+        return 1.0
+    if not has_spread(values):
+        return sign_flip(values)
+    return min(1.0, 2 * min(_p_below(values, 0.0), _p_below(-values, 0.0)))
+
+
+def paired_interval(differences: ArrayLike) -> Interval:
+    """The 95 % interval of a mean difference, from `paired_bounds`; see `studentized`."""
+    return paired_bounds(differences, 0.025)
 
 
 def paired_bounds(differences: ArrayLike, error: float = 0.05) -> Interval:
@@ -113,14 +147,14 @@ def paired_bounds(differences: ArrayLike, error: float = 0.05) -> Interval:
 
     The correction only widens the interval. Without it, differences as skewed as those of learning
     curves exceed an error rate of 5 % by a few tenths of a percent; for symmetric differences it
-    changes little. The bounds are infinite where those of `paired_t` are.
+    changes little. Two values have no skewness, and Student's bounds.
 
     Args:
         differences: (n,) one difference per seed.
         error: the error rate of each bound.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if not _has_interval(values):
+    if not _has_interval(values, error):
         return Interval(-math.inf, math.inf)
     return Interval(-float(upper_bounds(-values, error)), float(upper_bounds(values, error)))
 
@@ -148,8 +182,10 @@ def tost_paired(differences: ArrayLike, margin: float) -> float:
     It is below `error` exactly when `paired_bounds` with that error lie inside ±margin.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if not _has_interval(values):
+    if len(values) < 2:
         return 1.0
+    if not has_spread(values):
+        return 2.0 ** -len(values) if abs(float(values.mean())) < margin else 1.0
     return max(_p_below(values, margin), _p_below(-values, margin))
 
 
@@ -163,8 +199,6 @@ def _p_below(values: Floats, margin: float) -> float:
         _standard_error(values),
         float(_johnson(values)),
     )
-    if error == 0:
-        return 0.0 if room > 0 else 1.0
     if term <= 1e-9 * error:
         return float(special.stdtr(len(values) - 1, -room / error))
     # Solves mean + t * error + term * (1 + 2 t²) = margin for t.

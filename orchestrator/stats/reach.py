@@ -6,10 +6,23 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from orchestrator.spec.cells import fraction_of
-from orchestrator.spec.claims import Correction, Test, choose_test, corrections_of, looks_of
+from orchestrator.spec.claims import (
+    Correction,
+    Test,
+    choose_test,
+    corrections_of,
+    is_equivalence,
+    looks_of,
+)
 from orchestrator.spec.schema import AblationSpec, Hypothesis, Look
 from orchestrator.stats import effects as stats
-from orchestrator.stats.shares import Share, boschloo, share_contrast_tost, share_tost
+from orchestrator.stats.shares import (
+    Share,
+    boschloo,
+    share_contrast_p,
+    share_contrast_tost,
+    share_tost,
+)
 
 Adjust = Callable[[Sequence[float]], list[float]]
 
@@ -24,23 +37,28 @@ def lowest_p(
     """The lowest p that `test` can reach with `n_seeds` per arm.
 
     A test of a difference reaches it when the arms are completely separated (two-sided p); a test
-    of equivalence when there is no difference and no spread, or no event in any arm.
+    of equivalence when there is no difference, or no event in any arm. The studentized tests have
+    no lowest p: it falls as the spread of the differences does.
 
     Args:
         test: the test.
         n_seeds: seeds per arm.
         margin: the margin of an equivalence claim about shares.
-        weights: the weights of the arms, for such a claim about more than two arms.
+        weights: the weights of the arms, for a claim about shares of more than two arms.
     """
-    if n_seeds < 2:
+    if n_seeds < 2 or (test == "studentized" and n_seeds < stats.FEWEST_STUDENTIZED):
         return 1.0
     none = Share(0, n_seeds)
     if test == "sign_flip":
         return min(1.0, 2.0 ** (1 - n_seeds))
     if test == "log_rank":
         return min(1.0, 2 / math.comb(2 * n_seeds, n_seeds))
-    if test == "tost":
+    if test in ("tost", "studentized"):
         return 0.0
+    if test == "share_contrast":
+        return share_contrast_p(
+            [Share(n_seeds if weight > 0 else 0, n_seeds) for weight in weights], weights
+        )
     if test == "tost_shares":
         return share_tost(none, none, margin)
     if test == "tost_contrast":
@@ -143,7 +161,7 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
         for index, name in enumerate(correction.names):
             hypothesis = spec.hypotheses[name]
             largest = _largest_effect(hypothesis)
-            if hypothesis.margin > largest and hypothesis.direction != "none":
+            if hypothesis.margin > largest and not is_equivalence(hypothesis):
                 found[name] = Untestable(
                     f"its margin of {hypothesis.margin:g} is more than the outcome can change "
                     f"(at most {largest:g}); lower the margin",
@@ -163,8 +181,8 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
 def cautions(spec: AblationSpec) -> dict[str, str]:
     """The testable hypotheses that can be supported only if others of their family are too.
 
-    With six seeds, for example, the lowest p of a claim about PER is .031. In a family of three it
-    can then be supported only if both other claims are significant, however clear its own effect.
+    With six seeds, for example, the lowest p of an exact test of PER is .031. In a family of three
+    such a claim can be supported only if both others are significant, however clear its own effect.
     """
     hopeless, found = untestable(spec), {}
     for correction in corrections_of(spec):

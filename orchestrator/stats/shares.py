@@ -167,6 +167,30 @@ def contrast_bounds(shares: Sequence[Share], weights: Sequence[float], error: fl
     return share_contrast(shares, weights, 1 - 2 * error, clopper_pearson)
 
 
+def share_contrast_p(shares: Sequence[Share], weights: Sequence[float]) -> float:
+    """Two-sided p of the null hypothesis that the weighted sum of shares is zero.
+
+    That is twice the smallest error at which `contrast_bounds` exclude zero; 1 if there is none.
+    """
+
+    def excluded(error: float) -> bool:
+        low, high = contrast_bounds(shares, weights, error)
+        return low > 0 or high < 0
+
+    return min(1.0, 2 * _smallest_error(excluded))
+
+
+def _smallest_error(holds: Callable[[float], bool]) -> float:
+    """The smallest error of bounds at which a condition holds; 1 if it holds at none."""
+    low, high = 0.0, 0.499
+    if not holds(high):
+        return 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
 def share_contrast_tost(shares: Sequence[Share], weights: Sequence[float], margin: float) -> float:
     """p of the null hypothesis that the weighted sum of shares is beyond ±margin.
 
@@ -177,13 +201,7 @@ def share_contrast_tost(shares: Sequence[Share], weights: Sequence[float], margi
         low, high = contrast_bounds(shares, weights, error)
         return -margin < low and high < margin
 
-    low, high = 0.0, 0.499
-    if not inside(high):
-        return 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if inside(middle) else (middle, high)
-    return high
+    return _smallest_error(inside)
 
 
 @lru_cache(maxsize=4096)

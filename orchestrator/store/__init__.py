@@ -19,6 +19,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         "paths": ("Results",),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
-        "registration": ("changed_hypotheses", "register"),
+        "registration": ("Registered", "check_lock", "register"),
     },
 )

@@ -2,22 +2,23 @@
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from decoder.atomic import write_atomically
 from decoder.config import digest, identity
 from decoder.errors import StorageError
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
-from orchestrator.spec.schema import Hypothesis
+from orchestrator.spec.claims import choose_test, exact_test, is_equivalence
+from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, Hypothesis
 from orchestrator.store.paths import Results
 
 
 def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     """For each hypothesis, everything that decides its verdict, except the runs.
 
-    A block has the claim, contrast, slice, outcome, direction and margin; α, looks, the members of
-    the correction family, the collapse thresholds, the seeds, and the step budgets and
+    A block has the claim, contrast, slice, outcome, direction, margin and test; α, looks, the
+    members of the correction family, the collapse thresholds, the seeds, and the step budgets and
     configurations of the compared arms. It does not have the location of the recordings.
     """
     spec = plan.loaded.spec
@@ -25,8 +26,12 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     for name, hypothesis in spec.hypotheses.items():
         arms = _compared_arms(plan, name)
         claimed = hypothesis.model_dump(mode="json", by_alias=True)
+        del claimed["test"]  # the test that it chooses is in the block
         if not claimed["exploratory"]:
             del claimed["exploratory"]  # so that blocks from before this key stay equal
+        if is_equivalence(hypothesis):
+            claimed["direction"] = FORMER_NO_DIFFERENCE  # for the same reason
+        claimed["test"] = choose_test(hypothesis, spec.design)
         looks = {"looks": [look.model_dump(mode="json") for look in spec.looks]}
         blocks[name] = {
             **claimed,
@@ -44,7 +49,19 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     return blocks
 
 
-def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
+class Registered(NamedTuple):
+    """The lock of the hypotheses of a plan.
+
+    Attributes:
+        changed: hypotheses that were added or changed after their runs.
+        exact: hypotheses that were locked when every test was exact, and keep theirs.
+    """
+
+    changed: tuple[str, ...]
+    exact: tuple[str, ...]
+
+
+def register(plan: Plan, results: Results, recorded: Collection[str]) -> Registered:
     """Store the blocks of this plan in ``lock.json``, unless runs that decide them exist.
 
     The block of a hypothesis is final once a run of its arms is recorded. A new hypothesis is too
@@ -56,51 +73,64 @@ def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[s
         results: where ``lock.json`` is stored.
         recorded: ids of the runs with a result in the ledger.
 
-    Returns:
-        The hypotheses that were added or changed after their runs.
-
     Raises:
         StorageError: ``lock.json`` cannot be read or written.
     """
     kept = _read(results, plan.loaded.spec.name)
-    locked, changed = compare(plan, kept, recorded)
+    locked, registered = compare(plan, kept, recorded)
     if locked != kept:
         content = json.dumps({"schema": 1, "hypotheses": locked}, indent=1).encode()
         write_atomically(results.lock(plan.loaded.spec.name), content)
-    return changed
+    return registered
 
 
-def changed_hypotheses(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[str, ...]:
+def check_lock(plan: Plan, results: Results, recorded: Collection[str]) -> Registered:
     """The result of `register`, without writing a file."""
     return compare(plan, _read(results, plan.loaded.spec.name), recorded)[1]
 
 
 def compare(
     plan: Plan, kept: Mapping[str, Any] | None, recorded: Collection[str]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The lock after this plan, and the hypotheses added or changed after their runs.
+) -> tuple[dict[str, Any], Registered]:
+    """The lock after this plan, and what it says of the hypotheses.
 
     Args:
         plan: the plan.
         kept: hypothesis → its entry of the lock; None before the first run of the ablation.
         recorded: ids of the runs with a result.
     """
-    locked, changed = dict(kept or {}), []
+    locked, changed, exact = dict(kept or {}), [], []
     for name, block in hypothesis_blocks(plan).items():
         run_ids = _run_ids(plan, name)
         entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
         old = locked.get(name)
         if old is None:
-            late = _could_be_seen(plan, name, recorded)
-        elif old["sha256"] == entry["sha256"]:
+            if _could_be_seen(plan, name, recorded):
+                changed.append(name)
+            else:
+                locked[name] = entry
             continue
-        else:
-            late = not set(run_ids).union(old["run_ids"]).isdisjoint(recorded)
-        if late:
+        if old["sha256"] == entry["sha256"]:
+            continue
+        seen = not set(run_ids).union(old["run_ids"]).isdisjoint(recorded)
+        if old["sha256"] == digest({key: block[key] for key in block if key != "test"}):
+            # Locked when every test was exact. What was locked is equal, so it is no change.
+            if _is_test_new(plan, name):
+                if seen:
+                    exact.append(name)
+                else:
+                    locked[name] = entry
+        elif seen:
             changed.append(name)
         else:
             locked[name] = entry
-    return locked, tuple(changed)
+    return locked, Registered(tuple(changed), tuple(exact))
+
+
+def _is_test_new(plan: Plan, name: str) -> bool:
+    spec = plan.loaded.spec
+    hypothesis = spec.hypotheses[name]
+    return choose_test(hypothesis, spec.design) != exact_test(hypothesis, spec.design)
 
 
 def _together(one: Hypothesis, other: Hypothesis) -> bool:

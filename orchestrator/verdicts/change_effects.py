@@ -130,7 +130,7 @@ def change_of(
     """
     table = values[[name for name, _ in weights]].dropna().to_numpy()  # (n_blocks, n_arms)
     differences = table @ np.array([weight for _, weight in weights])  # (n_blocks,)
-    interval = stats.paired_t(differences)
+    interval = stats.paired_interval(differences)
     if is_share(outcome):
         shares = [Share(int(column.sum()), len(table)) for column in table.T]
         interval = share_contrast(shares, [weight for _, weight in weights])

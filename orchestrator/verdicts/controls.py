@@ -43,9 +43,9 @@ class Control:
         outcome: what was measured.
         differences: block → control minus twin, over the blocks in which both have a result.
         effect: mean of the differences; NaN without any.
-        interval: 95 % interval: paired t, Newcombe-Wilson for shares of runs; infinite if there
-            are too few runs.
-        p: p-value of an exact test for a difference: sign-flip, Boschloo's for shares of runs.
+        interval: 95 % interval: skewness-corrected paired t, Newcombe-Wilson for shares of runs;
+            infinite if there are too few runs.
+        p: p-value of a test for a difference: the studentized one, Boschloo's for shares of runs.
         events: counts (control, twin) for shares of runs; None for other outcomes.
     """
 
@@ -180,7 +180,7 @@ def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
     both = valued.pivot(index="block", columns="arm", values="value").dropna()  # (n_blocks, 2)
     differences = (both[pair.arm] - both[pair.twin]).to_numpy(dtype=float)
     events = None
-    interval, p = stats.paired_t(differences), stats.sign_flip(differences)
+    interval, p = stats.paired_interval(differences), stats.studentized(differences)
     if is_share(outcome):
         control, twin = (Share(int(both[name].sum()), len(both)) for name in (pair.arm, pair.twin))
         events = (control, twin)

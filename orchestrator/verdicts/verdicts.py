@@ -9,7 +9,13 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
-from orchestrator.spec.claims import Correction, corrections_of, looks_of, sign_of
+from orchestrator.spec.claims import (
+    Correction,
+    corrections_of,
+    is_equivalence,
+    looks_of,
+    sign_of,
+)
 from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats.effects import Interval
@@ -80,7 +86,8 @@ class Verdict:
             len(evidence.differences),
             self.alpha / self.n_family,
             evidence.spread,
-            evidence.cells[1].mean,
+            evidence.cells[-1].mean,
+            [cell.weight for cell in evidence.cells],
         )
 
     @property
@@ -105,8 +112,11 @@ class Verdict:
 
     @property
     def sign(self) -> int:
-        """-1 if the claim says that the outcome decreases, else +1."""
-        return sign_of(self.hypothesis)
+        """-1 if the claim says that the outcome decreases, +1 if it says that it increases; for
+        other claims, the sign of the effect."""
+        if self.hypothesis.direction in ("increase", "decrease"):
+            return sign_of(self.hypothesis)
+        return -1 if self.evidence.shown.effect < 0 else 1
 
     @property
     def claimed_effect(self) -> float:
@@ -125,10 +135,10 @@ class Verdict:
 
     @property
     def wins(self) -> int:
-        """Seeds in which the effect has the claimed direction; for an equivalence claim, seeds in
-        which it is smaller than the margin."""
+        """Seeds in which the effect has the claimed direction, for ``either`` that of the mean
+        effect; for an equivalence claim, seeds in which it is smaller than the margin."""
         effects = self.evidence.differences.values()
-        if self.hypothesis.direction == "none":
+        if is_equivalence(self.hypothesis):
             return sum(abs(value) < self.hypothesis.margin for value in effects)
         return sum(self.sign * value > 0 for value in effects)
 
@@ -146,6 +156,7 @@ class _Study(NamedTuple):
         claims: hypothesis → the claim, with its whole slice in ``where``.
         data: name of the data set.
         altered: hypotheses that were altered after they were locked.
+        exact: hypotheses that were locked with the exact test, before there were others.
         runs: arm → its runs.
         parts: hypothesis → the arms that it compares.
     """
@@ -154,6 +165,7 @@ class _Study(NamedTuple):
     claims: Mapping[str, Hypothesis]
     data: str
     altered: frozenset[str]
+    exact: frozenset[str]
     runs: Mapping[str, ArmRuns]
     parts: Mapping[str, Sequence[Compared]]
 
@@ -167,7 +179,9 @@ def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
     - Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin.
     - Inconclusive: neither. A p above alpha never refutes.
 
-    A claim of no difference is supported if two one-sided tests put the effect inside ± the
+    A claim of a difference in either direction is supported if the adjusted p is below alpha and
+    the size of the effect is at least the margin, and refuted if both bounds lie inside ± the
+    margin. A claim of no difference is supported if two one-sided tests put the effect inside ± the
     margin, and refuted if a bound lies beyond the margin. Arms with missing runs give no verdict.
     If runs failed for infrastructure reasons, the condition must hold with the best and with the
     worst values that these runs could have had for the claim.
@@ -190,6 +204,7 @@ def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
         {name: _with_slice(claim, parts[name], plan.cells) for name, claim in claims.items()},
         plan.data_name,
         frozenset(plan.lock_changed),
+        frozenset(spec.hypotheses if plan.exact_locked is None else plan.exact_locked),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
         parts,
     )
@@ -211,7 +226,13 @@ def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
     error = BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
     evidence = {
         name: gather(
-            claim, study.parts[name], study.runs, seeds, design=spec.design, bound_error=error
+            claim,
+            study.parts[name],
+            study.runs,
+            seeds,
+            design=spec.design,
+            bound_error=error,
+            exact=name in study.exact,
         )
         for name, claim in spec.hypotheses.items()
     }
@@ -241,10 +262,12 @@ def judge(
         return "inconclusive", "gaps", False
     undecided: Reason = "gaps" if len(scenarios) > 1 else "undecided"
     sign, margin = sign_of(hypothesis), hypothesis.margin
+    if hypothesis.direction == "either" and all(one.effect < 0 for one in scenarios):
+        sign = -1
     effects = [sign * scenario.effect for scenario in scenarios]
     intervals = [_towards(sign, scenario.interval) for scenario in scenarios]
     bounds = [_towards(sign, scenario.bounds) for scenario in scenarios]
-    if hypothesis.direction == "none":
+    if is_equivalence(hypothesis):
         if p_adjusted < alpha and all(abs(effect) < margin for effect in effects):
             strong = all(-margin < low and high < margin for low, high in intervals)
             return "supported", "", strong
@@ -261,9 +284,9 @@ def judge(
     if p_adjusted < alpha and large and there:
         strong = all(interval.low >= enough for interval in intervals)
         return "supported", "", strong and all(math.isfinite(bound.low) for bound in bounds)
-    if all(bound.high < margin for bound in bounds):
-        if all(bound.low > -margin for bound in bounds):
-            return "refuted", "equivalent", False
+    if all(-margin < bound.low and bound.high < margin for bound in bounds):
+        return "refuted", "equivalent", False
+    if hypothesis.direction != "either" and all(bound.high < margin for bound in bounds):
         reversed_ = all(bound.high < 0 for bound in bounds)
         return "refuted", "reversed" if reversed_ else "negligible", False
     return "inconclusive", undecided, False

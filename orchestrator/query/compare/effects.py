@@ -104,7 +104,7 @@ def compare_runs(
     """B minus A, with the interval that the runs allow.
 
     Runs are paired by seed if the arms share at least two seeds and at least half of the seeds of
-    the smaller arm: paired t interval and exact sign-flip test. Otherwise the interval and the
+    the smaller arm: skewness-corrected paired t interval and test. Otherwise the interval and the
     test are Welch's. Shares of runs have the Newcombe-Wilson interval and Boschloo's test. Arms
     that have runs in common are not tested, because a run does not differ from itself.
 
@@ -135,9 +135,9 @@ def compare_runs(
     fewer = min(len(of_a), len(of_b))
     if len(steps) >= 2 and 2 * len(steps) >= fewer:
         left = len(of_a) + len(of_b) - 2 * len(steps)
-        test = f"paired t over {len(steps)} seeds; sign-flip"
+        test = f"skewness-corrected paired t over {len(steps)} seeds"
         test += f" ({left} runs without a partner left out)" if left else ""
-        interval, p = stats.paired_t(steps), stats.sign_flip(steps)
+        interval, p = stats.paired_interval(steps), stats.studentized(steps)
         return MeanDifference(float(steps.mean()), interval, p, test, len(steps))
     if fewer < 2:
         return _untested(difference, "a single run gives no interval")
