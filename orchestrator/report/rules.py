@@ -63,11 +63,11 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
     )
     if any(verdict.evidence.test in ("sign_flip", "log_rank") for verdict in verdicts):
         yield (
-            "Permutation tests, which a claim has on request or from its lock, are exact: sign-flip "
-            f"for up to {EXACT_SIGN_FLIPS} seeds, log-rank for up to {EXACT_LOG_RANK} runs per "
-            "arm; with more, they use a fixed Monte-Carlo sample. The lowest p that they can reach "
-            "depends on the number of seeds alone, so the interval beside them may exclude 0 "
-            "although p is not below .05."
+            "Permutation tests, which a claim has on request or from its lock, are exact: "
+            f"sign-flip for up to {EXACT_SIGN_FLIPS} seeds, log-rank for up to {EXACT_LOG_RANK} "
+            "runs per arm; with more, they use a fixed Monte-Carlo sample. The lowest p that they "
+            "can reach depends on the number of seeds alone, so the interval beside them may "
+            "exclude 0 although p is not below .05."
         )
 
 

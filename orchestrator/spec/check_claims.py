@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Set
 
 from decoder.config import config_paths
-from orchestrator.spec.claims import is_share
+from orchestrator.spec.claims import is_equivalence, is_share
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import AblationSpec, Contrast, Criterion, Hypothesis
 
@@ -90,6 +90,8 @@ def _check_hypothesis(
             f"{where}.where: must name the level of every other factor, but {_names(missing)} "
             f"missing; add for example {missing[0]}: {next(iter(spec.factors[missing[0]]), '…')}"
         )
+    if hypothesis.test == "exact" and is_equivalence(hypothesis):
+        yield (f"{where}.test: a claim of no difference has no permutation test; leave 'test' out")
     if hypothesis.outcome in ("per", "collapsed", "diverged") and hypothesis.margin >= 1:
         yield (
             f"{where}.margin: must be below 1 for outcome '{hypothesis.outcome}', which lies in "

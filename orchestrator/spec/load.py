@@ -1,6 +1,6 @@
 """The ablation file: reads it and names every mistake in it at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,14 @@ from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.keys import explain_file, load_base
 from orchestrator.spec.names import level_names, level_text
 from orchestrator.spec.profiles import apply_profile
-from orchestrator.spec.schema import AblationSpec, Changes, Criterion, Hypothesis, levels_of
+from orchestrator.spec.schema import (
+    FORMER_NO_DIFFERENCE,
+    AblationSpec,
+    Changes,
+    Criterion,
+    Hypothesis,
+    levels_of,
+)
 
 __all__ = [
     "AblationSpec",
@@ -41,12 +48,14 @@ class Loaded:
         base: its base configuration, before ``set``.
         path: the path of the file.
         arms: every arm, those of the design first.
+        notes: remarks on words of the file that have changed since.
     """
 
     spec: AblationSpec
     base: DecoderConfig
     path: Path
     arms: tuple[Arm, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def cells(self) -> dict[str, Levels]:
@@ -113,7 +122,18 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     assert base is not None
-    return Loaded(spec=spec, base=base, path=path, arms=arms)
+    return Loaded(spec=spec, base=base, path=path, arms=arms, notes=_notes(document))
+
+
+def _notes(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Remarks on the former word for claims of no difference, which sounded two-sided."""
+    return tuple(
+        f"hypotheses.{name}.direction: 'none' is read as no_difference, which is supported when "
+        "the effect is smaller than the margin; write no_difference, or either for an effect in "
+        "either direction"
+        for name, hypothesis in _mapping(document.get("hypotheses")).items()
+        if hypothesis["direction"] == FORMER_NO_DIFFERENCE
+    )
 
 
 # Mappings whose keys are names, and those whose values are names too. `*` stands for any entry.

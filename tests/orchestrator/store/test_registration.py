@@ -10,7 +10,7 @@ from decoder.errors import StorageError
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.load import Loaded
 from orchestrator.store.paths import Results
-from orchestrator.store.registration import changed_hypotheses, hypothesis_blocks, register
+from orchestrator.store.registration import check_lock, hypothesis_blocks, register
 
 WEAK = "hypotheses/weak_hurts"
 
@@ -26,7 +26,7 @@ def test_a_hypothesis_whose_effect_was_there_to_see_comes_too_late(
     plan = planned()
     pair = {run.run_id for run in plan.runs if run.seed == 0}
     for _ in range(2):
-        assert "weak_hurts" in register(plan, results, pair)
+        assert "weak_hurts" in register(plan, results, pair).changed
 
 
 def test_a_hypothesis_of_which_only_one_side_exists_is_locked(
@@ -34,10 +34,10 @@ def test_a_hypothesis_of_which_only_one_side_exists_is_locked(
 ) -> None:
     plan = planned()
     one_side = {run.run_id for run in plan.runs if run.arm_id.startswith("official")}
-    assert "weak_hurts" not in register(plan, results, one_side)
+    assert "weak_hurts" not in register(plan, results, one_side).changed
     kept = json.loads(results.lock("question").read_text())["hypotheses"]
     assert kept["weak_hurts"]["sha256"] == digest(hypothesis_blocks(plan)["weak_hurts"])
-    assert register(plan, results, set(plan.distinct)) == ()  # locked before the other side
+    assert register(plan, results, set(plan.distinct)).changed == ()  # locked before the other side
 
 
 def test_the_order_of_seeds_is_fixed_where_looks_are_taken_at_the_first_of_them(
@@ -47,7 +47,7 @@ def test_the_order_of_seeds_is_fixed_where_looks_are_taken_at_the_first_of_them(
     first = planned({**looks, "seeds": [0, 1, 2, 3]})
     register(first, results, ())
     turned = planned({**looks, "seeds": [3, 2, 1, 0]})
-    assert "weak_hurts" in register(turned, results, set(first.distinct))
+    assert "weak_hurts" in register(turned, results, set(first.distinct)).changed
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_a_change_after_runs_is_noticed_and_stays_noticed(
     register(first, results, ())
     run_id = next(run.run_id for run in first.runs if run.arm_id == "weak+high")
     for _ in range(2):
-        assert "weak_hurts" in register(planned(change), results, {run_id})
-    assert register(planned(), results, {run_id}) == ()  # back to what was fixed
+        assert "weak_hurts" in register(planned(change), results, {run_id}).changed
+    assert register(planned(), results, {run_id}).changed == ()  # back to what was fixed
 
 
 def test_change_before_the_first_run_is_not_reported(
@@ -77,7 +77,7 @@ def test_change_before_the_first_run_is_not_reported(
 ) -> None:
     register(planned(), results, ())
     altered = planned({f"{WEAK}/margin": 0.01})
-    assert register(altered, results, ()) == ()
+    assert register(altered, results, ()).changed == ()
     kept = json.loads(results.lock("question").read_text())["hypotheses"]
     assert kept["weak_hurts"]["block"]["margin"] == 0.01
 
@@ -88,7 +88,7 @@ def test_only_runs_of_its_own_arms_bind_a_hypothesis(
     first = planned()
     register(first, results, ())
     elsewhere = next(run.run_id for run in first.runs if run.arm_id == "weak+low")
-    assert register(planned({f"{WEAK}/margin": 0.01}), results, {elsewhere}) == ()
+    assert register(planned({f"{WEAK}/margin": 0.01}), results, {elsewhere}).changed == ()
 
 
 def test_levels_moved_after_runs_are_a_change(
@@ -110,7 +110,7 @@ def test_a_hypothesis_added_after_its_runs_is_exploratory_and_so_is_its_family(
 
 
 def test_looking_writes_nothing(planned: Callable[..., Plan], results: Results) -> None:
-    assert changed_hypotheses(planned(), results, ()) == ()
+    assert check_lock(planned(), results, ()).changed == ()
     assert not results.lock("question").exists()
 
 

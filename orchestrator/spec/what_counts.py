@@ -1,0 +1,110 @@
+"""What must come out for a claim to be supported or refuted, said before the first run."""
+
+import re
+
+from orchestrator.spec.claims import (
+    TEST_NAMES,
+    Test,
+    corrections_of,
+    is_equivalence,
+    looks_of,
+)
+from orchestrator.spec.schema import AblationSpec, Hypothesis
+from orchestrator.spec.units import difference_text, noun, number, p_value, unit_of
+
+_VERBS = {"increase": "rises", "decrease": "falls", "either": "changes", "no_difference": "changes"}
+_SUBJECTS = {
+    "collapsed": "the share of runs that collapse",
+    "diverged": "the share of runs that diverge",
+    "escape_step": "the number of steps to escape the blank plateau",
+}
+# Words of a claim that there is a difference, and of a claim that there is none.
+_DIFFERENCE = re.compile(
+    r"\b(depend|matter|change|affect|influence|differ|alter|decide|drive)(s|ed|ent|ing)?\b", re.I
+)
+_NEGATED = re.compile(
+    r"\b(no|not|nor|never|neither|without|hardly|barely|little|less than|within|nothing)\b"
+    r"|n't\b|n’t\b|\bindependent",
+    re.I,
+)
+_NO_DIFFERENCE = re.compile(
+    r"\b(no (effect|difference|change|influence)|equivalent|equally|indifferent|inert"
+    r"|(does|do|has|have) (not|no|n't) (matter|depend|change|affect|influence|differ)\w*"
+    r"|(is|are|ends? at|gives?|reach(es)?|leaves?|stays?|remains?) the same|is independent)\b",
+    re.I,
+)
+
+
+def what_counts(spec: AblationSpec, name: str, test: Test, bound_error: float = 0.05) -> str:
+    """When a hypothesis is supported, refuted and inconclusive, with the numbers.
+
+    Args:
+        spec: the ablation.
+        name: one of its hypotheses.
+        test: the test that decides it.
+        bound_error: error of each one-sided bound.
+    """
+    hypothesis = spec.hypotheses[name]
+    outcome, direction, other = hypothesis.outcome, hypothesis.direction, hypothesis.interaction
+    margin = f"{difference_text(hypothesis.margin, outcome, signed=False)} {unit_of(outcome)}"
+    bound = f"one-sided {number(100 * (1 - bound_error))} %"
+    levels = f"from {hypothesis.contrast.from_level} to {hypothesis.contrast.to_level}"
+    effect = f"{_SUBJECTS.get(outcome, noun(outcome))} {_VERBS[direction]}"
+    p = _p_condition(spec, name, test)
+    if is_equivalence(hypothesis):
+        less = "by less than"
+        if other is not None:
+            less = f"with {other.to_level} as with {other.from_level}, to less than"
+        return (
+            f"Supported if {effect} {levels} {less} {margin} either way, with {p}; refuted if a "
+            f"{bound} bound puts the difference at {margin} or more; otherwise inconclusive."
+        )
+    bounded: str = direction
+    if other is not None:
+        bounded = f"difference between the two {direction}s"
+        same_way = ", in the same direction," if direction == "either" else ""
+        levels += (
+            f" with {other.to_level}, and{same_way} by as much more than with {other.from_level}"
+        )
+    refuted = (
+        f"both {bound} bounds lie inside ±{margin}"
+        if direction == "either"
+        else f"the {bound} upper bound of the {bounded} is below {margin}"
+    )
+    return (
+        f"Supported if {effect} by at least {margin} {levels}, with {p}; refuted if {refuted}; "
+        "otherwise inconclusive."
+    )
+
+
+def direction_caution(hypothesis: Hypothesis) -> str | None:
+    """Why the words of a claim seem to contradict its direction; None if they do not."""
+    says_none = _NO_DIFFERENCE.search(hypothesis.claim)
+    if is_equivalence(hypothesis):
+        says_some = _DIFFERENCE.search(hypothesis.claim)
+        if says_some and not _NEGATED.search(hypothesis.claim):
+            return (
+                f"its claim says '{says_some[0]}', but direction: no_difference is supported when "
+                "the effect is smaller than the margin; for an effect in either direction write "
+                "direction: either"
+            )
+    elif says_none:
+        return (
+            f"its claim says '{says_none[0]}', but direction: {hypothesis.direction} is supported "
+            "when the effect is at least the margin; for a claim of no effect write direction: "
+            "no_difference"
+        )
+    return None
+
+
+def _p_condition(spec: AblationSpec, name: str, test: Test) -> str:
+    """``p < .05 (paired t, 6 seeds, Holm over 3 claims)``, for each look."""
+    (correction,) = [one for one in corrections_of(spec) if name in one.names]
+    looks = " or ".join(f"p < {p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
+    if not spec.looks:
+        (look,) = looks_of(spec)
+        n_seeds = look.seeds
+        looks = f"p < {p_value(look.alpha)} from {n_seeds} seed{'s' * (n_seeds != 1)}"
+    n_claims = len(correction.names)
+    over = f", {correction.method} over {n_claims} claims" if n_claims > 1 else ""
+    return f"{looks} ({TEST_NAMES[test]}{over})"
