@@ -10,13 +10,8 @@ from rich.console import Console
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import Preview, SeedChoice
 from orchestrator.driver.priors import Prior
-from orchestrator.plan.document import (
-    ArmEntry,
-    ContrastEntry,
-    aliases_of,
-    arm_entries,
-    contrast_entries,
-)
+from orchestrator.plan.contrasts import CleanContrast
+from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.units import difference_text, percent, unit_of
 from orchestrator.stats.power import PowerForecast
@@ -52,7 +47,7 @@ def print_preview(console: Console, seen: Preview) -> None:
     print_table(console, ("pack", "seed", "runs", "to train", "time"), packs)
     contrasts = [
         (proof.hypothesis, proof.from_arm, proof.to_arm, ", ".join(_changes(proof)))
-        for proof in contrast_entries(seen.plan)
+        for proof in seen.plan.contrasts
     ]
     print_table(console, ("hypothesis", "from", "to", "the only settings that differ"), contrasts)
     _print_power(console, seen)
@@ -203,7 +198,7 @@ def _cost(cost: Cost) -> str:
     return f"{cost.hours:.3g} {cost.unit}-hours{interval}"
 
 
-def _changes(proof: ContrastEntry) -> list[str]:
+def _changes(proof: CleanContrast) -> list[str]:
     return [f"{path} {json.dumps(a)} → {json.dumps(b)}" for path, (a, b) in proof.changed.items()]
 
 

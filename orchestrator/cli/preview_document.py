@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import GreedyBound, Preview
 from orchestrator.driver.priors import Prior
-from orchestrator.plan.document import aliases_of, arm_entries, contrast_entries
+from orchestrator.plan.document import aliases_of, arm_entries
 from orchestrator.spec.claims import looks_of
 from orchestrator.stats.power import PowerForecast
 from orchestrator.store.ledger import with_result
@@ -158,7 +158,7 @@ def preview_document(seen: Preview) -> PreviewDocument:
             "source": seen.forecast.source,
         },
         "greedy": _greedy_document(seen.greedy),
-        "contrasts": [proof.model_dump(mode="json") for proof in contrast_entries(plan)],
+        "contrasts": [proof.model_dump(mode="json") for proof in plan.contrasts],
         "untestable": dict(seen.untestable),
         "cautions": dict(seen.cautions),
         "lock_changed": list(seen.lock_changed),

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from decoder.config import DecoderConfig, digest
-from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry, recordings_entry
+from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, RunEntry
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share
 from orchestrator.stats.effects import Floats
@@ -184,7 +184,7 @@ def _records_table(plan: Plan, records: Mapping[str, Record], results: Results) 
         spec_file=str(plan.loaded.path),
         spec=spec.model_copy(update={"looks": (), "seeds": seeds}),
         spec_hash="",
-        dataset=recordings_entry(plan.runs[0].data),
+        dataset=RecordingsEntry.model_validate(plan.runs[0].data),
         arms=tuple(ArmEntry(arm_id=arm_id, levels={}, in_design=False) for arm_id in chosen),
         runs=tuple(
             RunEntry(run_id=run_id, arm_id=arm_id, seed=seed, block=seed)

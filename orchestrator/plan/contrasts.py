@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from decoder.config import DecoderConfig, flatten, resolve
 from decoder.errors import ConfigError
@@ -13,8 +14,7 @@ from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 
 
-@dataclass(frozen=True)
-class CleanContrast:
+class CleanContrast(BaseModel, frozen=True):
     """Proof that two compared arms differ in the paths of the factor and in nothing else.
 
     In a fractional design each side is a group of arms. The proof is then that every other path
@@ -86,7 +86,13 @@ def _prove_pairs(
             )
         # Includes fields whose default follows another field, such as the day layers' rate.
         following = _difference(resolve(one.config), resolve(two.config))
-        yield CleanContrast(name, one.arm_id, two.arm_id, changed | following), complaint
+        proof = CleanContrast(
+            hypothesis=name,
+            from_arm=one.arm_id,
+            to_arm=two.arm_id,
+            changed=changed | following,
+        )
+        yield proof, complaint
 
 
 def _prove_balance(
@@ -97,10 +103,8 @@ def _prove_balance(
     arms: Mapping[str, Arm],
 ) -> Proofs:
     """Every path that the factor does not set is balanced between the two sides of a fraction."""
-    groups: dict[float, list[Arm]] = {}
-    for side in sides:
-        groups.setdefault(side.weight > 0, []).append(arms[side.arm_id])
-    to, reference = groups[True], groups[False]
+    to = [arms[side.arm_id] for side in sides if side.weight > 0]
+    reference = [arms[side.arm_id] for side in sides if side.weight <= 0]
     varied = {hypothesis.contrast.factor}
     varied |= {hypothesis.interaction.factor} if hypothesis.interaction else set()
     declared = {path for factor in varied for path in factor_paths(spec, factor)}
@@ -131,11 +135,13 @@ def _prove_balance(
         for path, values in _difference(one.config, two.config).items()
         if path in declared | followers
     }
-    texts = [
-        f"{contrast.factor}={level} ({len(group)} arms)"
-        for level, group in ((contrast.from_level, reference), (contrast.to_level, to))
-    ]
-    yield CleanContrast(name, texts[0], texts[1], changed), complaint
+    proof = CleanContrast(
+        hypothesis=name,
+        from_arm=f"{contrast.factor}={contrast.from_level} ({len(reference)} arms)",
+        to_arm=f"{contrast.factor}={contrast.to_level} ({len(to)} arms)",
+        changed=changed,
+    )
+    yield proof, complaint
 
 
 def _difference(one: DecoderConfig, two: DecoderConfig) -> dict[str, tuple[Any, Any]]:
