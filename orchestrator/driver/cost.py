@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from decoder.config import DecoderConfig, pack_key
+from decoder.config import pack_key
 from decoder.pack import Pack
 from orchestrator.execute.machine import count_gpus
 from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
-from orchestrator.store.ledger import Record
+from orchestrator.store.ledger import Record, config_of
 
 _CALIBRATION_STEPS = 5
 _N_EVALUATIONS = 4  # in a calibration; the intervals between them give the scatter
@@ -188,18 +186,17 @@ def _rates_from_records(
     sizes = {_key(pack): len(pack.runs) for pack in packs}
     seconds: dict[ShapeKey, dict[int, list[float]]] = {}  # shape → pack size → per run and step
     for record in recent:
-        shape = _shape(record)
-        key = (record["dataset"]["fingerprint"], shape)
-        if shape is None or key not in sizes or record["n_steps_done"] < 1:
+        config = config_of(record)
+        if record["status"] != "ok" or config is None or record["n_steps_done"] < 1:
             continue
         rate = record["timing"]["run_seconds"] / record["n_steps_done"]
-        by_size = seconds.setdefault((key[0], shape), {})
+        by_size = seconds.setdefault((record["dataset"]["fingerprint"], pack_key(config)), {})
         by_size.setdefault(record["pack"]["n_runs"], []).append(rate)
     rates, n_records = {}, 0
-    for known, by_size in seconds.items():
-        nearest = min(by_size, key=lambda size: abs(size - sizes[known]))
-        rates[known] = _rate(by_size[nearest])
-        n_records += len(by_size[nearest])
+    for shape in seconds.keys() & sizes.keys():
+        nearest = min(seconds[shape], key=lambda size: abs(size - sizes[shape]))
+        rates[shape] = _rate(seconds[shape][nearest])
+        n_records += len(seconds[shape][nearest])
     return rates, n_records
 
 
@@ -209,17 +206,6 @@ def _rate(values: Sequence[float]) -> Rate:
         return Rate(values[0], values[0], values[0])
     tenths = statistics.quantiles(values, n=10, method="inclusive")
     return Rate(statistics.median(values), tenths[0], tenths[-1])
-
-
-def _shape(record: Record) -> str | None:
-    """The pack shape of a record; None if the run is not ok or its configuration has another
-    version."""
-    if record["status"] != "ok":
-        return None
-    try:
-        return pack_key(DecoderConfig.model_validate(record["config"]))
-    except ValidationError:
-        return None
 
 
 def _calibrate(

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
-from decoder.config import DecoderConfig, digest
+from decoder.config import digest
 from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, RunEntry
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share
 from orchestrator.stats.effects import Floats
-from orchestrator.store.ledger import Record, read_history
+from orchestrator.store.ledger import Record, config_of, read_history
 from orchestrator.store.paths import Results
 
 if TYPE_CHECKING:
@@ -97,10 +96,13 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
     records = {}
     arm_of = {}
     for record in recent:
-        arm = configs.get(_identity(record), "")
-        if arm and record["status"] != "failed":
+        config = config_of(record)
+        if config is None or record["status"] == "failed":
+            continue
+        key = record["dataset"]["fingerprint"], digest(config.model_dump(mode="json"))
+        if key in configs:
             records[record["run_id"]] = record
-            arm_of[record["run_id"]] = arm
+            arm_of[record["run_id"]] = configs[key]
     table = _records_table(plan, records, results) if records else None
     rates = {}
     for name in names:
@@ -157,14 +159,6 @@ def _rate(events: list[int], outcome: str, prior: Mapping[str, float]) -> Prior:
     if outcome in prior:
         return Prior(prior[outcome], "the prior stated in the file")
     return Prior(math.nan, "no record yet")
-
-
-def _identity(record: Record) -> tuple[str, str]:
-    try:
-        config = DecoderConfig.model_validate(record["config"])
-    except ValidationError:
-        return "", ""  # the record has another version of the configuration
-    return record["dataset"]["fingerprint"], digest(config.model_dump(mode="json"))
 
 
 def _records_table(plan: Plan, records: Mapping[str, Record], results: Results) -> "pd.DataFrame":

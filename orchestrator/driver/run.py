@@ -32,7 +32,7 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
@@ -78,7 +78,7 @@ class AblationOutcome:
     n_failed: int
     n_trained: int
     signal_number: int | None
-    seconds: Mapping[str, float]
+    seconds: dict[str, float]
     folder: Path
 
     @property
@@ -158,7 +158,17 @@ def run_ablation(
             records = rebuild_report(results, document, say, rebuild)
             renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
-        outcome = _outcome(plan, records, recorder, signal_number, watch, results.ablation(name))
+        n_recorded = len(with_result(records))
+        outcome = AblationOutcome(
+            name=name,
+            n_runs=len(plan.distinct),
+            n_recorded=n_recorded,
+            n_failed=len(records) - n_recorded,
+            n_trained=recorder.n_trained,
+            signal_number=signal_number,
+            seconds=watch.seconds,
+            folder=results.ablation(name),
+        )
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
         _keep_timing(results, outcome, options)
@@ -195,27 +205,6 @@ def _train(
             trainer.train(plan, packs, on_event)
 
 
-def _outcome(
-    plan: Plan,
-    records: Mapping[str, Record],
-    recorder: Recorder,
-    signal_number: int | None,
-    watch: Stopwatch,
-    folder: Path,
-) -> AblationOutcome:
-    n_recorded = len(with_result(records))
-    return AblationOutcome(
-        name=plan.loaded.spec.name,
-        n_runs=len(plan.distinct),
-        n_recorded=n_recorded,
-        n_failed=len(records) - n_recorded,
-        n_trained=recorder.n_trained,
-        signal_number=signal_number,
-        seconds=dict(watch.seconds),
-        folder=folder,
-    )
-
-
 def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:
     """Append this call to ``timing.json``; the tables do not depend on it."""
     path = results.timing(outcome.name)
@@ -226,7 +215,7 @@ def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -
     calls.append(
         {
             "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": dict(outcome.seconds),
+            "seconds": outcome.seconds,
             "n_trained": outcome.n_trained,
             "backend": options.backend,
             "n_workers": options.n_workers,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from decoder.pack import HistoryRow, Pack, Progress
 from orchestrator.execute.backends import PackEvent
-from orchestrator.terminal import time_text
+from orchestrator.terminal import say_to, time_text
 
 PLAIN_EVERY_SECONDS = 10.0
 
@@ -65,6 +65,7 @@ class Display:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
+        self.say = say_to(console)  # above the live table
         self._clock = clock
         self._states = {
             pack.pack_id: _PackState(pack, open_runs={run.run_id for run in pack.runs})
@@ -97,10 +98,6 @@ class Display:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def say(self, text: str) -> None:
-        """Print one line above the live table."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, event: PackEvent) -> None:
         """Show the event of a pack."""

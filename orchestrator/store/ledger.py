@@ -252,6 +252,14 @@ def with_result(records: Mapping[str, Record]) -> frozenset[str]:
     return frozenset(r for r, record in records.items() if record["status"] != "failed")
 
 
+def config_of(record: Record) -> DecoderConfig | None:
+    """The configuration of a record; None if other software or another version wrote it."""
+    try:
+        return DecoderConfig.model_validate(record["config"])
+    except ValidationError:
+        return None
+
+
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     """The evaluations of a recorded run, with the numbers exactly as written.
 
