@@ -42,11 +42,6 @@ def ablation_schema() -> JsonSchemaValue:
     return schema
 
 
-def decoder_schema() -> JsonSchemaValue:
-    """The schema of decoder configurations."""
-    return file_schema(DecoderConfig)
-
-
 def file_schema(
     model: type[Section], keys: Mapping[str, Collection[str]] | None = None
 ) -> JsonSchemaValue:

@@ -152,10 +152,6 @@ def _with_names(value: Any, at: tuple[str, ...], problems: list[str]) -> Any:
     return named
 
 
-def _mapping(value: Any) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 # Stands among the broken factors for a malformed choice of arms. No factor can have this name.
 _DESIGN = "<design>"
 _DESIGN_KEYS = ("design", "fraction", "arms", "include", "exclude")
@@ -182,7 +178,8 @@ def _salvage(
     left: dict[Any, Any] = dict(document)
     for item in error.errors():
         at = item["loc"]
-        part = _mapping(left.get(at[0]))
+        part = left.get(at[0])
+        part = part if isinstance(part, dict) else {}
         entry = part.get(at[1]) if len(at) > 1 else None
         if at[0] == "factors":
             broken.add(str(at[1]) if len(at) > 1 else "*")

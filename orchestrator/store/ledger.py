@@ -331,11 +331,7 @@ def _read(results: Results, run_id: str) -> Record | None:
             return None  # not committed
         raise Damaged("has no history") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Damaged(
-            f"is not a valid record ({where + ': ' if where else ''}{first['msg']})"
-        ) from None
+        raise Damaged(f"is not a valid record ({first_mistake(error)})") from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
     if record["run_id"] != run_id or record["schema"] != SCHEMA:
@@ -343,6 +339,12 @@ def _read(results: Results, run_id: str) -> Record | None:
     if record["history_sha256"] != sha256_of(rows):
         raise Damaged("has a history that does not match its checksum")
     return record
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The place and the text of the first mistake in a file."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
