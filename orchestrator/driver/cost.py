@@ -249,13 +249,9 @@ def _calibrate(
 
 
 def _shortened(pack: Pack, eval_every_steps: int) -> Pack:
+    steps = {"n_steps": _N_EVALUATIONS * eval_every_steps, "eval_every_steps": eval_every_steps}
     runs = []
     for run in pack.runs:
-        train = run.config.train.model_copy(
-            update={
-                "n_steps": _N_EVALUATIONS * eval_every_steps,
-                "eval_every_steps": eval_every_steps,
-            }
-        )
+        train = run.config.train.model_copy(update=steps)
         runs.append(replace(run, config=run.config.model_copy(update={"train": train})))
     return replace(pack, runs=tuple(runs))

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -89,12 +88,7 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -107,7 +101,12 @@ class Display:
             state.step = max(state.step, event.what.step)
             state.latest = {**state.latest, **event.what.latest}
             state.open_runs = state.open_runs - {run.run_id for run in event.what.finished}
-            self._report_diverged(event.what)
+            for run in event.what.finished:
+                if run.status == "diverged":
+                    self.say(
+                        f"run {run.run_id} diverged at step {run.n_steps_done}; this is recorded "
+                        "as its result, and the other runs of its pack continue"
+                    )
         else:
             state.open_runs = state.open_runs - set(event.what.run_ids)
             self._n_failed += len(event.what.run_ids)
@@ -140,7 +139,6 @@ class Display:
 
     def line(self) -> str:
         """The progress of all packs as one line of plain text."""
-        left = self.seconds_left()
         running = [state for state in self._states.values() if state.is_running]
         parts = [self._counts()]
         parts += [
@@ -149,7 +147,7 @@ class Display:
             for state in running[:4]
         ]
         parts += [f"and {len(running) - 4} more packs"] if len(running) > 4 else []
-        return " | ".join([*parts, f"{time_text(left)} left" if left is not None else "starting"])
+        return " | ".join([*parts, self._left()])
 
     def render(self) -> RenderableType:
         """The live table."""
@@ -166,10 +164,8 @@ class Display:
                     _range(state.latest, "per"),
                     _range(state.latest, "emitted_ratio"),
                 )
-        left = self.seconds_left()
-        footer = f"{self._counts()} | {'starting' if left is None else time_text(left) + ' left'}"
         bar = ProgressBar(total=max(self._work, 1), completed=self._done(), width=40)
-        return Group(table, bar, Text(footer))
+        return Group(table, bar, Text(f"{self._counts()} | {self._left()}"))
 
     def _counts(self) -> str:
         states = self._states.values()
@@ -179,16 +175,12 @@ class Display:
         text += f", {sum(not s.open_runs for s in states)} of {len(self._states)} packs"
         return text + (f", {self._n_failed} runs failed" if self._n_failed else "")
 
+    def _left(self) -> str:
+        left = self.seconds_left()
+        return "starting" if left is None else f"{time_text(left)} left"
+
     def _done(self) -> int:
         return sum(state.work_done() for state in self._states.values())
-
-    def _report_diverged(self, progress: Progress) -> None:
-        for run in progress.finished:
-            if run.status == "diverged":
-                self.say(
-                    f"run {run.run_id} diverged at step {run.n_steps_done}; this is recorded as "
-                    "its result, and the other runs of its pack continue"
-                )
 
 
 def _range(latest: Mapping[str, HistoryRow], name: str) -> str:

@@ -1,7 +1,7 @@
 """Proves that compared arms differ in the claimed factor and in nothing else."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from decoder.config import DecoderConfig, flatten, resolve
 from decoder.errors import ConfigError
 from orchestrator.spec.arms import Arm, factor_paths
-from orchestrator.spec.compared import Compared, varied_factors
+from orchestrator.spec.compared import varied_factors
 from orchestrator.spec.load import Loaded
-from orchestrator.spec.schema import AblationSpec, Hypothesis
 
 
 class CleanContrast(BaseModel, frozen=True):
@@ -39,11 +38,10 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
         ConfigError: every pair that differs in other paths, with those paths.
     """
     spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
+    prove = _prove_balance if spec.design == "fractional" else _prove_pairs
     proofs, problems = [], []
-    for name, sides in loaded.compared.items():
-        hypothesis = spec.hypotheses[name]
-        prove = _prove_balance if spec.design == "fractional" else _prove_pairs
-        for proof, complaint in prove(spec, name, hypothesis, sides, arms):
+    for name in loaded.compared:
+        for proof, complaint in prove(loaded, name, arms):
             proofs.append(proof)
             problems += [f"{loaded.path}: hypotheses.{name}: {complaint}"] if complaint else []
     if problems:
@@ -54,15 +52,11 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
 Proofs = Iterable[tuple[CleanContrast, str]]  # each with a complaint, empty if it holds
 
 
-def _prove_pairs(
-    spec: AblationSpec,
-    name: str,
-    hypothesis: Hypothesis,
-    sides: Sequence[Compared],
-    arms: Mapping[str, Arm],
-) -> Proofs:
+def _prove_pairs(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs:
     """Each pair of arms differs only in the factor's paths, and in paths that refer to those."""
-    found = [arms[side.arm_id] for side in reversed(sides)]  # (from, to), twice if an interaction
+    spec, hypothesis = loaded.spec, loaded.spec.hypotheses[name]
+    # (from, to), twice if an interaction
+    found = [arms[side.arm_id] for side in reversed(loaded.compared[name])]
     factors = varied_factors(spec, hypothesis)
     pairs = [(found[i], found[i + 1], factors) for i in range(0, len(found), 2)]
     if hypothesis.interaction is not None:
@@ -95,14 +89,10 @@ def _prove_pairs(
         yield proof, complaint
 
 
-def _prove_balance(
-    spec: AblationSpec,
-    name: str,
-    hypothesis: Hypothesis,
-    sides: Sequence[Compared],
-    arms: Mapping[str, Arm],
-) -> Proofs:
+def _prove_balance(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs:
     """Every path that the factor does not set is balanced between the two sides of a fraction."""
+    spec, hypothesis = loaded.spec, loaded.spec.hypotheses[name]
+    sides = loaded.compared[name]
     to = [arms[side.arm_id] for side in sides if side.weight > 0]
     reference = [arms[side.arm_id] for side in sides if side.weight <= 0]
     varied = {hypothesis.contrast.factor}

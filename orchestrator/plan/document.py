@@ -220,13 +220,11 @@ def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str 
         Arm id → id of its parent; None for the root.
     """
     designed = [arm for arm in arms if arm.in_design]
-    roots = [arm for arm in designed if dict(arm.levels) == first_levels] or designed[:1]
-    if not roots:
-        return dict.fromkeys((arm.arm_id for arm in arms), None)
-    ordered = [roots[0], *(arm for arm in designed if arm is not roots[0])]
+    root = next((arm for arm in designed if dict(arm.levels) == first_levels), designed[0])
+    ordered = [root, *(arm for arm in designed if arm is not root)]
     ordered += [arm for arm in arms if not arm.in_design]
     codes = _codes(ordered)
-    found: dict[str, str | None] = {roots[0].arm_id: None}
+    found: dict[str, str | None] = {root.arm_id: None}
     for index, arm in enumerate(ordered[1:], 1):
         n_candidates = min(index, len(designed))
         n_different = (codes[:, :n_candidates] != codes[:, index, None]).sum(axis=0, dtype=np.uint8)
