@@ -90,7 +90,6 @@ class Job(NamedTuple):
     """The work of one pack.
 
     Attributes:
-        pack_id: the pack.
         shape: recordings and shape of the pack, on which its rate depends.
         n_steps: steps to train, summed over its runs.
     """
@@ -101,12 +100,7 @@ class Job(NamedTuple):
 
 
 def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
-    """The work of packs of a plan.
-
-    Args:
-        plan: the plan.
-        packs: some of its packs, as `orchestrator.plan.packs.packs_to_train` gives them.
-    """
+    """The work of some packs of a plan, as `orchestrator.plan.packs.packs_to_train` gives them."""
     planned = {pack.pack_id: pack for pack in plan.packs}
     return tuple(
         Job(
@@ -147,10 +141,7 @@ def measure_pace(
     """Measure how fast packs of these shapes train.
 
     Args:
-        plan: the plan of the packs.
-        packs: some of its packs.
         recent: records of any ablation.
-        threads: CPU threads per pack.
         device: as in `orchestrator.execute.backends.Execution`.
         may_calibrate: whether to train a few steps for shapes without records; this loads torch.
     """

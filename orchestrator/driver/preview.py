@@ -68,7 +68,6 @@ class Preview:
     """A plan compared with the records.
 
     Attributes:
-        plan: the plan.
         records: run id → record of its runs, including failures.
         packs: the packs that `run` would train.
         forecast: time and cost of these packs.
@@ -109,13 +108,8 @@ def make_preview(
     """Plan an ablation and compare the plan with the records; only recordings are written.
 
     Args:
-        loaded: the checked ablation file.
-        results: the results folder.
-        options: how the ablation would be trained.
-        say: receives remarks.
         calibrate: whether to train a few steps if no record gives the cost.
         n_seeds: other numbers of seeds to compare.
-        describe: prepares and describes the recordings of arms.
 
     Raises:
         UserError: of any kind.

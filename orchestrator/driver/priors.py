@@ -45,7 +45,6 @@ def find_spreads(plan: Plan, recent: Sequence[Record], results: Results) -> dict
     recordings. Without such records, it is the file's ``prior``.
 
     Args:
-        plan: the plan.
         recent: records of any ablation.
         results: the results folder, which holds the histories of these records.
     """
@@ -75,7 +74,6 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
     side. Without such records, the share is the file's ``prior``.
 
     Args:
-        plan: the plan.
         recent: records of any ablation.
         results: the results folder, which holds the histories of these records.
     """

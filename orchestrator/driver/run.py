@@ -62,7 +62,6 @@ class AblationOutcome:
     """The result of one call of `run`.
 
     Attributes:
-        name: the ablation.
         n_runs: distinct runs of the plan.
         n_recorded: runs with a result.
         n_failed: infrastructure failures.
@@ -102,12 +101,8 @@ def run_ablation(
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
     Args:
-        loaded: the checked ablation file.
-        results: the results folder.
-        options: how to train.
         console: shows progress and remarks.
         backend: trains the packs; None takes the one that `options` names.
-        describe: prepares and describes the recordings of arms.
         rebuild: writes tables, figures and report, see `rebuild_report`.
         set_up_seconds: time that passed before this call.
 

@@ -51,7 +51,6 @@ class Display:
 
     Args:
         console: a terminal gets a live table, anything else a line every ten seconds.
-        packs: the packs that will be trained.
         n_recorded: runs of the plan that were recorded before.
         clock: gives monotonic seconds.
     """

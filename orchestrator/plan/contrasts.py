@@ -20,7 +20,6 @@ class CleanContrast(BaseModel, frozen=True):
     takes each of its values equally often on both sides.
 
     Attributes:
-        hypothesis: the name of the hypothesis.
         from_arm, to_arm: the arms; in a fractional design, descriptions of the two groups.
         changed: config path → its value in each arm.
     """

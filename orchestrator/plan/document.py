@@ -157,7 +157,6 @@ def plan_document(plan: Plan, lock_changed: Iterable[str] = ()) -> PlanDocument:
     """The document of a plan.
 
     Args:
-        plan: the plan.
         lock_changed: hypotheses that were changed after their first runs, see
             `orchestrator.store.registration`.
     """
@@ -211,10 +210,6 @@ def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str 
     The root is the arm of the design with every factor at its first level, or else the first arm
     of the design; it has no parent. The parent of any other arm of the design is the root or an arm
     before it; the parent of an extra arm is any arm of the design. The first of several counts.
-
-    Args:
-        arms: every arm, those of the design first.
-        first_levels: factor → its first level.
 
     Returns:
         Arm id → id of its parent; None for the root.

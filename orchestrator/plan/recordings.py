@@ -16,7 +16,6 @@ class Recordings:
     Attributes:
         fingerprint: hash of the recordings, the order of sessions and the feature subset.
         path: its path in the configuration.
-        folder: the folder of the prepared recordings.
         sessions: the names of the sessions, in day order.
         n_train_trials, n_val_trials: trials of each split.
         n_features: features per bin.
@@ -45,9 +44,7 @@ def prepare_data(
     """Prepare the recordings of every arm; each distinct set is prepared once.
 
     Args:
-        arms: the arms.
         datasets_dir: where prepared recordings are stored.
-        say: receives remarks on the preparation.
 
     Returns:
         Arm id → its recordings.

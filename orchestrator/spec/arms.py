@@ -121,10 +121,7 @@ def candidate_arm(
     """The arm of a greedy path that has these factors at their second level, and no others.
 
     Args:
-        spec: the ablation.
         base: its base configuration, before ``set``.
-        changed: the factors.
-        candidate: the arm's place in the greedy path.
 
     Raises:
         ConfigError: the decoder refuses the combination of values.

@@ -48,7 +48,6 @@ def file_schema(
     """The schema of a file that one model describes.
 
     Args:
-        model: the model of the whole file.
         keys: property → the only keys that a mapping under this name may have, for properties
             whose type does not say so.
     """

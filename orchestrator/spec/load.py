@@ -37,9 +37,7 @@ class Loaded:
     """An ablation file that passed every check.
 
     Attributes:
-        spec: its content.
         base: its base configuration, before ``set``.
-        path: the path of the file.
         arms: every arm, those of the design first.
     """
 
@@ -73,7 +71,6 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     decimal text of that number, wherever the file names the level.
 
     Args:
-        path: the file.
         profile: the profile to apply (see `orchestrator.spec.profiles`); None applies none.
 
     Raises:
@@ -133,8 +130,6 @@ def _with_names(value: Any, at: tuple[str, ...], problems: list[str]) -> Any:
     """A copy of a part of the file, with names that YAML read as numbers turned into text.
 
     Args:
-        value: the part.
-        at: its location.
         problems: receives a complaint for each name that a mapping has twice.
     """
     if isinstance(value, list):

@@ -138,14 +138,8 @@ def make_record(
     """Make the record and the history of a run that ended.
 
     Args:
-        run_id: the identity of the run.
-        config: its resolved configuration.
-        seed: its seed.
-        dataset: the recordings it was trained on.
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
-        host: where it was trained.
-        environment: what it was trained with.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -221,8 +215,6 @@ def read_records(
     """The undamaged records among `run_ids`, including those of failed runs.
 
     Args:
-        results: the ledger.
-        run_ids: the runs to look for.
         say: receives one line for each damaged record, such as one whose history does not match.
         move_aside: whether a damaged record is renamed, so that its run can be trained again.
 

@@ -52,7 +52,6 @@ def register(plan: Plan, results: Results, recorded: Collection[str]) -> tuple[s
     could have been seen.
 
     Args:
-        plan: the plan.
         results: where ``lock.json`` is stored.
         recorded: ids of the runs with a result in the ledger.
 
@@ -81,7 +80,6 @@ def compare(
     """The lock after this plan, and the hypotheses added or changed after their runs.
 
     Args:
-        plan: the plan.
         kept: hypothesis → its entry of the lock; None before the first run of the ablation.
         recorded: ids of the runs with a result.
     """

@@ -32,10 +32,8 @@ def train_locally(
     as `PackFailed`, and the next pack begins.
 
     Args:
-        packs: packs to train, in this order.
         execution: threads, device, checkpoints and retries.
         on_event: called for each event, in order; an exception from it ends the call.
-        train_pack: trains one pack.
 
     Raises:
         UserError: raised by a pack; it would end every other pack too.

@@ -108,8 +108,6 @@ def gpu_share(device: str | None, n_workers: int, n_gpus: int) -> float:
 
     Args:
         device: as in `Execution`.
-        n_workers: packs trained at the same time.
-        n_gpus: GPUs of the cluster.
 
     Raises:
         ConfigError: the cluster has no GPU, or the device names a GPU by its number, which Ray
@@ -135,7 +133,6 @@ def worker_resources(
     """The resources of the cluster that each worker takes.
 
     Args:
-        execution: gives workers, threads and device.
         nodes: one entry per node: resource, such as ``CPU`` or ``GPU`` → amount.
 
     Raises:

@@ -162,7 +162,6 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
 
     Args:
         work: reference to (packs, execution, train_pack), the same for all actors.
-        resources: the resources of the cluster that each actor takes.
     """
     import ray
     from ray import tune
@@ -208,8 +207,6 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
-        account: receives every event.
-        escape: carries errors out.
     """
     from ray import tune
 

@@ -111,7 +111,6 @@ class Account:
     """Keeps track of which runs have a result and which packs have ended, and passes events on.
 
     Args:
-        packs: all packs of the call.
         on_event: called for each event, in the caller's thread.
     """
 
