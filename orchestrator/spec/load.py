@@ -16,7 +16,7 @@ from orchestrator.spec.cells import Levels
 from orchestrator.spec.check_file import find_problems
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.keys import explain_file, load_base
-from orchestrator.spec.names import level_names, level_text
+from orchestrator.spec.names import level_text
 from orchestrator.spec.profiles import apply_profile
 from orchestrator.spec.schema import AblationSpec, Changes, Criterion, Hypothesis, levels_of
 
@@ -26,7 +26,6 @@ __all__ = [
     "Criterion",
     "Hypothesis",
     "Loaded",
-    "level_names",
     "levels_of",
     "load_spec",
 ]
