@@ -54,7 +54,7 @@ def import_runs(results: Results, source: Path, name: str | None) -> ImportResul
         StorageError: the store cannot be read or written.
     """
     group = read_group(source)  # first: write nothing if nothing can be read
-    name = name if name is not None else group_name(Path(group.source))
+    name = name if name is not None else _as_name(Path(group.source).name) or "runs"
     folder = results.imported(name)
     if not group.runs:
         reasons = "; ".join(group.remarks[:3])
@@ -64,28 +64,24 @@ def import_runs(results: Results, source: Path, name: str | None) -> ImportResul
     _check_source(folder, group.source)
     before = {run.name: (path, run) for path, run in _records(folder, None)}
     renamed = _renamed(group.runs, {name: run for name, (_, run) in before.items()})
-    new, changed, unchanged = [], [], []
-    for run in group.runs:
-        if not _write(folder / record_name(run.name), to_json(run)):
-            unchanged.append(run.name)
-        elif run.name in before:
-            changed.append(run.name)
-        elif run.name not in renamed.values():
-            new.append(run.name)
+    here = [run.name for run in group.runs]
+    written = {
+        run.name for run in group.runs if _write(folder / _record_name(run.name), to_json(run))
+    }
     for old in renamed:
         _remove(before[old][0])
     document = {"source": group.source, "remarks": list(group.remarks)}
     _write(folder / _GROUP, json.dumps(document, indent=1, ensure_ascii=False).encode())
-    here = {run.name for run in group.runs} | renamed.keys()
+    added = written - before.keys() - set(renamed.values())
     return ImportResult(
         name,
         folder,
         group,
-        tuple(new),
-        tuple(changed),
-        tuple(unchanged),
-        renamed,
-        tuple(run for run in before if run not in here),
+        new=tuple(run for run in here if run in added),
+        changed=tuple(run for run in here if run in written and run in before),
+        unchanged=tuple(run for run in here if run not in written),
+        renamed=renamed,
+        gone=tuple(run for run in before if run not in {*here, *renamed}),
     )
 
 
@@ -151,12 +147,7 @@ def group_names(results: Results) -> list[str]:
     return sorted(path.parent.name for path in (results.root / "imported").glob(f"*/{_GROUP}"))
 
 
-def group_name(source: Path) -> str:
-    """A name for a group, made from its folder's name."""
-    return _as_name(source.name) or "runs"
-
-
-def record_name(run: str) -> str:
+def _record_name(run: str) -> str:
     """The file name of a run's record: the run's name as far as possible, and a hash of it."""
     return f"{_as_name(run) or 'run'}-{sha256_of(run.encode('utf-8', 'surrogateescape'))[:8]}.json"
 
