@@ -61,7 +61,6 @@ class CurveFile:
     remarks: list[str] = field(default_factory=list)
 
     def remark(self, text: str) -> None:
-        """Add a remark about this file."""
         self.remarks.append(f"{self.path}: {text}")
 
     @property
@@ -167,38 +166,38 @@ def _set_units(curve: CurveFile, raw: Sequence[StepValues]) -> None:
 
 def _jsonl(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     """One row for each line that is a JSON object; other lines are counted."""
-    n_bad, first_bad, last_is_bad = 0, 0, False
+    last, bad = 0, []  # numbers of lines
     of_test: list[StepValues] = []
-    n_evaluations = 0
-    for number, line in enumerate(text.lines(), 1):
+    has_validation = False
+    for at, line in enumerate(text.lines(), 1):
         if not line.strip():
             continue
+        last = at
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             value = None
-        last_is_bad = not isinstance(value, dict)
-        if last_is_bad:
-            n_bad, first_bad = n_bad + 1, first_bad or number
+        if not isinstance(value, dict):
+            bad.append(at)
             continue
         row, split = _known_columns(value, curve), _split_of(value)
-        if row and split == "test" and PER in row:
+        if split == "test" and PER in row:
             of_test.append(row)
         elif row:
-            n_evaluations += PER in row and split != "train"
+            has_validation |= PER in row and split != "train"
             yield _as_training(row) if split == "train" else row
-    if of_test and n_evaluations:
+    if of_test and has_validation:
         curve.remark(
             f"rows of the test split ({len(of_test)}) are left out, as there are rows of validation"
         )
     else:
         yield from of_test
-    if last_is_bad and text.cut_off:
-        n_bad -= 1
+    if text.cut_off and bad[-1:] == [last]:
+        bad.pop()
         curve.remark("its last line is cut off and left out")
-    if n_bad:
+    if bad:
         curve.remark(
-            f"{n_bad} line{'s' * (n_bad != 1)} could not be read (the first is line {first_bad})"
+            f"{len(bad)} line{'s' * (len(bad) != 1)} could not be read (the first is line {bad[0]})"
         )
 
 
@@ -233,7 +232,7 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         n_short += last_is_short
         row: StepValues = {}
         for place, column in places:
-            if place < len(cells) and not (last_is_short and place == len(cells) - 1):
+            if place < len(cells) - last_is_short:  # the last cell of a short line may be cut off
                 cell = cells[place].strip().rstrip("%")
                 value = _number(cell.replace(",", ".") if decimal_comma else cell)
                 if value is not None:
@@ -267,7 +266,8 @@ def _json(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     content = file.path.read_bytes()
     text.digest, plain = sha256_of(content), decode(content)
     value = json.loads(plain) if plain.strip() else {}
-    rows = _list_of_objects(value)
+    places = value.values() if isinstance(value, dict) else [value]
+    rows = next(filter(_is_list_of_objects, places), None)
     if rows is None and isinstance(value, dict):
         lists = {k: v for k, v in value.items() if isinstance(v, list) and column_names([k])}
         length = max(map(len, lists.values()), default=0)
@@ -276,12 +276,8 @@ def _json(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     yield from filter(None, (_known_columns(row, curve) for row in rows or []))
 
 
-def _list_of_objects(value: Any) -> list[Mapping[str, Any]] | None:
-    places = value.values() if isinstance(value, dict) else [value]
-    for place in places:
-        if isinstance(place, list) and place and all(isinstance(one, dict) for one in place):
-            return place
-    return None
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 _columns = functools.lru_cache(maxsize=1024)(column_names)
@@ -292,9 +288,8 @@ def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> StepValues:
     flat = dict(_flat(value, "", 0))
     row: StepValues = {}
     for name, column in _columns(tuple(flat)).items():
-        number = _number(flat[name])
-        if number is not None:
-            row[column] = number
+        if (value := _number(flat[name])) is not None:
+            row[column] = value
             curve.names.setdefault(column, printable(name))
     return row if row.keys() - {STEP, EPOCH} else {}
 

@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decoder.errors import ConfigError
-from orchestrator.history.reading.files import (
-    RunFile,
-    RunFileKind,
-    printable,
-    relative,
-    run_file,
-)
+from orchestrator.history.reading.files import RunFile, RunFileKind, printable, relative, run_file
 
 _MOST_FOLDERS = 20_000
 _MOST_FILES = 2_000  # of one run
@@ -138,11 +132,10 @@ def _add_files(folder: RunFolder, paths: Sequence[Path], root: Path) -> None:
 
 def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[Path], list[Path]]]:
     """Yield each folder, its files, and the links to folders in it."""
-
-    def failed(error: OSError) -> None:
-        remarks.append(f"{error.filename}: cannot be read: {error.strerror}")
-
-    for n_done, (text, folders, names) in enumerate(os.walk(root, onerror=failed)):
+    walk = os.walk(
+        root, onerror=lambda e: remarks.append(f"{e.filename}: cannot be read: {e.strerror}")
+    )
+    for n_done, (text, folders, names) in enumerate(walk):
         path = Path(text)
         if n_done >= _MOST_FOLDERS:
             remarks.append(f"more than {_MOST_FOLDERS:,} folders; the others are skipped")

@@ -1,10 +1,9 @@
 """A folder in, one record per run out: reads every run below a folder and writes nothing."""
 
 import math
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from decoder.config import flatten
 from decoder.errors import ConfigError
@@ -29,7 +28,6 @@ from orchestrator.history.reading.settings import (
 )
 
 _FEWEST_MAPPED = 5
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FROM_CHECKPOINT = "training started from the checkpoint"
 
 
@@ -115,13 +113,13 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
     """The settings as a configuration of our decoder, if they are those of a known trainer.
 
     Args:
-        nested: the settings as written.
+        nested: the settings, see `RunSettings.nested`.
         source: the file they are from, for messages.
     """
     if not nested:
         return MappedSettings(problem="it has no settings")
     try:
-        imported = import_mapping(_numbers(nested), source)
+        imported = import_mapping(nested, source)
     except ConfigError as error:
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         return MappedSettings(problem=printable(error.problems[0] + more))
@@ -150,17 +148,6 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
         tuple(path for path in silent if path not in stated),
         tuple(entry.key for entry in imported.with_outcome("no effect")),
     )
-
-
-def _numbers(value: Any) -> Any:
-    """A copy in which text such as "1e-3" is a number, and 120000.0 is 120000."""
-    if isinstance(value, Mapping):
-        return {key: _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_numbers(inner) for inner in value]
-    if isinstance(value, str) and len(value) < 50 and _NUMBER.fullmatch(value):
-        value = float(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _may_be_curve(file: RunFile, used: Collection[str]) -> bool:
@@ -213,9 +200,8 @@ def _file_notes(
         for file in folder.files
     }
     notes |= {note.path: note for note in read}
-    for evaluation in evaluations:
-        n_bytes = notes[evaluation.path].n_bytes
-        notes[evaluation.path] = FileNote(evaluation.path, "evaluation", n_bytes)
+    for path in (evaluation.path for evaluation in evaluations):
+        notes[path] = FileNote(path, "evaluation", notes[path].n_bytes)
     return tuple(notes[name] for name in sorted(notes))
 
 

@@ -32,6 +32,7 @@ _MOST_VALUES = 20_000
 _DEPTH = 30
 _FEWEST_KNOWN = 2  # settings of known trainers in a file whose name does not say settings
 _KNOWN = {last_part(key) for key in (*T15, *T12)} | set(FORKS)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SEEDS = {
     *("seed", "randomseed", "rngseed", "globalseed"),
     *("modelseed", "torchseed", "manualseed", "seedeverything"),
@@ -45,7 +46,8 @@ class RunSettings:
 
     Attributes:
         values: dotted name → plain value; empty if nothing could be read.
-        nested: the same values, nested as they were written.
+        nested: the same values, nested as they were written; whole numbers are ints, and texts
+            such as "1e-3" are numbers.
         source: the file that counts, relative to the root; "" if there is none.
         seed: None if it is not stated.
         seed_from: the setting that states the seed, or "the folder's name".
@@ -107,7 +109,7 @@ def read_settings(folder: RunFolder) -> RunSettings:
             f"its settings are those of the folder above ({settings.source}), because its name "
             "is that of a repeat"
         )
-    _find_seed(settings, folder)
+    settings.seed, settings.seed_from = _find_seed(settings, folder)
     return settings
 
 
@@ -156,12 +158,15 @@ def _valid_utf8(text: str) -> str:
 
 
 def _writable(value: Any) -> Any:
-    """A copy of a nested value with text that a file can hold."""
-    if isinstance(value, str):
-        return _valid_utf8(value)
+    """A copy of a nested value that a file can hold, with numbers for texts such as "1e-3"."""
     if isinstance(value, Mapping):
         return {printable(str(key)): _writable(inner) for key, inner in value.items()}
-    return [_writable(inner) for inner in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_writable(inner) for inner in value]
+    if isinstance(value, str):
+        is_number = len(value) < 50 and _NUMBER.fullmatch(value)
+        value = float(value) if is_number else _valid_utf8(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
@@ -272,20 +277,18 @@ def seed_keys(values: Settings) -> list[str]:
     return sorted(keys, key=lambda key: (key.count("."), key))
 
 
-def _find_seed(settings: RunSettings, folder: RunFolder) -> None:
-    """Set the seed: of a repeat by its folder's name, else by a setting, else by that name."""
-    if folder.repeat is not None and (folder.inherited or not seed_keys(settings.values)):
-        settings.seed, settings.seed_from = folder.repeat, "the folder's name"
-        return
-    for key in seed_keys(settings.values):
+def _find_seed(settings: RunSettings, folder: RunFolder) -> tuple[int | None, str]:
+    """The seed, and where it is from: a repeat's own name, else a setting, else the name."""
+    of_name = "the folder's name"
+    keys = seed_keys(settings.values)
+    if folder.repeat is not None and (folder.inherited or not keys):
+        return folder.repeat, of_name
+    for key in keys:
         value = settings.values[key]
-        if isinstance(value, bool) or not isinstance(value, int):
-            continue
-        if value < 0:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value >= 0:
+                return value, key
             settings.notes.append(f"{key} is {value}: no seed was set")
-            return
-        settings.seed, settings.seed_from = value, key
-        return
+            return None, ""
     match = _SEED_IN_NAME.search(folder.name)
-    if match:
-        settings.seed, settings.seed_from = int(match.group(1)), "the folder's name"
+    return (int(match[1]), of_name) if match else (None, "")

@@ -1,5 +1,6 @@
 """The stored records of imported runs: ``results/imported/<group>/``, one file per run."""
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -62,14 +63,14 @@ def import_runs(results: Results, source: Path, name: str | None) -> ImportResul
             f"{source}: holds no run that could be read" + (f": {reasons}" if reasons else "")
         )
     _check_source(folder, group.source)
-    before = {run.name: (path, run) for path, run in _records(folder, None)}
-    renamed = _renamed(group.runs, {name: run for name, (_, run) in before.items()})
+    before = {run.name: run for run in _records(folder, lambda text: None)}
+    renamed = _renamed(group.runs, before)
     here = [run.name for run in group.runs]
     written = {
         run.name for run in group.runs if _write(folder / _record_name(run.name), to_json(run))
     }
     for old in renamed:
-        _remove(before[old][0])
+        _remove(folder / _record_name(old))
     document = {"source": group.source, "remarks": list(group.remarks)}
     _write(folder / _GROUP, json.dumps(document, indent=1, ensure_ascii=False).encode())
     added = written - before.keys() - set(renamed.values())
@@ -139,7 +140,7 @@ def read_imported(results: Results, name: str, say: Say) -> Group:
         raise StorageError(
             f"{folder / _GROUP}: cannot be read ({error}); import the folder of runs again"
         ) from None
-    return Group(source, tuple(run for _, run in _records(folder, say)), remarks)
+    return Group(source, tuple(_records(folder, say)), remarks)
 
 
 def group_names(results: Results) -> list[str]:
@@ -169,21 +170,20 @@ def _check_source(folder: Path, source: str) -> None:
         )
 
 
-def _records(folder: Path, say: Say | None) -> list[tuple[Path, ImportedRun]]:
-    """Every record that can be read, with its file, by name; `say` receives the others."""
+def _records(folder: Path, say: Say) -> list[ImportedRun]:
+    """Every record that can be read, by name; `say` receives the others."""
     records = []
     for path in sorted(folder.glob("*.json")):
         if path.name == _GROUP or path.name.startswith("."):
             continue
         try:
-            records.append((path, from_json(path.read_bytes())))
+            records.append(from_json(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if say is not None:
-                say(
-                    f"{path}: cannot be read ({type(error).__name__}: {error}); import the folder "
-                    "of runs again"
-                )
-    return sorted(records, key=lambda pair: natural_order(pair[1].name))
+            say(
+                f"{path}: cannot be read ({type(error).__name__}: {error}); import the folder "
+                "of runs again"
+            )
+    return sorted(records, key=lambda run: natural_order(run.name))
 
 
 def _renamed(runs: Sequence[ImportedRun], before: dict[str, ImportedRun]) -> dict[str, str]:
@@ -199,11 +199,9 @@ def _renamed(runs: Sequence[ImportedRun], before: dict[str, ImportedRun]) -> dic
 
 def _write(path: Path, content: bytes) -> bool:
     """Write a file unless it has this content already; whether it was written."""
-    try:
+    with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return False
-    except OSError:
-        pass
     write_atomically(path, content)
     return True
 
