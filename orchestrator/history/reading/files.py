@@ -64,7 +64,6 @@ class FileNote:
     Attributes:
         path: relative to the imported folder.
         role: what the file was read as; ``course`` is a learning curve.
-        n_bytes: size of the file.
         digest: SHA-256 of the part that was read; "" if the file was not read.
         note: why the file was not read; "" if it was.
     """
@@ -81,11 +80,9 @@ class RunFile:
     """One file of a run.
 
     Attributes:
-        path: where it is.
         name: its path below the imported folder.
         kind: by its name.
         why: why it is not read; "" for a kind that is read.
-        n_bytes: its size.
         changed: time of its last change, in seconds.
     """
 
@@ -102,7 +99,6 @@ class RunFile:
         return any(re.search(_USUAL_NAMES[use], stem, re.IGNORECASE) for use in uses)
 
     def note(self, role: Role, why: str = "", digest: str = "") -> FileNote:
-        """How the file was used."""
         return FileNote(self.name, role, self.n_bytes, digest, why)
 
 
@@ -114,10 +110,10 @@ def run_file(path: Path, root: Path) -> RunFile | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return RunFile(path, relative(path, root), *kind_of(path), status.st_size, status.st_mtime)
+    return RunFile(path, relative(path, root), *_kind_of(path), status.st_size, status.st_mtime)
 
 
-def kind_of(path: Path) -> tuple[RunFileKind, str]:
+def _kind_of(path: Path) -> tuple[RunFileKind, str]:
     """The kind of a file by its name; for ``refused`` and ``other`` also why it is not read."""
     name, suffix = path.name.lower(), path.suffix.lower()
     for pattern, kind, why in _KINDS:
@@ -159,7 +155,6 @@ class TextFile:
     """A text file that is read line by line; reading fills the attributes below.
 
     Attributes:
-        file: the file.
         skipped_bytes: bytes left out after the first line, where the file exceeds the limit.
         cut_off: whether the last line has no line end.
         digest: SHA-256 of the part that was read, once `lines` is exhausted.

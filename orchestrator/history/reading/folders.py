@@ -34,7 +34,6 @@ class RunFolder:
     """A folder that may be one run.
 
     Attributes:
-        path: the folder.
         name: its path below the root, with ``/``.
         files: every file in it and in the subfolders that are parts of it.
         inherited: settings files of the folder above, for a repeat (``seed3``) without its own.
@@ -52,7 +51,6 @@ class RunFolder:
     lends_settings: bool = False
 
     def of_kinds(self, kinds: tuple[RunFileKind, ...]) -> list[RunFile]:
-        """The files of these kinds."""
         return [file for file in self.files if file.kind in kinds]
 
     def settings_files(self) -> list[RunFile]:
@@ -70,9 +68,6 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
     """Find every folder at or below `root` that holds settings or a learning curve.
 
     Links to folders are not followed, so there are no loops and no run is found twice.
-
-    Args:
-        root: the folder in which a group keeps its runs.
 
     Returns:
         The runs in the order of their names, and remarks about what was skipped.
@@ -174,12 +169,11 @@ def _inherit_settings(folders: Mapping[Path, RunFolder], root: Path) -> None:
         match = _REPEAT.match(path.name)
         if match is None or path == root:
             continue
-        folder.repeat = int(match.group(1))
+        folder.repeat = int(match[1])
         above = folders.get(path.parent)
-        if above is None or folder.settings_files() or above.of_kinds(CURVE_KINDS):
-            continue
-        folder.inherited = above.settings_files()
-        above.lends_settings = True
+        if above is not None and not folder.settings_files() and not above.of_kinds(CURVE_KINDS):
+            folder.inherited = above.settings_files()
+            above.lends_settings = True
 
 
 def _is_run(folder: RunFolder, root: Path) -> bool:

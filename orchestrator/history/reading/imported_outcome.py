@@ -34,13 +34,7 @@ def planned_steps(values: Settings, mapped: MappedSettings, unit: str) -> int | 
 def judge_outcome(
     curve: MergedCurve, n_planned: int | None, logs: Sequence[LogState]
 ) -> tuple[ImportedOutcome, tuple[str, ...]]:
-    """The outcome of a run, and the reasons.
-
-    Args:
-        curve: its learning curve.
-        n_planned: number of steps that the settings ask for, in the unit of the curve.
-        logs: what its logs say.
-    """
+    """The outcome of a run, and the reasons; `n_planned` counts in the unit of the curve."""
     finished = any(log.finished for log in logs)
     stopped_early = next((log.stopped_early for log in logs if log.stopped_early is not None), None)
     error = next((log.error for log in logs if log.error), "")

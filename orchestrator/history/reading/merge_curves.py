@@ -172,21 +172,21 @@ def _join(
     if not old or not new:
         return _merged(whole, later)
     curve.n_restarts += 1
-    shared = sorted(old.keys() & new.keys())
+    shared = old.keys() & new.keys()
     if shared:
-        step = shared[-1]
-        curve.remarks.append(
-            f"{file.path} repeats steps of {names} with other values (at {step:,.0f} PER "
-            f"{old[step]:.4f} and then {new[step]:.4f}): the run was restarted; the later file "
-            "counts"
+        step = max(shared)
+        how = (
+            f"repeats steps of {names} with other values (at {step:,.0f} PER {old[step]:.4f} and "
+            f"then {new[step]:.4f}): the run was restarted; the later file counts"
         )
     elif min(new) > max(old):
-        curve.remarks.append(
-            f"{file.path} continues where {names} ended ({min(new):,.0f} after {max(old):,.0f}): "
-            "one run in several files"
+        how = (
+            f"continues where {names} ended ({min(new):,.0f} after {max(old):,.0f}): one run in "
+            "several files"
         )
     else:
-        curve.remarks.append(f"{file.path} holds other steps of {names}: the run was restarted")
+        how = f"holds other steps of {names}: the run was restarted"
+    curve.remarks.append(f"{file.path} {how}")
     return whole | later
 
 

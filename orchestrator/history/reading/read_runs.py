@@ -32,10 +32,9 @@ _FROM_CHECKPOINT = "training started from the checkpoint"
 
 
 class Group(NamedTuple):
-    """The runs below one folder.
+    """The runs below the folder `source`.
 
     Attributes:
-        source: the folder.
         runs: one record per run folder, in the order of names.
         remarks: what was skipped between the runs.
     """
@@ -110,12 +109,7 @@ def checkpoint_note(run: ImportedRun) -> str:
 
 
 def map_settings(nested: Settings, source: str) -> MappedSettings:
-    """The settings as a configuration of our decoder, if they are those of a known trainer.
-
-    Args:
-        nested: the settings, see `RunSettings.nested`.
-        source: the file they are from, for messages.
-    """
+    """`RunSettings.nested` as a configuration of our decoder; `source` stands in messages."""
     if not nested:
         return MappedSettings(problem="it has no settings")
     try:

@@ -22,7 +22,6 @@ class FinalEvaluation:
     """An evaluation in a file of its own.
 
     Attributes:
-        path: the file.
         per: as a rate.
         val_loss: None if the file does not state it.
     """

@@ -115,10 +115,7 @@ def import_document(result: ImportResult) -> dict[str, object]:
 def read_imported(results: Results, name: str, say: Say) -> Group:
     """The runs of a group in the store, in the order of names.
 
-    Args:
-        results: the store.
-        name: of the group.
-        say: receives one line for each record that cannot be read.
+    `say` receives one line for each record that cannot be read.
 
     Raises:
         ConfigError: there is no such group.
