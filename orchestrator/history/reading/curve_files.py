@@ -117,9 +117,10 @@ def _thinned(rows: Iterable[StepValues]) -> tuple[list[StepValues], int]:
                 kept.append(row)
             continue
         n_seen += 1
-        if n_seen % every == 0:
-            kept.append(row)
-            n_training += 1
+        if n_seen % every:
+            continue
+        kept.append(row)
+        n_training += 1
         if n_training > _MOST_TRAIN_ROWS:
             kept, every = _halved(kept), 2 * every
             n_training = sum(not is_evaluation(row) for row in kept)
@@ -288,8 +289,8 @@ def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> StepValues:
     flat = dict(_flat(value, "", 0))
     row: StepValues = {}
     for name, column in _columns(tuple(flat)).items():
-        if (value := _number(flat[name])) is not None:
-            row[column] = value
+        if (known := _number(flat[name])) is not None:
+            row[column] = known
             curve.names.setdefault(column, printable(name))
     return row if row.keys() - {STEP, EPOCH} else {}
 

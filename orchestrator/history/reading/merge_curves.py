@@ -55,28 +55,25 @@ def merge_curves(files: Sequence[CurveFile]) -> MergedCurve:
     """
     curve = MergedCurve()
     used = _of_one_unit([file for file in files if file.rows], curve)
-    if not used:
-        return curve
     used = _without_other_splits(used, curve)
-    used.sort(key=lambda file: (file.log.started or "", file.changed, file.path))
-    curve.unit = used[0].unit
+    used.sort(key=lambda file: (file.log.started, file.changed, file.path))
     whole: Pass = {}
     for index, file in enumerate(used):
-        last_pass = _last_pass(file, curve)
-        whole = last_pass if index == 0 else _join(whole, last_pass, file, used[:index], curve)
+        whole = _join(whole, _last_pass(file, curve), file, used[:index], curve)
     curve.rows = [whole[step] for step in sorted(whole)]
     return curve
 
 
 def _of_one_unit(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
     """The files that count in steps; if there are none, in epochs; else in rows."""
-    unit = min((file.unit for file in files), key=(STEP, EPOCH, "row").index, default=STEP)
+    curve.unit = min((file.unit for file in files), key=(STEP, EPOCH, "row").index, default=STEP)
     curve.remarks += [
-        f"{file.path} counts in {file.unit}s and is left out, because other files count in {unit}s"
+        f"{file.path} counts in {file.unit}s and is left out, because other files count in "
+        f"{curve.unit}s"
         for file in files
-        if file.unit != unit
+        if file.unit != curve.unit
     ]
-    return [file for file in files if file.unit == unit]
+    return [file for file in files if file.unit == curve.unit]
 
 
 def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:

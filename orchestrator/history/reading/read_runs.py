@@ -120,11 +120,10 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
     except Exception as error:  # settings of forks hold values that no table foresees
         return MappedSettings(problem=printable(f"{source}: {type(error).__name__}: {error}"))
     config = flatten(imported.config)
-    absent = {entry.key for entry in imported.with_outcome("absent")}
     fields = {
         entry.key: tuple(entry.fields)
         for entry in imported.entries
-        if entry.key and entry.fields and entry.key not in absent
+        if entry.key and entry.fields and entry.outcome != "absent"
     }
     if imported.codebase == "ours":
         fields = {key: (key,) for key in flatten_settings(nested) if key in config}
