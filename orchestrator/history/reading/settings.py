@@ -232,20 +232,16 @@ def _is_settings(file: RunFile, nested: Settings) -> bool:
 def _rank(file: RunFile) -> tuple[int, float, str]:
     """A sort key that puts the file whose settings count first, see `read_settings`."""
     stem, parents = file.path.stem.lower(), {part.lower() for part in file.path.parts[:-1]}
-    if re.search(r"used|resolved|effective|actual", stem):
-        rank = 0
-    elif (
-        file.kind == "pickle"
-        or ".hydra" in parents
-        or (stem.startswith("args") and parents & {"checkpoint", "checkpoints"})
-    ):
-        rank = 1
-    elif "args" in stem:
-        rank = 2
-    elif "wandb" in parents:
-        rank = 4
-    else:
-        rank = 3 if file.is_named("settings") else 5
+    by_trainer = stem.startswith("args") and parents & {"checkpoint", "checkpoints"}
+    ranks = (
+        re.search(r"used|resolved|effective|actual", stem),
+        file.kind == "pickle" or ".hydra" in parents or by_trainer,
+        "args" in stem,
+        file.is_named("settings") and "wandb" not in parents,
+        "wandb" in parents,
+        True,
+    )
+    rank = next(rank for rank, holds in enumerate(ranks) if holds)
     return rank, -file.changed, file.name
 
 
