@@ -62,33 +62,3 @@ def _greedy_cells(round_: Round | None, outcome: str) -> tuple[str, ...]:
 
 def _tried(change: Change, outcome: str) -> str:
     return f"{change.factor} {difference_text(change.effect, outcome)}"
-
-
-def greedy_notes(spec: AblationSpec, rounds: Sequence[Round]) -> tuple[str, ...]:
-    """How to read the greedy path, and what an open round waits for."""
-    assert spec.greedy is not None
-    outcome, direction = spec.greedy.outcome, spec.greedy.direction
-    best = "lowest" if direction == "decrease" else "highest"
-    notes = [
-        "Starting from the base, each round tries every remaining change on top of those kept so "
-        f"far, with the seeds of the ablation, and keeps the change with the {best} mean of "
-        f"{noun(outcome)} (if several are equal, the first in the file). Each effect is the "
-        "difference to the arm before it, paired by seed."
-    ]
-    if not rounds:
-        notes.append("The greedy path starts when every run of the stated path has a result.")
-    elif rounds[-1].kept is None:
-        last = rounds[-1]
-        gaps = [f"{t.change.arm} {t.n_gaps}" for t in last.tried if t.change.arm and t.n_gaps]
-        what = f" (runs without a result: {', '.join(gaps)})" if gaps else ""
-        notes.append(
-            f"Round {last.number} is open{what}. Start the same command again to continue. "
-            "Collapsed and diverged runs count as results."
-        )
-    notes.append(
-        "The order was chosen from the results of these runs, so it is exploratory: each change "
-        "kept may owe part of its effect to chance, its interval does not account for the choice, "
-        "and no hypothesis or test of the ablation uses these arms. To confirm an order, run a "
-        "new ablation on fresh seeds."
-    )
-    return tuple(notes)

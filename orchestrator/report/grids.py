@@ -212,13 +212,6 @@ def aliases_grid(aliases: FractionDocument) -> Grid:
     return make_grid(texts("effect", "is aliased with"), list(rows.items()))
 
 
-def fraction_text(aliases: FractionDocument) -> str:
-    """The letters, generators and resolution of a fractional design."""
-    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
-    generators = ", ".join(aliases.generators) or "–"
-    return f"Factors: {letters}. Generators: {generators}. Resolution: {aliases.resolution}."
-
-
 def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
     """One row per arm.
 
