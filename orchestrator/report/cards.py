@@ -142,8 +142,8 @@ def _summary(row: ArmResults, results: Sequence[CriterionResult]) -> str:
 
 def _metrics(row: ArmResults) -> dict[str, str]:
     per = percent(row.per_mean)
-    if not math.isnan(row.per_low):
-        per += f" (95 % t interval {percent(row.per_low)} to {percent(row.per_high)})"
+    if row.interval:
+        per += f" (95 % t interval {row.interval})"
     gradient = number(row.grad_norm_mean)
     if not math.isnan(row.grad_norm_p99_max):
         gradient += f" at the end; 99th percentile at most {number(row.grad_norm_p99_max)}"

@@ -76,17 +76,16 @@ def choices_grid(arms: pd.DataFrame) -> Grid | None:
     has_beams = arms["per_beam_mean"].notna().any()
     if not has_beams and arms["selection_optimism_mean"].isna().all():
         return None
-    titles = [
-        *("final PER", "best evaluation"),
-        "optimism of choosing the best evaluation, PER points",
-    ]
-    cells = [
-        arms["per_mean"].map(percent),
-        arms["best_per_mean"].map(percent),
-        arms["selection_optimism_mean"].map(lambda value: difference_text(value, "per")),
-    ]
+    cells = {
+        "arm": arms["arm"],
+        "final PER": arms["per_mean"].map(percent),
+        "best evaluation": arms["best_per_mean"].map(percent),
+        "optimism of choosing the best evaluation, PER points": arms["selection_optimism_mean"].map(
+            lambda value: difference_text(value, "per")
+        ),
+    }
     if has_beams:
-        titles.append("final PER with beam search")
-        cells.append(arms["per_beam_mean"].map(percent))
-    columns = (*texts("arm"), *numbers(*titles))
-    return make_grid(columns, list(zip(arms["arm"], *cells, strict=True)))
+        cells["final PER with beam search"] = arms["per_beam_mean"].map(percent)
+    arm, *others = cells
+    columns = (*texts(arm), *numbers(*others))
+    return make_grid(columns, list(zip(*cells.values(), strict=True)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.evaluation import evaluate_records, named_tables
@@ -11,16 +10,7 @@ from orchestrator.report.pages import write_pages
 from orchestrator.report.view import make_view
 from orchestrator.store.ledger import Record
 from orchestrator.tables.run_columns import HistoryRows
-from orchestrator.tables.tables import Tables, write_tables
-from orchestrator.verdicts.verdicts import Verdict
-
-
-class Rebuilt(NamedTuple):
-    """What `rebuild` made: tables, verdicts, and every file written, the pages last."""
-
-    tables: Tables
-    verdicts: tuple[Verdict, ...]
-    paths: tuple[Path, ...]
+from orchestrator.tables.tables import write_tables
 
 
 def rebuild(
@@ -28,7 +18,7 @@ def rebuild(
     plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
-) -> Rebuilt:
+) -> list[Path]:
     """Write all files of an ablation from its plan and its records.
 
     The same plan and records give the same bytes.
@@ -39,6 +29,9 @@ def rebuild(
             ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
         plan, records, histories: see `evaluate_records`.
 
+    Returns:
+        Every file written, the pages last.
+
     Raises:
         ConfigError: no arm of the design fits the contrast of a hypothesis.
         StorageError: a file cannot be written.
@@ -47,5 +40,4 @@ def rebuild(
     paths = write_tables(ablation_dir, named_tables(given))
     figures = draw_figures(ablation_dir / "figures", given)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
-    paths += write_pages(ablation_dir, "report", make_view(given, figures))
-    return Rebuilt(given.tables, tuple(given.verdicts), tuple(paths))
+    return paths + write_pages(ablation_dir, "report", make_view(given, figures))

@@ -54,11 +54,9 @@ class ArmCurve(NamedTuple):
 
 
 class CurvePanel(NamedTuple):
-    """The curves of one panel, and its place in the grid of panels."""
+    """The curves of one panel."""
 
     title: str
-    row: int
-    column: int
     curves: tuple[ArmCurve, ...]
     is_design: bool
 
@@ -68,7 +66,8 @@ class Curves(NamedTuple):
 
     Attributes:
         metric: the column of the history table.
-        panels: from the top left.
+        panels: row by row, from the top left.
+        n_columns: number of panels in a row.
         legend_title: the factor that is shown by colour; None if each panel has its own legend.
         threshold: height of the plateau line, or None.
         log_steps: whether the step axis is logarithmic.
@@ -77,6 +76,7 @@ class Curves(NamedTuple):
 
     metric: Metric
     panels: tuple[CurvePanel, ...]
+    n_columns: int
     legend_title: str | None
     threshold: float | None
     log_steps: bool
@@ -105,7 +105,6 @@ def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
         panels=tuple(
             CurvePanel(
                 title,
-                *divmod(index, n_columns),
                 tuple(
                     curves[arm]._replace(label=label, look_index=group.x_levels.index(label))
                     for label, arm in labelled
@@ -113,8 +112,9 @@ def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
                 ),
                 group.is_design,
             )
-            for index, (group, title, labelled) in enumerate(panels)
+            for group, title, labelled in panels
         ),
+        n_columns=n_columns,
         legend_title=groups[0].x_factor if shared else None,
         threshold=spec.collapse.emitted_ratio if metric == "emitted_ratio" else None,
         log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min()),
@@ -158,22 +158,21 @@ def arm_curves(metric: Metric, tables: Tables) -> dict[str, ArmCurve]:
 @styled
 def draw_curves(data: Curves) -> Figure:
     """Draw `data` as a grid of small panels on shared axes."""
-    n_rows = 1 + max(panel.row for panel in data.panels)
-    n_columns = 1 + max(panel.column for panel in data.panels)
+    n_panels, n_columns = len(data.panels), data.n_columns
+    n_rows = -(-n_panels // n_columns)
     n_title_lines = max(panel.title.count("\n") + 1 for panel in data.panels)
     height = 0.7 + n_rows * (1.85 + 0.16 * n_title_lines)
     figure = new_figure(max(WIDTH, 2.4 * n_columns), height)
-    grid = figure.add_gridspec(n_rows, n_columns)
     first: Axes | None = None
-    for panel in data.panels:
-        axes = figure.add_subplot(grid[panel.row, panel.column], sharex=first, sharey=first)
+    for index, panel in enumerate(data.panels):
+        axes = figure.add_subplot(n_rows, n_columns, index + 1, sharex=first, sharey=first)
         first = first or axes
         _draw_panel(axes, panel, data)
-        below = any(p.row == panel.row + 1 and p.column == panel.column for p in data.panels)
-        axes.tick_params(labelbottom=not below, labelleft=panel.column == 0)
-        if not below:
+        is_lowest, is_leftmost = index + n_columns >= n_panels, index % n_columns == 0
+        axes.tick_params(labelbottom=is_lowest, labelleft=is_leftmost)
+        if is_lowest:
             axes.set_xlabel("training step")
-        if panel.column == 0:
+        if is_leftmost:
             axes.set_ylabel(_AXIS_LABEL[data.metric])
         if panel.curves and (data.legend_title is None or not panel.is_design):
             if data.crowded:

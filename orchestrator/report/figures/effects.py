@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from orchestrator.report.figures.style import (
     INK,
@@ -109,17 +108,7 @@ def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
 
 def _draw_verdict(axes: Axes, row: int, verdict: Verdict, limits: tuple[float, float]) -> None:
     margin, effect = verdict.hypothesis.margin, verdict.claimed_effect
-    axes.add_patch(
-        Rectangle(
-            (-margin, row - 0.38),
-            2 * margin,
-            0.76,
-            facecolor="#e9eef3",
-            edgecolor="#8fa3b5",
-            linewidth=0.6,
-            zorder=0.5,
-        )
-    )
+    axes.barh(row, 2 * margin, 0.76, -margin, fc="#e9eef3", ec="#8fa3b5", lw=0.6, zorder=0.5)
     colour, marker, fill = _LOOK[verdict.word]
     if math.isfinite(effect):
         interval = verdict.claimed_interval

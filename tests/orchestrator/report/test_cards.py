@@ -99,8 +99,8 @@ def test_report_separates_what_was_explored_and_shows_criteria_and_controls(
         "looks": [{"seeds": 4, "alpha": 0.01}, {"seeds": 6, "alpha": 0.04}],
     }
     made = build(spec, lambda levels, _: truth(per=0.6 if levels.get("loss") == "mean" else 0.3))
-    rebuilt = rebuild(tmp_path, *made)
-    assert {"criteria.csv", "criteria.parquet"} <= {path.name for path in rebuilt.paths}
+    paths = rebuild(tmp_path, *made)
+    assert {"criteria.csv", "criteria.parquet"} <= {path.name for path in paths}
     text = (tmp_path / "report.md").read_text()
     first, explored = text.split("### Exploratory hypotheses")
     assert "The mean is worse." in first and "Found by looking." not in first

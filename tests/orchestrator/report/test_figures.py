@@ -87,7 +87,7 @@ def test_a_one_factor_design_has_one_facet_per_factor_with_its_base(one_factor: 
 def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables) -> None:
     data = curves_data("emitted_ratio", twelve_arms.plan, tables)
     assert data.threshold == 0.05 and not data.log_steps and data.legend_title == "loss_scale"
-    assert [(p.row, p.column) for p in data.panels] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    assert (len(data.panels), data.n_columns) == (5, 2)
     curve = data.panels[0].curves[0]
     of_arm = tables.history[tables.history["arm"] == "official+0.005+sum"]
     by_step = of_arm.groupby("step")["emitted_ratio"]
@@ -228,7 +228,7 @@ def test_an_arm_without_any_result_leaves_its_panel_empty(
 def test_many_curves_have_their_legend_beside_them(build: Build, truth: Any) -> None:
     made = build({**LEAVE_ONE_OUT, "design": "path"}, lambda *_: truth())
     data = curves_data("emitted_ratio", made.plan, make_tables(*made))
-    assert data.crowded and {panel.column for panel in data.panels} == {0}
+    assert data.crowded and data.n_columns == 1
     axes = draw_curves(data).axes[0]
     legend = axes.get_legend()
     axes.figure.canvas.draw()
