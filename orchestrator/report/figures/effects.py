@@ -44,12 +44,7 @@ class EffectPanel(NamedTuple):
 def effects_data(
     verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor]
 ) -> tuple[EffectPanel, ...]:
-    """Gather the effects, one panel for each outcome, in the order of the file.
-
-    Args:
-        verdicts: one for each hypothesis.
-        floors: outcome → noise floor, where it is known.
-    """
+    """Gather the effects, one panel for each outcome; `floors` has the outcomes that have one."""
     return tuple(
         EffectPanel(
             outcome,

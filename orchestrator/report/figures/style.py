@@ -84,12 +84,7 @@ class Drawn(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A figure on disk.
-
-    Attributes:
-        name, title, caption: as in `Drawn`.
-        svg, png: the files.
-    """
+    """A figure on disk: its name and words as in `Drawn`, and its two files."""
 
     name: str
     title: str
