@@ -186,13 +186,13 @@ def _arms(given: ReportInput) -> Iterator[Part]:
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
     yield Part("All arms", grid=arms_grid(tables.arms, cut_at), layout="wide")
-    for title, about, grid in (
-        ("The best evaluation instead of the last", "choices", choices_grid(tables.arms)),
-        ("Kinds of errors", "errors", errors_grid(tables.confusions)),
-        ("PER by session", "sessions", sessions_grid(tables.sessions)),
+    for title, grid, notes in (
+        ("The best evaluation instead of the last", choices_grid(tables.arms), prose("choices")),
+        ("Kinds of errors", errors_grid(tables.confusions), prose("errors")),
+        ("PER by session", sessions_grid(tables.sessions), ()),
     ):
         if grid is not None:
-            yield Part(title, grid=grid, layout="wrap asked", notes=prose(about))
+            yield Part(title, grid=grid, layout="wrap asked", notes=notes)
     if aliases:
         grid, notes = aliases_grid(aliases), prose("aliases", found=aliases)
         yield Part("Aliased effects", grid=grid, layout="wrap", notes=notes)

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from orchestrator.report.evaluation import ReportInput
-from orchestrator.report.figures.changes import changes_data, draw_changes
+from orchestrator.report.figures.changes import EFFECTS_OF, changes_data, draw_changes
 from orchestrator.report.figures.collapse_map import collapse_data, draw_collapse
 from orchestrator.report.figures.curves import curves_data, draw_curves
 from orchestrator.report.figures.effects import draw_effects, effects_data
@@ -40,7 +40,7 @@ def _draw(given: ReportInput) -> Iterator[tuple[str, Figure]]:
     has_history = not tables.history.empty
     if given.verdicts:
         yield "effects", draw_effects(effects_data(given.verdicts, given.floors))
-    if spec.design in ("leave_one_out", "path", "fractional") and has_history:
+    if spec.design in EFFECTS_OF and has_history:
         data = changes_data(plan, tables, given.floors)
         if data.panels:
             yield "changes", draw_changes(data)

@@ -26,7 +26,7 @@ from orchestrator.verdicts.change_effects import Change, along_path, by_size, le
 from orchestrator.verdicts.controls import NoiseFloor
 
 _SINGLE = look(0)
-_OF_DESIGN = {
+EFFECTS_OF = {  # the designs with this figure
     "leave_one_out": (left_out, "removing each change"),
     "path": (along_path, "adding each change"),
     "fractional": (main_effects, "each change, averaged over the other factors"),
@@ -75,7 +75,7 @@ def changes_data(
         floors: outcome → noise floor.
     """
     spec, runs = plan.spec, tables.runs
-    effects_of, what = _OF_DESIGN[spec.design]
+    effects_of, what = EFFECTS_OF[spec.design]
     claims = [h.outcome for h in spec.hypotheses.values() if not h.exploratory]
     seen = spec.design == "fractional" and (runs["collapsed"] == 1).any()
     panels = [
