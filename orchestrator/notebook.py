@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.document import PlanDocument
     from orchestrator.plan.plan import Plan
     from orchestrator.query.compare.comparison import Comparison
-    from orchestrator.report.view import ReportInput
+    from orchestrator.report.evaluation import ReportInput
     from orchestrator.spec.load import Loaded
     from orchestrator.verdicts.verdicts import Verdict
 
@@ -181,7 +181,7 @@ class AblationResults:
     def tables(self) -> dict[str, "pd.DataFrame"]:
         """Name → table: ``runs``, ``arms``, ``history``, ``verdicts`` and the others that the
         ablation has; the same as the CSV files of its folder."""
-        from orchestrator.report.rebuild import named_tables
+        from orchestrator.report.evaluation import named_tables
 
         return named_tables(self.found)
 
@@ -190,9 +190,7 @@ class AblationResults:
         """Name → figure of the report, in its order."""
         from orchestrator.report.figures import make_figures
 
-        found = self.found
-        made = make_figures(found.plan, found.tables, found.verdicts, found.floors, found.rounds)
-        return {figure.name: figure.figure for figure in made}
+        return {figure.name: figure.figure for figure in make_figures(self.found)}
 
 
 def read_ablation(name: str, results: Path | str = "results") -> AblationResults:
@@ -202,7 +200,7 @@ def read_ablation(name: str, results: Path | str = "results") -> AblationResults
         ConfigError: no ablation of this name was run.
         StorageError: its plan or a record cannot be read.
     """
-    from orchestrator.report.rebuild import evaluate_records
+    from orchestrator.report.evaluation import evaluate_records
     from orchestrator.store.ledger import read_history, read_records, with_result
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
