@@ -1,7 +1,7 @@
 """The command `import-config`: an official configuration file, or a fork's, as one of ours."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,26 +27,6 @@ _NO_RECORDINGS = (
     "# data.path names synthetic recordings: set it to your recordings, or use --data PATH."
 )
 _LONGEST_VALUE = 32
-
-
-class EntryDocument(TypedDict):
-    """One key of the file, and the fields that it sets."""
-
-    key: str
-    value: Any
-    outcome: str
-    fields: dict[str, Any]
-    note: str
-
-
-class ImportedDocument(TypedDict):
-    """An imported configuration for ``--json``."""
-
-    codebase: str
-    complete: bool
-    config: dict[str, Any]
-    sessions: tuple[str, ...] | None
-    entries: list[EntryDocument]
 
 
 @handled
@@ -102,23 +82,14 @@ def _has_no_recordings(imported: "Imported") -> bool:
     return imported.codebase != "ours" and imported.config.data.path.startswith("synthetic:")
 
 
-def imported_document(imported: "Imported") -> ImportedDocument:
+def imported_document(imported: "Imported") -> dict[str, Any]:
     """The configuration, and the outcome of every key, as plain values."""
     return {
         "codebase": imported.codebase,
         "complete": not imported.with_outcome("unknown", "unsupported", "left out"),
         "config": imported.config.model_dump(mode="json"),
         "sessions": imported.sessions,
-        "entries": [
-            {
-                "key": entry.key,
-                "value": entry.value,
-                "outcome": entry.outcome,
-                "fields": dict(entry.fields),
-                "note": entry.note,
-            }
-            for entry in imported.entries
-        ],
+        "entries": [entry._asdict() for entry in imported.entries],
     }
 
 

@@ -86,8 +86,7 @@ def report(
     ablation = _ablation_name(name)
     document = read_plan(folder, ablation)
     records = rebuild_report(folder, document, remarks())
-    verdicts = views.read_verdicts(folder.ablation(ablation))
-    seen = views.report_document(folder, ablation, document, records, verdicts)
+    seen = views.report_document(folder, ablation, document, records)
     if as_json:
         print_json(seen)
     else:

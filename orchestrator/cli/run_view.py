@@ -1,11 +1,12 @@
 """The lines that `run`, `report` and `status` print, and their documents for ``--json``."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from orchestrator.driver.run import AblationOutcome
@@ -14,68 +15,10 @@ from orchestrator.store.ledger import Record, read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
-from orchestrator.terminal import Say, print_table, say_to, time_text
+from orchestrator.terminal import Say, finite, print_table, say_to, time_text
 
-
-class VerdictRow(TypedDict, total=False):
-    """A row of ``verdicts.parquet``; see `orchestrator.report.verdict_table.verdicts_table`.
-
-    A number that is unknown or infinite is None. ``arms`` holds the counts of each arm compared,
-    ``differences`` the effect per seed.
-    """
-
-    hypothesis: str
-    verdict: str
-    reason: str
-    strong: bool
-    exploratory: bool
-    claim: str
-    outcome: str
-    direction: str
-    margin: float
-    effect: float | None
-    low: float | None
-    high: float | None
-    interval: str
-    bound_low: float | None
-    bound_high: float | None
-    claimed_effect: float | None
-    upper_bound: float | None
-    p: float | None
-    p_adjusted: float | None
-    test: str
-    correction: str
-    family: str
-    n_family: int
-    alpha: float
-    look: int
-    n_looks: int
-    bound_error: float
-    n_seeds: int
-    n_seeds_planned: int
-    n_seeds_as_claimed: int
-    seed_correlation: float | None
-    blocking_saved: float | None
-    detectable_effect: float | None
-    seeds_needed: int | None
-    arms: list[dict[str, str | int | float | None]]
-    differences: dict[str, float]
-    finding: str
-    decision: str
-
-
-class OutcomeDocument(TypedDict):
-    """What a call of `run` reached; see `orchestrator.driver.run.AblationOutcome`."""
-
-    name: str
-    exit_code: int
-    n_runs: int
-    n_recorded: int
-    n_failed: int
-    n_trained: int
-    verdicts: list[VerdictRow]
-    folder: str
-    seconds: dict[str, float]
+# A row of `orchestrator.report.verdict_table.verdicts_table`, as JSON has it.
+VerdictRow = dict[str, Any]
 
 
 class ReportDocument(TypedDict):
@@ -101,39 +44,30 @@ class StatusRow(TypedDict):
 
 
 def read_verdicts(folder: Path) -> list[VerdictRow]:
-    """The rows of the table of verdicts; empty if the ablation has no hypotheses."""
-    import pandas as pd  # already loaded, because the table was just written
+    """The rows of the table of verdicts; empty if the ablation has no hypotheses.
 
+    A number that is unknown or infinite is None. ``arms`` holds the counts of each arm compared,
+    ``differences`` the effect per seed.
+    """
     try:
-        rows = pd.read_parquet(folder / "verdicts.parquet").to_dict("records")
+        rows = pq.read_table(folder / "verdicts.parquet").to_pylist()
     except FileNotFoundError:
         return []
+    nested = ("arms", "differences")
     return [
-        cast(VerdictRow, {str(name): _plain(str(name), value) for name, value in row.items()})
+        {n: json.loads(value) if n in nested else finite(value) for n, value in row.items()}
         for row in rows
     ]
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A cell of the table of verdicts as JSON has it."""
-    if name in ("arms", "differences"):
-        return json.loads(value)
-    is_number = isinstance(value, float | int)
-    return value if isinstance(value, str) or (is_number and math.isfinite(value)) else None
-
-
-def outcome_document(outcome: AblationOutcome, verdicts: Sequence[VerdictRow]) -> OutcomeDocument:
-    """The document of `run`."""
-    return {
-        "name": outcome.name,
+def outcome_document(outcome: AblationOutcome, verdicts: Sequence[VerdictRow]) -> dict[str, Any]:
+    """What a call of `run` reached, for ``--json``."""
+    document = asdict(outcome)
+    del document["signal_number"]  # the exit code holds it
+    return document | {
         "exit_code": outcome.exit_code,
-        "n_runs": outcome.n_runs,
-        "n_recorded": outcome.n_recorded,
-        "n_failed": outcome.n_failed,
-        "n_trained": outcome.n_trained,
-        "verdicts": list(verdicts),
+        "verdicts": verdicts,
         "folder": str(outcome.folder),
-        "seconds": dict(outcome.seconds),
     }
 
 
@@ -157,19 +91,16 @@ def print_outcome(
 
 
 def report_document(
-    results: Results,
-    name: str,
-    document: PlanDocument,
-    records: Mapping[str, Record],
-    verdicts: Sequence[VerdictRow],
+    results: Results, name: str, document: PlanDocument, records: Mapping[str, Record]
 ) -> ReportDocument:
     """The document of `report`."""
+    folder = results.ablation(name)
     return {
         "name": name,
         "n_runs": len(document.run_ids),
         "n_recorded": len(with_result(records)),
-        "folder": str(results.ablation(name)),
-        "verdicts": list(verdicts),
+        "folder": str(folder),
+        "verdicts": read_verdicts(folder),
     }
 
 
@@ -187,12 +118,8 @@ def status_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]
     Raises:
         ConfigError: the ablation named was never run there.
     """
-    names = [name] if name is not None else _ablation_names(results)
-    return [_status_row(results, one, say) for one in names]
-
-
-def _ablation_names(results: Results) -> list[str]:
-    return sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
+    every = sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
+    return [_status_row(results, one, say) for one in (every if name is None else [name])]
 
 
 def _status_row(results: Results, name: str, say: Say) -> StatusRow:

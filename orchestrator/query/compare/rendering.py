@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from typing import TypedDict
 
 import pyarrow as pa
 
@@ -44,25 +43,6 @@ _LATEX = {
     "∞": r"$\infty$",
     "’": "'",
 }
-
-
-class ComparisonDocument(TypedDict):
-    """The comparison as JSON; `lines` has the rows."""
-
-    sides: list[str]
-    header: list[str]
-    n_tested: int
-    lines: list[FileRow]
-
-
-def document(comparison: Comparison) -> ComparisonDocument:
-    """The comparison as JSON."""
-    return {
-        "sides": list(comparison.sides),
-        "header": header_lines(comparison),
-        "n_tested": comparison.n_tested,
-        "lines": file_rows(comparison),
-    }
 
 
 def header_lines(comparison: Comparison) -> list[str]:
