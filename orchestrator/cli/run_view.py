@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from orchestrator.driver.run import AblationOutcome
@@ -49,6 +48,8 @@ def read_verdicts(folder: Path) -> list[VerdictRow]:
     A number that is unknown or infinite is None. ``arms`` holds the counts of each arm compared,
     ``differences`` the effect per seed.
     """
+    import pyarrow.parquet as pq  # already loaded, because the table was just written
+
     try:
         rows = pq.read_table(folder / "verdicts.parquet").to_pylist()
     except FileNotFoundError:

@@ -6,7 +6,7 @@ its p-values are adjusted for their number and it draws no verdict.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import isnan, nan
 
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
@@ -82,6 +82,11 @@ class ComparisonRow:
     others: tuple[OtherDifference, ...]
     mismatches: tuple[OtherDifference, ...]
 
+    @property
+    def p(self) -> float:
+        """Of no difference, before the adjustment; NaN if nothing was tested."""
+        return self.difference.p if self.difference else nan
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -104,7 +109,7 @@ class Comparison:
     @property
     def n_tested(self) -> int:
         """Rows with a p-value."""
-        return sum(row.difference is not None and row.difference.is_tested for row in self.rows)
+        return sum(not isnan(row.p) for row in self.rows)
 
 
 def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparison:
@@ -117,14 +122,14 @@ def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparis
         ConfigError: an unknown metric or column; nothing to join on; or code or data that differ
             between arms that are compared, unless `options` allows it.
     """
-    reference, *others = _with_unique_labels(sides)
+    reference, *others = labelled = _with_unique_labels(sides)
     _check_metric(sides, options)
     sessions = _sessions(sides) if options.by_session else ()
     if options.by_session and not sessions:
         raise ConfigError(
             "--by session: no run has PER by session; records of older versions lack it"
         )
-    remarks = [f"{side.label}: {text}" for side in (reference, *others) for text in side.remarks]
+    remarks = [f"{side.label}: {text}" for side in labelled for text in side.remarks]
     rows: list[ComparisonRow] = []
     common: dict[str, tuple[OtherDifference, ...]] = {}
     refused: list[str] = []
@@ -150,12 +155,16 @@ def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparis
         raise ConfigError(refused)
     if options.by_session:
         rows.sort(key=lambda row: row.session or "")
-    arms = [arm for side in (reference, *others) for arm in side.arms]
+    arms = [arm for side in labelled for arm in side.arms]
     remarks += [f"No side records which {what} it was made with." for what in not_recorded(arms)]
     remarks += _session_remarks(arms) if options.by_session else []
-    labels = tuple(side.label for side in (reference, *others))
-    unique = tuple(dict.fromkeys(remarks))
-    return Comparison(options, labels, tuple(_with_adjusted_p(rows)), common, unique)
+    return Comparison(
+        options,
+        tuple(side.label for side in labelled),
+        tuple(_with_adjusted_p(rows)),
+        common,
+        tuple(dict.fromkeys(remarks)),
+    )
 
 
 def metrics_of(side: Side) -> list[str]:
@@ -319,7 +328,7 @@ def _check_metric(sides: Sequence[Side], options: ComparisonOptions) -> None:
 
 
 def _with_adjusted_p(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    tested = [at for at, row in enumerate(rows) if row.difference and row.difference.is_tested]
-    p_values = [row.difference.p for row in rows if row.difference and row.difference.is_tested]
-    adjusted = dict(zip(tested, benjamini_hochberg(p_values), strict=True)) if tested else {}
-    return [replace(row, p_adjusted=adjusted.get(at, nan)) for at, row in enumerate(rows)]
+    tested = [at for at, row in enumerate(rows) if not isnan(row.p)]
+    adjusted = benjamini_hochberg([rows[at].p for at in tested]) if tested else ()
+    by_row = dict(zip(tested, adjusted, strict=True))
+    return [replace(row, p_adjusted=by_row.get(at, nan)) for at, row in enumerate(rows)]

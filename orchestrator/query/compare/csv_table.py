@@ -49,7 +49,7 @@ class ColumnRoles(NamedTuple):
     """What the columns of a table hold: header → name of ours.
 
     Attributes:
-        metrics: numbers that can be compared.
+        metrics: numbers that can be compared; every column that holds one and has no other role.
         settings: settings of the configuration.
         factors: levels of factors, such as the ``factor.NAME`` columns of our own tables.
         seed, name, run_id, outcome: headers; None where there is none.
@@ -95,29 +95,27 @@ def read_table(
         StorageError: the file cannot be read.
     """
     headers, cells, decimal_comma = read_cells(path)
-    table = [dict(zip(headers, row, strict=True)) for row in cells]
-    values = {h: [setting_value(row[h], decimal_comma) for row in table] for h in headers}
-    roles = assign_roles(values, metric, on, factors)
-    numeric = [
-        header
-        for header in roles.others
-        if any(number(row[header], decimal_comma) is not None for row in table)
-    ]
-    unused = [header for header in roles.others if header not in numeric]
-    roles = roles._replace(
-        metrics={**roles.metrics, **{h: h for h in numeric}}, others=tuple(unused)
-    )
+    texts = [dict(zip(headers, row, strict=True)) for row in cells]
+    values = [{h: setting_value(cell, decimal_comma) for h, cell in row.items()} for row in texts]
+    roles = assign_roles({h: [row[h] for row in values] for h in headers}, metric, on, factors)
     if metric not in (*roles.metrics.values(), *_OF_OUTCOMES):
         raise ConfigError(
             f"{path}: no column holds '{metric}'{did_you_mean(metric, headers)}; choose one with "
             f"--metric (there are: {', '.join(headers)})"
         )
     in_percent = [
-        h for h, name in roles.metrics.items() if _in_percent(h, name, table, decimal_comma)
+        header
+        for header, name in roles.metrics.items()
+        if "%" in header
+        or name in RATES
+        and (
+            any("%" in row[header] for row in texts)
+            or any(isinstance(v := row[header], float) and v > _LARGEST_RATE for row in values)
+        )
     ]
     rows = [
-        _row(path, at, row, roles, in_percent, decimal_comma, store)
-        for at, row in enumerate(table, 2)
+        _row(path, line, cells, row, roles, in_percent, store)
+        for line, (cells, row) in enumerate(zip(texts, values, strict=True), 2)
     ]
     n_without = sum(row.run.outcome in ("failed", "missing") for row in rows)
     remarks = [_roles_text(roles, metric)]
@@ -190,7 +188,7 @@ def assign_roles(
     ours = {"run_id", "outcome", "per"} <= set(headers)
     known = {} if ours else column_names(headers)
     names: dict[Role, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
-    others = []
+    left = []
     role: Role
     named = (metric, *on, *factors)
     for header in sorted(headers, key=lambda header: header not in named):
@@ -200,21 +198,22 @@ def assign_roles(
         else:
             role, name = _role(header, table[header], metric, (*on, *factors), ours)
         if not role or name in names[role].values():
-            others.append(header)
+            left.append(header)
         else:
             names[role][header] = name
     special = {name: header for header, name in names["special"].items()}
-    arm_names = [header for name in _NAMES for header in others if squeeze(header) == name]
-    arm_name = arm_names[0] if arm_names else None
+    arm_name = next((h for name in _NAMES for h in left if squeeze(h) == name), None)
+    rest = [header for header in headers if header in left and header != arm_name]
+    numeric = {h: h for h in rest if any(isinstance(value, float) for value in table[h])}
     return ColumnRoles(
-        metrics=names["metric"],
+        metrics=names["metric"] | numeric,
         settings=names["setting"],
         factors=names["factor"],
         seed=special.get("seed"),
         name=arm_name,
         run_id=special.get("run_id"),
         outcome=special.get("outcome"),
-        others=tuple(h for h in headers if h in others and h != arm_name),
+        others=tuple(header for header in rest if header not in numeric),
     )
 
 
@@ -232,12 +231,10 @@ def number(text: str, decimal_comma: bool = False) -> float | None:
 
 def setting_value(cell: str, decimal_comma: bool = False) -> JsonValue:
     """A cell as a number, a truth value, None if it is empty, or its text."""
-    value = number(cell, decimal_comma)
-    if value is not None:
+    value, word = number(cell, decimal_comma), cell.lower()
+    if value is not None or word in _EMPTY:
         return value
-    return {"true": True, "false": False}.get(
-        cell.lower(), None if cell.lower() in _EMPTY else cell
-    )
+    return {"true": True, "false": False}.get(word, cell)
 
 
 def _role(
@@ -281,41 +278,29 @@ def _fork_fields(name: str, value: JsonValue) -> Mapping[str, JsonValue]:
     return FORKS[name](value, {}).fields if name in FORKS else {}
 
 
-def _in_percent(
-    header: str, name: str, table: Sequence[Mapping[str, str]], decimal_comma: bool
-) -> bool:
-    """Whether a column holds a rate that is written in percent."""
-    if name not in RATES and "%" not in header:
-        return False
-    cells = [row[header] for row in table]
-    largest = max((number(cell, decimal_comma) or 0.0 for cell in cells), default=0.0)
-    return "%" in header or any("%" in cell for cell in cells) or largest > _LARGEST_RATE
-
-
 def _row(
     path: Path,
     line: int,
     cells: Mapping[str, str],
+    values: Mapping[str, JsonValue],
     roles: ColumnRoles,
     in_percent: Collection[str],
-    decimal_comma: bool,
     store: IndexedStore,
 ) -> TableRow:
     """One row of the table under our names, completed by what the store has of the run."""
     results = {
         name: value / 100.0 if header in in_percent else value
         for header, name in roles.metrics.items()
-        if (value := number(cells[header], decimal_comma)) is not None
+        if isinstance(value := values[header], float)
     }
-    settings = {}
-    for header, name in roles.settings.items():
-        setting = setting_value(cells[header], decimal_comma)
-        settings[name] = _fork_fields(_last(header), setting).get(name, setting)
-    seed = number(cells.get(roles.seed or "", ""))
+    settings = {
+        name: _fork_fields(_last(header), values[header]).get(name, values[header])
+        for header, name in roles.settings.items()
+    }
+    seed = values.get(roles.seed or "")
     word = squeeze(cells.get(roles.outcome or "", ""))
     run_id = cells.get(roles.run_id or "") or f"line {line}"
-    is_stored = store.has(run_id)
-    known = store.runs([run_id])[0] if is_stored else RunRow(f"{path}: {run_id}")
+    known = store.runs([run_id])[0] if store.has(run_id) else RunRow(f"{path}: {run_id}")
     version = results.pop("numerics_version", None)
     outcome = _ENDINGS.get(word, "ok" if results else "missing")
     if outcome == "diverged":  # the table need not say what such a run counts as
@@ -323,7 +308,7 @@ def _row(
     run = known._replace(
         numerics_version=known.numerics_version if version is None else int(version),
         outcome=outcome,
-        seed=int(seed) if seed is not None and seed == int(seed) else None,
+        seed=int(seed) if isinstance(seed, float) and seed.is_integer() else None,
         results={**known.results, **results},
         settings={**known.settings, **settings},
     )

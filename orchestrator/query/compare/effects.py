@@ -66,7 +66,6 @@ def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[fl
     """The value of each run in a metric, as `counted_values` has it; NaN for a run without one.
 
     Args:
-        runs: the runs.
         metric: a column, or ``collapsed`` or ``diverged``.
         budget: the step up to which escape is judged, see `shared_budget`.
     """
@@ -84,8 +83,8 @@ def shared_budget(runs: Iterable[RunRow]) -> float:
 
 def summarise(runs: Sequence[RunRow], metric: str, budget: float) -> ArmSummary:
     """One arm in one metric; the arguments are those of `metric_values`."""
-    values = metric_values(runs, metric, budget)
-    present = np.array([value for value in values if math.isfinite(value)])
+    values = np.array(metric_values(runs, metric, budget))
+    present = values[np.isfinite(values)]
     outcomes = [run.outcome for run in runs]
     return ArmSummary(
         mean=float(present.mean()) if len(present) else math.nan,
@@ -109,7 +108,6 @@ def compare_runs(
     that have runs in common are not tested, because a run does not differ from itself.
 
     Args:
-        a, b: the runs of each arm.
         metric: a column of the runs, or ``collapsed`` or ``diverged``.
         pool: whether the runs of the two may be pooled; if not, only the means are compared.
     """
