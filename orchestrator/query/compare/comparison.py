@@ -26,6 +26,7 @@ from orchestrator.query.compare.effects import (
 )
 from orchestrator.query.compare.join_arms import JoinedArms, JoinedBy, join_arms
 from orchestrator.query.compare.sides import Side, SideArm
+from orchestrator.spec.names import listed
 from orchestrator.stats.effects import benjamini_hochberg
 from orchestrator.stats.run_values import COUNTED
 from orchestrator.tables.run_row import RunRow, varying_paths
@@ -302,8 +303,7 @@ def _nothing_joins(a: Side, b: Side) -> str:
     varying = varying_paths([settings for of_side in known for settings in of_side])
     shared = [name for name in varying if all(name in of_side for of_side in names)]
     hint = (
-        f"they vary in {', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}: choose some "
-        "with --on, or name"
+        f"they vary in {listed(shared)}: choose some with --on, or name"
         if shared
         else "they share no column that varies; name"
     )
@@ -314,15 +314,12 @@ def _check_metric(sides: Sequence[Side], options: ComparisonOptions) -> None:
     metric = options.metric
     if options.by_session and metric != "per":
         raise ConfigError(f"--by session compares only PER; leave out --metric {metric}")
-    problems = []
-    for side in sides:
-        known = metrics_of(side)
-        if metric not in known:
-            listing = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-            problems.append(
-                f"--metric: {side.label} has no '{metric}'{did_you_mean(metric, known)} "
-                f"(it has: {listing or 'no number'})"
-            )
+    problems = [
+        f"--metric: {side.label} has no '{metric}'{did_you_mean(metric, known)} "
+        f"(it has: {listed(known)})"
+        for side in sides
+        if metric not in (known := metrics_of(side))
+    ]
     if problems:
         raise ConfigError(problems)
 

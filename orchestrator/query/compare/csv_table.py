@@ -30,10 +30,10 @@ _OF_OUTCOMES = ("collapsed", "diverged")
 _LOWEST = frozenset({"bestper", "bestvalper", "minper", "lowestper"})
 _NO_RESULT = (STEP, EPOCH, "lr", "grad_norm")  # in a table of runs these are settings
 _NAMES = ("arm", "model", "method", "variant", "config", "configuration", "experiment", "name")
-_SPECIAL = {
-    "seed": frozenset({"seed", "randomseed", "rngseed"}),
-    "run_id": frozenset({"runid", "run", "id"}),
-    "outcome": frozenset({"outcome", "status", "state"}),
+_SPECIAL = {  # squeezed header → what it holds
+    **dict.fromkeys(("seed", "randomseed", "rngseed"), "seed"),
+    **dict.fromkeys(("runid", "run", "id"), "run_id"),
+    **dict.fromkeys(("outcome", "status", "state"), "outcome"),
 }
 _ENDINGS = {  # squeezed word → outcome
     **dict.fromkeys(("ok", "finished", "done", "completed", "complete", "success"), "ok"),
@@ -84,8 +84,6 @@ def read_table(
     says so. A row whose ``run_id`` is in the store takes the missing columns from there.
 
     Args:
-        path: the file.
-        store: the store.
         metric: the metric to compare: a name of ours, or a header.
         on: settings or headers that make an arm; empty takes every setting, and names.
         factors: factors of the other sides; a column of such a name holds levels.
@@ -114,8 +112,8 @@ def read_table(
         )
     ]
     rows = [
-        _row(path, line, cells, row, roles, in_percent, store)
-        for line, (cells, row) in enumerate(zip(texts, values, strict=True), 2)
+        _row(path, line, *pair, roles, in_percent, store)
+        for line, pair in enumerate(zip(texts, values, strict=True), 2)
     ]
     n_without = sum(row.run.outcome in ("failed", "missing") for row in rows)
     remarks = [_roles_text(roles, metric)]
@@ -180,9 +178,7 @@ def assign_roles(
 
     Args:
         table: header → its values, see `setting_value`.
-        metric: the metric to compare.
-        on: columns that make an arm.
-        factors: factors of other sides.
+        metric, on, factors: see `read_table`.
     """
     headers = list(table)
     ours = {"run_id", "outcome", "per"} <= set(headers)
@@ -250,9 +246,8 @@ def _role(
         return "factor", header.removeprefix("factor.")
     if header in config_paths():
         return "setting", header
-    for kind, names in _SPECIAL.items():
-        if bare in names:
-            return "special", kind
+    if bare in _SPECIAL:
+        return "special", _SPECIAL[bare]
     if ours:
         return "", ""
     if bare in _LOWEST:

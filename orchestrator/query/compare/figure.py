@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.query.compare.comparison import Comparison, ComparisonRow
-from orchestrator.query.compare.rendering import arm_text
+from orchestrator.query.compare.rendering import arm_text, method
 from orchestrator.report.figures.style import (
     FAINT,
     WIDTH,
@@ -103,14 +103,11 @@ def draw_comparison(data: FigureData) -> Figure:
 
 def _row(row: ComparisonRow, comparison: Comparison) -> FigureRow:
     side = f"({row.b_label})" if len(comparison.sides) > 2 else ""
-    effect = row.difference
-    note = ""
-    if row.mismatches:
-        note = f"not pooled: {', '.join(mismatch.name for mismatch in row.mismatches)}"
-    elif effect is None:
+    effect, note = row.difference, ""
+    if effect is None:
         note = "only on one side"
     elif math.isinf(effect.interval.low):
-        note = effect.test
+        note = method(row)
     label = " ".join(filter(None, (arm_text(row), row.session, side)))
     return FigureRow(label, row, comparison.sides.index(row.b_label), note)
 

@@ -28,8 +28,6 @@ class IndexedStore:
     """A results folder whose index is open.
 
     Args:
-        results: the folder.
-        index: its index.
         say: receives a line for each record that cannot be trusted.
     """
 
@@ -70,7 +68,6 @@ def read_stored(text: str, store: IndexedStore) -> Side | None:
     Args:
         text: an ablation or a search, ``NAME:ARM``, or run ids with commas between; the first
             characters of an id are enough.
-        store: the store.
 
     Raises:
         ConfigError: the ablation has no such arm; several runs begin with the text.
