@@ -11,7 +11,7 @@ from orchestrator.cli.options import JsonOption, handled, print_json
 from orchestrator.terminal import wide_output
 
 if TYPE_CHECKING:
-    from decoder.importing import Entry, Imported
+    from decoder.importing import Imported
 
 _TITLES = {  # outcome of a key → its heading, in the order of the table
     "mapped": "mapped",
@@ -65,7 +65,13 @@ def import_config(
         print_imported(wide_output(stderr=output is None), imported)
     unsupported = imported.with_outcome("unsupported")
     if unsupported:
-        raise ConfigError([_complaint(file, entry) for entry in unsupported])
+        raise ConfigError(
+            [
+                f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; "
+                f"change it, or leave it out with --without {entry.key}"
+                for entry in unsupported
+            ]
+        )
     text = config_text(imported, file)
     if output is not None:
         from decoder.atomic import write_atomically
@@ -130,13 +136,6 @@ def config_text(imported: "Imported", file: Path) -> str:
     head += [f"# Not imported: {entry.key}: {_short(entry.value)}" for entry in lost]
     head += [_NO_RECORDINGS] * _has_no_recordings(imported)
     return "\n".join(head) + "\n" + yaml.safe_dump(unflatten(flat), sort_keys=False)
-
-
-def _complaint(file: Path, entry: "Entry") -> str:
-    return (
-        f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; change it, or "
-        f"leave it out with --without {entry.key}"
-    )
 
 
 def _short(value: Any) -> str:

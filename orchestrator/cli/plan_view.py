@@ -133,7 +133,6 @@ def print_preview(console: Console, seen: Preview) -> None:
 
 
 def _print_cost(console: Console, seen: Preview) -> None:
-    """Print the number of runs, and the time and cost of training them."""
     say, n_recorded = say_to(console), len(with_result(seen.records))
     n_failed = len(seen.records) - n_recorded
     say(
@@ -164,7 +163,6 @@ def _kind(arm: ArmEntry) -> str:
 
 
 def _print_aliases(console: Console, aliases: FractionDocument) -> None:
-    """Print the generators, the defining relation, and the aliases of every effect."""
     say = say_to(console)
     letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
     say(
@@ -228,7 +226,6 @@ def _rate_text(power: PowerForecast, rate: Prior, outcome: str) -> str:
 
 
 def _print_choices(console: Console, choices: Sequence[SeedChoice]) -> None:
-    """Print cost and power for each number of seeds."""
     if not choices:
         return
     rows = [

@@ -1,16 +1,15 @@
 """The lines that `run`, `report` and `status` print, and their documents for ``--json``."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from rich.console import Console
 
 from orchestrator.driver.run import AblationOutcome
-from orchestrator.plan.document import PlanDocument
-from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -19,27 +18,8 @@ from orchestrator.terminal import Say, finite, print_table, say_to, time_text
 # A row of `orchestrator.report.verdict_table.verdicts_table`, as JSON has it.
 VerdictRow = dict[str, Any]
 
-
-class ReportDocument(TypedDict):
-    """The runs behind a report, its verdicts, and its folder."""
-
-    name: str
-    n_runs: int
-    n_recorded: int
-    folder: str
-    verdicts: list[VerdictRow]
-
-
-class StatusRow(TypedDict):
-    """The counts of one ablation; ``driver`` names the process that runs it now."""
-
-    name: str
-    n_planned: int
-    n_recorded: int
-    n_diverged: int
-    n_failed: int
-    n_running: int
-    driver: str | None
+# The counts of one ablation; ``driver`` names the process that runs it now.
+StatusRow = dict[str, str | int | None]
 
 
 def read_verdicts(folder: Path) -> list[VerdictRow]:
@@ -76,41 +56,31 @@ def print_outcome(
     console: Console, outcome: AblationOutcome, verdicts: Sequence[VerdictRow]
 ) -> None:
     """Print the verdicts, the path of the report, and the time of each phase."""
-    say = say_to(console)
-    _print_verdicts(console, verdicts)
     counts = f"{outcome.n_recorded} of {outcome.n_runs} runs recorded"
     if outcome.n_failed:
         counts += f", {outcome.n_failed} failed (`run` retries them)"
-    say(f"{counts}; {outcome.n_trained} trained now")
-    say(f"report: {outcome.folder / 'report.html'}")
+    print_report(console, verdicts, f"{counts}; {outcome.n_trained} trained now", outcome.folder)
     phases = [
         f"{name.replace('_', '-')} {time_text(outcome.seconds[name])}"
         for name in ("set_up", "data", "training", "reporting")
         if name in outcome.seconds
     ]
-    say(f"time: {', '.join(phases)}")
+    say_to(console)(f"time: {', '.join(phases)}")
 
 
-def report_document(
-    results: Results, name: str, document: PlanDocument, records: Mapping[str, Record]
-) -> ReportDocument:
-    """The document of `report`."""
-    folder = results.ablation(name)
-    return {
-        "name": name,
-        "n_runs": len(document.run_ids),
-        "n_recorded": len(with_result(records)),
-        "folder": str(folder),
-        "verdicts": read_verdicts(folder),
-    }
-
-
-def print_report(console: Console, document: ReportDocument) -> None:
-    """Print the verdicts and the path of the report."""
-    _print_verdicts(console, document["verdicts"])
+def print_report(
+    console: Console, verdicts: Sequence[VerdictRow], counts: str, folder: Path
+) -> None:
+    """Print the verdicts, the text `counts`, and the path of the report."""
     say = say_to(console)
-    say(f"{document['n_recorded']} of {document['n_runs']} runs recorded")
-    say(f"report: {Path(document['folder']) / 'report.html'}")
+    for row in verdicts:
+        label = " (exploratory)" if row.get("exploratory") else ""
+        say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
+        say(f"    claim: {row.get('claim', '')}")
+        say(f"    {row.get('finding', '')}")
+        say(f"    {row.get('decision', '')}")
+    say(counts)
+    say(f"report: {folder / 'report.html'}")
 
 
 def status_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]:
@@ -145,16 +115,5 @@ def print_status(console: Console, rows: Sequence[StatusRow]) -> None:
         say_to(console)("no ablation has been run in this results folder yet")
         return
     titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
-    print_table(
-        console, titles, [tuple("–" if v is None else v for v in row.values()) for row in rows]
-    )
-
-
-def _print_verdicts(console: Console, verdicts: Sequence[VerdictRow]) -> None:
-    say = say_to(console)
-    for row in verdicts:
-        label = " (exploratory)" if row.get("exploratory") else ""
-        say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
-        say(f"    claim: {row.get('claim', '')}")
-        say(f"    {row.get('finding', '')}")
-        say(f"    {row.get('decision', '')}")
+    cells = [tuple("–" if v is None else v for v in row.values()) for row in rows]
+    print_table(console, titles, cells)

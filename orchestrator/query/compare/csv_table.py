@@ -66,14 +66,6 @@ class ColumnRoles(NamedTuple):
     others: tuple[str, ...]
 
 
-class TableRow(NamedTuple):
-    """A row of a table: the run, the levels of its arm, and the name it has there."""
-
-    run: RunRow
-    levels: Mapping[str, str]
-    name: str
-
-
 def read_table(
     path: Path, store: IndexedStore, metric: str, on: Sequence[str], factors: Collection[str] = ()
 ) -> Side:
@@ -115,7 +107,7 @@ def read_table(
         _row(path, line, *pair, roles, in_percent, store)
         for line, pair in enumerate(zip(texts, values, strict=True), 2)
     ]
-    n_without = sum(row.run.outcome in ("failed", "missing") for row in rows)
+    n_without = sum(row.runs[0].outcome in ("failed", "missing") for row in rows)
     remarks = [_roles_text(roles, metric)]
     remarks += [f"'{header}' is read as percent and divided by 100" for header in in_percent]
     remarks += [f"{n_without} of {len(rows)} rows have no result"] if n_without else []
@@ -281,8 +273,8 @@ def _row(
     roles: ColumnRoles,
     in_percent: Collection[str],
     store: IndexedStore,
-) -> TableRow:
-    """One row of the table under our names, completed by what the store has of the run."""
+) -> SideArm:
+    """A row of the table as an arm of one run, completed by what the store has of the run."""
     results = {
         name: value / 100.0 if header in in_percent else value
         for header, name in roles.metrics.items()
@@ -308,22 +300,24 @@ def _row(
         settings={**known.settings, **settings},
     )
     levels = {name: cells[header] for header, name in roles.factors.items() if cells[header]}
-    return TableRow(run, levels, cells.get(roles.name or "", ""))
+    return make_arm(cells.get(roles.name or "", ""), levels, [run])
 
 
-def _arms(rows: Sequence[TableRow], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
+def _arms(rows: Sequence[SideArm], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
+    """The arms that rows of equal settings make."""
     names = [row.name for row in rows]
     repeated = len(set(names)) < len(names)  # otherwise each run has a name of its own
     settings = list(roles.settings.values())
     by_name = not on and roles.name is not None and (repeated or not settings)
-    groups: dict[str, list[TableRow]] = {}
+    groups: dict[str, list[SideArm]] = {}
     for row in rows:
-        known = {**row.run.results, **row.run.settings, **row.levels}
+        (run,) = row.runs
+        known = {**run.results, **run.settings, **row.levels}
         values = [known.get(name) for name in (on or [*roles.factors.values(), *settings])]
-        key = [row.name if by_name else "", "" if on else row.run.config_id, *values]
+        key = [row.name if by_name else "", "" if on else run.config_id, *values]
         groups.setdefault(json.dumps(key, default=str), []).append(row)
     arms = [
-        make_arm(group[0].name if by_name else "", group[0].levels, [row.run for row in group])
+        make_arm(group[0].name if by_name else "", group[0].levels, [row.runs[0] for row in group])
         for group in groups.values()
     ]
     if all(arm.name for arm in arms) and len({arm.name for arm in arms}) == len(arms):

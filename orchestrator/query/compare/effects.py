@@ -58,10 +58,6 @@ class MeanDifference(NamedTuple):
     n_pairs: int = 0
     n_same: int = 0
 
-    @property
-    def is_tested(self) -> bool:
-        return not math.isnan(self.p)
-
 
 def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[float]:
     """The value of each run in a metric, as `counted_values` has it; NaN for a run without one.

@@ -73,7 +73,7 @@ def read_stored(text: str, store: IndexedStore) -> Side | None:
         ConfigError: the ablation has no such arm; several runs begin with the text.
     """
     name, colon, arm_id = text.partition(":")
-    side = _planned(text, text, store) or (_planned(text, name, store) if colon else None)
+    side = _planned(text, name, store)
     if side is not None and colon:
         arms = {arm.name: arm for arm in side.arms}
         if arm_id not in arms:
