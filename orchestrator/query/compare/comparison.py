@@ -208,9 +208,9 @@ def _rows_of_pair(
     others: tuple[OtherDifference, ...] = ()
     if pair.a and pair.b:
         mixed = _mismatches(pair.a, pair.b, options)
-        listed = {mismatch.name for mismatch in mixed}
+        refused = {mismatch.name for mismatch in mixed}
         differences = other_differences(pair.a, pair.b, pair.columns)
-        others = tuple(d for d in differences if d.name not in listed)
+        others = tuple(d for d in differences if d.name not in refused)
     rows = []
     for session in dict.fromkeys([*runs[0], *runs[1]]):
         of_a, of_b = (part.get(session, []) for part in runs)

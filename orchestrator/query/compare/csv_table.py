@@ -46,23 +46,20 @@ _EMPTY = frozenset({"", "-", "–", "na", "n/a", "none", "null", "nan"})
 
 
 class ColumnRoles(NamedTuple):
-    """What the columns of a table hold: header → name of ours.
+    """What the columns of a table hold: header → name of ours, except for `special`.
 
     Attributes:
         metrics: numbers that can be compared; every column that holds one and has no other role.
         settings: settings of the configuration.
         factors: levels of factors, such as the ``factor.NAME`` columns of our own tables.
-        seed, name, run_id, outcome: headers; None where there is none.
+        special: ``seed``, ``name``, ``run_id`` or ``outcome`` → header, as far as there is one.
         others: headers of every other column.
     """
 
     metrics: Mapping[str, str]
     settings: Mapping[str, str]
     factors: Mapping[str, str]
-    seed: str | None
-    name: str | None
-    run_id: str | None
-    outcome: str | None
+    special: Mapping[str, str]
     others: tuple[str, ...]
 
 
@@ -197,10 +194,7 @@ def assign_roles(
         metrics=names["metric"] | numeric,
         settings=names["setting"],
         factors=names["factor"],
-        seed=special.get("seed"),
-        name=arm_name,
-        run_id=special.get("run_id"),
-        outcome=special.get("outcome"),
+        special=special if arm_name is None else special | {"name": arm_name},
         others=tuple(header for header in rest if header not in numeric),
     )
 
@@ -284,9 +278,10 @@ def _row(
         name: _fork_fields(_last(header), values[header]).get(name, values[header])
         for header, name in roles.settings.items()
     }
-    seed = values.get(roles.seed or "")
-    word = squeeze(cells.get(roles.outcome or "", ""))
-    run_id = cells.get(roles.run_id or "") or f"line {line}"
+    special = {kind: cells[header] for kind, header in roles.special.items()}
+    seed = values.get(roles.special.get("seed", ""))
+    word = squeeze(special.get("outcome", ""))
+    run_id = special.get("run_id") or f"line {line}"
     known = store.runs([run_id])[0] if store.has(run_id) else RunRow(f"{path}: {run_id}")
     version = results.pop("numerics_version", None)
     outcome = _ENDINGS.get(word, "ok" if results else "missing")
@@ -300,7 +295,7 @@ def _row(
         settings={**known.settings, **settings},
     )
     levels = {name: cells[header] for header, name in roles.factors.items() if cells[header]}
-    return make_arm(cells.get(roles.name or "", ""), levels, [run])
+    return make_arm(special.get("name", ""), levels, [run])
 
 
 def _arms(rows: Sequence[SideArm], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
@@ -308,7 +303,7 @@ def _arms(rows: Sequence[SideArm], roles: ColumnRoles, on: Sequence[str]) -> tup
     names = [row.name for row in rows]
     repeated = len(set(names)) < len(names)  # otherwise each run has a name of its own
     settings = list(roles.settings.values())
-    by_name = not on and roles.name is not None and (repeated or not settings)
+    by_name = not on and "name" in roles.special and (repeated or not settings)
     groups: dict[str, list[SideArm]] = {}
     for row in rows:
         (run,) = row.runs
@@ -329,6 +324,6 @@ def _roles_text(roles: ColumnRoles, metric: str) -> str:
     source = {header: name for header, name in roles.metrics.items() if name == metric}
     renamed = {**source, **roles.settings}
     parts = [f"'{header}' is {name}" for header, name in renamed.items() if header != name]
-    parts += [] if roles.seed else ["no column holds the seed"]
+    parts += [] if "seed" in roles.special else ["no column holds the seed"]
     parts += [f"not used: {', '.join(roles.others)}"] if roles.others else []
     return "; ".join(parts) or "every column is used under its name"
