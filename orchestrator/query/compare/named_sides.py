@@ -45,9 +45,7 @@ def compare_named(
             read[text] = read_side(text, store, options, say, factors)
     sides = [read[text] for text in texts]
     judged = [(side.label, side.thresholds) for side in sides if side.thresholds is not None]
-    if not judged:
-        return compare_sides(sides, options)
-    label, thresholds = judged[0]
+    label, thresholds = judged[0] if judged else ("", CollapseThresholds())
     if thresholds != CollapseThresholds():
         sides = [store.judged(side, thresholds) for side in sides]
     comparison = compare_sides(sides, options)
