@@ -24,9 +24,9 @@ from orchestrator.execute.backends import Execution, PackEvent
 
 
 def time_packs(n_packs: int, n_runs: int, n_workers: int, seconds: float) -> dict[str, float]:
-    """Seconds of each phase of `train_on_ray` over `n_packs` packs that sleep."""
+    """Seconds of each phase of `ray_session` over `n_packs` packs that sleep."""
     began = time.perf_counter()
-    from orchestrator.execute.backends.ray_tune import train_on_ray
+    from orchestrator.execute.backends.ray_tune import ray_session
 
     def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
         time.sleep(seconds)
@@ -45,7 +45,8 @@ def time_packs(n_packs: int, n_runs: int, n_workers: int, seconds: float) -> dic
 
     with tempfile.TemporaryDirectory() as folder:
         execution = Execution(Path(folder), Path(folder), n_workers, device="cpu")
-        train_on_ray(packs, execution, on_event, train_pack=train_pack)
+        with ray_session(execution, train_pack=train_pack) as train:
+            train(packs, execution, on_event)
     return _phases(events, time.perf_counter() - began, n_packs, n_workers, seconds)
 
 

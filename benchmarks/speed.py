@@ -242,7 +242,7 @@ def function_trainable_a_run(pack: Pack, dataset_dir: Path, n_workers: int) -> N
 def packs_on_ray(pack: Pack, dataset_dir: Path) -> None:
     """The backend of `python -m orchestrator run`, with two packs for two workers."""
     from orchestrator.execute.backends import Execution
-    from orchestrator.execute.backends.ray_tune import train_on_ray
+    from orchestrator.execute.backends.ray_tune import ray_session
 
     half = len(pack.runs) // 2
     packs = [
@@ -251,7 +251,8 @@ def packs_on_ray(pack: Pack, dataset_dir: Path) -> None:
     ]
     with tempfile.TemporaryDirectory() as checkpoints:
         execution = Execution(dataset_dir, Path(checkpoints), n_workers=2, device="cpu")
-        train_on_ray(packs, execution, lambda event: None)
+        with ray_session(execution) as train:
+            train(packs, execution, lambda event: None)
 
 
 def functions_on_ray(pack: Pack, dataset_dir: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.document import PlanDocument
     from orchestrator.plan.plan import Plan
     from orchestrator.query.compare.comparison import Comparison
-    from orchestrator.report.view import ReportInput
+    from orchestrator.report.evaluation import ReportInput
     from orchestrator.spec.load import Loaded
     from orchestrator.verdicts.verdicts import Verdict
 
@@ -33,7 +33,6 @@ def load_spec(path: Path | str, profile: str | None = None) -> "Loaded":
     """Read and check an ablation file together with its base configuration.
 
     Args:
-        path: the YAML file.
         profile: one of its profiles; None takes the file as it stands.
 
     Raises:
@@ -57,11 +56,9 @@ def plan_ablation(
     records decide.
 
     Args:
-        loaded: the checked ablation file.
         results: the results folder; prepared recordings are kept there.
         workers: packs trained at the same time, by which packs are cut; None takes one per GPU,
             or else one per CPU.
-        max_runs_per_pack: how many runs a pack may hold.
 
     Raises:
         ConfigError: two compared arms differ in more than the declared settings, or not at all.
@@ -93,7 +90,7 @@ def preview_ablation(
     """What the command ``plan`` shows: the plan, what is recorded of it, cost and power.
 
     Args:
-        loaded, results: see `plan_ablation`.
+        results: see `plan_ablation`.
         backend, workers, threads, device, max_runs_per_pack: see `run_ablation`.
         calibrate: whether to train a few steps if no record says what a step costs.
         n_seeds: other numbers of seeds to weigh up, see `Preview.choices`.
@@ -134,15 +131,13 @@ def run_ablation(
     recorded stays, and the next call continues from there.
 
     Args:
-        loaded: the checked ablation file.
-        results: the results folder.
         backend: ``ray`` trains several packs at a time; ``local`` one after the other in this
             process. Both give the same numbers.
         workers: packs at a time; None takes one per GPU, or else one per CPU.
         threads: CPU threads per worker; None shares the CPUs out.
         device: a torch device; None takes a GPU if there is one.
         address: a Ray cluster to join; None starts one on this machine.
-        max_runs_per_pack: how many runs a pack may hold.
+        max_runs_per_pack: how many runs a pack may hold, which bounds its memory.
         quiet: whether to leave out the display of progress.
 
     Returns:
@@ -186,7 +181,7 @@ class AblationResults:
     def tables(self) -> dict[str, "pd.DataFrame"]:
         """Name → table: ``runs``, ``arms``, ``history``, ``verdicts`` and the others that the
         ablation has; the same as the CSV files of its folder."""
-        from orchestrator.report.rebuild import named_tables
+        from orchestrator.report.evaluation import named_tables
 
         return named_tables(self.found)
 
@@ -195,23 +190,17 @@ class AblationResults:
         """Name → figure of the report, in its order."""
         from orchestrator.report.figures import make_figures
 
-        found = self.found
-        made = make_figures(found.plan, found.tables, found.verdicts, found.floors, found.rounds)
-        return {figure.name: figure.figure for figure in made}
+        return {figure.name: figure.figure for figure in make_figures(self.found)}
 
 
 def read_ablation(name: str, results: Path | str = "results") -> AblationResults:
     """Read an ablation that was run before, finished or not; nothing is trained or written.
 
-    Args:
-        name: the name of the ablation.
-        results: the results folder.
-
     Raises:
         ConfigError: no ablation of this name was run.
         StorageError: its plan or a record cannot be read.
     """
-    from orchestrator.report.rebuild import evaluate_records
+    from orchestrator.report.evaluation import evaluate_records
     from orchestrator.store.ledger import read_history, read_records, with_result
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
@@ -235,7 +224,6 @@ def list_runs(
     """The runs of the store, of every ablation, search and import, one row per run.
 
     Args:
-        results: the results folder.
         where: a condition, such as ``optim.epsilon == 0.1 and outcome == 'collapsed'``; None
             takes every run.
         sort: a column; None keeps the order of the run ids. Missing values come last.
@@ -306,7 +294,6 @@ def compare_results(
     Args:
         names: at least two: ablations, searches, ``NAME:ARM``, run ids with commas between, CSV
             files, folders of runs trained elsewhere, or names of imports.
-        results: the results folder.
         metric: a column of the runs, ``collapsed`` or ``diverged``.
         on: factors or settings on which arms are joined; empty takes what they share.
         by_session: whether PER is compared session by session.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]  # prints one remark for the user; the text has no line end
 
 MOST_ROWS = 60
-_WIDTH_WITHOUT_TERMINAL = 220  # characters
+_WIDE = 220  # characters
 
 
 def say_to(console: "Console") -> Say:
@@ -36,9 +36,7 @@ def wide_output(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     console = Console(stderr=stderr)
-    if console.is_terminal:
-        return console
-    return Console(stderr=stderr, width=_WIDTH_WITHOUT_TERMINAL)
+    return console if console.is_terminal else Console(stderr=stderr, width=_WIDE)
 
 
 def print_table(

@@ -1,13 +1,17 @@
 """The command `compare`: compares results, and writes the comparison in the form asked for."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
-from orchestrator.terminal import remarks, wide_output
+from orchestrator.terminal import print_table, remarks, say_to, wide_output
+
+if TYPE_CHECKING:
+    from orchestrator.query.compare.comparison import Comparison
 
 
 @handled
@@ -64,7 +68,6 @@ def compare(
 ) -> None:
     """Compare results: both values, their difference with its interval, what else differs."""
     from decoder.atomic import write_atomically
-    from orchestrator.cli.compare_view import print_comparison
     from orchestrator.query.compare import rendering
     from orchestrator.query.compare.comparison import ComparisonOptions
     from orchestrator.query.compare.named_sides import compare_named
@@ -95,6 +98,25 @@ def compare(
         write_atomically(figure, image_bytes(drawn, figure.suffix.removeprefix(".")))
         say(f"{figure}: written")
     if as_json:
-        print_json(rendering.document(comparison))
+        print_json(
+            {
+                "sides": comparison.sides,
+                "header": rendering.header_lines(comparison),
+                "n_tested": comparison.n_tested,
+                "lines": rendering.file_rows(comparison),
+            }
+        )
     else:
         print_comparison(wide_output(), comparison)
+
+
+def print_comparison(console: Console, comparison: "Comparison") -> None:
+    """Print the header of a comparison and its table."""
+    from orchestrator.query.compare.rendering import header_lines, table
+
+    for text in header_lines(comparison):
+        say_to(console)(text)
+    console.print()
+    titles, rows = table(comparison)
+    more = "--csv, --parquet and --markdown write them all"
+    print_table(console, titles, [tuple(row) for row in rows], more=more)

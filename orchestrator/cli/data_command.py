@@ -2,18 +2,17 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
-from orchestrator.terminal import Say, print_table, remarks, say_to
+from orchestrator.terminal import print_table, remarks, say_to
 
 if TYPE_CHECKING:
     from decoder.data.check import DataSummary, SessionSummary
-    from orchestrator.store.paths import Results
 
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 
@@ -36,54 +35,6 @@ def data_make(
     as_json: JsonOption = False,
 ) -> None:
     """Write synthetic recordings in the layout of the T15 or T12 data set."""
-
-    made = make_data(path, recipe, seed, layout)
-    if as_json:
-        print_json(made)
-    else:
-        typer.echo(f"{made['path']}: {made['recipe']} recordings, seed {made['seed']}")
-
-
-@data_app.command("check")
-@handled
-def data_check(
-    path: Annotated[str, typer.Argument(help="A folder of recordings, or synthetic:NAME.")],
-    results: ResultsOption = Path("results"),
-    as_json: JsonOption = False,
-) -> None:
-    """Read every trial of a folder, and list what it holds or what is wrong."""
-
-    from orchestrator.store.paths import Results
-
-    summary = check_data(path, Results(results), remarks())
-    if as_json:
-        print_json(asdict(summary))
-    else:
-        print_check(Console(), summary)
-
-
-class MadeData(TypedDict):
-    """The document of `data make`."""
-
-    path: str
-    recipe: str
-    layout: str
-    seed: int
-
-
-def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> MadeData:
-    """Write synthetic recordings.
-
-    Args:
-        path: a folder that does not exist yet.
-        recipe: name of a recipe.
-        seed: seed of the recordings; None takes the recipe's.
-        layout: ``t15`` or ``t12``; None takes the recipe's.
-
-    Raises:
-        ConfigError: there is no such recipe or layout.
-        StorageError: the folder exists, or cannot be written.
-    """
     from decoder.complaints import did_you_mean
     from decoder.data.synthetic import RECIPES, in_layout, make_synthetic
 
@@ -94,30 +45,38 @@ def make_data(path: Path, recipe: str, seed: int | None, layout: str | None) -> 
         )
     if layout not in ("t15", "t12", None):
         raise ConfigError(f"--layout: '{layout}' is no layout (there are: t15, t12)")
-    chosen = RECIPES[recipe]
-    if layout is not None:
-        chosen = in_layout(chosen, layout)
+    chosen = RECIPES[recipe] if layout is None else in_layout(RECIPES[recipe], layout)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     make_synthetic(chosen, path)
-    return {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
+    if as_json:
+        made = {"path": str(path), "recipe": recipe, "layout": chosen.layout, "seed": chosen.seed}
+        print_json(made)
+    else:
+        typer.echo(f"{path}: {recipe} recordings, seed {chosen.seed}")
 
 
-def check_data(path: str, results: "Results", say: Say) -> "DataSummary":
-    """Check recordings; ``synthetic:NAME`` is generated first if needed, as in `run`.
-
-    Raises:
-        ConfigError: there is no such recipe.
-        DataError: the recordings cannot be used for training.
-    """
+@data_app.command("check")
+@handled
+def data_check(
+    path: Annotated[str, typer.Argument(help="A folder of recordings, or synthetic:NAME.")],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Read every trial of a folder, and list what it holds or what is wrong."""
     from decoder.data.check import check
 
     folder = Path(path).expanduser()
-    if path.startswith("synthetic:"):
+    if path.startswith("synthetic:"):  # generated first if needed, as in `run`
         from decoder.data.prepare import find_source
+        from orchestrator.store.paths import Results
 
-        folder = find_source(path, None, None, results.datasets, say).folder
-    return check(folder)
+        folder = find_source(path, None, None, Results(results).datasets, remarks()).folder
+    summary = check(folder)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        print_check(Console(), summary)
 
 
 def print_check(console: Console, summary: "DataSummary") -> None:

@@ -1,7 +1,7 @@
 """The command `import-config`: an official configuration file, or a fork's, as one of ours."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +11,7 @@ from orchestrator.cli.options import JsonOption, handled, print_json
 from orchestrator.terminal import wide_output
 
 if TYPE_CHECKING:
-    from decoder.importing import Entry, Imported
+    from decoder.importing import Imported
 
 _TITLES = {  # outcome of a key → its heading, in the order of the table
     "mapped": "mapped",
@@ -27,26 +27,6 @@ _NO_RECORDINGS = (
     "# data.path names synthetic recordings: set it to your recordings, or use --data PATH."
 )
 _LONGEST_VALUE = 32
-
-
-class EntryDocument(TypedDict):
-    """One key of the file, and the fields that it sets."""
-
-    key: str
-    value: Any
-    outcome: str
-    fields: dict[str, Any]
-    note: str
-
-
-class ImportedDocument(TypedDict):
-    """An imported configuration for ``--json``."""
-
-    codebase: str
-    complete: bool
-    config: dict[str, Any]
-    sessions: tuple[str, ...] | None
-    entries: list[EntryDocument]
 
 
 @handled
@@ -85,7 +65,13 @@ def import_config(
         print_imported(wide_output(stderr=output is None), imported)
     unsupported = imported.with_outcome("unsupported")
     if unsupported:
-        raise ConfigError([_complaint(file, entry) for entry in unsupported])
+        raise ConfigError(
+            [
+                f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; "
+                f"change it, or leave it out with --without {entry.key}"
+                for entry in unsupported
+            ]
+        )
     text = config_text(imported, file)
     if output is not None:
         from decoder.atomic import write_atomically
@@ -102,23 +88,14 @@ def _has_no_recordings(imported: "Imported") -> bool:
     return imported.codebase != "ours" and imported.config.data.path.startswith("synthetic:")
 
 
-def imported_document(imported: "Imported") -> ImportedDocument:
+def imported_document(imported: "Imported") -> dict[str, Any]:
     """The configuration, and the outcome of every key, as plain values."""
     return {
         "codebase": imported.codebase,
         "complete": not imported.with_outcome("unknown", "unsupported", "left out"),
         "config": imported.config.model_dump(mode="json"),
         "sessions": imported.sessions,
-        "entries": [
-            {
-                "key": entry.key,
-                "value": entry.value,
-                "outcome": entry.outcome,
-                "fields": dict(entry.fields),
-                "note": entry.note,
-            }
-            for entry in imported.entries
-        ],
+        "entries": [entry._asdict() for entry in imported.entries],
     }
 
 
@@ -159,13 +136,6 @@ def config_text(imported: "Imported", file: Path) -> str:
     head += [f"# Not imported: {entry.key}: {_short(entry.value)}" for entry in lost]
     head += [_NO_RECORDINGS] * _has_no_recordings(imported)
     return "\n".join(head) + "\n" + yaml.safe_dump(unflatten(flat), sort_keys=False)
-
-
-def _complaint(file: Path, entry: "Entry") -> str:
-    return (
-        f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; change it, or "
-        f"leave it out with --without {entry.key}"
-    )
 
 
 def _short(value: Any) -> str:

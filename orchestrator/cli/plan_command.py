@@ -44,8 +44,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show which runs an ablation would train, their cost, and which effects they could detect."""
-    from orchestrator.cli.plan_view import print_preview
-    from orchestrator.cli.preview_document import preview_document
+    from orchestrator.cli.plan_view import preview_document, print_preview
     from orchestrator.driver.preview import make_preview
     from orchestrator.execute.machine import choose_options
     from orchestrator.spec.load import load_spec

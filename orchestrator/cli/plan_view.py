@@ -1,27 +1,88 @@
-"""The tables and lines that `plan` prints."""
+"""The tables and lines that `plan` prints, and its document for ``--json``."""
 
 import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import Preview, SeedChoice
 from orchestrator.driver.priors import Prior
-from orchestrator.plan.document import (
-    ArmEntry,
-    ContrastEntry,
-    aliases_of,
-    arm_entries,
-    contrast_entries,
-)
+from orchestrator.plan.contrasts import CleanContrast
+from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
+from orchestrator.spec.claims import looks_of
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.units import difference_text, percent, unit_of
 from orchestrator.stats.power import PowerForecast
 from orchestrator.store.ledger import with_result
-from orchestrator.terminal import print_table, say_to, time_text
+from orchestrator.terminal import finite, print_table, say_to, time_text
+
+
+def preview_document(seen: Preview) -> dict[str, Any]:
+    """A preview as JSON has it; numbers that are unknown or infinite are None.
+
+    Arms, aliases and contrasts are entries of the plan document.
+    """
+    plan, recorded = seen.plan, with_result(seen.records)
+    spec, greedy, aliases = plan.loaded.spec, seen.greedy, aliases_of(plan.loaded.spec)
+    to_train = {pack.pack_id: len(pack.runs) for pack in seen.packs}
+    forecast = asdict(seen.forecast)
+    pack_seconds = forecast.pop("pack_seconds")
+    document = {
+        "name": spec.name,
+        "question": spec.question,
+        "design": spec.design,
+        "n_runs": len(plan.distinct),
+        "n_recorded": len(recorded),
+        "n_failed": len(seen.records) - len(recorded),
+        "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
+        "aliases": aliases and asdict(aliases),
+        "runs": [
+            {
+                "run_id": run.run_id,
+                "arm_id": run.arm_id,
+                "seed": run.seed,
+                "block": run.block,
+                "recorded": run.run_id in recorded,
+            }
+            for run in plan.runs
+        ],
+        "packs": [
+            {
+                "pack_id": pack.pack_id,
+                "seed": pack.seed,
+                "n_runs": len(pack.runs),
+                "n_to_train": to_train.get(pack.pack_id, 0),
+                "forecast_seconds": pack_seconds.get(pack.pack_id),
+            }
+            for pack in plan.packs
+        ],
+        "forecast": forecast,
+        "greedy": greedy
+        and {
+            "n_arms_at_most": greedy.n_arms,
+            "n_runs_at_most": greedy.n_runs,
+            "seconds": greedy.seconds,
+            "cost": greedy.cost and asdict(greedy.cost),
+        },
+        "contrasts": [proof.model_dump(mode="json") for proof in plan.contrasts],
+        "untestable": seen.untestable,
+        "cautions": seen.cautions,
+        "lock_changed": seen.lock_changed,
+        "spreads": {name: asdict(prior) for name, prior in seen.spreads.items()},
+        "rates": {name: asdict(prior) for name, prior in seen.rates.items()},
+        "power_alpha": looks_of(spec)[-1].alpha,
+        "power": [power._asdict() for power in seen.power],
+        "choices": [
+            {**asdict(choice), "power": [power._asdict() for power in choice.power]}
+            for choice in seen.choices
+        ],
+    }
+    return dict(finite(document))
 
 
 def print_preview(console: Console, seen: Preview) -> None:
@@ -52,7 +113,7 @@ def print_preview(console: Console, seen: Preview) -> None:
     print_table(console, ("pack", "seed", "runs", "to train", "time"), packs)
     contrasts = [
         (proof.hypothesis, proof.from_arm, proof.to_arm, ", ".join(_changes(proof)))
-        for proof in contrast_entries(seen.plan)
+        for proof in seen.plan.contrasts
     ]
     print_table(console, ("hypothesis", "from", "to", "the only settings that differ"), contrasts)
     _print_power(console, seen)
@@ -67,7 +128,6 @@ def print_preview(console: Console, seen: Preview) -> None:
 
 
 def _print_cost(console: Console, seen: Preview) -> None:
-    """Print the number of runs, and the time and cost of training them."""
     say, n_recorded = say_to(console), len(with_result(seen.records))
     n_failed = len(seen.records) - n_recorded
     say(
@@ -98,7 +158,6 @@ def _kind(arm: ArmEntry) -> str:
 
 
 def _print_aliases(console: Console, aliases: FractionDocument) -> None:
-    """Print the generators, the defining relation, and the aliases of every effect."""
     say = say_to(console)
     letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
     say(
@@ -162,7 +221,6 @@ def _rate_text(power: PowerForecast, rate: Prior, outcome: str) -> str:
 
 
 def _print_choices(console: Console, choices: Sequence[SeedChoice]) -> None:
-    """Print cost and power for each number of seeds."""
     if not choices:
         return
     rows = [
@@ -203,7 +261,7 @@ def _cost(cost: Cost) -> str:
     return f"{cost.hours:.3g} {cost.unit}-hours{interval}"
 
 
-def _changes(proof: ContrastEntry) -> list[str]:
+def _changes(proof: CleanContrast) -> list[str]:
     return [f"{path} {json.dumps(a)} → {json.dumps(b)}" for path, (a, b) in proof.changed.items()]
 
 

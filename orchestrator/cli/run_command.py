@@ -79,19 +79,21 @@ def report(
     """Rebuild the tables, verdicts, figures and report of an ablation from its records."""
     from orchestrator.cli import run_view as views
     from orchestrator.driver.reporting import rebuild_report
+    from orchestrator.store.ledger import with_result
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
 
-    folder = Results(results)
-    ablation = _ablation_name(name)
-    document = read_plan(folder, ablation)
-    records = rebuild_report(folder, document, remarks())
-    verdicts = views.read_verdicts(folder.ablation(ablation))
-    seen = views.report_document(folder, ablation, document, records, verdicts)
+    store, ablation = Results(results), _ablation_name(name)
+    document = read_plan(store, ablation)
+    n_recorded = len(with_result(rebuild_report(store, document, remarks())))
+    n_runs, folder = len(document.run_ids), store.ablation(ablation)
+    verdicts = views.read_verdicts(folder)
     if as_json:
-        print_json(seen)
+        seen = {"name": ablation, "n_runs": n_runs, "n_recorded": n_recorded}
+        print_json({**seen, "folder": str(folder), "verdicts": verdicts})
     else:
-        views.print_report(Console(), seen)
+        counts = f"{n_recorded} of {n_runs} runs recorded"
+        views.print_report(Console(), verdicts, counts, folder)
 
 
 @handled
@@ -106,11 +108,8 @@ def status(
     from orchestrator.cli import run_view as views
     from orchestrator.store.paths import Results
 
-    rows = views.status_rows(
-        Results(results),
-        None if name is None else _ablation_name(name),
-        remarks(),
-    )
+    ablation = None if name is None else _ablation_name(name)
+    rows = views.status_rows(Results(results), ablation, remarks())
     if as_json:
         print_json(rows)
     else:

@@ -87,6 +87,7 @@ def show(
 ) -> None:
     """Show one run: outcome, training curves, settings, origin, and the ablations that use it."""
     from orchestrator.cli import runs_view
+    from orchestrator.history.reading.record import to_json
     from orchestrator.history.rows import PREFIX, find_imported
     from orchestrator.query.runs import find_run
     from orchestrator.store.paths import Results
@@ -95,13 +96,21 @@ def show(
     if run_id.startswith(PREFIX):
         imported = find_imported(Results(results), run_id, say)
         if as_json:
-            print_json(runs_view.imported_document(imported))
+            typer.echo(to_json(imported))
         else:
             runs_view.print_imported_run(wide_output(), imported)
         return
     details = find_run(Results(results), run_id, say)
     if as_json:
-        print_json(runs_view.details_document(details))
+        print_json(
+            {
+                "record": details.record,
+                "history": details.history,
+                "row": details.cells,
+                "from_default": details.from_default,
+                "ablations": [use._asdict() for use in details.uses],
+            }
+        )
     else:
         runs_view.print_details(wide_output(), details)
 
@@ -130,7 +139,7 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """List checkpoints and weights that are no longer needed; --yes removes them, never records."""
-    from orchestrator.cli.runs_view import print_removable, removable_document
+    from orchestrator.cli.runs_view import print_removable
     from orchestrator.query.pruning import PruningRule, find_removable, remove
     from orchestrator.store.paths import Results
 
@@ -144,6 +153,8 @@ def prune(
     if yes:
         remove(folder, items)
     if as_json:
-        print_json(removable_document(items, yes))
+        n_bytes = sum(item.n_bytes for item in items)
+        files = [{**item._asdict(), "path": str(item.path)} for item in items]
+        print_json({"removed": yes, "n_bytes": n_bytes, "files": files})
     else:
         print_removable(wide_output(), items, yes)

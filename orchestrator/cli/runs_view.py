@@ -3,14 +3,13 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import JsonValue
 from rich.console import Console
 from rich.text import Text
 
 from decoder.collapse import CollapseThresholds
-from orchestrator.history.reading.record import ImportedRun, to_json
+from orchestrator.history.reading.record import ImportedRun
 from orchestrator.query.pruning import Removable
 from orchestrator.query.runs import Listing, RunDetails
 from orchestrator.tables.run_row import RunRow
@@ -84,17 +83,6 @@ def value_cell(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def details_document(details: RunDetails) -> dict[str, Any]:
-    """One run as JSON."""
-    return {
-        "record": details.record,
-        "history": details.history,
-        "row": details.cells,
-        "from_default": details.from_default,
-        "ablations": [use._asdict() for use in details.uses],
-    }
-
-
 def print_details(console: Console, details: RunDetails) -> None:
     """Print outcome, training curves, uses, settings that are not the default, and origin."""
     say = say_to(console)
@@ -119,12 +107,6 @@ def print_details(console: Console, details: RunDetails) -> None:
         say(str(details.record["error"]).rstrip())
 
 
-def imported_document(run: ImportedRun) -> dict[str, Any]:
-    """One imported run as JSON."""
-    document: dict[str, Any] = json.loads(to_json(run))
-    return document
-
-
 def print_imported_run(console: Console, run: ImportedRun) -> None:
     """Print an imported run: outcome, training curves, settings, and what its files are."""
     say = say_to(console)
@@ -138,15 +120,6 @@ def print_imported_run(console: Console, run: ImportedRun) -> None:
     print_table(console, ("setting", "value"), rows)
     files = [(note.path, note.role, note.note) for note in run.files]
     print_table(console, ("file", "read as", "remark"), files)
-
-
-def removable_document(items: Sequence[Removable], removed: bool) -> dict[str, Any]:
-    """The files as JSON, and whether they were removed."""
-    return {
-        "removed": removed,
-        "n_bytes": sum(item.n_bytes for item in items),
-        "files": [{**item._asdict(), "path": str(item.path)} for item in items],
-    }
 
 
 def print_removable(console: Console, items: Sequence[Removable], removed: bool) -> None:

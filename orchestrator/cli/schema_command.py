@@ -45,14 +45,14 @@ def schema(
 
 def schema_of(kind: FileKind) -> dict[str, Any]:
     """The schema of a kind of file, in draft 7."""
+    from decoder.config import DecoderConfig, config_paths
     from orchestrator.spec import json_schema
 
     if kind is FileKind.ablation:
         return json_schema.ablation_schema()
     if kind is FileKind.decoder:
-        return json_schema.decoder_schema()
+        return json_schema.file_schema(DecoderConfig)
 
-    from decoder.config import config_paths
     from orchestrator.search.schema import SECONDS, SearchSpec
     from orchestrator.spec.schema import METRICS
 

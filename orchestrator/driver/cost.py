@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from decoder.config import DecoderConfig, pack_key
+from decoder.config import pack_key
 from decoder.pack import Pack
 from orchestrator.execute.machine import count_gpus
 from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
-from orchestrator.store.ledger import Record
+from orchestrator.store.ledger import Record, config_of
 
 _CALIBRATION_STEPS = 5
 _N_EVALUATIONS = 4  # in a calibration; the intervals between them give the scatter
@@ -92,7 +90,6 @@ class Job(NamedTuple):
     """The work of one pack.
 
     Attributes:
-        pack_id: the pack.
         shape: recordings and shape of the pack, on which its rate depends.
         n_steps: steps to train, summed over its runs.
     """
@@ -103,12 +100,7 @@ class Job(NamedTuple):
 
 
 def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
-    """The work of packs of a plan.
-
-    Args:
-        plan: the plan.
-        packs: some of its packs, as `orchestrator.plan.packs.packs_to_train` gives them.
-    """
+    """The work of some packs of a plan, as `orchestrator.plan.packs.packs_to_train` gives them."""
     planned = {pack.pack_id: pack for pack in plan.packs}
     return tuple(
         Job(
@@ -149,10 +141,7 @@ def measure_pace(
     """Measure how fast packs of these shapes train.
 
     Args:
-        plan: the plan of the packs.
-        packs: some of its packs.
         recent: records of any ablation.
-        threads: CPU threads per pack.
         device: as in `orchestrator.execute.backends.Execution`.
         may_calibrate: whether to train a few steps for shapes without records; this loads torch.
     """
@@ -188,18 +177,17 @@ def _rates_from_records(
     sizes = {_key(pack): len(pack.runs) for pack in packs}
     seconds: dict[ShapeKey, dict[int, list[float]]] = {}  # shape → pack size → per run and step
     for record in recent:
-        shape = _shape(record)
-        key = (record["dataset"]["fingerprint"], shape)
-        if shape is None or key not in sizes or record["n_steps_done"] < 1:
+        config = config_of(record)
+        if record["status"] != "ok" or config is None or record["n_steps_done"] < 1:
             continue
         rate = record["timing"]["run_seconds"] / record["n_steps_done"]
-        by_size = seconds.setdefault((key[0], shape), {})
+        by_size = seconds.setdefault((record["dataset"]["fingerprint"], pack_key(config)), {})
         by_size.setdefault(record["pack"]["n_runs"], []).append(rate)
     rates, n_records = {}, 0
-    for known, by_size in seconds.items():
-        nearest = min(by_size, key=lambda size: abs(size - sizes[known]))
-        rates[known] = _rate(by_size[nearest])
-        n_records += len(by_size[nearest])
+    for shape in seconds.keys() & sizes.keys():
+        nearest = min(seconds[shape], key=lambda size: abs(size - sizes[shape]))
+        rates[shape] = _rate(seconds[shape][nearest])
+        n_records += len(seconds[shape][nearest])
     return rates, n_records
 
 
@@ -209,17 +197,6 @@ def _rate(values: Sequence[float]) -> Rate:
         return Rate(values[0], values[0], values[0])
     tenths = statistics.quantiles(values, n=10, method="inclusive")
     return Rate(statistics.median(values), tenths[0], tenths[-1])
-
-
-def _shape(record: Record) -> str | None:
-    """The pack shape of a record; None if the run is not ok or its configuration has another
-    version."""
-    if record["status"] != "ok":
-        return None
-    try:
-        return pack_key(DecoderConfig.model_validate(record["config"]))
-    except ValidationError:
-        return None
 
 
 def _calibrate(
@@ -263,13 +240,9 @@ def _calibrate(
 
 
 def _shortened(pack: Pack, eval_every_steps: int) -> Pack:
+    steps = {"n_steps": _N_EVALUATIONS * eval_every_steps, "eval_every_steps": eval_every_steps}
     runs = []
     for run in pack.runs:
-        train = run.config.train.model_copy(
-            update={
-                "n_steps": _N_EVALUATIONS * eval_every_steps,
-                "eval_every_steps": eval_every_steps,
-            }
-        )
+        train = run.config.train.model_copy(update=steps)
         runs.append(replace(run, config=run.config.model_copy(update={"train": train})))
     return replace(pack, runs=tuple(runs))

@@ -20,12 +20,6 @@ def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Pl
     The same records give the same rounds and packs, so an interrupted run continues from its
     checkpoints.
 
-    Args:
-        plan: the plan.
-        results: the results folder.
-        options: how the packs are made.
-        prepare: describes the recordings of arms.
-
     Returns:
         The same object if nothing can be added: the plan has no greedy path, the stated path or a
         round is not finished, or the path is complete.

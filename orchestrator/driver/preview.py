@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
@@ -68,7 +68,6 @@ class Preview:
     """A plan compared with the records.
 
     Attributes:
-        plan: the plan.
         records: run id → record of its runs, including failures.
         packs: the packs that `run` would train.
         forecast: time and cost of these packs.
@@ -109,13 +108,8 @@ def make_preview(
     """Plan an ablation and compare the plan with the records; only recordings are written.
 
     Args:
-        loaded: the checked ablation file.
-        results: the results folder.
-        options: how the ablation would be trained.
-        say: receives remarks.
         calibrate: whether to train a few steps if no record gives the cost.
         n_seeds: other numbers of seeds to compare.
-        describe: prepares and describes the recordings of arms.
 
     Raises:
         UserError: of any kind.
@@ -146,12 +140,10 @@ def make_preview(
     rates = find_rates(plan, recent, results)
     known = {outcome: spread.value for outcome, spread in spreads.items()}
     shares = {name: rate.value for name, rate in rates.items() if math.isfinite(rate.value)}
-    choices = []
-    if n_seeds:
-        work = _work_of(stated, recorded)
-        for n in n_seeds:
-            power = forecast_power(loaded.spec, [n], known, shares)
-            choices.append(_choice(loaded.spec.seeds, n, work, pace, options.at_a_time, power))
+
+    def power_with(n: int) -> tuple["PowerForecast", ...]:
+        return forecast_power(loaded.spec, [n], known, shares)
+
     return Preview(
         plan=plan,
         records=records,
@@ -163,70 +155,47 @@ def make_preview(
         lock_changed=check_lock(plan, results, recorded).changed,
         spreads=spreads,
         rates=rates,
-        power=forecast_power(loaded.spec, [len(loaded.spec.seeds)], known, shares),
-        choices=tuple(choices),
+        power=power_with(len(loaded.spec.seeds)),
+        choices=tuple(_choices(stated, recorded, n_seeds, pace, options.at_a_time, power_with)),
     )
 
 
-class _Work(NamedTuple):
-    """The work of a plan per block, the seed of the file.
-
-    Attributes:
-        left: block → jobs of runs that are not recorded.
-        fresh: all jobs of the first seed, which stand for those of a new seed.
-        n_runs: block → distinct runs.
-        n_recorded: block → recorded runs.
-    """
-
-    left: Mapping[int, Sequence[Job]]
-    fresh: Sequence[Job]
-    n_runs: Mapping[int, int]
-    n_recorded: Mapping[int, int]
-
-
-def _work_of(plan: Plan, recorded: Collection[str]) -> _Work:
-    blocks = {pack.pack_id: pack.runs[0].block for pack in plan.packs}
-    every = jobs_of(plan, packs_to_train(plan.packs, ()))
-    left: dict[int, list[Job]] = {}
-    for job in jobs_of(plan, packs_to_train(plan.packs, recorded)) if recorded else every:
-        left.setdefault(blocks[job.pack_id], []).append(job)
-    runs = plan.distinct.values()
-    return _Work(
-        left,
-        [job for job in every if blocks[job.pack_id] == plan.loaded.spec.seeds[0]],
-        Counter(run.block for run in runs),
-        Counter(run.block for run in runs if run.run_id in recorded),
-    )
-
-
-def _choice(
-    seeds: Sequence[int],
-    n_seeds: int,
-    work: _Work,
+def _choices(
+    plan: Plan,
+    recorded: Collection[str],
+    n_seeds: Sequence[int],
     pace: Pace,
     n_workers: int,
-    power: tuple["PowerForecast", ...],
-) -> SeedChoice:
-    """Cost and power of `n_seeds` seeds: those of the file in order, then new seeds.
+    power_with: Callable[[int], tuple["PowerForecast", ...]],
+) -> Iterator[SeedChoice]:
+    """Cost and power of other numbers of seeds: those of the file in order, then new seeds.
 
     New seeds have no records, and the same packs as the first seed of the file.
     """
-    kept, n_new = seeds[:n_seeds], max(0, n_seeds - len(seeds))
-    jobs = [job for seed in kept for job in work.left.get(seed, ())]
-    jobs += [
-        job._replace(pack_id=f"{job.pack_id}+{index}")
-        for index in range(n_new)
-        for job in work.fresh
-    ]
-    left = forecast(jobs, pace, n_workers)
-    return SeedChoice(
-        n_seeds=n_seeds,
-        n_runs=sum(work.n_runs[seed] for seed in kept) + n_new * work.n_runs[seeds[0]],
-        n_recorded=sum(work.n_recorded[seed] for seed in kept),
-        cost=left.cost,
-        seconds=left.seconds,
-        power=power,
-    )
+    seeds = plan.loaded.spec.seeds
+    blocks = {pack.pack_id: pack.runs[0].block for pack in plan.packs}
+    every = jobs_of(plan, packs_to_train(plan.packs, ()))
+    left = jobs_of(plan, packs_to_train(plan.packs, recorded))
+    n_runs = Counter(run.block for run in plan.distinct.values())
+    n_recorded = Counter(run.block for id_, run in plan.distinct.items() if id_ in recorded)
+    for n in n_seeds:
+        kept, n_new = seeds[:n], max(0, n - len(seeds))
+        jobs = [job for seed in kept for job in left if blocks[job.pack_id] == seed]
+        jobs += [
+            job._replace(pack_id=f"{job.pack_id}+{index}")
+            for index in range(n_new)
+            for job in every
+            if blocks[job.pack_id] == seeds[0]
+        ]
+        needed = forecast(jobs, pace, n_workers)
+        yield SeedChoice(
+            n_seeds=n,
+            n_runs=sum(n_runs[seed] for seed in kept) + n_new * n_runs[seeds[0]],
+            n_recorded=sum(n_recorded[seed] for seed in kept),
+            cost=needed.cost,
+            seconds=needed.seconds,
+            power=power_with(n),
+        )
 
 
 def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:

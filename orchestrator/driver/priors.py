@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
-from decoder.config import DecoderConfig, digest
-from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry, recordings_entry
+from decoder.config import digest
+from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, RunEntry
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share
 from orchestrator.stats.effects import Floats
-from orchestrator.store.ledger import Record, read_history
+from orchestrator.store.ledger import Record, config_of, read_history
 from orchestrator.store.paths import Results
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ def find_spreads(plan: Plan, recent: Sequence[Record], results: Results) -> dict
     recordings. Without such records, it is the file's ``prior``.
 
     Args:
-        plan: the plan.
         recent: records of any ablation.
         results: the results folder, which holds the histories of these records.
     """
@@ -76,7 +74,6 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
     side. Without such records, the share is the file's ``prior``.
 
     Args:
-        plan: the plan.
         recent: records of any ablation.
         results: the results folder, which holds the histories of these records.
     """
@@ -97,10 +94,13 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
     records = {}
     arm_of = {}
     for record in recent:
-        arm = configs.get(_identity(record), "")
-        if arm and record["status"] != "failed":
+        config = config_of(record)
+        if config is None or record["status"] == "failed":
+            continue
+        key = record["dataset"]["fingerprint"], digest(config.model_dump(mode="json"))
+        if key in configs:
             records[record["run_id"]] = record
-            arm_of[record["run_id"]] = arm
+            arm_of[record["run_id"]] = configs[key]
     table = _records_table(plan, records, results) if records else None
     rates = {}
     for name in names:
@@ -159,14 +159,6 @@ def _rate(events: list[int], outcome: str, prior: Mapping[str, float]) -> Prior:
     return Prior(math.nan, "no record yet")
 
 
-def _identity(record: Record) -> tuple[str, str]:
-    try:
-        config = DecoderConfig.model_validate(record["config"])
-    except ValidationError:
-        return "", ""  # the record has another version of the configuration
-    return record["dataset"]["fingerprint"], digest(config.model_dump(mode="json"))
-
-
 def _records_table(plan: Plan, records: Mapping[str, Record], results: Results) -> "pd.DataFrame":
     """The runs table of records of any ablation, with each configuration as an arm."""
     from orchestrator.tables.tables import runs_table  # pandas: not needed without records
@@ -184,7 +176,7 @@ def _records_table(plan: Plan, records: Mapping[str, Record], results: Results) 
         spec_file=str(plan.loaded.path),
         spec=spec.model_copy(update={"looks": (), "seeds": seeds}),
         spec_hash="",
-        dataset=recordings_entry(plan.runs[0].data),
+        dataset=RecordingsEntry.model_validate(plan.runs[0].data),
         arms=tuple(ArmEntry(arm_id=arm_id, levels={}, in_design=False) for arm_id in chosen),
         runs=tuple(
             RunEntry(run_id=run_id, arm_id=arm_id, seed=seed, block=seed)

@@ -23,8 +23,6 @@ def rebuild_report(
     """Write the tables, verdicts, figures and report of an ablation.
 
     Args:
-        results: the results folder.
-        document: the plan.
         say: receives a line for each record that cannot be trusted.
         rebuild: writes the folder; None takes `orchestrator.report.rebuild.rebuild`.
 

@@ -32,7 +32,7 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
@@ -62,7 +62,6 @@ class AblationOutcome:
     """The result of one call of `run`.
 
     Attributes:
-        name: the ablation.
         n_runs: distinct runs of the plan.
         n_recorded: runs with a result.
         n_failed: infrastructure failures.
@@ -78,7 +77,7 @@ class AblationOutcome:
     n_failed: int
     n_trained: int
     signal_number: int | None
-    seconds: Mapping[str, float]
+    seconds: dict[str, float]
     folder: Path
 
     @property
@@ -102,12 +101,8 @@ def run_ablation(
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
     Args:
-        loaded: the checked ablation file.
-        results: the results folder.
-        options: how to train.
         console: shows progress and remarks.
         backend: trains the packs; None takes the one that `options` names.
-        describe: prepares and describes the recordings of arms.
         rebuild: writes tables, figures and report, see `rebuild_report`.
         set_up_seconds: time that passed before this call.
 
@@ -158,7 +153,17 @@ def run_ablation(
             records = rebuild_report(results, document, say, rebuild)
             renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
-        outcome = _outcome(plan, records, recorder, signal_number, watch, results.ablation(name))
+        n_recorded = len(with_result(records))
+        outcome = AblationOutcome(
+            name=name,
+            n_runs=len(plan.distinct),
+            n_recorded=n_recorded,
+            n_failed=len(records) - n_recorded,
+            n_trained=recorder.n_trained,
+            signal_number=signal_number,
+            seconds=watch.seconds,
+            folder=results.ablation(name),
+        )
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
         _keep_timing(results, outcome, options)
@@ -195,27 +200,6 @@ def _train(
             trainer.train(plan, packs, on_event)
 
 
-def _outcome(
-    plan: Plan,
-    records: Mapping[str, Record],
-    recorder: Recorder,
-    signal_number: int | None,
-    watch: Stopwatch,
-    folder: Path,
-) -> AblationOutcome:
-    n_recorded = len(with_result(records))
-    return AblationOutcome(
-        name=plan.loaded.spec.name,
-        n_runs=len(plan.distinct),
-        n_recorded=n_recorded,
-        n_failed=len(records) - n_recorded,
-        n_trained=recorder.n_trained,
-        signal_number=signal_number,
-        seconds=dict(watch.seconds),
-        folder=folder,
-    )
-
-
 def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:
     """Append this call to ``timing.json``; the tables do not depend on it."""
     path = results.timing(outcome.name)
@@ -226,7 +210,7 @@ def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -
     calls.append(
         {
             "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": dict(outcome.seconds),
+            "seconds": outcome.seconds,
             "n_trained": outcome.n_trained,
             "backend": options.backend,
             "n_workers": options.n_workers,

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from decoder.pack import HistoryRow, Pack, Progress
 from orchestrator.execute.backends import PackEvent
-from orchestrator.terminal import time_text
+from orchestrator.terminal import say_to, time_text
 
 PLAIN_EVERY_SECONDS = 10.0
 
@@ -52,7 +51,6 @@ class Display:
 
     Args:
         console: a terminal gets a live table, anything else a line every ten seconds.
-        packs: the packs that will be trained.
         n_recorded: runs of the plan that were recorded before.
         clock: gives monotonic seconds.
     """
@@ -65,6 +63,7 @@ class Display:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
+        self.say = say_to(console)  # above the live table
         self._clock = clock
         self._states = {
             pack.pack_id: _PackState(pack, open_runs={run.run_id for run in pack.runs})
@@ -88,19 +87,10 @@ class Display:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def say(self, text: str) -> None:
-        """Print one line above the live table."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, event: PackEvent) -> None:
         """Show the event of a pack."""
@@ -110,7 +100,12 @@ class Display:
             state.step = max(state.step, event.what.step)
             state.latest = {**state.latest, **event.what.latest}
             state.open_runs = state.open_runs - {run.run_id for run in event.what.finished}
-            self._report_diverged(event.what)
+            for run in event.what.finished:
+                if run.status == "diverged":
+                    self.say(
+                        f"run {run.run_id} diverged at step {run.n_steps_done}; this is recorded "
+                        "as its result, and the other runs of its pack continue"
+                    )
         else:
             state.open_runs = state.open_runs - set(event.what.run_ids)
             self._n_failed += len(event.what.run_ids)
@@ -143,7 +138,6 @@ class Display:
 
     def line(self) -> str:
         """The progress of all packs as one line of plain text."""
-        left = self.seconds_left()
         running = [state for state in self._states.values() if state.is_running]
         parts = [self._counts()]
         parts += [
@@ -152,7 +146,7 @@ class Display:
             for state in running[:4]
         ]
         parts += [f"and {len(running) - 4} more packs"] if len(running) > 4 else []
-        return " | ".join([*parts, f"{time_text(left)} left" if left is not None else "starting"])
+        return " | ".join([*parts, self._left()])
 
     def render(self) -> RenderableType:
         """The live table."""
@@ -169,10 +163,8 @@ class Display:
                     _range(state.latest, "per"),
                     _range(state.latest, "emitted_ratio"),
                 )
-        left = self.seconds_left()
-        footer = f"{self._counts()} | {'starting' if left is None else time_text(left) + ' left'}"
         bar = ProgressBar(total=max(self._work, 1), completed=self._done(), width=40)
-        return Group(table, bar, Text(footer))
+        return Group(table, bar, Text(f"{self._counts()} | {self._left()}"))
 
     def _counts(self) -> str:
         states = self._states.values()
@@ -182,16 +174,12 @@ class Display:
         text += f", {sum(not s.open_runs for s in states)} of {len(self._states)} packs"
         return text + (f", {self._n_failed} runs failed" if self._n_failed else "")
 
+    def _left(self) -> str:
+        left = self.seconds_left()
+        return "starting" if left is None else f"{time_text(left)} left"
+
     def _done(self) -> int:
         return sum(state.work_done() for state in self._states.values())
-
-    def _report_diverged(self, progress: Progress) -> None:
-        for run in progress.finished:
-            if run.status == "diverged":
-                self.say(
-                    f"run {run.run_id} diverged at step {run.n_steps_done}; this is recorded as "
-                    "its result, and the other runs of its pack continue"
-                )
 
 
 def _range(latest: Mapping[str, HistoryRow], name: str) -> str:

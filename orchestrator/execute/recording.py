@@ -17,7 +17,6 @@ class Recorder:
     """Writes the results of events to the ledger.
 
     Args:
-        results: the results folder.
         switch: delays signals while a record is written.
         seat: tells `status` how many runs are training.
     """

@@ -27,7 +27,6 @@ def started_backend(
     for a cluster.
 
     Args:
-        options: how to train.
         say: receives one line if the packs are trained in this process instead.
         local: trains in this process; None takes `orchestrator.execute.backends.local`.
         open_ray: starts Ray; None takes `orchestrator.execute.backends.ray_tune.ray_session`.
@@ -79,8 +78,6 @@ class Trainer:
 
     Attributes:
         backend: trains the packs, such as `started_backend` gives it.
-        options: how to train.
-        results: ledger and folders.
         name: the ablation or search; its checkpoints lie in its folder.
         recorder: writes the runs into the ledger.
         say: receives the decoder's remarks.

@@ -18,9 +18,7 @@ _OF_LAST_ROW = tuple(name for name in COLUMNS if name not in (STEP, EPOCH, PER))
 def imported_rows(results: Results, say: Say) -> list[dict[str, Any]]:
     """Every imported run, with those columns of `tables.run_row.record_cells` that it can fill.
 
-    Args:
-        results: the results folder.
-        say: receives one line for each record that cannot be read.
+    `say` receives one line for each record that cannot be read.
     """
     rows = []
     for run_id, run in _all_runs(results, say).items():
@@ -50,12 +48,9 @@ def imported_row(run: ImportedRun, run_id: str) -> dict[str, Any]:
 
 
 def find_imported(results: Results, run_id: str, say: Say) -> ImportedRun:
-    """One imported run.
+    """The imported run whose id is `run_id` (``imported/GROUP/NAME``), or alone begins so.
 
-    Args:
-        results: the results folder.
-        run_id: ``imported/GROUP/NAME``, or how it begins.
-        say: receives one line for each record that cannot be read.
+    `say` receives one line for each record that cannot be read.
 
     Raises:
         ConfigError: no run, or several, have an id that begins so.

@@ -5,17 +5,16 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "contrasts": ("CleanContrast",),
         "differences": ("ConfigDifference",),
         "document": (
             "ArmEntry",
-            "ContrastEntry",
             "PlanDocument",
+            "RecordingsEntry",
             "RunEntry",
             "aliases_of",
             "arm_entries",
-            "contrast_entries",
             "plan_document",
-            "recordings_entry",
         ),
         "leave_one_out": (
             "TwoLevelFactor",

@@ -1,27 +1,25 @@
 """Proves that compared arms differ in the claimed factor and in nothing else."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from decoder.config import DecoderConfig, flatten, resolve
 from decoder.errors import ConfigError
 from orchestrator.spec.arms import Arm, factor_paths
-from orchestrator.spec.compared import Compared, varied_factors
+from orchestrator.spec.compared import varied_factors
 from orchestrator.spec.load import Loaded
-from orchestrator.spec.schema import AblationSpec, Hypothesis
 
 
-@dataclass(frozen=True)
-class CleanContrast:
+class CleanContrast(BaseModel, frozen=True):
     """Proof that two compared arms differ in the paths of the factor and in nothing else.
 
     In a fractional design each side is a group of arms. The proof is then that every other path
     takes each of its values equally often on both sides.
 
     Attributes:
-        hypothesis: the name of the hypothesis.
         from_arm, to_arm: the arms; in a fractional design, descriptions of the two groups.
         changed: config path → its value in each arm.
     """
@@ -39,11 +37,10 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
         ConfigError: every pair that differs in other paths, with those paths.
     """
     spec, arms = loaded.spec, {arm.arm_id: arm for arm in loaded.arms}
+    prove = _prove_balance if spec.design == "fractional" else _prove_pairs
     proofs, problems = [], []
-    for name, sides in loaded.compared.items():
-        hypothesis = spec.hypotheses[name]
-        prove = _prove_balance if spec.design == "fractional" else _prove_pairs
-        for proof, complaint in prove(spec, name, hypothesis, sides, arms):
+    for name in loaded.compared:
+        for proof, complaint in prove(loaded, name, arms):
             proofs.append(proof)
             problems += [f"{loaded.path}: hypotheses.{name}: {complaint}"] if complaint else []
     if problems:
@@ -54,15 +51,11 @@ def prove_contrasts(loaded: Loaded) -> tuple[CleanContrast, ...]:
 Proofs = Iterable[tuple[CleanContrast, str]]  # each with a complaint, empty if it holds
 
 
-def _prove_pairs(
-    spec: AblationSpec,
-    name: str,
-    hypothesis: Hypothesis,
-    sides: Sequence[Compared],
-    arms: Mapping[str, Arm],
-) -> Proofs:
+def _prove_pairs(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs:
     """Each pair of arms differs only in the factor's paths, and in paths that refer to those."""
-    found = [arms[side.arm_id] for side in reversed(sides)]  # (from, to), twice if an interaction
+    spec, hypothesis = loaded.spec, loaded.spec.hypotheses[name]
+    # (from, to), twice if an interaction
+    found = [arms[side.arm_id] for side in reversed(loaded.compared[name])]
     factors = varied_factors(spec, hypothesis)
     pairs = [(found[i], found[i + 1], factors) for i in range(0, len(found), 2)]
     if hypothesis.interaction is not None:
@@ -86,21 +79,21 @@ def _prove_pairs(
             )
         # Includes fields whose default follows another field, such as the day layers' rate.
         following = _difference(resolve(one.config), resolve(two.config))
-        yield CleanContrast(name, one.arm_id, two.arm_id, changed | following), complaint
+        proof = CleanContrast(
+            hypothesis=name,
+            from_arm=one.arm_id,
+            to_arm=two.arm_id,
+            changed=changed | following,
+        )
+        yield proof, complaint
 
 
-def _prove_balance(
-    spec: AblationSpec,
-    name: str,
-    hypothesis: Hypothesis,
-    sides: Sequence[Compared],
-    arms: Mapping[str, Arm],
-) -> Proofs:
+def _prove_balance(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs:
     """Every path that the factor does not set is balanced between the two sides of a fraction."""
-    groups: dict[float, list[Arm]] = {}
-    for side in sides:
-        groups.setdefault(side.weight > 0, []).append(arms[side.arm_id])
-    to, reference = groups[True], groups[False]
+    spec, hypothesis = loaded.spec, loaded.spec.hypotheses[name]
+    sides = loaded.compared[name]
+    to = [arms[side.arm_id] for side in sides if side.weight > 0]
+    reference = [arms[side.arm_id] for side in sides if side.weight <= 0]
     varied = {hypothesis.contrast.factor}
     varied |= {hypothesis.interaction.factor} if hypothesis.interaction else set()
     declared = {path for factor in varied for path in factor_paths(spec, factor)}
@@ -131,11 +124,13 @@ def _prove_balance(
         for path, values in _difference(one.config, two.config).items()
         if path in declared | followers
     }
-    texts = [
-        f"{contrast.factor}={level} ({len(group)} arms)"
-        for level, group in ((contrast.from_level, reference), (contrast.to_level, to))
-    ]
-    yield CleanContrast(name, texts[0], texts[1], changed), complaint
+    proof = CleanContrast(
+        hypothesis=name,
+        from_arm=f"{contrast.factor}={contrast.from_level} ({len(reference)} arms)",
+        to_arm=f"{contrast.factor}={contrast.to_level} ({len(to)} arms)",
+        changed=changed,
+    )
+    yield proof, complaint
 
 
 def _difference(one: DecoderConfig, two: DecoderConfig) -> dict[str, tuple[Any, Any]]:

@@ -126,8 +126,6 @@ def as_ablation(
     changes stays as in `one` and is listed in a comment, since undoing it would change nothing.
 
     Args:
-        name: the name of the ablation.
-        one, two: the configurations before and after.
         found: the result of `find_differences`.
         folder: where the file will lie; the path of the base is relative to it.
 

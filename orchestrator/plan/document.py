@@ -12,9 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from decoder.config import digest, flatten
-from orchestrator.plan.packs import PlannedPack, PlannedRun
+from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
@@ -24,13 +23,19 @@ from orchestrator.spec.schema import AblationSpec, levels_of
 
 
 class _Entry(BaseModel):
-    """A part of the document. Unknown keys are ignored, since a newer version may write more."""
+    """A part of the document, read from a file or from the attributes of what it describes.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    Unknown keys are ignored, since a newer version may write more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
 
 
 class RecordingsEntry(_Entry):
-    """A set of recordings, see `orchestrator.plan.recordings.Recordings`."""
+    """A set of recordings, see `orchestrator.plan.recordings.Recordings`.
+
+    It lacks their folder, which depends on the results folder.
+    """
 
     fingerprint: str
     path: str
@@ -90,18 +95,6 @@ class PackEntry(_Entry):
     run_ids: tuple[str, ...]
 
 
-class ContrastEntry(_Entry):
-    """The proof that two compared arms differ in the factor alone.
-
-    ``changed`` maps each path in which they differ to its values in the two arms.
-    """
-
-    hypothesis: str
-    from_arm: str
-    to_arm: str
-    changed: Mapping[str, tuple[Any, Any]]
-
-
 class PlanDocument(_Entry):
     """Everything that tables, verdicts and reports need in addition to the records.
 
@@ -125,7 +118,7 @@ class PlanDocument(_Entry):
     aliases: FractionDocument | None = None
     runs: tuple[RunEntry, ...]
     packs: tuple[PackEntry, ...] = ()
-    contrasts: tuple[ContrastEntry, ...] = ()
+    contrasts: tuple[CleanContrast, ...] = ()
     lock_changed: tuple[str, ...] = ()
     exact_locked: tuple[str, ...] | None = None
 
@@ -169,13 +162,13 @@ def plan_document(
     """The document of a plan.
 
     Args:
-        plan: the plan.
         lock_changed: hypotheses that were changed after their first runs, see
             `orchestrator.store.registration`.
         exact_locked: hypotheses that keep the exact test of their lock.
     """
     spec = plan.loaded.spec
-    recordings = tuple(map(recordings_entry, dict.fromkeys(run.data for run in plan.runs)))
+    data = dict.fromkeys(run.data for run in plan.runs)
+    recordings = tuple(map(RecordingsEntry.model_validate, data))
     return PlanDocument(
         name=spec.name,
         question=spec.question,
@@ -186,25 +179,18 @@ def plan_document(
         datasets=recordings,
         arms=arm_entries(plan.loaded),
         aliases=aliases_of(spec),
-        runs=tuple(map(run_entry, plan.runs)),
-        packs=tuple(map(pack_entry, plan.packs)),
-        contrasts=contrast_entries(plan),
+        runs=tuple(map(RunEntry.model_validate, plan.runs)),
+        packs=tuple(
+            PackEntry(
+                pack_id=pack.pack_id,
+                seed=pack.seed,
+                run_ids=tuple(run.run_id for run in pack.runs),
+            )
+            for pack in plan.packs
+        ),
+        contrasts=plan.contrasts,
         lock_changed=tuple(lock_changed),
         exact_locked=tuple(exact_locked),
-    )
-
-
-def recordings_entry(data: Recordings) -> RecordingsEntry:
-    """One set of recordings, without its folder, which depends on the results folder."""
-    return RecordingsEntry(
-        fingerprint=data.fingerprint,
-        path=data.path,
-        sessions=data.sessions,
-        n_train_trials=data.n_train_trials,
-        n_val_trials=data.n_val_trials,
-        n_features=data.n_features,
-        n_classes=data.n_classes,
-        bin_ms=data.bin_ms,
     )
 
 
@@ -213,45 +199,10 @@ def arm_entries(loaded: Loaded) -> tuple[ArmEntry, ...]:
     first = {factor: names[0] for factor, names in levels_of(loaded.spec).items()}
     parent_of = parents(loaded.arms, first)
     return tuple(
-        ArmEntry(
-            arm_id=arm.arm_id,
-            name=arm.name,
-            levels=arm.levels,
-            changes=arm.changes,
-            in_design=arm.in_design,
-            note=arm.note,
-            seed_offset=arm.seed_offset,
-            replicate=arm.replicate,
-            parent=arm.candidate.after if arm.candidate else parent_of[arm.arm_id],
-            candidate=arm.candidate,
+        ArmEntry.model_validate(arm).model_copy(
+            update={"parent": arm.candidate.after if arm.candidate else parent_of[arm.arm_id]}
         )
         for arm in loaded.arms
-    )
-
-
-def run_entry(run: PlannedRun) -> RunEntry:
-    """One planned run."""
-    return RunEntry.model_construct(
-        run_id=run.run_id, arm_id=run.arm_id, seed=run.seed, block=run.block
-    )
-
-
-def pack_entry(pack: PlannedPack) -> PackEntry:
-    """One planned pack."""
-    run_ids = tuple(run.run_id for run in pack.runs)
-    return PackEntry(pack_id=pack.pack_id, seed=pack.seed, run_ids=run_ids)
-
-
-def contrast_entries(plan: Plan) -> tuple[ContrastEntry, ...]:
-    """The proofs that compared arms differ in the factor alone."""
-    return tuple(
-        ContrastEntry(
-            hypothesis=proof.hypothesis,
-            from_arm=proof.from_arm,
-            to_arm=proof.to_arm,
-            changed=proof.changed,
-        )
-        for proof in plan.contrasts
     )
 
 
@@ -267,21 +218,15 @@ def parents(arms: Sequence[Arm], first_levels: dict[str, str]) -> dict[str, str 
     of the design; it has no parent. The parent of any other arm of the design is the root or an arm
     before it; the parent of an extra arm is any arm of the design. The first of several counts.
 
-    Args:
-        arms: every arm, those of the design first.
-        first_levels: factor → its first level.
-
     Returns:
         Arm id → id of its parent; None for the root.
     """
     designed = [arm for arm in arms if arm.in_design]
-    roots = [arm for arm in designed if dict(arm.levels) == first_levels] or designed[:1]
-    if not roots:
-        return dict.fromkeys((arm.arm_id for arm in arms), None)
-    ordered = [roots[0], *(arm for arm in designed if arm is not roots[0])]
+    root = next((arm for arm in designed if dict(arm.levels) == first_levels), designed[0])
+    ordered = [root, *(arm for arm in designed if arm is not root)]
     ordered += [arm for arm in arms if not arm.in_design]
     codes = _codes(ordered)
-    found: dict[str, str | None] = {roots[0].arm_id: None}
+    found: dict[str, str | None] = {root.arm_id: None}
     for index, arm in enumerate(ordered[1:], 1):
         n_candidates = min(index, len(designed))
         n_different = (codes[:, :n_candidates] != codes[:, index, None]).sum(axis=0, dtype=np.uint8)

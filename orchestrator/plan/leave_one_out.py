@@ -53,12 +53,9 @@ def leave_one_out_ablation(
     A single change makes a ``one_factor`` design, which trains the same two configurations.
 
     Args:
-        name: the name of the ablation.
-        question: its question.
         base: its base configuration, relative to the file.
         factors: the changes, at least one.
         common: config path → value in every arm, on top of the base.
-        direction: the direction that the claims state.
         margin: smallest difference of PER that matters.
         n_seeds: the fewest seeds; there are more if the claims need them to be testable together.
 
@@ -132,8 +129,6 @@ def write_ablation(
     """Write an ablation to a file that does not exist yet, and check it by loading it.
 
     Args:
-        path: the file.
-        text: the ablation.
         base: its base configuration, to be written beside it as `base_path` says; None if the
             base lies elsewhere.
         option: the option of the command line that named the file, for complaints.

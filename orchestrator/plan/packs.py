@@ -22,11 +22,8 @@ class PlannedRun:
     """One arm with one seed. Arms that resolve to the same configuration share a `run_id`.
 
     Attributes:
-        run_id: the identity of the run.
-        arm_id: the arm.
         seed: the seed it is trained with.
         config: its configuration, resolved.
-        data: its recordings.
         block: the seed of the file by which runs are paired; it differs from `seed` in an A/A
             control on fresh seeds.
         replicate: above 0 for a repetition of the same run.
@@ -79,7 +76,6 @@ def make_packs(
     """Group runs into the fewest packs that keep all workers busy; each run id is in one pack.
 
     Args:
-        runs: the runs to train.
         shapes: arm id → `decoder.config.pack_key` of its configuration.
         n_workers: packs trained at the same time.
         max_runs: most runs in a pack, limited by memory.
@@ -109,7 +105,6 @@ def packs_to_train(packs: Iterable[PlannedPack], recorded: Collection[str]) -> l
     """The packs as a backend takes them: without recorded runs, longest first.
 
     Args:
-        packs: the packs of a plan.
         recorded: ids of the runs that need no training.
     """
     left = []

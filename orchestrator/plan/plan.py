@@ -17,7 +17,6 @@ class Plan:
     """Everything that an ablation trains, and the proof that it can be compared.
 
     Attributes:
-        loaded: the ablation file.
         runs: one entry per arm and seed.
         packs: the packs; each run id is in one of them.
         contrasts: the proof that compared arms differ in the factor alone.
@@ -43,7 +42,6 @@ def make_plan(
     """Plan every run of an ablation.
 
     Args:
-        loaded: the checked ablation file.
         data: arm id → its recordings.
         n_workers: packs trained at the same time.
         max_runs_per_pack: most runs in a pack, limited by memory.

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from decoder.config import DecoderConfig
-from decoder.sections import DataConfig
 from orchestrator.spec.arms import Arm
 
 _Key = tuple[str, tuple[str, ...] | None, tuple[int, ...] | None]
@@ -18,7 +16,6 @@ class Recordings:
     Attributes:
         fingerprint: hash of the recordings, the order of sessions and the feature subset.
         path: its path in the configuration.
-        folder: the folder of the prepared recordings.
         sessions: the names of the sessions, in day order.
         n_train_trials, n_val_trials: trials of each split.
         n_features: features per bin.
@@ -47,9 +44,7 @@ def prepare_data(
     """Prepare the recordings of every arm; each distinct set is prepared once.
 
     Args:
-        arms: the arms.
         datasets_dir: where prepared recordings are stored.
-        say: receives remarks on the preparation.
 
     Returns:
         Arm id → its recordings.
@@ -66,12 +61,13 @@ def prepare_data(
     checked = set()
     by_arm = {}
     for arm in arms:
-        key = _key(arm.config.data)
+        data, model = arm.config.data, arm.config.model
+        key = (data.path, data.sessions, data.feature_subset)
         if key not in prepared:
             dataset = datasets[key] = prepare(*key, datasets_dir, say)
             prepared[key] = Recordings(
                 fingerprint=dataset.fingerprint,
-                path=arm.config.data.path,
+                path=data.path,
                 folder=dataset.path,
                 sessions=tuple(dataset.sessions),
                 n_train_trials=dataset.train.n_trials,
@@ -81,19 +77,10 @@ def prepare_data(
                 bin_ms=dataset.bin_ms,
             )
         by_arm[arm.arm_id] = prepared[key]
-        demands = (key, *_demands(arm.config))
+        cut = arm.config.augment.random_cut
+        # The values that decide whether recordings can be trained on.
+        demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch)
         if demands not in checked:  # now, rather than when the arm trains
             check_trainable(datasets[key], arm.config)
             checked.add(demands)
     return by_arm
-
-
-def _demands(config: DecoderConfig) -> tuple[int, ...]:
-    """The values of a configuration that decide whether recordings can be trained on."""
-    model = config.model
-    cut, days = config.augment.random_cut, config.data.days_per_batch
-    return model.patch_size, model.patch_stride, cut, days
-
-
-def _key(data: DataConfig) -> _Key:
-    return data.path, data.sessions, data.feature_subset

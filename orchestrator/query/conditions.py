@@ -101,14 +101,9 @@ class _Parser:
         raise _error(node, f"this is not allowed; allowed are {_ALLOWED}")
 
     def _name(self, node: ast.Name | ast.Attribute) -> Expression:
-        parts: list[str] = []
-        inner: ast.expr = node
-        while isinstance(inner, ast.Attribute):
-            parts.insert(0, inner.attr)
-            inner = inner.value
-        if not isinstance(inner, ast.Name):
+        name = ast.unparse(node)
+        if not all(part.isidentifier() for part in name.split(".")):
             raise _error(node, "this is not a column name")
-        name = ".".join([inner.id, *parts])
         if name in self._columns:
             self.names.append(name)
             return lambda row: row[name]

@@ -61,8 +61,6 @@ def find_removable(results: Results, rule: PruningRule, say: Say) -> list[Remova
     Checkpoints of unfinished packs, and of an ablation that is being run now, are kept.
 
     Args:
-        results: the results folder.
-        rule: which files may be removed.
         say: receives what is kept, and why.
 
     Raises:

@@ -15,7 +15,7 @@ from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
 from orchestrator.history.rows import imported_rows
-from orchestrator.plan.document import ArmEntry, PlanDocument
+from orchestrator.plan.document import PlanDocument
 from orchestrator.query.conditions import parse_condition
 from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
@@ -183,7 +183,8 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
     uses = tuple(
         Use(name, arm.arm_id, {**document.spec.set, **arm.changes})
         for name, document in _plans(results, say).items()
-        for arm in _arms_of(document, whole)
+        for arm in document.arms
+        if any((run.arm_id, run.run_id) == (arm.arm_id, whole) for run in document.runs)
     )
     return RunDetails(record, history, cells, run, changed, uses)
 
@@ -262,8 +263,3 @@ def _users(results: Results, say: Say) -> dict[str, list[JsonValue]]:
         for run_id in document.run_ids:
             used.setdefault(run_id, []).append(name)
     return used
-
-
-def _arms_of(document: PlanDocument, run_id: str) -> list[ArmEntry]:
-    ids = {run.arm_id for run in document.runs if run.run_id == run_id}
-    return [arm for arm in document.arms if arm.arm_id in ids]

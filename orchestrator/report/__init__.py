@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "evaluation": ("ReportInput", "evaluate_records", "named_tables"),
         "figures": ("make_figures",),
         "figures.style": (
             "COLOURS",
@@ -23,8 +24,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "grids": ("Grid", "changes_text", "data_grid", "machine_grid", "make_grid"),
         "pages": ("write_pages",),
-        "rebuild": ("evaluate_records", "named_tables"),
         "verdict_table": ("verdicts_table",),
-        "view": ("Answer", "ReportInput", "make_answer"),
+        "view": ("Answer", "make_answer"),
     },
 )

@@ -1,10 +1,12 @@
 """The table of arms as typed rows, for everything that the report shows arm by arm."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from orchestrator.spec.units import percent
 from orchestrator.stats.run_values import ENDINGS
 
 
@@ -36,6 +38,12 @@ class ArmResults(NamedTuple):
         return self.n_failed + self.n_missing
 
     @property
+    def interval(self) -> str:
+        """The interval of the mean PER as text; "" if it is not known."""
+        known = not math.isnan(self.per_low)
+        return f"{percent(self.per_low)} to {percent(self.per_high)}" if known else ""
+
+    @property
     def endings(self) -> str:
         """How many runs ended in which way: ``2 ok, 1 diverged``."""
         counts = (self.n_ok, self.n_collapsed, self.n_diverged, self.n_failed, self.n_missing)
@@ -45,6 +53,6 @@ class ArmResults(NamedTuple):
 def arm_results(arms: pd.DataFrame) -> dict[str, ArmResults]:
     """Arm → its row of the table of arms, in the order of the table."""
     table = arms[list(ArmResults._fields)]
-    limits = table[["per_low", "per_high"]].replace([-np.inf, np.inf], np.nan)
-    rows = table.assign(per_low=limits["per_low"], per_high=limits["per_high"])
-    return {row.arm: row for row in map(ArmResults._make, rows.itertuples(index=False, name=None))}
+    limits = ["per_low", "per_high"]
+    table[limits] = table[limits].replace([-np.inf, np.inf], np.nan)
+    return {row.arm: row for row in map(ArmResults._make, table.itertuples(index=False, name=None))}

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.plan.document import ArmEntry, PlanDocument
+from orchestrator.plan.document import ArmEntry
 from orchestrator.report.arm_results import ArmResults, arm_results
-from orchestrator.report.figures.curves import ArmCurve, arm_curve, by_step
+from orchestrator.report.evaluation import ReportInput
+from orchestrator.report.figures.curves import ArmCurve, arm_curves
 from orchestrator.report.grids import (
     STATUS_WORDS,
     Grid,
@@ -18,9 +19,9 @@ from orchestrator.report.grids import (
     numbers,
     texts,
 )
+from orchestrator.report.prose import prose
 from orchestrator.spec.units import number, percent, value_text
 from orchestrator.stats.effects import Floats
-from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 
@@ -52,7 +53,7 @@ class Card(NamedTuple):
         origin: which arm it is compared with, and in how many parameters it differs.
         changes: parameter, value there, value here; None if nothing differs.
         criteria: criterion, rule, result; None without criteria.
-        metrics: (name, value).
+        metrics: name → value.
         curve: None without any evaluation.
     """
 
@@ -62,71 +63,56 @@ class Card(NamedTuple):
     origin: str
     changes: Grid | None
     criteria: Grid | None
-    metrics: tuple[tuple[str, str], ...]
+    metrics: dict[str, str]
     curve: SmallCurve | None
 
 
-def make_cards(
-    plan: PlanDocument,
-    configs: Mapping[str, Mapping[str, Any]],
-    tables: Tables,
-    criteria: Sequence[CriterionResult],
-) -> tuple[Card, ...]:
-    """A card for each of the first `MOST_CARDS` arms.
-
-    Args:
-        plan: the plan document.
-        configs: arm → the configuration it was trained with, for the arms recorded so far.
-        tables: the tables.
-        criteria: one result per criterion and arm.
-    """
-    curves = _curves(tables)
+def make_cards(given: ReportInput) -> list[Card]:
+    """A card for each of the first `MOST_CARDS` arms."""
+    plan, tables = given.plan, given.tables
+    curves = arm_curves("per", tables)
+    last_step = tables.history["step"].max()
     rows = arm_results(tables.arms)
-    of_arm: dict[str, list[CriterionResult]] = {}
-    for result in criteria:
-        of_arm.setdefault(result.arm, []).append(result)
-    cards = []
     by_name = {arm.arm_id: arm for arm in plan.arms}
-    for arm in plan.arms[:MOST_CARDS]:
-        name = arm.arm_id
-        parent = by_name.get(arm.parent or "")
-        changes = _changes(arm, parent, configs) if parent else ()
-        results = of_arm.get(name, [])
+    cards = []
+    for name, arm in list(by_name.items())[:MOST_CARDS]:
+        parent = by_name[arm.parent] if arm.parent else None
+        changes = _changes(arm, parent, given.configs) if parent else []
+        results = [result for result in given.criteria if result.arm == name]
+        [origin] = prose(
+            "origin",
+            parent=arm.parent,
+            n_changes=len(changes),
+            control=kind_of(arm),
+            seeds=[run.seed for run in plan.runs if run.arm_id == name],
+        )
+        columns = (*texts("parameter"), *numbers(f"in {arm.parent}", "here"))
         cards.append(
             Card(
                 arm=name,
                 note=" ".join(arm.note.split()),
                 summary=_summary(rows[name], results),
-                origin=_origin(plan, arm, parent, changes),
-                changes=_changes_grid(changes, parent) if parent and changes else None,
+                origin=origin,
+                changes=make_grid(columns, changes) if changes else None,
                 criteria=_criteria_grid(results) if results else None,
                 metrics=_metrics(rows[name]),
-                curve=_small(curves[name], tables) if name in curves else None,
+                curve=_small(curves[name], last_step) if name in curves else None,
             )
         )
-    return tuple(cards)
-
-
-def _changed_paths(arm: ArmEntry, other: ArmEntry) -> list[str]:
-    here, there = arm.changes, other.changes
-    return [
-        path
-        for path in dict.fromkeys((*here, *there))
-        if here.get(path, _MISSING) != there.get(path, _MISSING)
-    ]
+    return cards
 
 
 def _changes(
-    arm: ArmEntry,
-    parent: ArmEntry,
-    configs: Mapping[str, Mapping[str, Any]],
-) -> tuple[tuple[str, str, str], ...]:
+    arm: ArmEntry, parent: ArmEntry, configs: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, str, str]]:
     """(parameter, value there, value here), where they differ."""
+    here, there = arm.changes, parent.changes
     found = [
         (path, _value(parent, path, configs), _value(arm, path, configs))
-        for path in _changed_paths(arm, parent)
+        for path in dict.fromkeys((*here, *there))
+        if here.get(path, _MISSING) != there.get(path, _MISSING)
     ]
-    return tuple(change for change in found if change[1] != change[2])
+    return [change for change in found if change[1] != change[2]]
 
 
 def _value(arm: ArmEntry, path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -137,28 +123,6 @@ def _value(arm: ArmEntry, path: str, configs: Mapping[str, Mapping[str, Any]]) -
     if value is _MISSING:
         value = arm.changes.get(path, "as in the base")
     return str(value)
-
-
-def _origin(
-    plan: PlanDocument,
-    arm: ArmEntry,
-    parent: ArmEntry | None,
-    changes: Sequence[tuple[str, str, str]],
-) -> str:
-    if parent is None:
-        return "The reference arm. Every other arm lists how it differs from this or another arm."
-    name, kind = parent.arm_id, kind_of(arm)
-    seeds = [str(run.seed) for run in plan.runs if run.arm_id == arm.arm_id]
-    how = "on fresh seeds" if kind == "fresh_seeds" else "trained again with the same seeds"
-    control = f" {how} ({', '.join(seeds)})" if kind else ""
-    if not changes:
-        return f"The same configuration as {name}{control}."
-    n = len(changes)
-    return f"Differs from {name} in {n} parameter{'s' * (n != 1)}{control}."
-
-
-def _changes_grid(changes: Sequence[tuple[str, str, str]], parent: ArmEntry) -> Grid:
-    return make_grid((*texts("parameter"), *numbers(f"in {parent.arm_id}", "here")), changes)
 
 
 def _criteria_grid(results: Sequence[CriterionResult]) -> Grid:
@@ -176,44 +140,33 @@ def _summary(row: ArmResults, results: Sequence[CriterionResult]) -> str:
     return " · ".join(parts)
 
 
-def _metrics(row: ArmResults) -> tuple[tuple[str, str], ...]:
+def _metrics(row: ArmResults) -> dict[str, str]:
     per = percent(row.per_mean)
-    if not math.isnan(row.per_low):
-        per += f" (95 % t interval {percent(row.per_low)} to {percent(row.per_high)})"
+    if row.interval:
+        per += f" (95 % t interval {row.interval})"
     gradient = number(row.grad_norm_mean)
     if not math.isnan(row.grad_norm_p99_max):
         gradient += f" at the end; 99th percentile at most {number(row.grad_norm_p99_max)}"
     never = row.n - row.n_escaped
     escape = number(row.escape_step_mean) + (f"; {never} of {row.n} never" if never else "")
-    return (
-        ("final PER", per),
-        ("how the runs ended", row.endings),
-        ("blank fraction", percent(row.blank_fraction_mean)),
-        ("emitted / target", number(row.emitted_ratio_mean, 2)),
-        ("gradient norm", gradient),
-        ("steps to escape", escape),
-    )
+    return {
+        "final PER": per,
+        "how the runs ended": row.endings,
+        "blank fraction": percent(row.blank_fraction_mean),
+        "emitted / target": number(row.emitted_ratio_mean, 2),
+        "gradient norm": gradient,
+        "steps to escape": escape,
+    }
 
 
-def _curves(tables: Tables) -> dict[str, ArmCurve]:
-    """Arm → PER during training."""
-    if tables.history.empty:
-        return {}
-    wide = by_step(tables.history, "per")
-    diverged = tables.runs[tables.runs["outcome"] == "diverged"]
-    arms = dict.fromkeys(tables.history["arm"])
-    return {arm: arm_curve("per", arm, 0, wide, arm, diverged) for arm in arms}
-
-
-def _small(curve: ArmCurve, tables: Tables) -> SmallCurve:
-    last = float(tables.history["step"].max())
+def _small(curve: ArmCurve, last_step: float) -> SmallCurve:
     n = len(curve.steps)
     chosen = np.unique(np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(int))
 
     def points(values: Floats, order: NDArray[np.int_]) -> str:
         # PER may be above 1; the box ends at 1.
         y = 30 * (1 - np.clip(values, 0.0, 1.0))
-        x = 100 * curve.steps / last
+        x = 100 * curve.steps / last_step
         return " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in order)
 
     start, end = (value_text(float(curve.middle[i]), "per") for i in (0, -1))

@@ -2,12 +2,13 @@
 
 import pandas as pd
 
-from orchestrator.report.grids import Grid, make_grid, numbers, texts
+from orchestrator.report.grids import Grid, make_grid, numbers, texts, titled_grid
 from orchestrator.spec.units import difference_text, percent
 from orchestrator.tables.breakdowns import NOTHING
 
 _MOST_SESSIONS = 6  # with one column per session
 _N_CONFUSIONS = 3  # listed per arm
+_FREQUENT = "most frequent errors, as shares of all phonemes"
 
 
 def errors_grid(confusions: pd.DataFrame) -> Grid | None:
@@ -23,22 +24,20 @@ def errors_grid(confusions: pd.DataFrame) -> Grid | None:
         wrong = of_arm[of_arm["reference"] != of_arm["emitted"]]
         inserted = wrong["reference"] == NOTHING
         deleted = wrong["emitted"] == NOTHING
-        shares = [
-            wrong.loc[kind, "n"].sum() / n_reference
-            for kind in (deleted, inserted, ~deleted & ~inserted)
-        ]
+        kinds = {"deleted": deleted, "inserted": inserted, "substituted": ~deleted & ~inserted}
         most = wrong[~inserted].nlargest(_N_CONFUSIONS, "n")
         frequent = ", ".join(
             f"{pair['reference']} → {pair['emitted']} ({percent(pair['n'] / n_reference)})"
             for pair in most.to_dict("records")
         )
-        rows.append((str(arm), *map(percent, shares), frequent or "none"))
-    columns = (
-        *texts("arm"),
-        *numbers("deleted", "inserted", "substituted"),
-        *texts("most frequent errors, as shares of all phonemes"),
-    )
-    return make_grid(columns, rows)
+        rows.append(
+            {
+                "arm": str(arm),
+                **{k: percent(wrong.loc[of, "n"].sum() / n_reference) for k, of in kinds.items()},
+                _FREQUENT: frequent or "none",
+            }
+        )
+    return titled_grid(rows, ("arm", _FREQUENT))
 
 
 def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
@@ -56,16 +55,15 @@ def sessions_grid(sessions: pd.DataFrame) -> Grid | None:
         columns = (*texts("arm"), *numbers(*names))
         return make_grid(columns, [(str(arm), *map(percent, row)) for arm, row in per.iterrows()])
     rows = [
-        (
-            str(arm),
-            f"{percent(row.min())} ({row.idxmin()})",
-            percent(row.median()),
-            f"{percent(row.max())} ({row.idxmax()})",
-        )
+        {
+            "arm": str(arm),
+            "lowest": f"{percent(row.min())} ({row.idxmin()})",
+            "median session": percent(row.median()),
+            "highest": f"{percent(row.max())} ({row.idxmax()})",
+        }
         for arm, row in per.iterrows()
     ]
-    columns = (*texts("arm"), *numbers("lowest", "median session", "highest"))
-    return make_grid(columns, rows)
+    return titled_grid(rows, ("arm",))
 
 
 def choices_grid(arms: pd.DataFrame) -> Grid | None:
@@ -76,17 +74,16 @@ def choices_grid(arms: pd.DataFrame) -> Grid | None:
     has_beams = arms["per_beam_mean"].notna().any()
     if not has_beams and arms["selection_optimism_mean"].isna().all():
         return None
-    titles = [
-        *("final PER", "best evaluation"),
-        "optimism of choosing the best evaluation, PER points",
-    ]
-    cells = [
-        arms["per_mean"].map(percent),
-        arms["best_per_mean"].map(percent),
-        arms["selection_optimism_mean"].map(lambda value: difference_text(value, "per")),
-    ]
+    cells = {
+        "arm": arms["arm"],
+        "final PER": arms["per_mean"].map(percent),
+        "best evaluation": arms["best_per_mean"].map(percent),
+        "optimism of choosing the best evaluation, PER points": arms["selection_optimism_mean"].map(
+            lambda value: difference_text(value, "per")
+        ),
+    }
     if has_beams:
-        titles.append("final PER with beam search")
-        cells.append(arms["per_beam_mean"].map(percent))
-    columns = (*texts("arm"), *numbers(*titles))
-    return make_grid(columns, list(zip(arms["arm"], *cells, strict=True)))
+        cells["final PER with beam search"] = arms["per_beam_mean"].map(percent)
+    arm, *others = cells
+    columns = (*texts(arm), *numbers(*others))
+    return make_grid(columns, list(zip(*cells.values(), strict=True)))

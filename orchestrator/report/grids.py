@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
@@ -70,14 +70,6 @@ def effects_grid(
         correction: name of the correction, for the title of the adjusted p.
     """
     looks = any(verdict.n_looks > 1 for verdict in verdicts)
-    columns = (
-        *texts("hypothesis", "verdict"),
-        *numbers("effect", "95 % interval", "margin", "noise floor", "p", f"p, {correction}"),
-        *texts("test"),
-        *numbers("seeds as claimed"),
-        *(texts("decided at") if looks else ()),
-        *texts("contrast", "where", "effect of pairing by seed"),
-    )
     rows = []
     for verdict in verdicts:
         hypothesis, evidence = verdict.hypothesis, verdict.evidence
@@ -85,24 +77,25 @@ def effects_grid(
         sign = _MARGIN_SIGNS[hypothesis.direction]
         effect = difference_text(evidence.shown.effect, outcome)
         rows.append(
-            (
-                verdict.name,
-                verdict_title(verdict),
-                f"{effect} {unit_of(outcome)}",
-                interval_words(evidence.shown.interval, outcome),
-                sign + difference_text(hypothesis.margin, outcome, signed=False),
-                floor_text(floors[outcome], controls[outcome]),
-                p_value(evidence.p if evidence.scenarios else None),
-                p_value(verdict.p_adjusted),
-                test_title(verdict),
-                f"{verdict.wins} of {len(evidence.differences)}",
-                *([_look_text(verdict)] if looks else []),
-                contrast_text(hypothesis),
-                where_text(hypothesis) or "–",
-                blocking_text(verdict) or "–",
-            )
+            {
+                "hypothesis": verdict.name,
+                "verdict": verdict_title(verdict),
+                "effect": f"{effect} {unit_of(outcome)}",
+                "95 % interval": interval_words(evidence.shown.interval, outcome),
+                "margin": sign + difference_text(hypothesis.margin, outcome, signed=False),
+                "noise floor": floor_text(floors[outcome], controls[outcome]),
+                "p": p_value(evidence.p if evidence.scenarios else None),
+                f"p, {correction}": p_value(verdict.p_adjusted),
+                "test": test_title(verdict),
+                "seeds as claimed": f"{verdict.wins} of {len(evidence.differences)}",
+                **({"decided at": _look_text(verdict)} if looks else {}),
+                "contrast": contrast_text(hypothesis),
+                "where": where_text(hypothesis) or "–",
+                "effect of pairing by seed": blocking_text(verdict) or "–",
+            }
         )
-    return make_grid(columns, rows)
+    words = ("hypothesis", "verdict", "test", "decided at", "contrast", "where")
+    return titled_grid(rows, (*words, "effect of pairing by seed"))
 
 
 def _look_text(verdict: Verdict) -> str:
@@ -132,28 +125,25 @@ def floor_text(floor: NoiseFloor, controls: Sequence[Control]) -> str:
 
 def controls_grid(controls: Mapping[str, Sequence[Control]]) -> Grid:
     """One row per control and outcome; p is adjusted over all rows."""
-    columns = (
-        *texts("control", "repeats", "seeds", "outcome"),
-        *numbers("difference", "95 % interval", "p, Holm"),
-        *texts("interpretation"),
-    )
     kinds = {"fresh_seeds": "fresh", "same_seed": "the same"}
     found = [control for of_outcome in controls.values() for control in of_outcome]
     adjusted = holm([control.p if control.differences else 1.0 for control in found])
     rows = [
-        (
-            control.pair.arm,
-            control.pair.twin,
-            kinds[control.pair.kind],
-            noun(control.outcome),
-            _difference(control),
-            "none" if control.identical else interval_words(control.interval, control.outcome),
-            p_value(p),
-            _interpretation(control, p),
-        )
+        {
+            "control": control.pair.arm,
+            "repeats": control.pair.twin,
+            "seeds": kinds[control.pair.kind],
+            "outcome": noun(control.outcome),
+            "difference": _difference(control),
+            "95 % interval": "none"
+            if control.identical
+            else interval_words(control.interval, control.outcome),
+            "p, Holm": p_value(p),
+            "interpretation": _interpretation(control, p),
+        }
         for control, p in zip(found, adjusted, strict=True)
     ]
-    return make_grid(columns, rows)
+    return titled_grid(rows, ("control", "repeats", "seeds", "outcome", "interpretation"))
 
 
 def _difference(control: Control) -> str:
@@ -220,13 +210,6 @@ def aliases_grid(aliases: FractionDocument) -> Grid:
     return make_grid(texts("effect", "is aliased with"), list(rows.items()))
 
 
-def fraction_text(aliases: FractionDocument) -> str:
-    """The letters, generators and resolution of a fractional design."""
-    letters = ", ".join(f"{letter} = {name}" for letter, name in aliases.letters.items())
-    generators = ", ".join(aliases.generators) or "–"
-    return f"Factors: {letters}. Generators: {generators}. Resolution: {aliases.resolution}."
-
-
 def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
     """One row per arm.
 
@@ -236,30 +219,23 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
             differ; else None.
     """
     cut = "" if cut_at is None else f" (cut at {cut_at:,})"
-    columns = (
-        *texts("arm"),
-        *numbers("runs", "final PER", "95 % t interval", "median", "collapsed", "diverged"),
-        *numbers("no result", "escaped", f"steps to escape{cut}", "emitted / target"),
-    )
     rows = [
-        (
-            arm.arm,
-            str(arm.n),
-            percent(arm.per_mean),
-            "–"
-            if math.isnan(arm.per_low)
-            else f"{percent(arm.per_low)} to {percent(arm.per_high)}",
-            percent(arm.per_median),
-            str(arm.n_collapsed),
-            str(arm.n_diverged),
-            str(arm.n_gaps),
-            f"{arm.n_escaped}/{arm.n}",
-            number(arm.escape_step_mean),
-            number(arm.emitted_ratio_mean, 2),
-        )
+        {
+            "arm": arm.arm,
+            "runs": str(arm.n),
+            "final PER": percent(arm.per_mean),
+            "95 % t interval": arm.interval or "–",
+            "median": percent(arm.per_median),
+            "collapsed": str(arm.n_collapsed),
+            "diverged": str(arm.n_diverged),
+            "no result": str(arm.n_gaps),
+            "escaped": f"{arm.n_escaped}/{arm.n}",
+            f"steps to escape{cut}": number(arm.escape_step_mean),
+            "emitted / target": number(arm.emitted_ratio_mean, 2),
+        }
         for arm in arm_results(arms).values()
     ]
-    return make_grid(columns, rows)
+    return titled_grid(rows, ("arm",))
 
 
 def varied_grid(spec: AblationSpec) -> Grid:
@@ -356,6 +332,13 @@ def listed(values: Iterable[object], separator: str = ", ") -> str:
     """The values in one line; a dash for none."""
     texts = [f"{value:,}" if isinstance(value, Integral) else str(value) for value in values]
     return separator.join(texts) or "–"
+
+
+def titled_grid(rows: Sequence[Mapping[str, str]], words: Collection[str]) -> Grid:
+    """A table from rows of title → cell, at least one; only the columns `words` hold text."""
+    titles = tuple(rows[0])
+    cells = tuple(tuple(row.values()) for row in rows)
+    return Grid(titles, cells, tuple(title not in words for title in titles))
 
 
 def texts(*titles: str) -> tuple[tuple[str, bool], ...]:

@@ -4,14 +4,12 @@ import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FileSystemLoader
 
 from decoder.atomic import write_atomically
-from orchestrator.report.view import ReportInput, make_view
+from orchestrator.report.prose import TEMPLATES, environment
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "○"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -20,25 +18,12 @@ class _Raw(str):
     """Markdown that must not be escaped."""
 
 
-def write_report(folder: Path, given: ReportInput) -> list[Path]:
-    """Write ``report.md`` and ``report.html`` into the ablation's folder.
-
-    Names, claims and tracebacks are shown as text in both, even if they contain markup.
-
-    Args:
-        folder: the ablation's folder.
-        given: what the report is made from.
-
-    Returns:
-        The two files.
-    """
-    return write_pages(folder, "report", make_view(given))
-
-
 def write_pages(
-    folder: Path, template: str, view: object, *, templates: Path = _TEMPLATES
+    folder: Path, template: str, view: object, *, templates: Path = TEMPLATES
 ) -> list[Path]:
     """Render a view as ``report.md`` and ``report.html``.
+
+    Names, claims and tracebacks are shown as text in both, even if they contain markup.
 
     Args:
         folder: where the pages go; it contains the figures.
@@ -49,15 +34,12 @@ def write_pages(
     Returns:
         The two files.
     """
-    loader = FileSystemLoader([templates, _TEMPLATES])
-    pages = {
-        "report.md": _markdown(loader, folder).get_template(f"{template}.md.j2"),
-        "report.html": _html(loader).get_template(f"{template}.html.j2"),
-    }
+    loader = FileSystemLoader([templates, TEMPLATES])
     written = []
-    for name, page in pages.items():
-        write_atomically(folder / name, page.render(view=view, marks=_MARKS).encode())
-        written.append(folder / name)
+    for kind, made in (("md", _markdown(loader, folder)), ("html", _html(loader))):
+        page = made.get_template(f"{template}.{kind}.j2").render(view=view, marks=_MARKS)
+        written.append(folder / f"report.{kind}")
+        write_atomically(written[-1], page.encode())
     return written
 
 
@@ -69,35 +51,23 @@ def escape_markdown(value: object) -> str:
 
 
 def _html(loader: BaseLoader) -> Environment:
-    environment = _environment(loader, autoescape=True)
-    environment.filters["data_uri"] = _data_uri
-    environment.filters["no_break"] = _no_break
-    return environment
+    made = environment(loader, autoescape=True)
+    made.filters |= {"data_uri": _data_uri, "no_break": _no_break}
+    return made
 
 
 def _markdown(loader: BaseLoader, folder: Path) -> Environment:
-    environment = _environment(
-        loader,
-        autoescape=False,
-        # Every value passes through here, so that none is left unescaped.
-        finalize=lambda value: value if isinstance(value, _Raw) else escape_markdown(value),
+    # Every value passes through `finalize`, so that none is left unescaped.
+    made = environment(
+        loader, finalize=lambda value: value if isinstance(value, _Raw) else escape_markdown(value)
     )
-    environment.filters["row"] = _row
-    environment.filters["trusted"] = _Raw  # for the output of our macros
-    environment.filters["code_block"] = _code_block
-    environment.filters["link"] = lambda path: _Raw(path.relative_to(folder).as_posix())
-    return environment
-
-
-def _environment(loader: BaseLoader, **escaping: Any) -> Environment:
-    return Environment(
-        loader=loader,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        **escaping,
-    )
+    made.filters |= {
+        "row": _row,
+        "trusted": _Raw,  # for the output of our macros
+        "code_block": _code_block,
+        "link": lambda path: _Raw(path.relative_to(folder).as_posix()),
+    }
+    return made
 
 
 def _row(cells: Sequence[object]) -> _Raw:

@@ -1,15 +1,15 @@
 """What a report says, section by section, as plain text; the two templates only lay it out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.plan.document import PlanDocument
-from orchestrator.report.cards import Card, make_cards
+from orchestrator.report.cards import make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
-from orchestrator.report.figures import Saved
-from orchestrator.report.greedy import greedy_grid, greedy_notes
+from orchestrator.report.evaluation import ReportInput
+from orchestrator.report.figures.style import Saved
+from orchestrator.report.greedy import greedy_grid
 from orchestrator.report.grids import (
     Grid,
     aliases_grid,
@@ -20,47 +20,17 @@ from orchestrator.report.grids import (
     criteria_grid,
     data_grid,
     effects_grid,
-    fraction_text,
     listed,
     machine_grid,
     steps_text,
     varied_grid,
 )
+from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
 from orchestrator.report.wording import explain, first_sentence, verdict_title
 from orchestrator.spec.load import AblationSpec
-from orchestrator.spec.units import difference_text, noun, unit_of
-from orchestrator.tables.tables import Tables
-from orchestrator.verdicts.controls import Control, NoiseFloor, seed_noise
-from orchestrator.verdicts.criteria import CriterionResult
-from orchestrator.verdicts.greedy import Round
+from orchestrator.verdicts.controls import seed_noise
 from orchestrator.verdicts.verdicts import Verdict
-
-
-class ReportInput(NamedTuple):
-    """Everything a report is made from.
-
-    Attributes:
-        plan: the plan document.
-        configs: arm → the configuration it was trained with, for the arms recorded so far.
-        tables: the tables of the ablation.
-        verdicts: one per hypothesis.
-        figures: saved in the ablation's folder.
-        criteria: one result per criterion and arm.
-        controls: outcome → the comparison of each control with the arm that it repeats.
-        floors: outcome → noise floor.
-        rounds: the rounds of a greedy path.
-    """
-
-    plan: PlanDocument
-    configs: Mapping[str, Mapping[str, Any]]
-    tables: Tables
-    verdicts: Sequence[Verdict]
-    figures: Sequence[Saved]
-    criteria: Sequence[CriterionResult]
-    controls: Mapping[str, Sequence[Control]]
-    floors: Mapping[str, NoiseFloor]
-    rounds: Sequence[Round] = ()
 
 
 class Answer(NamedTuple):
@@ -97,102 +67,66 @@ class Part(NamedTuple):
     bullets: tuple[str, ...] = ()
 
 
-class ReportSection(NamedTuple):
-    """One section of a report."""
+def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]:
+    """Put every section into words, for ``report.md.j2`` and ``report.html.j2``.
 
-    title: str
-    parts: tuple[Part, ...]
-
-
-class View(NamedTuple):
-    """The content of a report, in order; empty parts are left out."""
-
-    name: str
-    question: str
-    summary: str
-    warnings: tuple[str, ...]
-    answers: tuple[Answer, ...]
-    explored: tuple[Answer, ...]
-    evidence: tuple[ReportSection, ...]
-    cards: tuple[Card, ...]
-    cards_left_out: int
-    method: tuple[ReportSection, ...]
-
-
-def make_view(given: ReportInput) -> View:
-    """Put every section into words."""
-    plan, tables = given.plan, given.tables
-    cards = make_cards(plan, given.configs, tables, given.criteria)
-    return View(
-        name=plan.name,
-        question=" ".join(plan.question.split()),
-        summary=_summary(plan, tables.runs),
-        warnings=_warnings(plan, tables.runs),
-        answers=tuple(make_answer(v) for v in given.verdicts if not v.hypothesis.exploratory),
-        explored=tuple(make_answer(v) for v in given.verdicts if v.hypothesis.exploratory),
-        evidence=_sections(
-            ("Success criteria", _criteria(given.criteria)),
-            (
-                "Evidence",
-                (
+    Args:
+        given: what the report is made from.
+        figures: saved in the ablation's folder.
+    """
+    plan, runs = given.plan, given.tables.runs
+    endings = runs["outcome"]
+    n_missing, n_failed = (int((endings == ending).sum()) for ending in ("missing", "failed"))
+    steps, n_recorded = steps_text(runs), len(runs) - n_missing - n_failed
+    eval_steps = listed(runs["eval_every_steps"].dropna().unique())
+    cards = make_cards(given)
+    return {
+        "name": plan.name,
+        "question": " ".join(plan.question.split()),
+        "summary": " ".join(
+            prose("summary", plan=plan, n_recorded=n_recorded, n_runs=len(runs), steps=steps)
+        ),
+        "warnings": prose(
+            "warnings",
+            n_runs=len(runs),
+            n_missing=n_missing,
+            n_failed=n_failed,
+            lock_changed=plan.lock_changed,
+        ),
+        "answers": [make_answer(v) for v in given.verdicts if not v.hypothesis.exploratory],
+        "explored": [make_answer(v) for v in given.verdicts if v.hypothesis.exploratory],
+        "evidence": _sections(
+            {
+                "Success criteria": _criteria(given),
+                "Evidence": [
                     *_effects(given),
                     *_noise(given),
                     *_greedy(given),
-                    *(Part(figure.title, figure) for figure in given.figures),
+                    *(Part(figure.title, figure) for figure in figures),
                     *_arms(given),
-                ),
-            ),
+                ],
+            }
         ),
-        cards=cards,
-        cards_left_out=len(plan.arms) - len(cards),
-        method=_sections(
-            ("What was varied", _varied(plan.spec)),
-            ("How it was decided", _list(make_rules(plan.spec, given.verdicts, tables.runs))),
-            ("Data and budget", [Part(grid=data_grid(plan, tables.runs), layout="wrap")]),
-            ("Runs that did not reach their budget", _failures(tables.failures)),
-            ("Limits", _list(_limits(plan, tables.runs))),
-            ("Environment and timing", [Part(grid=machine_grid(tables.runs), layout="wrap")]),
+        "cards": cards,
+        "cards_left_out": len(plan.arms) - len(cards),
+        "method": _sections(
+            {
+                "What was varied": [_varied(plan.spec)],
+                "How it was decided": [Part(bullets=make_rules(plan.spec, given.verdicts, runs))],
+                "Data and budget": [Part(grid=data_grid(plan, runs), layout="wrap")],
+                "Runs that did not reach their budget": _failures(given.tables.failures),
+                "Limits": [
+                    Part(bullets=prose("limits", plan=plan, steps=steps, eval_steps=eval_steps))
+                ],
+                "Environment and timing": [Part(grid=machine_grid(runs), layout="wrap")],
+            }
         ),
-    )
+    }
 
 
-def _sections(*sections: tuple[str, Iterable[Part]]) -> tuple[ReportSection, ...]:
-    made = (ReportSection(title, tuple(parts)) for title, parts in sections)
-    return tuple(section for section in made if section.parts)
-
-
-def _list(items: Sequence[str]) -> list[Part]:
-    return [Part(bullets=tuple(items))]
-
-
-def _summary(plan: PlanDocument, runs: pd.DataFrame) -> str:
-    n_arms, n_seeds = len(plan.arms), len(plan.spec.seeds)
-    n_recorded = int((~runs["outcome"].isin(["missing", "failed"])).sum())
-    return (
-        f"{n_recorded} of {len(runs)} runs have a result: {n_arms} arms × {n_seeds} "
-        f"seed{'s' * (n_seeds != 1)}, {steps_text(runs)} each, on {plan.data_name}."
-    )
-
-
-def _warnings(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
-    warnings = []
-    n_missing = int((runs["outcome"] == "missing").sum())
-    n_failed = int((runs["outcome"] == "failed").sum())
-    if n_missing:
-        warnings.append(
-            f"{len(runs) - n_missing} of {len(runs)} runs are recorded. Hypotheses about arms with "
-            "missing runs have no verdict yet; start the same command again to finish."
-        )
-    if n_failed:
-        warnings.append(
-            f"{n_failed} of {len(runs)} runs failed with an error (they did not diverge). "
-            "Hypotheses about their arms have a verdict only if it is the same for every result "
-            "that these runs could have had."
-        )
-    if plan.lock_changed:
-        names = ", ".join(plan.lock_changed)
-        warnings.append(f"Exploratory, because changed after some of their runs existed: {names}.")
-    return tuple(warnings)
+def _sections(sections: Mapping[str, Iterable[Part]]) -> list[tuple[str, list[Part]]]:
+    """(title, parts) of the sections that have a part."""
+    return [(title, parts) for title, given in sections.items() if (parts := list(given))]
 
 
 def make_answer(verdict: Verdict) -> Answer:
@@ -207,87 +141,43 @@ def make_answer(verdict: Verdict) -> Answer:
     )
 
 
-def _criteria(results: Sequence[CriterionResult]) -> Iterator[Part]:
-    if results:
-        note = "An arm passes if every seed passes. The number shown is that of the worst seed."
-        yield Part(grid=criteria_grid(results), layout="asked wide", notes=(note,))
+def _criteria(given: ReportInput) -> Iterator[Part]:
+    if given.criteria:
+        grid = criteria_grid(given.criteria)
+        yield Part(grid=grid, layout="asked wide", notes=prose("criteria"))
 
 
 def _effects(given: ReportInput) -> list[Part]:
-    confirmatory = [v for v in given.verdicts if not v.hypothesis.exploratory]
-    explored = [v for v in given.verdicts if v.hypothesis.exploratory]
-    noise = (given.floors, given.controls)
-    note = (
-        "An effect is the second level of the contrast minus the first. The margin is the smallest "
-        "effect that matters for the claim. The noise floor is how far apart two single runs of "
-        "one configuration can be."
-    )
-    parts = [
-        Part(title, grid=effects_grid(verdicts, *noise, correction), layout="wide")
-        for title, verdicts, correction in (
-            ("", confirmatory, "Holm"),
-            ("Exploratory", explored, "BH"),
-        )
-        if verdicts
-    ]
-    return [*parts[:-1], *(part._replace(notes=(note,)) for part in parts[-1:])]
+    parts = []
+    for title, exploratory, correction in (("", False, "Holm"), ("Exploratory", True, "BH")):
+        verdicts = [v for v in given.verdicts if v.hypothesis.exploratory == exploratory]
+        if verdicts:
+            grid = effects_grid(verdicts, given.floors, given.controls, correction)
+            parts.append(Part(title, grid=grid, layout="wide"))
+    return [*parts[:-1], *(part._replace(notes=prose("effects")) for part in parts[-1:])]
 
 
 def _noise(given: ReportInput) -> Iterator[Part]:
     """How far two runs of one configuration differ, for each outcome."""
-    n_seeds = len(given.plan.spec.seeds)
     has_controls = any(given.controls.values())
-    notes = []
-    spread = seed_noise(given.tables.runs)
-    if spread is not None:
-        notes.append(
-            "Between seeds, the final PER varies by "
-            f"{difference_text(spread, 'per', signed=False)} points (standard deviation, pooled "
-            "over the arms whose runs all ended ok)."
-        )
-    notes += [_floor(floor, n_seeds) for floor in given.floors.values() if floor.source != "none"]
-    if not has_controls and notes:
-        notes.append(
-            "The ablation has no control (an arm repeated on fresh seeds or with the same seeds), "
-            "so the noise floor is estimated from the spread over seeds."
-        )
-    unknown = "The noise floor is unknown: no arm has two runs that ended ok."
-    yield Part("Noise floor", notes=tuple(notes or [unknown]))
+    notes = prose(
+        "noise",
+        floors=[floor for floor in given.floors.values() if floor.source != "none"],
+        spread=seed_noise(given.tables.runs),
+        has_controls=has_controls,
+        n_seeds=len(given.plan.spec.seeds),
+    )
+    yield Part("Noise floor", notes=notes)
     if has_controls:
         yield Part(grid=controls_grid(given.controls), layout="wrap wide")
-
-
-def _floor(floor: NoiseFloor, n_seeds: int) -> str:
-    outcome, unit = floor.outcome, unit_of(floor.outcome)
-    source = (
-        f"{floor.n} differences between an arm and its repetition on fresh seeds"
-        if floor.source == "controls"
-        else "the spread over seeds"
-    )
-    one, mean = (
-        difference_text(value, outcome, signed=False)
-        for value in (floor.half_width, floor.of_mean(n_seeds))
-    )
-    text = (
-        f"Noise floor of {noun(outcome)}: in 95 of 100 cases, two single runs of the same "
-        f"configuration differ by at most ±{one} {unit}, and two means over {n_seeds} seeds by at "
-        f"most ±{mean} (estimated from {source})"
-    )
-    if floor.same_seed is not None:
-        again = difference_text(floor.same_seed, outcome, signed=False)
-        text += (
-            f"; two trainings with the same seed differ by at most {again} {unit} "
-            f"({floor.n_same_seed} seeds)"
-        )
-    return f"{text}."
 
 
 def _greedy(given: ReportInput) -> Iterator[Part]:
     spec, rounds = given.plan.spec, given.rounds
     if spec.greedy:
         grid = greedy_grid(given.plan.arms, spec, given.tables.runs, rounds) if rounds else None
-        title = "Greedy order of the changes (exploratory)"
-        yield Part(title, grid=grid, layout="wide", notes=greedy_notes(spec, rounds))
+        notes = prose("greedy", greedy=spec.greedy, rounds=rounds)
+        yield Part("Greedy order of the changes (exploratory)", None, grid, "wide", notes)
 
 
 def _arms(given: ReportInput) -> Iterator[Part]:
@@ -296,59 +186,25 @@ def _arms(given: ReportInput) -> Iterator[Part]:
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
     yield Part("All arms", grid=arms_grid(tables.arms, cut_at), layout="wide")
-    optional = (
-        (
-            "The best evaluation instead of the last",
-            choices_grid(tables.arms),
-            "Verdicts use the last evaluation with greedy decoding. The best evaluation has been "
-            "chosen on the same trials that give its PER, so its PER is too low on average. The "
-            "optimism estimates by how much: it compares choosing on one half of the trials with "
-            "measuring on the other half.",
-        ),
-        (
-            "Kinds of errors",
-            errors_grid(tables.confusions),
-            "Over all seeds at the last evaluation, with greedy decoding; as shares of the "
-            "phonemes in the reference.",
-        ),
-        ("PER by session", sessions_grid(tables.sessions), ""),
-    )
-    for title, grid, note in optional:
+    for title, grid, notes in (
+        ("The best evaluation instead of the last", choices_grid(tables.arms), prose("choices")),
+        ("Kinds of errors", errors_grid(tables.confusions), prose("errors")),
+        ("PER by session", sessions_grid(tables.sessions), ()),
+    ):
         if grid is not None:
-            yield Part(title, grid=grid, layout="wrap asked", notes=(note,) if note else ())
+            yield Part(title, grid=grid, layout="wrap asked", notes=notes)
     if aliases:
-        grid, note = aliases_grid(aliases), fraction_text(aliases)
-        yield Part("Aliased effects", grid=grid, layout="wrap", notes=(note,))
+        grid, notes = aliases_grid(aliases), prose("aliases", found=aliases)
+        yield Part("Aliased effects", grid=grid, layout="wrap", notes=notes)
 
 
-def _varied(spec: AblationSpec) -> Iterator[Part]:
+def _varied(spec: AblationSpec) -> Part:
     common = changes_text(spec.set)
     notes = (f"In every arm, on top of the base: {common}.",) if common else ()
-    yield Part(grid=varied_grid(spec), layout="wrap", notes=notes)
+    return Part(grid=varied_grid(spec), layout="wrap", notes=notes)
 
 
 def _failures(failures: pd.DataFrame) -> Iterator[Part]:
-    columns = ["arm", "seed", "outcome", "n_steps_done", "run_id", "traceback_end"]
-    rows = zip(*(failures[column] for column in columns), strict=True)
-    for arm, seed, ending, n_done, run_id, traceback in rows:
-        title = f"{arm}, seed {seed}: {ending} after {n_done:,} steps (run {run_id})"
-        yield Part(notes=(title,), code=traceback)
-
-
-def _limits(plan: PlanDocument, runs: pd.DataFrame) -> tuple[str, ...]:
-    limits = [
-        f"Collapsed means collapsed within {steps_text(runs)}. The same settings may escape if "
-        "they are trained for more steps.",
-        f"The verdicts hold for {plan.data_name}, this model size and this step budget. Nothing "
-        "here shows that they hold for other recordings, sizes or budgets.",
-        "Intervals and tests describe the variation between seeds, not between data sets.",
-        "The final PER is that of the last evaluation; no verdict uses the best evaluation.",
-    ]
-    if "synthetic" in plan.data_name:
-        limits.insert(2, "The recordings are synthetic: no neural data were decoded.")
-    if any(h.outcome == "escape_step" for h in plan.spec.hypotheses.values()):
-        every = listed(runs["eval_every_steps"].dropna().unique())
-        limits.append(
-            f"Steps to escape are known only to the nearest evaluation (every {every} steps)."
-        )
-    return tuple(limits)
+    for run in failures.itertuples():
+        title = f"{run.arm}, seed {run.seed}: {run.outcome} after {run.n_steps_done:,} steps"
+        yield Part(notes=(f"{title} (run {run.run_id})",), code=str(run.traceback_end))

@@ -18,7 +18,7 @@ from typing import Any
 
 from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
 from decoder.errors import ConfigError
-from orchestrator.spec.cells import changes_cell, design_cells
+from orchestrator.spec.cells import DesignCell, changes_cell, design_cells
 from orchestrator.spec.references import chain_of, follow, references_in
 from orchestrator.spec.schema import AblationSpec, Changes
 
@@ -81,26 +81,29 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
             the first arm that causes it.
     """
     common = _Common(spec, base)
-    arms: list[Arm] = []
-    met: dict[str, list[str]] = {}  # complaint → arms
-    for cell in design_cells(spec):
-        changes = changes_of_levels(spec, cell.levels)
-        draft = Arm(cell.arm_id, cell.name, cell.levels, changes, common.config, True)
-        _append(arms, met, common, draft)
-    for name, extra in spec.extra_arms.items():
-        changes = {**changes_of_levels(spec, extra.levels), **extra.set}
-        draft = Arm(
+    drafts = [_draft(common, cell, in_design=True) for cell in design_cells(spec)]
+    drafts += [
+        Arm(
             arm_id=name,
             name=name,
             levels=extra.levels,
-            changes=changes,
+            changes={**changes_of_levels(spec, extra.levels), **extra.set},
             config=common.config,
             in_design=False,
             note=extra.note,
             seed_offset=extra.seed_offset,
             replicate=extra.replicate,
         )
-        _append(arms, met, common, draft)
+        for name, extra in spec.extra_arms.items()
+    ]
+    arms: list[Arm] = []
+    met: dict[str, list[str]] = {}  # complaint → arms
+    for draft in drafts:
+        try:
+            arms.append(common.completed(draft))
+        except ConfigError as error:
+            for complaint in _complaints(error):
+                met.setdefault(complaint, []).append(draft.arm_id)
     if met:
         raise ConfigError(
             [
@@ -118,36 +121,30 @@ def candidate_arm(
     """The arm of a greedy path that has these factors at their second level, and no others.
 
     Args:
-        spec: the ablation.
         base: its base configuration, before ``set``.
-        changed: the factors.
-        candidate: the arm's place in the greedy path.
 
     Raises:
         ConfigError: the decoder refuses the combination of values.
     """
-    cell = changes_cell(spec, changed)
-    arms: list[Arm] = []
-    met: dict[str, list[str]] = {}
-    common = _Common(spec, base)
-    changes = changes_of_levels(spec, cell.levels)
-    draft = Arm(cell.arm_id, cell.name, cell.levels, changes, common.config, False)
-    _append(arms, met, common, replace(draft, candidate=candidate))
-    if met:
+    cell, common = changes_cell(spec, changed), _Common(spec, base)
+    draft = _draft(common, cell, in_design=False)
+    try:
+        return common.completed(replace(draft, candidate=candidate))
+    except ConfigError as error:
         raise ConfigError(
             [
                 f"greedy: {cell.name}: {complaint}; a greedy path may try every combination of "
                 "changes, so leave 'greedy' out or change the levels"
-                for complaint in met
+                for complaint in _complaints(error)
             ]
-        )
-    return arms[0]
+        ) from None
 
 
 class _Common:
     """The configuration that every arm starts from: the base with the ablation's ``set``."""
 
     def __init__(self, spec: AblationSpec, base: DecoderConfig) -> None:
+        self.spec = spec
         self.values = {**flatten(base), **spec.set}
         self.targets = references_in(spec.set)
         filled = follow(self.values, self.targets)
@@ -156,10 +153,17 @@ class _Common:
         self.nested = unflatten(self.flat)
         self.sections = {name: getattr(self.config, name) for name in self.nested}
 
-    def sections_with(self, changes: Changes) -> dict[str, Any]:
-        """The sections with these changes; only the changed ones still have to be validated."""
-        changed = unflatten(changes).items()
-        return {**self.sections, **{name: {**self.nested[name], **new} for name, new in changed}}
+    def completed(self, draft: Arm) -> Arm:
+        """The arm with its references replaced by values, and with its configuration.
+
+        Raises:
+            ConfigError: the decoder refuses the combination of values.
+        """
+        changes, targets = self.fill(draft.changes)
+        # Only the changed sections still have to be validated.
+        changed = {n: {**self.nested[n], **new} for n, new in unflatten(changes).items()}
+        config = parse_config({**self.sections, **changed}, "")
+        return replace(draft, changes=changes, config=config, derived=targets)
 
     def fill(self, changes: Changes) -> tuple[Changes, dict[str, str]]:
         """Replace the references in an arm's changes by values.
@@ -180,16 +184,13 @@ class _Common:
         return {path: filled[path] for path in (*changes, *moved)}, targets
 
 
-def _append(arms: list[Arm], met: dict[str, list[str]], common: _Common, draft: Arm) -> None:
-    try:
-        changes, targets = common.fill(draft.changes)
-        config = parse_config(common.sections_with(changes), "")
-    except ConfigError as error:
-        for problem in error.problems:
-            complaint = problem.removeprefix(": ").removeprefix("top level: ")
-            met.setdefault(complaint, []).append(draft.arm_id)
-        return
-    arms.append(replace(draft, changes=changes, config=config, derived=targets))
+def _draft(common: _Common, cell: DesignCell, *, in_design: bool) -> Arm:
+    changes = changes_of_levels(common.spec, cell.levels)
+    return Arm(cell.arm_id, cell.name, cell.levels, changes, common.config, in_design)
+
+
+def _complaints(error: ConfigError) -> list[str]:
+    return [text.removeprefix(": ").removeprefix("top level: ") for text in error.problems]
 
 
 def changes_of_levels(spec: AblationSpec, levels: Mapping[str, str]) -> Changes:

@@ -210,18 +210,20 @@ def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
 
 def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
     """Complaints about steps to escape that are compared at different budgets or never differ."""
-    configs = {arm.arm_id: arm.config for arm in arms}
+    steps = {arm.arm_id: arm.config.train.n_steps for arm in arms}
+    longest = max(steps.values(), default=0)
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
     for name, sides in compared_by_name(spec, cells).items():
-        budgets = {configs[side.arm_id].train.n_steps for side in sides}
-        if spec.hypotheses[name].outcome == "escape_step" and len(budgets) > 1:
+        hypothesis = spec.hypotheses[name]
+        if hypothesis.outcome != "escape_step":
+            continue
+        budgets = {steps[side.arm_id] for side in sides}
+        if len(budgets) > 1:
             yield (
                 f"hypotheses.{name}: compares steps to escape, which are censored at the budget, "
                 f"between different budgets (train.n_steps {sorted(budgets)}); use one budget"
             )
-        longest = max((config.train.n_steps for config in configs.values()), default=0)
-        hypothesis = spec.hypotheses[name]
-        if hypothesis.outcome == "escape_step" and hypothesis.margin >= longest:
+        if hypothesis.margin >= longest:
             yield (
                 f"hypotheses.{name}.margin: must be below {longest}, the step budget at which "
                 f"steps to escape are censored, but got {hypothesis.margin:g}"

@@ -54,7 +54,6 @@ class FractionDocument:
     Attributes:
         letters: letter → factor.
         generators: the generators as text, such as ``E=ABC``.
-        n_arms: the number of arms.
         resolution: a roman numeral.
         defining_relation: the shortest words of the defining relation.
         n_defining_words: the number of all its words.
@@ -128,7 +127,6 @@ def fractional(
     """The fraction that a file describes.
 
     Args:
-        factors: the names of the two-level factors.
         generators: the generators as written; None searches for the best ones.
         n_arms: the number of arms for that search; None takes the fewest of resolution IV.
 

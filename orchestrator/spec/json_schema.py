@@ -42,18 +42,12 @@ def ablation_schema() -> JsonSchemaValue:
     return schema
 
 
-def decoder_schema() -> JsonSchemaValue:
-    """The schema of decoder configurations."""
-    return file_schema(DecoderConfig)
-
-
 def file_schema(
     model: type[Section], keys: Mapping[str, Collection[str]] | None = None
 ) -> JsonSchemaValue:
     """The schema of a file that one model describes.
 
     Args:
-        model: the model of the whole file.
         keys: property → the only keys that a mapping under this name may have, for properties
             whose type does not say so.
     """

@@ -19,8 +19,6 @@ def explain_file(
     """What is wrong with a file, one sentence a mistake, with the keys allowed at each place.
 
     Args:
-        model: the model of the file.
-        error: what validating the file against the model raised.
         more_keys: top-level keys that the file may have beside those of the model.
     """
     places = {

@@ -16,7 +16,7 @@ from orchestrator.spec.cells import Levels
 from orchestrator.spec.check_file import find_problems
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.keys import explain_file, load_base
-from orchestrator.spec.names import level_names, level_text
+from orchestrator.spec.names import level_text
 from orchestrator.spec.profiles import apply_profile
 from orchestrator.spec.schema import (
     FORMER_NO_DIFFERENCE,
@@ -33,7 +33,6 @@ __all__ = [
     "Criterion",
     "Hypothesis",
     "Loaded",
-    "level_names",
     "levels_of",
     "load_spec",
 ]
@@ -44,9 +43,7 @@ class Loaded:
     """An ablation file that passed every check.
 
     Attributes:
-        spec: its content.
         base: its base configuration, before ``set``.
-        path: the path of the file.
         arms: every arm, those of the design first.
         notes: remarks on words of the file that have changed since.
     """
@@ -82,7 +79,6 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     decimal text of that number, wherever the file names the level.
 
     Args:
-        path: the file.
         profile: the profile to apply (see `orchestrator.spec.profiles`); None applies none.
 
     Raises:
@@ -153,8 +149,6 @@ def _with_names(value: Any, at: tuple[str, ...], problems: list[str]) -> Any:
     """A copy of a part of the file, with names that YAML read as numbers turned into text.
 
     Args:
-        value: the part.
-        at: its location.
         problems: receives a complaint for each name that a mapping has twice.
     """
     if isinstance(value, list):
@@ -170,10 +164,6 @@ def _with_names(value: Any, at: tuple[str, ...], problems: list[str]) -> Any:
         inside = _with_names(one, (*at, str(name)), problems)
         named[name] = level_text(inside) if place in _CELLS else inside
     return named
-
-
-def _mapping(value: Any) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 # Stands among the broken factors for a malformed choice of arms. No factor can have this name.
@@ -202,7 +192,8 @@ def _salvage(
     left: dict[Any, Any] = dict(document)
     for item in error.errors():
         at = item["loc"]
-        part = _mapping(left.get(at[0]))
+        part = left.get(at[0])
+        part = part if isinstance(part, dict) else {}
         entry = part.get(at[1]) if len(at) > 1 else None
         if at[0] == "factors":
             broken.add(str(at[1]) if len(at) > 1 else "*")

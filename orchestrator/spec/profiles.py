@@ -18,7 +18,6 @@ def apply_profile(
     Args:
         document: the file. Its key ``profiles`` maps the name of a profile to top-level keys,
             each of which replaces the file's key as a whole.
-        profile: the profile to apply; None applies none.
 
     Returns:
         The document without its profiles, named ``NAME-PROFILE`` if one is applied; and every

@@ -27,11 +27,8 @@ def reference(value: Any) -> str | None:
 
 def references_in(values: Mapping[str, Any]) -> dict[str, str]:
     """Config path → the path whose value it takes, for values that are references."""
-    found = {}
-    for path, value in values.items():
-        if (target := reference(value)) is not None:
-            found[path] = target
-    return found
+    targets = {path: reference(value) for path, value in values.items()}
+    return {path: target for path, target in targets.items() if target is not None}
 
 
 def follow(values: Mapping[str, Any], targets: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "ledger": (
             "Record",
+            "config_of",
             "history_csv",
             "make_record",
             "read_history",

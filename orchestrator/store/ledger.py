@@ -138,14 +138,8 @@ def make_record(
     """Make the record and the history of a run that ended.
 
     Args:
-        run_id: the identity of the run.
-        config: its resolved configuration.
-        seed: its seed.
-        dataset: the recordings it was trained on.
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
-        host: where it was trained.
-        environment: what it was trained with.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -221,8 +215,6 @@ def read_records(
     """The undamaged records among `run_ids`, including those of failed runs.
 
     Args:
-        results: the ledger.
-        run_ids: the runs to look for.
         say: receives one line for each damaged record, such as one whose history does not match.
         move_aside: whether a damaged record is renamed, so that its run can be trained again.
 
@@ -250,6 +242,14 @@ def read_records(
 def with_result(records: Mapping[str, Record]) -> frozenset[str]:
     """The ids of the runs with a result; the others, which failed, need training."""
     return frozenset(r for r, record in records.items() if record["status"] != "failed")
+
+
+def config_of(record: Record) -> DecoderConfig | None:
+    """The configuration of a record; None if other software or another version wrote it."""
+    try:
+        return DecoderConfig.model_validate(record["config"])
+    except ValidationError:
+        return None
 
 
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
@@ -323,11 +323,7 @@ def _read(results: Results, run_id: str) -> Record | None:
             return None  # not committed
         raise Damaged("has no history") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Damaged(
-            f"is not a valid record ({where + ': ' if where else ''}{first['msg']})"
-        ) from None
+        raise Damaged(f"is not a valid record ({first_mistake(error)})") from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
     if record["run_id"] != run_id or record["schema"] != SCHEMA:
@@ -335,6 +331,12 @@ def _read(results: Results, run_id: str) -> Record | None:
     if record["history_sha256"] != sha256_of(rows):
         raise Damaged("has a history that does not match its checksum")
     return record
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The place and the text of the first mistake in a file."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:

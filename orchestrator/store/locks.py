@@ -87,7 +87,6 @@ def file_lock(
     """Hold a lock file, whose folder is made if it is missing.
 
     Args:
-        path: the file.
         patience_seconds: how long to wait for another process to release it.
         held: the message if another process still holds it then.
         n_bytes: how much is written under the lock, for the message if the folder is not writable.

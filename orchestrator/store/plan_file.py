@@ -6,6 +6,7 @@ from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.names import listed
+from orchestrator.store.ledger import first_mistake
 from orchestrator.store.paths import Results
 
 
@@ -28,11 +29,8 @@ def read_plan(results: Results, name: str) -> PlanDocument:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error}); `run` writes it again") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise StorageError(
-            f"{path}: is not a valid plan ({where + ': ' if where else ''}{first['msg']}); "
-            "`run` writes it again"
+            f"{path}: is not a valid plan ({first_mistake(error)}); `run` writes it again"
         ) from None
 
 

@@ -69,7 +69,6 @@ def register(plan: Plan, results: Results, recorded: Collection[str]) -> Registe
     could have been seen.
 
     Args:
-        plan: the plan.
         results: where ``lock.json`` is stored.
         recorded: ids of the runs with a result in the ledger.
 
@@ -95,7 +94,6 @@ def compare(
     """The lock after this plan, and what it says of the hypotheses.
 
     Args:
-        plan: the plan.
         kept: hypothesis → its entry of the lock; None before the first run of the ablation.
         recorded: ids of the runs with a result.
     """

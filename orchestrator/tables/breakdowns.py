@@ -1,5 +1,6 @@
 """The errors of an ablation's runs at the last evaluation, by session and by phoneme."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -65,17 +66,16 @@ def confusions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Da
         emitted. ``share`` divides by the occurrences of the reference phoneme, for insertions by
         all reference phonemes.
     """
-    counts: dict[str, dict[tuple[int, int], int]] = {}
+    counts: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
     for _, arm, _, record in _with_result(runs, records):
-        of_arm = counts.setdefault(arm, {})
         for reference, emitted, n in record.get("confusions") or ():
-            of_arm[reference, emitted] = of_arm.get((reference, emitted), 0) + n
+            counts[arm][reference, emitted] += n
     rows = []
     for arm, pairs in counts.items():
-        totals: dict[int, int] = {}
+        totals = Counter[int]()
         for (reference, _), n in pairs.items():
-            totals[reference] = totals.get(reference, 0) + n
-        n_reference = sum(n for reference, n in totals.items() if reference != BLANK)
+            totals[reference] += n
+        n_reference = totals.total() - totals[BLANK]
         for (reference, emitted), n in sorted(pairs.items()):
             whole = n_reference if reference == BLANK else totals[reference]
             share = n / whole if whole else float("nan")

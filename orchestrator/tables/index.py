@@ -74,7 +74,6 @@ def open_index(results: Results, say: Say) -> RunIndex:
     """The index of a results folder, brought up to date first.
 
     Args:
-        results: the results folder.
         say: receives a line for each record that cannot be trusted, and one if the index cannot be
             written, in which case the next call reads the records again.
 

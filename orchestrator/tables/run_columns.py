@@ -41,7 +41,6 @@ def result_columns(
 
     Args:
         record: the run's record; None if it is not recorded yet.
-        history: the run's evaluations.
         thresholds: they decide whether the run collapsed.
     """
     status = "missing" if record is None else str(record["status"])

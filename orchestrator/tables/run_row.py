@@ -23,9 +23,7 @@ class RunRow(NamedTuple):
     """One run as far as it is known: from the ledger, an import, or a table of another tool.
 
     Attributes:
-        run_id: identity of the run.
         outcome: one of `orchestrator.stats.run_values.ENDINGS`.
-        seed: None if it is not known.
         config_id: digest of the settings that can change a result; None if some are unknown.
         dataset, dataset_path: fingerprint and folder of the recordings.
         trainer: the software that trained the run; None for the decoder of this project.
@@ -78,10 +76,6 @@ def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
     Collapse is judged by the default thresholds, since a record belongs to no ablation. A
     configuration field that is newer than the record has its default, which is how the code
     behaved before the field existed. NaN becomes None.
-
-    Args:
-        record: of the run.
-        history: its evaluations.
     """
     environment = record.get("environment", {})
     code = environment.get("code") or {}

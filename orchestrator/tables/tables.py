@@ -74,7 +74,6 @@ def make_tables(
     """All tables of an ablation.
 
     Args:
-        plan: the plan document.
         records: run id → record, for the runs recorded so far; runs outside the plan are ignored.
         histories: run id → evaluations, with the columns `decoder.pack.HISTORY_COLUMNS`.
     """

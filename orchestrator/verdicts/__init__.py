@@ -5,7 +5,14 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "change_effects": ("Change", "along_path", "by_size", "left_out", "main_effects"),
+        "change_effects": (
+            "Change",
+            "along_path",
+            "arm_of_changes",
+            "by_size",
+            "left_out",
+            "main_effects",
+        ),
         "controls": (
             "Control",
             "NoiseFloor",

@@ -53,19 +53,6 @@ def _token() -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the duration of the block, then restore them."""
-    before = dict(os.environ)  # all of it: Ray sets variables of its own and leaves them behind
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
-
-
-@contextmanager
 def ray_environment(address: str | None) -> Iterator[None]:
     """Set the environment variables of Ray for the duration of the block, then restore the user's.
 
@@ -73,8 +60,14 @@ def ray_environment(address: str | None) -> Iterator[None]:
         address: the cluster to join, which has its own environment; None for a local cluster.
     """
     local = {**_CLUSTER_ENVIRONMENT, "RAY_AUTH_TOKEN": _token()} if address is None else {}
-    with _environment({**_TUNE_ENVIRONMENT, **local}):
+    before = dict(os.environ)  # all of it: Ray sets variables of its own and leaves them behind
+    os.environ.update(_TUNE_ENVIRONMENT | local)
+    try:
         yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -115,8 +108,6 @@ def gpu_share(device: str | None, n_workers: int, n_gpus: int) -> float:
 
     Args:
         device: as in `Execution`.
-        n_workers: packs trained at the same time.
-        n_gpus: GPUs of the cluster.
 
     Raises:
         ConfigError: the cluster has no GPU, or the device names a GPU by its number, which Ray
@@ -142,7 +133,6 @@ def worker_resources(
     """The resources of the cluster that each worker takes.
 
     Args:
-        execution: gives workers, threads and device.
         nodes: one entry per node: resource, such as ``CPU`` or ``GPU`` → amount.
 
     Raises:

@@ -21,92 +21,59 @@ from typing import Any
 
 from decoder.pack import Pack
 from orchestrator.execute.backends.escape import Escape
-from orchestrator.execute.backends.messages import deliver, next_message
 from orchestrator.execute.backends.ray_cluster import (
     check_reachable,
     ray_environment,
     temporary_folder,
     worker_resources,
 )
-from orchestrator.execute.backends.types import Execution, PackEvent, RayUnavailableError
-from orchestrator.execute.backends.worker import Account, TrainPack, train_pack
+from orchestrator.execute.backends.types import Backend, Execution, PackEvent, RayUnavailableError
+from orchestrator.execute.backends.worker import Account, TrainPack, next_message, train_pack
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _MESSAGE = "message"  # our key of a result, to which Tune adds others
 
 
-def train_on_ray(
-    packs: Sequence[Pack],
-    execution: Execution,
-    on_event: Callable[[PackEvent], None],
-    *,
-    train_pack: TrainPack = train_pack,
-) -> None:
-    """Train packs on Ray, `execution.n_workers` at a time.
+@contextmanager
+def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> Iterator[Backend]:
+    """Give a backend that trains on Ray, on one cluster for all its calls until the block ends.
 
-    If a worker dies or meets an infrastructure fault (see `is_infrastructure_fault`), its pack
-    starts again from its checkpoint in a new process, up to ``max_retries`` times. Any other
-    exception of a pack ends that pack at once. In both cases the runs without a result become a
-    `PackFailed`, and the other packs continue.
+    It trains `execution.n_workers` packs at a time, which start in their order. If a worker dies or
+    meets an infrastructure fault (see `is_infrastructure_fault`), its pack starts again from its
+    checkpoint in a new process, up to ``max_retries`` times. Any other exception of a pack ends
+    that pack at once. In both cases the runs without a result become a `PackFailed`, and the other
+    packs continue. Errors and signals stop the packs and leave where the ``with`` block ends.
 
     Args:
-        packs: packs to train; they start in this order.
-        execution: where and how to train. With an address, every node must see the folders; the
-            code of this process is sent to the nodes.
-        on_event: called in this thread; an exception from it stops the packs and leaves this call.
+        execution: gives workers, threads and address, which must be the same in all calls. With an
+            address, every node must see the folders; the code of this process is sent to the nodes.
         train_pack: trains one pack; it is sent to the workers.
 
     Raises:
-        UserError: raised by a pack; the packs that still run are stopped.
+        UserError: raised by a pack.
+        BaseException: raised by ``on_event``.
         RayUnavailableError: Ray is missing, or the cluster cannot be started or reached.
         ConfigError: the cluster lacks the resources that the packs need.
         KeyboardInterrupt: on SIGINT, or whatever the process's handlers of SIGINT and SIGTERM
             raise, after the packs are stopped and a local cluster has ended.
     """
-    if not packs:
-        return
-    with ray_session(execution) as train:
-        train(packs, execution, on_event, train_pack=train_pack)
-
-
-class RaySession:
-    """Trains packs on one cluster in several calls; see `train_on_ray`."""
-
-    def __init__(self, escape: Escape, storage_dir: Path) -> None:
-        self._escape, self._storage_dir = escape, storage_dir
-        self._n_calls = count()
-
-    def __call__(
-        self,
-        packs: Sequence[Pack],
-        execution: Execution,
-        on_event: Callable[[PackEvent], None],
-        *,
-        train_pack: TrainPack = train_pack,
-    ) -> None:
-        """As `train_on_ray`; errors and signals leave where the session ends."""
-        if not packs:
-            return
-        folder = self._storage_dir / str(next(self._n_calls))
-        account = Account(packs, on_event)
-        _train_rounds(account, execution.with_absolute_folders(), self._escape, folder, train_pack)
-
-
-@contextmanager
-def ray_session(execution: Execution) -> Iterator[RaySession]:
-    """Keep one cluster for several calls, such as those of a search.
-
-    Args:
-        execution: gives workers, threads and address, which must be the same in all calls.
-
-    Raises:
-        As `train_on_ray`, when the ``with`` block ends.
-    """
     escape = Escape()
-    absolute = execution.with_absolute_folders()
+    calls = count()
     try:
-        with escape.signals(), _cluster(absolute, escape) as storage_dir:
-            yield RaySession(escape, storage_dir)
+        with (
+            escape.signals(),
+            _cluster(execution.with_absolute_folders(), escape) as storage_dir,
+        ):
+
+            def train(
+                packs: Sequence[Pack], execution: Execution, on_event: Callable[[PackEvent], None]
+            ) -> None:
+                if packs:
+                    account, folder = Account(packs, on_event), storage_dir / str(next(calls))
+                    absolute = execution.with_absolute_folders()
+                    _train_rounds(account, absolute, escape, folder, train_pack)
+
+            yield train
     except KeyboardInterrupt:
         if escape.error is None:
             raise
@@ -195,7 +162,6 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
 
     Args:
         work: reference to (packs, execution, train_pack), the same for all actors.
-        resources: the resources of the cluster that each actor takes.
     """
     import ray
     from ray import tune
@@ -241,8 +207,6 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
-        account: receives every event.
-        escape: carries errors out.
     """
     from ray import tune
 
@@ -270,7 +234,7 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
             pack_id = packs[trial.config["pack"]].pack_id
             message = result.pop(_MESSAGE)  # so that Tune neither keeps nor writes it
             try:
-                deliver(message, pack_id, _n_failures(trial) + 1, account)
+                account.deliver(message, pack_id, _n_failures(trial) + 1)
             except BaseException as error:
                 escape.throw(error)
 
@@ -312,7 +276,8 @@ def _cluster(execution: Execution, escape: Escape) -> Iterator[Path]:
             escape.handle_signals()
             yield folder / "tune"
         finally:
-            _stop()
+            if "ray" in sys.modules:
+                sys.modules["ray"].shutdown()  # ends the cluster too if this process started it
 
 
 def _start(execution: Execution, folder: Path) -> None:
@@ -359,14 +324,6 @@ def _start(execution: Execution, folder: Path) -> None:
         ) from error
     finally:
         os.umask(old_umask)
-
-
-def _stop() -> None:
-    """Leave the cluster, and end it if this process started it."""
-    if "ray" in sys.modules:
-        import ray
-
-        ray.shutdown()
 
 
 def _first_line(error: BaseException) -> str:

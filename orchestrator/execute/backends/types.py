@@ -21,7 +21,6 @@ class PackFailed:
     Attributes:
         run_ids: the runs without a result.
         traceback: the traceback of the last attempt.
-        n_attempts: number of attempts.
     """
 
     run_ids: tuple[str, ...]
@@ -34,8 +33,6 @@ class PackEvent:
     """A pack made progress, or it failed after all retries.
 
     Attributes:
-        pack_id: the pack.
-        what: the progress or the failure.
         host: ``hostname``, ``pid`` and ``device`` of the worker.
     """
 

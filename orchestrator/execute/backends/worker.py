@@ -1,15 +1,16 @@
 """The parts that both backends share: train one pack, classify errors, keep account of runs."""
 
-import os
-import platform
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decoder.errors import UserError
 from decoder.pack import Pack, Progress
 from orchestrator.execute.backends.types import Execution, PackEvent, PackFailed
+from orchestrator.store import provenance
 
 if TYPE_CHECKING:
     from decoder.data.store import Dataset
@@ -62,20 +63,54 @@ def is_infrastructure_fault(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
 
 
-def host_facts(execution: Execution) -> dict[str, str | int]:
+def host_of(execution: Execution) -> dict[str, str | int]:
     """Host name, process id and device of this process, for the record."""
-    return {
-        "hostname": platform.node(),
-        "pid": os.getpid(),
-        "device": execution.device or "auto",
-    }
+    return {**provenance.host(), "device": execution.device or "auto"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one step of training gave. Without progress or error, the pack has ended.
+
+    Attributes:
+        host: ``hostname``, ``pid`` and ``device`` of the worker.
+        progress: the progress that the trainer reported.
+        user_error: an error that ends the whole call.
+        crash: the traceback of an error that ends this pack alone.
+    """
+
+    host: dict[str, str | int]
+    progress: Progress | None = None
+    user_error: UserError | None = None
+    crash: str | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the pack has ended."""
+        return self.progress is None
+
+
+def next_message(training: Iterator[Progress], execution: Execution) -> Message:
+    """Train a pack for one step, in the worker.
+
+    Raises:
+        Exception: an infrastructure fault, after which the pack may be retried.
+    """
+    host = host_of(execution)
+    try:
+        return Message(host, next(training, None))
+    except UserError as error:
+        return Message(host, user_error=error)
+    except Exception as error:
+        if is_infrastructure_fault(error):
+            raise
+        return Message(host, crash=traceback.format_exc())
 
 
 class Account:
     """Keeps track of which runs have a result and which packs have ended, and passes events on.
 
     Args:
-        packs: all packs of the call.
         on_event: called for each event, in the caller's thread.
     """
 
@@ -91,39 +126,38 @@ class Account:
         """The packs that have neither ended nor failed, in the order of `packs`."""
         return tuple(self._open.values())
 
-    def progress(self, pack_id: str, progress: Progress, host: dict[str, str | int]) -> None:
-        """Pass on progress. The result of a run is passed on once, even if its pack is retried.
+    def deliver(self, message: Message, pack_id: str, n_attempts: int) -> None:
+        """Pass on what a step of a pack gave, in the driver.
 
-        A run that pauses needs no result.
+        The result of a run is passed on once, even if its pack is retried. A run that pauses needs
+        no result; one that still lacks its result when the pack ends has failed.
+
+        Raises:
+            UserError: the one that the message carries.
         """
-        waiting = self._without_result[pack_id]
+        if message.user_error is not None:
+            raise message.user_error
+        progress, waiting = message.progress, self._without_result[pack_id]
+        if progress is None:
+            text = message.crash or "the trainer ended without a result for these runs"
+            self.fail(pack_id, text, n_attempts, message.host)
+            return
         finished = tuple(result for result in progress.finished if result.run_id in waiting)
         for result in finished:
             waiting.remove(result.run_id)
         waiting[:] = [run_id for run_id in waiting if run_id not in progress.paused]
-        self._on_event(PackEvent(pack_id, replace(progress, finished=finished), host))
+        self._on_event(PackEvent(pack_id, replace(progress, finished=finished), message.host))
 
-    def end(self, pack_id: str, n_attempts: int, host: dict[str, str | int]) -> None:
-        """The trainer has ended: the runs that still lack a result have failed."""
-        if self._without_result[pack_id]:
-            self.fail(
-                pack_id, "the trainer ended without a result for these runs", n_attempts, host
-            )
-        else:
-            del self._open[pack_id]
-
-    def fail(
-        self, pack_id: str, traceback: str, n_attempts: int, host: dict[str, str | int]
-    ) -> None:
-        """Give up a pack, and report the failure of its runs that lack a result, if any."""
+    def fail(self, pack_id: str, reason: str, n_attempts: int, host: dict[str, str | int]) -> None:
+        """End a pack, and report the failure of its runs that lack a result, if any."""
         del self._open[pack_id]
         run_ids = tuple(self._without_result[pack_id])
         if run_ids:
-            self._on_event(PackEvent(pack_id, PackFailed(run_ids, traceback, n_attempts), host))
+            self._on_event(PackEvent(pack_id, PackFailed(run_ids, reason, n_attempts), host))
 
-    def note(self, pack_id: str, traceback: str) -> None:
+    def note(self, pack_id: str, reason: str) -> None:
         """Remember the traceback of a pack that will be retried."""
-        self._notes[pack_id] = traceback
+        self._notes[pack_id] = reason
 
     def give_up(self, pack_id: str, n_attempts: int) -> None:
         """Give up a pack, with the traceback noted last."""

@@ -1,9 +1,7 @@
 """Column names of learning curves made elsewhere, and whether their PER is in percent."""
 
-import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 
 from decoder.import_tables import squeeze
 
@@ -45,17 +43,11 @@ _COLUMN_OF = {
 _BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
 _OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
 _PLAIN_LOSS = frozenset({"loss", "verlust"})
-_PERCENT_NAMES = ("pct", "percent", "%", "prozent")
 
 
 def last_part(name: str) -> str:
     """The last part of a dotted name, without case and punctuation: ``a.lr_max`` → ``lrmax``."""
     return squeeze(name.rpartition(".")[2])
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is an int or a float; booleans are neither."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_evaluation(row: Mapping[str, float]) -> bool:
@@ -106,38 +98,23 @@ def _column_of(name: str) -> tuple[str, int] | None:
     return None
 
 
-def says_percent(name: str) -> bool:
-    """Whether a column's name says that it is in percent."""
-    return any(word in name.lower() for word in _PERCENT_NAMES)
-
-
-def is_percent(values: Iterable[float]) -> tuple[bool, str]:
-    """Whether the PERs of one file are in percent, and the reason in words.
+def percent_reason(pers: Collection[float]) -> str:
+    """Why the PERs of one file are in percent; "" if they are rates.
 
     A rate exceeds 1 only if a run emits far too many phonemes, and never exceeds 10, because
     there are fewer than ten frames per phoneme. A PER in percent does not stay below 1.
 
     Args:
-        values: PERs of one file; values that are not finite are ignored.
+        pers: finite PERs.
     """
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return False, ""
-    low, high = min(finite), max(finite)
+    low, high = min(pers, default=0.0), max(pers, default=0.0)
+    if high > 10 and 0 < low <= 1:
+        return (
+            f"PER ranges from {low:g} to {high:g}; read as percent, because a rate never "
+            "exceeds 10, but the values up to 1 look like rates: the file may mix both units"
+        )
     if high > 10:
-        if 0 < low <= 1:
-            return True, (
-                f"PER ranges from {low:g} to {high:g}; read as percent, because a rate never "
-                "exceeds 10, but the values up to 1 look like rates: the file may mix both units"
-            )
-        return True, f"PER up to {high:g} is read as percent, because a rate never exceeds 10"
+        return f"PER up to {high:g} is read as percent, because a rate never exceeds 10"
     if low > 5:
-        return True, f"PER never below {low:g} is read as percent, because no rate stays above 5"
-    return False, f"PER from {low:g} to {high:g} is a rate in [0, 1]"
-
-
-def as_rates(rows: Iterable[StepValues], percent: bool) -> list[StepValues]:
-    """Copies of the rows, with PER as a rate."""
-    if not percent:
-        return [dict(row) for row in rows]
-    return [{k: v / 100 if k in (PER, "train_per") else v for k, v in row.items()} for row in rows]
+        return f"PER never below {low:g} is read as percent, because no rate stays above 5"
+    return ""

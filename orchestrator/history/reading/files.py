@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from decoder.plain_pickle import looks_like_pickle
+from decoder.plain_pickle import Refused, looks_like_pickle
 
 Role = Literal["settings", "course", "evaluation", "refused", "not read", "unreadable"]
 RunFileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
@@ -19,36 +19,42 @@ MOST_CURVE_BYTES = 64 << 20
 _MOST_LINE = 1 << 20
 _BLOCK = 1 << 20
 
-_WEIGHTS_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".onnx")
-_NOT_READ = {
-    **dict.fromkeys((".safetensors", ".h5", ".hdf5", ".mat", ".npy", ".npz"), "arrays are"),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".svg", ".pdf", ".gif"), "pictures are"),
-    **dict.fromkeys((".py", ".ipynb", ".sh", ".slurm", ".sbatch", ".patch", ".diff"), "code is"),
-    **dict.fromkeys((".md", ".rst", ".html", ".docx"), "documents are"),
-    **dict.fromkeys((".wandb", ".db", ".sqlite", ".parquet"), "databases are"),
-    **dict.fromkeys((".zip", ".gz", ".tar", ".tgz", ".xz", ".zst", ".7z"), "archives are"),
+_NEITHER = "by its name it holds neither settings nor a learning curve"
+_PICKLES = "pickles are refused, because opening one can run any code"
+# Pattern of the whole name in lower case, kind, and why it is not read. The first match counts.
+_KINDS: tuple[tuple[str, RunFileKind, str], ...] = (
+    (r".*\.tfevents\..*", "other", "TensorBoard events are not read; export them as CSV"),
+    (
+        r".+\.(pt|pth|ckpt|bin|onnx)|(best|final)?_?checkpoint(_batch_\d+)?|modelweights.*",
+        *("refused", "weights are never opened"),
+    ),
+    (r".+\.(safetensors|h5|hdf5|mat|npy|npz)", "other", "arrays are not read"),
+    (r".+\.(png|jpe?g|svg|pdf|gif)", "other", "pictures are not read"),
+    (r".+\.(py|ipynb|sh|slurm|sbatch|patch|diff)", "other", "code is not read"),
+    (r".+\.(md|rst|html|docx)", "other", "documents are not read"),
+    (r".+\.(wandb|db|sqlite|parquet)", "other", "databases are not read"),
+    (r".+\.(zip|gz|tar|tgz|xz|zst|7z)", "other", "archives are not read"),
+    (r"args(\.pkl|\.pickle)?", "pickle", ""),
+    (r".+\.(pkl|pickle)|trainingstats", "refused", _PICKLES),
+    (
+        r"(?=.*train_val_trials|.*wandb-(metadata|summary)|tsconfig|vocab|phon|dataset_info|\."
+        r"|(hydra|overrides|conda|environment|requirements|package(-lock)?)\.).+\.(ya?ml|json)",
+        *("other", _NEITHER),
+    ),
+    (r".+\.ya?ml", "yaml", ""),
+    (r".+\.json", "json", ""),
+    (r".+\.toml", "toml", ""),
+    (r".+\.(jsonl|ndjson)", "jsonl", ""),
+    (r".+\.(csv|tsv)", "csv", ""),
+    (r".+\.(log|out|err)", "log", ""),
+)
+_LOG_NAME = re.compile("log|stdout|stderr|output|console|train|slurm|nohup|ausgabe|protokoll")
+_USUAL_NAMES = {
+    "settings": r"config|args|hparam|hyper|param|setting|^cfg|_cfg|^conf\b|options|^opts"
+    r"|einstell|konfig",
+    "curve": r"histor|metrics|stats|trainer_state|curve|log|losses",
+    "evaluation": r"^(eval|evaluation|test|val|final|best)[\w.-]*$|results?$|scores?$",
 }
-_KINDS: dict[str, RunFileKind] = {
-    **{".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"},
-    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"},
-    **{".log": "log", ".out": "log", ".err": "log"},
-}
-_OTHER_DATA = re.compile(
-    r"train_val_trials|wandb-(metadata|summary)|^(hydra|overrides|conda|environment|requirements)"
-    r"\.|^package(-lock)?\.|^tsconfig|^vocab|^phon|^dataset_info|^\."
-)
-_SETTINGS_NAME = re.compile(
-    r"config|args|hparam|hyper|param|setting|^cfg|_cfg|^conf\b|options|^opts|einstell|konfig",
-    re.IGNORECASE,
-)
-_EVALUATION_NAME = re.compile(
-    r"^(eval|evaluation|test|val|final|best)[\w.-]*$|results?$|scores?$", re.IGNORECASE
-)
-_CURVE_NAME = re.compile(r"histor|metrics|stats|trainer_state|curve|log|losses", re.IGNORECASE)
-_LOG_NAME = re.compile(
-    r"log|stdout|stderr|output|console|train|slurm|nohup|ausgabe|protokoll", re.IGNORECASE
-)
-_WEIGHTS_NAME = re.compile(r"^(best|final)?_?checkpoint(_batch_\d+)?$|^modelweights", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,6 @@ class FileNote:
     Attributes:
         path: relative to the imported folder.
         role: what the file was read as; ``course`` is a learning curve.
-        n_bytes: size of the file.
         digest: SHA-256 of the part that was read; "" if the file was not read.
         note: why the file was not read; "" if it was.
     """
@@ -70,51 +75,58 @@ class FileNote:
     note: str = ""
 
 
-def kind_of(path: Path) -> tuple[RunFileKind, str]:
-    """The kind of a file by its name; for ``refused`` and ``other`` also why it is not read."""
-    name, suffix = path.name.lower(), path.suffix.lower()
-    if ".tfevents." in name:
-        return "other", "TensorBoard events are not read; export them as CSV"
-    if suffix in _WEIGHTS_SUFFIXES or _WEIGHTS_NAME.match(name):
-        return "refused", "weights are never opened"
-    if suffix in _NOT_READ:
-        return "other", f"{_NOT_READ[suffix]} not read"
-    if name in ("args", "args.pkl", "args.pickle"):
-        return "pickle", ""
-    if suffix in (".pkl", ".pickle") or name == "trainingstats":
-        return "refused", "pickles are refused, because opening one can run any code"
-    if suffix in _KINDS and not (_KINDS[suffix] in ("yaml", "json") and _OTHER_DATA.search(name)):
-        return _KINDS[suffix], ""
-    maybe_log = suffix in ("", ".txt") or suffix[1:].isdigit()
-    if maybe_log and _LOG_NAME.search(name):
-        return "log", ""
-    if maybe_log or suffix in _KINDS:
-        return "other", "by its name it holds neither settings nor a learning curve"
-    return "other", f"files ending in {suffix} are not read"
+@dataclass(frozen=True)
+class RunFile:
+    """One file of a run.
+
+    Attributes:
+        name: its path below the imported folder.
+        kind: by its name.
+        why: why it is not read; "" for a kind that is read.
+        changed: time of its last change, in seconds.
+    """
+
+    path: Path
+    name: str
+    kind: RunFileKind
+    why: str
+    n_bytes: int
+    changed: float
+
+    def is_named(self, *uses: Literal["settings", "curve", "evaluation"]) -> bool:
+        """Whether its name is a usual one for any of these uses."""
+        stem = self.path.stem
+        return any(re.search(_USUAL_NAMES[use], stem, re.IGNORECASE) for use in uses)
+
+    def note(self, role: Role, why: str = "", digest: str = "") -> FileNote:
+        return FileNote(self.name, role, self.n_bytes, digest, why)
 
 
-def settings_by_name(path: Path) -> bool:
-    """Whether a YAML, JSON or TOML file has a usual name of settings."""
-    return _SETTINGS_NAME.search(path.stem) is not None
-
-
-def curve_by_name(path: Path) -> bool:
-    """Whether a JSON file has a usual name of a learning curve."""
-    return _CURVE_NAME.search(path.stem) is not None
-
-
-def evaluation_by_name(path: Path) -> bool:
-    """Whether a JSON file has a usual name of a final evaluation."""
-    return _EVALUATION_NAME.search(path.stem) is not None
-
-
-def regular_file(path: Path) -> tuple[int, float] | None:
-    """Size in bytes and time of last change; None if it is no regular file. Follows links."""
+def run_file(path: Path, root: Path) -> RunFile | None:
+    """The file at a path below `root`, also if it is a link; None if it is no regular file."""
     try:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return (status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return RunFile(path, relative(path, root), *_kind_of(path), status.st_size, status.st_mtime)
+
+
+def _kind_of(path: Path) -> tuple[RunFileKind, str]:
+    """The kind of a file by its name; for ``refused`` and ``other`` also why it is not read."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    for pattern, kind, why in _KINDS:
+        if re.fullmatch(pattern, name, re.DOTALL):
+            return kind, why
+    if suffix in ("", ".txt") or suffix[1:].isdigit():
+        return ("log", "") if _LOG_NAME.search(name) else ("other", _NEITHER)
+    return "other", f"files ending in {suffix} are not read"
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path below the root, with ``/`` and printable characters only."""
+    return printable(path.relative_to(root).as_posix())
 
 
 def printable(text: str) -> str:
@@ -124,12 +136,18 @@ def printable(text: str) -> str:
 
 def decode(content: bytes) -> str:
     """Decode UTF-8, UTF-16 with a byte order mark, or else Latin-1; the mark is removed."""
+    return content.decode(_encoding(content, is_whole=True), errors="replace")
+
+
+def _encoding(content: bytes, is_whole: bool) -> str:
+    """The encoding of a text, of which `content` is the whole or the beginning."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
+        return "utf-16"
     try:
-        return content.decode("utf-8-sig")
+        codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=is_whole)
     except UnicodeDecodeError:
-        return content.decode("latin-1")
+        return "latin-1"
+    return "utf-8-sig"
 
 
 @dataclass
@@ -137,59 +155,45 @@ class TextFile:
     """A text file that is read line by line; reading fills the attributes below.
 
     Attributes:
-        path: the file.
-        n_bytes: its size.
         skipped_bytes: bytes left out after the first line, where the file exceeds the limit.
         cut_off: whether the last line has no line end.
         digest: SHA-256 of the part that was read, once `lines` is exhausted.
-        pickled: whether the file is a pickle or an archive; then it has no lines.
     """
 
-    path: Path
-    n_bytes: int
+    file: RunFile
     skipped_bytes: int = 0
     cut_off: bool = False
     digest: str = ""
-    pickled: bool = False
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines without their ends; a carriage return (progress bars) ends a line too."""
+        """Yield the lines without their ends; a carriage return (progress bars) ends a line too.
+
+        Raises:
+            Refused: the file is a pickle or an archive.
+        """
         digest = hashlib.sha256()
-        with self.path.open("rb") as file:
+        with self.file.path.open("rb") as file:
             head = file.read(_BLOCK)
             if looks_like_pickle(head) or head.startswith(b"PK\x03\x04"):
-                self.pickled = True
-                return
-            digest.update(head)
-            encoding = _encoding(head)
-            decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+                raise Refused("pickles and archives are never opened")
+            decoder = codecs.getincrementaldecoder(_encoding(head, is_whole=False))("replace")
             rest, block = "", head
-            if self.n_bytes > MOST_CURVE_BYTES:
+            if self.file.n_bytes > MOST_CURVE_BYTES:
+                digest.update(head)
                 first, _, _ = head.partition(b"\n")
                 yield decoder.decode(first).rstrip("\r")
                 decoder.reset()
-                self.skipped_bytes = self.n_bytes - MOST_CURVE_BYTES
+                self.skipped_bytes = self.file.n_bytes - MOST_CURVE_BYTES
                 file.seek(self.skipped_bytes)
                 file.readline(_MOST_LINE)
                 block = file.read(_BLOCK)
-                digest.update(block)
             while block:
+                digest.update(block)
                 *whole, rest = (rest + decoder.decode(block)).replace("\r", "\n").split("\n")
                 yield from whole
                 rest = rest[-_MOST_LINE:]
                 block = file.read(_BLOCK)
-                digest.update(block)
         self.digest = digest.hexdigest()
         if rest:
             self.cut_off = True
             yield rest
-
-
-def _encoding(head: bytes) -> str:
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    try:
-        codecs.getincrementaldecoder("utf-8-sig")().decode(head)
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8-sig"

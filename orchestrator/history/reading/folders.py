@@ -7,15 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decoder.errors import ConfigError
-from orchestrator.history.reading.files import (
-    RunFileKind,
-    curve_by_name,
-    evaluation_by_name,
-    kind_of,
-    printable,
-    regular_file,
-    settings_by_name,
-)
+from orchestrator.history.reading.files import RunFile, RunFileKind, printable, relative, run_file
 
 _MOST_FOLDERS = 20_000
 _MOST_FILES = 2_000  # of one run
@@ -37,31 +29,11 @@ CURVE_KINDS: tuple[RunFileKind, ...] = ("jsonl", "csv", "log")
 _SETTINGS_KINDS: tuple[RunFileKind, ...] = ("yaml", "json", "toml", "pickle")
 
 
-@dataclass(frozen=True)
-class RunFile:
-    """One file of a run.
-
-    Attributes:
-        path: where it is.
-        kind: by its name.
-        why: why it is not read; "" for a kind that is read.
-        n_bytes: its size.
-        changed: time of its last change, in seconds.
-    """
-
-    path: Path
-    kind: RunFileKind
-    why: str
-    n_bytes: int
-    changed: float
-
-
 @dataclass
 class RunFolder:
     """A folder that may be one run.
 
     Attributes:
-        path: the folder.
         name: its path below the root, with ``/``.
         files: every file in it and in the subfolders that are parts of it.
         inherited: settings files of the folder above, for a repeat (``seed3``) without its own.
@@ -79,22 +51,16 @@ class RunFolder:
     lends_settings: bool = False
 
     def of_kinds(self, kinds: tuple[RunFileKind, ...]) -> list[RunFile]:
-        """The files of these kinds."""
         return [file for file in self.files if file.kind in kinds]
 
     def settings_files(self) -> list[RunFile]:
         """The files that hold settings, by their names."""
-        return [
-            file
-            for file in self.of_kinds(_SETTINGS_KINDS)
-            if file.kind == "pickle" or settings_by_name(file.path)
-        ]
+        return [file for file in self.of_kinds(_SETTINGS_KINDS) if file.is_named("settings")]
 
     def has_curve(self) -> bool:
         """Whether any file may hold evaluations, by its name."""
         return bool(self.of_kinds(CURVE_KINDS)) or any(
-            curve_by_name(file.path) or evaluation_by_name(file.path)
-            for file in self.of_kinds(("json",))
+            file.is_named("curve", "evaluation") for file in self.of_kinds(("json",))
         )
 
 
@@ -102,9 +68,6 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
     """Find every folder at or below `root` that holds settings or a learning curve.
 
     Links to folders are not followed, so there are no loops and no run is found twice.
-
-    Args:
-        root: the folder in which a group keeps its runs.
 
     Returns:
         The runs in the order of their names, and remarks about what was skipped.
@@ -120,15 +83,14 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
         root_is_run = _root_is_run(root)
     except OSError as error:
         raise ConfigError(f"{root}: cannot be read: {error.strerror}") from None
-    for path, names, links in _walk(root, remarks):
+    for path, files, links in _walk(root, remarks):
         owner = _owner(path, root, root_is_run)
-        name = owner.relative_to(root).as_posix()
-        name = printable(root.name if name == "." else name)
+        name = printable(root.name) if owner == root else relative(owner, root)
         folder = folders.setdefault(owner, RunFolder(owner, name))
         folder.notes += [
             f"{relative(link, root)} is a link to a folder and is not followed" for link in links
         ]
-        _add_files(folder, path, names)
+        _add_files(folder, files, root)
     _inherit_settings(folders, root)
     runs = [run for folder in folders.values() if _is_run(folder, root) for run in _split(folder)]
     runs.sort(key=lambda run: natural_order(run.name))
@@ -143,23 +105,18 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def relative(path: Path, root: Path) -> str:
-    """The path below the root, with ``/`` and printable characters only."""
-    return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
-
-
 def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key that puts run2 before run10."""
     parts = re.findall(r"\d+|\D+", text.lower())
     return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
 
 
-def _add_files(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
-    for name in names:
-        file = _run_file(path / name)
+def _add_files(folder: RunFolder, paths: Sequence[Path], root: Path) -> None:
+    for path in paths:
+        file = run_file(path, root)
         if file is None:
             folder.notes.append(
-                f"{printable(name)} is not a regular file, or a broken link; it is not read"
+                f"{printable(path.name)} is not a regular file, or a broken link; it is not read"
             )
         elif len(folder.files) < _MOST_FILES:
             folder.files.append(file)
@@ -168,13 +125,12 @@ def _add_files(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
             return
 
 
-def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[str], list[Path]]]:
-    """Yield each folder, the names of its files, and the links to folders in it."""
-
-    def failed(error: OSError) -> None:
-        remarks.append(f"{error.filename}: cannot be read: {error.strerror}")
-
-    for n_done, (text, folders, names) in enumerate(os.walk(root, onerror=failed)):
+def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[Path], list[Path]]]:
+    """Yield each folder, its files, and the links to folders in it."""
+    walk = os.walk(
+        root, onerror=lambda e: remarks.append(f"{e.filename}: cannot be read: {e.strerror}")
+    )
+    for n_done, (text, folders, names) in enumerate(walk):
         path = Path(text)
         if n_done >= _MOST_FOLDERS:
             remarks.append(f"more than {_MOST_FOLDERS:,} folders; the others are skipped")
@@ -184,7 +140,7 @@ def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[str], lis
             remarks.append(f"{path}: is {_DEPTH} folders deep; folders below it are skipped")
             folders.clear()
         folders[:] = sorted(n for n in folders if n not in (".git", "__pycache__", "node_modules"))
-        yield path, sorted(names), links
+        yield path, [path / name for name in sorted(names)], links
 
 
 def _owner(path: Path, root: Path, root_is_run: bool) -> Path:
@@ -202,14 +158,9 @@ def _owner(path: Path, root: Path, root_is_run: bool) -> Path:
 
 def _root_is_run(root: Path) -> bool:
     """Whether the root itself is one run, rather than a folder of many."""
-    files = [_run_file(path) for path in root.iterdir() if path.is_file()]
+    files = (run_file(path, root) for path in root.iterdir() if path.is_file())
     own = RunFolder(root, root.name, [file for file in files if file is not None])
-    return own.has_curve() or any(file.kind == "pickle" for file in own.files)
-
-
-def _run_file(path: Path) -> RunFile | None:
-    status = regular_file(path)
-    return None if status is None else RunFile(path, *kind_of(path), *status)
+    return own.has_curve() or bool(own.of_kinds(("pickle",)))
 
 
 def _inherit_settings(folders: Mapping[Path, RunFolder], root: Path) -> None:
@@ -218,12 +169,11 @@ def _inherit_settings(folders: Mapping[Path, RunFolder], root: Path) -> None:
         match = _REPEAT.match(path.name)
         if match is None or path == root:
             continue
-        folder.repeat = int(match.group(1))
+        folder.repeat = int(match[1])
         above = folders.get(path.parent)
-        if above is None or folder.settings_files() or above.of_kinds(CURVE_KINDS):
-            continue
-        folder.inherited = above.settings_files()
-        above.lends_settings = True
+        if above is not None and not folder.settings_files() and not above.of_kinds(CURVE_KINDS):
+            folder.inherited = above.settings_files()
+            above.lends_settings = True
 
 
 def _is_run(folder: RunFolder, root: Path) -> bool:

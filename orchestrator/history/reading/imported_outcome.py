@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 
 from decoder.collapse import CollapseThresholds, is_collapsed
-from orchestrator.history.reading.columns import EPOCH, PER, STEP, StepValues, last_part
+from orchestrator.history.reading.columns import EPOCH, PER, STEP, last_part
+from orchestrator.history.reading.log_lines import LogState
+from orchestrator.history.reading.merge_curves import MergedCurve
 from orchestrator.history.reading.record import ImportedOutcome, MappedSettings, Settings
 from orchestrator.spec.units import percent
 
@@ -30,39 +32,25 @@ def planned_steps(values: Settings, mapped: MappedSettings, unit: str) -> int | 
 
 
 def judge_outcome(
-    rows: Sequence[StepValues],
-    unit: str,
-    n_planned: int | None,
-    finished: bool,
-    stopped_early: int | None,
-    error: str,
+    curve: MergedCurve, n_planned: int | None, logs: Sequence[LogState]
 ) -> tuple[ImportedOutcome, tuple[str, ...]]:
-    """The outcome of a run, and the reasons.
-
-    Args:
-        rows: the learning curve.
-        unit: what its ``step`` counts.
-        n_planned: number of steps that the settings ask for.
-        finished: whether a log says that training ended as planned.
-        stopped_early: step of early stopping.
-        error: the last error in a log; "" without one.
-    """
+    """The outcome of a run, and the reasons; `n_planned` counts in the unit of the curve."""
+    finished = any(log.finished for log in logs)
+    stopped_early = next((log.stopped_early for log in logs if log.stopped_early is not None), None)
+    error = next((log.error for log in logs if log.error), "")
     log_error = (f"its log ends with the error '{error}'",) if error else ()
-    if not rows:
+    if not curve.rows:
         return ("unfinished", log_error) if error else ("unknown", ("it has no learning curve",))
-    diverged = _divergence(rows, unit, error)
-    if diverged:
+    if diverged := _divergence(curve, error):
         return "diverged", (diverged,)
     ended = finished or stopped_early is not None
-    missing = "" if ended or n_planned is None else _missing(rows, unit, n_planned)
-    if missing:
+    if not ended and n_planned is not None and (missing := _missing(curve, n_planned)):
         return "unfinished", (missing, *log_error)
-    plateau = _plateau(rows, unit)
-    if plateau:
+    if plateau := _plateau(curve):
         return "collapsed", (plateau,)
     reasons = []
     if stopped_early is not None:
-        reasons.append(f"early stopping ended training at {unit} {stopped_early:,}")
+        reasons.append(f"early stopping ended training at {curve.unit} {stopped_early:,}")
     elif n_planned is None and not finished:
         reasons.append("its files do not say how long it should train, so it may be unfinished")
     if error and not finished:
@@ -70,58 +58,53 @@ def judge_outcome(
     return "ok", tuple(reasons)
 
 
-def _divergence(rows: Sequence[StepValues], unit: str, error: str) -> str:
+def _divergence(curve: MergedCurve, error: str) -> str:
     """Why a run diverged: values stay non-finite, or a low PER returns to about 1; "" if not."""
+    rows = curve.rows
     bad = {
         name: row[STEP]
         for row in reversed(rows)
         for name, value in row.items()
         if not math.isfinite(value)
     }
-    for name, first in sorted(bad.items(), key=lambda item: item[1]):
-        after = [row[name] for row in rows if row[STEP] >= first and name in row]
-        if not math.isfinite(after[-1]):
-            since = next(
-                row[STEP]
-                for index, row in enumerate(rows)
-                if name in row
-                and not any(math.isfinite(r[name]) for r in rows[index:] if name in r)
-            )
-            return f"{name} is not finite from {unit} {since:,.0f} on"
+    for name in sorted(bad, key=bad.__getitem__):
+        finite = [row[STEP] for row in rows if math.isfinite(row.get(name, math.nan))]
+        last = max(finite, default=-math.inf)
+        since = next((row[STEP] for row in rows if name in row and row[STEP] > last), None)
+        if since is not None:
+            return f"{name} is not finite from {curve.unit} {since:,.0f} on"
     if "non-finite" in error or "nonfinite" in error:
         return f"its log ends with the error '{error}'"
-    pers = [(row[STEP], row[PER]) for row in rows if PER in row and math.isfinite(row[PER])]
-    if len(pers) < 3:
-        return ""
-    step, best = min(pers, key=lambda pair: pair[1])
-    if best < _LEARNED and all(per >= _LOST for _, per in pers[-2:]):
+    pers = [(row[STEP], row[PER]) for row in rows if math.isfinite(row.get(PER, math.nan))]
+    step, best = min(pers, key=lambda pair: pair[1], default=(0.0, 1.0))
+    if len(pers) > 2 and best < _LEARNED and all(per >= _LOST for _, per in pers[-2:]):
         return (
-            f"its PER was {percent(best)} at {unit} {step:,.0f} and rose to "
+            f"its PER was {percent(best)} at {curve.unit} {step:,.0f} and rose to "
             f"{percent(pers[-1][1])} at the end"
         )
     return ""
 
 
-def _missing(rows: Sequence[StepValues], unit: str, n_planned: int) -> str:
+def _missing(curve: MergedCurve, n_planned: int) -> str:
     """Why a run is unfinished; "" if it reached its end, at most one evaluation missing."""
-    last = rows[-1][STEP]
-    evaluated = [row[STEP] for row in rows if PER in row]
+    last = curve.rows[-1][STEP]
+    evaluated = [row[STEP] for row in curve.rows if PER in row]
     interval = max(
         (b - a for a, b in zip(evaluated[-4:], evaluated[-3:], strict=False)), default=0.0
     )
     if last + max(1.0, interval, 0.01 * n_planned) >= n_planned:
         return ""
-    return f"it ends at {unit} {last:,.0f} of {n_planned:,} ({percent(last / n_planned, 0)})"
+    return f"it ends at {curve.unit} {last:,.0f} of {n_planned:,} ({percent(last / n_planned, 0)})"
 
 
-def _plateau(rows: Sequence[StepValues], unit: str) -> str:
+def _plateau(curve: MergedCurve) -> str:
     """Why a run collapsed: its last evaluations emit almost nothing; "" if it did not."""
     thresholds = CollapseThresholds()
-    evaluations = [row for row in rows if PER in row]
+    evaluations = [row for row in curve.rows if PER in row]
     last = evaluations[-thresholds.n_evaluations :]
     if len(last) < min(thresholds.n_evaluations, max(2, len(evaluations))):
         return ""
-    until = f"in the last {len(last)} evaluations, up to {unit} {last[-1][STEP]:,.0f}"
+    until = f"in the last {len(last)} evaluations, up to {curve.unit} {last[-1][STEP]:,.0f}"
     if all("emitted_ratio" in row and "n_distinct" in row for row in last):
         collapsed = is_collapsed(last, thresholds)
         return f"almost no phonemes are emitted {until}" if collapsed else ""

@@ -3,34 +3,23 @@
 import re
 from dataclasses import dataclass
 
-from orchestrator.history.reading.columns import (
-    EPOCH,
-    PER,
-    STEP,
-    VAL_LOSS,
-    StepValues,
-    column_names,
-)
+from orchestrator.history.reading.columns import COLUMNS, EPOCH, PER, STEP, StepValues, column_names
 from orchestrator.history.reading.files import printable
 
 _NUMBER = r"[-+]?(?:\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIME = re.compile(r"\b(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)")
-# Lines of nejm-brain-to-text, model_training/rnn_trainer.py.
-_T15_TRAIN = re.compile(
-    rf"Train batch (\d+): loss: ({_NUMBER}) grad norm: ({_NUMBER}) time: {_NUMBER}"
-)
-_T15_VAL = re.compile(
-    rf"Val batch (\d+): PER \(avg\): ({_NUMBER}) CTC Loss \(avg\): ({_NUMBER}) time: {_NUMBER}"
-)
-_T15_END = re.compile(r"Total training time: ")
-_T15_EARLY = re.compile(r"Stopping training early at batch: (\d+)")
-_T15_LOADED = re.compile(r"Loaded model from checkpoint: (.+)")
+# Lines of nejm-brain-to-text, model_training/rnn_trainer.py, and of neural_seq_decoder,
+# neural_decoder_trainer.py: pattern → trainer.
+_OFFICIAL = {
+    rf"Train batch (?P<step>\d+): loss: (?P<train_loss>{_NUMBER}) "
+    rf"grad norm: (?P<grad_norm>{_NUMBER}) time: {_NUMBER}": "t15",
+    rf"Val batch (?P<step>\d+): PER \(avg\): (?P<per>{_NUMBER}) "
+    rf"CTC Loss \(avg\): (?P<val_loss>{_NUMBER}) time: {_NUMBER}": "t15",
+    rf"batch (?P<step>\d+), ctc loss:\s*(?P<val_loss>{_NUMBER}), "
+    rf"cer:\s*(?P<per>{_NUMBER}), time/batch:\s*{_NUMBER}": "t12",
+}
 _T15_SESSION = re.compile(r"t1[25]\.\d{4}\.\d\d\.\d\d val PER: ")
-# Lines of neural_seq_decoder, neural_decoder_trainer.py.
-_T12 = re.compile(
-    rf"batch (\d+), ctc loss:\s*({_NUMBER}), cer:\s*({_NUMBER}), time/batch:\s*{_NUMBER}"
-)
 _PAIR = re.compile(
     rf"([^\W\d_][\w/.-]*(?:[ ][^\W\d_(][\w/.-]*){{0,2}}(?:[ ]?\((?:avg|%)\))?)"
     rf"\s*(?:[:=]\s*|\s)({_NUMBER})(?![\w.])\s?(%?)"
@@ -81,9 +70,11 @@ def read_line(text: str, state: LogState) -> StepValues | None:
         text = _ANSI.sub("", text)
     if not state.started and (stamp := _TIME.search(text)):
         state.started = stamp.group(1).replace("T", " ")
-    row = _official(text, state)
-    if row is not None:
-        return row
+    for pattern, trainer in _OFFICIAL.items():
+        if match := re.search(pattern, text):
+            state.trainer = trainer if state.trainer != "t15" else "t15"
+            found = match.groupdict()
+            return {column: float(found[column]) for column in COLUMNS if column in found}
     if _ERROR.search(text):
         state.error = printable(" ".join(text.split())[:300])
         return None
@@ -91,30 +82,14 @@ def read_line(text: str, state: LogState) -> StepValues | None:
     return None if state.trainer == "t15" or not _HINT.search(text) else _pairs(text, state)
 
 
-def _official(text: str, state: LogState) -> StepValues | None:
-    if match := _T15_TRAIN.search(text):
-        state.trainer = "t15"
-        step, loss, norm = map(float, match.groups())
-        return {STEP: step, "train_loss": loss, "grad_norm": norm}
-    if match := _T15_VAL.search(text):
-        state.trainer = "t15"
-        step, per, loss = map(float, match.groups())
-        return {STEP: step, PER: per, VAL_LOSS: loss}
-    if match := _T12.search(text):
-        state.trainer = state.trainer or "t12"
-        step, loss, per = map(float, match.groups())
-        return {STEP: step, PER: per, VAL_LOSS: loss}
-    return None
-
-
 def _read_event(text: str, state: LogState) -> None:
     """Lines of the T15 trainer about the start and the end of training."""
-    if _T15_END.search(text):
+    if "Total training time: " in text:
         state.finished = True
-    elif match := _T15_EARLY.search(text):
-        state.stopped_early = int(match.group(1))
-    elif match := _T15_LOADED.search(text):
-        state.loaded = printable(match.group(1).strip()[:300])
+    elif match := re.search(r"Stopping training early at batch: (\d+)", text):
+        state.stopped_early = int(match[1])
+    elif match := re.search("Loaded model from checkpoint: (.+)", text):
+        state.loaded = printable(match[1].strip()[:300])
 
 
 def _pairs(text: str, state: LogState) -> StepValues | None:

@@ -32,14 +32,12 @@ class MergedCurve:
         rows: one per step, in the order of steps; rows without an evaluation too.
         unit: what ``step`` counts.
         n_restarts: how often steps went back, or a later file continued or repeated steps.
-        finished: whether a log says that training ended as planned.
         remarks: how the files were joined.
     """
 
     rows: list[StepValues] = field(default_factory=list)
     unit: str = STEP
     n_restarts: int = 0
-    finished: bool = False
     remarks: list[str] = field(default_factory=list)
 
 
@@ -55,30 +53,27 @@ def merge_curves(files: Sequence[CurveFile]) -> MergedCurve:
     column in common are parts of one curve. Anything else is a restart: for each step, the pass
     that was written last counts.
     """
-    curve = MergedCurve(finished=any(file.log.finished for file in files))
+    curve = MergedCurve()
     used = _of_one_unit([file for file in files if file.rows], curve)
-    if not used:
-        return curve
     used = _without_other_splits(used, curve)
-    used.sort(key=lambda file: (file.log.started or "", file.changed, file.path))
-    curve.unit = used[0].unit
+    used.sort(key=lambda file: (file.log.started, file.changed, file.path))
     whole: Pass = {}
     for index, file in enumerate(used):
-        last_pass = _last_pass(file, curve)
-        whole = last_pass if index == 0 else _join(whole, last_pass, file, used[:index], curve)
+        whole = _join(whole, _last_pass(file, curve), file, used[:index], curve)
     curve.rows = [whole[step] for step in sorted(whole)]
     return curve
 
 
 def _of_one_unit(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
     """The files that count in steps; if there are none, in epochs; else in rows."""
-    unit = min((file.unit for file in files), key=(STEP, EPOCH, "row").index, default=STEP)
+    curve.unit = min((file.unit for file in files), key=(STEP, EPOCH, "row").index, default=STEP)
     curve.remarks += [
-        f"{file.path} counts in {file.unit}s and is left out, because other files count in {unit}s"
+        f"{file.path} counts in {file.unit}s and is left out, because other files count in "
+        f"{curve.unit}s"
         for file in files
-        if file.unit != unit
+        if file.unit != curve.unit
     ]
-    return [file for file in files if file.unit == unit]
+    return [file for file in files if file.unit == curve.unit]
 
 
 def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
@@ -113,31 +108,39 @@ def _same_pers(one: Mapping[float, float], two: Mapping[float, float]) -> bool:
 def _last_pass(file: CurveFile, curve: MergedCurve) -> Pass:
     """The rows of one file by step. Where steps go back, the later pass counts."""
     merged: Pass = {}
-    reached: list[float] = []  # the last step of each earlier pass
-    last = {True: float("-inf"), False: float("-inf")}  # evaluations, and rows of training
-    in_pass: set[tuple[float, str]] = set()
-    at_step: Pass = {}
     n_repeated = 0
-    for row in file.rows:
-        step, evaluated = row[STEP], is_evaluation(row)
-        if step < last[evaluated]:
-            reached.append(max(last.values()))
-            last = {True: float("-inf"), False: float("-inf")}
-            in_pass, at_step = set(), {}
-        last[evaluated] = step
-        columns = {(step, name) for name in row if name not in (STEP, EPOCH)}
-        n_repeated += evaluated and bool(columns & in_pass)
-        in_pass |= columns
-        at_step[step] = merged[step] = {**at_step.get(step, {}), **row}
+    passes = _passes(file.rows)
+    for rows in passes:
+        at_step: Pass = {}
+        for row in rows:
+            known = at_step.get(row[STEP], {})
+            n_repeated += is_evaluation(row) and bool(known.keys() & row.keys() - {STEP, EPOCH})
+            at_step[row[STEP]] = known | row
+        merged |= at_step
+    *reached, end = (max(row[STEP] for row in rows) for rows in passes)
     if reached:
         curve.n_restarts += len(reached)
-        curve.remarks.append(_restarts_text(file, reached, max(last.values())))
+        curve.remarks.append(_restarts_text(file, reached, end))
     if n_repeated:
         curve.remarks.append(
             f"{file.path}: {n_repeated} evaluation{'s' * (n_repeated != 1)} of a step that was "
             "logged before; the last one counts"
         )
     return merged
+
+
+def _passes(rows: Sequence[StepValues]) -> list[list[StepValues]]:
+    """The rows, split wherever the steps of evaluations or those of training rows go back."""
+    passes: list[list[StepValues]] = []
+    last: dict[bool, float] = {}
+    for row in rows:
+        step, evaluated = row[STEP], is_evaluation(row)
+        if not passes or step < last.get(evaluated, step):
+            passes.append([])
+            last = {}
+        last[evaluated] = step
+        passes[-1].append(row)
+    return passes
 
 
 def _restarts_text(file: CurveFile, reached: Sequence[float], end: float) -> str:
@@ -162,30 +165,28 @@ def _join(
     old, new = ({s: row[PER] for s, row in rows.items() if PER in row} for rows in (whole, later))
     if _same_pers(old, new):
         curve.remarks.append(f"{file.path} holds the same learning curve as {names}")
-        first, second = (whole, later) if file.path.endswith(_TABLES) else (later, whole)
-        return _merged(first, second)
+        return _merged(*(whole, later) if file.path.endswith(_TABLES) else (later, whole))
     if not old or not new:
         return _merged(whole, later)
     curve.n_restarts += 1
-    shared = sorted(old.keys() & new.keys())
+    shared = old.keys() & new.keys()
     if shared:
-        step = shared[-1]
-        curve.remarks.append(
-            f"{file.path} repeats steps of {names} with other values (at {step:,.0f} PER "
-            f"{old[step]:.4f} and then {new[step]:.4f}): the run was restarted; the later file "
-            "counts"
+        step = max(shared)
+        how = (
+            f"repeats steps of {names} with other values (at {step:,.0f} PER {old[step]:.4f} and "
+            f"then {new[step]:.4f}): the run was restarted; the later file counts"
         )
     elif min(new) > max(old):
-        curve.remarks.append(
-            f"{file.path} continues where {names} ended ({min(new):,.0f} after {max(old):,.0f}): "
-            "one run in several files"
+        how = (
+            f"continues where {names} ended ({min(new):,.0f} after {max(old):,.0f}): one run in "
+            "several files"
         )
     else:
-        curve.remarks.append(f"{file.path} holds other steps of {names}: the run was restarted")
-    return {step: later.get(step) or whole[step] for step in whole.keys() | later.keys()}
+        how = f"holds other steps of {names}: the run was restarted"
+    curve.remarks.append(f"{file.path} {how}")
+    return whole | later
 
 
 def _merged(first: Pass, second: Pass) -> Pass:
     """Every step of both; where both have a column, the second's value counts."""
-    steps = first.keys() | second.keys()
-    return {step: {**first.get(step, {}), **second.get(step, {})} for step in steps}
+    return first | {step: first.get(step, {}) | row for step, row in second.items()}

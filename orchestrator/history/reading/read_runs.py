@@ -1,33 +1,17 @@
 """A folder in, one record per run out: reads every run below a folder and writes nothing."""
 
 import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from decoder.config import flatten
 from decoder.errors import ConfigError
 from decoder.importing import import_mapping
-from orchestrator.history.reading.columns import PER, column_names, is_number, is_percent
+from orchestrator.history.reading.columns import PER, VAL_LOSS, column_names, percent_reason
 from orchestrator.history.reading.curve_files import CurveFile, read_curve_file
-from orchestrator.history.reading.files import (
-    MOST_SETTINGS_BYTES,
-    FileNote,
-    Role,
-    curve_by_name,
-    evaluation_by_name,
-    printable,
-    settings_by_name,
-)
-from orchestrator.history.reading.folders import (
-    CURVE_KINDS,
-    RunFile,
-    RunFolder,
-    find_run_folders,
-    relative,
-)
+from orchestrator.history.reading.files import FileNote, RunFile, printable
+from orchestrator.history.reading.folders import CURVE_KINDS, RunFolder, find_run_folders
 from orchestrator.history.reading.imported_outcome import judge_outcome, planned_steps
 from orchestrator.history.reading.merge_curves import MergedCurve, merge_curves
 from orchestrator.history.reading.record import (
@@ -39,20 +23,18 @@ from orchestrator.history.reading.record import (
 from orchestrator.history.reading.settings import (
     RunSettings,
     flatten_settings,
-    parse_settings,
+    read_mapping,
     read_settings,
 )
 
 _FEWEST_MAPPED = 5
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FROM_CHECKPOINT = "training started from the checkpoint"
 
 
 class Group(NamedTuple):
-    """The runs below one folder.
+    """The runs below the folder `source`.
 
     Attributes:
-        source: the folder.
         runs: one record per run folder, in the order of names.
         remarks: what was skipped between the runs.
     """
@@ -60,17 +42,6 @@ class Group(NamedTuple):
     source: str
     runs: tuple[ImportedRun, ...]
     remarks: tuple[str, ...]
-
-
-@dataclass
-class _RunContent:
-    """What was read of one run folder."""
-
-    settings: RunSettings
-    curves: list[CurveFile] = field(default_factory=list)
-    without_curve: list[CurveFile] = field(default_factory=list)
-    curve: MergedCurve = field(default_factory=MergedCurve)
-    evaluations: tuple[FinalEvaluation, ...] = ()
 
 
 def read_group(root: Path) -> Group:
@@ -96,28 +67,22 @@ def read_group(root: Path) -> Group:
 
 def read_run(folder: RunFolder, root: Path) -> ImportedRun:
     """Read one run folder; what cannot be read is stated in the record's files and notes."""
-    content = _RunContent(read_settings(folder, root))
-    settings = content.settings
+    settings = read_settings(folder)
     used = {note.path for note in settings.files if note.role != "not read"}
-    _read_curves(content, folder, root, used)
-    curve = content.curve = merge_curves(content.curves)
-    content.evaluations = tuple(_evaluations(folder, root, used, curve))
+    read = [read_curve_file(file) for file in folder.files if _may_be_curve(file, used)]
+    curves = [file for file in read if file.note.role == "course"]
+    curve = merge_curves(curves)
+    evaluations = tuple(_evaluations(folder, used, curve))
+    notes = [*settings.files, *(file.note for file in read)]
     mapped = map_settings(settings.nested, settings.source)
     n_planned = planned_steps(settings.values, mapped, curve.unit)
-    logs = [file.log for file in content.curves]
-    outcome, reasons = judge_outcome(
-        curve.rows,
-        curve.unit,
-        n_planned,
-        curve.finished,
-        next((log.stopped_early for log in logs if log.stopped_early is not None), None),
-        next((log.error for log in logs if log.error), ""),
-    )
-    changed = max((file.changed for file in content.curves if file.rows), default=0.0)
+    logs = [file.log for file in curves]
+    outcome, reasons = judge_outcome(curve, n_planned, logs)
+    changed = max((file.changed for file in curves if file.rows), default=0.0)
     return ImportedRun(
         name=folder.name,
         source=str(root),
-        files=_file_notes(content, folder, root),
+        files=_file_notes(folder, notes, evaluations),
         settings=settings.values,
         settings_from=settings.source,
         mapped=mapped,
@@ -126,14 +91,14 @@ def read_run(folder: RunFolder, root: Path) -> ImportedRun:
         history=tuple(curve.rows),
         step_unit=curve.unit,
         n_restarts=curve.n_restarts,
-        evaluations=content.evaluations,
+        evaluations=evaluations,
         outcome=outcome,
         reasons=reasons,
         n_planned=n_planned,
         started=min((log.started for log in logs if log.started), default=""),
         changed=changed or max((file.changed for file in folder.files), default=0.0),
         trainer=next((log.trainer for log in logs if log.trainer), ""),
-        notes=tuple(_notes(content, folder)),
+        notes=(*folder.notes, *_notes(settings, curves, curve, bool(evaluations))),
     )
 
 
@@ -144,27 +109,21 @@ def checkpoint_note(run: ImportedRun) -> str:
 
 
 def map_settings(nested: Settings, source: str) -> MappedSettings:
-    """The settings as a configuration of our decoder, if they are those of a known trainer.
-
-    Args:
-        nested: the settings as written.
-        source: the file they are from, for messages.
-    """
+    """`RunSettings.nested` as a configuration of our decoder; `source` stands in messages."""
     if not nested:
         return MappedSettings(problem="it has no settings")
     try:
-        imported = import_mapping(_numbers(nested), source)
+        imported = import_mapping(nested, source)
     except ConfigError as error:
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
         return MappedSettings(problem=printable(error.problems[0] + more))
     except Exception as error:  # settings of forks hold values that no table foresees
         return MappedSettings(problem=printable(f"{source}: {type(error).__name__}: {error}"))
     config = flatten(imported.config)
-    absent = {entry.key for entry in imported.with_outcome("absent")}
     fields = {
         entry.key: tuple(entry.fields)
         for entry in imported.entries
-        if entry.key and entry.fields and entry.key not in absent
+        if entry.key and entry.fields and entry.outcome != "absent"
     }
     if imported.codebase == "ours":
         fields = {key: (key,) for key in flatten_settings(nested) if key in config}
@@ -184,96 +143,75 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
     )
 
 
-def _numbers(value: Any) -> Any:
-    """A copy in which text such as "1e-3" is a number, and 120000.0 is 120000."""
-    if isinstance(value, Mapping):
-        return {key: _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_numbers(inner) for inner in value]
-    if isinstance(value, str) and len(value) < 50 and _NUMBER.fullmatch(value):
-        value = float(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _read_curves(content: _RunContent, folder: RunFolder, root: Path, used: set[str]) -> None:
-    """Read every file that may hold a learning curve."""
-    for file in folder.files:
-        may_be_curve = file.kind in CURVE_KINDS
-        if file.kind == "json" and relative(file.path, root) not in used:
-            other = evaluation_by_name(file.path) or settings_by_name(file.path)
-            may_be_curve = curve_by_name(file.path) or not other
-        if may_be_curve:
-            curve = read_curve_file(file, root)
-            is_curve = curve.note is not None and curve.note.role == "course"
-            (content.curves if is_curve else content.without_curve).append(curve)
+def _may_be_curve(file: RunFile, used: Collection[str]) -> bool:
+    """Whether a file may hold a learning curve; `used` names the files that hold settings."""
+    if file.kind != "json":
+        return file.kind in CURVE_KINDS
+    usual = file.is_named("curve") or not file.is_named("evaluation", "settings")
+    return usual and file.name not in used
 
 
 def _evaluations(
-    folder: RunFolder, root: Path, used: set[str], curve: MergedCurve
+    folder: RunFolder, used: Collection[str], curve: MergedCurve
 ) -> Iterator[FinalEvaluation]:
     """Evaluations in files of their own; the learning curve shows whether they are in percent."""
-    known = [row[PER] for row in curve.rows if PER in row and math.isfinite(row[PER])]
+    known = [row[PER] for row in curve.rows if math.isfinite(row.get(PER, math.nan))]
     for file in folder.files:
-        name = relative(file.path, root)
-        if file.kind != "json" or not evaluation_by_name(file.path) or name in used:
+        if file.kind != "json" or not file.is_named("evaluation") or file.name in used:
             continue
         values = _column_values(file)
-        per = values.get(PER)
-        if per is None or not math.isfinite(per):
+        per = values.get(PER, math.nan)
+        if not math.isfinite(per):
             continue
-        percent = is_percent([per])[0]
+        in_percent = bool(percent_reason([per]))
         if known and 1 < per <= 10:
             nearest = min(known, key=lambda one: min(abs(one - per), abs(one - per / 100)))
-            percent = abs(nearest - per / 100) < abs(nearest - per)
-        yield FinalEvaluation(name, per / 100 if percent else per, values.get("val_loss"))
+            in_percent = abs(nearest - per / 100) < abs(nearest - per)
+        yield FinalEvaluation(file.name, per / 100 if in_percent else per, values.get(VAL_LOSS))
 
 
 def _column_values(file: RunFile) -> dict[str, float]:
     """Column → value of a JSON object; {} if the file holds no such object."""
-    if file.n_bytes > MOST_SETTINGS_BYTES:
-        return {}
     try:
-        values = flatten_settings(parse_settings(file, file.path.read_bytes()))
+        values = flatten_settings(read_mapping(file)[0])
     except (OSError, ValueError, RecursionError):
         return {}
     return {
         column: float(values[name])
         for name, column in column_names(values).items()
-        if is_number(values[name])
+        if isinstance(values[name], int | float) and not isinstance(values[name], bool)
     }
 
 
-def _file_notes(content: _RunContent, folder: RunFolder, root: Path) -> tuple[FileNote, ...]:
-    """One note per file, in the order of paths."""
-    notes = {note.path: note for note in content.settings.files}
-    for curve in (*content.without_curve, *content.curves):
-        if curve.note is not None:
-            notes[curve.path] = curve.note
-    evaluations = {evaluation.path for evaluation in content.evaluations}
-    for file in folder.files:
-        name = relative(file.path, root)
-        if name in evaluations:
-            notes[name] = FileNote(name, "evaluation", file.n_bytes)
-        elif name not in notes:
-            role: Role = "refused" if file.kind == "refused" else "not read"
-            why = file.why or "holds no PER, no learning curve and no known setting"
-            notes[name] = FileNote(name, role, file.n_bytes, "", why)
+def _file_notes(
+    folder: RunFolder, read: Iterable[FileNote], evaluations: Sequence[FinalEvaluation]
+) -> tuple[FileNote, ...]:
+    """One note per file, in the order of paths; of several notes on a file the last counts."""
+    why = "holds no PER, no learning curve and no known setting"
+    notes = {
+        file.name: file.note("refused" if file.kind == "refused" else "not read", file.why or why)
+        for file in folder.files
+    }
+    notes |= {note.path: note for note in read}
+    for path in (evaluation.path for evaluation in evaluations):
+        notes[path] = FileNote(path, "evaluation", notes[path].n_bytes)
     return tuple(notes[name] for name in sorted(notes))
 
 
-def _notes(content: _RunContent, folder: RunFolder) -> Iterator[str]:
-    yield from folder.notes
-    if not content.settings.values:
+def _notes(
+    settings: RunSettings, curves: Sequence[CurveFile], curve: MergedCurve, has_evaluation: bool
+) -> Iterator[str]:
+    if not settings.values:
         yield "has no settings that could be read"
-    yield from content.settings.notes
-    for curve in content.curves:
-        yield from curve.remarks
-        if curve.log.loaded:
-            yield f"{curve.path}: {_FROM_CHECKPOINT} {curve.log.loaded}"
-    yield from content.curve.remarks
-    if not content.curve.rows:
-        yield "has no learning curve" + (", but an evaluation" if content.evaluations else "")
-    elif not any(PER in row for row in content.curve.rows):
+    yield from settings.notes
+    for file in curves:
+        yield from file.remarks
+        if file.log.loaded:
+            yield f"{file.path}: {_FROM_CHECKPOINT} {file.log.loaded}"
+    yield from curve.remarks
+    if not curve.rows:
+        yield "has no learning curve" + (", but an evaluation" if has_evaluation else "")
+    elif not any(PER in row for row in curve.rows):
         yield "its learning curve has losses but no PER"
 
 

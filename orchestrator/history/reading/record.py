@@ -2,10 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from decoder.complaints import explain
 from orchestrator.history.reading.columns import PER, STEP, StepValues
 from orchestrator.history.reading.files import FileNote
 
@@ -19,7 +22,6 @@ class FinalEvaluation:
     """An evaluation in a file of its own.
 
     Attributes:
-        path: the file.
         per: as a rate.
         val_loss: None if the file does not state it.
     """
@@ -44,9 +46,9 @@ class MappedSettings:
 
     codebase: str = ""
     config: Settings = field(default_factory=dict)
-    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    taken: Sequence[str] = ()
-    without_effect: Sequence[str] = ()
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    taken: tuple[str, ...] = ()
+    without_effect: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -138,6 +140,9 @@ class ImportedRun:
         )
 
 
+_RUN = TypeAdapter(ImportedRun)
+
+
 def run_document(run: ImportedRun) -> dict[str, object]:
     """A run for ``--json``; PER is a rate, and a value is None where it is not known."""
     best_step, best_per = run.best or (None, None)
@@ -176,17 +181,10 @@ def from_json(content: bytes) -> ImportedRun:
     document = json.loads(content)
     if document.pop("schema") != SCHEMA or document.pop("provenance") != "imported":
         raise ValueError("it is no record of an imported run")
-    mapped = document["mapped"]
-    mapped["fields"] = {key: tuple(paths) for key, paths in mapped["fields"].items()}
-    mapped |= {key: tuple(mapped[key]) for key in ("taken", "without_effect")}
-    document |= {key: tuple(document[key]) for key in ("reasons", "notes")}
-    document["mapped"] = MappedSettings(**mapped)
-    document["files"] = tuple(FileNote(**note) for note in document["files"])
-    document["evaluations"] = tuple(
-        FinalEvaluation(**_text_as_non_finite(one)) for one in document["evaluations"]
-    )
-    document["history"] = tuple(_text_as_non_finite(row) for row in document["history"])
-    return ImportedRun(**document)
+    try:
+        return _RUN.validate_python(document)
+    except ValidationError as error:
+        raise ValueError("; ".join(explain(error, {}))) from None
 
 
 def non_finite_as_text(value: Any) -> Any:
@@ -198,10 +196,3 @@ def non_finite_as_text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [non_finite_as_text(inner) for inner in value]
     return value
-
-
-def _text_as_non_finite(row: Settings) -> dict[str, Any]:
-    return {
-        key: float(value) if value in ("nan", "inf", "-inf") else value
-        for key, value in row.items()
-    }

@@ -3,9 +3,8 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -21,13 +20,11 @@ from orchestrator.history.reading.files import (
     MOST_SETTINGS_BYTES,
     FileNote,
     Role,
-    curve_by_name,
+    RunFile,
     decode,
-    evaluation_by_name,
     printable,
-    settings_by_name,
 )
-from orchestrator.history.reading.folders import RunFile, RunFolder, relative
+from orchestrator.history.reading.folders import RunFolder
 from orchestrator.history.reading.record import Settings
 
 _MOST_YAML_BYTES = 512 << 10
@@ -35,6 +32,7 @@ _MOST_VALUES = 20_000
 _DEPTH = 30
 _FEWEST_KNOWN = 2  # settings of known trainers in a file whose name does not say settings
 _KNOWN = {last_part(key) for key in (*T15, *T12)} | set(FORKS)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SEEDS = {
     *("seed", "randomseed", "rngseed", "globalseed"),
     *("modelseed", "torchseed", "manualseed", "seedeverything"),
@@ -48,7 +46,8 @@ class RunSettings:
 
     Attributes:
         values: dotted name → plain value; empty if nothing could be read.
-        nested: the same values, nested as they were written.
+        nested: the same values, nested as they were written; whole numbers are ints, and texts
+            such as "1e-3" are numbers.
         source: the file that counts, relative to the root; "" if there is none.
         seed: None if it is not stated.
         seed_from: the setting that states the seed, or "the folder's name".
@@ -63,16 +62,6 @@ class RunSettings:
     seed_from: str = ""
     files: list[FileNote] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _SettingsFile:
-    """One settings file that could be read; the lowest rank counts."""
-
-    path: str
-    rank: tuple[int, float, str]
-    nested: dict[str, Any]
-    values: dict[str, Any]
 
 
 class _PlainLoader(StrictLoader):
@@ -91,7 +80,7 @@ _PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
 _PlainLoader.add_multi_constructor("!", _plain)
 
 
-def read_settings(folder: RunFolder, root: Path) -> RunSettings:
+def read_settings(folder: RunFolder) -> RunSettings:
     """Read every settings file of a run, and decide which one counts.
 
     First comes a file whose name says that its settings were used (``config_used``,
@@ -100,36 +89,27 @@ def read_settings(folder: RunFolder, root: Path) -> RunSettings:
     no key with it add their settings.
     """
     settings = RunSettings()
-    readable: list[_SettingsFile] = []
-    for file in [*folder.files, *folder.inherited]:
-        if not _may_hold_settings(file):
-            continue
-        name = relative(file.path, root)
+    files = [file for file in (*folder.files, *folder.inherited) if _may_hold_settings(file)]
+    for file in sorted(files, key=_rank):
         try:
-            content = _content(file)
-            nested = parse_settings(file, content)
+            nested, digest = read_mapping(file)
             if not _is_settings(file, nested):
-                settings.files.append(
-                    FileNote(name, "not read", file.n_bytes, "", "holds no known setting")
-                )
+                settings.files.append(file.note("not read", "holds no known setting"))
                 continue
             values = flatten_settings(nested)
         except (Refused, ConfigError, OSError, ValueError, TypeError, RecursionError) as error:
             role: Role = "refused" if isinstance(error, Refused) else "unreadable"
             text = printable(" ".join(str(error).removeprefix(f"{file.path}: ").split())[:300])
-            settings.files.append(FileNote(name, role, file.n_bytes, "", text))
+            settings.files.append(file.note(role, text))
             continue
-        settings.files.append(FileNote(name, "settings", file.n_bytes, sha256_of(content)))
-        rank = (_rank(file), -file.changed, name)
-        readable.append(_SettingsFile(name, rank, _writable(nested), values))
-    if readable:
-        _choose(settings, sorted(readable, key=lambda one: one.rank))
+        settings.files.append(file.note("settings", digest=digest))
+        _add(settings, file.name, _writable(nested), values)
     if folder.inherited and settings.source:
         settings.notes.append(
             f"its settings are those of the folder above ({settings.source}), because its name "
             "is that of a repeat"
         )
-    _find_seed(settings, folder)
+    settings.seed, settings.seed_from = _find_seed(settings, folder)
     return settings
 
 
@@ -178,23 +158,30 @@ def _valid_utf8(text: str) -> str:
 
 
 def _writable(value: Any) -> Any:
-    """A copy of a nested value with text that a file can hold."""
-    if isinstance(value, str):
-        return _valid_utf8(value)
+    """A copy of a nested value that a file can hold, with numbers for texts such as "1e-3"."""
     if isinstance(value, Mapping):
         return {printable(str(key)): _writable(inner) for key, inner in value.items()}
-    return [_writable(inner) for inner in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_writable(inner) for inner in value]
+    if isinstance(value, str):
+        is_number = len(value) < 50 and _NUMBER.fullmatch(value)
+        value = float(value) if is_number else _valid_utf8(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def parse_settings(file: RunFile, content: bytes) -> dict[str, Any]:
-    """The mapping in a settings file.
+def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
+    """The mapping in a settings file, and the digest of the file.
 
     Raises:
         Refused: a pickle that holds more than plain values.
-        ValueError, ConfigError: the content cannot be read, or is no mapping.
+        OSError, ValueError, ConfigError: the file cannot be read, or holds no mapping.
     """
+    limit = _MOST_YAML_BYTES if file.kind == "yaml" else MOST_SETTINGS_BYTES
+    if file.n_bytes > limit:
+        raise ValueError(f"has {file.n_bytes:,} bytes; settings have at most {limit:,}")
+    content = file.path.read_bytes()
     if file.kind == "pickle":
-        return read_plain_pickle(content)
+        return read_plain_pickle(content), sha256_of(content)
     text = decode(content)
     if not text.strip():
         raise ValueError("is empty")
@@ -206,24 +193,20 @@ def parse_settings(file: RunFile, content: bytes) -> dict[str, Any]:
         value = _parse_yaml(text, str(file.path))
     if not isinstance(value, dict):
         raise ValueError(f"must be a mapping of names to values, but is a {type(value).__name__}")
-    return _unwrap({printable(str(key)): inner for key, inner in value.items()})
+    named = {printable(str(key)): inner for key, inner in value.items()}
+    return _unwrap(named), sha256_of(content)
 
 
 def _parse_yaml(text: str, name: str) -> Any:
     try:
         loader = _PlainLoader(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"is not valid YAML: {' '.join(str(error).split())}") from None
-    loader.name = name
-    try:
+        loader.name = name
         return loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" on line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
         raise ValueError(f"is not valid YAML{line}: {problem}") from None
-    finally:
-        loader.dispose()
 
 
 def _unwrap(value: dict[str, Any]) -> dict[str, Any]:
@@ -234,61 +217,52 @@ def _unwrap(value: dict[str, Any]) -> dict[str, Any]:
     return {key: inner for key, inner in wrapped.items() if key != "_wandb"}
 
 
-def _content(file: RunFile) -> bytes:
-    limit = _MOST_YAML_BYTES if file.kind == "yaml" else MOST_SETTINGS_BYTES
-    if file.n_bytes > limit:
-        raise ValueError(f"has {file.n_bytes:,} bytes; settings have at most {limit:,}")
-    return file.path.read_bytes()
-
-
 def _may_hold_settings(file: RunFile) -> bool:
     if file.kind == "json":
-        other = curve_by_name(file.path) or evaluation_by_name(file.path)
-        return settings_by_name(file.path) or not other
+        return file.is_named("settings") or not file.is_named("curve", "evaluation")
     return file.kind in ("yaml", "toml", "pickle")
 
 
 def _is_settings(file: RunFile, nested: Settings) -> bool:
-    if file.kind == "pickle" or settings_by_name(file.path):
+    if file.is_named("settings"):
         return bool(nested)
     return len({last_part(key) for key in flatten_settings(nested)} & _KNOWN) >= _FEWEST_KNOWN
 
 
-def _rank(file: RunFile) -> int:
+def _rank(file: RunFile) -> tuple[int, float, str]:
+    """A sort key that puts the file whose settings count first, see `read_settings`."""
     stem, parents = file.path.stem.lower(), {part.lower() for part in file.path.parts[:-1]}
-    if re.search(r"used|resolved|effective|actual", stem):
-        return 0
-    if file.kind == "pickle" or ".hydra" in parents:
-        return 1
-    if stem.startswith("args") and parents & {"checkpoint", "checkpoints"}:
-        return 1
-    if "args" in stem:
-        return 2
-    if "wandb" in parents:
-        return 4
-    return 3 if settings_by_name(file.path) else 5
+    by_trainer = stem.startswith("args") and parents & {"checkpoint", "checkpoints"}
+    ranks = (
+        re.search(r"used|resolved|effective|actual", stem),
+        file.kind == "pickle" or ".hydra" in parents or by_trainer,
+        "args" in stem,
+        file.is_named("settings") and "wandb" not in parents,
+        "wandb" in parents,
+        True,
+    )
+    rank = next(rank for rank, holds in enumerate(ranks) if holds)
+    return rank, -file.changed, file.name
 
 
-def _choose(settings: RunSettings, readable: Sequence[_SettingsFile]) -> None:
+def _add(settings: RunSettings, name: str, nested: Settings, values: Settings) -> None:
     """Use the first file; another file adds its settings if it shares no key, else is noted."""
-    used, *others = readable
-    settings.source, settings.nested = used.path, dict(used.nested)
-    settings.values = dict(used.values)
-    for other in others:
-        shared = settings.values.keys() & other.values.keys()
-        if not shared and not settings.nested.keys() & other.nested.keys():
-            settings.nested |= other.nested
-            settings.values |= other.values
-            settings.notes.append(f"settings of {other.path} are added to those of {used.path}")
-            continue
-        unequal = sorted(k for k in shared if settings.values[k] != other.values[k])
-        text = "they agree"
-        if unequal:
-            text = "they differ in " + ", ".join(
-                f"{k} ({settings.values[k]!r}, not {other.values[k]!r})" for k in unequal[:5]
-            )
-            text += f" and {len(unequal) - 5} more" if len(unequal) > 5 else ""
-        settings.notes.append(f"{used.path} is used, not {other.path}; {text}")
+    shared = settings.values.keys() & values.keys()
+    if not shared and not settings.nested.keys() & nested.keys():
+        settings.nested |= nested
+        settings.values |= values
+        if settings.source:
+            settings.notes.append(f"settings of {name} are added to those of {settings.source}")
+        settings.source = settings.source or name
+        return
+    unequal = sorted(k for k in shared if settings.values[k] != values[k])
+    text = "they agree"
+    if unequal:
+        text = "they differ in " + ", ".join(
+            f"{k} ({settings.values[k]!r}, not {values[k]!r})" for k in unequal[:5]
+        )
+        text += f" and {len(unequal) - 5} more" if len(unequal) > 5 else ""
+    settings.notes.append(f"{settings.source} is used, not {name}; {text}")
 
 
 def seed_keys(values: Settings) -> list[str]:
@@ -299,20 +273,18 @@ def seed_keys(values: Settings) -> list[str]:
     return sorted(keys, key=lambda key: (key.count("."), key))
 
 
-def _find_seed(settings: RunSettings, folder: RunFolder) -> None:
-    """Set the seed: of a repeat by its folder's name, else by a setting, else by that name."""
-    if folder.repeat is not None and (folder.inherited or not seed_keys(settings.values)):
-        settings.seed, settings.seed_from = folder.repeat, "the folder's name"
-        return
-    for key in seed_keys(settings.values):
+def _find_seed(settings: RunSettings, folder: RunFolder) -> tuple[int | None, str]:
+    """The seed, and where it is from: a repeat's own name, else a setting, else the name."""
+    of_name = "the folder's name"
+    keys = seed_keys(settings.values)
+    if folder.repeat is not None and (folder.inherited or not keys):
+        return folder.repeat, of_name
+    for key in keys:
         value = settings.values[key]
-        if isinstance(value, bool) or not isinstance(value, int):
-            continue
-        if value < 0:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value >= 0:
+                return value, key
             settings.notes.append(f"{key} is {value}: no seed was set")
-            return
-        settings.seed, settings.seed_from = value, key
-        return
+            return None, ""
     match = _SEED_IN_NAME.search(folder.name)
-    if match:
-        settings.seed, settings.seed_from = int(match.group(1)), "the folder's name"
+    return (int(match[1]), of_name) if match else (None, "")

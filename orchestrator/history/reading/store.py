@@ -1,5 +1,6 @@
 """The stored records of imported runs: ``results/imported/<group>/``, one file per run."""
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def import_runs(results: Results, source: Path, name: str | None) -> ImportResul
         StorageError: the store cannot be read or written.
     """
     group = read_group(source)  # first: write nothing if nothing can be read
-    name = name if name is not None else group_name(Path(group.source))
+    name = name if name is not None else _as_name(Path(group.source).name) or "runs"
     folder = results.imported(name)
     if not group.runs:
         reasons = "; ".join(group.remarks[:3])
@@ -62,30 +63,26 @@ def import_runs(results: Results, source: Path, name: str | None) -> ImportResul
             f"{source}: holds no run that could be read" + (f": {reasons}" if reasons else "")
         )
     _check_source(folder, group.source)
-    before = {run.name: (path, run) for path, run in _records(folder, None)}
-    renamed = _renamed(group.runs, {name: run for name, (_, run) in before.items()})
-    new, changed, unchanged = [], [], []
-    for run in group.runs:
-        if not _write(folder / record_name(run.name), to_json(run)):
-            unchanged.append(run.name)
-        elif run.name in before:
-            changed.append(run.name)
-        elif run.name not in renamed.values():
-            new.append(run.name)
+    before = {run.name: run for run in _records(folder, lambda text: None)}
+    renamed = _renamed(group.runs, before)
+    here = [run.name for run in group.runs]
+    written = {
+        run.name for run in group.runs if _write(folder / _record_name(run.name), to_json(run))
+    }
     for old in renamed:
-        _remove(before[old][0])
+        _remove(folder / _record_name(old))
     document = {"source": group.source, "remarks": list(group.remarks)}
     _write(folder / _GROUP, json.dumps(document, indent=1, ensure_ascii=False).encode())
-    here = {run.name for run in group.runs} | renamed.keys()
+    added = written - before.keys() - set(renamed.values())
     return ImportResult(
         name,
         folder,
         group,
-        tuple(new),
-        tuple(changed),
-        tuple(unchanged),
-        renamed,
-        tuple(run for run in before if run not in here),
+        new=tuple(run for run in here if run in added),
+        changed=tuple(run for run in here if run in written and run in before),
+        unchanged=tuple(run for run in here if run not in written),
+        renamed=renamed,
+        gone=tuple(run for run in before if run not in {*here, *renamed}),
     )
 
 
@@ -118,10 +115,7 @@ def import_document(result: ImportResult) -> dict[str, object]:
 def read_imported(results: Results, name: str, say: Say) -> Group:
     """The runs of a group in the store, in the order of names.
 
-    Args:
-        results: the store.
-        name: of the group.
-        say: receives one line for each record that cannot be read.
+    `say` receives one line for each record that cannot be read.
 
     Raises:
         ConfigError: there is no such group.
@@ -143,7 +137,7 @@ def read_imported(results: Results, name: str, say: Say) -> Group:
         raise StorageError(
             f"{folder / _GROUP}: cannot be read ({error}); import the folder of runs again"
         ) from None
-    return Group(source, tuple(run for _, run in _records(folder, say)), remarks)
+    return Group(source, tuple(_records(folder, say)), remarks)
 
 
 def group_names(results: Results) -> list[str]:
@@ -151,12 +145,7 @@ def group_names(results: Results) -> list[str]:
     return sorted(path.parent.name for path in (results.root / "imported").glob(f"*/{_GROUP}"))
 
 
-def group_name(source: Path) -> str:
-    """A name for a group, made from its folder's name."""
-    return _as_name(source.name) or "runs"
-
-
-def record_name(run: str) -> str:
+def _record_name(run: str) -> str:
     """The file name of a run's record: the run's name as far as possible, and a hash of it."""
     return f"{_as_name(run) or 'run'}-{sha256_of(run.encode('utf-8', 'surrogateescape'))[:8]}.json"
 
@@ -178,21 +167,20 @@ def _check_source(folder: Path, source: str) -> None:
         )
 
 
-def _records(folder: Path, say: Say | None) -> list[tuple[Path, ImportedRun]]:
-    """Every record that can be read, with its file, by name; `say` receives the others."""
+def _records(folder: Path, say: Say) -> list[ImportedRun]:
+    """Every record that can be read, by name; `say` receives the others."""
     records = []
     for path in sorted(folder.glob("*.json")):
         if path.name == _GROUP or path.name.startswith("."):
             continue
         try:
-            records.append((path, from_json(path.read_bytes())))
+            records.append(from_json(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if say is not None:
-                say(
-                    f"{path}: cannot be read ({type(error).__name__}: {error}); import the folder "
-                    "of runs again"
-                )
-    return sorted(records, key=lambda pair: natural_order(pair[1].name))
+            say(
+                f"{path}: cannot be read ({type(error).__name__}: {error}); import the folder "
+                "of runs again"
+            )
+    return sorted(records, key=lambda run: natural_order(run.name))
 
 
 def _renamed(runs: Sequence[ImportedRun], before: dict[str, ImportedRun]) -> dict[str, str]:
@@ -208,11 +196,9 @@ def _renamed(runs: Sequence[ImportedRun], before: dict[str, ImportedRun]) -> dic
 
 def _write(path: Path, content: bytes) -> bool:
     """Write a file unless it has this content already; whether it was written."""
-    try:
+    with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return False
-    except OSError:
-        pass
     write_atomically(path, content)
     return True
 

@@ -46,7 +46,6 @@ def other_differences(
     recordings. A setting of other software is a difference if only one side sets it.
 
     Args:
-        a, b: the arms.
         leave_out: configuration paths that are not compared, since the arms were joined on them.
     """
     marks = config_paths()
@@ -59,14 +58,12 @@ def other_differences(
     ]
     parts: list[tuple[str, Callable[[RunRow], str]]] = [("data", _data), ("code", _code)]
     parts += [(name, partial(RunRow.text, name=column)) for name, column in _VERSIONS]
-    for name, text in parts:
-        of_a, of_b = (_distinct(text(run) for run in _counted(arm)) for arm in (a, b))
-        if of_a and of_b and of_a != of_b:
-            differences.append(OtherDifference(name, of_a, of_b))
-    of_a, of_b = _seeds(a), _seeds(b)
-    if of_a and of_b and of_a != of_b:
-        differences.append(OtherDifference("seeds", of_a, of_b))
-    return differences
+    of_runs = [
+        OtherDifference(name, *(_distinct(map(text, _counted(arm))) for arm in (a, b)))
+        for name, text in parts
+    ]
+    of_runs.append(OtherDifference("seeds", _seeds(a), _seeds(b)))
+    return differences + [one for one in of_runs if one.a and one.b and one.a != one.b]
 
 
 def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[OtherDifference]:
@@ -75,7 +72,6 @@ def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[OtherDi
     A side that does not record its code or data differs from one that does.
 
     Args:
-        a, b: the arms.
         numerics_decide: whether sources of one numerics version count as the same code.
     """
     runs = [run for arm in (a, b) for run in _counted(arm)]

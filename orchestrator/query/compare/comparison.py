@@ -6,7 +6,7 @@ its p-values are adjusted for their number and it draws no verdict.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import isnan, nan
 
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
@@ -26,6 +26,7 @@ from orchestrator.query.compare.effects import (
 )
 from orchestrator.query.compare.join_arms import JoinedArms, JoinedBy, join_arms
 from orchestrator.query.compare.sides import Side, SideArm
+from orchestrator.spec.names import listed
 from orchestrator.stats.effects import benjamini_hochberg
 from orchestrator.stats.run_values import COUNTED
 from orchestrator.tables.run_row import RunRow, varying_paths
@@ -82,6 +83,11 @@ class ComparisonRow:
     others: tuple[OtherDifference, ...]
     mismatches: tuple[OtherDifference, ...]
 
+    @property
+    def p(self) -> float:
+        """Of no difference, before the adjustment; NaN if nothing was tested."""
+        return self.difference.p if self.difference else nan
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -104,7 +110,7 @@ class Comparison:
     @property
     def n_tested(self) -> int:
         """Rows with a p-value."""
-        return sum(row.difference is not None and row.difference.is_tested for row in self.rows)
+        return sum(not isnan(row.p) for row in self.rows)
 
 
 def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparison:
@@ -117,14 +123,14 @@ def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparis
         ConfigError: an unknown metric or column; nothing to join on; or code or data that differ
             between arms that are compared, unless `options` allows it.
     """
-    reference, *others = _with_unique_labels(sides)
+    reference, *others = labelled = _with_unique_labels(sides)
     _check_metric(sides, options)
     sessions = _sessions(sides) if options.by_session else ()
     if options.by_session and not sessions:
         raise ConfigError(
             "--by session: no run has PER by session; records of older versions lack it"
         )
-    remarks = [f"{side.label}: {text}" for side in (reference, *others) for text in side.remarks]
+    remarks = [f"{side.label}: {text}" for side in labelled for text in side.remarks]
     rows: list[ComparisonRow] = []
     common: dict[str, tuple[OtherDifference, ...]] = {}
     refused: list[str] = []
@@ -150,12 +156,16 @@ def compare_sides(sides: Sequence[Side], options: ComparisonOptions) -> Comparis
         raise ConfigError(refused)
     if options.by_session:
         rows.sort(key=lambda row: row.session or "")
-    arms = [arm for side in (reference, *others) for arm in side.arms]
+    arms = [arm for side in labelled for arm in side.arms]
     remarks += [f"No side records which {what} it was made with." for what in not_recorded(arms)]
     remarks += _session_remarks(arms) if options.by_session else []
-    labels = tuple(side.label for side in (reference, *others))
-    unique = tuple(dict.fromkeys(remarks))
-    return Comparison(options, labels, tuple(_with_adjusted_p(rows)), common, unique)
+    return Comparison(
+        options,
+        tuple(side.label for side in labelled),
+        tuple(_with_adjusted_p(rows)),
+        common,
+        tuple(dict.fromkeys(remarks)),
+    )
 
 
 def metrics_of(side: Side) -> list[str]:
@@ -198,9 +208,9 @@ def _rows_of_pair(
     others: tuple[OtherDifference, ...] = ()
     if pair.a and pair.b:
         mixed = _mismatches(pair.a, pair.b, options)
-        listed = {mismatch.name for mismatch in mixed}
+        refused = {mismatch.name for mismatch in mixed}
         differences = other_differences(pair.a, pair.b, pair.columns)
-        others = tuple(d for d in differences if d.name not in listed)
+        others = tuple(d for d in differences if d.name not in refused)
     rows = []
     for session in dict.fromkeys([*runs[0], *runs[1]]):
         of_a, of_b = (part.get(session, []) for part in runs)
@@ -293,8 +303,7 @@ def _nothing_joins(a: Side, b: Side) -> str:
     varying = varying_paths([settings for of_side in known for settings in of_side])
     shared = [name for name in varying if all(name in of_side for of_side in names)]
     hint = (
-        f"they vary in {', '.join(shared[:8])}{', ...' if len(shared) > 8 else ''}: choose some "
-        "with --on, or name"
+        f"they vary in {listed(shared)}: choose some with --on, or name"
         if shared
         else "they share no column that varies; name"
     )
@@ -305,21 +314,18 @@ def _check_metric(sides: Sequence[Side], options: ComparisonOptions) -> None:
     metric = options.metric
     if options.by_session and metric != "per":
         raise ConfigError(f"--by session compares only PER; leave out --metric {metric}")
-    problems = []
-    for side in sides:
-        known = metrics_of(side)
-        if metric not in known:
-            listing = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-            problems.append(
-                f"--metric: {side.label} has no '{metric}'{did_you_mean(metric, known)} "
-                f"(it has: {listing or 'no number'})"
-            )
+    problems = [
+        f"--metric: {side.label} has no '{metric}'{did_you_mean(metric, known)} "
+        f"(it has: {listed(known)})"
+        for side in sides
+        if metric not in (known := metrics_of(side))
+    ]
     if problems:
         raise ConfigError(problems)
 
 
 def _with_adjusted_p(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    tested = [at for at, row in enumerate(rows) if row.difference and row.difference.is_tested]
-    p_values = [row.difference.p for row in rows if row.difference and row.difference.is_tested]
-    adjusted = dict(zip(tested, benjamini_hochberg(p_values), strict=True)) if tested else {}
-    return [replace(row, p_adjusted=adjusted.get(at, nan)) for at, row in enumerate(rows)]
+    tested = [at for at, row in enumerate(rows) if not isnan(row.p)]
+    adjusted = benjamini_hochberg([rows[at].p for at in tested]) if tested else ()
+    by_row = dict(zip(tested, adjusted, strict=True))
+    return [replace(row, p_adjusted=by_row.get(at, nan)) for at, row in enumerate(rows)]

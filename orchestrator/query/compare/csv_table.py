@@ -30,10 +30,10 @@ _OF_OUTCOMES = ("collapsed", "diverged")
 _LOWEST = frozenset({"bestper", "bestvalper", "minper", "lowestper"})
 _NO_RESULT = (STEP, EPOCH, "lr", "grad_norm")  # in a table of runs these are settings
 _NAMES = ("arm", "model", "method", "variant", "config", "configuration", "experiment", "name")
-_SPECIAL = {
-    "seed": frozenset({"seed", "randomseed", "rngseed"}),
-    "run_id": frozenset({"runid", "run", "id"}),
-    "outcome": frozenset({"outcome", "status", "state"}),
+_SPECIAL = {  # squeezed header → what it holds
+    **dict.fromkeys(("seed", "randomseed", "rngseed"), "seed"),
+    **dict.fromkeys(("runid", "run", "id"), "run_id"),
+    **dict.fromkeys(("outcome", "status", "state"), "outcome"),
 }
 _ENDINGS = {  # squeezed word → outcome
     **dict.fromkeys(("ok", "finished", "done", "completed", "complete", "success"), "ok"),
@@ -46,32 +46,21 @@ _EMPTY = frozenset({"", "-", "–", "na", "n/a", "none", "null", "nan"})
 
 
 class ColumnRoles(NamedTuple):
-    """What the columns of a table hold: header → name of ours.
+    """What the columns of a table hold: header → name of ours, except for `special`.
 
     Attributes:
-        metrics: numbers that can be compared.
+        metrics: numbers that can be compared; every column that holds one and has no other role.
         settings: settings of the configuration.
         factors: levels of factors, such as the ``factor.NAME`` columns of our own tables.
-        seed, name, run_id, outcome: headers; None where there is none.
+        special: ``seed``, ``name``, ``run_id`` or ``outcome`` → header, as far as there is one.
         others: headers of every other column.
     """
 
     metrics: Mapping[str, str]
     settings: Mapping[str, str]
     factors: Mapping[str, str]
-    seed: str | None
-    name: str | None
-    run_id: str | None
-    outcome: str | None
+    special: Mapping[str, str]
     others: tuple[str, ...]
-
-
-class TableRow(NamedTuple):
-    """A row of a table: the run, the levels of its arm, and the name it has there."""
-
-    run: RunRow
-    levels: Mapping[str, str]
-    name: str
 
 
 def read_table(
@@ -84,8 +73,6 @@ def read_table(
     says so. A row whose ``run_id`` is in the store takes the missing columns from there.
 
     Args:
-        path: the file.
-        store: the store.
         metric: the metric to compare: a name of ours, or a header.
         on: settings or headers that make an arm; empty takes every setting, and names.
         factors: factors of the other sides; a column of such a name holds levels.
@@ -95,31 +82,29 @@ def read_table(
         StorageError: the file cannot be read.
     """
     headers, cells, decimal_comma = read_cells(path)
-    table = [dict(zip(headers, row, strict=True)) for row in cells]
-    values = {h: [setting_value(row[h], decimal_comma) for row in table] for h in headers}
-    roles = assign_roles(values, metric, on, factors)
-    numeric = [
-        header
-        for header in roles.others
-        if any(number(row[header], decimal_comma) is not None for row in table)
-    ]
-    unused = [header for header in roles.others if header not in numeric]
-    roles = roles._replace(
-        metrics={**roles.metrics, **{h: h for h in numeric}}, others=tuple(unused)
-    )
+    texts = [dict(zip(headers, row, strict=True)) for row in cells]
+    values = [{h: setting_value(cell, decimal_comma) for h, cell in row.items()} for row in texts]
+    roles = assign_roles({h: [row[h] for row in values] for h in headers}, metric, on, factors)
     if metric not in (*roles.metrics.values(), *_OF_OUTCOMES):
         raise ConfigError(
             f"{path}: no column holds '{metric}'{did_you_mean(metric, headers)}; choose one with "
             f"--metric (there are: {', '.join(headers)})"
         )
     in_percent = [
-        h for h, name in roles.metrics.items() if _in_percent(h, name, table, decimal_comma)
+        header
+        for header, name in roles.metrics.items()
+        if "%" in header
+        or name in RATES
+        and (
+            any("%" in row[header] for row in texts)
+            or any(isinstance(v := row[header], float) and v > _LARGEST_RATE for row in values)
+        )
     ]
     rows = [
-        _row(path, at, row, roles, in_percent, decimal_comma, store)
-        for at, row in enumerate(table, 2)
+        _row(path, line, *pair, roles, in_percent, store)
+        for line, pair in enumerate(zip(texts, values, strict=True), 2)
     ]
-    n_without = sum(row.run.outcome in ("failed", "missing") for row in rows)
+    n_without = sum(row.runs[0].outcome in ("failed", "missing") for row in rows)
     remarks = [_roles_text(roles, metric)]
     remarks += [f"'{header}' is read as percent and divided by 100" for header in in_percent]
     remarks += [f"{n_without} of {len(rows)} rows have no result"] if n_without else []
@@ -182,15 +167,13 @@ def assign_roles(
 
     Args:
         table: header → its values, see `setting_value`.
-        metric: the metric to compare.
-        on: columns that make an arm.
-        factors: factors of other sides.
+        metric, on, factors: see `read_table`.
     """
     headers = list(table)
     ours = {"run_id", "outcome", "per"} <= set(headers)
     known = {} if ours else column_names(headers)
     names: dict[Role, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
-    others = []
+    left = []
     role: Role
     named = (metric, *on, *factors)
     for header in sorted(headers, key=lambda header: header not in named):
@@ -200,21 +183,19 @@ def assign_roles(
         else:
             role, name = _role(header, table[header], metric, (*on, *factors), ours)
         if not role or name in names[role].values():
-            others.append(header)
+            left.append(header)
         else:
             names[role][header] = name
     special = {name: header for header, name in names["special"].items()}
-    arm_names = [header for name in _NAMES for header in others if squeeze(header) == name]
-    arm_name = arm_names[0] if arm_names else None
+    arm_name = next((h for name in _NAMES for h in left if squeeze(h) == name), None)
+    rest = [header for header in headers if header in left and header != arm_name]
+    numeric = {h: h for h in rest if any(isinstance(value, float) for value in table[h])}
     return ColumnRoles(
-        metrics=names["metric"],
+        metrics=names["metric"] | numeric,
         settings=names["setting"],
         factors=names["factor"],
-        seed=special.get("seed"),
-        name=arm_name,
-        run_id=special.get("run_id"),
-        outcome=special.get("outcome"),
-        others=tuple(h for h in headers if h in others and h != arm_name),
+        special=special if arm_name is None else special | {"name": arm_name},
+        others=tuple(header for header in rest if header not in numeric),
     )
 
 
@@ -232,12 +213,10 @@ def number(text: str, decimal_comma: bool = False) -> float | None:
 
 def setting_value(cell: str, decimal_comma: bool = False) -> JsonValue:
     """A cell as a number, a truth value, None if it is empty, or its text."""
-    value = number(cell, decimal_comma)
-    if value is not None:
+    value, word = number(cell, decimal_comma), cell.lower()
+    if value is not None or word in _EMPTY:
         return value
-    return {"true": True, "false": False}.get(
-        cell.lower(), None if cell.lower() in _EMPTY else cell
-    )
+    return {"true": True, "false": False}.get(word, cell)
 
 
 def _role(
@@ -253,9 +232,8 @@ def _role(
         return "factor", header.removeprefix("factor.")
     if header in config_paths():
         return "setting", header
-    for kind, names in _SPECIAL.items():
-        if bare in names:
-            return "special", kind
+    if bare in _SPECIAL:
+        return "special", _SPECIAL[bare]
     if ours:
         return "", ""
     if bare in _LOWEST:
@@ -281,41 +259,30 @@ def _fork_fields(name: str, value: JsonValue) -> Mapping[str, JsonValue]:
     return FORKS[name](value, {}).fields if name in FORKS else {}
 
 
-def _in_percent(
-    header: str, name: str, table: Sequence[Mapping[str, str]], decimal_comma: bool
-) -> bool:
-    """Whether a column holds a rate that is written in percent."""
-    if name not in RATES and "%" not in header:
-        return False
-    cells = [row[header] for row in table]
-    largest = max((number(cell, decimal_comma) or 0.0 for cell in cells), default=0.0)
-    return "%" in header or any("%" in cell for cell in cells) or largest > _LARGEST_RATE
-
-
 def _row(
     path: Path,
     line: int,
     cells: Mapping[str, str],
+    values: Mapping[str, JsonValue],
     roles: ColumnRoles,
     in_percent: Collection[str],
-    decimal_comma: bool,
     store: IndexedStore,
-) -> TableRow:
-    """One row of the table under our names, completed by what the store has of the run."""
+) -> SideArm:
+    """A row of the table as an arm of one run, completed by what the store has of the run."""
     results = {
         name: value / 100.0 if header in in_percent else value
         for header, name in roles.metrics.items()
-        if (value := number(cells[header], decimal_comma)) is not None
+        if isinstance(value := values[header], float)
     }
-    settings = {}
-    for header, name in roles.settings.items():
-        setting = setting_value(cells[header], decimal_comma)
-        settings[name] = _fork_fields(_last(header), setting).get(name, setting)
-    seed = number(cells.get(roles.seed or "", ""))
-    word = squeeze(cells.get(roles.outcome or "", ""))
-    run_id = cells.get(roles.run_id or "") or f"line {line}"
-    is_stored = store.has(run_id)
-    known = store.runs([run_id])[0] if is_stored else RunRow(f"{path}: {run_id}")
+    settings = {
+        name: _fork_fields(_last(header), values[header]).get(name, values[header])
+        for header, name in roles.settings.items()
+    }
+    special = {kind: cells[header] for kind, header in roles.special.items()}
+    seed = values.get(roles.special.get("seed", ""))
+    word = squeeze(special.get("outcome", ""))
+    run_id = special.get("run_id") or f"line {line}"
+    known = store.runs([run_id])[0] if store.has(run_id) else RunRow(f"{path}: {run_id}")
     version = results.pop("numerics_version", None)
     outcome = _ENDINGS.get(word, "ok" if results else "missing")
     if outcome == "diverged":  # the table need not say what such a run counts as
@@ -323,27 +290,29 @@ def _row(
     run = known._replace(
         numerics_version=known.numerics_version if version is None else int(version),
         outcome=outcome,
-        seed=int(seed) if seed is not None and seed == int(seed) else None,
+        seed=int(seed) if isinstance(seed, float) and seed.is_integer() else None,
         results={**known.results, **results},
         settings={**known.settings, **settings},
     )
     levels = {name: cells[header] for header, name in roles.factors.items() if cells[header]}
-    return TableRow(run, levels, cells.get(roles.name or "", ""))
+    return make_arm(special.get("name", ""), levels, [run])
 
 
-def _arms(rows: Sequence[TableRow], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
+def _arms(rows: Sequence[SideArm], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
+    """The arms that rows of equal settings make."""
     names = [row.name for row in rows]
     repeated = len(set(names)) < len(names)  # otherwise each run has a name of its own
     settings = list(roles.settings.values())
-    by_name = not on and roles.name is not None and (repeated or not settings)
-    groups: dict[str, list[TableRow]] = {}
+    by_name = not on and "name" in roles.special and (repeated or not settings)
+    groups: dict[str, list[SideArm]] = {}
     for row in rows:
-        known = {**row.run.results, **row.run.settings, **row.levels}
+        (run,) = row.runs
+        known = {**run.results, **run.settings, **row.levels}
         values = [known.get(name) for name in (on or [*roles.factors.values(), *settings])]
-        key = [row.name if by_name else "", "" if on else row.run.config_id, *values]
+        key = [row.name if by_name else "", "" if on else run.config_id, *values]
         groups.setdefault(json.dumps(key, default=str), []).append(row)
     arms = [
-        make_arm(group[0].name if by_name else "", group[0].levels, [row.run for row in group])
+        make_arm(group[0].name if by_name else "", group[0].levels, [row.runs[0] for row in group])
         for group in groups.values()
     ]
     if all(arm.name for arm in arms) and len({arm.name for arm in arms}) == len(arms):
@@ -355,6 +324,6 @@ def _roles_text(roles: ColumnRoles, metric: str) -> str:
     source = {header: name for header, name in roles.metrics.items() if name == metric}
     renamed = {**source, **roles.settings}
     parts = [f"'{header}' is {name}" for header, name in renamed.items() if header != name]
-    parts += [] if roles.seed else ["no column holds the seed"]
+    parts += [] if "seed" in roles.special else ["no column holds the seed"]
     parts += [f"not used: {', '.join(roles.others)}"] if roles.others else []
     return "; ".join(parts) or "every column is used under its name"

@@ -1,6 +1,7 @@
 """The runs of two arms in one metric: a summary of each arm, their difference and its interval."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -57,16 +58,11 @@ class MeanDifference(NamedTuple):
     n_pairs: int = 0
     n_same: int = 0
 
-    @property
-    def is_tested(self) -> bool:
-        return not math.isnan(self.p)
-
 
 def metric_values(runs: Sequence[RunRow], metric: str, budget: float) -> list[float]:
     """The value of each run in a metric, as `counted_values` has it; NaN for a run without one.
 
     Args:
-        runs: the runs.
         metric: a column, or ``collapsed`` or ``diverged``.
         budget: the step up to which escape is judged, see `shared_budget`.
     """
@@ -84,8 +80,8 @@ def shared_budget(runs: Iterable[RunRow]) -> float:
 
 def summarise(runs: Sequence[RunRow], metric: str, budget: float) -> ArmSummary:
     """One arm in one metric; the arguments are those of `metric_values`."""
-    values = metric_values(runs, metric, budget)
-    present = np.array([value for value in values if math.isfinite(value)])
+    values = np.array(metric_values(runs, metric, budget))
+    present = values[np.isfinite(values)]
     outcomes = [run.outcome for run in runs]
     return ArmSummary(
         mean=float(present.mean()) if len(present) else math.nan,
@@ -109,12 +105,13 @@ def compare_runs(
     that have runs in common are not tested, because a run does not differ from itself.
 
     Args:
-        a, b: the runs of each arm.
         metric: a column of the runs, or ``collapsed`` or ``diverged``.
         pool: whether the runs of the two may be pooled; if not, only the means are compared.
     """
     budget = shared_budget([*a, *b])
-    of_a, of_b = _by_run(a, metric, budget), _by_run(b, metric, budget)
+    runs = [_with_value(side, metric, budget) for side in (a, b)]
+    # A run without an id is distinct from every other.
+    of_a, of_b = ({run.run_id or id(run): value for run, value in side} for side in runs)
     means = [float(np.mean(list(x.values()))) if x else math.nan for x in (of_a, of_b)]
     difference = means[1] - means[0]
     n_same = len(of_a.keys() & of_b.keys())
@@ -130,7 +127,7 @@ def compare_runs(
         shares = [Share(round(sum(x.values())), len(x)) for x in (of_b, of_a)]
         interval = share_difference(shares[:1], shares[1:])
         return MeanDifference(difference, interval, boschloo(*shares), "Newcombe–Wilson; Boschloo")
-    by_seed_a, by_seed_b = _by_seed(a, metric, budget), _by_seed(b, metric, budget)
+    by_seed_a, by_seed_b = map(_by_seed, runs)
     steps = np.array([by_seed_b[seed] - by_seed_a[seed] for seed in by_seed_a if seed in by_seed_b])
     fewer = min(len(of_a), len(of_b))
     if len(steps) >= 2 and 2 * len(steps) >= fewer:
@@ -171,17 +168,12 @@ def _untested(difference: float, why: str, n_same: int = 0) -> MeanDifference:
     return MeanDifference(difference, NO_INTERVAL, math.nan, why, n_same=n_same)
 
 
-def _by_run(runs: Sequence[RunRow], metric: str, budget: float) -> dict[str | int, float]:
-    """Run → its value; a run without an id is distinct from every other."""
-    values = zip(runs, metric_values(runs, metric, budget), strict=True)
-    by_run = {run.run_id or id(run): value for run, value in values}
-    return {key: value for key, value in by_run.items() if math.isfinite(value)}
+def _with_value(runs: Sequence[RunRow], metric: str, budget: float) -> list[tuple[RunRow, float]]:
+    pairs = zip(runs, metric_values(runs, metric, budget), strict=True)
+    return [(run, value) for run, value in pairs if math.isfinite(value)]
 
 
-def _by_seed(runs: Sequence[RunRow], metric: str, budget: float) -> dict[int, float]:
+def _by_seed(runs: Sequence[tuple[RunRow, float]]) -> dict[int, float]:
     """Seed → its value, for the seeds that only one run with a value has."""
-    by_seed: dict[int, list[float]] = {}
-    for run, value in zip(runs, metric_values(runs, metric, budget), strict=True):
-        if run.seed is not None and math.isfinite(value):
-            by_seed.setdefault(run.seed, []).append(value)
-    return {seed: values[0] for seed, values in by_seed.items() if len(values) == 1}
+    n_runs = Counter(run.seed for run, _ in runs)
+    return {run.seed: v for run, v in runs if run.seed is not None and n_runs[run.seed] == 1}

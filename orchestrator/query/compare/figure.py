@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.query.compare.comparison import Comparison, ComparisonRow
-from orchestrator.query.compare.effects import ArmSummary, MeanDifference
-from orchestrator.query.compare.rendering import arm_text
+from orchestrator.query.compare.rendering import arm_text, method
 from orchestrator.report.figures.style import (
     FAINT,
     WIDTH,
@@ -33,17 +32,14 @@ class FigureRow(NamedTuple):
 
     Attributes:
         label: the arm, with the session or the side if there are several.
-        a, b: the arms in the metric; None where an arm has no partner.
+        compared: the arms in the metric, and their difference.
         side: index of side B; side A is 0.
-        difference: B minus A; None if an arm has no partner.
         note: why there is no interval; empty where there is one.
     """
 
     label: str
-    a: ArmSummary | None
-    b: ArmSummary | None
+    compared: ComparisonRow
     side: int
-    difference: MeanDifference | None
     note: str
 
 
@@ -76,9 +72,8 @@ def draw_comparison(data: FigureData) -> Figure:
     labels = [wrap(row.label, _LABEL) for row in data.rows]
     breaks = [label.count("\n") for label in labels]
     most = max((one + two for one, two in pairwise(breaks)), default=2 * max(breaks)) / 2
-    figure = new_figure(
-        WIDTH, len(labels) * (0.34 + 0.14 * most) + 1.1
-    )  # neighbours do not overlap
+    height = len(labels) * (0.34 + 0.14 * most) + 1.1  # neighbours do not overlap
+    figure = new_figure(WIDTH, height)
     means, differences = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1.0))
     for at, row in enumerate(data.rows):
         _draw_means(means, at, row)
@@ -108,33 +103,25 @@ def draw_comparison(data: FigureData) -> Figure:
 
 def _row(row: ComparisonRow, comparison: Comparison) -> FigureRow:
     side = f"({row.b_label})" if len(comparison.sides) > 2 else ""
-    effect = row.difference
-    note = ""
-    if row.mismatches:
-        note = f"not pooled: {', '.join(mismatch.name for mismatch in row.mismatches)}"
-    elif effect is None:
+    effect, note = row.difference, ""
+    if effect is None:
         note = "only on one side"
     elif math.isinf(effect.interval.low):
-        note = effect.test
-    return FigureRow(
-        label=" ".join(filter(None, (arm_text(row), row.session, side))),
-        a=row.a,
-        b=row.b,
-        side=comparison.sides.index(row.b_label),
-        difference=effect,
-        note=note,
-    )
+        note = method(row)
+    label = " ".join(filter(None, (arm_text(row), row.session, side)))
+    return FigureRow(label, row, comparison.sides.index(row.b_label), note)
 
 
 def _draw_means(axes: Axes, at: int, row: FigureRow) -> None:
-    for arm, side, offset in ((row.a, 0, -0.14), (row.b, row.side, 0.14)):
+    a, b = row.compared.a, row.compared.b
+    for arm, side, offset in ((a, 0, -0.14), (b, row.side, 0.14)):
         if arm is not None and arm.n:
             _draw_markers(axes, arm.values, at + offset, side, 4, face="none", alpha=0.6)
             _draw_markers(axes, [arm.mean], at + offset, side, 6.5)
 
 
 def _draw_difference(axes: Axes, at: int, row: FigureRow) -> None:
-    effect = row.difference
+    effect = row.compared.difference
     if effect and math.isfinite(effect.interval.low):
         axes.plot(effect.interval, [at, at], color=look(row.side).colour, linewidth=1.6)
     if effect and math.isfinite(effect.value):

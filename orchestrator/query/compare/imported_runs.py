@@ -17,11 +17,6 @@ from orchestrator.terminal import Say
 def read_imported_runs(text: str, results: Results, say: Say) -> Side | None:
     """The side that the name of an import, or a folder of runs, stands for; else None.
 
-    Args:
-        text: the name or the folder.
-        results: the results folder.
-        say: receives a line for each record that cannot be read.
-
     Raises:
         ConfigError, StorageError: it cannot be read.
     """

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
 from orchestrator.query.compare.sides import Side, SideArm
+from orchestrator.spec.names import listed
 from orchestrator.tables.run_row import varying_paths
 
 JoinedBy = Literal["only arms", "configuration", "factors", "settings", "name", "columns", ""]
@@ -39,7 +40,6 @@ def join_arms(a: Side, b: Side, on: Sequence[str] = ()) -> list[JoinedArms]:
     single arm, that arm is joined with every arm of the other side.
 
     Args:
-        a, b: the sides.
         on: factors or configuration paths to join on instead.
 
     Raises:
@@ -159,7 +159,7 @@ def _lacking(side: Side, on: Sequence[str]) -> list[str]:
     known = dict.fromkeys(name for arm in side.arms for name in (*arm.levels, *arm.config))
     return [
         f"--on: {side.label} has no column '{name}'{did_you_mean(name, known)} "
-        f"(there are: {', '.join([*known][:12])}{', ...' if len(known) > 12 else ''})"
+        f"(there are: {listed(known)})"
         for name in on
         if name not in known
     ]

@@ -12,6 +12,7 @@ from orchestrator.query.compare.csv_table import read_table
 from orchestrator.query.compare.imported_runs import read_imported_runs
 from orchestrator.query.compare.sides import Side
 from orchestrator.query.compare.stored_runs import IndexedStore, read_stored
+from orchestrator.spec.names import listed
 from orchestrator.store.paths import Results
 from orchestrator.tables.index import open_index
 from orchestrator.terminal import Say
@@ -29,8 +30,6 @@ def compare_named(
 
     Args:
         texts: at least two, see `read_side`.
-        results: the results folder.
-        options: how to compare.
         say: receives a line for each record that cannot be trusted.
 
     Raises:
@@ -46,9 +45,7 @@ def compare_named(
             read[text] = read_side(text, store, options, say, factors)
     sides = [read[text] for text in texts]
     judged = [(side.label, side.thresholds) for side in sides if side.thresholds is not None]
-    if not judged:
-        return compare_sides(sides, options)
-    label, thresholds = judged[0]
+    label, thresholds = judged[0] if judged else ("", CollapseThresholds())
     if thresholds != CollapseThresholds():
         sides = [store.judged(side, thresholds) for side in sides]
     comparison = compare_sides(sides, options)
@@ -75,9 +72,7 @@ def read_side(
     Args:
         text: an ablation or a search, ``NAME:ARM``, run ids with commas between, a CSV file, a
             folder of runs trained elsewhere, or the name of an import.
-        store: the results folder.
-        options: how to compare; tables need the metric and the columns to join on.
-        say: receives a line for each record that cannot be read.
+        options: tables need the metric and the columns to join on.
         factors: factors of the other sides, for tables.
 
     Raises:
@@ -91,8 +86,7 @@ def read_side(
     known = sorted(plan.parent.name for plan in store.results.root.glob(_PLANS))
     raise ConfigError(
         f"{text}: is no ablation or search in {store.results.root}{did_you_mean(text, known)} "
-        f"(there are: {', '.join(known[:12]) or 'none'}{', ...' if len(known) > 12 else ''}), "
-        "no run id, no CSV file and no folder"
+        f"(there are: {listed(known)}), no run id, no CSV file and no folder"
     )
 
 

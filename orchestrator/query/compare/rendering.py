@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from typing import TypedDict
 
 import pyarrow as pa
 
@@ -44,25 +43,6 @@ _LATEX = {
     "∞": r"$\infty$",
     "’": "'",
 }
-
-
-class ComparisonDocument(TypedDict):
-    """The comparison as JSON; `lines` has the rows."""
-
-    sides: list[str]
-    header: list[str]
-    n_tested: int
-    lines: list[FileRow]
-
-
-def document(comparison: Comparison) -> ComparisonDocument:
-    """The comparison as JSON."""
-    return {
-        "sides": list(comparison.sides),
-        "header": header_lines(comparison),
-        "n_tested": comparison.n_tested,
-        "lines": file_rows(comparison),
-    }
 
 
 def header_lines(comparison: Comparison) -> list[str]:
@@ -111,7 +91,7 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         ),
         ("95 % interval", [_interval_text(effect, metric) for effect in effects]),
         ("p", [p_value(row.p_adjusted) for row in rows]),
-        ("" if _shared_method(comparison) else "method", [_method(row) for row in rows]),
+        ("" if _shared_method(comparison) else "method", [method(row) for row in rows]),
         ("other differences", ["; ".join(map(str, row.others)) for row in rows]),
     ]
     shown = [(title, cells) for title, cells in columns if title and set(cells) - {"", "–"}]
@@ -124,6 +104,15 @@ def arm_text(row: ComparisonRow) -> str:
     if row.a_arm == row.b_arm or row.b_arm is None:
         return row.a_arm or ""
     return row.b_arm if row.a_arm is None else f"{row.a_arm} ↔ {row.b_arm}"
+
+
+def method(row: ComparisonRow) -> str:
+    """The test, or why there is none."""
+    if row.difference is None:
+        return f"only in {row.a_label if row.b_arm is None else row.b_label}"
+    if row.mismatches:
+        return "not pooled: " + ", ".join(mismatch.name for mismatch in row.mismatches)
+    return row.difference.test
 
 
 def file_rows(comparison: Comparison) -> list[FileRow]:
@@ -205,17 +194,8 @@ def _joins_text(comparison: Comparison) -> list[str]:
 
 def _shared_method(comparison: Comparison) -> str | None:
     """The method of every row if it is the same, so that the header can name it once."""
-    methods = {_method(row) for row in comparison.rows}
+    methods = {method(row) for row in comparison.rows}
     return methods.pop() if len(methods) == 1 and len(comparison.rows) > 1 else None
-
-
-def _method(row: ComparisonRow) -> str:
-    """The test, or why there is none."""
-    if row.difference is None:
-        return f"only in {row.a_label if row.b_arm is None else row.b_label}"
-    if row.mismatches:
-        return "not pooled: " + ", ".join(mismatch.name for mismatch in row.mismatches)
-    return row.difference.test
 
 
 def _interval_text(effect: MeanDifference | None, metric: str) -> str:

@@ -28,8 +28,6 @@ class IndexedStore:
     """A results folder whose index is open.
 
     Args:
-        results: the folder.
-        index: its index.
         say: receives a line for each record that cannot be trusted.
     """
 
@@ -70,13 +68,12 @@ def read_stored(text: str, store: IndexedStore) -> Side | None:
     Args:
         text: an ablation or a search, ``NAME:ARM``, or run ids with commas between; the first
             characters of an id are enough.
-        store: the store.
 
     Raises:
         ConfigError: the ablation has no such arm; several runs begin with the text.
     """
     name, colon, arm_id = text.partition(":")
-    side = _planned(text, text, store) or (_planned(text, name, store) if colon else None)
+    side = _planned(text, name, store)
     if side is not None and colon:
         arms = {arm.name: arm for arm in side.arms}
         if arm_id not in arms:

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation
 
 from orchestrator.report.arm_results import arm_results
 from orchestrator.report.figures.style import LevelStyle, percent_axis, shown_interval
 from orchestrator.stats.run_values import COUNTED
+from orchestrator.tables.tables import Tables
 
 _RINGS_LEFT_BY = 0.09  # inches
 
@@ -24,17 +24,13 @@ class ArmPer(NamedTuple):
     seeds: tuple[float, ...]
 
 
-def per_by_arm(runs: pd.DataFrame, arms_table: pd.DataFrame) -> dict[str, ArmPer]:
+def per_by_arm(tables: Tables) -> dict[str, ArmPer]:
     """Arm → its final PER; without any result, NaN and no seeds."""
-    counted = runs[runs["outcome"].isin(COUNTED)]
+    counted = tables.runs[tables.runs["outcome"].isin(COUNTED)]
+    seeds = dict(iter(counted.groupby("arm")["per"]))
     return {
-        arm: ArmPer(
-            row.per_mean,
-            row.per_low,
-            row.per_high,
-            tuple(counted.loc[counted["arm"] == arm, "per"]),
-        )
-        for arm, row in arm_results(arms_table).items()
+        arm: ArmPer(row.per_mean, row.per_low, row.per_high, tuple(seeds.get(arm, ())))
+        for arm, row in arm_results(tables.arms).items()
     }
 
 

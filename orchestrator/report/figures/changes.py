@@ -1,32 +1,36 @@
 """The effect of each single change, with its interval; for a path also PER after each change."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.plan.document import ArmEntry
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures.arm_per import ArmPer, draw_seeds, per_by_arm, scale_per
 from orchestrator.report.figures.style import (
     FAINT,
     WIDTH,
+    forest_axes,
     label_right,
     look,
     name_levels,
     new_figure,
-    signed,
     styled,
 )
-from orchestrator.spec.load import AblationSpec
-from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
+from orchestrator.spec.units import difference_text, noun, unit_of
+from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.change_effects import Change, along_path, by_size, left_out, main_effects
 from orchestrator.verdicts.controls import NoiseFloor
 
 _SINGLE = look(0)
+EFFECTS_OF = {  # the designs with this figure
+    "leave_one_out": (left_out, "removing each change"),
+    "path": (along_path, "adding each change"),
+    "fractional": (main_effects, "each change, averaged over the other factors"),
+}
 
 
 class ChangesPanel(NamedTuple):
@@ -59,39 +63,32 @@ class ChangesData(NamedTuple):
 
 
 def changes_data(
-    spec: AblationSpec,
-    arms: Sequence[ArmEntry],
-    runs: pd.DataFrame,
-    arms_table: pd.DataFrame,
-    floors: Mapping[str, NoiseFloor],
+    plan: PlanDocument, tables: Tables, floors: Mapping[str, NoiseFloor]
 ) -> ChangesData:
     """Gather the effect of every change on PER and on the outcomes of confirmatory hypotheses.
 
     A fraction has no map of collapsed arms, so any collapse is shown here.
 
     Args:
-        spec: an ablation of design ``leave_one_out``, ``path`` or ``fractional``.
-        arms: the plan's arms.
-        runs, arms_table: its tables.
+        plan: of an ablation of design ``leave_one_out``, ``path`` or ``fractional``.
+        tables: its tables.
         floors: outcome → noise floor.
     """
-    of_design = {"leave_one_out": left_out, "path": along_path, "fractional": main_effects}
-    titles = {
-        "leave_one_out": "effect on {} of removing each change, largest first",
-        "path": "effect on {} of adding each change, largest first",
-        "fractional": "effect on {} of each change, averaged over the other factors, largest first",
-    }
-    panels = []
+    spec, runs = plan.spec, tables.runs
+    effects_of, what = EFFECTS_OF[spec.design]
     claims = [h.outcome for h in spec.hypotheses.values() if not h.exploratory]
     seen = spec.design == "fractional" and (runs["collapsed"] == 1).any()
-    for outcome in dict.fromkeys(["per", *claims, *(["collapsed"] if seen else [])]):
-        changes = of_design[spec.design](spec, arms, runs, outcome)
-        if changes:
-            floor = floors[outcome].half_width if outcome in floors else math.nan
-            title = titles[spec.design].format(noun(outcome))
-            panels.append(ChangesPanel(outcome, title, tuple(by_size(changes)), floor))
-    stairs = _stairs(spec, arms, runs, arms_table) if spec.design == "path" else {}
-    return ChangesData(tuple(panels), stairs)
+    panels = [
+        ChangesPanel(
+            outcome,
+            f"effect on {noun(outcome)} of {what}, largest first",
+            tuple(by_size(changes)),
+            floors[outcome].half_width if outcome in floors else math.nan,
+        )
+        for outcome in dict.fromkeys(["per", *claims, *(["collapsed"] if seen else [])])
+        if (changes := effects_of(spec, plan.arms, runs, outcome))
+    ]
+    return ChangesData(tuple(panels), _stairs(plan, tables) if spec.design == "path" else {})
 
 
 @styled
@@ -109,16 +106,11 @@ def draw_changes(data: ChangesData) -> Figure:
     return figure
 
 
-def _stairs(
-    spec: AblationSpec,
-    arms: Sequence[ArmEntry],
-    runs: pd.DataFrame,
-    arms_table: pd.DataFrame,
-) -> dict[str, ArmPer]:
-    steps = along_path(spec, arms, runs, "per")
+def _stairs(plan: PlanDocument, tables: Tables) -> dict[str, ArmPer]:
+    steps = along_path(plan.spec, plan.arms, tables.runs, "per")
     path = {change.arm: f"+ {change.factor}" for change in steps}
-    first = next(a.arm_id for a in arms if a.in_design and a.arm_id not in path)
-    per = per_by_arm(runs, arms_table)
+    first = next(a.arm_id for a in plan.arms if a.in_design and a.arm_id not in path)
+    per = per_by_arm(tables)
     return {label: per[arm] for arm, label in {first: "base", **path}.items()}
 
 
@@ -140,21 +132,14 @@ def _draw_stairs(axes: Axes, stairs: Mapping[str, ArmPer]) -> None:
 
 def _draw_panel(axes: Axes, panel: ChangesPanel) -> None:
     axes.set_title(panel.title, loc="left")
-    axes.axvline(0, color=FAINT, linewidth=1)
+    forest_axes(axes, [change.factor for change in panel.changes], panel.outcome)
     if math.isfinite(panel.floor):
         axes.axvspan(-panel.floor, panel.floor, facecolor="#f0efe9", edgecolor="none", zorder=0)
     for row, change in enumerate(panel.changes):
         if math.isfinite(change.interval.low):
             axes.hlines(row, *change.interval, color=_SINGLE.colour, lw=1.6)
         axes.plot([change.effect], [row], "o", color=_SINGLE.colour, markersize=6)
-    axes.set_ylim(len(panel.changes) - 0.5, -0.5)
-    axes.set_yticks(range(len(panel.changes)), [change.factor for change in panel.changes])
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel(unit_of(panel.outcome))
-    scale = scale_of(panel.outcome)
-    axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
     for row, change in enumerate(panel.changes):
         if math.isfinite(change.effect):
             label_right(axes, row, difference_text(change.effect, panel.outcome))

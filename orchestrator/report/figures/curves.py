@@ -1,15 +1,14 @@
 """Learning curves: the median over the seeds of each arm, and the band of all its seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.plan.document import ArmEntry
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures.grouping import Facet, curve_facets
 from orchestrator.report.figures.style import (
     FAINT,
@@ -22,8 +21,8 @@ from orchestrator.report.figures.style import (
     percent_axis,
     styled,
 )
-from orchestrator.spec.load import AblationSpec
 from orchestrator.stats.effects import Floats
+from orchestrator.tables.tables import Tables
 
 Metric = Literal["per", "emitted_ratio"]
 
@@ -55,11 +54,9 @@ class ArmCurve(NamedTuple):
 
 
 class CurvePanel(NamedTuple):
-    """The curves of one panel, and its place in the grid of panels."""
+    """The curves of one panel."""
 
     title: str
-    row: int
-    column: int
     curves: tuple[ArmCurve, ...]
     is_design: bool
 
@@ -69,7 +66,8 @@ class Curves(NamedTuple):
 
     Attributes:
         metric: the column of the history table.
-        panels: from the top left.
+        panels: row by row, from the top left.
+        n_columns: number of panels in a row.
         legend_title: the factor that is shown by colour; None if each panel has its own legend.
         threshold: height of the plateau line, or None.
         log_steps: whether the step axis is logarithmic.
@@ -78,31 +76,17 @@ class Curves(NamedTuple):
 
     metric: Metric
     panels: tuple[CurvePanel, ...]
+    n_columns: int
     legend_title: str | None
     threshold: float | None
     log_steps: bool
     crowded: bool
 
 
-def curves_data(
-    metric: Metric,
-    spec: AblationSpec,
-    arms: Sequence[ArmEntry],
-    runs: pd.DataFrame,
-    history: pd.DataFrame,
-) -> Curves:
-    """Gather the curve of every arm, arranged by factor.
-
-    A diverged run has a PER of 1 after its last evaluation, as in the tables.
-
-    Args:
-        metric: ``per`` or ``emitted_ratio``.
-        spec: factors, design, collapse thresholds.
-        arms: the plan's arms.
-        runs: the runs table.
-        history: the history table.
-    """
-    groups = curve_facets(spec, arms)
+def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
+    """Gather the curve of every arm, arranged by factor."""
+    spec = plan.spec
+    groups = curve_facets(spec, plan.arms)
     shared = spec.design == "factorial"
     panels = [
         (group, _panel_title(group, y), labelled)
@@ -114,25 +98,23 @@ def curves_data(
     n_columns = len(groups[0].y_levels)
     if n_columns == 1:
         n_columns = 1 if crowded else min(2, len(panels))
-    wide = by_step(history, metric)
-    diverged = runs[runs["outcome"] == "diverged"]
-    steps = history["step"]
+    curves = arm_curves(metric, tables)
+    steps = tables.history["step"]
     return Curves(
         metric=metric,
         panels=tuple(
             CurvePanel(
                 title,
-                index // n_columns,
-                index % n_columns,
                 tuple(
-                    arm_curve(metric, label, group.x_levels.index(label), wide, arm, diverged)
+                    curves[arm]._replace(label=label, look_index=group.x_levels.index(label))
                     for label, arm in labelled
-                    if arm in wide.columns.get_level_values("arm")
+                    if arm in curves
                 ),
                 group.is_design,
             )
-            for index, (group, title, labelled) in enumerate(panels)
+            for group, title, labelled in panels
         ),
+        n_columns=n_columns,
         legend_title=groups[0].x_factor if shared else None,
         threshold=spec.collapse.emitted_ratio if metric == "emitted_ratio" else None,
         log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min()),
@@ -140,30 +122,57 @@ def curves_data(
     )
 
 
-def by_step(history: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One column of the history table as a matrix: step × (arm, seed)."""
-    return history.pivot_table(index="step", columns=["arm", "seed"], values=metric, sort=True)
+def arm_curves(metric: Metric, tables: Tables) -> dict[str, ArmCurve]:
+    """Arm → its curve, for the arms with an evaluation; each has its id as label.
+
+    A diverged run has a PER of 1 after its last evaluation, as in the tables.
+    """
+    if tables.history.empty:
+        return {}
+    every = tables.history.pivot_table(index="step", columns=["arm", "seed"], values=metric)
+    diverged = tables.runs[tables.runs["outcome"] == "diverged"]
+    curves = {}
+    for arm in every.columns.unique("arm"):
+        table = every[arm].dropna(how="all")  # index: step, columns: seeds
+        ends = []
+        for seed in diverged.loc[diverged["arm"] == arm, "seed"]:
+            if seed not in table.columns:
+                continue
+            last = table[seed].last_valid_index()
+            ends.append((float(last), float(table.loc[last, seed])))
+            if metric == "per":
+                table.loc[table.index > last, seed] = 1.0
+        values = table.to_numpy(dtype=float)  # (n_steps, n_seeds)
+        curves[arm] = ArmCurve(
+            arm,
+            0,
+            table.index.to_numpy(dtype=float),
+            np.nanmedian(values, axis=1),
+            np.nanmin(values, axis=1),
+            np.nanmax(values, axis=1),
+            tuple(ends),
+        )
+    return curves
 
 
 @styled
 def draw_curves(data: Curves) -> Figure:
     """Draw `data` as a grid of small panels on shared axes."""
-    n_rows = 1 + max(panel.row for panel in data.panels)
-    n_columns = 1 + max(panel.column for panel in data.panels)
+    n_panels, n_columns = len(data.panels), data.n_columns
+    n_rows = -(-n_panels // n_columns)
     n_title_lines = max(panel.title.count("\n") + 1 for panel in data.panels)
     height = 0.7 + n_rows * (1.85 + 0.16 * n_title_lines)
     figure = new_figure(max(WIDTH, 2.4 * n_columns), height)
-    grid = figure.add_gridspec(n_rows, n_columns)
     first: Axes | None = None
-    for panel in data.panels:
-        axes = figure.add_subplot(grid[panel.row, panel.column], sharex=first, sharey=first)
+    for index, panel in enumerate(data.panels):
+        axes = figure.add_subplot(n_rows, n_columns, index + 1, sharex=first, sharey=first)
         first = first or axes
         _draw_panel(axes, panel, data)
-        below = any(p.row == panel.row + 1 and p.column == panel.column for p in data.panels)
-        axes.tick_params(labelbottom=not below, labelleft=panel.column == 0)
-        if not below:
+        is_lowest, is_leftmost = index + n_columns >= n_panels, index % n_columns == 0
+        axes.tick_params(labelbottom=is_lowest, labelleft=is_leftmost)
+        if is_lowest:
             axes.set_xlabel("training step")
-        if panel.column == 0:
+        if is_leftmost:
             axes.set_ylabel(_AXIS_LABEL[data.metric])
         if panel.curves and (data.legend_title is None or not panel.is_design):
             if data.crowded:
@@ -177,43 +186,9 @@ def draw_curves(data: Curves) -> Figure:
     return figure
 
 
-def _panel_title(group: Facet, y_level: str) -> str:
+def _panel_title(group: Facet[str], y_level: str) -> str:
     own = f"{group.y_factor} = {y_level}" if group.y_factor else ""
     return "\n".join(part for part in (group.title, own) if part)
-
-
-def arm_curve(
-    metric: Metric, label: str, index: int, wide: pd.DataFrame, arm: str, diverged: pd.DataFrame
-) -> ArmCurve:
-    """The curve of one arm.
-
-    Args:
-        metric: what `wide` holds.
-        label: its name in the legend.
-        index: number of its style, see `look`.
-        wide: `by_step` of the metric.
-        arm: the arm's id.
-        diverged: the diverged runs of the runs table.
-    """
-    table = wide[arm].dropna(how="all")  # index: step, columns: seeds
-    ends = []
-    for seed in diverged.loc[diverged["arm"] == arm, "seed"]:
-        if seed not in table.columns:
-            continue
-        last = table[seed].last_valid_index()
-        ends.append((float(last), float(table.loc[last, seed])))
-        if metric == "per":
-            table.loc[table.index > last, seed] = 1.0
-    values = table.to_numpy(dtype=float)  # (n_steps, n_seeds)
-    return ArmCurve(
-        label,
-        index,
-        table.index.to_numpy(dtype=float),
-        np.nanmedian(values, axis=1),
-        np.nanmin(values, axis=1),
-        np.nanmax(values, axis=1),
-        tuple(ends),
-    )
 
 
 def _draw_panel(axes: Axes, panel: CurvePanel, data: Curves) -> None:

@@ -6,18 +6,16 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from orchestrator.report.figures.style import (
-    FAINT,
     INK,
     WIDTH,
+    forest_axes,
     label_right,
     new_figure,
-    signed,
     styled,
 )
-from orchestrator.spec.units import difference_text, noun, scale_of, unit_of
+from orchestrator.spec.units import difference_text, noun, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.verdicts import Verdict, Word
 
@@ -44,21 +42,16 @@ class EffectPanel(NamedTuple):
 
 
 def effects_data(
-    verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor] | None = None
+    verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor]
 ) -> tuple[EffectPanel, ...]:
-    """Gather the effects, one panel for each outcome, in the order of the file.
-
-    Args:
-        verdicts: one for each hypothesis.
-        floors: outcome → noise floor, where it is known.
-    """
-    by_outcome: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        by_outcome.setdefault(verdict.hypothesis.outcome, []).append(verdict)
-    known = {outcome: floor.half_width for outcome, floor in (floors or {}).items()}
+    """Gather the effects, one panel for each outcome; `floors` has the outcomes that have one."""
     return tuple(
-        EffectPanel(outcome, tuple(found), known.get(outcome, math.nan))
-        for outcome, found in by_outcome.items()
+        EffectPanel(
+            outcome,
+            tuple(verdict for verdict in verdicts if verdict.hypothesis.outcome == outcome),
+            floors[outcome].half_width if outcome in floors else math.nan,
+        )
+        for outcome in dict.fromkeys(verdict.hypothesis.outcome for verdict in verdicts)
     )
 
 
@@ -92,17 +85,12 @@ def _limits(panel: EffectPanel) -> tuple[float, float]:
 def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     low, high = _limits(panel)
     axes.set_xlim(low, high)
-    axes.set_ylim(len(panel.verdicts) - 0.5, -0.5)
-    axes.grid(False, axis="y")
-    axes.axvline(0, color=FAINT, linewidth=1)
+    forest_axes(axes, [verdict.name for verdict in panel.verdicts], panel.outcome)
     for row, verdict in enumerate(panel.verdicts):
         _draw_verdict(axes, row, verdict, (low, high))
         if math.isfinite(panel.floor):
             ends = (-panel.floor, panel.floor)
             axes.vlines(ends, row - 0.44, row + 0.44, color=INK, lw=1, linestyles=_DOTS, zorder=3)
-    axes.set_yticks(range(len(panel.verdicts)), [verdict.name for verdict in panel.verdicts])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     unit = unit_of(panel.outcome)
     label = f"effect on {noun(panel.outcome)}, in the claimed direction ({unit})"
     if math.isfinite(panel.floor):
@@ -111,23 +99,11 @@ def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
             f"\ndotted: noise floor, ±{floor} between two single runs of the same configuration"
         )
     axes.set_xlabel(label)
-    scale = scale_of(panel.outcome)
-    axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 
 
 def _draw_verdict(axes: Axes, row: int, verdict: Verdict, limits: tuple[float, float]) -> None:
     margin, effect = verdict.hypothesis.margin, verdict.claimed_effect
-    axes.add_patch(
-        Rectangle(
-            (-margin, row - 0.38),
-            2 * margin,
-            0.76,
-            facecolor="#e9eef3",
-            edgecolor="#8fa3b5",
-            linewidth=0.6,
-            zorder=0.5,
-        )
-    )
+    axes.barh(row, 2 * margin, 0.76, -margin, fc="#e9eef3", ec="#8fa3b5", lw=0.6, zorder=0.5)
     colour, marker, fill = _LOOK[verdict.word]
     if math.isfinite(effect):
         interval = verdict.claimed_interval

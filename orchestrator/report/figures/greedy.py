@@ -50,14 +50,7 @@ def greedy_data(
     runs: pd.DataFrame,
     rounds: Sequence[Round],
 ) -> GreedyData:
-    """Gather both paths.
-
-    Args:
-        spec: an ablation with ``greedy``.
-        arms: the plan's arms.
-        runs: the runs table.
-        rounds: the rounds of the greedy path, at least one.
-    """
+    """Gather both paths; `spec` has ``greedy``, and there is at least one round."""
     assert spec.greedy is not None
     outcome = spec.greedy.outcome
     means = arm_means(runs, outcome)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from decoder.atomic import write_atomically
-from orchestrator.spec.units import percent
+from orchestrator.spec.units import percent, scale_of
 
 P = ParamSpec("P")
 
@@ -84,12 +84,7 @@ class Drawn(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A figure on disk.
-
-    Attributes:
-        name, title, caption: as in `Drawn`.
-        svg, png: the files.
-    """
+    """A figure on disk: its name and words as in `Drawn`, and its two files."""
 
     name: str
     title: str
@@ -220,6 +215,18 @@ def percent_axis(axes: Axes, which: str) -> None:
     """Label the axis of a rate in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(lambda value, _: percent(value, 0))
+
+
+def forest_axes(axes: Axes, names: Sequence[str], outcome: str) -> None:
+    """One named row per effect, from the top, on an axis in the unit of the outcome."""
+    axes.axvline(0, color=FAINT, linewidth=1)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    scale = scale_of(outcome)
+    axes.xaxis.set_major_formatter(lambda value, _: signed(scale * value))
 
 
 def shown_interval(low: float, high: float, seeds: Sequence[float]) -> tuple[float, float]:

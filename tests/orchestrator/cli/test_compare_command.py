@@ -1,11 +1,16 @@
-"""The command `compare`: every output file, JSON, exit codes."""
+"""The command `compare`: what it prints, every output file, JSON, exit codes."""
 
+import io
 import json
 from pathlib import Path
 
+from rich.console import Console
+from stored_pairs import compare_stored
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli.app import app
+from orchestrator.cli.compare_command import print_comparison
+from orchestrator.query.compare.rendering import header_lines, table
 from orchestrator.store.paths import Results
 
 
@@ -46,3 +51,15 @@ def test_mistakes_exit_2_in_a_line(shared: Results, other_code: Results) -> None
         done = call(other_code, *arguments)
         assert done.exit_code == 2
         assert named in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_header_and_the_whole_table_are_printed(shared: Results) -> None:
+    comparison = compare_stored(shared, "one", "two")
+    printed = io.StringIO()
+    print_comparison(Console(file=printed, width=220), comparison)
+    lines = printed.getvalue().splitlines()
+    header = header_lines(comparison)
+    assert lines[: len(header)] == header
+    titles, rows = table(comparison)
+    shown = [line.split() for line in lines[len(header) :] if line.strip()]
+    assert shown == [" ".join(cells).split() for cells in (titles, *rows)]

@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 
 from decoder.pack import RunResult
 from orchestrator.cli.app import app
-from orchestrator.cli.plan_view import print_preview
-from orchestrator.cli.preview_document import preview_document
+from orchestrator.cli.plan_view import preview_document, print_preview
 from orchestrator.driver.preview import Preview, make_preview
 from orchestrator.driver.priors import find_spreads, pooled_spread
 from orchestrator.execute.machine import Options

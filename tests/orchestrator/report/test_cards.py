@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from orchestrator.report.cards import Card, make_cards
+from orchestrator.report.evaluation import evaluate_records
 from orchestrator.report.rebuild import rebuild
 from orchestrator.tables.tables import make_tables
-from orchestrator.verdicts.controls import arm_configs
-from orchestrator.verdicts.criteria import evaluate
 
 Build = Callable[..., Any]
 
@@ -29,10 +28,7 @@ def made(build: Build, truth: Any, two_arm_spec: dict[str, Any]) -> Any:
 
 
 def cards_of(made: Any) -> dict[str, Card]:
-    tables = make_tables(*made)
-    results = evaluate(made.plan.spec, tables.runs, made.histories)
-    configs = arm_configs(made.plan, made.records)
-    return {card.arm: card for card in make_cards(made.plan, configs, tables, results)}
+    return {card.arm: card for card in make_cards(evaluate_records(*made))}
 
 
 def test_a_card_lists_what_differs_from_its_parent(made: Any) -> None:
@@ -52,8 +48,7 @@ def test_a_control_says_what_it_repeats_and_on_which_seeds(made: Any) -> None:
 
 
 def test_values_not_yet_trained_come_from_the_plan(made: Any) -> None:
-    tables = make_tables(made.plan, {}, {})
-    (_, card, *_) = make_cards(made.plan, {}, tables, [])
+    (_, card, *_) = make_cards(evaluate_records(made.plan, {}, {}))
     assert card.changes is not None and card.curve is None
     assert card.changes.rows == (("loss.ctc_reduction", "as in the base", "mean"),)
 
@@ -64,7 +59,7 @@ def test_the_summary_counts_outcomes_and_criteria(made: Any) -> None:
         r"PER \d+\.\d % · 2 ok, 1 diverged · ✘ 0 of 2 criteria", cards["mean"].summary
     )
     assert cards["sum"].summary.endswith("· 3 ok · ✔ 2 of 2 criteria")
-    assert "3 ok" in dict(cards["sum"].metrics).values()
+    assert "3 ok" in cards["sum"].metrics.values()
 
 
 def test_the_small_curve_stays_in_its_box_and_ends_at_the_final_median(made: Any) -> None:
@@ -104,8 +99,8 @@ def test_report_separates_what_was_explored_and_shows_criteria_and_controls(
         "looks": [{"seeds": 4, "alpha": 0.01}, {"seeds": 6, "alpha": 0.04}],
     }
     made = build(spec, lambda levels, _: truth(per=0.6 if levels.get("loss") == "mean" else 0.3))
-    rebuilt = rebuild(tmp_path, *made)
-    assert {"criteria.csv", "criteria.parquet"} <= {path.name for path in rebuilt.paths}
+    paths = rebuild(tmp_path, *made)
+    assert {"criteria.csv", "criteria.parquet"} <= {path.name for path in paths}
     text = (tmp_path / "report.md").read_text()
     first, explored = text.split("### Exploratory hypotheses")
     assert "The mean is worse." in first and "Found by looking." not in first

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from orchestrator.report.evaluation import evaluate_records
 from orchestrator.report.figures import draw_figures, make_figures
 from orchestrator.report.figures.changes import changes_data, draw_changes
 from orchestrator.report.figures.collapse_map import collapse_data, draw_collapse
@@ -84,10 +85,9 @@ def test_a_one_factor_design_has_one_facet_per_factor_with_its_base(one_factor: 
 
 
 def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables) -> None:
-    spec, arms = twelve_arms.plan.spec, twelve_arms.plan.arms
-    data = curves_data("emitted_ratio", spec, arms, tables.runs, tables.history)
+    data = curves_data("emitted_ratio", twelve_arms.plan, tables)
     assert data.threshold == 0.05 and not data.log_steps and data.legend_title == "loss_scale"
-    assert [(p.row, p.column) for p in data.panels] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    assert (len(data.panels), data.n_columns) == (5, 2)
     curve = data.panels[0].curves[0]
     of_arm = tables.history[tables.history["arm"] == "official+0.005+sum"]
     by_step = of_arm.groupby("step")["emitted_ratio"]
@@ -99,22 +99,20 @@ def test_curves_are_median_and_range_over_seeds(twelve_arms: Any, tables: Tables
 def test_a_diverged_run_stays_in_the_per_curve_as_the_worst(
     twelve_arms: Any, tables: Tables
 ) -> None:
-    spec, arms = twelve_arms.plan.spec, twelve_arms.plan.arms
-    data = curves_data("per", spec, arms, tables.runs, tables.history)
+    data = curves_data("per", twelve_arms.plan, tables)
     curve = next(c for p in data.panels for c in p.curves if c.diverged)
     ((step, value),) = curve.diverged
     assert (curve.high[curve.steps > step] == 1.0).all() and value < 1.0
 
 
 def test_long_trainings_get_a_logarithmic_axis(twelve_arms: Any, tables: Tables) -> None:
-    spec, arms = twelve_arms.plan.spec, twelve_arms.plan.arms
-    history = tables.history.assign(step=tables.history["step"] ** 2)
-    assert curves_data("per", spec, arms, tables.runs, history).log_steps
+    longer = tables._replace(history=tables.history.assign(step=tables.history["step"] ** 2))
+    assert curves_data("per", twelve_arms.plan, longer).log_steps
 
 
 def test_the_collapse_map_holds_the_counts_of_the_arms(twelve_arms: Any, tables: Tables) -> None:
-    data = collapse_data(twelve_arms.plan.spec, twelve_arms.plan.arms, tables.arms)
-    arms = [cell.arm for facet in data for cell in facet.cells]
+    data = collapse_data(twelve_arms.plan, tables)
+    arms = [arm for facet in data for *_, arm in facet.cells]
     assert sum(a.n_collapsed_or_diverged for a in arms) == (
         tables.arms["n_collapsed_or_diverged"].sum()
     )
@@ -124,15 +122,15 @@ def test_the_collapse_map_holds_the_counts_of_the_arms(twelve_arms: Any, tables:
 def test_points_of_the_interaction_plot_are_the_arms_means(
     twelve_arms: Any, tables: Tables
 ) -> None:
-    data = interaction_data(twelve_arms.plan.spec, twelve_arms.plan.arms, tables.runs, tables.arms)
-    per = next(p.per for p in data[0].points if (p.x, p.line) == (0, 0))
+    data = interaction_data(twelve_arms.plan, tables)
+    per = next(per for x, y, per in data[0].cells if (x, y) == (0, 0))
     arm = tables.arms.set_index("arm").loc["official+0.005+sum"]
     assert (per.mean, per.low, per.high) == tuple(arm[["per_mean", "per_low", "per_high"]])
     assert len(per.seeds) == 6
 
 
 def test_effects_are_drawn_in_the_claimed_direction(twelve_arms: Any, tables: Tables) -> None:
-    data = effects_data(decide(twelve_arms.plan, tables.runs))
+    data = effects_data(decide(twelve_arms.plan, tables.runs), {})
     assert [panel.outcome for panel in data] == ["collapsed", "per", "escape_step"]
     claimed = [(v.claimed_effect, v.claimed_interval) for panel in data for v in panel.verdicts]
     assert all(interval.low <= effect <= interval.high for effect, interval in claimed)
@@ -150,18 +148,18 @@ def test_no_text_is_clipped_and_every_name_is_there(
         made = build({**LEAVE_ONE_OUT, "design": which}, lambda *_: truth())
     else:
         made = twelve_arms if which == "twelve" else one_factor
-    tables, spec, arms = make_tables(*made), made.plan.spec, made.plan.arms
+    tables, plan = make_tables(*made), made.plan
     figures = [
-        draw_collapse(collapse_data(spec, arms, tables.arms)),
-        draw_interaction(interaction_data(spec, arms, tables.runs, tables.arms)),
-        draw_curves(curves_data("per", spec, arms, tables.runs, tables.history)),
+        draw_collapse(collapse_data(plan, tables)),
+        draw_interaction(interaction_data(plan, tables)),
+        draw_curves(curves_data("per", plan, tables)),
     ]
     verdicts = decide(made.plan, tables.runs)
     if verdicts:
         floors = {"per": noise_floor(tables.runs, (), "per")}
         figures.append(draw_effects(effects_data(verdicts, floors)))
     if which in ("leave_one_out", "path"):
-        figures.append(draw_changes(changes_data(spec, arms, tables.runs, tables.arms, {})))
+        figures.append(draw_changes(changes_data(plan, tables, {})))
     for figure in figures:
         figure.canvas.draw()
         width, height = figure.canvas.get_width_height()
@@ -173,7 +171,7 @@ def test_no_text_is_clipped_and_every_name_is_there(
             assert box.x0 > -2 and box.y0 > -2, text.get_text()
             assert box.x1 < width + 2 and box.y1 < height + 2, text.get_text()
     names = {t.get_text().replace("\n", "") for f in figures for t in visible_texts(f)}
-    for factor, levels in spec.factors.items():
+    for factor, levels in plan.spec.factors.items():
         if which in ("leave_one_out", "path"):  # where arms are named by what they change
             assert any(factor in name for name in names)
             continue
@@ -184,12 +182,11 @@ def test_rebuilt_figures_are_the_same_bytes_and_leave_the_style_alone(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     made = build(two_arm_spec, lambda *_: truth())
-    tables = make_tables(*made)
+    given = evaluate_records(*made)
     before = dict(matplotlib.rcParams)
-    verdicts = decide(made.plan, tables.runs)
     digests = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        saved = draw_figures(folder, made.plan, tables, verdicts, {})
+        saved = draw_figures(folder, given)
         files = [path for figure in saved for path in (figure.svg, figure.png)]
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1] and len(digests[0]) == 10
@@ -201,18 +198,15 @@ def test_without_any_result_what_can_be_drawn_is_drawn(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     plan = build(two_arm_spec, lambda *_: truth()).plan
-    tables = make_tables(plan, {}, {})
-    saved = draw_figures(tmp_path, plan, tables, decide(plan, tables.runs), {})
+    saved = draw_figures(tmp_path, evaluate_records(plan, {}, {}))
     assert [figure.name for figure in saved] == ["effects", "collapse_map"]
 
 
 def test_figures_are_made_in_memory_as_they_are_saved(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
-    made = build(two_arm_spec, lambda *_: truth())
-    tables = make_tables(*made)
-    given = (made.plan, tables, decide(made.plan, tables.runs), {})
-    drawn, saved = make_figures(*given), draw_figures(tmp_path, *given)
+    given = evaluate_records(*build(two_arm_spec, lambda *_: truth()))
+    drawn, saved = make_figures(given), draw_figures(tmp_path, given)
     assert [(d.name, d.title, d.caption) for d in drawn] == [
         (s.name, s.title, s.caption) for s in saved
     ]
@@ -227,17 +221,14 @@ def test_an_arm_without_any_result_leaves_its_panel_empty(
         spec,
         lambda _, arm: truth(status=dict.fromkeys((0, 1, 2), "missing") if arm == "mine" else {}),
     )
-    tables = make_tables(*made)
-    saved = draw_figures(tmp_path, made.plan, tables, decide(made.plan, tables.runs), {})
+    saved = draw_figures(tmp_path, evaluate_records(*made))
     assert "per_curves" in [figure.name for figure in saved]
 
 
 def test_many_curves_have_their_legend_beside_them(build: Build, truth: Any) -> None:
     made = build({**LEAVE_ONE_OUT, "design": "path"}, lambda *_: truth())
-    tables = make_tables(*made)
-    arms = made.plan.arms
-    data = curves_data("emitted_ratio", made.plan.spec, arms, tables.runs, tables.history)
-    assert data.crowded and {panel.column for panel in data.panels} == {0}
+    data = curves_data("emitted_ratio", made.plan, make_tables(*made))
+    assert data.crowded and data.n_columns == 1
     axes = draw_curves(data).axes[0]
     legend = axes.get_legend()
     axes.figure.canvas.draw()
@@ -275,10 +266,9 @@ def test_every_arm_of_every_design_has_a_place_in_the_figures(
     arms = {"arms": listed} if design == "arms" else {}
     spec = {**LEAVE_ONE_OUT, "factors": factors, "design": design, **arms}
     made = build(spec, lambda *_: truth())
-    tables = make_tables(*made)
     placed = [
         arm for facet in facets(made.plan.spec, made.plan.arms) for arm in facet.arms.values()
     ]
     assert set(placed) == {arm.arm_id for arm in made.plan.arms}
-    draw_figures(tmp_path, made.plan, tables, (), {}, ())
+    draw_figures(tmp_path, evaluate_records(*made))
     assert list(tmp_path.glob("*.svg"))

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.report.evaluation import evaluate_records
 from orchestrator.report.pages import escape_markdown
-from orchestrator.report.rebuild import Rebuilt, rebuild
+from orchestrator.report.rebuild import rebuild
 
 Build = Callable[..., Any]
+Evil = tuple[Path, list[Path]]
 EVIL = "<script>alert(1)</script> | `x` ![i](http://evil/x.png) <img src=http://evil/y.png>"
 
 
@@ -34,7 +36,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def evil(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Rebuilt]:
+) -> Evil:
     """A report on hostile words, with a failed run whose traceback holds a script."""
     hypotheses = {"h": {**two_arm_spec["hypotheses"]["h"], "claim": f"Claim {EVIL}"}}
     spec = {
@@ -48,17 +50,17 @@ def evil(
     return folder, rebuild(folder, *made)
 
 
-def test_the_folder_holds_what_the_readme_promises(evil: tuple[Path, Rebuilt]) -> None:
-    folder, rebuilt = evil
+def test_the_folder_holds_what_the_readme_promises(evil: Evil) -> None:
+    folder, paths = evil
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert files == {path.relative_to(folder).as_posix() for path in rebuilt.paths}
+    assert files == {path.relative_to(folder).as_posix() for path in paths}
     tables = {
         f"{n}.{e}" for n in ("runs", "arms", "history", "verdicts") for e in ("csv", "parquet")
     }
     assert tables | {"report.md", "report.html", "figures/effects.svg"} <= files
 
 
-def test_the_page_loads_nothing_and_runs_nothing(evil: tuple[Path, Rebuilt]) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(evil: Evil) -> None:
     html = (evil[0] / "report.html").read_text()
     page = Page(html)
     assert "script" not in page.tags
@@ -68,7 +70,7 @@ def test_the_page_loads_nothing_and_runs_nothing(evil: tuple[Path, Rebuilt]) -> 
     assert page.text.count("<script>alert(1)</script>") >= 4  # shown as the text it is
 
 
-def test_markdown_shows_hostile_words_as_text(evil: tuple[Path, Rebuilt]) -> None:
+def test_markdown_shows_hostile_words_as_text(evil: Evil) -> None:
     text = (evil[0] / "report.md").read_text()
     code = [line for line in text.splitlines() if line.startswith("    ")]
     prose = [line for line in text.splitlines() if not line.startswith("    ")]
@@ -81,13 +83,13 @@ def test_markdown_shows_hostile_words_as_text(evil: tuple[Path, Rebuilt]) -> Non
     assert tables and widths <= {4, 14}
 
 
-def test_code_blocks_follow_a_blank_line_outside_any_list(evil: tuple[Path, Rebuilt]) -> None:
+def test_code_blocks_follow_a_blank_line_outside_any_list(evil: Evil) -> None:
     lines = (evil[0] / "report.md").read_text().splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("    Traceback"))
     assert lines[first - 1] == "" and "failed after" in lines[first - 2]
 
 
-def test_figures_of_the_markdown_exist(evil: tuple[Path, Rebuilt]) -> None:
+def test_figures_of_the_markdown_exist(evil: Evil) -> None:
     links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (evil[0] / "report.md").read_text())
     links = [link for link in links if "evil" not in link]
     assert len(links) == 5 and all((evil[0] / link).is_file() for link in links)
@@ -98,13 +100,13 @@ def test_a_second_rebuild_gives_the_same_bytes(
 ) -> None:
     made = build(two_arm_spec, lambda *_: truth())
     first = rebuild(tmp_path / "a", *made)
-    contents = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in first.paths}
+    contents = {p.relative_to(tmp_path / "a"): p.read_bytes() for p in first}
     second = rebuild(tmp_path / "b", *made)
-    assert contents == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in second.paths}
+    assert contents == {p.relative_to(tmp_path / "b"): p.read_bytes() for p in second}
 
 
 def test_the_report_gives_its_answer_before_the_evidence(twelve_arms: Any, tmp_path: Path) -> None:
-    rebuilt = rebuild(tmp_path, *twelve_arms)
+    rebuild(tmp_path, *twelve_arms)
     text = (tmp_path / "report.md").read_text()
     headings = re.findall(r"^## (.*)$", text, flags=re.M)
     assert headings == [
@@ -119,8 +121,8 @@ def test_the_report_gives_its_answer_before_the_evidence(twelve_arms: Any, tmp_p
         "Environment and timing",
     ]
     answer = text.split("## Answer")[1].split("## Evidence")[0]
-    for verdict in rebuilt.verdicts:
-        assert verdict.hypothesis.claim in answer
+    for hypothesis in twelve_arms.plan.spec.hypotheses.values():
+        assert hypothesis.claim in answer
     assert "78 of 78 runs" in text
     limits = text.split("## Limits")[1].split("## Environment")[0]
     assert "400 steps" in limits and "synthetic" in limits and "every 20 steps" in limits
@@ -131,18 +133,19 @@ def test_an_unfinished_ablation_says_how_far_it_is(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     made = build(two_arm_spec, lambda *_: truth(status={2: "missing"}))
-    rebuilt = rebuild(tmp_path, *made)
+    rebuild(tmp_path, *made)
     text = (tmp_path / "report.md").read_text()
     assert "4 of 6 runs" in text
-    assert [verdict.reason for verdict in rebuilt.verdicts] == ["gaps"]
+    assert [verdict.reason for verdict in evaluate_records(*made).verdicts] == ["gaps"]
 
 
 def test_an_ablation_without_runs_or_claims_still_reports(
     build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
 ) -> None:
     made = build({**two_arm_spec, "hypotheses": {}}, lambda *_: truth())
-    rebuilt = rebuild(tmp_path, made.plan, {}, {})
-    assert not rebuilt.verdicts and "0 of 6 runs" in (tmp_path / "report.md").read_text()
+    rebuild(tmp_path, made.plan, {}, {})
+    assert not evaluate_records(made.plan, {}, {}).verdicts
+    assert "0 of 6 runs" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

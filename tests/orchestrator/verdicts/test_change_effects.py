@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from orchestrator.report.evaluation import evaluate_records
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.figures.changes import changes_data
 from orchestrator.report.figures.grouping import curve_facets, facets
@@ -114,8 +115,7 @@ def test_the_largest_change_comes_first_whatever_its_sign(made: Any) -> None:
 
 def test_the_staircase_has_the_arms_of_the_path_in_order(made: Any) -> None:
     ablation = made("path")
-    tables, spec = make_tables(*ablation), ablation.plan.spec
-    data = changes_data(spec, ablation.plan.arms, tables.runs, tables.arms, {})
+    data = changes_data(ablation.plan, make_tables(*ablation), {})
     assert list(data.stairs) == ["base", *(f"+ {name}" for name in FACTORS)]
     means = [per.mean for per in data.stairs.values()]
     assert np.diff(means) == pytest.approx(list(COST.values()), abs=0.002)
@@ -142,8 +142,7 @@ def test_an_interval_above_a_per_of_one_is_drawn_up_to_its_seeds() -> None:
 def test_each_design_has_its_figures(
     made: Any, tmp_path: Path, design: str, figures: list[str]
 ) -> None:
-    ablation = made(design)
-    saved = draw_figures(tmp_path, ablation.plan, make_tables(*ablation), [], {})
+    saved = draw_figures(tmp_path, evaluate_records(*made(design)))
     assert [figure.name for figure in saved] == figures
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
-from orchestrator.report.greedy import greedy_grid, greedy_notes
+from orchestrator.report.greedy import greedy_grid
+from orchestrator.report.prose import prose
 from orchestrator.spec.arms import GreedyCandidate
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.verdicts.greedy import Round, greedy_rounds, greedy_table, n_greedy_arms_left
@@ -111,7 +112,7 @@ def test_a_diverged_run_counts_and_a_failed_one_keeps_the_round_open() -> None:
     (first,) = greedy_rounds(*study(tuple(PER), {("c", 1): "failed"}))
     assert (first.chosen, first.untried) == ("", ())
     assert [tried.n_gaps for tried in first.tried] == [0, 0, 1]
-    assert "[c] 1" in " ".join(greedy_notes(study(STATED)[0], (first,)))
+    assert "[c] 1" in " ".join(prose("greedy", greedy=study(STATED)[0].greedy, rounds=(first,)))
 
 
 def test_collapse_can_decide_and_the_first_of_equal_changes_is_kept() -> None:
@@ -140,7 +141,7 @@ def test_the_report_shows_both_orders_and_calls_the_greedy_one_exploratory() -> 
     assert [row[1:5:2] for row in grid.rows] == [("+ a", "+ c"), ("+ b", "+ b"), ("+ c", "+ a")]
     assert [row[4] for row in grid.rows] == ["−10.0", "−10.0", "+3.0"]
     assert grid.rows[0][-1] == "a −5.0; b −2.0"
-    text = " ".join(greedy_notes(spec, rounds))
+    text = " ".join(prose("greedy", greedy=spec.greedy, rounds=rounds))
     assert "exploratory" in text and all(one.chosen for one in rounds)
 
 

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,8 +16,21 @@ from decoder.pack import Pack, Progress, Run, RunResult
 from orchestrator.cli.options import BackendChoice
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.backends.local import train_locally
-from orchestrator.execute.backends.ray_tune import ray_session, train_on_ray
+from orchestrator.execute.backends.ray_tune import ray_session
+from orchestrator.execute.backends.worker import TrainPack, train_pack
 from orchestrator.execute.machine import BackendName, choose_options
+
+
+def train_on_ray(
+    packs: Sequence[Pack],
+    execution: Execution,
+    on_event: Callable[[PackEvent], None],
+    *,
+    train_pack: TrainPack = train_pack,
+) -> None:
+    with ray_session(execution, train_pack=train_pack) as train:
+        train(packs, execution, on_event)
+
 
 # Name → what trains; each needs a fixture ``NAME_events`` with the packs of `SHARED_FATES`.
 BACKENDS: dict[BackendName, Backend] = {"local": train_locally, "ray": train_on_ray}
@@ -194,13 +207,12 @@ def test_a_run_that_pauses_has_not_failed(events: Events) -> None:
 
 def test_a_session_trains_call_after_call_on_one_cluster(tmp_path: Path) -> None:
     seen: list[str] = []
-    with ray_session(execution_in(tmp_path)) as train:
+    with ray_session(execution_in(tmp_path), train_pack=fake_trainer()) as train:
         for name in ("good.0", "good.1"):
             train(
                 [make_pack(name)],
                 execution_in(tmp_path),
                 lambda event: seen.extend(results_of([event])),
-                train_pack=fake_trainer(),
             )
     assert seen == ["good.0-run0", "good.0-run1", "good.1-run0", "good.1-run1"]
 

@@ -15,7 +15,7 @@ from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
 from orchestrator.execute.backends import Execution
-from orchestrator.execute.backends.ray_tune import train_on_ray
+from orchestrator.execute.backends.ray_tune import ray_session
 
 ROOT = Path(__file__).parents[4]
 # A driver with its own signal handler, whose packs never end; it prints the ids of its workers.
@@ -25,7 +25,7 @@ from pathlib import Path
 from decoder.config import DecoderConfig
 from decoder.pack import Pack, Progress, Run
 from orchestrator.execute.backends import Execution
-from orchestrator.execute.backends.ray_tune import train_on_ray
+from orchestrator.execute.backends.ray_tune import ray_session
 
 class Stop(Exception):
     pass
@@ -53,7 +53,9 @@ signal.signal(signal.SIGTERM, stop)
 environment = dict(os.environ)
 packs = [Pack(f"pack{i}", i, (Run(f"run-pack{i}", DecoderConfig()),)) for i in range(3)]
 try:
-    train_on_ray(packs, Execution(Path(), Path(sys.argv[1]), 2), on_event, train_pack=train_pack)
+    execution = Execution(Path(), Path(sys.argv[1]), 2)
+    with ray_session(execution, train_pack=train_pack) as train:
+        train(packs, execution, on_event)
 except Stop as error:
     assert signal.getsignal(signal.SIGTERM) is stop
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -154,5 +156,6 @@ def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> 
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     execution = Execution(tmp_path, tmp_path, n_workers=1, address=address)
     pack = Pack("pack", 0, (Run("run", DecoderConfig()),))
-    with pytest.raises(ConfigError, match=f"--address {address}"):
-        train_on_ray([pack], execution, lambda event: None)
+    refused = pytest.raises(ConfigError, match=f"--address {address}")
+    with refused, ray_session(execution) as train:
+        train([pack], execution, lambda event: None)

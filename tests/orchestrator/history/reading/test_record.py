@@ -5,6 +5,7 @@ import math
 import os
 from pathlib import Path
 
+import pytest
 from imported_runs import only_run, per_rows, write_files
 
 from orchestrator.history.reading.record import from_json, to_json
@@ -71,3 +72,8 @@ def test_a_record_written_by_an_older_version_is_read() -> None:
     assert run.curve_digests == {"e6"}
     assert run.evaluations[0].per == 0.19
     assert json.loads(to_json(run)) == record
+
+
+def test_a_record_that_lacks_a_key_is_refused_with_its_name() -> None:
+    with pytest.raises(ValueError, match="step_unit: this key is required"):
+        from_json(b'{"schema": 1, "provenance": "imported", "name": "run2"}')

@@ -57,7 +57,7 @@ def test_messy_headers_find_their_fields(messy: Path) -> None:
     roles = assign_roles(table, "per")
     assert roles.metrics == {"Val PER (%)": "per"}
     assert roles.settings == {"Learning Rate": "optim.lr_max", "adam_eps": "optim.epsilon"}
-    assert (roles.seed, roles.outcome) == ("Seed", "status")
+    assert roles.special == {"seed": "Seed", "outcome": "status"}
     assert roles.others == ("run name", "notes")
 
 

@@ -11,7 +11,7 @@ def test_every_row_is_drawn(shared: Results) -> None:
     data = comparison_data(compare_stored(shared, "one", "two"))
     assert [row.label for row in data.rows] == ["sum", "mean", "third"]
     assert all(row.note for row in data.rows)
-    same, *alone = (row.difference for row in data.rows)
+    same, *alone = (row.compared.difference for row in data.rows)
     assert same is not None and same.value == 0.0 and alone == [None, None]
     assert data.n_left_out == 0
 
