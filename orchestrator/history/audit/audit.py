@@ -43,7 +43,7 @@ def audit(name: str, group: Group) -> Audit:
         name: of the group.
         group: the runs as they were read.
     """
-    prepared = prepare_group(name, group.source, group.runs, group.remarks)
+    prepared = prepare_group(name, group)
     findings = [finding for check in _CHECKS for finding in check(prepared)]
     varying = _varying(prepared.runs)
     ignored = {key for run in prepared.runs for key in run.mapped.without_effect}

@@ -1,7 +1,7 @@
 """Runs of one configuration: the spread of their PERs, and the differences that chance explains."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,8 +40,8 @@ class ConfigurationRuns(NamedTuple):
 
     @property
     def mean_per(self) -> float:
-        """Mean PER of its comparable runs; NaN without any."""
-        return sum(self.pers) / len(self.pers) if self.pers else math.nan
+        """Mean PER of its comparable runs, of which there must be one."""
+        return sum(self.pers) / len(self.pers)
 
     @property
     def n_seeds(self) -> int:
@@ -161,21 +161,3 @@ def expected_best(n: int, sd: float) -> float:
     density = np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi)
     of_largest = n * density * special.ndtr(grid) ** (n - 1)
     return float(sd * np.trapezoid(grid * of_largest, grid))
-
-
-def group_by_configuration(
-    runs: Sequence[ImportedRun], settings: Mapping[str, EffectiveSettings]
-) -> tuple[ConfigurationRuns, ...]:
-    """Group the runs that have settings by the settings that count.
-
-    Args:
-        runs: in any order.
-        settings: run name → its settings that count.
-    """
-    groups: dict[str, list[ImportedRun]] = {}
-    for run in runs:
-        if run.settings:
-            groups.setdefault(settings[run.name].signature, []).append(run)
-    return tuple(
-        ConfigurationRuns(tuple(group), settings[group[0].name]) for group in groups.values()
-    )

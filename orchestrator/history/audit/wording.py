@@ -121,6 +121,7 @@ def environment(finalize: Callable[[object], str]) -> Environment:
         "joined": joined,
         "count": count,
         "plural": lambda n, one, several: one if n == 1 else several,
+        "percent": percent,
         "whole": lambda number: f"{number:,.0f}",
         "interval": lambda interval: interval_words(interval, "per"),
         "restart_notes": restart_notes,
@@ -128,20 +129,21 @@ def environment(finalize: Callable[[object], str]) -> Environment:
     return templates
 
 
-def finding_words(kind: str, facts: Mapping[str, object]) -> tuple[str, ...]:
-    """The title of a finding, and its details.
+def sentences(template: str, macro: str, facts: Mapping[str, object]) -> tuple[str, ...]:
+    """What a macro says: its first sentence, and each that "- " starts.
 
     Args:
-        kind: of the finding; a macro of ``templates/findings.j2``.
-        facts: the arguments of that macro, by name.
+        template: a file of ``templates/``.
+        macro: of that file.
+        facts: the arguments of the macro, by name.
     """
-    text = getattr(_findings_template(), kind)(**facts)
+    text = getattr(_macros(template), macro)(**facts)
     return tuple(_one_line(part).strip() for part in text.split("\n- "))
 
 
 @functools.cache
-def _findings_template() -> TemplateModule:
-    return environment(finalize=_one_line).get_template("findings.j2").module
+def _macros(template: str) -> TemplateModule:
+    return environment(finalize=_one_line).get_template(template).module
 
 
 def _one_line(value: object) -> str:

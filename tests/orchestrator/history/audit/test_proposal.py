@@ -22,7 +22,7 @@ def test_the_proposal_loads_and_separates_the_three_changes(planted: Audit, tmp_
         "optim.lr_max_day": 0.002,
     }
     assert loaded.base.augment.white_noise_std == 0.25  # as in the run it starts from
-    assert len(loaded.spec.seeds) == proposal.n_seeds >= 7
+    assert len(loaded.spec.seeds) == len(proposal.ablation.seeds) >= 7
     # It recommends more repeats first only if the power is low.
     assert proposal.power is not None
     assert mentions(proposal.reasons, "Cheaper first") == (proposal.power < 0.8)
