@@ -58,7 +58,7 @@ def setting_changes(one: EffectiveSettings, two: EffectiveSettings) -> tuple[Set
     keys = [
         key
         for key in dict.fromkeys((*one.values, *two.values))
-        if old.get(key) != new.get(key) and not (key in paths and _follows(key, old, new))
+        if old.get(key) != new.get(key) and not (key in paths and _governors(key, old, new))
     ]
     firsts = [key for key in _TOGETHER if key in keys]
     changes, done = [], set[str]()
@@ -78,7 +78,7 @@ def setting_changes(one: EffectiveSettings, two: EffectiveSettings) -> tuple[Set
             for path in paths
             if path not in keys
             and old.get(path) != new.get(path)
-            and any(_switches(governor, path, old, new) for governor in own)
+            and not _governors(path, old, new).isdisjoint(own)
         )
         changes.append(
             SettingChange(
@@ -92,16 +92,11 @@ def setting_changes(one: EffectiveSettings, two: EffectiveSettings) -> tuple[Set
     return tuple(sorted(changes, key=lambda change: keys.index(change.key)))
 
 
-def _follows(path: str, old: Settings, new: Settings) -> bool:
-    """Whether a path differs only because another setting switches it on or off."""
+def _governors(path: str, old: Settings, new: Settings) -> set[str]:
+    """The settings that make `path` have no effect in exactly one of two configurations."""
     marks = config_paths()[path]
-    return any(_switches(governor, path, old, new) for governor in (*marks.idle_if, *marks.only_if))
-
-
-def _switches(governor: str, path: str, old: Settings, new: Settings) -> bool:
-    """Whether `governor` makes `path` have no effect in exactly one of two configurations."""
-    marks = config_paths()[path]
-    return any(
-        values is not None and (old.get(governor) in values) != (new.get(governor) in values)
-        for values in (marks.idle_if.get(governor), marks.only_if.get(governor))
-    )
+    return {
+        governor
+        for governor, values in (*marks.idle_if.items(), *marks.only_if.items())
+        if (old.get(governor) in values) != (new.get(governor) in values)
+    }
