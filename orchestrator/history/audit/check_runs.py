@@ -62,7 +62,7 @@ def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
     ]
     typical = median(gap for gap, _ in gaps) if gaps else 0.0
     widest = [pair for pair in nlargest(5, gaps, itemgetter(0)) if pair[0] > PER_ROUNDING]
-    reversed_pairs = _reversed_pairs(group)
+    reversed_pairs = list(_reversed_pairs(group))
     if widest or reversed_pairs:
         matters = reversed_pairs or typical > (group.chance_limit or math.inf)
         yield Finding(
@@ -79,15 +79,13 @@ def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
         )
 
 
-def _reversed_pairs(group: PreparedGroup) -> list[str]:
+def _reversed_pairs(group: PreparedGroup) -> Iterator[str]:
     """Runs and their closest earlier runs whose best and last PERs give opposite orders."""
-    names = []
     for _, (a, b, _) in group.run_changes:
         if a.outcome == b.outcome == "ok" and a.best and b.best and a.final and b.final:
             by_best, by_last = b.best[1] - a.best[1], b.final[1] - a.final[1]
             if by_best * by_last < 0 and min(abs(by_best), abs(by_last)) > PER_ROUNDING:
-                names.append(f"{a.name} and {b.name}")
-    return names
+                yield f"{a.name} and {b.name}"
 
 
 def _evaluation_files(group: PreparedGroup) -> Iterator[Finding]:

@@ -102,19 +102,13 @@ def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
 
 def effective_settings(run: ImportedRun, labels: frozenset[str] = frozenset()) -> EffectiveSettings:
     """The settings of a run that count, without the `label_keys` of its group."""
-    mapped, seeds = run.mapped, all_seed_keys(run.settings)
+    mapped = run.mapped
+    ignored = {*mapped.fields, *mapped.without_effect, *all_seed_keys(run.settings), *labels}
     values: dict[str, Any] = {}
     for key, value in run.settings.items():
         if last_part(key) in _DATA_NAMES and isinstance(value, str):
             values[DATA] = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-        elif (
-            key not in mapped.fields
-            and key not in mapped.without_effect
-            and key not in seeds
-            and not is_neutral(key)
-            and key not in labels
-            and value not in _OFF
-        ):
+        elif key not in ignored and not is_neutral(key) and value not in _OFF:
             values[key] = _normalised(value)
     names: dict[str, str] = {}
     for key, paths in sorted(mapped.fields.items(), key=lambda item: len(item[1])):
@@ -152,12 +146,12 @@ def _acting(config: str) -> tuple[Settings, Settings]:
 
 def _normalised(value: Any) -> Any:
     """Equal values in one form: 1 and 1.0, "1e-3" and 0.001."""
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            return value.strip()
-        return number if math.isfinite(number) else value.strip()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else repr(value)
-    return [_normalised(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_normalised(inner) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    return number if math.isfinite(number) else str(value).strip()

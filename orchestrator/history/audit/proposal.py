@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,29 +44,37 @@ class Proposal:
     """An ablation of the changes from one run to another.
 
     Attributes:
-        a, b: names of the runs.
+        pair: the runs, and all changes from the first to the second.
         changes: the changes that it tests.
-        left_out: the changes that no field of our configuration expresses.
         ablation: its specification.
-        base: the configuration of run `a`, nested.
+        base: the configuration of the first run, nested.
         n_arms: number of arms.
-        n_steps: of each run.
+        margin: smallest difference of PER that counts.
         power: chance that one claim finds an effect of the margin; None without a known spread.
-        summary: its size and what it varies, in one sentence.
-        reasons: why this one, in sentences.
+        n_confounded: number of the group's runs that changed one of `changes` and more.
+        remarks: what is special about the base.
     """
 
-    a: str
-    b: str
+    pair: RunPair
     changes: tuple[SettingChange, ...]
-    left_out: tuple[SettingChange, ...]
     ablation: AblationSpec
     base: Mapping[str, Settings]
     n_arms: int
-    n_steps: int
+    margin: float
     power: float | None
-    summary: str
-    reasons: tuple[str, ...]
+    n_confounded: int
+    remarks: tuple[str, ...]
+
+    @property
+    def left_out(self) -> list[SettingChange]:
+        """The changes that no field of our configuration expresses."""
+        return [change for change in self.pair.changes if change not in self.changes]
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """Its size and what it varies, in one sentence; then why this one."""
+        facts = {"it": self, "enough_power": POWER}
+        return (*sentences("proposal.j2", "proposal", facts), *self.remarks)
 
 
 def propose(group: PreparedGroup) -> Proposal | str:
@@ -110,7 +119,7 @@ def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
         StorageError: a file cannot be written.
     """
     base = base_path(path)
-    settings = yaml_text(proposal.base, [f"The complete settings of {proposal.a}."])
+    settings = yaml_text(proposal.base, [f"The complete settings of {proposal.pair.a.name}."])
     write_ablation(path, spec_text(proposal, base.name, group), settings, option="--propose")
     return base
 
@@ -118,9 +127,9 @@ def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
 def spec_text(proposal: Proposal, base: str, group: str) -> str:
     """The ablation as YAML, with a comment at the top that says what it is for."""
     head = [
-        f"Proposed by the audit of '{group}': which of the changes from {proposal.a} to "
-        f"{proposal.b} matters?",
-        *proposal.reasons,
+        f"Proposed by the audit of '{group}': which of the changes from {proposal.pair.a.name} to "
+        f"{proposal.pair.b.name} matters?",
+        *proposal.sentences[1:],
         "Check data.path in the base: it is a path on the machine where the runs were trained.",
     ]
     return ablation_text(proposal.ablation.model_copy(update={"base": base}), head)
@@ -166,8 +175,6 @@ def _candidates(group: PreparedGroup) -> list[RunPair]:
 
 def _make(group: PreparedGroup, pair: RunPair) -> Proposal | str:
     """The proposal of one candidate; or why it is no valid ablation."""
-    usable = _usable(pair)
-    left_out = tuple(change for change in pair.changes if change not in usable)
     low, high = _MARGINS
     margin = round(min(high, max(low, abs(pair.gap or 0.0) / 2)), 3)
     try:
@@ -183,39 +190,13 @@ def _make(group: PreparedGroup, pair: RunPair) -> Proposal | str:
         return error.problems[0].rpartition(os.sep)[2]
     except ValidationError as error:
         return str(error.errors()[0]["msg"])
-    n_steps, keys = int(pair.a.mapped.config["train.n_steps"]), {change.key for change in usable}
-    summary, *reasons = sentences(
-        "proposal.j2",
-        "proposal",
-        {
-            "a": pair.a,
-            "b": pair.b,
-            "changes": usable,
-            "left_out": [change.name for change in left_out],
-            "n_arms": n_arms,
-            "n_seeds": n_seeds,
-            "n_steps": n_steps,
-            "n_confounded": sum(
-                any(change.key in keys for change in one.closest.changes)
-                for one in group.confounded
-            ),
-            "margin": margin,
-            "power": power,
-            "enough_power": POWER,
-        },
+    usable = _usable(pair)
+    keys = {change.key for change in usable}
+    n_confounded = sum(
+        any(change.key in keys for change in one.closest.changes) for one in group.confounded
     )
     return Proposal(
-        pair.a.name,
-        pair.b.name,
-        usable,
-        left_out,
-        ablation,
-        base,
-        n_arms,
-        n_steps,
-        power,
-        summary,
-        (*reasons, *remarks),
+        pair, usable, ablation, base, n_arms, margin, power, n_confounded, tuple(remarks)
     )
 
 

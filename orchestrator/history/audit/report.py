@@ -55,7 +55,7 @@ def proposal_lines(proposal: Proposal | str) -> list[str]:
     """The proposal in sentences."""
     if isinstance(proposal, str):
         return [proposal]
-    return [proposal.summary, *proposal.reasons]
+    return list(proposal.sentences)
 
 
 def run_row(run: ImportedRun) -> tuple[str, ...]:
@@ -145,15 +145,15 @@ def _proposal_document(proposal: Proposal | str, group: str) -> dict[str, object
     if isinstance(proposal, str):
         return {"none": proposal}
     return {
-        "from": proposal.a,
-        "to": proposal.b,
+        "from": proposal.pair.a.name,
+        "to": proposal.pair.b.name,
         "settings": [change.key for change in proposal.changes],
         "left_out": [change.name for change in proposal.left_out],
         "n_arms": proposal.n_arms,
         "n_seeds": len(proposal.ablation.seeds),
-        "n_steps": proposal.n_steps,
+        "n_steps": int(proposal.pair.a.mapped.config["train.n_steps"]),
         "power": proposal.power,
-        "reasons": list(proposal.reasons),
+        "reasons": list(proposal.sentences[1:]),
         "spec": spec_text(proposal, "base.yaml", group),
     }
 
