@@ -99,14 +99,14 @@ def _widest(sweep: Sweep, group: PreparedGroup, in_doubt: frozenset[str]) -> Wid
     """The widest pair of those that trained well; of all, if fewer than two did."""
     compared = sweep.with_results
     trained = [level for level in compared if not any(map(_failed, level.configuration.comparable))]
-
-    def gap(pair: tuple[Level, Level]) -> float:
-        return pair[1].configuration.mean_per - pair[0].configuration.mean_per
-
-    widest = max(
-        combinations(trained if len(trained) > 1 else compared, 2), key=lambda pair: abs(gap(pair))
+    gap, first, second = max(
+        (
+            (b.configuration.mean_per - a.configuration.mean_per, a, b)
+            for a, b in combinations(trained if len(trained) > 1 else compared, 2)
+        ),
+        key=lambda pair: abs(pair[0]),
     )
-    one, two = (level.configuration for level in widest)
+    one, two = first.configuration, second.configuration
     unequal = not all(same_budget(a, b) for a in one.comparable for b in two.comparable)
     limit, spread = None, group.spreads.best
     if spread is not None and len(trained) > 1 and not unequal:
@@ -114,8 +114,9 @@ def _widest(sweep: Sweep, group: PreparedGroup, in_doubt: frozenset[str]) -> Wid
     doubted = [run.name for run in (*one.comparable, *two.comparable) if run.name in in_doubt]
     return WidestPair(
         sweep,
-        *widest,
-        gap(widest),
+        first,
+        second,
+        gap,
         len(trained),
         unequal,
         at_common_step(one.comparable[0], two.comparable[0]),

@@ -2,31 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import StrEnum
 from functools import cached_property
 from itertools import groupby
 
 from orchestrator.history.audit.wording import sentences
 
 
-class Weight(IntEnum):
-    """How much a finding matters; the lowest number matters most."""
+class Weight(StrEnum):
+    """How much a finding matters, the heaviest first, as headings and ``--json`` say it."""
 
-    OVERTURNS = 1
-    WEAKENS = 2
-    NOTE = 3
-
-    @property
-    def title(self) -> str:
-        """The weight in words, as headings and ``--json`` have it."""
-        return _TITLES[self]
-
-
-_TITLES = {
-    Weight.OVERTURNS: "overturns conclusions",
-    Weight.WEAKENS: "weakens conclusions",
-    Weight.NOTE: "good to know",
-}
+    OVERTURNS = "overturns conclusions"
+    WEAKENS = "weakens conclusions"
+    NOTE = "good to know"
 
 
 @dataclass(frozen=True)

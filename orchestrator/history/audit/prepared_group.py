@@ -13,11 +13,7 @@ from orchestrator.history.audit.effective_settings import (
     effective_settings,
     label_keys,
 )
-from orchestrator.history.audit.repeat_spread import (
-    ConfigurationRuns,
-    RepeatSpreads,
-    find_spreads,
-)
+from orchestrator.history.audit.repeat_spread import ConfigurationRuns, RepeatSpreads, find_spreads
 from orchestrator.history.audit.run_pairs import RunPair
 from orchestrator.history.audit.setting_changes import (
     SettingChange,
@@ -201,12 +197,7 @@ class PreparedGroup:
 
 
 def prepare_group(name: str, group: Group) -> PreparedGroup:
-    """Prepare a group of runs, in any order, for an audit.
-
-    Args:
-        name: of the group.
-        group: the runs as they were read.
-    """
+    """Prepare runs, in any order, for an audit of the group of this name."""
     labels = label_keys(group.runs)
     settings = {run.name: effective_settings(run, labels) for run in group.runs}
     own, copies = _without_copies(group.runs, settings)

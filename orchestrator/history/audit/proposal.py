@@ -104,15 +104,12 @@ def propose(group: PreparedGroup) -> Proposal | str:
 
 
 def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
-    """Write the ablation, and its base into the same folder; neither file may exist.
+    """Write the ablation, and its base into the same folder; the result is the path of the base.
 
     Args:
         path: of the ablation.
         proposal: what to write.
         group: name of the group, for the comment at the top.
-
-    Returns:
-        The path of the base.
 
     Raises:
         ConfigError: a file exists already.
@@ -241,12 +238,9 @@ def _ablation(group: PreparedGroup, pair: RunPair, margin: float) -> AblationSpe
 
 
 def _seeds(group: PreparedGroup, ablation: AblationSpec, margin: float) -> tuple[int, float | None]:
-    """Number of seeds that make the claims testable and, if the spread is known, give power.
+    """Seeds that make the claims testable and give power, and the power; None without a spread.
 
     Runs of one seed are assumed to differ as runs of two seeds do, as pairing can only help.
-
-    Returns:
-        The number of seeds, and the power of each claim; None without a known spread.
     """
     fewest, spread = len(ablation.seeds), group.spreads.best
     if spread is None:

@@ -110,8 +110,7 @@ class RepeatSpreads(NamedTuple):
         Repeats of one seed are a fallback. If training is deterministic they agree exactly and
         say nothing about chance, so that they are not used.
         """
-        known = (spread for spread in (self.seeds, self.same) if spread is not None)
-        return next((spread for spread in known if spread.sd > _EXACT), None)
+        return next((one for one in (self.seeds, self.same) if one and one.sd > _EXACT), None)
 
 
 def pooled_spread(groups: Sequence[Sequence[float]]) -> RepeatSpread | None:

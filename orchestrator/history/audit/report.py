@@ -9,12 +9,7 @@ from orchestrator.history.audit.findings import Finding, by_weight
 from orchestrator.history.audit.prepared_group import PreparedGroup, RunChanges
 from orchestrator.history.audit.proposal import Proposal, spec_text
 from orchestrator.history.audit.setting_changes import SettingChange
-from orchestrator.history.audit.wording import (
-    changes_text,
-    environment,
-    moved,
-    per_text,
-)
+from orchestrator.history.audit.wording import changes_text, environment, moved, per_text
 from orchestrator.history.reading.record import ImportedRun, non_finite_as_text, run_document
 
 RUN_TITLES = (
@@ -53,9 +48,7 @@ def markdown(audit: Audit) -> str:
 
 def proposal_lines(proposal: Proposal | str) -> list[str]:
     """The proposal in sentences."""
-    if isinstance(proposal, str):
-        return [proposal]
-    return list(proposal.sentences)
+    return [proposal] if isinstance(proposal, str) else list(proposal.sentences)
 
 
 def run_row(run: ImportedRun) -> tuple[str, ...]:
@@ -108,7 +101,7 @@ def audit_document(audit: Audit) -> dict[str, object]:
 def _finding_document(finding: Finding) -> dict[str, object]:
     return {
         "kind": finding.kind,
-        "weight": finding.weight.title,
+        "weight": finding.weight,
         "title": finding.title,
         "details": list(finding.details),
         "runs": list(finding.runs),

@@ -90,12 +90,6 @@ def names_of(runs: Iterable[ImportedRun]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run.name for run in runs))
 
 
-def end_text(run: ImportedRun) -> str:
-    """The PER of a run, with its outcome unless that is ok or not known."""
-    per = per_text(run.compared_per)
-    return per if run.outcome in ("ok", "unknown") else f"{per} ({run.outcome})"
-
-
 def environment(finalize: Callable[[object], str]) -> Environment:
     """The environment of the templates of this folder, with the functions above as filters.
 
@@ -112,7 +106,6 @@ def environment(finalize: Callable[[object], str]) -> Environment:
     )
     templates.filters |= {
         "per": per_text,
-        "end": end_text,
         "points": points,
         "moved": moved,
         "value": value_text,
