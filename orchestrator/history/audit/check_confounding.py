@@ -21,8 +21,6 @@ def check_confounding(group: PreparedGroup) -> Iterator[Finding]:
 def _changed_together(group: PreparedGroup) -> Finding:
     """The runs that changed several settings at once."""
     pairs = [one.closest for one in group.confounded]
-    n_runs = len(group.run_changes)
-    n_none = sum(not one.closest.changes for one in group.run_changes)
     return Finding(
         "confounded",
         Weight.OVERTURNS,
@@ -32,9 +30,8 @@ def _changed_together(group: PreparedGroup) -> Finding:
                 for one in group.confounded[:_MOST_LISTED]
             ],
             "n_confounded": len(pairs),
-            "n_runs": n_runs,
-            "n_one": n_runs - len(pairs) - n_none,
-            "n_none": n_none,
+            "n_runs": len(group.run_changes),
+            "n_none": sum(not one.closest.changes for one in group.run_changes),
             "n_after_previous": sum(len(one.before.changes) > 1 for one in group.run_changes),
             "limit": group.chance_limit,
         },
@@ -55,13 +52,13 @@ def _changed_together(group: PreparedGroup) -> Finding:
 
 def _tested(pair: RunPair, group: PreparedGroup) -> list[str]:
     """The settings of a pair that were tested alone, each with the runs that did."""
-    sweeps = [(c.name, group.tested_alone.get(c.key)) for c in pair.changes]
-    return [
-        f"{short_name(name)} "
-        f"({joined([level.configuration.comparable[0].name for level in sweep.with_results], 3)})"
-        for name, sweep in sweeps
-        if sweep
-    ]
+    tested = []
+    for change in pair.changes:
+        if change.key in group.tested_alone:
+            levels = group.tested_alone[change.key].with_results
+            runs = joined([level.configuration.comparable[0].name for level in levels], 3)
+            tested.append(f"{short_name(change.name)} ({runs})")
+    return tested
 
 
 def _never_separate(group: PreparedGroup) -> Iterator[Finding]:

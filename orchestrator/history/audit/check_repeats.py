@@ -39,17 +39,14 @@ class EqualPair(NamedTuple):
         low, high: the runs.
         gap: their difference of PER.
         limit: the largest difference that such runs may show.
+        disagrees: whether they differ by more than that, or in their outcome.
     """
 
     low: ImportedRun
     high: ImportedRun
     gap: float
     limit: float
-
-    @property
-    def disagrees(self) -> bool:
-        """Whether they differ by more than chance or hardware explains."""
-        return self.gap > self.limit or self.low.outcome != self.high.outcome
+    disagrees: bool
 
 
 def equal_pairs(group: PreparedGroup) -> list[EqualPair]:
@@ -62,8 +59,9 @@ def equal_pairs(group: PreparedGroup) -> list[EqualPair]:
             in_order = sorted(runs, key=lambda run: run.compared_per or 0.0)
             low, high = in_order[0], in_order[-1]
             gap = (high.compared_per or 0.0) - (low.compared_per or 0.0)
-            if gap > _ROUNDING or low.outcome != high.outcome:
-                pairs.append(EqualPair(low, high, gap, limit))
+            unlike = low.outcome != high.outcome
+            if gap > _ROUNDING or unlike:
+                pairs.append(EqualPair(low, high, gap, limit, gap > limit or unlike))
     return pairs
 
 
@@ -74,7 +72,7 @@ def disagreeing_runs(group: PreparedGroup) -> frozenset[str]:
 
 
 def _disagreement(pair: EqualPair, group: PreparedGroup) -> Finding:
-    low, high, gap, limit = pair
+    low, high, gap, limit, _ = pair
     one, two = low.settings, high.settings
     unequal = sorted(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
     neutral = [key for key in unequal if is_neutral(key) or key in group.labels]
@@ -82,12 +80,11 @@ def _disagreement(pair: EqualPair, group: PreparedGroup) -> Finding:
         "identical_pair_disagrees",
         Weight.OVERTURNS,
         {
-            **pair._asdict(),
+            "pair": pair,
             "more_than_seeds": group.spreads.seeds is not None and gap > limit,
             "unequal": unequal,
             "neutral": neutral,
             "in_one": [k for k in unequal if k not in neutral and (k in one) != (k in two)],
-            "restarted": [run.name for run in (low, high) if run.n_restarts],
         },
         (low.name, high.name),
         {"difference": gap, "seed": low.seed, "limit": limit},

@@ -116,8 +116,7 @@ def _best_of_many(group: PreparedGroup) -> Iterator[Finding]:
 
 def _why_from_checkpoint(run: ImportedRun) -> str:
     """What says that a run started from other weights; "" if nothing does."""
-    note = checkpoint_note(run)
-    if note:
+    if note := checkpoint_note(run):
         return note
     stated = {last_part(key): (key, value) for key, value in run.settings.items()}
     for name in _FROM_CHECKPOINT:
@@ -169,12 +168,7 @@ def _is_unreadable(note: FileNote) -> bool:
 
 
 def unread_files(runs: Sequence[ImportedRun], wanted: Callable[[FileNote], bool]) -> Iterator[str]:
-    """One sentence for each file name and reason why such files were not read.
-
-    Args:
-        runs: whose files are considered.
-        wanted: chooses the files.
-    """
+    """One sentence for each file name of the wanted files, and reason why they were not read."""
     names: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for note in run.files:

@@ -71,9 +71,8 @@ class WidestPair(NamedTuple):
 def check_sweeps(group: PreparedGroup) -> Iterator[Finding]:
     """One finding about all settings that were tested alone, or that none was."""
     if not group.sweeps:
-        n_configurations = len(group.configurations)
-        if n_configurations > 1:
-            facts = {"n_configurations": n_configurations}
+        if len(group.configurations) > 1:
+            facts = {"n_configurations": len(group.configurations)}
             yield Finding("no_clean_pair", Weight.OVERTURNS, facts)
         return
     in_doubt, spread_known = disagreeing_runs(group), group.spreads.best is not None

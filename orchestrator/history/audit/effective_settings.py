@@ -51,7 +51,6 @@ _NEUTRAL = re.compile(
     re.IGNORECASE,
 )
 _DATA_NAMES = _squeezed("dataset_dir datasetPath data_dir data_path dataset data_root")
-_EVALUATION_ONLY = ("train.eval_every_steps",)
 _OFF = (None, False, "", "none", "None", "null")
 
 
@@ -136,7 +135,7 @@ def _acting(config: str) -> tuple[Settings, Settings]:
     """
     built = override(DecoderConfig(), json.loads(config), "imported settings")
     no_result = {path for path, marks in config_paths().items() if marks.not_identity}
-    left_out = no_result.union(_EVALUATION_ONLY)
+    left_out = {*no_result, "train.eval_every_steps"}
     acting, whole = (
         {path: value for path, value in values.items() if path not in left_out}
         for values in (identity(built), flatten(resolve(built)))

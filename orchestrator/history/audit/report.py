@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from orchestrator.history.audit.audit import Audit
 from orchestrator.history.audit.check_runs import unread_files
 from orchestrator.history.audit.findings import Finding, by_weight
-from orchestrator.history.audit.prepared_group import PreparedGroup, RunChanges
+from orchestrator.history.audit.prepared_group import RunChanges
 from orchestrator.history.audit.proposal import Proposal, spec_text
 from orchestrator.history.audit.setting_changes import SettingChange
-from orchestrator.history.audit.wording import changes_text, environment, moved, per_text
+from orchestrator.history.audit.wording import environment, per_text
 from orchestrator.history.reading.record import ImportedRun, non_finite_as_text, run_document
 
 RUN_TITLES = (
     *("run", "outcome", "seed", "last PER", "best PER", "last step", "settings"),
     *("evaluations", "restarts"),
 )
-_MOST_CHANGES = 20
 
 
 class _Markdown(str):
@@ -41,7 +40,6 @@ def markdown(audit: Audit) -> str:
         spec=spec,
         run_titles=RUN_TITLES,
         runs=[run_row(run) for run in audit.group.runs],
-        changes=list(_change_rows(audit.group)),
         notes=list(reading_notes(audit.group.runs)),
     )
 
@@ -149,13 +147,6 @@ def _proposal_document(proposal: Proposal | str, group: str) -> dict[str, object
         "reasons": list(proposal.sentences[1:]),
         "spec": spec_text(proposal, "base.yaml", group),
     }
-
-
-def _change_rows(group: PreparedGroup) -> Iterator[tuple[str, ...]]:
-    for before, closest in group.run_changes:
-        for pair in (before,) if closest.a is before.a else (before, closest):
-            what = changes_text(pair.changes, _MOST_CHANGES) or "no setting that counts"
-            yield pair.b.name, pair.a.name, what, "" if pair.gap is None else moved(pair.gap)
 
 
 def _escape(text: str) -> str:

@@ -91,11 +91,8 @@ def names_of(runs: Iterable[ImportedRun]) -> tuple[str, ...]:
 
 
 def environment(finalize: Callable[[object], str]) -> Environment:
-    """The environment of the templates of this folder, with the functions above as filters.
-
-    Args:
-        finalize: makes text of every value that a template prints.
-    """
+    """The environment of the templates of this folder, with the functions above as filters;
+    `finalize` makes text of every value that a template prints."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -123,13 +120,7 @@ def environment(finalize: Callable[[object], str]) -> Environment:
 
 
 def sentences(template: str, macro: str, facts: Mapping[str, object]) -> tuple[str, ...]:
-    """What a macro says: its first sentence, and each that "- " starts.
-
-    Args:
-        template: a file of ``templates/``.
-        macro: of that file.
-        facts: the arguments of the macro, by name.
-    """
+    """What a macro of a template says of the facts, its arguments: a title, and each "- " part."""
     text = getattr(_macros(template), macro)(**facts)
     return tuple(_one_line(part).strip() for part in text.split("\n- "))
 
