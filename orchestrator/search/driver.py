@@ -27,7 +27,7 @@ from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rebuild import Draw, RebuiltSearch, rebuild_search
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
-from orchestrator.search.train_batch import ArmSearch, train_batch, train_runs
+from orchestrator.search.train_batch import train_batch, train_runs
 from orchestrator.spec.arms import Arm
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import driver_seat
@@ -146,10 +146,9 @@ def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecord
         f"{f'{study.arm.name}: ' if spec.arms else ''}{len(study.trials(*FINISHED))} of "
         f"{spec.n_candidates} candidates finished{f', {n_open} resumed' if n_open else ''}"
     )
-    search = ArmSearch(study, trainer)
     while batch := next_batch(study, trainer.options, recordings, say):
         note_other_code(read_records(results, batch.distinct, say), say)
-        train_batch(search, batch)
+        train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
 
 

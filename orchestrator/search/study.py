@@ -5,6 +5,7 @@ therefore proposes what it would have proposed, and nothing twice.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -76,12 +77,13 @@ class ArmStudy:
     Attributes:
         spec: the search file.
         arm: what is tuned.
+        n_failures: first trial of the same settings → how often they failed in this call.
     """
 
     def __init__(
         self, study: optuna.Study, storage: RDBStorage, spec: SearchSpec, arm: TunedArm
     ) -> None:
-        self.spec, self.arm = spec, arm
+        self.spec, self.arm, self.n_failures = spec, arm, Counter[int]()
         self._study, self._storage = study, storage
         self._study_id = storage.get_study_id_from_name(study.study_name)
 
