@@ -7,7 +7,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from orchestrator.report.figures.style import Saved
-from orchestrator.report.grids import Grid, changes_text, data_grid, machine_grid, make_grid
+from orchestrator.report.grids import (
+    Grid,
+    changes_text,
+    data_grid,
+    machine_grid,
+    make_grid,
+    numbers,
+    texts,
+)
 from orchestrator.report.view import Answer, make_answer
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
@@ -195,16 +203,12 @@ def _interval_text(interval: Interval, name: str) -> str:
 
 def _confirmed_grid(loaded: LoadedSearch, rows: Sequence[Confirmed]) -> Grid:
     name = loaded.spec.first
+    on_fresh = f"on {max(row.n_seeds for row in rows)} fresh seeds"
     columns = (
-        ("configuration", False),
-        ("candidate", True),
-        ("settings", False),
-        ("in the search", True),
-        (f"on {max(row.n_seeds for row in rows)} fresh seeds", True),
-        ("95 % interval", True),
-        ("gap", True),
-        ("minus base", True),
-        ("95 % interval", True),
+        *texts("configuration"),
+        *numbers("candidate"),
+        *texts("settings"),
+        *numbers("in the search", on_fresh, "95 % interval", "gap", "minus base", "95 % interval"),
     )
     cells = [
         (
@@ -255,19 +259,23 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
                 f"{state}{ending}",
             )
         )
-    numbers = ("candidate", *paths, noun(spec.first), *more, "at step")
-    columns = [(name, False) for name in arm] + [(name, True) for name in numbers]
-    return make_grid([*columns, ("how it ended", False)], cells)
+    scores = numbers("candidate", *paths, noun(spec.first), *more, "at step")
+    return make_grid((*texts(*arm), *scores, *texts("how it ended")), cells)
 
 
 def _space_grid(loaded: LoadedSearch) -> Grid:
-    arm = [("arm", False)] if loaded.spec.arms else []
+    arm = ["arm"] if loaded.spec.arms else []
     cells = [
-        (*(tuned.name for _ in arm), path, _range_text(dimension), _condition_text(dimension))
+        (
+            *(tuned.name for _ in arm),
+            path,
+            _range_text(dimension),
+            changes_text(dimension.when) or "always",
+        )
         for tuned in loaded.arms
         for path, dimension in tuned.space.items()
     ]
-    return make_grid([*arm, ("setting", False), ("values", False), ("searched if", False)], cells)
+    return make_grid(texts(*arm, "setting", "values", "searched if"), cells)
 
 
 def _range_text(dimension: Dimension) -> str:
@@ -276,10 +284,6 @@ def _range_text(dimension: Dimension) -> str:
     low, high = (_setting(end) for end in dimension.bounds)
     kind = "whole numbers, " if dimension.kind == "int" else ""
     return f"{kind}{low} to {high}{', logarithmic' if dimension.is_log else ''}"
-
-
-def _condition_text(dimension: Dimension) -> str:
-    return ", ".join(f"{path} = {value}" for path, value in dimension.when.items()) or "always"
 
 
 def _rungs_text(loaded: LoadedSearch) -> str:
