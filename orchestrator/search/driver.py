@@ -23,9 +23,8 @@ from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.search.candidates import PrepareRecordings, next_batch
 from orchestrator.search.confirmation import confirmation_ablation, find_winners
-from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.rebuild import Draw, RebuiltSearch, rebuild_search
+from orchestrator.search.rebuild import RebuiltSearch, rebuild_search
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
 from orchestrator.search.train_batch import train_batch, train_runs
 from orchestrator.spec.arms import Arm
@@ -83,7 +82,6 @@ def run_search(
     storage: str | None = None,
     backend: Backend | None = None,
     prepare: PrepareData = prepare_data,
-    draw: Draw = draw_search_figures,
 ) -> tuple[SearchOutcome, RebuiltSearch]:
     """Try the candidates a search lacks, confirm the best, and rebuild the report.
 
@@ -95,7 +93,6 @@ def run_search(
         storage: SQLAlchemy URL of the study's database; None keeps it in the search's folder.
         backend: trains the packs; None takes the one `options` names.
         prepare: prepares the recordings of arms.
-        draw: draws the figures.
 
     Returns:
         How the search ended, and what the report was made from.
@@ -127,7 +124,7 @@ def run_search(
             say("stopping: what is recorded stays, and `search` again continues from there")
         counts = _count(studies, *n_confirmed)
         with watch.phase("reporting"):
-            rebuilt = rebuild_search(loaded, own, studies, say, draw=draw)
+            rebuilt = rebuild_search(loaded, own, studies, say)
         for study in studies:
             study.close()
     n_candidates = loaded.spec.n_candidates * len(loaded.arms)

@@ -55,11 +55,6 @@ class LoadedSearch:
     arms: tuple[TunedArm, ...]
 
 
-def is_search(path: Path) -> bool:
-    """Whether a YAML file is a search and no ablation: only searches have a space."""
-    return "space" in load_yaml(path)
-
-
 def load_search(path: Path) -> LoadedSearch:
     """Read and check a search file together with its base configuration.
 

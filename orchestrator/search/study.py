@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
 from orchestrator.search.samplers import make_sampler, no_experimental_warnings
 from orchestrator.search.schema import Dimension, Scalar, SearchSpec
-from orchestrator.search.scores import Ending
 from orchestrator.search.space import Params, grid, is_active
 from orchestrator.spec.arms import Arm
 from orchestrator.store.paths import Results

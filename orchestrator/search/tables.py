@@ -7,9 +7,8 @@ from typing import NamedTuple
 import pandas as pd
 from optuna.trial import TrialState
 
-from orchestrator.search.learning_curves import LearningCurve, read_curves
+from orchestrator.search.learning_curves import Ending, LearningCurve, mean_score, read_curves
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.scores import Ending, mean_score
 from orchestrator.search.study import FINISHED, ArmStudy, notes
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say

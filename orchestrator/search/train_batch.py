@@ -9,9 +9,14 @@ from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.training import Trainer
 from orchestrator.plan.packs import Planned, packs_to_train
 from orchestrator.search.candidates import CandidateBatch, SearchCandidate
-from orchestrator.search.learning_curves import LearningCurve, read_curves, write_paused
+from orchestrator.search.learning_curves import (
+    LearningCurve,
+    ending_of,
+    mean_score,
+    read_curves,
+    write_paused,
+)
 from orchestrator.search.rungs import survivors
-from orchestrator.search.scores import ending_of, mean_score
 from orchestrator.search.study import FINISHED, ArmStudy, notes
 
 _MOST_TRIES = 2  # of a candidate whose runs fail, in one call; the backend retries each of them

@@ -1,12 +1,11 @@
 """Search files: what a good one loads as, and what the message for each mistake names."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from decoder.errors import ConfigError
-from orchestrator.search.load import is_search, load_search
+from orchestrator.search.load import load_search
 from orchestrator.search.space import configure, grid, is_active
 from orchestrator.spec.load import load_spec
 
@@ -30,11 +29,6 @@ def test_each_command_refuses_the_other_kind_of_file_and_names_its_command(
         load_spec(write_search())
     with pytest.raises(ConfigError, match="`run`"):
         load_search(write_search(space=..., factors={}))
-
-
-def test_only_a_file_with_a_space_is_a_search(write_search: WriteSearch, tmp_path: Path) -> None:
-    assert is_search(write_search())
-    assert not is_search(tmp_path / "base.yaml")
 
 
 # Changes of a good file, and what the message must name: the place, the value, the remedy.

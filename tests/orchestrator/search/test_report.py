@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
 from orchestrator.plan.recordings import prepare_data
+from orchestrator.search import rebuild
 from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.figures.curves import curves_data
 from orchestrator.search.figures.importance import MIN_CANDIDATES, importances
@@ -19,7 +20,6 @@ from orchestrator.search.figures.score_panels import progress_data
 from orchestrator.search.figures.settings_together import contour_data, parallel_data
 from orchestrator.search.figures.shared import Objective, Setting, marks_of
 from orchestrator.search.load import load_search
-from orchestrator.search.rebuild import rebuild_search
 from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
 from orchestrator.store.paths import Results
@@ -102,13 +102,16 @@ def test_a_dry_run_trains_nothing_and_counts_the_steps(write_search: WriteSearch
     assert not Results(folder / "results").runs.exists()
 
 
-def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(tmp_path: Path) -> None:
+def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = {"optim.lr_max": {"log": [0.0005, 0.0051]}}
     run_small_search(tmp_path, FakeBackend(), space=space, n_candidates=16)
     loaded = load_search(tmp_path / "search.yaml")
     results = Results(tmp_path / "results").of_searches
     studies = open_studies(loaded, results, print, prepare=describe)
-    [warning] = rebuild_search(loaded, results, studies, print, draw=draw_nothing).view.warnings
+    monkeypatch.setattr(rebuild, "draw_search_figures", draw_nothing)
+    [warning] = rebuild.rebuild_search(loaded, results, studies, print).view.warnings
     assert "optim.lr_max" in warning and "upper" in warning
 
 
