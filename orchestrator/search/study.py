@@ -132,7 +132,7 @@ class ArmStudy:
 
     def finish(self, number: int, scores: Sequence[float]) -> None:
         """Close a candidate that was trained to its end, with a score for each objective."""
-        self._study.tell(number, list(scores))
+        self._study.tell(number, scores)
 
     def stop(self, number: int) -> None:
         """Close a candidate that was stopped early."""

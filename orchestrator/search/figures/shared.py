@@ -55,19 +55,6 @@ MARKS = {
 }
 
 
-class Points(NamedTuple):
-    """Candidates as points.
-
-    Attributes:
-        x, y: one entry a candidate; NaN where it has no place.
-        marks: how each ended: keys of `MARKS`.
-    """
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    marks: tuple[str, ...]
-
-
 class Setting(NamedTuple):
     """One dimension of the space, as an axis.
 
@@ -132,13 +119,13 @@ def arm_panels(
     return figure, list(panels)
 
 
-def draw_points(axes: Axes, points: Points) -> None:
-    """Draw candidates with the mark of how they ended, labelled for a legend."""
+def draw_points(axes: Axes, x: Sequence[float], y: Sequence[float], marks: Sequence[str]) -> None:
+    """Draw candidates with the mark of how they ended, a key of `MARKS`, labelled for a legend."""
     for name, mark in MARKS.items():
-        at = [index for index, other in enumerate(points.marks) if other == name]
+        at = [index for index, other in enumerate(marks) if other == name]
         if at:
             axes.plot(
-                [points.x[i] for i in at], [points.y[i] for i in at], linestyle="",
+                [x[i] for i in at], [y[i] for i in at], linestyle="",
                 marker=mark.marker, markersize=5.5, markeredgecolor=mark.colour,
                 markeredgewidth=1.0, markerfacecolor=mark.colour if mark.filled else "none",
                 label=mark.label, zorder=3,

@@ -85,7 +85,7 @@ def test_a_dimension_is_searched_only_where_its_condition_holds(write_search: Wr
         "optim.epsilon": {"choice": [0.1], "when": {"optim.algorithm": "adamw"}},
     }
     [arm] = load_search(write_search(space=space)).arms
-    assert grid(arm.space) == [
+    assert list(grid(arm.space)) == [
         {"optim.algorithm": "adamw", "optim.epsilon": 0.1},
         {"optim.algorithm": "sgd", "optim.momentum": 0.5},
         {"optim.algorithm": "sgd", "optim.momentum": 0.9},
@@ -101,7 +101,7 @@ def test_a_grid_takes_both_ends(write_search: WriteSearch) -> None:
     }
     spec = write_search(space=space, sampler="grid", n_candidates=27)
     [arm] = load_search(spec).arms
-    points = grid(arm.space)
+    points = list(grid(arm.space))
     assert len(points) == 27
     assert {p["optim.lr_max"] for p in points} == {0.001, 0.01, 0.1}
     assert {p["model.n_units"] for p in points} == {8, 16, 32}
