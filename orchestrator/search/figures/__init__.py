@@ -24,7 +24,6 @@ from orchestrator.search.figures.settings_together import (
 )
 from orchestrator.search.figures.shared import Objective, Setting
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.space import Space
 from orchestrator.search.tables import SearchTables
 
 __all__ = ["draw_search_figures"]
@@ -44,7 +43,10 @@ def draw_search_figures(
     if not spaces:
         return []
     objective, names = Objective(spec.first, spec.sign), list(spaces)
-    settings = {arm: _settings(space) for arm, space in spaces.items()}
+    settings = {
+        arm: [Setting(path, d.is_log, tuple(map(str, d.choice or ()))) for path, d in space.items()]
+        for arm, space in spaces.items()
+    }
     measured = [row for row in confirmed if row.n_seeds]
     saved: list[Saved] = []
 
@@ -122,11 +124,3 @@ def draw_search_figures(
             "compared.",
         )  # fmt: skip
     return saved
-
-
-def _settings(space: Space) -> list[Setting]:
-    """The dimensions of a space as axes."""
-    return [
-        Setting(path, d.is_log, tuple(str(value) for value in d.choice or ()))
-        for path, d in space.items()
-    ]

@@ -14,7 +14,6 @@ from orchestrator.search.figures.shared import (
     arm_panels,
     draw_points,
     ended,
-    marks_of,
     rate_axis,
     shared_legend,
 )
@@ -47,7 +46,7 @@ def curves_data(
     curves: dict[str, list[CandidateCurve]] = {arm: [] for arm in arms}
     for arm in arms:
         rows = ended(tables.candidates, arm)
-        for number, mark in zip(rows["candidate"], marks_of(rows), strict=True):
+        for number, mark in zip(rows["candidate"], rows["mark"], strict=True):
             if (arm, number) not in counts.index:
                 continue
             own: pd.DataFrame = counts.loc[(arm, number)]

@@ -48,8 +48,8 @@ def draw_importance(arms: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw the shares of each arm as bars, the most important setting on top."""
     figure, panels = arm_panels(list(arms), [0.3 + 0.35 * len(one) for one in arms.values()])
     for axes, shares in zip(panels, arms.values(), strict=True):
-        lengths = list(reversed(shares.values()))
-        axes.barh(list(reversed(shares)), lengths, 0.55, color=look(0).colour)
+        paths, lengths = zip(*reversed(list(shares.items())), strict=True)
+        axes.barh(paths, lengths, 0.55, color=look(0).colour)
         for row, length in enumerate(lengths):
             text = f" {100 * length:.0f} %"
             axes.annotate(text, (length, row), va="center", ha="left", fontsize=8.5)

@@ -13,7 +13,6 @@ from orchestrator.search.figures.shared import (
     Setting,
     draw_points,
     ended,
-    marks_of,
     score_axes,
     shared_legend,
 )
@@ -61,7 +60,7 @@ def progress_data(
         spent, scores = (tuple(rows[name].astype(float)) for name in ("steps_so_far", "figure"))
         own = {name: mean for (of, name), mean in confirmed.items() if of == arm}
         title = arm if len(arms) > 1 else ""
-        panels.append(ScorePanel(title, _SPENT, spent, scores, marks_of(rows), best, own))
+        panels.append(ScorePanel(title, _SPENT, spent, scores, tuple(rows["mark"]), best, own))
     return panels
 
 
@@ -75,7 +74,7 @@ def settings_data(
     panels, confirmed = [], {} if base is None else {"base": base}
     for arm, own in settings.items():
         rows, title = ended(candidates, arm), arm if len(settings) > 1 else ""
-        scores, marks = tuple(rows["figure"].astype(float)), marks_of(rows)
+        scores, marks = tuple(rows["figure"].astype(float)), tuple(rows["mark"])
         for setting in own:
             x = setting.positions(rows[setting.path])
             panels.append(ScorePanel(title, setting, x, scores, marks, (), confirmed))

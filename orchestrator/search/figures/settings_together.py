@@ -18,7 +18,6 @@ from orchestrator.search.figures.shared import (
     draw_colour_bar,
     draw_points,
     ended,
-    marks_of,
     shared_legend,
 )
 
@@ -140,7 +139,7 @@ def contour_data(arm: str, x: Setting, y: Setting, candidates: pd.DataFrame) -> 
     if len(np.unique(points, axis=0)) < _MIN_POINTS or min(n_different) < 3:
         return None
     scores, step = rows["common_figure"].to_numpy(dtype=float), int(rows["common_step"].iloc[0])
-    return ContourData(x, y, points, marks_of(rows), scores, step)
+    return ContourData(x, y, points, tuple(rows["mark"]), scores, step)
 
 
 @styled

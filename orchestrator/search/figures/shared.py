@@ -93,17 +93,14 @@ class Setting(NamedTuple):
 
 
 def ended(candidates: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The candidates of an arm that were finished or stopped."""
+    """The candidates of an arm that were finished or stopped.
+
+    The column ``mark`` says how each ended, as a key of `MARKS`.
+    """
     chosen = candidates["state"].isin(["finished", "stopped"]) & (candidates["arm"] == arm)
-    return candidates[chosen].reset_index(drop=True)
-
-
-def marks_of(rows: pd.DataFrame) -> tuple[str, ...]:
-    """How each candidate ended, as a key of `MARKS`."""
-    return tuple(
-        ending if ending in ("collapsed", "diverged") else state
-        for state, ending in zip(rows["state"], rows["ending"], strict=True)
-    )
+    rows = candidates[chosen].reset_index(drop=True)
+    went_wrong = rows["ending"].isin(["collapsed", "diverged"])
+    return rows.assign(mark=rows["ending"].where(went_wrong, rows["state"]))
 
 
 def arm_panels(

@@ -18,7 +18,7 @@ from orchestrator.search.figures.importance import MIN_CANDIDATES, importances
 from orchestrator.search.figures.pareto import on_front
 from orchestrator.search.figures.score_panels import progress_data
 from orchestrator.search.figures.settings_together import contour_data, parallel_data
-from orchestrator.search.figures.shared import Objective, Setting, marks_of
+from orchestrator.search.figures.shared import Objective, Setting, ended
 from orchestrator.search.load import load_search
 from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
@@ -169,7 +169,8 @@ def test_a_diverged_or_collapsed_seed_marks_a_candidate_before_how_it_ended() ->
     rows = pd.DataFrame(
         {"state": ["finished", "stopped", "stopped"], "ending": ["ok", "ok", "diverged"]}
     )
-    assert marks_of(rows) == ("finished", "stopped", "diverged")
+    marks = ended(rows.assign(arm="base"), "base")["mark"]
+    assert list(marks) == ["finished", "stopped", "diverged"]
 
 
 def test_lines_of_parallel_coordinates_lie_between_the_ends(candidates: pd.DataFrame) -> None:
