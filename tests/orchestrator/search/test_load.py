@@ -6,7 +6,8 @@ import pytest
 
 from decoder.errors import ConfigError
 from orchestrator.search.load import load_search
-from orchestrator.search.space import configure, grid, is_active
+from orchestrator.search.schema import Dimension
+from orchestrator.search.space import configure, corners, grid, is_active
 from orchestrator.spec.load import load_spec
 
 from .conftest import WriteSearch
@@ -106,6 +107,11 @@ def test_a_grid_takes_both_ends(write_search: WriteSearch) -> None:
     assert {p["optim.lr_max"] for p in points} == {0.001, 0.01, 0.1}
     assert {p["model.n_units"] for p in points} == {8, 16, 32}
     assert {p["augment.random_cut"] for p in points} == {0, 2, 4}
+
+
+def test_a_large_space_is_checked_at_a_few_of_its_corners() -> None:
+    space = {f"path_{index}": Dimension(choice=(0, 1)) for index in range(40)}
+    assert len(corners(space)) == 256
 
 
 def test_references_follow_the_candidate(write_search: WriteSearch) -> None:
