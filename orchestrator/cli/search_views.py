@@ -21,7 +21,7 @@ def search_document(
     Args:
         outcome: of this call; None if only the report was rebuilt.
         rebuilt: what the report was made from.
-        folder: the folder of the report.
+        folder: of the report.
     """
     view, rows = rebuilt.view, rebuilt.confirmation.rows if rebuilt.confirmation else ()
     verdicts = rebuilt.confirmation.verdicts if rebuilt.confirmation else ()
@@ -41,13 +41,7 @@ def search_document(
 
 
 def print_search(console: Console, rebuilt: RebuiltSearch, folder: str) -> None:
-    """Print the summary, the confirmed candidates, the findings, and where the report is.
-
-    Args:
-        console: where to print.
-        rebuilt: what the report was made from.
-        folder: the folder of the report.
-    """
+    """Print the summary, the confirmed candidates, the findings, and where the report is."""
     view, say = rebuilt.view, say_to(console)
     say(view.summary)
     for warning in view.warnings:
@@ -67,7 +61,6 @@ def print_search(console: Console, rebuilt: RebuiltSearch, folder: str) -> None:
 
 
 def print_forecast(console: Console, cost: SearchForecast) -> None:
-    """Print what a search will cost."""
     say = say_to(console)
     say(f"{cost.name}: {cost.n_candidates} candidates, {cost.n_runs} runs")
     for number, rungs in enumerate(cost.brackets):

@@ -103,11 +103,8 @@ def pack_candidates(
     """Plan the runs of a batch, one for each candidate and seed.
 
     Args:
-        spec: the search file.
         number, bracket: of the batch.
         configs: candidate → resolved configuration.
-        options: how the packs are made.
-        recordings: prepares the recordings of arms.
 
     Raises:
         UserError: the recordings cannot be prepared.

@@ -86,16 +86,9 @@ def run_search(
     """Try the candidates a search lacks, confirm the best, and rebuild the report.
 
     Args:
-        loaded: the checked search file.
-        results: where everything is kept.
-        options: how to train.
-        console: for remarks.
         storage: SQLAlchemy URL of the study's database; None keeps it in the search's folder.
         backend: trains the packs; None takes the one `options` names.
         prepare: prepares the recordings of arms.
-
-    Returns:
-        How the search ended, and what the report was made from.
 
     Raises:
         UserError: of any kind; what was recorded by then stays recorded.

@@ -55,8 +55,6 @@ def forecast_search(
     """Forecast a search; earlier records show the speed.
 
     Args:
-        loaded, results, say: see `orchestrator.search`.
-        options: how the packs are made and trained.
         may_calibrate: whether a few steps may be trained if no record shows the speed.
 
     Raises:
@@ -91,11 +89,7 @@ def forecast_search(
 
 
 def _seconds_a_step(
-    loaded: LoadedSearch,
-    results: Results,
-    options: Options,
-    say: Say,
-    may_calibrate: bool,
+    loaded: LoadedSearch, results: Results, options: Options, say: Say, may_calibrate: bool
 ) -> tuple[float | None, str]:
     """Seconds a run and step in packs like those of a batch, and where that comes from.
 
@@ -109,12 +103,7 @@ def _seconds_a_step(
     ]
     configs = dict(enumerate(map(resolve, likely)))
     batch = pack_candidates(
-        spec,
-        0,
-        NO_BRACKET,
-        configs,
-        options,
-        lambda arms: prepare_data(arms, results.datasets, say),
+        spec, 0, NO_BRACKET, configs, options, lambda a: prepare_data(a, results.datasets, say)
     )
     pace = measure_pace(
         batch, packs_to_train(batch.packs, ()), recent_records(results),

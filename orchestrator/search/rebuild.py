@@ -55,7 +55,7 @@ def rebuild_search(
     if confirmation is not None:
         rows = confirmation.rows
         named["confirmations"] = confirmations_table(rows)
-        named["runs"] = confirmation.tables.runs
+        named["runs"] = confirmation.runs
         named["verdicts"] = verdicts_table(confirmation.verdicts)
     write_tables(folder, named)
     figures = draw_search_figures(folder / "figures", loaded, tables, winners, rows)

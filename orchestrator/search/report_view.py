@@ -26,21 +26,12 @@ from orchestrator.stats.effects import Interval
 
 _MOST_CANDIDATES = 12
 _NEAR = 0.05  # share of a range: this close to an end, better values may lie beyond it
-_SAMPLERS = {
-    "tpe": "Optuna's TPE sampler",
-    "cmaes": "Optuna's CMA-ES sampler",
-    "gp": "Optuna's Gaussian-process sampler",
-    "random": "random sampling",
-    "grid": "a grid",
-    "qmc": "a scrambled Sobol sequence",
-}
 
 
 class SearchView(NamedTuple):
     """A report of a search, ready to be laid out; empty sections are left out.
 
-    The templates write the method and its limits in words, from `spec`, `sampler`, `outcome` and
-    `rungs`.
+    The templates write the method and its limits in words, from `spec`, `outcome` and `rungs`.
     """
 
     spec: SearchSpec
@@ -55,7 +46,6 @@ class SearchView(NamedTuple):
     n_not_shown: int
     space: Grid
     common: str
-    sampler: str
     outcome: str
     rungs: str
     data: Grid | None
@@ -73,7 +63,6 @@ def make_search_view(
     spec = loaded.spec
     verdicts = confirmation.verdicts if confirmation else ()
     rows = confirmation.rows if confirmation else ()
-    runs = confirmation.tables.runs if confirmation else None
     ranked = _ranked(loaded, candidates)
     return SearchView(
         spec=spec,
@@ -88,11 +77,10 @@ def make_search_view(
         n_not_shown=max(0, len(ranked) - _MOST_CANDIDATES),
         space=_space_grid(loaded),
         common=changes_text(spec.set),
-        sampler=_SAMPLERS[spec.sampler],
         outcome=noun(spec.first),
         rungs=_rungs_text(loaded),
-        data=data_grid(confirmation.plan, runs) if confirmation and runs is not None else None,
-        machine=machine_grid(runs) if runs is not None else None,
+        data=data_grid(confirmation.plan, confirmation.runs) if confirmation else None,
+        machine=machine_grid(confirmation.runs) if confirmation else None,
     )
 
 

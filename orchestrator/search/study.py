@@ -67,7 +67,6 @@ class TrialNotes(TypedDict, total=False):
 
 
 def notes(trial: FrozenTrial) -> TrialNotes:
-    """The notes of a trial."""
     return cast(TrialNotes, trial.user_attrs)
 
 
@@ -200,7 +199,6 @@ def open_studies(
     """The study of every arm, in the order of the file.
 
     Args:
-        loaded, results, say: see `orchestrator.search`.
         storage: SQLAlchemy URL of the database; None keeps it in the search's folder.
         prepare: prepares the recordings of arms.
 

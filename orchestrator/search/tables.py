@@ -21,8 +21,7 @@ _STATES = {
     TrialState.WAITING: "waiting",
 }
 _WORST_FIRST: tuple[Ending, ...] = ("diverged", "collapsed", "ok")
-
-
+# The columns of the tables, see `SearchTables`.
 _CANDIDATE = (
     *("arm", "candidate", "state", "ending", "figure", "step", "common_step", "common_figure"),
     *("n_steps", "steps_so_far", "batch", "bracket", "twin_of", "reason"),
@@ -63,7 +62,6 @@ class SearchTables(NamedTuple):
 def make_search_tables(
     loaded: LoadedSearch, results: Results, studies: Sequence[ArmStudy], say: Say
 ) -> SearchTables:
-    """All tables of a search."""
     candidates: list[dict[str, object]] = []
     rungs: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
