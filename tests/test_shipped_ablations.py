@@ -7,13 +7,13 @@ import pytest
 from decoder.config import load_config
 from decoder.strict_yaml import load_yaml
 from orchestrator.plan.contrasts import prove_contrasts
-from orchestrator.search.load import is_search, load_search
+from orchestrator.search.load import load_search
 from orchestrator.spec.load import load_spec
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 BASES = sorted((ABLATIONS / "base").glob("*.yaml"))
 FILES = sorted(set(ABLATIONS.rglob("*.yaml")) - set(BASES))
-SEARCHES = [path for path in FILES if is_search(path)]
+SEARCHES = [path for path in FILES if "space" in load_yaml(path)]
 QUESTIONS = [path for path in FILES if path not in SEARCHES]
 
 

@@ -36,7 +36,7 @@ def print_audit(console: Console, audit: Audit, report: str) -> None:
         f"{count(len(group.configurations), 'configuration')}, in the order of {group.order}"
     )
     for weight, findings in by_weight(audit.findings).items():
-        console.print(f"\n[bold]{escape(weight.title.upper())}[/bold]")
+        console.print(f"\n[bold]{escape(weight.upper())}[/bold]")
         for finding in findings:
             say(f"\n{finding.title}")
             for detail in finding.details:

@@ -97,6 +97,6 @@ def search(
     if as_json:
         print_json(search_document(outcome, rebuilt, folder))
     else:
-        print_search(wide_output(), rebuilt, loaded.spec.first, folder)
+        print_search(wide_output(), rebuilt, folder)
     if outcome is not None and outcome.exit_code:
         raise typer.Exit(outcome.exit_code)

@@ -21,14 +21,14 @@ def search_document(
     Args:
         outcome: of this call; None if only the report was rebuilt.
         rebuilt: what the report was made from.
-        folder: the folder of the report.
+        folder: of the report.
     """
-    rows = rebuilt.confirmation.rows if rebuilt.confirmation else ()
+    view, rows = rebuilt.view, rebuilt.confirmation.rows if rebuilt.confirmation else ()
     verdicts = rebuilt.confirmation.verdicts if rebuilt.confirmation else ()
     document: dict[str, Any] = {
-        "name": rebuilt.view.spec.name,
-        "summary": rebuilt.view.summary,
-        "findings": list(rebuilt.view.findings),
+        "name": view.spec.name,
+        "summary": view.summary,
+        "findings": list(view.findings),
         "best": [asdict(winner) for winner in rebuilt.winners],
         "confirmed": [asdict(row) for row in rows],
         "verdicts": {verdict.name: verdict.word for verdict in verdicts},
@@ -40,35 +40,27 @@ def search_document(
     return dict(finite(document))
 
 
-def print_search(console: Console, rebuilt: RebuiltSearch, first: str, folder: str) -> None:
-    """Print the summary, the confirmed candidates, the findings, and where the report is.
-
-    Args:
-        console: where to print.
-        rebuilt: what the report was made from.
-        first: the first objective.
-        folder: the folder of the report.
-    """
-    say = say_to(console)
-    say(rebuilt.view.summary)
-    for warning in rebuilt.view.warnings:
+def print_search(console: Console, rebuilt: RebuiltSearch, folder: str) -> None:
+    """Print the summary, the confirmed candidates, the findings, and where the report is."""
+    view, say = rebuilt.view, say_to(console)
+    say(view.summary)
+    for warning in view.warnings:
         say(warning)
-    if rebuilt.view.confirmed is not None:
-        print_table(console, rebuilt.view.confirmed.header, rebuilt.view.confirmed.rows,
-                    numeric=rebuilt.view.confirmed.numeric)  # fmt: skip
+    if view.confirmed is not None:
+        grid = view.confirmed
+        print_table(console, grid.header, grid.rows, numeric=grid.numeric)
     else:
         for winner in rebuilt.winners:
-            figure = value_text(winner.figure, first)
+            figure = value_text(winner.figure, view.spec.first)
             say(f"{winner.level}: {figure} with {settings_text(winner.params)}")
-    for text in rebuilt.view.findings:
+    for text in view.findings:
         say(text)
-    for answer in (*rebuilt.view.answers, *rebuilt.view.exploratory):
+    for answer in (*view.answers, *view.exploratory):
         say(f"{answer.name}: {answer.title.upper()}")
     say(f"report: {folder}/report.html")
 
 
 def print_forecast(console: Console, cost: SearchForecast) -> None:
-    """Print what a search will cost."""
     say = say_to(console)
     say(f"{cost.name}: {cost.n_candidates} candidates, {cost.n_runs} runs")
     for number, rungs in enumerate(cost.brackets):

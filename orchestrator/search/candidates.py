@@ -1,6 +1,7 @@
 """The candidates of a batch: proposed together, resolved to runs, and packed."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,11 +85,8 @@ def next_batch(
     if not members:
         return None
     bracket = _bracket(study, number)
-    configs = {}
-    for member in members:
-        config = _propose(study, member, number, bracket, say)
-        if config is not None:
-            configs[member] = config
+    proposed = {member: _propose(study, member, number, bracket, say) for member in members}
+    configs = {member: config for member, config in proposed.items() if config is not None}
     if not configs:
         return next_batch(study, options, recordings, say)
     return pack_candidates(study.spec, number, bracket, configs, options, recordings)
@@ -105,11 +103,8 @@ def pack_candidates(
     """Plan the runs of a batch, one for each candidate and seed.
 
     Args:
-        spec: the search file.
         number, bracket: of the batch.
         configs: candidate → resolved configuration.
-        options: how the packs are made.
-        recordings: prepares the recordings of arms.
 
     Raises:
         UserError: the recordings cannot be prepared.
@@ -140,13 +135,12 @@ def _bracket(study: ArmStudy, number: int) -> Bracket:
     """The bracket of a batch: as noted, or the next one."""
     train = study.arm.config.train
     brackets = brackets_of(study.spec.stopping, train.n_steps, train.eval_every_steps)
-    taken: dict[int, int] = {}
-    for trial in study.trials():
-        noted = notes(trial)
+    taken: Counter[int] = Counter()
+    for noted in map(notes, study.trials()):
         if noted.get("batch") == number and "bracket" in noted:
-            return next(b for b in brackets if b.number == noted["bracket"])
+            return brackets[noted["bracket"]]
         if noted.get("batch", math.inf) < number:
-            taken[noted["bracket"]] = taken.get(noted["bracket"], 0) + 1
+            taken[noted["bracket"]] += 1
     return next_bracket(brackets, taken)
 
 

@@ -30,7 +30,7 @@ from orchestrator.stats.effects import Interval
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
-from orchestrator.tables.tables import Tables, make_tables
+from orchestrator.tables.tables import runs_table
 from orchestrator.terminal import Say
 from orchestrator.verdicts.values import arm_runs, values_of
 from orchestrator.verdicts.verdicts import Verdict, decide
@@ -187,13 +187,13 @@ class Confirmation(NamedTuple):
 
     Attributes:
         plan: its plan document.
-        tables: its tables.
+        runs: its table of runs.
         verdicts: one a claim.
         rows: base and winners, arm by arm.
     """
 
     plan: PlanDocument
-    tables: Tables
+    runs: pd.DataFrame
     verdicts: Sequence[Verdict]
     rows: tuple[Confirmed, ...]
 
@@ -212,9 +212,8 @@ def read_confirmation(
     run_ids = plan.run_ids
     records = read_records(results, run_ids, say, move_aside=False)
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
-    tables = make_tables(plan, records, histories)
-    rows = _rows(loaded, plan, tables.runs, winners)
-    return Confirmation(plan, tables, decide(plan, tables.runs), rows)
+    runs = runs_table(plan, records, histories)
+    return Confirmation(plan, runs, decide(plan, runs), _rows(loaded, plan, runs, winners))
 
 
 def confirmations_table(rows: Sequence[Confirmed]) -> pd.DataFrame:
@@ -250,12 +249,8 @@ def _rows(
 
 def _row(winner: Winner, values: stats.Floats, base: stats.Floats) -> Confirmed:
     seen = values[np.isfinite(values)]
-    mean = float(seen.mean()) if len(seen) else math.nan
-    difference, interval = math.nan, Interval(-math.inf, math.inf)
-    both = np.isfinite(values) & np.isfinite(base)
-    if winner.rank and both.any():
-        difference = float((values - base)[both].mean())
-        interval = stats.paired_interval((values - base)[both])
+    differences = (values - base)[np.isfinite(values - base)] if winner.rank else seen[:0]
+    mean, difference = (float(v.mean()) if len(v) else math.nan for v in (seen, differences))
     return Confirmed(
         level=winner.level,
         arm=winner.arm,
@@ -268,5 +263,5 @@ def _row(winner: Winner, values: stats.Floats, base: stats.Floats) -> Confirmed:
         n_seeds=len(seen),
         gap=mean - winner.figure,
         difference=difference,
-        difference_interval=interval,
+        difference_interval=stats.paired_interval(differences),
     )

@@ -23,11 +23,10 @@ from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.search.candidates import PrepareRecordings, next_batch
 from orchestrator.search.confirmation import confirmation_ablation, find_winners
-from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.rebuild import Draw, RebuiltSearch, rebuild_search
+from orchestrator.search.rebuild import RebuiltSearch, rebuild_search
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
-from orchestrator.search.train_batch import ArmSearch, train_batch, train_runs
+from orchestrator.search.train_batch import train_batch, train_runs
 from orchestrator.spec.arms import Arm
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import driver_seat
@@ -83,22 +82,13 @@ def run_search(
     storage: str | None = None,
     backend: Backend | None = None,
     prepare: PrepareData = prepare_data,
-    draw: Draw = draw_search_figures,
 ) -> tuple[SearchOutcome, RebuiltSearch]:
     """Try the candidates a search lacks, confirm the best, and rebuild the report.
 
     Args:
-        loaded: the checked search file.
-        results: where everything is kept.
-        options: how to train.
-        console: for remarks.
         storage: SQLAlchemy URL of the study's database; None keeps it in the search's folder.
         backend: trains the packs; None takes the one `options` names.
         prepare: prepares the recordings of arms.
-        draw: draws the figures.
-
-    Returns:
-        How the search ended, and what the report was made from.
 
     Raises:
         UserError: of any kind; what was recorded by then stays recorded.
@@ -127,7 +117,7 @@ def run_search(
             say("stopping: what is recorded stays, and `search` again continues from there")
         counts = _count(studies, *n_confirmed)
         with watch.phase("reporting"):
-            rebuilt = rebuild_search(loaded, own, studies, say, draw=draw)
+            rebuilt = rebuild_search(loaded, own, studies, say)
         for study in studies:
             study.close()
     n_candidates = loaded.spec.n_candidates * len(loaded.arms)
@@ -146,10 +136,9 @@ def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecord
         f"{f'{study.arm.name}: ' if spec.arms else ''}{len(study.trials(*FINISHED))} of "
         f"{spec.n_candidates} candidates finished{f', {n_open} resumed' if n_open else ''}"
     )
-    search = ArmSearch(study, trainer)
     while batch := next_batch(study, trainer.options, recordings, say):
         note_other_code(read_records(results, batch.distinct, say), say)
-        train_batch(search, batch)
+        train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
 
 

@@ -7,7 +7,7 @@ from decoder.config import resolve
 from orchestrator.driver.cost import measure_pace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
-from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.candidates import pack_candidates
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import NO_BRACKET, brackets_of, expected_share
@@ -51,15 +51,11 @@ def forecast_search(
     say: Say,
     *,
     may_calibrate: bool,
-    prepare: PrepareData = prepare_data,
 ) -> SearchForecast:
     """Forecast a search; earlier records show the speed.
 
     Args:
-        loaded, results, say: see `orchestrator.search`.
-        options: how the packs are made and trained.
         may_calibrate: whether a few steps may be trained if no record shows the speed.
-        prepare: prepares the recordings of arms.
 
     Raises:
         UserError: the recordings cannot be prepared.
@@ -77,7 +73,7 @@ def forecast_search(
         most += full
         if spec.confirm:
             confirm += train.n_steps * (spec.confirm.best + 1) * len(spec.confirm.seeds)
-    rate, source = _seconds_a_step(loaded, results, options, say, may_calibrate, prepare)
+    rate, source = _seconds_a_step(loaded, results, options, say, may_calibrate)
     n_candidates = spec.n_candidates * len(loaded.arms)
     return SearchForecast(
         name=spec.name,
@@ -93,12 +89,7 @@ def forecast_search(
 
 
 def _seconds_a_step(
-    loaded: LoadedSearch,
-    results: Results,
-    options: Options,
-    say: Say,
-    may_calibrate: bool,
-    prepare: PrepareData,
+    loaded: LoadedSearch, results: Results, options: Options, say: Say, may_calibrate: bool
 ) -> tuple[float | None, str]:
     """Seconds a run and step in packs like those of a batch, and where that comes from.
 
@@ -112,7 +103,7 @@ def _seconds_a_step(
     ]
     configs = dict(enumerate(map(resolve, likely)))
     batch = pack_candidates(
-        spec, 0, NO_BRACKET, configs, options, lambda arms: prepare(arms, results.datasets, say)
+        spec, 0, NO_BRACKET, configs, options, lambda a: prepare_data(a, results.datasets, say)
     )
     pace = measure_pace(
         batch, packs_to_train(batch.packs, ()), recent_records(results),

@@ -1,21 +1,33 @@
-"""The learning curve of each run of a search: what it is, and the files that keep it.
+"""The learning curve of each run of a search: the files that keep it, and its score.
 
 A run that ended has its curve in the ledger. A run that paused at a rung, to be trained on or to
 be stopped, is no result yet: its curve lies in the search's folder.
+
+A collapsed run scores what was measured, a diverged run the worst value there is. Both are
+results: a sampler that did not see them would propose the same settings again.
 """
 
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from decoder.atomic import write_atomically
+from decoder.collapse import CollapseThresholds, is_collapsed
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow
+from orchestrator.search.schema import SECONDS, Sense
+from orchestrator.spec.units import RATES
 from orchestrator.store.ledger import Record, history_csv, read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
+
+Ending = Literal["ok", "collapsed", "diverged"]
+
+# The worst value of a metric without a natural limit, before any run has shown a finite one.
+_NOTHING_SEEN = 1e6
 
 
 @dataclass(frozen=True)
@@ -83,3 +95,53 @@ def _read_paused(results: Results, name: str, run_id: str) -> tuple[HistoryRow, 
         raise StorageError(
             f"{path}: cannot be read ({error}); delete it, and its run is trained again"
         ) from None
+
+
+def ending_of(curve: LearningCurve, thresholds: CollapseThresholds) -> Ending:
+    """How a run stands at its last evaluation.
+
+    Before the end of its budget, ``collapsed`` means that the run is still on the blank plateau.
+    """
+    if curve.diverged_step is not None:
+        return "diverged"
+    return "collapsed" if is_collapsed(curve.history, thresholds) else "ok"
+
+
+def mean_score(
+    objective: str,
+    sense: Sense,
+    curves: Sequence[LearningCurve],
+    step: int,
+    others: Sequence[float] = (),
+) -> float:
+    """The mean of an objective over the seeds at one evaluation; always finite.
+
+    Args:
+        objective: a metric of the evaluations, or ``seconds``, which is one number a run.
+        sense: whether it is minimized or maximized.
+        curves: one a seed.
+        step: an evaluation that all of them reach.
+        others: finite scores of other candidates, for the worst value of a metric without limit.
+    """
+    scores = [_score(objective, curve, step) for curve in curves]
+    finite = [score for score in scores if math.isfinite(score)]
+    if len(finite) < len(scores):
+        worst = _worst(objective, sense, [*others, *finite])
+        scores = [score if math.isfinite(score) else worst for score in scores]
+    return math.fsum(scores) / len(scores)
+
+
+def _score(objective: str, curve: LearningCurve, step: int) -> float:
+    """The objective of one run; NaN for a metric of a run that diverged before `step`."""
+    if objective == SECONDS:
+        return curve.seconds
+    return next((row[objective] for row in curve.history if row["step"] == step), math.nan)
+
+
+def _worst(objective: str, sense: Sense, seen: Sequence[float]) -> float:
+    """The worst value an objective can have, or the worst seen where it has no limit."""
+    if sense == "maximize":
+        return min([0.0, *seen])
+    if objective in RATES:
+        return max([1.0, *seen])
+    return max(seen, default=_NOTHING_SEEN)

@@ -55,11 +55,6 @@ class LoadedSearch:
     arms: tuple[TunedArm, ...]
 
 
-def is_search(path: Path) -> bool:
-    """Whether a YAML file is a search and no ablation: only searches have a space."""
-    return "space" in load_yaml(path)
-
-
 def load_search(path: Path) -> LoadedSearch:
     """Read and check a search file together with its base configuration.
 
@@ -179,7 +174,7 @@ def _check_grid(spec: SearchSpec, space: Space) -> Iterator[str]:
     endless = [p for p, d in space.items() if d.kind in ("log", "uniform") and not d.points]
     for path in endless:
         yield f"{path}: a grid needs the number of values; add 'points'"
-    if not endless and (n_points := len(grid(space)) if space else 0) < spec.n_candidates:
+    if not endless and (n_points := len(list(grid(space))) if space else 0) < spec.n_candidates:
         yield (
             f"n_candidates is {spec.n_candidates}, but the grid has {n_points} points; lower it, "
             "or refine the grid"

@@ -1,10 +1,9 @@
 """Rebuilds tables, figures and report of a search from its studies and the ledger."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.report.figures.style import Saved
 from orchestrator.report.pages import write_pages
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.search.confirmation import (
@@ -26,10 +25,6 @@ from orchestrator.terminal import Say
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-Draw = Callable[
-    [Path, LoadedSearch, SearchTables, Sequence[Winner], Sequence[Confirmed]], Sequence[Saved]
-]
-
 
 class RebuiltSearch(NamedTuple):
     """What `rebuild_search` made; no confirmation before it is planned."""
@@ -41,12 +36,7 @@ class RebuiltSearch(NamedTuple):
 
 
 def rebuild_search(
-    loaded: LoadedSearch,
-    results: Results,
-    studies: Sequence[ArmStudy],
-    say: Say,
-    *,
-    draw: Draw = draw_search_figures,
+    loaded: LoadedSearch, results: Results, studies: Sequence[ArmStudy], say: Say
 ) -> RebuiltSearch:
     """Write a search's tables, figures and report again; the same records give the same bytes.
 
@@ -65,10 +55,10 @@ def rebuild_search(
     if confirmation is not None:
         rows = confirmation.rows
         named["confirmations"] = confirmations_table(rows)
-        named["runs"] = confirmation.tables.runs
+        named["runs"] = confirmation.runs
         named["verdicts"] = verdicts_table(confirmation.verdicts)
     write_tables(folder, named)
-    figures = draw(folder / "figures", loaded, tables, winners, rows)
+    figures = draw_search_figures(folder / "figures", loaded, tables, winners, rows)
     view = make_search_view(loaded, tables.candidates, winners, confirmation, figures)
     write_pages(folder, "search_report", view, templates=TEMPLATES)
     return RebuiltSearch(tables, tuple(winners), confirmation, view)

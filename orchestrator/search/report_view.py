@@ -7,7 +7,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from orchestrator.report.figures.style import Saved
-from orchestrator.report.grids import Grid, changes_text, data_grid, machine_grid, make_grid
+from orchestrator.report.grids import (
+    Grid,
+    changes_text,
+    data_grid,
+    machine_grid,
+    make_grid,
+    numbers,
+    texts,
+)
 from orchestrator.report.view import Answer, make_answer
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
@@ -18,21 +26,12 @@ from orchestrator.stats.effects import Interval
 
 _MOST_CANDIDATES = 12
 _NEAR = 0.05  # share of a range: this close to an end, better values may lie beyond it
-_SAMPLERS = {
-    "tpe": "Optuna's TPE sampler",
-    "cmaes": "Optuna's CMA-ES sampler",
-    "gp": "Optuna's Gaussian-process sampler",
-    "random": "random sampling",
-    "grid": "a grid",
-    "qmc": "a scrambled Sobol sequence",
-}
 
 
 class SearchView(NamedTuple):
     """A report of a search, ready to be laid out; empty sections are left out.
 
-    The templates write the method and its limits in words, from `spec`, `sampler`, `outcome` and
-    `rungs`.
+    The templates write the method and its limits in words, from `spec`, `outcome` and `rungs`.
     """
 
     spec: SearchSpec
@@ -47,7 +46,6 @@ class SearchView(NamedTuple):
     n_not_shown: int
     space: Grid
     common: str
-    sampler: str
     outcome: str
     rungs: str
     data: Grid | None
@@ -65,7 +63,6 @@ def make_search_view(
     spec = loaded.spec
     verdicts = confirmation.verdicts if confirmation else ()
     rows = confirmation.rows if confirmation else ()
-    runs = confirmation.tables.runs if confirmation else None
     ranked = _ranked(loaded, candidates)
     return SearchView(
         spec=spec,
@@ -80,11 +77,10 @@ def make_search_view(
         n_not_shown=max(0, len(ranked) - _MOST_CANDIDATES),
         space=_space_grid(loaded),
         common=changes_text(spec.set),
-        sampler=_SAMPLERS[spec.sampler],
         outcome=noun(spec.first),
         rungs=_rungs_text(loaded),
-        data=data_grid(confirmation.plan, runs) if confirmation and runs is not None else None,
-        machine=machine_grid(runs) if runs is not None else None,
+        data=data_grid(confirmation.plan, confirmation.runs) if confirmation else None,
+        machine=machine_grid(confirmation.runs) if confirmation else None,
     )
 
 
@@ -195,16 +191,12 @@ def _interval_text(interval: Interval, name: str) -> str:
 
 def _confirmed_grid(loaded: LoadedSearch, rows: Sequence[Confirmed]) -> Grid:
     name = loaded.spec.first
+    on_fresh = f"on {max(row.n_seeds for row in rows)} fresh seeds"
     columns = (
-        ("configuration", False),
-        ("candidate", True),
-        ("settings", False),
-        ("in the search", True),
-        (f"on {max(row.n_seeds for row in rows)} fresh seeds", True),
-        ("95 % interval", True),
-        ("gap", True),
-        ("minus base", True),
-        ("95 % interval", True),
+        *texts("configuration"),
+        *numbers("candidate"),
+        *texts("settings"),
+        *numbers("in the search", on_fresh, "95 % interval", "gap", "minus base", "95 % interval"),
     )
     cells = [
         (
@@ -255,19 +247,23 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
                 f"{state}{ending}",
             )
         )
-    numbers = ("candidate", *paths, noun(spec.first), *more, "at step")
-    columns = [(name, False) for name in arm] + [(name, True) for name in numbers]
-    return make_grid([*columns, ("how it ended", False)], cells)
+    scores = numbers("candidate", *paths, noun(spec.first), *more, "at step")
+    return make_grid((*texts(*arm), *scores, *texts("how it ended")), cells)
 
 
 def _space_grid(loaded: LoadedSearch) -> Grid:
-    arm = [("arm", False)] if loaded.spec.arms else []
+    arm = ["arm"] if loaded.spec.arms else []
     cells = [
-        (*(tuned.name for _ in arm), path, _range_text(dimension), _condition_text(dimension))
+        (
+            *(tuned.name for _ in arm),
+            path,
+            _range_text(dimension),
+            changes_text(dimension.when) or "always",
+        )
         for tuned in loaded.arms
         for path, dimension in tuned.space.items()
     ]
-    return make_grid([*arm, ("setting", False), ("values", False), ("searched if", False)], cells)
+    return make_grid(texts(*arm, "setting", "values", "searched if"), cells)
 
 
 def _range_text(dimension: Dimension) -> str:
@@ -276,10 +272,6 @@ def _range_text(dimension: Dimension) -> str:
     low, high = (_setting(end) for end in dimension.bounds)
     kind = "whole numbers, " if dimension.kind == "int" else ""
     return f"{kind}{low} to {high}{', logarithmic' if dimension.is_log else ''}"
-
-
-def _condition_text(dimension: Dimension) -> str:
-    return ", ".join(f"{path} = {value}" for path, value in dimension.when.items()) or "always"
 
 
 def _rungs_text(loaded: LoadedSearch) -> str:

@@ -34,11 +34,7 @@ def brackets_of(stopping: Stopping, n_steps: int, eval_every_steps: int) -> tupl
 
     Rung k is the first evaluation at or after ``min_steps * reduction_factor ** k``. Brackets
     share the candidates as in Hyperband, which gives each about the same number of steps.
-
-    Args:
-        stopping: of the search file.
-        n_steps: the full budget of a run.
-        eval_every_steps: steps between its evaluations.
+    `n_steps` is the full budget of a run.
     """
     if stopping.min_steps is None:
         return (NO_BRACKET,)

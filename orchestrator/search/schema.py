@@ -65,12 +65,7 @@ class Dimension(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        kinds = [
-            *(["log"] if isinstance(self.log, tuple) else []),
-            *(name for name in ("uniform", "choice") if getattr(self, name) is not None),
-            *(["int"] if self.int_ is not None else []),
-        ]
-        if len(kinds) != 1:
+        if len(kinds := self._kinds()) != 1:
             raise ValueError(
                 "must have exactly one of log: [low, high], uniform: [low, high], "
                 f"int: [low, high] and choice: [...], but got {' and '.join(kinds) or 'none'}"
@@ -92,11 +87,16 @@ class Dimension(Section):
     @property
     def kind(self) -> Kind:
         """The key that gives the values."""
-        if self.int_ is not None:
-            return "int"
-        if self.choice is not None:
-            return "choice"
-        return "uniform" if self.uniform is not None else "log"
+        return self._kinds()[0]
+
+    def _kinds(self) -> list[Kind]:
+        given: dict[Kind, bool] = {
+            "log": isinstance(self.log, tuple),
+            "uniform": self.uniform is not None,
+            "choice": self.choice is not None,
+            "int": self.int_ is not None,
+        }
+        return [kind for kind, is_given in given.items() if is_given]
 
     @property
     def is_log(self) -> bool:

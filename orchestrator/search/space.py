@@ -38,21 +38,17 @@ def grid_values(dimension: Dimension) -> list[Scalar]:
     return [float(f"{value:.6g}") for value in spread(low, high, dimension.points)]
 
 
-def grid(space: Space) -> list[Params]:
+def grid(space: Space) -> Iterator[Params]:
     """Every point of the grid, the last dimension fastest, without inactive dimensions."""
-
-    def grow(paths: list[str], chosen: Params) -> Iterator[Params]:
-        if not paths:
+    if not space:
+        yield {}
+        return
+    *before, (path, dimension) = space.items()
+    for chosen in grid(dict(before)):
+        if is_active(dimension, chosen):
+            yield from ({**chosen, path: value} for value in grid_values(dimension))
+        else:
             yield chosen
-            return
-        first, rest = paths[0], paths[1:]
-        if not is_active(space[first], chosen):
-            yield from grow(rest, chosen)
-            return
-        for value in grid_values(space[first]):
-            yield from grow(rest, {**chosen, first: value})
-
-    return list(grow(list(space), {}))
 
 
 def corners(space: Space, most: int = 256) -> list[Params]:

@@ -5,6 +5,7 @@ therefore proposes what it would have proposed, and nothing twice.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -15,10 +16,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
 from orchestrator.search.samplers import make_sampler, no_experimental_warnings
 from orchestrator.search.schema import Dimension, Scalar, SearchSpec
-from orchestrator.search.scores import Ending
 from orchestrator.search.space import Params, grid, is_active
 from orchestrator.spec.arms import Arm
 from orchestrator.store.paths import Results
@@ -66,7 +67,6 @@ class TrialNotes(TypedDict, total=False):
 
 
 def notes(trial: FrozenTrial) -> TrialNotes:
-    """The notes of a trial."""
     return cast(TrialNotes, trial.user_attrs)
 
 
@@ -76,12 +76,13 @@ class ArmStudy:
     Attributes:
         spec: the search file.
         arm: what is tuned.
+        n_failures: first trial of the same settings → how often they failed in this call.
     """
 
     def __init__(
         self, study: optuna.Study, storage: RDBStorage, spec: SearchSpec, arm: TunedArm
     ) -> None:
-        self.spec, self.arm = spec, arm
+        self.spec, self.arm, self.n_failures = spec, arm, Counter[int]()
         self._study, self._storage = study, storage
         self._study_id = storage.get_study_id_from_name(study.study_name)
 
@@ -130,7 +131,7 @@ class ArmStudy:
 
     def finish(self, number: int, scores: Sequence[float]) -> None:
         """Close a candidate that was trained to its end, with a score for each objective."""
-        self._study.tell(number, list(scores))
+        self._study.tell(number, scores)
 
     def stop(self, number: int) -> None:
         """Close a candidate that was stopped early."""
@@ -198,7 +199,6 @@ def open_studies(
     """The study of every arm, in the order of the file.
 
     Args:
-        loaded, results, say: see `orchestrator.search`.
         storage: SQLAlchemy URL of the database; None keeps it in the search's folder.
         prepare: prepares the recordings of arms.
 

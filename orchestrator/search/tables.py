@@ -7,9 +7,8 @@ from typing import NamedTuple
 import pandas as pd
 from optuna.trial import TrialState
 
-from orchestrator.search.learning_curves import LearningCurve, read_curves
+from orchestrator.search.learning_curves import Ending, LearningCurve, mean_score, read_curves
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.scores import Ending, mean_score
 from orchestrator.search.study import FINISHED, ArmStudy, notes
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
@@ -22,71 +21,37 @@ _STATES = {
     TrialState.WAITING: "waiting",
 }
 _WORST_FIRST: tuple[Ending, ...] = ("diverged", "collapsed", "ok")
-
-
-class CandidateRow(NamedTuple):
-    """A row of the table of candidates; objectives, settings and ``run_ids`` follow.
-
-    Attributes:
-        arm: the arm.
-        candidate: number of the trial.
-        state: ``finished``, ``stopped``, ``failed``, ``running`` or ``waiting``.
-        ending: of its worst seed; None before its runs ended.
-        figure: its score, the first objective, at `step`. Compare only scores at equal steps.
-        step: where it ended: at the end of its budget, or where it was stopped.
-        common_step: the last evaluation that every candidate of the arm reached.
-        common_figure: its score there.
-        n_steps: training steps spent on it.
-        steps_so_far: training steps spent on it and on all candidates before it.
-        batch, bracket: their numbers.
-        twin_of: the earlier stopped candidate with the same runs.
-        reason: why it has no score.
-    """
-
-    arm: str
-    candidate: int
-    state: str
-    ending: Ending | None
-    figure: float
-    step: int | None
-    common_step: float
-    common_figure: float
-    n_steps: int
-    steps_so_far: int
-    batch: int | None
-    bracket: int | None
-    twin_of: int | None
-    reason: str | None
-
-
-class RungRow(NamedTuple):
-    """A row of the table of rungs: a candidate at a rung, its score, and whether it continued."""
-
-    arm: str
-    candidate: int
-    batch: int
-    step: int
-    figure: float
-    went_on: bool
-
-
-class CurveRow(NamedTuple):
-    """One evaluation of one seed of a candidate: the first objective."""
-
-    arm: str
-    candidate: int
-    seed: int
-    step: int
-    value: float
+# The columns of the tables, see `SearchTables`.
+_CANDIDATE = (
+    *("arm", "candidate", "state", "ending", "figure", "step", "common_step", "common_figure"),
+    *("n_steps", "steps_so_far", "batch", "bracket", "twin_of", "reason"),
+)
+_RUNG = ("arm", "candidate", "batch", "step", "figure", "went_on")
+_CURVE = ("arm", "candidate", "seed", "step", "value")
 
 
 class SearchTables(NamedTuple):
     """Everything the figures and the report of a search are made from.
 
     Attributes:
-        candidates: see `CandidateRow`.
-        rungs: see `RungRow`.
-        curves: see `CurveRow`; evaluations up to the step where the candidate ended.
+        candidates: one row a trial; objectives, settings and ``run_ids`` follow these columns:
+            - arm: the arm.
+            - candidate: number of the trial.
+            - state: ``finished``, ``stopped``, ``failed``, ``running`` or ``waiting``.
+            - ending: of its worst seed; None before its runs ended.
+            - figure: its score, the first objective, at `step`. Compare only scores at equal steps.
+            - step: where it ended: at the end of its budget, or where it was stopped.
+            - common_step: the last evaluation that every candidate of the arm reached.
+            - common_figure: its score there.
+            - n_steps: training steps spent on it.
+            - steps_so_far: training steps spent on it and on all candidates before it.
+            - batch, bracket: their numbers.
+            - twin_of: the earlier stopped candidate with the same runs.
+            - reason: why it has no score.
+        rungs: one row for each candidate and rung: its score (``figure``), and whether it
+            continued (``went_on``).
+        curves: one row for each evaluation of each seed of a candidate, up to the step where the
+            candidate ended; ``value`` is the first objective.
     """
 
     candidates: pd.DataFrame
@@ -97,10 +62,9 @@ class SearchTables(NamedTuple):
 def make_search_tables(
     loaded: LoadedSearch, results: Results, studies: Sequence[ArmStudy], say: Say
 ) -> SearchTables:
-    """All tables of a search."""
     candidates: list[dict[str, object]] = []
-    rungs: list[RungRow] = []
-    rows: list[CurveRow] = []
+    rungs: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for study in studies:
         run_ids = [run_id for trial in study.trials() for run_id in notes(trial).get("run_ids", ())]
         curves = read_curves(results, loaded.spec.name, run_ids, say)
@@ -108,11 +72,11 @@ def make_search_tables(
         rungs += _rung_rows(study)
         rows += _curve_rows(study, curves)
     paths = [path for arm in loaded.arms for path in arm.space]
-    columns = [*CandidateRow._fields, *loaded.spec.objectives, *paths, "run_ids"]
+    columns = [*_CANDIDATE, *loaded.spec.objectives, *paths, "run_ids"]
     return SearchTables(
         pd.DataFrame(candidates, columns=list(dict.fromkeys(columns))),
-        pd.DataFrame(rungs, columns=RungRow._fields),
-        pd.DataFrame(rows, columns=CurveRow._fields),
+        pd.DataFrame(rungs, columns=_RUNG),
+        pd.DataFrame(rows, columns=_CURVE),
     )
 
 
@@ -125,7 +89,7 @@ def _candidate_rows(
     common_step = min((notes(trial)["step"] for trial in ended), default=math.nan)
     rows, total = [], 0
     for trial in study.trials():
-        noted, params = notes(trial), trial.params
+        noted = notes(trial)
         run_ids = noted.get("run_ids", [])
         total += noted.get("n_steps", 0)
         score = common_score = math.nan
@@ -137,36 +101,28 @@ def _candidate_rows(
         values = [math.nan] * len(spec.objectives)
         if trial.state == TrialState.COMPLETE:
             values, score = trial.values, trial.values[0]
-        row = CandidateRow(
-            arm=study.arm.name,
-            candidate=trial.number,
-            state=_STATES[trial.state],
-            ending=next((e for e in _WORST_FIRST if e in noted.get("endings", ())), None),
-            figure=score,
-            step=noted.get("step"),
-            common_step=common_step,
-            common_figure=common_score,
-            n_steps=noted.get("n_steps", 0),
-            steps_so_far=total,
-            batch=noted.get("batch"),
-            bracket=noted.get("bracket"),
-            twin_of=noted.get("twin_of"),
-            reason=noted.get("reason"),
-        )
-        objectives = dict(zip(spec.objectives, values, strict=True))
-        settings = {path: params.get(path) for path in study.arm.space}
-        rows.append({**row._asdict(), **objectives, **settings, "run_ids": " ".join(run_ids)})
+        row: dict[str, object] = {
+            "arm": study.arm.name,
+            "candidate": trial.number,
+            "state": _STATES[trial.state],
+            "ending": next((e for e in _WORST_FIRST if e in noted.get("endings", ())), None),
+            "figure": score,
+            "common_step": common_step,
+            "common_figure": common_score,
+            "n_steps": noted.get("n_steps", 0),
+            "steps_so_far": total,
+            "run_ids": " ".join(run_ids),
+        }
+        row |= {key: noted.get(key) for key in ("step", "batch", "bracket", "twin_of", "reason")}
+        row |= dict(zip(spec.objectives, values, strict=True))
+        rows.append(row | {path: trial.params.get(path) for path in study.arm.space})
     return rows
 
 
-def _rung_rows(study: ArmStudy) -> list[RungRow]:
+def _rung_rows(study: ArmStudy) -> list[tuple[object, ...]]:
     return [
-        RungRow(
-            study.arm.name,
-            trial.number,
-            notes(trial)["batch"],
-            step,
-            score,
+        (
+            *(study.arm.name, trial.number, notes(trial)["batch"], step, score),
             trial.state != TrialState.PRUNED or step < notes(trial)["step"],
         )
         for trial in study.trials()
@@ -174,10 +130,10 @@ def _rung_rows(study: ArmStudy) -> list[RungRow]:
     ]
 
 
-def _curve_rows(study: ArmStudy, curves: Mapping[str, LearningCurve]) -> list[CurveRow]:
+def _curve_rows(study: ArmStudy, curves: Mapping[str, LearningCurve]) -> list[tuple[object, ...]]:
     spec = study.spec
     return [
-        CurveRow(study.arm.name, trial.number, seed, int(row["step"]), row[spec.first])
+        (study.arm.name, trial.number, seed, int(row["step"]), row[spec.first])
         for trial in study.trials()
         for seed, run_id in zip(spec.seeds, notes(trial).get("run_ids", ()), strict=False)
         if run_id in curves

@@ -1,7 +1,6 @@
 """Trains a batch from rung to rung: reports scores, stops candidates, and closes their trials."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 
 from optuna.trial import TrialState
 
@@ -10,27 +9,17 @@ from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.training import Trainer
 from orchestrator.plan.packs import Planned, packs_to_train
 from orchestrator.search.candidates import CandidateBatch, SearchCandidate
-from orchestrator.search.learning_curves import LearningCurve, read_curves, write_paused
+from orchestrator.search.learning_curves import (
+    LearningCurve,
+    ending_of,
+    mean_score,
+    read_curves,
+    write_paused,
+)
 from orchestrator.search.rungs import survivors
-from orchestrator.search.scores import ending_of, mean_score
 from orchestrator.search.study import FINISHED, ArmStudy, notes
 
 _MOST_TRIES = 2  # of a candidate whose runs fail, in one call; the backend retries each of them
-
-
-@dataclass(frozen=True)
-class ArmSearch:
-    """What the candidates of one arm are trained and compared with.
-
-    Attributes:
-        study: of the arm.
-        trainer: trains runs.
-        n_failures: first trial of the same settings → how often they failed in this call.
-    """
-
-    study: ArmStudy
-    trainer: Trainer
-    n_failures: dict[int, int] = field(default_factory=dict)
 
 
 def train_runs(
@@ -61,19 +50,25 @@ def train_runs(
     return failed
 
 
-def train_batch(search: ArmSearch, batch: CandidateBatch) -> None:
+def train_batch(study: ArmStudy, trainer: Trainer, batch: CandidateBatch) -> None:
     """Train a batch from rung to rung, and close all of its trials.
 
     After a restart, scores that were reported before stay as they are and lead to the same
     decisions; their runs are not trained again.
     """
-    study, spec = search.study, search.study.spec
-    _note_runs(search, batch)
+    spec = study.spec
+    _note_runs(study, trainer, batch)
     going = dict(batch.candidates)
+
+    def say_scores(step: int, scores: Mapping[int, float], what: str) -> None:
+        best = min(scores.values(), key=lambda score: spec.sign * score, default=None)
+        best_text = "" if best is None else f", best {spec.first} {best:.3f}"
+        trainer.say(f"batch {batch.number + 1}, step {step}: {what}{best_text}")
+
     if batch.bracket.rungs:
         _close_twins(study, batch, going)
     for rung in batch.bracket.rungs:
-        scores, curves = _train_to(search, batch, going, rung)
+        scores, curves = _train_to(study, trainer, batch, going, rung)
         for number, score in scores.items():
             study.report(number, score, rung)
         kept = survivors(
@@ -81,40 +76,29 @@ def train_batch(search: ArmSearch, batch: CandidateBatch) -> None:
         )
         for number in scores.keys() - kept:
             _close(study, going.pop(number), curves, rung, stopped=True)
-        _say_scores(search, batch, rung, scores, f"{len(kept)} of {len(scores)} continue")
+        say_scores(rung, scores, f"{len(kept)} of {len(scores)} continue")
         if not going:
             return
-    scores, curves = _train_to(search, batch, going, None)
+    scores, curves = _train_to(study, trainer, batch, going, None)
     for candidate in going.values():
         _close(study, candidate, curves, candidate.config.train.n_steps, stopped=False)
     n_steps = max((c.config.train.n_steps for c in going.values()), default=0)
-    _say_scores(search, batch, n_steps, scores, f"{len(scores)} at the end of their budget")
+    say_scores(n_steps, scores, f"{len(scores)} at the end of their budget")
 
 
-def _say_scores(
-    search: ArmSearch, batch: CandidateBatch, step: int, scores: Mapping[int, float], what: str
-) -> None:
-    spec = search.study.spec
-    best = min(scores.values(), key=lambda score: spec.sign * score, default=None)
-    best_text = "" if best is None else f", best {spec.first} {best:.3f}"
-    search.trainer.say(f"batch {batch.number + 1}, step {step}: {what}{best_text}")
-
-
-def _curves(search: ArmSearch, candidates: Collection[SearchCandidate]) -> dict[str, LearningCurve]:
-    trainer = search.trainer
+def _curves(trainer: Trainer, candidates: Collection[SearchCandidate]) -> dict[str, LearningCurve]:
     run_ids = [run_id for candidate in candidates for run_id in candidate.run_ids]
     return read_curves(trainer.results, trainer.name, run_ids, trainer.say)
 
 
-def _note_runs(search: ArmSearch, batch: CandidateBatch) -> None:
+def _note_runs(study: ArmStudy, trainer: Trainer, batch: CandidateBatch) -> None:
     """Note the runs of each new candidate, and which of them were recorded before."""
-    study = search.study
     fresh = [
         candidate
         for number, candidate in batch.candidates.items()
         if "recorded_before" not in notes(study.trial(number))
     ]
-    known = _curves(search, fresh) if fresh else {}
+    known = _curves(trainer, fresh) if fresh else {}
     for candidate in fresh:
         run_ids = list(candidate.run_ids)
         before = [run_id for run_id in run_ids if run_id in known]
@@ -122,7 +106,8 @@ def _note_runs(search: ArmSearch, batch: CandidateBatch) -> None:
 
 
 def _train_to(
-    search: ArmSearch,
+    study: ArmStudy,
+    trainer: Trainer,
     batch: CandidateBatch,
     going: dict[int, SearchCandidate],
     rung: int | None,
@@ -135,13 +120,12 @@ def _train_to(
     Returns:
         Candidate → score, and the learning curves the scores are made from.
     """
-    study = search.study
 
     def end(candidate: SearchCandidate) -> int:
         return candidate.config.train.n_steps if rung is None else rung
 
     running = [c for n, c in going.items() if study.trial(n).state == TrialState.RUNNING]
-    curves = _curves(search, going.values())
+    curves = _curves(trainer, going.values())
     missing = {
         run_id
         for candidate in running
@@ -149,11 +133,11 @@ def _train_to(
         if run_id not in curves or not curves[run_id].reaches(end(candidate))
     }
     if missing:
-        failed = train_runs(search.trainer, batch, missing, rung)
+        failed = train_runs(trainer, batch, missing, rung)
         for candidate in running:
             if failed.intersection(candidate.run_ids):
-                _fail(search, going.pop(candidate.number))
-        curves = _curves(search, going.values())
+                _fail(study, going.pop(candidate.number))
+        curves = _curves(trainer, going.values())
     others = _all_scores(study)
     scores = {}
     for number, candidate in going.items():
@@ -253,14 +237,13 @@ def _close_twins(study: ArmStudy, batch: CandidateBatch, going: dict[int, Search
         del going[number]
 
 
-def _fail(search: ArmSearch, candidate: SearchCandidate) -> None:
+def _fail(study: ArmStudy, candidate: SearchCandidate) -> None:
     """Close a candidate whose runs failed, and queue its settings unless they failed too often."""
-    study = search.study
     first = candidate.number
     while (earlier := notes(study.trial(first)).get("retry_of")) is not None:
         first = earlier
-    search.n_failures[first] = search.n_failures.get(first, 0) + 1
-    gives_up = search.n_failures[first] >= _MOST_TRIES
+    study.n_failures[first] += 1
+    gives_up = study.n_failures[first] >= _MOST_TRIES
     reason = "a run failed for reasons other than its numbers"
     study.fail(candidate.number, {"reason": reason, "given_up": gives_up})
     if not gives_up:

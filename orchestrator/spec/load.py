@@ -127,7 +127,7 @@ def _notes(document: Mapping[str, Any]) -> tuple[str, ...]:
         f"hypotheses.{name}.direction: 'none' is read as no_difference, which is supported when "
         "the effect is smaller than the margin; write no_difference, or either for an effect in "
         "either direction"
-        for name, hypothesis in _mapping(document.get("hypotheses")).items()
+        for name, hypothesis in (document.get("hypotheses") or {}).items()
         if hypothesis["direction"] == FORMER_NO_DIFFERENCE
     )
 

@@ -1,6 +1,5 @@
 """The audit of a group of imported runs: its findings in order, and what to run next."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.history.audit.check_confounding import check_confounding
@@ -8,11 +7,10 @@ from orchestrator.history.audit.check_repeats import check_repeats
 from orchestrator.history.audit.check_runs import check_runs
 from orchestrator.history.audit.check_sweeps import check_sweeps
 from orchestrator.history.audit.effective_settings import all_seed_keys, is_neutral
-from orchestrator.history.audit.findings import Finding
+from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup, prepare_group
 from orchestrator.history.audit.proposal import Proposal, propose
 from orchestrator.history.reading.read_runs import Group
-from orchestrator.history.reading.record import ImportedRun
 
 _CHECKS = (check_repeats, check_sweeps, check_confounding, check_runs)
 
@@ -37,32 +35,21 @@ class Audit:
 
 
 def audit(name: str, group: Group) -> Audit:
-    """Audit a group of runs.
-
-    Args:
-        name: of the group.
-        group: the runs as they were read.
-    """
-    prepared = prepare_group(name, group.source, group.runs, group.remarks)
+    """Audit a group of runs, which gets this name."""
+    prepared = prepare_group(name, group)
     findings = [finding for check in _CHECKS for finding in check(prepared)]
-    varying = _varying(prepared.runs)
+    settings = [run.settings for run in prepared.runs if run.settings]
+    seeds = {key for one in settings for key in all_seed_keys(one)}
+    varying = [
+        key
+        for key in dict.fromkeys(key for one in settings for key in one)
+        if key not in seeds and len({repr(one.get(key)) for one in settings}) > 1
+    ]
     ignored = {key for run in prepared.runs for key in run.mapped.without_effect}
     return Audit(
         prepared,
-        tuple(sorted(findings, key=lambda finding: finding.weight)),
+        tuple(finding for weight in Weight for finding in findings if finding.weight is weight),
         tuple(key for key in varying if is_neutral(key) or key in prepared.labels),
         tuple(key for key in varying if key in ignored and not is_neutral(key)),
         propose(prepared),
     )
-
-
-def _varying(runs: Sequence[ImportedRun]) -> list[str]:
-    """Settings that differ between any two runs, except seeds."""
-    with_settings = [run for run in runs if run.settings]
-    seeds = {key for run in with_settings for key in all_seed_keys(run.settings)}
-    keys = dict.fromkeys(key for run in with_settings for key in run.settings)
-    return [
-        key
-        for key in keys
-        if key not in seeds and len({repr(run.settings.get(key)) for run in with_settings}) > 1
-    ]

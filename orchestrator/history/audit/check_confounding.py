@@ -1,15 +1,11 @@
 """Checks of comparisons with several explanations: settings changed together, unequal budgets."""
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from orchestrator.history.audit.findings import Finding, Weight
-from orchestrator.history.audit.prepared_group import PreparedGroup, RunChanges, Sweep
-from orchestrator.history.audit.run_pairs import at_common_step, per_difference, same_budget
-from orchestrator.history.audit.setting_changes import SettingChange
+from orchestrator.history.audit.prepared_group import PreparedGroup
+from orchestrator.history.audit.run_pairs import RunPair, at_common_step, same_budget
 from orchestrator.history.audit.wording import joined, names_of, short_name
-from orchestrator.history.reading.record import ImportedRun
 
 _MOST_LISTED = 40
 
@@ -22,70 +18,47 @@ def check_confounding(group: PreparedGroup) -> Iterator[Finding]:
     yield from _budgets(group)
 
 
-class _Confounded(NamedTuple):
-    """A run that changed several settings.
-
-    Attributes:
-        changes: its changes.
-        gap: its PER minus that of the closest earlier run; None if one has none.
-        same_budget: whether the two were trained for equally long.
-        tested: its settings that were tested alone, each with the runs that did.
-    """
-
-    changes: RunChanges
-    gap: float | None
-    same_budget: bool
-    tested: list[str]
-
-
 def _changed_together(group: PreparedGroup) -> Finding:
     """The runs that changed several settings at once."""
-    runs = [_confounded(changes, group) for changes in group.confounded]
-    n_none = sum(not one.from_closest for one in group.run_changes)
+    pairs = [one.closest for one in group.confounded]
     return Finding(
         "confounded",
         Weight.OVERTURNS,
         {
-            "runs": runs[:_MOST_LISTED],
-            "n_confounded": len(runs),
+            "runs": [
+                (*one, same_budget(one.closest.a, one.closest.b), _tested(one.closest, group))
+                for one in group.confounded[:_MOST_LISTED]
+            ],
+            "n_confounded": len(pairs),
             "n_runs": len(group.run_changes),
-            "n_one": len(group.run_changes) - len(runs) - n_none,
-            "n_none": n_none,
-            "n_after_previous": sum(len(one.changes) > 1 for one in group.run_changes),
-            "limit": group.chance_limit(),
+            "n_none": sum(not one.closest.changes for one in group.run_changes),
+            "n_after_previous": sum(len(one.before.changes) > 1 for one in group.run_changes),
+            "limit": group.chance_limit,
         },
-        tuple(one.run.name for one in group.confounded),
+        tuple(pair.b.name for pair in pairs),
         {
             "steps": [
                 {
-                    "run": changes.run.name,
-                    "from": changes.closest.name,
-                    "changed": [change.name for change in changes.from_closest],
-                    "difference": gap,
+                    "run": pair.b.name,
+                    "from": pair.a.name,
+                    "changed": [change.name for change in pair.changes],
+                    "difference": pair.gap,
                 }
-                for changes, gap, *_ in runs
+                for pair in pairs
             ]
         },
     )
 
 
-def _confounded(changes: RunChanges, group: PreparedGroup) -> _Confounded:
-    gap = per_difference(changes.closest, changes.run)
-    return _Confounded(
-        changes,
-        None if math.isnan(gap) else gap,
-        same_budget(changes.closest, changes.run),
-        [
-            f"{short_name(change.name)} ({_runs_text(group.tested_alone[change.key])})"
-            for change in changes.from_closest
-            if change.key in group.tested_alone
-        ],
-    )
-
-
-def _runs_text(sweep: Sweep) -> str:
-    """One run of each configuration."""
-    return joined([one.comparable[0].name for one in sweep.configurations if one.comparable], 3)
+def _tested(pair: RunPair, group: PreparedGroup) -> list[str]:
+    """The settings of a pair that were tested alone, each with the runs that did."""
+    tested = []
+    for change in pair.changes:
+        if change.key in group.tested_alone:
+            levels = group.tested_alone[change.key].with_results
+            runs = joined([level.configuration.comparable[0].name for level in levels], 3)
+            tested.append(f"{short_name(change.name)} ({runs})")
+    return tested
 
 
 def _never_separate(group: PreparedGroup) -> Iterator[Finding]:
@@ -94,7 +67,7 @@ def _never_separate(group: PreparedGroup) -> Iterator[Finding]:
     names = {
         change.key: change.name
         for one in group.run_changes
-        for change in (*one.changes, *one.from_closest)
+        for change in (*one.before.changes, *one.closest.changes)
         if change.key not in group.tested_alone
     }
     if len({one.settings.kind for one in configurations}) != 1 or len(configurations) < 3:
@@ -111,38 +84,21 @@ def _never_separate(group: PreparedGroup) -> Iterator[Finding]:
         yield Finding("never_apart", Weight.WEAKENS, facts, figures=facts)
 
 
-class _UnequalBudgets(NamedTuple):
-    """A run and its closest earlier run, if they end at different steps.
-
-    Attributes:
-        a, b: the earlier run, and the run.
-        changes: from `a` to `b`.
-        common: the last step at which both were evaluated, and the PER of each there.
-        opposite: whether their order there is not that of their last PERs.
-    """
-
-    a: ImportedRun
-    b: ImportedRun
-    changes: tuple[SettingChange, ...]
-    common: tuple[float, float, float] | None
-    opposite: bool
-
-
 def _budgets(group: PreparedGroup) -> Iterator[Finding]:
     """Comparisons with the closest earlier run that end at different steps."""
-    with_gaps: list[tuple[float, _UnequalBudgets]] = []
-    for one in group.run_changes:
-        a, b = one.closest, one.run
-        if same_budget(a, b) or a.final is None or b.final is None:
-            continue
-        gap, common = b.final[1] - a.final[1], at_common_step(a, b)
-        opposite = common is not None and (common[2] - common[1]) * gap < 0
-        with_gaps.append((abs(gap), _UnequalBudgets(a, b, one.from_closest, common, opposite)))
+    with_gaps = [
+        (pair.b.final[1] - pair.a.final[1], pair)
+        for _, pair in group.run_changes
+        if pair.a.final and pair.b.final and not same_budget(pair.a, pair.b)
+    ]
     if with_gaps:
-        comparisons = [one for _, one in sorted(with_gaps, key=lambda pair: -pair[0])]
+        with_gaps.sort(key=lambda one: -abs(one[0]))
+        listed = [
+            (gap, pair, at_common_step(pair.a, pair.b)) for gap, pair in with_gaps[:_MOST_LISTED]
+        ]
         yield Finding(
             "budgets",
             Weight.WEAKENS,
-            {"n": len(comparisons), "comparisons": comparisons[:_MOST_LISTED]},
-            names_of(run for one in comparisons for run in (one.a, one.b)),
+            {"n": len(with_gaps), "comparisons": listed},
+            names_of(run for _, pair in with_gaps for run in (pair.a, pair.b)),
         )

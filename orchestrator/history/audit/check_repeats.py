@@ -6,6 +6,7 @@ from typing import NamedTuple
 from orchestrator.history.audit.effective_settings import is_neutral
 from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup
+from orchestrator.history.audit.repeat_spread import by_seed
 from orchestrator.history.audit.wording import count, names_of
 from orchestrator.history.reading.record import ImportedRun
 
@@ -20,7 +21,12 @@ def check_repeats(group: PreparedGroup) -> Iterator[Finding]:
     pairs = equal_pairs(group)
     disagreeing = [pair for pair in pairs if pair.disagrees]
     yield from (_disagreement(pair, group) for pair in disagreeing)
-    yield from _small_differences([pair for pair in pairs if not pair.disagrees])
+    agreeing = [pair for pair in pairs if not pair.disagrees]
+    if agreeing:
+        largest = max(pair.gap for pair in agreeing)
+        runs = names_of(run for low, high, *_ in agreeing for run in (low, high))
+        facts = {"pairs": agreeing, "largest": largest}
+        yield Finding("machine_noise", Weight.NOTE, facts, runs, {"largest": largest})
     yield from _seeds_without_effect(group)
     yield _spread(group, disagree=bool(disagreeing))
     yield from _one_seed(group)
@@ -33,17 +39,14 @@ class EqualPair(NamedTuple):
         low, high: the runs.
         gap: their difference of PER.
         limit: the largest difference that such runs may show.
+        disagrees: whether they differ by more than that, or in their outcome.
     """
 
     low: ImportedRun
     high: ImportedRun
     gap: float
     limit: float
-
-    @property
-    def disagrees(self) -> bool:
-        """Whether they differ by more than chance or hardware explains."""
-        return self.gap > self.limit or self.low.outcome != self.high.outcome
+    disagrees: bool
 
 
 def equal_pairs(group: PreparedGroup) -> list[EqualPair]:
@@ -52,17 +55,13 @@ def equal_pairs(group: PreparedGroup) -> list[EqualPair]:
     limit = max(_HARDWARE, of_seeds.chance_limit()) if of_seeds is not None else _HARDWARE
     pairs = []
     for configuration in group.configurations:
-        seeds: dict[int, list[ImportedRun]] = {}
-        for run in configuration.comparable:
-            if run.seed is not None:
-                seeds.setdefault(run.seed, []).append(run)
-        for runs in seeds.values():
-            if len(runs) < 2:
-                continue
-            low, *_, high = sorted(runs, key=lambda run: run.compared_per or 0.0)
+        for runs in by_seed(configuration.comparable):
+            in_order = sorted(runs, key=lambda run: run.compared_per or 0.0)
+            low, high = in_order[0], in_order[-1]
             gap = (high.compared_per or 0.0) - (low.compared_per or 0.0)
-            if gap > _ROUNDING or low.outcome != high.outcome:
-                pairs.append(EqualPair(low, high, gap, limit))
+            unlike = low.outcome != high.outcome
+            if gap > _ROUNDING or unlike:
+                pairs.append(EqualPair(low, high, gap, limit, gap > limit or unlike))
     return pairs
 
 
@@ -73,7 +72,7 @@ def disagreeing_runs(group: PreparedGroup) -> frozenset[str]:
 
 
 def _disagreement(pair: EqualPair, group: PreparedGroup) -> Finding:
-    low, high, gap, limit = pair
+    low, high, gap, limit, _ = pair
     one, two = low.settings, high.settings
     unequal = sorted(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
     neutral = [key for key in unequal if is_neutral(key) or key in group.labels]
@@ -81,29 +80,15 @@ def _disagreement(pair: EqualPair, group: PreparedGroup) -> Finding:
         "identical_pair_disagrees",
         Weight.OVERTURNS,
         {
-            **pair._asdict(),
+            "pair": pair,
             "more_than_seeds": group.spreads.seeds is not None and gap > limit,
             "unequal": unequal,
             "neutral": neutral,
             "in_one": [k for k in unequal if k not in neutral and (k in one) != (k in two)],
-            "restarted": [run.name for run in (low, high) if run.n_restarts],
         },
         (low.name, high.name),
         {"difference": gap, "seed": low.seed, "limit": limit},
     )
-
-
-def _small_differences(pairs: list[EqualPair]) -> Iterator[Finding]:
-    """One finding about all equal runs that differ a little."""
-    if pairs:
-        largest = max(pair.gap for pair in pairs)
-        yield Finding(
-            "machine_noise",
-            Weight.NOTE,
-            {"pairs": pairs, "largest": largest},
-            tuple(run.name for pair in pairs for run in (pair.low, pair.high)),
-            {"largest": largest},
-        )
 
 
 def _seeds_without_effect(group: PreparedGroup) -> Iterator[Finding]:

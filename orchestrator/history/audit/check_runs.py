@@ -1,19 +1,20 @@
 """Checks of single runs: how they ended, best against last PER, copies, what was not read."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from heapq import nlargest
+from operator import itemgetter
 from statistics import median
-from typing import NamedTuple
 
 from orchestrator.history.audit.findings import Finding, Weight
-from orchestrator.history.audit.prepared_group import PreparedGroup, same_curves
+from orchestrator.history.audit.prepared_group import FEWEST_ROWS, PreparedGroup
 from orchestrator.history.audit.repeat_spread import expected_best
-from orchestrator.history.audit.setting_changes import setting_changes
 from orchestrator.history.audit.wording import joined, names_of
 from orchestrator.history.reading.columns import PER_ROUNDING, last_part
 from orchestrator.history.reading.files import FileNote
 from orchestrator.history.reading.read_runs import checkpoint_note
-from orchestrator.history.reading.record import FinalEvaluation, ImportedRun
+from orchestrator.history.reading.record import ImportedRun
 
 _FEW_EVALUATIONS = 3  # with fewer, best and last PER are hardly different
 _FEW_RUNS = 4  # with fewer, picking the lowest is of little consequence
@@ -60,11 +61,10 @@ def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
         if run.outcome == "ok" and len(run.pers()) >= _FEW_EVALUATIONS and run.best and run.final
     ]
     typical = median(gap for gap, _ in gaps) if gaps else 0.0
-    largest = sorted(gaps, key=lambda pair: -pair[0])[:5]
-    widest = [(gap, run) for gap, run in largest if gap > PER_ROUNDING]
-    reversed_pairs = _reversed_pairs(group)
+    widest = [pair for pair in nlargest(5, gaps, itemgetter(0)) if pair[0] > PER_ROUNDING]
+    reversed_pairs = list(_reversed_pairs(group))
     if widest or reversed_pairs:
-        matters = reversed_pairs or typical > (group.chance_limit() or math.inf)
+        matters = reversed_pairs or typical > (group.chance_limit or math.inf)
         yield Finding(
             "best_or_final",
             Weight.WEAKENS if matters else Weight.NOTE,
@@ -79,36 +79,25 @@ def _best_or_last(group: PreparedGroup) -> Iterator[Finding]:
         )
 
 
-def _reversed_pairs(group: PreparedGroup) -> list[str]:
+def _reversed_pairs(group: PreparedGroup) -> Iterator[str]:
     """Runs and their closest earlier runs whose best and last PERs give opposite orders."""
-    names = []
-    for changes in group.run_changes:
-        a, b = changes.closest, changes.run
+    for _, (a, b, _) in group.run_changes:
         if a.outcome == b.outcome == "ok" and a.best and b.best and a.final and b.final:
             by_best, by_last = b.best[1] - a.best[1], b.final[1] - a.final[1]
             if by_best * by_last < 0 and min(abs(by_best), abs(by_last)) > PER_ROUNDING:
-                names.append(f"{a.name} and {b.name}")
-    return names
-
-
-class _UnlikeLast(NamedTuple):
-    """An evaluation in a file of its own that differs from the last of the learning curve."""
-
-    run: ImportedRun
-    evaluation: FinalEvaluation
-    gap: float
-    is_best: bool
+                yield f"{a.name} and {b.name}"
 
 
 def _evaluation_files(group: PreparedGroup) -> Iterator[Finding]:
+    """Evaluations in files of their own that differ from the last of the learning curve."""
     unlike = [
-        _UnlikeLast(run, one, one.per - run.final[1], abs(one.per - run.best[1]) <= PER_ROUNDING)
+        (run, one, one.per - run.final[1], abs(one.per - run.best[1]) <= PER_ROUNDING)
         for run in group.runs
         for one in run.evaluations
         if run.best and run.final and abs(one.per - run.final[1]) > PER_ROUNDING
     ]
     if unlike:
-        runs = names_of(one.run for one in unlike)
+        runs = names_of(run for run, *_ in unlike)
         yield Finding("reported_elsewhere", Weight.WEAKENS, {"unlike": unlike}, runs)
 
 
@@ -127,43 +116,42 @@ def _best_of_many(group: PreparedGroup) -> Iterator[Finding]:
 
 def _why_from_checkpoint(run: ImportedRun) -> str:
     """What says that a run started from other weights; "" if nothing does."""
-    note = checkpoint_note(run)
-    if note:
+    if note := checkpoint_note(run):
         return note
     stated = {last_part(key): (key, value) for key, value in run.settings.items()}
     for name in _FROM_CHECKPOINT:
         key, value = stated.get(name, ("", None))
-        if value in _OFF:
-            continue
-        switched_off = stated.get("initfromcheckpoint", ("", None))[1] is False
-        if name == "initcheckpointpath" and switched_off:
-            continue
-        return f"{key} is {value}"
+        switch = stated.get("initfromcheckpoint") if name == "initcheckpointpath" else None
+        if value not in _OFF and not (switch and switch[1] is False):
+            return f"{key} is {value}"
     return ""
 
 
 def _same_curves(group: PreparedGroup) -> Iterator[Finding]:
-    pairs = [
-        (a, b, setting_changes(group.settings[a.name], group.settings[b.name]))
-        for a, b in same_curves(group.runs)
-    ]
+    """Runs, copies removed, with the same learning curve, byte for byte."""
+    pairs = []
+    seen: dict[frozenset[str], ImportedRun] = {}
+    for run in group.runs:
+        if len(run.history) >= FEWEST_ROWS and run.settings and run.curve_digests:
+            first = seen.setdefault(run.curve_digests, run)
+            if first is not run:
+                pairs.append(group.pair(first, run))
     if pairs:
-        runs = names_of(run for a, b, _ in pairs for run in (a, b))
+        runs = names_of(run for pair in pairs for run in (pair.a, pair.b))
         yield Finding("same_course", Weight.OVERTURNS, {"pairs": pairs}, runs)
 
 
 def _not_read(group: PreparedGroup) -> Iterator[Finding]:
     """What could not be read, or only with an assumption."""
     problems: dict[str, list[str]] = {}
-    assumed: dict[tuple[str, tuple[str, ...]], int] = {}
+    assumed = Counter[tuple[str, tuple[str, ...]]]()
     for run in group.runs:
         if run.settings and not run.mapped.config:
             text = run.mapped.problem.removeprefix(f"{run.settings_from}: ")
             problems.setdefault(text, []).append(run.name)
         silent = tuple(path for path in _WORTH_STATING if path in run.mapped.taken)
         if silent:
-            key = (run.mapped.codebase, silent)
-            assumed[key] = assumed.get(key, 0) + 1
+            assumed[run.mapped.codebase, silent] += 1
     facts = {
         "without": [run.name for run in group.runs if not run.settings],
         "problems": problems,
@@ -180,12 +168,7 @@ def _is_unreadable(note: FileNote) -> bool:
 
 
 def unread_files(runs: Sequence[ImportedRun], wanted: Callable[[FileNote], bool]) -> Iterator[str]:
-    """One sentence for each file name and reason why such files were not read.
-
-    Args:
-        runs: whose files are considered.
-        wanted: chooses the files.
-    """
+    """One sentence for each file name of the wanted files, and reason why they were not read."""
     names: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for note in run.files:

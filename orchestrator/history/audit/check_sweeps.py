@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from orchestrator.history.audit.check_repeats import disagreeing_runs
 from orchestrator.history.audit.findings import Finding, Weight
-from orchestrator.history.audit.prepared_group import PreparedGroup, Sweep
-from orchestrator.history.audit.repeat_spread import ConfigurationRuns, RepeatSpread
+from orchestrator.history.audit.prepared_group import Level, PreparedGroup, Sweep
+from orchestrator.history.audit.repeat_spread import ConfigurationRuns
 from orchestrator.history.audit.run_pairs import at_common_step, same_budget
 from orchestrator.history.audit.wording import (
     count,
@@ -24,29 +24,29 @@ _MOST_LISTED = 40
 _FEW_COMPARISONS = 4  # with more, some exceed the limit by chance
 
 
-@dataclass(frozen=True)
-class WidestPair:
-    """The two configurations of a sweep with the largest difference of PER.
+class WidestPair(NamedTuple):
+    """The two levels of a sweep with the largest difference of PER.
 
     Attributes:
         sweep: the sweep.
         one, two: in the order of the setting's value.
-        trained: the configurations without a comparable run that diverged or collapsed.
+        gap: mean PER of `two` minus that of `one`.
+        n_trained: number of levels with a PER of which no run diverged or collapsed.
+        unequal_budgets: whether any run of one ends at another step than one of the other.
+        common: the last step at which both were evaluated, and the PER of each there.
         limit: the difference that chance explains; None if that is not known.
         doubted: names of their runs that have an equal run and disagree with it.
     """
 
     sweep: Sweep
-    one: ConfigurationRuns
-    two: ConfigurationRuns
-    trained: tuple[ConfigurationRuns, ...]
+    one: Level
+    two: Level
+    gap: float
+    n_trained: int
+    unequal_budgets: bool
+    common: tuple[float, float, float] | None
     limit: float | None
-    doubted: tuple[str, ...]
-
-    @property
-    def gap(self) -> float:
-        """Mean PER of `two` minus that of `one`."""
-        return self.two.mean_per - self.one.mean_per
+    doubted: list[str]
 
     @property
     def exceeds_chance(self) -> bool | None:
@@ -54,51 +54,29 @@ class WidestPair:
         return None if self.limit is None else abs(self.gap) > self.limit
 
     @property
-    def unequal_budgets(self) -> bool:
-        """Whether any run of one ends at another step than one of the other."""
-        return _unequal_budgets(self.one, self.two)
-
-    @property
-    def common(self) -> tuple[float, float, float] | None:
-        """The last step at which both were evaluated, and the PER of each there."""
-        return at_common_step(self.one.comparable[0], self.two.comparable[0])
-
-    @property
-    def values(self) -> tuple[object, object]:
-        """The value of the setting in each of the two."""
-        levels = list(zip(self.sweep.configurations, self.sweep.values, strict=True))
-        before, after = (
-            next(value for one, value in levels if one is end) for end in (self.one, self.two)
-        )
-        return before, after
-
-    @property
     def levels(self) -> list[str]:
         """Every value of the setting that has results, with its PER and its runs."""
         return [
             f"{value_text(value)}: {per_text(one.mean_per)} ({_runs_text(one)})"
-            for value, one in zip(self.sweep.values, self.sweep.configurations, strict=True)
-            if one.comparable
+            for value, one in self.sweep.with_results
         ]
 
     @property
     def failed(self) -> list[str]:
         """The runs of the sweep that diverged or collapsed, with their outcome."""
-        runs = [run for one in self.sweep.configurations for run in one.comparable]
+        runs = [run for _, one in self.sweep.levels for run in one.comparable]
         return [f"{run.name} {run.outcome}" for run in runs if _failed(run)]
 
 
 def check_sweeps(group: PreparedGroup) -> Iterator[Finding]:
     """One finding about all settings that were tested alone, or that none was."""
-    sweeps = [sweep for sweep in group.sweeps if sweep.has_results]
-    if not sweeps:
-        n_configurations = len(group.configurations)
-        if n_configurations > 1:
-            facts = {"n_configurations": n_configurations}
+    if not group.sweeps:
+        if len(group.configurations) > 1:
+            facts = {"n_configurations": len(group.configurations)}
             yield Finding("no_clean_pair", Weight.OVERTURNS, facts)
         return
-    spread, in_doubt = group.spreads.best, disagreeing_runs(group)
-    pairs = [_widest(sweep, spread, in_doubt) for sweep in sweeps]
+    in_doubt, spread_known = disagreeing_runs(group), group.spreads.best is not None
+    pairs = [_widest(sweep, group, in_doubt) for sweep in group.sweeps]
     pairs.sort(key=lambda pair: -abs(pair.gap))
     yield Finding(
         "one_thing",
@@ -106,34 +84,44 @@ def check_sweeps(group: PreparedGroup) -> Iterator[Finding]:
         {
             "pairs": pairs[: _MOST_LISTED + 1],
             "n_pairs": len(pairs),
-            "names": list(dict.fromkeys(short_name(sweep.change.name) for sweep in sweeps)),
-            "spread_known": spread is not None,
+            "names": list(dict.fromkeys(short_name(sweep.change.name) for sweep in group.sweeps)),
+            "spread_known": spread_known,
             "n_beyond": sum(pair.exceeds_chance is True for pair in pairs),
-            "warn_of_many": spread is not None and _FEW_COMPARISONS < len(pairs) <= _MOST_LISTED,
+            "warn_of_many": spread_known and _FEW_COMPARISONS < len(pairs) <= _MOST_LISTED,
         },
-        names_of(run for pair in pairs for one in pair.sweep.configurations for run in one.runs),
+        names_of(run for pair in pairs for _, one in pair.sweep.levels for run in one.runs),
         {"comparisons": [_figures(pair) for pair in pairs]},
     )
 
 
-def _widest(sweep: Sweep, spread: RepeatSpread | None, in_doubt: frozenset[str]) -> WidestPair:
+def _widest(sweep: Sweep, group: PreparedGroup, in_doubt: frozenset[str]) -> WidestPair:
     """The widest pair of those that trained well; of all, if fewer than two did."""
-    compared = [one for one in sweep.configurations if one.comparable]
-    trained = tuple(one for one in compared if not any(map(_failed, one.comparable)))
-    one, two = max(
-        combinations(trained if len(trained) > 1 else compared, 2),
-        key=lambda pair: abs(pair[0].mean_per - pair[1].mean_per),
+    compared = sweep.with_results
+    trained = [level for level in compared if not any(map(_failed, level.configuration.comparable))]
+    gap, first, second = max(
+        (
+            (b.configuration.mean_per - a.configuration.mean_per, a, b)
+            for a, b in combinations(trained if len(trained) > 1 else compared, 2)
+        ),
+        key=lambda pair: abs(pair[0]),
     )
-    limit = None
-    if spread is not None and len(trained) > 1 and not _unequal_budgets(one, two):
-        n_pairs = math.comb(len(trained), 2)
-        limit = spread.chance_limit(one.n_seeds, two.n_seeds, n_pairs)
-    doubted = [run.name for end in (one, two) for run in end.comparable if run.name in in_doubt]
-    return WidestPair(sweep, one, two, trained, limit, tuple(doubted) if len(doubted) > 1 else ())
-
-
-def _unequal_budgets(one: ConfigurationRuns, two: ConfigurationRuns) -> bool:
-    return any(not same_budget(a, b) for a in one.comparable for b in two.comparable)
+    one, two = first.configuration, second.configuration
+    unequal = not all(same_budget(a, b) for a in one.comparable for b in two.comparable)
+    limit, spread = None, group.spreads.best
+    if spread is not None and len(trained) > 1 and not unequal:
+        limit = spread.chance_limit(one.n_seeds, two.n_seeds, math.comb(len(trained), 2))
+    doubted = [run.name for run in (*one.comparable, *two.comparable) if run.name in in_doubt]
+    return WidestPair(
+        sweep,
+        first,
+        second,
+        gap,
+        len(trained),
+        unequal,
+        at_common_step(one.comparable[0], two.comparable[0]),
+        limit,
+        doubted if len(doubted) > 1 else [],
+    )
 
 
 def _failed(run: ImportedRun) -> bool:
@@ -156,17 +144,16 @@ def _runs_text(configuration: ConfigurationRuns) -> str:
 
 
 def _figures(pair: WidestPair) -> dict[str, object]:
-    sweep = pair.sweep
     return {
-        "setting": sweep.change.name,
-        "path": sweep.change.key,
+        "setting": pair.sweep.change.name,
+        "path": pair.sweep.change.key,
         "levels": [
             {
                 "value": value,
-                "per": None if math.isnan(one.mean_per) else one.mean_per,
+                "per": one.mean_per if one.comparable else None,
                 "runs": [run.name for run in one.runs],
             }
-            for value, one in zip(sweep.values, sweep.configurations, strict=True)
+            for value, one in pair.sweep.levels
         ],
         "largest_difference": pair.gap,
         "more_than_chance": pair.exceeds_chance,

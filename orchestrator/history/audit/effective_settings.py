@@ -19,36 +19,30 @@ from orchestrator.history.reading.settings import seed_keys
 
 DATA = "data"  # the setting that names the recordings, by the last part of their path
 
+
+def _squeezed(names: str) -> frozenset[str]:
+    return frozenset(squeeze(name) for name in names.split())
+
+
 # Settings that cannot change a result, by the last part of their names, in the spellings of both
 # official trainers and of common frameworks.
-_NEUTRAL_NAMES = frozenset(
-    squeeze(name)
-    for name in (
-        *("output_dir", "outputDir", "out_dir", "checkpoint_dir", "ckpt_dir", "save_dir"),
-        *("log_dir", "results_dir", "work_dir", "run_dir", "exp_dir", "root_dir", "base_dir"),
-        *("model_dir", "model_path", "logdir", "tensorboard_dir", "checkpoint_path", "save_path"),
-        *("cache_dir", "default_root_dir", "dirpath", "scratch_dir", "tmp_dir", "ausgabe"),
-        *("gpu_number", "gpu", "gpus", "gpu_id", "gpu_ids", "device", "devices", "cuda", "use_gpu"),
-        *("accelerator", "local_rank", "world_size", "num_workers", "num_dataloader_workers"),
-        *("n_workers", "workers", "pin_memory", "prefetch_factor", "persistent_workers"),
-        *("n_threads", "num_threads", "batches_per_train_log", "batches_per_save", "verbose"),
-        *("log_interval", "log_every", "log_freq", "log_steps", "logging_steps", "log_level"),
-        *("log_every_n_steps", "print_every", "print_freq", "print_interval", "report_every"),
-        *("log_individual_day_val_PER", "log_val_skip_logs", "progress_bar", "run_name"),
-        *("exp_name", "experiment_name", "run_id", "project", "entity", "tags", "comment"),
-        *("comments", "description", "author", "username", "hostname", "timestamp"),
-        *("created_at", "start_time", "job_id", "slurm_job_id", "use_wandb", "use_tensorboard"),
-        *("success_criteria", "version_note"),
-    )
+_NEUTRAL_NAMES = _squeezed(
+    "output_dir out_dir checkpoint_dir ckpt_dir save_dir log_dir results_dir work_dir run_dir "
+    "exp_dir root_dir base_dir model_dir model_path tensorboard_dir checkpoint_path save_path "
+    "cache_dir default_root_dir dirpath scratch_dir tmp_dir ausgabe gpu_number gpu gpus gpu_id "
+    "gpu_ids device devices cuda use_gpu accelerator local_rank world_size num_workers "
+    "num_dataloader_workers n_workers workers pin_memory prefetch_factor persistent_workers "
+    "n_threads num_threads batches_per_train_log batches_per_save verbose log_interval log_every "
+    "log_freq log_steps logging_steps log_level log_every_n_steps print_every print_freq "
+    "print_interval report_every log_individual_day_val_PER log_val_skip_logs progress_bar "
+    "run_name exp_name experiment_name run_id project entity tags comment comments description "
+    "author username hostname timestamp created_at start_time job_id slurm_job_id use_wandb "
+    "use_tensorboard success_criteria version_note"
 )
 # Names that are neutral at the top level only: `optimizer.name` counts.
-_NEUTRAL_ON_TOP = frozenset(
-    squeeze(name)
-    for name in (
-        *("name", "title", "experiment", "group", "notes", "note", "desc", "user", "host", "date"),
-        *("time", "created", "purpose", "changes", "cmd", "command", "cwd", "python", "mode"),
-        *("slurm", "tensorboard", "dry_run"),
-    )
+_NEUTRAL_ON_TOP = _squeezed(
+    "name title experiment group notes note desc user host date time created purpose changes cmd "
+    "command cwd python mode slurm tensorboard dry_run"
 )
 _FEWEST_LABELLED = 4  # runs; with fewer, a text that differs in each may be a real setting
 _NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
@@ -56,11 +50,7 @@ _NEUTRAL = re.compile(
     r"(^|\.)(wandb|hydra|logging|logger|slurm|tensorboard)(\.|_|$)|(^|\.)(save|plot|print)_\w+$",
     re.IGNORECASE,
 )
-_DATA_NAMES = frozenset(
-    squeeze(name)
-    for name in ("dataset_dir", "datasetPath", "data_dir", "data_path", "dataset", "data_root")
-)
-_EVALUATION_ONLY = ("train.eval_every_steps",)
+_DATA_NAMES = _squeezed("dataset_dir datasetPath data_dir data_path dataset data_root")
 _OFF = (None, False, "", "none", "None", "null")
 
 
@@ -110,25 +100,14 @@ def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
 
 
 def effective_settings(run: ImportedRun, labels: frozenset[str] = frozenset()) -> EffectiveSettings:
-    """The settings of a run that count.
-
-    Args:
-        run: the run.
-        labels: settings that only label the runs of its group, see `label_keys`.
-    """
-    mapped, seeds = run.mapped, all_seed_keys(run.settings)
+    """The settings of a run that count, without the `label_keys` of its group."""
+    mapped = run.mapped
+    ignored = {*mapped.fields, *mapped.without_effect, *all_seed_keys(run.settings), *labels}
     values: dict[str, Any] = {}
     for key, value in run.settings.items():
         if last_part(key) in _DATA_NAMES and isinstance(value, str):
             values[DATA] = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-        elif (
-            key not in mapped.fields
-            and key not in mapped.without_effect
-            and key not in seeds
-            and not is_neutral(key)
-            and key not in labels
-            and value not in _OFF
-        ):
+        elif key not in ignored and not is_neutral(key) and value not in _OFF:
             values[key] = _normalised(value)
     names: dict[str, str] = {}
     for key, paths in sorted(mapped.fields.items(), key=lambda item: len(item[1])):
@@ -156,7 +135,7 @@ def _acting(config: str) -> tuple[Settings, Settings]:
     """
     built = override(DecoderConfig(), json.loads(config), "imported settings")
     no_result = {path for path, marks in config_paths().items() if marks.not_identity}
-    left_out = no_result.union(_EVALUATION_ONLY)
+    left_out = {*no_result, "train.eval_every_steps"}
     acting, whole = (
         {path: value for path, value in values.items() if path not in left_out}
         for values in (identity(built), flatten(resolve(built)))
@@ -166,12 +145,12 @@ def _acting(config: str) -> tuple[Settings, Settings]:
 
 def _normalised(value: Any) -> Any:
     """Equal values in one form: 1 and 1.0, "1e-3" and 0.001."""
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            return value.strip()
-        return number if math.isfinite(number) else value.strip()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else repr(value)
-    return [_normalised(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_normalised(inner) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    return number if math.isfinite(number) else str(value).strip()

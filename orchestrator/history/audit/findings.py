@@ -2,30 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import StrEnum
 from functools import cached_property
+from itertools import groupby
 
-from orchestrator.history.audit.wording import finding_words
-
-
-class Weight(IntEnum):
-    """How much a finding matters; the lowest number matters most."""
-
-    OVERTURNS = 1
-    WEAKENS = 2
-    NOTE = 3
-
-    @property
-    def title(self) -> str:
-        """The weight in words, as headings and ``--json`` have it."""
-        return _TITLES[self]
+from orchestrator.history.audit.wording import sentences
 
 
-_TITLES = {
-    Weight.OVERTURNS: "overturns conclusions",
-    Weight.WEAKENS: "weakens conclusions",
-    Weight.NOTE: "good to know",
-}
+class Weight(StrEnum):
+    """How much a finding matters, the heaviest first, as headings and ``--json`` say it."""
+
+    OVERTURNS = "overturns conclusions"
+    WEAKENS = "weakens conclusions"
+    NOTE = "good to know"
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class Finding:
 
     @cached_property
     def _sentences(self) -> tuple[str, ...]:
-        return finding_words(self.kind, self.facts)
+        return sentences("findings.j2", self.kind, self.facts)
 
     @property
     def title(self) -> str:
@@ -62,8 +51,6 @@ class Finding:
 
 
 def by_weight(findings: Iterable[Finding]) -> dict[Weight, list[Finding]]:
-    """The findings of each weight that has any, the heaviest weight first."""
-    of_weight: dict[Weight, list[Finding]] = {}
-    for finding in sorted(findings, key=lambda finding: finding.weight):
-        of_weight.setdefault(finding.weight, []).append(finding)
-    return of_weight
+    """The findings of each weight that has any; they come sorted, the heaviest first."""
+    grouped = groupby(findings, key=lambda finding: finding.weight)
+    return {weight: list(of_weight) for weight, of_weight in grouped}

@@ -3,10 +3,10 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -14,9 +14,9 @@ from decoder.config import unflatten
 from decoder.errors import ConfigError
 from orchestrator.history.audit.effective_settings import DATA
 from orchestrator.history.audit.prepared_group import PreparedGroup
-from orchestrator.history.audit.run_pairs import per_difference
-from orchestrator.history.audit.setting_changes import SettingChange, setting_changes
-from orchestrator.history.audit.wording import change_text, count, joined, per_text, points
+from orchestrator.history.audit.run_pairs import RunPair
+from orchestrator.history.audit.setting_changes import SettingChange
+from orchestrator.history.audit.wording import sentences
 from orchestrator.history.reading.record import ImportedRun, Settings
 from orchestrator.plan.leave_one_out import (
     TwoLevelFactor,
@@ -29,7 +29,6 @@ from orchestrator.plan.leave_one_out import (
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.names import level_names
 from orchestrator.spec.schema import AblationSpec, CollapseSpec
-from orchestrator.spec.units import percent
 from orchestrator.stats.power import POWER, power_paired
 from orchestrator.stats.reach import first_seeds
 
@@ -45,66 +44,37 @@ class Proposal:
     """An ablation of the changes from one run to another.
 
     Attributes:
-        a, b: names of the runs.
+        pair: the runs, and all changes from the first to the second.
         changes: the changes that it tests.
-        left_out: the changes that no field of our configuration expresses.
         ablation: its specification.
-        base: the configuration of run `a`, nested.
+        base: the configuration of the first run, nested.
         n_arms: number of arms.
-        n_seeds: number of seeds.
-        n_steps: of each run.
+        margin: smallest difference of PER that counts.
         power: chance that one claim finds an effect of the margin; None without a known spread.
-        reasons: why this one, in sentences.
+        n_confounded: number of the group's runs that changed one of `changes` and more.
+        remarks: what is special about the base.
     """
 
-    a: str
-    b: str
+    pair: RunPair
     changes: tuple[SettingChange, ...]
-    left_out: tuple[SettingChange, ...]
     ablation: AblationSpec
     base: Mapping[str, Settings]
     n_arms: int
-    n_seeds: int
-    n_steps: int
+    margin: float
     power: float | None
-    reasons: tuple[str, ...]
+    n_confounded: int
+    remarks: tuple[str, ...]
 
     @property
-    def summary(self) -> str:
-        """Its size and what it varies, in one sentence."""
-        arms = f"{count(self.n_arms, 'arm')} × {count(self.n_seeds, 'seed')}"
-        if len(self.changes) > 1:
-            return (
-                f"This ablation would decide the most: {arms} = {self.n_arms * self.n_seeds} runs "
-                f"of {self.n_steps:,} steps. It starts from {self.b} and takes out each change "
-                f"from {self.a} while the others stay."
-            )
-        return (
-            f"This ablation would decide the most: {arms} of {self.n_steps:,} steps. It tests the "
-            f"one change from {self.a} to {self.b} on new seeds."
-        )
+    def left_out(self) -> list[SettingChange]:
+        """The changes that no field of our configuration expresses."""
+        return [change for change in self.pair.changes if change not in self.changes]
 
-
-class _Candidate(NamedTuple):
-    """Two runs whose changes an ablation could test."""
-
-    a: ImportedRun
-    b: ImportedRun
-    changes: Sequence[SettingChange]
-
-    @property
-    def usable(self) -> list[SettingChange]:
-        """The changes that a field of our configuration expresses, except of the recordings."""
-        return [
-            change
-            for change in self.changes
-            if change.paths and change.key != DATA and not change.key.startswith("data.path")
-        ]
-
-    @property
-    def gap(self) -> float:
-        """PER of `b` minus that of `a`; NaN if one has none."""
-        return per_difference(self.a, self.b)
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """Its size and what it varies, in one sentence; then why this one."""
+        facts = {"it": self, "enough_power": POWER}
+        return (*sentences("proposal.j2", "proposal", facts), *self.remarks)
 
 
 def propose(group: PreparedGroup) -> Proposal | str:
@@ -115,89 +85,17 @@ def propose(group: PreparedGroup) -> Proposal | str:
     this setting together with others; a setting that was tested alone scores half. The highest
     score wins, then the larger difference of PER.
     """
-    candidates = _candidates(group)
-    if not candidates:
-        return _why_none(group)
     problems = []
-    for candidate in candidates:
-        proposal = _make(group, candidate)
+    for pair in _candidates(group):
+        proposal = _make(group, pair)
         if isinstance(proposal, Proposal):
             return proposal
         problems.append(proposal)
-    return f"None: the settings of these runs make no valid ablation: {problems[0]}"
-
-
-def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
-    """Write the ablation, and its base into the same folder; neither file may exist.
-
-    Args:
-        path: of the ablation.
-        proposal: what to write.
-        group: name of the group, for the comment at the top.
-
-    Returns:
-        The path of the base.
-
-    Raises:
-        ConfigError: a file exists already.
-        StorageError: a file cannot be written.
-    """
-    base = base_path(path)
-    settings = yaml_text(proposal.base, [f"The complete settings of {proposal.a}."])
-    write_ablation(path, spec_text(proposal, base.name, group), settings, option="--propose")
-    return base
-
-
-def spec_text(proposal: Proposal, base: str, group: str) -> str:
-    """The ablation as YAML, with a comment at the top that says what it is for."""
-    head = [
-        f"Proposed by the audit of '{group}': which of the changes from {proposal.a} to "
-        f"{proposal.b} matters?",
-        *proposal.reasons,
-        "Check data.path in the base: it is a path on the machine where the runs were trained.",
-    ]
-    return ablation_text(proposal.ablation.model_copy(update={"base": base}), head)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _candidates(group: PreparedGroup) -> list[_Candidate]:
-    """Every usable candidate, the best first."""
-    candidates = {
-        (one.closest.name, one.run.name): _Candidate(one.closest, one.run, one.from_closest)
-        for one in group.run_changes
-    }
-    first, lowest = next((run for run in group.ended_well if run.settings), None), group.lowest
-    if first is not None and lowest is not None and lowest is not first and lowest.settings:
-        one, two = group.settings[first.name], group.settings[lowest.name]
-        if one.kind == two.kind:
-            changes = setting_changes(one, two)
-            candidates[first.name, lowest.name] = _Candidate(first, lowest, changes)
-    n_confounded = Counter(change.key for one in group.confounded for change in one.from_closest)
-
-    def rank(candidate: _Candidate) -> tuple[float, float]:
-        score = sum(
-            max(1, n_confounded[change.key]) * (0.5 if change.key in group.tested_alone else 1.0)
-            for change in candidate.usable
-        )
-        return (-score, -abs(candidate.gap) if candidate.gap == candidate.gap else 0.0)
-
-    usable = [
-        candidate
-        for candidate in candidates.values()
-        if candidate.a.mapped.config
-        and candidate.b.mapped.config
-        and 0 < len(candidate.usable) <= _MOST_FACTORS
-    ]
-    return sorted(usable, key=rank)
-
-
-def _why_none(group: PreparedGroup) -> str:
+    if problems:
+        return f"None: the settings of these runs make no valid ablation: {problems[0]}"
     if not any(run.mapped.config for run in group.runs):
         return "None: no run has settings that a configuration of our decoder can express."
-    if not any(one.from_closest for one in group.run_changes):
+    if not any(one.closest.changes for one in group.run_changes):
         return "None: no two runs differ in a setting that counts."
     return (
         "None: our configuration has no field for what the runs differ in, or they differ in more "
@@ -205,37 +103,97 @@ def _why_none(group: PreparedGroup) -> str:
     )
 
 
-def _make(group: PreparedGroup, candidate: _Candidate) -> Proposal | str:
+def write_proposal(path: Path, proposal: Proposal, group: str) -> Path:
+    """Write the ablation, and its base into the same folder; the result is the path of the base.
+
+    Args:
+        path: of the ablation.
+        proposal: what to write.
+        group: name of the group, for the comment at the top.
+
+    Raises:
+        ConfigError: a file exists already.
+        StorageError: a file cannot be written.
+    """
+    base = base_path(path)
+    settings = yaml_text(proposal.base, [f"The complete settings of {proposal.pair.a.name}."])
+    write_ablation(path, spec_text(proposal, base.name, group), settings, option="--propose")
+    return base
+
+
+def spec_text(proposal: Proposal, base: str, group: str) -> str:
+    """The ablation as YAML, with a comment at the top that says what it is for."""
+    head = [
+        f"Proposed by the audit of '{group}': which of the changes from {proposal.pair.a.name} to "
+        f"{proposal.pair.b.name} matters?",
+        *proposal.sentences[1:],
+        "Check data.path in the base: it is a path on the machine where the runs were trained.",
+    ]
+    return ablation_text(proposal.ablation.model_copy(update={"base": base}), head)
+
+
+def _usable(pair: RunPair) -> tuple[SettingChange, ...]:
+    """The changes that a field of our configuration expresses, except of the recordings."""
+    return tuple(
+        change
+        for change in pair.changes
+        if change.paths and change.key != DATA and not change.key.startswith("data.path")
+    )
+
+
+def _candidates(group: PreparedGroup) -> list[RunPair]:
+    """Every usable candidate, the best first."""
+    candidates = {(pair.a.name, pair.b.name): pair for _, pair in group.run_changes}
+    first, lowest = next((run for run in group.ended_well if run.settings), None), group.lowest
+    if (
+        first is not None
+        and lowest is not None
+        and lowest is not first
+        and lowest.settings
+        and group.settings[first.name].kind == group.settings[lowest.name].kind
+    ):
+        candidates[first.name, lowest.name] = group.pair(first, lowest)
+    n_confounded = Counter(change.key for one in group.confounded for change in one.closest.changes)
+
+    def rank(pair: RunPair) -> tuple[float, float]:
+        score = sum(
+            max(1, n_confounded[change.key]) * (0.5 if change.key in group.tested_alone else 1.0)
+            for change in _usable(pair)
+        )
+        return (-score, -abs(pair.gap or 0.0))
+
+    usable = [
+        pair
+        for pair in candidates.values()
+        if pair.a.mapped.config and pair.b.mapped.config and 0 < len(_usable(pair)) <= _MOST_FACTORS
+    ]
+    return sorted(usable, key=rank)
+
+
+def _make(group: PreparedGroup, pair: RunPair) -> Proposal | str:
     """The proposal of one candidate; or why it is no valid ablation."""
-    usable, gap = candidate.usable, candidate.gap
     low, high = _MARGINS
-    known = gap == gap and gap != 0
-    margin = round(min(high, max(low, abs(gap) / 2)), 3) if known else low
+    margin = round(min(high, max(low, abs(pair.gap or 0.0) / 2)), 3)
     try:
-        ablation = _ablation(group, candidate, margin)
+        ablation = _ablation(group, pair, margin)
         n_seeds, power = _seeds(group, ablation, margin)
         ablation = ablation.model_copy(update={"seeds": tuple(range(1, n_seeds + 1))})
-        base, remarks = _base(candidate.a)
+        base, remarks = _base(pair.a)
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "base.yaml").write_text(yaml_text(base), encoding="utf-8")
             Path(folder, "spec.yaml").write_text(ablation_text(ablation), encoding="utf-8")
-            loaded = load_spec(Path(folder, "spec.yaml"))
+            n_arms = len(load_spec(Path(folder, "spec.yaml")).arms)
     except ConfigError as error:
         return error.problems[0].rpartition(os.sep)[2]
     except ValidationError as error:
         return str(error.errors()[0]["msg"])
+    usable = _usable(pair)
+    keys = {change.key for change in usable}
+    n_confounded = sum(
+        any(change.key in keys for change in one.closest.changes) for one in group.confounded
+    )
     return Proposal(
-        candidate.a.name,
-        candidate.b.name,
-        tuple(usable),
-        tuple(change for change in candidate.changes if change not in usable),
-        ablation,
-        base,
-        len(loaded.arms),
-        n_seeds,
-        int(candidate.a.mapped.config["train.n_steps"]),
-        power,
-        (*_reasons(group, candidate, margin), *_seed_reasons(candidate, n_seeds, power), *remarks),
+        pair, usable, ablation, base, n_arms, margin, power, n_confounded, tuple(remarks)
     )
 
 
@@ -256,9 +214,9 @@ def _base(run: ImportedRun) -> tuple[dict[str, dict[str, object]], list[str]]:
     return unflatten(flat), remarks
 
 
-def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> AblationSpec:
+def _ablation(group: PreparedGroup, pair: RunPair, margin: float) -> AblationSpec:
     """The ablation with the fewest seeds that make its claims testable."""
-    a, b, usable = candidate.a, candidate.b, candidate.usable
+    a, b, _ = pair
     old, new = group.settings[a.name].whole, group.settings[b.name].whole
     factors = [
         TwoLevelFactor(
@@ -267,29 +225,25 @@ def _ablation(group: PreparedGroup, candidate: _Candidate, margin: float) -> Abl
             {path: old[path] for path in change.paths},
             {path: new[path] for path in change.paths},
         )
-        for change in usable
+        for change in _usable(pair)
     ]
     return leave_one_out_ablation(
         "from_audit",
-        f"Which of the changes from {_one_line(a.name)} to {_one_line(b.name)} changes PER?",
+        " ".join(f"Which of the changes from {a.name} to {b.name} changes PER?".split()),
         "base.yaml",
         factors,
-        direction="decrease" if candidate.gap <= 0 else "increase",
+        direction="decrease" if pair.gap is not None and pair.gap <= 0 else "increase",
         margin=margin,
     )
 
 
 def _seeds(group: PreparedGroup, ablation: AblationSpec, margin: float) -> tuple[int, float | None]:
-    """Number of seeds that make the claims testable and, if the spread is known, give power.
+    """Seeds that make the claims testable and give power, and the power; None without a spread.
 
     Runs of one seed are assumed to differ as runs of two seeds do, as pairing can only help.
-
-    Returns:
-        The number of seeds, and the power of each claim; None without a known spread.
     """
-    fewest = len(ablation.seeds)
-    spread = group.spreads.best
-    if spread is None or spread.sd <= 0:
+    fewest, spread = len(ablation.seeds), group.spreads.best
+    if spread is None:
         return fewest, None
     sd_of_difference = spread.sd * 2**0.5
     alpha = _ALPHA / len(ablation.hypotheses)
@@ -300,49 +254,3 @@ def _seeds(group: PreparedGroup, ablation: AblationSpec, margin: float) -> tuple
     needed = first_seeds(lambda n: power(n) >= POWER) or _MOST_SEEDS
     n_seeds = max(fewest, min(needed, _MOST_SEEDS))
     return n_seeds, power(n_seeds)
-
-
-def _reasons(group: PreparedGroup, candidate: _Candidate, margin: float) -> list[str]:
-    """What changed, how often, what the smallest effect is, and what is left out."""
-    a, b, usable = candidate.a, candidate.b, candidate.usable
-    reasons = [
-        f"From {a.name} ({per_text(a.compared_per)}) to {b.name} ({per_text(b.compared_per)}) "
-        f"{count(len(usable), 'setting')} changed: "
-        f"{joined([change_text(change) for change in usable], 10)}."
-    ]
-    keys = {change.key for change in usable}
-    n_runs = sum(any(c.key in keys for c in one.from_closest) for one in group.confounded)
-    if n_runs:
-        reasons.append(
-            f"{count(n_runs, 'run')} of the group changed "
-            f"{'it' if len(usable) == 1 else 'one of them'} together with others; no other pair "
-            "of runs would answer more."
-        )
-    reasons.append(
-        f"The smallest effect that counts is {points(margin)}; change `margin` for another one."
-    )
-    left_out = [change.name for change in candidate.changes if change not in usable]
-    if left_out:
-        reasons.append(f"Left out, as our configuration has no field: {joined(left_out, 8)}.")
-    return reasons
-
-
-def _seed_reasons(candidate: _Candidate, n_seeds: int, power: float | None) -> list[str]:
-    """Why this number of seeds, and what is cheaper if the power is low."""
-    if power is None:
-        return [
-            f"{n_seeds} seeds are the fewest that can decide "
-            f"{count(len(candidate.usable), 'such claim')}; the power is not known, as the "
-            "spread between repeats is not known."
-        ]
-    reason = (
-        f"With {n_seeds} seeds, each claim finds an effect of that size with a chance of "
-        f"{percent(power, 0)}, by the spread of the repeated runs"
-    )
-    if power >= POWER:
-        return [f"{reason}."]
-    return [
-        f"{reason}. That is less than {percent(POWER, 0)}, because the spread is large.",
-        f"Cheaper first: train {candidate.a.name} again with three to five other seeds. These "
-        "runs estimate the spread, and so whether this ablation can decide anything.",
-    ]

@@ -1,7 +1,7 @@
 """Runs of one configuration: the spread of their PERs, and the differences that chance explains."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,14 +40,22 @@ class ConfigurationRuns(NamedTuple):
 
     @property
     def mean_per(self) -> float:
-        """Mean PER of its comparable runs; NaN without any."""
-        return sum(self.pers) / len(self.pers) if self.pers else math.nan
+        """Mean PER of its comparable runs, of which there must be one."""
+        return sum(self.pers) / len(self.pers)
 
     @property
     def n_seeds(self) -> int:
         """Number of seeds of its comparable runs; a run without a stated seed counts as one."""
-        stated = {run.seed for run in self.comparable if run.seed is not None}
-        return len(stated) + sum(run.seed is None for run in self.comparable)
+        return len(by_seed(self.comparable))
+
+
+def by_seed(runs: Sequence[ImportedRun]) -> list[list[ImportedRun]]:
+    """The runs of each seed; a run without a stated seed is alone."""
+    seeds: dict[object, list[ImportedRun]] = {}
+    for index, run in enumerate(runs):
+        seed = ("not stated", index) if run.seed is None else run.seed
+        seeds.setdefault(seed, []).append(run)
+    return list(seeds.values())
 
 
 class RepeatSpread(NamedTuple):
@@ -102,8 +110,7 @@ class RepeatSpreads(NamedTuple):
         Repeats of one seed are a fallback. If training is deterministic they agree exactly and
         say nothing about chance, so that they are not used.
         """
-        known = (spread for spread in (self.seeds, self.same) if spread is not None)
-        return next((spread for spread in known if spread.sd > _EXACT), None)
+        return next((one for one in (self.seeds, self.same) if one and one.sd > _EXACT), None)
 
 
 def pooled_spread(groups: Sequence[Sequence[float]]) -> RepeatSpread | None:
@@ -129,30 +136,20 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> RepeatSpread | None:
 
 def find_spreads(configurations: Sequence[ConfigurationRuns]) -> RepeatSpreads:
     """Both spreads of a group, from every configuration that was trained more than once."""
-    by_seed: list[list[float]] = []
+    seeds: list[list[float]] = []
     same: list[list[float]] = []
     n_left_out = 0
     for configuration in configurations:
         ended_well = [run for run in configuration.comparable if run.outcome == "ok"]
-        at_end = [run for run in ended_well if _is_longest(run, ended_well)]
+        longest = max((run.last_step or 0.0 for run in ended_well), default=0.0)
+        enough = (1 - BUDGET_TOLERANCE) * longest
+        at_end = [run for run in ended_well if run.last_step is None or run.last_step >= enough]
         if len(configuration.runs) > 1:
             n_left_out += sum(bool(run.history) for run in configuration.runs) - len(at_end)
-        seeds: dict[object, list[float]] = {}
-        for index, run in enumerate(at_end):
-            assert run.compared_per is not None
-            seed = ("not stated", index) if run.seed is None else run.seed
-            seeds.setdefault(seed, []).append(run.compared_per)
-        by_seed.append([values[0] for values in seeds.values()])
-        same += [values for values in seeds.values() if len(values) > 1]
-    return RepeatSpreads(pooled_spread(by_seed), pooled_spread(same), n_left_out)
-
-
-def _is_longest(run: ImportedRun, others: Sequence[ImportedRun]) -> bool:
-    """Whether a run ends where the longest of the others ends."""
-    last = [other.last_step for other in others if other.last_step is not None]
-    if run.last_step is None or not last:
-        return True
-    return run.last_step >= (1 - BUDGET_TOLERANCE) * max(last)
+        pers = [[run.compared_per or 0.0 for run in runs] for runs in by_seed(at_end)]
+        seeds.append([values[0] for values in pers])
+        same += pers
+    return RepeatSpreads(pooled_spread(seeds), pooled_spread(same), n_left_out)
 
 
 def expected_best(n: int, sd: float) -> float:
@@ -161,21 +158,3 @@ def expected_best(n: int, sd: float) -> float:
     density = np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi)
     of_largest = n * density * special.ndtr(grid) ** (n - 1)
     return float(sd * np.trapezoid(grid * of_largest, grid))
-
-
-def group_by_configuration(
-    runs: Sequence[ImportedRun], settings: Mapping[str, EffectiveSettings]
-) -> tuple[ConfigurationRuns, ...]:
-    """Group the runs that have settings by the settings that count.
-
-    Args:
-        runs: in any order.
-        settings: run name → its settings that count.
-    """
-    groups: dict[str, list[ImportedRun]] = {}
-    for run in runs:
-        if run.settings:
-            groups.setdefault(settings[run.name].signature, []).append(run)
-    return tuple(
-        ConfigurationRuns(tuple(group), settings[group[0].name]) for group in groups.values()
-    )

@@ -1,33 +1,21 @@
 """The audit as a Markdown page and for ``--json``, and the lines and rows of the terminal."""
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 
 from orchestrator.history.audit.audit import Audit
 from orchestrator.history.audit.check_runs import unread_files
 from orchestrator.history.audit.findings import Finding, by_weight
-from orchestrator.history.audit.prepared_group import PreparedGroup, RunChanges
+from orchestrator.history.audit.prepared_group import RunChanges
 from orchestrator.history.audit.proposal import Proposal, spec_text
-from orchestrator.history.audit.run_pairs import per_difference
 from orchestrator.history.audit.setting_changes import SettingChange
-from orchestrator.history.audit.wording import (
-    changes_text,
-    count,
-    environment,
-    joined,
-    moved,
-    per_text,
-    points,
-)
+from orchestrator.history.audit.wording import environment, per_text
 from orchestrator.history.reading.record import ImportedRun, non_finite_as_text, run_document
 
 RUN_TITLES = (
     *("run", "outcome", "seed", "last PER", "best PER", "last step", "settings"),
     *("evaluations", "restarts"),
 )
-_MOST_NAMES = 30
-_MOST_CHANGES = 20
 
 
 class _Markdown(str):
@@ -41,34 +29,24 @@ def markdown(audit: Audit) -> str:
     )
     templates.filters["row"] = lambda cells: _Markdown(f"| {' | '.join(map(_escape, cells))} |")
     templates.filters["trusted"] = _Markdown
-    group, proposal, spread = audit.group, audit.proposal, audit.group.spreads.best
     spec = ""
-    if isinstance(proposal, Proposal):
-        spec = spec_text(proposal, "base.yaml", group.name).rstrip()
+    if isinstance(audit.proposal, Proposal):
+        spec = spec_text(audit.proposal, "base.yaml", audit.group.name).rstrip()
     return templates.get_template("audit.md.j2").render(
-        group=group,
-        n_runs=count(len(group.runs), "run"),
-        n_configurations=count(len(group.configurations), "configuration"),
+        audit=audit,
+        group=audit.group,
         findings=by_weight(audit.findings),
-        proposal=proposal_lines(proposal),
+        proposal=proposal_lines(audit.proposal),
         spec=spec,
         run_titles=RUN_TITLES,
-        runs=[run_row(run) for run in group.runs],
-        changes=list(_change_rows(group)),
-        notes=list(reading_notes(group.runs)),
-        neutral=joined(audit.neutral, _MOST_NAMES),
-        labels=joined(sorted(group.labels), _MOST_NAMES),
-        without_effect=joined(audit.without_effect, _MOST_NAMES),
-        spread=spread,
-        sd=points(spread.sd) if spread else "",
+        runs=[run_row(run) for run in audit.group.runs],
+        notes=list(reading_notes(audit.group.runs)),
     )
 
 
 def proposal_lines(proposal: Proposal | str) -> list[str]:
     """The proposal in sentences."""
-    if isinstance(proposal, str):
-        return [proposal]
-    return [proposal.summary, *proposal.reasons]
+    return [proposal] if isinstance(proposal, str) else list(proposal.sentences)
 
 
 def run_row(run: ImportedRun) -> tuple[str, ...]:
@@ -121,7 +99,7 @@ def audit_document(audit: Audit) -> dict[str, object]:
 def _finding_document(finding: Finding) -> dict[str, object]:
     return {
         "kind": finding.kind,
-        "weight": finding.weight.title,
+        "weight": finding.weight,
         "title": finding.title,
         "details": list(finding.details),
         "runs": list(finding.runs),
@@ -130,14 +108,14 @@ def _finding_document(finding: Finding) -> dict[str, object]:
 
 
 def _step_document(one: RunChanges) -> dict[str, object]:
-    gap = per_difference(one.closest, one.run)
+    before, closest = one
     return {
-        "run": one.run.name,
-        "before": one.before.name,
-        "changed": _change_documents(one.changes),
-        "closest": one.closest.name,
-        "changed_from_closest": _change_documents(one.from_closest),
-        "difference_from_closest": None if math.isnan(gap) else gap,
+        "run": closest.b.name,
+        "before": before.a.name,
+        "changed": _change_documents(before.changes),
+        "closest": closest.a.name,
+        "changed_from_closest": _change_documents(closest.changes),
+        "difference_from_closest": closest.gap,
     }
 
 
@@ -158,28 +136,17 @@ def _proposal_document(proposal: Proposal | str, group: str) -> dict[str, object
     if isinstance(proposal, str):
         return {"none": proposal}
     return {
-        "from": proposal.a,
-        "to": proposal.b,
+        "from": proposal.pair.a.name,
+        "to": proposal.pair.b.name,
         "settings": [change.key for change in proposal.changes],
         "left_out": [change.name for change in proposal.left_out],
         "n_arms": proposal.n_arms,
-        "n_seeds": proposal.n_seeds,
-        "n_steps": proposal.n_steps,
+        "n_seeds": len(proposal.ablation.seeds),
+        "n_steps": int(proposal.pair.a.mapped.config["train.n_steps"]),
         "power": proposal.power,
-        "reasons": list(proposal.reasons),
+        "reasons": list(proposal.sentences[1:]),
         "spec": spec_text(proposal, "base.yaml", group),
     }
-
-
-def _change_rows(group: PreparedGroup) -> Iterator[tuple[str, ...]]:
-    for one in group.run_changes:
-        pairs = [(one.before, one.changes)]
-        if one.closest is not one.before:
-            pairs.append((one.closest, one.from_closest))
-        for other, changes in pairs:
-            what = changes_text(changes, _MOST_CHANGES) if changes else "no setting that counts"
-            gap = per_difference(other, one.run)
-            yield one.run.name, other.name, what, "" if gap != gap else moved(gap)
 
 
 def _escape(text: str) -> str:

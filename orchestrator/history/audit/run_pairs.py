@@ -1,7 +1,9 @@
 """Two runs side by side: their difference of PER, and whether they trained for equally long."""
 
 import math
+from typing import NamedTuple
 
+from orchestrator.history.audit.setting_changes import SettingChange
 from orchestrator.history.reading.columns import PER, STEP
 from orchestrator.history.reading.record import ImportedRun
 
@@ -9,18 +11,24 @@ _MANY_STEPS = 50  # from this step on, one step more or less does not matter
 BUDGET_TOLERANCE = 0.02  # relative; last steps this close count as the same budget
 
 
-def per_difference(a: ImportedRun, b: ImportedRun) -> float:
-    """PER of `b` minus that of `a`, as they are compared; NaN if one has none."""
-    if a.compared_per is None or b.compared_per is None:
-        return math.nan
-    return b.compared_per - a.compared_per
+class RunPair(NamedTuple):
+    """Two runs, and the changes of settings from `a` to `b`."""
+
+    a: ImportedRun
+    b: ImportedRun
+    changes: tuple[SettingChange, ...]
+
+    @property
+    def gap(self) -> float | None:
+        """PER of `b` minus that of `a`, as they are compared; None if one has none."""
+        if self.a.compared_per is None or self.b.compared_per is None:
+            return None
+        return self.b.compared_per - self.a.compared_per
 
 
 def same_budget(a: ImportedRun, b: ImportedRun) -> bool:
     """Whether two runs end at the same step, within 2 %; a diverged run counts as complete."""
-    if "diverged" in (a.outcome, b.outcome):
-        return True
-    if a.last_step is None or b.last_step is None:
+    if "diverged" in (a.outcome, b.outcome) or a.last_step is None or b.last_step is None:
         return True
     tolerance = max(1, BUDGET_TOLERANCE * max(a.last_step, b.last_step))
     return a.step_unit == b.step_unit and abs(a.last_step - b.last_step) <= tolerance

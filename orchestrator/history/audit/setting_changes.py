@@ -4,23 +4,22 @@ Settings that always change together, such as the two learning rates of the T15 
 change.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from decoder.config import config_paths
 from orchestrator.history.audit.effective_settings import EffectiveSettings
 from orchestrator.history.reading.record import Settings
 
-# Settings that are one change if each has the value of the first one, before and after.
-_TOGETHER = (
-    ("train.n_steps", "optim.lr_decay_steps", "optim.lr_decay_steps_day"),
-    ("optim.lr_max", "optim.lr_max_day", "optim.lr_min", "optim.lr_min_day"),
-    ("optim.lr_min", "optim.lr_min_day"),
-    ("optim.lr_warmup_steps", "optim.lr_warmup_steps_day"),
-    ("optim.lr_decay_steps", "optim.lr_decay_steps_day"),
-    ("optim.weight_decay", "optim.weight_decay_day", "optim.weight_decay_bias"),
-    ("optim.schedule", "optim.schedule_day"),
-)
+# Settings that are one change with a first one if each has its value, before and after.
+_TOGETHER = {
+    "train.n_steps": ("optim.lr_decay_steps", "optim.lr_decay_steps_day"),
+    "optim.lr_max": ("optim.lr_max_day", "optim.lr_min", "optim.lr_min_day"),
+    "optim.lr_min": ("optim.lr_min_day",),
+    "optim.lr_warmup_steps": ("optim.lr_warmup_steps_day",),
+    "optim.lr_decay_steps": ("optim.lr_decay_steps_day",),
+    "optim.weight_decay": ("optim.weight_decay_day", "optim.weight_decay_bias"),
+    "optim.schedule": ("optim.schedule_day",),
+}
 
 
 class SettingChange(NamedTuple):
@@ -59,13 +58,19 @@ def setting_changes(one: EffectiveSettings, two: EffectiveSettings) -> tuple[Set
     keys = [
         key
         for key in dict.fromkeys((*one.values, *two.values))
-        if old.get(key) != new.get(key) and not (key in paths and _follows(key, old, new))
+        if old.get(key) != new.get(key) and not (key in paths and _governors(key, old, new))
     ]
+    firsts = [key for key in _TOGETHER if key in keys]
     changes, done = [], set[str]()
-    for key in sorted(keys, key=lambda key: _rank(key, keys)):
+    for key in dict.fromkeys((*firsts, *keys)):
         if key in done:
             continue
-        together = _changed_together(key, keys, old, new)
+        values = old.get(key), new.get(key)
+        together = [key] + [
+            other
+            for other in _TOGETHER.get(key, ())
+            if other in keys and (old.get(other), new.get(other)) == values
+        ]
         done |= set(together)
         own = tuple(path for path in together if path in paths)
         followers = tuple(
@@ -73,14 +78,13 @@ def setting_changes(one: EffectiveSettings, two: EffectiveSettings) -> tuple[Set
             for path in paths
             if path not in keys
             and old.get(path) != new.get(path)
-            and any(_switches(governor, path, old, new) for governor in own)
+            and not _governors(path, old, new).isdisjoint(own)
         )
         changes.append(
             SettingChange(
                 key,
                 two.names.get(key) or one.names.get(key) or key,
-                old.get(key),
-                new.get(key),
+                *values,
                 own + followers,
                 (key not in one.taken, key not in two.taken),
             )
@@ -88,35 +92,11 @@ def setting_changes(one: EffectiveSettings, two: EffectiveSettings) -> tuple[Set
     return tuple(sorted(changes, key=lambda change: keys.index(change.key)))
 
 
-def _rank(key: str, keys: Sequence[str]) -> tuple[int, int]:
-    """Sort key: the first settings of groups come first, so that a group has the first's name."""
-    firsts = [group[0] for group in _TOGETHER]
-    return (firsts.index(key) if key in firsts else len(firsts), keys.index(key))
-
-
-def _changed_together(
-    key: str, keys: Sequence[str], old: Settings, new: Settings
-) -> tuple[str, ...]:
-    """The key, and the settings of its groups that have its value in both runs."""
-    others = (other for group in _TOGETHER if group[0] == key for other in group[1:])
-    same = (
-        other
-        for other in others
-        if other in keys and old.get(other) == old.get(key) and new.get(other) == new.get(key)
-    )
-    return tuple(dict.fromkeys((key, *same)))
-
-
-def _follows(path: str, old: Settings, new: Settings) -> bool:
-    """Whether a path differs only because another setting switches it on or off."""
+def _governors(path: str, old: Settings, new: Settings) -> set[str]:
+    """The settings that make `path` have no effect in exactly one of two configurations."""
     marks = config_paths()[path]
-    return any(_switches(governor, path, old, new) for governor in (*marks.idle_if, *marks.only_if))
-
-
-def _switches(governor: str, path: str, old: Settings, new: Settings) -> bool:
-    """Whether `governor` makes `path` have no effect in exactly one of two configurations."""
-    marks = config_paths()[path]
-    return any(
-        values is not None and (old.get(governor) in values) != (new.get(governor) in values)
-        for values in (marks.idle_if.get(governor), marks.only_if.get(governor))
-    )
+    return {
+        governor
+        for governor, values in (*marks.idle_if.items(), *marks.only_if.items())
+        if (old.get(governor) in values) != (new.get(governor) in values)
+    }

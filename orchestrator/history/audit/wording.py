@@ -90,18 +90,9 @@ def names_of(runs: Iterable[ImportedRun]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(run.name for run in runs))
 
 
-def end_text(run: ImportedRun) -> str:
-    """The PER of a run, with its outcome unless that is ok or not known."""
-    per = per_text(run.compared_per)
-    return per if run.outcome in ("ok", "unknown") else f"{per} ({run.outcome})"
-
-
 def environment(finalize: Callable[[object], str]) -> Environment:
-    """The environment of the templates of this folder, with the functions above as filters.
-
-    Args:
-        finalize: makes text of every value that a template prints.
-    """
+    """The environment of the templates of this folder, with the functions above as filters;
+    `finalize` makes text of every value that a template prints."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -112,7 +103,6 @@ def environment(finalize: Callable[[object], str]) -> Environment:
     )
     templates.filters |= {
         "per": per_text,
-        "end": end_text,
         "points": points,
         "moved": moved,
         "value": value_text,
@@ -121,6 +111,7 @@ def environment(finalize: Callable[[object], str]) -> Environment:
         "joined": joined,
         "count": count,
         "plural": lambda n, one, several: one if n == 1 else several,
+        "percent": percent,
         "whole": lambda number: f"{number:,.0f}",
         "interval": lambda interval: interval_words(interval, "per"),
         "restart_notes": restart_notes,
@@ -128,20 +119,15 @@ def environment(finalize: Callable[[object], str]) -> Environment:
     return templates
 
 
-def finding_words(kind: str, facts: Mapping[str, object]) -> tuple[str, ...]:
-    """The title of a finding, and its details.
-
-    Args:
-        kind: of the finding; a macro of ``templates/findings.j2``.
-        facts: the arguments of that macro, by name.
-    """
-    text = getattr(_findings_template(), kind)(**facts)
+def sentences(template: str, macro: str, facts: Mapping[str, object]) -> tuple[str, ...]:
+    """What a macro of a template says of the facts, its arguments: a title, and each "- " part."""
+    text = getattr(_macros(template), macro)(**facts)
     return tuple(_one_line(part).strip() for part in text.split("\n- "))
 
 
 @functools.cache
-def _findings_template() -> TemplateModule:
-    return environment(finalize=_one_line).get_template("findings.j2").module
+def _macros(template: str) -> TemplateModule:
+    return environment(finalize=_one_line).get_template(template).module
 
 
 def _one_line(value: object) -> str:

@@ -31,7 +31,7 @@ def side_of_group(label: str, group: Group) -> Side:
 
     An unfinished run has no result, whatever its last PER.
     """
-    prepared = prepare_group(label, group.source, group.runs, group.remarks)
+    prepared = prepare_group(label, group)
     arms = []
     for arm in prepared.configurations:
         config = {name: value for name, value in arm.settings.whole.items() if name != DATA}

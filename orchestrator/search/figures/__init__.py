@@ -24,7 +24,6 @@ from orchestrator.search.figures.settings_together import (
 )
 from orchestrator.search.figures.shared import Objective, Setting
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.space import Space
 from orchestrator.search.tables import SearchTables
 
 __all__ = ["draw_search_figures"]
@@ -44,7 +43,10 @@ def draw_search_figures(
     if not spaces:
         return []
     objective, names = Objective(spec.first, spec.sign), list(spaces)
-    settings = {arm: _settings(space) for arm, space in spaces.items()}
+    settings = {
+        arm: [Setting(path, d.is_log, tuple(map(str, d.choice or ()))) for path, d in space.items()]
+        for arm, space in spaces.items()
+    }
     measured = [row for row in confirmed if row.n_seeds]
     saved: list[Saved] = []
 
@@ -57,7 +59,7 @@ def draw_search_figures(
         if row.rank < 2
     }
     keep(
-        draw_scores(progress_data(objective, names, candidates, shown)),
+        draw_scores(objective, progress_data(objective, names, candidates, shown), 1),
         "progress", "Progress of the search",
         "Each mark is a candidate's score where it ended. The staircase is the best score so far "
         "among candidates trained to the end. Horizontal lines are means on fresh seeds, which "
@@ -66,7 +68,7 @@ def draw_search_figures(
     bases = [row.mean for row in measured if row.rank == 0]
     base = bases[0] if len(bases) == 1 else None
     keep(
-        draw_scores(settings_data(objective, settings, candidates, base)),
+        draw_scores(objective, settings_data(settings, candidates, base), 2),
         "settings", "Score against each setting",
         "Each mark is a candidate's score where it ended. Candidates that were stopped early had "
         "fewer steps to learn, so compare them only with each other. A seed that diverged scores "
@@ -74,7 +76,7 @@ def draw_search_figures(
     )  # fmt: skip
     if len(spec.objectives) == 2:
         keep(
-            draw_pareto(pareto_data(spec.objectives, names, candidates)),
+            draw_pareto(spec.objectives, pareto_data(spec.objectives, names, candidates)),
             "pareto", "Both objectives",
             "Candidates trained to the end. No other candidate is better in both objectives than "
             "one on the Pareto front. The first objective alone decides which candidates are "
@@ -85,16 +87,16 @@ def draw_search_figures(
         best = [winner.number for winner in winners if winner.arm == arm]
         if len(own) > 1:
             keep(
-                draw_parallel(parallel_data(objective, arm, own, candidates, best)),
+                draw_parallel(objective, parallel_data(arm, own, candidates, best)),
                 f"parallel{suffix}", f"All settings together{of_arm}",
                 "Each line is a candidate, coloured by its score at the last step that all "
                 "candidates reached. Bold lines are the best candidates at the end of the budget.",
             )  # fmt: skip
         numbers = [setting for setting in own if not setting.choices]
         for x, y in list(pairwise(numbers))[:1]:
-            if (data := contour_data(objective, arm, x, y, candidates)) is not None:
+            if (data := contour_data(arm, x, y, candidates)) is not None:
                 keep(
-                    draw_contour(data),
+                    draw_contour(objective, data),
                     f"contour{suffix}", f"Two settings together{of_arm}",
                     "Scores at the last step that all candidates reached, interpolated linearly "
                     "between the candidates; uncertain where there are few.",
@@ -113,19 +115,12 @@ def draw_search_figures(
         )  # fmt: skip
     if not tables.curves.empty:
         ranks = {(winner.arm, winner.number): winner.rank for winner in winners}
+        rungs = sorted(set(map(int, tables.rungs["step"])))
         keep(
-            draw_curves(curves_data(objective, names, tables, ranks)),
+            draw_curves(objective, curves_data(names, tables, ranks), rungs),
             "courses", "Learning curves",
             "Mean over the seeds. Thick lines are the best candidates. A curve that ends in an "
             "open circle was stopped early. Dotted lines are the rungs, where candidates are "
             "compared.",
         )  # fmt: skip
     return saved
-
-
-def _settings(space: Space) -> list[Setting]:
-    """The dimensions of a space as axes."""
-    return [
-        Setting(path, d.is_log, tuple(str(value) for value in d.choice or ()))
-        for path, d in space.items()
-    ]

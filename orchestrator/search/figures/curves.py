@@ -11,11 +11,9 @@ from orchestrator.report.figures.style import FAINT, look, styled
 from orchestrator.search.figures.shared import (
     MARKS,
     Objective,
-    Points,
     arm_panels,
     draw_points,
     ended,
-    marks_of,
     rate_axis,
     shared_legend,
 )
@@ -39,50 +37,39 @@ class CandidateCurve(NamedTuple):
     means: tuple[float, ...]
 
 
-class CurvesData(NamedTuple):
-    """Arm → its candidates' curves, and the rungs at which they were compared."""
-
-    objective: Objective
-    arms: tuple[tuple[str, tuple[CandidateCurve, ...]], ...]
-    rungs: tuple[int, ...]
-
-
 def curves_data(
-    objective: Objective,
-    arms: Sequence[str],
-    tables: SearchTables,
-    best: Mapping[tuple[str, int], int],
-) -> CurvesData:
-    """Gather the curves; `best` maps (arm, number) of the bold ones to ranks from 1."""
+    arms: Sequence[str], tables: SearchTables, best: Mapping[tuple[str, int], int]
+) -> dict[str, list[CandidateCurve]]:
+    """The curves of each arm; `best` maps (arm, number) of the bold ones to ranks from 1."""
     grouped = tables.curves.groupby(["arm", "candidate", "step"])["value"]
     counts = grouped.agg(["mean", "count"])
-    found = []
+    curves: dict[str, list[CandidateCurve]] = {arm: [] for arm in arms}
     for arm in arms:
-        curves = []
         rows = ended(tables.candidates, arm)
-        for number, mark in zip(rows["candidate"], marks_of(rows), strict=True):
+        for number, mark in zip(rows["candidate"], rows["mark"], strict=True):
             if (arm, number) not in counts.index:
                 continue
             own: pd.DataFrame = counts.loc[(arm, number)]
             own = own[own["count"] == own["count"].max()]
             steps, means = tuple(map(int, own.index)), tuple(map(float, own["mean"]))
             rank = best.get((arm, number), 0)
-            curves.append(CandidateCurve(int(number), mark, rank, steps, means))
-        found.append((arm, tuple(curves)))
-    return CurvesData(objective, tuple(found), tuple(sorted(set(map(int, tables.rungs["step"])))))
+            curves[arm].append(CandidateCurve(int(number), mark, rank, steps, means))
+    return curves
 
 
 @styled
-def draw_curves(data: CurvesData) -> Figure:
-    """Draw the curves, one panel an arm, the best on top and in bold."""
-    figure, panels = arm_panels([arm for arm, _ in data.arms], [2.9] * len(data.arms), sharey=True)
-    for axes, (_, curves) in zip(panels, data.arms, strict=True):
-        for step in data.rungs:
+def draw_curves(
+    objective: Objective, arms: Mapping[str, Sequence[CandidateCurve]], rungs: Sequence[int]
+) -> Figure:
+    """Draw the curves, one panel an arm, the best on top and in bold; dotted lines at `rungs`."""
+    figure, panels = arm_panels(list(arms), [2.9] * len(arms), sharey=True)
+    for axes, curves in zip(panels, arms.values(), strict=True):
+        for step in rungs:
             axes.axvline(step, color=FAINT, linestyle=":", linewidth=1)
         for curve in sorted(curves, key=lambda one: -one.rank):
             _draw_curve(axes, curve)
-        axes.set_ylabel(data.objective.noun)
-        rate_axis(axes, "y", data.objective.name)
+        axes.set_ylabel(objective.noun)
+        rate_axis(axes, "y", objective.name)
     panels[-1].set_xlabel("training step")
     shared_legend(figure)
     return figure
@@ -98,4 +85,4 @@ def _draw_curve(axes: Axes, curve: CandidateCurve) -> None:
         return
     colour = MARKS[curve.mark].colour
     axes.plot(curve.steps, curve.means, color=colour, linewidth=0.8, alpha=0.55, zorder=2)
-    draw_points(axes, Points(curve.steps[-1:], curve.means[-1:], (curve.mark,)))
+    draw_points(axes, curve.steps[-1:], curve.means[-1:], [curve.mark])

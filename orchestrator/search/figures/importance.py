@@ -1,7 +1,6 @@
 """The figure of which settings matter: the importance of each by PED-ANOVA."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import optuna
 import pandas as pd
@@ -18,15 +17,8 @@ MIN_CANDIDATES = 16
 _QUANTILE = 0.25
 
 
-class Importance(NamedTuple):
-    """How much a setting separates the best quarter from all; all shares add up to 1."""
-
-    path: str
-    share: float
-
-
-def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> list[Importance]:
-    """The settings of one arm, the most important first; empty below `MIN_CANDIDATES`.
+def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> dict[str, float]:
+    """Each setting's share of the importance, the largest first; empty below `MIN_CANDIDATES`.
 
     Watanabe, Bansal and Hutter, PED-ANOVA (2023): for each setting, the distance between its
     density among the best quarter of the candidates and its density among all. Stopped candidates
@@ -36,7 +28,7 @@ def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> lis
     tried = candidates[candidates["common_figure"].notna()]
     paths = [p for p in space if not space[p].when and tried[p].nunique() > 1]
     if len(tried) < MIN_CANDIDATES or not paths or tried["common_figure"].nunique() < 2:
-        return []
+        return {}
     distributions = {path: distribution_of(space[path]) for path in paths}
     with no_experimental_warnings():
         study = optuna.create_study(direction=spec.objectives[spec.first])
@@ -48,16 +40,15 @@ def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> lis
                 )
             )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_QUANTILE)
-        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return [Importance(path, float(share)) for path, share in shares.items()]
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 @styled
-def draw_importance(arms: Mapping[str, Sequence[Importance]]) -> Figure:
+def draw_importance(arms: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw the shares of each arm as bars, the most important setting on top."""
     figure, panels = arm_panels(list(arms), [0.3 + 0.35 * len(one) for one in arms.values()])
     for axes, shares in zip(panels, arms.values(), strict=True):
-        paths, lengths = zip(*reversed(shares), strict=True)
+        paths, lengths = zip(*reversed(list(shares.items())), strict=True)
         axes.barh(paths, lengths, 0.55, color=look(0).colour)
         for row, length in enumerate(lengths):
             text = f" {100 * length:.0f} %"

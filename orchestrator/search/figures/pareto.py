@@ -1,6 +1,6 @@
 """The figure of two objectives, with the Pareto front of each arm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,30 +16,21 @@ from orchestrator.spec.units import noun
 class Front(NamedTuple):
     """One arm: its finished candidates' scores, (n, 2), and which of them are on the front."""
 
-    arm: str
     scores: np.ndarray
-    on_front: tuple[bool, ...]
-
-
-class ParetoData(NamedTuple):
-    """All arms, and the two objectives; the first lies along y."""
-
-    objectives: tuple[str, str]
-    arms: tuple[Front, ...]
+    on_front: list[bool]
 
 
 def pareto_data(
     objectives: Mapping[str, str], arms: Sequence[str], candidates: pd.DataFrame
-) -> ParetoData:
-    """Gather the arms; the two objectives map names to ``minimize`` or ``maximize``."""
-    first, second = objectives
+) -> dict[str, Front]:
+    """The front of each arm; the two objectives map names to ``minimize`` or ``maximize``."""
     signs = np.array([1 if sense == "minimize" else -1 for sense in objectives.values()])
-    fronts = []
+    fronts = {}
     for arm in arms:
         chosen = (candidates["arm"] == arm) & (candidates["state"] == "finished")
-        scores = candidates.loc[chosen, [first, second]].to_numpy(dtype=float)
-        fronts.append(Front(arm, scores, tuple(on_front(scores * signs))))
-    return ParetoData((first, second), tuple(fronts))
+        scores = candidates.loc[chosen, list(objectives)].to_numpy(dtype=float)
+        fronts[arm] = Front(scores, on_front(scores * signs))
+    return fronts
 
 
 def on_front(points: np.ndarray) -> list[bool]:
@@ -51,13 +42,13 @@ def on_front(points: np.ndarray) -> list[bool]:
 
 
 @styled
-def draw_pareto(data: ParetoData) -> Figure:
-    """Draw the candidates, and a line through the front of each arm."""
+def draw_pareto(objectives: Iterable[str], arms: Mapping[str, Front]) -> Figure:
+    """Draw the candidates, and a line through the front of each arm; the first lies along y."""
     figure = new_figure(WIDTH, 3.4)
     axes = figure.subplots()
-    for index, arm in enumerate(data.arms):
+    for index, (name, arm) in enumerate(arms.items()):
         style = look(index)
-        label = f"{arm.arm}: " if len(data.arms) > 1 else ""
+        label = f"{name}: " if len(arms) > 1 else ""
         front = arm.scores[np.array(arm.on_front, dtype=bool)]
         front = front[np.argsort(front[:, 1])]
         axes.plot(
@@ -68,7 +59,7 @@ def draw_pareto(data: ParetoData) -> Figure:
             front[:, 1], front[:, 0], color=style.colour, linestyle=style.line,
             marker=style.marker, markersize=6, label=f"{label}Pareto front",
         )  # fmt: skip
-    first, second = data.objectives
+    first, second = objectives
     axes.set_ylabel(noun(first))
     axes.set_xlabel("seconds a run, its share of the pack" if second == SECONDS else noun(second))
     rate_axis(axes, "y", first)

@@ -14,12 +14,10 @@ from matplotlib.tri import Triangulation
 from orchestrator.report.figures.style import FAINT, INK, WIDTH, new_figure, styled
 from orchestrator.search.figures.shared import (
     Objective,
-    Points,
     Setting,
     draw_colour_bar,
     draw_points,
     ended,
-    marks_of,
     shared_legend,
 )
 
@@ -38,7 +36,6 @@ class ParallelData(NamedTuple):
         chosen: (n,) whether it is among the best.
     """
 
-    objective: Objective
     settings: tuple[Setting, ...]
     lines: np.ndarray
     ends: tuple[tuple[str, str], ...]
@@ -48,7 +45,6 @@ class ParallelData(NamedTuple):
 
 
 def parallel_data(
-    objective: Objective,
     arm: str,
     settings: Sequence[Setting],
     candidates: pd.DataFrame,
@@ -67,7 +63,6 @@ def parallel_data(
             low, high = (10**end if setting.is_log else end for end in (low, high))
             ends.append((f"{low:.3g}", f"{high:.3g}"))
     return ParallelData(
-        objective,
         tuple(settings),
         np.column_stack(columns),
         tuple(ends),
@@ -84,16 +79,16 @@ def _share(values: np.ndarray) -> np.ndarray:
 
 
 @styled
-def draw_parallel(data: ParallelData) -> Figure:
+def draw_parallel(objective: Objective, data: ParallelData) -> Figure:
     """Draw the lines, better candidates on top and the best in bold."""
     figure = new_figure(WIDTH, 3.2)
     axes = figure.subplots()
     colours = ScalarMappable(
-        Normalize(data.scores.min(), data.scores.max()), colormaps[data.objective.colour_map]
+        Normalize(data.scores.min(), data.scores.max()), colormaps[objective.colour_map]
     )
     at = np.arange(len(data.settings) + 1)
     lines = np.column_stack([data.lines, _share(data.scores)])
-    for index in np.argsort(-data.objective.sign * data.scores):
+    for index in np.argsort(-objective.sign * data.scores):
         bold, active = data.chosen[index], ~np.isnan(lines[index])
         axes.plot(
             at[active], lines[index][active], color=colours.to_rgba(data.scores[index]),
@@ -105,61 +100,66 @@ def draw_parallel(data: ParallelData) -> Figure:
         axes.annotate(high, (x, 1.02), ha="center", va="bottom", fontsize=8, color=FAINT)
     axes.axvline(len(data.settings), color=INK, linewidth=0.8)
     names = [setting.path for setting in data.settings]
-    axes.set_xticks(at, [*names, f"{data.objective.noun}\nat step {data.step}"])
+    axes.set_xticks(at, [*names, f"{objective.noun}\nat step {data.step}"])
     axes.tick_params(axis="x", length=0, pad=14)
     axes.set_yticks([])
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlim(-0.3, len(data.settings) + 0.1)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    draw_colour_bar(figure, axes, colours, data.objective)
+    draw_colour_bar(figure, axes, colours, objective)
     return figure
 
 
 class ContourData(NamedTuple):
-    """The candidates of one arm over two settings; scores (n,) at a step that all reached."""
+    """The candidates of one arm over two settings.
 
-    objective: Objective
+    Attributes:
+        x, y: the settings.
+        points: (n, 2) their values.
+        marks: how each candidate ended: keys of `MARKS`.
+        scores: (n,) at `step`, which every candidate reached.
+        step: training step.
+    """
+
     x: Setting
     y: Setting
-    points: Points
+    points: np.ndarray
+    marks: tuple[str, ...]
     scores: np.ndarray
     step: int
 
 
-def contour_data(
-    objective: Objective, arm: str, x: Setting, y: Setting, candidates: pd.DataFrame
-) -> ContourData | None:
+def contour_data(arm: str, x: Setting, y: Setting, candidates: pd.DataFrame) -> ContourData | None:
     """Gather one arm over two numeric settings; None if its candidates are too few for a map."""
     rows = ended(candidates, arm)
     rows = rows[rows[x.path].notna() & rows[y.path].notna()].reset_index(drop=True)
-    points = Points(x.positions(rows[x.path]), y.positions(rows[y.path]), marks_of(rows))
-    if len(set(zip(points.x, points.y, strict=True))) < _MIN_POINTS:
+    points = rows[[x.path, y.path]].to_numpy(dtype=float)
+    n_different = [len(np.unique(values)) for values in points.T]
+    if len(np.unique(points, axis=0)) < _MIN_POINTS or min(n_different) < 3:
         return None
-    if min(len(set(points.x)), len(set(points.y))) < 3:
-        return None
-    scores = rows["common_figure"].to_numpy(dtype=float)
-    return ContourData(objective, x, y, points, scores, int(rows["common_step"].iloc[0]))
+    scores, step = rows["common_figure"].to_numpy(dtype=float), int(rows["common_step"].iloc[0])
+    return ContourData(x, y, points, tuple(rows["mark"]), scores, step)
 
 
 @styled
-def draw_contour(data: ContourData) -> Figure:
+def draw_contour(objective: Objective, data: ContourData) -> Figure:
     """Draw colour between the candidates, linear on the scales of the axes."""
     figure = new_figure(WIDTH, 4.2)
     axes = figure.subplots()
-    points = np.column_stack([data.points.x, data.points.y])
-    scaled = np.column_stack([data.x.scaled(data.points.x), data.y.scaled(data.points.y)])
+    x, y = data.points.T
+    scaled = np.column_stack([data.x.scaled(x), data.y.scaled(y)])
     unique, first = np.unique(scaled, axis=0, return_index=True)
     triangles = Triangulation(unique[:, 0], unique[:, 1]).triangles
-    mesh = Triangulation(points[first, 0], points[first, 1], triangles)
+    mesh = Triangulation(x[first], y[first], triangles)
     levels = np.linspace(data.scores.min(), data.scores.max(), _N_LEVELS + 1)
     if levels[-1] > levels[0]:
         drawn = axes.tricontourf(
-            mesh, data.scores[first], levels=levels, cmap=data.objective.colour_map, alpha=0.6
+            mesh, data.scores[first], levels=levels, cmap=objective.colour_map, alpha=0.6
         )
-        bar = draw_colour_bar(figure, axes, drawn, data.objective)
-        bar.set_ylabel(f"{data.objective.noun} at step {data.step}")
-    draw_points(axes, data.points)
+        bar = draw_colour_bar(figure, axes, drawn, objective)
+        bar.set_ylabel(f"{objective.noun} at step {data.step}")
+    draw_points(axes, x, y, data.marks)
     axes.grid(False)
     axes.margins(0.04)
     axes.use_sticky_edges = False

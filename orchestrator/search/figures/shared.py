@@ -55,19 +55,6 @@ MARKS = {
 }
 
 
-class Points(NamedTuple):
-    """Candidates as points.
-
-    Attributes:
-        x, y: one entry a candidate; NaN where it has no place.
-        marks: how each ended: keys of `MARKS`.
-    """
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    marks: tuple[str, ...]
-
-
 class Setting(NamedTuple):
     """One dimension of the space, as an axis.
 
@@ -106,17 +93,14 @@ class Setting(NamedTuple):
 
 
 def ended(candidates: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The candidates of an arm that were finished or stopped."""
+    """The candidates of an arm that were finished or stopped.
+
+    The column ``mark`` says how each ended, as a key of `MARKS`.
+    """
     chosen = candidates["state"].isin(["finished", "stopped"]) & (candidates["arm"] == arm)
-    return candidates[chosen].reset_index(drop=True)
-
-
-def marks_of(rows: pd.DataFrame) -> tuple[str, ...]:
-    """How each candidate ended, as a key of `MARKS`."""
-    return tuple(
-        ending if ending in ("collapsed", "diverged") else state
-        for state, ending in zip(rows["state"], rows["ending"], strict=True)
-    )
+    rows = candidates[chosen].reset_index(drop=True)
+    went_wrong = rows["ending"].isin(["collapsed", "diverged"])
+    return rows.assign(mark=rows["ending"].where(went_wrong, rows["state"]))
 
 
 def arm_panels(
@@ -132,13 +116,13 @@ def arm_panels(
     return figure, list(panels)
 
 
-def draw_points(axes: Axes, points: Points) -> None:
-    """Draw candidates with the mark of how they ended, labelled for a legend."""
+def draw_points(axes: Axes, x: Sequence[float], y: Sequence[float], marks: Sequence[str]) -> None:
+    """Draw candidates with the mark of how they ended, a key of `MARKS`, labelled for a legend."""
     for name, mark in MARKS.items():
-        at = [index for index, other in enumerate(points.marks) if other == name]
+        at = [index for index, other in enumerate(marks) if other == name]
         if at:
             axes.plot(
-                [points.x[i] for i in at], [points.y[i] for i in at], linestyle="",
+                [x[i] for i in at], [y[i] for i in at], linestyle="",
                 marker=mark.marker, markersize=5.5, markeredgecolor=mark.colour,
                 markeredgewidth=1.0, markerfacecolor=mark.colour if mark.filled else "none",
                 label=mark.label, zorder=3,

@@ -17,9 +17,9 @@ from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFai
 from orchestrator.execute.machine import Options, choose_options
 from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.report.figures.style import Saved
+from orchestrator.search import rebuild
 from orchestrator.search.driver import SearchOutcome, run_search
 from orchestrator.search.load import load_search
-from orchestrator.search.rebuild import Draw
 from orchestrator.spec.arms import Arm
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
@@ -158,18 +158,19 @@ def run_small_search(
     backend: Backend,
     *,
     prepare: PrepareData = describe,
-    draw: Draw = draw_nothing,
+    draw: Callable[..., list[Saved]] = draw_nothing,
     options: Options | None = None,
     **changes: Any,
 ) -> SearchOutcome:
     """Run the search file into ``folder/results``; keyword arguments change the file."""
-    outcome, _ = run_search(
-        load_search(write_file(folder, changes)),
-        Results(folder / "results"),
-        options or choose_options("local", 2, 1),
-        Console(file=io.StringIO()),
-        backend=backend,
-        prepare=prepare,
-        draw=draw,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rebuild, "draw_search_figures", draw)
+        outcome, _ = run_search(
+            load_search(write_file(folder, changes)),
+            Results(folder / "results"),
+            options or choose_options("local", 2, 1),
+            Console(file=io.StringIO()),
+            backend=backend,
+            prepare=prepare,
+        )
     return outcome

@@ -1,13 +1,13 @@
 """Search files: what a good one loads as, and what the message for each mistake names."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from decoder.errors import ConfigError
-from orchestrator.search.load import is_search, load_search
-from orchestrator.search.space import configure, grid, is_active
+from orchestrator.search.load import load_search
+from orchestrator.search.schema import Dimension
+from orchestrator.search.space import configure, corners, grid, is_active
 from orchestrator.spec.load import load_spec
 
 from .conftest import WriteSearch
@@ -30,11 +30,6 @@ def test_each_command_refuses_the_other_kind_of_file_and_names_its_command(
         load_spec(write_search())
     with pytest.raises(ConfigError, match="`run`"):
         load_search(write_search(space=..., factors={}))
-
-
-def test_only_a_file_with_a_space_is_a_search(write_search: WriteSearch, tmp_path: Path) -> None:
-    assert is_search(write_search())
-    assert not is_search(tmp_path / "base.yaml")
 
 
 # Changes of a good file, and what the message must name: the place, the value, the remedy.
@@ -91,7 +86,7 @@ def test_a_dimension_is_searched_only_where_its_condition_holds(write_search: Wr
         "optim.epsilon": {"choice": [0.1], "when": {"optim.algorithm": "adamw"}},
     }
     [arm] = load_search(write_search(space=space)).arms
-    assert grid(arm.space) == [
+    assert list(grid(arm.space)) == [
         {"optim.algorithm": "adamw", "optim.epsilon": 0.1},
         {"optim.algorithm": "sgd", "optim.momentum": 0.5},
         {"optim.algorithm": "sgd", "optim.momentum": 0.9},
@@ -107,11 +102,16 @@ def test_a_grid_takes_both_ends(write_search: WriteSearch) -> None:
     }
     spec = write_search(space=space, sampler="grid", n_candidates=27)
     [arm] = load_search(spec).arms
-    points = grid(arm.space)
+    points = list(grid(arm.space))
     assert len(points) == 27
     assert {p["optim.lr_max"] for p in points} == {0.001, 0.01, 0.1}
     assert {p["model.n_units"] for p in points} == {8, 16, 32}
     assert {p["augment.random_cut"] for p in points} == {0, 2, 4}
+
+
+def test_a_large_space_is_checked_at_a_few_of_its_corners() -> None:
+    space = {f"path_{index}": Dimension(choice=(0, 1)) for index in range(40)}
+    assert len(corners(space)) == 256
 
 
 def test_references_follow_the_candidate(write_search: WriteSearch) -> None:

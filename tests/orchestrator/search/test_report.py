@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
 from orchestrator.plan.recordings import prepare_data
+from orchestrator.search import rebuild
 from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.figures.curves import curves_data
 from orchestrator.search.figures.importance import MIN_CANDIDATES, importances
 from orchestrator.search.figures.pareto import on_front
 from orchestrator.search.figures.score_panels import progress_data
 from orchestrator.search.figures.settings_together import contour_data, parallel_data
-from orchestrator.search.figures.shared import Objective, Setting, marks_of
+from orchestrator.search.figures.shared import Objective, Setting, ended
 from orchestrator.search.load import load_search
-from orchestrator.search.rebuild import rebuild_search
 from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
 from orchestrator.store.paths import Results
@@ -102,25 +102,28 @@ def test_a_dry_run_trains_nothing_and_counts_the_steps(write_search: WriteSearch
     assert not Results(folder / "results").runs.exists()
 
 
-def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(tmp_path: Path) -> None:
+def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = {"optim.lr_max": {"log": [0.0005, 0.0051]}}
     run_small_search(tmp_path, FakeBackend(), space=space, n_candidates=16)
     loaded = load_search(tmp_path / "search.yaml")
     results = Results(tmp_path / "results").of_searches
     studies = open_studies(loaded, results, print, prepare=describe)
-    [warning] = rebuild_search(loaded, results, studies, print, draw=draw_nothing).view.warnings
+    monkeypatch.setattr(rebuild, "draw_search_figures", draw_nothing)
+    [warning] = rebuild.rebuild_search(loaded, results, studies, print).view.warnings
     assert "optim.lr_max" in warning and "upper" in warning
 
 
 def test_the_best_so_far_never_gets_worse_and_counts_full_budgets_only(
     candidates: pd.DataFrame,
 ) -> None:
-    [panel] = progress_data(PER, ["base"], candidates, {}).panels
+    [panel] = progress_data(PER, ["base"], candidates, {})
     best = [value for value in panel.best if value == value]
     assert best == sorted(best, reverse=True)
     full = candidates[candidates["state"] == "finished"]["figure"]
     assert best[-1] == full.min()
-    assert list(panel.points.x) == sorted(panel.points.x)
+    assert list(panel.x) == sorted(panel.x)
 
 
 def test_stopped_curves_end_at_a_rung(candidates: pd.DataFrame, folder: Path) -> None:
@@ -135,9 +138,8 @@ def test_stopped_curves_end_at_a_rung(candidates: pd.DataFrame, folder: Path) ->
         if step <= row.step
     ]
     tables = SearchTables(candidates, rungs, pd.DataFrame(rows))
-    data = curves_data(PER, ["base"], tables, {("base", 0): 1})
-    assert data.rungs == (20, 40)
-    [(_, curves)] = data.arms
+    curves = curves_data(["base"], tables, {("base", 0): 1})["base"]
+    assert set(rungs["step"]) == {20, 40}
     assert {c.steps[-1] for c in curves if c.mark == "stopped"} <= {20, 40}
     assert [c.candidate for c in curves if c.rank == 1] == [0]
 
@@ -167,22 +169,23 @@ def test_a_diverged_or_collapsed_seed_marks_a_candidate_before_how_it_ended() ->
     rows = pd.DataFrame(
         {"state": ["finished", "stopped", "stopped"], "ending": ["ok", "ok", "diverged"]}
     )
-    assert marks_of(rows) == ("finished", "stopped", "diverged")
+    marks = ended(rows.assign(arm="base"), "base")["mark"]
+    assert list(marks) == ["finished", "stopped", "diverged"]
 
 
 def test_lines_of_parallel_coordinates_lie_between_the_ends(candidates: pd.DataFrame) -> None:
     settings = [Setting("optim.lr_max", True, ()), Setting("optim.epsilon", True, ())]
-    data = parallel_data(PER, "base", settings, candidates, [3])
+    data = parallel_data("base", settings, candidates, [3])
     assert data.lines.min() == 0.0 and data.lines.max() == 1.0
     assert sum(data.chosen) == 1 and data.step == 20
 
 
 def test_a_map_needs_enough_different_candidates(candidates: pd.DataFrame) -> None:
     x, y = Setting("optim.lr_max", True, ()), Setting("optim.epsilon", True, ())
-    assert contour_data(PER, "base", x, y, candidates.head(4)) is None
+    assert contour_data("base", x, y, candidates.head(4)) is None
     flat = candidates.assign(**{"optim.epsilon": 0.1})
-    assert contour_data(PER, "base", x, y, flat) is None
-    assert contour_data(PER, "base", x, y, candidates) is not None
+    assert contour_data("base", x, y, flat) is None
+    assert contour_data("base", x, y, candidates) is not None
 
 
 def test_importance_finds_the_setting_that_matters_if_there_are_enough_candidates(
@@ -200,9 +203,9 @@ def test_importance_finds_the_setting_that_matters_if_there_are_enough_candidate
     )
     space = loaded.arms[0].space
     found = importances(loaded.spec, space, table)
-    assert found[0].path == "optim.lr_max" and found[0].share > 0.7
-    assert sum(one.share for one in found) == pytest.approx(1.0)
-    assert importances(loaded.spec, space, table.head(MIN_CANDIDATES - 1)) == []
+    assert next(iter(found)) == "optim.lr_max" and found["optim.lr_max"] > 0.7
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert importances(loaded.spec, space, table.head(MIN_CANDIDATES - 1)) == {}
 
 
 def test_arms_and_conditions_are_drawn_and_reported(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from decoder.config import DecoderConfig, config_paths
 from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
 from orchestrator.cli.schema_command import FileKind, schema_of
-from orchestrator.search.load import is_search
 from orchestrator.spec.json_schema import attribute_texts
 from orchestrator.spec.names import level_text
 from orchestrator.spec.schema import AblationSpec
@@ -24,7 +23,7 @@ VALIDATORS = {kind: Draft7Validator(schema_of(kind)) for kind in FileKind}
 def kind_of(path: Path) -> FileKind:
     if path.parent.name == "base":
         return FileKind.decoder
-    return FileKind.search if is_search(path) else FileKind.ablation
+    return FileKind.search if "space" in load_yaml(path) else FileKind.ablation
 
 
 def as_editor_sees(value: Any) -> Any:

@@ -12,7 +12,7 @@ from imported_runs import AuditRuns, WriteRun, by_kind, mentions
 from scipy import stats as oracle
 
 from orchestrator.history.audit.audit import Audit, audit
-from orchestrator.history.audit.findings import by_weight
+from orchestrator.history.audit.findings import Weight, by_weight
 from orchestrator.history.audit.proposal import Proposal
 from orchestrator.history.reading.read_runs import read_group
 
@@ -108,7 +108,7 @@ def test_the_lowest_of_many_is_named_with_its_per(planted: Audit) -> None:
 
 def test_the_heaviest_findings_come_first(planted: Audit) -> None:
     weights = [finding.weight for finding in planted.findings]
-    assert weights == sorted(weights)
+    assert weights == sorted(weights, key=list(Weight).index)
     in_groups = [finding for group in by_weight(planted.findings).values() for finding in group]
     assert in_groups == list(planted.findings)
 

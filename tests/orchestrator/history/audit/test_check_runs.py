@@ -58,5 +58,5 @@ def test_pairs_in_another_order_by_best_and_by_last_per_are_named(
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     finding = by_kind(audit_runs())["best_or_final"]
-    assert finding.weight.title == "weakens conclusions"
+    assert finding.weight == "weakens conclusions"
     assert mentions(finding.details, "opposite orders", "run1 and run2")

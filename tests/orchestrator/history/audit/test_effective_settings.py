@@ -43,7 +43,7 @@ def test_settings_that_may_change_a_result_count(
     write_run("run2", 0.3, **changes)
     group = audit_runs().group
     assert len(group.configurations) == 2
-    assert len(group.run_changes[0].changes) == 1
+    assert len(group.run_changes[0].before.changes) == 1
 
 
 def test_a_text_that_differs_in_every_run_is_a_label(
@@ -61,12 +61,12 @@ def test_a_nested_name_counts_and_a_title_at_the_top_does_not(
 ) -> None:
     write_run("run1", 0.2, title="first", loss={"name": "ctc"})
     write_run("run2", 0.3, title="second", loss={"name": "focal"})
-    (change,) = audit_runs().group.run_changes[0].changes
+    (change,) = audit_runs().group.run_changes[0].before.changes
     assert change.name == "loss.name"
 
 
 def test_recordings_with_another_name_count(write_run: WriteRun, audit_runs: AuditRuns) -> None:
     write_run("run1", 0.2, dataset_dir="/a/hdf5_data_final")
     write_run("run2", 0.3, dataset_dir="/a/hdf5_data_2024")
-    (change,) = audit_runs().group.run_changes[0].changes
+    (change,) = audit_runs().group.run_changes[0].before.changes
     assert (change.key, change.before) == ("data", "hdf5_data_final")

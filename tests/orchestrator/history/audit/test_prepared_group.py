@@ -11,8 +11,8 @@ def test_a_variant_of_the_baseline_is_compared_with_the_baseline_and_not_with_th
     write_run("run2", 0.3, epsilon=1e-8)
     write_run("run3", 0.25, weight_decay=0.1)
     last = audit_runs().group.run_changes[-1]
-    assert (last.before.name, len(last.changes)) == ("run2", 2)
-    assert (last.closest.name, len(last.from_closest)) == ("run1", 1)
+    assert (last.before.a.name, len(last.before.changes)) == ("run2", 2)
+    assert (last.closest.a.name, len(last.closest.changes)) == ("run1", 1)
 
 
 @pytest.mark.parametrize(

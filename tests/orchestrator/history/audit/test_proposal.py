@@ -22,10 +22,10 @@ def test_the_proposal_loads_and_separates_the_three_changes(planted: Audit, tmp_
         "optim.lr_max_day": 0.002,
     }
     assert loaded.base.augment.white_noise_std == 0.25  # as in the run it starts from
-    assert len(loaded.spec.seeds) == proposal.n_seeds >= 7
+    assert len(loaded.spec.seeds) == len(proposal.ablation.seeds) >= 7
     # It recommends more repeats first only if the power is low.
     assert proposal.power is not None
-    assert mentions(proposal.reasons, "Cheaper first") == (proposal.power < 0.8)
+    assert mentions(proposal.sentences, "Cheaper first") == (proposal.power < 0.8)
     assert {claim.direction for claim in loaded.spec.hypotheses.values()} == {"increase"}
 
 
@@ -38,9 +38,9 @@ def test_settings_without_a_field_are_left_out_and_named(
     assert isinstance(proposal, Proposal)
     assert [change.name for change in proposal.left_out] == ["my_own_trick"]
     assert proposal.ablation.design == "one_factor"
-    assert mentions(proposal.reasons, "Left out", "my_own_trick")
+    assert mentions(proposal.sentences, "Left out", "my_own_trick")
     assert proposal.base["train"]["eval_every_steps"] == 30
-    assert mentions(proposal.reasons, "30 steps", "2,000")
+    assert mentions(proposal.sentences, "30 steps", "2,000")
 
 
 def test_without_a_difference_there_is_a_reason_and_no_proposal(

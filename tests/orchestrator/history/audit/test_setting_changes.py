@@ -18,4 +18,4 @@ def test_learning_rates_with_different_values_are_two_changes(
     write_run("run1", 0.2)
     write_run("run2", 0.3, lr_max=0.002, lr_max_day=0.001)
     (one,) = audit_runs().group.run_changes
-    assert [change.key for change in one.changes] == ["optim.lr_max", "optim.lr_max_day"]
+    assert [change.key for change in one.before.changes] == ["optim.lr_max", "optim.lr_max_day"]

@@ -1,4 +1,4 @@
-"""Scores of candidates, worked by hand."""
+"""Learning curves and the scores of candidates, worked by hand."""
 
 import math
 
@@ -6,8 +6,7 @@ import pytest
 
 from decoder.collapse import CollapseThresholds
 from decoder.pack import HISTORY_COLUMNS, HistoryRow
-from orchestrator.search.learning_curves import LearningCurve
-from orchestrator.search.scores import ending_of, mean_score
+from orchestrator.search.learning_curves import LearningCurve, ending_of, mean_score
 
 
 def row(step: int, **values: float) -> HistoryRow:
