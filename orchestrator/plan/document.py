@@ -103,8 +103,7 @@ class PlanDocument(_Entry):
         dataset: the first of `datasets`; the only one in documents of older versions.
         aliases: the fraction, for a ``fractional`` design.
         lock_changed: hypotheses that were added or changed after runs that decide them.
-        exact_locked: hypotheses that were locked when every test was exact, and keep theirs; None
-            in documents of that time, where all do.
+        exact_locked: hypotheses that were locked when every test was exact, and keep theirs.
     """
 
     name: str
@@ -120,7 +119,7 @@ class PlanDocument(_Entry):
     packs: tuple[PackEntry, ...] = ()
     contrasts: tuple[CleanContrast, ...] = ()
     lock_changed: tuple[str, ...] = ()
-    exact_locked: tuple[str, ...] | None = None
+    exact_locked: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:

@@ -13,13 +13,15 @@ from orchestrator.store.paths import Results
 def read_plan(results: Results, name: str) -> PlanDocument:
     """The plan of an ablation that was run before.
 
+    In a plan from before there were studentized tests, every claim keeps its exact one.
+
     Raises:
         ConfigError: no ablation of this name was run.
         StorageError: the file cannot be read, or is not a plan.
     """
     path = results.plan(name)
     try:
-        return PlanDocument.model_validate_json(path.read_bytes())
+        document = PlanDocument.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         known = listed(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
         raise ConfigError(
@@ -32,6 +34,9 @@ def read_plan(results: Results, name: str) -> PlanDocument:
         raise StorageError(
             f"{path}: is not a valid plan ({first_mistake(error)}); `run` writes it again"
         ) from None
+    if "exact_locked" not in document.model_fields_set:
+        return document.model_copy(update={"exact_locked": tuple(document.spec.hypotheses)})
+    return document
 
 
 def write_plan(results: Results, document: PlanDocument) -> None:

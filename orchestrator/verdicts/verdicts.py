@@ -204,7 +204,7 @@ def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
         {name: _with_slice(claim, parts[name], plan.cells) for name, claim in claims.items()},
         plan.data_name,
         frozenset(plan.lock_changed),
-        frozenset(spec.hypotheses if plan.exact_locked is None else plan.exact_locked),
+        frozenset(plan.exact_locked),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
         parts,
     )

@@ -297,7 +297,7 @@ def test_a_fraction_prints_generators_and_aliases(load: Load, see: Callable[...,
     factors = {f"f{i}": {"a": {path: 0.1}, "b": {path: 0.2}} for i, path in enumerate(paths)}
     claim = {
         "claim": "x", "contrast": {"factor": "f0", "from": "a", "to": "b"},
-        "outcome": "per", "direction": "none", "margin": 0.01,
+        "outcome": "per", "direction": "no_difference", "margin": 0.01,
     }  # fmt: skip
     seen = see(load({"design": "fractional", "factors": factors, "hypotheses": {"h": claim}}))
     document = preview_document(seen)

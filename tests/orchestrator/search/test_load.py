@@ -61,7 +61,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"sampler": "grid"}, ("optim.lr_max", "'points'")),
     ({"arms": {"one": {"set": {}}}}, ("arms:", "'set'", "'space'")),
     (
-        {"hypotheses": {"h": {"claim": "c", "from": "a", "to": "b", "direction": "none",
+        {"hypotheses": {"h": {"claim": "c", "from": "a", "to": "b", "direction": "no_difference",
                               "margin": 0.1}}},
         ("hypotheses.h.from", "'a'"),
     ),

@@ -67,9 +67,54 @@ def test_paired_t_interval_is_scipys() -> None:
     assert stats.paired_t([0.3]) == (-math.inf, math.inf)
 
 
-def test_equal_values_have_an_interval_only_from_five_on() -> None:
-    assert stats.paired_t([0.25] * 4) == (-math.inf, math.inf)
-    assert stats.paired_t([0.25] * 5) == (0.25, 0.25)
+def test_equal_values_have_an_interval_only_where_their_number_bears_the_error() -> None:
+    # n equal values lie above the median by chance with probability 2^-n: 1/32 is above 2.5 %.
+    assert stats.paired_t([0.25] * 5) == (-math.inf, math.inf)
+    assert stats.paired_t([0.25] * 6) == (0.25, 0.25)
+    assert stats.paired_bounds([0.25] * 4) == (-math.inf, math.inf)
+    assert stats.paired_bounds([0.25] * 5) == (0.25, 0.25)
+
+
+def test_the_studentized_test_is_students_where_differences_are_symmetric() -> None:
+    symmetric = np.array([0.01, 0.02, 0.03, 0.04, 0.05])
+    expected = scipy_stats.ttest_1samp(symmetric, 0.0).pvalue
+    assert stats.studentized(symmetric) == pytest.approx(expected)
+    assert stats.studentized(-symmetric) == pytest.approx(expected)
+
+
+@given(DIFFERENCES)
+@settings(max_examples=100, deadline=None)
+def test_the_studentized_test_fits_its_interval_and_is_never_below_students(
+    values: list[float],
+) -> None:
+    p = stats.studentized(values)
+    assert 0 <= p <= 1 and p == pytest.approx(stats.studentized([-value for value in values]))
+    if len(values) < 3:
+        assert p == 1.0
+        return
+    low, high = stats.paired_interval(values)
+    if abs(p - 0.05) > 1e-6:
+        assert (p < 0.05) == (low > 0 or high < 0)
+    if stats.has_spread(np.array(values)):
+        assert p >= scipy_stats.ttest_1samp(values, 0.0).pvalue - 1e-9
+
+
+def test_skewness_against_the_mean_costs_the_studentized_test_its_significance() -> None:
+    # One large negative value more would take the mean back to zero: a long tail on that side.
+    values = [0.05, 0.06, 0.055, 0.052, 0.005]
+    assert scipy_stats.ttest_1samp(values, 0.0).pvalue < 0.02 < stats.studentized(values)
+    mirrored = [0.05, 0.06, 0.055, 0.052, 0.105]
+    assert stats.studentized(mirrored) == pytest.approx(
+        scipy_stats.ttest_1samp(mirrored, 0.0).pvalue
+    )
+
+
+def test_equal_differences_are_tested_by_their_signs() -> None:
+    assert stats.studentized([0.25] * 5) == pytest.approx(2 / 32)
+    assert stats.studentized([0.25] * 6) == pytest.approx(2 / 64)
+    assert stats.studentized([0.0] * 6) == 1.0
+    assert stats.tost_paired([0.01] * 5, 0.02) == pytest.approx(1 / 32)
+    assert stats.tost_paired([0.03] * 5, 0.02) == 1.0
 
 
 @given(DIFFERENCES, st.floats(0.01, 1))

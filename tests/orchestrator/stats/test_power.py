@@ -16,10 +16,12 @@ from orchestrator.stats.power import (
     power_equivalence,
     power_log_rank,
     power_paired,
+    power_share_contrast,
     power_shares,
+    power_studentized,
     separation,
 )
-from orchestrator.stats.shares import Share, boschloo
+from orchestrator.stats.shares import Share, boschloo, share_contrast_p
 
 claim = functools.partial(made_claims.claim, margin=0.02)
 
@@ -32,6 +34,41 @@ def hypothesis(**changes: Any) -> Hypothesis:
 def test_power_is_that_of_the_paired_t_test(n: int, effect: float) -> None:
     expected = TTestPower().power(effect, n, 0.05)
     assert power_paired(effect, 1.0, n, 0.05) == pytest.approx(expected, abs=0.005)
+
+
+def test_power_of_the_studentized_test_is_that_of_simulated_studies() -> None:
+    samples = np.random.default_rng(3).normal(1.2, 1.0, (4000, 6))
+    significant = np.array([stats.studentized(row) < 0.05 and row.mean() > 0 for row in samples])
+    reached = samples.mean(axis=1) >= 1.0
+    assert power_studentized(1.2, 1.0, 6, 0.05) == pytest.approx(significant.mean(), abs=0.02)
+    with_margin = np.mean(significant & reached)
+    assert power_studentized(1.2, 1.0, 6, 0.05, 1.0) == pytest.approx(with_margin, abs=0.02)
+    assert power_studentized(100.0, 1.0, 2, 0.05) == 0.0
+    # Just below and from 50 seeds on, one is a sample and the other the t distribution.
+    sampled, exact = (power_studentized(0.4, 1.0, n, 0.05) for n in (49, 50))
+    assert exact == pytest.approx(sampled, abs=0.02)
+
+
+def test_power_of_a_contrast_of_shares_is_that_of_simulated_studies() -> None:
+    rates, weights = (0.9, 0.1, 0.1, 0.1), (1, -1, -1, 1)
+    counts = np.random.default_rng(4).binomial(6, rates, (3000, 4))
+    supported = 0
+    for row in counts:
+        shares = [Share(int(k), 6) for k in row]
+        effect = row @ np.array(weights) / 6
+        supported += effect >= 0.5 - 1e-12 and share_contrast_p(shares, weights) < 0.05
+    expected = supported / len(counts)
+    assert power_share_contrast(rates, weights, 6, 0.05, 0.5) == pytest.approx(expected, abs=0.03)
+    turned = [-weight for weight in weights]
+    assert power_share_contrast(rates, turned, 6, 0.05, 0.5) == pytest.approx(expected, abs=0.03)
+
+
+def test_either_direction_is_forecast_where_there_is_room() -> None:
+    both = hypothesis(outcome="collapsed", margin=0.4, direction="either")
+    down = hypothesis(outcome="collapsed", margin=0.4, direction="decrease")
+    assert outlook("boschloo", both, 8, 0.05, rate_from=0.9) == outlook(
+        "boschloo", down, 8, 0.05, rate_from=0.9
+    )
 
 
 def test_power_at_the_fewest_seeds_is_the_chance_that_all_agree() -> None:
@@ -90,7 +127,7 @@ def test_power_of_an_equivalence_claim_is_that_of_simulated_studies() -> None:
 def test_a_detectable_effect_has_80_percent_power(n: int) -> None:
     found = outlook("sign_flip", hypothesis(), n, 0.05, 0.02)
     assert power_paired(found.detectable, 0.02, n, 0.05, 0.02) == pytest.approx(0.8, abs=1e-6)
-    equal = outlook("tost", hypothesis(direction="none"), n, 0.05, 0.02)
+    equal = outlook("tost", hypothesis(direction="no_difference"), n, 0.05, 0.02)
     assert power_equivalence(equal.detectable, 0.02, n, 0.05) == pytest.approx(0.8, abs=1e-6)
 
 
@@ -127,9 +164,10 @@ def forecasts(n_seeds: list[int], **changes: Any) -> dict[tuple[str, int], Power
             "seeds": [0, 1, 2, 3],
             "hypotheses": {
                 "per": claim(),
+                "exact": claim(test="exact", family="fourth"),
                 "collapse": claim(outcome="collapsed", margin=0.6),
                 "slow": claim(outcome="escape_step", margin=40, family="other"),
-                "equal": claim(direction="none", margin=0.03, family="third"),
+                "equal": claim(direction="no_difference", margin=0.03, family="third"),
             },
             **changes,
         }
@@ -140,11 +178,13 @@ def forecasts(n_seeds: list[int], **changes: Any) -> dict[tuple[str, int], Power
 
 def test_a_forecast_says_for_each_number_of_seeds_what_is_in_reach() -> None:
     found = forecasts([4, 6, 10])
-    assert len(found) == 12
-    assert [found["per", n].reachable for n in (4, 6, 10)] == [False, True, True]
-    # Two claims in the family: α is halved, and .031 at six seeds is above it.
-    assert found["per", 6].power == 0.0 and math.isinf(found["per", 6].detectable)
-    assert found["per", 10].power == pytest.approx(power_paired(0.02, 0.01, 10, 0.025))
+    assert len(found) == 15
+    assert [found["exact", n].reachable for n in (4, 6, 10)] == [False, True, True]
+    assert found["exact", 4].power == 0.0 and math.isinf(found["exact", 4].detectable)
+    assert found["exact", 10].power == pytest.approx(power_paired(0.02, 0.01, 10, 0.05))
+    # Two claims in the family: α is halved.
+    assert all(found["per", n].reachable for n in (4, 6, 10))
+    assert found["per", 6].power == pytest.approx(power_studentized(0.02, 0.01, 6, 0.025))
     assert found["collapse", 6].power == pytest.approx(power_shares(0.6, 0.0, 6, 0.025))
     assert found["collapse", 6].basis == "best case"
     assert found["slow", 6].basis == "unknown" and math.isnan(found["slow", 6].power)
@@ -162,7 +202,7 @@ def test_more_seeds_never_forecast_less() -> None:
 def test_a_forecast_under_looks_has_what_the_last_look_may_spend() -> None:
     looks = [{"seeds": 2, "alpha": 0.01}, {"seeds": 4, "alpha": 0.04}]
     found = forecasts([10], looks=looks)
-    assert found["per", 10].power == pytest.approx(power_paired(0.02, 0.01, 10, 0.02))
+    assert found["per", 10].power == pytest.approx(power_studentized(0.02, 0.01, 10, 0.02))
 
 
 def test_a_forecast_takes_the_spread_of_what_is_compared() -> None:
@@ -177,12 +217,12 @@ def test_a_forecast_takes_the_spread_of_what_is_compared() -> None:
     spec = {"name": "t", "question": "?", "base": "b.yaml", "seeds": [1], "factors": factors}
     whole = AblationSpec.model_validate({**spec, "hypotheses": claims})
     simple, double = forecast_power(whole, [8], {"per": 0.02})
-    assert simple.power == pytest.approx(power_paired(0.02, 0.02, 8, 0.05))
+    assert simple.power == pytest.approx(power_studentized(0.02, 0.02, 8, 0.05))
     # Four arms instead of two: the variance is twice as large.
-    assert double.power == pytest.approx(power_paired(0.02, 0.02 * math.sqrt(2), 8, 0.05))
+    assert double.power == pytest.approx(power_studentized(0.02, 0.02 * math.sqrt(2), 8, 0.05))
     main = {"main": claim(contrast=contrast)}
     part = AblationSpec.model_validate({**spec, "hypotheses": main, "design": "fractional"})
     # Eight arms: the averages of four against four have a quarter of the variance.
     assert forecast_power(part, [8], {"per": 0.02})[0].power == pytest.approx(
-        power_paired(0.02, 0.01, 8, 0.05)
+        power_studentized(0.02, 0.01, 8, 0.05)
     )

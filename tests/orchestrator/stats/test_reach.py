@@ -1,3 +1,4 @@
+import functools
 import math
 from itertools import product
 from typing import Any
@@ -17,7 +18,9 @@ from orchestrator.stats.reach import (
     seeds_to_reach,
     untestable,
 )
-from orchestrator.stats.shares import Share, share_tost
+from orchestrator.stats.shares import Share, share_contrast_p, share_tost
+
+exact = functools.partial(claim, test="exact")
 
 
 def spec_with(hypotheses: dict[str, Any], n_seeds: int, **changes: Any) -> AblationSpec:
@@ -73,15 +76,29 @@ def test_attainable_is_holm_of_the_best_each_test_can_do() -> None:
 
 
 def test_a_design_that_cannot_reach_alpha_is_untestable_with_the_seeds_that_would_do() -> None:
-    found = untestable(spec_with({"h": claim()}, 5))
+    found = untestable(spec_with({"h": exact()}, 5))
     assert found["h"].seeds_needed == 6 and "6 seeds" in found["h"].reason
-    assert untestable(spec_with({"h": claim()}, 6)) == {}
+    assert untestable(spec_with({"h": exact()}, 6)) == {}
     assert untestable(spec_with({"h": claim(outcome="collapsed", margin=0.5)}, 3)) == {}
-    both = {"a": claim(), "b": claim()}
+    both = {"a": exact(), "b": exact()}
     assert {name: u.seeds_needed for name, u in untestable(spec_with(both, 6)).items()} == {
         "a": 7,
         "b": 7,
     }
+
+
+def test_a_studentized_claim_is_testable_from_three_seeds_on_whatever_the_family() -> None:
+    many = {name: claim() for name in "abcdefgh"}
+    assert set(untestable(spec_with(many, 2))) == set(many)
+    assert untestable(spec_with(many, 3)) == {} == cautions(spec_with(many, 3))
+    assert untestable(spec_with(many, 2))["a"].seeds_needed == 3
+
+
+def test_a_contrast_of_shares_reaches_its_lowest_p_by_complete_separation() -> None:
+    weights = (1.0, -1.0, -1.0, 1.0)
+    every = product([Share(k, 4) for k in range(5)], repeat=4)
+    lowest = min(share_contrast_p(shares, weights) for shares in every)
+    assert lowest_p("share_contrast", 4, weights=weights) == pytest.approx(lowest)
 
 
 def test_a_margin_no_outcome_can_reach_is_untestable() -> None:
@@ -93,10 +110,10 @@ def test_equal_collapse_is_shown_best_by_no_collapse_at_all() -> None:
     # (1 - .3)^9 = .040 is the first below .05.
     assert lowest_p("tost_shares", 9, 0.3) == pytest.approx(0.7**9)
     found = untestable(
-        spec_with({"h": claim(outcome="collapsed", direction="none", margin=0.3)}, 8)
+        spec_with({"h": claim(outcome="collapsed", direction="no_difference", margin=0.3)}, 8)
     )
     assert found["h"].seeds_needed == 9
-    assert untestable(spec_with({"h": claim(direction="none")}, 3)) == {}
+    assert untestable(spec_with({"h": claim(direction="no_difference")}, 3)) == {}
 
 
 @pytest.mark.parametrize(("n", "margin"), [(4, 0.6), (6, 0.45), (9, 0.3), (10, 0.4)])
@@ -110,28 +127,28 @@ def test_no_outcome_shows_equality_more_clearly_than_no_collapse_at_all(
 
 def test_looks_that_leave_too_little_alpha_are_untestable() -> None:
     looks = [{"seeds": 5, "alpha": 0.04}, {"seeds": 6, "alpha": 0.01}]
-    found = untestable(spec_with({"h": claim()}, 6, looks=looks))
+    found = untestable(spec_with({"h": exact()}, 6, looks=looks))
     # .031 at six seeds is above .01, .0625 at five above .04; 2^-7 is the first below .01.
     assert found["h"].seeds_needed == 8 and "0.01" in found["h"].reason
-    assert untestable(spec_with({"h": claim()}, 8, looks=[{"seeds": 8, "alpha": 0.01}])) == {}
+    assert untestable(spec_with({"h": exact()}, 8, looks=[{"seeds": 8, "alpha": 0.01}])) == {}
 
 
 def test_exploratory_claims_need_only_what_benjamini_and_hochberg_ask() -> None:
-    claims = {name: claim(exploratory=True) for name in "abc"}
+    claims = {name: exact(exploratory=True) for name in "abc"}
     assert untestable(spec_with(claims, 6)) == {}
-    assert set(untestable(spec_with({name: claim() for name in "abc"}, 6))) == set("abc")
+    assert set(untestable(spec_with({name: exact() for name in "abc"}, 6))) == set("abc")
 
 
 def test_a_caution_names_claims_that_hang_on_others_of_their_family() -> None:
     collapse = claim(outcome="collapsed", margin=0.5)
-    spec = spec_with({"per": claim(), "one": collapse, "two": collapse}, 6)
+    spec = spec_with({"per": exact(), "one": collapse, "two": collapse}, 6)
     assert untestable(spec) == {}
     # 3 * .031 and 2 * .031 are above .05: both others must be significant first.
     found = cautions(spec)
     assert set(found) == {"per"}
     assert "2 others" in found["per"] and "7 seeds" in found["per"]
-    assert cautions(spec_with({"per": claim(), "one": collapse, "two": collapse}, 7)) == {}
-    assert cautions(spec_with({"per": claim()}, 6)) == {}
+    assert cautions(spec_with({"per": exact(), "one": collapse, "two": collapse}, 7)) == {}
+    assert cautions(spec_with({"per": exact()}, 6)) == {}
 
 
 def test_what_is_cautioned_comes_out_only_with_the_others() -> None:

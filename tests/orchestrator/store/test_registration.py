@@ -98,7 +98,7 @@ def test_levels_moved_after_runs_are_a_change(
     register(first, results, ())
     done = {run.run_id for run in first.runs}
     moved = planned({"factors/noise/weak": {"augment.white_noise_std": 0.5}})
-    assert register(moved, results, done) == ("weak_hurts", "only_when_slow")
+    assert register(moved, results, done).changed == ("weak_hurts", "only_when_slow")
 
 
 def test_a_hypothesis_added_after_its_runs_is_exploratory_and_so_is_its_family(
@@ -106,7 +106,10 @@ def test_a_hypothesis_added_after_its_runs_is_exploratory_and_so_is_its_family(
 ) -> None:
     first = planned({"hypotheses/only_when_slow": ...})
     register(first, results, ())
-    assert register(planned(), results, set(first.distinct)) == ("weak_hurts", "only_when_slow")
+    assert register(planned(), results, set(first.distinct)).changed == (
+        "weak_hurts",
+        "only_when_slow",
+    )
 
 
 def test_looking_writes_nothing(planned: Callable[..., Plan], results: Results) -> None:

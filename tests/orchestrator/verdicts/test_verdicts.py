@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_claims import bare_plan, claim
@@ -145,14 +146,47 @@ def test_collapse_is_decided_by_boschloo_with_newcombes_interval() -> None:
     assert three.word == "inconclusive", "at a true share of a half, 0 of 3 has probability 1/8"
 
 
-def test_escape_is_decided_by_the_log_rank_test_on_steps_cut_at_the_budget() -> None:
+def test_steps_to_escape_are_cut_at_the_budget() -> None:
     fast = [("escape", s) for s in (40, 60, 60, 80, 80, 100)]
     slow = [("escape", s) for s in (260, 300, None, 320, None, 340)]
     verdict = decide_one(claim(outcome="escape_step", margin=100), {"sum": fast, "mean": slow})
     assert verdict.word == "supported"
-    assert verdict.evidence.p == pytest.approx(2 / math.comb(12, 6))
+    steps = np.array([260, 300, 400, 320, 400, 340]) - [40, 60, 60, 80, 80, 100]
+    assert verdict.evidence.p == pytest.approx(stats.studentized(steps))
     assert verdict.evidence.shown.effect == pytest.approx((2020 - 420) / 6)
     assert [cell.n_escaped for cell in verdict.evidence.cells] == [4, 6]
+
+
+def test_steps_that_differ_by_the_same_in_every_seed_are_tested_by_the_log_rank() -> None:
+    # Evaluations every 20 steps: without a spread there is nothing to studentize by.
+    fast, slow = [("escape", 40)] * 4, [("escape", None)] * 4
+    arms = {"sum": fast, "mean": slow}
+    verdict = decide_one(claim(outcome="escape_step", margin=100), arms)
+    assert (verdict.word, verdict.evidence.p) == ("supported", pytest.approx(2 / math.comb(8, 4)))
+
+
+def test_an_exact_test_is_taken_on_request() -> None:
+    fast = [("escape", s) for s in (40, 60, 60, 80, 80, 100)]
+    slow = [("escape", s) for s in (260, 300, None, 320, None, 340)]
+    asked = claim(outcome="escape_step", margin=100, test="exact")
+    verdict = decide_one(asked, {"sum": fast, "mean": slow})
+    assert (verdict.evidence.test, verdict.evidence.p) == (
+        "log_rank",
+        pytest.approx(2 / math.comb(12, 6)),
+    )
+    shifted = {"sum": BASE, "mean": [p + 0.2 + 0.01 * p for p in BASE]}
+    verdict = decide_one(claim(test="exact"), shifted)
+    assert (verdict.evidence.test, verdict.evidence.p) == ("sign_flip", pytest.approx(2 / 64))
+
+
+def test_a_claim_locked_with_the_exact_test_keeps_it() -> None:
+    arms = {"sum": BASE, "mean": [p + 0.2 + 0.01 * p for p in BASE]}
+    plan = plan_of({"h": claim()}, 6)
+    (now,) = decide(plan, runs_of(arms))
+    (locked,) = decide(plan.model_copy(update={"exact_locked": ("h",)}), runs_of(arms))
+    assert (now.evidence.test, locked.evidence.test) == ("studentized", "sign_flip")
+    assert locked.evidence.p == pytest.approx(2 / 64) and now.evidence.p < 1e-6
+    assert locked.evidence.shown.effect == now.evidence.shown.effect
 
 
 def test_a_verdict_has_the_slice_that_follows_from_the_design() -> None:
@@ -235,7 +269,8 @@ def test_an_interaction_of_collapse_has_an_interval_of_positive_width() -> None:
     other = {"factor": "other", "from": "sum", "to": "mean"}
     verdict = decide_one(claim(interaction=other, outcome="collapsed", margin=0.5), arms)
     assert verdict.word == "supported" and not verdict.strong
-    assert verdict.evidence.p == pytest.approx(2 / 64)
+    counts = [shares.Share(6, 6), *[shares.Share(0, 6)] * 3]
+    assert verdict.evidence.p == pytest.approx(shares.share_contrast_p(counts, (1, -1, -1, 1)))
     assert verdict.evidence.shown.interval.low < 0.5
 
 
@@ -365,8 +400,7 @@ def test_verdicts_on_the_simulated_ablation_are_those_of_its_truth(twelve_arms: 
     words = {v.name: (v.word, v.reason) for v in decide(twelve_arms.plan, runs)}
     assert words == {
         "weak-augmentation": ("refuted", "equivalent"),
-        # True, but Holm's correction, which counts the refuted claim, needs one more seed.
-        "small-learning-rate": ("inconclusive", "undecided"),
+        "small-learning-rate": ("supported", ""),
         "loss-scale": ("supported", ""),
         "escape": ("supported", ""),
         "interaction": ("supported", ""),
@@ -381,7 +415,7 @@ def test_a_verdict_states_budget_data_slice_and_numbers(twelve_arms: Any) -> Non
         assert fact in text
     assert "Holm" in explain(by_name["loss-scale"])
     assert by_name["loss-scale"].n_family == 4
-    assert math.isinf(by_name["small-learning-rate"].detectable)
+    assert 0.05 < by_name["small-learning-rate"].detectable < 0.1
     for verdict in verdicts:
         assert first_sentence(verdict).count("400 steps") == 1
         assert not any("nan" in text for text in (first_sentence(verdict), explain(verdict)))
@@ -393,12 +427,13 @@ def test_the_verdicts_table_holds_what_is_needed_to_check_by_hand(twelve_arms: A
     row = table.loc["small-learning-rate"]
     differences = json.loads(row["differences"])
     assert sum(differences.values()) / 6 == pytest.approx(row["effect"])
-    assert stats.sign_flip(list(differences.values())) == pytest.approx(row["p"])
+    assert stats.studentized(list(differences.values())) == pytest.approx(row["p"])
     assert [cell["arm"] for cell in json.loads(row["arms"])] == [
         "official+0.002+sum",
         "official+0.005+sum",
     ]
-    assert row["interval"] == "95 % paired t" and row["test"] == "exact sign-flip"
+    assert row["interval"] == "95 % skewness-corrected paired t"
+    assert row["test"] == "skewness-corrected paired t"
     assert verdicts_table([]).empty
 
 

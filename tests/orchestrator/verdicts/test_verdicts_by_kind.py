@@ -17,7 +17,13 @@ from orchestrator.report.wording import blocking_text, explain, first_sentence
 from orchestrator.spec.schema import Hypothesis
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
-from orchestrator.stats.shares import Share, share_bounds, share_contrast, share_tost
+from orchestrator.stats.shares import (
+    Share,
+    share_bounds,
+    share_contrast,
+    share_contrast_p,
+    share_tost,
+)
 from orchestrator.verdicts.evidence import Assessment
 from orchestrator.verdicts.verdicts import Verdict, decide, judge
 
@@ -94,7 +100,7 @@ WOBBLE = np.array([0.01, -0.01, 0.02, -0.02, 0.0, 0.0])
 
 
 def test_no_difference_is_supported_by_two_one_sided_tests() -> None:
-    verdict = one(claim(direction="none"), BASE[:6], list(np.array(BASE[:6]) + WOBBLE))
+    verdict = one(claim(direction="no_difference"), BASE[:6], list(np.array(BASE[:6]) + WOBBLE))
     assert (verdict.word, verdict.strong) == ("supported", True)
     # Mean 0, standard error .0141 / √6: t = .05 / .00577 with 5 degrees of freedom.
     assert verdict.evidence.p == pytest.approx(stats.tost_paired(WOBBLE, 0.05))
@@ -106,16 +112,16 @@ def test_no_difference_is_supported_by_two_one_sided_tests() -> None:
 def test_no_difference_is_refuted_only_by_a_bound_beyond_the_margin() -> None:
     for sign in (1, -1):
         shifted = list(np.array(BASE[:6]) + WOBBLE + sign * 0.1)
-        verdict = one(claim(direction="none"), BASE[:6], shifted)
+        verdict = one(claim(direction="no_difference"), BASE[:6], shifted)
         assert (verdict.word, verdict.reason) == ("refuted", "different")
         assert "5.0 PER points" in text_of(verdict)
-    near = one(claim(direction="none"), BASE[:6], list(np.array(BASE[:6]) + WOBBLE + 0.05))
+    near = one(claim(direction="no_difference"), BASE[:6], list(np.array(BASE[:6]) + WOBBLE + 0.05))
     assert (near.word, near.reason) == ("inconclusive", "undecided")
     assert "±5.0 PER points" in text_of(near)
 
 
 def test_no_difference_in_collapse_has_an_exact_test() -> None:
-    hypothesis = claim(direction="none", outcome="collapsed", margin=0.4)
+    hypothesis = claim(direction="no_difference", outcome="collapsed", margin=0.4)
     verdict = one(hypothesis, BASE, BASE)
     assert verdict.word == "supported"
     assert verdict.evidence.p == share_tost(Share(0, 10), Share(0, 10), 0.4)
@@ -125,7 +131,7 @@ def test_no_difference_in_collapse_has_an_exact_test() -> None:
 
 @pytest.mark.parametrize("p", [0.001, 0.2])
 def test_no_effect_is_ever_both_equal_and_different(p: float) -> None:
-    hypothesis = Hypothesis.model_validate(claim(direction="none"))
+    hypothesis = Hypothesis.model_validate(claim(direction="no_difference"))
     for effect, half in product(np.linspace(-0.2, 0.2, 41), (0.001, 0.03, 0.2)):
         interval = Interval(effect - half, effect + half)
         bounds = Interval(effect - 0.8 * half, effect + 0.8 * half)
@@ -141,8 +147,71 @@ def test_no_effect_is_ever_both_equal_and_different(p: float) -> None:
         assert not strong or max(abs(interval.low), abs(interval.high)) < 0.05
 
 
+# Either direction ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_effect_in_either_direction_supports_a_two_sided_claim(sign: int) -> None:
+    shifted = list(np.array(BASE[:6]) + WOBBLE + sign * 0.1)
+    verdict = one(claim(direction="either"), BASE[:6], shifted)
+    assert (verdict.word, verdict.strong) == ("supported", True)
+    assert verdict.evidence.p == pytest.approx(stats.studentized(WOBBLE + 0.1))
+    assert verdict.claimed_effect == pytest.approx(0.1) and verdict.wins == 6
+    assert verdict.claimed_bounds.low > 0.05
+    assert "5.0 PER points" in text_of(verdict)
+
+
+def test_a_small_change_refutes_a_two_sided_claim_that_equivalence_would_support() -> None:
+    # The first of the stories: "PER depends on it", for a change of a tenth of the margin.
+    near = list(np.array(BASE[:6]) + 0.2 * WOBBLE - 0.005)
+    verdict = one(claim(direction="either"), BASE[:6], near)
+    assert (verdict.word, verdict.reason) == ("refuted", "equivalent")
+    assert one(claim(direction="no_difference"), BASE[:6], near).word == "supported"
+    assert one(claim(direction="none"), BASE[:6], near).word == "supported"
+
+
+@pytest.mark.parametrize("p", [0.001, 0.2])
+def test_a_two_sided_claim_is_judged_alike_on_both_sides(p: float) -> None:
+    hypothesis = Hypothesis.model_validate(claim(direction="either"))
+    for effect, half in product(np.linspace(-0.2, 0.2, 41), (0.001, 0.03, 0.2)):
+        interval = Interval(effect - half, effect + half)
+        bounds = Interval(effect - 0.8 * half, effect + 0.8 * half)
+        word, reason, strong = judge(hypothesis, [Assessment(effect, interval, bounds, p)], p, 0.05)
+        large = abs(effect) >= 0.05 - 1e-12
+        inside = bounds.low > -0.05 and bounds.high < 0.05
+        assert word == (
+            "supported" if p < 0.05 and large else "refuted" if inside else "inconclusive"
+        )
+        assert reason == {"supported": "", "refuted": "equivalent"}.get(word, "undecided")
+        assert strong == (word == "supported" and abs(effect) - half >= 0.05 - 1e-12)
+
+
+def test_a_two_sided_claim_needs_one_direction_whatever_a_gap_was() -> None:
+    hypothesis = Hypothesis.model_validate(claim(direction="either"))
+    sides = [
+        Assessment(effect, Interval(effect, effect), Interval(effect, effect), 0.001)
+        for effect in (-0.1, 0.1)
+    ]
+    assert judge(hypothesis, sides, 0.001, 0.05) == ("inconclusive", "gaps", False)
+    assert judge(hypothesis, sides[:1] * 2, 0.001, 0.05) == ("supported", "", True)
+
+
+def test_only_there_in_either_direction_needs_the_same_direction_there() -> None:
+    hypothesis = Hypothesis.model_validate(claim(direction="either"))
+    for simple, word in ((0.1, "supported"), (0.01, "inconclusive"), (-0.1, "inconclusive")):
+        seen = Assessment(0.1, Interval(0.08, 0.12), Interval(0.08, 0.12), 0.001, simple)
+        assert judge(hypothesis, [seen], 0.001, 0.05)[0] == word
+
+
+def test_a_two_sided_claim_about_collapse() -> None:
+    hypothesis = claim(direction="either", outcome="collapsed", margin=0.5)
+    gone = one(hypothesis, ["collapsed"] * 6, BASE[:6])
+    assert (gone.word, gone.claimed_effect) == ("supported", 1.0)
+    assert one(hypothesis, BASE, BASE).reason == "equivalent"
+
+
 def test_equivalence_claims_are_corrected_with_their_family() -> None:
-    claims = {"same": claim(direction="none"), "more": claim()}
+    claims = {"same": claim(direction="no_difference"), "more": claim()}
     verdicts = verdicts_of(claims, {"-": BASE, "+": list(np.array(BASE) + 0.1)})
     assert [v.word for v in verdicts] == ["refuted", "supported"]
     assert verdicts[1].p_adjusted == pytest.approx(2 * 2 / 2**10)
@@ -165,7 +234,7 @@ def test_a_look_uses_its_alpha_on_its_first_seeds_and_its_verdict_stands() -> No
 
 def test_a_later_look_judges_all_seeds_so_far_at_its_own_alpha() -> None:
     on = list(np.array(BASE) + 0.2 + 0.01 * np.arange(10))
-    verdict = one(claim(), BASE, on, looks=LOOKS)
+    verdict = one(claim(test="exact"), BASE, on, looks=LOOKS)
     # Five seeds cannot come below .0625, so the second look decides.
     assert (verdict.word, verdict.look, verdict.alpha) == ("supported", 2, 0.04)
     assert len(verdict.evidence.differences) == 10 and verdict.next_look_seeds is None
@@ -200,7 +269,8 @@ def test_looks_share_the_error_of_the_bound_that_refutes() -> None:
 
 
 def test_later_seeds_do_not_change_an_early_refutation() -> None:
-    on = [*BASE[:5], *(0.9 for _ in range(5))]
+    wobble = np.array([0.001, -0.001, 0.0, 0.002, -0.002])
+    on = [*(np.array(BASE[:5]) + wobble), *(0.9 for _ in range(5))]
     verdict = one(claim(), BASE, on, looks=LOOKS)
     assert (verdict.word, verdict.look) == ("refuted", 1)
 
@@ -226,7 +296,7 @@ def test_a_main_effect_is_the_difference_of_averages_over_the_fraction() -> None
     verdicts = verdicts_of(claims, fraction([0.1, -0.2, 0.0, 0.07]), design="fractional")
     found = {v.name: v.evidence.shown.effect for v in verdicts}
     assert found == pytest.approx({"A": 0.1, "B": -0.2, "C": 0.0, "D": 0.07})
-    assert all(len(v.evidence.cells) == 8 and v.evidence.test == "sign_flip" for v in verdicts)
+    assert all(len(v.evidence.cells) == 8 and v.evidence.test == "studentized" for v in verdicts)
     assert "4 arms" in first_sentence(verdicts[0])
     assert {v.name: v.word for v in verdicts}["B"] == "refuted"
 
@@ -238,9 +308,10 @@ def test_a_main_effect_on_collapse_counts_the_runs_of_all_its_arms() -> None:
             arms[arm] = ["collapsed"] * 6
     hypothesis = claim(outcome="collapsed", margin=0.5)
     verdict = verdicts_of({"h": hypothesis}, arms, design="fractional")[0]
-    assert verdict.word == "supported" and verdict.evidence.p == pytest.approx(2 / 64)
     shares = [Share(6, 6)] * 4 + [Share(0, 6)] * 4
     weights = [0.25] * 4 + [-0.25] * 4
+    assert verdict.word == "supported"
+    assert verdict.evidence.p == pytest.approx(share_contrast_p(shares, weights))
     assert verdict.evidence.shown.interval == pytest.approx(share_contrast(shares, weights))
     assert "24 of 24" in text_of(verdict) and "0 of 24" in text_of(verdict)
 
@@ -252,7 +323,7 @@ def test_any_recorded_metric_can_be_claimed_about() -> None:
     columns = {"entropy_nats": {"-": [0.4, 0.5, 0.45] * 2, "+": [0.9, 1.1, 0.96] * 2}}
     hypothesis = claim(outcome="entropy_nats", margin=0.3)
     verdict = one(hypothesis, BASE[:6], BASE[:6], columns=columns)
-    assert verdict.word == "supported" and verdict.evidence.test == "sign_flip"
+    assert verdict.word == "supported" and verdict.evidence.test == "studentized"
     assert verdict.evidence.shown.effect == pytest.approx(0.53666666)
     assert "+0.537 entropy_nats" in text_of(verdict)
     with pytest.raises(ConfigError, match="'entropy_nats'"):
@@ -261,7 +332,7 @@ def test_any_recorded_metric_can_be_claimed_about() -> None:
 
 def test_a_diverged_run_has_no_value_of_a_metric_and_may_have_either_extreme() -> None:
     columns = {"entropy_nats": {"-": [0.4] * 6, "+": [0.9, 0.91, 0.92, 0.93, 0.94, 5.0]}}
-    hypothesis = claim(outcome="entropy_nats", margin=0.3)
+    hypothesis = claim(outcome="entropy_nats", margin=0.5)
     verdict = one(hypothesis, BASE[:6], [*BASE[:5], "diverged"], columns=columns)
     effects = sorted(scenario.effect for scenario in verdict.evidence.scenarios)
     known = sum((0.5, 0.51, 0.52, 0.53, 0.54))
