@@ -109,10 +109,11 @@ def _curves(search: ArmSearch, candidates: Collection[SearchCandidate]) -> dict[
 def _note_runs(search: ArmSearch, batch: CandidateBatch) -> None:
     """Note the runs of each new candidate, and which of them were recorded before."""
     study = search.study
+    trials = study.trials()
     fresh = [
         candidate
         for number, candidate in batch.candidates.items()
-        if "recorded_before" not in notes(study.trial(number))
+        if "recorded_before" not in notes(trials[number])
     ]
     known = _curves(search, fresh) if fresh else {}
     for candidate in fresh:
@@ -140,7 +141,8 @@ def _train_to(
     def end(candidate: SearchCandidate) -> int:
         return candidate.config.train.n_steps if rung is None else rung
 
-    running = [c for n, c in going.items() if study.trial(n).state == TrialState.RUNNING]
+    trials = study.trials()
+    running = [c for n, c in going.items() if trials[n].state == TrialState.RUNNING]
     curves = _curves(search, going.values())
     missing = {
         run_id
@@ -157,7 +159,7 @@ def _train_to(
     others = _all_scores(study)
     scores = {}
     for number, candidate in going.items():
-        score = study.trial(number).intermediate_values.get(end(candidate))
+        score = trials[number].intermediate_values.get(end(candidate))
         if score is None:
             own = [curves[run_id] for run_id in candidate.run_ids]
             first = study.spec.first
