@@ -120,14 +120,14 @@ class ArmStudy:
 
     def note(self, number: int, added: TrialNotes) -> None:
         """Add notes to a running trial, in the order given."""
-        trial = self._running(number)
+        trial_id = self._trial_id(number)
         for key, value in added.items():
-            trial.set_user_attr(key, value)
+            self._storage.set_trial_user_attr(trial_id, key, value)
 
     def report(self, number: int, score: float, step: int) -> None:
         """Note a candidate's score at a rung, once."""
         if step not in self.trial(number).intermediate_values:
-            self._running(number).report(score, step)
+            self._storage.set_trial_intermediate_value(self._trial_id(number), step, float(score))
 
     def finish(self, number: int, scores: Sequence[float]) -> None:
         """Close a candidate that was trained to its end, with a score for each objective."""
@@ -154,10 +154,10 @@ class ArmStudy:
 
     def _running(self, number: int) -> Trial:
         self._take_sampler(number)
-        return Trial(
-            self._study,
-            self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number),
-        )
+        return Trial(self._study, self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def _take_sampler(self, number: int) -> None:
         with no_experimental_warnings():

@@ -93,10 +93,11 @@ def _curves(trainer: Trainer, candidates: Collection[SearchCandidate]) -> dict[s
 
 def _note_runs(study: ArmStudy, trainer: Trainer, batch: CandidateBatch) -> None:
     """Note the runs of each new candidate, and which of them were recorded before."""
+    trials = study.trials()
     fresh = [
         candidate
         for number, candidate in batch.candidates.items()
-        if "recorded_before" not in notes(study.trial(number))
+        if "recorded_before" not in notes(trials[number])
     ]
     known = _curves(trainer, fresh) if fresh else {}
     for candidate in fresh:
@@ -124,7 +125,8 @@ def _train_to(
     def end(candidate: SearchCandidate) -> int:
         return candidate.config.train.n_steps if rung is None else rung
 
-    running = [c for n, c in going.items() if study.trial(n).state == TrialState.RUNNING]
+    trials = study.trials()
+    running = [c for n, c in going.items() if trials[n].state == TrialState.RUNNING]
     curves = _curves(trainer, going.values())
     missing = {
         run_id
@@ -141,7 +143,7 @@ def _train_to(
     others = _all_scores(study)
     scores = {}
     for number, candidate in going.items():
-        score = study.trial(number).intermediate_values.get(end(candidate))
+        score = trials[number].intermediate_values.get(end(candidate))
         if score is None:
             own = [curves[run_id] for run_id in candidate.run_ids]
             first = study.spec.first

@@ -89,12 +89,12 @@ def assert_close_weights(
 
 
 def test_each_run_gets_the_same_weights_alone_and_in_a_mixed_pack(dataset: Dataset) -> None:
-    arms = [{**arm, "train.n_steps": 50} for arm in MIXED]
-    together = weights_after(make_pack(arms), dataset, 50)
+    arms = [{**arm, "train.n_steps": 25} for arm in MIXED]
+    together = weights_after(make_pack(arms), dataset, 25)
     assert len(together) == len(MIXED)
     for arm in arms:
         pack = make_pack([arm])
-        [(name, alone)] = weights_after(pack, dataset, 50).items()
+        [(name, alone)] = weights_after(pack, dataset, 25).items()
         assert_close_weights(together[name], alone, 1e-4)
 
 

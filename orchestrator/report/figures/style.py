@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 
 from decoder.atomic import write_atomically
@@ -159,7 +160,12 @@ def image_bytes(figure: Figure, kind: str) -> bytes:
     metadata = {"svg": {"Date": None}, "png": {"Software": None}}[kind]
     buffer = io.BytesIO()
     with matplotlib.rc_context(_RC):
-        figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata, facecolor="white")
+        if kind == "png" and isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
+            # `savefig` draws twice, the first time for a layout that is there already.
+            figure.set(dpi=_PNG_DPI, facecolor="white")
+            FigureCanvasAgg(figure).print_png(buffer, metadata=metadata)
+        else:
+            figure.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata, facecolor="white")
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import h5py
 import pandas as pd
 import pytest
 from rich.console import Console
+from small_ablation import BASE, SPEC, pretend
 from typer.testing import CliRunner, Result
 
 from decoder.errors import StorageError
@@ -59,6 +61,19 @@ def run(write_spec: WriteSpec, results: Results, pretended: None) -> Callable[..
         return call("run", write_spec(), *where, *arguments)
 
     return command
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The results of one small ablation and its report; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name, document in (("base", BASE), ("question", SPEC)):
+        (folder / f"{name}.yaml").write_text(json.dumps(document))
+    where = ("--results", folder / "results", "--backend", "local")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "train_locally", pretend)
+        assert call("run", folder / "question.yaml", *where).exit_code == 0
+    return Results(folder / "results")
 
 
 @pytest.mark.parametrize(
@@ -197,35 +212,31 @@ def test_a_bug_shows_its_traceback(
     assert isinstance(run().exception, ZeroDivisionError)
 
 
-def test_status_counts_the_runs_of_each_ablation(
-    run: Callable[..., Result], results: Results
-) -> None:
+def test_status_counts_the_runs_of_each_ablation(finished: Results, results: Results) -> None:
     assert json.loads(call("status", "--results", results.root, "--json").stdout) == []
     assert call("status", "--results", results.root).stdout.count("\n") == 1
-    run()
-    (row,) = json.loads(call("status", "--results", results.root, "--json").stdout)
+    (row,) = json.loads(call("status", "--results", finished.root, "--json").stdout)
     assert row == {
         "name": "question", "n_planned": 12, "n_recorded": 12, "n_diverged": 0,
         "n_failed": 0, "n_running": 0, "driver": None,
     }  # fmt: skip
-    assert "question" in call("status", "question", "--results", results.root).stdout
+    assert "question" in call("status", "question", "--results", finished.root).stdout
 
 
 @pytest.mark.parametrize("command", ["report", "status"])
 def test_an_ablation_that_was_never_run_exits_2_and_names_those_that_were(
-    run: Callable[..., Result], results: Results, command: str
+    finished: Results, command: str
 ) -> None:
-    run()
-    result = call(command, "queston", "--results", results.root)
+    result = call(command, "queston", "--results", finished.root)
     assert result.exit_code == 2
     assert "queston" in result.stderr and "question" in result.stderr
-    assert call(command, "../question", "--results", results.root).exit_code == 2
+    assert call(command, "../question", "--results", finished.root).exit_code == 2
 
 
 def test_report_rebuilds_from_the_ledger_by_name_or_file(
-    run: Callable[..., Result], results: Results, write_spec: WriteSpec
+    finished: Results, results: Results, write_spec: WriteSpec
 ) -> None:
-    run()
+    shutil.copytree(finished.root, results.root)
     folder = results.ablation("question")
     first = {path.name: path.read_bytes() for path in folder.glob("*.*")}
     for name in ("question", write_spec()):
@@ -320,8 +331,8 @@ def test_unfit_recordings_exit_3_without_a_traceback(
 def test_a_run_stopped_by_a_signal_is_finished_by_the_next_call(
     write_spec: WriteSpec, results: Results, tmp_path: Path
 ) -> None:
-    """Two processes: the first trains and receives SIGTERM, the second trains the other runs."""
-    path = write_spec({}, {"train/n_steps": 100})
+    """A process trains and receives SIGTERM; a call in this process trains the other runs."""
+    path = write_spec()
     arguments = ("run", path, "--results", results.root, "--backend", "local", "--json")
     process = spawn(*arguments)
     while process.poll() is None and len(list(results.runs.glob("*/record.json"))) < 2:
@@ -337,10 +348,9 @@ def test_a_run_stopped_by_a_signal_is_finished_by_the_next_call(
     )
     before = {path: path.stat().st_mtime_ns for path in results.runs.glob("*/record.json")}
 
-    process = spawn(*arguments)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    finished = json.loads(out)
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    finished = json.loads(result.stdout)
     assert finished["n_trained"] == 12 - stopped["n_recorded"]
     assert [row["hypothesis"] for row in finished["verdicts"]] == ["weak_hurts", "only_when_slow"]
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())

@@ -278,7 +278,7 @@ def test_a_search_without_ray_ends_as_one_with_another_backend(
 
 def test_hyperband_starts_batches_at_different_rungs(tmp_path: Path) -> None:
     stopping = {"method": "hyperband", "min_steps": 20, "reduction_factor": 2}
-    run_small_search(tmp_path, FakeBackend(), stopping=stopping, n_candidates=24, confirm=...)
+    run_small_search(tmp_path, FakeBackend(), stopping=stopping, n_candidates=12, confirm=...)
     first = {
         t.user_attrs["bracket"]: min(t.intermediate_values, default=80)
         for t in study_in(tmp_path).trials
@@ -305,11 +305,11 @@ def test_arms_get_the_same_budget_and_their_best_candidates_are_compared(
     claim = {"claim": "far is worse", "from": "near", "to": "far", "direction": "increase",
              "margin": 0.01}  # fmt: skip
     outcome = run_small_search(
-        tmp_path, FakeBackend(), arms=arms, hypotheses={"far_is_worse": claim}
+        tmp_path, FakeBackend(), n_candidates=6, arms=arms, hypotheses={"far_is_worse": claim}
     )
     assert outcome.exit_code == 0
     for arm in arms:
-        assert len(trials_of(study_in(tmp_path, f"hunt/{arm}"))) == 12
+        assert len(trials_of(study_in(tmp_path, f"hunt/{arm}"))) == 6
     plan = Results(tmp_path / "results").of_searches.plan("hunt").read_text()
     assert '"far_is_worse"' in plan and '"far.best_1"' in plan
 
