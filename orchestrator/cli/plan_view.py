@@ -71,7 +71,9 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         },
         "contrasts": [proof.model_dump(mode="json") for proof in plan.contrasts],
         "untestable": seen.untestable,
+        "what_counts": seen.what_counts,
         "cautions": seen.cautions,
+        "mismatched": seen.mismatched,
         "lock_changed": seen.lock_changed,
         "spreads": {name: asdict(prior) for name, prior in seen.spreads.items()},
         "rates": {name: asdict(prior) for name, prior in seen.rates.items()},
@@ -119,6 +121,10 @@ def print_preview(console: Console, seen: Preview) -> None:
     _print_power(console, seen)
     for name, reason in seen.untestable.items():
         say(f"untestable: {name}: {reason}")
+    for name, sentence in seen.what_counts.items():
+        say(f"{name}: {sentence}")
+    for name, reason in seen.mismatched.items():
+        say(f"caution: {name}: {reason}")
     for name, reason in seen.cautions.items():
         say(f"note: {name}: {reason}")
     for name in seen.lock_changed:

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "cost": ("Cost", "measure_pace"),
-        "preview": ("GreedyBound", "Preview", "SeedChoice", "make_preview"),
+        "preview": ("Preview", "SeedChoice", "make_preview"),
         "priors": ("Prior",),
         "remarks": ("note_other_code",),
         "reporting": ("rebuild_report",),

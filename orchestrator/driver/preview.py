@@ -16,6 +16,7 @@ from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.claim_text import mismatched_claims, what_counts
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, read_records, recent_records, with_result
 from orchestrator.store.paths import Results
@@ -73,7 +74,9 @@ class Preview:
         forecast: time and cost of these packs.
         greedy: bounds for the greedy path; None without one.
         untestable: hypothesis → why no result of this design can support it.
+        what_counts: hypothesis → when it is supported, refuted and inconclusive.
         cautions: hypothesis → a further condition for its support.
+        mismatched: hypothesis → why its words seem to contradict its direction.
         lock_changed: hypotheses that were written or altered after runs that decide them.
         spreads: outcome → spread of its differences over seeds.
         rates: hypothesis about shares of runs → the share in its reference arms.
@@ -87,7 +90,9 @@ class Preview:
     forecast: TimeForecast
     greedy: GreedyBound | None
     untestable: Mapping[str, str]
+    what_counts: Mapping[str, str]
     cautions: Mapping[str, str]
+    mismatched: Mapping[str, str]
     lock_changed: tuple[str, ...]
     spreads: Mapping[str, Prior]
     rates: Mapping[str, Prior]
@@ -144,6 +149,7 @@ def make_preview(
     def power_with(n: int) -> tuple["PowerForecast", ...]:
         return forecast_power(loaded.spec, [n], known, shares)
 
+    lock = check_lock(plan, results, recorded)
     return Preview(
         plan=plan,
         records=records,
@@ -151,8 +157,10 @@ def make_preview(
         forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
         untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},
+        what_counts=what_counts(loaded.spec, lock.exact),
         cautions=cautions(loaded.spec),
-        lock_changed=check_lock(plan, results, recorded).changed,
+        mismatched=mismatched_claims(loaded.spec),
+        lock_changed=lock.changed,
         spreads=spreads,
         rates=rates,
         power=power_with(len(loaded.spec.seeds)),

@@ -6,6 +6,7 @@ from decoder.errors import StorageError
 from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.plan import Plan
+from orchestrator.spec.claim_text import mismatched_claims
 from orchestrator.spec.load import Loaded
 from orchestrator.store import provenance
 from orchestrator.store.ledger import Record
@@ -64,8 +65,12 @@ def note_missing_weights(
         )
 
 
-def note_untestable(loaded: Loaded, say: Say) -> None:
-    """Remark on hypotheses that no result can support."""
+def note_claims(loaded: Loaded, say: Say) -> None:
+    """Remark on hypotheses that no result can support, or whose words contradict them."""
+    for note in loaded.notes:
+        say(f"note: {note}")
+    for name, reason in mismatched_claims(loaded.spec).items():
+        say(f"caution: {name}: {reason}")
     if loaded.spec.hypotheses:
         from orchestrator.stats.reach import untestable  # scipy
 

@@ -15,9 +15,9 @@ from decoder.atomic import write_atomically
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     note_changes,
+    note_claims,
     note_missing_weights,
     note_other_code,
-    note_untestable,
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.execute.backends import Backend, PackEvent
@@ -126,7 +126,7 @@ def run_ablation(
             records = read_records(results, plan.distinct, say)
             note_other_code(records, say)
             note_missing_weights(plan, results, records, say)
-            note_untestable(loaded, say)
+            note_claims(loaded, say)
             locked = register(plan, results, with_result(records))
             document = plan_document(plan, locked.changed, locked.exact)
             note_changes(results, document, say)

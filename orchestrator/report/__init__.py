@@ -33,6 +33,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "pages": ("write_pages",),
         "verdict_table": ("verdicts_table",),
-        "view": ("Answer", "make_answer"),
+        "view": ("Answer", "make_answers"),
     },
 )

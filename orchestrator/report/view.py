@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from orchestrator.plan.document import PlanDocument
 from orchestrator.report.cards import make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
 from orchestrator.report.evaluation import ReportInput
@@ -28,16 +29,18 @@ from orchestrator.report.grids import (
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
 from orchestrator.report.wording import explain, first_sentence, verdict_title
+from orchestrator.spec.claim_text import what_counts
 from orchestrator.spec.load import AblationSpec
 from orchestrator.verdicts.controls import seed_noise
 from orchestrator.verdicts.verdicts import Verdict
 
 
 class Answer(NamedTuple):
-    """One hypothesis: its verdict, and the two sentences that explain it."""
+    """One hypothesis: its verdict, two sentences that explain it, and what would have counted."""
 
     name: str
     claim: str
+    what_counts: str
     word: str
     title: str
     finding: str
@@ -93,8 +96,8 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
             n_failed=n_failed,
             lock_changed=plan.lock_changed,
         ),
-        "answers": [make_answer(v) for v in given.verdicts if not v.hypothesis.exploratory],
-        "explored": [make_answer(v) for v in given.verdicts if v.hypothesis.exploratory],
+        "answers": make_answers(plan, given.verdicts, exploratory=False),
+        "explored": make_answers(plan, given.verdicts, exploratory=True),
         "evidence": _sections(
             {
                 "Success criteria": _criteria(given),
@@ -129,15 +132,23 @@ def _sections(sections: Mapping[str, Iterable[Part]]) -> list[tuple[str, list[Pa
     return [(title, parts) for title, given in sections.items() if (parts := list(given))]
 
 
-def make_answer(verdict: Verdict) -> Answer:
-    """Put one verdict into words."""
-    return Answer(
-        name=verdict.name,
-        claim=" ".join(verdict.hypothesis.claim.split()),
-        word=verdict.word,
-        title=verdict_title(verdict) + (", exploratory" if verdict.exploratory else ""),
-        finding=first_sentence(verdict),
-        decision=explain(verdict),
+def make_answers(
+    plan: PlanDocument, verdicts: Sequence[Verdict], *, exploratory: bool
+) -> tuple[Answer, ...]:
+    """Put the verdicts on confirmatory or on exploratory claims into words."""
+    rules = what_counts(plan.spec, plan.exact_locked)
+    return tuple(
+        Answer(
+            name=verdict.name,
+            claim=" ".join(verdict.hypothesis.claim.split()),
+            what_counts=rules[verdict.name],
+            word=verdict.word,
+            title=verdict_title(verdict) + (", exploratory" if verdict.exploratory else ""),
+            finding=first_sentence(verdict),
+            decision=explain(verdict),
+        )
+        for verdict in verdicts
+        if verdict.hypothesis.exploratory == exploratory
     )
 
 

@@ -16,7 +16,7 @@ from orchestrator.report.grids import (
     numbers,
     texts,
 )
-from orchestrator.report.view import Answer, make_answer
+from orchestrator.report.view import Answer, make_answers
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import brackets_of
@@ -61,7 +61,12 @@ def make_search_view(
 ) -> SearchView:
     """Put every section into words; the figures lie below the search's folder already."""
     spec = loaded.spec
-    verdicts = confirmation.verdicts if confirmation else ()
+    answers, exploratory = (
+        make_answers(confirmation.plan, confirmation.verdicts, exploratory=kind)
+        if confirmation
+        else ()
+        for kind in (False, True)
+    )
     rows = confirmation.rows if confirmation else ()
     ranked = _ranked(loaded, candidates)
     return SearchView(
@@ -69,8 +74,8 @@ def make_search_view(
         summary=_summary(loaded, candidates),
         warnings=tuple(_warnings(loaded, candidates, winners, rows)),
         findings=tuple(_finding(loaded, row, rows) for row in rows if row.rank == 1),
-        answers=tuple(make_answer(v) for v in verdicts if not v.hypothesis.exploratory),
-        exploratory=tuple(make_answer(v) for v in verdicts if v.hypothesis.exploratory),
+        answers=answers,
+        exploratory=exploratory,
         confirmed=_confirmed_grid(loaded, rows) if rows else None,
         figures=tuple(figures),
         candidates=_candidates_grid(loaded, ranked.head(_MOST_CANDIDATES)),

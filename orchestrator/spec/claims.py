@@ -113,6 +113,14 @@ def corrections_of(spec: AblationSpec) -> tuple[Correction, ...]:
     return tuple(found)
 
 
+BOUND_ERROR = 0.05  # error of the one-sided bound that refutes
+
+
+def bound_error(spec: AblationSpec, look: Look) -> float:
+    """Error of each one-sided bound at a look; looks share it as they share alpha."""
+    return BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
+
+
 def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
     """The planned looks; one at the end if the file plans none."""
     return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)

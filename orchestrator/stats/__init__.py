@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "contrast_bounds",
             "share_bounds",
             "share_contrast",
+            "share_contrast_p",
             "share_contrast_tost",
             "share_difference",
             "share_tost",

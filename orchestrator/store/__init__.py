@@ -20,6 +20,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         "paths": ("Results",),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
-        "registration": ("Registered", "check_lock", "register"),
+        "registration": ("check_lock", "register"),
     },
 )

@@ -11,6 +11,7 @@ import pandas as pd
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.claims import (
     Correction,
+    bound_error,
     corrections_of,
     is_equivalence,
     looks_of,
@@ -28,8 +29,6 @@ Word = Literal["supported", "refuted", "inconclusive"]
 Reason = Literal[
     "", "equivalent", "negligible", "reversed", "different", "gaps", "between looks", "undecided"
 ]
-
-BOUND_ERROR = 0.05  # error of the one-sided bound that refutes; looks share it as they share α
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,6 @@ def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
     spec = study.spec
     look = looks_of(spec)[index]
     seeds = spec.seeds[: look.seeds]
-    error = BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
     evidence = {
         name: gather(
             claim,
@@ -231,7 +229,7 @@ def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
             study.runs,
             seeds,
             design=spec.design,
-            bound_error=error,
+            bound_error=bound_error(spec, look),
             exact=name in study.exact,
         )
         for name, claim in spec.hypotheses.items()

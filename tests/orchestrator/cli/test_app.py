@@ -250,7 +250,8 @@ def test_report_rebuilds_from_the_ledger_by_name_or_file(
 def test_plan_shows_runs_contrasts_and_untestable_hypotheses(
     write_spec: WriteSpec, results: Results
 ) -> None:
-    arguments = ("plan", write_spec(), "--results", results.root, "--no-calibrate")
+    exact = {f"hypotheses/{name}/test": "exact" for name in ("weak_hurts", "only_when_slow")}
+    arguments = ("plan", write_spec(exact), "--results", results.root, "--no-calibrate")
     document = json.loads(call(*arguments, "--json").stdout)
     assert (document["n_runs"], document["n_recorded"]) == (12, 0)
     assert len(document["arms"]) == 4

@@ -345,8 +345,10 @@ def test_untestable_hypotheses_are_named_before_training(
         said.append(console.export_text(clear=False))
         backend(packs, execution, on_event)
 
-    go(train)
+    words = {"claim": "Weak noise makes no difference.", "test": "exact"}
+    go(train, {f"hypotheses/weak_hurts/{key}": value for key, value in words.items()})
     assert "untestable: weak_hurts: " in said[0]
+    assert "caution: weak_hurts: " in said[0] and "no_difference" in said[0]
 
 
 def test_controls_are_separate_runs(

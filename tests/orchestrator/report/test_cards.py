@@ -107,7 +107,7 @@ def test_report_separates_what_was_explored_and_shows_criteria_and_controls(
     assert "Found by looking." in explored.split("## ")[0]
     assert "p, Holm" in text and "p, BH" in text
     assert "✔ pass" in text and "✘ fail" in text
-    assert "look 2 of 2" in text
+    assert "look 1 of 2" in text
     floor = re.search(r"Noise floor of final PER: .*?±([\d.]+) PER points", text)
     assert floor and 0 < float(floor[1]) < 30
     assert "6 differences between an arm and its repetition on fresh seeds" in text

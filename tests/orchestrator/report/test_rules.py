@@ -27,7 +27,10 @@ def about(rules: tuple[str, ...], word: str) -> list[str]:
 def test_the_limits_of_exact_tests_are_those_of_the_code(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
-    (rule,) = about(rules_of(build(two_arm_spec, lambda *_: truth())), "exact for")
+    made = build(two_arm_spec, lambda *_: truth())
+    assert about(rules_of(made), "sign-flip") == []
+    locked = made.plan.model_copy(update={"exact_locked": ("h",)})
+    (rule,) = about(rules_of(made._replace(plan=locked)), "sign-flip")
     assert effects.EXACT_SIGN_FLIPS == 32 and effects.EXACT_LOG_RANK == 8
     assert {effects.EXACT_SIGN_FLIPS, effects.EXACT_LOG_RANK} <= {
         int(number) for number in re.findall(r"\d+", rule)

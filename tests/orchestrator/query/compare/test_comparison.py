@@ -43,7 +43,7 @@ def test_single_arms_of_ablations_are_paired_by_seed(shared: Results) -> None:
     (row,) = compare_stored(shared, "one:mean", "two:third").rows
     assert difference(row).n_pairs == 6
     assert difference(row).value == pytest.approx(0.1, abs=0.05)
-    assert row.p_adjusted == pytest.approx(2 / 64)
+    assert row.p_adjusted == pytest.approx(difference(row).p) and row.p_adjusted < 0.01
 
 
 def test_a_difference_of_every_pair_is_listed_once(shared: Results) -> None:
@@ -107,7 +107,7 @@ def test_p_values_are_adjusted_for_their_number(
         change_record(results, run_id, per_session={"day1": [n_edits, 100]})
     rows = compare_stored(results, "one", "two", by_session=True).rows
     smaller, larger = sorted(difference(row).p for row in rows)
-    assert smaller == pytest.approx(2 / 64) and larger > 0.5
+    assert smaller < 0.01 and larger > 0.5
     assert sorted(row.p_adjusted for row in rows) == pytest.approx([2 * smaller, larger])
 
 

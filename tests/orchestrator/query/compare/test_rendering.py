@@ -50,7 +50,7 @@ def test_the_table_has_values_difference_interval_and_other_differences(
     assert by_arm["sum"][:5] == ["32.0 % (3 runs)", "32.0 % (3 runs)", "0.0", "–", "–"]
     before, after, difference, interval, p, method, others = by_arm["mean"]
     assert (before, after) == ("53.7 % (6 runs, 1 collapsed)", "55.5 % (6 runs, 1 diverged)")
-    assert (difference, interval, p) == ("+1.8", "+0.6 to +3.1", ".062")
+    assert (difference, interval, p) == ("+1.8", "+0.3 to +3.1", ".031")
     assert "6 seeds" in method and others == "optim.epsilon 0.1 → 1e-08"
     alone = by_arm["third"]
     assert alone[0] == "–" and alone[2:5] == ["–", "–", "–"] and "two" in alone[5]

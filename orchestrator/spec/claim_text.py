@@ -1,11 +1,15 @@
-"""What must come out for a claim to be supported or refuted, said before the first run."""
+"""Claims as sentences: what would count for and against them, and words that contradict them."""
 
 import re
+from collections.abc import Collection
 
 from orchestrator.spec.claims import (
     TEST_NAMES,
     Test,
+    bound_error,
+    choose_test,
     corrections_of,
+    exact_test,
     is_equivalence,
     looks_of,
 )
@@ -35,19 +39,33 @@ _NO_DIFFERENCE = re.compile(
 )
 
 
-def what_counts(spec: AblationSpec, name: str, test: Test, bound_error: float = 0.05) -> str:
-    """When a hypothesis is supported, refuted and inconclusive, with the numbers.
+def what_counts(spec: AblationSpec, exact_locked: Collection[str] = ()) -> dict[str, str]:
+    """Hypothesis → when it is supported, refuted and inconclusive, with the numbers.
 
     Args:
         spec: the ablation.
-        name: one of its hypotheses.
-        test: the test that decides it.
-        bound_error: error of each one-sided bound.
+        exact_locked: hypotheses that keep the exact test of their lock.
     """
+    return {
+        name: _what_counts(
+            spec, name, (exact_test if name in exact_locked else choose_test)(one, spec.design)
+        )
+        for name, one in spec.hypotheses.items()
+    }
+
+
+def mismatched_claims(spec: AblationSpec) -> dict[str, str]:
+    """Hypothesis → why its words seem to contradict its direction, for those that do."""
+    found = {name: direction_caution(one) for name, one in spec.hypotheses.items()}
+    return {name: reason for name, reason in found.items() if reason is not None}
+
+
+def _what_counts(spec: AblationSpec, name: str, test: Test) -> str:
     hypothesis = spec.hypotheses[name]
     outcome, direction, other = hypothesis.outcome, hypothesis.direction, hypothesis.interaction
     margin = f"{difference_text(hypothesis.margin, outcome, signed=False)} {unit_of(outcome)}"
-    bound = f"one-sided {number(100 * (1 - bound_error))} %"
+    sure = dict.fromkeys(number(100 * (1 - bound_error(spec, look))) for look in looks_of(spec))
+    bound = f"one-sided {' or '.join(sure)} %"
     levels = f"from {hypothesis.contrast.from_level} to {hypothesis.contrast.to_level}"
     effect = f"{_SUBJECTS.get(outcome, noun(outcome))} {_VERBS[direction]}"
     p = _p_condition(spec, name, test)

@@ -1,4 +1,4 @@
-"""`orchestrator.spec.what_counts`: what would count, and claims that contradict their direction."""
+"""`orchestrator.spec.claim_text`: what would count, and claims that contradict their direction."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from made_claims import claim
 
-from orchestrator.spec.claims import choose_test
+from orchestrator.spec.claim_text import direction_caution, what_counts
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.schema import AblationSpec, Hypothesis
-from orchestrator.spec.what_counts import direction_caution, what_counts
 
 ABLATIONS = Path(__file__).parents[3] / "ablations"
 
@@ -27,7 +26,7 @@ def sentence(n_claims: int = 1, **changes: Any) -> str:
             "looks": looks,
         }
     )
-    return what_counts(spec, "h0", choose_test(spec.hypotheses["h0"]))
+    return what_counts(spec)["h0"]
 
 
 @pytest.mark.parametrize("direction", ["increase", "decrease", "either", "no_difference"])
