@@ -398,7 +398,7 @@ def forecast_power(
             the file's ``prior``; not needed for shares.
         rates: hypothesis → share of runs in the reference arms, from earlier records or the file.
             Without a rate, a share is forecast from its best case (none, or all, of the reference
-            runs), and an average of shares over several arms is not forecast.
+            runs).
 
     Returns:
         One entry per hypothesis and number of seeds, in the order of the file, then of `n_seeds`.
