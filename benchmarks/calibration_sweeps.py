@@ -87,10 +87,12 @@ def make_sweep(
         n_seeds: seeds per arm.
         direction: of every claim.
         margins: outcome → margin, instead of `MARGINS`.
-        changes: further keys of the ablation file; ``exploratory`` goes to the hypotheses.
+        changes: further keys of the ablation file; ``exploratory`` and ``test`` go to the
+            hypotheses.
     """
     names = [f"f{index}" for index in range(len(outcomes))]
     exploratory = bool(changes.pop("exploratory", False))
+    test = changes.pop("test", None)
     spec = AblationSpec.model_validate(
         {
             "name": "calibration",
@@ -107,6 +109,7 @@ def make_sweep(
                     "direction": direction,
                     "margin": (margins or MARGINS)[outcome],
                     "exploratory": exploratory,
+                    "test": test,
                 }
                 for name, outcome in zip(names, outcomes, strict=True)
             },

@@ -31,7 +31,12 @@ from calibration_sweeps import (
 from scipy import special
 from usual_practice import Rate, usual_practice
 
-from orchestrator.stats.power import power_equivalence, power_shares, separation
+from orchestrator.stats.power import (
+    power_equivalence,
+    power_shares,
+    power_studentized,
+    separation,
+)
 from orchestrator.stats.reach import untestable
 from orchestrator.verdicts.verdicts import Verdict, decide
 
@@ -111,11 +116,17 @@ def power_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]
         found = Rate(words.count("supported"), len(words))
         rows.append((what, str(found), f"{100 * exact:.1f}", f"{100 * (found.value - exact):+.1f}"))
 
+    for n_seeds, size in ((3, 5.0), (4, 3.0), (6, 2.0), (10, 1.0)):
+        sweep = make_sweep(["per"], n_seeds, margins={"per": 0.01})
+        runs = _two_arms(n_sweeps, n_seeds, rng.normal(0.02 * size, 0.02, (n_sweeps, n_seeds)))
+        exact = power_studentized(0.02 * size, 0.02, n_seeds, 0.05, 0.01)
+        what = f"PER, {n_seeds} seeds, effect of {size:g} spreads: 10,000 studies"
+        add(what, sweep, runs, exact)
     for size in (1.0, 2.0):  # the margin is so small that only agreement of all seeds counts
-        sweep = make_sweep(["per"], 6, margins={"per": 1e-9})
+        sweep = make_sweep(["per"], 6, margins={"per": 1e-9}, test="exact")
         runs = _two_arms(n_sweeps, 6, rng.normal(0.02 * size, 0.02, (n_sweeps, 6)))
         exact = float(special.ndtr(size)) ** 6
-        add(f"PER, 6 seeds, effect {size:g} spreads: all agree", sweep, runs, exact)
+        add(f"PER, exact test, 6 seeds, effect of {size:g} spreads: all agree", sweep, runs, exact)
     for n_seeds, low, high in ((4, 0.05, 0.95), (6, 0.1, 0.8), (10, 0.2, 0.8)):
         events = rng.random((n_sweeps, 2, n_seeds)) < np.array([low, high])[None, :, None]
         outcome = np.where(events, "collapsed", "ok")
@@ -127,11 +138,11 @@ def power_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]
         steps = 300 + 30 * rng.standard_normal((n_sweeps, 2, 4))
         steps[:, 1] += 30 * size
         runs = Runs(np.full(steps.shape, "ok"), np.full(steps.shape, 0.3), steps)
-        sweep = make_sweep(["escape_step"], 4, margins={"escape_step": 1e-6})
-        what = f"escape, 4 seeds, {size:g} spreads apart: complete separation"
+        sweep = make_sweep(["escape_step"], 4, margins={"escape_step": 1e-6}, test="exact")
+        what = f"escape, exact test, 4 seeds, {size:g} spreads apart: complete separation"
         add(what, sweep, runs, separation(size, 4))
     for n_seeds in (5, 8):
-        sweep = make_sweep(["per"], n_seeds, "none")
+        sweep = make_sweep(["per"], n_seeds, "no_difference")
         runs = _two_arms(n_sweeps, n_seeds, rng.normal(0, 0.025, (n_sweeps, n_seeds)))
         exact = power_equivalence(MARGINS["per"], 0.025, n_seeds, 0.05)
         add(f"no difference in PER, {n_seeds} seeds: 10,000 studies", sweep, runs, exact)
@@ -141,8 +152,21 @@ def power_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]
 def error_rows(n_sweeps: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
     """Errors of equivalence claims, looks and exploratory tables; each must be at most 5 %."""
     rows = []
+    for n_seeds in (3, 6, 10, 20):
+        for kind in KINDS[:4]:
+            sweep = make_sweep(["per"], n_seeds, "either", margins={"per": 1e-9})
+            runs = simulate(kind, "per", (n_sweeps, 2, n_seeds), 0.0, rng)
+            null = Rate(_count(sweep, runs, "supported"), n_sweeps)
+            rows.append(
+                (f"'either' supported without an effect, {kind}, {n_seeds} seeds", str(null))
+            )
+            sweep = make_sweep(["per"], n_seeds, "either")
+            runs = simulate(kind, "per", (n_sweeps, 2, n_seeds), 1.0, rng)
+            real = Rate(_count(sweep, runs, "refuted"), n_sweeps)
+            what = f"'either' refuted at a true effect of the margin, {kind}, {n_seeds} seeds"
+            rows.append((what, str(real)))
     for n_seeds in (6, 10):
-        sweep = make_sweep(["per"], n_seeds, "none")
+        sweep = make_sweep(["per"], n_seeds, "no_difference")
         runs = _two_arms(n_sweeps, n_seeds, rng.normal(MARGINS["per"], 0.02, (n_sweeps, n_seeds)))
         words = [verdicts[0].word for verdicts in verdicts_of(sweep, runs)]
         for word in ("supported", "refuted"):
