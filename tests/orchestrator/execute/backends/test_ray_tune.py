@@ -135,8 +135,8 @@ class TestEndingADriver:
         assert set(workers) < pids
         driver.process.send_signal(signal.SIGTERM)
         stdout, stderr = driver.process.communicate(timeout=30)
-        assert stdout == f"stopped by {int(signal.SIGTERM)}\n"
         assert stderr == "", "Ray must be silent"
+        assert stdout == f"stopped by {int(signal.SIGTERM)}\n"
         assert driver.process.returncode == 0
         wait_until_gone(pids, seconds=1)
 
