@@ -74,6 +74,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "what_counts": seen.what_counts,
         "cautions": seen.cautions,
         "mismatched": seen.mismatched,
+        "stuck": seen.stuck,
         "lock_changed": seen.lock_changed,
         "spreads": {name: asdict(prior) for name, prior in seen.spreads.items()},
         "rates": {name: asdict(prior) for name, prior in seen.rates.items()},
@@ -123,7 +124,7 @@ def print_preview(console: Console, seen: Preview) -> None:
         say(f"untestable: {name}: {reason}")
     for name, sentence in seen.what_counts.items():
         say(f"{name}: {sentence}")
-    for name, reason in seen.mismatched.items():
+    for name, reason in (*seen.mismatched.items(), *seen.stuck.items()):
         say(f"caution: {name}: {reason}")
     for name, reason in seen.cautions.items():
         say(f"note: {name}: {reason}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
-from orchestrator.driver.priors import Prior, find_rates, find_spreads
+from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
 from orchestrator.driver.remarks import note_other_code
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
@@ -77,6 +77,7 @@ class Preview:
         what_counts: hypothesis → when it is supported, refuted and inconclusive.
         cautions: hypothesis → a further condition for its support.
         mismatched: hypothesis → why its words seem to contradict its direction.
+        stuck: hypothesis → which arms that it compares mostly learn nothing, by the records.
         lock_changed: hypotheses that were written or altered after runs that decide them.
         spreads: outcome → spread of its differences over seeds.
         rates: hypothesis about shares of runs → the share in its reference arms.
@@ -93,6 +94,7 @@ class Preview:
     what_counts: Mapping[str, str]
     cautions: Mapping[str, str]
     mismatched: Mapping[str, str]
+    stuck: Mapping[str, str]
     lock_changed: tuple[str, ...]
     spreads: Mapping[str, Prior]
     rates: Mapping[str, Prior]
@@ -160,6 +162,7 @@ def make_preview(
         what_counts=what_counts(loaded.spec, lock.exact),
         cautions=cautions(loaded.spec),
         mismatched=mismatched_claims(loaded.spec),
+        stuck=find_stuck_arms(plan, recent, results),
         lock_changed=lock.changed,
         spreads=spreads,
         rates=rates,

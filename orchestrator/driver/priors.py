@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, 
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share
 from orchestrator.stats.effects import Floats
+from orchestrator.stats.run_values import learned_nothing
 from orchestrator.store.ledger import Record, config_of, read_history
 from orchestrator.store.paths import Results
 
@@ -85,15 +86,66 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
         name: {part.arm_id for part in plan.loaded.compared[name] if part.side != 0}
         for name in names
     }
-    arms = set().union(*wanted.values())
+    table = _arms_table(plan, set().union(*wanted.values()), recent, results)
+    rates = {}
+    for name in names:
+        outcome = spec.hypotheses[name].outcome
+        events = []
+        if table is not None:
+            events = table.loc[table["planned_arm"].isin(wanted[name]), outcome].tolist()
+        rates[name] = _rate(events, outcome, spec.prior)
+    return rates
+
+
+def find_stuck_arms(plan: Plan, recent: Sequence[Record], results: Results) -> dict[str, str]:
+    """Hypothesis about the value of a metric → why an arm that it compares mostly learns nothing.
+
+    It counts records of the arms' configurations on the same recordings, with any seed.
+
+    Args:
+        recent: records of any ablation.
+        results: the results folder, which holds the histories of these records.
+    """
+    compared = {
+        name: [part.arm_id for part in plan.loaded.compared[name]]
+        for name, claim in plan.loaded.spec.hypotheses.items()
+        if not is_share(claim.outcome) and claim.outcome != "escape_step"
+    }
+    table = _arms_table(plan, set().union(*compared.values()), recent, results)
+    if table is None:
+        return {}
+    stuck = table.assign(stuck=learned_nothing(table["outcome"], table["per"]))
+    counts = stuck.groupby("planned_arm")["stuck"].agg(["sum", "size"])
+    found = {}
+    for name, arms in compared.items():
+        bad = [
+            f"{n} of {n_runs} of {arm}"
+            for arm, n, n_runs in counts.itertuples()
+            if arm in arms and 2 * n >= n_runs
+        ]
+        if bad:
+            found[name] = (
+                "recorded runs that collapsed, diverged or ended with a PER at chance: "
+                f"{' and '.join(bad)}; a claim about 'collapsed' says whether decoders learn, and "
+                "more steps let more of them"
+            )
+    return found
+
+
+def _arms_table(
+    plan: Plan, arms: Collection[str], recent: Sequence[Record], results: Results
+) -> "pd.DataFrame | None":
+    """The runs table of the records of some arms' configurations, with any seed; None without one.
+
+    Its column ``planned_arm`` names the arm of the plan.
+    """
     one_run = {run.arm_id: run for run in plan.runs if run.arm_id in arms}
     configs = {  # (recordings, configuration) → arm
         (run.data.fingerprint, digest(run.config.model_dump(mode="json"))): arm
         for arm, run in one_run.items()
     }
-    records = {}
-    arm_of = {}
-    for record in recent:
+    records, arm_of = {}, {}
+    for record in recent if configs else ():
         config = config_of(record)
         if config is None or record["status"] == "failed":
             continue
@@ -101,16 +153,10 @@ def find_rates(plan: Plan, recent: Sequence[Record], results: Results) -> dict[s
         if key in configs:
             records[record["run_id"]] = record
             arm_of[record["run_id"]] = configs[key]
-    table = _records_table(plan, records, results) if records else None
-    rates = {}
-    for name in names:
-        outcome = spec.hypotheses[name].outcome
-        events = []
-        if table is not None:
-            of_arms = table["run_id"].map(arm_of).isin(wanted[name])
-            events = table.loc[of_arms, outcome].tolist()
-        rates[name] = _rate(events, outcome, spec.prior)
-    return rates
+    if not records:
+        return None
+    table = _records_table(plan, records, results)
+    return table.assign(planned_arm=table["run_id"].map(arm_of))
 
 
 def pooled_spread(values: Floats) -> float:

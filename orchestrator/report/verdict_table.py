@@ -28,6 +28,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "verdict": verdict.word,
                 "reason": verdict.reason,
                 "strong": verdict.strong,
+                "mostly_learned_nothing": verdict.mostly_learned_nothing,
                 "exploratory": verdict.exploratory,
                 "claim": hypothesis.claim,
                 "outcome": hypothesis.outcome,

@@ -51,9 +51,15 @@ def budget_text(n_steps: tuple[int, int] | None) -> str:
 
 def verdict_title(verdict: Verdict) -> str:
     """The verdict and its qualifier: ``refuted (reversed)``, ``supported, strongly``."""
+    title: str = verdict.word
     if verdict.word == "supported":
-        return "supported, strongly" if verdict.strong else "supported"
-    return f"{verdict.word} ({verdict.reason})" if verdict.reason != "undecided" else verdict.word
+        title += ", strongly" * verdict.strong
+    elif verdict.reason != "undecided":
+        title += f" ({verdict.reason})"
+    decided = verdict.word != "inconclusive"
+    if decided and verdict.mostly_learned_nothing:
+        title += ", among runs that mostly collapsed"
+    return title
 
 
 def correction_text(verdict: Verdict) -> str:
@@ -102,11 +108,28 @@ def first_sentence(verdict: Verdict) -> str:
             f"{within}, {levels} gave {sides[0]} versus {sides[1]} {noun(outcome)} with "
             f"{other.to_level}, and {sides[2]} versus {sides[3]} with {other.from_level} "
             f"({other.factor}). The difference of differences is {effect} ({interval}){agreement}."
+            f"{_at_chance(verdict)}"
         )
     return (
         f"{within}, {levels} gave {sides[0]} versus {sides[1]} {noun(outcome)}. The difference is "
-        f"{effect} ({interval}){'' if is_share(outcome) else agreement}."
+        f"{effect} ({interval}){'' if is_share(outcome) else agreement}.{_at_chance(verdict)}"
     )
+
+
+def _at_chance(verdict: Verdict) -> str:
+    """How many runs of each arm learned nothing, for claims about the value of a metric."""
+    outcome, cells = verdict.hypothesis.outcome, verdict.evidence.cells
+    stuck = [cell for cell in cells if cell.n_learned_nothing]
+    if not stuck or is_share(outcome) or outcome == "escape_step":
+        return ""
+    counts = " and ".join(f"{c.n_learned_nothing} of {c.n_with_result} of {c.arm}" for c in stuck)
+    text = f" Runs that learned nothing (on the blank plateau, diverged, or at chance): {counts}."
+    if verdict.mostly_learned_nothing:
+        text += (
+            " Whether a decoder learns at all is a claim about `collapsed`; how well it decodes "
+            "needs more steps, or settings with which most runs learn."
+        )
+    return text
 
 
 def explain(verdict: Verdict) -> str:

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "DIVERGED_PER",
             "ENDINGS",
             "counted_values",
+            "learned_nothing",
             "least_budget",
         ),
         "shares": (

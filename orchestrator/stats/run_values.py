@@ -18,6 +18,8 @@ from orchestrator.spec.claims import is_share
 ENDINGS = ("ok", "collapsed", "diverged", "failed", "missing")
 COUNTED = ("ok", "collapsed", "diverged")  # endings that are results; the others are gaps
 DIVERGED_PER = 1.0
+# Phonemes drawn at random with the frequencies of English, as many as the target has, reach 90 %.
+CHANCE_PER = 0.9
 # Columns that hold what a diverged run counts as. The lowest PER of any evaluation is a fact of
 # the evaluations before it diverged.
 _HOLD_DIVERGED = ("per", "per_beam", "best_per")
@@ -51,6 +53,17 @@ def counted_values(outcome: str, endings: ArrayLike, column: ArrayLike, budget: 
         if outcome not in _HOLD_DIVERGED:
             counted = counted & (ended != "diverged")
     return np.where(counted, values, math.nan)
+
+
+def learned_nothing(endings: ArrayLike, per: ArrayLike) -> Bools:
+    """Whether each run collapsed, diverged, or ended with a PER of `CHANCE_PER` or more.
+
+    Args:
+        endings: (n,) one of `ENDINGS` for each run.
+        per: (n,) final PER, NaN where there is none.
+    """
+    ended, final = np.asarray(endings, dtype=object), np.asarray(per, dtype=np.float64)
+    return np.isin(ended, ("collapsed", "diverged")) | ((ended == "ok") & (final >= CHANCE_PER))
 
 
 def restricted(steps: ArrayLike, budget: ArrayLike) -> Floats:

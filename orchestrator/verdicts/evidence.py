@@ -19,7 +19,7 @@ from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import Design, Hypothesis
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval, Pairing
-from orchestrator.stats.run_values import Bools, least_budget
+from orchestrator.stats.run_values import Bools, learned_nothing, least_budget
 from orchestrator.stats.shares import (
     Share,
     boschloo,
@@ -48,6 +48,7 @@ class ComparedArm:
         n_collapsed, n_diverged: runs that ended this way. `n` includes diverged runs, except for
             metrics other than PER.
         n_escaped: runs that left the blank plateau for good.
+        n_learned_nothing: runs that collapsed, diverged, or ended with a PER at chance.
         mean: mean of the outcome (steps to escape cut at the budget) over the seeds that have a
             result in every arm compared; NaN if there is none.
     """
@@ -62,7 +63,13 @@ class ComparedArm:
     n_collapsed: int
     n_diverged: int
     n_escaped: int
+    n_learned_nothing: int
     mean: float
+
+    @property
+    def n_with_result(self) -> int:
+        """Runs that are recorded and did not fail for other reasons than their numbers."""
+        return self.n_planned - self.n_failed - self.n_missing
 
 
 class Assessment(NamedTuple):
@@ -325,6 +332,7 @@ def _cell(part: Compared, runs: ArmRuns, seen: Values, complete: Bools) -> Compa
         n_collapsed=_count(runs, "collapsed"),
         n_diverged=_count(runs, "diverged"),
         n_escaped=int(seen.escaped.sum()),
+        n_learned_nothing=int(learned_nothing(runs.outcome, runs.columns["per"]).sum()),
         mean=float(present.mean()) if len(present) else math.nan,
     )
 

@@ -12,7 +12,7 @@ from orchestrator.spec.claims import is_share
 from orchestrator.stats import effects as stats
 from orchestrator.stats.run_values import Bools, counted_values
 
-_ALWAYS = ("escape_step", "n_steps")
+_ALWAYS = ("escape_step", "n_steps", "per")
 
 
 class ArmRuns(NamedTuple):

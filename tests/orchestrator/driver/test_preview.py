@@ -280,6 +280,28 @@ def test_untestable_claims_power_and_spreads_are_printed(
     assert "10 seeds" in text and "1.0 PER points" in text
 
 
+@pytest.mark.parametrize(("per", "warned"), [(0.3, False), (0.95, True)])
+def test_claims_about_the_per_of_arms_that_learn_nothing_are_cautioned(
+    per: float,
+    warned: bool,
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    loaded = load()
+    assert see(loaded).stuck == {}
+    record_all(
+        plan_of(loaded), results, make_result, lambda arm, _: per if arm == "weak+high" else 0.3
+    )
+    seen = see(load({"seeds": [100, 101]}))  # by other seeds of the same configurations
+    assert ("weak_hurts" in seen.stuck) == warned
+    if warned:
+        assert "3 of 3 of weak+high" in seen.stuck["weak_hurts"]
+        assert "caution: weak_hurts: " in printed(seen)
+
+
 def test_a_finished_ablation_has_nothing_to_train(
     load: Load,
     see: Callable[..., Preview],

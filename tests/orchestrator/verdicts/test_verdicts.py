@@ -11,7 +11,7 @@ from made_claims import bare_plan, claim
 from decoder.errors import ConfigError
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.report.wording import explain, first_sentence
+from orchestrator.report.wording import explain, first_sentence, verdict_title
 from orchestrator.spec.load import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
 from orchestrator.stats import shares
@@ -272,6 +272,29 @@ def test_an_interaction_of_collapse_has_an_interval_of_positive_width() -> None:
     counts = [shares.Share(6, 6), *[shares.Share(0, 6)] * 3]
     assert verdict.evidence.p == pytest.approx(shares.share_contrast_p(counts, (1, -1, -1, 1)))
     assert verdict.evidence.shown.interval.low < 0.5
+
+
+@pytest.mark.parametrize(("stuck", "mostly"), [(0, False), (2, False), (3, True), (6, True)])
+def test_a_claim_about_per_says_how_many_runs_learned_nothing(stuck: int, mostly: bool) -> None:
+    # The third of the stories: a clear difference of PER between arms that mostly collapse.
+    learned = [0.30 + 0.01 * i for i in range(6 - stuck)]
+    arms = {"sum": ["collapsed"] * stuck + learned, "mean": [1.2] * 6}
+    verdict = decide_one(claim(), arms)
+    assert [cell.n_learned_nothing for cell in verdict.evidence.cells] == [6, stuck]
+    one = decide_one(claim(), {"sum": [0.4] * 6, "mean": ["collapsed"] * stuck + learned})
+    assert one.mostly_learned_nothing == mostly
+    assert one.evidence.cells[0].n_learned_nothing == stuck
+    said = f"{stuck} of 6 of mean" in first_sentence(one)
+    assert said == (stuck > 0)
+    assert ("mostly collapsed" in verdict_title(one)) == (mostly and one.word != "inconclusive")
+
+
+def test_the_share_of_collapsed_runs_and_steps_to_escape_may_be_about_runs_that_collapse() -> None:
+    arms = {"sum": ["collapsed"] * 6, "mean": ["collapsed"] * 6}
+    for outcome, margin in (("collapsed", 0.5), ("escape_step", 40)):
+        verdict = decide_one(claim(outcome=outcome, margin=margin), arms)
+        assert not verdict.mostly_learned_nothing
+        assert "learned nothing" not in first_sentence(verdict)
 
 
 def test_missing_runs_give_no_verdict() -> None:
