@@ -90,6 +90,7 @@ def report(
     verdicts = views.read_verdicts(folder)
     if as_json:
         seen = {"name": ablation, "n_runs": n_runs, "n_recorded": n_recorded}
+        seen["answer"] = views.read_answer(folder)
         print_json({**seen, "folder": str(folder), "verdicts": verdicts})
     else:
         counts = f"{n_recorded} of {n_runs} runs recorded"

@@ -41,12 +41,18 @@ def read_verdicts(folder: Path) -> list[VerdictRow]:
     ]
 
 
+def read_answer(folder: Path) -> str:
+    """The one-line answer of the report in this folder."""
+    return str(json.loads((folder / "verdicts.json").read_bytes())["answer"])
+
+
 def outcome_document(outcome: AblationOutcome, verdicts: Sequence[VerdictRow]) -> dict[str, Any]:
     """What a call of `run` reached, for ``--json``."""
     document = asdict(outcome)
     del document["signal_number"]  # the exit code holds it
     return document | {
         "exit_code": outcome.exit_code,
+        "answer": read_answer(outcome.folder),
         "verdicts": verdicts,
         "folder": str(outcome.folder),
     }
@@ -73,6 +79,7 @@ def print_report(
 ) -> None:
     """Print the verdicts, the text `counts`, and the path of the report."""
     say = say_to(console)
+    say(read_answer(folder))
     for row in verdicts:
         label = " (exploratory)" if row.get("exploratory") else ""
         say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")

@@ -20,6 +20,7 @@ from orchestrator.verdicts.controls import (
 )
 from orchestrator.verdicts.criteria import CriterionResult, criteria_table, evaluate
 from orchestrator.verdicts.greedy import Round, greedy_rounds, greedy_table
+from orchestrator.verdicts.unasked import Unasked, find_unasked
 from orchestrator.verdicts.verdicts import Verdict, decide
 
 
@@ -35,6 +36,7 @@ class ReportInput(NamedTuple):
         controls: outcome → the comparison of each control with the arm that it repeats.
         floors: outcome → noise floor.
         rounds: the rounds of a greedy path.
+        unasked: effects that no hypothesis asked about.
     """
 
     plan: PlanDocument
@@ -45,6 +47,7 @@ class ReportInput(NamedTuple):
     controls: Mapping[str, Sequence[Control]]
     floors: Mapping[str, NoiseFloor]
     rounds: Sequence[Round]
+    unasked: Sequence[Unasked]
 
 
 def evaluate_records(
@@ -68,6 +71,7 @@ def evaluate_records(
     pairs = control_arms(plan, configs)
     outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
     controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
+    floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
     return ReportInput(
         plan=plan,
         configs=configs,
@@ -75,8 +79,9 @@ def evaluate_records(
         verdicts=decide(plan, tables.runs),
         criteria=evaluate(spec, tables.runs, histories),
         controls=controls,
-        floors={name: noise_floor(tables.runs, controls[name], name) for name in outcomes},
+        floors=floors,
         rounds=greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else (),
+        unasked=find_unasked(plan, tables.runs, floors),
     )
 
 

@@ -33,6 +33,7 @@ from orchestrator.spec.units import (
 from orchestrator.stats.effects import holm
 from orchestrator.verdicts.controls import Control, NoiseFloor
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
+from orchestrator.verdicts.unasked import Unasked
 from orchestrator.verdicts.verdicts import Verdict
 
 _CONTROL_ALPHA = 0.05  # of all controls together
@@ -96,6 +97,28 @@ def effects_grid(
         )
     words = ("hypothesis", "verdict", "test", "decided at", "contrast", "where")
     return titled_grid(rows, (*words, "effect of pairing by seed"))
+
+
+def unasked_grid(unasked: Sequence[Unasked]) -> Grid:
+    """One row per effect that no hypothesis asked about."""
+    columns = (
+        *texts("change", "from", "to"),
+        *numbers("effect", "95 % interval", "p, Holm", "seeds"),
+    )
+    rows = [
+        (
+            f"{one.factor}: {one.from_level} → {one.to_level}",
+            one.from_arm,
+            one.to_arm,
+            f"{difference_text(one.effect, one.outcome)} {unit_of(one.outcome)} of "
+            f"{noun(one.outcome)}",
+            interval_words(one.interval, one.outcome),
+            p_value(one.p_adjusted),
+            one.n_seeds,
+        )
+        for one in unasked
+    ]
+    return make_grid(columns, rows)
 
 
 def _look_text(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 
-from orchestrator.spec.units import difference_text, noun, unit_of
+from orchestrator.spec.units import difference_text, noun, unit_of, value_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,6 +42,7 @@ def _prose() -> Environment:
     made.filters |= {
         "noun": noun,
         "unit": unit_of,
+        "value": value_text,
         "size": lambda value, outcome: difference_text(value, outcome, signed=False),
         "counted": lambda n, what: f"{n} {what}{'s' * (n != 1)}",
     }

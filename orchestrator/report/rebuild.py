@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.plan.document import PlanDocument
+from orchestrator.report.answer import write_answer
 from orchestrator.report.evaluation import evaluate_records, named_tables
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_pages
@@ -25,8 +26,8 @@ def rebuild(
 
     Args:
         ablation_dir: where the files go: ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV
-            and Parquet), ``figures/``, ``report.md`` and ``report.html``, and if there are any
-            ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
+            and Parquet), ``verdicts.json``, ``figures/``, ``report.md`` and ``report.html``, and
+            if there are any ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
         plan, records, histories: see `evaluate_records`.
 
     Returns:
@@ -38,6 +39,7 @@ def rebuild(
     """
     given = evaluate_records(plan, records, histories)
     paths = write_tables(ablation_dir, named_tables(given))
+    paths.append(write_answer(ablation_dir / "verdicts.json", given))
     figures = draw_figures(ablation_dir / "figures", given)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
     return paths + write_pages(ablation_dir, "report", make_view(given, figures))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
+from orchestrator.report.answer import one_line_answer
 from orchestrator.report.cards import make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
 from orchestrator.report.evaluation import ReportInput
@@ -24,6 +25,7 @@ from orchestrator.report.grids import (
     listed,
     machine_grid,
     steps_text,
+    unasked_grid,
     varied_grid,
 )
 from orchestrator.report.prose import prose
@@ -96,6 +98,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
             n_failed=n_failed,
             lock_changed=plan.lock_changed,
         ),
+        "answer": one_line_answer(given),
         "answers": make_answers(plan, given.verdicts, exploratory=False),
         "explored": make_answers(plan, given.verdicts, exploratory=True),
         "evidence": _sections(
@@ -103,6 +106,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
                 "Success criteria": _criteria(given),
                 "Evidence": [
                     *_effects(given),
+                    *_unasked(given),
                     *_noise(given),
                     *_greedy(given),
                     *(Part(figure.title, figure) for figure in figures),
@@ -150,6 +154,11 @@ def make_answers(
         for verdict in verdicts
         if verdict.hypothesis.exploratory == exploratory
     )
+
+
+def _unasked(given: ReportInput) -> Iterator[Part]:
+    if given.unasked:
+        yield Part("Seen, not asked", grid=unasked_grid(given.unasked), notes=prose("unasked"))
 
 
 def _criteria(given: ReportInput) -> Iterator[Part]:

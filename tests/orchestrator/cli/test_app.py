@@ -159,6 +159,7 @@ def test_run_prints_verdicts_report_and_time(tmp_path: Path) -> None:
     }
     table = pd.DataFrame([row]).assign(seeds_needed=pd.array([None], dtype="Int64"))
     table.to_parquet(tmp_path / "verdicts.parquet")
+    (tmp_path / "verdicts.json").write_text('{"answer": "Noise did it."}')
     outcome = AblationOutcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
     verdicts = run_view.read_verdicts(tmp_path)
     listed = run_view.outcome_document(outcome, verdicts)["verdicts"]
@@ -167,7 +168,7 @@ def test_run_prints_verdicts_report_and_time(tmp_path: Path) -> None:
     console = Console(record=True, width=200, file=io.StringIO())
     run_view.print_outcome(console, outcome, verdicts)
     text = console.export_text()
-    assert "weak_hurts: SUPPORTED (exploratory)" in text
+    assert text.startswith("Noise did it.") and "weak_hurts: SUPPORTED (exploratory)" in text
     assert "By 3 points, [bold]so\n    Supported: its p is small." in text
     assert "12 of 12 runs" in text
     assert str(tmp_path / "report.html") in text.replace("\n", "")
