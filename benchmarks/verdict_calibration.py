@@ -297,7 +297,7 @@ def reach_row(seeds: Sequence[int], claims: Sequence[int]) -> tuple[str, ...]:
                 apart[:, 0] = False
                 runs = Runs(
                     np.where(apart, "collapsed", "ok"),
-                    np.where(apart, 0.97, 0.3),
+                    np.where(apart, 0.97, 0.3 + 0.001 * np.arange(n_seeds)),
                     np.where(apart, np.nan, 100.0 + np.arange(n_seeds)),
                 )
                 verdicts = next(verdicts_of(sweep, runs))
