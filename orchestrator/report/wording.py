@@ -126,7 +126,7 @@ def _at_chance(verdict: Verdict) -> str:
     text = f" Runs that learned nothing (on the blank plateau, diverged, or at chance): {counts}."
     if verdict.mostly_learned_nothing:
         text += (
-            " Whether a decoder learns at all is a claim about `collapsed`; how well it decodes "
+            " Whether a decoder learns at all is a claim about 'collapsed'; how well it decodes "
             "needs more steps, or settings with which most runs learn."
         )
     return text
