@@ -1,5 +1,6 @@
 """Sides from the store: ablations, arms of them, searches, and runs by their ids."""
 
+import json
 from collections.abc import Sequence
 
 from decoder.collapse import CollapseThresholds
@@ -9,6 +10,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.query.compare.arm_differences import setting_text
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.runs import complete_id
+from orchestrator.spec.schema import CollapseSpec
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -20,6 +22,10 @@ from orchestrator.terminal import Say
 _OF_SEARCH = (
     "the base and the best configurations are compared on fresh seeds, because the runs that "
     "chose them give too optimistic a PER"
+)
+_UNCONFIRMED = (
+    "unconfirmed: the best candidate is shown on the seeds that it was chosen by, which make it "
+    "look better than it is"
 )
 _JUDGED = ("collapsed", "escape_step", "escape_censored")  # results that depend on thresholds
 
@@ -138,7 +144,32 @@ def _planned(label: str, name: str, store: IndexedStore) -> Side | None:
     if (searches.ablations / name / "plan.json").is_file():
         side = side_of_ablation(label, read_plan(searches, name), store)
         return side._replace(remarks=(_OF_SEARCH,))
+    if name in store.results.searches():
+        return _unconfirmed(label, name, store)
     return None
+
+
+def _unconfirmed(label: str, name: str, store: IndexedStore) -> Side:
+    """The best candidates of a search without a confirmation, on the seeds they were chosen by."""
+    import pyarrow.parquet as pq  # takes 0.1 s
+
+    searches = store.results.of_searches
+    try:
+        best = pq.read_table(searches.best(name), columns=["level", "run_ids"]).to_pylist()
+        asked = json.loads(searches.kept_search(name).read_bytes())["spec"]
+    except FileNotFoundError:
+        best, asked = [], {}
+    if not best:
+        raise ConfigError(
+            f"{name}: the search has no best candidate to compare; if a candidate was trained to "
+            f"its end, rebuild its tables with `report {name}`, else run the search on"
+        )
+    arms = [
+        make_arm(row["level"], {"configuration": row["level"]}, store.runs(row["run_ids"].split()))
+        for row in best
+    ]
+    thresholds = CollapseSpec.model_validate_json(json.dumps(asked["collapse"])).thresholds()
+    return Side(label, tuple(arms), thresholds, (_UNCONFIRMED,))
 
 
 def _may_be_id(text: str) -> bool:
