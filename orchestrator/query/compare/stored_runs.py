@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
@@ -140,25 +141,14 @@ def _planned(label: str, name: str, store: IndexedStore) -> Side | None:
         return None
     if (store.results.ablations / name / "plan.json").is_file():
         return side_of_ablation(label, read_plan(store.results, name), store)
+    if name not in store.results.searches():
+        return None
     searches = store.results.of_searches
-    if (searches.ablations / name / "plan.json").is_file():
+    best = _best_candidates(searches, name)
+    is_planned = searches.plan(name).is_file()
+    if is_planned and (not best or any(row["confirmed"] for row in best)):
         side = side_of_ablation(label, read_plan(searches, name), store)
         return side._replace(remarks=(_OF_SEARCH,))
-    if name in store.results.searches():
-        return _unconfirmed(label, name, store)
-    return None
-
-
-def _unconfirmed(label: str, name: str, store: IndexedStore) -> Side:
-    """The best candidates of a search without a confirmation, on the seeds they were chosen by."""
-    import pyarrow.parquet as pq  # takes 0.1 s
-
-    searches = store.results.of_searches
-    try:
-        best = pq.read_table(searches.best(name), columns=["level", "run_ids"]).to_pylist()
-        asked = json.loads(searches.kept_search(name).read_bytes())["spec"]
-    except FileNotFoundError:
-        best, asked = [], {}
     if not best:
         raise ConfigError(
             f"{name}: the search has no best candidate to compare; if a candidate was trained to "
@@ -168,8 +158,21 @@ def _unconfirmed(label: str, name: str, store: IndexedStore) -> Side:
         make_arm(row["level"], {"configuration": row["level"]}, store.runs(row["run_ids"].split()))
         for row in best
     ]
+    asked = json.loads(searches.kept_search(name).read_bytes())["spec"]
     thresholds = CollapseSpec.model_validate_json(json.dumps(asked["collapse"])).thresholds()
     return Side(label, tuple(arms), thresholds, (_UNCONFIRMED,))
+
+
+def _best_candidates(searches: Results, name: str) -> list[dict[str, Any]]:
+    """The table of the best candidates of a search; empty if there is none, or no candidate."""
+    import pyarrow.parquet as pq  # takes 0.1 s
+
+    try:
+        columns = ["level", "confirmed", "run_ids"]
+        rows: list[dict[str, Any]] = pq.read_table(searches.best(name), columns=columns).to_pylist()
+    except FileNotFoundError:
+        return []
+    return rows
 
 
 def _may_be_id(text: str) -> bool:

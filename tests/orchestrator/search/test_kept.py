@@ -18,7 +18,7 @@ from orchestrator.search.load import load_search
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
 
-from .conftest import SPEC, FakeBackend, draw_nothing, run_small_search, write_file
+from .conftest import SPEC, FakeBackend, Killed, draw_nothing, run_small_search, write_file
 
 N_CANDIDATES = 8
 
@@ -149,6 +149,19 @@ def test_an_unconfirmed_search_is_compared_by_its_best_candidate_on_its_own_seed
     assert line["arm_a"] == line["arm_b"] == "best_1" and line["n_a"] == len(SPEC["seeds"])
     assert line["mean_a"] == pytest.approx(best_of(folder)["figure"])
     assert sum("unconfirmed" in text for text in document["header"]) == 2
+
+
+def test_a_search_killed_before_its_confirmation_is_compared_unconfirmed(tmp_path: Path) -> None:
+    few = {"n_candidates": 4}
+    run_small_search(tmp_path, FakeBackend(), confirm=..., **few)
+    with pytest.raises(Killed):
+        run_small_search(tmp_path, FakeBackend(kill_at=1), **few)
+    assert Results(tmp_path / "results").of_searches.plan("hunt").exists()
+    lines = json.loads(call(tmp_path, "compare", "hunt", "hunt", "--json").stdout)["lines"]
+    assert [(line["arm_a"], line["n_a"]) for line in lines] == [("best_1", len(SPEC["seeds"]))]
+    run_small_search(tmp_path, FakeBackend(), **few)
+    lines = json.loads(call(tmp_path, "compare", "hunt", "hunt", "--json").stdout)["lines"]
+    assert [(line["arm_a"], line["n_a"]) for line in lines] == [("base", 6), ("best_1", 6)]
 
 
 def test_a_search_without_a_best_candidate_cannot_be_compared(folder: Path) -> None:
