@@ -130,7 +130,8 @@ def _summary(loaded: LoadedSearch, candidates: pd.DataFrame) -> str:
     spent = int(candidates["n_steps"].sum())
     return (
         f"{n_finished + n_stopped} of {spec.n_candidates * n_arms} candidates tried"
-        f"{f' in {n_arms} arms' if n_arms > 1 else ''}, {len(spec.seeds)} seeds each: "
+        f"{f' in {n_arms} arms' if n_arms > 1 else ''}, "
+        f"{len(spec.seeds)} seed{'s' * (len(spec.seeds) > 1)} each: "
         f"{n_finished} trained to the end, {n_stopped} stopped early. "
         f"The search took {spent:,} training steps, {100 * spent / full:.0f} % of what training "
         "every candidate to the end takes."
@@ -149,17 +150,19 @@ def _warnings(
         reasons = "; ".join(dict.fromkeys(str(reason) for reason in failed["reason"]))
         warnings.append(f"Candidates without a score: {len(failed)} ({reasons}).")
     for winner in first:
+        front = f"{winner.arm}: " if loaded.spec.arms else ""
         warnings += [
-            f"The best {place.path} ({setting_text(place.value)}) lies near the {place.near} end "
-            f"of its range ({place.range}). Better values may lie beyond: widen the range."
+            f"{front}The best {place.path} ({setting_text(place.value)}) lies near the "
+            f"{place.near} end of its range ({place.range}). Better values may lie beyond: "
+            "widen the range."
             for place in near_open_ends(loaded, winner)
         ]
-        own = candidates[(candidates["arm"] == winner.arm)]
+        own = candidates[candidates["arm"] == winner.arm]
         [ending] = own.loc[own["candidate"] == winner.number, "ending"]
         if ending != "ok":
             warnings.append(
-                f"A run of the best candidate ({settings_text(winner.params)}) {ending}: no "
-                "candidate that trained to its end did better on average."
+                f"{front}A run of the best candidate ({settings_text(winner.params)}) {ending}, "
+                "so its settings are no safe choice."
             )
     if loaded.spec.confirm is None:
         warnings.append(

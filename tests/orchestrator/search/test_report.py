@@ -124,6 +124,14 @@ def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(
     assert "optim.lr_max" in warning and "upper" in warning
 
 
+def test_a_warning_says_that_a_run_of_the_best_candidate_collapsed(tmp_path: Path) -> None:
+    space = {"optim.lr_max": {"log": [0.0005, 0.0009]}}  # the pretended runs collapse below 0.001
+    run_small_search(tmp_path, FakeBackend(), space=space, n_candidates=4, confirm=...)
+    text = (tmp_path / "results" / "searches" / "hunt" / "report.md").read_text()
+    assert [line for line in text.splitlines() if "Note" in line and "collapsed" in line]
+    assert "nconfirmed" in text
+
+
 def test_no_range_is_to_be_widened_beyond_what_the_decoder_takes(tmp_path: Path) -> None:
     space = {"model.n_layers": {"int": [1, 40]}, "optim.lr_max": {"log": [0.0005, 0.05]}}
     loaded = load_search(write_file(tmp_path, {"space": space}))
