@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -23,6 +23,9 @@ from orchestrator.cli.options import (
     print_json,
 )
 from orchestrator.terminal import remarks
+
+if TYPE_CHECKING:
+    from orchestrator.store.paths import Results
 
 _started = time.monotonic()
 
@@ -70,20 +73,31 @@ def report(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|SPEC", help="Name or file of an ablation that was run before."
+            metavar="NAME|SPEC", help="Name or file of an ablation or a search that was run before."
         ),
     ],
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Rebuild the tables, verdicts, figures and report of an ablation from its records."""
+    """Rebuild the tables, verdicts, figures and report of an ablation or a search."""
     from orchestrator.cli import run_view as views
     from orchestrator.driver.reporting import rebuild_report
     from orchestrator.store.ledger import with_result
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
 
-    store, ablation = Results(results), _ablation_name(name)
+    store = Results(results)
+    ablation, search = _named(name, store)
+    if ablation is None:
+        from orchestrator.cli.search_command import report_search
+        from orchestrator.search.kept import named_search
+
+        loaded = named_search(name, store.of_searches)
+        assert loaded is not None
+        report_search(loaded, store.of_searches, as_json=as_json)
+        return
+    if search is not None:
+        remarks()(f"'{name}' is an ablation and a search; for the search, give its YAML file")
     document = read_plan(store, ablation)
     n_recorded = len(with_result(rebuild_report(store, document, remarks())))
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
@@ -100,27 +114,55 @@ def report(
 @handled
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One ablation; without it, all of them.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="One ablation or search; without it, all of them."),
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count the planned, recorded, diverged, failed and running runs of each ablation."""
+    """Count the runs of each ablation and the candidates of each search, done and planned."""
     from orchestrator.cli import run_view as views
     from orchestrator.store.paths import Results
 
-    ablation = None if name is None else _ablation_name(name)
-    rows = views.status_rows(Results(results), ablation, remarks())
+    store = Results(results)
+    ablation, search = (None, None) if name is None else _named(name, store)
+    rows = []
+    if name is None or ablation is not None:
+        rows += views.status_rows(store, ablation, remarks())
+    if name is None or search is not None:
+        rows += views.search_rows(store, search, remarks())
     if as_json:
         print_json(rows)
     else:
         views.print_status(Console(), rows)
 
 
-def _ablation_name(text: str) -> str:
-    """The name of an ablation, from its name or its YAML file."""
+def _named(text: str, results: "Results") -> tuple[str | None, str | None]:
+    """The ablation and the search that a name or a YAML file stands for; at least one of them.
+
+    Raises:
+        ConfigError: the file has mistakes, or nothing of this name was run.
+    """
+    from decoder.complaints import did_you_mean
+    from decoder.errors import ConfigError
+    from orchestrator.spec.names import listed
+
+    name, is_search, is_ablation = text, True, True
     if text.endswith((".yaml", ".yml")) or "/" in text:
+        from orchestrator.search.kept import named_search
         from orchestrator.spec.load import load_spec
 
-        return load_spec(Path(text)).spec.name
-    return text
+        search = named_search(text, results.of_searches)
+        name = search.spec.name if search else load_spec(Path(text)).spec.name
+        is_search, is_ablation = search is not None, search is None
+    plans = results.ablations.glob("*/plan.json") if is_ablation else ()
+    ablations = {plan.parent.name for plan in plans}
+    searches = set(results.searches() if is_search else ())
+    if name not in ablations | searches:
+        what = " or ".join(["ablation"] * is_ablation + ["search"] * is_search)
+        known = sorted(ablations | searches)
+        raise ConfigError(
+            f"{text}: no {what} '{name}' was run in {results.root}{did_you_mean(name, known)} "
+            f"(there are: {listed(known)}); run it first, or give another --results folder"
+        )
+    return name if name in ablations else None, name if name in searches else None

@@ -18,7 +18,8 @@ from orchestrator.terminal import Say, finite, print_table, say_to, time_text
 # A row of `orchestrator.report.verdict_table.verdicts_table`, as JSON has it.
 VerdictRow = dict[str, Any]
 
-# The counts of one ablation; ``driver`` names the process that runs it now.
+# The counts of one ablation or search; ``driver`` names the process that runs it now. Of a search,
+# the runs are those of its confirmation.
 StatusRow = dict[str, str | int | None]
 
 
@@ -101,26 +102,65 @@ def status_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]
 
 
 def _status_row(results: Results, name: str, say: Say) -> StatusRow:
-    document = read_plan(results, name)
-    records = read_records(results, document.run_ids, say, move_aside=False)
+    return {"name": name, **_run_counts(results, read_plan(results, name).run_ids, name, say)}
+
+
+def search_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]:
+    """The counts of each search in a results folder, or of the one named.
+
+    Raises:
+        StorageError: a study or a plan cannot be read.
+    """
+    names = results.searches() if name is None else [name]
+    return [_search_row(results.of_searches, one, say) for one in names]
+
+
+def _search_row(results: Results, name: str, say: Say) -> StatusRow:
+    from orchestrator.search.kept import search_progress
+
+    run_ids = read_plan(results, name).run_ids if results.plan(name).exists() else ()
+    progress = search_progress(results, name)
+    counts = _run_counts(results, run_ids, name, say)
+    return {"name": name, **counts, "kind": "search", **progress._asdict()}
+
+
+def _run_counts(results: Results, run_ids: Sequence[str], name: str, say: Say) -> StatusRow:
+    records = read_records(results, run_ids, say, move_aside=False)
     n_recorded = len(with_result(records))
     holder = current_holder(results, name)
     return {
-        "name": name,
-        "n_planned": len(document.run_ids),
+        "n_planned": len(run_ids),
         "n_recorded": n_recorded,
         "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
         "n_failed": len(records) - n_recorded,
         "n_running": holder.n_running if holder is not None else 0,
         "driver": str(holder) if holder is not None else None,
+        "kind": "ablation",
     }
 
 
+_SHOWN = {
+    "ablation": {
+        "planned": "n_planned", "recorded": "n_recorded", "diverged": "n_diverged",
+        "failed": "n_failed", "running": "n_running", "driver": "driver",
+    },
+    "search": {
+        "candidates": "n_candidates", "done": "n_done", "failed": "n_failed_candidates",
+        "to confirm": "n_planned", "confirmed": "n_recorded", "running": "n_running",
+        "driver": "driver",
+    },
+}  # fmt: skip
+
+
 def print_status(console: Console, rows: Sequence[StatusRow]) -> None:
-    """Print one row per ablation."""
+    """Print one row per ablation, and then one per search."""
     if not rows:
-        say_to(console)("no ablation has been run in this results folder yet")
+        say_to(console)("no ablation or search has been run in this results folder yet")
         return
-    titles = ("ablation", "planned", "recorded", "diverged", "failed", "running", "driver")
-    cells = [tuple("–" if v is None else v for v in row.values()) for row in rows]
-    print_table(console, titles, cells)
+    for kind, shown in _SHOWN.items():
+        of_kind = [row for row in rows if row["kind"] == kind]
+        cells = [
+            tuple("–" if row[key] is None else row[key] for key in ("name", *shown.values()))
+            for row in of_kind
+        ]
+        print_table(console, (kind, *shown), cells)

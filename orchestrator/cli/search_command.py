@@ -1,7 +1,7 @@
 """The command `search`: it tries candidates, stops the worst early, and confirms the best."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,7 +20,11 @@ from orchestrator.cli.options import (
     handled,
     print_json,
 )
-from orchestrator.terminal import wide_output
+from orchestrator.terminal import remarks, say_to, wide_output
+
+if TYPE_CHECKING:
+    from orchestrator.search.load import LoadedSearch
+    from orchestrator.store.paths import Results
 
 
 @handled
@@ -64,15 +68,12 @@ def search(
     from orchestrator.search.driver import run_search
     from orchestrator.search.forecast import forecast_search
     from orchestrator.search.load import load_search
-    from orchestrator.search.rebuild import rebuild_search
-    from orchestrator.search.study import open_studies
     from orchestrator.store.paths import Results
-    from orchestrator.terminal import say_to
 
     loaded = load_search(spec)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
     console = Console(stderr=True)
-    own, name = Results(results).of_searches, loaded.spec.name
+    own = Results(results).of_searches
     if dry_run:
         cost = forecast_search(loaded, own, options, say_to(console), may_calibrate=calibrate)
         if as_json:
@@ -80,23 +81,44 @@ def search(
         else:
             print_forecast(Console(), cost)
         return
-    outcome = None
     if report_only:
-        if storage is None and not own.study(name).exists():
-            raise StorageError(
-                f"{own.study(name)}: there is no search '{name}' in {results}; run it without "
-                "--report-only first, or name another --results folder"
-            )
-        studies = open_studies(loaded, own, say_to(console), storage)
-        rebuilt = rebuild_search(loaded, own, studies, say_to(console))
-        for study in studies:
-            study.close()
-    else:
-        outcome, rebuilt = run_search(loaded, Results(results), options, console, storage=storage)
-    folder = str(own.ablation(name))
+        report_search(loaded, own, storage, as_json=as_json)
+        return
+    outcome, rebuilt = run_search(loaded, Results(results), options, console, storage=storage)
+    folder = str(own.ablation(loaded.spec.name))
     if as_json:
         print_json(search_document(outcome, rebuilt, folder))
     else:
         print_search(wide_output(), rebuilt, folder)
-    if outcome is not None and outcome.exit_code:
+    if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
+
+
+def report_search(
+    loaded: "LoadedSearch", results: "Results", storage: str | None = None, *, as_json: bool
+) -> None:
+    """Rebuild the tables, figures and report of a search, and print what `search` prints.
+
+    Raises:
+        StorageError: there is no study of it.
+    """
+    from orchestrator.cli.search_views import print_search, search_document
+    from orchestrator.search.rebuild import rebuild_search
+    from orchestrator.search.study import open_studies
+
+    name, say = loaded.spec.name, remarks()
+    if storage is None and not results.study(name).exists():
+        raise StorageError(
+            f"{results.study(name)}: there is no study of the search '{name}' in {results.root}; "
+            "run the search first, name another --results folder, or, if its study lies in another "
+            "database, use search FILE --report-only --storage URL"
+        )
+    studies = open_studies(loaded, results, say, storage)
+    rebuilt = rebuild_search(loaded, results, studies, say)
+    for study in studies:
+        study.close()
+    folder = str(results.ablation(name))
+    if as_json:
+        print_json(search_document(None, rebuilt, folder))
+    else:
+        print_search(wide_output(), rebuilt, folder)

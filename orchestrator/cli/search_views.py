@@ -5,11 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.search.confirmation import is_confirmed
 from orchestrator.search.driver import SearchOutcome
 from orchestrator.search.forecast import SearchForecast
 from orchestrator.search.rebuild import RebuiltSearch
-from orchestrator.search.report_view import settings_text
-from orchestrator.spec.units import value_text
 from orchestrator.terminal import finite, print_table, say_to, time_text
 
 
@@ -29,10 +28,18 @@ def search_document(
         "name": view.spec.name,
         "summary": view.summary,
         "findings": list(view.findings),
-        "best": [asdict(winner) for winner in rebuilt.winners],
+        "best": [
+            {
+                **asdict(winner),
+                "confirmed": is_confirmed(winner, rows),
+                "places": [place._asdict() for place in rebuilt.places[winner.level]],
+            }
+            for winner in rebuilt.winners
+        ],
         "confirmed": [asdict(row) for row in rows],
         "verdicts": {verdict.name: verdict.word for verdict in verdicts},
         "report": f"{folder}/report.html",
+        "folder": folder,
     }
     if outcome is not None:
         document |= {"n_trained": outcome.n_trained, **asdict(outcome.counts)}
@@ -41,20 +48,17 @@ def search_document(
 
 
 def print_search(console: Console, rebuilt: RebuiltSearch, folder: str) -> None:
-    """Print the summary, the confirmed candidates, the findings, and where the report is."""
+    """Print the summary, the best settings, the confirmation, and where the report is."""
     view, say = rebuilt.view, say_to(console)
     say(view.summary)
     for warning in view.warnings:
         say(warning)
-    if view.confirmed is not None:
-        grid = view.confirmed
-        print_table(console, grid.header, grid.rows, numeric=grid.numeric)
-    else:
-        for winner in rebuilt.winners:
-            figure = value_text(winner.figure, view.spec.first)
-            say(f"{winner.level}: {figure} with {settings_text(winner.params)}")
     for text in view.findings:
         say(text)
+    console.print()
+    for grid in (view.best, view.confirmed):
+        if grid is not None:
+            print_table(console, grid.header, grid.rows, numeric=grid.numeric)
     for answer in (*view.answers, *view.exploratory):
         say(f"{answer.name}: {answer.title.upper()}")
     say(f"report: {folder}/report.html")

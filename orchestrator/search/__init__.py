@@ -12,11 +12,12 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "confirmation": ("is_confirmed",),
         "driver": ("SearchOutcome", "run_search"),
         "forecast": ("SearchForecast", "forecast_search"),
-        "load": ("load_search",),
+        "kept": ("named_search", "search_progress"),
+        "load": ("LoadedSearch", "load_search"),
         "rebuild": ("RebuiltSearch", "rebuild_search"),
-        "report_view": ("settings_text",),
         "schema": ("SECONDS", "SearchSpec"),
         "study": ("open_studies",),
     },

@@ -70,7 +70,7 @@ def find_winners(studies: Iterable[ArmStudy]) -> list[Winner]:
     """The best candidates of every arm that were trained to their end, each configuration once.
 
     Of equal scores the candidate proposed first ranks first. A search without a confirmation has
-    no winners.
+    one winner an arm, which stays unconfirmed.
     """
     winners: list[Winner] = []
     for study in studies:
@@ -79,7 +79,7 @@ def find_winners(studies: Iterable[ArmStudy]) -> list[Winner]:
         ended = study.trials(TrialState.COMPLETE)
         for trial in sorted(ended, key=lambda t: (spec.sign * t.values[0], t.number)):
             distinct.setdefault(tuple(notes(trial)["run_ids"]), trial)
-        best = list(distinct.values())[: spec.confirm.best if spec.confirm else 0]
+        best = list(distinct.values())[: spec.confirm.best if spec.confirm else 1]
         winners += [
             Winner(level_name(spec, arm, rank), arm, rank, t.number, t.params, t.values[0])
             for rank, t in enumerate(best, 1)
@@ -214,6 +214,37 @@ def read_confirmation(
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
     runs = runs_table(plan, records, histories)
     return Confirmation(plan, runs, decide(plan, runs), _rows(loaded, plan, runs, winners))
+
+
+def best_table(
+    studies: Iterable[ArmStudy], winners: Sequence[Winner], rows: Sequence[Confirmed]
+) -> pd.DataFrame:
+    """One row a winner: its place among the candidates, its settings, its runs in the search."""
+    runs = {
+        (study.arm.name, trial.number): " ".join(notes(trial).get("run_ids", ()))
+        for study in studies
+        for trial in study.trials(TrialState.COMPLETE)
+    }
+    plain = [
+        {
+            **asdict(winner),
+            "confirmed": is_confirmed(winner, rows),
+            "run_ids": runs[winner.arm, winner.number],
+            "params": None,
+            **winner.params,
+        }
+        for winner in winners
+    ]
+    fields = ("level", "arm", "rank", "number", "figure", "confirmed", "run_ids")
+    table = pd.DataFrame(
+        plain, columns=list(dict.fromkeys((*fields, *(k for p in plain for k in p))))
+    )
+    return table.drop(columns="params", errors="ignore").rename(columns={"number": "candidate"})
+
+
+def is_confirmed(winner: Winner, rows: Iterable[Confirmed]) -> bool:
+    """Whether a winner has a result on fresh seeds."""
+    return any(row.level == winner.level and row.n_seeds > 0 for row in rows)
 
 
 def confirmations_table(rows: Sequence[Confirmed]) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.search.candidates import PrepareRecordings, next_batch
 from orchestrator.search.confirmation import confirmation_ablation, find_winners
+from orchestrator.search.kept import keep_search
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rebuild import RebuiltSearch, rebuild_search
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
@@ -102,6 +103,7 @@ def run_search(
 
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
+        keep_search(loaded, own)
         recorder = Recorder(own, switch, seat)
         signal_number = None
         try:

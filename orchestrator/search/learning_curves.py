@@ -49,6 +49,14 @@ class LearningCurve:
         """Whether the run was evaluated at this step, or has diverged."""
         return self.diverged_step is not None or any(row["step"] == step for row in self.history)
 
+    def lacks(self, objectives: Iterable[str]) -> list[str]:
+        """Those of the objectives that its run did not record, because it is older than they."""
+        return [
+            name
+            for name in objectives
+            if name != SECONDS and any(name not in row for row in self.history)
+        ]
+
 
 def read_curves(
     results: Results, name: str, run_ids: Iterable[str], say: Say
@@ -119,7 +127,7 @@ def mean_score(
     Args:
         objective: a metric of the evaluations, or ``seconds``, which is one number a run.
         sense: whether it is minimized or maximized.
-        curves: one a seed.
+        curves: one a seed; none lacks the objective.
         step: an evaluation that all of them reach.
         others: finite scores of other candidates, for the worst value of a metric without limit.
     """

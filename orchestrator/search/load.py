@@ -68,7 +68,15 @@ def load_search(path: Path) -> LoadedSearch:
         spec = SearchSpec.model_validate(document)
     except ValidationError as error:
         raise ConfigError([f"{path}: {text}" for text in explain_file(SearchSpec, error)]) from None
-    base = load_base(path, spec.base)
+    return check_search(spec, load_base(path, spec.base), path)
+
+
+def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSearch:
+    """Check a search against its base configuration; `path` names the file in complaints.
+
+    Raises:
+        ConfigError: every mistake, one line each.
+    """
     problems = [*_check_numbers(spec), *_check_paths(spec), *_check_arms(spec)]
     arms: list[TunedArm] = []
     if not problems:

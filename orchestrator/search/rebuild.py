@@ -1,6 +1,6 @@
 """Rebuilds tables, figures and report of a search from its studies and the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +10,16 @@ from orchestrator.search.confirmation import (
     Confirmation,
     Confirmed,
     Winner,
+    best_table,
     confirmations_table,
     find_winners,
     read_confirmation,
 )
 from orchestrator.search.figures import draw_search_figures
+from orchestrator.search.kept import keep_search
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.report_view import SearchView, make_search_view
+from orchestrator.search.report_view import SearchView, make_search_view, winner_places
+from orchestrator.search.settings import Place
 from orchestrator.search.study import ArmStudy
 from orchestrator.search.tables import SearchTables, make_search_tables
 from orchestrator.store.paths import Results
@@ -27,12 +30,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class RebuiltSearch(NamedTuple):
-    """What `rebuild_search` made; no confirmation before it is planned."""
+    """What `rebuild_search` made; no confirmation before it is planned.
+
+    `places` has the level of the best candidate of each arm → the places of its settings.
+    """
 
     tables: SearchTables
     winners: tuple[Winner, ...]
     confirmation: Confirmation | None
     view: SearchView
+    places: Mapping[str, list[Place]]
 
 
 def rebuild_search(
@@ -40,13 +47,15 @@ def rebuild_search(
 ) -> RebuiltSearch:
     """Write a search's tables, figures and report again; the same records give the same bytes.
 
-    The search's own folder receives ``candidates``, ``rungs``, ``confirmations``, ``runs`` and
-    ``verdicts`` (CSV and Parquet), ``figures/``, ``report.md`` and ``report.html``.
+    The search's own folder receives ``search.json``; ``candidates``, ``best``, ``rungs``,
+    ``confirmations``, ``runs`` and ``verdicts`` (CSV and Parquet); ``figures/``, ``report.md`` and
+    ``report.html``.
 
     Raises:
         StorageError: a file cannot be written.
     """
     folder = results.ablation(loaded.spec.name)
+    keep_search(loaded, results)
     tables = make_search_tables(loaded, results, studies, say)
     winners = find_winners(studies)
     confirmation = read_confirmation(loaded, results, winners, say)
@@ -57,8 +66,10 @@ def rebuild_search(
         named["confirmations"] = confirmations_table(rows)
         named["runs"] = confirmation.runs
         named["verdicts"] = verdicts_table(confirmation.verdicts)
+    named["best"] = best_table(studies, winners, rows)
     write_tables(folder, named)
     figures = draw_search_figures(folder / "figures", loaded, tables, winners, rows)
     view = make_search_view(loaded, tables.candidates, winners, confirmation, figures)
     write_pages(folder, "search_report", view, templates=TEMPLATES)
-    return RebuiltSearch(tables, tuple(winners), confirmation, view)
+    places = {winner.level: winner_places(loaded, winner) for winner in winners}
+    return RebuiltSearch(tables, tuple(winners), confirmation, view, places)

@@ -1,11 +1,12 @@
 """The report of a search, section by section, as plain text."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
+from decoder.errors import ConfigError
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import (
     Grid,
@@ -20,12 +21,20 @@ from orchestrator.report.view import Answer, make_answers
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import brackets_of
-from orchestrator.search.schema import Dimension, Scalar, SearchSpec
+from orchestrator.search.schema import SearchSpec
+from orchestrator.search.settings import (
+    Place,
+    beyond_end,
+    places,
+    range_text,
+    setting_text,
+    settings_text,
+)
+from orchestrator.search.space import Params, configure
 from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.stats.effects import Interval
 
 _MOST_CANDIDATES = 12
-_NEAR = 0.05  # share of a range: this close to an end, better values may lie beyond it
 
 
 class SearchView(NamedTuple):
@@ -38,6 +47,7 @@ class SearchView(NamedTuple):
     summary: str
     warnings: tuple[str, ...]
     findings: tuple[str, ...]
+    best: Grid | None
     answers: tuple[Answer, ...]
     exploratory: tuple[Answer, ...]
     confirmed: Grid | None
@@ -68,12 +78,14 @@ def make_search_view(
         for kind in (False, True)
     )
     rows = confirmation.rows if confirmation else ()
+    first = [winner for winner in winners if winner.rank == 1]
     ranked = _ranked(loaded, candidates)
     return SearchView(
         spec=spec,
         summary=_summary(loaded, candidates),
-        warnings=tuple(_warnings(loaded, candidates, winners, rows)),
-        findings=tuple(_finding(loaded, row, rows) for row in rows if row.rank == 1),
+        warnings=tuple(_warnings(loaded, candidates, first, rows)),
+        findings=tuple(_findings(loaded, first, rows)),
+        best=_best_grid(loaded, first),
         answers=answers,
         exploratory=exploratory,
         confirmed=_confirmed_grid(loaded, rows) if rows else None,
@@ -89,13 +101,26 @@ def make_search_view(
     )
 
 
-def settings_text(params: Mapping[str, Scalar]) -> str:
-    """``optim.lr_max 0.0123, optim.epsilon 2.1e-06``."""
-    return ", ".join(f"{path} {_setting(value)}" for path, value in params.items())
+def winner_places(loaded: LoadedSearch, winner: Winner) -> list[Place]:
+    """Where the settings of a winner lie in the ranges of its arm."""
+    [space] = [arm.space for arm in loaded.arms if arm.name == winner.arm]
+    return places(space, winner.params, is_grid=loaded.spec.sampler == "grid")
 
 
-def _setting(value: Scalar) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def near_open_ends(loaded: LoadedSearch, winner: Winner) -> list[Place]:
+    """The settings near an end of their range, where the decoder takes values beyond it."""
+    [arm] = [arm for arm in loaded.arms if arm.name == winner.arm]
+    found = []
+    for place in winner_places(loaded, winner):
+        if place.near is None:
+            continue
+        beyond = beyond_end(arm.space[place.path], place.near)
+        try:
+            configure(arm.config, winner.params, {place.path: beyond}, where="")
+        except ConfigError:
+            continue  # no range can be widened to there
+        found.append(place)
+    return found
 
 
 def _summary(loaded: LoadedSearch, candidates: pd.DataFrame) -> str:
@@ -105,7 +130,8 @@ def _summary(loaded: LoadedSearch, candidates: pd.DataFrame) -> str:
     spent = int(candidates["n_steps"].sum())
     return (
         f"{n_finished + n_stopped} of {spec.n_candidates * n_arms} candidates tried"
-        f"{f' in {n_arms} arms' if n_arms > 1 else ''}, {len(spec.seeds)} seeds each: "
+        f"{f' in {n_arms} arms' if n_arms > 1 else ''}, "
+        f"{len(spec.seeds)} seed{'s' * (len(spec.seeds) > 1)} each: "
         f"{n_finished} trained to the end, {n_stopped} stopped early. "
         f"The search took {spent:,} training steps, {100 * spent / full:.0f} % of what training "
         "every candidate to the end takes."
@@ -115,7 +141,7 @@ def _summary(loaded: LoadedSearch, candidates: pd.DataFrame) -> str:
 def _warnings(
     loaded: LoadedSearch,
     candidates: pd.DataFrame,
-    winners: Sequence[Winner],
+    first: Sequence[Winner],
     rows: Sequence[Confirmed],
 ) -> list[str]:
     warnings = []
@@ -123,8 +149,21 @@ def _warnings(
     if len(failed):
         reasons = "; ".join(dict.fromkeys(str(reason) for reason in failed["reason"]))
         warnings.append(f"Candidates without a score: {len(failed)} ({reasons}).")
-    for winner in winners:
-        warnings += _near_ends(loaded, winner) if winner.rank == 1 else []
+    for winner in first:
+        front = f"{winner.arm}: " if loaded.spec.arms else ""
+        warnings += [
+            f"{front}The best {place.path} ({setting_text(place.value)}) lies near the "
+            f"{place.near} end of its range ({place.range}). Better values may lie beyond: "
+            "widen the range."
+            for place in near_open_ends(loaded, winner)
+        ]
+        own = candidates[candidates["arm"] == winner.arm]
+        [ending] = own.loc[own["candidate"] == winner.number, "ending"]
+        if ending != "ok":
+            warnings.append(
+                f"{front}A run of the best candidate ({settings_text(winner.params)}) {ending}, "
+                "so its settings are no safe choice."
+            )
     if loaded.spec.confirm is None:
         warnings.append(
             "Nothing was confirmed. The best score of a search is too good, because it was chosen "
@@ -137,37 +176,38 @@ def _warnings(
     return warnings
 
 
-def _near_ends(loaded: LoadedSearch, winner: Winner) -> list[str]:
-    """A warning for each setting that lies close to an end of its range."""
-    [space] = [arm.space for arm in loaded.arms if arm.name == winner.arm]
-    warnings = []
-    for path, value in winner.params.items():
-        dimension = space[path]
-        if not isinstance(value, int | float) or dimension.choice is not None:
-            continue
-        scale = math.log if dimension.is_log else float
-        low, high = (scale(end) for end in dimension.bounds)
-        place = (scale(value) - low) / (high - low)
-        if min(place, 1 - place) < _NEAR:
-            warnings.append(
-                f"The best {path} ({_setting(value)}) lies at the "
-                f"{'upper' if place > 0.5 else 'lower'} end of its range "
-                f"({_range_text(dimension)}). Better values may lie beyond: widen the range."
-            )
-    return warnings
+def _findings(
+    loaded: LoadedSearch, first: Sequence[Winner], rows: Sequence[Confirmed]
+) -> Iterator[str]:
+    """One for each arm: what its best candidate reached, and whether it was confirmed."""
+    best = {winner.arm: winner for winner in first}
+    confirmed = {row.arm: row for row in rows if row.rank == 1}
+    for arm in loaded.arms:
+        front = f"{arm.name}: " if loaded.spec.arms else ""
+        row, winner = confirmed.get(arm.name), best.get(arm.name)
+        if row is not None and not math.isnan(row.mean):
+            yield front + _finding(loaded, row, rows)
+        elif winner is not None:
+            text = _chosen(loaded, winner.params, winner.figure)
+            yield f"{front}Unconfirmed: {text[0].lower()}{text[1:]}"
+        else:
+            yield f"{front}No candidate was trained to its end, so there is no best one yet."
+
+
+def _chosen(loaded: LoadedSearch, params: Params, score: float) -> str:
+    name, n_seeds = loaded.spec.first, len(loaded.spec.seeds)
+    seeds = "seed it was" if n_seeds == 1 else f"{n_seeds} seeds it was"
+    return (
+        f"The best candidate ({settings_text(params)}) had a {noun(name)} of "
+        f"{value_text(score, name)} on the {seeds} chosen by."
+    )
 
 
 def _finding(loaded: LoadedSearch, row: Confirmed, rows: Sequence[Confirmed]) -> str:
     """The best candidate's score in the search and on fresh seeds, and the base's."""
     name, unit = loaded.spec.first, unit_of(loaded.spec.first)
     base = next(r for r in rows if r.arm == row.arm and r.rank == 0)
-    text = (
-        f"{f'{row.arm}: ' if loaded.spec.arms else ''}The best candidate "
-        f"({settings_text(row.params)}) had a {noun(name)} of "
-        f"{value_text(row.search_figure, name)} on the seeds it was chosen by. "
-    )
-    if math.isnan(row.mean):
-        return text + "It has not been confirmed yet."
+    text = f"{_chosen(loaded, row.params, row.search_figure)} "
     size = difference_text(abs(row.gap), name, signed=False)
     if not size.strip("0."):
         selection = "no optimism of selection shows"
@@ -192,6 +232,18 @@ def _interval_text(interval: Interval, name: str) -> str:
     if not math.isfinite(interval.low):
         return "none"
     return f"{value_text(interval.low, name)} to {value_text(interval.high, name)}"
+
+
+def _best_grid(loaded: LoadedSearch, first: Sequence[Winner]) -> Grid | None:
+    """The settings of the best candidate of each arm, and their place in their ranges."""
+    arm = ["arm"] if loaded.spec.arms else []
+    cells = [
+        (*(winner.arm for _ in arm), place.path, setting_text(place.value), place.range, place.text)
+        for winner in first
+        for place in winner_places(loaded, winner)
+    ]
+    columns = (*texts(*arm, "setting"), *numbers("best"), *texts("range", "place in the range"))
+    return make_grid(columns, cells) if cells else None
 
 
 def _confirmed_grid(loaded: LoadedSearch, rows: Sequence[Confirmed]) -> Grid:
@@ -245,7 +297,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
             (
                 *(row[name] for name in arm),
                 str(row["candidate"]),
-                *(_setting(row[path]) if pd.notna(row[path]) else "–" for path in paths),
+                *(setting_text(row[path]) if pd.notna(row[path]) else "–" for path in paths),
                 value_text(float(row["figure"]), spec.first),
                 *(value_text(float(row[name]), name) for name in more),
                 f"{int(row['step']):,}",
@@ -262,21 +314,13 @@ def _space_grid(loaded: LoadedSearch) -> Grid:
         (
             *(tuned.name for _ in arm),
             path,
-            _range_text(dimension),
+            range_text(dimension),
             changes_text(dimension.when) or "always",
         )
         for tuned in loaded.arms
         for path, dimension in tuned.space.items()
     ]
     return make_grid(texts(*arm, "setting", "values", "searched if"), cells)
-
-
-def _range_text(dimension: Dimension) -> str:
-    if dimension.choice is not None:
-        return ", ".join(_setting(value) for value in dimension.choice)
-    low, high = (_setting(end) for end in dimension.bounds)
-    kind = "whole numbers, " if dimension.kind == "int" else ""
-    return f"{kind}{low} to {high}{', logarithmic' if dimension.is_log else ''}"
 
 
 def _rungs_text(loaded: LoadedSearch) -> str:

@@ -7,6 +7,7 @@ therefore proposes what it would have proposed, and nothing twice.
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import optuna
@@ -29,6 +30,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _LOCK_SECONDS = 60
 # These may change during a search: the wording of the question, and how long it lasts.
 _FREE = ("question", "n_candidates")
+_CONFIRMATION = ("confirm.", "hypotheses.")
 _MOST_DIFFERENCES = 8
 
 
@@ -246,8 +248,45 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
         with no_experimental_warnings():
             study.set_metric_names(list(spec.objectives))
     else:
-        _refuse_changes(name, _without_password(url), kept, json.loads(json.dumps(wanted)))
+        added = {}
+        if not any(key.startswith(_CONFIRMATION) for key in kept):
+            # A confirmation that is added later changes no score, and its seeds are fresh.
+            added = {key: v for key, v in wanted.items() if key.startswith(_CONFIRMATION)}
+        wanted = json.loads(json.dumps(wanted))
+        _refuse_changes(name, _without_password(url), {**kept, **added}, wanted)
+        if added:
+            study.set_user_attr("identity", wanted)
     return ArmStudy(study, storage, spec, arm)
+
+
+def count_candidates(path: Path) -> tuple[int, int]:
+    """Candidates with a score, and failed ones that are not tried again yet, in a ``study.db``.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    import sqlalchemy
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = f"sqlite:///{path}"
+    try:
+        with no_experimental_warnings():
+            storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _LOCK_SECONDS}})
+        studies = [
+            storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+            for name in optuna.get_all_study_names(storage)
+        ]
+        storage.remove_session()
+        storage.engine.dispose()
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StorageError(f"{path}: cannot be read as an Optuna study ({first})") from None
+    n_done = n_failed = 0
+    for trials in studies:
+        retried = {notes(trial).get("retry_of") for trial in trials}
+        n_done += sum(trial.state in FINISHED for trial in trials)
+        n_failed += sum(t.state == TrialState.FAIL and t.number not in retried for t in trials)
+    return n_done, n_failed
 
 
 def _without_password(url: str) -> str:
@@ -300,7 +339,8 @@ def _refuse_changes(
         [
             f"study '{name}' in {url}: the search has changed since it began, so its old trials "
             "cannot be compared with new ones; undo the change, or give the search a new name "
-            f"(only {' and '.join(_FREE)} may change)",
+            f"(only {' and '.join(_FREE)} may change, and 'confirm' may be added where there is "
+            "none)",
             *changed[:_MOST_DIFFERENCES],
             *([f"and {n_more} more"] if n_more > 0 else []),
         ]

@@ -96,7 +96,8 @@ def _candidate_rows(
         if trial.state in FINISHED:
             known = [curves[run_id] for run_id in run_ids if run_id in curves]
             sense = spec.objectives[spec.first]
-            common_score = mean_score(spec.first, sense, known, int(common_step))
+            if known and not any(curve.lacks([spec.first]) for curve in known):
+                common_score = mean_score(spec.first, sense, known, int(common_step))
             score = trial.intermediate_values.get(noted["step"], math.nan)
         values = [math.nan] * len(spec.objectives)
         if trial.state == TrialState.COMPLETE:
@@ -133,7 +134,7 @@ def _rung_rows(study: ArmStudy) -> list[tuple[object, ...]]:
 def _curve_rows(study: ArmStudy, curves: Mapping[str, LearningCurve]) -> list[tuple[object, ...]]:
     spec = study.spec
     return [
-        (study.arm.name, trial.number, seed, int(row["step"]), row[spec.first])
+        (study.arm.name, trial.number, seed, int(row["step"]), row.get(spec.first, math.nan))
         for trial in study.trials()
         for seed, run_id in zip(spec.seeds, notes(trial).get("run_ids", ()), strict=False)
         if run_id in curves

@@ -140,6 +140,9 @@ def _train_to(
             if failed.intersection(candidate.run_ids):
                 _fail(study, going.pop(candidate.number))
         curves = _curves(trainer, going.values())
+    for candidate in running:
+        if candidate.number in going:
+            _refuse_older(study, trainer, curves, candidate, going)
     others = _all_scores(study)
     scores = {}
     for number, candidate in going.items():
@@ -237,6 +240,27 @@ def _close_twins(study: ArmStudy, batch: CandidateBatch, going: dict[int, Search
             )
             study.stop(number)
         del going[number]
+
+
+def _refuse_older(
+    study: ArmStudy,
+    trainer: Trainer,
+    curves: Mapping[str, LearningCurve],
+    candidate: SearchCandidate,
+    going: dict[int, SearchCandidate],
+) -> None:
+    """Close a candidate with recorded runs that lack an objective, and take it out of `going`."""
+    for run_id in candidate.run_ids:
+        if lacking := curves[run_id].lacks(study.spec.objectives):
+            where = trainer.results.record(run_id).parent
+            reason = (
+                f"the record {where} is older than {' and '.join(lacking)}; remove it to train "
+                "the run again"
+            )
+            trainer.say(f"candidate {candidate.number} has no score: {reason}")
+            study.fail(candidate.number, {"reason": reason, "given_up": True})
+            del going[candidate.number]
+            return
 
 
 def _fail(study: ArmStudy, candidate: SearchCandidate) -> None:

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "ledger": (
             "Record",
             "config_of",
+            "first_mistake",
             "history_csv",
             "make_record",
             "read_history",

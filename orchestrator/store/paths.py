@@ -88,6 +88,20 @@ class Results:
         """The Optuna study of a search."""
         return self.ablation(name) / "study.db"
 
+    def searches(self) -> list[str]:
+        """The names of the searches that were run."""
+        files = ("search.json", "study.db", "plan.json")
+        above = self.of_searches.ablations
+        return sorted({path.parent.name for file in files for path in above.glob(f"*/{file}")})
+
+    def kept_search(self, name: str) -> Path:
+        """What a search was asked, with its base configuration, when it last ran."""
+        return self.ablation(name) / "search.json"
+
+    def best(self, name: str) -> Path:
+        """The best candidates of a search, as a table."""
+        return self.ablation(name) / "best.parquet"
+
     def course(self, name: str, run_id: str) -> Path:
         """The evaluations of a run that a search stopped early or has not finished."""
         return self.ablation(name) / "courses" / f"{run_id}.csv"

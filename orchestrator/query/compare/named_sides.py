@@ -18,7 +18,6 @@ from orchestrator.tables.index import open_index
 from orchestrator.terminal import Say
 
 _TABLES = (".csv", ".tsv")
-_PLANS = "*/*/plan.json"
 
 
 def compare_named(
@@ -83,7 +82,8 @@ def read_side(
     side = read_stored(text, store) or read_imported_runs(text, store.results, say)
     if side is not None:
         return side
-    known = sorted(plan.parent.name for plan in store.results.root.glob(_PLANS))
+    planned = (plan.parent.name for plan in store.results.ablations.glob("*/plan.json"))
+    known = sorted({*planned, *store.results.searches()})
     raise ConfigError(
         f"{text}: is no ablation or search in {store.results.root}{did_you_mean(text, known)} "
         f"(there are: {listed(known)}), no run id, no CSV file and no folder"

@@ -1,6 +1,7 @@
 """A search from its first batch to its confirmation, and the ways it can be interrupted."""
 
 import itertools
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+from decoder.atomic import sha256_of
 from decoder.errors import ConfigError, StorageError
 from orchestrator.execute.backends import Execution, RayUnavailableError
 from orchestrator.execute.machine import choose_options
@@ -322,3 +324,27 @@ def test_a_candidate_like_a_stopped_one_costs_nothing(tmp_path: Path) -> None:
     study = study_in(tmp_path)
     assert any("twin_of" in trial.user_attrs for trial in study.trials)
     assert len(trials_of(study)) == 12
+
+
+def test_candidates_whose_records_lack_the_objective_fail_with_the_reason(tmp_path: Path) -> None:
+    changes = {
+        "sampler": "random",
+        "n_candidates": 4,
+        "confirm": ...,
+        "stopping": {"method": "none"},
+    }
+    run_small_search(tmp_path, FakeBackend(), **changes)
+    results = Results(tmp_path / "results")
+    for path in results.runs.glob("*/history.csv"):
+        pd.read_csv(path).drop(columns="val_loss").to_csv(path, index=False)
+        record = json.loads(results.record(path.parent.name).read_text())
+        record["history_sha256"] = sha256_of(path.read_bytes())
+        results.record(path.parent.name).write_text(json.dumps(record))
+    changes |= {"name": "later", "objectives": {"val_loss": "minimize"}}
+    outcome = run_small_search(tmp_path, FakeBackend(), **changes)
+    assert outcome.exit_code == 4 and outcome.counts.n_failed == 4
+    assert outcome.counts.n_finished == 0 and outcome.n_trained == 0
+    rows = pd.read_csv(results.of_searches.ablation("later") / "candidates.csv")
+    assert rows.loc[rows["state"] == "failed", "reason"].str.contains("val_loss").all()
+    shutil.rmtree(results.runs)
+    assert run_small_search(tmp_path, FakeBackend(), **changes).exit_code == 0

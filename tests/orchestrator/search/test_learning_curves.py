@@ -35,6 +35,12 @@ def test_a_value_that_is_not_finite_scores_the_worst_value_too() -> None:
     assert mean_score("train_loss", "minimize", [broken], 20, others=[4.0]) == 4.0
 
 
+def test_a_curve_lacks_the_metrics_that_were_added_after_its_run() -> None:
+    old = LearningCurve((HistoryRow({"step": 20.0, "per": 0.2}),))
+    assert old.lacks(["per", "val_loss", "seconds"]) == ["val_loss"]
+    assert FINE.lacks(["per", "val_loss", "seconds"]) == []
+
+
 def test_a_run_ends_ok_collapsed_or_diverged() -> None:
     silent = LearningCurve(
         tuple(row(step, emitted_ratio=0.0, n_distinct=0) for step in (10, 20, 30))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from orchestrator.cli.app import app
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.search import rebuild
+from orchestrator.search.confirmation import Winner
 from orchestrator.search.figures import draw_search_figures
 from orchestrator.search.figures.curves import curves_data
 from orchestrator.search.figures.importance import MIN_CANDIDATES, importances
@@ -20,11 +21,19 @@ from orchestrator.search.figures.score_panels import progress_data
 from orchestrator.search.figures.settings_together import contour_data, parallel_data
 from orchestrator.search.figures.shared import Objective, Setting, ended
 from orchestrator.search.load import load_search
+from orchestrator.search.report_view import near_open_ends
 from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
 from orchestrator.store.paths import Results
 
-from .conftest import FakeBackend, WriteSearch, describe, draw_nothing, run_small_search
+from .conftest import (
+    FakeBackend,
+    WriteSearch,
+    describe,
+    draw_nothing,
+    run_small_search,
+    write_file,
+)
 
 PER = Objective("per", 1)
 
@@ -113,6 +122,26 @@ def test_a_warning_names_a_best_setting_close_to_the_end_of_its_range(
     monkeypatch.setattr(rebuild, "draw_search_figures", draw_nothing)
     [warning] = rebuild.rebuild_search(loaded, results, studies, print).view.warnings
     assert "optim.lr_max" in warning and "upper" in warning
+
+
+def test_a_warning_says_that_a_run_of_the_best_candidate_collapsed(tmp_path: Path) -> None:
+    space = {"optim.lr_max": {"log": [0.0005, 0.0009]}}  # the pretended runs collapse below 0.001
+    run_small_search(tmp_path, FakeBackend(), space=space, n_candidates=4, confirm=...)
+    text = (tmp_path / "results" / "searches" / "hunt" / "report.md").read_text()
+    assert [line for line in text.splitlines() if "Note" in line and "collapsed" in line]
+    assert "nconfirmed" in text
+
+
+def test_no_range_is_to_be_widened_beyond_what_the_decoder_takes(tmp_path: Path) -> None:
+    space = {"model.n_layers": {"int": [1, 40]}, "optim.lr_max": {"log": [0.0005, 0.05]}}
+    loaded = load_search(write_file(tmp_path, {"space": space}))
+    for n_layers, lr_max, paths in (
+        (1, 0.005, []),
+        (40, 0.0006, ["model.n_layers", "optim.lr_max"]),
+    ):
+        params = {"model.n_layers": n_layers, "optim.lr_max": lr_max}
+        winner = Winner("best_1", "base", 1, 0, params, 0.2)
+        assert [place.path for place in near_open_ends(loaded, winner)] == paths
 
 
 def test_the_best_so_far_never_gets_worse_and_counts_full_budgets_only(

@@ -1,0 +1,100 @@
+"""The searches of a results folder by name: what each was asked, and how far it has come."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from decoder.atomic import write_atomically
+from decoder.config import DecoderConfig
+from decoder.errors import ConfigError, StorageError
+from decoder.marks import Section
+from decoder.strict_yaml import load_yaml
+from orchestrator.search.load import LoadedSearch, check_search, load_search
+from orchestrator.search.schema import SearchSpec
+from orchestrator.store.ledger import first_mistake
+from orchestrator.store.paths import Results
+
+
+class _Kept(Section):
+    spec: SearchSpec
+    base: DecoderConfig
+
+
+class SearchProgress(NamedTuple):
+    """How far a search has come; None where it is not known.
+
+    Attributes:
+        n_candidates: candidates asked for, over all arms.
+        n_done: candidates that were trained to their end or stopped early.
+        n_failed_candidates: those without a score that are not tried again yet.
+    """
+
+    n_candidates: int | None
+    n_done: int | None
+    n_failed_candidates: int | None
+
+
+def keep_search(loaded: LoadedSearch, results: Results) -> None:
+    """Write ``search.json``, from which the report can be rebuilt without the search's file."""
+    kept = _Kept(spec=loaded.spec, base=loaded.base)
+    path = results.kept_search(loaded.spec.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, kept.model_dump_json(indent=1, by_alias=True).encode() + b"\n")
+
+
+def named_search(text: str, results: Results) -> LoadedSearch | None:
+    """The search that a name or a YAML file stands for; None if it stands for no search.
+
+    Args:
+        text: name of a search that was run, or path of a file.
+        results: the folders of searches.
+
+    Raises:
+        ConfigError: the file has mistakes; or an earlier version ran the search and kept no file.
+        StorageError: the kept file cannot be read.
+    """
+    if "/" in text or text.endswith((".yaml", ".yml")):
+        is_search = {"space", "n_candidates"} & load_yaml(Path(text)).keys()
+        return load_search(Path(text)) if is_search else None
+    if text not in results.searches():
+        return None
+    kept, path = _read(results, text), results.kept_search(text)
+    if kept is None:
+        raise ConfigError(
+            f"{path}: is missing, because an earlier version ran the search '{text}'; give its "
+            "YAML file in place of its name, once"
+        )
+    return check_search(kept.spec, kept.base, path)
+
+
+def search_progress(results: Results, name: str) -> SearchProgress:
+    """Count the candidates of a search while it runs, or afterwards.
+
+    What cannot be known is None: candidates asked for, where an earlier version ran the search;
+    the others, where its study lies in a database of its own (``--storage``).
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    kept = _read(results, name)
+    n_candidates = kept.spec.n_candidates * max(1, len(kept.spec.arms)) if kept else None
+    if not results.study(name).exists():
+        return SearchProgress(n_candidates, None, None)
+    from orchestrator.search.study import count_candidates  # Optuna takes 0.5 s
+
+    return SearchProgress(n_candidates, *count_candidates(results.study(name)))
+
+
+def _read(results: Results, name: str) -> _Kept | None:
+    path = results.kept_search(name)
+    try:
+        return _Kept.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error})") from None
+    except ValidationError as error:
+        raise StorageError(
+            f"{path}: is not a valid search ({first_mistake(error)}); `search` writes it again"
+        ) from None
