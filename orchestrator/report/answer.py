@@ -75,4 +75,4 @@ def _best_arm(given: ReportInput) -> tuple[str, float] | None:
     if means.empty:
         return None
     arm = str(means["per"].idxmin())
-    return arm, float(means.loc[arm, "per"])
+    return arm, float(means["per"].min())

@@ -114,7 +114,7 @@ def unasked_grid(unasked: Sequence[Unasked]) -> Grid:
             f"{noun(one.outcome)}",
             interval_words(one.interval, one.outcome),
             p_value(one.p_adjusted),
-            one.n_seeds,
+            str(one.n_seeds),
         )
         for one in unasked
     ]

@@ -63,7 +63,8 @@ def learned_nothing(endings: ArrayLike, per: ArrayLike) -> Bools:
         per: (n,) final PER, NaN where there is none.
     """
     ended, final = np.asarray(endings, dtype=object), np.asarray(per, dtype=np.float64)
-    return np.isin(ended, ("collapsed", "diverged")) | ((ended == "ok") & (final >= CHANCE_PER))
+    at_chance = (ended == "ok") & (final >= CHANCE_PER)
+    return np.asarray(np.isin(ended, ("collapsed", "diverged")) | at_chance, dtype=np.bool_)
 
 
 def restricted(steps: ArrayLike, budget: ArrayLike) -> Floats:
