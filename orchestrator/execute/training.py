@@ -141,6 +141,9 @@ class Trainer:
         of_sources = folder / "sources"
         present = training_sha256()
         if folder.exists() and (not of_sources.exists() or of_sources.read_text() != present):
-            self.say(f"{folder}: other source code of the decoder wrote it; training starts anew")
+            self.say(
+                f"{folder}: not known to be of the present source code of the decoder; runs in "
+                "progress start anew"
+            )
             shutil.rmtree(folder)
         write_atomically(of_sources, present.encode())
