@@ -86,6 +86,8 @@ def preview_ablation(
     max_runs_per_pack: int = 16,
     calibrate: bool = True,
     n_seeds: Sequence[int] = (),
+    allow_mixed: bool = False,
+    strict: bool = False,
 ) -> "Preview":
     """What the command ``plan`` shows: the plan, what is recorded of it, cost and power.
 
@@ -94,6 +96,7 @@ def preview_ablation(
         backend, workers, threads, device, max_runs_per_pack: see `run_ablation`.
         calibrate: whether to train a few steps if no record says what a step costs.
         n_seeds: other numbers of seeds to weigh up, see `Preview.choices`.
+        allow_mixed, strict: see `run_ablation`.
 
     Raises:
         UserError: of any kind.
@@ -110,6 +113,8 @@ def preview_ablation(
         remarks(),
         calibrate=calibrate,
         n_seeds=n_seeds,
+        allow_mixed=allow_mixed,
+        strict=strict,
     )
 
 
@@ -124,11 +129,13 @@ def run_ablation(
     address: str | None = None,
     max_runs_per_pack: int = 16,
     quiet: bool = False,
+    allow_mixed: bool = False,
+    strict: bool = False,
 ) -> "AblationOutcome":
     """Train the runs that an ablation lacks, record them, and write its report.
 
-    Nothing that is recorded is trained again. An interrupt ends the call in good order: what is
-    recorded stays, and the next call continues from there.
+    Nothing that the present decoder sources recorded is trained again. An interrupt ends the call
+    in good order: what is recorded stays, and the next call continues from there.
 
     Args:
         backend: ``ray`` trains several packs at a time; ``local`` one after the other in this
@@ -139,6 +146,9 @@ def run_ablation(
         address: a Ray cluster to join; None starts one on this machine.
         max_runs_per_pack: how many runs a pack may hold, which bounds its memory.
         quiet: whether to leave out the display of progress.
+        allow_mixed: whether results of other decoder sources are used; otherwise their runs are
+            trained again. Claims that mix sources are exploratory.
+        strict: whether different versions of PyTorch or devices are refused.
 
     Returns:
         How many runs were trained, recorded and failed, and the folder of the report.
@@ -154,7 +164,9 @@ def run_ablation(
 
     options = choose_options(backend, workers, threads, device, address, max_runs_per_pack)
     console = Console(stderr=True, quiet=quiet)
-    return run.run_ablation(loaded, Results(Path(results)), options, console)
+    return run.run_ablation(
+        loaded, Results(Path(results)), options, console, allow_mixed=allow_mixed, strict=strict
+    )
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,17 @@ PackOption = Annotated[
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Apply this profile of the file.")
 ]
+MixedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed",
+        help="Use runs of other decoder source code, too; claims that mix them are exploratory.",
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse runs of different versions of PyTorch or devices."),
+]
 AddressOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Join the Ray cluster at this address.")
 ]

@@ -12,10 +12,12 @@ from orchestrator.cli.options import (
     BackendOption,
     DeviceOption,
     JsonOption,
+    MixedOption,
     PackOption,
     ProfileOption,
     ResultsOption,
     SpecArgument,
+    StrictOption,
     ThreadsOption,
     WorkersOption,
     handled,
@@ -41,6 +43,8 @@ def plan(
         str | None,
         typer.Option(metavar="4,6,10", help="Also show power and cost for these numbers of seeds."),
     ] = None,
+    allow_mixed: MixedOption = False,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show which runs an ablation would train, their cost, and which effects they could detect."""
@@ -59,6 +63,8 @@ def plan(
         remarks(),
         calibrate=calibrate,
         n_seeds=_numbers("--seeds", seeds),
+        allow_mixed=allow_mixed,
+        strict=strict,
     )
     if as_json:
         print_json(preview_document(seen))

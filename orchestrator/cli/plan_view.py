@@ -39,6 +39,9 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "n_runs": len(plan.distinct),
         "n_recorded": len(recorded),
         "n_failed": len(seen.records) - len(recorded),
+        "n_trained_again": len(seen.again),
+        "other_sources": seen.other_sources,
+        "machines": list(seen.machines),
         "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
         "aliases": aliases and asdict(aliases),
         "runs": [
@@ -141,6 +144,15 @@ def _print_cost(console: Console, seen: Preview) -> None:
         f"{len(seen.plan.distinct)} runs in {len(seen.plan.packs)} packs; {n_recorded} recorded"
         + (f", {n_failed} failed before" if n_failed else "")
     )
+    if seen.again:
+        say(
+            f"{seen.other_sources}; `run` trains them again and keeps their records, "
+            "`run --allow-mixed` uses them instead, and claims that mix sources are exploratory"
+        )
+    elif seen.other_sources:
+        say(f"{seen.other_sources}; they are used (--allow-mixed)")
+    for text in seen.machines:
+        say(text)
     forecast = seen.forecast
     if not seen.packs:
         say(f"nothing to train: {forecast.source}")

@@ -13,10 +13,12 @@ from orchestrator.cli.options import (
     BackendOption,
     DeviceOption,
     JsonOption,
+    MixedOption,
     PackOption,
     ProfileOption,
     ResultsOption,
     SpecArgument,
+    StrictOption,
     ThreadsOption,
     WorkersOption,
     handled,
@@ -41,6 +43,8 @@ def run(
     device: DeviceOption = None,
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
+    allow_mixed: MixedOption = False,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -58,6 +62,8 @@ def run(
         options,
         Console(stderr=True),
         set_up_seconds=time.monotonic() - _started,
+        allow_mixed=allow_mixed,
+        strict=strict,
     )
     verdicts = views.read_verdicts(outcome.folder)
     if as_json:
@@ -77,6 +83,8 @@ def report(
         ),
     ],
     results: ResultsOption = Path("results"),
+    allow_mixed: MixedOption = False,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Rebuild the tables, verdicts, figures and report of an ablation or a search."""
@@ -99,7 +107,10 @@ def report(
     if search is not None:
         remarks()(f"'{name}' is an ablation and a search; for the search, give its YAML file")
     document = read_plan(store, ablation)
-    n_recorded = len(with_result(rebuild_report(store, document, remarks())))
+    if allow_mixed:
+        document = document.model_copy(update={"allow_mixed": True})
+    used = rebuild_report(store, document, remarks(), strict=strict)
+    n_recorded = len(with_result(used))
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
     verdicts = views.read_verdicts(folder)
     if as_json:

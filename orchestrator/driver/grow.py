@@ -9,16 +9,22 @@ from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import read_history, read_records
+from orchestrator.store.mixing import select_present
 from orchestrator.store.paths import Results
 
 Prepare = Callable[[Sequence[Arm]], Mapping[str, Recordings]]
 
 
-def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Plan:
+def grow(
+    plan: Plan, results: Results, options: Options, prepare: Prepare, *, allow_mixed: bool = False
+) -> Plan:
     """The plan with every round of its greedy path that the records determine.
 
     The same records give the same rounds and packs, so an interrupted run continues from its
     checkpoints.
+
+    Args:
+        allow_mixed: whether records of other decoder sources decide, too.
 
     Returns:
         The same object if nothing can be added: the plan has no greedy path, the stated path or a
@@ -29,7 +35,7 @@ def grow(plan: Plan, results: Results, options: Options, prepare: Prepare) -> Pl
     """
     spec = plan.loaded.spec
     while spec.greedy is not None:
-        arms = _next_arms(plan, results)
+        arms = _next_arms(plan, results, allow_mixed)
         if not arms:
             break
         # The round has packs of its own, so that they do not depend on what was trained before.
@@ -53,14 +59,15 @@ def round_text(plan: Plan) -> str:
     return f"round {last.round} of {len(plan.loaded.spec.factors)}, on top of {last.after}"
 
 
-def _next_arms(plan: Plan, results: Results) -> tuple[Arm, ...]:
+def _next_arms(plan: Plan, results: Results, allow_mixed: bool) -> tuple[Arm, ...]:
     """The arms of the first undecided round, unless the plan already has them."""
     # pandas: imported here, so that a plan without a greedy path need not wait for it.
     from orchestrator.tables.tables import runs_table
     from orchestrator.verdicts.greedy import greedy_rounds
 
     spec, base = plan.loaded.spec, plan.loaded.base
-    records = read_records(results, plan.distinct, lambda _: None, move_aside=False)
+    every = read_records(results, plan.distinct, lambda _: None, move_aside=False)
+    records = select_present(every, allow_mixed=allow_mixed).used
     stated = {arm.arm_id for arm in plan.loaded.arms if arm.in_design}
     if any(run.arm_id in stated and run.run_id not in records for run in plan.runs):
         return ()

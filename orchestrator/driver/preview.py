@@ -10,8 +10,8 @@ from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
-from orchestrator.driver.remarks import note_other_code
-from orchestrator.execute.machine import Options
+from orchestrator.driver.remarks import check_machines
+from orchestrator.execute.machine import Options, device_name
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
@@ -19,8 +19,11 @@ from orchestrator.spec.arms import Arm
 from orchestrator.spec.claim_text import mismatched_claims, what_counts
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, read_records, recent_records, with_result
+from orchestrator.store.mixing import kept_of_present, select, select_present, sources_text
 from orchestrator.store.paths import Results
+from orchestrator.store.provenance import version_of
 from orchestrator.store.registration import check_lock
+from orchestrator.store.sources import training_sha256
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
@@ -69,7 +72,12 @@ class Preview:
     """A plan compared with the records.
 
     Attributes:
-        records: run id → record of its runs, including failures.
+        records: run id → record of the runs that need no training, and of failures.
+        again: run id → record of the runs that `run` trains again, because other decoder sources
+            trained them.
+        other_sources: how many these are, of how many, and what is known of their sources; empty
+            if there are none. Where mixed sources are allowed, it speaks of runs that are used.
+        machines: texts on versions of PyTorch and devices that differ.
         packs: the packs that `run` would train.
         forecast: time and cost of these packs.
         greedy: bounds for the greedy path; None without one.
@@ -87,6 +95,9 @@ class Preview:
 
     plan: Plan
     records: Mapping[str, Record]
+    again: Mapping[str, Record]
+    other_sources: str
+    machines: tuple[str, ...]
     packs: tuple[Pack, ...]
     forecast: TimeForecast
     greedy: GreedyBound | None
@@ -111,12 +122,15 @@ def make_preview(
     calibrate: bool,
     n_seeds: Sequence[int] = (),
     describe: PrepareData = prepare_data,
+    allow_mixed: bool = False,
+    strict: bool = False,
 ) -> Preview:
     """Plan an ablation and compare the plan with the records; only recordings are written.
 
     Args:
         calibrate: whether to train a few steps if no record gives the cost.
         n_seeds: other numbers of seeds to compare.
+        allow_mixed, strict: see `orchestrator.driver.run.run_ablation`.
 
     Raises:
         UserError: of any kind.
@@ -128,11 +142,23 @@ def make_preview(
         return describe(arms, results.datasets, say)
 
     stated = make_plan(loaded, prepare(loaded.arms), options.n_workers, options.max_runs_per_pack)
-    plan = grow(stated, results, options, prepare)
-    records = read_records(results, plan.distinct, say, move_aside=False)
-    note_other_code(records, say)
+    plan = grow(stated, results, options, prepare, allow_mixed=allow_mixed)
+    every = read_records(results, plan.distinct, say, move_aside=False)
+    others = select(every, training_sha256()).others
+    if not allow_mixed:
+        back = kept_of_present(results, others)
+        every |= back
+        others = {run_id: record for run_id, record in others.items() if run_id not in back}
+    records = select_present(every, allow_mixed=allow_mixed).used
     recorded = with_result(records)
     packs = packs_to_train(plan.packs, recorded)
+    machines = check_machines(
+        records.values(),
+        lambda text: None,
+        strict=strict,
+        torch=version_of("torch") if packs else None,
+        device=device_name(options) if packs else None,
+    )
     all_shapes = bool(n_seeds) or loaded.spec.greedy is not None
     recent = recent_records(results)
     pace = measure_pace(
@@ -151,10 +177,13 @@ def make_preview(
     def power_with(n: int) -> tuple["PowerForecast", ...]:
         return forecast_power(loaded.spec, [n], known, shares)
 
-    lock = check_lock(plan, results, recorded)
+    lock = check_lock(plan, results, with_result(every))
     return Preview(
         plan=plan,
         records=records,
+        again={} if allow_mixed else others,
+        other_sources=sources_text(others, len(with_result(every))) if others else "",
+        machines=machines,
         packs=tuple(packs),
         forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,

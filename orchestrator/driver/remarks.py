@@ -1,17 +1,18 @@
 """Remarks for the user before training: changed files, other code, claims without a chance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from decoder.errors import StorageError
+from decoder.errors import ConfigError, StorageError
 from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claim_text import mismatched_claims
 from orchestrator.spec.load import Loaded
-from orchestrator.store import provenance
-from orchestrator.store.ledger import Record
+from orchestrator.store.ledger import Record, with_result
+from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.sources import training_sha256
 from orchestrator.terminal import Say
 
 
@@ -30,21 +31,46 @@ def note_changes(results: Results, document: PlanDocument, say: Say) -> None:
         )
 
 
-def note_other_code(records: Mapping[str, Record], say: Say) -> None:
-    """Remark on recorded runs that were trained with other source code of the decoder."""
-    own = provenance.decoder_sha256()
-    others = [
-        record["environment"].get("code", {})
-        for record in records.values()
-        if record["environment"].get("code", {}).get("decoder_sha256") != own
-    ]
+def note_other_code(records: Mapping[str, Record], say: Say, therefore: str = "") -> None:
+    """Remark on recorded runs that were trained with other source code and are used.
+
+    Args:
+        therefore: what follows from it.
+    """
+    done = with_result(records)
+    others = select(records, training_sha256()).others
     if others:
-        commits = sorted({str(code.get("git_commit"))[:10] for code in others})
-        say(
-            f"{len(others)} of {len(records)} recorded runs were trained with other source code "
-            f"of the decoder (commit {', '.join(commits)}); its numerics version is the same, so "
-            "they are used"
+        say(f"{sources_text(others, len(done))}; they are used{therefore and f', and {therefore}'}")
+
+
+def check_machines(
+    records: Iterable[Record],
+    say: Say,
+    *,
+    strict: bool,
+    torch: str | None = None,
+    device: str | None = None,
+) -> tuple[str, ...]:
+    """Remark on runs of different versions of PyTorch or devices, or refuse them.
+
+    Args:
+        strict: whether they are refused.
+        torch, device: what trains the missing runs, see `orchestrator.store.mixing.machines_text`.
+
+    Raises:
+        ConfigError: they differ, and `strict`.
+    """
+    texts = machines_text(records, torch, device)
+    if texts and strict:
+        raise ConfigError(
+            [
+                f"{text}; --strict allows one alone: leave it out, or give another --results folder"
+                for text in texts
+            ]
         )
+    for text in texts:
+        say(text)
+    return texts
 
 
 def note_missing_weights(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow
+from orchestrator.driver.remarks import check_machines
 from orchestrator.plan.document import PlanDocument
 from orchestrator.store.ledger import Record, read_history, read_records, with_result
+from orchestrator.store.mixing import select_for_report
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -18,25 +20,37 @@ Rebuild = Callable[
 
 
 def rebuild_report(
-    results: Results, document: PlanDocument, say: Say, rebuild: Rebuild | None = None
+    results: Results,
+    document: PlanDocument,
+    say: Say,
+    rebuild: Rebuild | None = None,
+    *,
+    strict: bool = False,
 ) -> dict[str, Record]:
     """Write the tables, verdicts, figures and report of an ablation.
 
     Args:
         say: receives a line for each record that cannot be trusted.
         rebuild: writes the folder; None takes `orchestrator.report.rebuild.rebuild`.
+        strict: whether different versions of PyTorch or devices are refused.
 
     Returns:
         The records used: run id → record.
+
+    Raises:
+        ConfigError: runs differ in these, and `strict`.
     """
     if rebuild is None:
         from orchestrator.report import rebuild as report  # pandas and matplotlib
 
         rebuild = report.rebuild
     records = read_records(results, document.run_ids, say, move_aside=False)
+    used = select_for_report(records, allow_mixed=document.allow_mixed).used
+    if strict:
+        check_machines(used.values(), say, strict=True)
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
     rebuild(results.ablation(document.name), document, records, histories)
-    return records
+    return used
 
 
 def renew_index(results: Results) -> None:

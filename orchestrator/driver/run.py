@@ -14,6 +14,7 @@ from rich.console import Console
 from decoder.atomic import write_atomically
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
+    check_machines,
     note_changes,
     note_claims,
     note_missing_weights,
@@ -21,7 +22,7 @@ from orchestrator.driver.remarks import (
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.execute.backends import Backend, PackEvent
-from orchestrator.execute.machine import Options
+from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
@@ -32,12 +33,14 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import read_records, with_result
+from orchestrator.store.ledger import Record, read_records, restore_former, with_result
 from orchestrator.store.locks import driver_seat
+from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
+from orchestrator.store.provenance import version_of
 from orchestrator.store.registration import register
-from orchestrator.terminal import say_to
+from orchestrator.terminal import Say, say_to
 
 FAILED_FOR_GOOD = 4  # exit code of a call after which runs lack a result
 
@@ -97,6 +100,8 @@ def run_ablation(
     describe: PrepareData = prepare_data,
     rebuild: Rebuild | None = None,
     set_up_seconds: float = 0.0,
+    allow_mixed: bool = False,
+    strict: bool = False,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -105,6 +110,9 @@ def run_ablation(
         backend: trains the packs; None takes the one that `options` names.
         rebuild: writes tables, figures and report, see `rebuild_report`.
         set_up_seconds: time that passed before this call.
+        allow_mixed: whether results of other decoder sources are used; otherwise their runs are
+            trained again.
+        strict: whether different versions of PyTorch or devices are refused.
 
     Raises:
         UserError: of any kind; runs recorded by then stay recorded.
@@ -122,13 +130,17 @@ def run_ablation(
             data = prepare(loaded.arms)
         with watch.phase("set_up"):
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
-            plan = grow(plan, results, options, prepare)
-            records = read_records(results, plan.distinct, say)
-            note_other_code(records, say)
+            every = read_records(results, plan.distinct, say)
+            if not allow_mixed:
+                every |= _bring_back(results, every, say)
+            plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed)
+            every |= read_records(results, plan.distinct.keys() - every.keys(), say)
+            records = _usable(plan, results, options, every, say, allow_mixed, strict)
             note_missing_weights(plan, results, records, say)
             note_claims(loaded, say)
-            locked = register(plan, results, with_result(records))
-            document = plan_document(plan, locked.changed, locked.exact)
+            # Results of other sources were seen, so they lock the claims too.
+            locked = register(plan, results, with_result(every))
+            document = plan_document(plan, locked.changed, locked.exact, allow_mixed=allow_mixed)
             note_changes(results, document, say)
             write_plan(results, document)
         recorder = Recorder(results, switch, seat)
@@ -138,19 +150,24 @@ def run_ablation(
                 recorded = with_result(records)
                 while True:
                     _train(plan, recorded, results, options, console, recorder, backend)
-                    longer = grow(plan, results, options, prepare)
+                    longer = grow(plan, results, options, prepare, allow_mixed=allow_mixed)
                     if longer is plan:
                         break
                     plan = longer
-                    document = plan_document(plan, locked.changed, locked.exact)
+                    document = plan_document(
+                        plan, locked.changed, locked.exact, allow_mixed=allow_mixed
+                    )
                     write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
-                    recorded = with_result(read_records(results, plan.distinct, say))
+                    every = read_records(results, plan.distinct, say)
+                    recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
             except Stopped as stop:
                 signal_number = stop.signal_number
                 say("stopping: recorded runs are kept; call `run` again to continue")
         with watch.phase("reporting"):
-            records = rebuild_report(results, document, say, rebuild)
+            rebuild_report(results, document, say, rebuild)
+            every = read_records(results, plan.distinct, say, move_aside=False)
+            records = select_present(every, allow_mixed=allow_mixed).used
             renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         n_recorded = len(with_result(records))
@@ -168,6 +185,46 @@ def run_ablation(
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
         _keep_timing(results, outcome, options)
     return outcome
+
+
+def _bring_back(results: Results, records: Mapping[str, Record], say: Say) -> dict[str, Record]:
+    """Put kept results of the present sources back in place of those of other sources."""
+    kept = kept_of_present(results, select_present(records, allow_mixed=False).others)
+    for record in kept.values():
+        restore_former(results, record)
+    if kept:
+        say(f"{len(kept)} results that the present source code made before are used again")
+    return kept
+
+
+def _usable(
+    plan: Plan,
+    results: Results,
+    options: Options,
+    records: Mapping[str, Record],
+    say: Say,
+    allow_mixed: bool,
+    strict: bool,
+) -> Mapping[str, Record]:
+    """The records that need no training, after a remark on the others and on their machines."""
+    used, others = select_present(records, allow_mixed=allow_mixed)
+    if allow_mixed:
+        note_other_code(records, say, "claims that mix sources are exploratory")
+    elif others:
+        say(
+            f"{sources_text(others, len(with_result(records)))}; they are trained again, and "
+            f"their records are kept in {results.runs}/<run_id>/former (--allow-mixed uses them "
+            "instead)"
+        )
+    trains = len(with_result(used)) < len(plan.distinct)
+    check_machines(
+        used.values(),
+        say,
+        strict=strict,
+        torch=version_of("torch") if trains else None,
+        device=device_name(options) if trains else None,
+    )
+    return used
 
 
 def _train(

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "backends": ("Backend", "PackEvent"),
-        "machine": ("BackendName", "Options", "choose_options", "count_gpus"),
+        "machine": ("BackendName", "Options", "choose_options", "count_gpus", "device_name"),
         "progress": ("Display",),
         "recording": ("Recorder",),
         "stopping": ("Stopped", "stop_switch"),

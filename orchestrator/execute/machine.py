@@ -81,6 +81,21 @@ def choose_options(
     )
 
 
+def device_name(options: Options) -> str | None:
+    """The name of the device that trains, as records have it; None on a cluster.
+
+    It loads torch only where there is a GPU.
+    """
+    if options.address is not None:
+        return None
+    name = options.device or ("cuda" if count_gpus() else "cpu")
+    if not name.startswith("cuda"):
+        return name
+    import torch
+
+    return torch.cuda.get_device_name(name) if torch.cuda.is_available() else "cpu"
+
+
 def count_cpus() -> int:
     """CPUs that this process may use, or all CPUs if the system does not say."""
     if hasattr(os, "sched_getaffinity"):

@@ -1,16 +1,20 @@
 """Trains planned packs on the backend that the options name, and records every run that ends."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
+from decoder.atomic import write_atomically
 from decoder.pack import Pack, Progress
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
+from orchestrator.store.mixing import keep_others
 from orchestrator.store.paths import Results
+from orchestrator.store.sources import training_sha256
 from orchestrator.terminal import Say
 
 OpenRay = Callable[[Execution], AbstractContextManager[Backend]]
@@ -107,6 +111,7 @@ class Trainer:
             until_step: step at which the packs pause; None trains them to the end.
         """
         self.recorder.follow(planned)
+        self._keep_of_other_sources([run.run_id for pack in packs for run in pack.runs])
 
         def record(event: PackEvent) -> None:
             self.recorder.record(event)
@@ -128,3 +133,17 @@ class Trainer:
             )
             of_folder = [pack for pack in packs if folders[pack.pack_id] == folder]
             self.backend(of_folder, execution, record)
+
+    def _keep_of_other_sources(self, run_ids: Sequence[str]) -> None:
+        """Keep results that will be replaced, and drop checkpoints, if other sources made them."""
+        keep_others(self.results, run_ids)
+        folder = self.results.checkpoints(self.name)
+        of_sources = folder / "sources"
+        present = training_sha256()
+        if folder.exists() and (not of_sources.exists() or of_sources.read_text() != present):
+            self.say(
+                f"{folder}: not known to be of the present source code of the decoder; runs in "
+                "progress start anew"
+            )
+            shutil.rmtree(folder)
+        write_atomically(of_sources, present.encode())

@@ -104,6 +104,7 @@ class PlanDocument(_Entry):
         aliases: the fraction, for a ``fractional`` design.
         lock_changed: hypotheses that were added or changed after runs that decide them.
         exact_locked: hypotheses that were locked when every test was exact, and keep theirs.
+        allow_mixed: whether runs of different decoder sources are used together.
     """
 
     name: str
@@ -120,6 +121,7 @@ class PlanDocument(_Entry):
     contrasts: tuple[CleanContrast, ...] = ()
     lock_changed: tuple[str, ...] = ()
     exact_locked: tuple[str, ...] = ()
+    allow_mixed: bool = False
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -156,7 +158,11 @@ class PlanDocument(_Entry):
 
 
 def plan_document(
-    plan: Plan, lock_changed: Iterable[str] = (), exact_locked: Iterable[str] = ()
+    plan: Plan,
+    lock_changed: Iterable[str] = (),
+    exact_locked: Iterable[str] = (),
+    *,
+    allow_mixed: bool = False,
 ) -> PlanDocument:
     """The document of a plan.
 
@@ -164,6 +170,7 @@ def plan_document(
         lock_changed: hypotheses that were changed after their first runs, see
             `orchestrator.store.registration`.
         exact_locked: hypotheses that keep the exact test of their lock.
+        allow_mixed: whether runs of different decoder sources are used together.
     """
     spec = plan.loaded.spec
     data = dict.fromkeys(run.data for run in plan.runs)
@@ -190,6 +197,7 @@ def plan_document(
         contrasts=plan.contrasts,
         lock_changed=tuple(lock_changed),
         exact_locked=tuple(exact_locked),
+        allow_mixed=allow_mixed,
     )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.store.ledger import Record
+from orchestrator.store.mixing import mixed_claims, select_for_report
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.tables import Tables, make_tables
 from orchestrator.verdicts.controls import (
@@ -37,6 +38,8 @@ class ReportInput(NamedTuple):
         floors: outcome → noise floor.
         rounds: the rounds of a greedy path.
         unasked: effects that no hypothesis asked about.
+        records: run id → record, for the runs that are used.
+        left_out: the same for runs of other decoder sources, which are not used.
     """
 
     plan: PlanDocument
@@ -48,6 +51,8 @@ class ReportInput(NamedTuple):
     floors: Mapping[str, NoiseFloor]
     rounds: Sequence[Round]
     unasked: Sequence[Unasked]
+    records: Mapping[str, Record]
+    left_out: Mapping[str, Record]
 
 
 def evaluate_records(
@@ -56,6 +61,8 @@ def evaluate_records(
     histories: Mapping[str, HistoryRows],
 ) -> ReportInput:
     """Compute everything that a report is made from; nothing is written.
+
+    Unless the plan allows mixed sources, it uses the runs of one alone, see `select_for_report`.
 
     Args:
         plan: the plan document.
@@ -66,6 +73,8 @@ def evaluate_records(
         ConfigError: no arm of the design fits the contrast of a hypothesis.
     """
     spec = plan.spec
+    records, left_out = select_for_report(records, allow_mixed=plan.allow_mixed)
+    histories = {run_id: rows for run_id, rows in histories.items() if run_id not in left_out}
     tables = make_tables(plan, records, histories)
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
@@ -76,12 +85,14 @@ def evaluate_records(
         plan=plan,
         configs=configs,
         tables=tables,
-        verdicts=decide(plan, tables.runs),
+        verdicts=decide(plan, tables.runs, mixed_claims(plan, records)),
         criteria=evaluate(spec, tables.runs, histories),
         controls=controls,
         floors=floors,
         rounds=greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else (),
         unasked=find_unasked(plan, tables.runs, floors),
+        records=records,
+        left_out=left_out,
     )
 
 

@@ -1,5 +1,6 @@
 """What a report says, section by section, as plain text; the two templates only lay it out."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,9 @@ from orchestrator.report.rules import make_rules
 from orchestrator.report.wording import explain, first_sentence, verdict_title
 from orchestrator.spec.claim_text import what_counts
 from orchestrator.spec.load import AblationSpec
+from orchestrator.store.ledger import source_of_record, with_result
+from orchestrator.store.mixing import machines_text, select, sources_text
+from orchestrator.store.sources import training_sha256
 from orchestrator.verdicts.controls import seed_noise
 from orchestrator.verdicts.verdicts import Verdict
 
@@ -97,6 +101,8 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
             n_missing=n_missing,
             n_failed=n_failed,
             lock_changed=plan.lock_changed,
+            **_sources(given),
+            machines=machines_text(given.records.values()),
         ),
         "answer": one_line_answer(given),
         "answers": make_answers(plan, given.verdicts, exploratory=False),
@@ -128,6 +134,22 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
                 "Environment and timing": [Part(grid=machine_grid(runs), layout="wrap")],
             }
         ),
+    }
+
+
+def _sources(given: ReportInput) -> dict[str, object]:
+    """What the warnings say of runs of other decoder sources, used or left out."""
+    used, left_out = given.records, given.left_out
+    sources = Counter(source_of_record(used[run_id]) for run_id in with_result(used))
+    usual = training_sha256()
+    if usual not in sources and sources:
+        usual = sources.most_common(1)[0][0]
+    others = select(used, usual).others
+    n_recorded = len(with_result(used)) + len(left_out)
+    return {
+        "left_out": sources_text(left_out, n_recorded) if left_out else "",
+        "mixed": sources_text(others, n_recorded) if others else "",
+        "mixed_claims": [verdict.name for verdict in given.verdicts if verdict.mixed],
     }
 
 

@@ -162,6 +162,8 @@ def _label(verdict: Verdict) -> str:
     label = ""
     if verdict.altered:
         label += ", exploratory (the hypothesis was written or changed after its runs existed)"
+    elif verdict.mixed:
+        label += ", exploratory (it compares runs of different decoder source code)"
     elif verdict.exploratory:
         label += ", exploratory"
     if verdict.n_looks > 1:

@@ -28,6 +28,7 @@ from orchestrator.spec.units import noun
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.store.ledger import read_history, read_records, with_result
+from orchestrator.store.mixing import select_for_report
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.tables import runs_table
@@ -210,7 +211,8 @@ def read_confirmation(
     if any(getattr(plan.spec, key) != getattr(wanted, key) for key in _CONFIRMED):
         return None
     run_ids = plan.run_ids
-    records = read_records(results, run_ids, say, move_aside=False)
+    every = read_records(results, run_ids, say, move_aside=False)
+    records = select_for_report(every, allow_mixed=False).used
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
     runs = runs_table(plan, records, histories)
     return Confirmation(plan, runs, decide(plan, runs), _rows(loaded, plan, runs, winners))

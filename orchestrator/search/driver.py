@@ -31,6 +31,7 @@ from orchestrator.search.train_batch import train_batch, train_runs
 from orchestrator.spec.arms import Arm
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import driver_seat
+from orchestrator.store.mixing import select_present
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.terminal import say_to
@@ -166,14 +167,19 @@ def _confirm(
     data = recordings(ablation.arms)
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack)
     write_plan(results, plan_document(plan))
-    missing = plan.distinct.keys() - with_result(read_records(results, plan.distinct, say))
+
+    def confirmed() -> frozenset[str]:
+        records = read_records(results, plan.distinct, say)
+        return with_result(select_present(records, allow_mixed=False).used)
+
+    missing = plan.distinct.keys() - confirmed()
     if missing:
         say(
             f"confirmation on {len(loaded.spec.confirm.seeds)} fresh seeds: "
             f"{len(missing)} runs to train"
         )
         train_runs(trainer, plan, missing)
-    n_confirmed = len(with_result(read_records(results, plan.distinct, say)))
+    n_confirmed = len(confirmed())
     if n_confirmed == len(plan.distinct):
         shutil.rmtree(results.checkpoints(loaded.spec.name), ignore_errors=True)
     return n_confirmed, len(plan.distinct)

@@ -11,18 +11,19 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, NotRequired
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
 
-from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
+from decoder.atomic import sha256_of, sync_folder, write_atomically
 from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from orchestrator.store.former import bring_back, keep_former, mark_damaged
 from orchestrator.store.locks import file_lock
 from orchestrator.store.paths import Results
+from orchestrator.store.sources import source_of
 from orchestrator.terminal import Say
 
 SCHEMA = 1
@@ -65,9 +66,13 @@ class RecordTiming(TypedDict):
 
 @_open
 class RecordCode(TypedDict, total=False):
-    """The code of the decoder package; the git values are None outside a git checkout."""
+    """The code of the decoder package; the git values are None outside a git checkout.
+
+    ``training_sha256`` is missing in older records, see `orchestrator.store.sources`.
+    """
 
     decoder_sha256: str
+    training_sha256: str
     git_commit: str | None
     git_dirty: bool | None
 
@@ -184,7 +189,8 @@ def make_record(
 def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -> bool:
     """Commit one run to the ledger.
 
-    An existing result is kept, since a run is computed once; an existing failure is replaced.
+    An existing result of the same sources is kept, since a run is computed once. One of other
+    sources is kept in a folder of its own, see `keep_former`. An existing failure is replaced.
 
     Returns:
         Whether the run was written.
@@ -202,7 +208,10 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
         except Damaged:
             present = None  # about to be replaced
         if present is not None and present["status"] != "failed":
-            return False
+            if source_of_record(present) == source_of_record(record):
+                return False
+            keep_former(results, run_id, source_of_record(present))
+            results.record(run_id).unlink()  # it does not belong to the history written next
         write_atomically(results.history(run_id), rows)
         write_atomically(results.record(run_id), content)
         sync_folder(results.runs)
@@ -239,9 +248,32 @@ def read_records(
     return records
 
 
+def read_former(results: Results, run_id: str, source: str) -> Record | None:
+    """The record of a run as earlier sources made it; None if none is kept, or it is damaged."""
+    try:
+        return _read(results, run_id, former=source)
+    except Damaged:
+        return None
+
+
+def restore_former(results: Results, record: Record) -> None:
+    """Put a record that `read_former` gave in the place of the present one, which is kept."""
+    run_id = record["run_id"]
+    with _ledger_lock(results, 0):
+        present = _read(results, run_id)
+        if present is not None:
+            keep_former(results, run_id, source_of_record(present))
+        bring_back(results, run_id, source_of_record(record))
+
+
 def with_result(records: Mapping[str, Record]) -> frozenset[str]:
     """The ids of the runs with a result; the others, which failed, need training."""
     return frozenset(r for r, record in records.items() if record["status"] != "failed")
+
+
+def source_of_record(record: Record) -> str:
+    """The id of the sources that trained a run, see `orchestrator.store.sources.source_of`."""
+    return source_of(record["environment"].get("code", {}))
 
 
 def config_of(record: Record) -> DecoderConfig | None:
@@ -313,11 +345,14 @@ def _recorded(results: Results) -> dict[str, float]:
         raise StorageError(f"{results.runs}: cannot be read: {error.strerror}") from None
 
 
-def _read(results: Results, run_id: str) -> Record | None:
-    path = results.record(run_id)
+def _read(results: Results, run_id: str, former: str = "") -> Record | None:
+    path, of_rows = results.record(run_id), results.history(run_id)
+    if former:
+        folder = results.former(run_id, former)
+        path, of_rows = folder / path.name, folder / of_rows.name
     try:
         record = _RECORD.validate_json(path.read_bytes())
-        rows = results.history(run_id).read_bytes()
+        rows = of_rows.read_bytes()
     except FileNotFoundError as error:
         if error.filename == str(path):
             return None  # not committed
@@ -346,29 +381,12 @@ def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
             return _read(results, run_id)
         except Damaged as error:
             reason = str(error)
-        moved = []
-        for path in (results.record(run_id), results.history(run_id)):
-            if not path.exists():
-                continue
-            aside = _free_name(path)
-            try:
-                path.rename(aside)
-            except OSError as error:
-                raise storage_error(error, aside, 0) from None
-            moved.append(aside.name)
-        sync_folder(results.run(run_id))
+        moved = mark_damaged([results.record(run_id), results.history(run_id)])
     say(
         f"{results.record(run_id)}: {reason}; renamed to {' and '.join(moved)}, and only this run "
         "is trained again"
     )
     return None
-
-
-def _free_name(path: Path) -> Path:
-    aside, n = path.with_name(f"{path.name}.corrupt"), 1
-    while aside.exists():
-        aside, n = path.with_name(f"{path.name}.corrupt{n}"), n + 1
-    return aside
 
 
 def _ledger_lock(results: Results, n_bytes: int) -> AbstractContextManager[None]:

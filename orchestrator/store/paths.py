@@ -53,6 +53,14 @@ class Results:
     def history(self, run_id: str) -> Path:
         return self.run(run_id) / "history.csv"
 
+    def former(self, run_id: str, source: str) -> Path:
+        """The files of a run as other sources made them, see `orchestrator.store.former`.
+
+        Args:
+            source: the id of the sources, see `orchestrator.store.sources.source_of`.
+        """
+        return self.run(run_id) / "former" / source[:16]
+
     @property
     def ledger_lock(self) -> Path:
         """The lock that is held for a few milliseconds while a run is written or renamed."""

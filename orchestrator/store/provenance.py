@@ -1,16 +1,13 @@
 """Where a result comes from: the code, the library versions and the machine."""
 
-import functools
-import hashlib
 import os
 import platform
 import socket
 import subprocess
 from importlib import metadata
-from pathlib import Path
 
-import decoder
 from orchestrator.store.ledger import RecordCode, RecordEnvironment
+from orchestrator.store.sources import decoder_sha256, package_folder, training_sha256
 
 
 def environment() -> RecordEnvironment:
@@ -29,23 +26,6 @@ def host() -> dict[str, str | int]:
     return {"hostname": socket.gethostname(), "pid": os.getpid()}
 
 
-@functools.cache
-def decoder_sha256() -> str:
-    """SHA-256 of the sources of the decoder package: names and contents, in order of the names."""
-    folder = _package_folder()
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _package_folder() -> Path:
-    assert decoder.__file__ is not None
-    return Path(decoder.__file__).parent
-
-
 def version_of(package: str) -> str:
     """The installed version of a package; empty when it is not installed."""
     try:
@@ -60,6 +40,7 @@ def _code() -> RecordCode:
     changes = _ask_git("status", "--porcelain", "--untracked-files=no", "--", ".")
     return {
         "decoder_sha256": decoder_sha256(),
+        "training_sha256": training_sha256(),
         "git_commit": commit,
         "git_dirty": None if changes is None else bool(changes),
     }
@@ -68,7 +49,7 @@ def _code() -> RecordCode:
 def _ask_git(*arguments: str) -> str | None:
     try:
         answer = subprocess.run(
-            ["git", "-C", str(_package_folder()), *arguments],
+            ["git", "-C", str(package_folder()), *arguments],
             capture_output=True,
             text=True,
             timeout=5,

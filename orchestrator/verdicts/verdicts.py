@@ -1,7 +1,7 @@
 """The verdict on each hypothesis: supported, refuted or inconclusive, by a fixed rule."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -53,6 +53,7 @@ class Verdict:
         n_looks: number of planned looks.
         next_look_seeds: number of seeds at the next look; None if the claim is decided or there is
             no further look.
+        mixed: whether the runs that it compares were trained by different decoder sources.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Verdict:
     look: int
     n_looks: int
     next_look_seeds: int | None
+    mixed: bool
 
     @cached_property
     def outlook(self) -> Outlook:
@@ -102,8 +104,9 @@ class Verdict:
 
     @property
     def exploratory(self) -> bool:
-        """Whether the file declares the claim exploratory, or it was altered after its lock."""
-        return self.altered or self.hypothesis.exploratory
+        """Whether the file declares the claim exploratory, it was altered after its lock, or it
+        compares runs of different decoder sources."""
+        return self.altered or self.mixed or self.hypothesis.exploratory
 
     @property
     def mostly_learned_nothing(self) -> bool:
@@ -166,6 +169,7 @@ class _Study(NamedTuple):
         data: name of the data set.
         altered: hypotheses that were altered after they were locked.
         exact: hypotheses that were locked with the exact test, before there were others.
+        mixed: hypotheses that compare runs of different decoder sources.
         runs: arm → its runs.
         parts: hypothesis → the arms that it compares.
     """
@@ -175,11 +179,12 @@ class _Study(NamedTuple):
     data: str
     altered: frozenset[str]
     exact: frozenset[str]
+    mixed: frozenset[str]
     runs: Mapping[str, ArmRuns]
     parts: Mapping[str, Sequence[Compared]]
 
 
-def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
+def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) -> list[Verdict]:
     """Decide every hypothesis of a plan, in the order of its file.
 
     - Supported: the adjusted p is below alpha, and the effect is at least the margin. An
@@ -202,6 +207,7 @@ def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
     Args:
         plan: the plan document.
         runs: `orchestrator.tables.tables.runs_table` of it.
+        mixed: hypotheses that compare runs of different decoder sources, which are exploratory.
 
     Raises:
         ConfigError: a contrast fits no arm of the design.
@@ -214,6 +220,7 @@ def decide(plan: PlanDocument, runs: pd.DataFrame) -> list[Verdict]:
         plan.data_name,
         frozenset(plan.lock_changed),
         frozenset(plan.exact_locked),
+        frozenset(mixed),
         arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
         parts,
     )
@@ -329,6 +336,7 @@ def _verdict(
         look=look_index + 1,
         n_looks=len(looks),
         next_look_seeds=looks[look_index + 1].seeds if undecided else None,
+        mixed=name in study.mixed,
     )
 
 

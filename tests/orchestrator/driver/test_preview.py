@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from decoder.errors import ConfigError
 from decoder.pack import RunResult
 from orchestrator.cli.app import app
 from orchestrator.cli.plan_view import preview_document, print_preview
@@ -23,6 +24,7 @@ from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import make_record, recent_records, write_run
 from orchestrator.store.paths import Results
+from orchestrator.store.provenance import environment
 
 Load = Callable[..., Loaded]
 SEEDS = list(range(8))
@@ -56,7 +58,7 @@ def record_all(
         record, history = make_record(
             run.run_id, run.config, run.seed,
             {"fingerprint": run.data.fingerprint, "path": run.data.path},
-            {"pack_id": "p", "n_runs": 4}, replace(result, history=rows), {}, {},
+            {"pack_id": "p", "n_runs": 4}, replace(result, history=rows), {}, environment(),
         )  # fmt: skip
         write_run(results, record, history)
 
@@ -314,6 +316,50 @@ def test_a_finished_ablation_has_nothing_to_train(
     seen = see(loaded)
     assert (seen.packs, seen.forecast.seconds) == ((), 0.0)
     assert "nothing to train" in printed(seen).splitlines()[-1]
+
+
+def test_the_preview_counts_what_other_source_code_trained_and_would_be_trained_again(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    plan = plan_of(load())
+    record_all(plan, results, make_result, lambda *_: 0.3)
+    others = sorted(plan.distinct)[:5]
+    for run_id in others:
+        record = json.loads(results.record(run_id).read_bytes())
+        record["environment"]["code"] = {"decoder_sha256": "0" * 64, "git_commit": None}
+        results.record(run_id).write_text(json.dumps(record))
+    seen = see(load())
+    assert sorted(seen.again) == others and len(seen.records) == 7
+    assert sorted(run.run_id for pack in seen.packs for run in pack.runs) == others
+    document = preview_document(seen)
+    assert (document["n_recorded"], document["n_trained_again"]) == (7, 5)
+    (line,) = [line for line in printed(seen).splitlines() if line.startswith("5 of 12 ")]
+    assert "--allow-mixed" in printed(seen) and document["other_sources"] in line
+    mixed = see(load(), allow_mixed=True)
+    assert (mixed.again, mixed.packs, len(mixed.records)) == ({}, (), 12)
+    assert printed(mixed).count("5 of 12 ") == 1
+
+
+def test_the_preview_says_that_versions_of_pytorch_differ_and_strict_refuses(
+    load: Load,
+    see: Callable[..., Preview],
+    plan_of: Callable[..., Plan],
+    results: Results,
+    make_result: Callable[..., RunResult],
+) -> None:
+    plan = plan_of(load())
+    record_all(plan, results, make_result, lambda *_: 0.3)
+    run_id = min(plan.distinct)
+    record = json.loads(results.record(run_id).read_bytes())
+    record["environment"]["torch"] = "2.1.0"
+    results.record(run_id).write_text(json.dumps(record))
+    assert "2.1 (1 run)" in printed(see(load()))
+    with pytest.raises(ConfigError, match="--strict"):
+        see(load(), strict=True)
 
 
 def test_a_fraction_prints_generators_and_aliases(load: Load, see: Callable[..., Preview]) -> None:

@@ -1,6 +1,7 @@
 """`orchestrator.driver.run`: runs that are not recorded are trained once, then reported."""
 
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from small_ablation import Rebuilds
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import HistoryRow, Pack, Progress, RunResult
 from orchestrator.driver.run import AblationOutcome, run_ablation
+from orchestrator.execute import training
 from orchestrator.execute.backends import (
     Backend,
     Execution,
@@ -26,10 +28,11 @@ from orchestrator.execute.backends import (
 from orchestrator.execute.machine import Options
 from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
-from orchestrator.store import provenance
+from orchestrator.store import mixing, provenance, sources
 from orchestrator.store.ledger import Record, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.sources import source_of, training_sha256
 from orchestrator.tables.index import open_index
 
 OnEvent = Callable[[PackEvent], None]
@@ -46,7 +49,13 @@ def go(
 ) -> Callable[..., AblationOutcome]:
     """Runs the small ablation with a backend that pretends to train."""
 
-    def run(train: Backend | None, changes: Any = None, **chosen: Any) -> AblationOutcome:
+    def run(
+        train: Backend | None,
+        changes: Any = None,
+        run_allows_mixed: bool = False,
+        run_is_strict: bool = False,
+        **chosen: Any,
+    ) -> AblationOutcome:
         return run_ablation(
             load(changes),
             results,
@@ -55,6 +64,8 @@ def go(
             backend=train,
             describe=describe,
             rebuild=rebuilt,
+            allow_mixed=run_allows_mixed,
+            strict=run_is_strict,
         )
 
     return run
@@ -313,16 +324,137 @@ def test_timing_is_kept_apart_for_every_call(
     assert set(calls[0]["seconds"]) == {"set_up", "data", "training", "reporting", "ledger"}
 
 
-def test_records_of_other_source_code_are_used_and_a_remark_counts_them(
+def trained_elsewhere(results: Results, n: int = 12, sha256: str = "0" * 64) -> list[str]:
+    """Make the first `n` records those of other source code, of which nothing but a hash is known.
+
+    Returns:
+        Their run ids.
+    """
+    run_ids = sorted(records_of(results))[:n]
+    for run_id in run_ids:
+        record = records_of(results)[run_id]
+        code = {"decoder_sha256": sha256, "git_commit": "f00d" * 10, "git_dirty": False}
+        record["environment"]["code"] = code
+        results.record(run_id).write_text(json.dumps(record))
+    return run_ids
+
+
+def test_runs_of_other_source_code_are_trained_again_and_their_records_are_kept(
+    go: Callable[..., AblationOutcome],
+    backend: Backend,
+    console: Console,
+    results: Results,
+    rebuilt: list[Any],
+) -> None:
+    go(backend)
+    others = trained_elsewhere(results, 5)
+    before = {run_id: results.record(run_id).read_bytes() for run_id in others}
+    counting = Counting(backend)
+    outcome = go(counting)
+    assert sorted(counting.run_ids) == others and outcome.n_trained == 5
+    assert (outcome.exit_code, outcome.n_recorded) == (0, 12)
+    (remark,) = [line for line in console.export_text().splitlines() if "f00df00df0" in line]
+    assert remark.startswith("5 of 12 ") and "--allow-mixed" in remark
+    for run_id in others:
+        former = results.former(run_id, source_of({"decoder_sha256": "0" * 64}))
+        assert (former / "record.json").read_bytes() == before[run_id]
+        code = records_of(results)[run_id]["environment"]["code"]
+        assert code["training_sha256"] == training_sha256()
+    assert go(backend).n_trained == 0
+    assert {"allow_mixed": False}.items() <= rebuilt[-1][1].model_dump().items()
+
+
+def test_allow_mixed_uses_runs_of_other_source_code_and_the_plan_records_it(
     go: Callable[..., AblationOutcome], backend: Backend, console: Console, results: Results
 ) -> None:
     go(backend)
-    for run_id, record in records_of(results).items():
-        record["environment"]["code"] |= {"decoder_sha256": "0" * 64, "git_commit": "f00d" * 10}
+    trained_elsewhere(results, 5)
+    outcome = go(backend, run_allows_mixed=True)
+    assert (outcome.n_trained, outcome.n_recorded, outcome.exit_code) == (0, 12, 0)
+    assert read_plan(results, "question").allow_mixed
+    assert [line for line in console.export_text().splitlines() if line.startswith("5 of 12 ")]
+
+
+def test_results_come_back_when_a_change_of_the_source_code_is_undone(
+    go: Callable[..., AblationOutcome],
+    backend: Backend,
+    results: Results,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go(backend)
+    before = {run_id: results.record(run_id).read_bytes() for run_id in records_of(results)}
+    with monkeypatch.context() as changed:
+        for module in (sources, provenance):
+            changed.setattr(module, "decoder_sha256", lambda: "c" * 64)
+        for module in (sources, mixing, provenance, training):
+            changed.setattr(module, "training_sha256", lambda: "d" * 64)
+        assert go(backend).n_trained == 12
+        assert go(backend).n_trained == 0
+    assert go(backend).n_trained == 0
+    assert {run_id: results.record(run_id).read_bytes() for run_id in before} == before
+
+
+def test_a_failure_to_train_again_leaves_the_former_record(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
+) -> None:
+    go(backend)
+    (run_id,) = trained_elsewhere(results, 1)
+
+    def fail(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        on_event(PackEvent(packs[0].pack_id, PackFailed((run_id,), "no memory", 1), {}))
+
+    outcome = go(fail)
+    assert (outcome.exit_code, outcome.n_failed, outcome.n_recorded) == (4, 1, 11)
+    former = results.former(run_id, source_of({"decoder_sha256": "0" * 64}))
+    assert json.loads((former / "record.json").read_text())["status"] == "ok"
+
+
+def test_strict_refuses_another_minor_version_of_pytorch_before_anything_is_written(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console, results: Results
+) -> None:
+    go(backend)
+    for run_id in sorted(records_of(results))[:5]:
+        record = records_of(results)[run_id]
+        record["environment"]["torch"] = "2.1.3+cpu"
         results.record(run_id).write_text(json.dumps(record))
     assert go(backend).n_trained == 0
-    (remark,) = [line for line in console.export_text().splitlines() if "f00df00df0" in line]
-    assert remark.startswith("12 of 12 ")
+    assert "2.1 (5 runs)" in console.export_text()
+    results.plan("question").unlink()
+    with pytest.raises(ConfigError, match="2.1 \\(5 runs\\).*--strict"):
+        go(backend, run_is_strict=True)
+    assert not results.plan("question").exists()
+
+
+def test_strict_refuses_to_train_on_another_device_than_the_records(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
+) -> None:
+    go(backend)
+    run_ids = sorted(records_of(results))
+    for run_id in run_ids:
+        record = records_of(results)[run_id]
+        record["host"]["device"] = "NVIDIA H100 80GB HBM3"
+        results.record(run_id).write_text(json.dumps(record))
+    assert go(backend, run_is_strict=True, device="cpu").n_trained == 0
+    shutil.rmtree(results.run(run_ids[0]))
+    with pytest.raises(ConfigError, match="cpu \\(now\\)"):
+        go(backend, run_is_strict=True, device="cpu")
+
+
+def test_checkpoints_of_other_source_code_are_not_continued(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
+) -> None:
+    seen: list[bool] = []
+    folder = results.checkpoints("question") / "pack"
+
+    def train(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        seen.append(folder.exists())
+        folder.mkdir(exist_ok=True)  # and nothing is recorded, as if it was killed
+
+    go(train)
+    go(train)
+    (folder.parent / "sources").write_text("e" * 64)
+    go(train)
+    assert seen == [False, True, False]
 
 
 def test_the_plan_names_an_altered_hypothesis(

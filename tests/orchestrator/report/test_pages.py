@@ -160,3 +160,53 @@ def test_an_ablation_without_runs_or_claims_still_reports(
 )
 def test_markdown_text_is_escaped(text: str, expected: str) -> None:
     assert escape_markdown(text) == expected
+
+
+def other_sources(made: Any, n: int) -> None:
+    """Make the first `n` records those of other source code."""
+    for run_id in sorted(made.records)[:n]:
+        code = {"decoder_sha256": "b" * 64, "git_commit": "0123abcd"}
+        made.records[run_id]["environment"] = {"torch": "2.11.0", "code": code}
+
+
+def test_runs_of_other_source_code_are_left_out_unless_the_plan_allows_them(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build(two_arm_spec, lambda *_: truth())
+    other_sources(made, 2)
+    given = evaluate_records(*made)
+    assert sorted(given.left_out) == sorted(made.records)[:2] and len(given.records) == 4
+    assert (given.tables.runs["outcome"] == "missing").sum() == 2
+    assert [(v.word, v.mixed, v.exploratory) for v in given.verdicts] == [
+        ("inconclusive", False, False)
+    ]
+    rebuild(tmp_path, *made)
+    above = (tmp_path / "report.md").read_text().split("## Answer")[0]
+    assert "2 of 6 recorded runs" in above and "left out" in above
+
+
+def test_mixed_claims_are_exploratory_and_the_report_says_so_above_the_answer(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build(two_arm_spec, lambda *_: truth())
+    other_sources(made, 2)
+    made = made._replace(plan=made.plan.model_copy(update={"allow_mixed": True}))
+    given = evaluate_records(*made)
+    assert (given.left_out, len(given.records)) == ({}, 6)
+    assert [(v.mixed, v.exploratory, v.altered) for v in given.verdicts] == [(True, True, False)]
+    rebuild(tmp_path, *made)
+    above, below = (tmp_path / "report.md").read_text().split("## Answer")
+    assert "2 of 6 recorded runs" in above and "--allow-mixed" in above
+    assert "2.11 (2 runs), 2.13 (4 runs)" in above
+    assert ", exploratory** · " in below
+
+
+def test_runs_that_all_come_from_one_other_source_are_not_mixed(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any], tmp_path: Path
+) -> None:
+    made = build(two_arm_spec, lambda *_: truth())
+    other_sources(made, 6)
+    given = evaluate_records(*made)
+    assert (given.left_out, [v.mixed for v in given.verdicts]) == ({}, [False])
+    rebuild(tmp_path, *made)
+    assert "> **Note.**" not in (tmp_path / "report.md").read_text()
