@@ -20,7 +20,9 @@ from orchestrator.cli.options import (
     ThreadsOption,
     WorkersOption,
     handled,
+    is_file_name,
     print_json,
+    say_results,
 )
 from orchestrator.terminal import remarks
 
@@ -49,6 +51,7 @@ def run(
 
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    say_results(results)
     outcome = run_ablation(
         loaded,
         Results(results),
@@ -85,6 +88,7 @@ def report(
 
     store, ablation = Results(results), _ablation_name(name)
     document = read_plan(store, ablation)
+    say_results(results)
     n_recorded = len(with_result(rebuild_report(store, document, remarks())))
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
     verdicts = views.read_verdicts(folder)
@@ -118,7 +122,7 @@ def status(
 
 def _ablation_name(text: str) -> str:
     """The name of an ablation, from its name or its YAML file."""
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if is_file_name(text):
         from orchestrator.spec.load import load_spec
 
         return load_spec(Path(text)).spec.name

@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Sentence",
             "levels_of",
         ),
+        "shipped": ("project_above",),
         "units": (
             "RATES",
             "difference_text",

@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "write_run",
         ),
         "locks": ("DriverSeat", "current_holder", "driver_seat"),
-        "paths": ("Results",),
+        "paths": ("Results", "default_results"),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
         "registration": ("check_lock", "register"),
