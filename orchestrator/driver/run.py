@@ -128,7 +128,7 @@ def run_ablation(
             note_missing_weights(plan, results, records, say)
             note_claims(loaded, say)
             locked = register(plan, results, with_result(records))
-            document = plan_document(plan, locked.changed, locked.exact)
+            document = plan_document(plan, *locked)
             note_changes(results, document, say)
             write_plan(results, document)
         recorder = Recorder(results, switch, seat)
@@ -142,7 +142,7 @@ def run_ablation(
                     if longer is plan:
                         break
                     plan = longer
-                    document = plan_document(plan, locked.changed, locked.exact)
+                    document = plan_document(plan, *locked)
                     write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
                     recorded = with_result(read_records(results, plan.distinct, say))

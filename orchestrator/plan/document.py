@@ -19,7 +19,7 @@ from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import Loaded
-from orchestrator.spec.schema import AblationSpec, levels_of
+from orchestrator.spec.schema import AblationSpec, Look, levels_of
 
 
 class _Entry(BaseModel):
@@ -95,6 +95,35 @@ class PackEntry(_Entry):
     run_ids: tuple[str, ...]
 
 
+class SeedsAdded(_Entry):
+    """Seeds that joined the file after runs that decide a hypothesis; those of its lock decide it.
+
+    Attributes:
+        locked: the seeds of the lock; if looks are planned, in the order of the file.
+        looks: the looks of the lock.
+        n_added: how many other seeds the file has now.
+    """
+
+    locked: tuple[int, ...]
+    looks: tuple[Look, ...] = ()
+    n_added: int
+
+    def as_locked(self, spec: AblationSpec) -> AblationSpec:
+        """The specification with the seeds and looks of the lock."""
+        return spec.model_copy(update={"seeds": self.locked, "looks": self.looks})
+
+    @property
+    def sentence(self) -> str:
+        """What happened, and what decides."""
+        n_locked = len(self.locked)
+        were = "seed was" if self.n_added == 1 else "seeds were"
+        return (
+            f"{self.n_added} {were} added after results of the {n_locked} locked ones existed, so "
+            f"those {n_locked} decide the claim, and what all {n_locked + self.n_added} show is "
+            "exploratory"
+        )
+
+
 class PlanDocument(_Entry):
     """Everything that tables, verdicts and reports need in addition to the records.
 
@@ -104,6 +133,8 @@ class PlanDocument(_Entry):
         aliases: the fraction, for a ``fractional`` design.
         lock_changed: hypotheses that were added or changed after runs that decide them.
         exact_locked: hypotheses that were locked when every test was exact, and keep theirs.
+        seeds_added: hypothesis → its lock, for those to which seeds were added after runs that
+            decide them.
     """
 
     name: str
@@ -120,6 +151,7 @@ class PlanDocument(_Entry):
     contrasts: tuple[CleanContrast, ...] = ()
     lock_changed: tuple[str, ...] = ()
     exact_locked: tuple[str, ...] = ()
+    seeds_added: Mapping[str, SeedsAdded] = {}
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -156,7 +188,10 @@ class PlanDocument(_Entry):
 
 
 def plan_document(
-    plan: Plan, lock_changed: Iterable[str] = (), exact_locked: Iterable[str] = ()
+    plan: Plan,
+    lock_changed: Iterable[str] = (),
+    exact_locked: Iterable[str] = (),
+    seeds_added: Mapping[str, SeedsAdded] | None = None,
 ) -> PlanDocument:
     """The document of a plan.
 
@@ -164,6 +199,7 @@ def plan_document(
         lock_changed: hypotheses that were changed after their first runs, see
             `orchestrator.store.registration`.
         exact_locked: hypotheses that keep the exact test of their lock.
+        seeds_added: hypotheses that keep the seeds of their lock.
     """
     spec = plan.loaded.spec
     data = dict.fromkeys(run.data for run in plan.runs)
@@ -190,6 +226,7 @@ def plan_document(
         contrasts=plan.contrasts,
         lock_changed=tuple(lock_changed),
         exact_locked=tuple(exact_locked),
+        seeds_added=seeds_added or {},
     )
 
 

@@ -95,6 +95,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
             n_missing=n_missing,
             n_failed=n_failed,
             lock_changed=plan.lock_changed,
+            seeds_added=list(plan.seeds_added),
         ),
         "answers": make_answers(plan, given.verdicts, exploratory=False),
         "explored": make_answers(plan, given.verdicts, exploratory=True),
@@ -136,7 +137,11 @@ def make_answers(
     plan: PlanDocument, verdicts: Sequence[Verdict], *, exploratory: bool
 ) -> tuple[Answer, ...]:
     """Put the verdicts on confirmatory or on exploratory claims into words."""
-    rules = what_counts(plan.spec, plan.exact_locked)
+    rules = what_counts(
+        plan.spec,
+        plan.exact_locked,
+        {name: added.as_locked(plan.spec) for name, added in plan.seeds_added.items()},
+    )
     return tuple(
         Answer(
             name=verdict.name,
