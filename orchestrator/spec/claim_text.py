@@ -39,7 +39,7 @@ _NO_DIFFERENCE = re.compile(
 )
 
 KEEPS_A_CLAIM = (
-    "more seeds decide a claim only as `looks` planned before its first run, or as fresh seeds of "
+    "more seeds decide a claim only as looks planned before its first run, or as fresh seeds of "
     "an ablation with a new name"
 )
 

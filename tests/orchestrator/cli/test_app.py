@@ -138,7 +138,7 @@ def test_a_plan_says_what_seeds_added_after_a_run_decide_and_beforehand_how_to_a
 ) -> None:
     where = ("--results", results.root, "--no-calibrate")
     before = call("plan", write_spec(), *where, "--seeds", "3,5").stdout
-    assert "until the first run" in before and "`looks`" in before
+    assert "until the first run" in before and "looks planned" in before
     run()
     after = call("plan", write_spec({"seeds": [0, 1, 2, 3]}), *where).stdout
     assert "1 seed was added" in after and "from 3 seeds" in after and "from 4 seeds" not in after

@@ -346,7 +346,7 @@ def test_seeds_added_after_a_run_are_said_once_and_stand_in_the_plan(
     added = plan.seeds_added["weak_hurts"]
     assert (added.locked, added.n_added) == ((0, 1, 2), 2)
     (line,) = [line for line in console.export_text().splitlines() if "weak_hurts" in line]
-    assert "only_when_slow" in line and "2 seeds were added" in line and "`looks`" in line
+    assert "only_when_slow" in line and "2 seeds were added" in line and "looks planned" in line
 
 
 def test_untestable_hypotheses_are_named_before_training(

@@ -71,7 +71,7 @@ def test_the_verdict_is_that_of_the_locked_seeds_and_all_seeds_are_shown_beside_
     assert verdict.on_all_seeds is not None
     assert facts(verdict.on_all_seeds) == facts(every) and verdict.on_all_seeds.exploratory
     text = explain(verdict)
-    for fact in ("Inconclusive", "4 seeds were added", "all 8 seeds", "supported", "`looks`"):
+    for fact in ("Inconclusive", "4 seeds were added", "all 8 seeds", "supported", "looks planned"):
         assert fact in text
     assert "added" not in explain(alone)
 
@@ -120,6 +120,6 @@ def test_a_claim_with_fewer_looks_than_another_is_decided_once_by_its_own() -> N
 def test_a_claim_that_needs_more_seeds_says_how_they_can_be_added() -> None:
     (alone,) = decide(made(FOUR), runs_of(FOUR))
     assert alone.seeds_needed is not None and alone.seeds_needed > 4
-    assert "`looks`" in explain(alone) and "fresh seeds" in explain(alone)
+    assert "looks planned" in explain(alone) and "fresh seeds" in explain(alone)
     plan = made(FOUR).model_copy(update={"lock_changed": ("h",)})
-    assert "`looks`" not in explain(decide(plan, runs_of(FOUR))[0])
+    assert "looks planned" not in explain(decide(plan, runs_of(FOUR))[0])
