@@ -12,6 +12,8 @@ import pytest
 import typer
 import yaml
 from pydantic import BaseModel
+from shipped import ABLATIONS, EXAMPLE, EXAMPLE_TABLES, PAGES, ROOT
+from shipped import DOCS as DOC_PAGES
 
 from decoder.__main__ import main as decoder_command
 from decoder.config import load_config
@@ -22,15 +24,8 @@ from orchestrator.spec.load import load_spec
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.verdicts.greedy import greedy_table
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-BASES = ROOT / "ablations" / "base"
-PAGES = sorted(
-    path
-    for folder in (ROOT, DOCS, ROOT / "benchmarks", ROOT / "results", ROOT / "results" / "example")
-    for path in folder.glob("*.md")
-)
-EXAMPLE = ROOT / "results" / "example"
+BASES = ABLATIONS / "base"
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)\)")
@@ -85,8 +80,9 @@ def test_every_relative_link_and_image_leads_to_a_file_of_the_project(page: Path
 
 def test_every_page_of_the_documentation_is_linked_from_the_readme() -> None:
     targets = LINK.findall((ROOT / "README.md").read_text())
-    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= {
-        t.partition("#")[0] for t in targets
+    linked = {target.partition("#")[0] for target in targets}
+    assert {f"docs/{page.name}" for page in DOC_PAGES} == {
+        target for target in linked if target.startswith("docs/")
     }
 
 
@@ -115,7 +111,7 @@ def test_the_verdicts_quoted_in_the_readme_are_those_of_the_example() -> None:
 
 def yaml_examples() -> Iterator[tuple[str, str, str]]:
     """(page and number, the complete file that opens the page, the example)."""
-    for page in sorted(DOCS.glob("*.md")):
+    for page in DOC_PAGES:
         found = blocks(page, "yaml")
         for number, text in enumerate(found):
             yield f"{page.stem}-{number}", found[0], text
@@ -142,7 +138,7 @@ def test_every_yaml_example_is_a_valid_file(tmp_path: Path, complete: str, examp
         load_spec(path, profile)
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", DOC_PAGES, ids=lambda path: path.stem)
 def test_every_example_of_a_configuration_is_valid(tmp_path: Path, page: Path) -> None:
     for text in blocks(page, "yaml config"):
         (tmp_path / "base.yaml").write_text(text)
@@ -236,7 +232,7 @@ def first_option_column(text: str) -> set[str]:
     return {name.split()[0] for name in first_column(text)}
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLE.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXAMPLE_TABLES, ids=lambda path: path.stem)
 def test_the_columns_of_every_table_are_explained(path: Path) -> None:
     with path.open() as file:
         header = next(csv.reader(file))

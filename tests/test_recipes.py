@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 import typer
+from shipped import DOCS, ROOT
 
 from decoder import seeding
 from decoder.collapse import CollapseThresholds
@@ -29,8 +30,6 @@ from decoder.weights import build_decoder, read_weights, save_weights
 from orchestrator.cli.app import app
 from orchestrator.spec.schema import METRICS, Design
 from orchestrator.tables.run_columns import result_columns
-
-ROOT = Path(__file__).parents[1]
 
 # Every setting of the model, and its weights on disk
 
@@ -242,7 +241,7 @@ def test_every_metric_is_explained() -> None:
 
 
 def test_every_design_is_explained_to_users() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *DOCS]
     text = "".join(page.read_text() for page in pages)
     assert not [design for design in get_args(Design) if f"`{design}`" not in text]
 

@@ -14,9 +14,40 @@ from orchestrator.terminal import json_text
 P = ParamSpec("P")
 T = TypeVar("T")
 
+
+def _choose_results(context: typer.Context, results: Path) -> Path:
+    """The folder given, or else the one that fits the working directory and the file."""
+    source = context.get_parameter_source("results")
+    if source is None or source.name != "DEFAULT":
+        return results
+    from orchestrator.store.paths import default_results
+
+    file, name = context.params.get("spec"), context.params.get("name")
+    if file is None and name is not None and is_file_name(name):
+        file = Path(name)
+    return default_results(file)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether the argument of a command that takes a name or a file is a file."""
+    return text.endswith((".yaml", ".yml")) or "/" in text
+
+
+def say_results(results: Path) -> None:
+    """Say on standard error which results folder is used."""
+    typer.echo(f"results folder: {results.absolute()}", err=True)
+
+
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The ablation's YAML file.")]
 ResultsOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Folder of recordings, runs and reports.")
+    Path,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        callback=_choose_results,
+        help="Folder of recordings, runs and reports.",
+        show_default="results here, or else of the project",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 

@@ -22,6 +22,7 @@ from orchestrator.cli.options import (
     WorkersOption,
     handled,
     print_json,
+    say_results,
 )
 from orchestrator.terminal import remarks
 
@@ -56,6 +57,7 @@ def plan(
 
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
+    say_results(results)
     seen = make_preview(
         loaded,
         Results(results),

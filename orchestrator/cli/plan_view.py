@@ -12,8 +12,10 @@ from rich.console import Console
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import Preview, SeedChoice
 from orchestrator.driver.priors import Prior
+from orchestrator.driver.remarks import added_texts
 from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
+from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import looks_of
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.units import difference_text, percent, unit_of
@@ -79,6 +81,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "mismatched": seen.mismatched,
         "stuck": seen.stuck,
         "lock_changed": seen.lock_changed,
+        "seeds_added": {n: added.model_dump(mode="json") for n, added in seen.seeds_added.items()},
         "spreads": {name: asdict(prior) for name, prior in seen.spreads.items()},
         "rates": {name: asdict(prior) for name, prior in seen.rates.items()},
         "power_alpha": looks_of(spec)[-1].alpha,
@@ -133,7 +136,11 @@ def print_preview(console: Console, seen: Preview) -> None:
         say(f"note: {name}: {reason}")
     for name in seen.lock_changed:
         say(f"exploratory: {name}: written or changed after runs that decide it were recorded")
+    for text in added_texts(seen.seeds_added):
+        say(text)
     _print_choices(console, seen.choices)
+    if (seen.untestable or seen.choices) and not seen.seeds_added:
+        say(f"seeds can be added to the list until the first run; after it, {KEEPS_A_CLAIM}")
     _print_cost(console, seen)
 
 

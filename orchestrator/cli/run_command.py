@@ -22,7 +22,9 @@ from orchestrator.cli.options import (
     ThreadsOption,
     WorkersOption,
     handled,
+    is_file_name,
     print_json,
+    say_results,
 )
 from orchestrator.terminal import remarks
 
@@ -56,6 +58,7 @@ def run(
 
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    say_results(results)
     outcome = run_ablation(
         loaded,
         Results(results),
@@ -109,6 +112,7 @@ def report(
     document = read_plan(store, ablation)
     if allow_mixed:
         document = document.model_copy(update={"allow_mixed": True})
+    say_results(results)
     used = rebuild_report(store, document, remarks(), strict=strict)
     n_recorded = len(with_result(used))
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
@@ -159,7 +163,7 @@ def _named(text: str, results: "Results") -> tuple[str | None, str | None]:
     from orchestrator.spec.names import listed
 
     name, is_search, is_ablation = text, True, True
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if is_file_name(text):
         from orchestrator.search.kept import named_search
         from orchestrator.spec.load import load_spec
 

@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     WorkersOption,
     handled,
     print_json,
+    say_results,
 )
 from orchestrator.terminal import remarks, say_to, wide_output
 
@@ -72,6 +73,7 @@ def search(
 
     loaded = load_search(spec)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    say_results(results)
     console = Console(stderr=True)
     own = Results(results).of_searches
     if dry_run:

@@ -12,6 +12,7 @@ from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
 from orchestrator.driver.remarks import check_machines
 from orchestrator.execute.machine import Options, device_name
+from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
@@ -87,6 +88,7 @@ class Preview:
         mismatched: hypothesis → why its words seem to contradict its direction.
         stuck: hypothesis → which arms that it compares mostly learn nothing, by the records.
         lock_changed: hypotheses that were written or altered after runs that decide them.
+        seeds_added: hypotheses to which seeds were added after runs that decide them.
         spreads: outcome → spread of its differences over seeds.
         rates: hypothesis about shares of runs → the share in its reference arms.
         power: one entry per hypothesis, with the seeds of the file.
@@ -107,6 +109,7 @@ class Preview:
     mismatched: Mapping[str, str]
     stuck: Mapping[str, str]
     lock_changed: tuple[str, ...]
+    seeds_added: Mapping[str, SeedsAdded]
     spreads: Mapping[str, Prior]
     rates: Mapping[str, Prior]
     power: tuple["PowerForecast", ...]
@@ -188,11 +191,16 @@ def make_preview(
         forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
         untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},
-        what_counts=what_counts(loaded.spec, lock.exact),
+        what_counts=what_counts(
+            loaded.spec,
+            lock.exact,
+            {name: added.as_locked(loaded.spec) for name, added in lock.seeds_added.items()},
+        ),
         cautions=cautions(loaded.spec),
         mismatched=mismatched_claims(loaded.spec),
         stuck=find_stuck_arms(plan, recent, results),
         lock_changed=lock.changed,
+        seeds_added=lock.seeds_added,
         spreads=spreads,
         rates=rates,
         power=power_with(len(loaded.spec.seeds)),

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import WEIGHTS_NAME
-from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.plan.plan import Plan
-from orchestrator.spec.claim_text import mismatched_claims
+from orchestrator.spec.claim_text import KEEPS_A_CLAIM, mismatched_claims
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
@@ -29,6 +29,17 @@ def note_changes(results: Results, document: PlanDocument, say: Say) -> None:
             f"hypothesis '{hypothesis}' was written or changed after runs that decide it, so "
             "its verdict will be labelled exploratory"
         )
+    for text in added_texts(document.seeds_added):
+        say(text)
+
+
+def added_texts(seeds_added: Mapping[str, SeedsAdded]) -> list[str]:
+    """For hypotheses to which seeds were added after their runs: what happened, and what would
+    have kept the claim; one text for all of which the same is true."""
+    names: dict[str, list[str]] = {}
+    for name, added in seeds_added.items():
+        names.setdefault(added.sentence, []).append(name)
+    return [f"{', '.join(of)}: {text}; {KEEPS_A_CLAIM}" for text, of in names.items()]
 
 
 def note_other_code(records: Mapping[str, Record], say: Say, therefore: str = "") -> None:

@@ -140,7 +140,7 @@ def run_ablation(
             note_claims(loaded, say)
             # Results of other sources were seen, so they lock the claims too.
             locked = register(plan, results, with_result(every))
-            document = plan_document(plan, locked.changed, locked.exact, allow_mixed=allow_mixed)
+            document = plan_document(plan, *locked, allow_mixed=allow_mixed)
             note_changes(results, document, say)
             write_plan(results, document)
         recorder = Recorder(results, switch, seat)
@@ -154,9 +154,7 @@ def run_ablation(
                     if longer is plan:
                         break
                     plan = longer
-                    document = plan_document(
-                        plan, locked.changed, locked.exact, allow_mixed=allow_mixed
-                    )
+                    document = plan_document(plan, *locked, allow_mixed=allow_mixed)
                     write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
                     every = read_records(results, plan.distinct, say)

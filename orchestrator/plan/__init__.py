@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "PlanDocument",
             "RecordingsEntry",
             "RunEntry",
+            "SeedsAdded",
             "aliases_of",
             "arm_entries",
             "plan_document",

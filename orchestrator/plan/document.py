@@ -19,7 +19,7 @@ from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import Loaded
-from orchestrator.spec.schema import AblationSpec, levels_of
+from orchestrator.spec.schema import AblationSpec, Look, levels_of
 
 
 class _Entry(BaseModel):
@@ -95,6 +95,35 @@ class PackEntry(_Entry):
     run_ids: tuple[str, ...]
 
 
+class SeedsAdded(_Entry):
+    """Seeds that joined the file after runs that decide a hypothesis; those of its lock decide it.
+
+    Attributes:
+        locked: the seeds of the lock; if looks are planned, in the order of the file.
+        looks: the looks of the lock.
+        n_added: how many other seeds the file has now.
+    """
+
+    locked: tuple[int, ...]
+    looks: tuple[Look, ...] = ()
+    n_added: int
+
+    def as_locked(self, spec: AblationSpec) -> AblationSpec:
+        """The specification with the seeds and looks of the lock."""
+        return spec.model_copy(update={"seeds": self.locked, "looks": self.looks})
+
+    @property
+    def sentence(self) -> str:
+        """What happened, and what decides."""
+        n_locked = len(self.locked)
+        were = "seed was" if self.n_added == 1 else "seeds were"
+        return (
+            f"{self.n_added} {were} added after results of the {n_locked} locked ones existed, so "
+            f"those {n_locked} decide the claim, and what all {n_locked + self.n_added} show is "
+            "exploratory"
+        )
+
+
 class PlanDocument(_Entry):
     """Everything that tables, verdicts and reports need in addition to the records.
 
@@ -105,6 +134,8 @@ class PlanDocument(_Entry):
         lock_changed: hypotheses that were added or changed after runs that decide them.
         exact_locked: hypotheses that were locked when every test was exact, and keep theirs.
         allow_mixed: whether runs of different decoder sources are used together.
+        seeds_added: hypothesis → its lock, for those to which seeds were added after runs that
+            decide them.
     """
 
     name: str
@@ -122,6 +153,7 @@ class PlanDocument(_Entry):
     lock_changed: tuple[str, ...] = ()
     exact_locked: tuple[str, ...] = ()
     allow_mixed: bool = False
+    seeds_added: Mapping[str, SeedsAdded] = {}
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -161,6 +193,7 @@ def plan_document(
     plan: Plan,
     lock_changed: Iterable[str] = (),
     exact_locked: Iterable[str] = (),
+    seeds_added: Mapping[str, SeedsAdded] | None = None,
     *,
     allow_mixed: bool = False,
 ) -> PlanDocument:
@@ -171,6 +204,7 @@ def plan_document(
             `orchestrator.store.registration`.
         exact_locked: hypotheses that keep the exact test of their lock.
         allow_mixed: whether runs of different decoder sources are used together.
+        seeds_added: hypotheses that keep the seeds of their lock.
     """
     spec = plan.loaded.spec
     data = dict.fromkeys(run.data for run in plan.runs)
@@ -198,6 +232,7 @@ def plan_document(
         lock_changed=tuple(lock_changed),
         exact_locked=tuple(exact_locked),
         allow_mixed=allow_mixed,
+        seeds_added=seeds_added or {},
     )
 
 

@@ -103,6 +103,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
             lock_changed=plan.lock_changed,
             **_sources(given),
             machines=machines_text(given.records.values()),
+            seeds_added=list(plan.seeds_added),
         ),
         "answer": one_line_answer(given),
         "answers": make_answers(plan, given.verdicts, exploratory=False),
@@ -162,7 +163,11 @@ def make_answers(
     plan: PlanDocument, verdicts: Sequence[Verdict], *, exploratory: bool
 ) -> tuple[Answer, ...]:
     """Put the verdicts on confirmatory or on exploratory claims into words."""
-    rules = what_counts(plan.spec, plan.exact_locked)
+    rules = what_counts(
+        plan.spec,
+        plan.exact_locked,
+        {name: added.as_locked(plan.spec) for name, added in plan.seeds_added.items()},
+    )
     return tuple(
         Answer(
             name=verdict.name,

@@ -2,6 +2,7 @@
 
 import math
 
+from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import TEST_NAMES, is_equivalence, is_share
 from orchestrator.spec.schema import OWN_OUTCOMES, Hypothesis
 from orchestrator.spec.units import (
@@ -133,7 +134,14 @@ def _at_chance(verdict: Verdict) -> str:
 
 
 def explain(verdict: Verdict) -> str:
-    """The reason for the verdict in one sentence, with the numbers it depends on."""
+    """The reason for the verdict in one sentence, with the numbers it depends on.
+
+    A second sentence says what seeds that were added after the lock show.
+    """
+    return _decision(verdict) + _on_all_seeds(verdict)
+
+
+def _decision(verdict: Verdict) -> str:
     outcome = verdict.hypothesis.outcome
     word = verdict_title(verdict).capitalize() + _label(verdict)
     margin = (
@@ -156,6 +164,24 @@ def explain(verdict: Verdict) -> str:
         else _outlook(verdict, margin)
     )
     return f"{word}: {_why_undecided(verdict, margin)}; {outlook}."
+
+
+def _on_all_seeds(verdict: Verdict) -> str:
+    """What happened to the list of seeds, and the exploratory result on all of them."""
+    every = verdict.on_all_seeds
+    if verdict.added is None or every is None:
+        return ""
+    if not every.evidence.scenarios:
+        shown = f"{_gaps(every)}, so there is no such result yet"
+    else:
+        outcome, effect = every.hypothesis.outcome, every.evidence.shown
+        shown = (
+            f"the effect on all {_seeds(len(every.evidence.differences))} is "
+            f"{difference_text(effect.effect, outcome)} {unit_of(outcome)} (95 % interval "
+            f"{interval_words(effect.interval, outcome)}; {_p_text(every)}), which would be "
+            f"{verdict_title(every)}"
+        )
+    return f" {verdict.added.sentence}: {shown}; {KEEPS_A_CLAIM}."
 
 
 def _label(verdict: Verdict) -> str:
@@ -289,7 +315,10 @@ def _outlook(verdict: Verdict, margin: str) -> str:
         can = f"can show equivalence within ±{size}" if equal else f"can detect effects from {size}"
     task = "showing equivalence within ±" if equal else "detecting an effect of "
     needed = "more than 1,000" if verdict.seeds_needed is None else f"about {verdict.seeds_needed}"
-    return f"{seeds} {can} {power}, and {task}{margin} would take {needed} seeds"
+    text = f"{seeds} {can} {power}, and {task}{margin} would take {needed} seeds"
+    more = verdict.seeds_needed is not None and verdict.seeds_needed > n_seeds
+    keeps = more and not verdict.exploratory and verdict.added is None
+    return f"{text} ({KEEPS_A_CLAIM})" if keeps else text
 
 
 def _worst_case(verdict: Verdict) -> str:

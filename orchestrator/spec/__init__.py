@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms"),
         "cells": ("fraction_of",),
         "check_file": ("explain_value",),
-        "claim_text": ("mismatched_claims", "what_counts"),
+        "claim_text": ("KEEPS_A_CLAIM", "mismatched_claims", "what_counts"),
         "claims": (
             "Correction",
             "TEST_NAMES",
@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Sentence",
             "levels_of",
         ),
+        "shipped": ("project_above",),
         "units": (
             "RATES",
             "difference_text",

@@ -1,7 +1,7 @@
 """Claims as sentences: what would count for and against them, and words that contradict them."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from orchestrator.spec.claims import (
     TEST_NAMES,
@@ -38,17 +38,30 @@ _NO_DIFFERENCE = re.compile(
     re.I,
 )
 
+KEEPS_A_CLAIM = (
+    "more seeds decide a claim only as looks planned before its first run, or as fresh seeds of "
+    "an ablation with a new name"
+)
 
-def what_counts(spec: AblationSpec, exact_locked: Collection[str] = ()) -> dict[str, str]:
+
+def what_counts(
+    spec: AblationSpec,
+    exact_locked: Collection[str] = (),
+    locked: Mapping[str, AblationSpec] | None = None,
+) -> dict[str, str]:
     """Hypothesis → when it is supported, refuted and inconclusive, with the numbers.
 
     Args:
         spec: the ablation.
         exact_locked: hypotheses that keep the exact test of their lock.
+        locked: hypothesis → the ablation with the seeds and looks of its lock, where they differ.
     """
+    of = locked or {}
     return {
         name: _what_counts(
-            spec, name, (exact_test if name in exact_locked else choose_test)(one, spec.design)
+            of.get(name, spec),
+            name,
+            (exact_test if name in exact_locked else choose_test)(one, spec.design),
         )
         for name, one in spec.hypotheses.items()
     }

@@ -11,6 +11,7 @@ from decoder.config import DecoderConfig, load_config
 from decoder.errors import ConfigError
 from decoder.marks import Section
 from orchestrator.spec.names import hint
+from orchestrator.spec.shipped import shipped_ablations
 
 
 def explain_file(
@@ -32,19 +33,24 @@ def explain_file(
 
 
 def load_base(path: Path, base: str) -> DecoderConfig:
-    """The base configuration that a file names, relative to its own folder.
+    """The base configuration that a file names, relative to its own folder or, if there is no such
+    file, to the folder of the ablations that ship.
 
     Raises:
-        ConfigError: there is no such file, or it has mistakes.
+        ConfigError: there is no such file in either place, or it has mistakes.
     """
-    base_path = path.parent / base
-    if not base_path.is_file():
-        names = sorted(other.name for other in base_path.parent.glob("*.yaml"))
-        raise ConfigError(
-            f"{path}: base: '{base}' is not a file; looked for {base_path}"
-            f"{hint(base_path.name, names)}"
-        )
-    return load_config(base_path)
+    shipped = shipped_ablations()
+    places = [path.parent / base, *([shipped / base] if shipped else [])]
+    places = list({place.absolute(): place for place in places}.values())
+    found = next((place for place in places if place.is_file()), None)
+    if found is not None:
+        return load_config(found)
+    names = sorted({other.name for place in places for other in place.parent.glob("*.yaml")})
+    lacking = "" if shipped else "; this installation lacks the bases that ship, so name your own"
+    raise ConfigError(
+        f"{path}: base: '{base}' is not a file; looked for {' and '.join(map(str, places))}"
+        f"{lacking}{hint(places[0].name, names)}"
+    )
 
 
 def _keys_of(section: type[Section]) -> list[str]:

@@ -30,7 +30,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "select_present",
             "sources_text",
         ),
-        "paths": ("Results",),
+        "paths": ("Results", "default_results"),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
         "registration": ("check_lock", "register"),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from decoder.errors import ConfigError
 from orchestrator.spec.names import check_name
+from orchestrator.spec.shipped import project_above
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,20 @@ class Results:
 
     def report(self, name: str) -> Path:
         return self.ablation(name) / "report.md"
+
+
+def default_results(spec: Path | None = None) -> Path:
+    """The results folder of a command that is not told one.
+
+    It is ``results`` in the working directory if that exists. Otherwise it lies in the checkout of
+    this project that holds the working directory or, failing that, the file `spec`. Without one it
+    is ``results`` in the working directory.
+    """
+    here = Path("results")
+    if here.is_dir():
+        return here
+    project = project_above(Path()) or (project_above(spec.parent) if spec is not None else None)
+    return here if project in (None, Path.cwd()) else project / here
 
 
 def _folder(above: Path, name: str) -> Path:

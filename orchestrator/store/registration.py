@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from decoder.atomic import write_atomically
 from decoder.config import digest, identity
 from decoder.errors import StorageError
+from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claims import choose_test, exact_test, is_equivalence
-from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, Hypothesis
+from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, AblationSpec, Hypothesis, Look
 from orchestrator.store.paths import Results
 
 
@@ -55,10 +56,13 @@ class Registered(NamedTuple):
     Attributes:
         changed: hypotheses that were added or changed after their runs.
         exact: hypotheses that were locked when every test was exact, and keep theirs.
+        seeds_added: hypotheses in which nothing changed after their runs but that seeds were added
+            to the list, which are decided by the seeds of their lock.
     """
 
     changed: tuple[str, ...]
     exact: tuple[str, ...]
+    seeds_added: Mapping[str, SeedsAdded]
 
 
 def register(plan: Plan, results: Results, recorded: Collection[str]) -> Registered:
@@ -98,6 +102,7 @@ def compare(
         recorded: ids of the runs with a result.
     """
     locked, changed, exact = dict(kept or {}), [], []
+    seeds_added: dict[str, SeedsAdded] = {}
     for name, block in hypothesis_blocks(plan).items():
         run_ids = _run_ids(plan, name)
         entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
@@ -111,18 +116,48 @@ def compare(
         if old["sha256"] == entry["sha256"]:
             continue
         seen = not set(run_ids).union(old["run_ids"]).isdisjoint(recorded)
-        if old["sha256"] == digest({key: block[key] for key in block if key != "test"}):
-            # Locked when every test was exact. What was locked is equal, so it is no change.
-            if _is_test_new(plan, name):
-                if seen:
-                    exact.append(name)
-                else:
-                    locked[name] = entry
-        elif seen:
-            changed.append(name)
+        kept_block = old["block"] if digest(old["block"]) == old["sha256"] else {}
+        # Locked when every test was exact. If the rest is equal, the test of now is no change.
+        not_locked = {"test"} - kept_block.keys()
+        same = _equal(kept_block, block, not_locked)
+        added = _added_seeds(kept_block, block, plan.loaded.spec, not_locked)
+        test_new = bool(not_locked) and _is_test_new(plan, name)
+        if not seen:
+            if test_new or not same:
+                locked[name] = entry
+        elif same or added:
+            if test_new:
+                exact.append(name)
+            if added:
+                seeds_added[name] = added
         else:
-            locked[name] = entry
-    return locked, Registered(tuple(changed), tuple(exact))
+            changed.append(name)
+    return locked, Registered(tuple(changed), tuple(exact), seeds_added)
+
+
+def _equal(one: Mapping[str, Any], other: Mapping[str, Any], ignored: Collection[str]) -> bool:
+    left, right = ({k: v for k, v in block.items() if k not in ignored} for block in (one, other))
+    return digest(left) == digest(right)
+
+
+def _added_seeds(
+    old: Mapping[str, Any], block: Mapping[str, Any], spec: AblationSpec, ignored: Collection[str]
+) -> SeedsAdded | None:
+    """The seeds of a locked block, if the block of now has these and more, and else differs in
+    looks alone; None otherwise.
+
+    The last look is at all seeds, so a file with looks cannot get seeds without changing them. What
+    the looks of the lock decide does not depend on that, as long as their seeds come first.
+    """
+    if not _equal(old, block, {"seeds", "looks", *ignored}):
+        return None
+    before = tuple(old["seeds"])
+    if not set(before) < set(spec.seeds):
+        return None
+    if "looks" in old and spec.seeds[: len(before)] != before:
+        return None
+    looks = tuple(map(Look.model_validate, old.get("looks", ())))
+    return SeedsAdded(locked=before, looks=looks, n_added=len(spec.seeds) - len(before))
 
 
 def _is_test_new(plan: Plan, name: str) -> bool:

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.spec.claims import (
     Correction,
     bound_error,
@@ -54,6 +54,9 @@ class Verdict:
         next_look_seeds: number of seeds at the next look; None if the claim is decided or there is
             no further look.
         mixed: whether the runs that it compares were trained by different decoder sources.
+        added: the seeds of the lock, which this verdict is taken on, if seeds were added after
+            results of them existed; else None.
+        on_all_seeds: the exploratory verdict on all seeds, if seeds were added; else None.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Verdict:
     n_looks: int
     next_look_seeds: int | None
     mixed: bool
+    added: SeedsAdded | None = None
+    on_all_seeds: "Verdict | None" = None
 
     @cached_property
     def outlook(self) -> Outlook:
@@ -165,22 +170,24 @@ class _Study(NamedTuple):
 
     Attributes:
         spec: the ablation.
+        specs: hypothesis → the ablation with the seeds and looks that decide it.
         claims: hypothesis → the claim, with its whole slice in ``where``.
         data: name of the data set.
         altered: hypotheses that were altered after they were locked.
         exact: hypotheses that were locked with the exact test, before there were others.
         mixed: hypotheses that compare runs of different decoder sources.
-        runs: arm → its runs.
+        runs: seeds → arm → its runs with these seeds.
         parts: hypothesis → the arms that it compares.
     """
 
     spec: AblationSpec
+    specs: Mapping[str, AblationSpec]
     claims: Mapping[str, Hypothesis]
     data: str
     altered: frozenset[str]
     exact: frozenset[str]
     mixed: frozenset[str]
-    runs: Mapping[str, ArmRuns]
+    runs: Mapping[tuple[int, ...], Mapping[str, ArmRuns]]
     parts: Mapping[str, Sequence[Compared]]
 
 
@@ -204,6 +211,9 @@ def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) 
     error of the bound. The first look that decides a hypothesis stands. A look is taken when all
     its runs of the arms compared are recorded.
 
+    Seeds that were added to a hypothesis after its lock have no part in its verdict, and give
+    `Verdict.on_all_seeds`.
+
     Args:
         plan: the plan document.
         runs: `orchestrator.tables.tables.runs_table` of it.
@@ -212,50 +222,66 @@ def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) 
     Raises:
         ConfigError: a contrast fits no arm of the design.
     """
+    locks = plan.seeds_added
+    locked = _decide_on(plan, runs, locks)
+    every = _decide_on(plan, runs, {}) if locks else {}
+    for name in locks:
+        claim = every[name].hypothesis.model_copy(update={"exploratory": True})
+        on_all = replace(every[name], hypothesis=claim)
+        locked[name] = replace(locked[name], added=locks[name], on_all_seeds=on_all)
+    return [locked[name] for name in plan.spec.hypotheses]
+
+
+def _decide_on(
+    plan: PlanDocument, runs: pd.DataFrame, locks: Mapping[str, SeedsAdded]
+) -> dict[str, Verdict]:
+    """The verdict of every hypothesis, on the seeds and looks of its lock or else of the file."""
     spec = plan.spec
     claims, parts = spec.hypotheses, plan.compared
+    specs = {n: locks[n].as_locked(spec) if n in locks else spec for n in claims}
+    outcomes = [claim.outcome for claim in claims.values()]
     study = _Study(
         spec,
+        specs,
         {name: _with_slice(claim, parts[name], plan.cells) for name, claim in claims.items()},
         plan.data_name,
         frozenset(plan.lock_changed),
         frozenset(plan.exact_locked),
         frozenset(mixed),
-        arm_runs(runs, spec.seeds, (claim.outcome for claim in claims.values())),
+        {seeds: arm_runs(runs, seeds, outcomes) for seeds in {s.seeds for s in specs.values()}},
         parts,
     )
     verdicts: dict[str, Verdict] = {}
-    for index in range(len(looks_of(spec))):
+    for index in range(max((len(looks_of(one)) for one in specs.values()), default=0)):
         for name, verdict in _take_look(study, index).items():
             # A look that cannot be taken yet leaves the verdict of the look before it.
             undecided = name not in verdicts or verdicts[name].word == "inconclusive"
             if name not in verdicts or (undecided and verdict.evidence.scenarios):
                 verdicts[name] = verdict
-    return [verdicts[name] for name in claims]
+    return verdicts
 
 
 def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
-    """The verdict of every hypothesis on the seeds of one look."""
-    spec = study.spec
-    look = looks_of(spec)[index]
-    seeds = spec.seeds[: look.seeds]
-    evidence = {
-        name: gather(
+    """The verdict of every hypothesis that has a look of this number, on the seeds of the look."""
+    spec, evidence = study.spec, {}
+    for name, claim in spec.hypotheses.items():
+        own = study.specs[name]
+        look = looks_of(own)[: index + 1][-1]  # of a claim that had its last look, that one
+        evidence[name] = gather(
             claim,
             study.parts[name],
-            study.runs,
-            seeds,
+            study.runs[own.seeds],
+            own.seeds[: look.seeds],
             design=spec.design,
-            bound_error=bound_error(spec, look),
+            bound_error=bound_error(own, look),
             exact=name in study.exact,
         )
-        for name, claim in spec.hypotheses.items()
-    }
     verdicts = {}
     for correction in corrections_of(spec):
         adjusted = adjustment(correction)([evidence[name].p for name in correction.names])
         for name, p in zip(correction.names, adjusted, strict=True):
-            verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
+            if index < len(looks_of(study.specs[name])):
+                verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
     return verdicts
 
 
@@ -315,7 +341,7 @@ def _verdict(
     correction: Correction,
     look_index: int,
 ) -> Verdict:
-    hypothesis, looks = study.claims[name], looks_of(study.spec)
+    hypothesis, looks = study.claims[name], looks_of(study.specs[name])
     alpha = looks[look_index].alpha
     word, reason, strong = judge(hypothesis, evidence.scenarios, p_adjusted, alpha)
     undecided = word == "inconclusive" and look_index + 1 < len(looks)

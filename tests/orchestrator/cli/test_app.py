@@ -133,6 +133,23 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert call(*arguments).exit_code == 2
 
 
+def test_a_plan_says_what_seeds_added_after_a_run_decide_and_beforehand_how_to_add_them(
+    run: Callable[..., Result], write_spec: WriteSpec, results: Results
+) -> None:
+    where = ("--results", results.root, "--no-calibrate")
+    before = call("plan", write_spec(), *where, "--seeds", "3,5").stdout
+    assert "until the first run" in before and "looks planned" in before
+    run()
+    after = call("plan", write_spec({"seeds": [0, 1, 2, 3]}), *where).stdout
+    assert "1 seed was added" in after and "from 3 seeds" in after and "from 4 seeds" not in after
+    path = write_spec({"seeds": [0, 1, 5, 2]})
+    document = json.loads(call("plan", path, *where, "--json").stdout)
+    assert document["lock_changed"] == []
+    assert document["seeds_added"]["weak_hurts"] == {"locked": [0, 1, 2], "looks": [], "n_added": 1}
+    report = call("report", "question", "--results", results.root)
+    assert "added" not in report.stdout, "the plan of the last run has the seeds of the lock"
+
+
 @pytest.mark.parametrize("command", ["run", "plan", "report"])
 def test_a_missing_file_exits_2_with_one_line(command: str, tmp_path: Path) -> None:
     result = call(command, tmp_path / "nowhere.yaml", "--results", tmp_path)

@@ -468,6 +468,19 @@ def test_the_plan_names_an_altered_hypothesis(
     assert rebuilt[1][1].spec_file in text and "'weak_hurts'" in text
 
 
+def test_seeds_added_after_a_run_are_said_once_and_stand_in_the_plan(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console, results: Results
+) -> None:
+    go(backend)
+    assert go(backend, {"seeds": [0, 1, 2, 3, 4]}).n_trained == 8
+    plan = read_plan(results, "question")
+    assert plan.lock_changed == ()
+    added = plan.seeds_added["weak_hurts"]
+    assert (added.locked, added.n_added) == ((0, 1, 2), 2)
+    (line,) = [line for line in console.export_text().splitlines() if "weak_hurts" in line]
+    assert "only_when_slow" in line and "2 seeds were added" in line and "looks planned" in line
+
+
 def test_untestable_hypotheses_are_named_before_training(
     go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:

@@ -1,16 +1,14 @@
 """`orchestrator.spec.claim_text`: what would count, and claims that contradict their direction."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from made_claims import claim
+from shipped import QUESTIONS
 
 from orchestrator.spec.claim_text import direction_caution, what_counts
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.schema import AblationSpec, Hypothesis
-
-ABLATIONS = Path(__file__).parents[3] / "ablations"
 
 
 def sentence(n_claims: int = 1, **changes: Any) -> str:
@@ -86,7 +84,6 @@ def test_a_claim_of_no_effect_is_no_claim_of_a_direction(words: str) -> None:
 
 
 def test_shipped_claims_say_what_their_direction_says() -> None:
-    for path in sorted(ABLATIONS.glob("*.yaml")):
-        if path.name != "lr_search.yaml":
-            for hypothesis in load_spec(path).spec.hypotheses.values():
-                assert direction_caution(hypothesis) is None
+    for path in QUESTIONS:
+        for hypothesis in load_spec(path).spec.hypotheses.values():
+            assert direction_caution(hypothesis) is None

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft7Validator
+from shipped import ABLATIONS, BASES, QUESTIONS, SEARCHES
 
 from decoder.config import DecoderConfig, config_paths
 from decoder.marks import Section
@@ -16,14 +17,13 @@ from orchestrator.spec.json_schema import attribute_texts
 from orchestrator.spec.names import level_text
 from orchestrator.spec.schema import AblationSpec
 
-ABLATIONS = Path(__file__).parents[3] / "ablations"
 VALIDATORS = {kind: Draft7Validator(schema_of(kind)) for kind in FileKind}
 
 
 def kind_of(path: Path) -> FileKind:
-    if path.parent.name == "base":
+    if path in BASES:
         return FileKind.decoder
-    return FileKind.search if "space" in load_yaml(path) else FileKind.ablation
+    return FileKind.search if path in SEARCHES else FileKind.ablation
 
 
 def as_editor_sees(value: Any) -> Any:
@@ -49,7 +49,7 @@ def test_each_schema_is_valid_itself(kind: FileKind) -> None:
     Draft7Validator.check_schema(schema_of(kind))
 
 
-@pytest.mark.parametrize("path", sorted(ABLATIONS.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", (*BASES, *QUESTIONS, *SEARCHES), ids=lambda path: path.stem)
 def test_every_shipped_file_fits_its_schema(path: Path) -> None:
     assert complaints(kind_of(path), load_yaml(path)) == []
 

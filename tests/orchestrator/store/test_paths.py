@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from decoder.errors import ConfigError
-from orchestrator.store.paths import Results
+from orchestrator.store.paths import Results, default_results
 
 
 @pytest.mark.parametrize("name", ["..", "../evil", "/etc", "", "a/b", ".git", "x" * 65])
@@ -27,3 +27,36 @@ def test_a_link_that_leads_outside_is_refused(results: Results, tmp_path: Path) 
 
 def test_an_ordinary_name_is_a_folder(results: Results) -> None:
     assert results.plan("a-b_c.d") == results.root / "ablations" / "a-b_c.d" / "plan.json"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of this project, as far as its folders show it."""
+    for name in ("ablations/base", "orchestrator", "docs", "results"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+    (tmp_path / "project/orchestrator/__init__.py").touch()
+    return tmp_path / "project"
+
+
+def test_results_lie_beside_the_project_that_the_working_directory_is_in(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("docs", "ablations/base"):
+        monkeypatch.chdir(checkout / folder)
+        assert default_results() == checkout / "results"
+        assert default_results(checkout.parent / "elsewhere" / "x.yaml") == checkout / "results"
+    monkeypatch.chdir(checkout)
+    assert default_results() == Path("results")
+    (checkout / "results").rmdir()
+    assert default_results() == Path("results")
+
+
+def test_results_lie_beside_the_project_of_the_file_if_the_working_directory_is_in_none(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("project/ablations/x.yaml")
+    assert default_results(file) == checkout / "results"
+    assert default_results(tmp_path / "x.yaml") == default_results() == Path("results")
+    (tmp_path / "results").mkdir()
+    assert default_results(file) == Path("results"), "results that are there are used again"

@@ -58,7 +58,9 @@ def test_the_order_of_seeds_is_fixed_where_looks_are_taken_at_the_first_of_them(
         {f"{WEAK}/claim": "Something else."},
         {"alpha": 0.1},
         {"collapse": {"n_evaluations": 2}},
-        {"seeds": [0, 1, 2, 3]},
+        {"seeds": [0, 1]},
+        {"seeds": [0, 1, 3, 4]},
+        {"seeds": [0, 1, 2, 3], f"{WEAK}/margin": 0.01},
     ],
 )
 def test_a_change_after_runs_is_noticed_and_stays_noticed(
@@ -70,6 +72,110 @@ def test_a_change_after_runs_is_noticed_and_stays_noticed(
     for _ in range(2):
         assert "weak_hurts" in register(planned(change), results, {run_id}).changed
     assert register(planned(), results, {run_id}).changed == ()  # back to what was fixed
+
+
+def locked_seeds(results: Results) -> list[int]:
+    kept = json.loads(results.lock("question").read_text())["hypotheses"]
+    return kept["weak_hurts"]["block"]["seeds"]
+
+
+def test_seeds_added_before_any_run_are_locked_like_the_others(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    register(planned(), results, ())
+    assert register(planned({"seeds": [0, 1, 2, 3]}), results, ()) == ((), (), {})
+    assert locked_seeds(results) == [0, 1, 2, 3]
+
+
+def test_seeds_added_after_runs_leave_the_claim_to_the_seeds_of_its_lock(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    run_id = next(run.run_id for run in first.runs if run.arm_id == "weak+high")
+    longer = planned({"seeds": [9, 0, 8, 2, 1]})  # without looks, their order does not matter
+    for recorded in ({run_id}, set(first.distinct), set(longer.distinct)):
+        found = register(longer, results, recorded)
+        assert found == check_lock(longer, results, recorded)
+        assert found.changed == found.exact == ()
+        assert set(found.seeds_added) == {"weak_hurts", "only_when_slow"}
+        added = found.seeds_added["weak_hurts"]
+        assert (added.locked, added.looks, added.n_added) == ((0, 1, 2), (), 2)
+    assert locked_seeds(results) == [0, 1, 2]
+    assert register(planned(), results, set(longer.distinct)) == ((), (), {})
+
+
+def test_seeds_are_added_to_each_hypothesis_whose_arms_have_runs(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    """The arms of the first hypothesis are some of those of the second."""
+    first = planned()
+    register(first, results, ())
+    elsewhere = next(run.run_id for run in first.runs if run.arm_id == "weak+low")
+    found = register(planned({"seeds": [0, 1, 2, 3]}), results, {elsewhere})
+    assert set(found.seeds_added) == {"only_when_slow"} and not found.changed
+    assert locked_seeds(results) == [0, 1, 2, 3]
+
+
+TWO_LOOKS = [{"seeds": 2, "alpha": 0.01}, {"seeds": 4, "alpha": 0.03}]
+THREE_LOOKS = [*TWO_LOOKS, {"seeds": 6, "alpha": 0.01}]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "looks", "kept"),
+    [
+        ([3, 1, 0, 2, 5, 4], THREE_LOOKS, True),  # a look added with its seeds
+        ([3, 1, 0, 2, 5, 4], [{"seeds": 6, "alpha": 0.05}], True),
+        ([3, 1, 0, 2, 5, 4], (), True),
+        ([3, 1, 5, 0, 2, 4], THREE_LOOKS, False),  # not behind the others
+        ([0, 1, 2, 3, 4, 5], THREE_LOOKS, False),
+        ([0, 1, 2, 3], TWO_LOOKS, False),
+        ([3, 1, 0, 2], [{"seeds": 3, "alpha": 0.01}, {"seeds": 4, "alpha": 0.04}], False),
+        ([3, 1, 0], [{"seeds": 3, "alpha": 0.05}], False),
+    ],
+)
+def test_seeds_added_behind_the_looks_of_a_lock_leave_the_claim_to_these_looks(
+    planned: Callable[..., Plan],
+    results: Results,
+    seeds: list[int],
+    looks: list[dict[str, float]],
+    kept: bool,
+) -> None:
+    first = planned({"looks": TWO_LOOKS, "seeds": [3, 1, 0, 2]})
+    register(first, results, ())
+    found = register(planned({"looks": looks, "seeds": seeds}), results, set(first.distinct))
+    assert ("weak_hurts" in found.changed) is not kept
+    if kept:
+        added = found.seeds_added["weak_hurts"]
+        assert added.locked == (3, 1, 0, 2) and added.n_added == 2
+        assert [look.model_dump() for look in added.looks] == TWO_LOOKS
+
+
+def test_a_claim_locked_when_every_test_was_exact_keeps_its_test_and_its_seeds(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    document = json.loads(results.lock("question").read_text())
+    for entry in document["hypotheses"].values():
+        del entry["block"]["test"]
+        entry["sha256"] = digest(entry["block"])
+    results.lock("question").write_text(json.dumps(document))
+    found = register(planned({"seeds": [0, 1, 2, 7]}), results, set(first.distinct))
+    assert found.exact == ("weak_hurts", "only_when_slow") and not found.changed
+    assert found.seeds_added["weak_hurts"].locked == (0, 1, 2)
+
+
+def test_a_block_that_does_not_fit_its_hash_is_a_change(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned()
+    register(first, results, ())
+    document = json.loads(results.lock("question").read_text())
+    document["hypotheses"]["weak_hurts"]["block"]["seeds"] = [0, 1]
+    results.lock("question").write_text(json.dumps(document))
+    longer = planned({"seeds": [0, 1, 2, 3]})
+    assert "weak_hurts" in register(longer, results, set(first.distinct)).changed
 
 
 def test_change_before_the_first_run_is_not_reported(
