@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms"),
         "cells": ("fraction_of",),
-        "check_file": ("explain_value",),
+        "check_file": ("explain_value", "unknown_path"),
         "claim_text": ("mismatched_claims", "what_counts"),
         "claims": (
             "Correction",
@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Sentence",
             "levels_of",
         ),
+        "slips": ("outcome_hint",),
         "units": (
             "RATES",
             "difference_text",

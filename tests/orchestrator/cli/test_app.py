@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -122,7 +123,7 @@ def test_mistakes_of_a_file_come_in_lines_within_two_seconds(write_spec: WriteSp
     assert (process.returncode, out) == (2, "")
     lines = err.splitlines()
     assert len(lines) == 3
-    assert all(line.startswith(f"{path}: ") for line in lines)
+    assert all(re.match(rf"{path}:\d+: ", line) for line in lines)
 
 
 @pytest.mark.parametrize(
