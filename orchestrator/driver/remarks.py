@@ -1,11 +1,12 @@
 """Remarks for the user before training: changed files, other code, claims without a chance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from decoder.errors import StorageError
 from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.plan import Plan
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.claim_text import mismatched_claims
 from orchestrator.spec.load import Loaded
 from orchestrator.store import provenance
@@ -63,6 +64,13 @@ def note_missing_weights(
             f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
             "them; weights do not change a result, so these runs are not trained again"
         )
+
+
+def note_recordings(recordings: Iterable[Recordings], say: Say) -> None:
+    """Remark on trials that are left out or not evaluated, as `data check` lists them."""
+    for data in dict.fromkeys(recordings):
+        for remark in data.remarks:
+            say(f"{data.path}: {remark}")
 
 
 def note_claims(loaded: Loaded, say: Say) -> None:

@@ -307,6 +307,21 @@ def test_data_check_accepts_the_name_of_a_recipe(results: Results) -> None:
     assert call("data", "check", "synthetic:tinny", "--results", results.root).exit_code == 2
 
 
+def test_data_check_exits_3_where_it_says_unfit_and_shows_the_sessions(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    call("data", "make", folder, "--recipe", "tiny")
+    with h5py.File(sorted(folder.glob("*/data_train.hdf5"))[0], "r+") as file:
+        for group in file.values():
+            kept = group["input_features"][:15]
+            del group["input_features"]
+            group["input_features"] = kept
+            group.attrs["n_time_steps"] = 15
+    shown = call("data", "check", folder)
+    assert shown.exit_code == 3 and "not fit for training" in " ".join(shown.stdout.split())
+    as_json = call("data", "check", folder, "--json")
+    assert as_json.exit_code == 3 and json.loads(as_json.stdout)["fit"] is False
+
+
 def test_an_unknown_recipe_exits_2_with_the_nearest_name(tmp_path: Path) -> None:
     result = call("data", "make", tmp_path / "x", "--recipe", "smal")
     assert result.exit_code == 2
