@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,6 +21,7 @@ from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import Dimension, Scalar, SearchSpec
+from orchestrator.search.space import Space, is_active
 from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.stats.effects import Interval
 
@@ -95,6 +96,8 @@ def settings_text(params: Mapping[str, Scalar]) -> str:
 
 
 def _setting(value: Scalar) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -234,6 +237,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
     more = list(spec.objectives)[1:]
     paths = list(dict.fromkeys(path for arm in loaded.arms for path in arm.space))
     arm = ["arm"] if spec.arms else []
+    spaces = {tuned.name: tuned.space for tuned in loaded.arms}
     cells = []
     for row in rows.to_dict("records"):
         finished = row["state"] == "finished"
@@ -245,7 +249,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
             (
                 *(row[name] for name in arm),
                 str(row["candidate"]),
-                *(_setting(row[path]) if pd.notna(row[path]) else "–" for path in paths),
+                *(_searched(spaces[row["arm"]], row, path) for path in paths),
                 value_text(float(row["figure"]), spec.first),
                 *(value_text(float(row[name]), name) for name in more),
                 f"{int(row['step']):,}",
@@ -254,6 +258,14 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
         )
     scores = numbers("candidate", *paths, noun(spec.first), *more, "at step")
     return make_grid((*texts(*arm), *scores, *texts("how it ended")), cells)
+
+
+def _searched(space: Space, row: Mapping[str, Any], path: str) -> str:
+    """A candidate's value of a path; a dash where it is not searched, ``null`` where chosen."""
+    chosen = {one: None if pd.isna(row[one]) else row[one] for one in space}
+    if path not in space or not is_active(space[path], chosen):
+        return "–"
+    return _setting(chosen[path])
 
 
 def _space_grid(loaded: LoadedSearch) -> Grid:
