@@ -260,7 +260,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
     return make_grid((*texts(*arm), *scores, *texts("how it ended")), cells)
 
 
-def _searched(space: Space, row: Mapping[str, Any], path: str) -> str:
+def _searched(space: Space, row: Mapping[Any, Any], path: str) -> str:
     """A candidate's value of a path; a dash where it is not searched, ``null`` where chosen."""
     chosen = {one: None if pd.isna(row[one]) else row[one] for one in space}
     if path not in space or not is_active(space[path], chosen):
