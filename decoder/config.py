@@ -22,6 +22,7 @@ from decoder.complaints import did_you_mean, explain
 from decoder.errors import ConfigError
 from decoder.marks import Section
 from decoder.sections import AugmentConfig, DataConfig, ModelConfig
+from decoder.slips import field_hint
 from decoder.strict_yaml import load_yaml
 from decoder.training_sections import (
     TO_LR_MIN,
@@ -30,6 +31,7 @@ from decoder.training_sections import (
     OptimConfig,
     TrainConfig,
 )
+from decoder.yaml_lines import with_lines
 
 # Incremented whenever a change of the code changes the numbers that a configuration leads to.
 NUMERICS_VERSION = 1
@@ -152,7 +154,8 @@ def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
     try:
         return DecoderConfig.model_validate(dict(nested))
     except ValidationError as error:
-        raise ConfigError([f"{where}: {text}" for text in explain(error, config_keys())]) from None
+        problems = explain(error, nested, config_keys(), _mend)
+        raise ConfigError([f"{where}: {text}" for text in problems]) from None
 
 
 def load_config(path: Path | str) -> DecoderConfig:
@@ -161,7 +164,11 @@ def load_config(path: Path | str) -> DecoderConfig:
     Raises:
         ConfigError: the file cannot be read; or see `parse_config`.
     """
-    return parse_config(load_yaml(Path(path)), str(path))
+    document = load_yaml(Path(path))
+    try:
+        return parse_config(document, str(path))
+    except ConfigError as error:
+        raise ConfigError(with_lines(error.problems, Path(path))) from None
 
 
 def override(
@@ -277,6 +284,11 @@ def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:
     if marks.idle_if and is_any(marks.idle_if):
         return True
     return bool(marks.only_if) and not is_any(marks.only_if)
+
+
+def _mend(place: tuple[str, ...], got: Any) -> str:
+    """What another trainer's name of a field is called here, for `decoder.complaints.explain`."""
+    return field_hint(place[-1]) if place else ""
 
 
 def config_keys() -> dict[tuple[str, ...], list[str]]:

@@ -5,6 +5,7 @@ Plain ``yaml.safe_load`` follows YAML 1.1: the last of two equal keys wins, ``1e
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any
         line = key_node.start_mark.line + 1
         if key in seen:
             raise ConfigError(
-                f"{loader.name}:{line}: key {key!r} appears twice (first on line {seen[key]}); "
+                f"{loader.name}:{line}: key '{key}' appears twice (first on line {seen[key]}); "
                 "keep one of them"
             )
         seen[key] = line
@@ -71,12 +72,61 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         document = loader.get_single_data()
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}{_what_is_wrong(error, text)}") from None
     finally:
         loader.dispose()
     if not isinstance(document, dict):
         raise ConfigError(
-            f"{path}: the top level must be a mapping of keys to values, "
-            f"but got {type(document).__name__}"
+            f"{path}: the top level must be a mapping of keys to values (key: value), but "
+            f"{_kind(document)}"
         )
     return document
+
+
+# What the library says → what a user does about it.
+_MENDS: Mapping[str, str] = {
+    "\\t": "a tab stands where only spaces may; indent with spaces",
+    "mapping values are not allowed": "a second ': ' in one line; put text that has a ': ' in "
+    "quotes, and each key on a line of its own",
+    "could not find expected ':'": "a key has no ': ' after it, or its text goes on in the next "
+    "line; write key: value, with a space after the colon",
+    "expected ',' or": "a bracket that opens here is not closed, or a comma is missing in it",
+    "expected <block end>": "this line is indented otherwise than its neighbours; align the keys "
+    "of one mapping",
+    "cannot start any token": "text must not begin with this character; put it in quotes",
+    "found undefined alias": "text that begins with * names an anchor; put it in quotes",
+    "unexpected end of stream": "a quote that opens here is not closed",
+    "found unhashable key": "a key must be text or a number, without brackets",
+    "could not determine a constructor": "tags that begin with ! are not read; leave them out",
+}
+
+
+def _what_is_wrong(error: yaml.YAMLError, text: str) -> str:
+    """The line, and what stands there, in the words of a user's file."""
+    said = " ".join(str(error).split())
+    mark = getattr(error, "problem_mark", None)
+    mend = next((mend for words, mend in _MENDS.items() if words in said), None)
+    if mark is None:
+        return f": is not valid YAML: {said}"
+    lines = text.splitlines()
+    line = min(mark.line, max(0, len(lines) - 1))
+    opened = getattr(error, "context_mark", None)
+    if opened is not None and ("expected ',' or" in said or "end of stream" in said):
+        line = opened.line
+    elif (
+        (":'" in said or "mapping values" in said)
+        and line
+        and re.match(r"\s*[\w.-]+:\S", lines[line - 1])
+    ):
+        line, mend = line - 1, "a colon without a space after it; write key: value"
+    shown = lines[line].strip() if lines else ""
+    reason = mend or getattr(error, "problem", None) or said
+    return f":{line + 1}: is not valid YAML: {reason} (the line is: {shown})"
+
+
+def _kind(document: Any) -> str:
+    if document is None:
+        return "the file is empty"
+    if isinstance(document, list):
+        return "it is a list; remove the dashes in front of the keys"
+    return f"it is the value {document}; write a space after each colon"

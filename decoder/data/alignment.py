@@ -1,6 +1,6 @@
 """Which trials CTC can align: lengths of outputs and targets, computed without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -131,21 +131,57 @@ def usable_trials(
     return kept, Unaligned(_indices(too_long), _indices(empty))
 
 
-def check_trainable(dataset: Dataset, config: DecoderConfig) -> None:
+# Below this share clipped values are not remarked on.
+_CLIPPED_WORTH_SAYING = 0.001
+
+
+def check_trainable(dataset: Dataset, config: DecoderConfig) -> tuple[str, ...]:
     """Check, as training does, that a configuration can be trained on a data set.
+
+    Returns:
+        Remarks on the recordings, as sentences: what is left out, not evaluated or clipped.
 
     Raises:
         DataError: too many targets are longer than the output, or too few days have trials.
     """
     cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
-    kept, _ = usable_trials(dataset.train, config.model, cut, dataset.sessions, zero_infinity)
-    usable_trials(dataset.val, config.model, 0, dataset.sessions, zero_infinity)
+    kept, train = usable_trials(dataset.train, config.model, cut, dataset.sessions, zero_infinity)
+    _, val = usable_trials(dataset.val, config.model, 0, dataset.sessions, zero_infinity)
     n_days = len(np.unique(dataset.train.day[kept]))
     if config.data.sampling == "days" and config.data.days_per_batch > n_days:
         raise DataError(
             f"data.days_per_batch is {config.data.days_per_batch}, but only {n_days} sessions "
             f"have usable train trials; set data.days_per_batch to at most {n_days}"
         )
+    return tuple(_remarks(dataset, config, train, val))
+
+
+def _remarks(
+    dataset: Dataset, config: DecoderConfig, train: Unaligned, val: Unaligned
+) -> Iterator[str]:
+    n_sessions, n_without = len(dataset.sessions), dataset.counts["sessions_without_val"]
+    if n_without:
+        yield (
+            f"{n_without} of {n_sessions} sessions have no validation trials, so PER says nothing "
+            "about them"
+        )
+    if train.empty or val.empty:
+        yield (
+            f"{len(train.empty)} training and {len(val.empty)} validation trials have an empty "
+            "target and are left out"
+        )
+    if train.too_long or val.too_long:
+        model = config.model
+        outcome = "have no loss" if config.loss.zero_infinity else "are left out"
+        yield (
+            f"{len(train.too_long)} training and {len(val.too_long)} validation targets are longer "
+            f"than the output (patches of {model.patch_size} bins every {model.patch_stride}, "
+            f"{config.augment.random_cut} bins cut at random) and {outcome}"
+        )
+    n_values = dataset.train.features.size + dataset.val.features.size
+    clipped = dataset.counts.get("clipped_values", 0) / max(1, n_values)
+    if clipped >= _CLIPPED_WORTH_SAYING:
+        yield f"{clipped:.2%} of the feature values are clipped in the recordings"
 
 
 def _trial_name(split: Split, trial: int, sessions: Sequence[str]) -> str:

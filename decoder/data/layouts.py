@@ -169,6 +169,13 @@ def _no_layout(folder: Path) -> str:
             f"{folder}: holds no recordings but a pickle ({pickles[0]}), and pickles are never "
             f"opened: use {_MAT_FILES}"
         )
+    for level in ("*", "*/*"):
+        for inside in sorted(entry for entry in folder.glob(level) if entry.is_dir()):
+            if layouts := [one for one in LAYOUTS if one.reader.find_sessions(inside)]:
+                return (
+                    f"{folder}: holds no session itself, but the folder {inside} in it does, in "
+                    f"the {layouts[0].name} layout; name that one"
+                )
     return f"{folder}: holds no session; {_EXPECTED}"
 
 

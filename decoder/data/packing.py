@@ -95,11 +95,12 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
         with storage_errors(target, n_bytes):
             _check_room(target, n_bytes)
             with building_folder(target) as temporary:
+                n_clipped = 0
                 for split, files in _splits(index).items():
                     with features_path(temporary, split).open("wb") as out:
-                        _write_features(out, reader, files, columns, problems)
+                        n_clipped += _write_features(out, source.layout, files, columns, problems)
                 problems.raise_if_any()
-                _write_arrays(temporary, index, n_features, source.fingerprint)
+                _write_arrays(temporary, index, n_features, source.fingerprint, n_clipped)
                 _check_unchanged(source, target.parent, say)
         return open_dataset(target)
 
@@ -131,20 +132,28 @@ def _raise_with_feature_problems(
 
 def _write_features(
     out: BinaryIO,
-    reader: Reader,
+    layout: Layout,
     files: Sequence[TrialFile],
     columns: NDArray[np.int64] | None,
     problems: Problems,
-) -> None:
+) -> int:
+    """Write the features of trials. → how many values are clipped in the recordings."""
+    n_clipped = 0
     for file in files:
-        for _, features in reader.iterate_features(file, columns, problems):
+        for _, features in layout.reader.iterate_features(file, columns, problems):
             out.write(np.ascontiguousarray(features, np.dtype("<f4")).data)
+            if layout.feature_clip is not None:
+                n_clipped += int((features >= layout.feature_clip).sum())
+    return n_clipped
 
 
-def _write_arrays(folder: Path, index: Index, n_features: int, fingerprint: str) -> None:
+def _write_arrays(
+    folder: Path, index: Index, n_features: int, fingerprint: str, n_clipped: int
+) -> None:
     """Write the small arrays and, last, the manifest."""
     arrays: dict[str, NDArray[np.int64]] = {}
-    counts = {"sessions_without_val": sum(not file.trials for file in index.val)}
+    without_val = sum(not file.trials for file in index.val)
+    counts = {"sessions_without_val": without_val, "clipped_values": n_clipped}
     for split, files in _splits(index).items():
         trials = [trial for file in files for trial in file.trials]
         label_counts = np.array([len(trial.labels) for trial in trials], np.int64)

@@ -26,18 +26,40 @@ class Problems:
         self.n_found = 0
         self._limit = limit
         self._kept: list[str] = []
+        self._alike: dict[str, list[tuple[int, Path]]] = {}  # cause → place among the kept, file
 
     def add(self, *texts: str) -> None:
         """Add problems, each a full sentence that names its file."""
         self.n_found += len(texts)
         self._kept.extend(texts[: max(0, self._limit - len(self._kept))])
 
+    def add_alike(self, text: str, cause: str, file: Path) -> None:
+        """Add a problem of a trial; only the first one of a cause is kept, with a count.
+
+        Args:
+            text: a full sentence that names file and trial.
+            cause: equal for problems that are one to the user, such as one damaged feature.
+            file: where the trial is.
+        """
+        if cause not in self._alike:
+            self._alike[cause] = [(len(self._kept), file)]
+            self.add(text)
+        else:
+            self._alike[cause].append((-1, file))
+
     def raise_if_any(self) -> None:
         """Raise `DataError` with the problems kept and the number of further ones, if any."""
         if not self.n_found:
             return
-        n_more = self.n_found - len(self._kept)
-        raise DataError([*self._kept, *([f"and {n_more} more"] if n_more else [])])
+        kept = list(self._kept)
+        for (at, file), *others in self._alike.values():
+            if others and at < len(kept):
+                n_files = len({file, *(path for _, path in others)})
+                kept[at] += f"; the same in {len(others)} more trials" + (
+                    f", of {n_files} files in all" if n_files > 1 else ""
+                )
+        n_more = self.n_found - len(kept)
+        raise DataError([*kept, *([f"and {n_more} more"] if n_more else [])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +140,12 @@ def describe_not_finite(finite: NDArray[np.bool_], columns: NDArray[np.int64] | 
     )
     more = f" and {len(where) - 5} more features" if len(where) > 5 else ""
     return f"{counts.sum()} values that are NaN or infinite, in feature {shown}{more}"
+
+
+def name_features(finite: NDArray[np.bool_], columns: NDArray[np.int64] | None) -> str:
+    """The features with values that are not finite; arguments as of `describe_not_finite`."""
+    where = np.flatnonzero(~finite.all(axis=0))
+    return f"not finite: {(where if columns is None else columns[where]).tolist()}"
 
 
 def one_line(error: BaseException) -> str:

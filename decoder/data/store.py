@@ -88,7 +88,8 @@ class Dataset:
         train: trials to train on.
         val: trials to evaluate on.
         counts: ``train_trials``, ``val_trials``, ``train_empty_targets``,
-            ``val_empty_targets``, ``sessions_without_val``.
+            ``val_empty_targets``, ``sessions_without_val``, and ``clipped_values``, which older
+            stores lack.
         bin_ms: duration of a bin.
     """
 

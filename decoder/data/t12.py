@@ -40,6 +40,7 @@ from decoder.data.recordings import (
     TrialHeader,
     describe_not_finite,
     make_index,
+    name_features,
 )
 from decoder.errors import DataError
 
@@ -156,10 +157,11 @@ def iterate_features(
             raw[trial.number] = features
             blocks[trial.block].append(features)
         else:
-            problems.add(
+            text = (
                 f"{file.path}: {trial.name}: has {describe_not_finite(finite, columns)} "
                 f"(from {N_AREA_6V} on they are spikePow, before tx1)"
             )
+            problems.add_alike(text, name_features(finite, columns), file.path)
     del contents
     statistics = {block: _mean_and_std(parts) for block, parts in blocks.items()}
     del blocks

@@ -21,6 +21,7 @@ from decoder.data.recordings import (
     TrialHeader,
     describe_not_finite,
     make_index,
+    name_features,
     one_line,
 )
 from decoder.errors import DataError
@@ -104,7 +105,8 @@ def iterate_features(
                     features = features[:, columns]
                 finite = np.isfinite(features)
                 if not finite.all():
-                    problems.add(f"{where} has {describe_not_finite(finite, columns)}")
+                    text = f"{where} has {describe_not_finite(finite, columns)}"
+                    problems.add_alike(text, name_features(finite, columns), file.path)
                     continue
                 yield trial, features
     except OSError as error:
@@ -235,15 +237,28 @@ def _integer(group: Any, name: str) -> int:
 
 
 def _check_overlap(train: TrialFile, val: TrialFile, problems: Problems) -> None:
-    """Report trials that are in both splits of a session, by block and trial number."""
-    trained = {(trial.block, trial.number): trial.name for trial in train.trials}
+    """Report trials that are in both splits of a session, by their numbers and features."""
+    trained = {(trial.block, trial.number): trial for trial in train.trials}
     for trial in val.trials:
-        name = trained.get((trial.block, trial.number))
-        if name is not None:
+        other = trained.get((trial.block, trial.number))
+        if other is not None and _same_features(train.path, other, val.path, trial):
             problems.add(
-                f"block {trial.block} trial {trial.number} is in both splits: {train.path}: {name} "
-                f"and {val.path}: {trial.name}; remove one"
+                f"block {trial.block} trial {trial.number} is in both splits: {train.path}: "
+                f"{other.name} and {val.path}: {trial.name}; remove one"
             )
+
+
+def _same_features(path: Path, trial: TrialHeader, other_path: Path, other: TrialHeader) -> bool:
+    """Whether two trials hold the same values; an unreadable one counts as the same."""
+    if (trial.n_bins, trial.n_features) != (other.n_bins, other.n_features):
+        return False
+    try:
+        with h5py.File(path, "r", locking=False) as one:
+            values = one[trial.name]["input_features"][()]
+        with h5py.File(other_path, "r", locking=False) as two:
+            return np.array_equal(values, two[other.name]["input_features"][()], equal_nan=True)
+    except _H5_ERRORS:
+        return True
 
 
 def _check_feature_counts(files: Sequence[TrialFile], problems: Problems) -> int:

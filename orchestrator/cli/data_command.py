@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, DataError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
 from orchestrator.terminal import print_table, remarks, say_to
 
@@ -63,7 +63,10 @@ def data_check(
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Read every trial of a folder, and list what it holds or what is wrong."""
+    """Read every trial of a folder, and list what it holds or what is wrong.
+
+    Exit code 3 if training cannot use it.
+    """
     from decoder.data.check import check
 
     folder = Path(path).expanduser()
@@ -77,6 +80,8 @@ def data_check(
         print_json(asdict(summary))
     else:
         print_check(Console(), summary)
+    if not summary.fit:
+        raise typer.Exit(DataError.exit_code)
 
 
 def print_check(console: Console, summary: "DataSummary") -> None:

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "cost": ("Cost", "measure_pace"),
         "preview": ("Preview", "SeedChoice", "make_preview"),
         "priors": ("Prior",),
-        "remarks": ("added_texts", "note_other_code"),
+        "remarks": ("added_texts", "note_other_code", "note_recordings"),
         "reporting": ("rebuild_report",),
         "run": ("AblationOutcome", "FAILED_FOR_GOOD", "Stopwatch", "run_ablation"),
     },

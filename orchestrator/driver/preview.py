@@ -10,7 +10,7 @@ from decoder.pack import Pack
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
-from orchestrator.driver.remarks import check_machines
+from orchestrator.driver.remarks import check_machines, note_recordings
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.packs import packs_to_train
@@ -144,7 +144,9 @@ def make_preview(
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
-    stated = make_plan(loaded, prepare(loaded.arms), options.n_workers, options.max_runs_per_pack)
+    data = prepare(loaded.arms)
+    note_recordings(data.values(), say)
+    stated = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
     plan = grow(stated, results, options, prepare, allow_mixed=allow_mixed)
     every = read_records(results, plan.distinct, say, move_aside=False)
     others = select(every, training_sha256()).others

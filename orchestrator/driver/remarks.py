@@ -6,6 +6,7 @@ from decoder.errors import ConfigError, StorageError
 from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.plan.plan import Plan
+from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM, mismatched_claims
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, with_result
@@ -100,6 +101,13 @@ def note_missing_weights(
             f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
             "them; weights do not change a result, so these runs are not trained again"
         )
+
+
+def note_recordings(recordings: Iterable[Recordings], say: Say) -> None:
+    """Remark on trials that are left out or not evaluated, as `data check` lists them."""
+    for data in dict.fromkeys(recordings):
+        for remark in data.remarks:
+            say(f"{data.path}: {remark}")
 
 
 def note_claims(loaded: Loaded, say: Say) -> None:

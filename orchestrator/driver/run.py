@@ -19,6 +19,7 @@ from orchestrator.driver.remarks import (
     note_claims,
     note_missing_weights,
     note_other_code,
+    note_recordings,
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.execute.backends import Backend, PackEvent
@@ -128,6 +129,7 @@ def run_ablation(
     with stop_switch() as switch, driver_seat(results, name, say) as seat:
         with watch.phase("data"):
             data = prepare(loaded.arms)
+            note_recordings(data.values(), say)
         with watch.phase("set_up"):
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
             every = read_records(results, plan.distinct, say)

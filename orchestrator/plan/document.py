@@ -45,6 +45,7 @@ class RecordingsEntry(_Entry):
     n_features: int | None = None
     n_classes: int | None = None
     bin_ms: int | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class ArmEntry(_Entry):

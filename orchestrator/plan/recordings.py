@@ -1,7 +1,7 @@
 """The recordings of each arm, prepared once; imports neither torch nor h5py."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.spec.arms import Arm
@@ -21,6 +21,7 @@ class Recordings:
         n_features: features per bin.
         n_classes: CTC classes, including blank.
         bin_ms: duration of a bin.
+        remarks: what the arms should know of them: trials left out, sessions without validation.
     """
 
     fingerprint: str
@@ -32,6 +33,7 @@ class Recordings:
     n_features: int
     n_classes: int
     bin_ms: int
+    remarks: tuple[str, ...] = ()
 
 
 # Arms, folder of packed recordings, remarks → arm id → its recordings; as `prepare_data`.
@@ -59,7 +61,8 @@ def prepare_data(
     prepared: dict[_Key, Recordings] = {}
     datasets = {}
     checked = set()
-    by_arm = {}
+    remarks: dict[_Key, dict[str, None]] = {}
+    key_of = {}
     for arm in arms:
         data, model = arm.config.data, arm.config.model
         key = (data.path, data.sessions, data.feature_subset)
@@ -76,11 +79,13 @@ def prepare_data(
                 n_classes=dataset.n_classes,
                 bin_ms=dataset.bin_ms,
             )
-        by_arm[arm.arm_id] = prepared[key]
+        key_of[arm.arm_id] = key
         cut = arm.config.augment.random_cut
         # The values that decide whether recordings can be trained on.
         demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch)
         if demands not in checked:  # now, rather than when the arm trains
-            check_trainable(datasets[key], arm.config)
+            found = check_trainable(datasets[key], arm.config)
+            remarks.setdefault(key, {}).update(dict.fromkeys(found))
             checked.add(demands)
-    return by_arm
+    whole = {key: replace(one, remarks=tuple(remarks[key])) for key, one in prepared.items()}
+    return {arm_id: whole[key] for arm_id, key in key_of.items()}

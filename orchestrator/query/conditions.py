@@ -7,12 +7,12 @@ The text is parsed as a Python expression and never executed. It may hold compar
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from decoder.complaints import did_you_mean
+from decoder.complaints import did_you_mean, yaml_text
 from decoder.errors import ConfigError
 from orchestrator.tables.run_row import Cells
 
@@ -25,6 +25,7 @@ _ORDER: Mapping[type[ast.cmpop], tuple[str, Callable[[Any, Any], bool]]] = {
     ast.Gt: (">", operator.gt),
     ast.GtE: (">=", operator.ge),
 }
+_MOST_VALUES = 12  # listed of a column
 _ALLOWED = "comparisons (== != < <= > >= in), and, or, not, lists, null and column names"
 
 
@@ -34,10 +35,25 @@ class Condition(NamedTuple):
     Attributes:
         names: the columns it reads, in the order of the text.
         holds: whether a row that has those columns meets it.
+        equalities: its comparisons of a column with constants by ``==``, ``!=`` and ``in``.
     """
 
     names: tuple[str, ...]
     holds: Callable[[Cells], bool]
+    equalities: tuple["Equality", ...] = ()
+
+
+class Equality(NamedTuple):
+    """A comparison of a column with a constant, at a character of the text.
+
+    `sign` is ``==``, ``!=``, ``in``, ``not in``, or ``has`` and ``has not`` where the column stands
+    to the right of ``in``.
+    """
+
+    name: str
+    sign: str
+    value: JsonValue
+    character: int
 
 
 def parse_condition(text: str, columns: Collection[str]) -> Condition:
@@ -68,7 +84,69 @@ def parse_condition(text: str, columns: Collection[str]) -> Condition:
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f"--where: cannot be parsed ({error}); write a shorter one") from None
-    return Condition(tuple(dict.fromkeys(parser.names)), lambda row: bool(expression(row)))
+    names = tuple(dict.fromkeys(parser.names))
+    return Condition(names, lambda row: bool(expression(row)), tuple(parser.equalities))
+
+
+def check_against(condition: Condition, rows: Sequence[Cells]) -> str | None:
+    """Find comparisons that can hold for no run, or that hold for every run.
+
+    Args:
+        condition: from `parse_condition`.
+        rows: every row that it is about, with the columns it reads.
+
+    Returns:
+        A remark on values that no row has, with those there are; None without one.
+
+    Raises:
+        ConfigError: a column is compared with a value of a kind that it never holds, such as a
+            list with a text.
+    """
+    remarks = []
+    for name, sign, value, character in condition.equalities:
+        present = [row[name] for row in rows if row[name] is not None]
+        kinds = {_kind(one) for one in present}
+        values = value if sign in ("in", "not in") and isinstance(value, list) else [value]
+        if not present or None in values:
+            continue
+        if sign in ("has", "has not"):
+            possible = not kinds <= {"numbers", "true or false"}
+        else:
+            possible = bool(kinds.intersection(map(_kind, values)))
+        if not possible:
+            holds = "every run" if sign in ("!=", "not in", "has not") else "no run"
+            raise ConfigError(
+                f"--where: character {character}: {name} holds {' or '.join(sorted(kinds))}, so "
+                f"this comparison is true of {holds}; "
+                f"write {_mend(name, sign, values, kinds, present)}"
+            )
+        if sign == "==" and isinstance(value, str) and value not in present:
+            there = sorted({one for one in present if isinstance(one, str)})
+            listed = f" (there are: {', '.join(there[:_MOST_VALUES])})"
+            hint = did_you_mean(value, there) or listed
+            remarks.append(f"--where: no run has {name} == {yaml_text(value)}{hint}")
+    return "; ".join(remarks) or None
+
+
+def _kind(value: JsonValue) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "numbers"
+    return "lists" if isinstance(value, list) else "mappings" if isinstance(value, dict) else "text"
+
+
+def _mend(
+    name: str, sign: str, values: Sequence[JsonValue], kinds: set[str], present: Sequence[JsonValue]
+) -> str:
+    """What to write in place of a comparison with values of another kind."""
+    negated = sign in ("!=", "not in", "has not")
+    if "lists" in kinds:
+        word = "not in" if negated else "in"
+        parts = [f"{yaml_text(value)} {word} {name}" for value in values]
+        return (" and " if negated else " or ").join(parts)
+    hint = ", without quotes" if "numbers" in kinds and isinstance(values[0], str) else ""
+    return f"for example {name} {'!=' if negated else '=='} {yaml_text(present[0])}{hint}"
 
 
 class _Parser:
@@ -77,6 +155,7 @@ class _Parser:
     def __init__(self, columns: Collection[str]) -> None:
         self._columns = columns
         self.names: list[str] = []
+        self.equalities: list[Equality] = []
 
     def parse(self, node: ast.expr) -> Expression:
         match node:
@@ -114,12 +193,33 @@ class _Parser:
         raise _error(node, f"there is no column '{name}'{hint}")
 
     def _comparison(self, node: ast.Compare) -> Expression:
-        operands = [self.parse(operand) for operand in (node.left, *node.comparators)]
+        nodes = (node.left, *node.comparators)
+        operands = [self.parse(operand) for operand in nodes]
+        for op, left, right in zip(node.ops, nodes, nodes[1:], strict=False):
+            self._note_equality(op, left, right)
         links = [
             _link(op, left, right, node)
             for op, left, right in zip(node.ops, operands, operands[1:], strict=False)
         ]
         return lambda row: all(link(row) for link in links)
+
+    def _note_equality(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> None:
+        signs = {ast.Is: "==", ast.Eq: "==", ast.NotEq: "!=", ast.IsNot: "!="}
+        signs |= {ast.In: "in", ast.NotIn: "not in"}
+        sign = signs.get(type(op))
+        column, other = (left, right) if self._is_column(left) else (right, left)
+        has_column = any(self._is_column(node) for node in ast.walk(other))
+        if sign is None or not self._is_column(column) or has_column:
+            return
+        if column is right and sign in ("in", "not in"):
+            sign = {"in": "has", "not in": "has not"}[sign]
+        value = self.parse(other)({})  # a constant, or a list of constants
+        place = column.col_offset + 1
+        self.equalities.append(Equality(ast.unparse(column), sign, value, place))
+
+    def _is_column(self, node: ast.AST) -> bool:
+        named = isinstance(node, ast.Name | ast.Attribute)
+        return named and ast.unparse(node) in self._columns
 
 
 def _link(
@@ -143,7 +243,7 @@ def _link(
             return False
         nested = isinstance(a, list | dict) or isinstance(b, list | dict)
         if nested or isinstance(a, str) != isinstance(b, str):
-            raise _error(node, f"{a!r} {sign} {b!r}: these have no order")
+            raise _error(node, f"{yaml_text(a)} {sign} {yaml_text(b)}: these have no order")
         return bool(ordered(a, b))
 
     return in_order

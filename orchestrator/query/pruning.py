@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from decoder.errors import StorageError
-from orchestrator.query.conditions import parse_condition
+from orchestrator.query.conditions import check_against, parse_condition
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
@@ -131,6 +131,8 @@ def _weights(results: Results, rule: PruningRule, say: Say) -> list[Removable]:
             best.setdefault(run.dataset, []).append((per, run.run_id))
     kept = {run_id for scores in best.values() for _, run_id in sorted(scores)[: rule.keep_best]}
     cells = index.cells(having, condition.names if condition else ())
+    if condition and (remark := check_against(condition, cells)):
+        say(remark)
     return [
         Removable(path, "weights", path.stat().st_size, f"its run ended {run.outcome}")
         for run, row in zip(runs, cells, strict=True)

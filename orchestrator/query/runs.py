@@ -16,7 +16,7 @@ from decoder.config import config_paths
 from decoder.errors import ConfigError, StorageError
 from orchestrator.history.rows import imported_rows
 from orchestrator.plan.document import PlanDocument
-from orchestrator.query.conditions import parse_condition
+from orchestrator.query.conditions import check_against, parse_condition
 from orchestrator.store.ledger import Record, read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -122,6 +122,8 @@ def list_runs(
     condition = parse_condition(where, known) if where else None
     names = dict.fromkeys([*(condition.names if condition else ()), *((sort,) if sort else ())])
     rows = _cells(results, index, range(len(index)), list(names), say)
+    if condition and (remark := check_against(condition, rows)):
+        say(remark)
     matching = [at for at, row in enumerate(rows) if condition is None or condition.holds(row)]
     if sort:
         matching = _sorted(matching, {at: rows[at][sort] for at in matching}, descending)

@@ -293,6 +293,7 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
                 f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for "
                 f"validation, {len(dataset.sessions)} sessions",
             ),
+            *(("remark on the recordings", remark) for remark in dataset.remarks),
         ]
     every = runs["eval_every_steps"].dropna().unique()
     dropped = runs["n_dropped_trials"].dropna()

@@ -6,18 +6,20 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from decoder.complaints import did_you_mean
+from decoder.complaints import did_you_mean, yaml_text
 from decoder.config import DecoderConfig, config_paths
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
+from decoder.yaml_lines import with_lines
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import SECONDS, SearchArm, SearchSpec
 from orchestrator.search.space import Space, configure, corners, grid
-from orchestrator.spec.check_file import explain_value
+from orchestrator.spec.check_file import explain_value, unknown_path
 from orchestrator.spec.keys import explain_file, load_base
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import Changes
 
+_LOWER_IS_BETTER = ("per", "val_loss", "train_loss", SECONDS)
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
 
 
@@ -67,7 +69,8 @@ def load_search(path: Path) -> LoadedSearch:
     try:
         spec = SearchSpec.model_validate(document)
     except ValidationError as error:
-        raise ConfigError([f"{path}: {text}" for text in explain_file(SearchSpec, error)]) from None
+        problems = [f"{path}: {text}" for text in explain_file(SearchSpec, error, document)]
+        raise ConfigError(with_lines(problems, path)) from None
     return check_search(spec, load_base(path, spec.base), path)
 
 
@@ -92,7 +95,8 @@ def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSea
         problems += [f"{place}: {problem}" for problem in _check_space(spec, tuned)]
     problems += _check_budgets(spec, arms)
     if problems:
-        raise ConfigError(list(dict.fromkeys(f"{path}: {problem}" for problem in problems)))
+        complaints = dict.fromkeys(f"{path}: {problem}" for problem in problems)
+        raise ConfigError(with_lines(complaints, path))
     return LoadedSearch(spec, base, path, tuple(arms))
 
 
@@ -111,6 +115,12 @@ def _check_numbers(spec: SearchSpec) -> Iterator[str]:
         yield f"objectives: must be one or two, but got {len(spec.objectives)}"
     elif spec.first == SECONDS:
         yield "objectives: the first one decides which candidate is best; name a metric first"
+    for name, sense in spec.objectives.items():
+        if name in _LOWER_IS_BETTER and sense == "maximize":
+            yield (
+                f"objectives.{name}: 'maximize' would search for the worst decoder, since a lower "
+                f"{name} is better; write {name}: minimize"
+            )
     if len(spec.objectives) == 2 and spec.stopping.method != "none":
         yield (
             "stopping: with two objectives no candidate is clearly the worst, so none can be "
@@ -128,7 +138,7 @@ def _check_paths(spec: SearchSpec) -> Iterator[str]:
     for where, paths in places.items():
         for path, value in paths.items():
             if path not in known:
-                yield f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
+                yield f"{where}: {unknown_path(path)}"
             elif where.endswith("set"):
                 yield from (f"{where}.{text}" for text in explain_value(path, value))
     if not spec.space and not any(arm.space for arm in spec.arms.values()):
@@ -161,7 +171,8 @@ def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
                     f"{did_you_mean(other, before)}"
                 )
             elif (choices := tuned.space[other].choice) is not None and value not in choices:
-                yield f"{path}.when: {other} is never {value!r} (its choices: {list(choices)})"
+                got, listing = yaml_text(value), yaml_text(choices)
+                yield f"{path}.when: {other} is never {got} (its choices: {listing})"
         before.append(path)
         if path in tuned.changes:
             yield f"{path}: is both set and searched; remove it from 'set'"

@@ -1,8 +1,8 @@
 """The report of a search, section by section, as plain text."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -30,7 +30,7 @@ from orchestrator.search.settings import (
     setting_text,
     settings_text,
 )
-from orchestrator.search.space import Params, configure
+from orchestrator.search.space import Params, Space, configure, is_active
 from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.stats.effects import Interval
 
@@ -286,6 +286,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
     more = list(spec.objectives)[1:]
     paths = list(dict.fromkeys(path for arm in loaded.arms for path in arm.space))
     arm = ["arm"] if spec.arms else []
+    spaces = {tuned.name: tuned.space for tuned in loaded.arms}
     cells = []
     for row in rows.to_dict("records"):
         finished = row["state"] == "finished"
@@ -297,7 +298,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
             (
                 *(row[name] for name in arm),
                 str(row["candidate"]),
-                *(setting_text(row[path]) if pd.notna(row[path]) else "–" for path in paths),
+                *(_searched(spaces[row["arm"]], row, path) for path in paths),
                 value_text(float(row["figure"]), spec.first),
                 *(value_text(float(row[name]), name) for name in more),
                 f"{int(row['step']):,}",
@@ -306,6 +307,14 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
         )
     scores = numbers("candidate", *paths, noun(spec.first), *more, "at step")
     return make_grid((*texts(*arm), *scores, *texts("how it ended")), cells)
+
+
+def _searched(space: Space, row: Mapping[Any, Any], path: str) -> str:
+    """A candidate's value of a path; a dash where it is not searched, ``null`` where chosen."""
+    chosen = {one: None if pd.isna(row[one]) else row[one] for one in space}
+    if path not in space or not is_active(space[path], chosen):
+        return "–"
+    return setting_text(chosen[path])
 
 
 def _space_grid(loaded: LoadedSearch) -> Grid:

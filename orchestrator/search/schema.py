@@ -16,6 +16,7 @@ from orchestrator.spec.schema import (
     Seed,
     Sentence,
 )
+from orchestrator.spec.slips import outcome_hint
 
 Scalar = bool | int | float | str | None
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid", "qmc"]
@@ -29,7 +30,7 @@ SECONDS = "seconds"
 def _check_objective(name: str) -> str:
     known = (*METRICS, SECONDS)
     if name not in known:
-        raise ValueError(f"'{name}' is no objective{hint(name, known)}")
+        raise ValueError(f"'{name}' is no objective{outcome_hint(name) or hint(name, known)}")
     return name
 
 

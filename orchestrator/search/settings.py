@@ -56,7 +56,9 @@ def beyond_end(dimension: Dimension, end: Literal["lower", "upper"]) -> float:
 
 
 def setting_text(value: Scalar) -> str:
-    """A value with three digits, if it is no whole number."""
+    """A value as YAML has it, with three digits if it is no whole number."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
+from orchestrator.driver.remarks import note_recordings
 from orchestrator.plan.recordings import PrepareData, prepare_data
 from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
@@ -211,6 +212,7 @@ def open_studies(
     """
     name = loaded.spec.name
     data = prepare([bare_arm(a.name, a.config) for a in loaded.arms], results.datasets, say)
+    note_recordings(data.values(), say)
     results.ablation(name).mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{results.study(name)}"
     return [_open_study(loaded.spec, a, url, data[a.name].fingerprint) for a in loaded.arms]

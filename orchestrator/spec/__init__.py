@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms"),
         "cells": ("fraction_of",),
-        "check_file": ("explain_value",),
+        "check_file": ("explain_value", "unknown_path"),
         "claim_text": ("KEEPS_A_CLAIM", "mismatched_claims", "what_counts"),
         "claims": (
             "Correction",
@@ -47,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "levels_of",
         ),
         "shipped": ("project_above",),
+        "slips": ("outcome_hint",),
         "units": (
             "RATES",
             "difference_text",

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from decoder.complaints import did_you_mean, explain
 from decoder.config import DecoderConfig, config_keys, config_paths, flatten
 from decoder.errors import ConfigError
+from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
 from orchestrator.spec.check_design import check_design
@@ -135,17 +136,18 @@ def _check_changes(spec: AblationSpec) -> Iterable[str]:
     for where, changes in places.items():
         for path, value in changes.items():
             if path not in known:
-                yield f"{where}: {_unknown_path(path)}"
+                yield f"{where}: {unknown_path(path)}"
             else:
                 yield from (f"{where}: {text}" for text in explain_value(path, value))
 
 
-def _unknown_path(path: str) -> str:
-    """A complaint, with a hint at a similar path or at the same field of another section."""
+def unknown_path(path: str) -> str:
+    """A complaint about a path that is none, with a hint at the path that is probably meant."""
     known = config_paths()
     field = path.rpartition(".")[2]
     mend = (
-        did_you_mean(path, known)
+        field_hint(field)
+        or did_you_mean(path, known)
         or did_you_mean(field, (one for one in known if one.endswith(f".{field}")))
         or "; paths are written 'section.field', for example 'optim.lr_max'"
     )
@@ -159,12 +161,13 @@ def explain_value(path: str, value: Any) -> list[str]:
     except ValueError as error:
         return [f"{path}: {error}"]
     if target is not None:
-        return [] if target in config_paths() else [f"{path}: {_unknown_path(target)}"]
+        return [] if target in config_paths() else [f"{path}: {unknown_path(target)}"]
     section, _, name = path.partition(".")
     try:
         section_at(DecoderConfig, (section,)).model_validate({name: value})
     except ValidationError as error:
-        return [f"{section}.{text}" for text in explain(error, config_keys())]
+        problems = explain(error, {name: value}, config_keys())
+        return [f"{section}.{text}" for text in problems]
     return []
 
 

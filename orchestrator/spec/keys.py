@@ -1,6 +1,6 @@
 """What ablation and search files share: the keys at each place, and the base configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -12,24 +12,28 @@ from decoder.errors import ConfigError
 from decoder.marks import Section
 from orchestrator.spec.names import hint
 from orchestrator.spec.shipped import shipped_ablations
+from orchestrator.spec.slips import mend
 
 
 def explain_file(
-    model: type[Section], error: ValidationError, more_keys: Sequence[str] = ()
+    model: type[Section],
+    error: ValidationError,
+    document: Mapping[str, Any],
+    more_keys: Sequence[str] = (),
 ) -> list[str]:
     """What is wrong with a file, one sentence a mistake, with the keys allowed at each place.
 
     Args:
+        document: the file's content.
         more_keys: top-level keys that the file may have beside those of the model.
     """
-    places = {
-        tuple(str(part) for part in item["loc"][:-1])
-        for item in error.errors(include_url=False)
-        if item["type"] == "extra_forbidden"
-    }
-    keys = {place: _keys_of(section_at(model, place)) for place in places}
-    keys[()] = [*keys.get((), ()), *more_keys]
-    return [text.replace(".[key]:", ":", 1) for text in explain(error, keys)]
+    keys: dict[tuple[str, ...], list[str]] = {(): list(more_keys)}
+    for item in error.errors(include_url=False):
+        place = tuple(str(part) for part in item["loc"])
+        if item["type"] in ("extra_forbidden", "model_type"):
+            place = place[:-1] if item["type"] == "extra_forbidden" else place
+            keys[place] = _keys_of(section_at(model, place)) + ([] if place else [*more_keys])
+    return explain(error, document, keys, mend)
 
 
 def load_base(path: Path, base: str) -> DecoderConfig:

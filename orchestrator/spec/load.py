@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from decoder.strict_yaml import load_yaml
+from decoder.yaml_lines import with_lines
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.cells import Levels
 from orchestrator.spec.check_file import find_problems
@@ -104,19 +105,20 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     try:
         spec = AblationSpec.model_validate(document)
     except ValidationError as error:
-        problems += explain_file(AblationSpec, error, ["profiles"])
+        problems += explain_file(AblationSpec, error, document, ["profiles"])
         spec, broken = _salvage(document, error)
     problems = [f"{path}: {problem}" for problem in problems]
     base = None
     if isinstance(document.get("base"), str):
         try:
-            base = load_base(path, spec.base)
+            base = load_base(path, document["base"])
         except ConfigError as error:
             problems += error.problems
     arms, check_problems = find_problems(spec, base, broken)
     problems += [f"{path}: {problem}" for problem in check_problems]
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+        over = ("profiles", profile) if profile else ()
+        raise ConfigError(with_lines(dict.fromkeys(problems), path, over))
     assert base is not None
     return Loaded(spec=spec, base=base, path=path, arms=arms, notes=_notes(document))
 

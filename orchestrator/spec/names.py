@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from decoder.complaints import did_you_mean
+from decoder.complaints import did_you_mean, yaml_text
+from orchestrator.spec.slips import ascii_name
 
 NAME_PATTERN = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}"
 _MOST_LISTED = 24
@@ -18,9 +19,10 @@ def check_name(name: str) -> str:
         ValueError: the name is empty, too long, starts with a dot or has other characters.
     """
     if re.fullmatch(NAME_PATTERN, name) is None:
+        like = ascii_name(name)
         raise ValueError(
-            f"{name!r} is not a valid name; use 1 to 64 of the characters A-Z a-z 0-9 . _ - "
-            "and no dot at the start"
+            f"{yaml_text(name)} is not a valid name; use 1 to 64 of the characters A-Z a-z 0-9 . "
+            "_ - and no dot at the start" + (f", for example {like}" if like else "")
         )
     return name
 

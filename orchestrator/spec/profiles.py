@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from decoder.complaints import yaml_text
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import AblationSpec
 
@@ -27,13 +28,15 @@ def apply_profile(
     profiles = document.pop("profiles", None) or {}
     if not isinstance(profiles, dict):
         return document, [
-            f"profiles: must map names of profiles to keys of this file, but got {profiles!r}"
+            "profiles: must map names of profiles to keys of this file, but got "
+            f"{yaml_text(profiles)}"
         ]
     problems = []
     for name, changes in profiles.items():
         if not isinstance(changes, dict):
             problems.append(
-                f"profiles.{name}: must map keys of this file to their values, but got {changes!r}"
+                f"profiles.{name}: must map keys of this file to their values, but got "
+                f"{yaml_text(changes)}"
             )
             continue
         problems += [

@@ -19,6 +19,7 @@ from decoder.collapse import CollapseThresholds
 from decoder.marks import Probability, Section
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator.spec.names import NAME_PATTERN, check_name, hint
+from orchestrator.spec.slips import outcome_hint
 
 # What an evaluation records, and so what a hypothesis or a criterion may be about. The counts over
 # even trials are left out: they only serve to correct the best evaluation's PER for its selection.
@@ -31,13 +32,14 @@ OUTCOMES = tuple(dict.fromkeys((*OWN_OUTCOMES, *METRICS)))
 
 def _check_outcome(name: str) -> str:
     if name not in OUTCOMES:
-        raise ValueError(f"'{name}' is not an outcome{hint(name, OUTCOMES)}")
+        raise ValueError(f"'{name}' is not an outcome{outcome_hint(name) or hint(name, OUTCOMES)}")
     return name
 
 
 def _check_metric(name: str) -> str:
     if name not in METRICS:
-        raise ValueError(f"'{name}' is not a metric of an evaluation{hint(name, METRICS)}")
+        mend = outcome_hint(name) or hint(name, METRICS)
+        raise ValueError(f"'{name}' is not a metric of an evaluation{mend}")
     return name
 
 

@@ -223,8 +223,8 @@ def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) 
         ConfigError: a contrast fits no arm of the design.
     """
     locks = plan.seeds_added
-    locked = _decide_on(plan, runs, locks)
-    every = _decide_on(plan, runs, {}) if locks else {}
+    locked = _decide_on(plan, runs, locks, mixed)
+    every = _decide_on(plan, runs, {}, mixed) if locks else {}
     for name in locks:
         claim = every[name].hypothesis.model_copy(update={"exploratory": True})
         on_all = replace(every[name], hypothesis=claim)
@@ -233,7 +233,10 @@ def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) 
 
 
 def _decide_on(
-    plan: PlanDocument, runs: pd.DataFrame, locks: Mapping[str, SeedsAdded]
+    plan: PlanDocument,
+    runs: pd.DataFrame,
+    locks: Mapping[str, SeedsAdded],
+    mixed: Collection[str],
 ) -> dict[str, Verdict]:
     """The verdict of every hypothesis, on the seeds and looks of its lock or else of the file."""
     spec = plan.spec

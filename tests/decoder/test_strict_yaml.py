@@ -76,3 +76,27 @@ def test_a_file_that_is_not_a_mapping_is_refused_in_one_line(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing.yaml: cannot be read"):
         load_yaml(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nb:\n\tc: 2\n", 3, "tab"),
+        ("a: 1\nb: [1,\n  2\nc: 3\n", 2, "not closed"),
+        ("a: 1\nb:2\nc: 3\n", 2, "colon without a space"),
+        ("a: 1\nb: is it: so\n", 2, "quotes"),
+        ("a: 1\nb: %x\n", 2, "quotes"),
+        ("a: 1\nb: *x\n", 2, "anchor"),
+        ("a: 1\nb: !x y\n", 2, "tags"),
+        ("a:\n  b: 1\n c: 2\n", 3, "align"),
+        ("a: 'x\nb: 2\n", 1, "quote that opens here"),
+    ],
+)
+def test_what_is_not_yaml_is_said_with_its_line_and_without_the_words_of_the_library(
+    tmp_path: Path, text: str, line: int, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert f"file.yaml:{line}: is not valid YAML: " in message and words in message
+    assert "token" not in message and "expected" not in message and "scanning" not in message

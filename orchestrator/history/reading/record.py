@@ -184,7 +184,7 @@ def from_json(content: bytes) -> ImportedRun:
     try:
         return _RUN.validate_python(document)
     except ValidationError as error:
-        raise ValueError("; ".join(explain(error, {}))) from None
+        raise ValueError("; ".join(explain(error, document, {}))) from None
 
 
 def non_finite_as_text(value: Any) -> Any:

@@ -26,14 +26,15 @@ def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> dic
     that are not always active are left out.
     """
     tried = candidates[candidates["common_figure"].notna()]
-    paths = [p for p in space if not space[p].when and tried[p].nunique() > 1]
+    paths = [p for p in space if not space[p].when and tried[p].nunique(dropna=False) > 1]
     if len(tried) < MIN_CANDIDATES or not paths or tried["common_figure"].nunique() < 2:
         return {}
     distributions = {path: distribution_of(space[path]) for path in paths}
     with no_experimental_warnings():
         study = optuna.create_study(direction=spec.objectives[spec.first])
         for row in tried.to_dict("records"):
-            params = {path: row[path] for path in paths}
+            # A choice of null stands in the table as a missing number.
+            params = {path: None if pd.isna(row[path]) else row[path] for path in paths}
             study.add_trial(
                 optuna.create_trial(
                     params=params, distributions=distributions, value=float(row["common_figure"])

@@ -102,3 +102,15 @@ def test_other_files_are_not_taken_for_pickles(tmp_path: Path) -> None:
     for name, content in (("a.zip", b"PK\x03\x04other"), ("a.txt", b"text"), ("a", b"")):
         (tmp_path / name).write_bytes(content)
         assert "is a file, but" in complaint(tmp_path / name)
+
+
+def test_a_folder_whose_recordings_lie_deeper_points_to_them(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    for inside in ("data", "release/data"):
+        outer = tmp_path / inside.replace("/", "_")
+        shutil.copytree(tiny_folder, outer / inside)
+        with pytest.raises(DataError) as caught:
+            find_layout(outer)
+        assert str(outer / inside) in str(caught.value) and "T15" in str(caught.value)
+        assert find_layout(outer / inside).name == "T15"

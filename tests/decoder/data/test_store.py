@@ -79,6 +79,7 @@ def test_counts_include_empty_targets_and_sessions_without_val(
         "train_empty_targets": 0,
         "val_empty_targets": 1,
         "sessions_without_val": 1,
+        "clipped_values": 0,
     }
 
 

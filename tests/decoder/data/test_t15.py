@@ -1,5 +1,6 @@
 """The T15 reader: its results, and every error it must report."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,11 +185,38 @@ def test_feature_counts_must_agree_between_sessions(
 
 
 def test_trial_in_both_splits_names_both_places(folder: Path, trial: Callable[..., Any]) -> None:
-    write_session(folder, SECOND, {"val": [trial(number=9), trial(number=2)]})
+    write_session(folder, SECOND, {"val": [trial(number=9), trial(number=2, n_bins=42)]})
     (found,) = complaints(folder)
     assert found.startswith("block 1 trial 2 is in both splits: ")
     assert f"{SECOND}/data_train.hdf5: trial_0002 and" in found
     assert f"{SECOND}/data_val.hdf5: trial_0001" in found
+
+
+def test_trials_of_one_number_with_other_features_are_no_leak(
+    folder: Path, trial: Callable[..., Any]
+) -> None:
+    write_session(folder, SECOND, {"val": [trial(number=9), trial(number=2, n_bins=41)]})
+    assert len(read_everything(folder).val[1].trials) == 2
+    same_length = trial(number=2, n_bins=42)
+    altered = dataclasses.replace(same_length, features=same_length.features + 1)
+    write_session(folder, SECOND, {"val": [trial(number=9), altered]})
+    assert len(read_everything(folder).val[1].trials) == 2
+
+
+def test_one_damaged_feature_in_many_trials_and_files_is_one_complaint_with_counts(
+    folder: Path,
+) -> None:
+    for session, n_trials in ((FIRST, 3), (SECOND, 2)):
+        with h5py.File(folder / session / "data_train.hdf5", "r+") as handle:
+            for number in range(n_trials):
+                handle[f"trial_{number:04d}"]["input_features"][1, 2] = np.nan
+    with h5py.File(folder / SECOND / "data_val.hdf5", "r+") as handle:
+        handle["trial_0000"]["input_features"][0, 3] = np.inf
+    first, other = complaints(folder)
+    assert f"{FIRST}/data_train.hdf5: trial_0000: input_features has 1 values" in first
+    assert first.endswith("in feature 2 (1 bins); the same in 4 more trials, of 2 files in all")
+    assert "data_val.hdf5: trial_0000" in other and "in feature 3" in other
+    assert "more trials" not in other
 
 
 def test_gap_in_the_trials_is_refused(folder: Path) -> None:

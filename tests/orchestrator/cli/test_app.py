@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -122,7 +123,7 @@ def test_mistakes_of_a_file_come_in_lines_within_two_seconds(write_spec: WriteSp
     assert (process.returncode, out) == (2, "")
     lines = err.splitlines()
     assert len(lines) == 3
-    assert all(line.startswith(f"{path}: ") for line in lines)
+    assert all(re.match(rf"{path}:\d+: ", line) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +323,21 @@ def test_data_check_accepts_the_name_of_a_recipe(results: Results) -> None:
     result = call("data", "check", "synthetic:tiny", "--results", results.root, "--json")
     assert json.loads(result.stdout)["n_classes"] == 41
     assert call("data", "check", "synthetic:tinny", "--results", results.root).exit_code == 2
+
+
+def test_data_check_exits_3_where_it_says_unfit_and_shows_the_sessions(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    call("data", "make", folder, "--recipe", "tiny")
+    with h5py.File(sorted(folder.glob("*/data_train.hdf5"))[0], "r+") as file:
+        for group in file.values():
+            kept = group["input_features"][:15]
+            del group["input_features"]
+            group["input_features"] = kept
+            group.attrs["n_time_steps"] = 15
+    shown = call("data", "check", folder)
+    assert shown.exit_code == 3 and "not fit for training" in " ".join(shown.stdout.split())
+    as_json = call("data", "check", folder, "--json")
+    assert as_json.exit_code == 3 and json.loads(as_json.stdout)["fit"] is False
 
 
 def test_an_unknown_recipe_exits_2_with_the_nearest_name(tmp_path: Path) -> None:

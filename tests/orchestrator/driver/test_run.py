@@ -26,7 +26,8 @@ from orchestrator.execute.backends import (
     local,
 )
 from orchestrator.execute.machine import Options
-from orchestrator.plan.recordings import PrepareData
+from orchestrator.plan.recordings import PrepareData, Recordings
+from orchestrator.report.grids import data_grid
 from orchestrator.spec.load import Loaded
 from orchestrator.store import mixing, provenance, sources
 from orchestrator.store.ledger import Record, read_records
@@ -34,6 +35,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.sources import source_of, training_sha256
 from orchestrator.tables.index import open_index
+from orchestrator.tables.tables import make_tables
 
 OnEvent = Callable[[PackEvent], None]
 
@@ -130,6 +132,36 @@ def test_a_remark_counts_recorded_runs_without_the_weights_that_the_file_asks_fo
     assert again.n_trained == 0
     (remark,) = [line for line in console.export_text().splitlines() if "keep_weights" in line]
     assert remark.startswith("12 ")
+
+
+def test_remarks_on_the_recordings_are_said_once_and_stand_in_the_plan_and_the_report(
+    load: Callable[..., Loaded],
+    results: Results,
+    options: Options,
+    console: Console,
+    backend: Backend,
+    rebuilt: Rebuilds,
+    data_info: Recordings,
+) -> None:
+    remark = "1 of 2 sessions have no validation trials"
+    data = replace(data_info, remarks=(remark,))
+    loaded = load()
+    run_ablation(
+        loaded,
+        results,
+        options,
+        console,
+        backend=backend,
+        describe=lambda arms, folder, say: {arm.arm_id: data for arm in arms},
+        rebuild=rebuilt,
+    )
+    said = [line for line in console.export_text().splitlines() if remark in line]
+    assert len(said) == 1 and said[0].startswith("synthetic:tiny: ")
+    plan = read_plan(results, "question")
+    assert plan.dataset.remarks == (remark,)
+    _, _, records, histories = rebuilt[0]
+    runs = make_tables(plan, records, histories).runs
+    assert ("remark on the recordings", remark) in data_grid(plan, runs).rows
 
 
 def test_the_plan_is_on_disk_before_the_first_run(

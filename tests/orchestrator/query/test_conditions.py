@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoder.errors import ConfigError
-from orchestrator.query.conditions import parse_condition
+from orchestrator.query.conditions import check_against, parse_condition
 
 ROW: dict[str, Any] = {
     "optim.epsilon": 0.1,
@@ -103,3 +103,55 @@ PARTS = st.sampled_from(
 def test_any_text_is_parsed_or_refused(parts: list[str]) -> None:
     with contextlib.suppress(ConfigError):
         assert parse_condition(" ".join(parts), ROW).holds(ROW) in (True, False)
+
+
+ROWS = [ROW, {**ROW, "outcome": "ok", "ablations": [], "seed": 4, "optim.grad_clip": 10.0}]
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "mend"),
+    [
+        ("ablations == 'one'", "no run", "write 'one' in ablations"),
+        ("per < 1 and ablations == 'one'", "no run", "write 'one' in ablations"),
+        ("'one' == ablations", "no run", "write 'one' in ablations"),
+        ("ablations != 'one'", "every run", "write 'one' not in ablations"),
+        ("ablations in ['one', 'x']", "no run", "'one' in ablations or 'x' in ablations"),
+        ("ablations not in ['a', 'b']", "every run", "'a' not in ablations and 'b' not in"),
+        ("seed == '3'", "no run", "seed == 3, without quotes"),
+        ("outcome == 3", "no run", "outcome == 'collapsed'"),
+        ("loss.zero_infinity == 0", "no run", "loss.zero_infinity == false"),
+        ("optim.grad_clip == 'x'", "no run", "optim.grad_clip == 10.0"),
+        ("3 in seed", "no run", "seed == 3"),
+    ],
+)
+def test_a_comparison_that_can_match_nothing_or_everything_is_refused_with_what_to_write(
+    text: str, holds: str, mend: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_against(parse_condition(text, ROW), ROWS)
+    message = str(caught.value)
+    assert message.startswith("--where: character ") and holds in message and mend in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'one' in ablations",
+        "ablations == []",
+        "seed in [3, '3']",
+        "optim.grad_clip == null",
+        "outcome == 'ok'",
+        "outcome != 'never'",
+        "per == seed",
+        "per == 0.5",
+        "(seed > 1) == true",
+    ],
+)
+def test_a_comparison_that_may_match_is_left_alone(text: str) -> None:
+    assert check_against(parse_condition(text, ROW), ROWS) is None
+
+
+def test_a_text_that_no_run_has_is_remarked_on_with_the_texts_there_are() -> None:
+    assert "'collapsed'" in str(check_against(parse_condition("outcome == 'collapse'", ROW), ROWS))
+    remark = str(check_against(parse_condition("outcome == 'zzz'", ROW), ROWS))
+    assert "'zzz'" in remark and "collapsed, ok" in remark

@@ -11,6 +11,7 @@ from filelock import FileLock
 from stored_pairs import ignore
 from typer.testing import CliRunner
 
+from decoder.errors import ConfigError
 from orchestrator.cli.app import app
 from orchestrator.query.pruning import PruningRule, find_removable, remove
 from orchestrator.query.runs import list_runs
@@ -108,3 +109,9 @@ def test_links_that_lead_elsewhere_are_left_alone(full: Results, tmp_path: Path)
 def test_a_call_that_chooses_nothing_is_refused(store: Results) -> None:
     done = CliRunner().invoke(app, ["runs", "prune", "--results", str(store.root)])
     assert done.exit_code == 2 and "--checkpoints" in done.stderr
+
+
+def test_a_condition_that_is_true_of_every_run_by_mistake_removes_nothing(full: Results) -> None:
+    rule = PruningRule(weights=True, where="seed != '1'")
+    with pytest.raises(ConfigError, match="every run.*without quotes"):
+        find_removable(full, rule, ignore)

@@ -62,6 +62,16 @@ def test_the_ablations_that_use_a_run_are_a_column(store: Results) -> None:
     assert not list_runs(store, no_remarks, where="'tw' in ablations").rows
 
 
+def test_a_condition_that_can_match_nothing_exits_2_and_says_what_to_write(store: Results) -> None:
+    done = call(store, "--where", "ablations == 'two'")
+    assert done.exit_code == 2 and "write 'two' in ablations" in done.stderr
+    done = call(store, "--where", "seed == '1'")
+    assert done.exit_code == 2 and "without quotes" in done.stderr
+    said: list[str] = []
+    assert not list_runs(store, said.append, where="outcome == 'okk'").rows
+    assert [line for line in said if "'okk'" in line and "'ok'" in line]
+
+
 def test_a_damaged_plan_is_reported_and_hides_nothing_else(store: Results) -> None:
     broken = store.ablations / "broken" / "plan.json"
     broken.parent.mkdir()

@@ -22,6 +22,7 @@ from orchestrator.search.figures.settings_together import contour_data, parallel
 from orchestrator.search.figures.shared import Objective, Setting, ended
 from orchestrator.search.load import load_search
 from orchestrator.search.report_view import near_open_ends
+from orchestrator.search.schema import Dimension
 from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
 from orchestrator.store.paths import Results
@@ -235,6 +236,26 @@ def test_importance_finds_the_setting_that_matters_if_there_are_enough_candidate
     assert next(iter(found)) == "optim.lr_max" and found["optim.lr_max"] > 0.7
     assert sum(found.values()) == pytest.approx(1.0)
     assert importances(loaded.spec, space, table.head(MIN_CANDIDATES - 1)) == {}
+
+
+def test_null_is_a_level_like_any_other_of_the_importance(folder: Path) -> None:
+    loaded = load_search(folder / "search.yaml")
+    levels = [None, 1.0, 10.0] * 10
+    table = pd.DataFrame(
+        {
+            "optim.grad_clip": levels,
+            "optim.momentum": np.linspace(0.0, 0.9, 30),
+            "common_figure": [0.1 if level is None else 0.5 + level / 100 for level in levels],
+        }
+    )
+    space = {
+        "optim.grad_clip": Dimension(choice=(None, 1.0, 10.0)),
+        "optim.momentum": Dimension(uniform=(0.0, 0.9)),
+    }
+    found = importances(loaded.spec, space, table)
+    assert next(iter(found)) == "optim.grad_clip" and found["optim.grad_clip"] > 0.5
+    two = {"optim.grad_clip": Dimension(choice=(None, 1.0))}
+    assert set(importances(loaded.spec, two, table[table["optim.grad_clip"] != 10.0])) == set(two)
 
 
 def test_arms_and_conditions_are_drawn_and_reported(tmp_path: Path) -> None:

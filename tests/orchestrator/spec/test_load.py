@@ -1,5 +1,6 @@
 """`orchestrator.spec.load` and its checks: one clear line for every mistake."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "no seeds": ({"seeds": []}, "seeds", ("[0, 1, 2]",)),
     "seed twice": ({"seeds": [3, 1, 3]}, "seeds", ("3",)),
     "negative seed": ({"seeds": [-1]}, "seeds.0", ("0", "-1")),
-    "seed that is a truth value": ({"seeds": [True]}, "seeds.0", ("integer", "True")),
+    "seed that is a truth value": ({"seeds": [True]}, "seeds.0", ("whole number", "true")),
     "name with a slash": ({"name": "../evil"}, "name", ("'../evil'", "A-Z a-z 0-9 . _ -")),
     "name with a leading dot": ({"name": ".hidden"}, "name", ("'.hidden'", "A-Z a-z 0-9 . _ -")),
     "name too long": ({"name": "x" * 65}, "name", ("1 to 64",)),
@@ -281,9 +282,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "extra_arms.again.seed_offset",
         ("(1, 2)", "1000"),
     ),
-    "prior of an unknown outcome": ({"prior": {"wer": 0.01}}, "prior.wer", ("'wer'", "'per'")),
+    "prior of an unknown outcome": ({"prior": {"wer": 0.01}}, "prior.wer", ("'wer'", "write per")),
     "prior of a share above one": ({"prior": {"collapsed": 2}}, "prior.collapsed", ("0.1",)),
-    "levels that are no mapping": ({"factors/rate/low": [1]}, "factors.rate.low", ("dictionary",)),
+    "levels that are no mapping": ({"factors/rate/low": [1]}, "factors.rate.low", ("a mapping",)),
 }  # fmt: skip
 
 
@@ -293,7 +294,7 @@ def test_a_mistake_gives_one_line_with_file_and_path(
 ) -> None:
     changes, where, texts = MISTAKES[mistake]
     (problem,) = problems(changes)
-    assert problem.startswith(f"{tmp_path / 'question.yaml'}: {where}:")
+    assert re.match(rf"{tmp_path / 'question.yaml'}(:\d+)?: {re.escape(where)}:", problem)
     assert "\n" not in problem
     # What to do about it: a separate clause, the nearest name, or what is allowed.
     assert any(text in problem for text in ("; ", "did you mean", "(allowed", "must "))
@@ -350,7 +351,7 @@ def test_mistakes_in_the_base_are_named_with_its_own_file(
     problems: Callable[..., tuple[str, ...]], tmp_path: Path
 ) -> None:
     (problem,) = problems({}, base={"optim/lr_mx": 0.1})
-    assert problem.startswith(f"{tmp_path / 'base.yaml'}: optim.lr_mx: ")
+    assert problem.startswith(f"{tmp_path / 'base.yaml'}:1: optim.lr_mx: ")
 
 
 def test_a_duplicate_key_is_refused_with_both_lines(tmp_path: Path) -> None:
