@@ -19,7 +19,7 @@ from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import looks_of
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.units import difference_text, percent, unit_of
-from orchestrator.stats.power import PowerForecast
+from orchestrator.stats.power_forecast import PowerForecast
 from orchestrator.store.ledger import with_result
 from orchestrator.terminal import finite, print_table, say_to, time_text
 

@@ -28,7 +28,7 @@ from orchestrator.store.sources import training_sha256
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
-    from orchestrator.stats.power import PowerForecast
+    from orchestrator.stats.power_forecast import PowerForecast
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def make_preview(
     Raises:
         UserError: of any kind.
     """
-    from orchestrator.stats.power import forecast_power  # scipy
+    from orchestrator.stats.power_forecast import forecast_power  # scipy
     from orchestrator.stats.reach import cautions, untestable
 
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:

@@ -15,7 +15,8 @@ __getattr__, __dir__, __all__ = lazy_face(
             "holm",
             "t_quantile",
         ),
-        "power": ("Outlook", "POWER", "PowerForecast", "forecast_power", "outlook", "power_paired"),
+        "power": ("Outlook", "POWER", "outlook", "power_paired"),
+        "power_forecast": ("PowerForecast", "forecast_power"),
         "reach": ("adjustment", "cautions", "first_seeds", "untestable"),
         "run_values": (
             "Bools",

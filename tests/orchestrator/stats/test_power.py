@@ -10,8 +10,6 @@ from statsmodels.stats.power import TTestPower
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
 from orchestrator.stats.power import (
-    PowerForecast,
-    forecast_power,
     outlook,
     power_equivalence,
     power_log_rank,
@@ -21,6 +19,7 @@ from orchestrator.stats.power import (
     power_studentized,
     separation,
 )
+from orchestrator.stats.power_forecast import PowerForecast, forecast_power
 from orchestrator.stats.shares import Share, boschloo, share_contrast_p
 
 claim = functools.partial(made_claims.claim, margin=0.02)

@@ -13,7 +13,7 @@ def test_name_that_is_not_valid_is_refused(results: Results, name: str) -> None:
     for folder_of in (results.ablation, results.imported):
         with pytest.raises(ConfigError) as caught:
             folder_of(name)
-        assert repr(name) in str(caught.value)
+        assert repr(name)[:20] in str(caught.value)
 
 
 def test_a_link_that_leads_outside_is_refused(results: Results, tmp_path: Path) -> None:
