@@ -8,6 +8,7 @@ from typing import Any
 
 from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
 from decoder.errors import ConfigError
+from decoder.importing import Imported, find_codebase, import_mapping
 from decoder.strict_yaml import load_yaml
 from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
 from orchestrator.spec.load import load_spec
@@ -26,12 +27,14 @@ class Configuration:
         config: the configuration as written, before `decoder.config.resolve`.
         file: the file of the configuration, or of the one it starts from.
         changes: config path → value, on top of that file.
+        is_ours: whether the file is one of this project; else it was translated.
     """
 
     label: str
     config: DecoderConfig
     file: Path
     changes: Changes
+    is_ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ def read_configuration(text: str) -> Configuration:
     """The configuration that a command line names.
 
     Args:
-        text: a decoder configuration file, or ``SPEC.yaml:arm`` for an arm of an ablation.
+        text: a decoder configuration file, one of an official trainer or a fork, or
+            ``SPEC.yaml:arm`` for an arm of an ablation.
 
     Raises:
         ConfigError: there is no such file or arm, or it cannot be read.
@@ -63,13 +67,33 @@ def read_configuration(text: str) -> Configuration:
     if colon and not Path(text).exists():
         return _read_arm(text, Path(file), arm_id)
     path = Path(text)
-    if "factors" in load_yaml(path):
+    content = load_yaml(path)
+    if "factors" in content:
         arms = [arm.arm_id for arm in load_spec(path).arms]
         raise ConfigError(
             f"{path}: is an ablation, which has several configurations; name one of its arms, for "
             f"example '{path}:{arms[0]}' (allowed: {listed(arms)})"
         )
+    try:
+        is_ours = find_codebase(content, text) == "ours"
+    except ConfigError:
+        is_ours = True  # of no trainer: what is wrong with it as one of ours is said below
+    if not is_ours:
+        return _translated(text, path, import_mapping(content, text))
     return Configuration(text, load_config(path), path, {})
+
+
+def _translated(text: str, path: Path, imported: Imported) -> Configuration:
+    """A configuration of an official trainer or a fork."""
+    if unsupported := imported.with_outcome("unsupported"):
+        raise ConfigError(
+            [
+                f"{path}: {entry.key}: is not supported: {entry.note}; translate the file with "
+                f"`import-config {path} --without {entry.key}`, and compare the result"
+                for entry in unsupported
+            ]
+        )
+    return Configuration(text, imported.config, path, {}, is_ours=False)
 
 
 def _read_arm(text: str, path: Path, arm_id: str) -> Configuration:
@@ -136,6 +160,11 @@ def as_ablation(
         check_name(name)
     except ValueError as error:
         raise ConfigError(f"--as-ablation: {error}") from None
+    if not one.is_ours:
+        raise ConfigError(
+            f"{one.label}: an ablation starts from a configuration of this project; translate the "
+            f"file with `import-config {one.label} --output FILE`, and give FILE"
+        )
     changes = {d.parameter: d.b for d in found if d.parameter != _RECORDINGS}
     idle = idle_paths(override(one.config, changes, two.label)) & changes.keys()
     factors = [

@@ -120,6 +120,34 @@ def test_few_differences_take_six_seeds_and_stay_decidable(
     assert len(load_spec(path).spec.seeds) == FEWEST_SEEDS
 
 
+OFFICIAL = {
+    "lr_max": 0.005,
+    "lr_min": 0.0001,
+    "epsilon": 0.1,
+    "model": {"n_units": 768, "n_layers": 5},
+    "dataset": {"batch_size": 64},
+}
+
+
+def test_configurations_of_an_official_trainer_are_translated_and_compared(tmp_path: Path) -> None:
+    files = []
+    for name, change in (("a", {}), ("b", {"lr_max": 0.002})):
+        files.append(tmp_path / f"{name}.yaml")
+        files[-1].write_text(yaml.safe_dump({**OFFICIAL, **change}))
+    one, two = (read_configuration(str(file)) for file in files)
+    (found,) = find_differences(one.config, two.config)
+    assert (found.parameter, found.a, found.b) == ("optim.lr_max", 0.005, 0.002)
+    with pytest.raises(ConfigError, match=r"import-config .*a\.yaml --output"):
+        as_ablation("which", one, two, [found], tmp_path)
+
+
+def test_a_mistake_in_a_configuration_of_ours_is_no_official_file(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    file.write_text("optim: {lr_mx: 0.005}\n")
+    with pytest.raises(ConfigError, match="did you mean 'lr_max'"):
+        read_configuration(str(file))
+
+
 def test_arms_of_an_ablation_are_compared_by_name(
     write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
