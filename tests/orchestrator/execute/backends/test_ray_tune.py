@@ -51,6 +51,7 @@ def on_event(event):
 
 signal.signal(signal.SIGTERM, stop)
 environment = dict(os.environ)
+on_interrupt = signal.getsignal(signal.SIGINT)  # ignored in a process that was started with `&`
 packs = [Pack(f"pack{i}", i, (Run(f"run-pack{i}", DecoderConfig()),)) for i in range(3)]
 try:
     execution = Execution(Path(), Path(sys.argv[1]), 2)
@@ -58,7 +59,7 @@ try:
         train(packs, execution, on_event)
 except Stop as error:
     assert signal.getsignal(signal.SIGTERM) is stop
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == on_interrupt
     assert dict(os.environ) == environment
     print("stopped by", error)
 """
