@@ -11,7 +11,7 @@ import numpy as np
 from decoder.config import digest
 from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, RunEntry
 from orchestrator.plan.plan import Plan
-from orchestrator.spec.claims import is_share
+from orchestrator.spec.claims import is_share, is_value
 from orchestrator.stats.effects import Floats
 from orchestrator.stats.run_values import learned_nothing
 from orchestrator.store.ledger import Record, config_of, read_history
@@ -109,7 +109,7 @@ def find_stuck_arms(plan: Plan, recent: Sequence[Record], results: Results) -> d
     compared = {
         name: [part.arm_id for part in plan.loaded.compared[name]]
         for name, claim in plan.loaded.spec.hypotheses.items()
-        if not is_share(claim.outcome) and claim.outcome != "escape_step"
+        if is_value(claim.outcome)
     }
     table = _arms_table(plan, set().union(*compared.values()), recent, results)
     if table is None:

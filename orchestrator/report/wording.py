@@ -3,7 +3,7 @@
 import math
 
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
-from orchestrator.spec.claims import TEST_NAMES, is_equivalence, is_share
+from orchestrator.spec.claims import TEST_NAMES, is_equivalence, is_share, is_value
 from orchestrator.spec.schema import OWN_OUTCOMES, Hypothesis
 from orchestrator.spec.units import (
     difference_text,
@@ -121,7 +121,7 @@ def _at_chance(verdict: Verdict) -> str:
     """How many runs of each arm learned nothing, for claims about the value of a metric."""
     outcome, cells = verdict.hypothesis.outcome, verdict.evidence.cells
     stuck = [cell for cell in cells if cell.n_learned_nothing]
-    if not stuck or is_share(outcome) or outcome == "escape_step":
+    if not stuck or not is_value(outcome):
         return ""
     counts = " and ".join(f"{c.n_learned_nothing} of {c.n_with_result} of {c.arm}" for c in stuck)
     text = f" Runs that learned nothing (on the blank plateau, diverged, or at chance): {counts}."

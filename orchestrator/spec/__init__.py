@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "families_of",
             "is_equivalence",
             "is_share",
+            "is_value",
             "looks_of",
             "sign_of",
         ),

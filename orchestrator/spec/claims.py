@@ -48,6 +48,11 @@ def is_share(outcome: str) -> bool:
     return outcome in ("collapsed", "diverged")
 
 
+def is_value(outcome: str) -> bool:
+    """Whether an outcome is the value of a metric, neither an event nor a number of steps."""
+    return not is_share(outcome) and outcome != "escape_step"
+
+
 def is_equivalence(hypothesis: Hypothesis) -> bool:
     """Whether the claim is that there is no difference as large as the margin."""
     return hypothesis.direction == "no_difference"

@@ -48,8 +48,15 @@ def power_studentized(
         means, critical = _studentized_studies(n_seeds, alpha)
         needed = np.maximum(critical, margin / spread - means)
         return float((needed < effect / spread).mean())
+    return _power_t(effect, spread, n_seeds, alpha, margin, n_seeds - 1)
+
+
+def _power_t(
+    effect: float, spread: float, n_seeds: int, alpha: float, margin: float, freedom: int
+) -> float:
+    """Power of Student's t with some degrees of freedom, and an estimate of the margin."""
     root = math.sqrt(n_seeds)
-    critical = stats.t_quantile(1 - alpha / 2, n_seeds - 1) * _spread_ratios(n_seeds)
+    critical = stats.t_quantile(1 - alpha / 2, freedom) * _spread_ratios(freedom + 1)
     needed = np.maximum(critical, margin * root / spread)
     return float(special.ndtr(effect * root / spread - needed).mean())
 
@@ -88,11 +95,7 @@ def power_paired(
     """
     if n_seeds < 2 or lowest_p("sign_flip", n_seeds) >= alpha:
         return 0.0
-    root = math.sqrt(n_seeds)
-    critical = stats.t_quantile(1 - alpha / 2, n_seeds - 1) * _spread_ratios(n_seeds)
-    power = float(
-        special.ndtr(effect * root / spread - np.maximum(critical, margin * root / spread)).mean()
-    )
+    power = _power_t(effect, spread, n_seeds, alpha, margin, n_seeds - 1)
     if 2 * lowest_p("sign_flip", n_seeds) >= alpha:
         power = min(power, float(special.ndtr(effect / spread)) ** n_seeds)
     return power
@@ -147,10 +150,7 @@ def power_log_rank(
     lowest = lowest_p("log_rank", n_seeds)
     if lowest >= alpha:
         return 0.0
-    root = math.sqrt(n_seeds)
-    critical = stats.t_quantile(1 - alpha / 2, 2 * n_seeds - 2) * _spread_ratios(2 * n_seeds - 1)
-    needed = np.maximum(critical, margin * root / spread)
-    power = float(special.ndtr(effect * root / spread - needed).mean())
+    power = _power_t(effect, spread, n_seeds, alpha, margin, 2 * n_seeds - 2)
     if 2 * lowest >= alpha:
         power = min(power, separation(effect / spread * math.sqrt(2), n_seeds))
     return power

@@ -14,7 +14,7 @@ from orchestrator.spec.claims import (
     bound_error,
     corrections_of,
     is_equivalence,
-    is_share,
+    is_value,
     looks_of,
     sign_of,
 )
@@ -117,8 +117,7 @@ class Verdict:
     def mostly_learned_nothing(self) -> bool:
         """Whether, for a claim about the value of a metric, half the runs of an arm or more
         collapsed, diverged or ended at chance, so that the claim is hardly about decoding."""
-        outcome = self.hypothesis.outcome
-        return not (is_share(outcome) or outcome == "escape_step") and any(
+        return is_value(self.hypothesis.outcome) and any(
             2 * cell.n_learned_nothing >= cell.n_with_result > 0 for cell in self.evidence.cells
         )
 
