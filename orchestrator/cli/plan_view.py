@@ -201,7 +201,7 @@ def _print_aliases(console: Console, aliases: FractionDocument) -> None:
 
 
 def _print_power(console: Console, seen: Preview) -> None:
-    """Print the power of each hypothesis with the seeds of the file, and its assumptions."""
+    """Print the power of each hypothesis with the seeds that decide it, and its assumptions."""
     say, hypotheses = say_to(console), seen.plan.loaded.spec.hypotheses
     rows = []
     for power in seen.power:
@@ -209,9 +209,10 @@ def _print_power(console: Console, seen: Preview) -> None:
         margin = difference_text(claim.margin, claim.outcome, signed=False)
         detectable = _detectable(power, claim.outcome)
         unit = unit_of(claim.outcome)
-        rows.append((power.hypothesis, f"{margin} {unit}", detectable, _power(power)))
-    n_seeds = len(seen.plan.loaded.spec.seeds)
-    titles = ("hypothesis", "margin", "detectable at 80 % power", f"power with {n_seeds} seeds")
+        rows.append(
+            (power.hypothesis, f"{margin} {unit}", detectable, power.n_seeds, _power(power))
+        )
+    titles = ("hypothesis", "margin", "detectable at 80 % power", "seeds", "power")
     print_table(console, titles, rows)
     for outcome, spread in seen.spreads.items():
         text = _spread_text(spread, outcome)

@@ -19,6 +19,7 @@ from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claim_text import mismatched_claims, what_counts
 from orchestrator.spec.load import Loaded
+from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import Record, read_records, recent_records, with_result
 from orchestrator.store.mixing import kept_of_present, select, select_present, sources_text
 from orchestrator.store.paths import Results
@@ -91,7 +92,8 @@ class Preview:
         seeds_added: hypotheses to which seeds were added after runs that decide them.
         spreads: outcome → spread of its differences over seeds.
         rates: hypothesis about shares of runs → the share in its reference arms.
-        power: one entry per hypothesis, with the seeds of the file.
+        power: one entry per hypothesis, with the seeds of the file; those of the lock where others
+            were added later.
         choices: one entry per other number of seeds that was requested.
     """
 
@@ -179,10 +181,17 @@ def make_preview(
     known = {outcome: spread.value for outcome, spread in spreads.items()}
     shares = {name: rate.value for name, rate in rates.items() if math.isfinite(rate.value)}
 
-    def power_with(n: int) -> tuple["PowerForecast", ...]:
-        return forecast_power(loaded.spec, [n], known, shares)
+    def power_with(n: int, spec: AblationSpec = loaded.spec) -> tuple["PowerForecast", ...]:
+        return forecast_power(spec, [n], known, shares)
 
     lock = check_lock(plan, results, with_result(every))
+    of_locked = {
+        name: power
+        for name, added in lock.seeds_added.items()
+        for power in power_with(len(added.locked), added.as_locked(loaded.spec))
+        if power.hypothesis == name
+    }
+    every_seed = power_with(len(loaded.spec.seeds))
     return Preview(
         plan=plan,
         records=records,
@@ -205,7 +214,7 @@ def make_preview(
         seeds_added=lock.seeds_added,
         spreads=spreads,
         rates=rates,
-        power=power_with(len(loaded.spec.seeds)),
+        power=tuple(of_locked.get(power.hypothesis, power) for power in every_seed),
         choices=tuple(_choices(stated, recorded, n_seeds, pace, options.at_a_time, power_with)),
     )
 

@@ -22,6 +22,8 @@ from orchestrator.search.report_view import SearchView, make_search_view, winner
 from orchestrator.search.settings import Place
 from orchestrator.search.study import ArmStudy
 from orchestrator.search.tables import SearchTables, make_search_tables
+from orchestrator.store.ledger import read_records
+from orchestrator.store.mixing import mixed_text
 from orchestrator.store.paths import Results
 from orchestrator.tables.tables import write_tables
 from orchestrator.terminal import Say
@@ -69,7 +71,9 @@ def rebuild_search(
     named["best"] = best_table(studies, winners, rows)
     write_tables(folder, named)
     figures = draw_search_figures(folder / "figures", loaded, tables, winners, rows)
-    view = make_search_view(loaded, tables.candidates, winners, confirmation, figures)
+    run_ids = [one for ids in tables.candidates["run_ids"] for one in ids.split()]
+    mixed = mixed_text(read_records(results, run_ids, say, move_aside=False))
+    view = make_search_view(loaded, tables.candidates, winners, confirmation, figures, mixed)
     write_pages(folder, "search_report", view, templates=TEMPLATES)
     places = {winner.level: winner_places(loaded, winner) for winner in winners}
     return RebuiltSearch(tables, tuple(winners), confirmation, view, places)

@@ -25,6 +25,7 @@ from orchestrator.search.schema import SearchSpec
 from orchestrator.search.settings import (
     Place,
     beyond_end,
+    from_cell,
     places,
     range_text,
     setting_text,
@@ -68,8 +69,13 @@ def make_search_view(
     winners: Sequence[Winner],
     confirmation: Confirmation | None,
     figures: Sequence[Saved],
+    mixed: str = "",
 ) -> SearchView:
-    """Put every section into words; the figures lie below the search's folder already."""
+    """Put every section into words; the figures lie below the search's folder already.
+
+    Args:
+        mixed: that runs of the candidates were trained by different code, if they were.
+    """
     spec = loaded.spec
     answers, exploratory = (
         make_answers(confirmation.plan, confirmation.verdicts, exploratory=kind)
@@ -83,7 +89,7 @@ def make_search_view(
     return SearchView(
         spec=spec,
         summary=_summary(loaded, candidates),
-        warnings=tuple(_warnings(loaded, candidates, first, rows)),
+        warnings=tuple(_warnings(loaded, candidates, first, rows, mixed)),
         findings=tuple(_findings(loaded, first, rows)),
         best=_best_grid(loaded, first),
         answers=answers,
@@ -143,8 +149,14 @@ def _warnings(
     candidates: pd.DataFrame,
     first: Sequence[Winner],
     rows: Sequence[Confirmed],
+    mixed: str,
 ) -> list[str]:
     warnings = []
+    if mixed:
+        warnings.append(
+            f"{mixed[:1].upper()}{mixed[1:]}. The scores of the candidates may differ for that "
+            "reason; another search, by another name, compares all of them by one code."
+        )
     failed = candidates[(candidates["state"] == "failed") & candidates["reason"].notna()]
     if len(failed):
         reasons = "; ".join(dict.fromkeys(str(reason) for reason in failed["reason"]))
@@ -311,7 +323,7 @@ def _candidates_grid(loaded: LoadedSearch, rows: pd.DataFrame) -> Grid:
 
 def _searched(space: Space, row: Mapping[Any, Any], path: str) -> str:
     """A candidate's value of a path; a dash where it is not searched, ``null`` where chosen."""
-    chosen = {one: None if pd.isna(row[one]) else row[one] for one in space}
+    chosen = {one: from_cell(dimension, row[one]) for one, dimension in space.items()}
     if path not in space or not is_active(space[path], chosen):
         return "–"
     return setting_text(chosen[path])

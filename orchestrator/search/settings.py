@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from orchestrator.search.schema import Dimension, Scalar
 from orchestrator.search.space import Space, grid_values
@@ -60,6 +60,25 @@ def setting_text(value: Scalar) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def to_cell(dimension: Dimension, value: Scalar) -> Scalar:
+    """A value as the table of candidates has it.
+
+    Where ``null`` can be chosen, all values are text, because an empty cell is a setting that is
+    not searched.
+    """
+    if None not in (dimension.choice or ()):
+        return value
+    return "null" if value is None else str(value)
+
+
+def from_cell(dimension: Dimension, cell: Any) -> Scalar:
+    """The value that `to_cell` wrote; None also for an empty cell."""
+    for choice in dimension.choice or ():
+        if to_cell(dimension, choice) == cell:
+            return choice
+    return None if cell is None or cell != cell else cell  # NaN alone differs from itself
 
 
 def settings_text(params: Mapping[str, Scalar]) -> str:

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from orchestrator.search.learning_curves import Ending, LearningCurve, mean_score, read_curves
 from orchestrator.search.load import LoadedSearch
+from orchestrator.search.settings import to_cell
 from orchestrator.search.study import FINISHED, ArmStudy, notes
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
@@ -34,7 +35,8 @@ class SearchTables(NamedTuple):
     """Everything the figures and the report of a search are made from.
 
     Attributes:
-        candidates: one row a trial; objectives, settings and ``run_ids`` follow these columns:
+        candidates: one row a trial; objectives, settings (see `to_cell`) and ``run_ids`` follow
+            these columns:
             - arm: the arm.
             - candidate: number of the trial.
             - state: ``finished``, ``stopped``, ``failed``, ``running`` or ``waiting``.
@@ -116,7 +118,13 @@ def _candidate_rows(
         }
         row |= {key: noted.get(key) for key in ("step", "batch", "bracket", "twin_of", "reason")}
         row |= dict(zip(spec.objectives, values, strict=True))
-        rows.append(row | {path: trial.params.get(path) for path in study.arm.space})
+        rows.append(
+            row
+            | {
+                path: to_cell(dimension, trial.params[path]) if path in trial.params else None
+                for path, dimension in study.arm.space.items()
+            }
+        )
     return rows
 
 

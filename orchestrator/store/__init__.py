@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "kept_of_present",
             "machines_text",
             "mixed_claims",
+            "mixed_text",
             "select",
             "select_for_report",
             "select_present",
@@ -34,6 +35,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
         "registration": ("check_lock", "register"),
-        "sources": ("training_sha256",),
+        "sources": ("UNPROVEN", "source_of", "training_sha256"),
     },
 )

@@ -102,6 +102,14 @@ def mixed_claims(plan: PlanDocument, records: Mapping[str, Record]) -> tuple[str
     )
 
 
+def mixed_text(records: Mapping[str, Record]) -> str:
+    """What `sources_text` says of runs of several sources; empty if one made them all."""
+    done = {run_id: records[run_id] for run_id in with_result(records)}
+    if len({source_of_record(record) for record in done.values()}) < 2:
+        return ""
+    return sources_text(select(done, training_sha256()).others, len(done))
+
+
 def sources_text(others: Mapping[str, Record], n_recorded: int) -> str:
     """How many recorded runs are of other sources, and what is known of these.
 

@@ -24,6 +24,8 @@ Files = Mapping[str, bytes]
 # recordings, which is part of every run id, covers their files but not what is made of them.
 _ENTRY_POINTS = ("train.py", "data/packing.py")
 _PACKAGE = "decoder"
+# Before a raw hash that stands for sources of which nothing else is known.
+UNPROVEN = "raw-"
 
 
 def package_folder() -> Path:
@@ -57,7 +59,7 @@ def source_of(code: Mapping[str, Any]) -> str:
     raw, known = code.get("decoder_sha256"), code.get("training_sha256")
     if raw is not None and raw == decoder_sha256():
         return training_sha256()
-    return str(known) if known else _proven(raw, str(code.get("git_commit"))) or f"raw-{raw}"
+    return str(known) if known else _proven(raw, str(code.get("git_commit"))) or f"{UNPROVEN}{raw}"
 
 
 @functools.cache

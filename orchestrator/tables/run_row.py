@@ -10,6 +10,7 @@ from pydantic import JsonValue, ValidationError
 from decoder.collapse import CollapseThresholds
 from decoder.config import DecoderConfig, digest, flatten, identity
 from orchestrator.store.ledger import Record
+from orchestrator.store.sources import source_of
 from orchestrator.tables.run_columns import HistoryRows, leader_of, result_columns
 
 Cells = Mapping[str, JsonValue]  # column → value; configuration paths are the names with a dot
@@ -27,7 +28,7 @@ class RunRow(NamedTuple):
         config_id: digest of the settings that can change a result; None if some are unknown.
         dataset, dataset_path: fingerprint and folder of the recordings.
         trainer: the software that trained the run; None for the decoder of this project.
-        numerics_version, decoder_sha256, git_commit, git_dirty: the code.
+        numerics_version, decoder_sha256, training_sha256, git_commit, git_dirty: the code.
         per_session: session → (edits, reference phonemes); empty if not recorded.
         results: column → value, for every other column except settings, such as ``per``.
         settings: configuration path → value.
@@ -42,11 +43,20 @@ class RunRow(NamedTuple):
     trainer: str | None = None
     numerics_version: int | None = None
     decoder_sha256: str | None = None
+    training_sha256: str | None = None
     git_commit: str | None = None
     git_dirty: bool = False
     per_session: Mapping[str, Sequence[int]] = {}
     results: Cells = {}
     settings: Cells = {}
+
+    @property
+    def source(self) -> str | None:
+        """An id of the decoder sources, see `source_of`; None if no code is recorded."""
+        if not self.decoder_sha256 and not self.training_sha256:
+            return None
+        names = ("decoder_sha256", "training_sha256", "git_commit")
+        return source_of({name: getattr(self, name) for name in names})
 
     def number(self, name: str) -> float | None:
         """The number in a column of `results`; None where there is none."""
@@ -89,6 +99,7 @@ def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
         "dataset_path": record["dataset"].get("path"),
         "numerics_version": record.get("numerics_version"),
         "decoder_sha256": code.get("decoder_sha256"),
+        "training_sha256": code.get("training_sha256"),
         "git_commit": code.get("git_commit"),
         "git_dirty": code.get("git_dirty"),
         "numpy": environment.get("numpy"),

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from decoder.config import config_paths
 from orchestrator.query.compare.sides import SideArm
 from orchestrator.stats.run_values import COUNTED
+from orchestrator.store.sources import UNPROVEN
 from orchestrator.tables.run_row import RunRow, varying_paths
 
 _VERSIONS = (
@@ -43,7 +44,8 @@ def other_differences(
     """Configuration, data, code, versions and seeds in which two arms differ.
 
     A field of ours that one side does not record is no difference, and nor is the folder of the
-    recordings. A setting of other software is a difference if only one side sets it.
+    recordings, or another commit whose sources train the same. A setting of other software is a
+    difference if only one side sets it.
 
     Args:
         leave_out: configuration paths that are not compared, since the arms were joined on them.
@@ -63,6 +65,8 @@ def other_differences(
         for name, text in parts
     ]
     of_runs.append(OtherDifference("seeds", _seeds(a), _seeds(b)))
+    if len({_code_id(run) for arm in (a, b) for run in _counted(arm)}) == 1:
+        of_runs = [one for one in of_runs if one.name != "code"]
     return differences + [one for one in of_runs if one.a and one.b and one.a != one.b]
 
 
@@ -75,8 +79,8 @@ def mismatches(a: SideArm, b: SideArm, *, numerics_decide: bool) -> list[OtherDi
         numerics_decide: whether sources of one numerics version count as the same code.
     """
     runs = [run for arm in (a, b) for run in _counted(arm)]
-    sources = {None if numerics_decide else run.decoder_sha256 for run in runs}
-    code = {(run.numerics_version, run.trainer) for run in runs}
+    sources = {None if numerics_decide else run.source for run in runs}
+    code = {_code_id(run)[1:] for run in runs}
     differs = (
         ("code", _code, len(sources) > 1 or len(code) > 1),
         ("data", _data, len({run.dataset for run in runs}) > 1),
@@ -105,18 +109,26 @@ def _counted(arm: SideArm) -> list[RunRow]:
     return [run for run in arm.runs if run.outcome in COUNTED]
 
 
+def _code_id(run: RunRow) -> tuple[str | None, int | None, str | None]:
+    """What makes the code of a run the same as that of another."""
+    return run.source, run.numerics_version, run.trainer
+
+
 def _code(run: RunRow) -> str:
     """The code of a run as text; empty where it is not recorded."""
     if run.trainer:
         return f"the {run.trainer} trainer"
-    if not run.decoder_sha256 and run.numerics_version is None:
+    if run.source is None and run.numerics_version is None:
         return ""
     commit = f"commit {run.git_commit[:_DIGITS]}" if run.git_commit else "no commit"
     changed = " with changes" if run.git_dirty else ""
     return (
-        f"{commit}{changed} (sources {str(run.decoder_sha256)[:_DIGITS]}, numerics version "
-        f"{run.numerics_version})"
+        f"{commit}{changed} (sources {_source_text(run)}, numerics version {run.numerics_version})"
     )
+
+
+def _source_text(run: RunRow) -> str:
+    return str(run.source).removeprefix(UNPROVEN)[:_DIGITS]
 
 
 def _data(run: RunRow) -> str:

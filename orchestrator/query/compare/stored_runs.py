@@ -6,7 +6,7 @@ from typing import Any
 
 from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.document import PlanDocument
 from orchestrator.query.compare.arm_differences import setting_text
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
@@ -158,9 +158,20 @@ def _planned(label: str, name: str, store: IndexedStore) -> Side | None:
         make_arm(row["level"], {"configuration": row["level"]}, store.runs(row["run_ids"].split()))
         for row in best
     ]
-    asked = json.loads(searches.kept_search(name).read_bytes())["spec"]
-    thresholds = CollapseSpec.model_validate_json(json.dumps(asked["collapse"])).thresholds()
-    return Side(label, tuple(arms), thresholds, (_UNCONFIRMED,))
+    return Side(label, tuple(arms), _thresholds(searches, name), (_UNCONFIRMED,))
+
+
+def _thresholds(searches: Results, name: str) -> CollapseThresholds:
+    """What a search calls collapse, from the file in which it keeps its specification."""
+    path = searches.kept_search(name)
+    try:
+        spec = json.loads(path.read_bytes())["spec"]
+        return CollapseSpec.model_validate_json(json.dumps(spec["collapse"])).thresholds()
+    except FileNotFoundError:
+        what = "is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"cannot be read ({' '.join(str(error).split())})"
+    raise StorageError(f"{path}: {what}; `report` with the YAML file of the search writes it again")
 
 
 def _best_candidates(searches: Results, name: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from orchestrator.search.figures.settings_together import (
 )
 from orchestrator.search.figures.shared import Objective, Setting
 from orchestrator.search.load import LoadedSearch
+from orchestrator.search.settings import to_cell
 from orchestrator.search.tables import SearchTables
 
 __all__ = ["draw_search_figures"]
@@ -44,7 +45,10 @@ def draw_search_figures(
         return []
     objective, names = Objective(spec.first, spec.sign), list(spaces)
     settings = {
-        arm: [Setting(path, d.is_log, tuple(map(str, d.choice or ()))) for path, d in space.items()]
+        arm: [
+            Setting(path, d.is_log, tuple(str(to_cell(d, choice)) for choice in d.choice or ()))
+            for path, d in space.items()
+        ]
         for arm, space in spaces.items()
     }
     measured = [row for row in confirmed if row.n_seeds]

@@ -10,6 +10,7 @@ from orchestrator.report.figures.style import look, percent_axis, styled
 from orchestrator.search.figures.shared import arm_panels
 from orchestrator.search.samplers import distribution_of, no_experimental_warnings
 from orchestrator.search.schema import SearchSpec
+from orchestrator.search.settings import from_cell
 from orchestrator.search.space import Space
 
 # With fewer candidates the best quarter is too small to say anything.
@@ -33,8 +34,7 @@ def importances(spec: SearchSpec, space: Space, candidates: pd.DataFrame) -> dic
     with no_experimental_warnings():
         study = optuna.create_study(direction=spec.objectives[spec.first])
         for row in tried.to_dict("records"):
-            # A choice of null stands in the table as a missing number.
-            params = {path: None if pd.isna(row[path]) else row[path] for path in paths}
+            params = {path: from_cell(space[path], row[path]) for path in paths}
             study.add_trial(
                 optuna.create_trial(
                     params=params, distributions=distributions, value=float(row["common_figure"])

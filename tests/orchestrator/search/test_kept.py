@@ -102,6 +102,19 @@ def test_a_search_of_an_earlier_version_is_reported_once_its_file_is_given(folde
     assert call(folder, "report", "hunt").exit_code == 0
 
 
+def test_candidates_trained_by_different_sources_are_named_in_the_report(folder: Path) -> None:
+    results = Results(folder / "results")
+    assert call(folder, "report", "hunt").exit_code == 0
+    page = results.of_searches.ablation("hunt") / "report.md"
+    assert "other source code" not in page.read_text()
+    paths = sorted(results.of_searches.runs.glob("*/record.json"))
+    record = json.loads(paths[0].read_bytes())
+    record["environment"]["code"] = {"decoder_sha256": "0" * 64, "training_sha256": "0" * 64}
+    paths[0].write_text(json.dumps(record))
+    assert call(folder, "report", "hunt").exit_code == 0
+    assert f"1 of {len(paths)} recorded runs" in page.read_text()
+
+
 def test_a_damaged_copy_of_the_file_exits_5(folder: Path) -> None:
     Results(folder / "results").of_searches.kept_search("hunt").write_text("{")
     for command in ("report", "status"):
@@ -149,6 +162,19 @@ def test_an_unconfirmed_search_is_compared_by_its_best_candidate_on_its_own_seed
     assert line["arm_a"] == line["arm_b"] == "best_1" and line["n_a"] == len(SPEC["seeds"])
     assert line["mean_a"] == pytest.approx(best_of(folder)["figure"])
     assert sum("unconfirmed" in text for text in document["header"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["missing", "no_json", "no_collapse"])
+def test_an_unconfirmed_search_whose_file_is_lost_is_not_compared(
+    folder: Path, damage: str
+) -> None:
+    path = Results(folder / "results").of_searches.kept_search("hunt")
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_text("{" if damage == "no_json" else '{"spec": {}}')
+    done = call(folder, "compare", "hunt", "hunt:best_1")
+    assert done.exit_code == 5 and str(path.name) in done.stderr and "report" in done.stderr
 
 
 def test_a_search_killed_before_its_confirmation_is_compared_unconfirmed(tmp_path: Path) -> None:

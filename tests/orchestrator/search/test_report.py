@@ -23,6 +23,7 @@ from orchestrator.search.figures.shared import Objective, Setting, ended
 from orchestrator.search.load import load_search
 from orchestrator.search.report_view import near_open_ends
 from orchestrator.search.schema import Dimension
+from orchestrator.search.settings import to_cell
 from orchestrator.search.study import open_studies
 from orchestrator.search.tables import SearchTables
 from orchestrator.store.paths import Results
@@ -238,24 +239,40 @@ def test_importance_finds_the_setting_that_matters_if_there_are_enough_candidate
     assert importances(loaded.spec, space, table.head(MIN_CANDIDATES - 1)) == {}
 
 
+def test_null_stands_in_the_table_and_figures_of_a_search_where_it_was_chosen(
+    tmp_path: Path,
+) -> None:
+    space = {
+        "optim.grad_clip": {"choice": [None, 10.0]},
+        "optim.lr_max": {"log": [0.0005, 0.05]},
+    }
+    run_small_search(tmp_path, FakeBackend(), space=space, draw=draw_search_figures, confirm=...)
+    own = tmp_path / "results" / "searches" / "hunt"
+    table = pd.read_csv(own / "candidates.csv", keep_default_na=False)
+    assert set(table["optim.grad_clip"]) == {"null", "10.0"}
+    clip = Setting("optim.grad_clip", False, ("null", "10.0"))
+    assert set(clip.positions(table["optim.grad_clip"])) == {0.0, 1.0}
+
+
 def test_null_is_a_level_like_any_other_of_the_importance(folder: Path) -> None:
     loaded = load_search(folder / "search.yaml")
+    clip = Dimension(choice=(None, 1.0, 10.0))
     levels = [None, 1.0, 10.0] * 10
     table = pd.DataFrame(
         {
-            "optim.grad_clip": levels,
+            "optim.grad_clip": [to_cell(clip, level) for level in levels],
             "optim.momentum": np.linspace(0.0, 0.9, 30),
             "common_figure": [0.1 if level is None else 0.5 + level / 100 for level in levels],
         }
     )
     space = {
-        "optim.grad_clip": Dimension(choice=(None, 1.0, 10.0)),
+        "optim.grad_clip": clip,
         "optim.momentum": Dimension(uniform=(0.0, 0.9)),
     }
     found = importances(loaded.spec, space, table)
     assert next(iter(found)) == "optim.grad_clip" and found["optim.grad_clip"] > 0.5
     two = {"optim.grad_clip": Dimension(choice=(None, 1.0))}
-    assert set(importances(loaded.spec, two, table[table["optim.grad_clip"] != 10.0])) == set(two)
+    assert set(importances(loaded.spec, two, table[table["optim.grad_clip"] != "10.0"])) == set(two)
 
 
 def test_arms_and_conditions_are_drawn_and_reported(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def test_a_row_parts_what_identifies_a_run_from_results_and_settings(record: Any
     cells = record_cells(record, [])
     row = parse_run_row(cells)
     typed = {"run_id", "outcome", "seed", "config_id", "dataset", "dataset_path", "trainer"}
-    typed |= {"numerics_version", "decoder_sha256", "git_commit", "git_dirty", "per_session"}
+    typed |= {"numerics_version", "decoder_sha256", "training_sha256", "git_commit", "git_dirty"}
+    typed |= {"per_session"}
     assert row.results.keys() | row.settings.keys() == cells.keys() - typed
     assert not row.results.keys() & row.settings.keys()
     assert row.git_dirty and row.numerics_version == 1 and row.trainer is None

@@ -61,6 +61,25 @@ def test_other_code_is_refused_and_both_versions_are_named(other_code: Results) 
     assert "--allow-mixed" in problem and "--same-numerics" in problem
 
 
+def test_sources_that_train_the_same_are_the_same_code_at_any_commit(
+    tmp_path: Path, build: Any, keep: Any, truth_of: Any
+) -> None:
+    results = Results(tmp_path / "results")
+    for n, name in enumerate(("one", "two", "three")):
+        code = {
+            "decoder_sha256": str(n) * 64,
+            "training_sha256": ("c" if n < 2 else "d") * 64,
+            "git_commit": str(n) * 8,
+        }
+        made = build(spec(name, {"sum": SUM, "mean": MEAN}, 3 + n), truth_of)
+        keep(results, made, name, environment={"code": code})
+    comparison = compare_stored(results, "one", "two")
+    assert comparison.n_tested == 2
+    assert "code" not in [other.name for other in comparison.common["two"]]
+    with pytest.raises(ConfigError, match=r"^code .*cccccccc.*dddddddd"):
+        compare_stored(results, "one", "three")
+
+
 def test_mixed_code_is_shown_without_an_interval_where_asked_for(other_code: Results) -> None:
     comparison = compare_stored(other_code, "one", "two", allow_mixed=True)
     for row in comparison.rows:
