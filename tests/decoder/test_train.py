@@ -191,6 +191,20 @@ def test_averages_are_dropped_with_the_last_run_that_needs_them(dataset: Dataset
     assert not state.averages
 
 
+def test_a_run_that_skips_a_step_keeps_its_averages(dataset: Dataset) -> None:
+    pack = make_pack([{"optim.ema_decay": 0.5}, {"optim.ema_decay": 0.5}])
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.average(None)
+    state.step = 1
+    before = {name: average.clone() for name, average in state.averages.items()}
+    for parameter in state.model.parameters():
+        parameter.data += 1.0
+    state.average([True, False])
+    for name, average in state.averages.items():
+        torch.testing.assert_close(average[0], before[name][0] + 0.5)
+        torch.testing.assert_close(average[1], before[name][1], rtol=0, atol=0)
+
+
 def test_a_run_that_skips_too_many_steps_in_a_row_has_diverged(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
