@@ -1,7 +1,7 @@
 """The rule of a verdict at its limits, and what a verdict says of itself."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,8 +140,8 @@ def test_a_verdict_holds_in_every_scenario(
 
 
 def decided(
-    hypotheses: dict[str, Any],
-    arms: dict[str, Sequence[Any]],
+    hypotheses: Mapping[str, Any],
+    arms: Mapping[str, Sequence[Any]],
     mixed: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Verdict]:
@@ -174,7 +174,7 @@ def decided(
     return {one.name: one for one in decide(plan, pd.DataFrame(rows), mixed)}
 
 
-def differing(differences: Sequence[float]) -> dict[str, Sequence[Any]]:
+def differing(differences: Sequence[float]) -> dict[str, list[Any]]:
     """Two arms whose PER differs by this much in each seed."""
     return {"sum": [0.25] * len(differences), "mean": [0.25 + d for d in differences]}
 
