@@ -256,7 +256,7 @@ def empty_buffers(
     n_rows: int,
     dtype: torch.dtype,
     device: torch.device,
-    rows: tuple[Tensor, Tensor] | None = None,
+    bounds: tuple[Tensor, Tensor] | None = None,
 ) -> GruBuffers:
     """Buffers of one layer with memory of their own, zero throughout.
 
@@ -268,7 +268,7 @@ def empty_buffers(
         n_rows: V; ``n_steps * n_trials`` is enough for every batch.
         dtype: of weights, gates and states. Sums are at least float32.
         device: of the buffers.
-        rows: `offsets` and `n_active`, if the layers share them; None makes new ones.
+        bounds: `offsets` and `n_active`, if the layers share them; None makes new ones.
     """
     R, V, B, H = n_runs, n_rows, n_trials, n_units
     wide = torch.promote_types(dtype, torch.float32)
@@ -276,10 +276,10 @@ def empty_buffers(
     def zeros(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    if rows is None:
+    if bounds is None:
         offsets, n_active = (zeros(n_steps + 1, dtype=torch.int32) for _ in range(2))
     else:
-        offsets, n_active = rows
+        offsets, n_active = bounds
     return GruBuffers(
         gates=zeros(R, V, 4 * H),
         states=zeros(R, B + V, H),
