@@ -142,8 +142,8 @@ class PackedDecoder(nn.Module):
             slices: days of the batch, which is ordered by day.
             dropout: the masks of the step; None means no dropout.
             n_patches: (B,) valid patches of each trial; None means that all are valid. Attention
-                reads no others, and with the kernels ``rows`` and ``fused`` a GRU of one direction
-                computes no others. On the CPU they cost a GPU no wait.
+                reads no others, and with the kernels ``rows`` and ``fused`` recurrent layers of one
+                direction compute no others. On the CPU they cost a GPU no wait.
             hidden: (R or 1, P, B) bool, patches hidden from the decoder; None hides nothing.
 
         Returns:
@@ -154,7 +154,7 @@ class PackedDecoder(nn.Module):
         x = self._by_day(x, slices, dropout if self.embedding is None else None)
         blocks = to_blocks(x, *shape)
         kernel = self.kernel or choose_kernel(len(x), x.device)
-        is_packed = config.architecture == "gru" and kernel in ("rows", "fused")
+        is_packed = config.architecture != "transformer" and kernel in ("rows", "fused")
         rows: Rows | None = None  # all patches
         if is_packed and n_patches is not None and not config.bidirectional:
             rows = pack_rows(n_patches, patches_of(x.shape[2], *shape), x.device)

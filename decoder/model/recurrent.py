@@ -95,9 +95,10 @@ def recurrent_states(
         layers: at least one.
         source: the input of the first layer.
         h0: (R, B, H) initial state of every layer and direction.
-        kernel: the implementation of the GRU.
+        kernel: the implementation of the GRU. An LSTM has one.
         dropout: masks between the layers; None means no dropout.
-        rows: see `decoder.model.gru.gru_layer`.
+        rows: the valid patches of the batch, if the input is (R, V, 1, D); needs one direction, and
+            for a GRU the kernel ``rows`` or ``fused``. None means that the input is (R, P, B, D).
 
     Returns:
         For each layer (R, P, B, N H), before dropout; (R, V, 1, H) with `rows`.
@@ -107,7 +108,7 @@ def recurrent_states(
         if layer.cell == "gru":
             out = gru_layer(source, layer.directions(), h0, kernel, rows)
         else:
-            out = lstm_layer(source, layer.directions(), h0)
+            out = lstm_layer(source, layer.directions(), h0, rows)
         out = out if layer.norm is None else layer.norm(out)
         states.append(out)
         if i < len(layers) - 1:

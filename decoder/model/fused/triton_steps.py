@@ -73,7 +73,7 @@ def forward_steps(
                 B,
                 IN=gates_in.stride(1),
                 H=H,
-                **_options(tiles),
+                **launch_options(tiles),
             )
 
 
@@ -110,7 +110,7 @@ def backward_steps(
                 V,
                 B,
                 H=H,
-                **_options(tiles),
+                **launch_options(tiles),
             )
 
 
@@ -152,7 +152,7 @@ def multiply_rows(
             K=K,
             N=N,
             ADD=add,
-            **_options(tiles),
+            **launch_options(tiles),
         )
 
 
@@ -177,7 +177,8 @@ def _grid(n_rows: int, n_columns: int, n_runs: int, tiles: Tiles) -> tuple[int, 
     return triton.cdiv(n_columns, tiles.columns), triton.cdiv(n_rows, tiles.rows), n_runs
 
 
-def _options(tiles: Tiles) -> dict[str, int | bool]:
+def launch_options(tiles: Tiles) -> dict[str, int | bool]:
+    """The arguments of every kernel that follow from its tiles, and how it is compiled."""
     return {
         "WIDEN": triton.knobs.runtime.interpret,
         "BM": tiles.rows,
@@ -185,4 +186,5 @@ def _options(tiles: Tiles) -> dict[str, int | bool]:
         "BK": tiles.inner,
         "num_warps": tiles.n_warps,
         "num_stages": tiles.n_stages,
+        "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
     }

@@ -22,14 +22,14 @@ H = 768
 
 def instructions(kernel, dtype: str, tiles: Tiles, capability: int, **constants) -> list[str]:
     """Those of interest in the compiled kernel, whose machine code must exist."""
-    constants |= {"WIDEN": False, "BM": tiles.rows, "BN": tiles.columns, "BK": tiles.inner}
+    options = triton_steps.launch_options(tiles)
+    constants |= {name: options.pop(name) for name in ("WIDEN", "BM", "BN", "BK")}
     types = {name: f"*{dtype}" for name in PLAIN} | {name: "*i32" for name in COUNTS}
     types |= {name: "*fp32" for name in WIDE} | {name: "constexpr" for name in constants}
     signature = {name: types.get(name, "i32") for name in kernel.arg_names}
     where = {name: (i,) for i, name in enumerate(kernel.arg_names)}
     aligned = {where[n]: [["tt.divisibility", 16]] for n, t in signature.items() if t[0] == "*"}
     source = ASTSource(kernel, signature, {where[n]: v for n, v in constants.items()}, aligned)
-    options = {"num_warps": tiles.n_warps, "num_stages": tiles.n_stages}
     compiled = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     assert compiled.asm["cubin"]
     names = ("wgmma", "mma.sync", "tf32", "fma.rn.f32")

@@ -24,9 +24,8 @@ def test_kernels_compile_for_ampere_and_hopper_and_float32_is_not_tf32(tmp_path:
         "TRITON_CACHE_DIR": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).parents[4]),
     }
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "80", "90"], capture_output=True, text=True, env=environment
-    )
+    command = [sys.executable, "-W", "error", SCRIPT, "80", "90"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     for capability, tensor_cores in (("80", "mma.sync"), ("90", "wgmma")):
         for kernel, formats in json.loads(done.stdout)[capability].items():

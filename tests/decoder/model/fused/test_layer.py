@@ -88,6 +88,7 @@ CASES = {
     "inter CTC": {"inter_ctc_layers": (1, 2)},
     "post-RNN": {"post_rnn_layers": 2, "post_rnn_units": 5, "post_rnn_dropout": 0.3},
     "layer norm": {"layer_norm": True, "h0": "zero"},
+    "LSTM": {"architecture": "lstm", "inter_ctc_layers": (1,)},
     "no day layer": {"day_layer": "none"},
     "shared day layer": {"day_layer": "shared", "inter_ctc_layers": (1,)},
 }
@@ -166,16 +167,21 @@ def test_metrics_do_not_read_the_logits_after_the_end_of_a_trial() -> None:
         assert packed == pytest.approx(padded, rel=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ["gru", "lstm"])
 @pytest.mark.parametrize("n_patches", [[0, 0, 0, 0, 0], [13] * 5, [0, 13, 1, 1, 1]])
-def test_batches_without_valid_patches_or_without_padding(n_patches: list[int]) -> None:
-    case, lengths = Case({}, torch.float64), torch.tensor(n_patches)
+def test_batches_without_valid_patches_or_without_padding(
+    n_patches: list[int], architecture: str
+) -> None:
+    case = Case({"architecture": architecture}, torch.float64)
+    lengths = torch.tensor(n_patches)
     gradients = []
     for kernel in ("batched", "rows"):
         model = case.decoder(kernel)
         logits = model(case.x, day_slices(DAYS), n_patches=lengths).logits
         here = (torch.arange(13)[:, None] < lengths)[..., None]
         (logits * here).square().sum().backward()
-        gradients.append({n: p.grad for n, p in model.named_parameters()})
+        every = model.named_parameters()
+        gradients.append({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in every})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
