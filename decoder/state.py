@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,27 +17,50 @@ from decoder.breakdown import Breakdown
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
+from decoder.host import Flags
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
+from decoder.model.fused.available import why_not
 from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
+from decoder.stacked_optim import StackedOptimizer
+from decoder.training_sections import OptimConfig
 
 # Weights without a finite loss on this many batches in a row are taken as diverged.
 MAX_SKIPPED_IN_A_ROW = 20
 
 
+def reads_late(device: torch.device) -> bool:
+    """Whether the host reads the flags of a step only after it has queued work of the next step."""
+    return device.type == "cuda"
+
+
+class Unread(NamedTuple):
+    """The flags of a step that the host has not read: whether each run is finite and took it."""
+
+    step: int
+    finite: Flags
+
+
 @dataclass
 class PackState:
-    """The state of a pack in training: step, unfinished runs, weights, optimizers, sums."""
+    """The state of a pack in training: step, unfinished runs, weights, optimizers, sums.
+
+    On a GPU the host runs ahead of the device, so that the device never waits for it. Whether a
+    run's loss and gradient are finite is then decided on the device, where it guards the update,
+    and the host reads it one step late, in `settle`. A run that diverged has been computed for one
+    more step then, but not updated, and leaves as of the step at which it diverged. Evaluations
+    and checkpoints settle first.
+    """
 
     device: torch.device
     sessions: Sequence[str]
     n_runs_at_start: int
     runs: list[Run]
     model: PackedDecoder
-    optimizers: list[optim.RunOptimizer]
+    optimizer: optim.PackOptimizer
     sums: TrainingSums
-    grad_norms: Tensor  # (R, largest budget), before clipping, filled up to `step`
+    grad_norms: Tensor  # (R, largest budget), before clipping, on the device, filled up to `step`
     histories: dict[str, list[HistoryRow]]
     ended: list[RunResult]  # kept in checkpoints: a retry may need them again
     n_skipped: list[int]  # skipped updates of each unfinished run, in total
@@ -47,6 +70,8 @@ class PackState:
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `average`; empty if not needed
     step: int = 0
     seconds: float = 0.0
+    late: bool = False  # see `reads_late`
+    unread: Unread | None = None  # of the step before, if `late`
 
     @property
     def configs(self) -> list[DecoderConfig]:
@@ -71,10 +96,10 @@ class PackState:
             n_runs_at_start=len(pack.runs),
             runs=list(pack.runs),
             model=model,
-            optimizers=_optimizers(pack.runs, model),
+            optimizer=make_optimizer([run.config.optim for run in pack.runs], model, device),
             sums=TrainingSums.zeros(len(pack.runs), device),
             grad_norms=torch.zeros(
-                len(pack.runs), max(run.config.train.n_steps for run in pack.runs)
+                len(pack.runs), max(run.config.train.n_steps for run in pack.runs), device=device
             ),
             histories={run.run_id: [] for run in pack.runs},
             ended=[],
@@ -85,6 +110,7 @@ class PackState:
                 if any(run.config.loss.label_prior_weight for run in pack.runs)
                 else None
             ),
+            late=reads_late(device),
         )
 
     def count_skips(self, finite: Sequence[bool]) -> list[bool]:
@@ -106,14 +132,36 @@ class PackState:
             ending.append(too_many or not (ok or skips))
         return ending
 
-    def average(self, taken: Sequence[bool] | None) -> None:
+    def settle(self, n_dropped: int) -> tuple[list[RunResult], list[int]]:
+        """Read the flags of the step before, if they are unread, and remove runs that diverged.
+
+        Args:
+            n_dropped: trials without a CTC alignment, for the results.
+
+        Returns:
+            The results of the runs that diverged at that step, and the rows of the others.
+        """
+        kept = list(range(len(self.runs)))
+        if self.unread is None:
+            return [], kept
+        step, flags = self.unread
+        self.unread = None
+        diverged = self.count_skips(flags.read())
+        if not any(diverged):
+            return [], kept
+        results = self.finish(diverged, "diverged", n_dropped, step)
+        if not self.runs:
+            self.step = step
+        return results, [row for row in kept if not diverged[row]]
+
+    def average(self, taken: Tensor | None) -> None:
         """Update the moving averages of weights for runs with ``optim.ema_decay``.
 
         For a run without it, the average is its current weights. A run that skips the step keeps
         its average.
 
         Args:
-            taken: for each run, whether it takes the step; None means that all do.
+            taken: (R,) bool, whether a run takes the step; None means that all do.
         """
         decays = [config.optim.ema_decay for config in self.configs]
         if not any(decays):
@@ -121,9 +169,8 @@ class PackState:
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
         if self.step == 0:
             self.averages = {name: value.clone() for name, value in weights.items()}
-        elif taken is not None:
-            decays = [decay if ok else 1.0 for decay, ok in zip(decays, taken, strict=True)]
-        optim.average_weights(self.averages, weights, decays)
+            taken = None
+        optim.average_weights(self.averages, weights, decays, taken)
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
@@ -138,7 +185,11 @@ class PackState:
                 parameter.data = trained[name]
 
     def finish(
-        self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
+        self,
+        leaving: Sequence[bool],
+        status: Literal["ok", "diverged"],
+        n_dropped: int,
+        n_steps_done: int | None = None,
     ) -> list[RunResult]:
         """Remove runs from the pack, with their weights and optimizers.
 
@@ -146,34 +197,41 @@ class PackState:
             leaving: for each run, whether it leaves.
             status: how the leaving runs end.
             n_dropped: trials without a CTC alignment, for the results.
+            n_steps_done: of the leaving runs; None means `step`.
 
         Returns:
             The results of the leaving runs.
         """
+        done = self.step if n_steps_done is None else n_steps_done
         results = []
         for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True)):
             if leaves:
-                results.append(self._result(row, run, status, n_dropped))
+                results.append(self._result(row, run, status, n_dropped, done))
         self.keep([i for i, leaves in enumerate(leaving) if not leaves])
         self.ended += results
         return results
 
     def _result(
-        self, row: int, run: Run, status: Literal["ok", "diverged"], n_dropped: int
+        self,
+        row: int,
+        run: Run,
+        status: Literal["ok", "diverged"],
+        n_dropped: int,
+        n_steps_done: int,
     ) -> RunResult:
         breakdown = self.breakdowns.pop(run.run_id, None)
         return RunResult(
             run_id=run.run_id,
             status=status,
             history=tuple(self.histories[run.run_id]),
-            n_steps_done=self.step,
+            n_steps_done=n_steps_done,
             n_parameters=self.model.n_parameters(),
             n_dropped_trials=n_dropped,
             pack_seconds=self.seconds,
             n_runs_in_pack=self.n_runs_at_start,
             peak_memory_bytes=_peak_memory_bytes(self.device),
             device=_device_name(self.device),
-            grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
+            grad_norm_quantiles=_quantiles(self.grad_norms[row, :n_steps_done]),
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
             beam=breakdown.beam() if breakdown else {},
@@ -182,9 +240,9 @@ class PackState:
 
     def keep(self, rows: list[int]) -> None:
         """Keep only the runs at `rows`."""
-        states = [self.optimizers[row].state() for row in rows]
         self.runs = [self.runs[row] for row in rows]
         self.model.keep_runs(rows)
+        self.optimizer.keep_runs(rows)
         self.sums.keep_runs(rows)
         if self.label_prior is not None:
             self.label_prior.keep_runs(rows)
@@ -193,24 +251,23 @@ class PackState:
         self.n_skipped_in_a_row = [self.n_skipped_in_a_row[row] for row in rows]
         needed = any(config.optim.ema_decay for config in self.configs)
         self.averages = {n: t[rows] for n, t in self.averages.items()} if needed else {}
-        self.optimizers = _optimizers(self.runs, self.model)
-        for optimizer, tensors in zip(self.optimizers, states, strict=True):
-            optimizer.load_state(tensors)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint from which `resume` continues exactly.
+        """Write a checkpoint from which `resume` continues exactly. Flags must have been read.
 
         Raises:
             StorageError: the checkpoint cannot be written.
         """
+        assert self.unread is None, "the checkpoint would hold runs that diverged"
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
         if self.label_prior is not None:
             tensors["label_prior"] = self.label_prior.mean
         tensors["grad_norms"] = self.grad_norms[:, : self.step]
-        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
-            tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
+        for row, run in enumerate(self.runs):
+            own = self.optimizer.state(row)
+            tensors |= {f"optim/{run.run_id}/{n}": t for n, t in own.items()}
         values = {
             "run_ids": [run.run_id for run in self.runs],
             "n_runs_at_start": self.n_runs_at_start,
@@ -248,10 +305,10 @@ class PackState:
             total.copy_(tensors[f"sums/{name}"][rows])
         if self.label_prior is not None:
             self.label_prior.mean = tensors["label_prior"][rows].to(self.device)
-        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
+        for row, run in enumerate(self.runs):
             prefix = f"optim/{run.run_id}/"
-            optimizer.load_state(
-                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            self.optimizer.load_state(
+                row, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             )
         self.n_runs_at_start = values["n_runs_at_start"]
         self.step, self.seconds = values["step"], values["seconds"]
@@ -264,12 +321,14 @@ class PackState:
         return list(self.ended), remarks
 
 
-def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOptimizer]:
+def make_optimizer(
+    configs: Sequence[OptimConfig], model: PackedDecoder, device: torch.device
+) -> optim.PackOptimizer:
+    """The optimizer for a device: of all runs at once on a GPU, else one of PyTorch's a run."""
     parameters, groups = dict(model.named_parameters()), model.groups()
-    return [
-        optim.RunOptimizer(run.config.optim, parameters, groups, row)
-        for row, run in enumerate(runs)
-    ]
+    if device.type != "cuda":
+        return optim.RunOptimizers(configs, parameters, groups)
+    return StackedOptimizer(configs, parameters, groups, kernels=why_not(device) is None)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:
@@ -283,6 +342,7 @@ def _result_from(entry: Mapping[str, Any]) -> RunResult:
 
 
 def _quantiles(norms: Tensor) -> dict[str, float]:
+    norms = norms.cpu()
     norms = norms[~norms.isnan()]  # skipped steps
     if not len(norms):
         return {}

@@ -14,12 +14,15 @@ from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
 from decoder.data.trials import Trials
+from decoder.host import send
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
+from decoder.optim import GROUPS
+from decoder.schedules import learning_rates
 from decoder.state import PackState
 
 
@@ -108,34 +111,30 @@ def update_weights(
     gradients: dict[str, Tensor],
     losses: Tensor,
     norms: Tensor,
-    taken: Sequence[bool] | None = None,
+    taken: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Clip the gradients, step every optimizer, and add the step to the running sums.
 
     Args:
         state: the pack; its weights, averages and sums are changed, its step counter is not.
-        gradients: name → (R, ...), scaled in place.
+        gradients: name → (R, ...), may be scaled in place.
         losses: (R,).
         norms: (R,) gradient norms before clipping.
-        taken: for each run, whether it takes the step; None means that all do.
+        taken: (R,) bool, whether a run takes the step; None means that all do.
 
     Returns:
         (R,) gradient norms after clipping, 0 where a step was skipped; and R learning rates.
     """
-    steps = None if taken is None else torch.tensor(taken, device=norms.device)
-    known = norms if steps is None else norms.where(steps, float("nan"))
-    state.grad_norms[:, state.step] = known.to("cpu", torch.float32)
-    if steps is not None:
-        losses, norms = losses.where(steps, 0.0), norms.where(steps, 0.0)
+    state.grad_norms[:, state.step] = norms if taken is None else norms.where(taken, float("nan"))
+    if taken is not None:
+        losses, norms = losses.where(taken, 0.0), norms.where(taken, 0.0)
     factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
-    optim.scale_runs(gradients, factors)
-    rates = []
-    for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True)):
-        history = state.histories[run.run_id]
-        if taken is None or taken[row]:
-            rates.append(optimizer.step(gradients, row, state.step, history))
-        else:
-            rates.append(optimizer.rates(state.step, history)["weight"])
+    known = [
+        learning_rates(run.config.optim, state.step, state.histories[run.run_id])
+        for run in state.runs
+    ]
+    rates = send([[own[group] for group in GROUPS] for own in known], state.sums.learning_dose)
+    state.optimizer.step(gradients, rates, factors, taken)
     state.average(taken)
-    state.sums.add(losses, norms, factors, rates, steps)
-    return norms * factors, rates
+    state.sums.add(losses, norms, factors, rates[:, GROUPS.index("weight")], taken)
+    return norms * factors, [own["weight"] for own in known]

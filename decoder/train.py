@@ -22,9 +22,10 @@ from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.errors import ConfigError
 from decoder.evaluation import evaluate
+from decoder.host import Flags
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
 from decoder.selection import best_row
-from decoder.state import PackState
+from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
 from decoder.weights import save_weights
@@ -85,31 +86,43 @@ def train(
 
     while state.runs:
         if until_step is not None and state.step >= until_step:
+            diverged_late, kept = state.settle(trials.n_dropped)
+            if diverged_late:
+                yield Progress(state.step, {}, tuple(diverged_late))
+            if not kept:
+                break
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)
             left = [run.run_id for run in state.runs]
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
         losses, gradients = step_gradients(state, trials, pack.seed)
-        norms = optim.gradient_norms(gradients)
-        finite = (losses.isfinite() & norms.isfinite()).tolist()
-        finished = []
-        diverged = state.count_skips(finite)
-        if any(diverged):
-            state.seconds = time.monotonic() - started
-            finished = state.finish(diverged, "diverged", trials.n_dropped)
-            kept = [i for i, leaves in enumerate(diverged) if not leaves]
-            gradients = {name: g[kept] for name, g in gradients.items()}
-            losses, norms, finite = losses[kept], norms[kept], [finite[i] for i in kept]
-            if not kept:
-                yield Progress(state.step, {}, tuple(finished))
-                break
-
+        diverged_late, kept = state.settle(trials.n_dropped)
+        if diverged_late:
+            yield Progress(state.step, {}, tuple(diverged_late))
+            losses, gradients = _rows(kept, losses, gradients)
+        if not kept:
+            break
+        norms = state.optimizer.norms(gradients)
+        finite = losses.isfinite() & norms.isfinite()
         done_step = state.step + 1
         due = [_is_due(run.config.train, done_step) for run in state.runs]
+        finished = []
+        if state.late and not any(due):
+            state.unread = Unread(state.step, Flags(finite))
+        else:
+            diverged = state.count_skips(finite.tolist())
+            if any(diverged):
+                state.seconds = time.monotonic() - started
+                finished = state.finish(diverged, "diverged", trials.n_dropped)
+                kept = [i for i, leaves in enumerate(diverged) if not leaves]
+                losses, gradients = _rows(kept, losses, gradients)
+                norms, finite, due = norms[kept], finite[kept], [due[i] for i in kept]
+                if not kept:
+                    yield Progress(state.step, {}, tuple(finished))
+                    break
         before = optim.rows_of(state.model.parameters()) if any(due) else []
-        taken = None if all(finite) else finite
-        clipped_norms, rates = update_weights(state, gradients, losses, norms, taken)
+        clipped_norms, rates = update_weights(state, gradients, losses, norms, finite)
         state.step = done_step
 
         latest: dict[str, HistoryRow] = {}
@@ -138,6 +151,11 @@ def train(
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
+            diverged_late, kept = state.settle(trials.n_dropped)
+            if diverged_late:
+                yield Progress(state.step, {}, tuple(diverged_late))
+            if not kept:
+                break
             save_started = time.monotonic()
             state.save(checkpoint_dir)
             seconds = time.monotonic() - save_started
@@ -215,6 +233,13 @@ def _keep_weights(
             if (keep == "best" and is_best) or (keep == "final" and is_last):
                 facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
                 save_weights(folder / run.run_id, state.model, row, run.config, sessions, facts)
+
+
+def _rows(
+    kept: list[int], losses: Tensor, gradients: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses and gradients of the runs at the rows `kept`."""
+    return losses[kept], {name: gradient[kept] for name, gradient in gradients.items()}
 
 
 def _is_due(config: TrainConfig, done_step: int) -> bool:

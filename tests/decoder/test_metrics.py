@@ -71,18 +71,16 @@ def test_an_empty_target_is_left_out_of_the_denominator_and_the_edits() -> None:
 
 def test_training_sums_average_since_the_last_evaluation_and_keep_the_dose() -> None:
     sums = TrainingSums.zeros(2, CPU)
-    ones = torch.ones(2)
-    sums.add(
-        torch.tensor([2.0, 4.0]), torch.tensor([1.0, 20.0]), torch.tensor([1.0, 0.5]), [0.1, 0.2]
-    )
-    sums.add(torch.tensor([4.0, 4.0]), torch.tensor([3.0, 10.0]), ones, [0.1, 0.2])
+    ones, rates = torch.ones(2), torch.tensor([0.1, 0.2], dtype=torch.float64)
+    sums.add(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 20.0]), torch.tensor([1.0, 0.5]), rates)
+    sums.add(torch.tensor([4.0, 4.0]), torch.tensor([3.0, 10.0]), ones, rates)
     first, second = sums.rows()
     assert first["train_loss"] == 3.0 and first["grad_norm"] == 2.0
     assert second["clipped_share"] == 0.5 and second["grad_norm_max"] == 20.0
     assert first["learning_dose"] == pytest.approx(0.1 * 1 + 0.1 * 3)
     assert second["learning_dose"] == pytest.approx(0.2 * 10 + 0.2 * 10)
     sums.start_interval(torch.tensor([True, False]))
-    sums.add(torch.tensor([7.0, 7.0]), ones, ones, [0.1, 0.2])
+    sums.add(torch.tensor([7.0, 7.0]), ones, ones, rates)
     first, second = sums.rows()
     assert first["train_loss"] == 7.0 and second["train_loss"] == pytest.approx(5.0)
     assert first["learning_dose"] == pytest.approx(0.5)
