@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from decoder.determinism import cumulative_sum
 from decoder.masking import mask_input
 from decoder.sections import AugmentConfig
 from decoder.seeding import generator
@@ -68,7 +69,7 @@ def augment_batch(
     walks = [c.random_walk_std for c in configs]
     if any(walks):
         axis = -1 if shared.random_walk_axis == "features" else -2
-        add(normal("random_walk", B, T, F).cumsum(axis), walks)
+        add(cumulative_sum(normal("random_walk", B, T, F), axis), walks)
 
     cut = 0
     if shared.random_cut:

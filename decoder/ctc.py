@@ -10,6 +10,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
+from decoder.determinism import needs_cpu
 from decoder.phonemes import BLANK
 
 Reduction = Literal["none_then_mean", "mean"]
@@ -31,6 +32,9 @@ def ctc_losses(
         (R, B) float32.
     """
     R, P, B, C = log_probs.shape
+    if log_probs.requires_grad and needs_cpu(log_probs):
+        parts = (tensor.cpu() for tensor in (log_probs, labels, n_patches, n_labels))
+        return ctc_losses(*parts, zero_infinity).to(log_probs.device)
     losses = torch.nn.functional.ctc_loss(
         log_probs.float().permute(1, 0, 2, 3).reshape(P, R * B, C),
         labels.repeat(R, 1),

@@ -1,7 +1,5 @@
 """The state of a pack in training: weights, optimizers, sums, histories; saving and resuming it."""
 
-import resource
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,8 +15,11 @@ from decoder.breakdown import Breakdown
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
+from decoder.device import device_name, driver_version, peak_memory_bytes
+from decoder.errors import ConfigError
 from decoder.host import Flags
 from decoder.metrics import TrainingSums
+from decoder.model.cells import choose_kernel
 from decoder.model.decoder import PackedDecoder
 from decoder.model.fused.available import why_not
 from decoder.objective import LabelPrior
@@ -77,6 +78,13 @@ class PackState:
     def configs(self) -> list[DecoderConfig]:
         """The configuration of each unfinished run."""
         return [run.config for run in self.runs]
+
+    @property
+    def kernel(self) -> str:
+        """The implementation of the recurrence; empty where there is no choice."""
+        if self.model.config.architecture != "gru":
+            return ""
+        return self.model.kernel or choose_kernel(self.n_runs_at_start, self.device)
 
     @classmethod
     def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "PackState":
@@ -229,8 +237,10 @@ class PackState:
             n_dropped_trials=n_dropped,
             pack_seconds=self.seconds,
             n_runs_in_pack=self.n_runs_at_start,
-            peak_memory_bytes=_peak_memory_bytes(self.device),
-            device=_device_name(self.device),
+            peak_memory_bytes=peak_memory_bytes(self.device),
+            device=device_name(self.device),
+            driver=driver_version(self.device),
+            kernel=self.kernel,
             grad_norm_quantiles=_quantiles(self.grad_norms[row, :n_steps_done]),
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
@@ -271,6 +281,7 @@ class PackState:
         values = {
             "run_ids": [run.run_id for run in self.runs],
             "n_runs_at_start": self.n_runs_at_start,
+            "device": self._made_with(),
             "step": self.step,
             "seconds": self.seconds,
             "n_skipped": self.n_skipped,
@@ -280,13 +291,28 @@ class PackState:
         }
         save_checkpoint(folder, self.step, Checkpoint(tensors, values))
 
-    def resume(self, folder: Path) -> tuple[list[RunResult], list[str]]:
+    def resume(
+        self, folder: Path, split_from: Sequence[Path] = ()
+    ) -> tuple[list[RunResult], list[str]]:
         """Continue from the newest intact checkpoint, if it holds every run of this pack.
+
+        Args:
+            folder: the pack's own folder.
+            split_from: folders of the packs that this one was split from, nearest first; used in
+                turn while there is no checkpoint. The time until then is shared out.
 
         Returns:
             The results of the runs that had ended before it, and remarks for the user.
+
+        Raises:
+            ConfigError: the checkpoint was made on another kind of device.
         """
-        checkpoint, remarks = load_newest(folder)
+        remarks: list[str] = []
+        for place in (folder, *split_from):
+            checkpoint, damaged = load_newest(place)
+            remarks += damaged
+            if checkpoint is not None:
+                break
         if checkpoint is None:
             return [], remarks
         tensors, values = checkpoint
@@ -294,7 +320,8 @@ class PackState:
         ended = {entry["run_id"]: _result_from(entry) for entry in values["ended"]}
         wanted = [run.run_id for run in self.runs]
         if not set(wanted) <= set(going) | set(ended):
-            return [], [*remarks, f"{folder}: its checkpoint belongs to other runs and is not used"]
+            return [], [*remarks, f"{place}: its checkpoint belongs to other runs and is not used"]
+        remarks += self._compare_devices(place, values.get("device", {}))
         self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
         rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():
@@ -308,10 +335,18 @@ class PackState:
         for row, run in enumerate(self.runs):
             prefix = f"optim/{run.run_id}/"
             self.optimizer.load_state(
-                row, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+                row,
+                {
+                    n.removeprefix(prefix): t.clone()  # of its own, not in the file's memory
+                    for n, t in tensors.items()
+                    if n.startswith(prefix)
+                },
             )
-        self.n_runs_at_start = values["n_runs_at_start"]
         self.step, self.seconds = values["step"], values["seconds"]
+        if place == folder:
+            self.n_runs_at_start = values["n_runs_at_start"]
+        else:
+            self.seconds *= len(wanted) / values["n_runs_at_start"]
         self.n_skipped = [values["n_skipped"][row] for row in rows]
         self.n_skipped_in_a_row = [values["n_skipped_in_a_row"][row] for row in rows]
         if rows:  # otherwise the checkpoint may be past the largest budget of this pack
@@ -319,6 +354,31 @@ class PackState:
         self.histories = {run.run_id: values["histories"][run.run_id] for run in self.runs}
         self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
         return list(self.ended), remarks
+
+    def _made_with(self) -> dict[str, str]:
+        """What a checkpoint says of the device that made it."""
+        names = {"type": self.device.type, "name": device_name(self.device)}
+        return {**names, "kernel": self.kernel}
+
+    def _compare_devices(self, folder: Path, made_with: Mapping[str, str]) -> list[str]:
+        """Remarks if a checkpoint was made with another GPU or kernel; older ones do not say.
+
+        Raises:
+            ConfigError: it was made on another kind of device, which draws other random numbers.
+        """
+        present = self._made_with()
+        if made_with.get("type", present["type"]) != present["type"]:
+            raise ConfigError(
+                f"{folder}: its checkpoint was made on {made_with['name']}, and the random numbers "
+                f"of {present['name']} are others, so the pack cannot be continued here; train "
+                f"with --device {made_with['type']}, or remove the folder to start the pack anew"
+            )
+        return [
+            f"{folder}: its checkpoint was made with {made_with[key]} and continues with "
+            f"{present[key]}; the figures agree to rounding only"
+            for key in ("name", "kernel")
+            if made_with.get(key, present[key]) != present[key]
+        ]
 
 
 def make_optimizer(
@@ -348,14 +408,3 @@ def _quantiles(norms: Tensor) -> dict[str, float]:
         return {}
     values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])
     return dict(zip(("p50", "p90", "p99", "max"), values.tolist(), strict=True))
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -20,6 +20,8 @@ from decoder import optim
 from decoder.config import pack_key
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
+from decoder.determinism import deterministic_if_asked
+from decoder.device import start_peak_memory
 from decoder.errors import ConfigError
 from decoder.evaluation import evaluate
 from decoder.host import Flags
@@ -35,6 +37,7 @@ from decoder.weights import save_weights
 CHECKPOINT_PAUSE = 30.0
 
 
+@deterministic_if_asked
 def train(
     pack: Pack,
     dataset: Dataset,
@@ -44,6 +47,7 @@ def train(
     checkpoint_every_seconds: float = 20.0,
     weights_dir: Path | None = None,
     until_step: int | None = None,
+    split_from: Sequence[Path] = (),
 ) -> Iterator[Progress]:
     """Train the runs of a pack, and yield after every evaluation.
 
@@ -60,6 +64,9 @@ def train(
         until_step: pause after this many steps and write a checkpoint, from which the unfinished
             runs, or some of them, can continue. Schedules follow the whole budget. None trains to
             the end.
+        split_from: checkpoint folders of the packs that this one was split from, nearest first.
+            Training continues from there if `checkpoint_dir` has no checkpoint, and
+            `checkpoint_dir` stays, with the results, for whoever put the parts together.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -67,7 +74,7 @@ def train(
         histories of the unfinished runs.
 
     Raises:
-        ConfigError: the device does not exist.
+        ConfigError: the device does not exist, or the checkpoint is of another kind of device.
         DataError: more than 1 % of the trials are too short for their targets.
         StorageError: a checkpoint or weights cannot be written.
     """
@@ -75,10 +82,11 @@ def train(
     shared = pack.runs[0].config
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = choose_device(device)
+    start_peak_memory(where)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
     if checkpoint_dir is not None:
-        ended_before, remarks = state.resume(checkpoint_dir)
+        ended_before, remarks = state.resume(checkpoint_dir, split_from)
         if ended_before or remarks:
             yield Progress(state.step, {}, ended_before, remarks)
     started = time.monotonic() - state.seconds
@@ -162,7 +170,9 @@ def train(
             pause = max(checkpoint_every_seconds, CHECKPOINT_PAUSE * seconds)
             next_save = time.monotonic() + (pause if checkpoint_every_seconds else 0.0)
 
-    if checkpoint_dir is not None:
+    if checkpoint_dir is not None and split_from:
+        state.save(checkpoint_dir)
+    elif checkpoint_dir is not None:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 

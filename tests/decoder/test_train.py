@@ -432,6 +432,19 @@ def test_a_paused_pack_continues_exactly_with_the_runs_that_are_kept(
     assert not folder.exists()
 
 
+def test_a_part_of_a_pack_keeps_its_results_in_its_folder(dataset: Dataset, tmp_path: Path) -> None:
+    pack = make_pack(MIXED[:2])
+    above, folder = tmp_path / "pack", tmp_path / "pack" / "part-0"
+    list(train(pack, dataset, checkpoint_dir=above, until_step=6))
+    part = Pack(pack.pack_id, pack.seed, pack.runs[:1])
+    how: dict[str, Any] = {"checkpoint_dir": folder, "split_from": [above]}
+    events = list(train(part, dataset, **how))
+    assert events[0].step == 8, "it started again from the beginning"
+    [again] = train(part, dataset, **how)
+    assert again.finished[0] == results_of(events)[part.runs[0].run_id]
+    assert list(above.glob("step-*.json"))
+
+
 def test_a_pause_after_the_budget_has_no_effect(dataset: Dataset, tmp_path: Path) -> None:
     pack = make_pack([{}])
     events = list(train(pack, dataset, checkpoint_dir=tmp_path / "pack", until_step=12))
@@ -700,12 +713,13 @@ BASE_FOR: dict[str, dict[str, Any]] = {
     "optim.plateau_factor": {**PLATEAU, "optim.plateau_patience": 0},
     "optim.plateau_patience": PLATEAU,
 }
-# Fields that act before training, only on trials without an alignment, or only on disk.
+# Fields that act before training, only on trials without an alignment, only on disk, or on a GPU.
 ELSEWHERE = {
     "data.path",
     "data.sessions",
     "data.feature_subset",
     "loss.zero_infinity",
+    "train.deterministic",
     "train.keep_weights",
 }
 
