@@ -199,7 +199,7 @@ def test_a_run_that_skips_a_step_keeps_its_averages(dataset: Dataset) -> None:
     before = {name: average.clone() for name, average in state.averages.items()}
     for parameter in state.model.parameters():
         parameter.data += 1.0
-    state.average([True, False])
+    state.average(torch.tensor([True, False]))
     for name, average in state.averages.items():
         torch.testing.assert_close(average[0], before[name][0] + 0.5)
         torch.testing.assert_close(average[1], before[name][1], rtol=0, atol=0)
