@@ -10,6 +10,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
+from decoder.host import constant
 from decoder.phonemes import BLANK
 
 Reduction = Literal["none_then_mean", "mean"]
@@ -57,8 +58,8 @@ def reduce_losses(losses: Tensor, n_labels: Tensor, reductions: Sequence[Reducti
     Returns:
         (R,).
     """
-    per_label = torch.tensor([r == "mean" for r in reductions], device=losses.device)
-    divisor = torch.where(per_label[:, None], n_labels.clamp(min=1)[None, :], 1)  # (R, B)
+    per_label = constant(tuple(r == "mean" for r in reductions), losses.device, torch.bool)
+    divisor = n_labels.clamp(min=1)[None, :].masked_fill(~per_label[:, None], 1)  # (R, B)
     return (losses / divisor).mean(1)
 
 
