@@ -10,7 +10,9 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
+from decoder.ctc_on_gpu import CTC
 from decoder.host import constant
+from decoder.model.fused.available import why_not_fused
 from decoder.phonemes import BLANK
 
 Reduction = Literal["none_then_mean", "mean"]
@@ -20,6 +22,8 @@ def ctc_losses(
     log_probs: Tensor, labels: Tensor, n_patches: Tensor, n_labels: Tensor, zero_infinity: bool
 ) -> Tensor:
     """Negative log likelihood of each trial's labels, in nats, in each run.
+
+    On a GPU with Triton the host does not wait; PyTorch's own CTC would make it wait.
 
     Args:
         log_probs: (R, P, B, C) log posteriors, computed in float32.
@@ -32,6 +36,9 @@ def ctc_losses(
         (R, B) float32.
     """
     R, P, B, C = log_probs.shape
+    if log_probs.is_cuda and why_not_fused(log_probs.device) is None:
+        own: Tensor = CTC.apply(log_probs.float(), labels, n_patches, n_labels, zero_infinity)  # type: ignore[no-untyped-call]
+        return own
     losses = torch.nn.functional.ctc_loss(
         log_probs.float().permute(1, 0, 2, 3).reshape(P, R * B, C),
         labels.repeat(R, 1),
