@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from decoder.host import constant, send
-from decoder.model.fused.available import why_not_fused
+from decoder.model.fused.available import why_not
 from decoder.sections import AugmentConfig
 from decoder.smoothing import smooth_batch, taps_of
 
@@ -47,7 +47,7 @@ def combine(
     Returns:
         (R, B, T - cut, F).
     """
-    if why_not_fused(components[0].device) is None:
+    if why_not(components[0].device) is None:
         return combine_by_kernel(components, strengths, cut, config, dtype)
     return combine_plainly(components, strengths, cut, config, dtype)
 
@@ -111,5 +111,6 @@ def combine_by_kernel(
             F=F,
             RUNS=n_runs,
             TILE=tile,
+            enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
         )
     return x

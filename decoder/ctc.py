@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decoder.ctc_on_gpu import CTC
 from decoder.host import constant
-from decoder.model.fused.available import why_not_fused
+from decoder.model.fused.available import why_not
 from decoder.phonemes import BLANK
 
 Reduction = Literal["none_then_mean", "mean"]
@@ -36,7 +36,7 @@ def ctc_losses(
         (R, B) float32.
     """
     R, P, B, C = log_probs.shape
-    if log_probs.is_cuda and why_not_fused(log_probs.device) is None:
+    if log_probs.is_cuda and why_not(log_probs.device) is None:
         own: Tensor = CTC.apply(log_probs.float(), labels, n_patches, n_labels, zero_infinity)  # type: ignore[no-untyped-call]
         return own
     losses = torch.nn.functional.ctc_loss(

@@ -20,7 +20,7 @@ from decoder.data.store import Dataset
 from decoder.host import Flags
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
-from decoder.model.fused.available import why_not_fused
+from decoder.model.fused.available import why_not
 from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 from decoder.stacked_optim import StackedOptimizer
@@ -328,7 +328,7 @@ def make_optimizer(
     parameters, groups = dict(model.named_parameters()), model.groups()
     if device.type != "cuda":
         return optim.RunOptimizers(configs, parameters, groups)
-    return StackedOptimizer(configs, parameters, groups, kernels=why_not_fused(device) is None)
+    return StackedOptimizer(configs, parameters, groups, kernels=why_not(device) is None)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:

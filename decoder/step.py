@@ -91,8 +91,11 @@ def forward_backward(
     lengths = output_lengths(batch.n_bins - cut, model_config)
     longest = n_patches(x.shape[2], model_config.patch_size, model_config.patch_stride)
     hidden = draw_patch_mask(lengths, longest, augment, seed, step)
+    given = lengths  # attention masks on the device what recurrent layers leave out on the host
+    if model_config.architecture != "transformer":
+        given = output_lengths(batch.sizes.n_bins - cut, model_config)
     with autocast(precision, device):
-        output = model(x, day_slices(batch.sizes.day), dropout, n_patches=lengths, hidden=hidden)
+        output = model(x, day_slices(batch.sizes.day), dropout, n_patches=given, hidden=hidden)
 
     targets = (batch.labels, lengths, batch.n_labels, [c.loss for c in configs])
     prior = None if label_prior is None else label_prior.mean

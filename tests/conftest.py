@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # before triton is imported
-    os.environ["TRITON_INTERPRET"] = "1"
-
 from decoder.data.store import Dataset, Split
 from decoder.phonemes import N_CLASSES
+
+if not torch.cuda.is_available():  # Triton reads it once, when it is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

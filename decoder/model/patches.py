@@ -55,7 +55,7 @@ def build_patches(blocks: Tensor, patch_size: int, patch_stride: int) -> Tensor:
     Returns:
         (R, P, B, patch_size F), bins of a patch in order, features innermost.
     """
-    return _join(blocks, _spans(blocks.shape[-1], patch_size, patch_stride))
+    return _join(blocks, spans_of_patch(blocks.shape[-1], patch_size, patch_stride))
 
 
 def project_patches(
@@ -71,7 +71,7 @@ def project_patches(
     Returns:
         (R, P, B, O).
     """
-    spans = _spans(blocks.shape[-1], patch_size, patch_stride)
+    spans = spans_of_patch(blocks.shape[-1], patch_size, patch_stride)
     blocks, weight, bias = autocast_inputs(blocks, weight, bias)
     n_bytes = blocks.nbytes * weight.shape[2] // blocks.shape[3]  # of the patches
     dense = builds_patches(blocks.device, n_bytes)
@@ -93,7 +93,7 @@ def _join(blocks: Tensor, spans: list[tuple[int, int]]) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def _spans(block_width: int, patch_size: int, patch_stride: int) -> list[tuple[int, int]]:
+def spans_of_patch(block_width: int, patch_size: int, patch_stride: int) -> list[tuple[int, int]]:
     """For each block of a patch, the range of weight columns that it is multiplied with."""
     width = block_width // patch_stride * patch_size
     return [(start, min(start + block_width, width)) for start in range(0, width, block_width)]

@@ -12,10 +12,10 @@ import torch
 from decoder import augment
 from decoder.augment import augment_batch
 from decoder.combining import combine_by_kernel, combine_plainly
-from decoder.model.fused.available import why_not_fused
+from decoder.model.fused.available import why_not
 from decoder.sections import AugmentConfig
 
-NO_KERNELS = why_not_fused(torch.device("cpu"))
+NO_KERNELS = why_not(torch.device("cpu"))
 WAYS = [
     pytest.param(combine_plainly, id="plain"),
     pytest.param(

@@ -10,9 +10,9 @@ import torch
 
 from decoder.ctc import ctc_losses
 from decoder.ctc_on_gpu import CTC
-from decoder.model.fused.available import why_not_fused
+from decoder.model.fused.available import why_not
 
-NO_KERNELS = why_not_fused(torch.device("cpu"))
+NO_KERNELS = why_not(torch.device("cpu"))
 pytestmark = [
     pytest.mark.skipif(NO_KERNELS is not None, reason=str(NO_KERNELS)),
     # Probabilities of 0 underflow and infinite losses overflow in the interpreter's NumPy.

@@ -15,7 +15,7 @@ from decoder import optim
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig, resolve
 from decoder.model.decoder import PackedDecoder
-from decoder.model.fused.available import why_not_fused
+from decoder.model.fused.available import why_not
 from decoder.optim import GROUPS
 from decoder.schedules import learning_rates
 from decoder.sections import ModelConfig
@@ -23,7 +23,7 @@ from decoder.stacked_optim import StackedOptimizer
 from decoder.training_sections import OptimConfig
 
 CPU = torch.device("cpu")
-NO_KERNELS = why_not_fused(CPU)
+NO_KERNELS = why_not(CPU)
 IMPLEMENTATIONS = [
     False,
     pytest.param(True, marks=pytest.mark.skipif(NO_KERNELS is not None, reason=str(NO_KERNELS))),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from decoder.config import DecoderConfig, override, resolve, run_id
+from decoder.data.batches import Batch, Sizes
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.host import Flags
@@ -120,10 +121,13 @@ def test_a_step_reads_nothing_from_the_device_and_sends_no_number_anew(
 def test_the_guard_sees_a_number_that_is_read(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reading(batch: Any) -> Any:
-        return type("Sizes", (), {"day": batch.day})
+    sizes_of: Any = vars(Batch)["sizes"].fget
 
-    monkeypatch.setattr("decoder.data.batches.Batch.sizes", property(reading))
+    def reading(batch: Batch) -> Sizes:
+        sizes: Sizes = sizes_of(batch)
+        return sizes._replace(day=batch.day)
+
+    monkeypatch.setattr(Batch, "sizes", property(reading))
     state = make_state(dataset, "gru", META)
     with pytest.raises(NotImplementedError, match="meta"):
         one_step(state, Trials.select(dataset, state.configs[0]))

@@ -11,7 +11,7 @@ OLDEST = (8, 0)
 
 
 @functools.cache
-def why_not_fused(device: torch.device) -> str | None:
+def why_not(device: torch.device) -> str | None:
     """Why Triton kernels do not run on `device`, in a sentence; None if they do.
 
     On a CPU they run in Triton's interpreter, if ``TRITON_INTERPRET`` asks for it.
