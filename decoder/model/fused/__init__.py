@@ -1,1 +1,1 @@
-"""Kernels for GPUs, written in Triton."""
+"""GRU layers over packed rows: the valid patches alone, in one fused kernel a time step."""
