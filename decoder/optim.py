@@ -252,7 +252,7 @@ def average_weights(
     """
     share = 1 - constant(tuple(decays), next(iter(averages.values())).device)
     if taken is not None:
-        share = share.where(taken, 0.0)
+        share = share.masked_fill(~taken, 0.0)
     for name, average in averages.items():
         average.lerp_(weights[name], share.view(-1, *[1] * (average.dim() - 1)))
 

@@ -34,7 +34,7 @@ def _within(place, n_values, UNIT: tl.constexpr):
     return tl.max_constancy(place < n_values, UNIT)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tensors", "n_blocks"])
 def square_sums(
     table,  # (N, COLUMNS) int64
     n_tensors,
@@ -55,7 +55,7 @@ def square_sums(
     tl.store(sums + run * n_blocks + block, tl.sum(g * g, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tensors", "n_parameters"])
 def update(
     table,  # (N, COLUMNS) int64
     n_tensors,

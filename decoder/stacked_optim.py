@@ -110,6 +110,7 @@ class StackedOptimizer:
                     COLUMNS=table.rows.shape[1],
                     BLOCK=self._block,
                     UNIT=table.unit,
+                    enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
                 )
         return torch.cat(sums, dim=1).sum(1).sqrt()
 
@@ -177,8 +178,8 @@ class StackedOptimizer:
             if what == "step":
                 self._n_steps[row, index] = value.to(self._device)
                 continue
-            moments = self._second if what == "exp_avg_sq" else self._first
-            moments[names[index]][row] = value.to(self._device)
+            of_names = self._second if what == "exp_avg_sq" else self._first
+            of_names[names[index]][row] = value.to(self._device)
             if what == "momentum_buffer":
                 self._n_steps[row, index] = 1
 
@@ -275,6 +276,7 @@ class StackedOptimizer:
                     K=N_COEFFICIENTS,
                     BLOCK=self._block,
                     UNIT=table.unit,
+                    enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
                 )
 
 

@@ -49,9 +49,9 @@ class PackState:
 
     On a GPU the host runs ahead of the device, so that the device never waits for it. Whether a
     run's loss and gradient are finite is then decided on the device, where it guards the update,
-    and the host reads it one step late, in `settle`. A run that diverged has been computed for one
-    more step then, but not updated, and leaves as of the step at which it diverged. Evaluations
-    and checkpoints settle first.
+    and the host reads it one step late, in `read_flags`. A run that diverged has been computed for
+    one more step then, but not updated, and leaves as of the step at which it diverged. Flags are
+    read before evaluations and checkpoints.
     """
 
     device: torch.device
@@ -140,27 +140,17 @@ class PackState:
             ending.append(too_many or not (ok or skips))
         return ending
 
-    def settle(self, n_dropped: int) -> tuple[list[RunResult], list[int]]:
-        """Read the flags of the step before, if they are unread, and remove runs that diverged.
-
-        Args:
-            n_dropped: trials without a CTC alignment, for the results.
+    def read_flags(self) -> tuple[int, list[bool]]:
+        """Read the flags of the step before, if they are unread, and count its skips.
 
         Returns:
-            The results of the runs that diverged at that step, and the rows of the others.
+            That step; and for each run, whether it ends there as diverged.
         """
-        kept = list(range(len(self.runs)))
         if self.unread is None:
-            return [], kept
+            return self.step, [False] * len(self.runs)
         step, flags = self.unread
         self.unread = None
-        diverged = self.count_skips(flags.read())
-        if not any(diverged):
-            return [], kept
-        results = self.finish(diverged, "diverged", n_dropped, step)
-        if not self.runs:
-            self.step = step
-        return results, [row for row in kept if not diverged[row]]
+        return step, self.count_skips(flags.read())
 
     def average(self, taken: Tensor | None) -> None:
         """Update the moving averages of weights for runs with ``optim.ema_decay``.

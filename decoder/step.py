@@ -14,7 +14,7 @@ from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
 from decoder.data.trials import Trials
-from decoder.host import send
+from decoder.host import constant, send
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
@@ -56,7 +56,7 @@ def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor,
 def _one_batch(
     state: PackState, trials: Trials, seed: int, index: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    batch = trials.draw(seed, index).to(state.device)
+    batch = trials.draw(seed, index).to(state.device, non_blocking=state.device.type == "cuda")
     return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
 
 
@@ -85,18 +85,23 @@ def forward_backward(
     model_config, device = configs[0].model, batch.features.device
     dropout = DropoutPlan([c.model for c in configs], seed, step, device)
     augment = [c.augment for c in configs]
-    x, cut = augment_batch(batch.features, batch.n_bins, augment, seed, step)
+    precision = configs[0].train.precision
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    x, cut = augment_batch(batch.features, batch.n_bins, augment, seed, step, dtype)
     lengths = output_lengths(batch.n_bins - cut, model_config)
     longest = n_patches(x.shape[2], model_config.patch_size, model_config.patch_stride)
     hidden = draw_patch_mask(lengths, longest, augment, seed, step)
-    with autocast(configs[0].train.precision, device):
-        output = model(x, day_slices(batch.day), dropout, n_patches=lengths, hidden=hidden)
+    given = lengths  # attention masks on the device what recurrent layers leave out on the host
+    if model_config.architecture != "transformer":
+        given = output_lengths(batch.sizes.n_bins - cut, model_config)
+    with autocast(precision, device):
+        output = model(x, day_slices(batch.sizes.day), dropout, n_patches=given, hidden=hidden)
 
     targets = (batch.labels, lengths, batch.n_labels, [c.loss for c in configs])
     prior = None if label_prior is None else label_prior.mean
     per_run = training_losses(output.logits, *targets, prior)
     if output.intermediate:
-        share = torch.tensor([c.loss.inter_ctc_weight for c in configs], device=device)
+        share = constant(tuple(c.loss.inter_ctc_weight for c in configs), device)
         intermediate = [training_losses(logits, *targets) for logits in output.intermediate]
         per_run = (1 - share) * per_run + share * torch.stack(intermediate).mean(0)
     if label_prior is not None:
@@ -125,16 +130,17 @@ def update_weights(
     Returns:
         (R,) gradient norms after clipping, 0 where a step was skipped; and R learning rates.
     """
-    state.grad_norms[:, state.step] = norms if taken is None else norms.where(taken, float("nan"))
+    known = norms if taken is None else norms.masked_fill(~taken, float("nan"))
+    state.grad_norms[:, state.step] = known
     if taken is not None:
-        losses, norms = losses.where(taken, 0.0), norms.where(taken, 0.0)
+        losses, norms = losses.masked_fill(~taken, 0.0), norms.masked_fill(~taken, 0.0)
     factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
-    known = [
+    scheduled = [
         learning_rates(run.config.optim, state.step, state.histories[run.run_id])
         for run in state.runs
     ]
-    rates = send([[own[group] for group in GROUPS] for own in known], state.sums.learning_dose)
+    rates = send([[own[group] for group in GROUPS] for own in scheduled], state.sums.learning_dose)
     state.optimizer.step(gradients, rates, factors, taken)
     state.average(taken)
     state.sums.add(losses, norms, factors, rates[:, GROUPS.index("weight")], taken)
-    return norms * factors, [own["weight"] for own in known]
+    return norms * factors, [own["weight"] for own in scheduled]

@@ -10,7 +10,7 @@ alone, in any pack, and after a resume.
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -94,10 +94,7 @@ def train(
 
     while state.runs:
         if until_step is not None and state.step >= until_step:
-            diverged_late, kept = state.settle(trials.n_dropped)
-            if diverged_late:
-                yield Progress(state.step, {}, tuple(diverged_late))
-            if not kept:
+            if not (yield from _settle(state, trials.n_dropped)):
                 break
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)
@@ -105,12 +102,11 @@ def train(
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
         losses, gradients = step_gradients(state, trials, pack.seed)
-        diverged_late, kept = state.settle(trials.n_dropped)
-        if diverged_late:
-            yield Progress(state.step, {}, tuple(diverged_late))
-            losses, gradients = _rows(kept, losses, gradients)
+        kept = yield from _settle(state, trials.n_dropped)
         if not kept:
             break
+        if len(kept) < len(losses):
+            losses, gradients = _rows(kept, losses, gradients)
         norms = state.optimizer.norms(gradients)
         finite = losses.isfinite() & norms.isfinite()
         done_step = state.step + 1
@@ -159,10 +155,7 @@ def train(
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
-            diverged_late, kept = state.settle(trials.n_dropped)
-            if diverged_late:
-                yield Progress(state.step, {}, tuple(diverged_late))
-            if not kept:
+            if not (yield from _settle(state, trials.n_dropped)):
                 break
             save_started = time.monotonic()
             state.save(checkpoint_dir)
@@ -243,6 +236,21 @@ def _keep_weights(
             if (keep == "best" and is_best) or (keep == "final" and is_last):
                 facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
                 save_weights(folder / run.run_id, state.model, row, run.config, sessions, facts)
+
+
+def _settle(state: PackState, n_dropped: int) -> Generator[Progress, None, list[int]]:
+    """Read the flags of the step before, and let the runs leave that diverged there.
+
+    Returns:
+        The rows that the other runs had.
+    """
+    step, diverged = state.read_flags()
+    if any(diverged):
+        finished = state.finish(diverged, "diverged", n_dropped, step)
+        if not state.runs:
+            state.step = step
+        yield Progress(state.step, {}, tuple(finished))
+    return [row for row, leaves in enumerate(diverged) if not leaves]
 
 
 def _rows(

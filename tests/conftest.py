@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # before triton is imported
-    os.environ["TRITON_INTERPRET"] = "1"
-
 from decoder.data.store import Dataset, Split
 from decoder.phonemes import N_CLASSES
 

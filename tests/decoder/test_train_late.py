@@ -1,7 +1,7 @@
 """Flags that are read one step late lead to the same results as flags that are read at once."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from decoder.data.store import Dataset
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import Pack, Progress, Run, RunResult
 from decoder.stacked_optim import StackedOptimizer
-from decoder.state import PackState
+from decoder.state import PackState, make_optimizer
 from decoder.step import forward_backward
 from decoder.train import train
 from decoder.training_sections import OptimConfig
@@ -200,9 +200,7 @@ def test_an_interrupted_pack_may_go_on_with_the_other_kind_of_optimizer(
         else:
             monkeypatch.setattr("decoder.state.make_optimizer", separately)
 
-    import decoder.state
-
-    separately: Callable[..., Any] = decoder.state.make_optimizer
+    separately = make_optimizer
     switch(not to_late)
     interrupted = train(pack, dataset, checkpoint_dir=tmp_path, checkpoint_every_seconds=0.0)
     for event in interrupted:
@@ -220,12 +218,12 @@ def test_flags_are_read_after_the_work_of_the_next_step_has_been_queued(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[tuple[str, int]] = []
-    settle, update = PackState.settle, StackedOptimizer.step
+    read, update = PackState.read_flags, StackedOptimizer.step
 
-    def noted(state: PackState, n_dropped: int) -> Any:
+    def noted(state: PackState) -> Any:
         if state.unread is not None:
             order.append(("read", state.unread.step))
-        return settle(state, n_dropped)
+        return read(state)
 
     def stepped(*args: Any) -> None:
         order.append(("update", len([kind for kind, _ in order if kind == "update"])))
@@ -233,14 +231,13 @@ def test_flags_are_read_after_the_work_of_the_next_step_has_been_queued(
 
     read_late(monkeypatch)
     update_together(monkeypatch)
-    calculate = __import__("decoder.step").step.forward_backward
 
     def queued(*args: Any) -> Any:
         order.append(("queue", args[4]))
-        return calculate(*args)
+        return forward_backward(*args)
 
     monkeypatch.setattr("decoder.step.forward_backward", queued)
-    monkeypatch.setattr(PackState, "settle", noted)
+    monkeypatch.setattr(PackState, "read_flags", noted)
     monkeypatch.setattr(StackedOptimizer, "step", stepped)
     list(train(make_pack([0]), dataset))
     for step in range(11):
