@@ -18,6 +18,7 @@ from decoder.data.alignment import n_patches as patches_of
 from decoder.model.cells import Kernel, choose_kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused.layer import RowKernel, patch_kernels
 from decoder.model.fused.row_patches import row_patch_input
 from decoder.model.fused.rows import Rows, pack_rows
 from decoder.model.inputs import LayerInput, patch_input
@@ -154,15 +155,20 @@ class PackedDecoder(nn.Module):
         x = self._by_day(x, slices, dropout if self.embedding is None else None)
         blocks = to_blocks(x, *shape)
         kernel = self.kernel or choose_kernel(len(x), x.device)
-        is_packed = config.architecture != "transformer" and kernel in ("rows", "fused")
+        packing: RowKernel | None = None
+        if config.architecture != "transformer" and (kernel == "rows" or kernel == "fused"):
+            packing = kernel
         rows: Rows | None = None  # all patches
-        if is_packed and n_patches is not None and not config.bidirectional:
+        if packing and n_patches is not None and not config.bidirectional:
             rows = pack_rows(n_patches, patches_of(x.shape[2], *shape), x.device)
             rows = None if rows.is_full else rows
         if rows is not None:  # from here on to the logits, tensors are (R, V, 1, ...)
             hidden = None if hidden is None else rows.gather(hidden).unsqueeze(2)
             dropout = None if dropout is None else dropout.of_rows(rows)
-        source = row_patch_input(blocks, rows, *shape) if is_packed else patch_input(blocks, *shape)
+        if packing:
+            source = row_patch_input(blocks, rows, *shape, patch_kernels(packing))
+        else:
+            source = patch_input(blocks, *shape)
         if hidden is not None:
             source = mask_patches(source, hidden, self.mask_token)
         states = self._states(source, x, n_patches, dropout, kernel, rows)

@@ -42,8 +42,8 @@ def lstm_layer(
         `rows`.
     """
     if rows is not None:
-        [weights] = directions
-        return _packed_layer(source, weights, h0, rows)
+        [only] = directions
+        return _packed_layer(source, only, h0, rows)
     n_directions = len(directions)
     x, h0, *flat = autocast_inputs(source.dense(), h0, *[w for d in directions for w in d])
     outputs = []

@@ -5,6 +5,7 @@ Importing this module needs Triton; `decoder.model.fused.available` says whether
 Dimensions: R runs, P steps, B batch, V rows, K inputs, O outputs, H units.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from decoder.model.fused import gru_kernels
 
 # A pack of this many runs fills the multiprocessors of a large GPU with wide tiles.
 N_RUNS_FOR_WIDE_TILES = 12
+# Compute capabilities of A100, H100, B200 and B300.
+LARGE_MEMORY = {(8, 0), (9, 0), (10, 0), (10, 3)}
 
 
 class Tiles(NamedTuple):
@@ -37,9 +40,20 @@ def step_tiles(n_trials: int, n_runs: int, dtype: torch.dtype) -> Tiles:
     return Tiles(min(rows, 64), 32, 64, 4, 4)
 
 
-def product_tiles(dtype: torch.dtype) -> Tiles:
-    """Tiles of the product of a chunk's rows with a weight."""
-    return Tiles(32, 32, 16, 4, 2) if dtype == torch.float32 else Tiles(128, 128, 64, 8, 3)
+def product_tiles(dtype: torch.dtype, is_large: bool) -> Tiles:
+    """Tiles of the product of a chunk's rows with a weight, on a GPU of large shared memory or not.
+
+    They are not measured yet.
+    """
+    if dtype == torch.float32:
+        return Tiles(32, 32, 16, 4, 2)
+    return Tiles(128, 128, 64, 8, 3) if is_large else Tiles(128, 64, 64, 4, 3)
+
+
+@functools.cache
+def has_large_memory(device: torch.device) -> bool:
+    """Whether a multiprocessor has 160 KiB of shared memory or more, as in a data centre, or 99."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) in LARGE_MEMORY
 
 
 def forward_steps(
@@ -130,7 +144,7 @@ def multiply_rows(
 ) -> None:
     """See `decoder.model.fused.steps.StepKernels.multiply_rows`."""
     R, K, N = weight.shape
-    tiles = product_tiles(x.dtype)
+    tiles = product_tiles(x.dtype, has_large_memory(x.device))
     assert all(t is None or t.stride(-1) == 1 for t in (x, out, bias, factors_in, factors_out))
     with torch.cuda.device_of(x):
         gru_kernels.multiply_rows[_grid((stop - start) * n_trials, N, R, tiles)](

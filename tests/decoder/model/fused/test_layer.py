@@ -12,10 +12,7 @@ from decoder.model.cells import Kernel
 from decoder.model.day import day_slices
 from decoder.model.decoder import Output, PackedDecoder
 from decoder.model.dropout import DropoutPlan
-from decoder.model.fused import row_patches
-from decoder.model.fused.rows import pack_rows
 from decoder.model.patch_mask import draw_patch_mask
-from decoder.model.patches import build_patches, project_patches, to_blocks
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
 
@@ -184,38 +181,3 @@ def test_batches_without_valid_patches_or_without_padding(
         gradients.append({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in every})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
-
-
-@pytest.mark.parametrize("limit", [1, 2**30])
-@pytest.mark.parametrize(("size", "stride"), [(5, 2), (4, 2), (3, 3), (2, 3)])
-def test_the_projection_of_valid_patches_equals_that_of_all(
-    size: int, stride: int, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(row_patches, "MAX_PATCH_BYTES", limit)
-    source = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([2, 4, 1])
-    n_bins = size + 3 * stride
-    x = torch.randn(3, 3, n_bins, 2, generator=source, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 5, 2 * size, generator=source, dtype=torch.float64).requires_grad_()
-    bias = torch.randn(3, 5, generator=source, dtype=torch.float64).requires_grad_()
-    rows = pack_rows(lengths, 4, CPU)
-    blocks = to_blocks(x, size, stride)
-    packed = row_patches.row_patch_input(blocks, rows, size, stride)
-    expected = rows.gather(project_patches(blocks, weight, bias, size, stride))
-    got = packed.project(weight, bias)[:, :, 0]
-    torch.testing.assert_close(got, expected)
-    upstream = torch.randn(got.shape, generator=source, dtype=torch.float64)
-    inputs = (x, weight, bias)
-    for ours, theirs in zip(
-        torch.autograd.grad(got, inputs, upstream, retain_graph=True),
-        torch.autograd.grad(expected, inputs, upstream, retain_graph=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
-    patches = build_patches(blocks, size, stride)
-    assert torch.equal(packed.dense()[:, :, 0], rows.gather(patches))
-    whole = row_patches.row_patch_input(blocks, None, size, stride)
-    assert torch.equal(whole.dense(), patches)
-    torch.testing.assert_close(
-        whole.project(weight, bias), project_patches(blocks, weight, bias, size, stride)
-    )
