@@ -18,8 +18,9 @@ from torch import Tensor
 
 from decoder import optim
 from decoder.config import pack_key
+from decoder.data.prefetch import batches_of
 from decoder.data.store import Dataset
-from decoder.data.trials import Trials
+from decoder.data.trials import Batches, Trials
 from decoder.errors import ConfigError
 from decoder.evaluation import evaluate
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
@@ -43,6 +44,7 @@ def train(
     checkpoint_every_seconds: float = 20.0,
     weights_dir: Path | None = None,
     until_step: int | None = None,
+    beside: bool | None = None,
 ) -> Iterator[Progress]:
     """Train the runs of a pack, and yield after every evaluation.
 
@@ -59,6 +61,9 @@ def train(
         until_step: pause after this many steps and write a checkpoint, from which the unfinished
             runs, or some of them, can continue. Schedules follow the whole budget. None trains to
             the end.
+        beside: whether another thread gathers batches while training goes on. No number depends
+            on it. None does so on a GPU, but not on a CPU, where a worker has one core for
+            everything.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -76,6 +81,30 @@ def train(
     where = choose_device(device)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
+    with batches_of(trials, where, where.type == "cuda" if beside is None else beside) as batches:
+        yield from _train(
+            pack,
+            state,
+            trials.n_dropped,
+            batches,
+            checkpoint_dir,
+            checkpoint_every_seconds,
+            weights_dir,
+            until_step,
+        )
+
+
+def _train(
+    pack: Pack,
+    state: PackState,
+    n_dropped: int,
+    batches: Batches,
+    checkpoint_dir: Path | None,
+    checkpoint_every_seconds: float,
+    weights_dir: Path | None,
+    until_step: int | None,
+) -> Iterator[Progress]:
+    """The loop of `train`."""
     if checkpoint_dir is not None:
         ended_before, remarks = state.resume(checkpoint_dir)
         if ended_before or remarks:
@@ -90,14 +119,14 @@ def train(
             left = [run.run_id for run in state.runs]
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
-        losses, gradients = step_gradients(state, trials, pack.seed)
+        losses, gradients = step_gradients(state, batches, pack.seed)
         norms = optim.gradient_norms(gradients)
         finite = (losses.isfinite() & norms.isfinite()).tolist()
         finished = []
         diverged = state.count_skips(finite)
         if any(diverged):
             state.seconds = time.monotonic() - started
-            finished = state.finish(diverged, "diverged", trials.n_dropped)
+            finished = state.finish(diverged, "diverged", n_dropped)
             kept = [i for i, leaves in enumerate(diverged) if not leaves]
             gradients = {name: g[kept] for name, g in gradients.items()}
             losses, norms, finite = losses[kept], norms[kept], [finite[i] for i in kept]
@@ -118,23 +147,23 @@ def train(
             sound = updates.isfinite().tolist()
             if not all(sound):  # the next loss would not be finite, but there may be no next step
                 state.seconds = time.monotonic() - started
-                finished += state.finish([not ok for ok in sound], "diverged", trials.n_dropped)
+                finished += state.finish([not ok for ok in sound], "diverged", n_dropped)
                 kept = [i for i, ok in enumerate(sound) if ok]
                 updates, clipped_norms = updates[kept], clipped_norms[kept]
                 due, rates = [due[i] for i in kept], [rates[i] for i in kept]
             if any(due):
-                latest = _evaluate(state, trials, due, updates, clipped_norms, rates)
+                latest = _evaluate(state, batches, due, updates, clipped_norms, rates)
                 if weights_dir is not None:
-                    _keep_weights(state, dataset.sessions, latest, weights_dir)
+                    _keep_weights(state, state.sessions, latest, weights_dir)
         state.seconds = time.monotonic() - started
         ended = [run.config.train.n_steps <= done_step for run in state.runs]
         if any(ended):
             measured = [run.run_id in latest for run in state.runs]
             broken = [ends and not ok for ends, ok in zip(ended, measured, strict=True)]
             if any(broken):
-                finished += state.finish(broken, "diverged", trials.n_dropped)
+                finished += state.finish(broken, "diverged", n_dropped)
                 ended = [ends for ends, bad in zip(ended, broken, strict=True) if not bad]
-            finished += state.finish(ended, "ok", trials.n_dropped)
+            finished += state.finish(ended, "ok", n_dropped)
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
@@ -150,7 +179,7 @@ def train(
 
 def _evaluate(
     state: PackState,
-    trials: Trials,
+    batches: Batches,
     due: Sequence[bool],
     updates: Tensor,
     clipped_norms: Tensor,
@@ -164,7 +193,7 @@ def _evaluate(
     last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
     with state.evaluated_weights():
         metrics, breakdowns = evaluate(
-            state.model, state.configs, trials.validation_batches(), state.device, last
+            state.model, state.configs, batches.validation_batches(), state.device, last
         )
     root_n = state.model.n_parameters() ** 0.5
     latest = {}
