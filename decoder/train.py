@@ -7,14 +7,13 @@ not affected. All randomness follows from (seed, purpose, step), so a run gives 
 alone, in any pack, and after a resume.
 """
 
-import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from decoder import optim
 from decoder.config import pack_key
@@ -22,13 +21,11 @@ from decoder.data.prefetch import batches_of
 from decoder.data.store import Dataset
 from decoder.data.trials import Batches, Trials
 from decoder.errors import ConfigError
-from decoder.evaluation import evaluate
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
-from decoder.selection import best_row
+from decoder.late_evaluation import Evaluations
+from decoder.pack import HistoryRow, Pack, Progress
 from decoder.state import PackState
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
-from decoder.weights import save_weights
 
 # Training time between checkpoints is at least this many times what the last one took to write, so
 # that checkpoints of large packs, which take seconds, are at most 3 % of training.
@@ -61,9 +58,9 @@ def train(
         until_step: pause after this many steps and write a checkpoint, from which the unfinished
             runs, or some of them, can continue. Schedules follow the whole budget. None trains to
             the end.
-        beside: whether another thread gathers batches while training goes on. No number depends
-            on it. None does so on a GPU, but not on a CPU, where a worker has one core for
-            everything.
+        beside: whether other threads gather batches and decode evaluations while training goes
+            on; an evaluation's event may then come some steps later. No number depends on it. None
+            does so on a GPU, but not on a CPU, where a worker has one core for everything.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -81,15 +78,18 @@ def train(
     where = choose_device(device)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
-    with batches_of(trials, where, where.type == "cuda" if beside is None else beside) as batches:
+    beside = where.type == "cuda" if beside is None else beside
+    with ExitStack() as stack:
+        batches = stack.enter_context(batches_of(trials, where, beside))
+        evaluations = stack.enter_context(Evaluations(state, batches, weights_dir, beside))
         yield from _train(
             pack,
             state,
             trials.n_dropped,
             batches,
+            evaluations,
             checkpoint_dir,
             checkpoint_every_seconds,
-            weights_dir,
             until_step,
         )
 
@@ -99,9 +99,9 @@ def _train(
     state: PackState,
     n_dropped: int,
     batches: Batches,
+    evaluations: Evaluations,
     checkpoint_dir: Path | None,
     checkpoint_every_seconds: float,
-    weights_dir: Path | None,
     until_step: int | None,
 ) -> Iterator[Progress]:
     """The loop of `train`."""
@@ -113,7 +113,9 @@ def _train(
     next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
-        if until_step is not None and state.step >= until_step:
+        pauses = until_step is not None and state.step >= until_step
+        yield from evaluations.late(wait=pauses)
+        if pauses:
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)
             left = [run.run_id for run in state.runs]
@@ -125,6 +127,7 @@ def _train(
         finished = []
         diverged = state.count_skips(finite)
         if any(diverged):
+            yield from evaluations.late(wait=True)
             state.seconds = time.monotonic() - started
             finished = state.finish(diverged, "diverged", n_dropped)
             kept = [i for i, leaves in enumerate(diverged) if not leaves]
@@ -143,6 +146,7 @@ def _train(
 
         latest: dict[str, HistoryRow] = {}
         if any(due):
+            yield from evaluations.late(wait=True)
             updates = optim.update_norms(before, state.model.parameters())
             sound = updates.isfinite().tolist()
             if not all(sound):  # the next loss would not be finite, but there may be no next step
@@ -152,9 +156,9 @@ def _train(
                 updates, clipped_norms = updates[kept], clipped_norms[kept]
                 due, rates = [due[i] for i in kept], [rates[i] for i in kept]
             if any(due):
-                latest = _evaluate(state, batches, due, updates, clipped_norms, rates)
-                if weights_dir is not None:
-                    _keep_weights(state, state.sessions, latest, weights_dir)
+                evaluations.start(due, updates, clipped_norms, rates)
+                if finished or not evaluations.may_wait:
+                    latest = evaluations.settle()
         state.seconds = time.monotonic() - started
         ended = [run.config.train.n_steps <= done_step for run in state.runs]
         if any(ended):
@@ -167,6 +171,7 @@ def _train(
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
+            yield from evaluations.late(wait=True)
             save_started = time.monotonic()
             state.save(checkpoint_dir)
             seconds = time.monotonic() - save_started
@@ -175,75 +180,6 @@ def _train(
 
     if checkpoint_dir is not None:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
-
-
-def _evaluate(
-    state: PackState,
-    batches: Batches,
-    due: Sequence[bool],
-    updates: Tensor,
-    clipped_norms: Tensor,
-    rates: Sequence[float],
-) -> dict[str, HistoryRow]:
-    """Validate every run, and append a history row to the runs that are due.
-
-    A run whose validation loss is not finite gets no row at its last step or amid skipped steps,
-    because no later loss would show that its weights are broken.
-    """
-    last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
-    with state.evaluated_weights():
-        metrics, breakdowns = evaluate(
-            state.model, state.configs, batches.validation_batches(), state.device, last
-        )
-    root_n = state.model.n_parameters() ** 0.5
-    latest = {}
-    rows = zip(
-        state.runs,
-        due,
-        metrics.rows(),
-        state.sums.rows(),
-        updates.tolist(),
-        clipped_norms.tolist(),
-        rates,
-        state.n_skipped_in_a_row,
-        strict=True,
-    )
-    for run, is_due, measured, summed, update, norm, rate, n_skipped in rows:
-        no_later_loss = n_skipped or run.config.train.n_steps == state.step
-        if not is_due or (no_later_loss and not math.isfinite(measured["val_loss"])):
-            continue
-        row = measured | summed
-        row["step"] = float(state.step)
-        row["update_norm"] = update
-        optimizer = run.config.optim
-        epsilon = 0.0 if optimizer.algorithm == "sgd" else optimizer.epsilon
-        row["epsilon_over_grad_rms"] = epsilon * root_n / norm if norm else float("inf")
-        row["lr"] = rate
-        latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
-        state.histories[run.run_id].append(latest[run.run_id])
-    by_id = {state.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
-    state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
-    state.sums.start_interval(torch.tensor(due, device=state.device))
-    return latest
-
-
-def _keep_weights(
-    state: PackState, sessions: Sequence[str], latest: dict[str, HistoryRow], folder: Path
-) -> None:
-    """Write the weights just evaluated, for the runs that keep their best or their last.
-
-    Only the history decides, so that a resumed run keeps the same weights as an uninterrupted one.
-    """
-    with state.evaluated_weights():
-        for row, run in enumerate(state.runs):
-            if run.run_id not in latest:
-                continue
-            keep, history = run.config.train.keep_weights, state.histories[run.run_id]
-            is_best = best_row(history) == len(history) - 1
-            is_last = state.step == run.config.train.n_steps
-            if (keep == "best" and is_best) or (keep == "final" and is_last):
-                facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
-                save_weights(folder / run.run_id, state.model, row, run.config, sessions, facts)
 
 
 def _is_due(config: TrainConfig, done_step: int) -> bool:

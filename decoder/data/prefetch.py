@@ -111,12 +111,13 @@ class Prefetcher:
         """Draw a batch and start its copy, on the thread."""
         if after is not None:
             after.synchronize()
-        with torch.cuda.stream(self._stream):  # nothing without one
+        if self._stream is None:
             batch = draw()
-            if batch is None:
-                return _Copied(None, None)
-            batch = batch.to(self._device, non_blocking=self._stream is not None)
-            return _Copied(batch, self._stream and self._stream.record_event())
+            return _Copied(batch and batch.to(self._device), None)
+        with torch.cuda.stream(self._stream):
+            batch = draw()
+            batch = batch and batch.to(self._device, non_blocking=True)
+            return _Copied(batch, self._stream.record_event())
 
     def _receive(self, copied: _Copied) -> Batch:
         """Let the training stream wait for a batch, and keep its memory until it has read it."""
