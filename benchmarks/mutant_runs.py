@@ -38,6 +38,7 @@ PYTEST = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # plugins are imported before pytest runs
 )
 SPARE_SECONDS, SPARE_BYTES = 3.0, 3 << 30
+RAISES, UNCHANGED = "every function raises", "nothing changes"
 BROKEN = 70  # exit code of a process whose mutant could not be made
 PROJECT = ("decoder", "orchestrator")
 
@@ -136,29 +137,22 @@ class _Loop:
         self.n_caught = mmap.mmap(-1, 4 * len(items))  # by each test, shared with the children
         functions = _functions(self.path)
 
-        def body(mutant: Mutant | None) -> int:
+        def body(mutant: Mutant) -> int:
             self.is_child = True
-            names = self.tests.of(mutant) if mutant else _all_of(self.path, self.tests)
             try:
                 _patch(functions, mutant, Path(self.path).read_text())
             except Exception:
                 return BROKEN
-            with tempfile.TemporaryDirectory() as folder:
-                session.config._tmp_path_factory._basetemp = Path(folder)
-                for test in sorted(names, key=self._order):
-                    item = items[test]
-                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            session.config._tmp_path_factory._basetemp = _new_folder()
+            for test in sorted(self.tests.of(mutant), key=self._order):
+                item = items[test]
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
             return 0
 
-        mutants: list[Mutant | None] = [m for m in self.job.mutants[self.path] if not m.at_import]
-        # A module in which every function raises must be caught, or the tests run other code.
-        for mutant, outcome in _in_processes([None, *mutants], self.job, self.tests, body):
-            if outcome == "broken":
-                self.report.error(f"{self.path}: cannot swap {mutant.key if mutant else 'code'}")
-            if mutant is not None:
-                self.report(mutant, outcome)
-            elif outcome != "caught":
-                self.report.error(f"{self.path}: no test notices that every function raises")
+        mutants = [m for m in self.job.mutants[self.path] if not m.at_import]
+        controls = [_control(self.path, RAISES), _control(self.path, UNCHANGED)]
+        for mutant, outcome in _in_processes([*controls, *mutants], self.job, self.tests, body):
+            self.report(mutant, outcome)
         return True
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -175,8 +169,9 @@ class _Loop:
         return -(self._n_caught(test) + 0.01) / (self.tests.seconds[test] + 0.01)
 
 
-def _all_of(path: str, tests: Tests) -> list[str]:
-    return sorted({test for names in tests.of_line[path].values() for test in names})
+def _control(path: str, function: str) -> Mutant:
+    """A module in which every function raises, which the tests must notice, or one as it is."""
+    return Mutant(path, function, (), (), (1, 1), True, "", 0, 0, "")
 
 
 class _Order:
@@ -206,6 +201,15 @@ class Report:
         os.dup2(2, 1)
 
     def __call__(self, mutant: Mutant, outcome: str) -> None:
+        if outcome == "broken":
+            self.error(f"{mutant.path}: cannot swap the code of {mutant.key}")
+        wanted = {RAISES: "caught", UNCHANGED: "survived"}.get(mutant.function)
+        if wanted not in (None, outcome):
+            self.error(f"{mutant.path}, {mutant.function}, {outcome}: the tests do not measure")
+        if wanted is None:
+            self._write(mutant, outcome)
+
+    def _write(self, mutant: Mutant, outcome: str) -> None:
         print(json.dumps({"mutant": mutant, "outcome": outcome}), file=self.file)
 
     def error(self, message: str) -> None:
@@ -219,21 +223,21 @@ class Report:
 
 
 def _in_processes(
-    mutants: Sequence[Mutant | None], job: Job, tests: Tests, body: Callable[[Mutant | None], int]
-) -> Iterator[tuple[Mutant | None, str]]:
+    mutants: Sequence[Mutant], job: Job, tests: Tests, body: Callable[[Mutant], int]
+) -> Iterator[tuple[Mutant, str]]:
     """Run `body` for each mutant in a forked process, and yield how each ends."""
-    running: dict[int, Mutant | None] = {}
+    running: dict[int, Mutant] = {}
     left = list(mutants)[::-1]
     while left or running:
         if left and len(running) < job.n_processes:
             mutant = left.pop()
-            names = tests.of(mutant) if mutant else []
-            if mutant is not None and not names:
+            names = tests.of(mutant)
+            if not names:
                 yield mutant, "not covered"
                 continue
             pid = os.fork()
             if pid == 0:
-                _limit(sum(tests.seconds[name] for name in names) if mutant else 600.0)
+                _limit(sum(tests.seconds[name] for name in names))
                 code = 1
                 try:
                     code = body(mutant)
@@ -278,9 +282,9 @@ def _functions(path: str) -> Functions:
     return found
 
 
-def _patch(functions: Functions, mutant: Mutant | None, source: str) -> None:
-    """Swap the code of the function that a mutant changes; of every function, without one."""
-    if mutant is None:
+def _patch(functions: Functions, mutant: Mutant, source: str) -> None:
+    """Swap the code of the function that a mutant changes; of every function, for a control."""
+    if mutant.function == RAISES:
         mutated = {}
         for place, living in functions.items():
             free = living[0].__code__.co_freevars
@@ -291,7 +295,7 @@ def _patch(functions: Functions, mutant: Mutant | None, source: str) -> None:
         mutated = {
             (code.co_qualname, code.co_firstlineno): code
             for code in _codes(module)
-            if code.co_qualname == mutant.function
+            if mutant.function in (code.co_qualname, UNCHANGED)
         }
         assert mutated.keys() & functions.keys(), f"{mutant.function} is not there"
     for place, code in mutated.items():
@@ -315,6 +319,11 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
+def _new_folder() -> Path:
+    """For the files of one process, beside the copy, where they go with it."""
+    return Path(tempfile.mkdtemp(dir=Path.cwd().parent))
+
+
 def _import(names: Sequence[str]) -> None:
     for name in names:
         if name not in sys.modules and not name.startswith(("tests", "test_", "conftest")):
@@ -322,12 +331,13 @@ def _import(names: Sequence[str]) -> None:
                 importlib.import_module(name)
 
 
-def _at_import(job: Job, path: str, tests: Tests) -> Iterator[tuple[Mutant | None, str]]:
+def _at_import(
+    mutants: Sequence[Mutant], job: Job, path: str, tests: Tests
+) -> Iterator[tuple[Mutant, str]]:
     """Test the changes that take effect at import, each in a process that imports the project."""
     file = str(Path(path).resolve())
 
-    def body(mutant: Mutant | None) -> int:
-        assert mutant is not None
+    def body(mutant: Mutant) -> int:
         source = mutant.source(Path(path).read_text())
         get_code = importlib.machinery.SourceFileLoader.get_code
 
@@ -338,11 +348,10 @@ def _at_import(job: Job, path: str, tests: Tests) -> Iterator[tuple[Mutant | Non
             return get_code(self, name)
 
         importlib.machinery.SourceFileLoader.get_code = mutated  # type: ignore
-        with tempfile.TemporaryDirectory() as folder:
-            order = _Order(tests.of(mutant), tests.seconds)
-            return int(pytest.main([*PYTEST, "-x", f"--basetemp={folder}/t", *job.tests], [order]))
+        order = _Order(tests.of(mutant), tests.seconds)
+        basetemp = f"--basetemp={_new_folder() / 'tests'}"
+        return int(pytest.main([*PYTEST, "-x", basetemp, *job.tests], [order]))
 
-    mutants = [m for m in job.mutants[path] if m.at_import]
     yield from _in_processes(mutants, job, tests, body)
 
 
@@ -392,6 +401,7 @@ def main() -> None:
     lines = {path: {int(n): names for n, names in of.items()} for path, of in of_line.items()}
     tests = Tests(seconds, lines, imported)
     _import([name for name in imported if name.split(".")[0] not in PROJECT])
+    left = [UNCHANGED]  # once is enough, because it takes every test
     for path in job.mutants:
 
         def loop(path: str = path) -> None:
@@ -400,8 +410,10 @@ def main() -> None:
 
         if not _in_child(loop):
             sys.exit(1)
-        for mutant, outcome in _at_import(job, path, tests):
-            assert mutant is not None
+        later = [m for m in job.mutants[path] if m.at_import]
+        if later and UNCHANGED in left:
+            later = [_control(path, left.pop()), *later]
+        for mutant, outcome in _at_import(later, job, path, tests):
             report(mutant, outcome)
         report.done(path)
 

@@ -32,30 +32,25 @@ from typing import NamedTuple
 
 from mutant_sites import Mutant, mutants_of
 
-ROOT = Path(__file__).parents[1]
-EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
+HERE = Path(__file__).resolve().parent
+ROOT, EQUIVALENT = HERE.parent, HERE / "mutants_equivalent.txt"
 LEFT_BEHIND = (".git", ".venv", ".*_cache", "__pycache__", ".hypothesis", "*.egg-info", "build")
-ENGINE_TESTS = ["tests/orchestrator/stats", "tests/orchestrator/verdicts"]
-MODULES = {
-    "orchestrator/verdicts/evidence.py": ENGINE_TESTS,
-    "orchestrator/verdicts/verdicts.py": ENGINE_TESTS,
-    "orchestrator/verdicts/criteria.py": ENGINE_TESTS,
-    "orchestrator/verdicts/controls.py": ENGINE_TESTS,
-    "orchestrator/verdicts/values.py": ENGINE_TESTS,
-    "orchestrator/stats/effects.py": ENGINE_TESTS,
-    "orchestrator/stats/reach.py": ENGINE_TESTS,
-    "orchestrator/stats/power.py": ENGINE_TESTS,
-    "orchestrator/stats/shares.py": ENGINE_TESTS,
-    "orchestrator/stats/power_forecast.py": ENGINE_TESTS,
-    "orchestrator/stats/run_values.py": ENGINE_TESTS,
+_ENGINE = {
+    "verdicts": ("evidence", "verdicts", "criteria", "controls", "values"),
+    "stats": ("effects", "reach", "power", "shares", "power_forecast", "run_values"),
 }
-DECODER_TESTS = [
-    f"tests/decoder/test_{name}.py"
-    for name in ("collapse", "metrics", "ctc", "schedules", "scoring", "breakdown", "selection")
-]
-MODULES |= {
-    f"decoder/{name}.py": DECODER_TESTS for name in ("collapse", "metrics", "ctc", "schedules")
-}
+_DECODER = ("collapse", "metrics", "ctc", "schedules")
+# The modules, and the tests near them.
+SUITES = (
+    (
+        [f"orchestrator/{package}/{name}.py" for package in _ENGINE for name in _ENGINE[package]],
+        [f"tests/orchestrator/{package}" for package in _ENGINE],
+    ),
+    (
+        [f"decoder/{name}.py" for name in _DECODER],
+        [f"tests/decoder/test_{name}.py" for name in (*_DECODER, "scoring", "objective", "optim")],
+    ),
+)
 
 Key = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 
@@ -110,15 +105,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the survivors of each module")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    chosen = [p for p in MODULES if not options.modules or any(m in p for m in options.modules)]
+    every = [path for paths, _ in SUITES for path in paths]
+    chosen = [p for p in every if not options.modules or any(m in p for m in options.modules)]
     if not chosen:
-        parser.error(f"no module holds {options.modules}; there are: {', '.join(MODULES)}")
+        parser.error(f"no path holds {' or '.join(options.modules)}; there are {', '.join(every)}")
     listed, results, start = read_equivalent(), [], time.monotonic()
     with Pool(options.processes) as pool:
         made = dict(zip(chosen, pool.starmap(mutants_of, [(ROOT, p) for p in chosen]), strict=True))
     unknown = [k for k in listed if k[0] in made and k not in {m.key for m in made[k[0]]}]
-    for tests in (ENGINE_TESTS, DECODER_TESTS):
-        here = [path for path in chosen if MODULES[path] is tests]
+    for paths, tests in SUITES:
+        here = [path for path in chosen if path in paths]
         wanted = {path: _sampled(made[path], listed, options) for path in here}
         for path, outcomes in _test(wanted, tests, options.processes):
             equivalent = [m for m in made[path] if m.key in listed and not m.excluded]
@@ -154,7 +150,7 @@ def _test(
         job = Path(folder) / "job.json"
         job.write_text(json.dumps({"mutants": mutants, "tests": tests, "n_processes": n_processes}))
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("mutant_runs.py")), str(job)],
+            [sys.executable, str(HERE / "mutant_runs.py"), str(job)],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
