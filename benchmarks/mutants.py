@@ -1,11 +1,12 @@
 """Measures how many small changes of the code the tests catch: mutation testing.
 
-    python benchmarks/mutants.py                          # every module, about an hour
+    python benchmarks/mutants.py                          # every module
     python benchmarks/mutants.py verdicts/values ctc      # modules whose path holds one of these
     python benchmarks/mutants.py --sample 50 --seed 1     # some mutants of each module
     python benchmarks/mutants.py --out FOLDER             # the survivors of each module as files
 
-Needs the extras `test` and `mutants`. The tests run in a temporary copy of the repository.
+Needs the extras `test` and `mutants`. The tests run in a temporary copy of the repository. The 552
+mutants of `verdicts/evidence` took five minutes on two busy cores.
 
 These mutants are left out, and counted: changes of text to be read (`messages`), of annotations
 and casts (`types`), of the arguments of decorators (frozen classes, sizes of caches), and of
