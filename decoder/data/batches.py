@@ -60,7 +60,7 @@ class Batch:
             self.n_labels.to(device, non_blocking=non_blocking),
             self.day.to(device, non_blocking=non_blocking),
             self.index,
-            self.sizes,
+            None if torch.device(device).type == "cpu" else self.sizes,
         )
 
 
