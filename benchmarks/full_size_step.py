@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from decoder import optim
 from decoder.config import DecoderConfig, load_config, override, resolve
 from decoder.data.batches import Batch
 from decoder.data.store import Dataset, Split
@@ -102,7 +101,9 @@ def pack_step(
         losses, gradients = forward_backward(
             state.model, state.configs, batch, pack.seed, state.step
         )
-        update_weights(state, gradients, losses, optim.gradient_norms(gradients))
+        norms = state.optimizer.norms(gradients)
+        finite = losses.isfinite() & norms.isfinite()
+        update_weights(state, gradients, losses, norms, finite)
         state.step += 1
 
     return step
