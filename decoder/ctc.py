@@ -33,8 +33,8 @@ def ctc_losses(
     """
     R, P, B, C = log_probs.shape
     if log_probs.requires_grad and needs_cpu(log_probs):
-        parts = (tensor.cpu() for tensor in (log_probs, labels, n_patches, n_labels))
-        return ctc_losses(*parts, zero_infinity).to(log_probs.device)
+        on_cpu = log_probs.cpu(), labels.cpu(), n_patches.cpu(), n_labels.cpu()
+        return ctc_losses(*on_cpu, zero_infinity).to(log_probs.device)
     losses = torch.nn.functional.ctc_loss(
         log_probs.float().permute(1, 0, 2, 3).reshape(P, R * B, C),
         labels.repeat(R, 1),
