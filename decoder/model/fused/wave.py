@@ -7,9 +7,11 @@ Dimensions: L layers, P patches (steps).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
+
+from decoder.model.fused.steps import Steps
 
 # Steps in a chunk. A longer chunk delays the last layer by more steps, (L - 1) * CHUNK of them, in
 # which the GPU is not full. A shorter one makes the input products of a chunk smaller and adds
@@ -17,16 +19,6 @@ import torch
 # and 84 ms layer after layer (16 runs). 16 itself was not measured; it divides every bucket of
 # patches (`decoder.model.fused.graphs.bucket`), so that all chunks are equally long.
 CHUNK = 16
-
-
-class Steps(Protocol):
-    """The steps of one layer over buffers that it shares with the layers below and above."""
-
-    def forward(self, start: int, stop: int) -> None:
-        """Compute the states of steps `start` to ``stop``, from the outputs of the layer below."""
-
-    def backward(self, start: int, stop: int) -> None:
-        """Compute the gradients of steps ``stop - 1`` down to `start`, and of the input there."""
 
 
 class Task(NamedTuple):
