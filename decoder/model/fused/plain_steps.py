@@ -86,6 +86,7 @@ def multiply_rows(
     start: int,
     stop: int,
     *,
+    n_trials: int,
     bias: Tensor | None = None,
     factors_in: Tensor | None = None,
     factors_out: Tensor | None = None,

@@ -85,6 +85,11 @@ class GruBuffers:
     n_active: Tensor
 
     @property
+    def n_trials(self) -> int:
+        """B."""
+        return self.carried.shape[1]
+
+    @property
     def gates_in(self) -> Tensor:
         """(R, V, 3H), the input of the first layer before forward, its gradient after backward."""
         return self.gates[..., : 3 * self.states.shape[-1]]
@@ -97,7 +102,7 @@ class GruBuffers:
     @property
     def outputs(self) -> Tensor:
         """(R, V, H), the states without the initial ones."""
-        return self.states[:, self.carried.shape[1] :]
+        return self.states[:, self.n_trials :]
 
 
 class StepKernels(Protocol):
@@ -152,6 +157,7 @@ class StepKernels(Protocol):
         start: int,
         stop: int,
         *,
+        n_trials: int,
         bias: Tensor | None = None,
         factors_in: Tensor | None = None,
         factors_out: Tensor | None = None,
@@ -162,6 +168,7 @@ class StepKernels(Protocol):
         Args:
             x: (R, V, K).
             weight: (R, K, O), of any strides.
+            n_trials: B.
             bias: (R, O).
             factors_in: (R or 1, V, K).
             factors_out: (R or 1, V, O).
@@ -195,6 +202,7 @@ class GruSteps:
                 own.offsets,
                 start,
                 stop,
+                n_trials=own.n_trials,
                 bias=source.bias,
                 factors_in=source.factors,
             )
@@ -234,6 +242,7 @@ class GruSteps:
                 own.offsets,
                 start,
                 stop,
+                n_trials=own.n_trials,
                 factors_out=source.factors,
                 add=True,
             )
@@ -247,7 +256,7 @@ def empty_buffers(
     n_rows: int,
     dtype: torch.dtype,
     device: torch.device,
-    rows: tuple[Tensor, Tensor] | None = None,
+    bounds: tuple[Tensor, Tensor] | None = None,
 ) -> GruBuffers:
     """Buffers of one layer with memory of their own, zero throughout.
 
@@ -259,7 +268,7 @@ def empty_buffers(
         n_rows: V; ``n_steps * n_trials`` is enough for every batch.
         dtype: of weights, gates and states. Sums are at least float32.
         device: of the buffers.
-        rows: `offsets` and `n_active`, if the layers share them; None makes new ones.
+        bounds: `offsets` and `n_active`, if the layers share them; None makes new ones.
     """
     R, V, B, H = n_runs, n_rows, n_trials, n_units
     wide = torch.promote_types(dtype, torch.float32)
@@ -267,10 +276,10 @@ def empty_buffers(
     def zeros(*shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
 
-    if rows is None:
+    if bounds is None:
         offsets, n_active = (zeros(n_steps + 1, dtype=torch.int32) for _ in range(2))
     else:
-        offsets, n_active = rows
+        offsets, n_active = bounds
     return GruBuffers(
         gates=zeros(R, V, 4 * H),
         states=zeros(R, B + V, H),
