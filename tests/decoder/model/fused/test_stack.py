@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from decoder import remarks
 from decoder.model.cells import CellWeights
 from decoder.model.fused import plain_steps
+from decoder.model.fused.available import why_not
 from decoder.model.fused.graphs import Function, GraphCache
 from decoder.model.fused.rows import Rows, pack_rows
 from decoder.model.fused.stack import StackLayer, stack_states
@@ -19,6 +21,7 @@ from decoder.model.inputs import sequence_input
 CPU = torch.device("cpu")
 D, H = 5, 6
 LENGTHS = [[3], [7, 4, 7], [1, 18, 9, 0], [16, 16]]
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 class ReplayedCapture:
@@ -299,3 +302,87 @@ def test_autocast_computes_in_the_type_of_the_input_and_returns_gradients_of_the
     for ours, theirs, leaf in zip(got, expected, case.leaves(), strict=True):
         assert ours.dtype == leaf.dtype == torch.float32
         assert (ours - theirs).norm() < 0.03 * theirs.norm()
+
+
+@pytest.mark.skipif(why_not(CPU) is not None, reason="needs Triton's interpreter")
+@pytest.mark.parametrize(
+    ("n_runs", "n_layers", "lengths", "chunk"),
+    [(1, 2, [3, 2], 2), (2, 2, [2], 16), (1, 3, [2, 3, 1], 1)],
+)
+def test_by_the_kernels_of_triton_the_result_is_the_same(
+    n_runs: int, n_layers: int, lengths: list[int], chunk: int
+) -> None:
+    from decoder.model.fused import triton_steps
+
+    case = make_case(n_runs, n_layers, lengths, "shared", torch.float32)
+    rows = rows_of(case)
+    expected, got = padded(case), fused(case, rows, GraphCache(CPU), chunk, triton_steps)
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, rows.gather(theirs), rtol=1e-5, atol=1e-6)
+    of_padded, of_fused = gradients(case, expected), gradients(case, got, rows)
+    for ours, theirs in zip(of_fused, of_padded, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+# On a GPU
+
+
+def on_gpu(case: Case) -> Case:
+    def move(t: Tensor) -> Tensor:
+        return t.detach().cuda().requires_grad_()
+
+    return Case(
+        case.lengths,
+        move(case.x),
+        move(case.h0),
+        [CellWeights(*map(move, weights)) for weights in case.weights],
+        [None if f is None else f.cuda() for f in case.factors],
+        [None if u is None else u.cuda() for u in case.upstream],
+    )
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    theirs = theirs.double()
+    return float((ours.detach().cpu().double() - theirs).norm() / theirs.norm())
+
+
+@on_a_gpu
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_graphs_on_a_gpu_give_the_result_of_layer_after_layer_on_a_cpu(
+    dtype: torch.dtype, most: float
+) -> None:
+    from decoder.model.fused import triton_steps
+
+    cache = GraphCache(torch.device("cuda"))
+    for seed, lengths in enumerate([[70, 65, 90, 81], [90, 90, 3, 1], [64], [70, 90, 88, 96]] * 3):
+        case = make_case(3, 3, lengths, seed=seed)
+        here = on_gpu(case._replace(x=case.x.detach()))
+        rows = pack_rows(case.lengths, max(lengths), torch.device("cuda"))
+        expected = padded(case)
+        got = fused(here, rows, cache, 16, triton_steps, dtype)
+        plain_rows = rows_of(case)
+        for ours, theirs in zip(got, expected, strict=True):
+            assert relative(ours, plain_rows.gather(theirs)) < most
+        of_padded, of_fused = gradients(case, expected), gradients(here, got, rows)
+        for ours, theirs in zip(of_fused, of_padded, strict=True):
+            assert relative(ours, theirs) < most
+    entries = list(cache._entries.values())
+    assert any(set(entry.replays) == {"forward", "backward"} for entry in entries)
+    assert remarks.take_remarks() == ()
+
+
+@on_a_gpu
+def test_a_replay_is_equal_to_the_bit_to_the_call_that_was_captured() -> None:
+    from decoder.model.fused import triton_steps
+
+    device = torch.device("cuda")
+    cache = GraphCache(device)
+    case = on_gpu(make_case(2, 5, [61, 40, 64], dtype=torch.float32))
+    rows = pack_rows(case.lengths, 64, device)
+    results = []
+    for _ in range(4):  # run, captured, replayed, replayed
+        states = fused(case, rows, cache, 16, triton_steps, torch.bfloat16)
+        copies = [state.detach().clone() for state in states]
+        results.append([*copies, *gradients(case, states, rows)])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
