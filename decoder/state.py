@@ -19,6 +19,7 @@ from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
+from decoder.model.kernel_choice import resumed_kernel
 from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 
@@ -214,6 +215,7 @@ class PackState:
         values = {
             "run_ids": [run.run_id for run in self.runs],
             "n_runs_at_start": self.n_runs_at_start,
+            "kernel": self.model.kernel,
             "step": self.step,
             "seconds": self.seconds,
             "n_skipped": self.n_skipped,
@@ -238,6 +240,9 @@ class PackState:
         wanted = [run.run_id for run in self.runs]
         if not set(wanted) <= set(going) | set(ended):
             return [], [*remarks, f"{folder}: its checkpoint belongs to other runs and is not used"]
+        if kernel := values.get("kernel"):  # older checkpoints do not say
+            self.model.kernel, why_other = resumed_kernel(kernel, self.device)
+            remarks += [f"{folder}: {why_other}"] if why_other else []
         self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
         rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():

@@ -23,6 +23,7 @@ from decoder.data.trials import Trials
 from decoder.errors import ConfigError
 from decoder.evaluation import evaluate
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
+from decoder.remarks import take_remarks
 from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.step import step_gradients, update_weights
@@ -84,6 +85,8 @@ def train(
     next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
+        if said := take_remarks():
+            yield Progress(state.step, remarks=said)
         if until_step is not None and state.step >= until_step:
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from decoder.config import DecoderConfig, override, resolve, run_id
 from decoder.data.store import Dataset
+from decoder.model import kernel_choice
+from decoder.model.cells import Kernel
 from decoder.pack import Pack, Run
 from decoder.state import PackState
 
@@ -30,3 +33,29 @@ def test_a_run_that_ended_can_be_resumed_alone_after_the_others_went_on(
     other = PackState.start(Pack("pack", 0, (long,)), dataset, torch.device("cpu"))
     assert other.resume(tmp_path) == ([], [])
     assert other.runs == [long] and other.step == 6
+
+
+@pytest.mark.parametrize("kernel", ["torch", "batched", None])
+def test_a_resumed_pack_keeps_its_kernel(
+    dataset: Dataset, tmp_path: Path, kernel: Kernel | None
+) -> None:
+    pack = Pack("pack", 0, (make_run(8),))
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.model.kernel = kernel
+    state.save(tmp_path)
+    resumed = PackState.start(pack, dataset, torch.device("cpu"))
+    assert resumed.resume(tmp_path) == ([], [])
+    assert resumed.model.kernel == kernel
+
+
+def test_a_kernel_that_is_missing_here_is_chosen_anew_and_the_user_is_told(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_choice, "why_not", lambda device: "No Triton.")
+    pack = Pack("pack", 0, (make_run(8),))
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.model.kernel = "fused"
+    state.save(tmp_path)
+    resumed = PackState.start(pack, dataset, torch.device("cpu"))
+    _, [remark] = resumed.resume(tmp_path)
+    assert resumed.model.kernel is None and "No Triton." in remark

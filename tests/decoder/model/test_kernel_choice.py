@@ -1,0 +1,115 @@
+"""The choice of a kernel: by time, once for each workload, and without those that fail."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from decoder import remarks
+from decoder.model import kernel_choice
+from decoder.model.cells import Kernel
+from decoder.model.kernel_choice import (
+    Workload,
+    candidate_kernels,
+    choose_kernel,
+    fastest_kernel,
+    resumed_kernel,
+)
+from decoder.remarks import take_remarks
+
+KERNELS: list[Kernel] = ["torch", "batched", "fused"]
+META = torch.device("meta")  # stands for a GPU: nothing is synchronised
+WORK = Workload("a card", 4, 64, 256, 768, 5, 1, torch.bfloat16)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_choice, "_chosen", {})
+    monkeypatch.setattr(kernel_choice, "why_not", lambda device: None)
+    monkeypatch.setattr(remarks, "_said", set())
+    monkeypatch.setattr(remarks, "_waiting", [])
+
+
+def times(**seconds: float | Exception) -> Callable[[Kernel], float]:
+    def measure(kernel: Kernel) -> float:
+        value = seconds[kernel]
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return measure
+
+
+@pytest.mark.parametrize("best", KERNELS)
+def test_the_kernel_that_takes_least_time_is_chosen(best: Kernel) -> None:
+    seconds = {kernel: 0.5 if kernel == best else 0.6 for kernel in KERNELS}
+    assert fastest_kernel(KERNELS, times(**seconds)) == best
+    assert take_remarks() == ()
+
+
+def test_a_kernel_that_fails_is_left_out_and_the_user_is_told() -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory\nand a table")
+    assert fastest_kernel(KERNELS, times(torch=0.5, batched=0.4, fused=error)) == "batched"
+    [text] = take_remarks()
+    assert "'fused'" in text and "CUDA out of memory" in text and "a table" not in text
+
+
+def test_if_every_kernel_fails_the_last_error_is_raised() -> None:
+    broken = {kernel: ValueError(kernel) for kernel in KERNELS}
+    with pytest.raises(ValueError, match="fused"):
+        fastest_kernel(KERNELS, times(**broken))
+
+
+def test_a_cpu_measures_nothing() -> None:
+    def run(kernel: Kernel) -> None:
+        raise AssertionError("measured")
+
+    assert choose_kernel(WORK, torch.device("cpu"), run) == "batched"
+
+
+def test_each_workload_is_measured_once_with_real_calls() -> None:
+    calls: list[Kernel] = []
+
+    def run(kernel: Kernel) -> None:
+        calls.append(kernel)
+        time.sleep({"torch": 0.004, "batched": 0.001, "fused": 0.004}[kernel])
+
+    assert choose_kernel(WORK, META, run) == "batched"
+    n_calls = len(calls)
+    assert set(calls) == set(KERNELS) and n_calls == 15
+    assert choose_kernel(WORK, META, run) == "batched" and len(calls) == n_calls
+    choose_kernel(WORK._replace(n_runs=3), META, run)
+    assert len(calls) == 2 * n_calls
+
+
+def test_calls_that_only_the_start_makes_slow_do_not_count() -> None:
+    calls: list[Kernel] = []
+
+    def run(kernel: Kernel) -> None:  # compiling, then capturing a graph
+        calls.append(kernel)
+        if kernel == "fused":
+            time.sleep(0.02 if calls.count("fused") <= 2 else 0.0)
+        else:
+            time.sleep(0.004)
+
+    assert choose_kernel(WORK, META, run) == "fused"
+
+
+def test_without_triton_the_fused_kernel_is_no_candidate_and_the_user_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel_choice, "why_not", lambda device: "Triton cannot be imported.")
+    for _ in range(2):
+        assert candidate_kernels(META) == ["torch", "batched"]
+    [text] = take_remarks()
+    assert "Triton cannot be imported." in text
+
+
+def test_a_resumed_pack_keeps_its_kernel_if_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernel in KERNELS:
+        assert resumed_kernel(kernel, META) == (kernel, "")
+    monkeypatch.setattr(kernel_choice, "why_not", lambda device: "Triton cannot be imported.")
+    assert resumed_kernel("torch", META) == ("torch", "")
+    kernel, text = resumed_kernel("fused", META)
+    assert kernel is None and "Triton cannot be imported." in text
