@@ -188,6 +188,7 @@ class GraphCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @torch.inference_mode(False)  # buffers made in inference mode could not be used in training
     def lease(self, key: Hashable, layout: Mapping[str, Buffer], make: Make) -> Lease:
         """The buffers and functions of a key, made if they are new.
 

@@ -1,6 +1,7 @@
 """Static buffers and captured functions: keys, memory, leases, and what a failure leads to."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 
 from decoder import remarks
+from decoder.model.fused import graphs
 from decoder.model.fused.graphs import (
     Buffer,
+    CudaCapture,
     Function,
     GraphCache,
     Lease,
@@ -249,6 +252,115 @@ def test_an_error_of_the_function_itself_is_raised() -> None:
         lease = GraphCache(CPU, capture=capture).lease("key", layout(2), make)
         with pytest.raises(ValueError, match="broken"):
             lease.run("forward")
+
+
+def test_buffers_made_in_inference_mode_can_be_used_in_training() -> None:
+    cache = GraphCache(CPU)
+    with torch.inference_mode():
+        assert once(cache, 4) == 4
+    assert once(cache, 4) == 4
+
+
+class FakeCuda:
+    """The calls of `torch.cuda` that a capture makes, in order, on streams that do nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[Any] = []
+        self.stack: list[str] = ["main"]
+        self.n_pools = 0
+        for name in ("current_stream", "stream", "graph", "graph_pool_handle", "CUDAGraph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(graphs, "streams_of", lambda device, n: [FakeStream("side", self)] * n)
+
+    def current_stream(self, device: Any = None) -> "FakeStream":
+        return FakeStream(self.stack[-1], self)
+
+    @contextmanager
+    def stream(self, stream: "FakeStream") -> Iterator[None]:
+        before = list(self.stack)
+        self.stack.append(stream.name)
+        try:
+            yield
+        finally:  # as in PyTorch, the stream that was current, whatever happened meanwhile
+            self.stack[:] = before
+
+    @contextmanager
+    def graph(
+        self, graph: Any, pool: Any, stream: "FakeStream", capture_error_mode: str
+    ) -> Iterator[None]:
+        self.stack.append(stream.name)  # as in PyTorch, it stays if the capture fails
+        self.calls.append(("begin", pool, stream.name, capture_error_mode))
+        yield
+        self.calls.append("end")
+        self.stack.pop()
+
+    def graph_pool_handle(self) -> int:
+        self.n_pools += 1
+        return self.n_pools
+
+    def CUDAGraph(self) -> "FakeGraph":
+        return FakeGraph(self)
+
+
+class FakeGraph:
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+
+    def replay(self) -> None:
+        self.cuda.calls.append(("replay", self.cuda.stack[-1]))
+
+
+class FakeStream:
+    def __init__(self, name: str, cuda: FakeCuda) -> None:
+        self.name, self.cuda = name, cuda
+
+    def wait_stream(self, other: "FakeStream") -> None:
+        self.cuda.calls.append((self.name, "waits for", other.name))
+
+
+def test_a_warm_up_runs_on_the_stream_of_the_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch)
+    CudaCapture(CPU).warm_up(lambda: cuda.calls.append(cuda.stack[-1]))
+    assert cuda.calls == [("side", "waits for", "main"), "side", ("main", "waits for", "side")]
+
+
+def test_captures_share_a_pool_as_long_as_one_of_them_is_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    capture = CudaCapture(CPU)
+    first = capture.capture(lambda: cuda.calls.append(cuda.stack[-1]))
+    begin = cuda.calls[0]
+    assert cuda.calls == [("begin", begin[1], "side", "thread_local"), "side", "end"]
+    first()
+    assert cuda.calls[-1] == ("replay", "main")
+
+    def pool() -> int:
+        cuda.calls.clear()
+        held.append(capture.capture(lambda: None))
+        return cuda.calls[0][1]
+
+    held: list[Function] = []
+    assert pool() == begin[1]
+    del first
+    assert pool() == begin[1]
+    held.clear()
+    assert pool() != begin[1]
+
+
+def test_a_failed_capture_leaves_the_current_stream_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+
+    def fail() -> None:
+        raise RuntimeError("not permitted")
+
+    before = list(cuda.stack)
+    capture = CudaCapture(CPU)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        capture.capture(fail)
+    assert cuda.stack == before
 
 
 # On a GPU
