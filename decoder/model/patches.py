@@ -50,7 +50,7 @@ def build_patches(blocks: Tensor, patch_size: int, patch_stride: int) -> Tensor:
     Returns:
         (R, P, B, patch_size F), bins of a patch in order, features innermost.
     """
-    spans = _spans(blocks.shape[-1], patch_size, patch_stride)
+    spans = spans_of_patch(blocks.shape[-1], patch_size, patch_stride)
     P = blocks.shape[1] - len(spans) + 1
     parts = [blocks[:, j : j + P, :, : stop - start] for j, (start, stop) in enumerate(spans)]
     return torch.cat(parts, dim=-1)
@@ -69,13 +69,13 @@ def project_patches(
     Returns:
         (R, P, B, O).
     """
-    spans = _spans(blocks.shape[-1], patch_size, patch_stride)
+    spans = spans_of_patch(blocks.shape[-1], patch_size, patch_stride)
     blocks, weight, bias = autocast_inputs(blocks, weight, bias)
     out: Tensor = _ProjectPatches.apply(blocks, weight, bias, spans)  # type: ignore[no-untyped-call]
     return out
 
 
-def _spans(block_width: int, patch_size: int, patch_stride: int) -> list[tuple[int, int]]:
+def spans_of_patch(block_width: int, patch_size: int, patch_stride: int) -> list[tuple[int, int]]:
     """For each block of a patch, the range of weight columns that it is multiplied with."""
     width = block_width // patch_stride * patch_size
     return [(start, min(start + block_width, width)) for start in range(0, width, block_width)]

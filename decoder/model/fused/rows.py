@@ -7,12 +7,11 @@ b-th longest trial at step p is row ``offsets[p] + b``. This is the layout of
 Dimensions: R runs, P steps (patches), B batch, V rows.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from decoder.model.dropout import DropoutPlan
 
 
 @dataclass(frozen=True)
@@ -97,27 +96,10 @@ def pack_rows(n_patches: Tensor, n_steps: int, device: torch.device) -> Rows:
     )
 
 
+@functools.lru_cache(maxsize=8)
 def all_rows(n_steps: int, n_trials: int, device: torch.device) -> Rows:
     """The rows of a batch whose padding is read, as by a decoder of two directions."""
     return pack_rows(torch.full((n_trials,), n_steps), n_steps, device)
-
-
-class RowDropout:
-    """A dropout plan for packed rows: the same draws as for the padded batch, at the valid patches.
-
-    Args:
-        plan: the plan of the padded batch.
-        rows: the rows.
-    """
-
-    def __init__(self, plan: DropoutPlan, rows: Rows) -> None:
-        self._plan, self._rows = plan, rows
-
-    def factors(self, rate: str, *shape: int, place: str = "") -> Tensor | None:
-        """As `DropoutPlan.factors`, for a shape (V, ...)."""
-        rows = self._rows
-        dense = self._plan.factors(rate, rows.n_steps, rows.n_trials, *shape[2:], place=place)
-        return None if dense is None else rows.gather(dense).unflatten(1, (-1, 1))
 
 
 def _move(x: Tensor, device: torch.device) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from decoder.model.dropout import DropoutPlan
-from decoder.model.fused.rows import RowDropout, all_rows, pack_rows
+from decoder.model.fused.rows import all_rows, pack_rows
 from decoder.sections import ModelConfig
 
 CPU = torch.device("cpu")
@@ -81,9 +81,9 @@ def test_dropout_of_rows_has_the_draws_of_the_padded_batch(rates: list[float]) -
     configs = [ModelConfig(rnn_dropout=rate, input_dropout=0.0) for rate in rates]
     plan = DropoutPlan(configs, 0, 5, CPU)
     rows = pack_rows(LENGTHS, 6, CPU)
-    got = RowDropout(plan, rows).factors("rnn_dropout", rows.n_rows, 1, 7, place="1")
+    got = plan.of_rows(rows).factors("rnn_dropout", rows.n_rows, 1, 7, place="1")
     dense = plan.factors("rnn_dropout", 6, 5, 7, place="1")
     assert got is not None and dense is not None
     assert got.shape == (len(dense), rows.n_rows, 1, 7)
     assert torch.equal(got[:, :, 0], rows.gather(dense))
-    assert RowDropout(plan, rows).factors("input_dropout", rows.n_rows, 1, 7) is None
+    assert plan.of_rows(rows).factors("input_dropout", rows.n_rows, 1, 7) is None
