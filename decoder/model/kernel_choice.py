@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from decoder.model.cells import Kernel
-from decoder.model.fused.available import why_not
+from decoder.model.fused.available import can_fuse, why_not
 from decoder.remarks import remark
 
 _WARM_UP = 2  # a graph is captured by the second call
@@ -21,7 +21,7 @@ _REPEATS = 3
 class Workload(NamedTuple):
     """What the speed of the recurrent layers depends on."""
 
-    device: str
+    device: torch.device
     n_runs: int
     n_trials: int
     n_patches: int
@@ -56,6 +56,13 @@ def choose_kernel(
         candidates = candidate_kernels(device)
         _chosen[workload] = fastest_kernel(candidates, lambda k: _seconds(run, k, device))
     return _chosen[workload]
+
+
+def default_kernel(device: torch.device) -> Kernel:
+    """The kernel where nothing is trained, and none is measured."""
+    if device.type == "cpu":
+        return "batched"
+    return "fused" if can_fuse(device) else "torch"
 
 
 def candidate_kernels(device: torch.device) -> list[Kernel]:
@@ -116,10 +123,10 @@ def _seconds(run: Callable[[Kernel], object], kernel: Kernel, device: torch.devi
     times = []
     try:
         for repeat in range(_WARM_UP + _REPEATS):
-            _synchronize(device)
+            torch.accelerator.synchronize(device)
             started = time.perf_counter()
             run(kernel)
-            _synchronize(device)
+            torch.accelerator.synchronize(device)
             if repeat >= _WARM_UP:
                 times.append(time.perf_counter() - started)
     finally:
@@ -127,8 +134,3 @@ def _seconds(run: Callable[[Kernel], object], kernel: Kernel, device: torch.devi
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
     return min(times)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

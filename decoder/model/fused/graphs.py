@@ -258,6 +258,27 @@ class GraphCache:
                 entry.replays[name]()
 
 
+class GraphCaches:
+    """A cache for each place of a model; different places hold their buffers at the same time."""
+
+    def __init__(self) -> None:
+        self._caches: dict[tuple[int, torch.device], GraphCache] = {}
+
+    def at(self, place: int, device: torch.device) -> GraphCache:
+        """The cache of a place, such as the number of a layer, for buffers on `device`."""
+        if (place, device) not in self._caches:
+            self._caches[place, device] = GraphCache(device)
+        return self._caches[place, device]
+
+    def clear(self) -> None:
+        """Drop all graphs and buffers, as when runs leave the pack and no old key comes again."""
+        for cache in self._caches.values():
+            cache.clear()
+
+    def __deepcopy__(self, memo: object) -> "GraphCaches":
+        return GraphCaches()  # graphs hold addresses, and a copied model makes its own
+
+
 def _is_captured_already(device: torch.device) -> bool:
     """Whether the caller is being captured in a graph of its own."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -7,26 +7,32 @@ import pytest
 import torch
 
 from decoder import remarks
-from decoder.model import kernel_choice
+from decoder.model import decoder, kernel_choice
 from decoder.model.cells import Kernel
+from decoder.model.day import DaySlice
+from decoder.model.decoder import PackedDecoder
+from decoder.model.fused import available
 from decoder.model.kernel_choice import (
     Workload,
     candidate_kernels,
     choose_kernel,
+    default_kernel,
     fastest_kernel,
     resumed_kernel,
 )
 from decoder.remarks import take_remarks
+from decoder.sections import ModelConfig
 
 KERNELS: list[Kernel] = ["torch", "batched", "fused"]
 META = torch.device("meta")  # stands for a GPU: nothing is synchronised
-WORK = Workload("a card", 4, 64, 256, 768, 5, 1, torch.bfloat16)
+WORK = Workload(META, 4, 64, 256, 768, 5, 1, torch.bfloat16)
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_choice, "_chosen", {})
     monkeypatch.setattr(kernel_choice, "why_not", lambda device: None)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
     monkeypatch.setattr(remarks, "_said", set())
     monkeypatch.setattr(remarks, "_waiting", [])
 
@@ -113,3 +119,92 @@ def test_a_resumed_pack_keeps_its_kernel_if_it_can(monkeypatch: pytest.MonkeyPat
     assert resumed_kernel("torch", META) == ("torch", "")
     kernel, text = resumed_kernel("fused", META)
     assert kernel is None and "Triton cannot be imported." in text
+
+
+def test_without_training_a_cpu_uses_the_batched_kernel() -> None:
+    assert default_kernel(torch.device("cpu")) == "batched"
+
+
+def test_without_training_a_gpu_uses_the_fused_kernel_if_it_works_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(available, "why_not", lambda device: None)
+    assert default_kernel(gpu) == "fused"
+    monkeypatch.setattr(available, "why_not", lambda device: "it is too old.")
+    available._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="cuda:0: it is too old. Recurrent layers use cuDNN"):
+        assert default_kernel(gpu) == "torch"
+
+
+# The choice of a decoder
+
+
+def make_decoder(**changes: object) -> PackedDecoder:
+    settings = {"n_units": 6, "n_layers": 2, "patch_size": 5, "patch_stride": 2, **changes}
+    return PackedDecoder(ModelConfig.model_validate(settings), 2, 1, 4, 7, seed=0)
+
+
+X = torch.randn(2, 3, 21, 4, generator=torch.Generator().manual_seed(0))
+LENGTHS = torch.tensor([9, 4, 7])
+
+
+def logits_of(model: PackedDecoder) -> torch.Tensor:
+    return model(X, [DaySlice(0, 0, 3)], n_patches=LENGTHS).logits
+
+
+def test_training_fixes_the_kernel_and_evaluation_does_not() -> None:
+    model = make_decoder()
+    with torch.no_grad():
+        logits_of(model)
+    assert model.kernel is None
+    logits_of(model)
+    assert model.kernel == "batched"
+
+
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_other_architectures_have_no_kernel_to_choose(architecture: str) -> None:
+    model = make_decoder(architecture=architecture)
+    logits_of(model)
+    assert model.kernel is None
+
+
+def test_a_kernel_that_was_set_is_used_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "choose_kernel", lambda *_: 1 / 0)
+    model = make_decoder()
+    model.kernel = "torch"
+    logits_of(model)
+    assert model.kernel == "torch"
+
+
+@pytest.mark.parametrize("best", ["batched", "rows", "fused"])
+def test_measuring_on_the_first_batch_changes_nothing_but_the_kernel(
+    best: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if best == "fused":
+        pytest.importorskip("triton")
+    plain = make_decoder()
+    plain.kernel = best
+    expected = logits_of(plain)
+    expected.square().sum().backward()
+    seen: list[Workload] = []
+
+    def measure(
+        workload: Workload, device: torch.device, run: Callable[[Kernel], object]
+    ) -> Kernel:
+        seen.append(workload)
+        for kernel in ("torch", "batched", best):
+            run(kernel)
+        return best
+
+    monkeypatch.setattr(decoder, "choose_kernel", measure)
+    model = make_decoder()
+    got = logits_of(model)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    got.square().sum().backward()
+    assert model.kernel == best and torch.equal(got, expected)
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    logits_of(model)
+    cpu = torch.device("cpu")
+    assert seen == [Workload(cpu, 2, 3, 16, 6, 2, 1, torch.float32)]
