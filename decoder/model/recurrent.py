@@ -109,13 +109,13 @@ def recurrent_states(
     """
     if kernel == "fused" and graphs is not None and all(map(_can_stack, layers)):
         weights = [layer.directions()[0] for layer in layers]
-        cache = graphs.at(0, h0.device)
-        return packed_stack(source, weights, h0, dropout, rows, step_kernels(kernel), cache)
+        kernels, cache = step_kernels(kernel), graphs.at(0, h0.device)
+        return packed_stack(source, weights, h0, dropout, rows, kernels, cache)
     states = []
     for i, layer in enumerate(layers):
         if layer.cell == "gru":
-            cache = None if graphs is None else graphs.at(i, h0.device)
-            out = gru_layer(source, layer.directions(), h0, kernel, rows, cache)
+            own = None if graphs is None else graphs.at(i, h0.device)
+            out = gru_layer(source, layer.directions(), h0, kernel, rows, own)
         else:
             out = lstm_layer(source, layer.directions(), h0)
         out = out if layer.norm is None else layer.norm(out)

@@ -130,8 +130,9 @@ def packed_stack(
     for i in range(len(layers) - 1):
         f = dropout.factors("rnn_dropout", *axes, H, place=str(i)) if dropout else None
         factors.append(None if f is None else f.flatten(1, 2))
+    [packed] = autocast_inputs(gates_in.flatten(1, 2))
     states = stack_states(
-        *autocast_inputs(gates_in.flatten(1, 2)),
+        packed,
         layers,
         rows.sort_trials(h0),
         factors,
