@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEED_TRITON = {"decoder.model.fused.gru_kernels", "decoder.model.fused.triton_steps"}
+NEED_TRITON = {
+    f"decoder.model.fused.{name}" for name in ("gru_kernels", "patch_kernels", "triton_steps")
+}
 
 
 def modules_loaded_by(statement: str) -> set[str]:

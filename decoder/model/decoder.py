@@ -19,6 +19,7 @@ from decoder.model.cells import Kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
 from decoder.model.fused.graphs import GraphCaches, bucket
+from decoder.model.fused.layer import RowKernel, patch_kernels
 from decoder.model.fused.row_patches import row_patch_input
 from decoder.model.fused.rows import Rows, pack_rows
 from decoder.model.inputs import patch_input
@@ -146,8 +147,8 @@ class PackedDecoder(nn.Module):
             slices: days of the batch, which is ordered by day.
             dropout: the masks of the step; None means no dropout.
             n_patches: (B,) valid patches of each trial; None means that all are valid. Attention
-                reads no others, and with the kernels ``rows`` and ``fused`` a GRU of one direction
-                computes no others. On the CPU they cost a GPU no wait.
+                reads no others, and with the kernels ``rows`` and ``fused`` recurrent layers of one
+                direction compute no others. On the CPU they cost a GPU no wait.
             hidden: (R or 1, P, B) bool, patches hidden from the decoder; None hides nothing.
 
         Returns:
@@ -185,15 +186,20 @@ class PackedDecoder(nn.Module):
         config = self.config
         shape = config.patch_size, config.patch_stride
         blocks = to_blocks(x, *shape)
-        is_packed = config.architecture == "gru" and kernel in ("rows", "fused")
+        packing: RowKernel | None = None
+        if config.architecture != "transformer" and (kernel == "rows" or kernel == "fused"):
+            packing = kernel
         rows: Rows | None = None  # all patches
-        if is_packed and n_patches is not None and not config.bidirectional:
+        if packing and n_patches is not None and not config.bidirectional:
             rows = pack_rows(n_patches, patches_of(x.shape[2], *shape), x.device)
             rows = None if rows.is_full else rows
         if rows is not None:  # from here on to the logits, tensors are (R, V, 1, ...)
             hidden = None if hidden is None else rows.gather(hidden).unsqueeze(2)
             dropout = None if dropout is None else dropout.of_rows(rows)
-        source = row_patch_input(blocks, rows, *shape) if is_packed else patch_input(blocks, *shape)
+        if packing:
+            source = row_patch_input(blocks, rows, *shape, patch_kernels(packing))
+        else:
+            source = patch_input(blocks, *shape)
         if hidden is not None:
             source = mask_patches(source, hidden, self.mask_token)
         if self.embedding is not None and self.last_norm is not None:
@@ -218,7 +224,7 @@ class PackedDecoder(nn.Module):
         n_patches: Tensor | None,
         hidden: Tensor | None,
     ) -> Kernel:
-        """The kernel of a GRU: in training the fastest for this batch, which the pack then keeps.
+        """The kernel: in training the fastest for this batch, which the pack then keeps.
 
         Args:
             x: (R, B, T, F) output of the day layer.
@@ -227,7 +233,9 @@ class PackedDecoder(nn.Module):
             hidden: see `forward`.
         """
         config = self.config
-        if config.architecture != "gru" or not torch.is_grad_enabled():
+        if config.architecture == "transformer":
+            return "torch"  # which is not read
+        if not torch.is_grad_enabled():
             return default_kernel(x.device)
 
         def run(kernel: Kernel) -> None:
@@ -239,6 +247,7 @@ class PackedDecoder(nn.Module):
         R, B, T, _ = x.shape
         workload = Workload(
             device=x.device,
+            cell=config.architecture,
             n_runs=R,
             n_trials=B,
             n_patches=bucket(patches_of(T, config.patch_size, config.patch_stride)),

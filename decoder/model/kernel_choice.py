@@ -22,6 +22,7 @@ class Workload(NamedTuple):
     """What the speed of the recurrent layers depends on."""
 
     device: torch.device
+    cell: str
     n_runs: int
     n_trials: int
     n_patches: int

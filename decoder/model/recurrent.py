@@ -98,11 +98,12 @@ def recurrent_states(
         layers: at least one.
         source: the input of the first layer.
         h0: (R, B, H) initial state of every layer and direction.
-        kernel: the implementation of the GRU.
+        kernel: the implementation of the GRU. An LSTM has one.
         dropout: masks between the layers; None means no dropout.
-        rows: see `decoder.model.gru.gru_layer`.
-        graphs: buffers and graphs of the ``fused`` kernel; None runs it without. With them, layers
-            of one direction without norms run as a wavefront.
+        rows: the valid patches of the batch, if the input is (R, V, 1, D); needs one direction, and
+            for a GRU the kernel ``rows`` or ``fused``. None means that the input is (R, P, B, D).
+        graphs: buffers and graphs of the ``fused`` kernel of a GRU; None runs it without. With
+            them, layers of one direction without norms run as a wavefront.
 
     Returns:
         For each layer (R, P, B, N H), before dropout; (R, V, 1, H) with `rows`.
@@ -117,7 +118,7 @@ def recurrent_states(
             own = None if graphs is None else graphs.at(i, h0.device)
             out = gru_layer(source, layer.directions(), h0, kernel, rows, own)
         else:
-            out = lstm_layer(source, layer.directions(), h0)
+            out = lstm_layer(source, layer.directions(), h0, rows)
         out = out if layer.norm is None else layer.norm(out)
         states.append(out)
         if i < len(layers) - 1:

@@ -19,8 +19,9 @@ from decoder.model.cells import (
     stack_directions,
 )
 from decoder.model.dropout import DropoutPlan
-from decoder.model.fused import plain_steps
+from decoder.model.fused import plain_steps, row_patches
 from decoder.model.fused.graphs import GraphCache
+from decoder.model.fused.row_patches import PatchKernels
 from decoder.model.fused.rows import Rows, all_rows
 from decoder.model.fused.stack import StackLayer, stack_states
 from decoder.model.fused.steps import StepKernels, hidden_gradients
@@ -37,6 +38,15 @@ def step_kernels(kernel: RowKernel) -> StepKernels:
     from decoder.model.fused import triton_steps  # needs Triton, which not every machine has
 
     return triton_steps
+
+
+def patch_kernels(kernel: RowKernel) -> PatchKernels:
+    """The implementation of the copies of patches, likewise."""
+    if kernel == "rows":
+        return row_patches
+    from decoder.model.fused import patch_kernels  # needs Triton
+
+    return patch_kernels
 
 
 def n_first(gates: Tensor) -> Tensor:

@@ -5,26 +5,43 @@ which adds one product for each block of a patch and rereads its output each tim
 several times as large as the bins, so they are built for a few runs at a time, and again in the
 backward pass.
 
-Dimensions: R runs, P patches, B batch, V rows, F features, S stride, N blocks, O outputs.
+Dimensions: R runs, P patches, B batch, V rows, F features, S stride, N blocks, D inputs, O outputs.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from decoder.model.fused.rows import Rows
 from decoder.model.inputs import LayerInput
-from decoder.model.patches import spans_of_patch
+from decoder.model.patches import build_patches, spans_of_patch
 from decoder.model.precision import autocast_inputs
 
 # Patches that may be built at once.
 MAX_PATCH_BYTES = 2**30
 
 
+class PatchKernels(Protocol):
+    """An implementation of the copies, as functions of a module."""
+
+    def gather_patches(self, blocks: Tensor, index: Tensor, patches: Tensor) -> None:
+        """Build patches (R, V, D) from blocks (R, N, B, S F).
+
+        index: (V,) int64, the position ``p * B + b`` of each row.
+        """
+
+    def spread_gradient(self, d_patches: Tensor, index: Tensor, d_blocks: Tensor) -> None:
+        """Set d_blocks (R, N, B, S F) to the gradient of the blocks."""
+
+
 def row_patch_input(
-    blocks: Tensor, rows: Rows | None, patch_size: int, patch_stride: int
+    blocks: Tensor,
+    rows: Rows | None,
+    patch_size: int,
+    patch_stride: int,
+    kernels: PatchKernels,
 ) -> LayerInput:
     """The input of a layer that reads the patches of valid rows.
 
@@ -33,6 +50,7 @@ def row_patch_input(
         rows: the valid patches; None means all.
         patch_size: bins a patch spans.
         patch_stride: bins from one patch to the next.
+        kernels: the implementation of the copies.
 
     Returns:
         The input with axes (R, V, 1), or (R, P, B) without `rows`.
@@ -44,16 +62,18 @@ def row_patch_input(
     axes = (P, B) if rows is None else (len(index), 1)
 
     def dense() -> Tensor:
+        if rows is None:
+            return build_patches(blocks, patch_size, patch_stride)
         flat = blocks.flatten(1, 2)
         parts = [
             flat[..., : stop - start].index_select(1, index + j * B)
             for j, (start, stop) in enumerate(spans)
         ]
-        return torch.cat(parts, dim=-1).view(R, *axes, spans[-1][1])
+        return torch.cat(parts, dim=-1).unsqueeze(2)
 
     def project(weight: Tensor, bias: Tensor) -> Tensor:
         inputs = autocast_inputs(blocks, weight, bias)
-        out: Tensor = _ProjectRows.apply(*inputs, index, spans)  # type: ignore[no-untyped-call]
+        out: Tensor = _ProjectRows.apply(*inputs, index, kernels)  # type: ignore[no-untyped-call]
         return out.view(R, *axes, weight.shape[1])
 
     return LayerInput(dense, project)
@@ -69,46 +89,57 @@ class _ProjectRows(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         index: Tensor,
-        spans: list[tuple[int, int]],
+        kernels: PatchKernels,
     ) -> Tensor:
+        blocks = blocks.contiguous()
         out = weight.new_empty(len(weight), len(index), weight.shape[1])
-        for runs, patches in _patches(blocks, index, spans):
+        for runs, patches in _some_runs(blocks, index, weight.shape[2]):
+            kernels.gather_patches(blocks[runs], index, patches)
             torch.baddbmm(bias[runs, None], patches, weight[runs].mT, out=out[runs])
-        ctx.spans = spans
+        ctx.kernels = kernels
         ctx.save_for_backward(blocks, weight, index)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         blocks, weight, index = ctx.saved_tensors
-        B = blocks.shape[2]
-        d_blocks = blocks.new_zeros(blocks.shape) if ctx.needs_input_grad[0] else None
+        kernels = ctx.kernels
+        d_blocks = torch.empty_like(blocks) if ctx.needs_input_grad[0] else None
         d_weight = torch.empty_like(weight)
-        for runs, patches in _patches(blocks, index, ctx.spans):
+        for runs, patches in _some_runs(blocks, index, weight.shape[2]):
+            kernels.gather_patches(blocks[runs], index, patches)
             torch.bmm(grad[runs].mT, patches, out=d_weight[runs])
-            if d_blocks is None:
-                continue
-            torch.bmm(grad[runs], weight[runs], out=patches)
-            d_flat = d_blocks[runs].flatten(1, 2)
-            for j, (start, stop) in enumerate(ctx.spans):  # within a span no block comes twice
-                part = patches[..., start:stop]
-                d_flat[..., : stop - start].index_add_(1, index + j * B, part)
+            if d_blocks is not None:
+                torch.bmm(grad[runs], weight[runs], out=patches)
+                kernels.spread_gradient(patches, index, d_blocks[runs])
         return d_blocks, d_weight, grad.sum(1), None, None
 
 
-def _patches(
-    blocks: Tensor, index: Tensor, spans: list[tuple[int, int]]
-) -> Iterator[tuple[slice, Tensor]]:
-    """Some runs, and their patches (r, V, D), in memory that the next runs use again."""
-    R, _, B, _ = blocks.shape
-    V, D = len(index), spans[-1][1]
-    n_runs = max(1, min(R, MAX_PATCH_BYTES // max(1, V * D * blocks.element_size())))
-    memory = blocks.new_empty(n_runs, V, D)
-    flat = blocks.flatten(1, 2)
+def gather_patches(blocks: Tensor, index: Tensor, patches: Tensor) -> None:
+    """See `PatchKernels.gather_patches`."""
+    for here, span in _spans(blocks, index, patches):
+        torch.index_select(blocks.flatten(1, 2)[..., : span.shape[-1]], 1, here, out=span)
+
+
+def spread_gradient(d_patches: Tensor, index: Tensor, d_blocks: Tensor) -> None:
+    """See `PatchKernels.spread_gradient`."""
+    flat = d_blocks.zero_().flatten(1, 2)
+    for here, span in _spans(d_blocks, index, d_patches):  # within a span no block comes twice
+        flat[..., : span.shape[-1]].index_add_(1, here, span)
+
+
+def _spans(blocks: Tensor, index: Tensor, patches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each block of a patch, where it is and the columns (R, V, S F or fewer) it fills."""
+    B, width = blocks.shape[2:]
+    for j, span in enumerate(patches.split(width, dim=-1)):
+        yield index + j * B, span
+
+
+def _some_runs(blocks: Tensor, index: Tensor, width: int) -> Iterator[tuple[slice, Tensor]]:
+    """A few runs at a time, and memory for their patches (r, V, D), which the next ones reuse."""
+    R, V = len(blocks), len(index)
+    n_runs = max(1, min(R, MAX_PATCH_BYTES // max(1, V * width * blocks.element_size())))
+    memory = blocks.new_empty(n_runs, V, width)
     for first in range(0, R, n_runs):
         runs = slice(first, min(first + n_runs, R))
-        patches = memory[: runs.stop - first]
-        for j, (start, stop) in enumerate(spans):
-            part = flat[runs, :, : stop - start]
-            torch.index_select(part, 1, index + j * B, out=patches[..., start:stop])
-        yield runs, patches
+        yield runs, memory[: runs.stop - first]

@@ -27,6 +27,7 @@ class Rows:
             the B initial states come first.
         offsets: (P + 1,) int32, the first row of each step, and V.
         n_active: (P + 1,) int32, the number of rows of each step, and 0.
+        batch_sizes: (P or fewer,) int64 on the CPU, `n_active` of the steps that have rows.
         is_full: whether all trials have P patches. Rows then are the batch without its axis of
             patches, and nothing is moved.
     """
@@ -38,6 +39,7 @@ class Rows:
     previous: Tensor
     offsets: Tensor
     n_active: Tensor
+    batch_sizes: Tensor
     is_full: bool
 
     @property
@@ -92,6 +94,7 @@ def pack_rows(n_patches: Tensor, n_steps: int, device: torch.device) -> Rows:
         previous=_move(before[:, None].expand(n_steps, B)[is_row] + place, device),
         offsets=_move(offsets.int(), device),
         n_active=_move(n_active.int(), device),
+        batch_sizes=n_active[n_active > 0],
         is_full=int(lengths.min()) == n_steps,
     )
 

@@ -5,6 +5,7 @@ Importing this module needs Triton; `decoder.model.fused.available` says whether
 Dimensions: R runs, P steps, B batch, V rows, K inputs, O outputs, H units.
 """
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from decoder.model.fused import gru_kernels
 
 # A pack of this many runs fills the multiprocessors of a large GPU with wide tiles.
 N_RUNS_FOR_WIDE_TILES = 12
+# Compute capabilities of A100, H100, B200 and B300.
+LARGE_MEMORY = {(8, 0), (9, 0), (10, 0), (10, 3)}
 
 
 class Tiles(NamedTuple):
@@ -37,9 +40,20 @@ def step_tiles(n_trials: int, n_runs: int, dtype: torch.dtype) -> Tiles:
     return Tiles(min(rows, 64), 32, 64, 4, 4)
 
 
-def product_tiles(dtype: torch.dtype) -> Tiles:
-    """Tiles of the product of a chunk's rows with a weight."""
-    return Tiles(32, 32, 16, 4, 2) if dtype == torch.float32 else Tiles(128, 128, 64, 8, 3)
+def product_tiles(dtype: torch.dtype, is_large: bool) -> Tiles:
+    """Tiles of the product of a chunk's rows with a weight, on a GPU of large shared memory or not.
+
+    They are not measured yet.
+    """
+    if dtype == torch.float32:
+        return Tiles(32, 32, 16, 4, 2)
+    return Tiles(128, 128, 64, 8, 3) if is_large else Tiles(128, 64, 64, 4, 3)
+
+
+@functools.cache
+def has_large_memory(device: torch.device) -> bool:
+    """Whether a multiprocessor has 160 KiB of shared memory or more, as in a data centre, or 99."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) in LARGE_MEMORY
 
 
 def forward_steps(
@@ -73,7 +87,7 @@ def forward_steps(
                 B,
                 IN=gates_in.stride(1),
                 H=H,
-                **_options(tiles),
+                **launch_options(tiles),
             )
 
 
@@ -110,7 +124,7 @@ def backward_steps(
                 V,
                 B,
                 H=H,
-                **_options(tiles),
+                **launch_options(tiles),
             )
 
 
@@ -130,7 +144,7 @@ def multiply_rows(
 ) -> None:
     """See `decoder.model.fused.steps.StepKernels.multiply_rows`."""
     R, K, N = weight.shape
-    tiles = product_tiles(x.dtype)
+    tiles = product_tiles(x.dtype, has_large_memory(x.device))
     assert all(t is None or t.stride(-1) == 1 for t in (x, out, bias, factors_in, factors_out))
     with torch.cuda.device_of(x):
         gru_kernels.multiply_rows[_grid((stop - start) * n_trials, N, R, tiles)](
@@ -152,7 +166,7 @@ def multiply_rows(
             K=K,
             N=N,
             ADD=add,
-            **_options(tiles),
+            **launch_options(tiles),
         )
 
 
@@ -177,7 +191,8 @@ def _grid(n_rows: int, n_columns: int, n_runs: int, tiles: Tiles) -> tuple[int, 
     return triton.cdiv(n_columns, tiles.columns), triton.cdiv(n_rows, tiles.rows), n_runs
 
 
-def _options(tiles: Tiles) -> dict[str, int | bool]:
+def launch_options(tiles: Tiles) -> dict[str, int | bool]:
+    """The arguments of every kernel that follow from its tiles, and how it is compiled."""
     return {
         "WIDEN": triton.knobs.runtime.interpret,
         "BM": tiles.rows,
@@ -185,4 +200,5 @@ def _options(tiles: Tiles) -> dict[str, int | bool]:
         "BK": tiles.inner,
         "num_warps": tiles.n_warps,
         "num_stages": tiles.n_stages,
+        "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
     }

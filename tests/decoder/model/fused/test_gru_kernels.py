@@ -24,11 +24,15 @@ def test_kernels_compile_for_ampere_and_hopper_and_float32_is_not_tf32(tmp_path:
         "TRITON_CACHE_DIR": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).parents[4]),
     }
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "80", "90"], capture_output=True, text=True, env=environment
-    )
+    command = [sys.executable, "-W", "error", SCRIPT, "86", "90"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    for capability, tensor_cores in (("80", "mma.sync"), ("90", "wgmma")):
-        for kernel, formats in json.loads(done.stdout)[capability].items():
-            assert tensor_cores in formats["bf16"], kernel
-            assert formats["fp32"] == ["fma.rn.f32"], kernel
+    for capability, tensor_cores in (("86", "mma.sync"), ("90", "wgmma")):
+        kernels = json.loads(done.stdout)[capability]
+        for name in ("forward", "backward", "multiply"):
+            assert tensor_cores in kernels[name]["bf16"], name
+            assert "fma.rn.f32" in kernels[name]["fp32"], name
+            assert not {"tf32", tensor_cores} & set(kernels[name]["fp32"]), name
+        for name in ("gather", "spread"):
+            assert {"ld.global.v4", "st.global.v4"} <= set(kernels[name]["bf16"]), name
+            assert "atom" not in kernels[name]["bf16"], name

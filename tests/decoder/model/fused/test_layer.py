@@ -8,15 +8,13 @@ from torch import Tensor
 
 from decoder.config import DecoderConfig
 from decoder.metrics import MetricSums
-from decoder.model import gru, recurrent
+from decoder.model import decoder, gru, recurrent
 from decoder.model.cells import Kernel
 from decoder.model.day import day_slices
 from decoder.model.decoder import Output, PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.fused import plain_steps, row_patches
-from decoder.model.fused.rows import pack_rows
 from decoder.model.patch_mask import draw_patch_mask
-from decoder.model.patches import build_patches, project_patches, to_blocks
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
 
@@ -89,6 +87,7 @@ CASES = {
     "inter CTC": {"inter_ctc_layers": (1, 2)},
     "post-RNN": {"post_rnn_layers": 2, "post_rnn_units": 5, "post_rnn_dropout": 0.3},
     "layer norm": {"layer_norm": True, "h0": "zero"},
+    "LSTM": {"architecture": "lstm", "inter_ctc_layers": (1,)},
     "no day layer": {"day_layer": "none"},
     "shared day layer": {"day_layer": "shared", "inter_ctc_layers": (1,)},
 }
@@ -118,13 +117,19 @@ def test_valid_rows_alone_give_the_figures_of_the_padded_batch(
     torch.testing.assert_close(packed[2], padded[2])
 
 
+def use_plain_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the fused kernel go its way through the layers, with plain torch for Triton's kernels."""
+    for module in (recurrent, gru):
+        monkeypatch.setattr(module, "step_kernels", lambda kernel: plain_steps)
+    monkeypatch.setattr(decoder, "patch_kernels", lambda kernel: row_patches)
+
+
 @pytest.mark.parametrize("model", CASES.values(), ids=CASES)
 def test_layers_in_one_function_give_the_figures_of_the_padded_batch(
     model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fused kernel's way through the layers, by plain steps in float64."""
-    monkeypatch.setattr(recurrent, "step_kernels", lambda kernel: plain_steps)
-    monkeypatch.setattr(gru, "step_kernels", lambda kernel: plain_steps)
+    use_plain_steps(monkeypatch)
     case = Case(model, torch.float64, augment={"patch_mask_max_share": 0.4})
     padded, packed = case.run("batched"), case.run("fused")
     exactly = {"rtol": 1e-10, "atol": 1e-12}
@@ -171,7 +176,7 @@ def test_bfloat16_is_as_close_to_float64_as_with_padding(
         pytest.importorskip("triton")
     most = 2.0 if kernel == "fused" and not torch.cuda.is_available() else 1.2
     if kernel == "stack":  # the layers of the fused kernel, by plain steps
-        monkeypatch.setattr(recurrent, "step_kernels", lambda kernel: plain_steps)
+        use_plain_steps(monkeypatch)
         kernel = "fused"
     exact = Case({}, torch.float64).run("batched")
     low = Case({}, torch.float32, train={"precision": "bfloat16"})
@@ -208,50 +213,20 @@ def test_metrics_do_not_read_the_logits_after_the_end_of_a_trial() -> None:
         assert packed == pytest.approx(padded, rel=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ["gru", "lstm"])
 @pytest.mark.parametrize("n_patches", [[0, 0, 0, 0, 0], [13] * 5, [0, 13, 1, 1, 1]])
-def test_batches_without_valid_patches_or_without_padding(n_patches: list[int]) -> None:
-    case, lengths = Case({}, torch.float64), torch.tensor(n_patches)
+def test_batches_without_valid_patches_or_without_padding(
+    n_patches: list[int], architecture: str
+) -> None:
+    case = Case({"architecture": architecture}, torch.float64)
+    lengths = torch.tensor(n_patches)
     gradients = []
     for kernel in ("batched", "rows"):
         model = case.decoder(kernel)
         logits = model(case.x, day_slices(DAYS), n_patches=lengths).logits
         here = (torch.arange(13)[:, None] < lengths)[..., None]
         (logits * here).square().sum().backward()
-        gradients.append({n: p.grad for n, p in model.named_parameters()})
+        every = model.named_parameters()
+        gradients.append({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in every})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
-
-
-@pytest.mark.parametrize("limit", [1, 2**30])
-@pytest.mark.parametrize(("size", "stride"), [(5, 2), (4, 2), (3, 3), (2, 3)])
-def test_the_projection_of_valid_patches_equals_that_of_all(
-    size: int, stride: int, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(row_patches, "MAX_PATCH_BYTES", limit)
-    source = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([2, 4, 1])
-    n_bins = size + 3 * stride
-    x = torch.randn(3, 3, n_bins, 2, generator=source, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 5, 2 * size, generator=source, dtype=torch.float64).requires_grad_()
-    bias = torch.randn(3, 5, generator=source, dtype=torch.float64).requires_grad_()
-    rows = pack_rows(lengths, 4, CPU)
-    blocks = to_blocks(x, size, stride)
-    packed = row_patches.row_patch_input(blocks, rows, size, stride)
-    expected = rows.gather(project_patches(blocks, weight, bias, size, stride))
-    got = packed.project(weight, bias)[:, :, 0]
-    torch.testing.assert_close(got, expected)
-    upstream = torch.randn(got.shape, generator=source, dtype=torch.float64)
-    inputs = (x, weight, bias)
-    for ours, theirs in zip(
-        torch.autograd.grad(got, inputs, upstream, retain_graph=True),
-        torch.autograd.grad(expected, inputs, upstream, retain_graph=True),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
-    patches = build_patches(blocks, size, stride)
-    assert torch.equal(packed.dense()[:, :, 0], rows.gather(patches))
-    whole = row_patches.row_patch_input(blocks, None, size, stride)
-    assert torch.equal(whole.dense(), patches)
-    torch.testing.assert_close(
-        whole.project(weight, bias), project_patches(blocks, weight, bias, size, stride)
-    )

@@ -28,6 +28,7 @@ def test_rows_are_those_of_a_packed_sequence_of_torch() -> None:
     packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
     rows = pack_rows(lengths, 7, CPU)
     assert torch.equal(rows.gather(x[None])[0], packed.data)
+    assert torch.equal(rows.batch_sizes, packed.batch_sizes)
     assert rows.n_active.tolist() == [*packed.batch_sizes.tolist(), 0]
     assert sorted(rows.order.tolist()) == [0, 1, 2, 3, 4]
 

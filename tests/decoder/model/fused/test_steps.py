@@ -195,8 +195,9 @@ def test_two_layers_of_steps_equal_torch_nn_gru(name: str, with_dropout: bool) -
         (1, (1,), 1),
         (3, (3, 3, 3), 16),  # no padding
         (1, (4, 1, 0, 2), 33),  # more than one tile of columns
-        (2, tuple(1 + i % 3 for i in range(37)), 6),  # more than one tile of trials
-        (13, (2, 3), 20),
+        (1, (2, 3), 70),
+        (1, tuple(1 + i % 3 for i in range(70)), 6),  # more than one tile of trials
+        (12, (1, 2), 3),  # wide tiles in bfloat16
     ],
 )
 @pytest.mark.parametrize("name", ["triton", "triton bfloat16"])
