@@ -48,14 +48,13 @@ def gru_layer(
         kernel: the implementation.
         rows: the valid patches of the batch, if the input is (R, V, 1, D); needs ``rows`` or
             ``fused`` and one direction. None means that the input is (R, P, B, D).
-        cache: buffers and graphs of the ``fused`` kernel, see `decoder.model.fused.graphs`; other
-            kernels use none.
+        cache: buffers and graphs of this layer alone, for ``rows`` and ``fused``; None runs them
+            without.
 
     Returns:
         (R, P, B, N H) states after each patch, forward units first; (R, V, 1, H) with `rows`.
     """
     if kernel == "rows" or kernel == "fused":
-        cache = cache if kernel == "fused" else None
         return packed_layer(source, directions, h0, rows, step_kernels(kernel), cache)
     assert rows is None, f"the kernel {kernel} computes padded batches"
     if kernel == "torch":

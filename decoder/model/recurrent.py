@@ -108,9 +108,10 @@ def recurrent_states(
     Returns:
         For each layer (R, P, B, N H), before dropout; (R, V, 1, H) with `rows`.
     """
-    if kernel == "fused" and graphs is not None and all(map(_can_stack, layers)):
+    graphs = graphs if kernel == "fused" else None
+    if graphs is not None and all(map(_can_stack, layers)):
         weights = [layer.directions()[0] for layer in layers]
-        kernels, cache = step_kernels(kernel), graphs.at(0, h0.device)
+        kernels, cache = step_kernels("fused"), graphs.at(0, h0.device)
         return packed_stack(source, weights, h0, dropout, rows, kernels, cache)
     states = []
     for i, layer in enumerate(layers):

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from decoder.remarks import remark
 
-MOST_KEYS = 32  # T15 has 12 buckets of patches in training and as many in validation
+# T15 has 12 buckets of patches in training and as many in validation, and some of them come with
+# two buckets of rows.
+MOST_KEYS = 64
 _BUCKET = 16
 _ALIGNMENT = 256  # bytes
 

@@ -207,3 +207,23 @@ def test_measuring_on_the_first_batch_changes_nothing_but_the_kernel(
     logits_of(model)
     cpu = torch.device("cpu")
     assert seen == [Workload(cpu, "gru", 2, 3, 16, 6, 2, 1, torch.float32)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_training_measures_once_and_goes_on_with_what_it_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(kernel_choice, "_chosen", {})
+    monkeypatch.setattr(remarks, "_waiting", [])
+    expected = logits_of(make_decoder()).detach()
+    for _ in range(2):
+        model = make_decoder().cuda()
+        for _ in range(4):
+            logits = model(X.cuda(), [DaySlice(0, 0, 3)], n_patches=LENGTHS).logits
+            logits.sum().backward()
+            valid = torch.arange(logits.shape[1])[:, None] < LENGTHS
+            torch.testing.assert_close(logits.cpu()[:, valid], expected[:, valid])
+    assert len(kernel_choice._chosen) == 1
+    assert model.kernel == next(iter(kernel_choice._chosen.values()))
+    assert not any("cannot be used" in text for text in take_remarks())
