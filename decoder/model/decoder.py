@@ -256,7 +256,7 @@ class PackedDecoder(nn.Module):
             n_directions=1 + config.bidirectional,
             dtype=computed_dtype(x),
         )
-        self.kernel = choose_kernel(workload, x.device, run)
+        self.kernel = choose_kernel(workload, run)
         if self.kernel != "fused":
             self._graphs.clear()
         return self.kernel

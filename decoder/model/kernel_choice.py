@@ -35,22 +35,20 @@ class Workload(NamedTuple):
 _chosen: dict[Workload, Kernel] = {}
 
 
-def choose_kernel(
-    workload: Workload, device: torch.device, run: Callable[[Kernel], object]
-) -> Kernel:
-    """The fastest implementation on `device`, measured once a process for each workload.
+def choose_kernel(workload: Workload, run: Callable[[Kernel], object]) -> Kernel:
+    """The fastest implementation, measured once a process for each workload.
 
     On a CPU it is the batched one, without measuring: it is faster at every measured size,
     including R = 1 (benchmarks/README.md).
 
     Args:
         workload: what the choice is kept for.
-        device: where `run` computes.
         run: computes the layers with an implementation, forward and backward.
 
     Raises:
         Exception: what the last implementation raised, if none can run.
     """
+    device = workload.device
     if device.type == "cpu":
         return "batched"
     if workload not in _chosen:

@@ -71,7 +71,7 @@ def test_a_cpu_measures_nothing() -> None:
     def run(kernel: Kernel) -> None:
         raise AssertionError("measured")
 
-    assert choose_kernel(WORK, torch.device("cpu"), run) == "batched"
+    assert choose_kernel(WORK._replace(device=torch.device("cpu")), run) == "batched"
 
 
 def test_each_workload_is_measured_once_with_real_calls() -> None:
@@ -81,11 +81,11 @@ def test_each_workload_is_measured_once_with_real_calls() -> None:
         calls.append(kernel)
         time.sleep({"torch": 0.004, "batched": 0.001, "fused": 0.004}[kernel])
 
-    assert choose_kernel(WORK, META, run) == "batched"
+    assert choose_kernel(WORK, run) == "batched"
     n_calls = len(calls)
     assert set(calls) == set(KERNELS) and n_calls == 15
-    assert choose_kernel(WORK, META, run) == "batched" and len(calls) == n_calls
-    choose_kernel(WORK._replace(n_runs=3), META, run)
+    assert choose_kernel(WORK, run) == "batched" and len(calls) == n_calls
+    choose_kernel(WORK._replace(n_runs=3), run)
     assert len(calls) == 2 * n_calls
 
 
@@ -99,7 +99,7 @@ def test_calls_that_only_the_start_makes_slow_do_not_count() -> None:
         else:
             time.sleep(0.004)
 
-    assert choose_kernel(WORK, META, run) == "fused"
+    assert choose_kernel(WORK, run) == "fused"
 
 
 def test_without_triton_the_fused_kernel_is_no_candidate_and_the_user_is_told_once(
@@ -188,9 +188,7 @@ def test_measuring_on_the_first_batch_changes_nothing_but_the_kernel(
     expected.square().sum().backward()
     seen: list[Workload] = []
 
-    def measure(
-        workload: Workload, device: torch.device, run: Callable[[Kernel], object]
-    ) -> Kernel:
+    def measure(workload: Workload, run: Callable[[Kernel], object]) -> Kernel:
         seen.append(workload)
         for kernel in ("torch", "batched", best):
             run(kernel)
