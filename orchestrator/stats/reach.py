@@ -108,7 +108,7 @@ def first_seeds(holds: Callable[[int], bool]) -> int | None:
         if high >= _N_SEEDS_SEARCHED:
             return None
         high = min(2 * high, _N_SEEDS_SEARCHED)
-    low = max(1, high // 2)  # too few, unless high is 2
+    low = high // 2  # too few, unless high is 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)

@@ -307,13 +307,6 @@ def of_shares(design: str, rate: float | None, **changes: Any) -> PowerForecast:
     return found
 
 
-def test_a_share_is_forecast_from_the_rate_that_is_known() -> None:
-    found = of_shares("factorial", 0.25)
-    assert found.power == pytest.approx(power_shares(0.75, 0.25, 6, 0.05))
-    assert found.basis == "rate"
-    assert of_shares("factorial", None).basis == "best case"
-
-
 def test_a_contrast_of_shares_moves_one_side_of_a_fraction_or_one_arm_of_an_interaction() -> None:
     fraction = of_shares("fractional", 0.25)
     moved = [0.75] * 4 + [0.25] * 4
@@ -336,23 +329,3 @@ def test_equal_shares_are_forecast_from_no_event_in_any_of_the_arms_compared() -
         assert found.basis == "best case"
         assert lowest_p(test, 6, found.detectable, weights) == pytest.approx(0.05, abs=1e-6)
     assert found.power == 1.0 and found.detectable < 0.3
-
-
-@pytest.mark.parametrize(("rate", "assumed"), [(0.0, 0.05), (0.3, 0.3), (1.0, 0.95)])
-def test_an_exact_test_of_an_interaction_of_shares_has_the_spread_of_their_rate(
-    rate: float, assumed: float
-) -> None:
-    found = of_shares("factorial", rate, interaction=B, test="exact")
-    spread = math.sqrt(4 * assumed * (1 - assumed))  # four arms, each as a run of a coin
-    assert found.power == pytest.approx(power_paired(0.5, spread, 6, 0.05))
-    assert found.basis == "rate"
-    unknown = of_shares("factorial", None, interaction=B, test="exact")
-    assert math.isnan(unknown.power) and unknown.basis == "unknown"
-
-
-def test_a_forecast_says_what_it_assumes_and_what_its_correction_leaves_in_reach() -> None:
-    assert forecasts([6])["per", 6].basis == "spread"
-    three = {name: claim(test="exact", exploratory=True) for name in "abc"}
-    assert all(one.reachable for one in forecasts([6], hypotheses=three).values())
-    alone = {"h": claim(test="exact")}
-    assert not forecasts([6], hypotheses=alone, alpha=2**-5)["h", 6].reachable

@@ -14,6 +14,7 @@ from orchestrator.stats.reach import (
     Reach,
     attainable,
     cautions,
+    first_seeds,
     lowest_p,
     reach_of,
     seeds_to_reach,
@@ -199,6 +200,11 @@ def test_the_reach_of_a_claim_has_the_test_and_the_weights_of_its_design() -> No
         claims["main"]["outcome"] = outcome
         spec = spec_with(claims, 4, factors=factors, design="fractional")
         assert reach_of(spec, "main") == (test, 0.05, (0.25,) * 4 + (-0.25,) * 4)
+    other = {"factor": "B", "from": "off", "to": "on"}
+    claims["main"] |= {"interaction": other, "where": {"C": "off", "D": "off"}}
+    double, weights = reach_of(spec_with(claims, 4, factors=factors), "main"), (1, -1, -1, 1)
+    assert double == ("share_contrast", 0.05, weights)
+    assert double.lowest(4) == lowest_p("share_contrast", 4, 0.05, weights)
 
 
 def test_one_look_within_reach_makes_a_claim_testable() -> None:
@@ -257,3 +263,27 @@ def test_an_interaction_of_rates_may_be_as_large_as_two(outcome: str) -> None:
     )
     steps = spec_with({"h": claim(outcome="escape_step", margin=900.0)}, 9)
     assert untestable(steps) == {}
+
+
+@pytest.mark.parametrize("fewest", [2, 3, 4, 5, 17, 999, 1000])
+def test_the_fewest_seeds_are_found_up_to_a_thousand(fewest: int) -> None:
+    assert first_seeds(lambda n: n >= fewest) == fewest
+    assert first_seeds(lambda n: n > 1000) is None
+
+
+def test_each_claim_is_judged_whatever_comes_before_it() -> None:
+    wide = {"a": claim(margin=1.5), "b": claim(margin=1.0), "c": claim(margin=2.5)}
+    assert list(untestable(spec_with(wide, 9))) == ["a", "c"]
+    assert list(untestable(spec_with({"h": exact()}, 6, alpha=2**-5))) == ["h"]
+    mixed = {"one": collapse(), "two": collapse(), "per": exact()}
+    assert list(cautions(spec_with(mixed, 6))) == ["per"]
+    # 2^-5 at six seeds is all that the first look may spend, and 2^-6 at seven is below .018.
+    looks = [{"seeds": 6, "alpha": 2**-5}, {"seeds": 7, "alpha": 0.05 - 2**-5}]
+    spec = spec_with({"h": exact()}, 7, looks=looks)
+    assert untestable(spec) == {} == cautions(spec)
+
+
+def test_a_margin_too_small_for_a_thousand_seeds_is_said_to_be() -> None:
+    equal = claim(outcome="collapsed", direction="no_difference", margin=0.001)
+    found = untestable(spec_with({"h": equal}, 3))["h"]
+    assert found.seeds_needed is None and "1,000 seeds" in found.reason
