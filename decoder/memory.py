@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches
+from decoder.data.store import Dataset
 from decoder.sections import ModelConfig
 
 EVALUATION_BATCH_SIZE = 64  # that of `decoder.data.trials`
@@ -41,6 +42,19 @@ class RecordingsSize(NamedTuple):
     longest_bins: int
     longest_target: int
     n_val_trials: int
+
+
+def size_of(dataset: Dataset) -> RecordingsSize:
+    """The sizes of an open data set."""
+    splits = (dataset.train, dataset.val)
+    return RecordingsSize(
+        n_features=dataset.n_features,
+        n_classes=dataset.n_classes,
+        n_days=len(dataset.sessions),
+        longest_bins=max((int(s.bin_counts.max(initial=0)) for s in splits), default=0),
+        longest_target=max((int(s.label_counts.max(initial=0)) for s in splits), default=0),
+        n_val_trials=dataset.val.n_trials,
+    )
 
 
 class MemoryEstimate(NamedTuple):

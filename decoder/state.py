@@ -72,6 +72,7 @@ class PackState:
     step: int = 0
     seconds: float = 0.0
     late: bool = False  # see `reads_late`
+    card_bytes: int = 0  # of recordings on a GPU, which are not the pack's
     unread: Unread | None = None  # of the step before, if `late`
 
     @property
@@ -227,7 +228,7 @@ class PackState:
             n_dropped_trials=n_dropped,
             pack_seconds=self.seconds,
             n_runs_in_pack=self.n_runs_at_start,
-            peak_memory_bytes=peak_memory_bytes(self.device),
+            peak_memory_bytes=peak_memory_bytes(self.device) - self.card_bytes,
             device=device_name(self.device),
             driver=driver_version(self.device),
             kernel=self.kernel,

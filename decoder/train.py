@@ -26,6 +26,7 @@ from decoder.device import start_peak_memory
 from decoder.errors import ConfigError
 from decoder.host import Flags
 from decoder.late_evaluation import Evaluations
+from decoder.memory import estimate_memory, size_of
 from decoder.pack import HistoryRow, Pack, Progress
 from decoder.remarks import take_remarks
 from decoder.state import PackState, Unread
@@ -91,7 +92,9 @@ def train(
     state = PackState.start(pack, dataset, where)
     beside = where.type == "cuda" if beside is None else beside
     with ExitStack() as stack:
-        batches = stack.enter_context(batches_of(trials, where, beside))
+        reserved = estimate_memory(shared, size_of(dataset), where.type).of(len(pack.runs))
+        batches = stack.enter_context(batches_of(trials, where, beside, reserved))
+        state.card_bytes = batches.card_bytes
         evaluations = stack.enter_context(Evaluations(state, batches, weights_dir, beside))
         yield from _train(
             pack,

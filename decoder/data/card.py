@@ -37,6 +37,11 @@ class CardSplit:
             self._features[start : start + len(rows)] = torch.from_numpy(rows)
         self._features[n_bins] = 0.0  # what padding reads
 
+    @property
+    def n_bytes(self) -> int:
+        """What the features take."""
+        return self._features.nbytes
+
     def gather(self, split: Split, trials: Sequence[int]) -> Tensor:
         """The features that `decoder.data.batches.pad_trials` reads, by one indexing operation.
 
@@ -63,6 +68,11 @@ class CardSplits(NamedTuple):
 
     train: CardSplit | None = None
     val: CardSplit | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """What they take on the card."""
+        return sum(split.n_bytes for split in self if split is not None)
 
 
 def keep_on_card(

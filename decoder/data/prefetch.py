@@ -44,12 +44,16 @@ class Prefetcher:
         trials: what the batches are drawn from.
         device: of the batches.
         on_card: features that are on the device; other features are read from the store.
+
+    Attributes:
+        card_bytes: memory of the device that `on_card` takes.
     """
 
     def __init__(
         self, trials: Trials, device: torch.device, on_card: CardSplits | None = None
     ) -> None:
         self._trials, self._device = trials, device
+        self.card_bytes = on_card.n_bytes if on_card else 0
         self._train, self._val = (self._gather_of(split) for split in on_card or CardSplits())
         self._stream = None
         if device.type == "cuda":

@@ -28,6 +28,11 @@ EVALUATION_BATCH_SIZE = 64
 class Batches(Protocol):
     """The batches of a pack, from `Trials` or `decoder.data.prefetch.Prefetcher`."""
 
+    @property
+    def card_bytes(self) -> int:
+        """Memory of a GPU that features of the data set take."""
+        ...
+
     def draw(self, seed: int, step: int) -> Batch:
         """The training batch with number `step`, ordered by day."""
         ...
@@ -48,6 +53,7 @@ class Trials:
         validation: indices of the usable validation trials, in batches of similar length.
         n_dropped: trials of both splits without a CTC alignment. They are left out or kept, see
             ``loss.zero_infinity``.
+        card_bytes: see `Batches`.
     """
 
     dataset: Dataset
@@ -55,6 +61,7 @@ class Trials:
     train_by_day: tuple[Tensor, ...]
     validation: tuple[Tensor, ...]
     n_dropped: int
+    card_bytes: int = 0
 
     @classmethod
     def select(cls, dataset: Dataset, config: DecoderConfig) -> "Trials":

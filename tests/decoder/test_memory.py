@@ -5,10 +5,14 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 
-from decoder.config import DecoderConfig, override
-from decoder.memory import MemoryEstimate, RecordingsSize, estimate_memory, n_parameters
+from decoder.config import DecoderConfig, override, resolve
+from decoder.data.store import Dataset
+from decoder.memory import MemoryEstimate, RecordingsSize, estimate_memory, n_parameters, size_of
 from decoder.model.decoder import PackedDecoder
+from decoder.pack import Pack, Run
+from decoder.state import PackState
 
 SIZE = RecordingsSize(
     n_features=6, n_classes=11, n_days=3, longest_bins=50, longest_target=5, n_val_trials=9
@@ -84,6 +88,25 @@ def test_the_runs_that_fit_follow_from_what_is_shared_and_what_each_adds() -> No
     assert estimate.of(3) == 250
     assert [estimate.most_runs(n) for n in (0, 149, 150, 199, 200)] == [0, 0, 1, 1, 2]
     assert estimate.scaled(2.0) == MemoryEstimate(200, 100)
+
+
+def test_the_sizes_of_a_data_set_are_those_of_its_longest_trials(dataset: Dataset) -> None:
+    found = size_of(dataset)
+    trials = [(split, i) for split in (dataset.train, dataset.val) for i in range(split.n_trials)]
+    assert found.longest_bins == max(len(split.trial_features(i)) for split, i in trials)
+    assert found.longest_target == max(len(split.target(i)) for split, i in trials)
+    assert found.n_days == len(dataset.sessions) and found.n_val_trials == dataset.val.n_trials
+
+
+def test_the_recordings_on_a_gpu_are_not_part_of_a_packs_peak(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run("run", resolve(config({"model.n_units": 8})))
+    state = PackState.start(Pack("pack", 0, (run,)), dataset, torch.device("cpu"))
+    state.card_bytes = 400
+    monkeypatch.setattr("decoder.state.peak_memory_bytes", lambda device: 1000)
+    [result] = state.finish([True], "ok", 0)
+    assert result.peak_memory_bytes == 600
 
 
 def test_an_estimate_loads_no_torch() -> None:

@@ -142,6 +142,25 @@ def test_without_a_divergence_results_are_equal_to_the_bit(
     assert outcome(train(pack, dataset)) == at_once
 
 
+@pytest.mark.parametrize("pause", [None, 6, 9])
+def test_flags_and_evaluations_that_are_both_late_change_no_result(
+    pause: int | None, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = make_pack(list(range(len(ARMS))))
+    expected = outcome(train(pack, dataset))[1]
+    read_late(monkeypatch)
+    update_together(monkeypatch)
+    found: dict[str, RunResult] = {}
+    for until in [pause, None] if pause else [None]:
+        runs = tuple(run for run in pack.runs if run.run_id not in found)
+        left = Pack("pack", 5, runs)
+        options: dict[str, Any] = {"checkpoint_dir": tmp_path, "until_step": until, "beside": True}
+        found |= outcome(train(left, dataset, **options))[1]
+    assert found.keys() == expected.keys()
+    for name, result in found.items():
+        assert_close(result, expected[name])
+
+
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("pause", [2, 6, 9, 10, 11])
 def test_a_pause_reads_the_flags_first_and_the_pack_continues_to_the_same_results(

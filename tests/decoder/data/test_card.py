@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decoder.data import card
 from decoder.data.batches import Batch, collate
-from decoder.data.card import CardSplit, fits_on_card, keep_on_card
+from decoder.data.card import CardSplit, CardSplits, fits_on_card, keep_on_card
 from decoder.data.store import Dataset, Split
 
 CPU = torch.device("cpu")
@@ -70,6 +70,15 @@ def test_changing_a_batch_does_not_change_the_features_on_the_card() -> None:
     gather = CardSplit(split, CPU).gather
     collate(split, [0, 1], gather).features.fill_(9.0)
     assert_equal_batches(collate(split, [1, 0], gather), collate(split, [1, 0]))
+
+
+def test_the_memory_of_the_features_is_that_of_the_splits_that_are_kept() -> None:
+    split = split_of([3, 2])
+    one = CardSplit(split, CPU)
+    assert one.n_bytes == 4 * 2 * (5 + 1)  # and a row that padding reads
+    assert CardSplits(one, None).n_bytes == one.n_bytes
+    assert CardSplits(one, one).n_bytes == 2 * one.n_bytes
+    assert CardSplits().n_bytes == 0
 
 
 def test_features_fit_beside_what_is_reserved() -> None:
