@@ -6,6 +6,9 @@ trials and components. The order is that of the official T15 trainer (``transfor
 nejm-brain-to-text): gain, white noise, constant offset, random walk, cut, smoothing. The time warp
 comes before these steps, the masks after them.
 
+On a CPU the smoothed components are stacked and multiplied by the strengths of the runs. On a GPU
+the sum is written by `decoder.combining` in the number format of the decoder.
+
 Dimensions: R runs, B batch, T bins, F features.
 """
 
@@ -14,6 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from decoder.combining import combine
+from decoder.determinism import cumulative_sum
 from decoder.masking import mask_input
 from decoder.sections import AugmentConfig
 from decoder.seeding import generator
@@ -22,7 +27,12 @@ from decoder.time_warp import time_warp
 
 
 def augment_batch(
-    features: Tensor, n_bins: Tensor, configs: Sequence[AugmentConfig], seed: int, step: int
+    features: Tensor,
+    n_bins: Tensor,
+    configs: Sequence[AugmentConfig],
+    seed: int,
+    step: int,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, int]:
     """The training input of every run of a pack.
 
@@ -32,9 +42,10 @@ def augment_batch(
         configs: one section for each run; they may differ only in fields marked ``PER_RUN``.
         seed: the pack's seed.
         step: the optimizer step. Seed and step decide every draw.
+        dtype: the format in which the decoder reads its input; on a CPU only float32 is written.
 
     Returns:
-        (R, B, T - cut, F) float32, and the number of bins cut off the front of every trial.
+        (R, B, T - cut, F) of `dtype`, and the number of bins cut off the front of every trial.
     """
     shared = configs[0]
     device = features.device.type
@@ -68,14 +79,22 @@ def augment_batch(
     walks = [c.random_walk_std for c in configs]
     if any(walks):
         axis = -1 if shared.random_walk_axis == "features" else -2
-        add(normal("random_walk", B, T, F).cumsum(axis), walks)
+        add(cumulative_sum(normal("random_walk", B, T, F), axis), walks)
 
     cut = 0
     if shared.random_cut:
         source = generator(seed, "random_cut", step)
         cut = int(torch.randint(shared.random_cut, (), generator=source))
+    if writes_once(features.device):
+        x = combine(components, strengths, cut, shared, dtype)
+        return mask_input(x, n_bins - cut, configs, seed, step, in_place=True), cut
     parts = torch.stack([component[:, cut:] for component in components])  # (N, B, T - cut, F)
     parts = smooth_batch(parts, shared)
     weights = torch.tensor(strengths, device=features.device).T  # (R, N)
     x = (weights @ parts.flatten(1)).view(len(configs), *parts.shape[1:])
     return mask_input(x, n_bins - cut, configs, seed, step), cut
+
+
+def writes_once(device: torch.device) -> bool:
+    """Whether the input is summed by `decoder.combining`, in the decoder's number format."""
+    return device.type == "cuda"

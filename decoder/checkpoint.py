@@ -5,11 +5,14 @@ holds the hash of the tensors and of itself, so a checkpoint exists only if its 
 newest are kept: if the newest is damaged, the one before it is used.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import load, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from decoder.atomic import sha256_of, write_atomically
@@ -20,9 +23,12 @@ N_KEPT = 2
 
 
 class Checkpoint(NamedTuple):
-    """The content of a checkpoint: tensors by name, and plain JSON values."""
+    """The content of a checkpoint: tensors by name, and plain JSON values.
 
-    tensors: dict[str, Tensor]
+    Tensors that were read lie in the file and take memory only where they are used.
+    """
+
+    tensors: Mapping[str, Tensor]
     values: dict[str, Any]
 
 
@@ -70,11 +76,13 @@ def _read(path: Path) -> Checkpoint:
         body = json.loads(body_text)
         if body["format"] != FORMAT:
             raise CheckpointError(f"{path}: is of format {body['format']!r}, but must be {FORMAT}")
-        content = path.with_suffix(".safetensors").read_bytes()
+        tensor_path = path.with_suffix(".safetensors")
+        with tensor_path.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
-    if sha256_of(content) != body["tensors_sha256"]:
-        raise CheckpointError(
-            f"{path.with_suffix('.safetensors')}: its checksum does not match the one recorded"
-        )
-    return Checkpoint(load(content), body["values"])
+    if found != body["tensors_sha256"]:
+        raise CheckpointError(f"{tensor_path}: its checksum does not match the one recorded")
+    with safe_open(tensor_path, framework="pt") as file:
+        names = file.keys()
+        return Checkpoint({name: file.get_tensor(name) for name in names}, body["values"])

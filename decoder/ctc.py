@@ -10,6 +10,10 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
+from decoder.ctc_on_gpu import CTC
+from decoder.determinism import needs_cpu
+from decoder.host import constant
+from decoder.model.fused.available import why_not
 from decoder.phonemes import BLANK
 
 Reduction = Literal["none_then_mean", "mean"]
@@ -19,6 +23,8 @@ def ctc_losses(
     log_probs: Tensor, labels: Tensor, n_patches: Tensor, n_labels: Tensor, zero_infinity: bool
 ) -> Tensor:
     """Negative log likelihood of each trial's labels, in nats, in each run.
+
+    On a GPU with Triton the host does not wait; PyTorch's own CTC would make it wait.
 
     Args:
         log_probs: (R, P, B, C) log posteriors, computed in float32.
@@ -31,6 +37,12 @@ def ctc_losses(
         (R, B) float32.
     """
     R, P, B, C = log_probs.shape
+    if log_probs.requires_grad and needs_cpu(log_probs):
+        parts = (tensor.cpu() for tensor in (log_probs, labels, n_patches, n_labels))
+        return ctc_losses(*parts, zero_infinity).to(log_probs.device)
+    if log_probs.is_cuda and why_not(log_probs.device) is None:
+        own: Tensor = CTC.apply(log_probs.float(), labels, n_patches, n_labels, zero_infinity)  # type: ignore[no-untyped-call]
+        return own
     losses = torch.nn.functional.ctc_loss(
         log_probs.float().permute(1, 0, 2, 3).reshape(P, R * B, C),
         labels.repeat(R, 1),
@@ -57,8 +69,8 @@ def reduce_losses(losses: Tensor, n_labels: Tensor, reductions: Sequence[Reducti
     Returns:
         (R,).
     """
-    per_label = torch.tensor([r == "mean" for r in reductions], device=losses.device)
-    divisor = torch.where(per_label[:, None], n_labels.clamp(min=1)[None, :], 1)  # (R, B)
+    per_label = constant(tuple(r == "mean" for r in reductions), losses.device, torch.bool)
+    divisor = n_labels.clamp(min=1)[None, :].masked_fill(~per_label[:, None], 1)  # (R, B)
     return (losses / divisor).mean(1)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from decoder.host import constant
 from decoder.sections import AugmentConfig
 from decoder.seeding import generator
 
@@ -27,22 +28,30 @@ class Masks(NamedTuple):
 
 
 def mask_input(
-    x: Tensor, n_bins: Tensor, configs: Sequence[AugmentConfig], seed: int, step: int
+    x: Tensor,
+    n_bins: Tensor,
+    configs: Sequence[AugmentConfig],
+    seed: int,
+    step: int,
+    in_place: bool = False,
 ) -> Tensor:
     """Set masked values of the input to 0; speckle also scales up the values it keeps.
 
     Args:
-        x: (R, B, T, F) float32; not changed.
+        x: (R, B, T, F); not changed unless `in_place`.
         n_bins: (B,) int64 valid bins. Time masks lie within them. Feature masks also cover the
             padding, which a bidirectional decoder reads.
         configs: one for each run.
         seed: the pack's seed.
         step: the optimizer step. Seed and step decide every draw.
+        in_place: whether to write into `x`, which saves memory. In bfloat16, speckle then rounds
+            the values that it scales up a second time.
 
     Returns:
-        (R, B, T, F) float32; `x` itself if no mask is on.
+        (R, B, T, F) like `x`; `x` itself if no mask is on.
     """
     B, T, F = x.shape[1:]
+    hide = Tensor.masked_fill_ if in_place else Tensor.masked_fill
     time = draw_masks(
         n_bins,
         T,
@@ -55,7 +64,7 @@ def mask_input(
         step,
     )
     if time is not None:
-        x = x.masked_fill(time[..., None], 0.0)
+        x = hide(x, time[..., None], 0.0)
     feature = draw_masks(
         torch.full_like(n_bins, F),
         F,
@@ -68,10 +77,11 @@ def mask_input(
         step,
     )
     if feature is not None:
-        x = x.masked_fill(feature[:, :, None], 0.0)
+        x = hide(x, feature[:, :, None], 0.0)
     rates = [c.speckle_rate for c in configs]
     if any(rates):
-        x = x * drop_factors(rates, (B, T, F), "speckle", seed, step, x.device)
+        factors = drop_factors(rates, (B, T, F), "speckle", seed, step, x.device)
+        x = x.mul_(factors) if in_place else x * factors
     return x
 
 
@@ -98,7 +108,7 @@ def drop_factors(
     """
     source = generator(seed, purpose, step, device.type)
     draws = torch.rand(*shape, generator=source, device=device)
-    rate = torch.tensor(_distinct(rates), device=device).view(-1, *[1] * len(shape))
+    rate = constant(tuple(_distinct(rates)), device).view(-1, *[1] * len(shape))
     return (draws >= rate).to(draws.dtype).div_(1 - rate)
 
 
@@ -126,10 +136,10 @@ def draw_masks(
     if not any(m.probability for m in masks):
         return None
     device = lengths.device
-    probability, width, max_count = (
-        torch.tensor(values, device=device)[:, None]
-        for values in zip(*_distinct(masks), strict=True)
-    )  # each (R or 1, 1)
+    kinds = _distinct(masks)
+    probability = constant(tuple(m.probability for m in kinds), device)[:, None]  # (R or 1, 1)
+    width = constant(tuple(m.width for m in kinds), device, torch.int64)[:, None]
+    max_count = constant(tuple(m.max_count for m in kinds), device, torch.int64)[:, None]
     place = torch.arange(longest, device=device)
     hidden = torch.zeros(len(probability), len(lengths), longest, dtype=torch.bool, device=device)
     for i in range(max(m.max_count for m in masks)):

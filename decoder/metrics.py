@@ -155,7 +155,7 @@ class TrainingSums:
         losses: Tensor,
         norms: Tensor,
         factors: Tensor,
-        rates: Sequence[float],
+        rates: Tensor,
         taken: Tensor | None = None,
     ) -> None:
         """Add one step.
@@ -164,15 +164,14 @@ class TrainingSums:
             losses: (R,); 0 for runs that skip the step.
             norms: (R,) gradient norms before clipping; 0 for runs that skip the step.
             factors: (R,) clip factors.
-            rates: R learning rates.
+            rates: (R,) float64 learning rates.
             taken: (R,) bool, whether a run takes the step; None means that all do.
         """
         self.train_loss += losses
         self.grad_norm += norms
         self.grad_norm_max = torch.maximum(self.grad_norm_max, norms.double())
         self.n_clipped += factors < 1
-        learning_rates = torch.tensor(rates, dtype=torch.float64, device=norms.device)
-        self.learning_dose += learning_rates * norms * factors
+        self.learning_dose += rates * norms * factors
         self.n_steps += 1 if taken is None else taken
 
     def rows(self) -> list[dict[str, float]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from decoder.ctc import ctc_losses, reduce_losses
+from decoder.host import constant
 from decoder.training_sections import LossConfig
 
 # Decay of the running label prior per batch: it averages over about a hundred batches.
@@ -163,4 +164,4 @@ def _valid(frames: Tensor, n_patches: Tensor) -> Tensor:
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     """(R, 1)."""
-    return torch.tensor(values, device=like.device)[:, None]
+    return constant(tuple(values), like.device)[:, None]

@@ -1,22 +1,108 @@
 """Optimization of R runs: parameter groups, clipping, one optimizer for each run.
 
-Runs share tensors but not optimizers: each run has PyTorch's own fused Adam or AdamW, or SGD, over
-views of its rows. This way the scalars of a run are plain numbers, its memory is read in one pass,
-and a run that leaves the pack takes its optimizer with it.
+On a CPU runs share tensors but not optimizers: each run has PyTorch's own fused Adam or AdamW, or
+SGD, over views of its rows. This way the scalars of a run are plain numbers, and its memory is read
+in one pass. On a GPU see `decoder.stacked_optim`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from decoder.host import constant
 from decoder.model.decoder import ParameterGroup
-from decoder.pack import HistoryRow
-from decoder.schedules import learning_rates
 from decoder.training_sections import OptimConfig
 
 GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
+
+
+class PackOptimizer(Protocol):
+    """The optimizers of all runs of a pack."""
+
+    def norms(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """(R,) gradient norm of each run over all its parameters."""
+
+    def step(
+        self,
+        gradients: Mapping[str, Tensor],
+        rates: Tensor,
+        factors: Tensor,
+        taken: Tensor | None = None,
+    ) -> None:
+        """Update the weights of the runs that take the step, in place.
+
+        Args:
+            gradients: name → (R, ...), may be scaled in place. A parameter without a gradient is
+                not changed, unless it belongs to a day layer of a run with ``update_absent_days``.
+            rates: (R, 3) float64 learning rate of each of `GROUPS`.
+            factors: (R,) clip factors.
+            taken: (R,) bool, whether a run takes the step; None means that all do. The gradients of
+                the others need not be finite.
+        """
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        """Every tensor of a run's state, see `RunOptimizer.state`."""
+
+    def load_state(self, row: int, tensors: Mapping[str, Tensor]) -> None:
+        """Continue a run from tensors that `state` returned."""
+
+    def keep_runs(self, rows: Sequence[int]) -> None:
+        """Keep only the runs at `rows`, after the parameters have kept only these."""
+
+
+class RunOptimizers:
+    """One `RunOptimizer` for each run, see `PackOptimizer`.
+
+    Args:
+        configs: one for each run, resolved.
+        parameters: name → (R, ...) stacked parameter. Its tensor may be replaced.
+        groups: name → parameter group.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[OptimConfig],
+        parameters: Mapping[str, nn.Parameter],
+        groups: Mapping[str, ParameterGroup],
+    ) -> None:
+        self._parameters, self._groups = parameters, groups
+        self._make(configs)
+
+    def _make(self, configs: Sequence[OptimConfig]) -> None:
+        self._optimizers = [
+            RunOptimizer(config, self._parameters, self._groups, row)
+            for row, config in enumerate(configs)
+        ]
+
+    def norms(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        return gradient_norms(gradients)
+
+    def step(
+        self,
+        gradients: Mapping[str, Tensor],
+        rates: Tensor,
+        factors: Tensor,
+        taken: Tensor | None = None,
+    ) -> None:
+        scale_runs(gradients, factors)
+        steps = [True] * len(self._optimizers) if taken is None else taken.tolist()
+        for row, own in enumerate(rates.tolist()):
+            if steps[row]:
+                self._optimizers[row].step(gradients, row, dict(zip(GROUPS, own, strict=True)))
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        return self._optimizers[row].state()
+
+    def load_state(self, row: int, tensors: Mapping[str, Tensor]) -> None:
+        self._optimizers[row].load_state(tensors)
+
+    def keep_runs(self, rows: Sequence[int]) -> None:
+        kept = [self._optimizers[row] for row in rows]
+        self._make([optimizer.config for optimizer in kept])
+        for new, old in zip(self._optimizers, kept, strict=True):
+            new.load_state(old.state())
 
 
 class RunOptimizer:
@@ -63,22 +149,16 @@ class RunOptimizer:
         self,
         gradients: Mapping[str, Tensor],
         row: int,
-        step: int,
-        history: Sequence[HistoryRow] = (),
-    ) -> float:
+        rates: Mapping[ParameterGroup, float],
+    ) -> None:
         """Update the run's weights in place.
 
         Args:
             gradients: name → (R, ...). A parameter without a gradient is not changed, unless it
                 belongs to a day layer and ``update_absent_days`` is set.
             row: the run's position on the leading axis.
-            step: optimizer step, from 0.
-            history: the run's evaluations so far.
-
-        Returns:
-            The learning rate of the parameter group ``weight``.
+            rates: learning rate of each parameter group.
         """
-        rates = self.rates(step, history)
         for name, view in self._views.items():
             if name in gradients:
                 view.grad = gradients[name][row]
@@ -87,11 +167,6 @@ class RunOptimizer:
         for group, settings in zip(GROUPS, self._optimizer.param_groups, strict=True):
             settings["lr"] = rates[group]
         self._optimizer.step()
-        return rates["weight"]
-
-    def rates(self, step: int, history: Sequence[HistoryRow] = ()) -> dict[ParameterGroup, float]:
-        """Learning rate of each parameter group, see `decoder.schedules.learning_rates`."""
-        return learning_rates(self.config, step, history)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the optimizer's state: ``{"3.exp_avg": ...}``."""
@@ -148,7 +223,7 @@ def clip_factors(norms: Tensor, limits: Sequence[float | None]) -> Tensor:
     Returns:
         (R,), at most 1.
     """
-    limit = torch.tensor([float("inf") if v is None else v for v in limits], device=norms.device)
+    limit = constant(tuple(float("inf") if v is None else v for v in limits), norms.device)
     return (limit / (norms + 1e-6)).clamp(max=1.0)
 
 
@@ -159,18 +234,25 @@ def scale_runs(gradients: Mapping[str, Tensor], factors: Tensor) -> None:
 
 
 def average_weights(
-    averages: Mapping[str, Tensor], weights: Mapping[str, Tensor], decays: Sequence[float]
+    averages: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    decays: Sequence[float],
+    taken: Tensor | None = None,
 ) -> None:
     """Move each run's averages towards its weights, in place.
 
     Follows `torch.optim.swa_utils.get_ema_multi_avg_fn`. With a decay of 0 the averages become the
-    weights, with a decay of 1 they do not change.
+    weights.
 
     Args:
         averages, weights: name → (R, ...).
         decays: one for each run.
+        taken: (R,) bool, whether a run took the step; the averages of the others do not change.
+            None means that all did.
     """
-    share = 1 - torch.tensor(decays, device=next(iter(averages.values())).device)
+    share = 1 - constant(tuple(decays), next(iter(averages.values())).device)
+    if taken is not None:
+        share = share.masked_fill(~taken, 0.0)
     for name, average in averages.items():
         average.lerp_(weights[name], share.view(-1, *[1] * (average.dim() - 1)))
 

@@ -69,7 +69,8 @@ class RunResult:
             than the output). They are left out or kept, see ``loss.zero_infinity``.
         pack_seconds: wall time of the pack up to this run's end, including resumed parts.
         n_runs_in_pack: number of runs that share that time.
-        peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process.
+        peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process while the
+            pack trained.
         device: the device it was trained on, "cpu" or the name of a GPU.
         grad_norm_quantiles: "p50", "p90", "p99" and "max" of the gradient norm before clipping,
             over all steps taken; empty if there are none.
@@ -80,6 +81,8 @@ class RunResult:
         beam: "per", "n_edits", "n_reference" and "beam_width" of the prefix beam search at the
             last evaluation; empty without one.
         n_skipped_steps: steps without an update, see ``optim.on_non_finite``.
+        driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
+        kernel: the implementation of the recurrence; empty where there is no choice.
     """
 
     run_id: str
@@ -97,6 +100,8 @@ class RunResult:
     confusions: tuple[tuple[int, int, int], ...] = ()
     beam: Mapping[str, float] = field(default_factory=dict)
     n_skipped_steps: int = 0
+    driver: str = ""
+    kernel: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """The state of a pack in training: weights, optimizers, sums, histories; saving and resuming it."""
 
-import resource
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,27 +15,53 @@ from decoder.breakdown import Breakdown
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
+from decoder.device import device_name, driver_version, peak_memory_bytes
+from decoder.errors import ConfigError
+from decoder.host import Flags
 from decoder.metrics import TrainingSums
+from decoder.model.cells import choose_kernel
 from decoder.model.decoder import PackedDecoder
+from decoder.model.fused.available import why_not
 from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
+from decoder.stacked_optim import StackedOptimizer
+from decoder.training_sections import OptimConfig
 
 # Weights without a finite loss on this many batches in a row are taken as diverged.
 MAX_SKIPPED_IN_A_ROW = 20
 
 
+def reads_late(device: torch.device) -> bool:
+    """Whether the host reads the flags of a step only after it has queued work of the next step."""
+    return device.type == "cuda"
+
+
+class Unread(NamedTuple):
+    """The flags of a step that the host has not read: whether each run is finite and took it."""
+
+    step: int
+    finite: Flags
+
+
 @dataclass
 class PackState:
-    """The state of a pack in training: step, unfinished runs, weights, optimizers, sums."""
+    """The state of a pack in training: step, unfinished runs, weights, optimizers, sums.
+
+    On a GPU the host runs ahead of the device, so that the device never waits for it. Whether a
+    run's loss and gradient are finite is then decided on the device, where it guards the update,
+    and the host reads it one step late, in `read_flags`. A run that diverged has been computed for
+    one more step then, but not updated, and leaves as of the step at which it diverged. Flags are
+    read before evaluations and checkpoints.
+    """
 
     device: torch.device
     sessions: Sequence[str]
     n_runs_at_start: int
     runs: list[Run]
     model: PackedDecoder
-    optimizers: list[optim.RunOptimizer]
+    optimizer: optim.PackOptimizer
     sums: TrainingSums
-    grad_norms: Tensor  # (R, largest budget), before clipping, filled up to `step`
+    grad_norms: Tensor  # (R, largest budget), before clipping, on the device, filled up to `step`
     histories: dict[str, list[HistoryRow]]
     ended: list[RunResult]  # kept in checkpoints: a retry may need them again
     n_skipped: list[int]  # skipped updates of each unfinished run, in total
@@ -47,11 +71,20 @@ class PackState:
     averages: dict[str, Tensor] = field(default_factory=dict)  # see `average`; empty if not needed
     step: int = 0
     seconds: float = 0.0
+    late: bool = False  # see `reads_late`
+    unread: Unread | None = None  # of the step before, if `late`
 
     @property
     def configs(self) -> list[DecoderConfig]:
         """The configuration of each unfinished run."""
         return [run.config for run in self.runs]
+
+    @property
+    def kernel(self) -> str:
+        """The implementation of the recurrence; empty where there is no choice."""
+        if self.model.config.architecture != "gru":
+            return ""
+        return self.model.kernel or choose_kernel(self.n_runs_at_start, self.device)
 
     @classmethod
     def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "PackState":
@@ -71,10 +104,10 @@ class PackState:
             n_runs_at_start=len(pack.runs),
             runs=list(pack.runs),
             model=model,
-            optimizers=_optimizers(pack.runs, model),
+            optimizer=make_optimizer([run.config.optim for run in pack.runs], model, device),
             sums=TrainingSums.zeros(len(pack.runs), device),
             grad_norms=torch.zeros(
-                len(pack.runs), max(run.config.train.n_steps for run in pack.runs)
+                len(pack.runs), max(run.config.train.n_steps for run in pack.runs), device=device
             ),
             histories={run.run_id: [] for run in pack.runs},
             ended=[],
@@ -85,6 +118,7 @@ class PackState:
                 if any(run.config.loss.label_prior_weight for run in pack.runs)
                 else None
             ),
+            late=reads_late(device),
         )
 
     def count_skips(self, finite: Sequence[bool]) -> list[bool]:
@@ -106,14 +140,26 @@ class PackState:
             ending.append(too_many or not (ok or skips))
         return ending
 
-    def average(self, taken: Sequence[bool] | None) -> None:
+    def read_flags(self) -> tuple[int, list[bool]]:
+        """Read the flags of the step before, if they are unread, and count its skips.
+
+        Returns:
+            That step; and for each run, whether it ends there as diverged.
+        """
+        if self.unread is None:
+            return self.step, [False] * len(self.runs)
+        step, flags = self.unread
+        self.unread = None
+        return step, self.count_skips(flags.read())
+
+    def average(self, taken: Tensor | None) -> None:
         """Update the moving averages of weights for runs with ``optim.ema_decay``.
 
         For a run without it, the average is its current weights. A run that skips the step keeps
         its average.
 
         Args:
-            taken: for each run, whether it takes the step; None means that all do.
+            taken: (R,) bool, whether a run takes the step; None means that all do.
         """
         decays = [config.optim.ema_decay for config in self.configs]
         if not any(decays):
@@ -121,9 +167,8 @@ class PackState:
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
         if self.step == 0:
             self.averages = {name: value.clone() for name, value in weights.items()}
-        elif taken is not None:
-            decays = [decay if ok else 1.0 for decay, ok in zip(decays, taken, strict=True)]
-        optim.average_weights(self.averages, weights, decays)
+            taken = None
+        optim.average_weights(self.averages, weights, decays, taken)
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
@@ -138,7 +183,11 @@ class PackState:
                 parameter.data = trained[name]
 
     def finish(
-        self, leaving: Sequence[bool], status: Literal["ok", "diverged"], n_dropped: int
+        self,
+        leaving: Sequence[bool],
+        status: Literal["ok", "diverged"],
+        n_dropped: int,
+        n_steps_done: int | None = None,
     ) -> list[RunResult]:
         """Remove runs from the pack, with their weights and optimizers.
 
@@ -146,34 +195,43 @@ class PackState:
             leaving: for each run, whether it leaves.
             status: how the leaving runs end.
             n_dropped: trials without a CTC alignment, for the results.
+            n_steps_done: of the leaving runs; None means `step`.
 
         Returns:
             The results of the leaving runs.
         """
+        done = self.step if n_steps_done is None else n_steps_done
         results = []
         for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True)):
             if leaves:
-                results.append(self._result(row, run, status, n_dropped))
+                results.append(self._result(row, run, status, n_dropped, done))
         self.keep([i for i, leaves in enumerate(leaving) if not leaves])
         self.ended += results
         return results
 
     def _result(
-        self, row: int, run: Run, status: Literal["ok", "diverged"], n_dropped: int
+        self,
+        row: int,
+        run: Run,
+        status: Literal["ok", "diverged"],
+        n_dropped: int,
+        n_steps_done: int,
     ) -> RunResult:
         breakdown = self.breakdowns.pop(run.run_id, None)
         return RunResult(
             run_id=run.run_id,
             status=status,
             history=tuple(self.histories[run.run_id]),
-            n_steps_done=self.step,
+            n_steps_done=n_steps_done,
             n_parameters=self.model.n_parameters(),
             n_dropped_trials=n_dropped,
             pack_seconds=self.seconds,
             n_runs_in_pack=self.n_runs_at_start,
-            peak_memory_bytes=_peak_memory_bytes(self.device),
-            device=_device_name(self.device),
-            grad_norm_quantiles=_quantiles(self.grad_norms[row, : self.step]),
+            peak_memory_bytes=peak_memory_bytes(self.device),
+            device=device_name(self.device),
+            driver=driver_version(self.device),
+            kernel=self.kernel,
+            grad_norm_quantiles=_quantiles(self.grad_norms[row, :n_steps_done]),
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
             beam=breakdown.beam() if breakdown else {},
@@ -182,9 +240,9 @@ class PackState:
 
     def keep(self, rows: list[int]) -> None:
         """Keep only the runs at `rows`."""
-        states = [self.optimizers[row].state() for row in rows]
         self.runs = [self.runs[row] for row in rows]
         self.model.keep_runs(rows)
+        self.optimizer.keep_runs(rows)
         self.sums.keep_runs(rows)
         if self.label_prior is not None:
             self.label_prior.keep_runs(rows)
@@ -193,27 +251,27 @@ class PackState:
         self.n_skipped_in_a_row = [self.n_skipped_in_a_row[row] for row in rows]
         needed = any(config.optim.ema_decay for config in self.configs)
         self.averages = {n: t[rows] for n, t in self.averages.items()} if needed else {}
-        self.optimizers = _optimizers(self.runs, self.model)
-        for optimizer, tensors in zip(self.optimizers, states, strict=True):
-            optimizer.load_state(tensors)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint from which `resume` continues exactly.
+        """Write a checkpoint from which `resume` continues exactly. Flags must have been read.
 
         Raises:
             StorageError: the checkpoint cannot be written.
         """
+        assert self.unread is None, "the checkpoint would hold runs that diverged"
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
         if self.label_prior is not None:
             tensors["label_prior"] = self.label_prior.mean
         tensors["grad_norms"] = self.grad_norms[:, : self.step]
-        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
-            tensors |= {f"optim/{run.run_id}/{n}": t for n, t in optimizer.state().items()}
+        for row, run in enumerate(self.runs):
+            own = self.optimizer.state(row)
+            tensors |= {f"optim/{run.run_id}/{n}": t for n, t in own.items()}
         values = {
             "run_ids": [run.run_id for run in self.runs],
             "n_runs_at_start": self.n_runs_at_start,
+            "device": self._made_with(),
             "step": self.step,
             "seconds": self.seconds,
             "n_skipped": self.n_skipped,
@@ -223,13 +281,28 @@ class PackState:
         }
         save_checkpoint(folder, self.step, Checkpoint(tensors, values))
 
-    def resume(self, folder: Path) -> tuple[list[RunResult], list[str]]:
+    def resume(
+        self, folder: Path, split_from: Sequence[Path] = ()
+    ) -> tuple[list[RunResult], list[str]]:
         """Continue from the newest intact checkpoint, if it holds every run of this pack.
+
+        Args:
+            folder: the pack's own folder.
+            split_from: folders of the packs that this one was split from, nearest first; used in
+                turn while there is no checkpoint. The time until then is shared out.
 
         Returns:
             The results of the runs that had ended before it, and remarks for the user.
+
+        Raises:
+            ConfigError: the checkpoint was made on another kind of device.
         """
-        checkpoint, remarks = load_newest(folder)
+        remarks: list[str] = []
+        for place in (folder, *split_from):
+            checkpoint, damaged = load_newest(place)
+            remarks += damaged
+            if checkpoint is not None:
+                break
         if checkpoint is None:
             return [], remarks
         tensors, values = checkpoint
@@ -237,7 +310,8 @@ class PackState:
         ended = {entry["run_id"]: _result_from(entry) for entry in values["ended"]}
         wanted = [run.run_id for run in self.runs]
         if not set(wanted) <= set(going) | set(ended):
-            return [], [*remarks, f"{folder}: its checkpoint belongs to other runs and is not used"]
+            return [], [*remarks, f"{place}: its checkpoint belongs to other runs and is not used"]
+        remarks += self._compare_devices(place, values.get("device", {}))
         self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
         rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():
@@ -248,13 +322,21 @@ class PackState:
             total.copy_(tensors[f"sums/{name}"][rows])
         if self.label_prior is not None:
             self.label_prior.mean = tensors["label_prior"][rows].to(self.device)
-        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
+        for row, run in enumerate(self.runs):
             prefix = f"optim/{run.run_id}/"
-            optimizer.load_state(
-                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            self.optimizer.load_state(
+                row,
+                {
+                    n.removeprefix(prefix): t.clone()  # of its own, not in the file's memory
+                    for n, t in tensors.items()
+                    if n.startswith(prefix)
+                },
             )
-        self.n_runs_at_start = values["n_runs_at_start"]
         self.step, self.seconds = values["step"], values["seconds"]
+        if place == folder:
+            self.n_runs_at_start = values["n_runs_at_start"]
+        else:
+            self.seconds *= len(wanted) / values["n_runs_at_start"]
         self.n_skipped = [values["n_skipped"][row] for row in rows]
         self.n_skipped_in_a_row = [values["n_skipped_in_a_row"][row] for row in rows]
         if rows:  # otherwise the checkpoint may be past the largest budget of this pack
@@ -263,13 +345,40 @@ class PackState:
         self.ended = [ended[run_id] for run_id in wanted if run_id in ended]
         return list(self.ended), remarks
 
+    def _made_with(self) -> dict[str, str]:
+        """What a checkpoint says of the device that made it."""
+        names = {"type": self.device.type, "name": device_name(self.device)}
+        return {**names, "kernel": self.kernel}
 
-def _optimizers(runs: Sequence[Run], model: PackedDecoder) -> list[optim.RunOptimizer]:
+    def _compare_devices(self, folder: Path, made_with: Mapping[str, str]) -> list[str]:
+        """Remarks if a checkpoint was made with another GPU or kernel; older ones do not say.
+
+        Raises:
+            ConfigError: it was made on another kind of device, which draws other random numbers.
+        """
+        present = self._made_with()
+        if made_with.get("type", present["type"]) != present["type"]:
+            raise ConfigError(
+                f"{folder}: its checkpoint was made on {made_with['name']}, and the random numbers "
+                f"of {present['name']} are others, so the pack cannot be continued here; train "
+                f"with --device {made_with['type']}, or remove the folder to start the pack anew"
+            )
+        return [
+            f"{folder}: its checkpoint was made with {made_with[key]} and continues with "
+            f"{present[key]}; the figures agree to rounding only"
+            for key in ("name", "kernel")
+            if made_with.get(key, present[key]) != present[key]
+        ]
+
+
+def make_optimizer(
+    configs: Sequence[OptimConfig], model: PackedDecoder, device: torch.device
+) -> optim.PackOptimizer:
+    """The optimizer for a device: of all runs at once on a GPU, else one of PyTorch's a run."""
     parameters, groups = dict(model.named_parameters()), model.groups()
-    return [
-        optim.RunOptimizer(run.config.optim, parameters, groups, row)
-        for row, run in enumerate(runs)
-    ]
+    if device.type != "cuda":
+        return optim.RunOptimizers(configs, parameters, groups)
+    return StackedOptimizer(configs, parameters, groups, kernels=why_not(device) is None)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:
@@ -283,19 +392,9 @@ def _result_from(entry: Mapping[str, Any]) -> RunResult:
 
 
 def _quantiles(norms: Tensor) -> dict[str, float]:
+    norms = norms.cpu()
     norms = norms[~norms.isnan()]  # skipped steps
     if not len(norms):
         return {}
     values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])
     return dict(zip(("p50", "p90", "p99", "max"), values.tolist(), strict=True))
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -14,12 +14,15 @@ from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
 from decoder.data.trials import Trials
+from decoder.host import constant, send
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
+from decoder.optim import GROUPS
+from decoder.schedules import learning_rates
 from decoder.state import PackState
 
 
@@ -53,7 +56,7 @@ def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor,
 def _one_batch(
     state: PackState, trials: Trials, seed: int, index: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    batch = trials.draw(seed, index).to(state.device)
+    batch = trials.draw(seed, index).to(state.device, non_blocking=state.device.type == "cuda")
     return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
 
 
@@ -82,18 +85,23 @@ def forward_backward(
     model_config, device = configs[0].model, batch.features.device
     dropout = DropoutPlan([c.model for c in configs], seed, step, device)
     augment = [c.augment for c in configs]
-    x, cut = augment_batch(batch.features, batch.n_bins, augment, seed, step)
+    precision = configs[0].train.precision
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    x, cut = augment_batch(batch.features, batch.n_bins, augment, seed, step, dtype)
     lengths = output_lengths(batch.n_bins - cut, model_config)
     longest = n_patches(x.shape[2], model_config.patch_size, model_config.patch_stride)
     hidden = draw_patch_mask(lengths, longest, augment, seed, step)
-    with autocast(configs[0].train.precision, device):
-        output = model(x, day_slices(batch.day), dropout, n_patches=lengths, hidden=hidden)
+    given = lengths  # attention masks on the device what recurrent layers leave out on the host
+    if model_config.architecture != "transformer":
+        given = output_lengths(batch.sizes.n_bins - cut, model_config)
+    with autocast(precision, device):
+        output = model(x, day_slices(batch.sizes.day), dropout, n_patches=given, hidden=hidden)
 
     targets = (batch.labels, lengths, batch.n_labels, [c.loss for c in configs])
     prior = None if label_prior is None else label_prior.mean
     per_run = training_losses(output.logits, *targets, prior)
     if output.intermediate:
-        share = torch.tensor([c.loss.inter_ctc_weight for c in configs], device=device)
+        share = constant(tuple(c.loss.inter_ctc_weight for c in configs), device)
         intermediate = [training_losses(logits, *targets) for logits in output.intermediate]
         per_run = (1 - share) * per_run + share * torch.stack(intermediate).mean(0)
     if label_prior is not None:
@@ -108,34 +116,31 @@ def update_weights(
     gradients: dict[str, Tensor],
     losses: Tensor,
     norms: Tensor,
-    taken: Sequence[bool] | None = None,
+    taken: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Clip the gradients, step every optimizer, and add the step to the running sums.
 
     Args:
         state: the pack; its weights, averages and sums are changed, its step counter is not.
-        gradients: name → (R, ...), scaled in place.
+        gradients: name → (R, ...), may be scaled in place.
         losses: (R,).
         norms: (R,) gradient norms before clipping.
-        taken: for each run, whether it takes the step; None means that all do.
+        taken: (R,) bool, whether a run takes the step; None means that all do.
 
     Returns:
         (R,) gradient norms after clipping, 0 where a step was skipped; and R learning rates.
     """
-    steps = None if taken is None else torch.tensor(taken, device=norms.device)
-    known = norms if steps is None else norms.where(steps, float("nan"))
-    state.grad_norms[:, state.step] = known.to("cpu", torch.float32)
-    if steps is not None:
-        losses, norms = losses.where(steps, 0.0), norms.where(steps, 0.0)
+    known = norms if taken is None else norms.masked_fill(~taken, float("nan"))
+    state.grad_norms[:, state.step] = known
+    if taken is not None:
+        losses, norms = losses.masked_fill(~taken, 0.0), norms.masked_fill(~taken, 0.0)
     factors = optim.clip_factors(norms, [run.config.optim.grad_clip for run in state.runs])
-    optim.scale_runs(gradients, factors)
-    rates = []
-    for row, (run, optimizer) in enumerate(zip(state.runs, state.optimizers, strict=True)):
-        history = state.histories[run.run_id]
-        if taken is None or taken[row]:
-            rates.append(optimizer.step(gradients, row, state.step, history))
-        else:
-            rates.append(optimizer.rates(state.step, history)["weight"])
+    scheduled = [
+        learning_rates(run.config.optim, state.step, state.histories[run.run_id])
+        for run in state.runs
+    ]
+    rates = send([[own[group] for group in GROUPS] for own in scheduled], state.sums.learning_dose)
+    state.optimizer.step(gradients, rates, factors, taken)
     state.average(taken)
-    state.sums.add(losses, norms, factors, rates, steps)
-    return norms * factors, rates
+    state.sums.add(losses, norms, factors, rates[:, GROUPS.index("weight")], taken)
+    return norms * factors, [own["weight"] for own in scheduled]

@@ -10,7 +10,7 @@ alone, in any pack, and after a resume.
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,11 +20,14 @@ from decoder import optim
 from decoder.config import pack_key
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
+from decoder.determinism import deterministic_if_asked
+from decoder.device import start_peak_memory
 from decoder.errors import ConfigError
 from decoder.evaluation import evaluate
+from decoder.host import Flags
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
 from decoder.selection import best_row
-from decoder.state import PackState
+from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
 from decoder.weights import save_weights
@@ -34,6 +37,7 @@ from decoder.weights import save_weights
 CHECKPOINT_PAUSE = 30.0
 
 
+@deterministic_if_asked
 def train(
     pack: Pack,
     dataset: Dataset,
@@ -43,6 +47,7 @@ def train(
     checkpoint_every_seconds: float = 20.0,
     weights_dir: Path | None = None,
     until_step: int | None = None,
+    split_from: Sequence[Path] = (),
 ) -> Iterator[Progress]:
     """Train the runs of a pack, and yield after every evaluation.
 
@@ -59,6 +64,9 @@ def train(
         until_step: pause after this many steps and write a checkpoint, from which the unfinished
             runs, or some of them, can continue. Schedules follow the whole budget. None trains to
             the end.
+        split_from: checkpoint folders of the packs that this one was split from, nearest first.
+            Training continues from there if `checkpoint_dir` has no checkpoint, and
+            `checkpoint_dir` stays, with the results, for whoever put the parts together.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -66,7 +74,7 @@ def train(
         histories of the unfinished runs.
 
     Raises:
-        ConfigError: the device does not exist.
+        ConfigError: the device does not exist, or the checkpoint is of another kind of device.
         DataError: more than 1 % of the trials are too short for their targets.
         StorageError: a checkpoint or weights cannot be written.
     """
@@ -74,10 +82,11 @@ def train(
     shared = pack.runs[0].config
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = choose_device(device)
+    start_peak_memory(where)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
     if checkpoint_dir is not None:
-        ended_before, remarks = state.resume(checkpoint_dir)
+        ended_before, remarks = state.resume(checkpoint_dir, split_from)
         if ended_before or remarks:
             yield Progress(state.step, {}, ended_before, remarks)
     started = time.monotonic() - state.seconds
@@ -85,31 +94,39 @@ def train(
 
     while state.runs:
         if until_step is not None and state.step >= until_step:
+            if not (yield from _settle(state, trials.n_dropped)):
+                break
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)
             left = [run.run_id for run in state.runs]
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
         losses, gradients = step_gradients(state, trials, pack.seed)
-        norms = optim.gradient_norms(gradients)
-        finite = (losses.isfinite() & norms.isfinite()).tolist()
-        finished = []
-        diverged = state.count_skips(finite)
-        if any(diverged):
-            state.seconds = time.monotonic() - started
-            finished = state.finish(diverged, "diverged", trials.n_dropped)
-            kept = [i for i, leaves in enumerate(diverged) if not leaves]
-            gradients = {name: g[kept] for name, g in gradients.items()}
-            losses, norms, finite = losses[kept], norms[kept], [finite[i] for i in kept]
-            if not kept:
-                yield Progress(state.step, {}, tuple(finished))
-                break
-
+        kept = yield from _settle(state, trials.n_dropped)
+        if not kept:
+            break
+        if len(kept) < len(losses):
+            losses, gradients = _rows(kept, losses, gradients)
+        norms = state.optimizer.norms(gradients)
+        finite = losses.isfinite() & norms.isfinite()
         done_step = state.step + 1
         due = [_is_due(run.config.train, done_step) for run in state.runs]
+        finished = []
+        if state.late and not any(due):
+            state.unread = Unread(state.step, Flags(finite))
+        else:
+            diverged = state.count_skips(finite.tolist())
+            if any(diverged):
+                state.seconds = time.monotonic() - started
+                finished = state.finish(diverged, "diverged", trials.n_dropped)
+                kept = [i for i, leaves in enumerate(diverged) if not leaves]
+                losses, gradients = _rows(kept, losses, gradients)
+                norms, finite, due = norms[kept], finite[kept], [due[i] for i in kept]
+                if not kept:
+                    yield Progress(state.step, {}, tuple(finished))
+                    break
         before = optim.rows_of(state.model.parameters()) if any(due) else []
-        taken = None if all(finite) else finite
-        clipped_norms, rates = update_weights(state, gradients, losses, norms, taken)
+        clipped_norms, rates = update_weights(state, gradients, losses, norms, finite)
         state.step = done_step
 
         latest: dict[str, HistoryRow] = {}
@@ -138,13 +155,17 @@ def train(
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
+            if not (yield from _settle(state, trials.n_dropped)):
+                break
             save_started = time.monotonic()
             state.save(checkpoint_dir)
             seconds = time.monotonic() - save_started
             pause = max(checkpoint_every_seconds, CHECKPOINT_PAUSE * seconds)
             next_save = time.monotonic() + (pause if checkpoint_every_seconds else 0.0)
 
-    if checkpoint_dir is not None:
+    if checkpoint_dir is not None and split_from:
+        state.save(checkpoint_dir)
+    elif checkpoint_dir is not None:
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
@@ -215,6 +236,28 @@ def _keep_weights(
             if (keep == "best" and is_best) or (keep == "final" and is_last):
                 facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
                 save_weights(folder / run.run_id, state.model, row, run.config, sessions, facts)
+
+
+def _settle(state: PackState, n_dropped: int) -> Generator[Progress, None, list[int]]:
+    """Read the flags of the step before, and let the runs leave that diverged there.
+
+    Returns:
+        The rows that the other runs had.
+    """
+    step, diverged = state.read_flags()
+    if any(diverged):
+        finished = state.finish(diverged, "diverged", n_dropped, step)
+        if not state.runs:
+            state.step = step
+        yield Progress(state.step, {}, tuple(finished))
+    return [row for row, leaves in enumerate(diverged) if not leaves]
+
+
+def _rows(
+    kept: list[int], losses: Tensor, gradients: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses and gradients of the runs at the rows `kept`."""
+    return losses[kept], {name: gradient[kept] for name, gradient in gradients.items()}
 
 
 def _is_due(config: TrainConfig, done_step: int) -> bool:

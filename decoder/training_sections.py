@@ -162,6 +162,8 @@ class TrainConfig(Section):
         keep_weights: which weights of a run to keep as a file, see `decoder.weights`: ``none``,
             ``final``, or ``best`` by validation PER, ties by loss. A run that was recorded without
             its weights is not trained again to get them.
+        deterministic: whether to use only algorithms that repeat to the bit on the same GPU. They
+            are slower (CTC is computed on the CPU). On a CPU it has no effect.
     """
 
     n_steps: Annotated[PositiveInt, PER_RUN] = 120_000
@@ -170,6 +172,7 @@ class TrainConfig(Section):
     keep_weights: Annotated[
         Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
     ] = "none"
+    deterministic: Annotated[bool, mark(added=True)] = False
 
 
 class EvaluationConfig(Section):

@@ -1,5 +1,6 @@
 """Fixtures of all tests: one thread, float32 in full, and a small data set in memory."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import torch
 
 from decoder.data.store import Dataset, Split
 from decoder.phonemes import N_CLASSES
+
+if not torch.cuda.is_available():  # Triton reads it once, when it is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +10,18 @@ from numpy.typing import NDArray
 
 from decoder.data.store import Split
 from decoder.errors import DataError
+
+
+class Sizes(NamedTuple):
+    """Numbers of a batch on the CPU, where they can be read without waiting for a GPU.
+
+    Attributes:
+        n_bins, n_labels, day: (B,) int64, see `Batch`.
+    """
+
+    n_bins: torch.Tensor
+    n_labels: torch.Tensor
+    day: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +35,7 @@ class Batch:
         n_labels: (B,) int64.
         day: (B,) int64.
         index: (B,) int64 position of each trial in its split, on the CPU.
+        host: numbers of the batch on the CPU, for a batch on a GPU; see `sizes`.
     """
 
     features: torch.Tensor
@@ -30,16 +44,23 @@ class Batch:
     n_labels: torch.Tensor
     day: torch.Tensor
     index: torch.Tensor
+    host: Sizes | None = None
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """The batch on another device."""
+    @property
+    def sizes(self) -> Sizes:
+        """Numbers of the batch on the CPU. They are copied unless the batch carries them."""
+        return self.host or Sizes(self.n_bins.cpu(), self.n_labels.cpu(), self.day.cpu())
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The batch on another device; `non_blocking` as in `torch.Tensor.to`."""
         return Batch(
-            self.features.to(device),
-            self.n_bins.to(device),
-            self.labels.to(device),
-            self.n_labels.to(device),
-            self.day.to(device),
+            self.features.to(device, non_blocking=non_blocking),
+            self.n_bins.to(device, non_blocking=non_blocking),
+            self.labels.to(device, non_blocking=non_blocking),
+            self.n_labels.to(device, non_blocking=non_blocking),
+            self.day.to(device, non_blocking=non_blocking),
             self.index,
+            self.sizes,
         )
 
 

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from decoder.model.fused.available import can_fuse
 from decoder.model.inputs import LayerInput
 
-Kernel = Literal["torch", "batched"]
+Kernel = Literal["torch", "batched", "rows", "fused"]
 
 
 class CellWeights(NamedTuple):
@@ -33,10 +34,12 @@ class CellWeights(NamedTuple):
 def choose_kernel(n_runs: int, device: torch.device) -> Kernel:
     """The faster implementation for a pack of `n_runs` on `device` (benchmarks/README.md).
 
-    On a CPU the batched one is faster at every measured size, including R = 1. On a GPU they have
-    not been measured yet, and cuDNN's kernels are the safe choice.
+    On a CPU the batched one is faster than torch's at every measured size, including R = 1. A GPU
+    gets the fused one, or torch's, which are cuDNN's, if Triton does not work there.
     """
-    return "batched" if device.type == "cpu" else "torch"
+    if device.type == "cpu":
+        return "batched"
+    return "fused" if can_fuse(device) else "torch"
 
 
 def join_directions(source: LayerInput, w_ih: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:

@@ -24,7 +24,7 @@ def day_slices(day: Tensor) -> list[DaySlice]:
     """The trials of each day in a batch that is ordered by day.
 
     Args:
-        day: (B,) int64.
+        day: (B,) int64, best on the CPU, because the numbers are read there.
     """
     days, counts = torch.unique_consecutive(day.cpu(), return_counts=True)
     slices, start = [], 0

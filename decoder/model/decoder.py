@@ -14,9 +14,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from decoder.data.alignment import n_patches as patches_of
 from decoder.model.cells import Kernel, choose_kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused.layer import RowKernel, patch_kernels
+from decoder.model.fused.row_patches import row_patch_input
+from decoder.model.fused.rows import Rows, pack_rows
 from decoder.model.inputs import LayerInput, patch_input
 from decoder.model.layers import LayerNorm, Linear, PostRNNLayer, drop, repeat
 from decoder.model.patch_mask import mask_patches
@@ -138,24 +142,47 @@ class PackedDecoder(nn.Module):
             x: (R, B, T, F) augmented, smoothed features.
             slices: days of the batch, which is ordered by day.
             dropout: the masks of the step; None means no dropout.
-            n_patches: (B,) valid patches of each trial, which limit attention; None means that all
-                are valid. Recurrent nets do not read it.
+            n_patches: (B,) valid patches of each trial; None means that all are valid. Attention
+                reads no others, and with the kernels ``rows`` and ``fused`` recurrent layers of one
+                direction compute no others. On the CPU they cost a GPU no wait.
             hidden: (R or 1, P, B) bool, patches hidden from the decoder; None hides nothing.
+
+        Returns:
+            Logits; those of patches that are not valid may be anything finite.
         """
         config = self.config
+        shape = config.patch_size, config.patch_stride
         x = self._by_day(x, slices, dropout if self.embedding is None else None)
-        blocks = to_blocks(x, config.patch_size, config.patch_stride)
-        source = patch_input(blocks, config.patch_size, config.patch_stride)
+        blocks = to_blocks(x, *shape)
+        kernel = self.kernel or choose_kernel(len(x), x.device)
+        packing: RowKernel | None = None
+        if config.architecture != "transformer" and (kernel == "rows" or kernel == "fused"):
+            packing = kernel
+        rows: Rows | None = None  # all patches
+        if packing and n_patches is not None and not config.bidirectional:
+            rows = pack_rows(n_patches, patches_of(x.shape[2], *shape), x.device)
+            rows = None if rows.is_full else rows
+        if rows is not None:  # from here on to the logits, tensors are (R, V, 1, ...)
+            hidden = None if hidden is None else rows.gather(hidden).unsqueeze(2)
+            dropout = None if dropout is None else dropout.of_rows(rows)
+        if packing:
+            source = row_patch_input(blocks, rows, *shape, patch_kernels(packing))
+        else:
+            source = patch_input(blocks, *shape)
         if hidden is not None:
             source = mask_patches(source, hidden, self.mask_token)
-        states = self._states(source, x, n_patches, dropout)
+        states = self._states(source, x, n_patches, dropout, kernel, rows)
+
+        def padded(logits: Tensor) -> Tensor:
+            return logits if rows is None else rows.scatter(logits.squeeze(2))
+
         intermediate = [
-            head(states[int(layer) - 1]) for layer, head in self.intermediate_heads.items()
+            padded(head(states[int(layer) - 1])) for layer, head in self.intermediate_heads.items()
         ]
         out = states[-1]
         for i, layer in enumerate(self.post_rnn):
             out = layer(out, dropout, str(i))
-        return Output(self.head(out), tuple(intermediate))
+        return Output(padded(self.head(out)), tuple(intermediate))
 
     def _by_day(self, x: Tensor, slices: Sequence[DaySlice], dropout: DropoutPlan | None) -> Tensor:
         """The day layer and its dropout. (R, B, T, F) → the same shape."""
@@ -168,20 +195,27 @@ class PackedDecoder(nn.Module):
         return out
 
     def _states(
-        self, source: LayerInput, x: Tensor, n_patches: Tensor | None, dropout: DropoutPlan | None
+        self,
+        source: LayerInput,
+        x: Tensor,
+        n_patches: Tensor | None,
+        dropout: DropoutPlan | None,
+        kernel: Kernel,
+        rows: Rows | None,
     ) -> list[Tensor]:
         """The output of each layer, (R, P, B, n_outputs), for the patches of x (R, B, T, F)."""
         if self.embedding is not None and self.last_norm is not None:
             transformer = [layer for layer in self.layers if isinstance(layer, TransformerLayer)]
             embedded = self.embedding(source, dropout)
             bidirectional = self.config.bidirectional
-            states = transformer_states(transformer, embedded, n_patches, bidirectional, dropout)
+            lengths = None if n_patches is None else n_patches.to(x.device)
+            states = transformer_states(transformer, embedded, lengths, bidirectional, dropout)
             return [self.last_norm(state) for state in states]
         R, B = x.shape[:2]
         h0 = x.new_zeros(R, self.config.n_units) if self.h0 is None else self.h0
-        kernel = self.kernel or choose_kernel(R, x.device)
+        h0 = h0[:, None].expand(R, B, -1)
         recurrent = [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
-        return recurrent_states(recurrent, source, h0[:, None].expand(R, B, -1), kernel, dropout)
+        return recurrent_states(recurrent, source, h0, kernel, dropout, rows)
 
     def keep_runs(self, rows: Sequence[int]) -> None:
         """Keep only the runs at `rows` of the leading axis, in that order."""

@@ -1,11 +1,13 @@
 """Dropout masks of one step, shared by the runs of a pack."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from decoder.masking import drop_factors
+from decoder.model.fused.rows import Rows
 from decoder.sections import ModelConfig
 
 
@@ -31,6 +33,16 @@ class DropoutPlan:
             "transformer_dropout": [c.transformer_dropout for c in configs],
         }
         self._seed, self._step, self._device = seed, step, device
+        self._rows: Rows | None = None
+
+    def of_rows(self, rows: Rows) -> "DropoutPlan":
+        """The plan for packed rows: the draws of the padded batch, at its valid patches.
+
+        Its factors are for tensors (R, V, 1, ...).
+        """
+        plan = copy.copy(self)
+        plan._rows = rows
+        return plan
 
     def factors(self, rate: str, *shape: int, place: str = "") -> Tensor | None:
         """The factors of one mask: 0 or 1 / (1 - rate).
@@ -46,5 +58,8 @@ class DropoutPlan:
         rates = self._rates[rate]
         if not any(rates):
             return None
-        purpose = f"{rate}/{place}" if place else rate
-        return drop_factors(rates, shape, purpose, self._seed, self._step, self._device)
+        purpose, rows = f"{rate}/{place}" if place else rate, self._rows
+        if rows is not None:
+            shape = rows.n_steps, rows.n_trials, *shape[2:]
+        factors = drop_factors(rates, shape, purpose, self._seed, self._step, self._device)
+        return factors if rows is None else rows.gather(factors).unsqueeze(2)

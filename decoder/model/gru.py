@@ -1,10 +1,11 @@
-"""One GRU layer over the R runs of a pack, in one or two directions, in two implementations.
+"""One GRU layer over the R runs of a pack, in one or two directions, in four implementations.
 
 ``torch`` calls PyTorch's own GRU kernels (cuDNN on a GPU) once for each run. ``batched`` multiplies
 the states of all runs and directions in one product per time step, and has a hand-written backward:
 the factors that do not depend on the incoming gradient are computed for all time steps before the
-loop, the weight gradients in one product after it. Both follow the equations and the gate order
-(r, z, n) of `torch.nn.GRU`.
+loop, the weight gradients in one product after it. ``fused`` has Triton kernels of whole steps, and
+computes the valid patches alone; ``rows`` does the same in plain torch (`decoder.model.fused`). All
+follow the equations and the gate order (r, z, n) of `torch.nn.GRU`.
 
 Dimensions: R runs, P patches, B batch, D inputs, H units, N directions.
 """
@@ -22,12 +23,18 @@ from decoder.model.cells import (
     part_directions,
     stack_directions,
 )
+from decoder.model.fused.layer import input_bias, packed_layer, step_kernels
+from decoder.model.fused.rows import Rows
 from decoder.model.inputs import LayerInput
 from decoder.model.precision import autocast_inputs
 
 
 def gru_layer(
-    source: LayerInput, directions: Sequence[CellWeights], h0: Tensor, kernel: Kernel
+    source: LayerInput,
+    directions: Sequence[CellWeights],
+    h0: Tensor,
+    kernel: Kernel,
+    rows: Rows | None = None,
 ) -> Tensor:
     """Run one GRU layer for every run.
 
@@ -37,19 +44,20 @@ def gru_layer(
             one; gates r, z, n.
         h0: (R, B, H) initial state of each direction.
         kernel: the implementation.
+        rows: the valid patches of the batch, if the input is (R, V, 1, D); needs ``rows`` or
+            ``fused`` and one direction. None means that the input is (R, P, B, D).
 
     Returns:
-        (R, P, B, N H) states after each patch, forward units first.
+        (R, P, B, N H) states after each patch, forward units first; (R, V, 1, H) with `rows`.
     """
+    if kernel == "rows" or kernel == "fused":
+        return packed_layer(source, directions, h0, rows, step_kernels(kernel))
+    assert rows is None, f"the kernel {kernel} computes padded batches"
     if kernel == "torch":
         x, h0, *flat = autocast_inputs(source.dense(), h0, *[w for d in directions for w in d])
         return _torch_layer(x, flat, h0)
-    # The reset gate also multiplies b_hn, so only the r and z parts of b_hh are added to b_ih.
     H = h0.shape[-1]
-    b_ih = []
-    for d in directions:
-        b_rz = torch.cat([d.b_hh[:, : 2 * H], torch.zeros_like(d.b_hh[:, 2 * H :])], 1)
-        b_ih.append(d.b_ih + b_rz)
+    b_ih = [input_bias(d) for d in directions]
     gates_in = join_directions(source, [d.w_ih for d in directions], b_ih)  # (N R, P, B, 3H)
     w_hh = stack_directions([d.w_hh for d in directions])
     b_hn = stack_directions([d.b_hh[:, 2 * H :] for d in directions])

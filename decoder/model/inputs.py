@@ -32,7 +32,8 @@ def sequence_input(x: Tensor) -> LayerInput:
         x_, weight, bias = autocast_inputs(x, weight, bias)
         R, P, B, D = x_.shape
         rows = x_.reshape(R, P * B, D)
-        return torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2)).view(R, P, B, -1)
+        out = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
+        return out.view(R, P, B, weight.shape[1])
 
     return LayerInput(dense=lambda: x, project=project)
 

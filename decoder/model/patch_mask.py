@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from decoder.host import constant
 from decoder.model.inputs import LayerInput
 from decoder.sections import AugmentConfig
 from decoder.seeding import generator
@@ -40,8 +41,8 @@ def draw_patch_mask(
     kinds = [(c.patch_mask_max_share, c.patch_mask_count) for c in configs]
     kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
     device = n_patches.device
-    share = torch.tensor([share for share, _ in kinds], device=device)[:, None]
-    count = torch.tensor([count for _, count in kinds], device=device)[:, None]
+    share = constant(tuple(share for share, _ in kinds), device)[:, None]
+    count = constant(tuple(count for _, count in kinds), device, torch.int64)[:, None]
     most = (share * n_patches).long()  # (R, B)
     patch = torch.arange(longest, device=device)[:, None]  # (P, 1)
     hidden = torch.zeros(len(kinds), longest, len(n_patches), dtype=torch.bool, device=device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from decoder.model.cells import CellWeights, Kernel
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused.rows import Rows
 from decoder.model.gru import gru_layer
 from decoder.model.inputs import LayerInput, sequence_input
 from decoder.model.layers import LayerNorm, drop, repeat, uniform
@@ -81,6 +82,7 @@ def recurrent_states(
     h0: Tensor,
     kernel: Kernel,
     dropout: DropoutPlan | None,
+    rows: Rows | None = None,
 ) -> list[Tensor]:
     """The output of every layer. The next layer reads it after dropout.
 
@@ -93,18 +95,20 @@ def recurrent_states(
         layers: at least one.
         source: the input of the first layer.
         h0: (R, B, H) initial state of every layer and direction.
-        kernel: the implementation of the GRU.
+        kernel: the implementation of the GRU. An LSTM has one.
         dropout: masks between the layers; None means no dropout.
+        rows: the valid patches of the batch, if the input is (R, V, 1, D); needs one direction, and
+            for a GRU the kernel ``rows`` or ``fused``. None means that the input is (R, P, B, D).
 
     Returns:
-        For each layer (R, P, B, N H), before dropout.
+        For each layer (R, P, B, N H), before dropout; (R, V, 1, H) with `rows`.
     """
     states = []
     for i, layer in enumerate(layers):
         if layer.cell == "gru":
-            out = gru_layer(source, layer.directions(), h0, kernel)
+            out = gru_layer(source, layer.directions(), h0, kernel, rows)
         else:
-            out = lstm_layer(source, layer.directions(), h0)
+            out = lstm_layer(source, layer.directions(), h0, rows)
         out = out if layer.norm is None else layer.norm(out)
         states.append(out)
         if i < len(layers) - 1:

@@ -20,10 +20,10 @@ PLAIN_EVERY_SECONDS = 10.0
 
 @dataclass
 class _PackState:
-    """The progress of one pack."""
+    """The progress of one pack; parts that train one after the other differ in their steps."""
 
     pack: Pack
-    step: int = 0
+    steps: dict[str, int] = field(default_factory=dict)  # of the runs that have trained
     latest: dict[str, HistoryRow] = field(default_factory=dict)
     open_runs: set[str] = field(default_factory=set)
     started: bool = False
@@ -33,13 +33,22 @@ class _PackState:
         return self.started and bool(self.open_runs)
 
     @property
+    def step(self) -> int:
+        """The step of the runs that train now."""
+        return max((self.steps.get(run_id, 0) for run_id in self.open_runs), default=0)
+
+    def training_now(self) -> list[str]:
+        """The runs that are furthest: all of a pack, or those of the part that trains."""
+        return [run_id for run_id in self.open_runs if self.steps.get(run_id, 0) == self.step]
+
+    @property
     def n_steps(self) -> int:
         return max(run.config.train.n_steps for run in self.pack.runs)
 
     def work_done(self) -> int:
         """Steps trained, summed over the runs; a run that has ended counts in full."""
         return sum(
-            min(self.step, run.config.train.n_steps)
+            min(self.steps.get(run.run_id, 0), run.config.train.n_steps)
             if run.run_id in self.open_runs
             else run.config.train.n_steps
             for run in self.pack.runs
@@ -97,7 +106,8 @@ class Display:
         state = self._states[event.pack_id]
         state.started = True
         if isinstance(event.what, Progress):
-            state.step = max(state.step, event.what.step)
+            moved = event.what.latest or state.training_now()
+            state.steps = {**state.steps, **dict.fromkeys(moved, event.what.step)}
             state.latest = {**state.latest, **event.what.latest}
             state.open_runs = state.open_runs - {run.run_id for run in event.what.finished}
             for run in event.what.finished:

@@ -143,9 +143,9 @@ def gather(
     runs: Mapping[str, ArmRuns],
     seeds: Sequence[int],
     *,
-    design: Design = "factorial",
-    bound_error: float = 0.05,
-    exact: bool = False,
+    design: Design,
+    bound_error: float,
+    exact: bool,
 ) -> Evidence:
     """Collect the evidence on one hypothesis from the first ``len(seeds)`` runs of each arm.
 
@@ -178,7 +178,7 @@ def gather(
     elif complete.all():
         scenarios = (shown,)
     else:
-        towards = [sign_of(hypothesis) * (1 if weight > 0 else -1) for weight in weights]
+        towards = [sign_of(hypothesis) * weight for weight in weights]
         against = [-sign for sign in towards]
         scenarios = tuple(
             _assess_both(question, simple, imputed(outcome, seen, signs, budget))
@@ -213,15 +213,9 @@ def _simple_question(
     hypothesis = question.hypothesis
     if hypothesis.interaction is None or is_equivalence(hypothesis):
         return None
-    weights = tuple(part.weight if part.side < 2 else 0.0 for part in parts)
-    total = sum(weight for weight in weights if weight > 0)
     alone = hypothesis.model_copy(update={"interaction": None})
-    return _Question(
-        alone,
-        choose(alone),
-        tuple(weight / total for weight in weights),
-        question.bound_error,
-    )
+    weights = tuple(part.weight for part in parts if part.side < 2)  # these parts come first
+    return _Question(alone, choose(alone), weights, question.bound_error)
 
 
 def _assess_both(
@@ -232,10 +226,7 @@ def _assess_both(
     whole = _assess(question, cells)
     if simple is None:
         return whole
-    kept = [i for i, weight in enumerate(simple.weights) if weight]
-    alone = _assess(
-        simple._replace(weights=tuple(simple.weights[i] for i in kept)), [cells[i] for i in kept]
-    )
+    alone = _assess(simple, cells[: len(simple.weights)])
     return whole._replace(p=max(whole.p, alone.p), simple=alone.effect)
 
 

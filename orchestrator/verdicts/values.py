@@ -100,7 +100,7 @@ def values_of(outcome: str, runs: ArmRuns, budget: float) -> Values:
 
 
 def imputed(
-    outcome: str, seen: Sequence[Values], signs: Sequence[int], budget: float
+    outcome: str, seen: Sequence[Values], signs: Sequence[float], budget: float
 ) -> list[Values]:
     """The arms with their gaps filled by the extreme values of the outcome.
 
@@ -109,7 +109,7 @@ def imputed(
     Args:
         outcome: the outcome of the claim.
         seen: the values of each arm.
-        signs: 1 fills the gaps of an arm with the highest value, -1 with the lowest.
+        signs: above 0 fills the gaps of an arm with the highest value, below 0 with the lowest.
         budget: the highest number of steps.
     """
     present = np.concatenate([arm.values[np.isfinite(arm.values)] for arm in seen])

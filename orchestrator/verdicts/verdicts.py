@@ -158,11 +158,6 @@ class Verdict:
             return sum(abs(value) < self.hypothesis.margin for value in effects)
         return sum(self.sign * value > 0 for value in effects)
 
-    @property
-    def has_gaps(self) -> bool:
-        """Whether a planned run of an arm has no value of the outcome."""
-        return any(cell.n < cell.n_planned for cell in self.evidence.cells)
-
 
 class _Study(NamedTuple):
     """What `decide` needs for every hypothesis.

@@ -71,3 +71,11 @@ def test_a_checkpoint_of_another_format_is_skipped(
     monkeypatch.undo()
     loaded, [remark] = load_newest(tmp_path)
     assert loaded is None and "format 1" in remark
+
+
+def test_a_checkpoint_that_was_read_outlives_its_files(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 7, make(7))
+    loaded, _ = load_newest(tmp_path)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert loaded is not None and torch.equal(loaded.tensors["w"], make(7).tensors["w"])

@@ -92,7 +92,7 @@ def test_each_run_updates_like_its_own_torch_optimizer(algorithm: str) -> None:
             for n, p in copies.items():
                 p.grad = gradients[n][row].clone() if n in gradients else None
             reference.step()
-            ours[row].step(gradients, row, step)
+            ours[row].step(gradients, row, learning_rates(configs[row], step))
     for row, (copies, _) in enumerate(references):
         for n, p in model.named_parameters():
             torch.testing.assert_close(p.detach()[row], copies[n].detach(), rtol=2e-5, atol=1e-6)
@@ -116,13 +116,13 @@ def test_an_optimizer_continues_from_its_saved_state_bit_for_bit(section: OptimC
         for _ in range(4)
     ]
     for step in range(2):
-        first.step(draws[step], 0, step)
+        first.step(draws[step], 0, learning_rates(config, step))
     twin = copy.deepcopy(model)
     second = optim.RunOptimizer(config, dict(twin.named_parameters()), twin.groups(), 0)
     second.load_state({n: t.clone() for n, t in first.state().items()})
     for step in (2, 3):
-        first.step(draws[step], 0, step)
-        second.step(draws[step], 0, step)
+        first.step(draws[step], 0, learning_rates(config, step))
+        second.step(draws[step], 0, learning_rates(config, step))
     for a, b in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -164,12 +164,8 @@ def test_t12_optimizer_is_plain_adam_over_all_parameters_with_the_days_stacked()
     )
     model = make_model(1)
     names = [n for n, _ in model.named_parameters()]
-    ours = optim.RunOptimizer(
-        resolve(DecoderConfig(optim=section)).optim,
-        dict(model.named_parameters()),
-        model.groups(),
-        0,
-    )
+    config = resolve(DecoderConfig(optim=section)).optim
+    ours = optim.RunOptimizer(config, dict(model.named_parameters()), model.groups(), 0)
     plain = {n: p.detach()[0].clone() for n, p in model.named_parameters()}
     rest = {n: p.requires_grad_() for n, p in plain.items() if not n.startswith("day_layer")}
     days = {
@@ -195,7 +191,7 @@ def test_t12_optimizer_is_plain_adam_over_all_parameters_with_the_days_stacked()
                 [torch.zeros_like(stacked[0]) if g is None else g[0] for g in of_days]
             ).detach()
         reference.step()
-        ours.step(gradients, 0, step)
+        ours.step(gradients, 0, learning_rates(config, step))
     expected = {n: p.detach() for n, p in rest.items()}
     for kind, stacked in days.items():
         expected |= {f"day_layer.{kind}.{d}": stacked.detach()[d] for d in range(3)}

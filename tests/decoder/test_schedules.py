@@ -1,5 +1,6 @@
 """Schedules: hand-worked values, and comparison with `torch.optim.lr_scheduler`."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from decoder.config import DecoderConfig, resolve
-from decoder.schedules import cosine, learning_rates, plateau, warmup
+from decoder.schedules import BETTER, cosine, learning_rates, linear, plateau, warmup
 from decoder.training_sections import OptimConfig
 
 
@@ -36,6 +37,39 @@ def test_cosine_is_half_way_down_in_the_middle_and_stays_at_the_bottom() -> None
     assert warmup_cosine(60, 20, 100, 0.2) == pytest.approx(0.6)
     assert warmup_cosine(100, 20, 100, 0.2) == 0.2
     assert warmup_cosine(10_000, 20, 100, 0.2) == 0.2
+
+
+def test_a_schedule_without_a_decay_is_at_the_bottom_at_once() -> None:
+    assert cosine(5, 5, 5, 0.2) == 0.2
+    assert linear(5, 5, 5, 0.2) == 0.2
+    assert warmup(0, 0) == 1.0
+
+
+def test_linear_falls_from_the_end_of_the_warm_up() -> None:
+    ours = our_rates(
+        8, schedule="linear", lr_max=0.02, lr_min=0.01, lr_warmup_steps=2, lr_decay_steps=6
+    )
+    assert ours == pytest.approx([0.0, 0.01, 0.02, 0.0175, 0.015, 0.0125, 0.01, 0.01])
+
+
+def test_day_layers_end_at_their_own_lowest_rate() -> None:
+    config = OptimConfig(
+        lr_max_day=0.04, lr_min_day=0.01, lr_warmup_steps_day=0, lr_decay_steps_day=10
+    )
+    assert learning_rates(resolve(DecoderConfig(optim=config)).optim, 10)["day"] == 0.01
+
+
+def test_an_evaluation_without_a_number_is_no_improvement() -> None:
+    assert plateau([math.nan], 1, 0.5, 0.1) == 1.0
+    assert plateau([math.nan, math.nan], 1, 0.5, 0.1) == 0.5
+
+
+def test_an_improvement_of_the_very_threshold_is_none() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
+    reference = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+    for per in (1.0, BETTER):
+        reference.step(per)
+    assert plateau([1.0, BETTER], 0, 0.5, 0.1) == optimizer.param_groups[0]["lr"] / 0.02 == 0.5
 
 
 def test_official_t15_schedule_at_known_steps() -> None:

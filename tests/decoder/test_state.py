@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from decoder.config import DecoderConfig, override, resolve, run_id
 from decoder.data.store import Dataset
+from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
 from decoder.state import PackState
 
@@ -30,3 +32,66 @@ def test_a_run_that_ended_can_be_resumed_alone_after_the_others_went_on(
     other = PackState.start(Pack("pack", 0, (long,)), dataset, torch.device("cpu"))
     assert other.resume(tmp_path) == ([], [])
     assert other.runs == [long] and other.step == 6
+
+
+def state_of(dataset: Dataset, *runs: Run) -> PackState:
+    return PackState.start(Pack("pack", 0, runs), dataset, torch.device("cpu"))
+
+
+def test_a_part_continues_from_the_nearest_folder_with_a_checkpoint(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    short, long = make_run(3), make_run(8)
+    state = state_of(dataset, short, long)
+    state.step, state.seconds = 2, 10.0
+    state.save(tmp_path)
+    folders = (tmp_path / "part" / "part", [tmp_path / "part", tmp_path])
+    part = state_of(dataset, long)
+    assert part.resume(*folders) == ([], [])
+    assert (part.step, part.seconds, part.n_runs_at_start) == (2, 5.0, 1)
+    part.step = 4
+    part.save(tmp_path / "part")
+    again = state_of(dataset, long)
+    again.resume(*folders)
+    assert (again.step, again.seconds) == (4, 5.0)
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_refused(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(3)
+    made_with = {"type": "cuda", "name": "NVIDIA H100", "kernel": "fused"}
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(PackState, "_made_with", lambda self: made_with)
+        state_of(dataset, run).save(tmp_path)
+    state = state_of(dataset, run)
+    with pytest.raises(ConfigError, match="NVIDIA H100.*--device cuda") as caught:
+        state.resume(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_another_gpu_or_kernel_is_remarked_on(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(3)
+    state = state_of(dataset, run)
+    assert state.kernel == "batched"
+    state.save(tmp_path)
+    state.model.kernel = "torch"
+    _, [remark] = state.resume(tmp_path)
+    assert "batched" in remark and "torch" in remark
+
+
+def test_a_checkpoint_that_does_not_name_its_device_is_used_without_a_remark(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(3)
+    with monkeypatch.context() as older:
+        older.setattr(PackState, "_made_with", lambda self: {})
+        state_of(dataset, run).save(tmp_path)
+    assert state_of(dataset, run).resume(tmp_path) == ([], [])
+
+
+def test_only_a_gru_has_a_kernel(dataset: Dataset) -> None:
+    config = override(make_run(3).config, {"model.architecture": "lstm"}, "test")
+    assert state_of(dataset, Run("run", resolve(config))).kernel == ""

@@ -207,7 +207,7 @@ def test_a_run_that_skips_a_step_keeps_its_averages(dataset: Dataset) -> None:
     before = {name: average.clone() for name, average in state.averages.items()}
     for parameter in state.model.parameters():
         parameter.data += 1.0
-    state.average([True, False])
+    state.average(torch.tensor([True, False]))
     for name, average in state.averages.items():
         torch.testing.assert_close(average[0], before[name][0] + 0.5)
         torch.testing.assert_close(average[1], before[name][1], rtol=0, atol=0)
@@ -265,7 +265,8 @@ def test_accumulated_batches_equal_one_batch_of_their_union(dataset: Dataset) ->
         day,
         torch.arange(len(day)),
     )
-    union = Batch(*[getattr(union, entry.name)[order] for entry in fields(Batch)])
+    tensors = [getattr(union, entry.name) for entry in fields(Batch) if entry.name != "host"]
+    union = Batch(*[tensor[order] for tensor in tensors])
     expected, expected_gradients = forward_backward(
         state.model, state.configs, union, pack.seed, state.step
     )
@@ -447,6 +448,19 @@ def test_a_paused_pack_continues_exactly_with_the_runs_that_are_kept(
         for mine, whole in zip(result.history, expected[name].history, strict=True):
             assert mine == pytest.approx(whole, rel=1e-4)
     assert not folder.exists()
+
+
+def test_a_part_of_a_pack_keeps_its_results_in_its_folder(dataset: Dataset, tmp_path: Path) -> None:
+    pack = make_pack(MIXED[:2])
+    above, folder = tmp_path / "pack", tmp_path / "pack" / "part-0"
+    list(train(pack, dataset, checkpoint_dir=above, until_step=6))
+    part = Pack(pack.pack_id, pack.seed, pack.runs[:1])
+    how: dict[str, Any] = {"checkpoint_dir": folder, "split_from": [above]}
+    events = list(train(part, dataset, **how))
+    assert events[0].step == 8, "it started again from the beginning"
+    [again] = train(part, dataset, **how)
+    assert again.finished[0] == results_of(events)[part.runs[0].run_id]
+    assert list(above.glob("step-*.json"))
 
 
 def test_a_pause_after_the_budget_has_no_effect(dataset: Dataset, tmp_path: Path) -> None:
@@ -719,12 +733,13 @@ BASE_FOR: dict[str, dict[str, Any]] = {
     "optim.plateau_factor": {**PLATEAU, "optim.plateau_patience": 0},
     "optim.plateau_patience": PLATEAU,
 }
-# Fields that act before training, only on trials without an alignment, or only on disk.
+# Fields that act before training, only on trials without an alignment, only on disk, or on a GPU.
 ELSEWHERE = {
     "data.path",
     "data.sessions",
     "data.feature_subset",
     "loss.zero_infinity",
+    "train.deterministic",
     "train.keep_weights",
 }
 

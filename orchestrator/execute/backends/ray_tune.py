@@ -32,6 +32,8 @@ from orchestrator.execute.backends.worker import Account, TrainPack, next_messag
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _MESSAGE = "message"  # our key of a result, to which Tune adds others
+# Ray's errors for a worker that ended, as when the system kills it for its memory.
+_LOST_WORKER = ("ActorDiedError", "OutOfMemoryError", "WorkerCrashedError")
 
 
 @contextmanager
@@ -40,9 +42,11 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
 
     It trains `execution.n_workers` packs at a time, which start in their order. If a worker dies or
     meets an infrastructure fault (see `is_infrastructure_fault`), its pack starts again from its
-    checkpoint in a new process, up to ``max_retries`` times. Any other exception of a pack ends
-    that pack at once. In both cases the runs without a result become a `PackFailed`, and the other
-    packs continue. Errors and signals stop the packs and leave where the ``with`` block ends.
+    checkpoint in a new process, up to ``max_retries`` times. A pack that then still loses its
+    worker may need too much memory, so it is split (see `split_further`) and tried again. Any other
+    exception of a pack ends that pack at once. In both cases the runs without a result become a
+    `PackFailed`, and the other packs continue. Errors and signals stop the packs and leave where
+    the ``with`` block ends.
 
     Args:
         execution: gives workers, threads and address, which must be the same in all calls. With an
@@ -94,14 +98,15 @@ def _train_rounds(
     """Run Tune until every pack has ended or failed.
 
     Usually one experiment is enough. But if a worker is lost between two packs, Tune gives up the
-    trial without a retry; the next experiment takes such packs.
+    trial without a retry; the next experiment takes such packs. It also takes the packs that were
+    split because they lost their workers.
     """
     resources = worker_resources(execution, _nodes())
     if "GPU" in resources:
         execution = dataclasses.replace(execution, device="cuda")
     n_fruitless = 0
     for n_rounds in count():
-        open_before = account.open_packs
+        before = account.open_packs, account.n_splits
         try:
             folder = storage_dir / str(n_rounds)
             _fit(account, execution, resources, escape, folder, train_pack)
@@ -112,7 +117,7 @@ def _train_rounds(
         escape.check()
         if not account.open_packs:
             return
-        n_fruitless += account.open_packs == open_before
+        n_fruitless += (account.open_packs, account.n_splits) == before
         if n_fruitless > execution.max_retries:
             break
     for pack in account.open_packs:
@@ -146,7 +151,7 @@ def _fit(
             name="packs",
             storage_path=str(storage_dir),
             verbose=0,
-            callbacks=[_callback(packs, account, escape)],
+            callbacks=[_callback(packs, account, execution.checkpoint_dir, escape)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=execution.max_retries),
         ),
@@ -202,11 +207,12 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     return PackTrainable
 
 
-def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
+def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, escape: Escape) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
+        checkpoint_dir: the parent of their checkpoint folders.
     """
     from ray import tune
 
@@ -244,10 +250,11 @@ def _callback(packs: Sequence[Pack], account: Account, escape: Escape) -> Any:
             pack_id = packs[trial.config["pack"]].pack_id
             try:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
-                if trial.trial_id in started:
-                    account.fail(pack_id, text, _n_failures(trial), {})
-                else:  # the worker was lost before the pack began; the next experiment takes it
+                is_lost = any(name in text for name in _LOST_WORKER)
+                if trial.trial_id not in started:  # lost before the pack began
                     account.note(pack_id, text)
+                elif not (is_lost and account.split(pack_id, checkpoint_dir / pack_id)):
+                    account.fail(pack_id, text, _n_failures(trial), {})
             except BaseException as error:
                 escape.throw(error)
 

@@ -57,6 +57,7 @@ class Execution:
         address: Ray cluster to join; None starts a local one.
         until_step: step at which packs pause, so that a search can decide which runs continue;
             None trains them to the end.
+        max_runs_per_pack: a pack of more runs is trained in parts; None trains any number.
     """
 
     dataset_dir: Path
@@ -69,6 +70,7 @@ class Execution:
     address: str | None = None
     weights_dir: Path | None = None
     until_step: int | None = None
+    max_runs_per_pack: int | None = None
 
     def with_absolute_folders(self) -> "Execution":
         """The same, with folders that a worker finds from any working directory."""

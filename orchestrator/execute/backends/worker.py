@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 
 from decoder.errors import UserError
 from decoder.pack import Pack, Progress
+from orchestrator.execute.backends.splitting import (
+    is_out_of_memory,
+    split_further,
+    train_in_parts,
+)
 from orchestrator.execute.backends.types import Execution, PackEvent, PackFailed
 from orchestrator.store import provenance
 
@@ -17,15 +22,13 @@ if TYPE_CHECKING:
 
 TrainPack = Callable[[Pack, Execution], Iterator[Progress]]
 
-# Words in a RuntimeError that say that the CPU or the GPU ran out of memory.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
-
 
 def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
     """Train a pack with the decoder, from its checkpoint if there is one.
 
-    Sets the number of threads of this process. torch is imported here, so that a driver that only
-    schedules never loads it.
+    A pack that runs out of memory goes on in halves, see `train_in_parts`. Sets the number of
+    threads of this process. torch is imported here, so that a driver that only schedules never
+    loads it.
 
     Raises:
         DataError: the recordings cannot be used for training.
@@ -33,18 +36,27 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
     """
     import torch
 
+    from decoder.determinism import fix_workspace
     from decoder.train import train
 
+    fix_workspace()
     torch.set_num_threads(execution.threads_per_worker)
-    yield from train(
-        pack,
-        _open_dataset(execution.dataset_dir),
-        device=execution.device,
-        checkpoint_dir=execution.checkpoint_dir / pack.pack_id,
-        checkpoint_every_seconds=execution.checkpoint_every_seconds,
-        weights_dir=execution.weights_dir,
-        until_step=execution.until_step,
-    )
+    dataset = _open_dataset(execution.dataset_dir)
+
+    def train_part(part: Pack, folder: Path, split_from: Sequence[Path]) -> Iterator[Progress]:
+        return train(
+            part,
+            dataset,
+            device=execution.device,
+            checkpoint_dir=folder,
+            checkpoint_every_seconds=execution.checkpoint_every_seconds,
+            weights_dir=execution.weights_dir,
+            until_step=execution.until_step,
+            split_from=split_from,
+        )
+
+    folder = execution.checkpoint_dir / pack.pack_id
+    yield from train_in_parts(pack, folder, train_part, execution.max_runs_per_pack)
 
 
 @lru_cache(maxsize=1)
@@ -57,10 +69,7 @@ def _open_dataset(folder: Path) -> "Dataset":
 
 def is_infrastructure_fault(error: BaseException) -> bool:
     """Whether an error comes from the machine and not from the pack, so that a retry may help."""
-    if isinstance(error, MemoryError | OSError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+    return isinstance(error, OSError) or is_out_of_memory(error)
 
 
 def host_of(execution: Execution) -> dict[str, str | int]:
@@ -120,6 +129,7 @@ class Account:
         self._open = {pack.pack_id: pack for pack in packs}
         self._without_result = {pack.pack_id: [run.run_id for run in pack.runs] for pack in packs}
         self._notes: dict[str, str] = {}
+        self.n_splits = 0
 
     @property
     def open_packs(self) -> tuple[Pack, ...]:
@@ -154,6 +164,21 @@ class Account:
         run_ids = tuple(self._without_result[pack_id])
         if run_ids:
             self._on_event(PackEvent(pack_id, PackFailed(run_ids, reason, n_attempts), host))
+
+    def split(self, pack_id: str, folder: Path) -> bool:
+        """Split a pack that lost its workers too often, so that it can be tried again.
+
+        Args:
+            folder: the checkpoint folder of the pack.
+
+        Returns:
+            Whether there was anything to split.
+        """
+        remark = split_further(self._open[pack_id], folder, self._without_result[pack_id])
+        if remark is not None:
+            self.n_splits += 1
+            self._on_event(PackEvent(pack_id, Progress(0, remarks=(remark,))))
+        return remark is not None
 
     def note(self, pack_id: str, reason: str) -> None:
         """Remember the traceback of a pack that will be retried."""

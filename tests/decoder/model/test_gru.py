@@ -1,9 +1,10 @@
-"""Both GRU implementations compared with `torch.nn.GRU`, forward and backward."""
+"""The GRU implementations compared with `torch.nn.GRU`, forward and backward."""
 
 import pytest
 import torch
 
 from decoder.model.cells import CellWeights, Kernel, choose_kernel
+from decoder.model.fused import available
 from decoder.model.gru import gru_layer
 from decoder.model.inputs import sequence_input
 
@@ -20,7 +21,14 @@ def make_inputs() -> tuple[torch.Tensor, CellWeights, torch.Tensor]:
     return draw(R, P, B, D), weights, draw(R, B, H)
 
 
-@pytest.mark.parametrize("kernel", ["torch", "batched"])
+@pytest.fixture(params=["torch", "batched", "rows", "fused"])
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    if request.param == "fused":
+        pytest.importorskip("triton")
+    kernel: Kernel = request.param
+    return kernel
+
+
 def test_outputs_and_gradients_equal_nn_gru(kernel: Kernel) -> None:
     x, weights, h0 = make_inputs()
     out = gru_layer(sequence_input(x), [weights], h0, kernel)
@@ -41,21 +49,22 @@ def test_outputs_and_gradients_equal_nn_gru(kernel: Kernel) -> None:
             torch.testing.assert_close(weight.grad[r], parameter.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_the_hand_written_backward_passes_gradcheck() -> None:
+@pytest.mark.parametrize("kernel", ["batched", "rows"])
+def test_the_hand_written_backward_passes_gradcheck(kernel: Kernel) -> None:
     x, weights, h0 = make_inputs()
     doubles = [t.detach().double().requires_grad_() for t in (x, *weights, h0)]
 
     def run(*tensors: torch.Tensor) -> torch.Tensor:
         return gru_layer(
-            sequence_input(tensors[0]), [CellWeights(*tensors[1:5])], tensors[5], "batched"
+            sequence_input(tensors[0]), [CellWeights(*tensors[1:5])], tensors[5], kernel
         )
 
     assert torch.autograd.gradcheck(run, doubles)
 
 
-def test_runs_do_not_affect_each_other() -> None:
+def test_runs_do_not_affect_each_other(kernel: Kernel) -> None:
     x, weights, h0 = make_inputs()
-    out = gru_layer(sequence_input(x), [weights], h0, "batched")
+    out = gru_layer(sequence_input(x), [weights], h0, kernel)
     out[1].sum().backward()
     for tensor in (x, h0, *weights):
         assert tensor.grad is not None
@@ -63,11 +72,11 @@ def test_runs_do_not_affect_each_other() -> None:
         assert tensor.grad[1].ne(0).any()
 
 
-def test_a_nan_in_one_run_stays_in_it() -> None:
+def test_a_nan_in_one_run_stays_in_it(kernel: Kernel) -> None:
     x, weights, h0 = make_inputs()
     with torch.no_grad():
         x[1] = float("nan")
-    out = gru_layer(sequence_input(x), [weights], h0, "batched")
+    out = gru_layer(sequence_input(x), [weights], h0, kernel)
     out.sum().backward()
     assert out[1].isnan().all() and not out[[0, 2]].isnan().any()
     assert weights.w_hh.grad is not None and not weights.w_hh.grad[[0, 2]].isnan().any()
@@ -75,3 +84,13 @@ def test_a_nan_in_one_run_stays_in_it() -> None:
 
 def test_the_cpu_uses_the_batched_kernel() -> None:
     assert choose_kernel(1, torch.device("cpu")) == "batched"
+
+
+def test_a_gpu_uses_the_fused_kernel_if_it_works_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda:0")
+    monkeypatch.setattr(available, "why_not", lambda device: None)
+    assert choose_kernel(1, gpu) == "fused"
+    monkeypatch.setattr(available, "why_not", lambda device: "it is too old.")
+    available._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="cuda:0: it is too old. Recurrent layers use cuDNN"):
+        assert choose_kernel(1, gpu) == "torch"

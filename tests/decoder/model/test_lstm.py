@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from decoder.model.cells import CellWeights
+from decoder.model.fused.rows import pack_rows
 from decoder.model.inputs import sequence_input
 from decoder.model.lstm import lstm_layer
 
@@ -39,3 +40,25 @@ def test_outputs_and_gradients_equal_nn_lstm(n_directions: int) -> None:
         torch.testing.assert_close(h0.grad[r], h_r.grad, rtol=1e-5, atol=1e-6)
         for parameter, weight in zip(lstm.parameters(), weights, strict=True):
             torch.testing.assert_close(weight.grad[r], parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_valid_patches_equal_the_padded_batch() -> None:
+    source = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=source, dtype=torch.float64).requires_grad_()
+
+    weights = CellWeights(draw(R, 4 * H, D), draw(R, 4 * H, H), draw(R, 4 * H), draw(R, 4 * H))
+    x, h0 = draw(R, P, B, D), draw(R, B, H)
+    rows = pack_rows(torch.tensor([3, 7, 0, 5]), P, torch.device("cpu"))
+    packed = lstm_layer(sequence_input(rows.gather(x).unsqueeze(2)), [weights], h0, rows)
+    padded = rows.gather(lstm_layer(sequence_input(x), [weights], h0))
+    torch.testing.assert_close(packed[:, :, 0], padded)
+    upstream = torch.randn(padded.shape, generator=source, dtype=torch.float64)
+    leaves = (x, h0, *weights)
+    for ours, theirs in zip(
+        torch.autograd.grad(packed[:, :, 0], leaves, upstream),
+        torch.autograd.grad(padded, leaves, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)

@@ -83,12 +83,14 @@ class PlainDecoder(nn.Module):
         return gradients
 
 
-@pytest.mark.parametrize("kernel", ["torch", "batched"])
+@pytest.mark.parametrize("kernel", ["torch", "batched", "rows", "fused"])
 @pytest.mark.parametrize("h0", ["learned", "zero"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_logits_and_gradients_equal_a_decoder_of_torch_modules(
     bidirectional: bool, h0: str, kernel: Kernel
 ) -> None:
+    if kernel == "fused":
+        pytest.importorskip("triton")
     model = make_model(bidirectional=bidirectional, h0=h0)
     model.kernel = kernel
     source = torch.Generator().manual_seed(2)

@@ -17,6 +17,7 @@ from orchestrator.cli.options import BackendChoice
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed
 from orchestrator.execute.backends.local import train_locally
 from orchestrator.execute.backends.ray_tune import ray_session
+from orchestrator.execute.backends.splitting import train_in_parts
 from orchestrator.execute.backends.worker import TrainPack, train_pack
 from orchestrator.execute.machine import BackendName, choose_options
 
@@ -49,7 +50,17 @@ def fake_trainer() -> Callable[[Pack, Execution], Iterator[Progress]]:
     def result(run_id: str) -> RunResult:
         return RunResult(run_id, "ok", (), N_STEPS, 1, 0, 0.1, 2, 1)
 
+    def train_part(part: Pack, folder: Path, split_from: Sequence[Path]) -> Iterator[Progress]:
+        """Kills its process if there are two runs or more, as the system does for memory."""
+        yield Progress(1, {run.run_id: {"step": 1.0} for run in part.runs})
+        if len(part.runs) > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield Progress(3, {}, [result(run.run_id) for run in part.runs])
+
     def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
+        if pack.pack_id == "killed_in_pairs":
+            yield from train_in_parts(pack, execution.checkpoint_dir / pack.pack_id, train_part)
+            return
         fate = pack.pack_id.partition(".")[0]
         tried = execution.checkpoint_dir / pack.pack_id
         is_first_try = not tried.exists()
@@ -93,7 +104,7 @@ Events = dict[str, list[PackEvent]]
 # Each crash costs a worker on Ray, so only one pack of a kind.
 SHARED_FATES = ("good.0", "memory_once", "bug_late", "good.1", "ends_early", "pauses")
 LOCAL_FATES = ("disk_always", "bug")
-RAY_FATES = ("killed_once", "killed_always", "good.2")
+RAY_FATES = ("killed_once", "killed_always", "killed_in_pairs", "good.2")
 
 
 def events_of(backend: Backend, fates: tuple[str, ...], folder: Path) -> Events:
@@ -243,9 +254,17 @@ def test_a_pack_that_always_kills_its_worker_fails_and_others_continue(ray_event
     assert results_of(ray_events["good.2"]) == ["good.2-run0", "good.2-run1"]
 
 
+def test_a_pack_whose_workers_are_always_killed_is_split(ray_events: Events) -> None:
+    events = ray_events["killed_in_pairs"]
+    assert results_of(events) == ["killed_in_pairs-run0", "killed_in_pairs-run1"]
+    assert not failures_of(events)
+    remarks = [r for e in events if isinstance(e.what, Progress) for r in e.what.remarks]
+    assert len(remarks) == 1 and "--max-runs-per-pack 1" in remarks[0]
+
+
 def test_a_worker_trains_several_packs(ray_events: Events) -> None:
     pids = {event.host["pid"] for events in ray_events.values() for event in events if event.host}
-    n_attempts = len(ray_events) + 3  # three packs had two attempts
+    n_attempts = len(ray_events) + 7  # retries, and what two packs try again after a split
     assert len(pids) < n_attempts
 
 

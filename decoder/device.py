@@ -1,0 +1,61 @@
+"""Facts about the device that trains: its name, its driver, and the most memory it has used."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+_RESET_PEAK = Path("/proc/self/clear_refs")
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or the type of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def driver_version(device: torch.device) -> str:
+    """The driver of a GPU and the newest CUDA that it supports, such as ``570.86.15, CUDA 12.8``.
+
+    Empty for another device.
+    """
+    if device.type != "cuda":
+        return ""
+    number = torch._C._cuda_getDriverVersion()
+    return ", ".join([*_kernel_module(), f"CUDA {number // 1000}.{number % 1000 // 10}"])
+
+
+def _kernel_module() -> list[str]:
+    """The version of NVIDIA's kernel module, if the system shows it."""
+    try:
+        first = _KERNEL_MODULE.read_text(encoding="utf-8").splitlines()[0].split()
+    except (OSError, IndexError):
+        return []
+    return [word for word in first if word[0].isdigit() and word.count(".") >= 1][:1]
+
+
+def start_peak_memory(device: torch.device) -> None:
+    """Measure `peak_memory_bytes` from now on, where the system allows it.
+
+    A process that trains several packs then reports the memory of each, not of the largest so far.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        _RESET_PEAK.write_text("5")  # Linux: the largest resident size becomes the present one
+    except OSError:
+        return
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory since `start_peak_memory`: allocated on a GPU, else resident in the process.
+
+    The resident memory includes the libraries, and all of the process's life if the system cannot
+    start anew.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
