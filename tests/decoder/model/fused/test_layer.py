@@ -12,6 +12,7 @@ from decoder.model.cells import Kernel
 from decoder.model.day import day_slices
 from decoder.model.decoder import Output, PackedDecoder
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused.available import why_not
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
@@ -116,7 +117,8 @@ def test_valid_rows_alone_give_the_figures_of_the_padded_batch(
 
 
 def test_the_fused_kernel_gives_the_figures_of_the_padded_batch() -> None:
-    pytest.importorskip("triton")
+    if (reason := why_not(CPU)) is not None:
+        pytest.skip(reason)
     case = Case({"inter_ctc_layers": (1,)}, torch.float32, augment={"patch_mask_max_share": 0.4})
     padded, packed = case.run("batched"), case.run("fused")
     torch.testing.assert_close(packed[0].logits, valid(padded[0].logits), rtol=1e-5, atol=1e-6)
@@ -127,8 +129,8 @@ def test_the_fused_kernel_gives_the_figures_of_the_padded_batch() -> None:
 
 @pytest.mark.parametrize("kernel", ["rows", "fused"])
 def test_bfloat16_is_as_close_to_float64_as_with_padding(kernel: Kernel) -> None:
-    if kernel == "fused":
-        pytest.importorskip("triton")
+    if kernel == "fused" and (reason := why_not(CPU)) is not None:
+        pytest.skip(reason)
     exact = Case({}, torch.float64).run("batched")
     low = Case({}, torch.float32, train={"precision": "bfloat16"})
     assert low.precision == "bfloat16"
