@@ -41,7 +41,7 @@ class Breakdown:
         target: Sequence[int],
         emitted: Sequence[int],
         day: int,
-        log_probs: NDArray[np.floating],
+        log_probs: NDArray[np.floating] | None = None,
     ) -> None:
         """Add one trial.
 
@@ -49,7 +49,7 @@ class Breakdown:
             target: its reference classes. A trial without any has no PER and is skipped.
             emitted: the classes from greedy decoding.
             day: its recording day.
-            log_probs: (P, C) log posteriors of its valid patches; only beam search reads them.
+            log_probs: (P, C) log posteriors of its valid patches, for a beam search.
         """
         if not target:
             return
@@ -57,8 +57,11 @@ class Breakdown:
         self.confusions.update(pairs)
         self.edits[day] += sum(a != b for a, b in pairs)
         self.reference[day] += len(target)
+        if not self.config.use_beam_search:
+            return
+        assert log_probs is not None, "a beam search needs posteriors"
         # NaN posteriors mean that the run has diverged, and nothing reads its breakdown.
-        if self.config.use_beam_search and not np.isnan(log_probs).any():
+        if not np.isnan(log_probs).any():
             [best, *_] = prefix_beam_search(log_probs, self.config.beam_width)
             self.n_beam_edits += edit_distance(best.classes, target)
 

@@ -38,8 +38,8 @@ def ctc_losses(
     """
     R, P, B, C = log_probs.shape
     if log_probs.requires_grad and needs_cpu(log_probs):
-        parts = (tensor.cpu() for tensor in (log_probs, labels, n_patches, n_labels))
-        return ctc_losses(*parts, zero_infinity).to(log_probs.device)
+        targets = (labels.cpu(), n_patches.cpu(), n_labels.cpu())
+        return ctc_losses(log_probs.cpu(), *targets, zero_infinity).to(log_probs.device)
     if log_probs.is_cuda and why_not(log_probs.device) is None:
         own: Tensor = CTC.apply(log_probs.float(), labels, n_patches, n_labels, zero_infinity)  # type: ignore[no-untyped-call]
         return own

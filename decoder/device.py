@@ -22,7 +22,7 @@ def driver_version(device: torch.device) -> str:
     """
     if device.type != "cuda":
         return ""
-    number = torch._C._cuda_getDriverVersion()
+    number = torch._C._cuda_getDriverVersion()  # type: ignore[attr-defined]
     return ", ".join([*_kernel_module(), f"CUDA {number // 1000}.{number % 1000 // 10}"])
 
 

@@ -1,6 +1,10 @@
-"""Validation of every run of a pack on all usable validation trials."""
+"""Validation of every run of a pack on all usable validation trials.
+
+Dimensions: R runs, B batch, P patches, C classes, L labels.
+"""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -15,6 +19,7 @@ from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.precision import autocast
 from decoder.smoothing import smooth_batch
+from decoder.transfers import event_after_now, to_host
 
 
 class Evaluation(NamedTuple):
@@ -24,7 +29,105 @@ class Evaluation(NamedTuple):
     breakdowns: dict[int, Breakdown]
 
 
-@torch.no_grad()
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What is decoded of a batch, on its way to the host.
+
+    Attributes:
+        best: (R, P, B) int64 class with the highest posterior at each patch.
+        labels: (B, L) int64, padded.
+        n_patches, n_labels, day, index: (B,) int64.
+        log_probs: row → (P, B, C) log posteriors, for the runs with a beam search.
+        arrived: the event after which all of it is on the host, if it comes from a GPU.
+    """
+
+    best: Tensor
+    labels: Tensor
+    n_patches: Tensor
+    n_labels: Tensor
+    day: Tensor
+    index: Tensor
+    log_probs: dict[int, Tensor]
+    arrived: torch.cuda.Event | None
+
+
+class Evaluator:
+    """One evaluation in two halves, so that another thread can decode while the GPU goes on.
+
+    Args:
+        model: R decoders.
+        configs: one for each run.
+        device: the device of the model.
+        last: rows of the runs that get a breakdown: this is their last evaluation.
+    """
+
+    def __init__(
+        self,
+        model: PackedDecoder,
+        configs: Sequence[DecoderConfig],
+        device: torch.device,
+        last: Sequence[int] = (),
+    ) -> None:
+        self._model, self._shared, self._device = model, configs[0], device
+        self._n_runs = len(configs)
+        self._metrics = MetricSums.zeros(self._n_runs, device)
+        self._breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
+        self._all_summed: torch.cuda.Event | None = None
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Outputs:
+        """Run the decoders on a batch, and sum its losses and posteriors.
+
+        Args:
+            batch: validation trials, ordered by day.
+        """
+        shared = self._shared
+        batch = batch.to(self._device)
+        x = smooth_batch(batch.features, shared.augment)
+        lengths = output_lengths(batch.n_bins, shared.model)
+        with autocast(shared.train.precision, self._device):
+            of_runs = x.expand(self._n_runs, *x.shape)
+            logits = self._model(of_runs, day_slices(batch.day), n_patches=lengths).logits
+        best = self._metrics.add_posteriors(
+            logits, batch.labels, lengths, batch.n_labels, shared.loss.zero_infinity
+        )
+        return Outputs(
+            to_host(best),
+            to_host(batch.labels),
+            to_host(lengths),
+            to_host(batch.n_labels),
+            to_host(batch.day),
+            batch.index,
+            {
+                row: to_host(logits[row].float().log_softmax(-1))
+                for row, breakdown in self._breakdowns.items()
+                if breakdown.config.use_beam_search
+            },
+            event_after_now(self._device),
+        )
+
+    def decode(self, outputs: Outputs) -> None:
+        """Count the edits of a batch, on any thread, but on one at a time."""
+        if outputs.arrived is not None:
+            outputs.arrived.synchronize()
+        emitted = self._metrics.add_sequences(
+            outputs.best, outputs.labels, outputs.n_patches, outputs.n_labels, outputs.index
+        )
+        for row, breakdown in self._breakdowns.items():
+            _add(breakdown, outputs, emitted[row], outputs.log_probs.get(row))
+
+    def end_forward(self) -> None:
+        """Send the sums to the host after the last batch."""
+        self._metrics.send_to_host()
+        self._all_summed = event_after_now(self._device)
+
+    def result(self) -> Evaluation:
+        """The evaluation, after `end_forward` and after every batch is decoded."""
+        if self._all_summed is not None:
+            self._all_summed.synchronize()
+        return Evaluation(self._metrics, self._breakdowns)
+
+
 def evaluate(
     model: PackedDecoder,
     configs: Sequence[DecoderConfig],
@@ -41,40 +144,25 @@ def evaluate(
         device: the device of the model.
         last: rows of the runs that get a breakdown: this is their last evaluation.
     """
-    n_runs, shared = len(configs), configs[0]
-    metrics = MetricSums.zeros(n_runs, device)
-    breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
+    evaluator = Evaluator(model, configs, device, last)
     for batch in batches:
-        batch = batch.to(device)
-        x = smooth_batch(batch.features, shared.augment)
-        lengths = output_lengths(batch.n_bins, shared.model)
-        with autocast(shared.train.precision, device):
-            output = model(x.expand(n_runs, *x.shape), day_slices(batch.day), n_patches=lengths)
-        emitted = metrics.add(
-            output.logits,
-            batch.labels,
-            lengths,
-            batch.n_labels,
-            shared.loss.zero_infinity,
-            batch.index,
-        )
-        for row, breakdown in breakdowns.items():
-            _add(breakdown, batch, emitted[row], output.logits[row], lengths)
-    return Evaluation(metrics, breakdowns)
+        evaluator.decode(evaluator.forward(batch))
+    evaluator.end_forward()
+    return evaluator.result()
 
 
 def _add(
-    breakdown: Breakdown, batch: Batch, emitted: list[list[int]], logits: Tensor, lengths: Tensor
+    breakdown: Breakdown, outputs: Outputs, emitted: list[list[int]], log_probs: Tensor | None
 ) -> None:
-    """Add a batch to one run's breakdown. logits: (P, B, C)."""
-    log_probs = logits.float().log_softmax(-1).cpu().numpy()
+    """Add a batch to one run's breakdown. log_probs: (P, B, C)."""
     trials = zip(
-        batch.labels.tolist(),
-        batch.n_labels.tolist(),
+        outputs.labels.tolist(),
+        outputs.n_labels.tolist(),
         emitted,
-        batch.day.tolist(),
-        lengths.tolist(),
+        outputs.day.tolist(),
+        outputs.n_patches.tolist(),
         strict=True,
     )
     for i, (labels, n_labels, sequence, day, length) in enumerate(trials):
-        breakdown.add(labels[:n_labels], sequence, day, log_probs[:length, i])
+        scores = None if log_probs is None else log_probs[:length, i].numpy()
+        breakdown.add(labels[:n_labels], sequence, day, scores)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from decoder.ctc import ctc_losses, edit_distance, greedy_decode
 from decoder.phonemes import BLANK
+from decoder.transfers import to_host
 
 
 @dataclass
@@ -55,7 +56,19 @@ class MetricSums:
         zero_infinity: bool,
         index: Tensor,
     ) -> list[list[list[int]]]:
-        """Add one batch.
+        """Add one batch: `add_posteriors`, then `add_sequences`."""
+        best = self.add_posteriors(logits, labels, n_patches, n_labels, zero_infinity)
+        return self.add_sequences(best, labels, n_patches, n_labels, index)
+
+    def add_posteriors(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        n_patches: Tensor,
+        n_labels: Tensor,
+        zero_infinity: bool,
+    ) -> Tensor:
+        """Add what is summed on the device: losses, and figures of the posteriors.
 
         Args:
             logits: (R, P, B, C).
@@ -63,12 +76,11 @@ class MetricSums:
             n_patches: (B,) int64.
             n_labels: (B,) int64.
             zero_infinity: see `decoder.ctc.ctc_losses`.
-            index: (B,) int64 position of each trial in its split.
 
         Returns:
-            For each of R runs and B trials, the classes from greedy decoding.
+            (R, P, B) int64, the class with the highest posterior at each patch.
         """
-        R, P, B, _ = logits.shape
+        P = logits.shape[1]
         log_probs = logits.float().log_softmax(-1)
         self.loss += ctc_losses(log_probs, labels, n_patches, n_labels, zero_infinity).sum(1)
         # A trial without labels has no PER, but its loss and frames count.
@@ -78,6 +90,24 @@ class MetricSums:
         self.blank_posterior += (log_probs[..., BLANK].exp() * valid).sum((1, 2))
         entropy = -(log_probs.exp() * log_probs).sum(-1)
         self.entropy_nats += (entropy * valid).sum((1, 2))
+        return best
+
+    def add_sequences(
+        self, best: Tensor, labels: Tensor, n_patches: Tensor, n_labels: Tensor, index: Tensor
+    ) -> list[list[list[int]]]:
+        """Add what is counted on the host: edits, emitted classes, frames and trials.
+
+        Args:
+            best: (R, P, B) int64 class with the highest posterior at each patch.
+            labels: (B, L) int64, padded.
+            n_patches: (B,) int64.
+            n_labels: (B,) int64.
+            index: (B,) int64 position of each trial in its split.
+
+        Returns:
+            For each of R runs and B trials, the classes from greedy decoding.
+        """
+        R, P, B = best.shape
         self.n_frames += int(n_patches.sum())
         self.n_reference += int(n_labels.sum())
         even = (index % 2 == 0).tolist()
@@ -96,6 +126,11 @@ class MetricSums:
                 self.n_edits[run] += n_edits
                 self.n_edits_even[run] += n_edits if even[trial] else 0
         return [decoded[run * B : (run + 1) * B] for run in range(R)]
+
+    def send_to_host(self) -> None:
+        """Start to copy the sums on the device to the host; see `decoder.transfers.to_host`."""
+        for name in ("n_blank_frames", "blank_posterior", "entropy_nats", "loss"):
+            setattr(self, name, to_host(getattr(self, name)))
 
     def rows(self) -> list[dict[str, float]]:
         """For each run, the columns of `decoder.pack.HISTORY_COLUMNS` that evaluation gives."""

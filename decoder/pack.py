@@ -109,7 +109,8 @@ class Progress:
     """An event of `decoder.train.train`: an evaluation, the end of a run, or a pause.
 
     Attributes:
-        step: optimizer steps done.
+        step: optimizer steps done. The event of an evaluation may come some steps later, with the
+            step of the evaluation.
         latest: run id → its newest history row, for the runs evaluated at this step.
         finished: runs that ended since the last event.
         remarks: messages for the user, for instance about a damaged checkpoint.

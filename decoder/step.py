@@ -13,7 +13,7 @@ from decoder.augment import augment_batch
 from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
-from decoder.data.trials import Trials
+from decoder.data.trials import Batches
 from decoder.host import constant, send
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
@@ -26,14 +26,16 @@ from decoder.schedules import learning_rates
 from decoder.state import PackState
 
 
-def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+def step_gradients(
+    state: PackState, batches: Batches, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Training losses and gradients of every run at this step, averaged over its batches.
 
     Batches are numbered through all steps, and the number of a batch decides its draws.
 
     Args:
         state: the pack; its weights are not changed.
-        trials: what batches are drawn from.
+        batches: of the pack.
         seed: the pack's seed.
 
     Returns:
@@ -41,9 +43,9 @@ def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor,
     """
     n_batches = state.runs[0].config.optim.accumulation_steps
     first = state.step * n_batches
-    losses, gradients = _one_batch(state, trials, seed, first)
+    losses, gradients = _one_batch(state, batches, seed, first)
     for index in range(first + 1, first + n_batches):
-        more_losses, more_gradients = _one_batch(state, trials, seed, index)
+        more_losses, more_gradients = _one_batch(state, batches, seed, index)
         losses += more_losses
         for name, gradient in more_gradients.items():
             gradients[name] = gradients[name] + gradient if name in gradients else gradient
@@ -54,9 +56,9 @@ def step_gradients(state: PackState, trials: Trials, seed: int) -> tuple[Tensor,
 
 
 def _one_batch(
-    state: PackState, trials: Trials, seed: int, index: int
+    state: PackState, batches: Batches, seed: int, index: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    batch = trials.draw(seed, index).to(state.device, non_blocking=state.device.type == "cuda")
+    batch = batches.draw(seed, index).to(state.device, non_blocking=state.device.type == "cuda")
     return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
 
 

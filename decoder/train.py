@@ -7,10 +7,10 @@ not affected. All randomness follows from (seed, purpose, step), so a run gives 
 alone, in any pack, and after a resume.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -18,19 +18,18 @@ from torch import Tensor
 
 from decoder import optim
 from decoder.config import pack_key
+from decoder.data.prefetch import batches_of
 from decoder.data.store import Dataset
-from decoder.data.trials import Trials
+from decoder.data.trials import Batches, Trials
 from decoder.determinism import deterministic_if_asked
 from decoder.device import start_peak_memory
 from decoder.errors import ConfigError
-from decoder.evaluation import evaluate
 from decoder.host import Flags
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, Pack, Progress
-from decoder.selection import best_row
+from decoder.late_evaluation import Evaluations
+from decoder.pack import HistoryRow, Pack, Progress
 from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
-from decoder.weights import save_weights
 
 # Training time between checkpoints is at least this many times what the last one took to write, so
 # that checkpoints of large packs, which take seconds, are at most 3 % of training.
@@ -48,6 +47,7 @@ def train(
     weights_dir: Path | None = None,
     until_step: int | None = None,
     split_from: Sequence[Path] = (),
+    beside: bool | None = None,
 ) -> Iterator[Progress]:
     """Train the runs of a pack, and yield after every evaluation.
 
@@ -67,6 +67,9 @@ def train(
         split_from: checkpoint folders of the packs that this one was split from, nearest first.
             Training continues from there if `checkpoint_dir` has no checkpoint, and
             `checkpoint_dir` stays, with the results, for whoever put the parts together.
+        beside: whether other threads gather batches and decode evaluations while training goes
+            on; an evaluation's event may then come some steps later. No number depends on it. None
+            does so on a GPU, but not on a CPU, where a worker has one core for everything.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -85,6 +88,35 @@ def train(
     start_peak_memory(where)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
+    beside = where.type == "cuda" if beside is None else beside
+    with ExitStack() as stack:
+        batches = stack.enter_context(batches_of(trials, where, beside))
+        evaluations = stack.enter_context(Evaluations(state, batches, weights_dir, beside))
+        yield from _train(
+            pack,
+            state,
+            trials.n_dropped,
+            batches,
+            evaluations,
+            checkpoint_dir,
+            checkpoint_every_seconds,
+            until_step,
+            split_from,
+        )
+
+
+def _train(
+    pack: Pack,
+    state: PackState,
+    n_dropped: int,
+    batches: Batches,
+    evaluations: Evaluations,
+    checkpoint_dir: Path | None,
+    checkpoint_every_seconds: float,
+    until_step: int | None,
+    split_from: Sequence[Path],
+) -> Iterator[Progress]:
+    """The loop of `train`."""
     if checkpoint_dir is not None:
         ended_before, remarks = state.resume(checkpoint_dir, split_from)
         if ended_before or remarks:
@@ -93,16 +125,20 @@ def train(
     next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
-        if until_step is not None and state.step >= until_step:
-            if not (yield from _settle(state, trials.n_dropped)):
+        pauses = until_step is not None and state.step >= until_step
+        if not pauses:
+            yield from evaluations.late(wait=False)
+        else:
+            if not (yield from _settle(state, evaluations, n_dropped)):
                 break
+            yield from evaluations.late(wait=True)
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)
             left = [run.run_id for run in state.runs]
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
-        losses, gradients = step_gradients(state, trials, pack.seed)
-        kept = yield from _settle(state, trials.n_dropped)
+        losses, gradients = step_gradients(state, batches, pack.seed)
+        kept = yield from _settle(state, evaluations, n_dropped)
         if not kept:
             break
         if len(kept) < len(losses):
@@ -117,8 +153,9 @@ def train(
         else:
             diverged = state.count_skips(finite.tolist())
             if any(diverged):
+                yield from evaluations.late(wait=True)
                 state.seconds = time.monotonic() - started
-                finished = state.finish(diverged, "diverged", trials.n_dropped)
+                finished = state.finish(diverged, "diverged", n_dropped)
                 kept = [i for i, leaves in enumerate(diverged) if not leaves]
                 losses, gradients = _rows(kept, losses, gradients)
                 norms, finite, due = norms[kept], finite[kept], [due[i] for i in kept]
@@ -131,32 +168,34 @@ def train(
 
         latest: dict[str, HistoryRow] = {}
         if any(due):
+            yield from evaluations.late(wait=True)
             updates = optim.update_norms(before, state.model.parameters())
             sound = updates.isfinite().tolist()
             if not all(sound):  # the next loss would not be finite, but there may be no next step
                 state.seconds = time.monotonic() - started
-                finished += state.finish([not ok for ok in sound], "diverged", trials.n_dropped)
+                finished += state.finish([not ok for ok in sound], "diverged", n_dropped)
                 kept = [i for i, ok in enumerate(sound) if ok]
                 updates, clipped_norms = updates[kept], clipped_norms[kept]
                 due, rates = [due[i] for i in kept], [rates[i] for i in kept]
             if any(due):
-                latest = _evaluate(state, trials, due, updates, clipped_norms, rates)
-                if weights_dir is not None:
-                    _keep_weights(state, dataset.sessions, latest, weights_dir)
+                evaluations.start(due, updates, clipped_norms, rates)
+                if finished or not evaluations.may_wait:
+                    latest = evaluations.settle()
         state.seconds = time.monotonic() - started
         ended = [run.config.train.n_steps <= done_step for run in state.runs]
         if any(ended):
             measured = [run.run_id in latest for run in state.runs]
             broken = [ends and not ok for ends, ok in zip(ended, measured, strict=True)]
             if any(broken):
-                finished += state.finish(broken, "diverged", trials.n_dropped)
+                finished += state.finish(broken, "diverged", n_dropped)
                 ended = [ends for ends, bad in zip(ended, broken, strict=True) if not bad]
-            finished += state.finish(ended, "ok", trials.n_dropped)
+            finished += state.finish(ended, "ok", n_dropped)
         if latest or finished:
             yield Progress(done_step, latest, tuple(finished))
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
-            if not (yield from _settle(state, trials.n_dropped)):
+            if not (yield from _settle(state, evaluations, n_dropped)):
                 break
+            yield from evaluations.late(wait=True)
             save_started = time.monotonic()
             state.save(checkpoint_dir)
             seconds = time.monotonic() - save_started
@@ -169,76 +208,9 @@ def train(
         shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
-def _evaluate(
-    state: PackState,
-    trials: Trials,
-    due: Sequence[bool],
-    updates: Tensor,
-    clipped_norms: Tensor,
-    rates: Sequence[float],
-) -> dict[str, HistoryRow]:
-    """Validate every run, and append a history row to the runs that are due.
-
-    A run whose validation loss is not finite gets no row at its last step or amid skipped steps,
-    because no later loss would show that its weights are broken.
-    """
-    last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
-    with state.evaluated_weights():
-        metrics, breakdowns = evaluate(
-            state.model, state.configs, trials.validation_batches(), state.device, last
-        )
-    root_n = state.model.n_parameters() ** 0.5
-    latest = {}
-    rows = zip(
-        state.runs,
-        due,
-        metrics.rows(),
-        state.sums.rows(),
-        updates.tolist(),
-        clipped_norms.tolist(),
-        rates,
-        state.n_skipped_in_a_row,
-        strict=True,
-    )
-    for run, is_due, measured, summed, update, norm, rate, n_skipped in rows:
-        no_later_loss = n_skipped or run.config.train.n_steps == state.step
-        if not is_due or (no_later_loss and not math.isfinite(measured["val_loss"])):
-            continue
-        row = measured | summed
-        row["step"] = float(state.step)
-        row["update_norm"] = update
-        optimizer = run.config.optim
-        epsilon = 0.0 if optimizer.algorithm == "sgd" else optimizer.epsilon
-        row["epsilon_over_grad_rms"] = epsilon * root_n / norm if norm else float("inf")
-        row["lr"] = rate
-        latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
-        state.histories[run.run_id].append(latest[run.run_id])
-    by_id = {state.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
-    state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
-    state.sums.start_interval(torch.tensor(due, device=state.device))
-    return latest
-
-
-def _keep_weights(
-    state: PackState, sessions: Sequence[str], latest: dict[str, HistoryRow], folder: Path
-) -> None:
-    """Write the weights just evaluated, for the runs that keep their best or their last.
-
-    Only the history decides, so that a resumed run keeps the same weights as an uninterrupted one.
-    """
-    with state.evaluated_weights():
-        for row, run in enumerate(state.runs):
-            if run.run_id not in latest:
-                continue
-            keep, history = run.config.train.keep_weights, state.histories[run.run_id]
-            is_best = best_row(history) == len(history) - 1
-            is_last = state.step == run.config.train.n_steps
-            if (keep == "best" and is_best) or (keep == "final" and is_last):
-                facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
-                save_weights(folder / run.run_id, state.model, row, run.config, sessions, facts)
-
-
-def _settle(state: PackState, n_dropped: int) -> Generator[Progress, None, list[int]]:
+def _settle(
+    state: PackState, evaluations: Evaluations, n_dropped: int
+) -> Generator[Progress, None, list[int]]:
     """Read the flags of the step before, and let the runs leave that diverged there.
 
     Returns:
@@ -246,6 +218,7 @@ def _settle(state: PackState, n_dropped: int) -> Generator[Progress, None, list[
     """
     step, diverged = state.read_flags()
     if any(diverged):
+        yield from evaluations.late(wait=True)
         finished = state.finish(diverged, "diverged", n_dropped, step)
         if not state.runs:
             state.step = step

@@ -142,6 +142,22 @@ def save_weights(
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
+    write_weights(folder, weights_of(model, row), config, sessions, facts)
+
+
+def weights_of(model: PackedDecoder, row: int) -> dict[str, Tensor]:
+    """Parameter → one run's values, which share the memory of the model."""
+    return {name: parameter.detach()[row] for name, parameter in model.named_parameters()}
+
+
+def write_weights(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    config: DecoderConfig,
+    sessions: Sequence[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write weights that `weights_of` gave; the other arguments and errors: see `save_weights`."""
     document = {
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
@@ -149,11 +165,8 @@ def save_weights(
         "facts": dict(facts),
     }
     text = json.dumps(document, indent=1)
-    tensors = {
-        name: parameter.detach()[row].cpu().contiguous()
-        for name, parameter in model.named_parameters()
-    }
-    content = save(tensors, metadata={"decoder": text})
+    on_host = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    content = save(on_host, metadata={"decoder": text})
     write_atomically(folder / WEIGHTS_NAME, content)
     write_atomically((folder / WEIGHTS_NAME).with_suffix(".json"), f"{text}\n".encode())
 

@@ -1,12 +1,16 @@
-"""Batches: draws the trials of a batch, and pads them."""
+"""Batches: draws the trials of a batch, and pads them.
 
-from collections.abc import Iterable, Sequence
+Dimensions: B batch, T bins, F features, L labels.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from decoder.data.store import Split
 from decoder.errors import DataError
@@ -60,8 +64,12 @@ class Batch:
             self.n_labels.to(device, non_blocking=non_blocking),
             self.day.to(device, non_blocking=non_blocking),
             self.index,
-            self.sizes,
+            None if torch.device(device).type == "cpu" else self.sizes,
         )
+
+
+# Gives the (B, T, F) features of some trials of a split, padded with zeros to the longest.
+Gather = Callable[[Split, Sequence[int]], Tensor]
 
 
 def group_by_day(split: Split, kept: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
@@ -134,26 +142,47 @@ def shuffled_batch(
     return trials[first.sort().values]  # `trials` is ordered by day
 
 
-def collate(split: Split, indices: Iterable[int] | torch.Tensor) -> Batch:
+def pad_trials(split: Split, trials: Sequence[int], *, pinned: bool = False) -> Tensor:
+    """Read features into memory.
+
+    Args:
+        split: trials of one split.
+        trials: B indices into it.
+        pinned: whether the memory is page-locked, so that a GPU can copy from it by itself.
+
+    Returns:
+        (B, T, F) float32, padded with zeros to the longest trial.
+    """
+    longest = max(split.n_bins(trial) for trial in trials)
+    shape = (len(trials), longest, split.features.shape[1])
+    features = torch.empty(shape, pin_memory=pinned)
+    rows = features.numpy()  # same memory
+    for row, trial in zip(rows, trials, strict=True):
+        row[: split.n_bins(trial)] = split.trial_features(trial)
+        row[split.n_bins(trial) :] = 0.0
+    return features
+
+
+def collate(
+    split: Split, indices: Iterable[int] | torch.Tensor, gather: Gather = pad_trials
+) -> Batch:
     """Read trials and pad them to the longest one.
 
     Args:
         split: trials of one split.
         indices: (B,) trials, in the order of the batch.
+        gather: where the features come from; all ways give the same numbers.
     """
     trials = [int(i) for i in indices]
     targets = [split.target(i) for i in trials]
     n_bins = torch.tensor([split.n_bins(i) for i in trials])
     n_labels = torch.tensor([len(target) for target in targets])
-    n_features = split.features.shape[1]
-    features = torch.zeros(len(trials), int(n_bins.max()), n_features)  # (B, T, F)
     labels = torch.zeros(len(trials), int(n_labels.max()), dtype=torch.int64)  # (B, L)
-    feature_rows, label_rows = features.numpy(), labels.numpy()  # same memory
-    for row, (trial, target) in enumerate(zip(trials, targets, strict=True)):
-        feature_rows[row, : split.n_bins(trial)] = split.trial_features(trial)
+    label_rows = labels.numpy()  # same memory
+    for row, target in enumerate(targets):
         label_rows[row, : len(target)] = target
     day = torch.from_numpy(split.day[trials])
-    return Batch(features, n_bins, labels, n_labels, day, torch.tensor(trials))
+    return Batch(gather(split, trials), n_bins, labels, n_labels, day, torch.tensor(trials))
 
 
 def evaluation_batches(

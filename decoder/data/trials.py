@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from decoder.config import DecoderConfig
 from decoder.data.alignment import usable_trials
 from decoder.data.batches import (
     Batch,
+    Gather,
     collate,
     evaluation_batches,
     group_by_day,
+    pad_trials,
     sample_batch,
     shuffled_batch,
 )
@@ -20,6 +23,18 @@ from decoder.data.store import Dataset
 from decoder.seeding import generator
 
 EVALUATION_BATCH_SIZE = 64
+
+
+class Batches(Protocol):
+    """The batches of a pack, from `Trials` or `decoder.data.prefetch.Prefetcher`."""
+
+    def draw(self, seed: int, step: int) -> Batch:
+        """The training batch with number `step`, ordered by day."""
+        ...
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Every usable validation trial once, each batch ordered by day."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,19 +78,19 @@ class Trials:
             n_dropped=len(unaligned.too_long) + len(val_unaligned.too_long),
         )
 
-    def draw(self, seed: int, step: int) -> Batch:
-        """The training batch with number `step`, ordered by day."""
+    def draw(self, seed: int, step: int, gather: Gather = pad_trials) -> Batch:
+        """The training batch with number `step`, ordered by day; see `collate` for `gather`."""
         data = self.config.data
         source = generator(seed, "trials", step)
         if data.sampling == "shuffle":
             indices = shuffled_batch(self.train_by_day, data.batch_size, source)
         else:
             indices = sample_batch(self.train_by_day, data.batch_size, data.days_per_batch, source)
-        return collate(self.dataset.train, indices)
+        return collate(self.dataset.train, indices, gather)
 
-    def validation_batches(self) -> Iterator[Batch]:
+    def validation_batches(self, gather: Gather = pad_trials) -> Iterator[Batch]:
         """Every usable validation trial once, each batch ordered by day."""
         day = torch.from_numpy(self.dataset.val.day)
         for indices in self.validation:
             by_day = indices[torch.argsort(day[indices], stable=True)]
-            yield collate(self.dataset.val, by_day)
+            yield collate(self.dataset.val, by_day, gather)

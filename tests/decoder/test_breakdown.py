@@ -8,8 +8,6 @@ from decoder.breakdown import Breakdown, aligned_pairs
 from decoder.ctc import edit_distance
 from decoder.training_sections import EvaluationConfig
 
-NOTHING = np.zeros((0, 4))
-
 
 def test_pairs_by_hand() -> None:
     assert aligned_pairs([1, 2, 3], [1, 3]) == [(1, 1), (2, 0), (3, 3)]
@@ -32,10 +30,10 @@ def test_pairs_contain_both_sequences_and_differ_as_often_as_there_are_edits(
 
 def test_sums_by_session_and_phoneme_skip_trials_without_target() -> None:
     breakdown = Breakdown(EvaluationConfig())
-    breakdown.add([1, 2], [1, 3], 2, NOTHING)
-    breakdown.add([1], [1, 1], 2, NOTHING)
-    breakdown.add([4], [4], 0, NOTHING)
-    breakdown.add([], [3], 1, NOTHING)
+    breakdown.add([1, 2], [1, 3], 2)
+    breakdown.add([1], [1, 1], 2)
+    breakdown.add([4], [4], 0)
+    breakdown.add([], [3], 1)
     assert breakdown.per_session(["a", "b", "c"]) == {"a": (0, 1), "c": (2, 3)}
     assert sum(breakdown.edits.values()) == 2
     assert (2, 3, 1) in breakdown.confusion_counts()

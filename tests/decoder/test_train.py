@@ -1,6 +1,7 @@
 """Training a pack gives each run the result it has alone, also after a resume or a divergence."""
 
 import math
+import threading
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import fields, replace
 from functools import partial
@@ -461,6 +462,30 @@ def test_a_part_of_a_pack_keeps_its_results_in_its_folder(dataset: Dataset, tmp_
     [again] = train(part, dataset, **how)
     assert again.finished[0] == results_of(events)[part.runs[0].run_id]
     assert list(above.glob("step-*.json"))
+
+
+def test_batches_gathered_ahead_change_no_number_through_pauses_and_accumulation(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    shared = {"optim.accumulation_steps": 3, "data.sampling": "shuffle"}
+    pack = make_pack([shared, {**shared, "train.n_steps": 6}, {**shared, **WILD}])
+    expected = results_of(train(pack, dataset, device="cpu"))
+    events: list[Progress] = []
+    for until in (2, 5, None):
+        events += train(
+            pack,
+            dataset,
+            device="cpu",
+            checkpoint_dir=tmp_path / "pack",
+            until_step=until,
+            beside=True,
+        )
+    found = results_of(events)
+    assert found.keys() == expected.keys()
+    for name, result in expected.items():
+        assert found[name].history == result.history
+        assert found[name].grad_norm_quantiles == result.grad_norm_quantiles
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
 
 
 def test_a_pause_after_the_budget_has_no_effect(dataset: Dataset, tmp_path: Path) -> None:

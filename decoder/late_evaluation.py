@@ -1,0 +1,225 @@
+"""Evaluations of a pack in training: their history rows, and the weights that are kept.
+
+The decoders run on the thread that trains, because training changes their weights. What they give
+may be decoded on another thread while training goes on; the history rows then follow later, but
+with the same numbers.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, tensor
+
+from decoder.data.trials import Batches
+from decoder.evaluation import Evaluator
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, Progress, Run
+from decoder.selection import best_row
+from decoder.state import PackState
+from decoder.weights import weights_of, write_weights
+
+
+@dataclass
+class _Started:
+    """An evaluation whose decoders have run.
+
+    Attributes:
+        step: optimizer steps done.
+        runs: the runs of the pack, all of which are evaluated.
+        expected: run id → the columns of its row that training gives, for the runs that are due.
+        needs_finite_loss: run ids that get no row if their validation loss is not finite, because
+            no later loss would show that their weights are broken.
+        weights: run id → the evaluated weights, for the runs that may keep them.
+        decoding: batches that another thread decodes.
+    """
+
+    step: int
+    runs: Sequence[Run]
+    evaluator: Evaluator
+    expected: dict[str, dict[str, float]]
+    needs_finite_loss: set[str]
+    weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    decoding: list[Future[None]] = field(default_factory=list)
+
+
+class Evaluations:
+    """Evaluates a pack, one evaluation after the other.
+
+    After `start` comes `settle`, which waits until everything is decoded. It must come before
+    anything that reads a history: the next evaluation, a checkpoint, the end of a run, a pause, a
+    schedule that follows the history. Use it as a context manager: on leaving, the thread ends.
+
+    Args:
+        state: the pack; its histories, breakdowns and sums are changed.
+        batches: of the pack.
+        weights_dir: see `decoder.train.train`.
+        beside: whether another thread decodes.
+    """
+
+    def __init__(
+        self, state: PackState, batches: Batches, weights_dir: Path | None, beside: bool
+    ) -> None:
+        self._state, self._batches, self._weights_dir = state, batches, weights_dir
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding") if beside else None
+        self._started: _Started | None = None
+
+    def __enter__(self) -> "Evaluations":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._started = None
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether training may go on before `settle`, because no run ends or reads its history."""
+        return self._thread is not None and not any(
+            self._state.step == run.config.train.n_steps
+            or "plateau" in (run.config.optim.schedule, run.config.optim.schedule_day)
+            for run in self._state.runs
+        )
+
+    def start(
+        self, due: Sequence[bool], updates: Tensor, clipped_norms: Tensor, rates: Sequence[float]
+    ) -> None:
+        """Run the decoders of all runs on the validation trials.
+
+        Args:
+            due: for each run, whether it gets a history row.
+            updates: (R,) norm of this step's change of the weights.
+            clipped_norms: (R,) gradient norms after clipping.
+            rates: R learning rates of this step.
+        """
+        assert self._started is None, "the evaluation before is not settled"
+        state = self._state
+        last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
+        started = _Started(
+            state.step,
+            tuple(state.runs),
+            Evaluator(state.model, state.configs, state.device, last),
+            self._of_training(due, updates, clipped_norms, rates),
+            {
+                run.run_id
+                for i, run in enumerate(state.runs)
+                if state.n_skipped_in_a_row[i] or i in last
+            },
+        )
+        with state.evaluated_weights():
+            for batch in self._batches.validation_batches():
+                outputs = started.evaluator.forward(batch)
+                if self._thread is None:
+                    started.evaluator.decode(outputs)
+                else:
+                    decoding = self._thread.submit(started.evaluator.decode, outputs)
+                    started.decoding.append(decoding)
+            started.evaluator.end_forward()
+            started.weights = self._weights(started.expected)
+        state.sums.start_interval(tensor(due, device=state.device))
+        self._started = started
+
+    def settle(self) -> dict[str, HistoryRow]:
+        """Append the rows of the evaluation that was started, and keep weights.
+
+        Returns:
+            Run id → its new row, for the runs that got one.
+
+        Raises:
+            StorageError: weights cannot be written.
+        """
+        started, state = self._started, self._state
+        assert started is not None, "no evaluation was started"
+        self._started = None
+        for decoding in started.decoding:
+            decoding.result()
+        metrics, breakdowns = started.evaluator.result()
+        latest: dict[str, HistoryRow] = {}
+        for run, measured in zip(started.runs, metrics.rows(), strict=True):
+            finite = math.isfinite(measured["val_loss"])
+            if run.run_id in started.expected and (
+                finite or run.run_id not in started.needs_finite_loss
+            ):
+                row = measured | started.expected[run.run_id]
+                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
+                state.histories[run.run_id].append(latest[run.run_id])
+        by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
+        state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
+        self._keep_weights(started, latest)
+        return latest
+
+    def late(self, wait: bool) -> Iterator[Progress]:
+        """The event of an evaluation that has not been settled, if it is decoded by now.
+
+        Args:
+            wait: whether to wait until it is.
+        """
+        started = self._started
+        if started is None or not (wait or all(one.done() for one in started.decoding)):
+            return
+        if latest := self.settle():
+            yield Progress(started.step, latest)
+
+    def _of_training(
+        self, due: Sequence[bool], updates: Tensor, clipped_norms: Tensor, rates: Sequence[float]
+    ) -> dict[str, dict[str, float]]:
+        """Run id → the columns of its row that do not come from the validation trials."""
+        state = self._state
+        root_n = state.model.n_parameters() ** 0.5
+        columns = {}
+        of_runs = zip(
+            state.runs,
+            due,
+            state.sums.rows(),
+            updates.tolist(),
+            clipped_norms.tolist(),
+            rates,
+            strict=True,
+        )
+        for run, is_due, summed, update, norm, rate in of_runs:
+            optimizer = run.config.optim
+            epsilon = 0.0 if optimizer.algorithm == "sgd" else optimizer.epsilon
+            if is_due:
+                columns[run.run_id] = summed | {
+                    "step": float(state.step),
+                    "update_norm": update,
+                    "epsilon_over_grad_rms": epsilon * root_n / norm if norm else float("inf"),
+                    "lr": rate,
+                }
+        return columns
+
+    def _weights(self, due: Mapping[str, object]) -> dict[str, dict[str, Tensor]]:
+        """Run id → the weights under evaluation, for due runs that may keep them.
+
+        They are copies if training goes on before it is known whether they are kept.
+        """
+        state, weights = self._state, {}
+        for row, run in enumerate(state.runs):
+            keep, is_last = run.config.train.keep_weights, state.step == run.config.train.n_steps
+            may_keep = keep == "best" or (keep == "final" and is_last)
+            if self._weights_dir is not None and run.run_id in due and may_keep:
+                tensors = weights_of(state.model, row)
+                weights[run.run_id] = (
+                    {name: value.clone() for name, value in tensors.items()}
+                    if self.may_wait
+                    else tensors
+                )
+        return weights
+
+    def _keep_weights(self, started: _Started, latest: Mapping[str, HistoryRow]) -> None:
+        """Write the evaluated weights of the runs that keep their best or their last.
+
+        Only the history decides, so that a resumed run keeps the same weights as an uninterrupted
+        one.
+        """
+        state = self._state
+        for run in started.runs:
+            if run.run_id not in started.weights or run.run_id not in latest:
+                continue
+            assert self._weights_dir is not None
+            keep, history = run.config.train.keep_weights, state.histories[run.run_id]
+            if keep == "final" or best_row(history) == len(history) - 1:
+                facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
+                folder, tensors = self._weights_dir / run.run_id, started.weights[run.run_id]
+                write_weights(folder, tensors, run.config, state.sessions, facts)
