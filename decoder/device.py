@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 _KERNEL_MODULE = Path("/proc/driver/nvidia/version")
+_STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs")
 
 
@@ -52,10 +53,21 @@ def start_peak_memory(device: torch.device) -> None:
 def peak_memory_bytes(device: torch.device) -> int:
     """Largest memory since `start_peak_memory`: allocated on a GPU, else resident in the process.
 
-    The resident memory includes the libraries, and all of the process's life if the system cannot
-    start anew.
+    The resident memory includes what Python and the libraries have written, but not the pages of
+    mapped files (libraries, packed recordings), which the system can drop, if it tells them apart.
+    It is that of all of the process's life if the system cannot start anew.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - _file_pages()
+
+
+def _file_pages() -> int:
+    """Bytes of mapped files that are resident now; 0 if the system does not say."""
+    try:
+        lines = _STATUS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssFile:")]
+    return sum(sizes)

@@ -85,18 +85,21 @@ class Evaluator:
         batch = batch.to(self._device)
         x = smooth_batch(batch.features, shared.augment)
         lengths = output_lengths(batch.n_bins, shared.model)
+        sizes = batch.sizes
+        on_host = output_lengths(sizes.n_bins, shared.model)
+        given = lengths if shared.model.architecture == "transformer" else on_host
         with autocast(shared.train.precision, self._device):
             of_runs = x.expand(self._n_runs, *x.shape)
-            logits = self._model(of_runs, day_slices(batch.day), n_patches=lengths).logits
+            logits = self._model(of_runs, day_slices(sizes.day), n_patches=given).logits
         best = self._metrics.add_posteriors(
             logits, batch.labels, lengths, batch.n_labels, shared.loss.zero_infinity
         )
         return Outputs(
             to_host(best),
             to_host(batch.labels),
-            to_host(lengths),
-            to_host(batch.n_labels),
-            to_host(batch.day),
+            on_host,
+            sizes.n_labels,
+            sizes.day,
             batch.index,
             {
                 row: to_host(logits[row].float().log_softmax(-1))

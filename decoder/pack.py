@@ -69,8 +69,8 @@ class RunResult:
             than the output). They are left out or kept, see ``loss.zero_infinity``.
         pack_seconds: wall time of the pack up to this run's end, including resumed parts.
         n_runs_in_pack: number of runs that share that time.
-        peak_memory_bytes: largest resident (CPU) or allocated (GPU) memory of the process while the
-            pack trained.
+        peak_memory_bytes: largest resident (CPU, without mapped files) or allocated (GPU) memory
+            of the process while the pack trained.
         device: the device it was trained on, "cpu" or the name of a GPU.
         grad_norm_quantiles: "p50", "p90", "p99" and "max" of the gradient norm before clipping,
             over all steps taken; empty if there are none.

@@ -248,7 +248,7 @@ class StackedOptimizer:
         n_blocks = {4: 0, 1: 0}
         for name in names:
             weights = self._parameters[name].detach()
-            n_values = weights[0].numel()
+            n_values = weights.numel() // len(weights)
             used = (weights, gradients.get(name), self._first[name], self._second.get(name))
             assert all(t is None or (t.is_contiguous() and t.dtype == torch.float32) for t in used)
             addresses = [0 if tensor is None else tensor.data_ptr() for tensor in used]

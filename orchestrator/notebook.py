@@ -65,14 +65,17 @@ def plan_ablation(
         DataError: the recordings cannot be trained on.
         StorageError: `results` cannot be written.
     """
+    from orchestrator.driver.room import find_room
     from orchestrator.execute.machine import choose_options
     from orchestrator.plan.plan import make_plan
     from orchestrator.plan.recordings import prepare_data
     from orchestrator.store.paths import Results
 
     options = choose_options(n_workers=workers, max_runs_per_pack=max_runs_per_pack)
-    data = prepare_data(loaded.arms, Results(Path(results)).datasets, remarks())
-    return make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
+    store = Results(Path(results))
+    data = prepare_data(loaded.arms, store.datasets, remarks())
+    room = find_room(store, loaded.spec.name, options)
+    return make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
 
 
 def preview_ablation(

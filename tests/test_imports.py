@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEED_TRITON = {
-    f"decoder.model.fused.{name}" for name in ("gru_kernels", "patch_kernels", "triton_steps")
+    *(f"decoder.model.fused.{name}" for name in ("gru_kernels", "patch_kernels", "triton_steps")),
+    *(f"decoder.{name}_kernels" for name in ("ctc", "input", "optim")),
 }
 
 

@@ -63,7 +63,7 @@ class DayLayer(nn.Module):
             dropout: (R or 1, B, T, F) factors of the output, 0 or 1 / (1 - rate); None means 1.
 
         Returns:
-            (R, B, T, F).
+            (R, B, T, F), on a GPU in autocast's format if it is on.
         """
         weights = [self.weights[s.day] for s in slices]
         biases = [self.biases[s.day] for s in slices]
@@ -89,7 +89,9 @@ class _AffineSoftsign(torch.autograd.Function):
         y = a.div_(scale)
         ctx.slices, ctx.shape = slices, x.shape
         ctx.save_for_backward(x, y, dropout)
-        return y if dropout is None else y * dropout
+        if dropout is None:
+            return y
+        return times(y, dropout) if y.is_cuda else y * dropout
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -106,3 +108,12 @@ class _AffineSoftsign(torch.autograd.Function):
             weight_grads.append(torch.bmm(x_rows.transpose(1, 2), da_rows))
             bias_grads.append(da_rows.sum(1, keepdim=True))
         return None, None, None, *weight_grads, *bias_grads
+
+
+def times(y: Tensor, factors: Tensor) -> Tensor:
+    """`y` times float32 `factors`, rounded once to the format of `y`.
+
+    ``y * factors`` would be float32, and the next product would round it in the same way. Gradients
+    of patches that overlap are then added up in the format of `y`.
+    """
+    return torch.mul(y, factors, out=torch.empty_like(y))

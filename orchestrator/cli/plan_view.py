@@ -66,6 +66,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
             }
             for pack in plan.packs
         ],
+        "memory": _memory_document(seen),
         "forecast": forecast,
         "greedy": greedy
         and {
@@ -160,6 +161,8 @@ def _print_cost(console: Console, seen: Preview) -> None:
         say(f"{seen.other_sources}; they are used (--allow-mixed)")
     for text in seen.machines:
         say(text)
+    if memory := _memory_text(seen):
+        say(memory)
     forecast = seen.forecast
     if not seen.packs:
         say(f"nothing to train: {forecast.source}")
@@ -175,6 +178,45 @@ def _print_cost(console: Console, seen: Preview) -> None:
             f"the greedy path adds at most {more.n_arms} arms and {more.n_runs} runs: "
             f"{_seconds(more.seconds)}{cost}, if no arm costs more than the most expensive above"
         )
+
+
+def _memory_document(seen: Preview) -> dict[str, Any] | None:
+    """What packs may hold, by shape; None if it is unknown."""
+    free, shapes = seen.free_memory, [one for one in seen.memory if one.estimate is not None]
+    if free is None or not shapes:
+        return None
+    return {
+        "free_bytes": free.n_bytes,
+        "source": free.source,
+        "shapes": [
+            {
+                "max_runs_per_pack": one.n_runs,
+                "n_fitting": one.n_fitting,
+                "bytes_per_run": one.estimate and one.estimate.per_run,
+                "bytes_shared": one.estimate and one.estimate.shared,
+                "measured": one.is_measured,
+            }
+            for one in shapes
+        ],
+    }
+
+
+def _memory_text(seen: Preview) -> str:
+    """How many runs a pack may hold, and why; empty if it is unknown."""
+    free = seen.free_memory
+    known = [(one.n_runs, one, one.estimate) for one in seen.memory if one.estimate is not None]
+    if free is None or not known:
+        return ""
+    numbers = sorted({n_runs for n_runs, _, _ in known})
+    most = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
+    _, largest, estimate = max(known, key=lambda item: item[2].per_run)
+    how = "measured" if largest.is_measured else "estimated"
+    text = (
+        f"a pack holds up to {most} {'run' if numbers == [1] else 'runs'}: about "
+        f"{estimate.per_run / 2**30:.2g} GiB a run ({how}), {free.n_bytes / 2**30:.3g} GiB free "
+        f"{free.source}"
+    )
+    return text if largest.n_fitting else f"{text}, which may be too little for even one run"
 
 
 def _kind(arm: ArmEntry) -> str:

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "priors": ("Prior",),
         "remarks": ("added_texts", "note_other_code", "note_recordings"),
         "reporting": ("rebuild_report",),
+        "room": ("find_room",),
         "run": ("AblationOutcome", "FAILED_FOR_GOOD", "Stopwatch", "run_ablation"),
     },
 )

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from decoder.config import pack_key
 from decoder.pack import Pack
+from orchestrator.driver.room import Peak, ShapeKey
+from orchestrator.execute.backends import is_out_of_memory
 from orchestrator.execute.machine import count_gpus
 from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
@@ -16,9 +18,10 @@ from orchestrator.store.ledger import Record, config_of
 
 _CALIBRATION_STEPS = 5
 _N_EVALUATIONS = 4  # in a calibration; the intervals between them give the scatter
+# On a GPU the first steps choose kernels, reserve memory and capture graphs, also for batches of a
+# length that has not occurred. So more evaluations are made, and the first ones are left out.
+_N_WARM_UP_ON_GPU = 4
 _SLOW_SECONDS = 5.0  # above this time per step, a calibration measures once only
-
-ShapeKey = tuple[str, str]  # fingerprint of the recordings, shape of the pack
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,14 @@ class Pace:
 
     Attributes:
         rates: shape → rate, for every known shape.
+        peaks: shape → peak memory, for the shapes that were calibrated.
         n_devices: devices that a pack holds.
         unit: kind of device, see `Cost`.
         source: where the rates come from, as text for the user.
     """
 
     rates: Mapping[ShapeKey, Rate]
+    peaks: Mapping[ShapeKey, Peak]
     n_devices: int
     unit: str
     source: str
@@ -153,13 +158,15 @@ def measure_pace(
     for pack in sorted(packs, key=lambda pack: len(pack.runs)):
         if _key(planned[pack.pack_id]) not in rates:
             missing[_key(planned[pack.pack_id])] = pack
-    n_steps = 0
+    n_steps, peaks = 0, {}
     for key, pack in missing.items() if may_calibrate else ():
-        rates[key], n_trained = _calibrate(pack, planned[pack.pack_id], threads, device)
-        n_steps += n_trained
+        found = _calibrate_what_fits(pack, planned[pack.pack_id], threads, device)
+        if found is not None:
+            rates[key], peaks[key] = found.rate, found.peak
+            n_steps += found.n_steps
     sources = [f"earlier records of the same shape ({n_records})"] if n_records else []
     sources += [f"a calibration of {n_steps} steps"] if n_steps else []
-    return Pace(rates, n_devices, unit, " and ".join(sources))
+    return Pace(rates, peaks, n_devices, unit, " and ".join(sources))
 
 
 def _key(pack: PlannedPack) -> ShapeKey:
@@ -199,10 +206,31 @@ def _rate(values: Sequence[float]) -> Rate:
     return Rate(statistics.median(values), tenths[0], tenths[-1])
 
 
-def _calibrate(
+class Calibration(NamedTuple):
+    """What a few steps show: the rate, the peak memory, and how many steps these were."""
+
+    rate: Rate
+    peak: Peak
+    n_steps: int
+
+
+def _calibrate_what_fits(
     pack: Pack, planned: PlannedPack, threads: int, device: str | None
-) -> tuple[Rate, int]:
-    """Train a few steps of a pack and keep nothing; gives the rate and the number of steps.
+) -> Calibration | None:
+    """Calibrate a pack, or half of it while it runs out of memory; None if one run does too."""
+    while True:
+        try:
+            return _calibrate(pack, planned, threads, device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        if len(pack.runs) == 1:
+            return None
+        pack = replace(pack, runs=pack.runs[: len(pack.runs) // 2])
+
+
+def _calibrate(pack: Pack, planned: PlannedPack, threads: int, device: str | None) -> Calibration:
+    """Train a few steps of a pack and keep nothing.
 
     The pack is trained with two intervals between evaluations, which separates the time of a step
     from the time of an evaluation.
@@ -210,37 +238,47 @@ def _calibrate(
     import torch
 
     from decoder.data.store import open_dataset
-    from decoder.train import train
+    from decoder.determinism import fix_workspace
+    from decoder.train import choose_device, train
 
+    fix_workspace()
     torch.set_num_threads(threads)
-    dataset = open_dataset(planned.data.folder)
+    dataset, where = open_dataset(planned.data.folder), choose_device(device)
+    n_warm_up = _N_WARM_UP_ON_GPU if where.type == "cuda" else 1
+    n_evaluations, peaks = n_warm_up - 1 + _N_EVALUATIONS, [0]
 
     def intervals(eval_every_steps: int) -> list[float]:
         """Seconds from one evaluation to the next; the time before the first is the warm-up."""
         times = []
-        for _ in train(_shortened(pack, eval_every_steps), dataset, device=device):
+        for progress in train(
+            _shortened(pack, eval_every_steps, n_evaluations), dataset, device=device
+        ):
+            if where.type == "cuda":
+                torch.cuda.synchronize(where)  # the clock is read when the GPU is done
             times.append(time.perf_counter())
-        return [later - earlier for earlier, later in itertools.pairwise(times)]
+            peaks.extend(result.peak_memory_bytes for result in progress.finished)
+        return [later - earlier for earlier, later in itertools.pairwise(times)][n_warm_up - 1 :]
 
     ones = intervals(1)
-    steps, n_steps = ones, _N_EVALUATIONS
+    steps, n_steps = ones, n_evaluations
     if ones[0] < _SLOW_SECONDS:
         steps = [
             max((several - one) / (_CALIBRATION_STEPS - 1), 1e-6)
             for one, several in zip(ones, intervals(_CALIBRATION_STEPS), strict=True)
         ]
-        n_steps += _N_EVALUATIONS * _CALIBRATION_STEPS
+        n_steps += n_evaluations * _CALIBRATION_STEPS
     every = pack.runs[0].config.train.eval_every_steps
-    return _rate(
+    rate = _rate(
         [
             (step + max(one - step, 0.0) / every) / len(pack.runs)
             for one, step in zip(ones, steps, strict=True)
         ]
-    ), n_steps
+    )
+    return Calibration(rate, Peak(len(pack.runs), max(peaks)), n_steps)
 
 
-def _shortened(pack: Pack, eval_every_steps: int) -> Pack:
-    steps = {"n_steps": _N_EVALUATIONS * eval_every_steps, "eval_every_steps": eval_every_steps}
+def _shortened(pack: Pack, eval_every_steps: int, n_evaluations: int) -> Pack:
+    steps = {"n_steps": n_evaluations * eval_every_steps, "eval_every_steps": eval_every_steps}
     runs = []
     for run in pack.runs:
         train = run.config.train.model_copy(update=steps)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.execute.machine import Options
 from orchestrator.plan.document import plan_document
+from orchestrator.plan.packs import Room
 from orchestrator.plan.plan import Plan, joined, make_plan
 from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm
@@ -16,7 +17,13 @@ Prepare = Callable[[Sequence[Arm]], Mapping[str, Recordings]]
 
 
 def grow(
-    plan: Plan, results: Results, options: Options, prepare: Prepare, *, allow_mixed: bool = False
+    plan: Plan,
+    results: Results,
+    options: Options,
+    prepare: Prepare,
+    *,
+    allow_mixed: bool = False,
+    room: Room | None = None,
 ) -> Plan:
     """The plan with every round of its greedy path that the records determine.
 
@@ -25,6 +32,7 @@ def grow(
 
     Args:
         allow_mixed: whether records of other decoder sources decide, too.
+        room: see `orchestrator.plan.packs.make_packs`.
 
     Returns:
         The same object if nothing can be added: the plan has no greedy path, the stated path or a
@@ -42,7 +50,7 @@ def grow(
         alone = Loaded(
             spec.model_copy(update={"hypotheses": {}}), plan.loaded.base, plan.loaded.path, arms
         )
-        more = make_plan(alone, prepare(arms), options.n_workers, options.max_runs_per_pack)
+        more = make_plan(alone, prepare(arms), options.n_workers, options.max_runs_per_pack, room)
         plan = joined(plan, more)
     return plan
 

@@ -11,7 +11,9 @@ from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jo
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
 from orchestrator.driver.remarks import check_machines, note_recordings
+from orchestrator.driver.room import PackRoom, ShapeMemory, find_room, keep_calibrations
 from orchestrator.execute.machine import Options, device_name
+from orchestrator.execute.memory_limits import FreeMemory
 from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
@@ -81,6 +83,8 @@ class Preview:
             if there are none. Where mixed sources are allowed, it speaks of runs that are used.
         machines: texts on versions of PyTorch and devices that differ.
         packs: the packs that `run` would train.
+        memory: what packs may hold, one entry per shape.
+        free_memory: the memory that a pack may take; None if unknown.
         forecast: time and cost of these packs.
         greedy: bounds for the greedy path; None without one.
         untestable: hypothesis → why no result of this design can support it.
@@ -103,6 +107,8 @@ class Preview:
     other_sources: str
     machines: tuple[str, ...]
     packs: tuple[Pack, ...]
+    memory: tuple[ShapeMemory, ...]
+    free_memory: FreeMemory | None
     forecast: TimeForecast
     greedy: GreedyBound | None
     untestable: Mapping[str, str]
@@ -130,7 +136,9 @@ def make_preview(
     allow_mixed: bool = False,
     strict: bool = False,
 ) -> Preview:
-    """Plan an ablation and compare the plan with the records; only recordings are written.
+    """Plan an ablation and compare the plan with the records.
+
+    Only recordings are written, and the memory that a calibration measured.
 
     Args:
         calibrate: whether to train a few steps if no record gives the cost.
@@ -148,8 +156,15 @@ def make_preview(
 
     data = prepare(loaded.arms)
     note_recordings(data.values(), say)
-    stated = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
-    plan = grow(stated, results, options, prepare, allow_mixed=allow_mixed)
+    recent = recent_records(results)
+    room = find_room(results, loaded.spec.name, options, recent)
+
+    def cut(room: PackRoom) -> tuple[Plan, Plan]:
+        """The plan as stated, and with the rounds of a greedy path that the records determine."""
+        stated = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
+        return stated, grow(stated, results, options, prepare, allow_mixed=allow_mixed, room=room)
+
+    stated, plan = cut(room)
     every = read_records(results, plan.distinct, say, move_aside=False)
     others = select(every, training_sha256()).others
     if not allow_mixed:
@@ -167,7 +182,6 @@ def make_preview(
         device=device_name(options) if packs else None,
     )
     all_shapes = bool(n_seeds) or loaded.spec.greedy is not None
-    recent = recent_records(results)
     pace = measure_pace(
         plan,
         packs_to_train(plan.packs, ()) if all_shapes else packs,
@@ -176,6 +190,11 @@ def make_preview(
         device=options.device,
         may_calibrate=calibrate,
     )
+    if pace.peaks:  # what was measured replaces the estimate, here and in `run`
+        keep_calibrations(results, room.device, pace.peaks)
+        room = room.with_peaks(pace.peaks)
+        stated, plan = cut(room)
+        packs = packs_to_train(plan.packs, recorded)
     spreads = find_spreads(plan, recent, results)
     rates = find_rates(plan, recent, results)
     known = {outcome: spread.value for outcome, spread in spreads.items()}
@@ -199,6 +218,8 @@ def make_preview(
         other_sources=sources_text(others, len(with_result(every))) if others else "",
         machines=machines,
         packs=tuple(packs),
+        memory=tuple(room.of_packs(plan.packs).values()),
+        free_memory=room.free,
         forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
         untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},

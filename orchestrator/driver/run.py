@@ -22,6 +22,7 @@ from orchestrator.driver.remarks import (
     note_recordings,
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
+from orchestrator.driver.room import find_room
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
@@ -131,11 +132,12 @@ def run_ablation(
             data = prepare(loaded.arms)
             note_recordings(data.values(), say)
         with watch.phase("set_up"):
-            plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack)
+            room = find_room(results, name, options)
+            plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
             every = read_records(results, plan.distinct, say)
             if not allow_mixed:
                 every |= _bring_back(results, every, say)
-            plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed)
+            plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             every |= read_records(results, plan.distinct.keys() - every.keys(), say)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
             note_missing_weights(plan, results, records, say)
@@ -152,7 +154,9 @@ def run_ablation(
                 recorded = with_result(records)
                 while True:
                     _train(plan, recorded, results, options, console, recorder, backend)
-                    longer = grow(plan, results, options, prepare, allow_mixed=allow_mixed)
+                    longer = grow(
+                        plan, results, options, prepare, allow_mixed=allow_mixed, room=room
+                    )
                     if longer is plan:
                         break
                     plan = longer

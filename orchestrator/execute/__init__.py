@@ -5,8 +5,9 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "backends": ("Backend", "PackEvent"),
+        "backends": ("Backend", "PackEvent", "is_out_of_memory"),
         "machine": ("BackendName", "Options", "choose_options", "count_gpus", "device_name"),
+        "memory_limits": ("FreeMemory", "free_memory"),
         "progress": ("Display",),
         "recording": ("Recorder",),
         "stopping": ("Stopped", "stop_switch"),

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Mapping
 
-from decoder.pack import Progress
+from decoder.pack import Progress, RunResult
 from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
 from orchestrator.store import provenance
-from orchestrator.store.ledger import make_record, write_run
+from orchestrator.store.ledger import RecordEnvironment, make_record, write_run
 from orchestrator.store.locks import DriverSeat
 from orchestrator.store.paths import Results
 
@@ -55,11 +55,17 @@ class Recorder:
                     {"pack_id": event.pack_id, "n_runs": self._sizes[event.pack_id]},
                     end,
                     {**provenance.host(), **event.host},
-                    self._environment,
+                    self._made_with(run, end),
                 )
                 write_run(self._results, record, history)
                 self.n_trained += record["status"] != "failed"
         self.seconds += time.monotonic() - started
+
+    def _made_with(self, run: PlannedRun, end: RunResult | str) -> RecordEnvironment:
+        """This process's libraries and code, and what the run was computed with."""
+        if isinstance(end, str):
+            return self._environment
+        return {**self._environment, **provenance.of_run(run.config, end)}
 
     def tell(self, n_running: int) -> None:
         """Tell `status` how many runs are training."""

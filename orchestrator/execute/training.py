@@ -15,6 +15,7 @@ from orchestrator.plan.packs import Planned
 from orchestrator.store.mixing import keep_others
 from orchestrator.store.paths import Results
 from orchestrator.store.sources import training_sha256
+from orchestrator.store.under_way import keep_cut
 from orchestrator.terminal import Say
 
 OpenRay = Callable[[Execution], AbstractContextManager[Backend]]
@@ -112,6 +113,9 @@ class Trainer:
         """
         self.recorder.follow(planned)
         self._keep_of_other_sources([run.run_id for pack in packs for run in pack.runs])
+
+        of_call = {pack.pack_id for pack in packs}
+        keep_cut(self.results, self.name, [p for p in planned.packs if p.pack_id in of_call])
 
         def record(event: PackEvent) -> None:
             self.recorder.record(event)

@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Planned",
             "PlannedPack",
             "PlannedRun",
+            "Room",
             "busy_time",
             "make_packs",
             "packs_to_train",

@@ -70,16 +70,63 @@ class Planned(Protocol):
         """Run id → run, each once."""
 
 
+class Room(Protocol):
+    """What bounds packs besides their largest number of runs."""
+
+    @property
+    def under_way(self) -> Mapping[str, Sequence[str]]:
+        """Pack id → run ids of packs that have checkpoints; they are not cut anew."""
+
+    def most_runs(self, runs: Sequence[PlannedRun], shape: str) -> int:
+        """How many of these runs, which can train together, a pack may hold; at least one."""
+
+
 def make_packs(
-    runs: Sequence[PlannedRun], shapes: Mapping[str, str], n_workers: int, max_runs: int
+    runs: Sequence[PlannedRun],
+    shapes: Mapping[str, str],
+    n_workers: int,
+    max_runs: int,
+    room: Room | None = None,
 ) -> tuple[PlannedPack, ...]:
     """Group runs into the fewest packs that keep all workers busy; each run id is in one pack.
 
     Args:
         shapes: arm id → `decoder.config.pack_key` of its configuration.
         n_workers: packs trained at the same time.
-        max_runs: most runs in a pack, limited by memory.
+        max_runs: most runs in a pack.
+        room: bounds packs by memory, and names those that have checkpoints; None does neither.
     """
+    packs = _cut_packs(runs, shapes, n_workers, max_runs, room)
+    if room is None or not room.under_way.keys() - {pack.pack_id for pack in packs}:
+        return packs
+    kept = _packs_under_way(runs, shapes, room.under_way)
+    taken = {run.run_id for pack in kept for run in pack.runs}
+    rest = [run for run in runs if run.run_id not in taken]
+    return (*kept, *(_cut_packs(rest, shapes, n_workers, max_runs, room) if rest else ()))
+
+
+def _packs_under_way(
+    runs: Sequence[PlannedRun], shapes: Mapping[str, str], under_way: Mapping[str, Sequence[str]]
+) -> list[PlannedPack]:
+    """The packs that have checkpoints, with those of their runs that are planned."""
+    by_id: dict[str, PlannedRun] = {}
+    for run in runs:
+        by_id.setdefault(run.run_id, run)
+    packs = []
+    for pack_id, run_ids in under_way.items():
+        own = [by_id.pop(run_id) for run_id in run_ids if run_id in by_id]
+        if own:
+            packs.append(PlannedPack(pack_id, own[0].seed, tuple(own), shapes[own[0].arm_id]))
+    return packs
+
+
+def _cut_packs(
+    runs: Sequence[PlannedRun],
+    shapes: Mapping[str, str],
+    n_workers: int,
+    max_runs: int,
+    room: Room | None,
+) -> tuple[PlannedPack, ...]:
     groups: dict[tuple[str, str, int, int], list[PlannedRun]] = {}
     seen: set[str] = set()
     for run in runs:
@@ -89,7 +136,11 @@ def make_packs(
             groups.setdefault(key, []).append(run)
     for group in groups.values():
         group.sort(key=lambda run: run.config.train.n_steps)  # stable: runs of one length together
-    parts = _split_groups(list(groups.values()), n_workers, max_runs)
+    limits = [
+        min(max_runs, room.most_runs(group, key[1])) if room else max_runs
+        for key, group in groups.items()
+    ]
+    parts = _split_groups(list(groups.values()), n_workers, limits)
     return tuple(
         PlannedPack(
             pack_id=digest(sorted(run.run_id for run in part))[:16],
@@ -130,15 +181,19 @@ def busy_time(costs: Iterable[float], n_workers: int) -> float:
 
 
 def _split_groups(
-    groups: Sequence[list[PlannedRun]], n_workers: int, max_runs: int
+    groups: Sequence[list[PlannedRun]], n_workers: int, limits: Sequence[int]
 ) -> list[list[PlannedRun]]:
-    """Split groups into the fewest packs that keep all workers busy and fit into memory."""
+    """Split groups into the fewest packs that keep all workers busy and fit into memory.
+
+    Args:
+        limits: for each group, most runs in a pack.
+    """
     most = n_workers if len(groups) < _GROUPS_PER_WORKER * n_workers else 1
     best: tuple[float, list[list[PlannedRun]]] | None = None
     for n_parts in range(1, most + 1):
         parts = [
             part
-            for group in groups
+            for group, max_runs in zip(groups, limits, strict=True)
             for part in _cut(group, min(len(group), max(n_parts, -(-len(group) // max_runs))))
         ]
         wall = busy_time((_cost(part) for part in parts), n_workers)

@@ -7,7 +7,13 @@ from pathlib import Path
 from decoder.config import config_paths, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
-from orchestrator.plan.packs import MAX_RUNS_PER_PACK, PlannedPack, PlannedRun, make_packs
+from orchestrator.plan.packs import (
+    MAX_RUNS_PER_PACK,
+    PlannedPack,
+    PlannedRun,
+    Room,
+    make_packs,
+)
 from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.load import Loaded
 
@@ -38,13 +44,15 @@ def make_plan(
     data: Mapping[str, Recordings],
     n_workers: int,
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
+    room: Room | None = None,
 ) -> Plan:
     """Plan every run of an ablation.
 
     Args:
         data: arm id → its recordings.
         n_workers: packs trained at the same time.
-        max_runs_per_pack: most runs in a pack, limited by memory.
+        max_runs_per_pack: most runs in a pack.
+        room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
         ConfigError: two compared arms differ in more than the factor's paths, or not at all.
@@ -66,7 +74,7 @@ def make_plan(
                 PlannedRun(identity, arm.arm_id, seed, config, of_arm, block, arm.replicate)
             )
     _check_distinct(loaded.path, contrasts, runs)
-    packs = make_packs(runs, shapes, n_workers, max_runs_per_pack)
+    packs = make_packs(runs, shapes, n_workers, max_runs_per_pack, room)
     return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
 
 

@@ -1,10 +1,15 @@
 """The recordings of each arm, prepared once; imports neither torch nor h5py."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.spec.arms import Arm
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _Key = tuple[str, tuple[str, ...] | None, tuple[int, ...] | None]
 
@@ -21,6 +26,8 @@ class Recordings:
         n_features: features per bin.
         n_classes: CTC classes, including blank.
         bin_ms: duration of a bin.
+        longest_bins: bins of the longest trial of either split; 0 if unknown.
+        longest_target: labels of the longest target; 0 if unknown.
         remarks: what the arms should know of them: trials left out, sessions without validation.
     """
 
@@ -33,6 +40,8 @@ class Recordings:
     n_features: int
     n_classes: int
     bin_ms: int
+    longest_bins: int = 0
+    longest_target: int = 0
     remarks: tuple[str, ...] = ()
 
 
@@ -78,6 +87,10 @@ def prepare_data(
                 n_features=dataset.n_features,
                 n_classes=dataset.n_classes,
                 bin_ms=dataset.bin_ms,
+                longest_bins=_longest(split.bin_counts for split in (dataset.train, dataset.val)),
+                longest_target=_longest(
+                    split.label_counts for split in (dataset.train, dataset.val)
+                ),
             )
         key_of[arm.arm_id] = key
         cut = arm.config.augment.random_cut
@@ -89,3 +102,7 @@ def prepare_data(
             checked.add(demands)
     whole = {key: replace(one, remarks=tuple(remarks[key])) for key, one in prepared.items()}
     return {arm_id: whole[key] for arm_id, key in key_of.items()}
+
+
+def _longest(counts: Iterable["NDArray[np.int64]"]) -> int:
+    return max(int(of_split.max(initial=0)) for of_split in counts)

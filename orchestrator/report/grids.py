@@ -38,6 +38,7 @@ from orchestrator.verdicts.verdicts import Verdict
 
 _CONTROL_ALPHA = 0.05  # of all controls together
 STATUS_WORDS = {"pass": "✔ pass", "fail": "✘ fail", "open": "○ open"}
+_NONE = "–"  # in place of an empty list
 
 
 class Grid(NamedTuple):
@@ -319,9 +320,12 @@ def machine_grid(runs: pd.DataFrame) -> Grid:
             ("Python", "host_python"),
             ("PyTorch", "host_torch"),
             ("device", "host_device"),
+            ("driver", "host_driver"),
+            ("kernel", "host_kernel"),
             ("host", "host_hostname"),
         )
     ]
+    rows = [row for row in rows if row[1] != _NONE or row[0] not in ("driver", "kernel")]
     rows.append(("code", listed({_code_text(value): None for value in done["host_code"] if value})))
     if len(seconds):
         rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s per run"))
@@ -355,7 +359,7 @@ def budgets(runs: pd.DataFrame) -> list[int]:
 def listed(values: Iterable[object], separator: str = ", ") -> str:
     """The values in one line; a dash for none."""
     texts = [f"{value:,}" if isinstance(value, Integral) else str(value) for value in values]
-    return separator.join(texts) or "–"
+    return separator.join(texts) or _NONE
 
 
 def titled_grid(rows: Sequence[Mapping[str, str]], words: Collection[str]) -> Grid:

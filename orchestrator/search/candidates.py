@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from decoder.config import DecoderConfig, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from orchestrator.execute.machine import Options
-from orchestrator.plan.packs import PlannedPack, PlannedRun, make_packs
+from orchestrator.plan.packs import PlannedPack, PlannedRun, Room, make_packs
 from orchestrator.plan.recordings import Recordings
 from orchestrator.search.rungs import Bracket, brackets_of, next_bracket
 from orchestrator.search.schema import SearchSpec
@@ -61,11 +61,18 @@ class CandidateBatch:
 
 
 def next_batch(
-    study: ArmStudy, options: Options, recordings: PrepareRecordings, say: Say
+    study: ArmStudy,
+    options: Options,
+    recordings: PrepareRecordings,
+    say: Say,
+    room: Room | None = None,
 ) -> CandidateBatch | None:
     """The unfinished batch, or a new one; None once all candidates were tried.
 
     A candidate whose settings the decoder refuses is closed with the reason, and counts as tried.
+
+    Args:
+        room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
         UserError: the recordings cannot be prepared.
@@ -88,8 +95,8 @@ def next_batch(
     proposed = {member: _propose(study, member, number, bracket, say) for member in members}
     configs = {member: config for member, config in proposed.items() if config is not None}
     if not configs:
-        return next_batch(study, options, recordings, say)
-    return pack_candidates(study.spec, number, bracket, configs, options, recordings)
+        return next_batch(study, options, recordings, say, room)
+    return pack_candidates(study.spec, number, bracket, configs, options, recordings, room)
 
 
 def pack_candidates(
@@ -99,12 +106,14 @@ def pack_candidates(
     configs: Mapping[int, DecoderConfig],
     options: Options,
     recordings: PrepareRecordings,
+    room: Room | None = None,
 ) -> CandidateBatch:
     """Plan the runs of a batch, one for each candidate and seed.
 
     Args:
         number, bracket: of the batch.
         configs: candidate → resolved configuration.
+        room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
         UserError: the recordings cannot be prepared.
@@ -121,7 +130,7 @@ def pack_candidates(
         ]
         candidates[member] = SearchCandidate(member, config, ids)
     shapes = {str(member): pack_key(config) for member, config in configs.items()}
-    packs = make_packs(runs, shapes, options.n_workers, options.max_runs_per_pack)
+    packs = make_packs(runs, shapes, options.n_workers, options.max_runs_per_pack, room)
     return CandidateBatch(number, bracket, candidates, packs)
 
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from orchestrator.driver.remarks import note_other_code
+from orchestrator.driver.room import find_room
 from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
 from orchestrator.execute.backends import Backend
 from orchestrator.execute.machine import Options
@@ -139,7 +140,8 @@ def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecord
         f"{f'{study.arm.name}: ' if spec.arms else ''}{len(study.trials(*FINISHED))} of "
         f"{spec.n_candidates} candidates finished{f', {n_open} resumed' if n_open else ''}"
     )
-    while batch := next_batch(study, trainer.options, recordings, say):
+    room = find_room(results, spec.name, trainer.options)
+    while batch := next_batch(study, trainer.options, recordings, say, room):
         note_other_code(read_records(results, batch.distinct, say), say)
         train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
@@ -165,7 +167,8 @@ def _confirm(
         return 0, 0
     ablation = confirmation_ablation(loaded, winners)
     data = recordings(ablation.arms)
-    plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack)
+    room = find_room(results, loaded.spec.name, options)
+    plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack, room)
     write_plan(results, plan_document(plan))
 
     def confirmed() -> frozenset[str]:

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "ledger": (
             "Record",
+            "RecordEnvironment",
             "config_of",
             "first_mistake",
             "history_csv",
@@ -36,5 +37,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         "provenance": ("version_of",),
         "registration": ("check_lock", "register"),
         "sources": ("UNPROVEN", "source_of", "training_sha256"),
+        "under_way": ("keep_cut", "packs_under_way"),
     },
 )

@@ -34,7 +34,6 @@ COUNTS = frozenset(
 _LOCK_SECONDS = 60.0
 _MOST_RECENT = 500
 
-
 _strict = with_config(ConfigDict(extra="forbid", strict=True))
 _open = with_config(ConfigDict(extra="allow", strict=True))  # a newer version may write more
 
@@ -79,13 +78,16 @@ class RecordCode(TypedDict, total=False):
 
 @_open
 class RecordEnvironment(TypedDict, total=False):
-    """What a result was made with, see `orchestrator.store.provenance.environment`."""
+    """What a result was made with, see `orchestrator.store.provenance`."""
 
     python: str
     platform: str
     torch: str
     numpy: str
     code: RecordCode
+    precision: str
+    kernel: str  # of the recurrence
+    driver: str  # of the GPU
 
 
 @_strict
@@ -285,9 +287,7 @@ def config_of(record: Record) -> DecoderConfig | None:
 
 
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
-    """The evaluations of a recorded run, with the numbers exactly as written.
-
-    Its rows lack the columns that were added after the run was recorded.
+    """The evaluations of a recorded run, exactly as written, so without columns added since.
 
     Raises:
         StorageError: the history is missing or malformed.

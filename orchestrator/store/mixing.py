@@ -135,7 +135,8 @@ def sources_text(others: Mapping[str, Record], n_recorded: int) -> str:
 def machines_text(
     records: Iterable[Record], torch: str | None = None, device: str | None = None
 ) -> tuple[str, ...]:
-    """One text for each thing other than code that differs: minor version of PyTorch, device.
+    """One text for each thing other than code that differs: minor version of PyTorch, device, and
+    the kernel of the recurrence, which older records and other decoders lack.
 
     Args:
         records: the runs that are used together.
@@ -145,10 +146,12 @@ def machines_text(
     done = [record for record in records if record["status"] != "failed"]
     versions = Counter(_minor(record["environment"].get("torch", "")) for record in done)
     devices = Counter(str(record["host"].get("device", "")) for record in done)
+    kernels = Counter(record["environment"].get("kernel", "") for record in done)
     texts = []
     for what, counts, present in (
         ("PyTorch", versions, torch and _minor(torch)),
         ("the device", devices, device),
+        ("the kernel of the recurrence", kernels, None),
     ):
         del counts[""]
         if len(counts.keys() | ({present} if present else set())) < 2:

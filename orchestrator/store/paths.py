@@ -40,6 +40,11 @@ class Results:
         return self.root / "datasets"
 
     @property
+    def memory(self) -> Path:
+        """The memory that calibrations measured, see `orchestrator.driver.room`; safe to delete."""
+        return self.root / "memory.json"
+
+    @property
     def index(self) -> Path:
         """A cached table of all records, rebuilt whenever they change; safe to delete."""
         return self.runs / ".index.parquet"
@@ -117,6 +122,10 @@ class Results:
 
     def checkpoints(self, name: str) -> Path:
         return self.ablation(name) / "checkpoints"
+
+    def pack_cut(self, name: str) -> Path:
+        """Which runs belong to the packs that have trained, see `orchestrator.store.under_way`."""
+        return self.checkpoints(name) / "packs.json"
 
     def driver_lock(self, name: str) -> Path:
         return self.ablation(name) / "driver.lock"

@@ -6,6 +6,8 @@ import socket
 import subprocess
 from importlib import metadata
 
+from decoder.config import DecoderConfig
+from decoder.pack import RunResult
 from orchestrator.store.ledger import RecordCode, RecordEnvironment
 from orchestrator.store.sources import decoder_sha256, package_folder, training_sha256
 
@@ -19,6 +21,19 @@ def environment() -> RecordEnvironment:
         "numpy": version_of("numpy"),
         "code": _code(),
     }
+
+
+def of_run(config: DecoderConfig, result: RunResult) -> RecordEnvironment:
+    """What a run itself was computed with: precision, kernel of the recurrence, driver of a GPU.
+
+    What there is not, such as the driver of a CPU, is left out. Older records have none of them.
+    """
+    found: RecordEnvironment = {"precision": config.train.precision}
+    if result.kernel:
+        found["kernel"] = result.kernel
+    if result.driver:
+        found["driver"] = result.driver
+    return found
 
 
 def host() -> dict[str, str | int]:

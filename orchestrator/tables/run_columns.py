@@ -102,6 +102,9 @@ def _machine_columns(record: Record | None) -> dict[str, ColumnValue]:
         "host_device": _text(host.get("device", "")),
         "host_python": _text(environment.get("python", "")),
         "host_torch": _text(environment.get("torch", "")),
+        "host_precision": _text(environment.get("precision", "")),
+        "host_kernel": _text(environment.get("kernel", "")),
+        "host_driver": _text(environment.get("driver", "")),
         "host_code": _text(environment.get("code", "")),
         # A resumed ablation packs only the runs that are left, so the pack depends on the schedule.
         "host_pack_id": record["pack"]["pack_id"] if record else "",

@@ -146,18 +146,18 @@ def noise_floor(runs: pd.DataFrame, controls: Sequence[Control], outcome: str) -
     """
     fresh = _differences(controls, "fresh_seeds")
     again = _differences(controls, "same_seed")
-    same_seed = float(np.abs(again).max()) if len(again) else None
+    source: Literal["controls", "seeds", "none"] = "none"
+    half, n = math.nan, 0
     if is_share(outcome):
-        return NoiseFloor(outcome, math.nan, "none", 0, same_seed, len(again))
-    pooled = _seed_spread(runs, outcome)
-    if len(fresh):
-        half = stats.t_quantile(0.975, len(fresh)) * math.sqrt(np.mean(fresh**2))
-        return NoiseFloor(outcome, half, "controls", len(fresh), same_seed, len(again))
-    if pooled is not None:
-        spread, freedom = pooled
-        half = stats.t_quantile(0.975, freedom) * math.sqrt(2) * spread
-        return NoiseFloor(outcome, half, "seeds", freedom, same_seed, len(again))
-    return NoiseFloor(outcome, math.nan, "none", 0, same_seed, len(again))
+        pass  # no such range
+    elif len(fresh):
+        source, n = "controls", len(fresh)
+        half = stats.t_quantile(0.975, n) * math.sqrt(np.mean(fresh**2))
+    elif pooled := _seed_spread(runs, outcome):
+        source, (spread, n) = "seeds", pooled
+        half = stats.t_quantile(0.975, n) * math.sqrt(2) * spread
+    same_seed = float(np.abs(again).max()) if len(again) else None
+    return NoiseFloor(outcome, half, source, n, same_seed, len(again))
 
 
 def seed_noise(runs: pd.DataFrame) -> float | None:
@@ -178,7 +178,7 @@ def _compare(pair: ControlArm, runs: pd.DataFrame, outcome: str) -> Control:
     of_pair = runs[runs["arm"].isin([pair.arm, pair.twin])]
     valued = of_pair.assign(value=outcome_values(of_pair, outcome))
     both = valued.pivot(index="block", columns="arm", values="value").dropna()  # (n_blocks, 2)
-    differences = (both[pair.arm] - both[pair.twin]).to_numpy(dtype=float)
+    differences = (both[pair.arm] - both[pair.twin]).to_numpy()
     events = None
     interval, p = stats.paired_interval(differences), stats.studentized(differences)
     if is_share(outcome):
@@ -201,13 +201,13 @@ def _differences(controls: Sequence[Control], kind: ControlKind) -> stats.Floats
 
 
 def _seed_spread(runs: pd.DataFrame, outcome: str) -> tuple[float, int] | None:
-    """Standard deviation over seeds, pooled over the arms whose runs are all ok, with its degrees
-    of freedom; None without any."""
+    """Standard deviation over seeds, pooled over the arms whose runs are all ok and have the
+    number, with its degrees of freedom; None without any."""
     squares, freedom = 0.0, 0
     valued = runs.assign(value=outcome_values(runs, outcome))
-    for _, of_arm in valued.groupby("arm", sort=True):
-        if len(of_arm) > 1 and (of_arm["outcome"] == "ok").all():
-            values = of_arm["value"].to_numpy()
+    for _, of_arm in valued.groupby("arm"):
+        values = of_arm["value"].to_numpy()
+        if (of_arm["outcome"] == "ok").all() and np.isfinite(values).all():
             squares += float(((values - values.mean()) ** 2).sum())
             freedom += len(values) - 1
     return (math.sqrt(squares / freedom), freedom) if freedom else None

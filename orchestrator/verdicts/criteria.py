@@ -250,9 +250,7 @@ def _reached(
         escaped = escape_step(history, thresholds)
         since = math.inf if escaped is None else escaped
         steps = (
-            float(row["step"])
-            for row in history
-            if row["step"] >= since and row.get(metric, 0.0) >= wanted
+            float(row["step"]) for row in history if row["step"] >= since and row[metric] >= wanted
         )
     return next(steps, math.inf)
 
@@ -264,7 +262,7 @@ def _statistic(criterion: Criterion, run: _Run, history: HistoryRows) -> float:
         return run.grad_norm_p99
     # The largest norm of any step, as for p99: an evaluation holds a mean over steps.
     column = "grad_norm_max" if metric == "grad_norm" and statistic == "max" else metric
-    values = np.array([row.get(column, math.nan) for row in history], dtype=float)
+    values = np.array([row.get(column, math.nan) for row in history])
     if not len(values):
         return math.nan
     if statistic == "best":

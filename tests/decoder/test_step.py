@@ -8,16 +8,19 @@ import pytest
 import torch
 
 from decoder.config import DecoderConfig, override, resolve, run_id
+from decoder.ctc_on_gpu import CTC
 from decoder.data.batches import Batch, Sizes
 from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.host import Flags
+from decoder.model.fused.available import why_not
 from decoder.pack import Pack, Run
 from decoder.stacked_optim import StackedOptimizer
 from decoder.state import PackState
 from decoder.step import step_gradients, update_weights
 
-META = torch.device("meta")
+CPU, META = torch.device("cpu"), torch.device("meta")
+NO_KERNELS = why_not(CPU)
 # Everything that draws, masks, weighs or averages.
 ARMS: list[dict[str, Any]] = [
     {},
@@ -51,13 +54,19 @@ SMALL: dict[str, Any] = {
     "model.patch_stride": 4,
     "model.inter_ctc_layers": [1],
     "optim.accumulation_steps": 2,
+    "optim.lr_warmup_steps": 0,
 }
 
 
-def make_state(dataset: Dataset, architecture: str, device: torch.device) -> PackState:
+def make_state(
+    dataset: Dataset,
+    device: torch.device,
+    shared: dict[str, Any],
+    arms: list[dict[str, Any]] = ARMS,
+) -> PackState:
     runs = []
-    for arm in ARMS:
-        changes = {**SMALL, **arm, "model.architecture": architecture}
+    for arm in arms:
+        changes = {**SMALL, **shared, **arm}
         config = resolve(override(DecoderConfig(), changes, "test"))
         runs.append(Run(run_id(config, 5, "data"), config))
     return PackState.start(Pack("pack", 5, tuple(runs)), dataset, device)
@@ -102,7 +111,7 @@ def draws_of_nothing(seed: int, purpose: str, step: int = 0, device: str = "cpu"
 def test_a_step_reads_nothing_from_the_device_and_sends_no_number_anew(
     architecture: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = make_state(dataset, architecture, META)
+    state = make_state(dataset, META, {"model.architecture": architecture})
     trials = Trials.select(dataset, state.configs[0])
     flags = one_step(state, trials)  # would raise where a number is read
     with pytest.raises(RuntimeError):
@@ -128,14 +137,44 @@ def test_the_guard_sees_a_number_that_is_read(
         return sizes._replace(day=batch.day)
 
     monkeypatch.setattr(Batch, "sizes", property(reading))
-    state = make_state(dataset, "gru", META)
+    state = make_state(dataset, META, {})
     with pytest.raises(NotImplementedError, match="meta"):
         one_step(state, Trials.select(dataset, state.configs[0]))
 
 
+@pytest.mark.skipif(NO_KERNELS is not None, reason=str(NO_KERNELS))
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value)")  # of Triton's interpreter
+def test_steps_by_kernels_equal_steps_on_a_cpu(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Input, CTC, norms and updates of two steps by the kernels of a GPU, in the interpreter."""
+    few: dict[str, Any] = {  # the interpreter is slow
+        "data.batch_size": 3,
+        "model.n_layers": 1,
+        "model.inter_ctc_layers": [],
+        "optim.accumulation_steps": 1,
+    }
+    start, expected, state = (make_state(dataset, CPU, few, ARMS[1:]) for _ in range(3))
+    trials = Trials.select(dataset, expected.configs[0])
+    assert one_step(expected, trials).read() == one_step(expected, trials).read() == [True, True]
+    monkeypatch.setattr("decoder.augment.writes_once", lambda device: True)
+    monkeypatch.setattr("decoder.objective.ctc_losses", CTC.apply)
+    configs = [config.optim for config in state.configs]
+    parameters, groups = dict(state.model.named_parameters()), state.model.groups()
+    state.optimizer = StackedOptimizer(configs, parameters, groups, kernels=True, block=256)
+    assert one_step(state, trials).read() == one_step(state, trials).read() == [True, True]
+    for name, new in parameters.items():
+        old, at_start = expected.model.get_parameter(name), start.model.get_parameter(name)
+        difference, change = (new - old).detach().norm(), (old - at_start).detach().norm()
+        assert float(difference) <= 1e-3 * float(change), name
+    torch.testing.assert_close(state.grad_norms[:, :2], expected.grad_norms[:, :2])
+    for mine, theirs in zip(state.sums.rows(), expected.sums.rows(), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_host_does_not_wait_in_a_step_on_a_gpu(dataset: Dataset, tmp_path: Path) -> None:
-    state = make_state(dataset, "gru", torch.device("cuda"))
+    state = make_state(dataset, torch.device("cuda"), {})
     trials = Trials.select(dataset, state.configs[0])
     flags = [one_step(state, trials) for _ in range(3)]  # kernels are built, constants sent
     torch.cuda.synchronize()

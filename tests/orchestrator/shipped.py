@@ -32,6 +32,7 @@ DOCS = tuple(
         "ablations",
         "commands",
         "design",
+        "gpu",
         "licences",
         "python",
         "results",

@@ -4,6 +4,7 @@ A new backend is a module here, a name in `machine.BackendName` and `cli.options
 a case in `training.started_backend`; CONTRIBUTING.md has the steps.
 """
 
+from orchestrator.execute.backends.splitting import is_out_of_memory
 from orchestrator.execute.backends.types import (
     Backend,
     Execution,
@@ -12,4 +13,11 @@ from orchestrator.execute.backends.types import (
     RayUnavailableError,
 )
 
-__all__ = ["Backend", "Execution", "PackEvent", "PackFailed", "RayUnavailableError"]
+__all__ = [
+    "Backend",
+    "Execution",
+    "PackEvent",
+    "PackFailed",
+    "RayUnavailableError",
+    "is_out_of_memory",
+]

@@ -17,6 +17,7 @@ _VERSIONS = (
     ("Python", "host_python"),
     ("NumPy", "numpy"),
     ("device", "host_device"),
+    ("kernel", "host_kernel"),
 )
 _NOT_SET = "not set"
 _DIGITS = 8  # of a hash, where people read it

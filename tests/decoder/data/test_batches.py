@@ -191,6 +191,16 @@ def test_collate_pads_with_zeros_after_the_end_and_keeps_the_order() -> None:
     assert torch.equal(moved.day, batch.day)
 
 
+def test_a_batch_on_a_device_carries_what_the_host_reads() -> None:
+    split = make_split([(3, [5, 6]), (5, [7])], days=[0, 1])
+    moved = collate(split, [1, 0]).to("meta")
+    assert moved.day.device.type == "meta" and moved.host is not None
+    for batch in (moved, moved.to("meta")):
+        assert batch.sizes.n_bins.tolist() == [5, 3]
+        assert batch.sizes.n_labels.tolist() == [1, 2]
+        assert batch.sizes.day.tolist() == [1, 0]
+
+
 def test_changing_a_batch_does_not_change_the_recordings() -> None:
     split = make_split([(3, [5, 6])])
     collate(split, [0]).features.zero_()

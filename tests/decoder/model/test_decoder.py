@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from decoder.model.day import DayLayer, day_slices
+from decoder.model.day import DayLayer, day_slices, times
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.recurrent import RecurrentLayer
@@ -78,6 +78,16 @@ def test_gradients_of_the_day_layer_equal_autograd() -> None:
     (torch.nn.functional.softsign(linear) * mask).backward(upstream)
     for a, b in zip(layer.parameters(), plain, strict=True):
         torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_dropout_in_bfloat16_is_the_float32_product_rounded_once() -> None:
+    source = torch.Generator().manual_seed(0)
+    y = torch.randn(3, 50, generator=source).bfloat16()
+    factors = (torch.rand(50, generator=source) > 0.3) / 0.7
+    got = times(y, factors)
+    assert got.dtype == torch.bfloat16
+    assert torch.equal(got, (y.double() * factors.double()).float().bfloat16())
+    assert not torch.equal(got, y * factors.bfloat16())
 
 
 def test_a_day_outside_the_batch_gets_no_gradient() -> None:

@@ -1,14 +1,17 @@
 """`orchestrator.driver.cost`: forecasts of time and cost, and where they come from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from decoder.pack import Pack, RunResult
+from decoder.pack import Pack, Progress, Run, RunResult
+from orchestrator.driver import cost
 from orchestrator.driver.cost import TimeForecast, forecast, jobs_of, measure_pace
+from orchestrator.driver.room import Peak
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import prepare_data
@@ -127,3 +130,84 @@ def test_a_calibration_trains_a_few_steps_and_records_nothing(
     cost = found.cost
     assert cost is not None and 0 < cost.low <= cost.hours <= cost.high
     assert not results.runs.exists()
+
+
+class FakeGpu:
+    """Training whose steps take seconds of a made-up clock, which only a synchronisation reads."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int = 16) -> None:
+        self.n_synchronised, self.room, self.sizes = 0, room, list[int]()
+        self.issued = self.done = 0.0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "synchronize", self.synchronize)
+        monkeypatch.setattr(cost.time, "perf_counter", lambda: self.done)
+        monkeypatch.setattr("decoder.train.train", self.train)
+
+    def synchronize(self, device: torch.device) -> None:
+        assert device.type == "cuda"
+        self.n_synchronised += 1
+        self.done = self.issued
+
+    def train(self, pack: Pack, dataset: Any, *, device: str) -> Iterator[Progress]:
+        """0.5 s a step, 5 s for each of the first three; 1 s an evaluation."""
+        self.sizes.append(len(pack.runs))
+        if len(pack.runs) > self.room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        config = pack.runs[0].config.train
+        for step in range(1, config.n_steps + 1):
+            self.issued += 5.0 if step <= 3 else 0.5
+            if step % config.eval_every_steps == 0:
+                self.issued += 1.0
+                ended = [result_of(run) for run in pack.runs] if step == config.n_steps else []
+                yield Progress(step, {}, ended)
+
+
+def result_of(run: Run) -> RunResult:
+    return RunResult(run.run_id, "ok", (), 1, 1, 0, 1.0, 4, 7 << 30)
+
+
+@pytest.fixture
+def on_gpu(load: Callable[..., Loaded], results: Results) -> tuple[Plan, list[Pack]]:
+    loaded = load({"seeds": [0]})
+    data = prepare_data(loaded.arms, results.datasets, lambda text: None)
+    plan = make_plan(loaded, data, 1)
+    return plan, packs_to_train(plan.packs, ())
+
+
+def test_on_a_gpu_the_clock_is_read_when_it_is_done_and_the_slow_first_steps_do_not_count(
+    on_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, packs = on_gpu
+    gpu = FakeGpu(monkeypatch)
+    pace = measure_pace(plan, packs, [], threads=1, device="cuda", may_calibrate=True)
+    [(key, rate)] = pace.rates.items()
+    # 0.5 s a step and 1 s an evaluation every 20 steps, shared by four runs.
+    expected = (0.5 + 1.0 / 20) / 4
+    assert rate == pytest.approx((expected, expected, expected))
+    assert pace.peaks == {key: Peak(4, 7 << 30)}
+    n_evaluations = 2 * 7
+    assert gpu.n_synchronised == n_evaluations
+    cost = forecast(jobs_of(plan, packs), pace, 1).cost
+    assert cost is not None and cost.unit == "GPU"
+    assert cost.hours == pytest.approx(expected * 4 * 60 / 3600)
+    assert "42 steps" in pace.source
+
+
+def test_a_pack_that_does_not_fit_is_calibrated_by_half_of_its_runs(
+    on_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, packs = on_gpu
+    gpu = FakeGpu(monkeypatch, room=1)
+    pace = measure_pace(plan, packs, [], threads=1, device="cuda", may_calibrate=True)
+    assert gpu.sizes == [4, 2, 1, 1]
+    assert [peak.n_runs for peak in pace.peaks.values()] == [1]
+    assert [rate.usual for rate in pace.rates.values()] == [pytest.approx(0.5 + 1.0 / 20)]
+
+
+def test_without_memory_for_one_run_the_pace_is_unknown(
+    on_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, packs = on_gpu
+    FakeGpu(monkeypatch, room=0)
+    pace = measure_pace(plan, packs, [], threads=1, device="cuda", may_calibrate=True)
+    assert not pace.rates and not pace.peaks

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +13,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from decoder.errors import ConfigError
+from decoder.memory import PROCESS_BYTES
 from decoder.pack import RunResult
 from orchestrator.cli.app import app
 from orchestrator.cli.plan_view import preview_document, print_preview
+from orchestrator.driver import room
 from orchestrator.driver.preview import Preview, make_preview
 from orchestrator.driver.priors import find_spreads, pooled_spread
 from orchestrator.execute.machine import Options
+from orchestrator.execute.memory_limits import FreeMemory
 from orchestrator.plan.plan import Plan
-from orchestrator.plan.recordings import PrepareData
+from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
+from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import make_record, recent_records, write_run
 from orchestrator.store.paths import Results
@@ -414,3 +418,55 @@ def test_ten_thousand_runs_can_be_previewed(
     document = preview_document(see(loaded, n_seeds=[4, 6, 10]))
     assert document["n_runs"] == 10_000
     assert len(json.loads(json.dumps(document))["arms"]) == 10_000 // n_seeds
+
+
+def test_the_plan_says_how_many_runs_a_pack_may_hold_and_why(
+    load: Load, data_info: Recordings, see: Callable[..., Preview], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(arms: Sequence[Arm], *args: Any) -> dict[str, Recordings]:
+        known = replace(data_info, longest_bins=300, longest_target=20)
+        return {arm.arm_id: known for arm in arms}
+
+    def with_room(n_bytes: int) -> tuple[dict[str, Any], str]:
+        free = FreeMemory(n_bytes, "on this machine")
+        monkeypatch.setattr(room, "free_memory", lambda options: free)
+        seen = see(load(), describe=described)
+        [line] = [text for text in printed(seen).splitlines() if "a pack holds" in text]
+        return preview_document(seen)["memory"], line
+
+    memory, line = with_room(3 * 2**30)
+    [shape] = memory["shapes"]
+    assert (memory["free_bytes"], memory["source"]) == (3 * 2**30, "on this machine")
+    assert shape["max_runs_per_pack"] == 16 < shape["n_fitting"] and not shape["measured"]
+    assert "16 runs" in line and "3 GiB" in line
+    little = shape["bytes_shared"] + 2 * shape["bytes_per_run"]
+    memory, line = with_room(little)
+    assert memory["shapes"][0]["max_runs_per_pack"] == memory["shapes"][0]["n_fitting"] == 2
+    assert "2 runs" in line and "even one" not in line
+    memory, line = with_room(0)
+    assert memory["shapes"][0]["max_runs_per_pack"] == 1
+    assert "1 run:" in line and "even one" in line
+
+
+def test_unknown_memory_is_not_spoken_of(load: Load, see: Callable[..., Preview]) -> None:
+    seen = see(load())  # the length of the trials is not known
+    assert preview_document(seen)["memory"] is None
+    assert "a pack holds" not in printed(seen)
+
+
+def test_the_memory_that_a_calibration_measures_is_shown_and_cuts_the_packs(
+    load: Load, results: Results, see: Callable[..., Preview], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = FreeMemory(2**30, "on this machine")
+    monkeypatch.setattr(room, "free_memory", lambda options: free)
+    large = lambda device: PROCESS_BYTES + 2 * free.n_bytes  # noqa: E731
+    monkeypatch.setattr("decoder.state.peak_memory_bytes", large)
+    loaded = load({"seeds": [0], "hypotheses": {}})
+    assert len(see(loaded, describe=prepare_data).packs) == 2  # two workers
+    seen = see(loaded, describe=prepare_data, calibrate=True)
+    [shape] = preview_document(seen)["memory"]["shapes"]
+    assert shape["measured"] and shape["max_runs_per_pack"] == 1
+    assert [len(pack.runs) for pack in seen.packs] == [1] * 4
+    # `run` and the next `plan` know it too, without a calibration.
+    assert len(see(loaded, describe=prepare_data).packs) == 4
+    assert results.memory.exists() and not results.runs.exists()

@@ -489,6 +489,49 @@ def test_checkpoints_of_other_source_code_are_not_continued(
     assert seen == [False, True, False]
 
 
+def test_records_say_what_their_runs_were_computed_with(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
+) -> None:
+    def on_gpu(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        def add_kernel(event: PackEvent) -> None:
+            if isinstance(event.what, Progress):
+                ended = [replace(result, kernel="fused") for result in event.what.finished]
+                event = replace(event, what=replace(event.what, finished=ended))
+            on_event(event)
+
+        backend(packs, execution, add_kernel)
+
+    go(on_gpu)
+    for record in records_of(results).values():
+        assert record["environment"]["kernel"] == "fused"
+        assert record["environment"]["precision"] == "float32"
+        assert record["environment"]["torch"] and record["pack"]["n_runs"] == 2
+
+
+def test_packs_with_checkpoints_are_not_cut_anew_by_other_options(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results
+) -> None:
+    seen: list[dict[str, list[str]]] = []
+
+    def stop(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        seen.append({pack.pack_id: [run.run_id for run in pack.runs] for pack in packs})
+        folder = execution.checkpoint_dir / packs[0].pack_id
+        folder.mkdir(exist_ok=True)
+        (folder / "step-000000020.json").touch()
+        raise StorageError("the plug was pulled")
+
+    for chosen in ({}, {"max_runs_per_pack": 1, "n_workers": 5}):
+        with pytest.raises(StorageError):
+            go(stop, **chosen)
+    first, second = seen
+    under_way = next(iter(first))
+    assert second[under_way] == first[under_way] and len(first[under_way]) == 2
+    assert sorted(map(len, second.values())) == [1] * 10 + [2]
+    assert {pack.pack_id for pack in read_plan(results, "question").packs} == second.keys()
+    assert go(backend).n_trained == 12
+    assert not results.checkpoints("question").exists()
+
+
 def test_the_plan_names_an_altered_hypothesis(
     go: Callable[..., AblationOutcome], backend: Backend, console: Console, rebuilt: list[Any]
 ) -> None:

@@ -98,7 +98,8 @@ def test_packs_of_the_same_recordings_train_in_one_call_and_runs_are_recorded_fi
     folders = {"one": Path("a"), "other": Path("b"), "third": Path("a")}
     planned: Any = SimpleNamespace(
         packs=[
-            SimpleNamespace(pack_id=k, data=SimpleNamespace(folder=v)) for k, v in folders.items()
+            SimpleNamespace(pack_id=k, data=SimpleNamespace(folder=v), runs=(RUN,))
+            for k, v in folders.items()
         ],
         distinct={},
     )

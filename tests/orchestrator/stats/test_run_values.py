@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from orchestrator.stats.run_values import ENDINGS, counted_values, least_budget, restricted
+from orchestrator.stats.run_values import (
+    CHANCE_PER,
+    ENDINGS,
+    counted_values,
+    learned_nothing,
+    least_budget,
+    restricted,
+)
 from orchestrator.tables.tables import make_tables, outcome_values
 from orchestrator.verdicts.change_effects import by_block
 from orchestrator.verdicts.controls import ControlArm, compare_controls
@@ -124,3 +131,28 @@ def test_restricted_mean_is_the_area_under_the_kaplan_meier_curve() -> None:
     heights = np.concatenate([[1.0], curve.surv_prob[curve.surv_times < budget]])
     area = float(np.sum(np.diff(edges) * heights))
     assert restricted(steps, budget).mean() == pytest.approx(area)
+
+
+def test_the_lowest_per_of_a_run_that_diverged_is_a_fact_of_its_evaluations() -> None:
+    assert counted_values("best_per", ["diverged", "failed"], [0.4, 0.4], 100.0)[0] == 0.4
+    assert np.isnan(counted_values("best_per", ["failed"], [0.4], 100.0)).all()
+
+
+def test_runs_that_end_at_chance_learned_nothing_even_if_they_are_ok() -> None:
+    just_below = np.nextafter(CHANCE_PER, 0)
+    endings = ["ok", "ok", "ok", "collapsed", "diverged", "failed", "missing"]
+    per = [just_below, CHANCE_PER, 1.2, 0.5, 0.5, 1.0, math.nan]
+    found = learned_nothing(endings, per)
+    assert found.tolist() == [False, True, True, True, True, False, False]
+
+
+def test_numbers_may_come_as_the_objects_of_a_table_with_gaps() -> None:
+    column = np.array([0.5, None], dtype=object)
+    assert counted_values("per", ["ok", "missing"], column, 1.0).dtype == np.float64
+    assert counted_values("escape_step", ["ok", "ok"], column, 1.0).tolist() == [0.5, 1.0]
+    assert restricted(column, 2.0).tolist() == [0.5, 2.0]
+    assert least_budget(column) == 0.5
+    assert learned_nothing(["ok", "ok"], np.array([0.95, None], dtype=object)).tolist() == [
+        True,
+        False,
+    ]

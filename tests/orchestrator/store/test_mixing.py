@@ -112,6 +112,15 @@ def test_minor_versions_of_pytorch_and_devices_are_compared(
     assert [text.split(": ")[1] for text in said] == texts
 
 
+def test_different_kernels_are_named_and_records_without_one_say_nothing() -> None:
+    old, fused, batched = record(OTHER), record(OTHER), record(OTHER)
+    fused["environment"]["kernel"] = "fused"
+    batched["environment"]["kernel"] = "batched"
+    assert machines_text([old, fused, fused]) == ()
+    [text] = machines_text([old, fused, batched, fused])
+    assert text.split(": ")[1] == "batched (1 run), fused (2 runs)"
+
+
 def test_no_former_results_are_found_where_none_are_kept(store: Any) -> None:
     run_ids = [path.name for path in store.runs.iterdir()]
     assert kept_of_present(store, run_ids) == {}

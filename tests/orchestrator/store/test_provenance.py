@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from decoder.config import DecoderConfig, override
+from decoder.pack import RunResult
 from orchestrator.store import provenance
 
 
@@ -16,6 +19,18 @@ def test_the_environment_is_plain_json() -> None:
     assert environment["torch"].startswith("2.")
     assert len(environment["code"]["decoder_sha256"]) == 64
     assert len(environment["code"]["training_sha256"]) == 64
+
+
+def test_what_a_run_was_computed_with_is_its_own() -> None:
+    config = override(DecoderConfig(), {"train.precision": "bfloat16"}, "test")
+    result = RunResult("r", "ok", (), 1, 1, 0, 1.0, 1, 1)
+    assert provenance.of_run(config, result) == {"precision": "bfloat16"}
+    on_gpu = replace(result, kernel="fused", driver="570.86.15, CUDA 12.8")
+    assert provenance.of_run(config, on_gpu) == {
+        "precision": "bfloat16",
+        "kernel": "fused",
+        "driver": "570.86.15, CUDA 12.8",
+    }
 
 
 def test_outside_a_checkout_there_is_no_commit(

@@ -55,6 +55,21 @@ def test_a_control_belongs_to_the_arm_whose_configuration_it_repeats(
     assert control_arms(made.plan, {}) == ()
 
 
+def test_the_twin_of_a_control_is_sought_among_the_arms_recorded(
+    build: Build, truth: Any, two_arm_spec: dict[str, Any]
+) -> None:
+    extra = {"aa": {"levels": {"loss": "mean"}, "seed_offset": 100}}
+    made = build({**two_arm_spec, "extra_arms": extra}, lambda *_: truth())
+    configs = arm_configs(made.plan, made.records)
+    assert configs["mean"] == configs["aa"] != configs["sum"]
+    assert control_arms(made.plan, configs) == (ControlArm("aa", "mean", "fresh_seeds"),)
+    of_mean = {run.run_id for run in made.plan.runs if run.arm_id == "mean"}
+    records = {run_id: made.records[run_id] for run_id in made.records if run_id not in of_mean}
+    configs = arm_configs(made.plan, records)
+    assert list(configs) == ["sum", "aa"]
+    assert control_arms(made.plan, configs) == ()
+
+
 def test_a_control_is_compared_block_by_block() -> None:
     runs = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43])
     (control,) = compare_controls([FRESH], runs, "per")
@@ -69,7 +84,12 @@ def test_a_run_without_a_result_removes_its_block() -> None:
     runs = runs_of(a=[0.2, 0.3, 0.4], aa=[0.25, 0.28, 0.43])
     runs.loc[1, "outcome"] = "failed"
     (control,) = compare_controls([FRESH], runs, "per")
-    assert set(control.differences) == {1, 3}
+    assert set(control.differences) == {1, 3} and control.outcome == "per"
+    runs.loc[[0, 2], "outcome"] = "failed"
+    (nothing,) = compare_controls([FRESH], runs, "per")
+    assert nothing.differences == {} and not nothing.identical
+    assert math.isnan(nothing.effect) and nothing.p == 1.0
+    assert nothing.interval == (-math.inf, math.inf)
 
 
 def test_the_same_seed_with_the_same_numbers_is_identical() -> None:
@@ -119,19 +139,41 @@ def test_the_floor_is_the_range_of_differences_between_two_single_runs() -> None
     assert (floor.source, floor.n, floor.n_same_seed) == ("controls", 3, 3)
     assert floor.same_seed == pytest.approx(0.001)
     assert floor.of_mean(4) == pytest.approx(floor.half_width / 2)
+    assert floor.outcome == "per" and math.isnan(floor.of_mean(0))
 
 
-def test_without_a_control_the_floor_uses_the_spread_over_seeds() -> None:
-    runs = runs_of(a=[0.2, 0.3, 0.4], b=[0.5, 0.5, 0.5])
+def test_without_fresh_seeds_the_floor_uses_the_spread_over_seeds() -> None:
+    runs = runs_of(a=[0.2, 0.3, 0.4], b=[0.5, 0.5], c=[0.7], again=[0.2, 0.2998, 0.401])
+    floor = noise_floor(runs[runs["arm"] != "again"], (), "per")
+    assert (floor.outcome, floor.source, floor.n) == ("per", "seeds", 3)
+    assert (floor.same_seed, floor.n_same_seed) == (None, 0)
+    spread = math.sqrt((0.02 + 0.0) / 3)  # pooled variance
+    assert floor.half_width == pytest.approx(scipy_stats.t.ppf(0.975, 3) * math.sqrt(2) * spread)
+    again = noise_floor(runs, compare_controls([AGAIN], runs, "per"), "per")
+    assert (again.source, again.n_same_seed) == ("seeds", 3)
+    assert again.same_seed == pytest.approx(0.001)
+
+
+def test_an_arm_with_a_collapsed_run_or_without_the_number_leaves_the_spread_alone() -> None:
+    runs = runs_of(a=[0.2, 0.4], b=[0.3, 0.9, 1.0], c=[0.1, math.nan])
     floor = noise_floor(runs, (), "per")
-    assert floor.source == "seeds" and floor.n == 4 and floor.same_seed is None
-    spread = math.sqrt((0.01 + 0.0) / 2)  # pooled variance
-    assert floor.half_width == pytest.approx(scipy_stats.t.ppf(0.975, 4) * math.sqrt(2) * spread)
+    assert floor.n == 1 and seed_noise(runs) == pytest.approx(math.sqrt(0.02))
 
 
 def test_without_two_runs_of_an_arm_the_floor_is_unknown() -> None:
     floor = noise_floor(runs_of(a=[0.2], b=[0.3]), (), "per")
-    assert floor.source == "none" and math.isnan(floor.half_width)
+    assert (floor.outcome, floor.source, floor.n) == ("per", "none", 0)
+    assert math.isnan(floor.half_width) and math.isnan(floor.of_mean(4))
+    assert seed_noise(runs_of(a=[0.2], b=[0.3])) is None
+
+
+def test_a_share_of_runs_has_no_floor_but_says_what_one_seed_gave_twice() -> None:
+    runs = runs_of(a=[0.2, 1.0, 0.4], aa=[1.0, 1.0, 0.4], again=[0.2, 0.3, 0.4])
+    controls = compare_controls([FRESH, AGAIN], runs, "collapsed")
+    floor = noise_floor(runs, controls, "collapsed")
+    assert (floor.outcome, floor.source, floor.n) == ("collapsed", "none", 0)
+    assert math.isnan(floor.half_width)
+    assert (floor.same_seed, floor.n_same_seed) == (1.0, 3)
 
 
 def test_the_floor_has_its_nominal_coverage_on_normal_seeds() -> None:

@@ -1,0 +1,48 @@
+"""Which packs have checkpoints, so that a later call cuts the same packs and finds them.
+
+A pack is found by its id, a hash of its runs. Options or free memory of another day would cut other
+packs, so the cut of those under way is kept beside their checkpoints.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from decoder.atomic import write_atomically
+from orchestrator.plan.packs import PlannedPack
+from orchestrator.store.paths import Results
+from orchestrator.store.sources import training_sha256
+
+
+def packs_under_way(results: Results, name: str) -> dict[str, tuple[str, ...]]:
+    """Pack id → run ids, for the packs that have a checkpoint of the present source code."""
+    folder = results.checkpoints(name)
+    try:
+        if (folder / "sources").read_text(encoding="utf-8") != training_sha256():
+            return {}
+    except OSError:
+        return {}
+    return {
+        pack_id: run_ids
+        for pack_id, run_ids in _read(results, name).items()
+        if any((folder / pack_id).rglob("step-*.json"))
+    }
+
+
+def keep_cut(results: Results, name: str, packs: Iterable[PlannedPack]) -> None:
+    """Keep which runs belong to the packs that are about to train.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    before = _read(results, name)
+    now = before | {pack.pack_id: tuple(run.run_id for run in pack.runs) for pack in packs}
+    if now != before:
+        write_atomically(results.pack_cut(name), json.dumps(now).encode())
+
+
+def _read(results: Results, name: str) -> dict[str, tuple[str, ...]]:
+    try:
+        kept: Mapping[str, Sequence[str]] = json.loads(results.pack_cut(name).read_bytes())
+        return {str(pack_id): tuple(map(str, run_ids)) for pack_id, run_ids in kept.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # there is none, or it is damaged: packs are cut anew
