@@ -19,9 +19,9 @@ from decoder.device import device_name, driver_version, peak_memory_bytes
 from decoder.errors import ConfigError
 from decoder.host import Flags
 from decoder.metrics import TrainingSums
-from decoder.model.cells import choose_kernel
 from decoder.model.decoder import PackedDecoder
 from decoder.model.fused.available import why_not
+from decoder.model.kernel_choice import default_kernel, resumed_kernel
 from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 from decoder.stacked_optim import StackedOptimizer
@@ -84,7 +84,7 @@ class PackState:
         """The implementation of the recurrence; empty where there is no choice."""
         if self.model.config.architecture != "gru":
             return ""
-        return self.model.kernel or choose_kernel(self.n_runs_at_start, self.device)
+        return self.model.kernel or default_kernel(self.device)
 
     @classmethod
     def start(cls, pack: Pack, dataset: Dataset, device: torch.device) -> "PackState":
@@ -272,6 +272,7 @@ class PackState:
             "run_ids": [run.run_id for run in self.runs],
             "n_runs_at_start": self.n_runs_at_start,
             "device": self._made_with(),
+            "kernel": self.model.kernel,
             "step": self.step,
             "seconds": self.seconds,
             "n_skipped": self.n_skipped,
@@ -312,6 +313,9 @@ class PackState:
         if not set(wanted) <= set(going) | set(ended):
             return [], [*remarks, f"{place}: its checkpoint belongs to other runs and is not used"]
         remarks += self._compare_devices(place, values.get("device", {}))
+        if kernel := values.get("kernel"):  # older checkpoints do not say
+            self.model.kernel, why_other = resumed_kernel(kernel, self.device)
+            remarks += [f"{place}: {why_other}"] if why_other else []
         self.keep([row for row, run_id in enumerate(wanted) if run_id in going])
         rows = [going.index(run.run_id) for run in self.runs]
         for name, parameter in self.model.named_parameters():
@@ -347,11 +351,10 @@ class PackState:
 
     def _made_with(self) -> dict[str, str]:
         """What a checkpoint says of the device that made it."""
-        names = {"type": self.device.type, "name": device_name(self.device)}
-        return {**names, "kernel": self.kernel}
+        return {"type": self.device.type, "name": device_name(self.device)}
 
     def _compare_devices(self, folder: Path, made_with: Mapping[str, str]) -> list[str]:
-        """Remarks if a checkpoint was made with another GPU or kernel; older ones do not say.
+        """Remarks if a checkpoint was made with another GPU; older ones do not say.
 
         Raises:
             ConfigError: it was made on another kind of device, which draws other random numbers.
@@ -363,11 +366,12 @@ class PackState:
                 f"of {present['name']} are others, so the pack cannot be continued here; train "
                 f"with --device {made_with['type']}, or remove the folder to start the pack anew"
             )
+        name = made_with.get("name", present["name"])
+        if name == present["name"]:
+            return []
         return [
-            f"{folder}: its checkpoint was made with {made_with[key]} and continues with "
-            f"{present[key]}; the figures agree to rounding only"
-            for key in ("name", "kernel")
-            if made_with.get(key, present[key]) != present[key]
+            f"{folder}: its checkpoint was made with {name} and continues with "
+            f"{present['name']}; the figures agree to rounding only"
         ]
 
 

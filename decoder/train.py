@@ -27,6 +27,7 @@ from decoder.errors import ConfigError
 from decoder.host import Flags
 from decoder.late_evaluation import Evaluations
 from decoder.pack import HistoryRow, Pack, Progress
+from decoder.remarks import take_remarks
 from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
@@ -125,6 +126,8 @@ def _train(
     next_save = time.monotonic() + checkpoint_every_seconds
 
     while state.runs:
+        if said := take_remarks():
+            yield Progress(state.step, remarks=said)
         pauses = until_step is not None and state.step >= until_step
         if not pauses:
             yield from evaluations.late(wait=False)

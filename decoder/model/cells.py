@@ -1,4 +1,4 @@
-"""The parts that GRU and LSTM layers share: weights, the two directions, the choice of kernel.
+"""The parts that GRU and LSTM layers share: weights and the two directions.
 
 Dimensions: R runs, P patches, B batch, D inputs, G gates, H units, N directions.
 """
@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from decoder.model.fused.available import can_fuse
 from decoder.model.inputs import LayerInput
 
 Kernel = Literal["torch", "batched", "rows", "fused"]
@@ -29,17 +28,6 @@ class CellWeights(NamedTuple):
     w_hh: Tensor
     b_ih: Tensor
     b_hh: Tensor
-
-
-def choose_kernel(n_runs: int, device: torch.device) -> Kernel:
-    """The faster implementation for a pack of `n_runs` on `device` (benchmarks/README.md).
-
-    On a CPU the batched one is faster than torch's at every measured size, including R = 1. A GPU
-    gets the fused one, or torch's, which are cuDNN's, if Triton does not work there.
-    """
-    if device.type == "cpu":
-        return "batched"
-    return "fused" if can_fuse(device) else "torch"
 
 
 def join_directions(source: LayerInput, w_ih: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:

@@ -15,16 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from decoder.data.alignment import n_patches as patches_of
-from decoder.model.cells import Kernel, choose_kernel
+from decoder.model.cells import Kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused.graphs import GraphCaches, bucket
 from decoder.model.fused.layer import RowKernel, patch_kernels
 from decoder.model.fused.row_patches import row_patch_input
 from decoder.model.fused.rows import Rows, pack_rows
-from decoder.model.inputs import LayerInput, patch_input
+from decoder.model.inputs import patch_input
+from decoder.model.kernel_choice import Workload, choose_kernel, default_kernel
 from decoder.model.layers import LayerNorm, Linear, PostRNNLayer, drop, repeat
 from decoder.model.patch_mask import mask_patches
 from decoder.model.patches import to_blocks
+from decoder.model.precision import computed_dtype
 from decoder.model.recurrent import RecurrentLayer, recurrent_states
 from decoder.model.transformer import PatchEmbedding, TransformerLayer, transformer_states
 from decoder.phonemes import BLANK
@@ -73,7 +76,8 @@ class PackedDecoder(nn.Module):
         source = generator(seed, "initial_weights")
         n_inputs = config.patch_size * n_features
         self.config = config
-        self.kernel: Kernel | None = None  # None chooses the faster one
+        self.kernel: Kernel | None = None  # None: the fastest, chosen by the first step of training
+        self._graphs = GraphCaches()
         self.day_layer: DayLayer | None = None
         if config.day_layer != "none":
             n_layers = n_days if config.day_layer == "per_day" else 1
@@ -150,11 +154,38 @@ class PackedDecoder(nn.Module):
         Returns:
             Logits; those of patches that are not valid may be anything finite.
         """
+        x = self._by_day(x, slices, dropout if self.embedding is None else None)
+        kernel = self.kernel or self._choose_kernel(x, dropout, n_patches, hidden)
+        states, rows, dropout = self._states(x, dropout, n_patches, hidden, kernel)
+
+        def padded(logits: Tensor) -> Tensor:
+            return logits if rows is None else rows.scatter(logits.squeeze(2))
+
+        intermediate = [
+            padded(head(states[int(layer) - 1])) for layer, head in self.intermediate_heads.items()
+        ]
+        out = states[-1]
+        for i, layer in enumerate(self.post_rnn):
+            out = layer(out, dropout, str(i))
+        return Output(padded(self.head(out)), tuple(intermediate))
+
+    def _states(
+        self,
+        x: Tensor,
+        dropout: DropoutPlan | None,
+        n_patches: Tensor | None,
+        hidden: Tensor | None,
+        kernel: Kernel,
+    ) -> tuple[list[Tensor], Rows | None, DropoutPlan | None]:
+        """The output of each layer for features x (R, B, T, F), see `forward`.
+
+        Returns:
+            For each layer (R, P, B, n_outputs), None, and the plan as it is; or (R, V, 1,
+            n_outputs), the rows of a packed batch, and the plan for its rows.
+        """
         config = self.config
         shape = config.patch_size, config.patch_stride
-        x = self._by_day(x, slices, dropout if self.embedding is None else None)
         blocks = to_blocks(x, *shape)
-        kernel = self.kernel or choose_kernel(len(x), x.device)
         packing: RowKernel | None = None
         if config.architecture != "transformer" and (kernel == "rows" or kernel == "fused"):
             packing = kernel
@@ -171,18 +202,64 @@ class PackedDecoder(nn.Module):
             source = patch_input(blocks, *shape)
         if hidden is not None:
             source = mask_patches(source, hidden, self.mask_token)
-        states = self._states(source, x, n_patches, dropout, kernel, rows)
+        if self.embedding is not None and self.last_norm is not None:
+            transformer = [layer for layer in self.layers if isinstance(layer, TransformerLayer)]
+            embedded = self.embedding(source, dropout)
+            lengths = None if n_patches is None else n_patches.to(x.device)
+            states = transformer_states(
+                transformer, embedded, lengths, config.bidirectional, dropout
+            )
+            return [self.last_norm(state) for state in states], None, dropout
+        R, B = x.shape[:2]
+        h0 = x.new_zeros(R, config.n_units) if self.h0 is None else self.h0
+        h0 = h0[:, None].expand(R, B, -1)
+        recurrent = [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+        states = recurrent_states(recurrent, source, h0, kernel, dropout, rows, self._graphs)
+        return states, rows, dropout
 
-        def padded(logits: Tensor) -> Tensor:
-            return logits if rows is None else rows.scatter(logits.squeeze(2))
+    def _choose_kernel(
+        self,
+        x: Tensor,
+        dropout: DropoutPlan | None,
+        n_patches: Tensor | None,
+        hidden: Tensor | None,
+    ) -> Kernel:
+        """The kernel: in training the fastest for this batch, which the pack then keeps.
 
-        intermediate = [
-            padded(head(states[int(layer) - 1])) for layer, head in self.intermediate_heads.items()
-        ]
-        out = states[-1]
-        for i, layer in enumerate(self.post_rnn):
-            out = layer(out, dropout, str(i))
-        return Output(padded(self.head(out)), tuple(intermediate))
+        Args:
+            x: (R, B, T, F) output of the day layer.
+            dropout: see `forward`.
+            n_patches: see `forward`.
+            hidden: see `forward`.
+        """
+        config = self.config
+        if config.architecture == "transformer":
+            return "torch"  # which is not read
+        if not torch.is_grad_enabled():
+            return default_kernel(x.device)
+
+        def run(kernel: Kernel) -> None:
+            leaf = x.detach().requires_grad_()
+            states, _, _ = self._states(leaf, dropout, n_patches, hidden, kernel)
+            with torch.autocast(x.device.type, enabled=False):
+                torch.autograd.grad(states[-1].sum(), [leaf, *self.layers.parameters()])
+
+        R, B, T, _ = x.shape
+        workload = Workload(
+            device=x.device,
+            cell=config.architecture,
+            n_runs=R,
+            n_trials=B,
+            n_patches=bucket(patches_of(T, config.patch_size, config.patch_stride)),
+            n_units=config.n_units,
+            n_layers=config.n_layers,
+            n_directions=1 + config.bidirectional,
+            dtype=computed_dtype(x),
+        )
+        self.kernel = choose_kernel(workload, run)
+        if self.kernel != "fused":
+            self._graphs.clear()
+        return self.kernel
 
     def _by_day(self, x: Tensor, slices: Sequence[DaySlice], dropout: DropoutPlan | None) -> Tensor:
         """The day layer and its dropout. (R, B, T, F) → the same shape."""
@@ -194,34 +271,12 @@ class PackedDecoder(nn.Module):
         out: Tensor = self.day_layer(x, slices, factors)
         return out
 
-    def _states(
-        self,
-        source: LayerInput,
-        x: Tensor,
-        n_patches: Tensor | None,
-        dropout: DropoutPlan | None,
-        kernel: Kernel,
-        rows: Rows | None,
-    ) -> list[Tensor]:
-        """The output of each layer, (R, P, B, n_outputs), for the patches of x (R, B, T, F)."""
-        if self.embedding is not None and self.last_norm is not None:
-            transformer = [layer for layer in self.layers if isinstance(layer, TransformerLayer)]
-            embedded = self.embedding(source, dropout)
-            bidirectional = self.config.bidirectional
-            lengths = None if n_patches is None else n_patches.to(x.device)
-            states = transformer_states(transformer, embedded, lengths, bidirectional, dropout)
-            return [self.last_norm(state) for state in states]
-        R, B = x.shape[:2]
-        h0 = x.new_zeros(R, self.config.n_units) if self.h0 is None else self.h0
-        h0 = h0[:, None].expand(R, B, -1)
-        recurrent = [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
-        return recurrent_states(recurrent, source, h0, kernel, dropout, rows)
-
     def keep_runs(self, rows: Sequence[int]) -> None:
         """Keep only the runs at `rows` of the leading axis, in that order."""
         for parameter in self.parameters():
             parameter.data = parameter.data[list(rows)].clone()
             parameter.grad = None
+        self._graphs.clear()
 
     def n_parameters(self) -> int:
         """Number of trainable values of one run."""

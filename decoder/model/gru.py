@@ -23,6 +23,7 @@ from decoder.model.cells import (
     part_directions,
     stack_directions,
 )
+from decoder.model.fused.graphs import GraphCache
 from decoder.model.fused.layer import input_bias, packed_layer, step_kernels
 from decoder.model.fused.rows import Rows
 from decoder.model.inputs import LayerInput
@@ -35,6 +36,7 @@ def gru_layer(
     h0: Tensor,
     kernel: Kernel,
     rows: Rows | None = None,
+    cache: GraphCache | None = None,
 ) -> Tensor:
     """Run one GRU layer for every run.
 
@@ -46,12 +48,14 @@ def gru_layer(
         kernel: the implementation.
         rows: the valid patches of the batch, if the input is (R, V, 1, D); needs ``rows`` or
             ``fused`` and one direction. None means that the input is (R, P, B, D).
+        cache: buffers and graphs of this layer alone, for ``rows`` and ``fused``; None runs them
+            without.
 
     Returns:
         (R, P, B, N H) states after each patch, forward units first; (R, V, 1, H) with `rows`.
     """
     if kernel == "rows" or kernel == "fused":
-        return packed_layer(source, directions, h0, rows, step_kernels(kernel))
+        return packed_layer(source, directions, h0, rows, step_kernels(kernel), cache)
     assert rows is None, f"the kernel {kernel} computes padded batches"
     if kernel == "torch":
         x, h0, *flat = autocast_inputs(source.dense(), h0, *[w for d in directions for w in d])

@@ -21,6 +21,12 @@ def autocast_inputs(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
+def computed_dtype(x: Tensor) -> torch.dtype:
+    """The format in which a layer computes with `x`."""
+    is_on = torch.is_autocast_enabled(x.device.type)
+    return torch.get_autocast_dtype(x.device.type) if is_on else x.dtype
+
+
 def autocast(
     precision: Literal["float32", "bfloat16"], device: torch.device
 ) -> AbstractContextManager[Any]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from decoder.model.cells import CellWeights, Kernel
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused.graphs import GraphCaches
+from decoder.model.fused.layer import packed_stack, step_kernels
 from decoder.model.fused.rows import Rows
 from decoder.model.gru import gru_layer
 from decoder.model.inputs import LayerInput, sequence_input
@@ -83,6 +85,7 @@ def recurrent_states(
     kernel: Kernel,
     dropout: DropoutPlan | None,
     rows: Rows | None = None,
+    graphs: GraphCaches | None = None,
 ) -> list[Tensor]:
     """The output of every layer. The next layer reads it after dropout.
 
@@ -99,14 +102,22 @@ def recurrent_states(
         dropout: masks between the layers; None means no dropout.
         rows: the valid patches of the batch, if the input is (R, V, 1, D); needs one direction, and
             for a GRU the kernel ``rows`` or ``fused``. None means that the input is (R, P, B, D).
+        graphs: buffers and graphs of the ``fused`` kernel of a GRU; None runs it without. With
+            them, layers of one direction without norms run as a wavefront.
 
     Returns:
         For each layer (R, P, B, N H), before dropout; (R, V, 1, H) with `rows`.
     """
+    graphs = graphs if kernel == "fused" else None
+    if graphs is not None and all(map(_can_stack, layers)):
+        weights = [layer.directions()[0] for layer in layers]
+        kernels, cache = step_kernels("fused"), graphs.at(0, h0.device)
+        return packed_stack(source, weights, h0, dropout, rows, kernels, cache)
     states = []
     for i, layer in enumerate(layers):
         if layer.cell == "gru":
-            out = gru_layer(source, layer.directions(), h0, kernel, rows)
+            own = None if graphs is None else graphs.at(i, h0.device)
+            out = gru_layer(source, layer.directions(), h0, kernel, rows, own)
         else:
             out = lstm_layer(source, layer.directions(), h0, rows)
         out = out if layer.norm is None else layer.norm(out)
@@ -114,3 +125,8 @@ def recurrent_states(
         if i < len(layers) - 1:
             source = sequence_input(drop(out, dropout, "rnn_dropout", str(i)))
     return states
+
+
+def _can_stack(layer: RecurrentLayer) -> bool:
+    """Whether nothing but dropout lies between a layer and the next."""
+    return layer.cell == "gru" and layer.norm is None and len(layer.suffixes) == 1

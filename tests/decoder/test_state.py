@@ -8,6 +8,8 @@ import torch
 from decoder.config import DecoderConfig, override, resolve, run_id
 from decoder.data.store import Dataset
 from decoder.errors import ConfigError
+from decoder.model import kernel_choice
+from decoder.model.cells import Kernel
 from decoder.pack import Pack, Run
 from decoder.state import PackState
 
@@ -70,16 +72,17 @@ def test_a_checkpoint_of_another_kind_of_device_is_refused(
     assert str(tmp_path) in str(caught.value)
 
 
-def test_another_gpu_or_kernel_is_remarked_on(
+def test_another_gpu_is_remarked_on(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(3)
     state = state_of(dataset, run)
     assert state.kernel == "batched"
-    state.save(tmp_path)
-    state.model.kernel = "torch"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(PackState, "_made_with", lambda self: {"type": "cpu", "name": "A100"})
+        state.save(tmp_path)
     _, [remark] = state.resume(tmp_path)
-    assert "batched" in remark and "torch" in remark
+    assert "A100" in remark and "cpu" in remark
 
 
 def test_a_checkpoint_that_does_not_name_its_device_is_used_without_a_remark(
@@ -95,3 +98,29 @@ def test_a_checkpoint_that_does_not_name_its_device_is_used_without_a_remark(
 def test_only_a_gru_has_a_kernel(dataset: Dataset) -> None:
     config = override(make_run(3).config, {"model.architecture": "lstm"}, "test")
     assert state_of(dataset, Run("run", resolve(config))).kernel == ""
+
+
+@pytest.mark.parametrize("kernel", ["torch", "batched", None])
+def test_a_resumed_pack_keeps_its_kernel(
+    dataset: Dataset, tmp_path: Path, kernel: Kernel | None
+) -> None:
+    pack = Pack("pack", 0, (make_run(8),))
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.model.kernel = kernel
+    state.save(tmp_path)
+    resumed = PackState.start(pack, dataset, torch.device("cpu"))
+    assert resumed.resume(tmp_path) == ([], [])
+    assert resumed.model.kernel == kernel
+
+
+def test_a_kernel_that_is_missing_here_is_chosen_anew_and_the_user_is_told(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_choice, "why_not", lambda device: "No Triton.")
+    pack = Pack("pack", 0, (make_run(8),))
+    state = PackState.start(pack, dataset, torch.device("cpu"))
+    state.model.kernel = "fused"
+    state.save(tmp_path)
+    resumed = PackState.start(pack, dataset, torch.device("cpu"))
+    _, [remark] = resumed.resume(tmp_path)
+    assert resumed.model.kernel is None and "No Triton." in remark

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from decoder import optim
+from decoder import optim, remarks
 from decoder.config import DecoderConfig, config_paths, override, pack_key, resolve, run_id
 from decoder.data.batches import Batch
 from decoder.data.store import Dataset
@@ -103,6 +103,17 @@ def test_each_run_gets_the_same_weights_alone_and_in_a_mixed_pack(dataset: Datas
         pack = make_pack([arm])
         [(name, alone)] = weights_after(pack, dataset, 25).items()
         assert_close_weights(together[name], alone, 1e-4)
+
+
+def test_what_the_code_remarks_reaches_the_user_with_the_next_event(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remarks, "_said", set())
+    monkeypatch.setattr(remarks, "_waiting", [])
+    remarks.remark("no graphs here")
+    events = list(train(make_pack([{}]), dataset, device="cpu"))
+    assert [event.remarks for event in events if event.remarks] == [("no graphs here",)]
+    assert events[0].remarks and len(results_of(events)) == 1
 
 
 def test_runs_of_a_pack_differ(dataset: Dataset) -> None:

@@ -1,4 +1,7 @@
-"""One GRU layer over packed rows, forward and backward, for any implementation of its steps.
+"""GRU layers over packed rows, forward and backward, for any implementation of their steps.
+
+One layer, or a stack of layers of one direction, from its input and its weights as in
+`torch.nn.GRU`. With a cache, `decoder.model.fused.stack` runs them over static buffers.
 
 Dimensions: R runs (N R with N directions), P steps, B batch, V rows, D inputs, H units.
 """
@@ -15,9 +18,12 @@ from decoder.model.cells import (
     part_directions,
     stack_directions,
 )
+from decoder.model.dropout import DropoutPlan
 from decoder.model.fused import plain_steps, row_patches
+from decoder.model.fused.graphs import GraphCache
 from decoder.model.fused.row_patches import PatchKernels
 from decoder.model.fused.rows import Rows, all_rows
+from decoder.model.fused.stack import StackLayer, stack_states
 from decoder.model.fused.steps import StepKernels, hidden_gradients
 from decoder.model.inputs import LayerInput
 from decoder.model.precision import autocast_inputs
@@ -64,6 +70,7 @@ def packed_layer(
     h0: Tensor,
     rows: Rows | None,
     kernels: StepKernels,
+    cache: GraphCache | None = None,
 ) -> Tensor:
     """Run one GRU layer over the rows of a batch, for every run.
 
@@ -74,6 +81,8 @@ def packed_layer(
         h0: (R, B, H) initial state of each direction.
         rows: the valid patches; None computes all patches, including the padding.
         kernels: the implementation of the steps.
+        cache: buffers and graphs, which this layer shares with no other one; None runs the steps
+            without.
 
     Returns:
         (R, V, 1, H), or (R, P, B, N H) without `rows`.
@@ -87,9 +96,61 @@ def packed_layer(
     if rows is None:
         rows = all_rows(*gates_in.shape[1:3], gates_in.device)
     h0 = stack_directions([rows.sort_trials(h0) for _ in directions])
-    packed, w_hh, h0 = autocast_inputs(gates_in.flatten(1, 2), w_hh, h0)
-    out: Tensor = _PackedGRU.apply(packed, w_hh, b_hn, h0, rows, kernels)  # type: ignore[no-untyped-call]
+    packed, low_w_hh, low_h0 = autocast_inputs(gates_in.flatten(1, 2), w_hh, h0)
+    if cache is None:
+        out: Tensor = _PackedGRU.apply(packed, low_w_hh, b_hn, low_h0, rows, kernels)  # type: ignore[no-untyped-call]
+    else:
+        layer = StackLayer(w_hh, b_hn, None, None)
+        [out] = stack_states(packed, [layer], h0, [], rows, kernels, cache)
     return part_directions(out.view(*gates_in.shape[:3], H), len(directions))
+
+
+def packed_stack(
+    source: LayerInput,
+    weights: Sequence[CellWeights],
+    h0: Tensor,
+    dropout: DropoutPlan | None,
+    rows: Rows | None,
+    kernels: StepKernels,
+    cache: GraphCache,
+) -> list[Tensor]:
+    """Run all layers of a GRU of one direction, for every run.
+
+    Args:
+        source: the input of the first layer: (R, V, 1, D), or (R, P, B, D) without `rows`.
+        weights: of each layer, gates r, z, n.
+        h0: (R, B, H) initial state of every layer.
+        dropout: masks between the layers; None means no dropout.
+        rows: the valid patches; None computes all patches, including the padding.
+        kernels: the implementation of the steps.
+        cache: holds buffers and graphs.
+
+    Returns:
+        For each layer (R, V, 1, H), or (R, P, B, H) without `rows`; see `stack_states`.
+    """
+    first, H = weights[0], h0.shape[-1]
+    gates_in = source.project(n_first(first.w_ih), n_first(input_bias(first)))
+    axes = gates_in.shape[1:3]
+    if rows is None:
+        rows = all_rows(*axes, gates_in.device)
+    layers = [StackLayer(first.w_hh, first.b_hh[:, 2 * H :], None, None)]
+    for w in weights[1:]:
+        layers.append(StackLayer(w.w_hh, w.b_hh[:, 2 * H :], w.w_ih, n_first(input_bias(w))))
+    factors = []
+    for i in range(len(layers) - 1):
+        f = dropout.factors("rnn_dropout", *axes, H, place=str(i)) if dropout else None
+        factors.append(None if f is None else f.flatten(1, 2))
+    [packed] = autocast_inputs(gates_in.flatten(1, 2))
+    states = stack_states(
+        packed,
+        layers,
+        rows.sort_trials(h0),
+        factors,
+        rows,
+        kernels,
+        cache,
+    )
+    return [state.unflatten(1, axes) for state in states]
 
 
 class _PackedGRU(torch.autograd.Function):

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from decoder.model.cells import CellWeights, Kernel, choose_kernel
-from decoder.model.fused import available
+from decoder.model.cells import CellWeights, Kernel
 from decoder.model.fused.available import why_not
 from decoder.model.gru import gru_layer
 from decoder.model.inputs import sequence_input
@@ -81,17 +80,3 @@ def test_a_nan_in_one_run_stays_in_it(kernel: Kernel) -> None:
     out.sum().backward()
     assert out[1].isnan().all() and not out[[0, 2]].isnan().any()
     assert weights.w_hh.grad is not None and not weights.w_hh.grad[[0, 2]].isnan().any()
-
-
-def test_the_cpu_uses_the_batched_kernel() -> None:
-    assert choose_kernel(1, torch.device("cpu")) == "batched"
-
-
-def test_a_gpu_uses_the_fused_kernel_if_it_works_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = torch.device("cuda:0")
-    monkeypatch.setattr(available, "why_not", lambda device: None)
-    assert choose_kernel(1, gpu) == "fused"
-    monkeypatch.setattr(available, "why_not", lambda device: "it is too old.")
-    available._warn_once.cache_clear()
-    with pytest.warns(UserWarning, match="cuda:0: it is too old. Recurrent layers use cuDNN"):
-        assert choose_kernel(1, gpu) == "torch"

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from decoder.config import DecoderConfig
 from decoder.metrics import MetricSums
+from decoder.model import decoder, gru, recurrent
 from decoder.model.cells import Kernel
 from decoder.model.day import day_slices
 from decoder.model.decoder import Output, PackedDecoder
 from decoder.model.dropout import DropoutPlan
+from decoder.model.fused import plain_steps, row_patches
 from decoder.model.fused.available import why_not
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
@@ -116,6 +118,47 @@ def test_valid_rows_alone_give_the_figures_of_the_padded_batch(
     torch.testing.assert_close(packed[2], padded[2])
 
 
+def use_plain_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the fused kernel go its way through the layers, with plain torch for Triton's kernels."""
+    for module in (recurrent, gru):
+        monkeypatch.setattr(module, "step_kernels", lambda kernel: plain_steps)
+    monkeypatch.setattr(decoder, "patch_kernels", lambda kernel: row_patches)
+
+
+@pytest.mark.parametrize("model", CASES.values(), ids=CASES)
+def test_layers_in_one_function_give_the_figures_of_the_padded_batch(
+    model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused kernel's way through the layers, by plain steps in float64."""
+    use_plain_steps(monkeypatch)
+    case = Case(model, torch.float64, augment={"patch_mask_max_share": 0.4})
+    padded, packed = case.run("batched"), case.run("fused")
+    exactly = {"rtol": 1e-10, "atol": 1e-12}
+    torch.testing.assert_close(packed[0].logits, valid(padded[0].logits), **exactly)
+    for name, gradient in padded[3].items():
+        torch.testing.assert_close(packed[3][name], gradient, **exactly, msg=name)
+
+
+def test_a_pack_keeps_its_buffers_from_step_to_step_and_drops_them_with_a_run() -> None:
+    if (reason := why_not(CPU)) is not None:
+        pytest.skip(reason)
+    case = Case({}, torch.float32)
+    model = case.decoder("fused")
+    slices = day_slices(DAYS)
+    expected = model(case.x, slices, n_patches=LENGTHS).logits
+    expected.sum().backward()
+    [cache] = model._graphs._caches.values()
+    assert len(cache) == 1
+    for _ in range(2):
+        again = model(case.x, slices, n_patches=LENGTHS).logits
+        again.sum().backward()
+        assert torch.equal(again, expected)
+    assert len(cache) == 1
+    model.keep_runs([1])
+    assert len(cache) == 0
+    torch.testing.assert_close(model(case.x[1:], slices, n_patches=LENGTHS).logits, expected[1:])
+
+
 def test_the_fused_kernel_gives_the_figures_of_the_padded_batch() -> None:
     if (reason := why_not(CPU)) is not None:
         pytest.skip(reason)
@@ -127,10 +170,17 @@ def test_the_fused_kernel_gives_the_figures_of_the_padded_batch() -> None:
         torch.testing.assert_close(packed[3][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("kernel", ["rows", "fused"])
-def test_bfloat16_is_as_close_to_float64_as_with_padding(kernel: Kernel) -> None:
+@pytest.mark.parametrize("kernel", ["rows", "stack", "fused"])
+def test_bfloat16_is_as_close_to_float64_as_with_padding(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton's interpreter cuts bfloat16 off instead of rounding it, so it may be twice as far."""
     if kernel == "fused" and (reason := why_not(CPU)) is not None:
         pytest.skip(reason)
+    most = 2.0 if kernel == "fused" else 1.2
+    if kernel == "stack":  # the layers of the fused kernel, by plain steps
+        use_plain_steps(monkeypatch)
+        kernel = "fused"
     exact = Case({}, torch.float64).run("batched")
     low = Case({}, torch.float32, train={"precision": "bfloat16"})
     assert low.precision == "bfloat16"
@@ -142,7 +192,7 @@ def test_bfloat16_is_as_close_to_float64_as_with_padding(kernel: Kernel) -> None
 
     scale = [valid(exact[0].logits).norm(), *(g.norm() for g in exact[3].values())]
     packed, padded = (error(low.run(k)) / torch.stack(scale) for k in (kernel, "batched"))
-    assert packed.mean() < 1.2 * padded.mean()
+    assert packed.mean() < most * padded.mean()
     assert packed.max() < 0.1
 
 
