@@ -20,6 +20,7 @@ from decoder.host import Flags
 from decoder.model.cells import Kernel
 from decoder.model.decoder import PackedDecoder
 from decoder.model.fused.rows import Rows, all_rows
+from decoder.model.fused.wave import run_wave
 from decoder.pack import Pack, Run
 from decoder.state import PackState, Unread
 from decoder.step import forward_backward, step_gradients, update_weights
@@ -127,8 +128,6 @@ def _call(self: Any, entry: Any, name: str) -> None:
 def _whole_layers(
     steps: Any, n_steps: int, chunk: int, streams: Any, backward: bool = False
 ) -> None:
-    from decoder.model.fused.wave import run_wave
-
     run_wave(steps, n_steps, n_steps, None, backward)
 
 
