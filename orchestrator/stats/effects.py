@@ -274,7 +274,7 @@ def _splits(n: int, n_to: int) -> Floats:
         chosen = np.array(list(combinations(range(n), n_to)))
     else:
         rng = np.random.default_rng(_MONTE_CARLO_SEED)
-        chosen = np.argsort(rng.random((N_RESAMPLES, n)), axis=1)[:, :n_to]
+        chosen = np.argsort(rng.random((N_RESAMPLES, n)))[:, :n_to]
     indicators = np.zeros((len(chosen), n))
     np.put_along_axis(indicators, chosen, 1.0, axis=1)
     return indicators  # (n_splits, n)
@@ -283,7 +283,7 @@ def _splits(n: int, n_to: int) -> Floats:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given."""
     p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     scaled = p[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
@@ -297,10 +297,10 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     is at most that level, for tests that are independent or positively dependent.
     """
     p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")[::-1]
+    order = np.argsort(p)[::-1]
     scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled), 1.0)
+    adjusted[order] = np.minimum.accumulate(scaled)
     return [float(value) for value in adjusted]
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from orchestrator.spec.claims import choose_test, corrections_of, is_share, looks_of
+from orchestrator.spec.claims import corrections_of, is_share, looks_of
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.stats.power import outlook
 from orchestrator.stats.reach import adjustment, attainable, reach_of
@@ -68,13 +68,12 @@ def forecast_power(
         names = groups[name].names
         tests = [reach_of(spec, other) for other in names]
         adjust = adjustment(groups[name])
-        test = choose_test(hypothesis, spec.design)
         rate = (rates or {}).get(name)
         spread = spreads.get(hypothesis.outcome, math.nan)
         if is_share(hypothesis.outcome):
             spread = math.nan if rate is None else _share_spread(rate)
         # The given spread is that of the difference of two arms.
-        weights = tests[names.index(name)].weights
+        test, _, weights = tests[names.index(name)]
         spread *= math.sqrt(sum(weight**2 for weight in weights) / 2)
         for n in n_seeds:
             lowest = attainable(tests, n, adjust)[names.index(name)]

@@ -50,9 +50,9 @@ def lowest_p(
         return 1.0
     none = Share(0, n_seeds)
     if test == "sign_flip":
-        return min(1.0, 2.0 ** (1 - n_seeds))
+        return 2.0 ** (1 - n_seeds)
     if test == "log_rank":
-        return min(1.0, 2 / math.comb(2 * n_seeds, n_seeds))
+        return 2 / math.comb(2 * n_seeds, n_seeds)
     if test in ("tost", "studentized"):
         return 0.0
     if test == "share_contrast":
@@ -63,17 +63,16 @@ def lowest_p(
         return share_tost(none, none, margin)
     if test == "tost_contrast":
         return share_contrast_tost([none] * len(weights), weights, margin)
-    if n_seeds > _N_EXACT_SHARES:  # expensive, and p is far below any level of interest
-        return lowest_p("boschloo", _N_EXACT_SHARES)
-    return boschloo(Share(n_seeds, n_seeds), none)
+    n = min(n_seeds, _N_EXACT_SHARES)  # more are expensive, and p is below any level of interest
+    return boschloo(Share(n, n), Share(0, n))
 
 
 class Reach(NamedTuple):
     """A test with what its lowest p depends on, see `lowest_p`."""
 
     test: Test
-    margin: float = 1.0
-    weights: tuple[float, ...] = (1, -1)
+    margin: float
+    weights: tuple[float, ...]
 
     def lowest(self, n_seeds: int) -> float:
         """The lowest p it can reach."""
@@ -109,7 +108,7 @@ def first_seeds(holds: Callable[[int], bool]) -> int | None:
         if high >= _N_SEEDS_SEARCHED:
             return None
         high = min(2 * high, _N_SEEDS_SEARCHED)
-    low = max(1, high // 2)  # too few, unless high is 2
+    low = high // 2  # too few, unless high is 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)

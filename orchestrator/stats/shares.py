@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from orchestrator.stats.effects import Interval
-from orchestrator.stats.run_values import Floats
+from orchestrator.stats.run_values import Bools, Floats
 
 _N_RATES = 2001  # grid of the unknown common rate in Boschloo's test
 _N_RATE_BLOCKS = 23  # parts of that grid that are computed one after the other, to save memory
@@ -30,8 +30,6 @@ def boschloo(to: Share, reference: Share) -> float:
     Two-sided: twice the smaller one-sided p, as in `scipy.stats.boschloo_exact`. That takes
     milliseconds per table; here `boschloo_table` computes all tables of two arms at once.
     """
-    if to.n == 0 or reference.n == 0:
-        return 1.0
     return float(boschloo_table(to.n, reference.n)[to.n_events, reference.n_events])
 
 
@@ -58,7 +56,7 @@ def _one_sided_boschloo(n_to: int, n_from: int) -> Floats:
         as_extreme = np.cumsum(joint.reshape(len(rates), -1)[:, order], axis=1)
         largest = np.maximum(largest, as_extreme[:, ties].max(axis=0))
     p = np.empty(fisher.size)
-    p[order] = np.minimum(largest, 1.0)
+    p[order] = largest
     return p.reshape(fisher.shape)
 
 
@@ -104,7 +102,7 @@ def wilson(share: Share, confidence: float = 0.95) -> Interval:
     return Interval(min(max(0.0, centre - half), rate), max(min(1.0, centre + half), rate))
 
 
-def clopper_pearson(share: Share, confidence: float = 0.95) -> Interval:
+def clopper_pearson(share: Share, confidence: float) -> Interval:
     """Clopper and Pearson's exact interval of one share."""
     error, k, n = (1 - confidence) / 2, share.n_events, share.n
     low = float(special.betaincinv(k, n - k + 1, error)) if k > 0 else 0.0
@@ -242,14 +240,13 @@ def _upper_ends(n_to: int, n_from: int, error: float) -> Floats:
     return np.asarray(rate_to[:, None] - rate_from[None, :] + np.sqrt(up))
 
 
-def _as_low(to: Share, reference: Share, error: float) -> Floats:
-    """1 for every outcome whose upper end is not above that of the given outcome, else 0."""
+def _as_low(to: Share, reference: Share, error: float) -> Bools:
+    """Whether the upper end of every outcome is not above that of the given outcome."""
     ends = _upper_ends(to.n, reference.n, error)
-    marked = ends <= ends[to.n_events, reference.n_events] + 1e-12
-    return np.asarray(marked, dtype=np.float64)
+    return np.asarray(ends <= ends[to.n_events, reference.n_events] + 1e-12)
 
 
-def _chance_as_low(n_to: int, n_from: int, as_low: Floats, difference: float) -> float:
+def _chance_as_low(n_to: int, n_from: int, as_low: Bools, difference: float) -> float:
     """Largest probability of the marked outcomes, over all pairs of rates `difference` apart."""
     low = np.linspace(max(0.0, -difference), min(1.0, 1.0 - difference), _N_LOW_RATES)
     p_to, p_from = binomial_pmf(n_to, low + difference), binomial_pmf(n_from, low)

@@ -32,8 +32,11 @@ from orchestrator.execute.backends.worker import Account, TrainPack, next_messag
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _MESSAGE = "message"  # our key of a result, to which Tune adds others
-# Ray's errors for a worker that ended, as when the system kills it for its memory.
-_LOST_WORKER = ("ActorDiedError", "OutOfMemoryError", "WorkerCrashedError")
+# Ray's words for a worker that ended, as when the system kills it for its memory.
+_LOST_WORKER = (
+    *("ActorDiedError", "OutOfMemoryError", "WorkerCrashedError"),
+    *("The actor died", "The actor is dead", "worker process has died"),
+)
 
 
 @contextmanager
@@ -250,10 +253,11 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
             pack_id = packs[trial.config["pack"]].pack_id
             try:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
-                is_lost = any(name in text for name in _LOST_WORKER)
                 if trial.trial_id not in started:  # lost before the pack began
                     account.note(pack_id, text)
-                elif not (is_lost and account.split(pack_id, checkpoint_dir / pack_id)):
+                elif not (
+                    _lost_its_worker(text) and account.split(pack_id, checkpoint_dir / pack_id)
+                ):
                     account.fail(pack_id, text, _n_failures(trial), {})
             except BaseException as error:
                 escape.throw(error)
@@ -262,6 +266,12 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
             escape.check()
 
     return Events()
+
+
+def _lost_its_worker(text: str) -> bool:
+    """Whether the last of the failures that Tune lists is the end of the worker itself."""
+    last = text.rpartition("Failure # ")[2]
+    return any(words in last for words in _LOST_WORKER)
 
 
 def _n_failures(trial: Any) -> int:

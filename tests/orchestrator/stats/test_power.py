@@ -5,7 +5,8 @@ from typing import Any
 import made_claims
 import numpy as np
 import pytest
-from statsmodels.stats.power import TTestPower
+from scipy import stats as scipy_stats
+from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
@@ -20,7 +21,8 @@ from orchestrator.stats.power import (
     separation,
 )
 from orchestrator.stats.power_forecast import PowerForecast, forecast_power
-from orchestrator.stats.shares import Share, boschloo, share_contrast_p
+from orchestrator.stats.reach import lowest_p
+from orchestrator.stats.shares import Share, boschloo, boschloo_table, share_contrast_p
 
 claim = functools.partial(made_claims.claim, margin=0.02)
 
@@ -32,7 +34,8 @@ def hypothesis(**changes: Any) -> Hypothesis:
 @pytest.mark.parametrize(("n", "effect"), [(8, 1.0), (10, 0.5), (20, 0.7), (50, 0.4)])
 def test_power_is_that_of_the_paired_t_test(n: int, effect: float) -> None:
     expected = TTestPower().power(effect, n, 0.05)
-    assert power_paired(effect, 1.0, n, 0.05) == pytest.approx(expected, abs=0.005)
+    assert power_paired(effect, 1.0, n, 0.05) == pytest.approx(expected, abs=0.0005)
+    assert power_paired(effect / 50, 0.02, n, 0.05) == pytest.approx(expected, abs=0.0005)
 
 
 def test_power_of_the_studentized_test_is_that_of_simulated_studies() -> None:
@@ -42,6 +45,8 @@ def test_power_of_the_studentized_test_is_that_of_simulated_studies() -> None:
     assert power_studentized(1.2, 1.0, 6, 0.05) == pytest.approx(significant.mean(), abs=0.02)
     with_margin = np.mean(significant & reached)
     assert power_studentized(1.2, 1.0, 6, 0.05, 1.0) == pytest.approx(with_margin, abs=0.02)
+    in_points = power_studentized(0.012, 0.01, 6, 0.05, 0.01)
+    assert in_points == pytest.approx(power_studentized(1.2, 1.0, 6, 0.05, 1.0))
     assert power_studentized(100.0, 1.0, 2, 0.05) == 0.0
     # Just below and from 50 seeds on, one is a sample and the other the t distribution.
     sampled, exact = (power_studentized(0.4, 1.0, n, 0.05) for n in (49, 50))
@@ -101,11 +106,19 @@ def test_power_of_two_shares_by_hand() -> None:
         if boschloo(Share(a, 6), Share(b, 6)) < 0.05 and a - b >= 3
     )
     assert power_shares(0.8, 0.2, 6, 0.05, margin=0.5) == pytest.approx(expected)
+    assert power_shares(0.8, 0.2, 6, 0.05, margin=4 / 6) == pytest.approx(expected)
+    for to, reference in ((0.8, 0.2), (0.2, 0.8)):  # only 6 of 6 against none differ by 90 %
+        assert power_shares(to, reference, 6, 0.05, margin=0.9) == pytest.approx(0.8**12)
+    assert power_shares(1.0, 0.0, 1, 0.05) == 0.0
 
 
 def test_power_of_two_shares_is_continued_by_its_approximation() -> None:
     exact, beyond = power_shares(0.5, 0.1, 30, 0.05), power_shares(0.5, 0.1, 31, 0.05)
     assert beyond == pytest.approx(exact, abs=0.06)
+    k = np.arange(31)
+    more = (boschloo_table(30, 30) < 0.05) & (k[:, None] > k)
+    by_hand = scipy_stats.binom.pmf(k, 30, 0.5) @ more @ scipy_stats.binom.pmf(k, 30, 0.1)
+    assert exact == pytest.approx(by_hand)
 
 
 def test_separation_is_the_chance_that_all_of_one_arm_exceed_all_of_the_other() -> None:
@@ -120,6 +133,12 @@ def test_power_of_an_equivalence_claim_is_that_of_simulated_studies() -> None:
     shown = np.mean([stats.tost_paired(row, 0.03) < 0.05 for row in samples])
     assert power_equivalence(0.03, 0.02, 8, 0.05) == pytest.approx(shown, abs=0.02)
     assert power_equivalence(1.0, 0.02, 8, 0.05) == pytest.approx(1.0)
+    assert power_equivalence(1e6, 1.0, 2, 0.05) == 1.0
+    assert power_equivalence(1e6, 1.0, 1, 0.05) == 0.0
+    # Just below and from 50 seeds on, one is a sample and the other the t distribution.
+    sampled, exact = (power_equivalence(0.4, 1.0, n, 0.05) for n in (49, 50))
+    assert exact == pytest.approx(sampled, abs=0.02)
+    assert power_equivalence(0.1, 1.0, 50, 0.05) == 0.0
 
 
 @pytest.mark.parametrize("n", [7, 9, 15])
@@ -225,3 +244,88 @@ def test_a_forecast_takes_the_spread_of_what_is_compared() -> None:
     assert forecast_power(part, [8], {"per": 0.02})[0].power == pytest.approx(
         power_studentized(0.02, 0.01, 8, 0.05)
     )
+
+
+@pytest.mark.parametrize(("n", "distance"), [(8, 1.5), (20, 1.0)])
+def test_power_of_the_log_rank_test_is_that_of_two_samples(n: int, distance: float) -> None:
+    expected = TTestIndPower().power(distance, n, 0.05)
+    found = power_log_rank(40.0 * distance, 40.0 * math.sqrt(2), n, 0.05)
+    assert found == pytest.approx(expected, abs=0.0005)
+    slow = hypothesis(outcome="escape_step", margin=40.0 * distance)
+    assert outlook("log_rank", slow, n, 0.05, 40.0 * math.sqrt(2)).power == found
+
+
+def test_a_margin_of_many_spreads_is_detected_just_beyond_it() -> None:
+    found = outlook("studentized", hypothesis(margin=50.0), 6, 0.05, 1.0)
+    assert (found.power, found.seeds_needed) == (1.0, 3)
+    assert 50.2 < found.detectable < 50.5  # .84 standard errors beyond it
+
+
+def test_the_best_case_of_a_share_is_where_it_has_most_room() -> None:
+    up, down = (
+        outlook("boschloo", hypothesis(outcome="collapsed", margin=0.7, direction=way), 6, 0.05)
+        for way in ("increase", "decrease")
+    )
+    assert up == pytest.approx(down)
+    assert up.power == pytest.approx(power_shares(0.7, 0.0, 6, 0.05))
+
+
+def test_a_share_moves_where_its_claim_says_and_no_further_than_all_runs() -> None:
+    def power(direction: str, rate: float) -> float:
+        claimed = hypothesis(outcome="collapsed", margin=0.4, direction=direction)
+        return outlook("boschloo", claimed, 8, 0.05, rate_from=rate).power
+
+    assert power("increase", 0.9) == pytest.approx(power_shares(1.0, 0.9, 8, 0.05))
+    assert power("increase", 0.25) == pytest.approx(power_shares(0.65, 0.25, 8, 0.05))
+    assert power("decrease", 0.25) == pytest.approx(power_shares(0.0, 0.25, 8, 0.05))
+    assert power("either", 0.25) == pytest.approx(power("increase", 0.25))
+    assert power("either", 0.9) == pytest.approx(power_shares(0.5, 0.9, 8, 0.05))
+
+
+# Shares of runs in designs of several factors ------------------------------------------------
+
+A, B = ({"factor": factor, "from": "off", "to": "on"} for factor in "AB")
+QUARTERS = (0.25,) * 4 + (-0.25,) * 4
+
+
+def of_shares(design: str, rate: float | None, **changes: Any) -> PowerForecast:
+    """The forecast at six seeds of a claim about collapse in a design of four factors."""
+    made = claim(contrast=A, outcome="collapsed", margin=0.5, **changes)
+    if design == "factorial":
+        made["where"] = {f: "off" for f in "BCD" if f != "B" or "interaction" not in changes}
+    spec = {
+        "name": "t",
+        "question": "?",
+        "base": "b.yaml",
+        "seeds": [1],
+        "design": design,
+        "factors": {factor: {"off": {}, "on": {}} for factor in "ABCD"},
+        "hypotheses": {"h": made},
+    }
+    rates = None if rate is None else {"h": rate}
+    (found,) = forecast_power(AblationSpec.model_validate(spec), [6], {}, rates)
+    return found
+
+
+def test_a_contrast_of_shares_moves_one_side_of_a_fraction_or_one_arm_of_an_interaction() -> None:
+    fraction = of_shares("fractional", 0.25)
+    moved = [0.75] * 4 + [0.25] * 4
+    assert fraction.power == pytest.approx(power_share_contrast(moved, QUARTERS, 6, 0.05))
+    double = of_shares("factorial", 0.25, interaction=B)
+    moved = [0.75, 0.25, 0.25, 0.25]
+    assert double.power == pytest.approx(power_share_contrast(moved, (1, -1, -1, 1), 6, 0.05))
+    assert 0 < double.power < fraction.power < 1
+    assert double.basis == fraction.basis == "rate"
+
+
+def test_equal_shares_are_forecast_from_no_event_in_any_of_the_arms_compared() -> None:
+    for design, changes, test, weights in (
+        ("factorial", {}, "tost_shares", (1, -1)),
+        ("factorial", {"interaction": B}, "tost_contrast", (1, -1, -1, 1)),
+        ("fractional", {}, "tost_contrast", QUARTERS),
+    ):
+        found = of_shares(design, 0.25, direction="no_difference", **changes)
+        assert found.power == (lowest_p(test, 6, 0.5, weights) < 0.05)
+        assert found.basis == "best case"
+        assert lowest_p(test, 6, found.detectable, weights) == pytest.approx(0.05, abs=1e-6)
+    assert found.power == 1.0 and found.detectable < 0.3

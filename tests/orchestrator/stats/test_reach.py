@@ -14,13 +14,20 @@ from orchestrator.stats.reach import (
     Reach,
     attainable,
     cautions,
+    first_seeds,
     lowest_p,
+    reach_of,
     seeds_to_reach,
     untestable,
 )
-from orchestrator.stats.shares import Share, share_contrast_p, share_tost
+from orchestrator.stats.shares import Share, share_contrast_p, share_contrast_tost, share_tost
 
 exact = functools.partial(claim, test="exact")
+collapse = functools.partial(claim, outcome="collapsed", margin=0.5)
+
+
+def reach(test: Any) -> Reach:
+    return Reach(test, 1.0, (1, -1))
 
 
 def spec_with(hypotheses: dict[str, Any], n_seeds: int, **changes: Any) -> AblationSpec:
@@ -67,7 +74,7 @@ def test_lowest_p_is_reached_by_complete_separation() -> None:
 
 
 def test_attainable_is_holm_of_the_best_each_test_can_do() -> None:
-    flip, boschloo = Reach("sign_flip"), Reach("boschloo")
+    flip, boschloo = reach("sign_flip"), reach("boschloo")
     assert attainable([flip] * 2, 6) == pytest.approx([0.0625, 0.0625])
     assert attainable([boschloo, flip], 6) == pytest.approx([2 * 2**-11, 2**-5])
     assert seeds_to_reach([flip], 0, 0.05) == 6
@@ -160,8 +167,123 @@ def test_what_is_cautioned_comes_out_only_with_the_others() -> None:
 @pytest.mark.parametrize("m", [1, 3, 20])
 def test_seeds_to_reach_are_the_fewest_that_do(m: int) -> None:
     for test in ("sign_flip", "boschloo", "log_rank"):
-        tests = [Reach(test)] * m
+        tests = [reach(test)] * m
         n = seeds_to_reach(tests, 0, 0.05)
         assert n is not None
         assert attainable(tests, n)[0] < 0.05 <= attainable(tests, n - 1)[0]
         assert math.isclose(attainable(tests, n)[0], m * lowest_p(test, n))
+
+
+def test_too_few_seeds_reach_no_p_and_studentized_tests_any() -> None:
+    assert lowest_p("studentized", 2) == lowest_p("boschloo", 1) == lowest_p("sign_flip", 1) == 1.0
+    assert lowest_p("studentized", 3) == lowest_p("tost", 2) == 0.0
+
+
+def test_an_equal_contrast_is_shown_best_by_no_event_in_any_arm() -> None:
+    weights, none = (0.5, 0.5, -0.5, -0.5), [Share(0, 9)] * 4
+    expected = share_contrast_tost(none, weights, 0.4)
+    assert 0 < expected < 1 and lowest_p("tost_contrast", 9, 0.4, weights) == expected
+
+
+def test_a_p_of_just_alpha_is_not_below_it() -> None:
+    assert seeds_to_reach([reach("sign_flip")], 0, 2**-5) == 7
+    claims = {"per": exact(), "one": collapse()}
+    # Alone, twice 2^-5 is alpha itself.
+    assert set(cautions(spec_with(claims, 6, alpha=2**-4))) == {"per"}
+    assert cautions(spec_with(claims, 6, alpha=2**-4 + 1e-9)) == {}
+
+
+def test_the_reach_of_a_claim_has_the_test_and_the_weights_of_its_design() -> None:
+    factors = {factor: {"off": {}, "on": {}} for factor in "ABCD"}
+    claims = {"main": claim(contrast={"factor": "A", "from": "off", "to": "on"})}
+    for outcome, test in (("per", "studentized"), ("collapsed", "share_contrast")):
+        claims["main"]["outcome"] = outcome
+        spec = spec_with(claims, 4, factors=factors, design="fractional")
+        assert reach_of(spec, "main") == (test, 0.05, (0.25,) * 4 + (-0.25,) * 4)
+    other = {"factor": "B", "from": "off", "to": "on"}
+    claims["main"] |= {"interaction": other, "where": {"C": "off", "D": "off"}}
+    double, weights = reach_of(spec_with(claims, 4, factors=factors), "main"), (1, -1, -1, 1)
+    assert double == ("share_contrast", 0.05, weights)
+    assert double.lowest(4) == lowest_p("share_contrast", 4, 0.05, weights)
+
+
+def test_one_look_within_reach_makes_a_claim_testable() -> None:
+    def looks(*pairs: tuple[int, float]) -> list[dict[str, float]]:
+        return [{"seeds": seeds, "alpha": alpha} for seeds, alpha in pairs]
+
+    # .0625 at five seeds is above .04; .0078 at eight is below .01.
+    assert untestable(spec_with({"h": exact()}, 8, looks=looks((5, 0.04), (8, 0.01)))) == {}
+    family = {"per": exact(), "one": collapse(), "two": collapse()}
+    # Six seeds need both others; eight need one: 2 * .0078 is below .016.
+    found = cautions(spec_with(family, 8, looks=looks((6, 0.034), (8, 0.016))))
+    assert set(found) == {"per"} and "1 other is" in found["per"] and "3 claims" in found["per"]
+    # Nine seeds need none: 3 * .0039 is below .012.
+    assert cautions(spec_with(family, 9, looks=looks((6, 0.038), (9, 0.012)))) == {}
+    # Four seeds are out of reach of any claim of PER: .125 is above .01.
+    found = cautions(
+        spec_with({"per": exact(), "one": collapse()}, 6, looks=looks((4, 0.01), (6, 0.04)))
+    )
+    assert set(found) == {"per"}
+
+
+def test_exploratory_claims_hang_on_as_many_others_as_benjamini_and_hochberg_ask() -> None:
+    claims = {name: exact(exploratory=True) for name in "abc"}
+    # 3 * .031 / 2 is below .05.
+    found = cautions(spec_with(claims, 6))
+    assert set(found) == set("abc") and all("1 other is" in text for text in found.values())
+    assert {u.seeds_needed for u in untestable(spec_with(claims, 5)).values()} == {6}
+
+
+def test_an_untestable_claim_is_not_cautioned_too_and_says_what_it_would_need() -> None:
+    three = {name: exact() for name in "abc"}
+    assert set(untestable(spec_with(three, 6))) == set("abc")
+    assert cautions(spec_with(three, 6)) == {}
+    reason = untestable(spec_with(three, 6))["a"].reason
+    assert all(fact in reason for fact in ("6 seeds", "0.0938", "0.05", "3 claims", "7 seeds"))
+    one = untestable(spec_with({"h": exact()}, 1))["h"].reason
+    assert all(fact in one for fact in ("with 1 seed its", "1 claim in family", "6 seeds"))
+
+
+@pytest.mark.parametrize("outcome", ["per", "collapsed", "diverged"])
+def test_an_interaction_of_rates_may_be_as_large_as_two(outcome: str) -> None:
+    factors = {factor: {"off": {}, "on": {}} for factor in ("loss", "norm")}
+    contrast = {"factor": "loss", "from": "off", "to": "on"}
+    both = {
+        "contrast": contrast,
+        "interaction": {**contrast, "factor": "norm"},
+        "outcome": outcome,
+    }
+    for margin, testable in ((1.9, True), (2.5, False)):
+        spec = spec_with({"h": claim(**both, margin=margin)}, 9, factors=factors)
+        assert (untestable(spec) == {}) == testable
+    alone = {**both, "interaction": None, "where": {"norm": "off"}}
+    assert (
+        "at most 1"
+        in untestable(spec_with({"h": claim(**alone, margin=1.5)}, 9, factors=factors))["h"].reason
+    )
+    steps = spec_with({"h": claim(outcome="escape_step", margin=900.0)}, 9)
+    assert untestable(steps) == {}
+
+
+@pytest.mark.parametrize("fewest", [2, 3, 4, 5, 17, 999, 1000])
+def test_the_fewest_seeds_are_found_up_to_a_thousand(fewest: int) -> None:
+    assert first_seeds(lambda n: n >= fewest) == fewest
+    assert first_seeds(lambda n: n > 1000) is None
+
+
+def test_each_claim_is_judged_whatever_comes_before_it() -> None:
+    wide = {"a": claim(margin=1.5), "b": claim(margin=1.0), "c": claim(margin=2.5)}
+    assert list(untestable(spec_with(wide, 9))) == ["a", "c"]
+    assert list(untestable(spec_with({"h": exact()}, 6, alpha=2**-5))) == ["h"]
+    mixed = {"one": collapse(), "two": collapse(), "per": exact()}
+    assert list(cautions(spec_with(mixed, 6))) == ["per"]
+    # 2^-5 at six seeds is all that the first look may spend, and 2^-6 at seven is below .018.
+    looks = [{"seeds": 6, "alpha": 2**-5}, {"seeds": 7, "alpha": 0.05 - 2**-5}]
+    spec = spec_with({"h": exact()}, 7, looks=looks)
+    assert untestable(spec) == {} == cautions(spec)
+
+
+def test_a_margin_too_small_for_a_thousand_seeds_is_said_to_be() -> None:
+    equal = claim(outcome="collapsed", direction="no_difference", margin=0.001)
+    found = untestable(spec_with({"h": equal}, 3))["h"]
+    assert found.seeds_needed is None and "1,000 seeds" in found.reason

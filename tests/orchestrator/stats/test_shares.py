@@ -160,7 +160,7 @@ def test_equality_of_a_contrast_agrees_with_its_interval() -> None:
         assert (share_contrast_tost(shares, weights, margin) < 0.05) == inside
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (3, 7), (10, 10)])
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (1, 5), (3, 7), (10, 10)])
 def test_clopper_pearson_is_scipys_exact_interval(k: int, n: int) -> None:
     expected = scipy_stats.binomtest(k, n).proportion_ci(0.9, "exact")
     assert clopper_pearson(Share(k, n), 0.9) == pytest.approx((expected.low, expected.high))
@@ -189,3 +189,34 @@ def test_bounds_of_an_interaction_of_shares_err_in_one_case_of_eighteen_at_most(
                     errors[name][index] += math.prod(p[k] for p, k in zip(four, table, strict=True))
     assert max(errors["exact"]) < 0.055
     assert max(errors["Wilson"]) > 0.06
+
+
+def test_an_arm_without_runs_may_have_any_share() -> None:
+    nothing, some = Share(0, 0), Share(2, 6)
+    assert wilson(nothing) == (0.0, 1.0)
+    assert share_bounds(nothing, some) == share_bounds(some, nothing) == (-1.0, 1.0)
+    assert boschloo(nothing, some) == boschloo(some, nothing) == boschloo(nothing, nothing) == 1.0
+
+
+def test_bounds_of_single_runs_by_hand() -> None:
+    # One run without the event: a share above 1 - .05 would show it with a chance of 95 %.
+    assert share_bounds(Share(0, 1), Share(0, 1)).high == pytest.approx(0.95, abs=1e-5)
+    assert share_tost(Share(0, 1), Share(0, 1), 0.95) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 12), (2, 12), (5, 12), (0, 7)])
+def test_bounds_are_newcombes_where_these_err_seldom_enough(a: int, b: int) -> None:
+    to, reference = Share(a, 12), Share(b, 12)
+    expected = share_difference([to], [reference], 0.9).high
+    assert share_bounds(to, reference).high == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_contrast_far_beyond_the_margin_has_a_p_of_one() -> None:
+    shares = [Share(6, 6), Share(0, 6), Share(0, 6), Share(6, 6)]
+    assert share_contrast_tost(shares, [1, -1, -1, 1], 0.1) == 1.0
+
+
+def test_no_difference_of_shares_is_beyond_a_margin_of_one() -> None:
+    for a, b in ((6, 0), (3, 1), (0, 6)):
+        to, reference = Share(a, 6), Share(b, 6)
+        assert share_tost(to, reference, 1.5) == share_tost(to, reference, 1.0)

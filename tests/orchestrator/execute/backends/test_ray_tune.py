@@ -15,7 +15,7 @@ from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from decoder.pack import Pack, Run
 from orchestrator.execute.backends import Execution
-from orchestrator.execute.backends.ray_tune import ray_session
+from orchestrator.execute.backends.ray_tune import _lost_its_worker, ray_session
 
 ROOT = Path(__file__).parents[4]
 # A driver with its own signal handler, whose packs never end; it prints the ids of its workers.
@@ -25,7 +25,7 @@ from pathlib import Path
 from decoder.config import DecoderConfig
 from decoder.pack import Pack, Progress, Run
 from orchestrator.execute.backends import Execution
-from orchestrator.execute.backends.ray_tune import ray_session
+from orchestrator.execute.backends.ray_tune import _lost_its_worker, ray_session
 
 class Stop(Exception):
     pass
@@ -160,3 +160,29 @@ def test_an_address_where_nothing_answers_is_refused_at_once(tmp_path: Path) -> 
     refused = pytest.raises(ConfigError, match=f"--address {address}")
     with refused, ray_session(execution) as train:
         train([pack], execution, lambda event: None)
+
+
+KILLED = """Failure # 1 (occurred at 2026-11-28_08-48-54)
+The actor died unexpectedly before finishing this task.
+	class_name: _trainable.<locals>.PackTrainable
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+"""
+RAISED = """Failure # 2 (occurred at 2026-11-28_08-49-54)
+ray::PackTrainable.train() (pid=1, ip=192.0.2.2)
+OSError: [Errno 5] Input/output error
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_lost"),
+    [
+        (KILLED, True),
+        (RAISED, False),
+        (KILLED + RAISED, False),
+        (RAISED + KILLED, True),
+        ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low", True),
+        ("", False),
+    ],
+)
+def test_the_last_failure_decides_whether_a_worker_was_lost(text: str, is_lost: bool) -> None:
+    assert _lost_its_worker(text) == is_lost
