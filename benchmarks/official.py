@@ -4,9 +4,11 @@ Get it from github.com/Neuroprosthetics-Lab/nejm-brain-to-text and pass its ``mo
 folder to the benchmarks that take ``--official``.
 """
 
+import contextlib
 import importlib
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -51,12 +53,27 @@ def load_official(folder: Path, compile_models: bool = False) -> Official:
     sys.path.insert(0, str(folder))
     if not compile_models:
         torch.compile = lambda model, *_, **__: model
-    return Official(
-        importlib.import_module("rnn_model"),
-        importlib.import_module("data_augmentations"),
-        importlib.import_module("dataset"),
-        importlib.import_module("rnn_trainer"),
-    )
+    with official_flags():  # importing the trainer sets them for the whole process
+        return Official(
+            importlib.import_module("rnn_model"),
+            importlib.import_module("data_augmentations"),
+            importlib.import_module("dataset"),
+            importlib.import_module("rnn_trainer"),
+        )
+
+
+@contextlib.contextmanager
+def official_flags() -> Iterator[None]:
+    """PyTorch's global flags as the official T15 trainer sets them; then those from before."""
+    precision = torch.get_float32_matmul_precision()
+    deterministic = torch.backends.cudnn.deterministic
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.deterministic = deterministic
 
 
 def official_args(config: DecoderConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one thread, and a small data set in memory."""
+"""Fixtures of all tests: one thread, float32 in full, and a small data set in memory."""
 
 import os
 from pathlib import Path
@@ -17,6 +17,12 @@ if not torch.cuda.is_available():  # Triton reads it once, when it is imported
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def whole_float32() -> None:
+    """cuDNN rounds float32 to TF32 by default, so its GRU would differ from the other kernels."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def make_split(n_trials: int, n_features: int, n_days: int, seed: int) -> Split:

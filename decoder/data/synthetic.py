@@ -121,7 +121,23 @@ RECIPES: dict[str, SyntheticRecipe] = {
         min_words=2,
         max_words=3,
     ),
-    # The same in the T12 layout, with more silence around sentences because its patches are longer.
+    # The shape of the T15 recordings: 45 sessions with 512 features, about as many trials as theirs
+    # (8,072, 1,426 and 1,450), and about as long (138 to 1,025 bins, median 527). It takes minutes
+    # to make and fills 10 GB or more.
+    "t15_full": SyntheticRecipe(
+        seed=45,
+        n_sessions=45,
+        n_train=180,
+        n_val=32,
+        n_test=32,
+        n_trials_per_block=50,
+        n_features=512,
+        min_words=3,
+        max_words=10,
+        phoneme_bins=18.5,
+    ),
+    # The small one in the T12 layout, with more silence around sentences, because its patches are
+    # longer.
     "t12_small": SyntheticRecipe(
         layout="t12",
         seed=28,

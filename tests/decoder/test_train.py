@@ -3,7 +3,8 @@
 import math
 import threading
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ MIXED: list[dict[str, Any]] = [
     {"optim.schedule": "plateau", "optim.plateau_patience": 0, "optim.schedule_day": "step"},
     {"optim.ema_decay": 0.8, "optim.on_non_finite": "skip", "optim.epsilon": 0.01},
 ]
+
+
+# For what holds on a CPU alone: two trainings agree to the bit, as every sum has one order there,
+# and the event of an evaluation comes at its own step, as nothing is decoded beside training.
+train_on_cpu = partial(train, device="cpu")
 
 
 def make_config(changes: Mapping[str, Any] = {}) -> DecoderConfig:  # noqa: B006
@@ -175,12 +181,14 @@ def test_skipped_steps_are_counted_through_a_resume(
     monkeypatch.setattr("decoder.state.MAX_SKIPPED_IN_A_ROW", 4)
     break_steps(monkeypatch, bad_row=0, bad_steps={1, 6, 7, 8, 9})
     pack = make_pack([{"optim.on_non_finite": "skip"}, {"optim.ema_decay": 0.5}])
-    interrupted = train(pack, dataset, checkpoint_dir=tmp_path / "p", checkpoint_every_seconds=0.0)
+    interrupted = train_on_cpu(
+        pack, dataset, checkpoint_dir=tmp_path / "p", checkpoint_every_seconds=0.0
+    )
     next(interrupted)
     next(interrupted)  # after step 8, that is amid the skipped ones
     interrupted.close()
-    resumed = results_of(train(pack, dataset, checkpoint_dir=tmp_path / "p"))
-    expected = results_of(train(pack, dataset))
+    resumed = results_of(train_on_cpu(pack, dataset, checkpoint_dir=tmp_path / "p"))
+    expected = results_of(train_on_cpu(pack, dataset))
     result = resumed[pack.runs[0].run_id]
     assert (result.status, result.n_skipped_steps, result.n_steps_done) == ("diverged", 5, 9)
     for run in pack.runs:
@@ -331,13 +339,22 @@ def test_a_run_whose_weights_overflow_in_the_last_step_has_diverged(dataset: Dat
 
 
 def test_a_run_whose_last_posteriors_are_nan_has_diverged(dataset: Dataset) -> None:
-    """The weights are finite after the last step, but their output is not."""
-    wild = {"optim.lr_max": 1e13, "optim.lr_warmup_steps": 0, "optim.epsilon": 1e-8}
+    """The weights are finite after the last step, but their output is not.
+
+    Validation features of 1e25 are finite through the untrained day layers, and overflow in those
+    of the wild run, on any device and in any order of summation.
+    """
+    val = replace(dataset.val, features=1e25 * dataset.val.features)
+    wild = {"optim.lr_max": 1e15, "optim.lr_warmup_steps": 0, "optim.epsilon": 1e-8}
     wild |= {"train.n_steps": 1, "optim.grad_clip": None}
-    pack = make_pack([{**arm, **POST_RNN, **BEAM} for arm in (wild, {})])
-    bad, good = (results_of(train(pack, dataset))[run.run_id] for run in pack.runs)
+    pack = make_pack([{**arm, **BEAM} for arm in (wild, {})])
+    bad, good = (
+        results_of(train(pack, replace(dataset, val=val)))[run.run_id] for run in pack.runs
+    )
     assert (bad.status, bad.history, bad.beam) == ("diverged", (), {})
     assert good.status == "ok" and good.beam["n_reference"] > 0
+    [calm] = results_of(train(make_pack([wild]), dataset)).values()
+    assert calm.status == "ok", "the weights or their update were not finite"
 
 
 def test_a_pack_ends_if_every_run_diverges(dataset: Dataset) -> None:
@@ -366,14 +383,14 @@ def test_a_resumed_pack_is_bit_identical_to_an_uninterrupted_one(
 ) -> None:
     falling = {**PLATEAU, "optim.plateau_patience": 0}  # the rate falls after step 12
     pack = make_pack([*MIXED[:4], *MIXED[8:], falling])
-    expected = results_of(train(pack, dataset))
+    expected = results_of(train_on_cpu(pack, dataset))
     folder = tmp_path / "pack"
-    interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    interrupted = train_on_cpu(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
     next(interrupted)
     next(interrupted)
     interrupted.close()
     assert list(folder.glob("step-*.json"))
-    events = list(train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0))
+    events = list(train_on_cpu(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0))
     assert events[0].step > 4, "it started again from the beginning"
     resumed = results_of(events)
     for name, result in expected.items():
@@ -387,14 +404,14 @@ def test_a_resumed_pack_without_its_recorded_runs_continues_exactly(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     pack = make_pack(MIXED[:3])
-    expected = results_of(train(pack, dataset))
+    expected = results_of(train_on_cpu(pack, dataset))
     folder = tmp_path / "pack"
-    interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    interrupted = train_on_cpu(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
     next(interrupted)
     next(interrupted)
     interrupted.close()
     rest = Pack(pack.pack_id, pack.seed, pack.runs[1:])
-    events = list(train(rest, dataset, checkpoint_dir=folder))
+    events = list(train_on_cpu(rest, dataset, checkpoint_dir=folder))
     assert events[0].step > 4
     for name, result in results_of(events).items():
         for mine, theirs in zip(result.history, expected[name].history, strict=True):
@@ -406,13 +423,13 @@ def test_a_retry_of_the_whole_pack_gets_the_ended_runs_and_continues(
 ) -> None:
     short = {"train.n_steps": 4, "optim.lr_decay_steps": 12}
     pack = make_pack([{}, short, {"optim.epsilon": 1e-8}])
-    expected = results_of(train(pack, dataset))
+    expected = results_of(train_on_cpu(pack, dataset))
     folder = tmp_path / "pack"
-    interrupted = train(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    interrupted = train_on_cpu(pack, dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
     next(interrupted)
     next(interrupted)
     interrupted.close()
-    events = list(train(pack, dataset, checkpoint_dir=folder))
+    events = list(train_on_cpu(pack, dataset, checkpoint_dir=folder))
     assert [result.run_id for result in events[0].finished] == [pack.runs[1].run_id]
     assert events[0].step > 4
     resumed = results_of(events)
@@ -426,18 +443,18 @@ def test_a_paused_pack_continues_exactly_with_the_runs_that_are_kept(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     pack = make_pack(MIXED[:4])
-    expected = results_of(train(pack, dataset))
+    expected = results_of(train_on_cpu(pack, dataset))
     folder = tmp_path / "pack"
     for _ in range(2):  # the second time there is nothing left to do up to the pause
-        *_, last = train(pack, dataset, checkpoint_dir=folder, until_step=6)
+        *_, last = train_on_cpu(pack, dataset, checkpoint_dir=folder, until_step=6)
         assert last.step == 6 and not last.finished
         assert last.paused.keys() == expected.keys()
         for name, rows in last.paused.items():
             assert rows == expected[name].history[:1]
     kept = Pack("pack", pack.seed, pack.runs[1:3])
-    *_, last = train(kept, dataset, checkpoint_dir=folder, until_step=9)
+    *_, last = train_on_cpu(kept, dataset, checkpoint_dir=folder, until_step=9)
     assert [len(rows) for rows in last.paused.values()] == [2, 2]
-    resumed = results_of(train(kept, dataset, checkpoint_dir=folder))
+    resumed = results_of(train_on_cpu(kept, dataset, checkpoint_dir=folder))
     assert resumed.keys() == {run.run_id for run in kept.runs}
     for name, result in resumed.items():
         for mine, whole in zip(result.history, expected[name].history, strict=True):
@@ -492,14 +509,14 @@ def test_a_pause_after_the_budget_has_no_effect(dataset: Dataset, tmp_path: Path
 def test_a_resumed_pack_keeps_its_label_priors(dataset: Dataset, tmp_path: Path) -> None:
     short = {"train.n_steps": 4, "loss.label_prior_weight": 0.2, "optim.lr_decay_steps": 12}
     pack = make_pack([short, {}, {"loss.label_prior_weight": 0.5}])
-    expected = results_of(train(pack, dataset))
-    interrupted = train(
+    expected = results_of(train_on_cpu(pack, dataset))
+    interrupted = train_on_cpu(
         pack, dataset, checkpoint_dir=tmp_path / "pack", checkpoint_every_seconds=0.0
     )
     next(interrupted)
     next(interrupted)
     interrupted.close()
-    events = list(train(pack, dataset, checkpoint_dir=tmp_path / "pack"))
+    events = list(train_on_cpu(pack, dataset, checkpoint_dir=tmp_path / "pack"))
     assert events[0].step > 4
     for name, result in results_of(events).items():
         assert result.history == expected[name].history
@@ -541,12 +558,14 @@ def test_all_augmentations_and_losses_train_together(
 
 def test_a_checkpoint_of_other_runs_is_not_used(dataset: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "pack"
-    other = train(make_pack([{}]), dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0)
+    other = train_on_cpu(
+        make_pack([{}]), dataset, checkpoint_dir=folder, checkpoint_every_seconds=0.0
+    )
     next(other)
     next(other)
     other.close()
     pack = make_pack([{"optim.epsilon": 1e-3}])
-    first, second, *_ = train(pack, dataset, checkpoint_dir=folder)
+    first, second, *_ = train_on_cpu(pack, dataset, checkpoint_dir=folder)
     assert str(folder) in first.remarks[0]
     assert second.step == 4  # from the start
 
@@ -811,7 +830,11 @@ def test_every_value_trains_the_same_alone_and_in_a_pack_of_different_values(
         together = results_of(train(pack, dataset))
         for run, arm in zip(pack.runs, arms, strict=True):
             alone = trained(arm)
-            assert together[run.run_id].beam == alone.beam
+            assert together[run.run_id].beam.keys() == alone.beam.keys()
+            if torch.cuda.is_available():  # rounding there may turn a close decision of the search
+                assert together[run.run_id].beam == pytest.approx(alone.beam, rel=0.05)
+            else:
+                assert together[run.run_id].beam == alone.beam
             for mine, theirs in zip(together[run.run_id].history, alone.history, strict=True):
                 for column in ("val_loss", "train_loss", "lr"):
                     assert mine[column] == pytest.approx(theirs[column], rel=1e-4), (arm, column)

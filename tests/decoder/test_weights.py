@@ -19,7 +19,7 @@ from decoder.model.decoder import PackedDecoder
 from decoder.official_weights import official_state_dict, save_official
 from decoder.pack import Pack, Run, RunResult
 from decoder.smoothing import smooth_batch
-from decoder.train import train
+from decoder.train import choose_device, train
 from decoder.weights import build_decoder, read_weights, save_weights
 
 N_DAYS, N_FEATURES = 11, 3  # more than ten days, so that an order by name would be noticed
@@ -305,7 +305,11 @@ def test_runs_of_a_pack_keep_the_weights_they_are_configured_to_keep(
         row = best if name == "best" else history[-1]
         assert weights.facts["step"] == row["step"], name
         assert weights.config == configs[name] and weights.sessions == dataset.sessions
-        assert _validation_loss(weights, configs[name], dataset) == pytest.approx(row["val_loss"])
+        loss = _validation_loss(weights, configs[name], dataset)
+        # Alone a run is summed in another order than in its pack, and on a GPU more coarsely.
+        assert loss == pytest.approx(row["val_loss"], rel=1e-4)
+        others = [entry["val_loss"] for entry in history if entry is not row]
+        assert all(abs(loss / other - 1) > 1e-3 for other in others), "any step's weights would do"
     assert read_weights(tmp_path / "best").facts["step"] < 6
 
 
@@ -313,9 +317,10 @@ def _validation_loss(weights: Any, config: DecoderConfig, dataset: Dataset) -> f
     from decoder.data.trials import Trials
     from decoder.evaluation import evaluate
 
-    model, cpu = build_decoder(weights, config), torch.device("cpu")
+    device = choose_device(None)  # where they were trained
+    model = build_decoder(weights, config).to(device)
     batches = Trials.select(dataset, config).validation_batches()
-    metrics = evaluate(model, [config], batches, cpu).metrics
+    metrics = evaluate(model, [config], batches, device).metrics
     return metrics.rows()[0]["val_loss"]
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from decoder.model.cells import CellWeights, Kernel
+from decoder.model.fused.available import why_not
 from decoder.model.gru import gru_layer
 from decoder.model.inputs import sequence_input
 
@@ -22,8 +23,8 @@ def make_inputs() -> tuple[torch.Tensor, CellWeights, torch.Tensor]:
 
 @pytest.fixture(params=["torch", "batched", "rows", "fused"])
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    if request.param == "fused":
-        pytest.importorskip("triton")
+    if request.param == "fused" and (reason := why_not(torch.device("cpu"))) is not None:
+        pytest.skip(reason)
     kernel: Kernel = request.param
     return kernel
 

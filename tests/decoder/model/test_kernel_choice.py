@@ -12,6 +12,7 @@ from decoder.model.cells import Kernel
 from decoder.model.day import DaySlice
 from decoder.model.decoder import PackedDecoder
 from decoder.model.fused import available
+from decoder.model.fused.available import why_not
 from decoder.model.kernel_choice import (
     Workload,
     candidate_kernels,
@@ -180,8 +181,8 @@ def test_a_kernel_that_was_set_is_used_without_measuring(monkeypatch: pytest.Mon
 def test_measuring_on_the_first_batch_changes_nothing_but_the_kernel(
     best: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if best == "fused":
-        pytest.importorskip("triton")
+    if best == "fused" and (reason := why_not(torch.device("cpu"))) is not None:
+        pytest.skip(reason)
     plain = make_decoder()
     plain.kernel = best
     expected = logits_of(plain)

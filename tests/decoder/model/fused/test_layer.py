@@ -14,6 +14,7 @@ from decoder.model.day import day_slices
 from decoder.model.decoder import Output, PackedDecoder
 from decoder.model.dropout import DropoutPlan
 from decoder.model.fused import plain_steps, row_patches
+from decoder.model.fused.available import why_not
 from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
@@ -139,7 +140,8 @@ def test_layers_in_one_function_give_the_figures_of_the_padded_batch(
 
 
 def test_a_pack_keeps_its_buffers_from_step_to_step_and_drops_them_with_a_run() -> None:
-    pytest.importorskip("triton")
+    if (reason := why_not(CPU)) is not None:
+        pytest.skip(reason)
     case = Case({}, torch.float32)
     model = case.decoder("fused")
     slices = day_slices(DAYS)
@@ -158,7 +160,8 @@ def test_a_pack_keeps_its_buffers_from_step_to_step_and_drops_them_with_a_run() 
 
 
 def test_the_fused_kernel_gives_the_figures_of_the_padded_batch() -> None:
-    pytest.importorskip("triton")
+    if (reason := why_not(CPU)) is not None:
+        pytest.skip(reason)
     case = Case({"inter_ctc_layers": (1,)}, torch.float32, augment={"patch_mask_max_share": 0.4})
     padded, packed = case.run("batched"), case.run("fused")
     torch.testing.assert_close(packed[0].logits, valid(padded[0].logits), rtol=1e-5, atol=1e-6)
@@ -172,9 +175,9 @@ def test_bfloat16_is_as_close_to_float64_as_with_padding(
     kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Triton's interpreter cuts bfloat16 off instead of rounding it, so it may be twice as far."""
-    if kernel == "fused":
-        pytest.importorskip("triton")
-    most = 2.0 if kernel == "fused" and not torch.cuda.is_available() else 1.2
+    if kernel == "fused" and (reason := why_not(CPU)) is not None:
+        pytest.skip(reason)
+    most = 2.0 if kernel == "fused" else 1.2
     if kernel == "stack":  # the layers of the fused kernel, by plain steps
         use_plain_steps(monkeypatch)
         kernel = "fused"
