@@ -93,7 +93,7 @@ def power_paired(
         alpha: two-sided level.
         margin: smallest estimate that supports the claim.
     """
-    if n_seeds < 2 or lowest_p("sign_flip", n_seeds) >= alpha:
+    if lowest_p("sign_flip", n_seeds) >= alpha:
         return 0.0
     power = _power_t(effect, spread, n_seeds, alpha, margin, n_seeds - 1)
     if 2 * lowest_p("sign_flip", n_seeds) >= alpha:

@@ -1,5 +1,6 @@
 import functools
 import math
+from itertools import product
 from typing import Any
 
 import made_claims
@@ -10,6 +11,7 @@ from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats import effects as stats
+from orchestrator.stats import power
 from orchestrator.stats.power import (
     outlook,
     power_equivalence,
@@ -22,7 +24,13 @@ from orchestrator.stats.power import (
 )
 from orchestrator.stats.power_forecast import PowerForecast, forecast_power
 from orchestrator.stats.reach import lowest_p
-from orchestrator.stats.shares import Share, boschloo, boschloo_table, share_contrast_p
+from orchestrator.stats.shares import (
+    Share,
+    boschloo,
+    boschloo_table,
+    contrast_bounds,
+    share_contrast_p,
+)
 
 claim = functools.partial(made_claims.claim, margin=0.02)
 
@@ -271,15 +279,110 @@ def test_the_best_case_of_a_share_is_where_it_has_most_room() -> None:
 
 
 def test_a_share_moves_where_its_claim_says_and_no_further_than_all_runs() -> None:
-    def power(direction: str, rate: float) -> float:
+    def chance(direction: str, rate: float) -> float:
         claimed = hypothesis(outcome="collapsed", margin=0.4, direction=direction)
         return outlook("boschloo", claimed, 8, 0.05, rate_from=rate).power
 
-    assert power("increase", 0.9) == pytest.approx(power_shares(1.0, 0.9, 8, 0.05))
-    assert power("increase", 0.25) == pytest.approx(power_shares(0.65, 0.25, 8, 0.05))
-    assert power("decrease", 0.25) == pytest.approx(power_shares(0.0, 0.25, 8, 0.05))
-    assert power("either", 0.25) == pytest.approx(power("increase", 0.25))
-    assert power("either", 0.9) == pytest.approx(power_shares(0.5, 0.9, 8, 0.05))
+    assert chance("increase", 0.9) == pytest.approx(power_shares(1.0, 0.9, 8, 0.05))
+    assert chance("increase", 0.25) == pytest.approx(power_shares(0.65, 0.25, 8, 0.05))
+    assert chance("decrease", 0.25) == pytest.approx(power_shares(0.0, 0.25, 8, 0.05))
+    assert chance("either", 0.25) == pytest.approx(chance("increase", 0.25))
+    assert chance("either", 0.9) == pytest.approx(power_shares(0.5, 0.9, 8, 0.05))
+
+
+def test_the_unit_of_an_outcome_changes_no_power() -> None:
+    for unit in (1e-3, 1e3):
+        for power_of in (power_studentized, power_paired, power_log_rank):
+            for n in (6, 7, 60):
+                found = power_of(1.2 * unit, unit, n, 0.05, unit)
+                assert found == pytest.approx(power_of(1.2, 1.0, n, 0.05, 1.0))
+            assert power_of(1.2 * unit, unit, 7, 0.05) == pytest.approx(power_of(1.2, 1.0, 7, 0.05))
+        for n in (6, 60):
+            found = power_equivalence(0.9 * unit, unit, n, 0.05)
+            assert found == pytest.approx(power_equivalence(0.9, 1.0, n, 0.05))
+        for test in ("studentized", "tost"):
+            one = outlook(test, hypothesis(margin=1.0), 8, 0.05, 1.0)
+            scaled = outlook(test, hypothesis(margin=unit), 8, 0.05, unit)
+            assert scaled == pytest.approx(one._replace(detectable=unit * one.detectable))
+
+
+def test_from_fifty_seeds_on_power_follows_from_the_t_distribution() -> None:
+    expected = TTestPower().power(0.4, 50, 0.05)
+    assert power_studentized(0.4, 1.0, 50, 0.05) == pytest.approx(expected, abs=1e-4)
+    critical = scipy_stats.t.ppf(0.95, 49)
+    spread = scipy_stats.chi(49, scale=1 / 7)
+    equal = spread.expect(
+        lambda s: np.maximum(2 * scipy_stats.norm.cdf(0.3 * math.sqrt(50) - critical * s) - 1, 0.0)
+    )
+    assert 0.3 < equal < 0.9
+    assert power_equivalence(0.3, 1.0, 50, 0.05) == pytest.approx(equal, abs=1e-4)
+
+
+def test_an_exact_test_is_bounded_where_only_full_agreement_reaches_alpha() -> None:
+    agree = scipy_stats.norm.cdf(1.2) ** 6
+    assert power_paired(1.2, 1.0, 6, 2**-5) == 0.0  # the lowest p is alpha itself
+    assert power_paired(1.2, 1.0, 6, 2**-4) == pytest.approx(agree)
+    assert power_paired(1.2, 1.0, 6, 2**-4 + 0.02) > agree + 0.05
+    apart = separation(1.2 * math.sqrt(2), 4)
+    assert power_log_rank(1.2, 1.0, 4, 2 / 70) == 0.0
+    assert power_log_rank(1.2, 1.0, 4, 4 / 70) == pytest.approx(apart)
+    assert power_log_rank(1.2, 1.0, 4, 5 / 70) > apart + 0.05
+    assert power_shares(0.9, 0.1, 3, boschloo(Share(3, 3), Share(0, 3))) == 0.0
+
+
+def test_beyond_thirty_seeds_two_shares_are_compared_on_the_arcsine_scale() -> None:
+    distance = 2 * (math.asin(math.sqrt(0.5)) - math.asin(math.sqrt(0.1)))
+    expected = scipy_stats.norm.cdf(distance * math.sqrt(31 / 2) - scipy_stats.norm.ppf(0.975))
+    assert power_shares(0.5, 0.1, 31, 0.05) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("margin", [0.0, 0.75])
+def test_power_of_a_contrast_of_three_shares_is_that_of_every_table(
+    sign: int, margin: float
+) -> None:
+    rates, weights = (0.9, 0.8, 0.15), (0.5, 0.5, -1.0)
+    chances = scipy_stats.binom.pmf(np.arange(5), 4, np.array(rates)[:, None])  # (3, 5)
+    expected = 0.0
+    for table in product(range(5), repeat=3):
+        low, _ = contrast_bounds([Share(k, 4) for k in table], weights, 0.1)
+        if low > 0 and np.dot(weights, table) / 4 >= margin:
+            expected += math.prod(chances[arm, k] for arm, k in enumerate(table))
+    found = power_share_contrast(rates, [sign * w for w in weights], 4, 0.2, margin)
+    assert 0.2 < expected < 0.9 and found == pytest.approx(expected, abs=0.02)
+
+
+def test_two_seeds_are_the_fewest_for_a_contrast_of_shares() -> None:
+    assert power_share_contrast((1.0, 0.0), (1, -1), 2, 0.4) == 1.0
+    assert power_share_contrast((1.0, 0.0), (1, -1), 1, 0.4) == 0.0
+
+
+def test_an_equal_outcome_needs_the_fewest_seeds_with_80_percent_power() -> None:
+    equal = outlook("tost", hypothesis(direction="no_difference"), 6, 0.05, 0.02)
+    n = equal.seeds_needed
+    assert n is not None
+    assert (
+        power_equivalence(0.02, 0.02, n, 0.05) >= 0.8 > power_equivalence(0.02, 0.02, n - 1, 0.05)
+    )
+    share = hypothesis(direction="no_difference", outcome="collapsed", margin=0.3)
+    assert outlook("tost_shares", share, 6, 0.05).seeds_needed == 9  # (1 - .3)^9 is below .05
+    assert outlook("tost_shares", share, 9, lowest_p("tost_shares", 9, 0.3)).power == 0.0
+    assert math.isnan(outlook("tost", hypothesis(direction="no_difference"), 6, 0.05, 0.0).power)
+
+
+def test_a_detectable_contrast_of_shares_has_80_percent_power_at_its_margin() -> None:
+    claimed, weights = hypothesis(outcome="collapsed", margin=0.6), (0.5, 0.5, -0.5, -0.5)
+    found = outlook("share_contrast", claimed, 8, 0.05, rate_from=0.1, weights=weights).detectable
+    rates = [0.1 + found] * 2 + [0.1] * 2
+    assert power_share_contrast(rates, weights, 8, 0.05, 0.6) == pytest.approx(0.8, abs=0.005)
+    assert found > 0.6
+
+
+def test_a_power_from_a_sample_is_the_same_in_every_process() -> None:
+    found = [power_equivalence(0.9, 1.0, 8, 0.05), power_studentized(0.9, 1.0, 8, 0.05)]
+    power._studies.cache_clear()
+    power._studentized_studies.cache_clear()
+    assert found == [power_equivalence(0.9, 1.0, 8, 0.05), power_studentized(0.9, 1.0, 8, 0.05)]
 
 
 # Shares of runs in designs of several factors ------------------------------------------------

@@ -50,6 +50,16 @@ def test_the_least_budget_is_that_of_the_run_watched_shortest() -> None:
     assert math.isnan(least_budget([]))
 
 
+def test_none_stands_for_a_number_that_was_not_recorded() -> None:
+    per: Any = [0.25, None, 1.0]
+    found = counted_values("per", ["ok", "ok", "diverged"], per, 400.0)
+    assert found.dtype == np.float64 and found[[0, 2]].tolist() == [0.25, 1.0]
+    assert np.isnan(found[1])
+    assert learned_nothing(["ok", "ok", "diverged"], per).tolist() == [False, False, True]
+    assert restricted(per, 400.0).tolist() == [0.25, 400.0, 1.0]
+    assert least_budget(per) == 0.25
+
+
 @pytest.fixture
 def diverged(build: Build, truth: Any, two_arm_spec: dict[str, Any]) -> Any:
     """Two arms, one repeated; the run of seed 1 diverged in arm ``mean``; beam search is on."""
