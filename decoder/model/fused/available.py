@@ -1,6 +1,7 @@
 """Whether Triton's kernels can be used on a device, and if not, why."""
 
 import functools
+import os
 import warnings
 
 import torch
@@ -12,6 +13,8 @@ from decoder.model.fused.steps import GruSteps, StepKernels, empty_buffers
 
 # Ampere; older GPUs have no tensor cores for bfloat16.
 MIN_CAPABILITY = (8, 0)
+# An environment variable; set to anything, PyTorch's own kernels are used instead.
+SWITCH = "DECODER_WITHOUT_TRITON"
 # How far a small layer in bfloat16 may be from the same layer in float64.
 PROBE_TOLERANCE = 0.02
 
@@ -31,6 +34,8 @@ def why_not(device: torch.device) -> str | None:
     On a CPU they can be used in Triton's interpreter, which is for tests. The answer is kept for as
     long as the process lives.
     """
+    if os.environ.get(SWITCH):
+        return f"{SWITCH} is set."
     try:
         import triton
     except ImportError as error:

@@ -51,6 +51,12 @@ def test_the_interpreter_does_not_count_on_a_gpu(monkeypatch: pytest.MonkeyPatch
     assert "TRITON_INTERPRET" in str(available.why_not(GPU))
 
 
+def test_the_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DECODER_WITHOUT_TRITON", "1")
+    for device in (CPU, GPU):
+        assert "DECODER_WITHOUT_TRITON" in str(available.why_not(device))
+
+
 def test_without_triton_the_reason_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     assert "Triton cannot be imported" in str(available.why_not(GPU))
