@@ -80,8 +80,13 @@ def mask_input(
         x = hide(x, feature[:, :, None], 0.0)
     rates = [c.speckle_rate for c in configs]
     if any(rates):
-        factors = drop_factors(rates, (B, T, F), "speckle", seed, step, x.device)
-        x = x.mul_(factors) if in_place else x * factors
+        draws = ((B, T, F), "speckle", seed, step, x.device)
+        if in_place and len(set(rates)) > 1:  # the factors of all runs would be (R, B, T, F)
+            for row, rate in enumerate(rates):
+                x[row].mul_(drop_factors([rate], *draws)[0])
+        else:
+            factors = drop_factors(rates, *draws)
+            x = x.mul_(factors) if in_place else x * factors
     return x
 
 

@@ -112,3 +112,17 @@ def test_step_decides_the_draws() -> None:
     config = change(time_mask_probability=0.5, speckle_rate=0.2)
     assert torch.equal(hide(config), hide(config))
     assert not torch.equal(hide(config), hide(config, step=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_in_place_hide_what_masks_of_a_copy_hide(dtype: torch.dtype) -> None:
+    configs = [
+        change(time_mask_probability=0.5, feature_mask_probability=0.5, speckle_rate=rate)
+        for rate in (0.0, 0.2, 0.5)
+    ]
+    n_bins = torch.tensor([11, 20])
+    x = torch.randn(3, 2, 20, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+    expected = mask_input(x, n_bins, configs, 7, 2)
+    changed = mask_input(x, n_bins, configs, 7, 2, in_place=True)
+    assert changed is x
+    torch.testing.assert_close(changed, expected.to(dtype), rtol=0, atol=0)
