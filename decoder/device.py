@@ -2,9 +2,12 @@
 
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+
+from decoder.errors import ConfigError
 
 _KERNEL_MODULE = Path("/proc/driver/nvidia/version")
 _STATUS = Path("/proc/self/status")
@@ -14,6 +17,34 @@ _RESET_PEAK = Path("/proc/self/clear_refs")
 def device_name(device: torch.device) -> str:
     """The name of a GPU, or the type of another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def compare_devices(
+    folder: Path, made_with: Mapping[str, str], present: Mapping[str, str]
+) -> list[str]:
+    """Remarks if a checkpoint was made with another GPU; older ones do not say.
+
+    Args:
+        folder: of the checkpoint.
+        made_with: ``type`` and ``name`` of the device that made it; empty if it does not say.
+        present: the same of the device that continues.
+
+    Raises:
+        ConfigError: it was made on another kind of device, which draws other random numbers.
+    """
+    if made_with.get("type", present["type"]) != present["type"]:
+        raise ConfigError(
+            f"{folder}: its checkpoint was made on {made_with['name']}, and the random numbers "
+            f"of {present['name']} are others, so the pack cannot be continued here; train "
+            f"with --device {made_with['type']}, or remove the folder to start the pack anew"
+        )
+    name = made_with.get("name", present["name"])
+    if name == present["name"]:
+        return []
+    return [
+        f"{folder}: its checkpoint was made with {name} and continues with {present['name']}; "
+        "the figures agree to rounding only"
+    ]
 
 
 def driver_version(device: torch.device) -> str:

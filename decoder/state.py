@@ -15,8 +15,7 @@ from decoder.breakdown import Breakdown
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
-from decoder.device import device_name, driver_version, peak_memory_bytes
-from decoder.errors import ConfigError
+from decoder.device import compare_devices, device_name, driver_version, peak_memory_bytes
 from decoder.host import Flags
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
@@ -313,7 +312,7 @@ class PackState:
         wanted = [run.run_id for run in self.runs]
         if not set(wanted) <= set(going) | set(ended):
             return [], [*remarks, f"{place}: its checkpoint belongs to other runs and is not used"]
-        remarks += self._compare_devices(place, values.get("device", {}))
+        remarks += compare_devices(place, values.get("device", {}), self._made_with())
         if kernel := values.get("kernel"):  # older checkpoints do not say
             self.model.kernel, why_other = resumed_kernel(kernel, self.device)
             remarks += [f"{place}: {why_other}"] if why_other else []
@@ -353,27 +352,6 @@ class PackState:
     def _made_with(self) -> dict[str, str]:
         """What a checkpoint says of the device that made it."""
         return {"type": self.device.type, "name": device_name(self.device)}
-
-    def _compare_devices(self, folder: Path, made_with: Mapping[str, str]) -> list[str]:
-        """Remarks if a checkpoint was made with another GPU; older ones do not say.
-
-        Raises:
-            ConfigError: it was made on another kind of device, which draws other random numbers.
-        """
-        present = self._made_with()
-        if made_with.get("type", present["type"]) != present["type"]:
-            raise ConfigError(
-                f"{folder}: its checkpoint was made on {made_with['name']}, and the random numbers "
-                f"of {present['name']} are others, so the pack cannot be continued here; train "
-                f"with --device {made_with['type']}, or remove the folder to start the pack anew"
-            )
-        name = made_with.get("name", present["name"])
-        if name == present["name"]:
-            return []
-        return [
-            f"{folder}: its checkpoint was made with {name} and continues with "
-            f"{present['name']}; the figures agree to rounding only"
-        ]
 
 
 def make_optimizer(
