@@ -40,7 +40,7 @@ def ctc_losses(
     if log_probs.requires_grad and needs_cpu(log_probs):
         targets = (labels.cpu(), n_patches.cpu(), n_labels.cpu())
         return ctc_losses(log_probs.cpu(), *targets, zero_infinity).to(log_probs.device)
-    if log_probs.is_cuda and why_not(log_probs.device) is None:
+    if _has_kernels(log_probs.device):
         own: Tensor = CTC.apply(log_probs.float(), labels, n_patches, n_labels, zero_infinity)  # type: ignore[no-untyped-call]
         return own
     losses = torch.nn.functional.ctc_loss(
@@ -53,6 +53,11 @@ def ctc_losses(
         zero_infinity=zero_infinity,
     )
     return losses.view(R, B)
+
+
+def _has_kernels(device: torch.device) -> bool:
+    """Whether Triton computes the losses on `device`."""
+    return device.type == "cuda" and why_not(device) is None
 
 
 def reduce_losses(losses: Tensor, n_labels: Tensor, reductions: Sequence[Reduction]) -> Tensor:

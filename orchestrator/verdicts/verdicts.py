@@ -367,13 +367,11 @@ def _with_slice(
     claim: Hypothesis, parts: Sequence[Compared], levels: Mapping[str, Mapping[str, str]]
 ) -> Hypothesis:
     """The claim with its whole slice in ``where``, including what follows from the design."""
-    varied = {claim.contrast.factor}
-    varied |= {claim.interaction.factor} if claim.interaction else set()
     cells = [levels[part.arm_id] for part in parts]
     shared = {
         factor: level
         for factor, level in cells[0].items()
-        if factor not in varied and all(cell[factor] == level for cell in cells)
+        if all(cell[factor] == level for cell in cells)
     }
     return claim.model_copy(update={"where": shared})
 

@@ -1,7 +1,9 @@
 """CTC losses compared with torch's module, greedy decoding and edit distances by hand."""
 
+import pytest
 import torch
 
+from decoder import ctc
 from decoder.ctc import ctc_losses, edit_distance, greedy_decode, reduce_losses
 
 
@@ -61,3 +63,32 @@ def test_an_impossible_alignment_is_infinite_or_zero_as_configured() -> None:
     labels, n_patches, n_labels = torch.tensor([[1, 2, 3]]), torch.tensor([2]), torch.tensor([3])
     assert ctc_losses(log_probs, labels, n_patches, n_labels, False).isinf().all()
     assert ctc_losses(log_probs, labels, n_patches, n_labels, True).eq(0).all()
+
+
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_kernels_and_the_cpu_give_the_losses_of_torch(
+    zero_infinity: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ways of a GPU: its kernels, here in Triton's interpreter; and deterministic training."""
+    log_probs, labels, n_patches, n_labels = make_batch()
+    n_patches = torch.tensor([12, 1, 3])  # the last trial has no alignment
+    arguments = (log_probs.requires_grad_(), labels, n_patches, n_labels, zero_infinity)
+    expected = ctc_losses(*arguments)
+    assert expected.isinf().any() != zero_infinity
+    with monkeypatch.context() as deterministic:
+        asked = iter([True, False])  # of the losses on a GPU, then of those on the CPU
+        deterministic.setattr("decoder.ctc.needs_cpu", lambda x: next(asked))
+        assert torch.equal(ctc_losses(*arguments), expected)
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        pytest.skip("the interpreter is off where there is a GPU")
+    monkeypatch.setattr("decoder.ctc._has_kernels", lambda device: True)
+    torch.testing.assert_close(ctc_losses(*arguments), expected)
+
+
+def test_the_kernels_are_for_a_gpu_where_triton_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, reasons = torch.device("cuda"), {"cuda": None, "cpu": None}
+    monkeypatch.setattr(ctc, "why_not", lambda device: reasons[device.type])
+    assert ctc._has_kernels(gpu) and not ctc._has_kernels(torch.device("cpu"))
+    reasons["cuda"] = "it is too old."  # type: ignore[assignment]
+    assert not ctc._has_kernels(gpu)

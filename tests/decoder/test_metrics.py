@@ -164,3 +164,12 @@ def test_the_sums_of_the_runs_that_stay_are_kept_in_their_order() -> None:
     rows = sums.rows()
     assert [row["train_loss"] for row in rows] == [3.0, 1.0]
     assert [row["grad_norm"] for row in rows] == [30.0, 10.0]
+
+
+def test_sums_that_were_sent_to_the_host_are_the_same() -> None:
+    sums = MetricSums.zeros(1, CPU)
+    one = torch.tensor([1])
+    sums.add(torch.randn(1, 3, 1, 5), torch.tensor([[2]]), 3 * one, one, False, torch.tensor([0]))
+    before = sums.rows()
+    sums.send_to_host()
+    assert sums.rows() == before
