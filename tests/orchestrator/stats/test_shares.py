@@ -220,3 +220,17 @@ def test_no_difference_of_shares_is_beyond_a_margin_of_one() -> None:
     for a, b in ((6, 0), (3, 1), (0, 6)):
         to, reference = Share(a, 6), Share(b, 6)
         assert share_tost(to, reference, 1.5) == share_tost(to, reference, 1.0)
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_runs_that_escape_count_like_runs_that_collapse(n: int) -> None:
+    """Outcomes that Fisher's test ranks alike have the same p, whichever is looked at first."""
+    for a in range(n + 1):
+        for b in range(n + 1):
+            turned = boschloo(Share(n - b, n), Share(n - a, n))
+            assert boschloo(Share(a, n), Share(b, n)) == pytest.approx(turned, rel=1e-12)
+
+
+def test_a_share_without_runs_may_be_anything() -> None:
+    assert share_contrast([Share(0, 0)], [1.0]) == pytest.approx((0.0, 1.0))
+    assert share_contrast([Share(0, 0)], [-1.0]) == pytest.approx((-1.0, 0.0))
