@@ -222,7 +222,7 @@ def test_no_difference_of_shares_is_beyond_a_margin_of_one() -> None:
         assert share_tost(to, reference, 1.5) == share_tost(to, reference, 1.0)
 
 
-@pytest.mark.parametrize("n", [3, 6])
+@pytest.mark.parametrize("n", [7, 11])  # tables of other sizes may be cached
 def test_runs_that_escape_count_like_runs_that_collapse(n: int) -> None:
     """Outcomes that Fisher's test ranks alike have the same p, whichever is looked at first."""
     for a in range(n + 1):
