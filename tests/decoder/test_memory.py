@@ -114,7 +114,7 @@ def test_an_estimate_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("n_runs", [1, 3])
+@pytest.mark.parametrize("n_runs", [3])
 def test_training_takes_no_more_than_estimated_and_not_much_less(n_runs: int) -> None:
     """Resident memory of a fresh process; benchmarks/pack_memory.py has more sizes."""
     from decoder.memory import PROCESS_BYTES
