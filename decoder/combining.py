@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from decoder.host import constant, send
-from decoder.model.fused.available import why_not
+from decoder.model.fused.available import COMPILE_OPTIONS, why_not
 from decoder.sections import AugmentConfig
 from decoder.smoothing import smooth_batch, taps_of
 
@@ -111,6 +111,6 @@ def combine_by_kernel(
             F=F,
             RUNS=n_runs,
             TILE=tile,
-            enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
+            **COMPILE_OPTIONS,
         )
     return x

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decoder.model.fused.available import COMPILE_OPTIONS
 from decoder.phonemes import BLANK
 
 
@@ -48,7 +49,7 @@ class CTC(torch.autograd.Function):
                 *ctx.sizes,
                 **ctx.options,
                 num_warps=1,
-                enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
+                **COMPILE_OPTIONS,
             )
         ctx.zero_infinity = zero_infinity
         ctx.save_for_backward(log_probs, labels, n_patches, n_labels, alphas, losses)
@@ -69,7 +70,7 @@ class CTC(torch.autograd.Function):
                 **ctx.options,
                 CLASSES=triton.next_power_of_2(ctx.sizes[2]),
                 num_warps=4 if ctx.options["PLACES"] <= 128 else 8,
-                enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
+                **COMPILE_OPTIONS,
             )
         if ctx.zero_infinity:
             gradient.masked_fill_((losses == float("inf"))[:, None, :, None], 0.0)

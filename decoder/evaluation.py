@@ -14,12 +14,12 @@ from decoder.breakdown import Breakdown
 from decoder.config import DecoderConfig
 from decoder.data.alignment import output_lengths
 from decoder.data.batches import Batch
+from decoder.host import event_after_now, to_host
 from decoder.metrics import MetricSums
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.precision import autocast
 from decoder.smoothing import smooth_batch
-from decoder.transfers import event_after_now, to_host
 
 
 class Evaluation(NamedTuple):

@@ -34,6 +34,28 @@ def send(values: Sequence[float] | Sequence[Sequence[float]], like: Tensor) -> T
     return here.to(like.device, non_blocking=True)  # PyTorch keeps pinned memory until it is read
 
 
+def to_host(tensor: Tensor) -> Tensor:
+    """Start to copy a tensor to the host, without waiting for it.
+
+    Returns:
+        The tensor itself if it is on the host, otherwise page-locked memory that holds it after
+        the next event of the current stream.
+    """
+    if not tensor.is_cuda:
+        return tensor
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return copy.copy_(tensor, non_blocking=True)
+
+
+def event_after_now(device: torch.device) -> torch.cuda.Event | None:
+    """An event after all that is queued on the current stream of a GPU; None on another device."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(blocking=True)  # who waits for it leaves its core to others
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
 class Flags:
     """Flags that travel to the host while other work goes on.
 
@@ -42,10 +64,8 @@ class Flags:
     """
 
     def __init__(self, flags: Tensor) -> None:
-        self._host, self._arrived = flags, None
+        self._host, self._arrived = to_host(flags), None
         if flags.is_cuda:
-            self._host = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=True)
-            self._host.copy_(flags, non_blocking=True)
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from decoder.ctc import ctc_losses, edit_distance, greedy_decode
+from decoder.host import to_host
 from decoder.phonemes import BLANK
-from decoder.transfers import to_host
 
 
 @dataclass
@@ -128,7 +128,7 @@ class MetricSums:
         return [decoded[run * B : (run + 1) * B] for run in range(R)]
 
     def send_to_host(self) -> None:
-        """Start to copy the sums on the device to the host; see `decoder.transfers.to_host`."""
+        """Start to copy the sums on the device to the host; see `decoder.host.to_host`."""
         for name in ("n_blank_frames", "blank_posterior", "entropy_nats", "loss"):
             setattr(self, name, to_host(getattr(self, name)))
 

@@ -18,6 +18,15 @@ from decoder.training_sections import OptimConfig
 GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
 
 
+def weight_decays(config: OptimConfig) -> dict[ParameterGroup, float]:
+    """The weight decay of each parameter group."""
+    return {
+        "bias": config.weight_decay_bias,
+        "day": config.weight_decay_day,
+        "weight": config.weight_decay,
+    }
+
+
 class PackOptimizer(Protocol):
     """The optimizers of all runs of a pack."""
 
@@ -129,11 +138,7 @@ class RunOptimizer:
             if config.update_absent_days
             else set()
         )
-        decay = {
-            "bias": config.weight_decay_bias,
-            "day": config.weight_decay_day,
-            "weight": config.weight_decay,
-        }
+        decay = weight_decays(config)
         names = {group: [n for n in parameters if groups[n] == group] for group in GROUPS}
         for name, parameter in parameters.items():
             self._views[name] = parameter.detach()[row]

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from decoder.host import constant, send
 from decoder.model.decoder import ParameterGroup
-from decoder.optim import GROUPS, gradient_norms
+from decoder.model.fused.available import COMPILE_OPTIONS
+from decoder.optim import GROUPS, gradient_norms, weight_decays
 from decoder.training_sections import OptimConfig
 
 # Columns of the coefficients (R, N, 13); those before L2 change from step to step.
@@ -110,7 +111,7 @@ class StackedOptimizer:
                     COLUMNS=table.rows.shape[1],
                     BLOCK=self._block,
                     UNIT=table.unit,
-                    enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
+                    **COMPILE_OPTIONS,
                 )
         return torch.cat(sums, dim=1).sum(1).sqrt()
 
@@ -206,7 +207,8 @@ class StackedOptimizer:
 
         always = [[c.update_absent_days and g == "day" for g in self._groups] for c in self.configs]
         self._always = table(torch.bool, always)  # (R, N)
-        decay = table(torch.float64, [[_decay(c, g) for g in self._groups] for c in self.configs])
+        decays = [weight_decays(config) for config in self.configs]
+        decay = table(torch.float64, [[of[g] for g in self._groups] for of in decays])
         is_decoupled = table(torch.bool, [[c.algorithm == "adamw"] for c in self.configs])
         self._decoupled = decay.where(is_decoupled, 0.0)  # (R, N)
         columns = table(torch.float64, [_constants(config) for config in self.configs])  # (R, 13)
@@ -276,16 +278,8 @@ class StackedOptimizer:
                     K=N_COEFFICIENTS,
                     BLOCK=self._block,
                     UNIT=table.unit,
-                    enable_fp_fusion=True,  # Triton 3.10 changes the default, and 3.9 warns of it
+                    **COMPILE_OPTIONS,
                 )
-
-
-def _decay(config: OptimConfig, group: ParameterGroup) -> float:
-    return {
-        "bias": config.weight_decay_bias,
-        "day": config.weight_decay_day,
-        "weight": config.weight_decay,
-    }[group]
 
 
 def _constants(config: OptimConfig) -> list[float]:

@@ -132,12 +132,10 @@ def _train(
         if said := take_remarks():
             yield Progress(state.step, remarks=said)
         pauses = until_step is not None and state.step >= until_step
-        if not pauses:
-            yield from evaluations.late(wait=False)
-        else:
-            if not (yield from _settle(state, evaluations, n_dropped)):
-                break
-            yield from evaluations.late(wait=True)
+        if pauses and not (yield from _settle(state, evaluations, n_dropped)):
+            break
+        yield from evaluations.late(wait=pauses)
+        if pauses:
             if checkpoint_dir is not None:
                 state.save(checkpoint_dir)
             left = [run.run_id for run in state.runs]

@@ -17,7 +17,7 @@ import torch
 from decoder.data.batches import Batch, Gather, pad_trials
 from decoder.data.card import CardSplit, CardSplits, keep_on_card
 from decoder.data.trials import Batches, Trials
-from decoder.transfers import event_after_now
+from decoder.host import event_after_now
 
 # Batches that are ready or on their way while another is trained on.
 N_AHEAD = 2

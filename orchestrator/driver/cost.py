@@ -11,7 +11,7 @@ from decoder.config import pack_key
 from decoder.pack import Pack
 from orchestrator.driver.room import Peak, ShapeKey
 from orchestrator.execute.backends import is_out_of_memory
-from orchestrator.execute.machine import count_gpus
+from orchestrator.execute.machine import device_to_use
 from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
 from orchestrator.store.ledger import Record, config_of
@@ -150,7 +150,7 @@ def measure_pace(
         device: as in `orchestrator.execute.backends.Execution`.
         may_calibrate: whether to train a few steps for shapes without records; this loads torch.
     """
-    on_gpu = device.startswith("cuda") if device is not None else count_gpus() > 0
+    on_gpu = device_to_use(device).startswith("cuda")
     unit, n_devices = ("GPU", 1) if on_gpu else ("core", threads)
     planned = {pack.pack_id: pack for pack in plan.packs}
     rates, n_records = _rates_from_records(recent, [planned[pack.pack_id] for pack in packs])

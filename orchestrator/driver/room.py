@@ -11,7 +11,7 @@ from typing import NamedTuple
 from decoder.atomic import write_atomically
 from decoder.config import pack_key
 from decoder.memory import PROCESS_BYTES, MemoryEstimate, RecordingsSize, estimate_memory
-from orchestrator.execute.machine import Options, count_gpus
+from orchestrator.execute.machine import Options, device_to_use
 from orchestrator.execute.memory_limits import FreeMemory, free_memory
 from orchestrator.plan.packs import PlannedPack, PlannedRun
 from orchestrator.store.ledger import Record, config_of, recent_records
@@ -117,7 +117,7 @@ def find_room(
     Args:
         recent: records of any ablation; None reads the newest.
     """
-    device = options.device or ("cuda" if count_gpus() else "cpu")
+    device = device_to_use(options.device)
     free = free_memory(options)
     peaks: dict[ShapeKey, list[Peak]] = {}
     if free is not None:

@@ -88,12 +88,17 @@ def device_name(options: Options) -> str | None:
     """
     if options.address is not None:
         return None
-    name = options.device or ("cuda" if count_gpus() else "cpu")
+    name = device_to_use(options.device)
     if not name.startswith("cuda"):
         return name
     import torch
 
     return torch.cuda.get_device_name(name) if torch.cuda.is_available() else "cpu"
+
+
+def device_to_use(device: str | None) -> str:
+    """The torch device that trains: the one that is named, or else a GPU if there is one."""
+    return device or ("cuda" if count_gpus() else "cpu")
 
 
 def count_cpus() -> int:

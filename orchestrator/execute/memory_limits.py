@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from decoder.memory import PROCESS_BYTES
-from orchestrator.execute.machine import Options, count_gpus
+from orchestrator.execute.machine import Options, device_to_use
 
 _SHARE = 0.9  # of what is free now; others need some too, and memory is not used up seamlessly
 # Addresses that libraries of a worker take beside its packs: torch and the modules of training
@@ -46,7 +46,7 @@ def free_memory(options: Options) -> FreeMemory | None:
     """
     if options.address is not None:
         return None
-    device = options.device or ("cuda" if count_gpus() else "cpu")
+    device = device_to_use(options.device)
     if device.startswith("cuda"):
         return _of_gpus(device, options)
     limits = dict(_host_limits(Path("/proc"), Path("/sys/fs/cgroup")))

@@ -1,8 +1,5 @@
 """The input of all runs on a GPU: kernel and plain path against the sum that a CPU takes."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,8 @@ from decoder.augment import augment_batch
 from decoder.combining import combine_by_kernel, combine_plainly
 from decoder.model.fused.available import why_not
 from decoder.sections import AugmentConfig
+
+from .compiling import compile_kernels
 
 NO_KERNELS = why_not(torch.device("cpu"))
 WAYS = [
@@ -136,13 +135,5 @@ for value in ("fp32", "bf16"):
 
 @pytest.mark.skipif(NO_KERNELS is not None, reason=str(NO_KERNELS))
 def test_the_kernel_compiles_for_gpus(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["fp32", "80", "fp32", "90", "bf16", "80", "bf16", "90"]
+    printed = compile_kernels(COMPILE, tmp_path)
+    assert printed.split() == ["fp32", "80", "fp32", "90", "bf16", "80", "bf16", "90"]

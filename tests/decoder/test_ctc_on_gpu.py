@@ -1,8 +1,5 @@
 """The kernels of the CTC loss against PyTorch's own, in Triton's interpreter."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,8 @@ import torch
 from decoder.ctc import ctc_losses
 from decoder.ctc_on_gpu import CTC
 from decoder.model.fused.available import why_not
+
+from .compiling import compile_kernels
 
 NO_KERNELS = why_not(torch.device("cpu"))
 pytestmark = [
@@ -99,16 +98,8 @@ for kernel, fixed in (
 
 
 def test_the_kernels_compile_for_gpus(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [
+    printed = compile_kernels(COMPILE, tmp_path)
+    assert printed.split() == [
         "forward",
         "80",
         "forward",

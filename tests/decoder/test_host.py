@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from decoder.host import Flags, constant, send
+from decoder.host import Flags, constant, event_after_now, send, to_host
 
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -40,3 +40,21 @@ def test_the_host_does_not_wait_on_a_gpu() -> None:
         assert flags.read() == [False, True]
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_tensor_on_the_host_is_not_copied_and_has_no_event() -> None:
+    tensor = torch.arange(3)
+    assert to_host(tensor) is tensor
+    assert event_after_now(torch.device("cpu")) is None
+
+
+@needs_gpu
+def test_a_tensor_is_on_the_host_after_its_event() -> None:
+    device = torch.device("cuda")
+    large = torch.rand(2048, 2048, device=device)
+    for _ in range(20):
+        large = (large @ large).softmax(-1)
+    copy, event = to_host(large), event_after_now(device)
+    assert copy.is_pinned() and event is not None
+    event.synchronize()
+    assert torch.equal(copy, large.cpu())

@@ -1,9 +1,6 @@
 """The optimizers of all runs at once, compared with PyTorch's own, in both implementations."""
 
 import copy
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,8 @@ from decoder.schedules import learning_rates
 from decoder.sections import ModelConfig
 from decoder.stacked_optim import StackedOptimizer
 from decoder.training_sections import OptimConfig
+
+from .compiling import compile_kernels
 
 CPU = torch.device("cpu")
 NO_KERNELS = why_not(CPU)
@@ -287,16 +286,8 @@ for kernel, pointers, numbers in (
 
 @pytest.mark.skipif(NO_KERNELS is not None, reason=str(NO_KERNELS))
 def test_the_kernels_compile_for_gpus_and_read_four_aligned_values_at_once(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    printed = compile_kernels(COMPILE, tmp_path)
+    lines = [line.split() for line in printed.splitlines()]
     assert len(lines) == 8
     for _, unit, _, n_wide_loads in lines:
         assert (int(n_wide_loads) > 0) == (unit == "4")

@@ -15,6 +15,8 @@ from decoder.model.fused.steps import GruSteps, StepKernels, empty_buffers
 MIN_CAPABILITY = (8, 0)
 # An environment variable; set to anything, PyTorch's own kernels are used instead.
 SWITCH = "DECODER_WITHOUT_TRITON"
+# How all kernels are compiled. Triton 3.10 changes this default, and 3.9 warns of it.
+COMPILE_OPTIONS = {"enable_fp_fusion": True}
 # How far a small layer in bfloat16 may be from the same layer in float64.
 PROBE_TOLERANCE = 0.02
 

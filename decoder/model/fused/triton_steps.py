@@ -13,6 +13,7 @@ import triton
 from torch import Tensor
 
 from decoder.model.fused import gru_kernels
+from decoder.model.fused.available import COMPILE_OPTIONS
 
 # A pack of this many runs fills the multiprocessors of a large GPU with wide tiles.
 N_RUNS_FOR_WIDE_TILES = 12
@@ -200,5 +201,5 @@ def launch_options(tiles: Tiles) -> dict[str, int | bool]:
         "BK": tiles.inner,
         "num_warps": tiles.n_warps,
         "num_stages": tiles.n_stages,
-        "enable_fp_fusion": True,  # Triton 3.10 changes the default, and 3.9 warns of it
+        **COMPILE_OPTIONS,
     }

@@ -114,7 +114,7 @@ def test_packs_share_the_gpus(
     limits: Any, backend: Any, device: str | None, n_workers: int, expected: int
 ) -> None:
     limits.setattr(memory_limits, "_gpu_bytes", lambda: (60 * GIB, 40 * GIB))
-    limits.setattr(memory_limits, "count_gpus", lambda: 2)
+    limits.setattr("orchestrator.execute.machine.count_gpus", lambda: 2)
     options = choose_options(backend, n_workers=n_workers, device=device, n_gpus=2)
     found = free_memory(options)
     assert found is not None and found.source == "on the GPU"
