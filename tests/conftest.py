@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one thread, float32 in full, and a small data set in memory."""
+"""Fixtures of all tests: one thread, float32 in full, the same draws, and a small data set in memory."""
 
 import os
 from pathlib import Path
@@ -23,6 +23,12 @@ def one_thread() -> None:
 def whole_float32() -> None:
     """cuDNN rounds float32 to TF32 by default, so its GRU would differ from the other kernels."""
     torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What a test draws must not depend on the tests before it in the same process."""
+    torch.manual_seed(0)
 
 
 def make_split(n_trials: int, n_features: int, n_days: int, seed: int) -> Split:
