@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one thread, float32 in full, the same draws, and a small data set in memory."""
+"""Fixtures of all tests: one thread, whole float32, fixed draws, and a small data set in memory."""
 
 import os
 from pathlib import Path
