@@ -19,6 +19,7 @@ from orchestrator.cli.run_command import report, run, status
 from orchestrator.cli.runs_command import runs_app
 from orchestrator.cli.schema_command import schema
 from orchestrator.cli.search_command import search
+from orchestrator.cli.slurm_command import slurm
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,4 +61,5 @@ app.command("import-runs")(import_runs)
 app.command()(audit)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
+app.command()(slurm)
 app.command()(schema)

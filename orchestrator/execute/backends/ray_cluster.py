@@ -32,7 +32,7 @@ _TUNE_ENVIRONMENT = {
 # that Tune requests. If Ray's memory monitor kills a worker, all of Tune ends instead of one
 # trial, so the monitor is off. The kernel's out-of-memory killer remains; Ray marks the workers as
 # its first victims.
-_CLUSTER_ENVIRONMENT = {
+CLUSTER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -59,7 +59,7 @@ def ray_environment(address: str | None) -> Iterator[None]:
     Args:
         address: the cluster to join, which has its own environment; None for a local cluster.
     """
-    local = {**_CLUSTER_ENVIRONMENT, "RAY_AUTH_TOKEN": _token()} if address is None else {}
+    local = {**CLUSTER_ENVIRONMENT, "RAY_AUTH_TOKEN": _token()} if address is None else {}
     before = dict(os.environ)  # all of it: Ray sets variables of its own and leaves them behind
     os.environ.update(_TUNE_ENVIRONMENT | local)
     try:
