@@ -1,10 +1,11 @@
-"""Atomic writing of files, the error for storage that fails, and checksums."""
+"""Atomic writing of files, reading of nothing but files, storage errors, and checksums."""
 
 import contextlib
 import errno
 import hashlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from decoder.errors import StorageError
@@ -37,6 +38,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read, or it is a folder, a FIFO, a device or a socket.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
 
 
 def sync_folder(folder: Path) -> None:

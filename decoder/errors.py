@@ -4,7 +4,8 @@
     ├── ConfigError        exit 2  a key, a value or a combination that no run can be made from
     ├── DataError          exit 3  recordings that cannot be trained on as they are
     └── StorageError       exit 5  disk full, locked folder, unwritable or missing storage
-        └── CheckpointError        a checkpoint that is damaged or of another version
+        ├── CheckpointError        a checkpoint that is damaged or of another version
+        └── StoreDamagedError      packed recordings that were damaged while they were in use
 
 Our own bugs are ``assert``s and ordinary Python exceptions, which show a traceback.
 """
@@ -50,3 +51,7 @@ class StorageError(UserError):
 
 class CheckpointError(StorageError):
     """A checkpoint or file of weights that is damaged or of another kind."""
+
+
+class StoreDamagedError(StorageError):
+    """Packed recordings that were damaged while they were in use."""

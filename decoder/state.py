@@ -15,6 +15,7 @@ from decoder.breakdown import Breakdown
 from decoder.checkpoint import Checkpoint, load_newest, save_checkpoint
 from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
+from decoder.data.watch import DataWatch
 from decoder.device import compare_devices, device_name, driver_version, peak_memory_bytes
 from decoder.host import Flags
 from decoder.metrics import TrainingSums
@@ -73,6 +74,7 @@ class PackState:
     late: bool = False  # see `reads_late`
     card_bytes: int = 0  # of recordings on a GPU, which are not the pack's
     unread: Unread | None = None  # of the step before, if `late`
+    watch: DataWatch | None = None  # what must be sound before a result or a checkpoint is made
 
     @property
     def configs(self) -> list[DecoderConfig]:
@@ -121,16 +123,22 @@ class PackState:
             late=reads_late(device),
         )
 
-    def count_skips(self, finite: Sequence[bool]) -> list[bool]:
-        """Count the runs that skip this step because a loss or gradient is not finite.
+    def count_skips(self, finite: Sequence[bool], step: int | None = None) -> list[bool]:
+        """Count the runs that skip a step because a loss or gradient is not finite.
 
         Args:
             finite: for each run, whether its loss and gradients are finite.
+            step: which step; None means the present one.
 
         Returns:
             For each run, whether it ends as diverged. The other runs that are not finite skip the
             step.
+
+        Raises:
+            StoreDamagedError, DataError: the recordings are the reason, see `DataWatch`.
         """
+        if self.watch is not None and not all(finite):
+            self.watch.check_step(self.step if step is None else step, every_run=not any(finite))
         ending = []
         for row, (run, ok) in enumerate(zip(self.runs, finite, strict=True)):
             skips = not ok and run.config.optim.on_non_finite == "skip"
@@ -150,7 +158,7 @@ class PackState:
             return self.step, [False] * len(self.runs)
         step, flags = self.unread
         self.unread = None
-        return step, self.count_skips(flags.read())
+        return step, self.count_skips(flags.read(), step)
 
     def average(self, taken: Tensor | None) -> None:
         """Update the moving averages of weights for runs with ``optim.ema_decay``.
@@ -199,7 +207,12 @@ class PackState:
 
         Returns:
             The results of the leaving runs.
+
+        Raises:
+            StoreDamagedError: the recordings changed while the pack trained.
         """
+        if self.watch is not None and any(leaving):
+            self.watch.check_files()
         done = self.step if n_steps_done is None else n_steps_done
         results = []
         for row, (run, leaves) in enumerate(zip(self.runs, leaving, strict=True)):
@@ -256,9 +269,11 @@ class PackState:
         """Write a checkpoint from which `resume` continues exactly. Flags must have been read.
 
         Raises:
-            StorageError: the checkpoint cannot be written.
+            StorageError: the checkpoint cannot be written, or the recordings changed since.
         """
         assert self.unread is None, "the checkpoint would hold runs that diverged"
+        if self.watch is not None:
+            self.watch.check_files()
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}

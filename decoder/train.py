@@ -21,9 +21,10 @@ from decoder.config import pack_key
 from decoder.data.prefetch import batches_of
 from decoder.data.store import Dataset
 from decoder.data.trials import Batches, Trials
+from decoder.data.watch import DataWatch
 from decoder.determinism import deterministic_if_asked
 from decoder.device import start_peak_memory
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, StoreDamagedError
 from decoder.host import Flags
 from decoder.late_evaluation import Evaluations
 from decoder.memory import estimate_memory, size_of
@@ -90,23 +91,31 @@ def train(
     start_peak_memory(where)
     trials = Trials.select(dataset, shared)
     state = PackState.start(pack, dataset, where)
+    state.watch = DataWatch(trials, pack.seed, shared.optim.accumulation_steps)
+    state.watch.check_files()
     beside = where.type == "cuda" if beside is None else beside
     with ExitStack() as stack:
         reserved = estimate_memory(shared, size_of(dataset), where.type).of(len(pack.runs))
         batches = stack.enter_context(batches_of(trials, where, beside, reserved))
         state.card_bytes = batches.card_bytes
         evaluations = stack.enter_context(Evaluations(state, batches, weights_dir, beside))
-        yield from _train(
-            pack,
-            state,
-            trials.n_dropped,
-            batches,
-            evaluations,
-            checkpoint_dir,
-            checkpoint_every_seconds,
-            until_step,
-            split_from,
-        )
+        try:
+            yield from _train(
+                pack,
+                state,
+                trials.n_dropped,
+                batches,
+                evaluations,
+                checkpoint_dir,
+                checkpoint_every_seconds,
+                until_step,
+                split_from,
+            )
+        except StoreDamagedError:
+            # None was written since the files changed; but if they look unchanged, none is safe.
+            if checkpoint_dir is not None and dataset.files and dataset.files.looked_unchanged:
+                shutil.rmtree(checkpoint_dir, ignore_errors=True)
+            raise
 
 
 def _train(
@@ -191,6 +200,8 @@ def _train(
             measured = [run.run_id in latest for run in state.runs]
             broken = [ends and not ok for ends, ok in zip(ended, measured, strict=True)]
             if any(broken):
+                if state.watch is not None:
+                    state.watch.check_validation()
                 finished += state.finish(broken, "diverged", n_dropped)
                 ended = [ends for ends, bad in zip(ended, broken, strict=True) if not bad]
             finished += state.finish(ended, "ok", n_dropped)

@@ -4,16 +4,18 @@ import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
+from decoder.atomic import read_file, sha256_of, storage_error, sync_folder, write_atomically
 from decoder.errors import DataError
 
 Say = Callable[[str], None]
@@ -26,12 +28,20 @@ _STORAGE_ERRNOS = (
     errno.EPERM,
     errno.EROFS,
     errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENOTEMPTY,
     errno.EEXIST,
     errno.EIO,
 )
 
 # A file changed this shortly before it was read may change again without a new time stamp.
-_RACY_SECONDS = 2.0
+RACY_SECONDS = 2.0
+
+CHECKED_DIR, _DIGESTS_DIR = ".checked", ".digests"
+_CACHES = (CHECKED_DIR, _DIGESTS_DIR)
+_TEMPORARY = re.compile(r"\..+\.json\.[0-9a-f]{8}")
+_OLD_SECONDS = 3600.0  # no process writes a cache for as long
 
 
 def silent(_: str) -> None:
@@ -56,12 +66,13 @@ def storage_errors(path: Path, n_bytes: int = 0) -> Iterator[None]:
 
 @contextmanager
 def only_builder(target: Path, say: Say) -> Iterator[None]:
-    """Hold the lock on building `target`, and remove what killed builders of it left behind.
+    """Hold the lock on building `target`, and remove what killed builders left behind.
 
     The operating system releases the lock if its holder dies.
     """
     lock_path = target.parent / f".{target.name}.lock"
     with storage_errors(lock_path):
+        clear_place(lock_path, say)
         lock = FileLock(lock_path)
         try:
             lock.acquire(timeout=0)
@@ -69,8 +80,8 @@ def only_builder(target: Path, say: Say) -> Iterator[None]:
             say(f"waiting for another process that builds {target}")
             lock.acquire()
     try:
-        for left_by_killed in target.parent.glob(f"{_building_prefix(target)}*"):
-            shutil.rmtree(left_by_killed)
+        with storage_errors(target.parent):
+            _remove_leftovers(target)
         yield
     finally:
         lock.release()
@@ -86,15 +97,62 @@ def building_folder(target: Path) -> Iterator[Path]:
         for path in temporary.rglob("*"):
             sync_folder(path)
         sync_folder(temporary)
-        if target.exists():
+        if os.path.lexists(target):
             old = target.with_name(f"{temporary.name}-old")
             target.replace(old)
-            shutil.rmtree(old)
+            remove(old)
         temporary.replace(target)
         sync_folder(target.parent)
     finally:
         if temporary.exists():
             shutil.rmtree(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder with its content, or whatever else is there; a link without its target."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def clear_place(path: Path, say: Say, *, folder: bool = False) -> None:
+    """Remove what is in the place of one of our files; a folder or file is renamed instead.
+
+    Args:
+        path: where a regular file is expected.
+        say: receives a line if something else was there.
+        folder: whether a folder is expected instead; it may be a link to one.
+    """
+    sound = path.is_dir() if folder else path.is_file() and not path.is_symlink()
+    if sound or not os.path.lexists(path):
+        return
+    if path.is_symlink() or not (path.is_dir() or path.is_file()):
+        path.unlink()
+        say(f"{path}: was neither a file nor a folder, and is removed")
+    else:
+        aside = path.with_name(f"{path.name}.corrupt-{secrets.token_hex(4)}")
+        path.replace(aside)
+        say(f"{path}: was not what belongs there, and is renamed to {aside.name}")
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed builders of `target`, which is locked, and of other targets left."""
+    for left in target.parent.glob(".*.building-*"):
+        name = left.name[1:].rpartition(".building-")[0]
+        if name == target.name:
+            remove(left)
+            continue
+        lock_path = target.parent / f".{name}.lock"
+        if not lock_path.is_file():
+            continue
+        with suppress(Timeout, OSError), FileLock(lock_path).acquire(timeout=0):
+            remove(left)
+    for cache in target.parent.glob(".*/.*.json.*"):  # of `write_atomically`
+        if _TEMPORARY.fullmatch(cache.name) and cache.parent.name in _CACHES:
+            with suppress(OSError):
+                if time.time() - cache.lstat().st_mtime > _OLD_SECONDS:
+                    remove(cache)
 
 
 def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -> dict[str, str]:
@@ -113,7 +171,10 @@ def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -
         DataError: a file cannot be read.
     """
     place = sha256_of(str(folder.resolve()).encode())[:16]
-    cache_path = cache_dir / ".digests" / f"{place}.json"
+    cache_path = cache_dir / _DIGESTS_DIR / f"{place}.json"
+    with storage_errors(cache_path):
+        clear_place(cache_path.parent, say, folder=True)
+        clear_place(cache_path, say)
     known = _read_cache(cache_path, say)
     fresh: dict[str, list[int | str]] = {}
     digests = {}
@@ -132,26 +193,32 @@ def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -
                 digests[name] = hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-        if time.time() - max(stat.st_mtime, stat.st_ctime) > _RACY_SECONDS:
+        if time.time() - max(stat.st_mtime, stat.st_ctime) > RACY_SECONDS:
             fresh[name] = [*stamp, digests[name]]
     if fresh:
-        write_atomically(cache_path, json.dumps(known | fresh, indent=1).encode())
+        entries = known | fresh
+        content = {"files": entries, "sha256": _digest_of(entries)}
+        write_atomically(cache_path, json.dumps(content, indent=1).encode())
     return digests
 
 
 def _read_cache(path: Path, say: Say) -> dict[str, list[int | str]]:
-    if not path.exists():
-        return {}
+    """The entries of a cache; none if it is damaged, or of a version without a checksum."""
     try:
-        cache = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        cache = json.loads(read_file(path))
+        entries = cache["files"]
+        if cache["sha256"] != _digest_of(entries):
+            raise ValueError("it does not match its checksum")
+        return {str(name): list(entry) for name, entry in entries.items()}
+    except (FileNotFoundError, KeyError):
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         say(f"{path}: cannot be read ({error}); reading all files again for the fingerprint")
         return {}
-    sound = isinstance(cache, dict) and all(
-        isinstance(value, list) and len(value) == 5 and isinstance(value[-1], str)
-        for value in cache.values()
-    )
-    return cache if sound else {}
+
+
+def _digest_of(entries: Mapping[str, Sequence[int | str]]) -> str:
+    return sha256_of(json.dumps(entries, sort_keys=True).encode())
 
 
 def _building_prefix(target: Path) -> str:

@@ -4,14 +4,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
-from decoder.atomic import sha256_of
-from decoder.data.files import Say, building_folder, hash_files, only_builder, storage_errors
+from decoder.atomic import read_file, sha256_of
+from decoder.data.checksums import ChecksummedFile, blocks_text, damaged_on_disk
+from decoder.data.files import (
+    Say,
+    building_folder,
+    hash_files,
+    only_builder,
+    silent,
+    storage_errors,
+)
 from decoder.data.layouts import Layout, Reader, source_files
 from decoder.data.recordings import BIN_MS, Index, Problems, TrialFile
 from decoder.data.store import (
@@ -80,7 +87,7 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
         StorageError: the disk is full.
     """
     with only_builder(target, say):
-        dataset = open_if_whole(target, say)
+        dataset = open_if_whole(target, silent)  # the caller has said what is damaged
         if dataset is not None:
             return dataset
         say(f"packing {len(source.sessions)} sessions of {source.folder} into {target}")
@@ -95,13 +102,17 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
         with storage_errors(target, n_bytes):
             _check_room(target, n_bytes)
             with building_folder(target) as temporary:
-                n_clipped = 0
+                n_clipped, digests = 0, {}
                 for split, files in _splits(index).items():
-                    with features_path(temporary, split).open("wb") as out:
+                    path = features_path(temporary, split)
+                    with path.open("wb") as handle:
+                        out = ChecksummedFile(handle)
                         n_clipped += _write_features(out, source.layout, files, columns, problems)
+                    digests[features_path(target, split).name] = out.digests()
                 problems.raise_if_any()
-                _write_arrays(temporary, index, n_features, source.fingerprint, n_clipped)
+                _write_arrays(temporary, index, n_features, source, n_clipped, digests)
                 _check_unchanged(source, target.parent, say)
+                _compare_with_unchecked(target, digests, say)
         return open_dataset(target)
 
 
@@ -131,7 +142,7 @@ def _raise_with_feature_problems(
 
 
 def _write_features(
-    out: BinaryIO,
+    out: ChecksummedFile,
     layout: Layout,
     files: Sequence[TrialFile],
     columns: NDArray[np.int64] | None,
@@ -141,14 +152,19 @@ def _write_features(
     n_clipped = 0
     for file in files:
         for _, features in layout.reader.iterate_features(file, columns, problems):
-            out.write(np.ascontiguousarray(features, np.dtype("<f4")).data)
+            out.write(np.ascontiguousarray(features, np.dtype("<f4")))
             if layout.feature_clip is not None:
                 n_clipped += int((features >= layout.feature_clip).sum())
     return n_clipped
 
 
 def _write_arrays(
-    folder: Path, index: Index, n_features: int, fingerprint: str, n_clipped: int
+    folder: Path,
+    index: Index,
+    n_features: int,
+    source: Source,
+    n_clipped: int,
+    digests: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Write the small arrays and, last, the manifest."""
     arrays: dict[str, NDArray[np.int64]] = {}
@@ -173,7 +189,7 @@ def _write_arrays(
     names = [features_path(folder, split).name for split in SPLITS]
     manifest = Manifest(
         format=STORE_FORMAT,
-        fingerprint=fingerprint,
+        fingerprint=source.fingerprint,
         sessions=index.sessions,
         n_features=n_features,
         n_classes=N_CLASSES,
@@ -181,7 +197,11 @@ def _write_arrays(
         counts=counts,
         file_bytes={name: (folder / name).stat().st_size for name in (*names, ARRAYS_NAME)},
         arrays_sha256=sha256_of(content),
+        block_sha256=dict(digests),
+        source=str(source.folder.absolute()),
+        source_sha256=dict(source.digests),
     )
+    manifest = manifest.model_copy(update={"manifest_sha256": manifest.digest()})
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
 
@@ -203,6 +223,26 @@ def _check_room(target: Path, n_bytes: int) -> None:
         raise StorageError(
             f"{target}: {n_bytes} bytes are needed, but {n_free} are free; make room or choose "
             "another folder"
+        )
+
+
+def _compare_with_unchecked(target: Path, digests: Mapping[str, tuple[str, ...]], say: Say) -> None:
+    """Remark on a store without checksums that differs from its recordings; it is replaced."""
+    try:
+        if b"manifest_sha256" in read_file(target / MANIFEST_NAME):
+            return
+        damaged = {
+            name: blocks
+            for name, own in digests.items()
+            if (blocks := damaged_on_disk(target / name, own))
+        }
+    except OSError:
+        return  # there is none, or it is not whole
+    for name, blocks in damaged.items():
+        say(
+            f"{target}: {blocks_text(name, blocks, len(digests[name]))} made from its recordings: "
+            "it was damaged, and runs that were trained on it may be wrong (`runs --where "
+            f"\"dataset == '{target.name}'\"` lists them)"
         )
 
 

@@ -5,6 +5,7 @@
 not load the libraries that read recordings.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import numpy as safetensors_numpy
 
-from decoder.atomic import sha256_of
+from decoder.atomic import read_file, sha256_of
+from decoder.data.checksums import OpenedFile, OpenedFiles, find_damage, identity_of
 from decoder.data.files import Say
 from decoder.errors import StorageError
 from decoder.marks import Section
@@ -91,6 +93,7 @@ class Dataset:
             ``val_empty_targets``, ``sessions_without_val``, and ``clipped_values``, which older
             stores lack.
         bin_ms: duration of a bin.
+        files: the features files, which can be verified in use; None outside a store.
     """
 
     fingerprint: str
@@ -102,10 +105,19 @@ class Dataset:
     val: Split
     counts: Mapping[str, int]
     bin_ms: int = 20
+    files: OpenedFiles | None = None
 
 
 class Manifest(Section):
-    """The description of a store; its sizes and digest show whether the store is complete."""
+    """The description of a store; its sizes and digests show whether the store is complete.
+
+    Attributes:
+        block_sha256: features file → the digests of its blocks, see `decoder.data.checksums`;
+            empty in stores of earlier versions, which are packed again.
+        source: the folder of recordings that it was packed from.
+        source_sha256: file, relative to `source` → SHA-256.
+        manifest_sha256: of everything else.
+    """
 
     format: int
     fingerprint: str
@@ -116,37 +128,110 @@ class Manifest(Section):
     counts: dict[str, int]
     file_bytes: dict[str, int]
     arrays_sha256: str
+    block_sha256: dict[str, tuple[str, ...]] = {}
+    source: str = ""
+    source_sha256: dict[str, str] = {}
+    manifest_sha256: str = ""
+
+    def digest(self) -> str:
+        """The SHA-256 of everything but itself."""
+        return sha256_of(self.model_dump_json(exclude={"manifest_sha256"}).encode())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a store, if it is sound; nothing else of the store is read.
+
+    Raises:
+        StorageError: there is none, it is damaged, or an earlier version wrote it.
+    """
+    try:
+        return _read_manifest(folder)
+    except _Damaged as error:
+        raise StorageError(_damaged(folder, str(error))) from None
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Open a packed store, read-only and memory-mapped.
+    """Memory-map a packed store, and verify its checksums unless they were verified before.
 
     Args:
-        folder: ``<datasets_dir>/<fingerprint>``, as given by ``prepare(...).path``.
+        folder: ``<datasets_dir>/<fingerprint>``.
 
     Raises:
         StorageError: there is no store, or it is damaged.
     """
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
-        arrays_bytes = (folder / ARRAYS_NAME).read_bytes()
-        sizes = {name: (folder / name).stat().st_size for name in manifest.file_bytes}
-    except FileNotFoundError as error:
-        missing = Path(error.filename).name
-        raise StorageError(_damaged(folder, f"{missing} is missing")) from None
+        return _open(folder)
+    except _Damaged as error:
+        raise StorageError(
+            f"{_damaged(folder, str(error))}; call `run` again, which packs it again"
+        ) from None
+
+
+def open_if_whole(folder: Path, say: Say) -> Dataset | None:
+    """Open a packed store, or return None if there is none or it is damaged.
+
+    Args:
+        folder: ``<datasets_dir>/<fingerprint>``.
+        say: receives one line about a damaged store.
+    """
+    if not os.path.lexists(folder):
+        return None
+    try:
+        dataset = _open(folder)
+        if dataset.fingerprint != folder.name:
+            raise _Damaged(f"it is the store {dataset.fingerprint}")
+    except _WithoutChecksums as error:
+        say(f"{folder}: {error}; packing it again from its recordings")
+        return None
+    except _Damaged as error:
+        say(f"{_damaged(folder, str(error))}; packing it again")
+        return None
+    return dataset
+
+
+class _Damaged(Exception):
+    """What is wrong with a store."""
+
+
+class _WithoutChecksums(_Damaged):
+    """An earlier version packed it."""
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate_json(read_file(folder / MANIFEST_NAME))
+    except FileNotFoundError:
+        raise _Damaged(f"{MANIFEST_NAME} is missing") from None
     except (OSError, ValidationError) as error:
-        raise StorageError(_damaged(folder, " ".join(str(error).split()))) from None
+        raise _Damaged(f"{MANIFEST_NAME}: {' '.join(str(error).split())}") from None
     if manifest.format != STORE_FORMAT:
-        raise StorageError(_damaged(folder, f"its format is {manifest.format}"))
-    for name, size in sizes.items():
-        if size != manifest.file_bytes[name]:
-            raise StorageError(
-                _damaged(folder, f"{name} has {size} bytes, not {manifest.file_bytes[name]}")
-            )
-    if sha256_of(arrays_bytes) != manifest.arrays_sha256:
-        raise StorageError(_damaged(folder, f"{ARRAYS_NAME} does not match its checksum"))
-    arrays = safetensors_numpy.load(arrays_bytes)
-    train, val = (_open_split(folder, name, arrays, manifest.n_features) for name in SPLITS)
+        raise _Damaged(f"its format is {manifest.format}")
+    if not manifest.manifest_sha256:
+        raise _WithoutChecksums("an earlier version packed it, without checksums")
+    if manifest.manifest_sha256 != manifest.digest():
+        raise _Damaged(f"{MANIFEST_NAME} does not match its checksum")
+    return manifest
+
+
+def _open(folder: Path) -> Dataset:
+    manifest = _read_manifest(folder)
+    try:
+        arrays_bytes = read_file(folder / ARRAYS_NAME)
+        for name, size in manifest.file_bytes.items():
+            found = identity_of(folder / name).size
+            if found != size:
+                raise _Damaged(f"{name} has {found} bytes, not {size}")
+        if sha256_of(arrays_bytes) != manifest.arrays_sha256:
+            raise _Damaged(f"{ARRAYS_NAME} does not match its checksum")
+        arrays = safetensors_numpy.load(arrays_bytes)
+        if damage := find_damage(folder, manifest.manifest_sha256, manifest.block_sha256):
+            raise _Damaged(damage)
+        opened = [_open_split(folder, name, arrays, manifest) for name in SPLITS]
+    except FileNotFoundError as error:
+        raise _Damaged(f"{Path(error.filename).name} is missing") from None
+    except OSError as error:
+        raise _Damaged(" ".join(str(error).split())) from None
+    (train, _), (val, _) = opened
     return Dataset(
         fingerprint=manifest.fingerprint,
         path=folder,
@@ -157,26 +242,8 @@ def open_dataset(folder: Path) -> Dataset:
         val=val,
         counts=manifest.counts,
         bin_ms=manifest.bin_ms,
+        files=OpenedFiles(folder, [file for _, file in opened]),
     )
-
-
-def open_if_whole(folder: Path, say: Say) -> Dataset | None:
-    """Open a packed store, or return None if there is none or it is damaged.
-
-    Args:
-        folder: ``<datasets_dir>/<fingerprint>``.
-        say: receives one line about a damaged store.
-    """
-    if not folder.exists():
-        return None
-    try:
-        dataset = open_dataset(folder)
-        if dataset.fingerprint != folder.name:
-            raise StorageError(_damaged(folder, f"it is the store {dataset.fingerprint}"))
-    except StorageError as error:
-        say(f"{error}; packing it again")
-        return None
-    return dataset
 
 
 def features_path(folder: Path, split: str) -> Path:
@@ -185,16 +252,18 @@ def features_path(folder: Path, split: str) -> Path:
 
 
 def _open_split(
-    folder: Path, name: str, arrays: Mapping[str, NDArray[np.int64]], n_features: int
-) -> Split:
+    folder: Path, name: str, arrays: Mapping[str, NDArray[np.int64]], manifest: Manifest
+) -> tuple[Split, OpenedFile]:
     own = {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{name}.")}
-    shape = (int(own["offsets"][-1]), n_features)
+    path, shape = features_path(folder, name), (int(own["offsets"][-1]), manifest.n_features)
+    identity = identity_of(path)
     features: NDArray[np.float32] = (
-        np.memmap(features_path(folder, name), np.dtype("<f4"), "r", shape=shape)
+        np.memmap(path, np.dtype("<f4"), "r", shape=shape)
         if shape[0]
         else np.zeros(shape, np.float32)  # an empty file cannot be memory-mapped
     )
-    return Split(features=features, **own)
+    file = OpenedFile(path, features, manifest.block_sha256[path.name], identity)
+    return Split(features=features, **own), file
 
 
 def _damaged(folder: Path, what: str) -> str:

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +42,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
 
     fix_workspace()
     torch.set_num_threads(execution.threads_per_worker)
-    dataset = _open_dataset(execution.dataset_dir)
+    dataset = _open_dataset(execution.dataset_dir, _version_of(execution.dataset_dir))
 
     def train_part(part: Pack, folder: Path, split_from: Sequence[Path]) -> Iterator[Progress]:
         return train(
@@ -60,11 +61,19 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
 
 
 @lru_cache(maxsize=1)
-def _open_dataset(folder: Path) -> "Dataset":
-    """Open the packed recordings, memory-mapped, once per process."""
+def _open_dataset(folder: Path, version: tuple[int, int]) -> "Dataset":
+    """Open the packed recordings, memory-mapped, once per process and version of the folder."""
     from decoder.data.store import open_dataset
 
     return open_dataset(folder)
+
+
+def _version_of(folder: Path) -> tuple[int, int]:
+    """What changes when a store is packed again in the same place."""
+    with suppress(OSError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino
+    return 0, 0
 
 
 def is_infrastructure_fault(error: BaseException) -> bool:

@@ -118,7 +118,7 @@ def test_fingerprint_of_t15_recordings_is_that_of_the_first_version(folder: Path
 def test_one_changed_byte_changes_the_fingerprint_even_with_old_times(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_RACY_SECONDS", 0.0)
+    monkeypatch.setattr(files, "RACY_SECONDS", 0.0)
     path = folder / FIRST / "data_train.hdf5"
     before = fingerprint(folder, stores)
     times = path.stat()
@@ -137,7 +137,7 @@ def test_one_changed_byte_changes_the_fingerprint_even_with_old_times(
 def test_second_call_does_not_read_or_pack_again(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_RACY_SECONDS", 0.0)
+    monkeypatch.setattr(files, "RACY_SECONDS", 0.0)
     said: list[str] = []
     first = prepare(str(folder), None, None, stores, said.append)
     assert [line.split()[0] for line in said] == ["packing"]
@@ -157,7 +157,7 @@ def test_second_call_does_not_read_or_pack_again(
 def test_unreadable_digest_cache_is_reported_and_replaced(
     folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_RACY_SECONDS", 0.0)
+    monkeypatch.setattr(files, "RACY_SECONDS", 0.0)
     before = fingerprint(folder, stores)
     (cache,) = (stores / ".digests").iterdir()
     cache.write_text("{half")
