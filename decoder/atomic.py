@@ -8,13 +8,15 @@ import secrets
 from pathlib import Path
 
 from decoder.errors import StorageError
+from decoder.owners import temporary_name
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either complete or absent, even after a crash.
 
     Writes a temporary file in the same folder, flushes and syncs it, renames it to `path`, and
-    syncs the folder. Creates missing parent folders.
+    syncs the folder. Creates missing parent folders. The name of the temporary file says which
+    process owns it, so that a file of a process that was killed can be told from one in use.
 
     Raises:
         StorageError: no room, no permission, or a read-only file system; names path and bytes.
@@ -23,7 +25,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not mkstemp: its files are private, and a results folder is often shared by a group.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary = path.with_name(temporary_name(path.name, secrets.token_hex(4)))
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()

@@ -14,8 +14,9 @@ from decoder.memory import PROCESS_BYTES, MemoryEstimate, RecordingsSize, estima
 from orchestrator.execute.machine import Options, device_to_use
 from orchestrator.execute.memory_limits import FreeMemory, free_memory
 from orchestrator.plan.packs import PlannedPack, PlannedRun
-from orchestrator.store.ledger import Record, config_of, recent_records
+from orchestrator.store.ledger import config_of, recent_records
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.store.under_way import packs_under_way
 
 ShapeKey = tuple[str, str]  # fingerprint of the recordings, shape of the pack

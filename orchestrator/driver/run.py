@@ -35,12 +35,13 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, read_records, restore_former, with_result
+from orchestrator.store.ledger import read_records, restore_former, with_result
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
+from orchestrator.store.record import Record
 from orchestrator.store.registration import register
 from orchestrator.terminal import Say, say_to
 

@@ -12,8 +12,8 @@ from decoder.marks import Section
 from decoder.strict_yaml import load_yaml
 from orchestrator.search.load import LoadedSearch, check_search, load_search
 from orchestrator.search.schema import SearchSpec
-from orchestrator.store.ledger import first_mistake
 from orchestrator.store.paths import Results
+from orchestrator.store.record import first_mistake
 
 
 class _Kept(Section):

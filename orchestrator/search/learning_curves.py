@@ -20,8 +20,9 @@ from decoder.errors import StorageError
 from decoder.pack import HistoryRow
 from orchestrator.search.schema import SECONDS, Sense
 from orchestrator.spec.units import RATES
-from orchestrator.store.ledger import Record, history_csv, read_history, read_records
+from orchestrator.store.ledger import history_csv, read_history, read_records
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.terminal import Say
 
 Ending = Literal["ok", "collapsed", "diverged"]

@@ -59,7 +59,7 @@ def bring_back(results: Results, run_id: str, source: str) -> None:
 
 
 def mark_damaged(paths: Iterable[Path]) -> list[str]:
-    """Rename the files among these that exist, so that they can be written anew.
+    """Rename those of these that exist, files or not, so that files can be written in their place.
 
     Returns:
         Their new names.
@@ -68,9 +68,9 @@ def mark_damaged(paths: Iterable[Path]) -> list[str]:
         StorageError: a file cannot be renamed.
     """
     moved = []
-    for path in filter(Path.exists, paths):
+    for path in filter(os.path.lexists, paths):
         aside, n = path.with_name(f"{path.name}.corrupt"), 1
-        while aside.exists():
+        while os.path.lexists(aside):
             aside, n = path.with_name(f"{path.name}.corrupt{n}"), n + 1
         try:
             path.rename(aside)

@@ -8,6 +8,8 @@ from decoder.errors import ConfigError
 from orchestrator.spec.names import check_name
 from orchestrator.spec.shipped import project_above
 
+RECORD_NAME, HISTORY_NAME = "record.json", "history.csv"  # in the folder of a run
+
 
 @dataclass(frozen=True)
 class Results:
@@ -54,10 +56,10 @@ class Results:
         return self.runs / run_id
 
     def record(self, run_id: str) -> Path:
-        return self.run(run_id) / "record.json"
+        return self.run(run_id) / RECORD_NAME
 
     def history(self, run_id: str) -> Path:
-        return self.run(run_id) / "history.csv"
+        return self.run(run_id) / HISTORY_NAME
 
     def former(self, run_id: str, source: str) -> Path:
         """The files of a run as other sources made them, see `orchestrator.store.former`.

@@ -6,8 +6,8 @@ from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.names import listed
-from orchestrator.store.ledger import first_mistake
 from orchestrator.store.paths import Results
+from orchestrator.store.record import first_mistake
 
 
 def read_plan(results: Results, name: str) -> PlanDocument:

@@ -1,7 +1,7 @@
 """`orchestrator.tables.index`: it agrees with the records, whatever happens to its file."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from stored_pairs import change_record, no_remarks, records_of
 
+from decoder.config import DecoderConfig, run_id
 from orchestrator.store.paths import Results
 from orchestrator.tables.index import extended, open_index
 
@@ -59,11 +60,14 @@ def test_a_changed_a_new_and_a_removed_record_are_noticed(store: Results) -> Non
     ids = [str(run_id) for run_id in open_index(store, no_remarks).column("run_id")]
     change_record(store, ids[0], host={"hostname": "elsewhere", "pid": 1, "device": "cpu"})
     store.record(ids[1]).unlink()
-    store.run(ids[2]).rename(store.runs / ids[3][::-1])
-    change_record(store, ids[3][::-1], run_id=ids[3][::-1])
+    record = records_of(store)[ids[2]]
+    fingerprint = "9" * 16
+    new = run_id(DecoderConfig.model_validate(record["config"]), record["seed"], fingerprint)
+    store.run(ids[2]).rename(store.run(new))
+    change_record(store, new, run_id=new, dataset={"fingerprint": fingerprint, "path": "/d"})
     index = open_index(store, no_remarks)
     after = index.column("run_id")
-    assert after == sorted({*ids, ids[3][::-1]} - {ids[1], ids[2]})
+    assert after == sorted({*ids, new} - {ids[1], ids[2]})
     assert index.column("host_hostname")[after.index(ids[0])] == "elsewhere"
 
 
@@ -122,11 +126,9 @@ def test_an_empty_folder_has_an_empty_index_and_stays_empty(tmp_path: Path) -> N
 
 
 def test_a_column_of_several_types_keeps_every_value(store: Results) -> None:
-    run_id, record = next(iter(records_of(store).items()))
-    record["config"]["model"]["flavour"] = ["vanilla"]
-    folder = store.run("f" * 16)
-    folder.mkdir()
-    (folder / "history.csv").write_bytes(store.history(run_id).read_bytes())
-    (folder / "record.json").write_text(json.dumps({**record, "run_id": "f" * 16}))
+    first, record = next(iter(records_of(store).items()))
+    record["config"]["model"]["flavour"] = ["vanilla"]  # a field of a newer version
+    shutil.copytree(store.run(first), store.run("f" * 16))
+    change_record(store, "f" * 16, run_id="f" * 16, config=record["config"])
     index = extended(open_index(store, no_remarks), [{"run_id": "g", "model.flavour": 3}])
     assert index.column("model.flavour") == [None] * 12 + [["vanilla"], 3]
