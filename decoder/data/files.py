@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
 from decoder.errors import DataError
+from decoder.regular import read_json
 
 Say = Callable[[str], None]
 
@@ -143,7 +144,7 @@ def _read_cache(path: Path, say: Say) -> dict[str, list[int | str]]:
     if not path.exists():
         return {}
     try:
-        cache = json.loads(path.read_bytes())
+        cache = read_json(path)
     except (OSError, ValueError) as error:
         say(f"{path}: cannot be read ({error}); reading all files again for the fingerprint")
         return {}

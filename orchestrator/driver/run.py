@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from decoder.atomic import write_atomically
+from decoder.regular import read_json
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     check_machines,
@@ -24,6 +25,7 @@ from orchestrator.driver.remarks import (
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
 from orchestrator.execute.backends import Backend, PackEvent
+from orchestrator.execute.backends.guard import clear_abandoned
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
@@ -129,6 +131,7 @@ def run_ablation(
         return describe(arms, results.datasets, say)
 
     with stop_switch() as switch, driver_seat(results, name, say) as seat:
+        clear_abandoned(say)
         with watch.phase("data"):
             data = prepare(loaded.arms)
             note_recordings(data.values(), say)
@@ -266,7 +269,7 @@ def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -
     """Append this call to ``timing.json``; the tables do not depend on it."""
     path = results.timing(outcome.name)
     try:
-        calls = json.loads(path.read_bytes())["calls"]
+        calls = list(read_json(path)["calls"])
     except (OSError, ValueError, KeyError, TypeError):
         calls = []  # there is no file, or it cannot be read; nothing depends on it
     calls.append(

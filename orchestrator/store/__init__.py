@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "former": ("mark_damaged",),
         "ledger": (
             "config_of",
             "history_csv",

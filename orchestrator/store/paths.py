@@ -51,6 +51,11 @@ class Results:
         """A cached table of all records, rebuilt whenever they change; safe to delete."""
         return self.runs / ".index.parquet"
 
+    @property
+    def index_checksum(self) -> Path:
+        """The SHA-256 of the index; without a right one, the index is rebuilt."""
+        return self.runs / ".index.sha256"
+
     def run(self, run_id: str) -> Path:
         """The folder of one run; all ablations share it."""
         return self.runs / run_id

@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
+from decoder.regular import read_regular
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.names import listed
 from orchestrator.store.paths import Results
@@ -21,7 +22,7 @@ def read_plan(results: Results, name: str) -> PlanDocument:
     """
     path = results.plan(name)
     try:
-        document = PlanDocument.model_validate_json(path.read_bytes())
+        document = PlanDocument.model_validate_json(read_regular(path))
     except FileNotFoundError:
         known = listed(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
         raise ConfigError(

@@ -5,13 +5,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from stored_pairs import change_record, no_remarks, records_of
 
 from decoder.config import DecoderConfig, run_id
+from decoder.errors import StorageError
+from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
+from orchestrator.tables import index as index_module
 from orchestrator.tables.index import extended, open_index
 
 
@@ -97,12 +101,42 @@ def test_a_record_that_cannot_be_trusted_is_reported_and_left_out(store: Results
     assert store.record(str(ids[0])).exists()
 
 
-def test_an_index_that_cannot_be_written_is_still_returned(store: Results) -> None:
-    store.index.mkdir(parents=True)  # a folder in the place of the file
+@pytest.mark.parametrize("byte", (0, 100, 5000, -5000, -200, -1))
+def test_a_flipped_bit_of_the_index_is_noticed(
+    store: Results, byte: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_index(store, no_remarks)
+    content = bytearray(store.index.read_bytes())
+    content[byte] ^= 4
+    store.index.write_bytes(content)
+    read = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read.append(1)
+        return read_records(*arguments, **options)
+
+    monkeypatch.setattr(index_module, "read_records", counted)
+    assert open_index(store, no_remarks).table.equals(first.table) and read == [1]
+
+
+def test_a_folder_in_the_place_of_the_index_is_set_aside(store: Results) -> None:
+    store.index.mkdir(parents=True)
+    store.index_checksum.symlink_to("/dev/zero")
+    first = open_index(store, no_remarks)
+    assert len(first) == 12 and open_index(store, no_remarks).table.equals(first.table)
+    assert store.index.is_file() and (store.runs / ".index.parquet.corrupt").is_dir()
+
+
+def test_an_index_that_cannot_be_written_is_still_returned(
+    store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise StorageError(f"{path}: no room on the device")
+
+    monkeypatch.setattr(index_module, "write_atomically", full)
     said: list[str] = []
     assert len(open_index(store, said.append)) == 12
     assert len(said) == 1 and str(store.index) in said[0]
-    assert not list(store.index.iterdir())
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
