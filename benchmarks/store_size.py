@@ -32,9 +32,10 @@ from orchestrator.plan.document import (
 )
 from orchestrator.spec.arms import make_arms
 from orchestrator.spec.load import AblationSpec, Loaded
-from orchestrator.store.ledger import RecordDataset, history_csv, make_record
+from orchestrator.store.ledger import history_csv, make_record
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
+from orchestrator.store.record import RecordDataset
 
 N_STEPS, EVAL_EVERY, N_REFERENCE = 400, 20, 1295
 RATES = (0.001, 0.002, 0.003, 0.004, 0.005)

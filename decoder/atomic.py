@@ -1,21 +1,22 @@
-"""Atomic writing of files, reading of nothing but files, storage errors, and checksums."""
+"""Atomic writing of files, storage errors, and checksums."""
 
 import contextlib
 import errno
 import hashlib
 import os
 import secrets
-import stat
 from pathlib import Path
 
 from decoder.errors import StorageError
+from decoder.owners import temporary_name
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either complete or absent, even after a crash.
 
     Writes a temporary file in the same folder, flushes and syncs it, renames it to `path`, and
-    syncs the folder. Creates missing parent folders.
+    syncs the folder. Creates missing parent folders. The name of the temporary file says which
+    process owns it, so that a file of a process that was killed can be told from one in use.
 
     Raises:
         StorageError: no room, no permission, or a read-only file system; names path and bytes.
@@ -24,7 +25,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not mkstemp: its files are private, and a results folder is often shared by a group.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary = path.with_name(temporary_name(path.name, secrets.token_hex(4)))
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
@@ -38,20 +39,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-
-
-def read_file(path: Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        OSError: it cannot be read, or it is a folder, a FIFO, a device or a socket.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is not a regular file", str(path))
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ newest are kept: if the newest is damaged, the one before it is used.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from decoder.atomic import sha256_of, write_atomically
 from decoder.errors import CheckpointError
+from decoder.regular import open_regular, read_json
 
 FORMAT = 3
 N_KEPT = 2
@@ -69,7 +71,7 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def _read(path: Path) -> Checkpoint:
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path)
         body_text = document["body"]
         if sha256_of(body_text.encode()) != document["sha256"]:
             raise CheckpointError(f"{path}: its checksum does not match its content")
@@ -77,9 +79,9 @@ def _read(path: Path) -> Checkpoint:
         if body["format"] != FORMAT:
             raise CheckpointError(f"{path}: is of format {body['format']!r}, but must be {FORMAT}")
         tensor_path = path.with_suffix(".safetensors")
-        with tensor_path.open("rb") as content:
+        with os.fdopen(open_regular(tensor_path), "rb") as content:
             found = hashlib.file_digest(content, "sha256").hexdigest()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
     if found != body["tensors_sha256"]:
         raise CheckpointError(f"{tensor_path}: its checksum does not match the one recorded")

@@ -227,15 +227,27 @@ def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate
         replicate: 0; or the number of a repetition, which trains the same run again to measure
             what the machine alone changes.
     """
-    whole: dict[str, Any] = {
-        "config": identity(config),
+    return run_id_of(canonical_json(identity(config)), seed, dataset_fingerprint, replicate)
+
+
+def run_id_of(
+    identity_text: str,
+    seed: int,
+    dataset_fingerprint: str,
+    replicate: int = 0,
+    numerics_version: int = NUMERICS_VERSION,
+) -> str:
+    """The same, of the canonical JSON of an `identity`, which the runs of an arm share."""
+    rest: dict[str, Any] = {
         "seed": seed,
         "dataset": dataset_fingerprint,
-        "numerics_version": NUMERICS_VERSION,
+        "numerics_version": numerics_version,
     }
     if replicate:
-        whole["replicate"] = replicate
-    return digest(whole)[:16]
+        rest["replicate"] = replicate
+    # "config" comes first in the order of the keys.
+    whole = f'{{"config":{identity_text},{canonical_json(rest)[1:]}'
+    return sha256_of(whole.encode())[:16]
 
 
 def pack_key(config: DecoderConfig) -> str:
@@ -302,5 +314,9 @@ def config_keys() -> dict[tuple[str, ...], list[str]]:
 
 def digest(value: Any) -> str:
     """Hex SHA-256 of a JSON value; the order of its keys does not count."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return sha256_of(text.encode())
+    return sha256_of(canonical_json(value).encode())
+
+
+def canonical_json(value: Any) -> str:
+    """A JSON value as text, the same for every order of its keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

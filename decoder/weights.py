@@ -21,6 +21,7 @@ from decoder.model.decoder import PackedDecoder
 from decoder.official_weights import T12_TAPS, read_official
 from decoder.pack import WEIGHTS_NAME
 from decoder.phonemes import N_CLASSES
+from decoder.regular import check_regular
 from decoder.smoothing import taps_of
 
 Layout = Literal["t12", "t15", "ours"]
@@ -173,6 +174,7 @@ def write_weights(
 
 def _read_ours(path: Path) -> Weights:
     try:
+        check_regular(path.resolve())
         with safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {}).get("decoder", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -20,9 +20,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.atomic import read_file, sha256_of, write_atomically
+from decoder.atomic import sha256_of, write_atomically
 from decoder.data import files
 from decoder.errors import StorageError, StoreDamagedError
+from decoder.regular import read_json
 
 BLOCK_BYTES = 4 << 20
 _MOST_THREADS = 4
@@ -144,7 +145,7 @@ def find_damage(folder: Path, manifest_sha256: str, digests: Mapping[str, Sequen
     note = _note_path(folder)
     wanted = {"manifest": manifest_sha256, "files": {k: list(v) for k, v in before.items()}}
     with suppress(OSError, ValueError, RecursionError):
-        if json.loads(read_file(note)) == wanted:
+        if read_json(note) == wanted:
             return ""
     started = time.time()
     for name, of_blocks in digests.items():

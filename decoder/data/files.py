@@ -15,8 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from decoder.atomic import read_file, sha256_of, storage_error, sync_folder, write_atomically
+from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
 from decoder.errors import DataError
+from decoder.regular import read_json
 
 Say = Callable[[str], None]
 
@@ -205,7 +206,7 @@ def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -
 def _read_cache(path: Path, say: Say) -> dict[str, list[int | str]]:
     """The entries of a cache; none if it is damaged, or of a version without a checksum."""
     try:
-        cache = json.loads(read_file(path))
+        cache = read_json(path)
         entries = cache["files"]
         if cache["sha256"] != _digest_of(entries):
             raise ValueError("it does not match its checksum")

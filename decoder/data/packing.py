@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
-from decoder.atomic import read_file, sha256_of
+from decoder.atomic import sha256_of
 from decoder.data.checksums import ChecksummedFile, blocks_text, damaged_on_disk
 from decoder.data.files import (
     Say,
@@ -34,6 +34,7 @@ from decoder.data.store import (
 )
 from decoder.errors import DataError, StorageError
 from decoder.phonemes import N_CLASSES
+from decoder.regular import read_regular
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _check_room(target: Path, n_bytes: int) -> None:
 def _compare_with_unchecked(target: Path, digests: Mapping[str, tuple[str, ...]], say: Say) -> None:
     """Remark on a store without checksums that differs from its recordings; it is replaced."""
     try:
-        if b"manifest_sha256" in read_file(target / MANIFEST_NAME):
+        if b"manifest_sha256" in read_regular(target / MANIFEST_NAME):
             return
         damaged = {
             name: blocks

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import numpy as safetensors_numpy
 
-from decoder.atomic import read_file, sha256_of
+from decoder.atomic import sha256_of
 from decoder.data.checksums import OpenedFile, OpenedFiles, find_damage, identity_of
 from decoder.data.files import Say
 from decoder.errors import StorageError
 from decoder.marks import Section
+from decoder.regular import read_regular
 
 STORE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
@@ -199,7 +200,7 @@ class _WithoutChecksums(_Damaged):
 
 def _read_manifest(folder: Path) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(read_file(folder / MANIFEST_NAME))
+        manifest = Manifest.model_validate_json(read_regular(folder / MANIFEST_NAME))
     except FileNotFoundError:
         raise _Damaged(f"{MANIFEST_NAME} is missing") from None
     except (OSError, ValidationError) as error:
@@ -216,7 +217,7 @@ def _read_manifest(folder: Path) -> Manifest:
 def _open(folder: Path) -> Dataset:
     manifest = _read_manifest(folder)
     try:
-        arrays_bytes = read_file(folder / ARRAYS_NAME)
+        arrays_bytes = read_regular(folder / ARRAYS_NAME)
         for name, size in manifest.file_bytes.items():
             found = identity_of(folder / name).size
             if found != size:

@@ -103,14 +103,15 @@ AddressOption = Annotated[
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn errors that a user can cause into lines on stderr and an exit code."""
+    """Turn errors that a user can cause, and signals, into lines on stderr and an exit code."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        from orchestrator.execute.stopping import Stopped
+        from orchestrator.execute.stopping import Stopped, stop_switch
 
         try:
-            return command(*args, **kwargs)
+            with stop_switch():
+                return command(*args, **kwargs)
         except UserError as error:
             for problem in error.problems:
                 typer.echo(" ".join(problem.split()), err=True)

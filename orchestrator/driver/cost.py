@@ -14,7 +14,8 @@ from orchestrator.execute.backends import is_out_of_memory
 from orchestrator.execute.machine import device_to_use
 from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
-from orchestrator.store.ledger import Record, config_of
+from orchestrator.store.ledger import config_of
+from orchestrator.store.record import Record
 
 _CALIBRATION_STEPS = 5
 _N_EVALUATIONS = 4  # in a calibration; the intervals between them give the scatter

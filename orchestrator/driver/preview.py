@@ -22,10 +22,11 @@ from orchestrator.spec.arms import Arm
 from orchestrator.spec.claim_text import mismatched_claims, what_counts
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec
-from orchestrator.store.ledger import Record, read_records, recent_records, with_result
+from orchestrator.store.ledger import read_records, recent_records, with_result
 from orchestrator.store.mixing import kept_of_present, select, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.provenance import version_of
+from orchestrator.store.record import Record
 from orchestrator.store.registration import check_lock
 from orchestrator.store.sources import training_sha256
 from orchestrator.terminal import Say

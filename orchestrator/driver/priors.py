@@ -14,8 +14,9 @@ from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share, is_value
 from orchestrator.stats.effects import Floats
 from orchestrator.stats.run_values import learned_nothing
-from orchestrator.store.ledger import Record, config_of, read_history
+from orchestrator.store.ledger import config_of, read_history
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd

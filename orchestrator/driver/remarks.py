@@ -9,10 +9,11 @@ from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM, mismatched_claims
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, with_result
+from orchestrator.store.ledger import with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.record import Record
 from orchestrator.store.sources import training_sha256
 from orchestrator.terminal import Say
 

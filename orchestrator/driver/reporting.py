@@ -8,9 +8,10 @@ from decoder.errors import StorageError
 from decoder.pack import HistoryRow
 from orchestrator.driver.remarks import check_machines
 from orchestrator.plan.document import PlanDocument
-from orchestrator.store.ledger import Record, read_history, read_records, with_result
+from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.mixing import select_for_report
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.terminal import Say
 
 # Writes an ablation's folder: (folder, plan, records, histories).

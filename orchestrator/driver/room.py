@@ -11,11 +11,13 @@ from typing import NamedTuple
 from decoder.atomic import write_atomically
 from decoder.config import pack_key
 from decoder.memory import PROCESS_BYTES, MemoryEstimate, RecordingsSize, estimate_memory
+from decoder.regular import read_json
 from orchestrator.execute.machine import Options, device_to_use
 from orchestrator.execute.memory_limits import FreeMemory, free_memory
 from orchestrator.plan.packs import PlannedPack, PlannedRun
-from orchestrator.store.ledger import Record, config_of, recent_records
+from orchestrator.store.ledger import config_of, recent_records
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.store.under_way import packs_under_way
 
 ShapeKey = tuple[str, str]  # fingerprint of the recordings, shape of the pack
@@ -151,7 +153,7 @@ def _read_calibrations(results: Results, device: str) -> dict[ShapeKey, Peak]:
             (str(entry["fingerprint"]), str(entry["shape"])): Peak(
                 int(entry["n_runs"]), int(entry["n_bytes"])
             )
-            for entry in json.loads(results.memory.read_bytes())
+            for entry in read_json(results.memory)
             if entry["device"] == device
         }
     except (OSError, ValueError, KeyError, TypeError):

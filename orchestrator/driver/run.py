@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from decoder.atomic import write_atomically
+from decoder.regular import read_json
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     check_machines,
@@ -24,6 +25,7 @@ from orchestrator.driver.remarks import (
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
 from orchestrator.execute.backends import Backend, PackEvent
+from orchestrator.execute.backends.guard import clear_abandoned
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
@@ -35,12 +37,13 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, read_records, restore_former, with_result
+from orchestrator.store.ledger import read_records, restore_former, with_result
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
+from orchestrator.store.record import Record
 from orchestrator.store.registration import register
 from orchestrator.terminal import Say, say_to
 
@@ -128,6 +131,7 @@ def run_ablation(
         return describe(arms, results.datasets, say)
 
     with stop_switch() as switch, driver_seat(results, name, say) as seat:
+        clear_abandoned(say)
         with watch.phase("data"):
             data = prepare(loaded.arms)
             note_recordings(data.values(), say)
@@ -265,7 +269,7 @@ def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -
     """Append this call to ``timing.json``; the tables do not depend on it."""
     path = results.timing(outcome.name)
     try:
-        calls = json.loads(path.read_bytes())["calls"]
+        calls = list(read_json(path)["calls"])
     except (OSError, ValueError, KeyError, TypeError):
         calls = []  # there is no file, or it cannot be read; nothing depends on it
     calls.append(

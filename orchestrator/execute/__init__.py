@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "backends": ("Backend", "PackEvent", "is_out_of_memory"),
+        "backends.guard": ("clear_abandoned",),
         "machine": ("BackendName", "Options", "choose_options", "device_name", "device_to_use"),
         "memory_limits": ("FreeMemory", "free_memory"),
         "progress": ("Display",),

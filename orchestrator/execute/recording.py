@@ -8,9 +8,10 @@ from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
 from orchestrator.store import provenance
-from orchestrator.store.ledger import RecordEnvironment, make_record, write_run
+from orchestrator.store.ledger import make_record, write_run
 from orchestrator.store.locks import DriverSeat
 from orchestrator.store.paths import Results
+from orchestrator.store.record import RecordEnvironment
 
 
 class Recorder:
@@ -56,6 +57,7 @@ class Recorder:
                     end,
                     {**provenance.host(), **event.host},
                     self._made_with(run, end),
+                    run.replicate,
                 )
                 write_run(self._results, record, history)
                 self.n_trained += record["status"] != "failed"

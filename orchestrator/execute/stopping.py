@@ -1,8 +1,14 @@
-"""Answers SIGINT and SIGTERM: the first signal stops in order, the second ends the process."""
+"""Answers SIGINT, SIGTERM and SIGHUP: the first stops in order, the second ends the process.
 
+SIGHUP says that the terminal is gone, as when an ssh connection is lost. Under ``nohup`` it is
+ignored when the process starts, and stays so.
+"""
+
+import errno
 import os
 import signal
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +16,7 @@ from types import FrameType
 
 # The process ends after this time if an orderly stop hangs, for example in a figure or a cluster.
 GRACE_SECONDS = 28.0
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -21,11 +28,23 @@ def end_process(number: int) -> None:
     os._exit(128 + number)
 
 
+def _forget_terminal() -> None:
+    """Send output to nowhere if its terminal is gone, since writing to that would fail."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        try:
+            termios.tcgetattr(stream)
+        except termios.error as error:  # it is no terminal; or one that is gone
+            if error.args[0] == errno.EIO:
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 class Stopped(BaseException):
     """The user or the system asked the driver to stop.
 
     Attributes:
-        signal_number: SIGINT or SIGTERM.
+        signal_number: one of `STOPPING`.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -63,6 +82,8 @@ class StopSwitch:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal; the signature is that of a Python signal handler."""
+        if number == signal.SIGHUP:
+            _forget_terminal()
         if self.signal_number is not None:
             self._end(number)
         self.signal_number = number
@@ -82,7 +103,9 @@ class StopSwitch:
 def stop_switch(
     grace_seconds: float = GRACE_SECONDS, end: Callable[[int], None] = end_process
 ) -> Iterator[StopSwitch]:
-    """Answer SIGINT and SIGTERM in the main thread, for the duration of the block.
+    """Answer these signals in the main thread, for the duration of the block.
+
+    A SIGHUP that is ignored, as it is under ``nohup``, stays ignored.
 
     Args:
         grace_seconds, end: see `StopSwitch`.
@@ -91,7 +114,9 @@ def stop_switch(
     if threading.current_thread() is not threading.main_thread():
         yield switch  # only the main thread receives signals
         return
-    before = {n: signal.signal(n, switch.handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    answered = [n for n in STOPPING if n != signal.SIGHUP or not is_ignored]
+    before = {n: signal.signal(n, switch.handle) for n in answered}
     try:
         yield switch
     finally:

@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 from decoder.atomic import write_atomically
 from decoder.pack import Pack, Progress
+from decoder.regular import read_regular
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder
@@ -145,10 +147,18 @@ class Trainer:
         folder = self.results.checkpoints(self.name)
         of_sources = folder / "sources"
         present = training_sha256()
-        if folder.exists() and (not of_sources.exists() or of_sources.read_text() != present):
+        if folder.exists() and _text_of(of_sources) != present:
             self.say(
                 f"{folder}: not known to be of the present source code of the decoder; runs in "
                 "progress start anew"
             )
             shutil.rmtree(folder)
         write_atomically(of_sources, present.encode())
+
+
+def _text_of(path: Path) -> str | None:
+    """The text of a small file; None if it cannot be read."""
+    try:
+        return read_regular(path).decode()
+    except (OSError, ValueError):
+        return None

@@ -17,9 +17,10 @@ from decoder.errors import ConfigError, StorageError
 from orchestrator.history.rows import imported_rows
 from orchestrator.plan.document import PlanDocument
 from orchestrator.query.conditions import check_against, parse_condition
-from orchestrator.store.ledger import Record, read_history, read_records
+from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.record import Record
 from orchestrator.tables.index import RunIndex, cells_table, extended, open_index, parquet_bytes
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells, varying_paths

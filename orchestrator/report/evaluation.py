@@ -7,8 +7,8 @@ import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.store.ledger import Record
 from orchestrator.store.mixing import mixed_claims, select_for_report
+from orchestrator.store.record import Record
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.tables import Tables, make_tables
 from orchestrator.verdicts.controls import (

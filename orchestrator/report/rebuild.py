@@ -9,7 +9,7 @@ from orchestrator.report.evaluation import evaluate_records, named_tables
 from orchestrator.report.figures import draw_figures
 from orchestrator.report.pages import write_pages
 from orchestrator.report.view import make_view
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.tables import write_tables
 

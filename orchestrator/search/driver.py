@@ -15,6 +15,7 @@ from orchestrator.driver.remarks import note_other_code
 from orchestrator.driver.room import find_room
 from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
 from orchestrator.execute.backends import Backend
+from orchestrator.execute.backends.guard import clear_abandoned
 from orchestrator.execute.machine import Options
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import Stopped, stop_switch
@@ -104,6 +105,7 @@ def run_search(
         return prepare(arms, own.datasets, say)
 
     with stop_switch() as switch, driver_seat(own, name, say) as seat:
+        clear_abandoned(say)
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
         keep_search(loaded, own)
         recorder = Recorder(own, switch, seat)

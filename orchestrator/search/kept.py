@@ -9,11 +9,12 @@ from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError, StorageError
 from decoder.marks import Section
+from decoder.regular import read_regular
 from decoder.strict_yaml import load_yaml
 from orchestrator.search.load import LoadedSearch, check_search, load_search
 from orchestrator.search.schema import SearchSpec
-from orchestrator.store.ledger import first_mistake
 from orchestrator.store.paths import Results
+from orchestrator.store.record import first_mistake
 
 
 class _Kept(Section):
@@ -89,7 +90,7 @@ def search_progress(results: Results, name: str) -> SearchProgress:
 def _read(results: Results, name: str) -> _Kept | None:
     path = results.kept_search(name)
     try:
-        return _Kept.model_validate_json(path.read_bytes())
+        return _Kept.model_validate_json(read_regular(path))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -18,10 +18,12 @@ from decoder.atomic import write_atomically
 from decoder.collapse import CollapseThresholds, is_collapsed
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow
+from decoder.regular import read_regular
 from orchestrator.search.schema import SECONDS, Sense
 from orchestrator.spec.units import RATES
-from orchestrator.store.ledger import Record, history_csv, read_history, read_records
+from orchestrator.store.ledger import history_csv, read_history, read_records
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.terminal import Say
 
 Ending = Literal["ok", "collapsed", "diverged"]
@@ -95,7 +97,7 @@ def _recorded_curve(results: Results, record: Record) -> LearningCurve:
 def _read_paused(results: Results, name: str, run_id: str) -> tuple[HistoryRow, ...] | None:
     path = results.course(name, run_id)
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        reader = csv.DictReader(io.StringIO(read_regular(path).decode()))
         return tuple({key: float(value) for key, value in row.items()} for row in reader)
     except FileNotFoundError:
         return None

@@ -7,6 +7,7 @@ therefore proposes what it would have proposed, and nothing twice.
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -16,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
+from decoder.regular import check_regular
 from orchestrator.driver.remarks import note_recordings
 from orchestrator.plan.recordings import PrepareData, prepare_data
 from orchestrator.search.learning_curves import Ending
@@ -33,6 +35,8 @@ _LOCK_SECONDS = 60
 _FREE = ("question", "n_candidates")
 _CONFIRMATION = ("confirm.", "hypotheses.")
 _MOST_DIFFERENCES = 8
+# What Optuna raises on a damaged study, besides the errors of its database.
+_UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class TrialNotes(TypedDict, total=False):
@@ -226,6 +230,8 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
     arguments = {"connect_args": {"timeout": _LOCK_SECONDS}} if is_sqlite else {}
     name = spec.name if not spec.arms else f"{spec.name}/{arm.name}"
     try:
+        if is_sqlite and (path := _sqlite_path(url)) is not None:
+            _check_file(path)
         with no_experimental_warnings():
             storage = RDBStorage(url, engine_kwargs=arguments)
         study = optuna.create_study(
@@ -236,7 +242,8 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
             sampler=optuna.samplers.RandomSampler(),
             pruner=optuna.pruners.NopPruner(),
         )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
+        study.get_trials(deepcopy=False)  # damage shows here
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, *_UNREADABLE) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise StorageError(
             f"--storage {_without_password(url)}: cannot be opened as an Optuna study ({first}); "
@@ -272,6 +279,7 @@ def count_candidates(path: Path) -> tuple[int, int]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{path}"
     try:
+        _check_file(path)
         with no_experimental_warnings():
             storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _LOCK_SECONDS}})
         studies = [
@@ -280,7 +288,7 @@ def count_candidates(path: Path) -> tuple[int, int]:
         ]
         storage.remove_session()
         storage.engine.dispose()
-    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+    except (sqlalchemy.exc.SQLAlchemyError, *_UNREADABLE) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise StorageError(f"{path}: cannot be read as an Optuna study ({first})") from None
     n_done = n_failed = 0
@@ -289,6 +297,20 @@ def count_candidates(path: Path) -> tuple[int, int]:
         n_done += sum(trial.state in FINISHED for trial in trials)
         n_failed += sum(t.state == TrialState.FAIL and t.number not in retried for t in trials)
     return n_done, n_failed
+
+
+def _sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite database; None for one in memory."""
+    import sqlalchemy
+
+    name = sqlalchemy.make_url(url).database
+    return None if name in (None, "", ":memory:") else Path(str(name))
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what SQLite would hang on in the place of its file."""
+    with suppress(FileNotFoundError):
+        check_regular(path.resolve())  # a link to another disk is fine
 
 
 def _without_password(url: str) -> str:

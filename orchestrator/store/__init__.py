@@ -5,11 +5,9 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "former": ("mark_damaged",),
         "ledger": (
-            "Record",
-            "RecordEnvironment",
             "config_of",
-            "first_mistake",
             "history_csv",
             "make_record",
             "read_history",
@@ -35,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "paths": ("Results", "default_results"),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
+        "record": ("Record", "RecordEnvironment", "first_mistake"),
         "registration": ("check_lock", "register"),
         "sources": ("UNPROVEN", "source_of", "training_sha256"),
         "under_way": ("keep_cut", "packs_under_way"),

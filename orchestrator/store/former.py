@@ -6,11 +6,13 @@ where the file system has hard links.
 """
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from decoder.atomic import storage_error, sync_folder
+from decoder.owners import temporary_name
 from orchestrator.store.paths import Results
 
 
@@ -23,9 +25,8 @@ def keep_former(results: Results, run_id: str, source: str) -> None:
     target = results.former(run_id, source)
     if target.exists():
         return
-    started = target.with_name(f".{target.name}")
+    started = target.with_name(_temporary(target.name))
     try:
-        shutil.rmtree(started, ignore_errors=True)  # of a call that was killed
         started.mkdir(parents=True)
         for path in results.run(run_id).iterdir():
             if path.is_file() and not path.name.startswith("."):
@@ -49,8 +50,7 @@ def bring_back(results: Results, run_id: str, source: str) -> None:
         record.unlink(missing_ok=True)
         kept = [path for path in results.former(run_id, source).iterdir() if path.is_file()]
         for path in sorted(kept, key=lambda path: path.name == record.name):
-            started = results.run(run_id) / f".{path.name}"
-            started.unlink(missing_ok=True)
+            started = results.run(run_id) / _temporary(path.name)
             _link(path, started)
             started.replace(results.run(run_id) / path.name)
         sync_folder(results.run(run_id))
@@ -59,7 +59,7 @@ def bring_back(results: Results, run_id: str, source: str) -> None:
 
 
 def mark_damaged(paths: Iterable[Path]) -> list[str]:
-    """Rename the files among these that exist, so that they can be written anew.
+    """Rename those of these that exist, files or not, so that files can be written in their place.
 
     Returns:
         Their new names.
@@ -68,9 +68,9 @@ def mark_damaged(paths: Iterable[Path]) -> list[str]:
         StorageError: a file cannot be renamed.
     """
     moved = []
-    for path in filter(Path.exists, paths):
+    for path in filter(os.path.lexists, paths):
         aside, n = path.with_name(f"{path.name}.corrupt"), 1
-        while aside.exists():
+        while os.path.lexists(aside):
             aside, n = path.with_name(f"{path.name}.corrupt{n}"), n + 1
         try:
             path.rename(aside)
@@ -79,6 +79,10 @@ def mark_damaged(paths: Iterable[Path]) -> list[str]:
             raise storage_error(error, aside, 0) from None
         moved.append(aside.name)
     return moved
+
+
+def _temporary(name: str) -> str:
+    return temporary_name(name, secrets.token_hex(4))
 
 
 def _link(path: Path, target: Path) -> None:

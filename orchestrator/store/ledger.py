@@ -6,130 +6,45 @@ renamed and reported, and its run is trained again.
 """
 
 import csv
+import errno
 import io
-import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
-from typing import Any, Literal, NotRequired
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
+from pydantic import ValidationError
 
 from decoder.atomic import sha256_of, sync_folder, write_atomically
 from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
 from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from decoder.regular import NotRegularError, read_regular
 from orchestrator.store.former import bring_back, keep_former, mark_damaged
 from orchestrator.store.locks import file_lock
-from orchestrator.store.paths import Results
+from orchestrator.store.paths import HISTORY_NAME, RECORD_NAME, Results
+from orchestrator.store.record import (
+    SCHEMA,
+    Damaged,
+    Record,
+    RecordDataset,
+    RecordEnvironment,
+    RecordPack,
+    parse_record,
+    sealed,
+)
 from orchestrator.store.sources import source_of
 from orchestrator.terminal import Say
 
-SCHEMA = 1
 # Columns of a history that are whole numbers.
 COUNTS = frozenset(
     {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
 )
 _LOCK_SECONDS = 60.0
 _MOST_RECENT = 500
-
-_strict = with_config(ConfigDict(extra="forbid", strict=True))
-_open = with_config(ConfigDict(extra="allow", strict=True))  # a newer version may write more
-
-
-@_strict
-class RecordDataset(TypedDict):
-    fingerprint: str
-    path: str
-
-
-@_strict
-class RecordPack(TypedDict):
-    pack_id: str
-    n_runs: int
-
-
-@_strict
-class RecordTiming(TypedDict):
-    """When a run ended, and how long it took.
-
-    ``pack_seconds`` is the time of its pack up to then, ``run_seconds`` that divided by the number
-    of runs in the pack, and ``finished_at`` the UTC time in ISO 8601.
-    """
-
-    pack_seconds: float
-    run_seconds: float
-    finished_at: str
-
-
-@_open
-class RecordCode(TypedDict, total=False):
-    """The code of the decoder package; the git values are None outside a git checkout.
-
-    ``training_sha256`` is missing in older records, see `orchestrator.store.sources`.
-    """
-
-    decoder_sha256: str
-    training_sha256: str
-    git_commit: str | None
-    git_dirty: bool | None
-
-
-@_open
-class RecordEnvironment(TypedDict, total=False):
-    """What a result was made with, see `orchestrator.store.provenance`."""
-
-    python: str
-    platform: str
-    torch: str
-    numpy: str
-    code: RecordCode
-    precision: str
-    kernel: str  # of the recurrence
-    driver: str  # of the GPU
-
-
-@_strict
-class Record(TypedDict):
-    """``record.json``: how one run ended.
-
-    ``status`` is ``ok``, ``diverged`` (a result, see ``diverged_step``) or ``failed`` (not a
-    result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
-    resolved. The keys that are not required are missing in older records.
-    """
-
-    schema: int
-    run_id: str
-    seed: int
-    config: dict[str, dict[str, Any]]
-    dataset: RecordDataset
-    numerics_version: int
-    status: Literal["ok", "diverged", "failed"]
-    diverged_step: int | None
-    error: str | None
-    n_steps_done: int
-    n_parameters: int
-    n_dropped_trials: int
-    pack: RecordPack
-    timing: RecordTiming
-    host: dict[str, str | int]
-    environment: RecordEnvironment
-    peak_memory_bytes: int
-    grad_norm_quantiles: NotRequired[dict[str, float] | None]
-    per_session: NotRequired[dict[str, list[int]] | None]
-    confusions: NotRequired[list[list[int]] | None]
-    beam: NotRequired[dict[str, float] | None]
-    n_skipped_steps: NotRequired[int]
-    history_sha256: str
-    n_history_rows: int
-
-
-_RECORD = TypeAdapter(Record)
-
-
-class Damaged(Exception):
-    """A record or history on disk is incomplete or was altered; the text says how."""
+# Far more than any record or history has; a larger file is not read.
+_RECORD_BYTES, _HISTORY_BYTES = 2**25, 2**30
 
 
 def make_record(
@@ -141,12 +56,14 @@ def make_record(
     ended: RunResult | str,
     host: dict[str, str | int],
     environment: RecordEnvironment,
+    replicate: int = 0,
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
     """Make the record and the history of a run that ended.
 
     Args:
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
+        replicate: as in `decoder.config.run_id`.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -185,6 +102,8 @@ def make_record(
         "history_sha256": sha256_of(history_csv(history)),
         "n_history_rows": len(history),
     }
+    if replicate:
+        record["replicate"] = replicate
     return record, tuple(history)
 
 
@@ -201,7 +120,7 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
         StorageError: there is no space, no permission, or the lock is held; names path and bytes.
     """
     run_id = record["run_id"]
-    content = json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+    content = sealed(record)
     rows = history_csv(history)
     assert record["history_sha256"] == sha256_of(rows)
     with _ledger_lock(results, len(content) + len(rows)):
@@ -209,6 +128,7 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
             present = _read(results, run_id)
         except Damaged:
             present = None  # about to be replaced
+            _rename_damaged(results, run_id)
         if present is not None and present["status"] != "failed":
             if source_of_record(present) == source_of_record(record):
                 return False
@@ -232,7 +152,7 @@ def read_records(
     Raises:
         StorageError: a record cannot be read or renamed.
     """
-    present = _recorded(results)
+    present = _present(results)
     records = {}
     for run_id in dict.fromkeys(run_ids):
         if run_id not in present:
@@ -262,7 +182,11 @@ def restore_former(results: Results, record: Record) -> None:
     """Put a record that `read_former` gave in the place of the present one, which is kept."""
     run_id = record["run_id"]
     with _ledger_lock(results, 0):
-        present = _read(results, run_id)
+        try:
+            present = _read(results, run_id)
+        except Damaged:
+            present = None
+            _rename_damaged(results, run_id)
         if present is not None:
             keep_former(results, run_id, source_of_record(present))
         bring_back(results, run_id, source_of_record(record))
@@ -294,13 +218,14 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     """
     path = results.history(run_id)
     try:
-        names, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        text = read_regular(path, _HISTORY_BYTES).decode()
+        names, *rows = csv.reader(io.StringIO(text))
         numbers: list[Callable[[str], float]] = [int if n in COUNTS else float for n in names]
         return [
             {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
             for row in rows
         ]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise StorageError(f"{path}: the history cannot be read: {error}") from None
 
 
@@ -320,8 +245,13 @@ def history_csv(history: Sequence[HistoryRow]) -> bytes:
 def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:
     """The records of the `most` newest runs of any ablation, newest first, without damaged ones."""
     found = []
-    newest = sorted(_recorded(results).items(), key=lambda item: item[1], reverse=True)
-    for run_id, _ in newest[:most]:
+    changed = {}
+    for name in _present(results):
+        with suppress(OSError):  # a run that was removed, or that is no folder
+            state = results.run(name).stat()
+            if stat.S_ISDIR(state.st_mode):
+                changed[name] = state.st_mtime
+    for run_id in sorted(changed, key=lambda name: changed[name], reverse=True)[:most]:
         try:
             record = _read(results, run_id)
         except Damaged:
@@ -331,47 +261,41 @@ def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, 
     return tuple(found)
 
 
-def _recorded(results: Results) -> dict[str, float]:
-    """Run id → time of the last change, for every run that has a folder."""
+def _present(results: Results) -> frozenset[str]:
+    """The names of everything in the folder of runs."""
     try:
-        return {
-            folder.name: folder.stat().st_mtime
-            for folder in results.runs.iterdir()
-            if folder.is_dir()
-        }
+        return frozenset(os.listdir(results.runs))  # noqa: PTH208 (a quarter of the time)
     except FileNotFoundError:
-        return {}
+        return frozenset()
     except OSError as error:
         raise StorageError(f"{results.runs}: cannot be read: {error.strerror}") from None
 
 
 def _read(results: Results, run_id: str, former: str = "") -> Record | None:
-    path, of_rows = results.record(run_id), results.history(run_id)
-    if former:
-        folder = results.former(run_id, former)
-        path, of_rows = folder / path.name, folder / of_rows.name
+    folder = results.former(run_id, former) if former else results.run(run_id)
+    path, of_rows = folder / RECORD_NAME, folder / HISTORY_NAME
     try:
-        record = _RECORD.validate_json(path.read_bytes())
-        rows = of_rows.read_bytes()
+        record = parse_record(read_regular(path, _RECORD_BYTES), run_id)
+        rows = read_regular(of_rows, _HISTORY_BYTES)
     except FileNotFoundError as error:
-        if error.filename == str(path):
-            return None  # not committed
-        raise Damaged("has no history") from None
-    except ValidationError as error:
-        raise Damaged(f"is not a valid record ({first_mistake(error)})") from None
+        if error.filename == str(of_rows):
+            raise Damaged("has no history") from None
+        if folder.is_symlink() and not folder.exists():
+            raise Damaged("is in a folder that is a broken link") from None
+        return None  # not committed
+    except NotRegularError as error:
+        of_history = "" if error.filename == str(path) else "has a history that "
+        raise Damaged(f"{of_history}{error.strerror}") from None
     except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise Damaged("is in something that is no folder") from None
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if record["run_id"] != run_id or record["schema"] != SCHEMA:
-        raise Damaged(f"is the record of run {record['run_id']}, schema {record['schema']}")
     if record["history_sha256"] != sha256_of(rows):
         raise Damaged("has a history that does not match its checksum")
+    n_rows = rows.count(b"\n") - 1
+    if record["n_history_rows"] != n_rows:
+        raise Damaged(f"has a history of {n_rows} rows, but names {record['n_history_rows']}")
     return record
-
-
-def first_mistake(error: ValidationError) -> str:
-    """The place and the text of the first mistake in a file."""
-    first = error.errors()[0]
-    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
@@ -381,12 +305,20 @@ def _move_aside(results: Results, run_id: str, say: Say) -> Record | None:
             return _read(results, run_id)
         except Damaged as error:
             reason = str(error)
-        moved = mark_damaged([results.record(run_id), results.history(run_id)])
+        moved = _rename_damaged(results, run_id)
     say(
         f"{results.record(run_id)}: {reason}; renamed to {' and '.join(moved)}, and only this run "
         "is trained again"
     )
     return None
+
+
+def _rename_damaged(results: Results, run_id: str) -> list[str]:
+    """Rename the record and the history of a run, or what stands in the place of its folder."""
+    folder = results.run(run_id)
+    if folder.is_dir():
+        return mark_damaged([results.record(run_id), results.history(run_id)])
+    return mark_damaged([folder])
 
 
 def _ledger_lock(results: Results, n_bytes: int) -> AbstractContextManager[None]:

@@ -15,8 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from decoder.atomic import storage_error, write_atomically
 from decoder.errors import StorageError
+from decoder.regular import read_regular
 from orchestrator.store.paths import Results
+from orchestrator.store.tidy import tidy
 
+_NOTE_BYTES = 2**16
 _PATIENCE_SECONDS = 0.5  # longer than `status` holds the lock to find out whether it is free
 
 
@@ -57,6 +60,8 @@ class DriverSeat:
 def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iterator[DriverSeat]:
     """Hold the lock on an ablation. The operating system releases it if the process dies.
 
+    What killed processes left is cleared first, see `tidy`.
+
     Raises:
         StorageError: another driver holds the lock, or the folder cannot be written.
     """
@@ -71,6 +76,7 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
     with file_lock(path, _PATIENCE_SECONDS, held):
         if (last := _read_note(note_path)) is not None:
             say(f"the last driver, {last}, was killed; continuing from its records")
+        tidy(results, name, say)
         seat = DriverSeat(note_path)
         try:
             seat.tell(0)
@@ -126,6 +132,6 @@ def current_holder(results: Results, name: str) -> Holder | None:
 
 def _read_note(path: Path) -> Holder | None:
     try:
-        return TypeAdapter(Holder).validate_json(path.read_bytes())
+        return TypeAdapter(Holder).validate_json(read_regular(path, _NOTE_BYTES))
     except (OSError, ValidationError):
         return None  # not written yet, or not completely because the driver was killed

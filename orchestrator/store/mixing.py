@@ -7,14 +7,9 @@ from typing import NamedTuple
 from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument
 from orchestrator.store.former import keep_former
-from orchestrator.store.ledger import (
-    Record,
-    read_former,
-    read_records,
-    source_of_record,
-    with_result,
-)
+from orchestrator.store.ledger import read_former, read_records, source_of_record, with_result
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.store.sources import changed_modules, training_sha256
 
 WEIGHT_NAMES = (WEIGHTS_NAME, "weights.json")

@@ -8,6 +8,8 @@ from decoder.errors import ConfigError
 from orchestrator.spec.names import check_name
 from orchestrator.spec.shipped import project_above
 
+RECORD_NAME, HISTORY_NAME = "record.json", "history.csv"  # in the folder of a run
+
 
 @dataclass(frozen=True)
 class Results:
@@ -49,15 +51,20 @@ class Results:
         """A cached table of all records, rebuilt whenever they change; safe to delete."""
         return self.runs / ".index.parquet"
 
+    @property
+    def index_checksum(self) -> Path:
+        """The SHA-256 of the index; without a right one, the index is rebuilt."""
+        return self.runs / ".index.sha256"
+
     def run(self, run_id: str) -> Path:
         """The folder of one run; all ablations share it."""
         return self.runs / run_id
 
     def record(self, run_id: str) -> Path:
-        return self.run(run_id) / "record.json"
+        return self.run(run_id) / RECORD_NAME
 
     def history(self, run_id: str) -> Path:
-        return self.run(run_id) / "history.csv"
+        return self.run(run_id) / HISTORY_NAME
 
     def former(self, run_id: str, source: str) -> Path:
         """The files of a run as other sources made them, see `orchestrator.store.former`.

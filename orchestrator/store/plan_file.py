@@ -4,10 +4,11 @@ from pydantic import ValidationError
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
+from decoder.regular import read_regular
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.names import listed
-from orchestrator.store.ledger import first_mistake
 from orchestrator.store.paths import Results
+from orchestrator.store.record import first_mistake
 
 
 def read_plan(results: Results, name: str) -> PlanDocument:
@@ -21,7 +22,7 @@ def read_plan(results: Results, name: str) -> PlanDocument:
     """
     path = results.plan(name)
     try:
-        document = PlanDocument.model_validate_json(path.read_bytes())
+        document = PlanDocument.model_validate_json(read_regular(path))
     except FileNotFoundError:
         known = listed(sorted(p.parent.name for p in results.ablations.glob("*/plan.json")))
         raise ConfigError(

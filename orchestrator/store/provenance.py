@@ -8,7 +8,7 @@ from importlib import metadata
 
 from decoder.config import DecoderConfig
 from decoder.pack import RunResult
-from orchestrator.store.ledger import RecordCode, RecordEnvironment
+from orchestrator.store.record import RecordCode, RecordEnvironment
 from orchestrator.store.sources import decoder_sha256, package_folder, training_sha256
 
 

@@ -4,15 +4,34 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
 from decoder.atomic import write_atomically
 from decoder.config import digest, identity
 from decoder.errors import StorageError
+from decoder.regular import read_regular
 from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claims import choose_test, exact_test, is_equivalence
 from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, AblationSpec, Hypothesis, Look
 from orchestrator.store.paths import Results
+from orchestrator.store.record import first_mistake
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    sha256: str
+    block: dict[str, Any]
+    run_ids: list[str]
+
+
+class _Lock(BaseModel):
+    hypotheses: dict[str, _Entry]
+
+
+_LOCK = TypeAdapter(_Lock)
 
 
 def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -198,15 +217,13 @@ def _run_ids(plan: Plan, hypothesis: str) -> list[str]:
 def _read(results: Results, name: str) -> dict[str, Any] | None:
     path = results.lock(name)
     try:
-        document = json.loads(path.read_bytes())
-        return {
-            hypothesis: {key: entry[key] for key in ("sha256", "block", "run_ids")}
-            for hypothesis, entry in document["hypotheses"].items()
-        }
+        document = _LOCK.validate_json(read_regular(path))
+        return {name: entry.model_dump() for name, entry in document.hypotheses.items()}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValidationError) as error:
+        what = first_mistake(error) if isinstance(error, ValidationError) else str(error)
         raise StorageError(
-            f"{path}: cannot be read ({error}); it is the record of the claims before the first "
+            f"{path}: cannot be read ({what}); it is the record of the claims before the first "
             "run, so restore it, or run the ablation under a new name"
         ) from None

@@ -5,21 +5,26 @@ packs, so the cut of those under way is kept beside their checkpoints.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+
+from pydantic import TypeAdapter, ValidationError
 
 from decoder.atomic import write_atomically
+from decoder.regular import read_regular
 from orchestrator.plan.packs import PlannedPack
 from orchestrator.store.paths import Results
 from orchestrator.store.sources import training_sha256
+
+_CUT = TypeAdapter(dict[str, tuple[str, ...]])
 
 
 def packs_under_way(results: Results, name: str) -> dict[str, tuple[str, ...]]:
     """Pack id → run ids, for the packs that have a checkpoint of the present source code."""
     folder = results.checkpoints(name)
     try:
-        if (folder / "sources").read_text(encoding="utf-8") != training_sha256():
+        if read_regular(folder / "sources").decode() != training_sha256():
             return {}
-    except OSError:
+    except (OSError, ValueError):
         return {}
     return {
         pack_id: run_ids
@@ -42,7 +47,6 @@ def keep_cut(results: Results, name: str, packs: Iterable[PlannedPack]) -> None:
 
 def _read(results: Results, name: str) -> dict[str, tuple[str, ...]]:
     try:
-        kept: Mapping[str, Sequence[str]] = json.loads(results.pack_cut(name).read_bytes())
-        return {str(pack_id): tuple(map(str, run_ids)) for pack_id, run_ids in kept.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return _CUT.validate_json(read_regular(results.pack_cut(name)))
+    except (OSError, ValidationError):
         return {}  # there is none, or it is damaged: packs are cut anew

@@ -8,7 +8,7 @@ import pandas as pd
 
 from decoder.phonemes import BLANK, CLASSES
 from orchestrator.stats.run_values import COUNTED
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 
 NOTHING = "–"  # stands where one side of the alignment has no phoneme
 

@@ -4,6 +4,7 @@ It is a cache of the records: a record whose file changed is read again, and an 
 missing, damaged or of another format is rebuilt.
 """
 
+import errno
 import io
 import json
 import os
@@ -14,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue
 
-from decoder.atomic import write_atomically
+from decoder.atomic import sha256_of, write_atomically
 from decoder.config import config_paths, digest
 from decoder.errors import StorageError
+from decoder.regular import is_regular, read_regular
+from orchestrator.store.former import mark_damaged
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells
@@ -137,9 +140,11 @@ def _stamps(results: Results) -> dict[str, tuple[int, int]]:
         with os.scandir(results.runs) as folders:
             for folder in folders:
                 try:
-                    state = results.record(folder.name).stat()
-                except (FileNotFoundError, NotADirectoryError):
-                    continue  # a run that is not recorded yet, or one of the ledger's own files
+                    state = results.record(folder.name).lstat()
+                except OSError as error:
+                    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                        continue  # not recorded yet, or one of the ledger's own files
+                    raise
                 stamps[folder.name] = (state.st_size, state.st_mtime_ns)
     except FileNotFoundError:
         return {}
@@ -163,7 +168,10 @@ def _load(results: Results) -> pa.Table | None:
     """The index on disk; None if there is none of this format, whatever the reason."""
     try:
         # Without threads: one that is still starting when a command ends aborts the process.
-        file = pq.ParquetFile(io.BytesIO(results.index.read_bytes()), pre_buffer=False)
+        content = read_regular(results.index)
+        if sha256_of(content).encode() != read_regular(results.index_checksum):
+            return None
+        file = pq.ParquetFile(io.BytesIO(content), pre_buffer=False)
         table = file.read(use_threads=False)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
@@ -173,7 +181,11 @@ def _load(results: Results) -> pa.Table | None:
 
 def _write(results: Results, table: pa.Table, say: Say) -> None:
     try:
-        write_atomically(results.index, parquet_bytes(table, "zstd"))
+        places = (results.index, results.index_checksum)
+        mark_damaged(path for path in places if not is_regular(path))
+        content = parquet_bytes(table, "zstd")
+        write_atomically(results.index, content)
+        write_atomically(results.index_checksum, sha256_of(content).encode())
     except StorageError as error:
         say(f"{error}; the next call reads the records again")
 

@@ -8,7 +8,7 @@ from typing import Any
 from decoder.collapse import CollapseThresholds, escape_step, is_collapsed
 from decoder.selection import best_row, selection_optimism
 from orchestrator.stats.run_values import COUNTED, DIVERGED_PER
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 
 HistoryRows = Sequence[Mapping[str, float]]
 ColumnValue = str | int | float | bool | None

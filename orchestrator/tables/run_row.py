@@ -9,7 +9,7 @@ from pydantic import JsonValue, ValidationError
 
 from decoder.collapse import CollapseThresholds
 from decoder.config import DecoderConfig, digest, flatten, identity
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 from orchestrator.store.sources import source_of
 from orchestrator.tables.run_columns import HistoryRows, leader_of, result_columns
 

@@ -16,7 +16,7 @@ from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, least_budget
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
 from orchestrator.tables.run_columns import HistoryRows, result_columns
 

@@ -13,7 +13,7 @@ from orchestrator.spec.claims import is_share
 from orchestrator.stats import effects as stats
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.shares import Share, boschloo, share_difference
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 from orchestrator.tables.tables import outcome_values
 
 ControlKind = Literal["fresh_seeds", "same_seed"]

@@ -23,7 +23,8 @@ from small_ablation import results as results
 from small_ablation import write_spec as write_spec
 
 from decoder.atomic import sha256_of
-from decoder.config import DecoderConfig, override, resolve
+from decoder.config import DecoderConfig, canonical_json, identity, override, resolve, run_id_of
+from decoder.config import run_id as run_id_of_config
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator.plan.document import (
     PlanDocument,
@@ -65,6 +66,7 @@ class Ablation(NamedTuple):
 
 TruthOf = Callable[[Mapping[str, str], str], Truth]
 N_STEPS, EVAL_EVERY = 400, 20
+FINGERPRINT = "4f1d9b27c0a853e6"  # of the recordings
 
 
 def make_ablation(
@@ -87,7 +89,8 @@ def make_ablation(
         config = resolve(override(base, arm.changes, arm.arm_id)).model_dump(mode="json")
         for block in parsed.seeds:
             seed = block + arm.seed_offset
-            run_id = _digest([config, arm.replicate] if arm.replicate else config, seed)
+            whole = DecoderConfig.model_validate(config)
+            run_id = run_id_of_config(whole, seed, FINGERPRINT, arm.replicate)
             runs.append(RunEntry(run_id=run_id, arm_id=arm.arm_id, seed=seed, block=block))
             how = truth(arm.levels, arm.arm_id)
             status = how.status.get(seed, "ok")
@@ -99,7 +102,8 @@ def make_ablation(
             rows = simulate_history(how, rng)
             n_rows = len(rows) if status == "ok" else int(rng.integers(len(rows) // 2, len(rows)))
             histories[run_id] = rows[:n_rows] if status != "failed" else []
-            records[run_id] = _record(run_id, seed, config, status, n_rows * EVAL_EVERY)
+            record = _record(run_id, seed, config, status, n_rows * EVAL_EVERY)
+            records[run_id] = {**record, **({"replicate": arm.replicate} if arm.replicate else {})}
     plan = PlanDocument(
         name=parsed.name,
         question=parsed.question,
@@ -107,7 +111,7 @@ def make_ablation(
         spec=parsed,
         spec_hash=_digest(parsed.name, 0),
         dataset=RecordingsEntry(
-            fingerprint="4f1d9b27c0a853e6",
+            fingerprint=FINGERPRINT,
             path="synthetic:small",
             n_train_trials=380,
             n_val_trials=80,
@@ -171,7 +175,7 @@ def _record(
         "run_id": run_id,
         "seed": seed,
         "config": config,
-        "dataset": {"fingerprint": "4f1d9b27c0a853e6", "path": "synthetic:small"},
+        "dataset": {"fingerprint": FINGERPRINT, "path": "synthetic:small"},
         "numerics_version": 1,
         "status": status,
         "diverged_step": n_done + 7 if status == "diverged" else None,
@@ -181,7 +185,7 @@ def _record(
         "n_dropped_trials": 0,
         "n_skipped_steps": 0,
         "per_session": {"t15.2023.08.11": [seed, 90], "t15.2023.08.13": [2 * seed, 110]},
-        "confusions": [[1, 1, 190 - 3 * seed], [1, 2, 2 * seed], [2, 0, seed], [2, 2, 10]],
+        "confusions": [[1, 1, 190 - 3 * (seed % 60)], [1, 2, 2 * seed], [2, 0, seed], [2, 2, 10]],
         "beam": {},
         "pack": {"pack_id": f"pack-{seed}", "n_runs": 13},
         "timing": {
@@ -333,10 +337,15 @@ def write_ablation(results: Results, ablation: Ablation, salt: str = "", **chang
     Args:
         results: where to.
         ablation: see `make_ablation`.
-        salt: changes every run id.
+        salt: changes every run id, by the number of a repetition.
         changed: fields of every record that are to be another.
     """
-    named = {old: _digest(old, salt) if salt else old for old in _run_ids(ablation)}
+    replicate = {"replicate": int(_digest(salt, 0)[:6], 16)} if salt else {}
+    named = {old: old for old in _run_ids(ablation)}
+    named |= {
+        old: _run_id_of({**record, **changed, **replicate})
+        for old, record in ablation.records.items()
+    }
     runs = [run.model_copy(update={"run_id": named[run.run_id]}) for run in ablation.plan.runs]
     write_plan(results, ablation.plan.model_copy(update={"runs": tuple(runs)}))
     for old, record in ablation.records.items():
@@ -349,12 +358,23 @@ def write_ablation(results: Results, ablation: Ablation, salt: str = "", **chang
         record = {
             **record,
             **changed,
+            **replicate,
             "run_id": named[old],
             "history_sha256": sha256_of(rows),
             "n_history_rows": len(ablation.histories[old]),
         }
         (folder / "record.json").write_text(json.dumps(record))
     return results
+
+
+def _run_id_of(record: Mapping[str, Any]) -> str:
+    return run_id_of(
+        canonical_json(identity(DecoderConfig.model_validate(record["config"]))),
+        record["seed"],
+        record["dataset"]["fingerprint"],
+        record.get("replicate", 0),
+        record["numerics_version"],
+    )
 
 
 def _run_ids(ablation: Ablation) -> list[str]:

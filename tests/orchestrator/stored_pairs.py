@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from decoder.atomic import sha256_of
 from orchestrator.query.compare.comparison import Comparison, ComparisonOptions
 from orchestrator.query.compare.named_sides import compare_named
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record, sealed
 
 Keep = Callable[..., Results]
 PER = {"sum": 0.3, "mean": 0.4, "third": 0.5}
@@ -43,9 +45,18 @@ def compare_stored(results: Results, *texts: str, **options: Any) -> Comparison:
 
 
 def change_record(results: Results, which: str, **values: Any) -> None:
-    """Replace these fields of a record."""
+    """Replace these fields of a record, and give it a checksum that fits."""
     path = results.record(which)
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), **values}))
+    record = {**json.loads(path.read_bytes()), **values}
+    record.pop("record_sha256", None)
+    path.write_bytes(sealed(cast(Record, record)))
+
+
+def change_history(results: Results, which: str, old: str, new: str) -> None:
+    """Replace every `old` in the history of a run, and give its record a checksum that fits."""
+    rows = results.history(which).read_text().replace(old, new).encode()
+    results.history(which).write_bytes(rows)
+    change_record(results, which, history_sha256=sha256_of(rows))
 
 
 def records_of(results: Results) -> dict[str, dict[str, Any]]:

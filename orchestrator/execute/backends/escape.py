@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from orchestrator.execute.stopping import STOPPING
+
 
 class Escape:
     """Carries one error out of Ray's code.
@@ -35,7 +37,7 @@ class Escape:
     def signals(self) -> Iterator[None]:
         """Carry out what the process's signal handlers raise; restore the handlers at the end."""
         if threading.current_thread() is threading.main_thread():
-            for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)):
+            for number in map(int, (*STOPPING, signal.SIGUSR1)):
                 handler = signal.getsignal(number)
                 if handler is not None:  # None: not set by Python code, so it stays as it is
                     self._handlers[number] = handler

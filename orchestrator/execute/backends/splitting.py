@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from decoder.atomic import write_atomically
 from decoder.pack import Pack, Progress, Run
+from decoder.regular import read_json
 
 SPLIT_NAME = "split.json"
 # Words in an error that say that the CPU or the GPU ran out of memory.
@@ -129,10 +130,10 @@ def split_further(pack: Pack, folder: Path, waiting: Collection[str]) -> str | N
 def parts_of(pack: Pack, folder: Path) -> list[Part]:
     """The parts with runs of this pack, in the order in which they train; empty if it is whole."""
     try:
-        groups = json.loads((folder / SPLIT_NAME).read_bytes())["parts"]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    known = {run_id for group in groups for run_id in group}
+        groups = list(read_json(folder / SPLIT_NAME)["parts"])
+        known = {str(run_id) for group in groups for run_id in group}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # there is none, or it is damaged: the pack is split again if need be
     groups.append([run.run_id for run in pack.runs if run.run_id not in known])
     parts = []
     for index, group in enumerate(groups):

@@ -178,7 +178,10 @@ def from_json(content: bytes) -> ImportedRun:
     Raises:
         ValueError, KeyError, TypeError: the content is not such a record.
     """
-    document = json.loads(content)
+    try:
+        document = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if document.pop("schema") != SCHEMA or document.pop("provenance") != "imported":
         raise ValueError("it is no record of an imported run")
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from decoder.atomic import sha256_of, storage_error, write_atomically
 from decoder.errors import ConfigError, StorageError
+from decoder.regular import read_json, read_regular
 from orchestrator.history.reading.folders import natural_order
 from orchestrator.history.reading.read_runs import Group, read_group
 from orchestrator.history.reading.record import ImportedRun, from_json, run_document, to_json
@@ -131,7 +132,7 @@ def read_imported(results: Results, name: str, say: Say) -> Group:
             "`import-runs FOLDER`"
         )
     try:
-        document = json.loads((folder / _GROUP).read_bytes())
+        document = read_json(folder / _GROUP)
         source, remarks = str(document["source"]), tuple(map(str, document["remarks"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(
@@ -158,7 +159,7 @@ def _as_name(text: str) -> str:
 def _check_source(folder: Path, source: str) -> None:
     """Refuse to mix two folders under one name, unless the first folder no longer exists."""
     try:
-        known = str(json.loads((folder / _GROUP).read_bytes())["source"])
+        known = str(read_json(folder / _GROUP)["source"])
     except (OSError, ValueError, KeyError, TypeError):
         return  # missing or damaged: the import writes it
     if known != source and Path(known).is_dir():
@@ -174,7 +175,7 @@ def _records(folder: Path, say: Say) -> list[ImportedRun]:
         if path.name == _GROUP or path.name.startswith("."):
             continue
         try:
-            records.append(from_json(path.read_bytes()))
+            records.append(from_json(read_regular(path)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             say(
                 f"{path}: cannot be read ({type(error).__name__}: {error}); import the folder "
@@ -197,7 +198,7 @@ def _renamed(runs: Sequence[ImportedRun], before: dict[str, ImportedRun]) -> dic
 def _write(path: Path, content: bytes) -> bool:
     """Write a file unless it has this content already; whether it was written."""
     with contextlib.suppress(OSError):
-        if path.read_bytes() == content:
+        if read_regular(path) == content:
             return False
     write_atomically(path, content)
     return True

@@ -1,5 +1,6 @@
 """Sides from the store: ablations, arms of them, searches, and runs by their ids."""
 
+import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from decoder.collapse import CollapseThresholds
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError, StorageError
+from decoder.regular import read_json, read_regular
 from orchestrator.plan.document import PlanDocument
 from orchestrator.query.compare.arm_differences import setting_text
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
@@ -28,6 +30,7 @@ _UNCONFIRMED = (
     "unconfirmed: the best candidate is shown on the seeds that it was chosen by, which make it "
     "look better than it is"
 )
+_BEST = {"level": str, "confirmed": bool, "run_ids": str}  # columns of the table of candidates
 _JUDGED = ("collapsed", "escape_step", "escape_censored")  # results that depend on thresholds
 
 
@@ -165,7 +168,7 @@ def _thresholds(searches: Results, name: str) -> CollapseThresholds:
     """What a search calls collapse, from the file in which it keeps its specification."""
     path = searches.kept_search(name)
     try:
-        spec = json.loads(path.read_bytes())["spec"]
+        spec = read_json(path)["spec"]
         return CollapseSpec.model_validate_json(json.dumps(spec["collapse"])).thresholds()
     except FileNotFoundError:
         what = "is missing"
@@ -176,13 +179,21 @@ def _thresholds(searches: Results, name: str) -> CollapseThresholds:
 
 def _best_candidates(searches: Results, name: str) -> list[dict[str, Any]]:
     """The table of the best candidates of a search; empty if there is none, or no candidate."""
+    import pyarrow as pa
     import pyarrow.parquet as pq  # takes 0.1 s
 
+    path = searches.best(name)
     try:
-        columns = ["level", "confirmed", "run_ids"]
-        rows: list[dict[str, Any]] = pq.read_table(searches.best(name), columns=columns).to_pylist()
+        table = pq.read_table(io.BytesIO(read_regular(path)), columns=list(_BEST))
+        rows: list[dict[str, Any]] = table.to_pylist()
     except FileNotFoundError:
         return []
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise StorageError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); `report` writes it again"
+        ) from None
+    if not all(isinstance(row[key], kind) for row in rows for key, kind in _BEST.items()):
+        raise StorageError(f"{path}: holds no best candidates; `report` writes it again")
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from stored_pairs import change_record, records_of
 from typer.testing import CliRunner
 
 from decoder.errors import ConfigError
@@ -333,9 +334,9 @@ def test_the_preview_counts_what_other_source_code_trained_and_would_be_trained_
     record_all(plan, results, make_result, lambda *_: 0.3)
     others = sorted(plan.distinct)[:5]
     for run_id in others:
-        record = json.loads(results.record(run_id).read_bytes())
-        record["environment"]["code"] = {"decoder_sha256": "0" * 64, "git_commit": None}
-        results.record(run_id).write_text(json.dumps(record))
+        environment = records_of(results)[run_id]["environment"]
+        code = {"decoder_sha256": "0" * 64, "git_commit": None}
+        change_record(results, run_id, environment={**environment, "code": code})
     seen = see(load())
     assert sorted(seen.again) == others and len(seen.records) == 7
     assert sorted(run.run_id for pack in seen.packs for run in pack.runs) == others
@@ -358,9 +359,8 @@ def test_the_preview_says_that_versions_of_pytorch_differ_and_strict_refuses(
     plan = plan_of(load())
     record_all(plan, results, make_result, lambda *_: 0.3)
     run_id = min(plan.distinct)
-    record = json.loads(results.record(run_id).read_bytes())
-    record["environment"]["torch"] = "2.1.0"
-    results.record(run_id).write_text(json.dumps(record))
+    environment = records_of(results)[run_id]["environment"]
+    change_record(results, run_id, environment={**environment, "torch": "2.1.0"})
     assert "2.1 (1 run)" in printed(see(load()))
     with pytest.raises(ConfigError, match="--strict"):
         see(load(), strict=True)

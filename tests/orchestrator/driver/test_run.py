@@ -30,9 +30,10 @@ from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.report.grids import data_grid
 from orchestrator.spec.load import Loaded
 from orchestrator.store import mixing, provenance, sources
-from orchestrator.store.ledger import Record, read_records
+from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.record import Record
 from orchestrator.store.sources import source_of, training_sha256
 from orchestrator.tables.index import open_index
 from orchestrator.tables.tables import make_tables

@@ -1,7 +1,6 @@
 """A search from its first batch to its confirmation, and the ways it can be interrupted."""
 
 import itertools
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
+from stored_pairs import change_record
 
 from decoder.atomic import sha256_of
 from decoder.errors import ConfigError, StorageError
@@ -337,9 +337,7 @@ def test_candidates_whose_records_lack_the_objective_fail_with_the_reason(tmp_pa
     results = Results(tmp_path / "results")
     for path in results.runs.glob("*/history.csv"):
         pd.read_csv(path).drop(columns="val_loss").to_csv(path, index=False)
-        record = json.loads(results.record(path.parent.name).read_text())
-        record["history_sha256"] = sha256_of(path.read_bytes())
-        results.record(path.parent.name).write_text(json.dumps(record))
+        change_record(results, path.parent.name, history_sha256=sha256_of(path.read_bytes()))
     changes |= {"name": "later", "objectives": {"val_loss": "minimize"}}
     outcome = run_small_search(tmp_path, FakeBackend(), **changes)
     assert outcome.exit_code == 4 and outcome.counts.n_failed == 4

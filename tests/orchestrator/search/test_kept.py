@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import Result
+from stored_pairs import change_record
 from typer.testing import CliRunner
 
 from decoder.errors import ConfigError
@@ -108,9 +109,9 @@ def test_candidates_trained_by_different_sources_are_named_in_the_report(folder:
     page = results.of_searches.ablation("hunt") / "report.md"
     assert "other source code" not in page.read_text()
     paths = sorted(results.of_searches.runs.glob("*/record.json"))
-    record = json.loads(paths[0].read_bytes())
-    record["environment"]["code"] = {"decoder_sha256": "0" * 64, "training_sha256": "0" * 64}
-    paths[0].write_text(json.dumps(record))
+    code = {"decoder_sha256": "0" * 64, "training_sha256": "0" * 64}
+    environment = {**json.loads(paths[0].read_bytes())["environment"], "code": code}
+    change_record(results, paths[0].parent.name, environment=environment)
     assert call(folder, "report", "hunt").exit_code == 0
     assert f"1 of {len(paths)} recorded runs" in page.read_text()
 

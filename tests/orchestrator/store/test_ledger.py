@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoder import atomic
-from decoder.config import DecoderConfig, resolve
+from decoder.config import DecoderConfig, resolve, run_id
 from decoder.errors import StorageError
 from decoder.pack import HISTORY_COLUMNS, Run, RunResult
 from orchestrator.store import ledger
 from orchestrator.store.ledger import (
     COUNTS,
-    Record,
     history_csv,
     make_record,
     read_history,
@@ -29,9 +28,12 @@ from orchestrator.store.ledger import (
     write_run,
 )
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 
 CONFIG = resolve(DecoderConfig())
-RUN_ID = "0123456789abcdef"
+FINGERPRINT = "f" * 16
+RUN_ID, OTHER, THIRD = (run_id(CONFIG, seed, FINGERPRINT) for seed in (3, 4, 5))
+SEEDS = {RUN_ID: 3, OTHER: 4, THIRD: 5}
 
 
 class Said(list[str]):
@@ -52,7 +54,7 @@ def result(make_result: Callable[..., RunResult]) -> RunResult:
 
 def record_of(ended: RunResult | str, run_id: str = RUN_ID) -> tuple[Record, Any]:
     return make_record(
-        run_id, CONFIG, 3, {"fingerprint": "f" * 16, "path": "synthetic:tiny"},
+        run_id, CONFIG, SEEDS[run_id], {"fingerprint": FINGERPRINT, "path": "synthetic:tiny"},
         {"pack_id": "p" * 16, "n_runs": 4}, ended, {"hostname": "here", "pid": 7}, {"python": "3"},
     )  # fmt: skip
 
@@ -204,11 +206,11 @@ def test_damaged_record_is_renamed_and_reported_alone(
     file: str,
     reason: str,
 ) -> None:
-    for run_id in (RUN_ID, "b" * 16):
-        record, history = record_of(replace(result, run_id=run_id), run_id)
+    for identity in (RUN_ID, OTHER):
+        record, history = record_of(replace(result, run_id=identity), identity)
         write_run(results, record, history)
     damage(results.run(RUN_ID) / file)
-    assert list(read_records(results, [RUN_ID, "b" * 16], said)) == ["b" * 16]
+    assert list(read_records(results, [RUN_ID, OTHER], said)) == [OTHER]
     (line,) = said
     assert line.startswith(f"{results.record(RUN_ID)}: ")
     assert reason in line and "record.json.corrupt" in line
@@ -298,10 +300,10 @@ def test_a_results_folder_that_cannot_be_made_is_a_storage_error(
 def test_recent_records_are_the_newest_first_and_pass_over_damage(
     results: Results, result: RunResult
 ) -> None:
-    for index, run_id in enumerate(("a" * 16, "b" * 16, "c" * 16)):
-        record, history = record_of(replace(result, run_id=run_id), run_id)
+    for index, identity in enumerate((RUN_ID, OTHER, THIRD)):
+        record, history = record_of(replace(result, run_id=identity), identity)
         write_run(results, record, history)
-        os.utime(results.run(run_id), (index, index))
-    _torn(results.record("b" * 16))
-    assert [record["run_id"] for record in recent_records(results)] == ["c" * 16, "a" * 16]
-    assert [record["run_id"] for record in recent_records(results, 1)] == ["c" * 16]
+        os.utime(results.run(identity), (index, index))
+    _torn(results.record(OTHER))
+    assert [record["run_id"] for record in recent_records(results)] == [THIRD, RUN_ID]
+    assert [record["run_id"] for record in recent_records(results, 1)] == [THIRD]

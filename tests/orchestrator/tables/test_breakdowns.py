@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
-from orchestrator.store.ledger import Record
+from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import NOTHING, confusions_table, sessions_table
 
 RUNS = pd.DataFrame(

@@ -1,16 +1,21 @@
 """`orchestrator.tables.index`: it agrees with the records, whatever happens to its file."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from stored_pairs import change_record, no_remarks, records_of
 
+from decoder.config import DecoderConfig, run_id
+from decoder.errors import StorageError
+from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
+from orchestrator.tables import index as index_module
 from orchestrator.tables.index import extended, open_index
 
 
@@ -59,11 +64,14 @@ def test_a_changed_a_new_and_a_removed_record_are_noticed(store: Results) -> Non
     ids = [str(run_id) for run_id in open_index(store, no_remarks).column("run_id")]
     change_record(store, ids[0], host={"hostname": "elsewhere", "pid": 1, "device": "cpu"})
     store.record(ids[1]).unlink()
-    store.run(ids[2]).rename(store.runs / ids[3][::-1])
-    change_record(store, ids[3][::-1], run_id=ids[3][::-1])
+    record = records_of(store)[ids[2]]
+    fingerprint = "9" * 16
+    new = run_id(DecoderConfig.model_validate(record["config"]), record["seed"], fingerprint)
+    store.run(ids[2]).rename(store.run(new))
+    change_record(store, new, run_id=new, dataset={"fingerprint": fingerprint, "path": "/d"})
     index = open_index(store, no_remarks)
     after = index.column("run_id")
-    assert after == sorted({*ids, ids[3][::-1]} - {ids[1], ids[2]})
+    assert after == sorted({*ids, new} - {ids[1], ids[2]})
     assert index.column("host_hostname")[after.index(ids[0])] == "elsewhere"
 
 
@@ -93,12 +101,42 @@ def test_a_record_that_cannot_be_trusted_is_reported_and_left_out(store: Results
     assert store.record(str(ids[0])).exists()
 
 
-def test_an_index_that_cannot_be_written_is_still_returned(store: Results) -> None:
-    store.index.mkdir(parents=True)  # a folder in the place of the file
+@pytest.mark.parametrize("byte", (0, 100, 5000, -5000, -200, -1))
+def test_a_flipped_bit_of_the_index_is_noticed(
+    store: Results, byte: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_index(store, no_remarks)
+    content = bytearray(store.index.read_bytes())
+    content[byte] ^= 4
+    store.index.write_bytes(content)
+    read = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read.append(1)
+        return read_records(*arguments, **options)
+
+    monkeypatch.setattr(index_module, "read_records", counted)
+    assert open_index(store, no_remarks).table.equals(first.table) and read == [1]
+
+
+def test_a_folder_in_the_place_of_the_index_is_set_aside(store: Results) -> None:
+    store.index.mkdir(parents=True)
+    store.index_checksum.symlink_to("/dev/zero")
+    first = open_index(store, no_remarks)
+    assert len(first) == 12 and open_index(store, no_remarks).table.equals(first.table)
+    assert store.index.is_file() and (store.runs / ".index.parquet.corrupt").is_dir()
+
+
+def test_an_index_that_cannot_be_written_is_still_returned(
+    store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise StorageError(f"{path}: no room on the device")
+
+    monkeypatch.setattr(index_module, "write_atomically", full)
     said: list[str] = []
     assert len(open_index(store, said.append)) == 12
     assert len(said) == 1 and str(store.index) in said[0]
-    assert not list(store.index.iterdir())
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
@@ -122,11 +160,9 @@ def test_an_empty_folder_has_an_empty_index_and_stays_empty(tmp_path: Path) -> N
 
 
 def test_a_column_of_several_types_keeps_every_value(store: Results) -> None:
-    run_id, record = next(iter(records_of(store).items()))
-    record["config"]["model"]["flavour"] = ["vanilla"]
-    folder = store.run("f" * 16)
-    folder.mkdir()
-    (folder / "history.csv").write_bytes(store.history(run_id).read_bytes())
-    (folder / "record.json").write_text(json.dumps({**record, "run_id": "f" * 16}))
+    first, record = next(iter(records_of(store).items()))
+    record["config"]["model"]["flavour"] = ["vanilla"]  # a field of a newer version
+    shutil.copytree(store.run(first), store.run("f" * 16))
+    change_record(store, "f" * 16, run_id="f" * 16, config=record["config"])
     index = extended(open_index(store, no_remarks), [{"run_id": "g", "model.flavour": 3}])
     assert index.column("model.flavour") == [None] * 12 + [["vanilla"], 3]
