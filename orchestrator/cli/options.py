@@ -8,6 +8,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from decoder.document import only_documents, print_document
 from decoder.errors import UserError
 from orchestrator.terminal import json_text
 
@@ -103,14 +104,18 @@ AddressOption = Annotated[
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn errors that a user can cause into lines on stderr and an exit code."""
+    """Turn errors that a user can cause into lines on stderr and an exit code.
+
+    With ``as_json``, only `print_json` and `print_document` write to standard output.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         from orchestrator.execute.stopping import Stopped
 
         try:
-            return command(*args, **kwargs)
+            with only_documents(bool(kwargs.get("as_json"))):
+                return command(*args, **kwargs)
         except UserError as error:
             for problem in error.problems:
                 typer.echo(" ".join(problem.split()), err=True)
@@ -126,4 +131,4 @@ def handled(command: Callable[P, T]) -> Callable[P, T]:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    typer.echo(json_text(value))
+    print_document(json_text(value))

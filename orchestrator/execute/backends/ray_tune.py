@@ -24,6 +24,7 @@ from orchestrator.execute.backends.escape import Escape
 from orchestrator.execute.backends.ray_cluster import (
     check_reachable,
     ray_environment,
+    set_reach,
     temporary_folder,
     worker_resources,
 )
@@ -318,6 +319,7 @@ def _start(execution: Execution, folder: Path) -> None:
     }
     old_umask = os.umask(0o077)
     try:
+        set_reach(ray._private.ray_constants, execution.address)
         if execution.address is None:
             ray.init(
                 address="local",
