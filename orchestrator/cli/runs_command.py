@@ -97,7 +97,7 @@ def show(
     if run_id.startswith(PREFIX):
         imported = find_imported(Results(results), run_id, say)
         if as_json:
-            print_document(to_json(imported))
+            print_document(to_json(imported).decode())
         else:
             runs_view.print_imported_run(wide_output(), imported)
         return
@@ -110,6 +110,7 @@ def show(
                 "row": details.cells,
                 "from_default": details.from_default,
                 "ablations": [use._asdict() for use in details.uses],
+                "log": details.log and str(details.log),
             }
         )
     else:

@@ -21,11 +21,13 @@ class PackFailed:
     Attributes:
         run_ids: the runs without a result.
         traceback: the traceback of the last attempt.
+        log: what its worker printed; empty if that is not known.
     """
 
     run_ids: tuple[str, ...]
     traceback: str
     n_attempts: int
+    log: str = ""
 
 
 @dataclass(frozen=True)
