@@ -84,6 +84,16 @@ DeviceOption = Annotated[
 PackOption = Annotated[
     int, typer.Option(min=1, help="Most runs in one pack; lower it if memory runs out.")
 ]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-pack",
+        metavar="SHARE",
+        help="Part of a GPU for each pack: 0.5 trains two packs on each GPU. A pack trains on one "
+        "GPU; a whole number above 1 keeps the others free.",
+        show_default="1, or with more --workers than GPUs an equal share",
+    ),
+]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Apply this profile of the file.")
 ]

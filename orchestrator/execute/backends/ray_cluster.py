@@ -163,4 +163,12 @@ def worker_resources(
     n_gpus = int(sum(node.get("GPU", 0.0) for node in nodes))
     resources = {"CPU": float(execution.threads_per_worker)}
     share = gpu_share(execution.device, execution.n_workers, n_gpus)
+    if execution.gpus_per_pack is not None:
+        share = execution.gpus_per_pack
+        most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+        if most_gpus < share:
+            raise ConfigError(
+                f"--gpus-per-pack {share:g}: no node of the Ray cluster has as many GPUs (the "
+                f"largest has {most_gpus:g}); lower it, or leave it out"
+            )
     return {**resources, "GPU": share} if share else resources
