@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         command = _export if options.command == "export" else _evaluate
-        with _orderly_end():
+        with _orderly_end(), only_documents(getattr(options, "json", False)):
             command(options)
     except UserError as error:
         for problem in error.problems:
@@ -139,7 +140,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         device=options.device,
     )
     document = _document(score, options.split, weights)
-    print(json.dumps(document, indent=1) if options.json else _text(document))
+    print_document(json.dumps(document, indent=1) if options.json else _text(document))
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -131,6 +131,7 @@ def run_ablation(
     device: str | None = None,
     address: str | None = None,
     max_runs_per_pack: int = 16,
+    gpus_per_pack: float | None = None,
     quiet: bool = False,
     allow_mixed: bool = False,
     strict: bool = False,
@@ -148,6 +149,7 @@ def run_ablation(
         device: a torch device; None takes a GPU if there is one.
         address: a Ray cluster to join; None starts one on this machine.
         max_runs_per_pack: how many runs a pack may hold, which bounds its memory.
+        gpus_per_pack: the part of a GPU for a pack, such as 0.5; None shares the GPUs out.
         quiet: whether to leave out the display of progress.
         allow_mixed: whether results of other decoder sources are used; otherwise their runs are
             trained again. Claims that mix sources are exploratory.
@@ -165,7 +167,15 @@ def run_ablation(
     from orchestrator.execute.machine import choose_options
     from orchestrator.store.paths import Results
 
-    options = choose_options(backend, workers, threads, device, address, max_runs_per_pack)
+    options = choose_options(
+        backend,
+        workers,
+        threads,
+        device,
+        address,
+        max_runs_per_pack,
+        gpus_per_pack=gpus_per_pack,
+    )
     console = Console(stderr=True, quiet=quiet)
     return run.run_ablation(
         loaded, Results(Path(results)), options, console, allow_mixed=allow_mixed, strict=strict

@@ -47,22 +47,23 @@ def diff(
     if name is not None:
         folder = output.parent if output else Path.cwd()
         text = d.as_ablation(name, one, two, differences, folder)
-        if output is None:
+        if output is not None:
+            write_ablation(output, text)
+            typer.echo(
+                f"{output}: an ablation of {len(differences)} differences; check it with `plan`, "
+                "then `run` it",
+                err=True,
+            )
+        elif not as_json:
             typer.echo(text, nl=False)
-            return
-        write_ablation(output, text)
-        typer.echo(
-            f"{output}: an ablation of {len(differences)} differences; check it with `plan`, then "
-            "`run` it",
-            err=True,
-        )
     elif output is not None:
         raise ConfigError(
             "--output: is only for the file of --as-ablation; add --as-ablation NAME, or redirect "
             "standard output"
         )
     if as_json:
-        print_json(d.differences_document(one, two, differences))
+        document = d.differences_document(one, two, differences)
+        print_json(document if name is None else {**document, "ablation": text})
     elif name is None:
         print_differences(Console(), one.label, two.label, differences)
 

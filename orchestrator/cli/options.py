@@ -8,6 +8,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from decoder.document import only_documents, print_document
 from decoder.errors import UserError
 from orchestrator.terminal import json_text
 
@@ -83,6 +84,16 @@ DeviceOption = Annotated[
 PackOption = Annotated[
     int, typer.Option(min=1, help="Most runs in one pack; lower it if memory runs out.")
 ]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-pack",
+        metavar="SHARE",
+        help="Part of a GPU for each pack: 0.5 trains two packs on each GPU. A pack trains on one "
+        "GPU; a whole number above 1 keeps the others free.",
+        show_default="1, or with more --workers than GPUs an equal share",
+    ),
+]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Apply this profile of the file.")
 ]
@@ -103,14 +114,17 @@ AddressOption = Annotated[
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn errors that a user can cause, and signals, into lines on stderr and an exit code."""
+    """Turn errors that a user can cause, and signals, into lines on stderr and an exit code.
+
+    With ``as_json``, only `print_json` and `print_document` write to standard output.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         from orchestrator.execute.stopping import Stopped, stop_switch
 
         try:
-            with stop_switch():
+            with stop_switch(), only_documents(bool(kwargs.get("as_json"))):
                 return command(*args, **kwargs)
         except UserError as error:
             for problem in error.problems:
@@ -127,4 +141,4 @@ def handled(command: Callable[P, T]) -> Callable[P, T]:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    typer.echo(json_text(value))
+    print_document(json_text(value))

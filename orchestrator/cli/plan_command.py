@@ -11,6 +11,7 @@ from orchestrator.cli.options import (
     BackendChoice,
     BackendOption,
     DeviceOption,
+    GpusOption,
     JsonOption,
     MixedOption,
     PackOption,
@@ -37,6 +38,7 @@ def plan(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
     max_runs_per_pack: PackOption = 16,
+    gpus_per_pack: GpusOption = None,
     calibrate: Annotated[
         bool, typer.Option(help="Train a few steps to measure the speed if no record shows it.")
     ] = True,
@@ -56,7 +58,15 @@ def plan(
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
-    options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
+    options = choose_options(
+        backend.value,
+        workers,
+        threads,
+        device,
+        None,
+        max_runs_per_pack,
+        gpus_per_pack=gpus_per_pack,
+    )
     say_results(results)
     seen = make_preview(
         loaded,

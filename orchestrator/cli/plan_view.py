@@ -13,6 +13,7 @@ from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import Preview, SeedChoice
 from orchestrator.driver.priors import Prior
 from orchestrator.driver.remarks import added_texts
+from orchestrator.execute.memory_limits import FreeMemory
 from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
@@ -188,6 +189,7 @@ def _memory_document(seen: Preview) -> dict[str, Any] | None:
     return {
         "free_bytes": free.n_bytes,
         "source": free.source,
+        "packs_per_gpu": free.n_sharing if free.source == "on the GPU" else None,
         "shapes": [
             {
                 "max_runs_per_pack": one.n_runs,
@@ -216,7 +218,20 @@ def _memory_text(seen: Preview) -> str:
         f"{estimate.per_run / 2**30:.2g} GiB a run ({how}), {free.n_bytes / 2**30:.3g} GiB free "
         f"{free.source}"
     )
-    return text if largest.n_fitting else f"{text}, which may be too little for even one run"
+    if not largest.n_fitting:
+        return f"{text}, which may be too little for even one run"
+    return text + _gpu_text(free, estimate.of(largest.n_runs))
+
+
+def _gpu_text(free: FreeMemory, pack_bytes: float) -> str:
+    """How many packs of the largest shape share a GPU, and how many would fit."""
+    if free.source != "on the GPU":
+        return ""
+    n_fitting = max(1, int(free.n_bytes * free.n_sharing / pack_bytes))
+    share = math.floor(100 / n_fitting) / 100
+    now = f"; {free.n_sharing} at a time on a GPU, which holds {n_fitting} of them"
+    wanted = n_fitting > free.n_sharing and share >= 0.01
+    return f"{now} (--gpus-per-pack {share:g})" if wanted else now
 
 
 def _kind(arm: ArmEntry) -> str:

@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     BackendChoice,
     BackendOption,
     DeviceOption,
+    GpusOption,
     JsonOption,
     MixedOption,
     PackOption,
@@ -45,6 +46,7 @@ def run(
     device: DeviceOption = None,
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
+    gpus_per_pack: GpusOption = None,
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -57,7 +59,15 @@ def run(
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
-    options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    options = choose_options(
+        backend.value,
+        workers,
+        threads,
+        device,
+        address,
+        max_runs_per_pack,
+        gpus_per_pack=gpus_per_pack,
+    )
     say_results(results)
     outcome = run_ablation(
         loaded,

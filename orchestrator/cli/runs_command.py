@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from decoder.document import print_document
 from decoder.errors import ConfigError
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
 from orchestrator.terminal import MOST_ROWS, remarks, wide_output
@@ -96,7 +97,7 @@ def show(
     if run_id.startswith(PREFIX):
         imported = find_imported(Results(results), run_id, say)
         if as_json:
-            typer.echo(to_json(imported))
+            print_document(to_json(imported).decode())
         else:
             runs_view.print_imported_run(wide_output(), imported)
         return
@@ -109,6 +110,7 @@ def show(
                 "row": details.cells,
                 "from_default": details.from_default,
                 "ablations": [use._asdict() for use in details.uses],
+                "log": details.log and str(details.log),
             }
         )
     else:

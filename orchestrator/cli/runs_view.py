@@ -105,6 +105,8 @@ def print_details(console: Console, details: RunDetails) -> None:
     if details.record.get("error"):
         say("\ntraceback:")
         say(str(details.record["error"]).rstrip())
+    if details.log is not None:
+        say(f"\nlog of its worker: {details.log}")
 
 
 def print_imported_run(console: Console, run: ImportedRun) -> None:

@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     BackendChoice,
     BackendOption,
     DeviceOption,
+    GpusOption,
     JsonOption,
     PackOption,
     ResultsOption,
@@ -46,6 +47,7 @@ def search(
     device: DeviceOption = None,
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
+    gpus_per_pack: GpusOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the search would cost, and train nothing.")
     ] = False,
@@ -72,7 +74,15 @@ def search(
     from orchestrator.store.paths import Results
 
     loaded = load_search(spec)
-    options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    options = choose_options(
+        backend.value,
+        workers,
+        threads,
+        device,
+        address,
+        max_runs_per_pack,
+        gpus_per_pack=gpus_per_pack,
+    )
     say_results(results)
     console = Console(stderr=True)
     own = Results(results).of_searches

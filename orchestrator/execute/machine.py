@@ -10,6 +10,7 @@ from decoder.errors import ConfigError
 from orchestrator.plan.packs import MAX_RUNS_PER_PACK
 
 BackendName = Literal["ray", "local"]
+_SMALLEST_SHARE = 0.01  # of a GPU; below it, a pack has less memory than PyTorch itself takes
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Options:
         device: a torch device; None lets the decoder choose.
         address: a Ray cluster to join; None starts a local one.
         max_runs_per_pack: largest number of runs in a pack, which bounds its memory.
+        gpus_per_pack: the part of a GPU that Ray reserves for a pack, such as 0.5, or a whole
+            number of GPUs; None shares the GPUs out among the workers.
     """
 
     backend: BackendName
@@ -31,6 +34,7 @@ class Options:
     device: str | None
     address: str | None
     max_runs_per_pack: int
+    gpus_per_pack: float | None = None
 
     @property
     def at_a_time(self) -> int:
@@ -46,21 +50,25 @@ def choose_options(
     address: str | None = None,
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
     *,
+    gpus_per_pack: float | None = None,
     n_cpus: int | None = None,
     n_gpus: int | None = None,
 ) -> Options:
     """Fill in the options that are None.
 
     The defaults are one worker per GPU, or without a GPU one per CPU; the workers share the CPUs.
+    With `gpus_per_pack`, the default is as many workers as then fit on the GPUs.
     The in-process backend gets the same values, so that both backends make the same packs and the
     same numbers.
 
     Args:
-        backend, n_workers, threads, device, address, max_runs_per_pack: see `Options`.
+        backend, n_workers, threads, device, address, max_runs_per_pack, gpus_per_pack: see
+            `Options`.
         n_cpus, n_gpus: devices of this machine; None counts them.
 
     Raises:
-        ConfigError: the device has no valid name, or this machine does not have it.
+        ConfigError: the device has no valid name, or this machine does not have it; the share of a
+            GPU is not valid, or the workers need more GPUs than this machine has.
     """
     n_cpus = count_cpus() if n_cpus is None else n_cpus
     n_gpus = count_gpus() if n_gpus is None else n_gpus
@@ -68,6 +76,9 @@ def choose_options(
         raise ConfigError(f"--device {device}: must be cpu, cuda, cuda:N or mps")
     if device is not None and device.startswith("cuda") and address is None and not n_gpus:
         raise ConfigError(f"--device {device}: this machine has no NVIDIA GPU; omit --device")
+    if gpus_per_pack is not None:
+        n_fitting = _packs_on_gpus(gpus_per_pack, backend, n_workers, device, address, n_gpus)
+        n_workers = n_workers or n_fitting or None
     if n_workers is None:
         uses_gpus = device is None or device.startswith("cuda")
         n_workers = (n_gpus if uses_gpus else 0) or max(1, n_cpus // (threads or 1))
@@ -78,7 +89,51 @@ def choose_options(
         device=device,
         address=address,
         max_runs_per_pack=max_runs_per_pack,
+        gpus_per_pack=gpus_per_pack,
     )
+
+
+def packs_per_gpu(gpus_per_pack: float) -> int:
+    """How many packs share one GPU if each takes this part of it."""
+    return max(1, int(1.0 / gpus_per_pack + 1e-9))
+
+
+def _packs_on_gpus(
+    gpus_per_pack: float,
+    backend: BackendName,
+    n_workers: int | None,
+    device: str | None,
+    address: str | None,
+    n_gpus: int,
+) -> int:
+    """How many packs this machine's GPUs hold; the arguments are those of `choose_options`."""
+    option = f"--gpus-per-pack {gpus_per_pack:g}"
+    is_share = _SMALLEST_SHARE <= gpus_per_pack <= 1
+    if not is_share and not (gpus_per_pack > 1 and gpus_per_pack.is_integer()):
+        raise ConfigError(
+            f"{option}: must be a part of a GPU from {_SMALLEST_SHARE:g} to 1, such as 0.5 for two "
+            "packs on each GPU, or a whole number of GPUs"
+        )
+    if device is not None and not device.startswith("cuda"):
+        raise ConfigError(f"{option}: packs train on {device} (--device); leave one of both out")
+    if backend == "local" and gpus_per_pack != 1:
+        raise ConfigError(
+            f"{option}: --backend local trains one pack at a time on one GPU; leave the option "
+            "out, or use --backend ray"
+        )
+    whole = int(max(1, gpus_per_pack))
+    n_fitting = n_gpus // whole * packs_per_gpu(gpus_per_pack)
+    if address is not None:  # the GPUs of the cluster count, see `worker_resources`
+        return n_fitting
+    if not n_gpus:
+        raise ConfigError(f"{option}: this machine has no NVIDIA GPU; leave the option out")
+    if (n_workers or 1) > n_fitting and backend == "ray":
+        needing = f"--workers {n_workers} need" if n_workers else "a pack needs"
+        raise ConfigError(
+            f"{option}: {needing} more GPUs than the {n_gpus} of this machine, which hold "
+            f"{n_fitting} such packs; lower the share or the workers"
+        )
+    return n_fitting
 
 
 def device_name(options: Options) -> str | None:

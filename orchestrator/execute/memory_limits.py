@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from decoder.memory import PROCESS_BYTES
-from orchestrator.execute.machine import Options, device_to_use
+from orchestrator.execute.machine import Options, device_to_use, packs_per_gpu
 
 _SHARE = 0.9  # of what is free now; others need some too, and memory is not used up seamlessly
 # Addresses that libraries of a worker take beside its packs: torch and the modules of training
@@ -32,10 +32,12 @@ class FreeMemory:
     Attributes:
         n_bytes: if as many packs train at the same time as the options say.
         source: what limits it, as text for the user.
+        n_sharing: packs that share a GPU, each with `n_bytes`.
     """
 
     n_bytes: int
     source: str
+    n_sharing: int = 1
 
 
 def free_memory(options: Options) -> FreeMemory | None:
@@ -69,7 +71,9 @@ def _of_gpus(device: str, options: Options) -> FreeMemory | None:
     if not free:
         return None
     n_sharing = math.ceil(options.at_a_time / len(free))
-    return FreeMemory(int(_SHARE * min(free) / n_sharing), "on the GPU")
+    if options.gpus_per_pack is not None:  # Ray fills one GPU before it takes the next
+        n_sharing = min(options.at_a_time, packs_per_gpu(options.gpus_per_pack))
+    return FreeMemory(int(_SHARE * min(free) / n_sharing), "on the GPU", n_sharing)
 
 
 @cache

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from decoder.atomic import write_atomically
 from decoder.pack import Progress, RunResult
 from orchestrator.execute.backends import PackEvent
 from orchestrator.execute.stopping import StopSwitch
@@ -60,8 +61,17 @@ class Recorder:
                     run.replicate,
                 )
                 write_run(self._results, record, history)
+                self._keep_log(run_id, "" if isinstance(what, Progress) else what.log)
                 self.n_trained += record["status"] != "failed"
         self.seconds += time.monotonic() - started
+
+    def _keep_log(self, run_id: str, log: str) -> None:
+        """Keep the log of the worker in which the run failed; one of an earlier failure goes."""
+        path = self._results.failure_log(run_id)
+        if log:
+            write_atomically(path, log.encode())
+        else:
+            path.unlink(missing_ok=True)
 
     def _made_with(self, run: PlannedRun, end: RunResult | str) -> RecordEnvironment:
         """This process's libraries and code, and what the run was computed with."""

@@ -137,6 +137,7 @@ class Trainer:
                 address=self.options.address,
                 until_step=until_step,
                 max_runs_per_pack=self.options.max_runs_per_pack,
+                gpus_per_pack=self.options.gpus_per_pack,
             )
             of_folder = [pack for pack in packs if folders[pack.pack_id] == folder]
             self.backend(of_folder, execution, record)

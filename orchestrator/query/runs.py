@@ -71,6 +71,7 @@ class RunDetails:
         cells: its row of the index; run: the same with types.
         from_default: config path → (default, value), where they differ.
         uses: the ablations that plan it.
+        log: what the worker printed in which it failed; None if it did not, or none was kept.
     """
 
     record: Record
@@ -79,6 +80,7 @@ class RunDetails:
     run: RunRow
     from_default: Mapping[str, tuple[JsonValue, JsonValue]]
     uses: tuple[Use, ...]
+    log: Path | None = None
 
 
 def list_runs(
@@ -189,7 +191,9 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
         for arm in document.arms
         if any((run.arm_id, run.run_id) == (arm.arm_id, whole) for run in document.runs)
     )
-    return RunDetails(record, history, cells, run, changed, uses)
+    log = results.failure_log(whole)
+    failed_log = log if record["status"] == "failed" and log.is_file() else None
+    return RunDetails(record, history, cells, run, changed, uses, failed_log)
 
 
 def complete_id(results: Results, text: str) -> str:

@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "locks": ("DriverSeat", "current_holder", "driver_seat"),
         "mixing": (
+            "WEIGHT_NAMES",
             "keep_others",
             "kept_of_present",
             "machines_text",

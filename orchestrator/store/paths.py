@@ -63,6 +63,10 @@ class Results:
     def record(self, run_id: str) -> Path:
         return self.run(run_id) / RECORD_NAME
 
+    def failure_log(self, run_id: str) -> Path:
+        """What the worker printed in which a run failed for good, shortened to its end."""
+        return self.run(run_id) / "failed.log"
+
     def history(self, run_id: str) -> Path:
         return self.run(run_id) / HISTORY_NAME
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from decoder.errors import ConfigError
 from orchestrator.execute.backends.guard import guarded_folder
@@ -36,6 +37,9 @@ CLUSTER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Off, it makes every process of Ray listen on 127.0.0.1 alone, also on Linux: all take their
+    # address from it, and an address of the loopback is the only one they do not replace.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_memory_monitor_refresh_ms": "0",
@@ -68,6 +72,18 @@ def ray_environment(address: str | None) -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ.update(before)
+
+
+def set_reach(ray_constants: Any, address: str | None) -> None:
+    """Make a local cluster listen on the loopback alone, and a node of another be reachable.
+
+    Ray reads the variable that says so once, when it is imported; this repeats it for each session.
+
+    Args:
+        ray_constants: Ray's module of that name.
+        address: the cluster to join; None for a local one.
+    """
+    ray_constants.ENABLE_RAY_CLUSTER = address is not None
 
 
 @contextmanager
@@ -147,4 +163,12 @@ def worker_resources(
     n_gpus = int(sum(node.get("GPU", 0.0) for node in nodes))
     resources = {"CPU": float(execution.threads_per_worker)}
     share = gpu_share(execution.device, execution.n_workers, n_gpus)
+    if execution.gpus_per_pack is not None:
+        share = execution.gpus_per_pack
+        most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+        if most_gpus < share:
+            raise ConfigError(
+                f"--gpus-per-pack {share:g}: no node of the Ray cluster has as many GPUs (the "
+                f"largest has {most_gpus:g}); lower it, or leave it out"
+            )
     return {**resources, "GPU": share} if share else resources

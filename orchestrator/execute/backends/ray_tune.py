@@ -2,7 +2,7 @@
 
 Ray only schedules. Its actors are reused: each trains pack after pack, and each result it returns
 is one `Message`. Nothing that Ray writes is read again; its session folder and Tune's storage are
-temporary. This is the only file that imports ray, and it does so inside functions, because Ray
+temporary. Only this file and `ray_nodes` import ray, and they do so inside functions, because Ray
 reads part of its environment once, at import.
 """
 
@@ -13,22 +13,32 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from decoder.pack import Pack
+from orchestrator.execute.backends.away import Access, train_away
 from orchestrator.execute.backends.escape import Escape
 from orchestrator.execute.backends.ray_cluster import (
     check_reachable,
     ray_environment,
+    set_reach,
     temporary_folder,
     worker_resources,
 )
+from orchestrator.execute.backends.ray_nodes import Nodes, log_of_failure, own_log
+from orchestrator.execute.backends.travel import Kind, Receiver
 from orchestrator.execute.backends.types import Backend, Execution, PackEvent, RayUnavailableError
-from orchestrator.execute.backends.worker import Account, TrainPack, next_message, train_pack
+from orchestrator.execute.backends.worker import (
+    Account,
+    Training,
+    TrainPack,
+    next_message,
+    train_pack,
+)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _MESSAGE = "message"  # our key of a result, to which Tune adds others
@@ -53,7 +63,8 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
 
     Args:
         execution: gives workers, threads and address, which must be the same in all calls. With an
-            address, every node must see the folders; the code of this process is sent to the nodes.
+            address, the code of this process is sent to the nodes, and so are the recordings to
+            nodes that do not see its folders, see `orchestrator.execute.backends.away`.
         train_pack: trains one pack; it is sent to the workers.
 
     Raises:
@@ -64,8 +75,7 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
         KeyboardInterrupt: on SIGINT, or whatever the process's handlers of SIGINT and SIGTERM
             raise, after the packs are stopped and a local cluster has ended.
     """
-    escape = Escape()
-    calls = count()
+    escape, calls, nodes = Escape(), count(), Nodes()
     try:
         with (
             escape.signals(),
@@ -78,7 +88,9 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
                 if packs:
                     account, folder = Account(packs, on_event), storage_dir / str(next(calls))
                     absolute = execution.with_absolute_folders()
-                    _train_rounds(account, absolute, escape, folder, train_pack)
+                    with nodes.shared(absolute) as access:
+                        work = _Work(account, absolute, access, escape, train_pack)
+                        _train_rounds(work, folder)
 
             yield train
     except KeyboardInterrupt:
@@ -91,28 +103,40 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
         raise escape.error
 
 
-def _train_rounds(
-    account: Account,
-    execution: Execution,
-    escape: Escape,
-    storage_dir: Path,
-    train_pack: TrainPack,
-) -> None:
+class _Work(NamedTuple):
+    """What one call of the backend trains.
+
+    Attributes:
+        account: of its packs.
+        execution: with absolute folders.
+        access: for nodes that do not see them; None on a local cluster.
+        escape: carries errors out of Ray.
+        train_pack: trains one pack.
+    """
+
+    account: Account
+    execution: Execution
+    access: Access | None
+    escape: Escape
+    train_pack: TrainPack
+
+
+def _train_rounds(work: _Work, storage_dir: Path) -> None:
     """Run Tune until every pack has ended or failed.
 
     Usually one experiment is enough. But if a worker is lost between two packs, Tune gives up the
     trial without a retry; the next experiment takes such packs. It also takes the packs that were
     split because they lost their workers.
     """
+    account, execution, _, escape, _ = work
     resources = worker_resources(execution, _nodes())
     if "GPU" in resources:
-        execution = dataclasses.replace(execution, device="cuda")
+        work = work._replace(execution=dataclasses.replace(execution, device="cuda"))
     n_fruitless = 0
     for n_rounds in count():
         before = account.open_packs, account.n_splits
         try:
-            folder = storage_dir / str(n_rounds)
-            _fit(account, execution, resources, escape, folder, train_pack)
+            _fit(work, resources, storage_dir / str(n_rounds))
         except Exception:
             escape.check()
             for pack in account.open_packs:
@@ -127,21 +151,15 @@ def _train_rounds(
         account.give_up(pack.pack_id, n_fruitless)
 
 
-def _fit(
-    account: Account,
-    execution: Execution,
-    resources: dict[str, float],
-    escape: Escape,
-    storage_dir: Path,
-    train_pack: TrainPack,
-) -> None:
+def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
     """One Tune experiment over the packs that are still open."""
     import ray
     from ray import tune
 
-    packs = account.open_packs
+    packs, execution = work.account.open_packs, work.execution
+    sent = ray.put((packs, execution, work.access, work.train_pack))
     tune.Tuner(
-        _trainable(ray.put((packs, execution, train_pack)), resources),
+        _trainable(sent, resources),
         param_space={"pack": tune.grid_search(list(range(len(packs))))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
@@ -154,7 +172,7 @@ def _fit(
             name="packs",
             storage_path=str(storage_dir),
             verbose=0,
-            callbacks=[_callback(packs, account, execution.checkpoint_dir, escape)],
+            callbacks=[_callback(packs, work)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=execution.max_retries),
         ),
@@ -169,7 +187,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     """The class of the actors that train packs.
 
     Args:
-        work: reference to (packs, execution, train_pack), the same for all actors.
+        work: reference to (packs, execution, access, train_pack), the same for all actors.
     """
     import ray
     from ray import tune
@@ -182,14 +200,20 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             return tune.PlacementGroupFactory([resources])
 
         def setup(self, config: dict[str, Any]) -> None:
-            self.packs, self.execution, self.train_pack = ray.get(work)
+            self.packs, self.execution, self.access, self.train_pack = ray.get(work)
+            self.training: Training = iter(())
             self.has_crashed = False
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             if self.has_crashed:  # after a CUDA error, for example, the process is unusable
                 raise RuntimeError("a pack crashed in this process, so it takes no other pack")
-            self.training = self.train_pack(self.packs[new_config["pack"]], self.execution)
+            self.cleanup()
+            pack = self.packs[new_config["pack"]]
+            if self.access is None:
+                self.training = self.train_pack(pack, self.execution)
+            else:
+                self.training = train_away(pack, self.execution, self.access, self.train_pack)
             return True
 
         def step(self) -> dict[str, Any]:
@@ -199,7 +223,14 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
                 self.has_crashed = True
                 raise
             self.has_crashed = message.crash is not None
+            if self.has_crashed:
+                message = dataclasses.replace(message, log=own_log())
             return {_MESSAGE: message, "done": message.is_last}
+
+        def cleanup(self) -> None:
+            """End the training, which removes its temporary files."""
+            if isinstance(self.training, Generator):
+                self.training.close()
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Do nothing: the decoder writes its own checkpoints."""
@@ -210,15 +241,20 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     return PackTrainable
 
 
-def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, escape: Escape) -> Any:
+def _callback(packs: Sequence[Pack], work: _Work) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
-        checkpoint_dir: the parent of their checkpoint folders.
     """
     from ray import tune
 
+    account, escape, checkpoint_dir = work.account, work.escape, work.execution.checkpoint_dir
+    folders: dict[Kind, Path | None] = {
+        "checkpoints": checkpoint_dir,
+        "weights": work.execution.weights_dir,
+    }
+    receiver = Receiver(folders, packs)
     started: set[str] = set()
 
     class Events(tune.Callback):
@@ -236,6 +272,7 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
             started.discard(trial.trial_id)
+            receiver.forget(packs[trial.config["pack"]].pack_id)
 
         def on_trial_result(
             self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
@@ -243,7 +280,10 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
             pack_id = packs[trial.config["pack"]].pack_id
             message = result.pop(_MESSAGE)  # so that Tune neither keeps nor writes it
             try:
-                account.deliver(message, pack_id, _n_failures(trial) + 1)
+                if message.parcel is not None:
+                    receiver.take(pack_id, message.parcel)
+                else:
+                    account.deliver(message, pack_id, _n_failures(trial) + 1)
             except BaseException as error:
                 escape.throw(error)
 
@@ -251,6 +291,7 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
         ) -> None:
             pack_id = packs[trial.config["pack"]].pack_id
+            receiver.forget(pack_id)
             try:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
                 if trial.trial_id not in started:  # lost before the pack began
@@ -258,7 +299,7 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
                 elif not (
                     _lost_its_worker(text) and account.split(pack_id, checkpoint_dir / pack_id)
                 ):
-                    account.fail(pack_id, text, _n_failures(trial), {})
+                    account.fail(pack_id, text, _n_failures(trial), {}, log_of_failure(text))
             except BaseException as error:
                 escape.throw(error)
 
@@ -318,6 +359,7 @@ def _start(execution: Execution, folder: Path) -> None:
     }
     old_umask = os.umask(0o077)
     try:
+        set_reach(ray._private.ray_constants, execution.address)
         if execution.address is None:
             ray.init(
                 address="local",

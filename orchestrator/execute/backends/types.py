@@ -21,11 +21,13 @@ class PackFailed:
     Attributes:
         run_ids: the runs without a result.
         traceback: the traceback of the last attempt.
+        log: what its worker printed; empty if that is not known.
     """
 
     run_ids: tuple[str, ...]
     traceback: str
     n_attempts: int
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Execution:
         until_step: step at which packs pause, so that a search can decide which runs continue;
             None trains them to the end.
         max_runs_per_pack: a pack of more runs is trained in parts; None trains any number.
+        gpus_per_pack: what Ray reserves for a pack; None shares the GPUs out among the workers.
     """
 
     dataset_dir: Path
@@ -71,6 +74,7 @@ class Execution:
     weights_dir: Path | None = None
     until_step: int | None = None
     max_runs_per_pack: int | None = None
+    gpus_per_pack: float | None = None
 
     def with_absolute_folders(self) -> "Execution":
         """The same, with folders that a worker finds from any working directory."""

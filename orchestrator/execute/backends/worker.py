@@ -15,6 +15,7 @@ from orchestrator.execute.backends.splitting import (
     split_further,
     train_in_parts,
 )
+from orchestrator.execute.backends.travel import Parcel
 from orchestrator.execute.backends.types import Execution, PackEvent, PackFailed
 from orchestrator.store import provenance
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from decoder.data.store import Dataset
 
 TrainPack = Callable[[Pack, Execution], Iterator[Progress]]
+Training = Iterator[Progress] | Iterator[Progress | Parcel]
 
 
 def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
@@ -95,20 +97,24 @@ class Message:
         progress: the progress that the trainer reported.
         user_error: an error that ends the whole call.
         crash: the traceback of an error that ends this pack alone.
+        parcel: a file for the driver, from a node that does not see its folders.
+        log: what a worker that crashed has printed.
     """
 
     host: dict[str, str | int]
     progress: Progress | None = None
     user_error: UserError | None = None
     crash: str | None = None
+    parcel: Parcel | None = None
+    log: str = ""
 
     @property
     def is_last(self) -> bool:
         """Whether the pack has ended."""
-        return self.progress is None
+        return self.progress is None and self.parcel is None
 
 
-def next_message(training: Iterator[Progress], execution: Execution) -> Message:
+def next_message(training: Training, execution: Execution) -> Message:
     """Train a pack for one step, in the worker.
 
     Raises:
@@ -116,7 +122,10 @@ def next_message(training: Iterator[Progress], execution: Execution) -> Message:
     """
     host = host_of(execution)
     try:
-        return Message(host, next(training, None))
+        given = next(training, None)
+        if isinstance(given, Progress | None):
+            return Message(host, given)
+        return Message(host, parcel=given)
     except UserError as error:
         return Message(host, user_error=error)
     except Exception as error:
@@ -159,7 +168,7 @@ class Account:
         progress, waiting = message.progress, self._without_result[pack_id]
         if progress is None:
             text = message.crash or "the trainer ended without a result for these runs"
-            self.fail(pack_id, text, n_attempts, message.host)
+            self.fail(pack_id, text, n_attempts, message.host, message.log)
             return
         finished = tuple(result for result in progress.finished if result.run_id in waiting)
         for result in finished:
@@ -167,12 +176,20 @@ class Account:
         waiting[:] = [run_id for run_id in waiting if run_id not in progress.paused]
         self._on_event(PackEvent(pack_id, replace(progress, finished=finished), message.host))
 
-    def fail(self, pack_id: str, reason: str, n_attempts: int, host: dict[str, str | int]) -> None:
+    def fail(
+        self,
+        pack_id: str,
+        reason: str,
+        n_attempts: int,
+        host: dict[str, str | int],
+        log: str = "",
+    ) -> None:
         """End a pack, and report the failure of its runs that lack a result, if any."""
         del self._open[pack_id]
         run_ids = tuple(self._without_result[pack_id])
         if run_ids:
-            self._on_event(PackEvent(pack_id, PackFailed(run_ids, reason, n_attempts), host))
+            failure = PackFailed(run_ids, reason, n_attempts, log)
+            self._on_event(PackEvent(pack_id, failure, host))
 
     def split(self, pack_id: str, folder: Path) -> bool:
         """Split a pack that lost its workers too often, so that it can be tried again.

@@ -448,6 +448,37 @@ def test_the_plan_says_how_many_runs_a_pack_may_hold_and_why(
     assert "1 run:" in line and "even one" in line
 
 
+@pytest.mark.parametrize(
+    ("n_packs", "n_sharing", "share"), [(4, 2, "0.25"), (3, 1, "0.33"), (2, 2, None), (1, 2, None)]
+)
+def test_the_plan_says_how_many_packs_a_gpu_holds(
+    load: Load,
+    data_info: Recordings,
+    see: Callable[..., Preview],
+    monkeypatch: pytest.MonkeyPatch,
+    n_packs: int,
+    n_sharing: int,
+    share: str | None,
+) -> None:
+    def described(arms: Sequence[Arm], *args: Any) -> dict[str, Recordings]:
+        known = replace(data_info, longest_bins=300, longest_target=20)
+        return {arm.arm_id: known for arm in arms}
+
+    def see_with(n_bytes: int) -> Preview:
+        free = FreeMemory(n_bytes, "on the GPU", n_sharing)
+        monkeypatch.setattr(room, "free_memory", lambda options: free)
+        return see(load(), describe=described)
+
+    [shape] = preview_document(see_with(2**40))["memory"]["shapes"]
+    pack_bytes = shape["bytes_shared"] + shape["max_runs_per_pack"] * shape["bytes_per_run"]
+    seen = see_with(n_packs * pack_bytes // n_sharing + 1)
+    if n_packs >= n_sharing:
+        [line] = [text for text in printed(seen).splitlines() if "a pack holds" in text]
+        assert f"holds {n_packs} of them" in line
+        assert line.endswith(f"(--gpus-per-pack {share})" if share else "of them")
+    assert preview_document(seen)["memory"]["packs_per_gpu"] == n_sharing
+
+
 def test_unknown_memory_is_not_spoken_of(load: Load, see: Callable[..., Preview]) -> None:
     seen = see(load())  # the length of the trials is not known
     assert preview_document(seen)["memory"] is None

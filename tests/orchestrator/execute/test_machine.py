@@ -1,11 +1,13 @@
 """`orchestrator.execute.machine`: how many packs train at the same time."""
 
+import math
 import os
+from typing import Any
 
 import pytest
 
 from decoder.errors import ConfigError
-from orchestrator.execute.machine import choose_options, count_cpus, count_gpus
+from orchestrator.execute.machine import BackendName, choose_options, count_cpus, count_gpus
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,56 @@ def test_a_gpu_that_this_machine_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match="--device cuda"):
         choose_options(device="cuda", n_cpus=8, n_gpus=0)
     assert choose_options(device="cuda", address="host:1", n_cpus=8, n_gpus=0).device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("share", "n_workers", "backend", "expected"),
+    [
+        (1.0, None, "ray", 2),
+        (0.5, None, "ray", 4),
+        (0.3, None, "ray", 6),  # three on each, and a tenth is left
+        (0.1, None, "ray", 20),
+        (2.0, None, "ray", 1),
+        (0.5, 3, "ray", 3),
+        (1.0, None, "local", 2),
+    ],
+)
+def test_as_many_workers_as_fit_share_the_gpus(
+    share: float, n_workers: int | None, backend: BackendName, expected: int
+) -> None:
+    options = choose_options(backend, n_workers, gpus_per_pack=share, n_cpus=40, n_gpus=2)
+    assert (options.n_workers, options.gpus_per_pack) == (expected, share)
+    assert options.threads == 40 // expected
+
+
+@pytest.mark.parametrize(
+    ("share", "more", "n_gpus"),
+    [
+        (0.0, {}, 2),
+        (-0.5, {}, 2),
+        (0.001, {}, 2),
+        (1.5, {}, 2),
+        (math.nan, {}, 2),
+        (math.inf, {}, 2),
+        (3.0, {}, 2),  # more than there are
+        (0.5, {"n_workers": 5}, 2),
+        (0.5, {"device": "cpu"}, 2),
+        (0.5, {"device": "mps"}, 2),
+        (0.5, {"backend": "local"}, 2),
+        (2.0, {"backend": "local"}, 2),
+        (0.5, {}, 0),
+    ],
+)
+def test_a_share_of_a_gpu_that_cannot_be_given_is_refused(
+    share: float, more: dict[str, Any], n_gpus: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"--gpus-per-pack {share:g}: "):
+        choose_options(**more, gpus_per_pack=share, n_cpus=8, n_gpus=n_gpus)
+
+
+def test_on_a_cluster_its_own_gpus_count() -> None:
+    options = choose_options(gpus_per_pack=0.5, address="host:1", n_cpus=8, n_gpus=0)
+    assert (options.n_workers, options.gpus_per_pack) == (8, 0.5)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system counts no affinity")

@@ -11,7 +11,7 @@ import pytest
 from decoder.memory import PROCESS_BYTES
 from orchestrator.execute import memory_limits
 from orchestrator.execute.machine import choose_options
-from orchestrator.execute.memory_limits import _host_limits, free_memory
+from orchestrator.execute.memory_limits import FreeMemory, _host_limits, free_memory
 
 GIB = 2**30
 
@@ -119,6 +119,19 @@ def test_packs_share_the_gpus(
     found = free_memory(options)
     assert found is not None and found.source == "on the GPU"
     assert found.n_bytes == int(0.9 * expected * GIB)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_workers", "n_sharing"), [(1.0, 2, 1), (0.5, 4, 2), (0.5, 1, 1), (0.25, 3, 3)]
+)
+def test_a_pack_has_its_share_of_the_gpu_with_least(
+    limits: Any, share: float, n_workers: int, n_sharing: int
+) -> None:
+    limits.setattr(memory_limits, "_gpu_bytes", lambda: (60 * GIB, 40 * GIB))
+    limits.setattr("orchestrator.execute.machine.count_gpus", lambda: 2)
+    found = free_memory(choose_options("ray", n_workers, gpus_per_pack=share, n_gpus=2))
+    expected = FreeMemory(int(0.9 * 40 * GIB / n_sharing), "on the GPU", n_sharing)
+    assert found == expected
 
 
 @pytest.mark.parametrize("answer", ["no json", "", subprocess.TimeoutExpired("python", 1.0)])

@@ -1,5 +1,6 @@
 """All workers fit on the GPUs at the same time; the environment is restored."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_a_worker_takes_its_threads_and_its_share_of_the_gpus() -> None:
     assert worker_resources(execution, [{"CPU": 8.0}]) == {"CPU": 3.0}
     with pytest.raises(ConfigError, match="3 CPUs"):
         worker_resources(execution, [{"CPU": 2.0}, {"CPU": 1.0, "GPU": 4.0}])
+
+
+def test_a_pack_takes_the_share_of_a_gpu_that_the_user_gives() -> None:
+    execution = Execution(Path(), Path(), n_workers=4, gpus_per_pack=0.25)
+    nodes = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 2.0}]
+    assert worker_resources(execution, nodes) == {"CPU": 1.0, "GPU": 0.25}
+    two = dataclasses.replace(execution, gpus_per_pack=2.0)
+    assert worker_resources(two, nodes) == {"CPU": 1.0, "GPU": 2.0}
+    for lacking in ([{"CPU": 8.0, "GPU": 1.0}] * 3, [{"CPU": 8.0}]):
+        with pytest.raises(ConfigError, match="--gpus-per-pack 2: "):
+            worker_resources(two, lacking)
 
 
 def test_a_local_cluster_asks_for_a_token_that_stays_the_same(

@@ -1,5 +1,6 @@
 """The Ray backend: signals, the environment, an unreachable cluster."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -111,6 +112,25 @@ def ray_processes_of(driver: Driver) -> set[int]:
     return found - {driver.process.pid}
 
 
+def listening_hosts(pids: set[int]) -> set[str]:
+    """The addresses, in the hexadecimal of Linux, on which these processes listen for TCP."""
+    sockets = set()
+    for file in (file for pid in pids for file in Path(f"/proc/{pid}/fd").glob("*")):
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(file))  # noqa: PTH115 (a socket is no path)
+    rows = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    listens = "0A"
+    return {
+        row[1].partition(":")[0]
+        for row in rows
+        if row[3] == listens and f"socket:[{row[9]}]" in sockets
+    }
+
+
 def wait_until_gone(pids: set[int], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while left := {pid for pid in pids if is_running(pid)}:
@@ -127,13 +147,16 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 class TestEndingADriver:
-    def test_the_exception_of_a_signal_handler_leaves_the_call_and_no_process_remains(
+    def test_a_driver_listens_on_the_loopback_alone_and_its_signals_end_all_processes(
         self, drivers: tuple[Driver, Driver]
     ) -> None:
         driver = drivers[0]
         workers = driver.workers()
         pids = ray_processes_of(driver)
         assert set(workers) < pids
+        # 127.0.0.1, and the same in version 6 of the protocol; 0.0.0.0 is all zeros.
+        loopback = {"0100007F", "0000000000000000FFFF00000100007F"}
+        assert listening_hosts(pids | {driver.process.pid}) == loopback
         driver.process.send_signal(signal.SIGTERM)
         stdout, stderr = driver.process.communicate(timeout=30)
         assert stderr == "", "Ray must be silent"
