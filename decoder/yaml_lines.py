@@ -1,12 +1,17 @@
 """The line of a YAML file that a complaint is about."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
-from decoder.strict_yaml import StrictLoader
+from decoder.errors import ConfigError
+from decoder.user_files import read_text
+from decoder.yaml_nodes import Node, YamlMistake, compose
+
+_MOST_LINES = 200  # complaints; a person reads the first few
 
 
 def with_lines(problems: Iterable[str], path: Path, first: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -22,19 +27,21 @@ def with_lines(problems: Iterable[str], path: Path, first: tuple[str, ...] = ())
         first: keys of a mapping that replaces keys of the file, such as a profile.
     """
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        root = compose(read_text(path))
+    except (ConfigError, YamlMistake, yaml.YAMLError):
         return tuple(problems)
     start = f"{path}: "
     return tuple(
         f"{path}:{line}: {text.removeprefix(start)}"
-        if text.startswith(start) and (line := _line(root, text.removeprefix(start), first))
+        if index < _MOST_LINES
+        and text.startswith(start)
+        and (line := _line(root, text.removeprefix(start), first))
         else text
-        for text in problems
+        for index, text in enumerate(problems)
     )
 
 
-def _line(root: yaml.Node | None, complaint: str, first: tuple[str, ...]) -> int | None:
+def _line(root: Node | None, complaint: str, first: tuple[str, ...]) -> int | None:
     place, _, text = complaint.partition(": ")
     quoted = re.match(r"'([^']*)'", text)
     more = quoted[1] if quoted else text.partition(": ")[0]
@@ -49,7 +56,7 @@ def _line(root: yaml.Node | None, complaint: str, first: tuple[str, ...]) -> int
     return found or _only_mention(root, complaint)
 
 
-def _deepest(node: yaml.Node | None, path: str, more: str, done: int = 0) -> tuple[int, int | None]:
+def _deepest(node: Node | None, path: str, more: str, done: int = 0) -> tuple[int, int | None]:
     """How many characters of a key path lead into a node, and the line they lead to.
 
     Args:
@@ -66,28 +73,36 @@ def _deepest(node: yaml.Node | None, path: str, more: str, done: int = 0) -> tup
     return best
 
 
-def _entries(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
+def _entries(node: Node | None) -> Iterator[tuple[str, int, Node]]:
     """Name, line and value of each entry of a mapping or list, merged mappings included."""
-    if isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield str(index), value.start_mark.line + 1, value
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.tag.endswith(":merge"):
-                merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
-                for one in merged:
+    if node is None:
+        return
+    if node.kind == "list":
+        for index, value in enumerate(node.items):
+            yield str(index), value.line, value
+    if node.kind == "mapping":
+        for key, value in node.pairs():
+            if key.tag == "merge":
+                for one in value.items if value.kind == "list" else [value]:
                     yield from _entries(one)
-            elif isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                yield key.value, line, value
-                if key.tag.endswith(":float"):  # complaints write the number in its shortest form
-                    yield re.sub(r"e([-+])0+", r"e\1", repr(float(key.value))), line, value
+            elif key.kind == "scalar":
+                yield key.text, key.line, value
+                if key.tag == "float":  # complaints write the number in its shortest form
+                    yield re.sub(r"e([-+])0+", r"e\1", repr(float(key.text))), key.line, value
 
 
-def _only_mention(root: yaml.Node | None, complaint: str) -> int | None:
+def _only_mention(root: Node | None, complaint: str) -> int | None:
     """The line of the first dotted name in a complaint that is a key of the file just once."""
+    words = re.findall(r"[\w-]+(?:\.[\w-]+)+", complaint)
+    lines = _lines_of_keys(root) if words and root is not None else {}
+    return next((found[0] for word in words if len(found := lines.get(word, ())) == 1), None)
+
+
+@lru_cache(maxsize=1)
+def _lines_of_keys(root: Node) -> Mapping[str, tuple[int, ...]]:
+    """Key → the lines where it stands, without repetitions."""
     lines: dict[str, set[int]] = {}
-    waiting, met = [root], set()
+    waiting, met = [root], set[int]()
     while waiting:
         node = waiting.pop()
         if id(node) in met:
@@ -96,7 +111,4 @@ def _only_mention(root: yaml.Node | None, complaint: str) -> int | None:
         for name, line, value in _entries(node):
             lines.setdefault(name, set()).add(line)
             waiting.append(value)
-    for word in re.findall(r"[\w-]+(?:\.[\w-]+)+", complaint):
-        if len(found := lines.get(word, ())) == 1:
-            return next(iter(found))
-    return None
+    return {name: tuple(found) for name, found in lines.items()}
