@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from decoder.errors import MOST_PROBLEMS
 from decoder.harmless import harmless
 
 Place = tuple[str, ...]
 _MOST_SHOWN = 60  # characters of a value
-_MOST_EXPLAINED = 200  # mistakes; a person reads the first few
-_MOST_NAMES = 1000  # among which a similar one is looked for
+_MOST_NAMES = 300  # among which a similar one is looked for
 _MOST_BITS = 2000  # of a whole number that is written out
 _MOST_SPELT = 100  # characters of a name for which a similar one is looked for
 
@@ -38,6 +38,7 @@ _LIMITS: Mapping[str, str] = {
     "multiple_of": "a multiple of {multiple_of}",
     "finite_number": "a finite number",
     "string_too_short": "text of at least {min_length} character",
+    "string_too_long": "text of at most {max_length} characters",
     "literal_error": "{expected}",
 }
 
@@ -123,7 +124,7 @@ def explain(
     found: list[tuple[Place, str]] = []
     kinds: dict[Place, list[str]] = {}
     inputs: dict[Place, Any] = {}
-    for item in error.errors(include_url=False)[:_MOST_EXPLAINED]:
+    for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
         place, choice = _place(item["loc"], document, item["type"])
         if place == choice and item["type"] in _KINDS:
             kinds.setdefault(place, []).extend(_KINDS[item["type"]])
@@ -197,7 +198,8 @@ def _sentence(
         context = item["ctx"]
         limit = context.get("min_length", context.get("max_length"))
         most = f"at {'least' if kind == 'too_short' else 'most'} {limit}"
-        return f"{path}: must have {most} values, but got {yaml_text(got)}{mend(place, got)}"
+        count = f"{context['actual_length']:,}: " if context.get("actual_length") else ""
+        return f"{path}: must have {most} values, but got {count}{yaml_text(got)}{mend(place, got)}"
     if kind in _KINDS:
         hint = mend(place, got)
         if kind == "model_type" and place in keys:

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from decoder.harmless import harmless
 
-_MOST_PROBLEMS = 100
+MOST_PROBLEMS = 100  # a person reads the first few
 _MOST_CHARACTERS = 2000  # of one problem
 
 
@@ -31,8 +31,8 @@ class UserError(Exception):
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         given = (problems,) if isinstance(problems, str) else tuple(problems)
-        more = len(given) - _MOST_PROBLEMS
-        kept = given if more <= 1 else given[:_MOST_PROBLEMS]
+        more = len(given) - MOST_PROBLEMS
+        kept = given if more <= 1 else given[:MOST_PROBLEMS]
         self.problems = tuple(_shortened(harmless(problem)) for problem in kept)
         if len(kept) < len(given):
             self.problems += (f"and {more:,} more mistakes",)

@@ -29,17 +29,18 @@ def read_bounded(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             kind = next((text for is_kind, text in _KINDS if is_kind(mode)), "is a device")
             raise ConfigError(f"{path}: {kind}")
         content = bytearray()
-        try:
-            while len(content) <= most_bytes and (part := file.read(most_bytes + 1)):
-                content += part
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from None
+        while len(content) <= most_bytes and (part := os.read(descriptor, most_bytes + 1)):
+            content += part
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(content) > most_bytes:
         raise ConfigError(
             f"{path}: is larger than {most_bytes:,} bytes, which is more than such a file needs; "

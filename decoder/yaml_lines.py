@@ -1,17 +1,17 @@
 """The line of a YAML file that a complaint is about."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from decoder.errors import ConfigError
+from decoder.errors import MOST_PROBLEMS, ConfigError
 from decoder.user_files import read_text
 from decoder.yaml_nodes import Node, YamlMistake, compose
 
-_MOST_LINES = 200  # complaints; a person reads the first few
+_MOST_CHARACTERS = 1000  # of a complaint in which the place is looked for
 
 
 def with_lines(problems: Iterable[str], path: Path, first: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -30,53 +30,93 @@ def with_lines(problems: Iterable[str], path: Path, first: tuple[str, ...] = ())
         root = compose(read_text(path))
     except (ConfigError, YamlMistake, yaml.YAMLError):
         return tuple(problems)
-    start = f"{path}: "
+    if root is None:
+        return tuple(problems)
+    start, places = f"{path}: ", _Places(root, first)
     return tuple(
         f"{path}:{line}: {text.removeprefix(start)}"
-        if index < _MOST_LINES
+        if index <= MOST_PROBLEMS
         and text.startswith(start)
-        and (line := _line(root, text.removeprefix(start), first))
+        and (line := places.line(text.removeprefix(start)[:_MOST_CHARACTERS]))
         else text
         for index, text in enumerate(problems)
     )
 
 
-def _line(root: Node | None, complaint: str, first: tuple[str, ...]) -> int | None:
-    place, _, text = complaint.partition(": ")
-    quoted = re.match(r"'([^']*)'", text)
-    more = quoted[1] if quoted else text.partition(": ")[0]
-    over = root
-    for key in first:
-        over = next((node for name, _, node in _entries(over) if name == key), None)
-    found = max(
-        (_deepest(node, place, more) for node in (over, root) if node is not None),
-        key=lambda pair: pair[0],
-        default=(0, None),
-    )[1]
-    return found or _only_mention(root, complaint)
-
-
-def _deepest(node: Node | None, path: str, more: str, done: int = 0) -> tuple[int, int | None]:
-    """How many characters of a key path lead into a node, and the line they lead to.
+class _Places:
+    """Finds the line that a complaint is about.
 
     Args:
-        more: a key path that may go on where `path` ends.
+        first: see `with_lines`.
     """
-    if not path:
-        path, more = more, ""
-    best: tuple[int, int | None] = (done, None)
-    for name, line, value in _entries(node):
-        if path and (path == name or path.startswith(f"{name}.")):
-            left = path[len(name) + 1 :]
-            reached, deeper = _deepest(value, left, more, done + len(name) + 1)
-            best = max(best, (reached, deeper or line), key=lambda pair: pair[0])
-    return best
+
+    def __init__(self, root: Node, first: tuple[str, ...]) -> None:
+        self._entries: dict[int, dict[str, list[tuple[int, Node]]]] = {}
+        self._root = root
+        over: Node | None = root
+        for key in first:
+            over = next((node for _, node in self._named(over, key)), None)
+        self._tops = [node for node in (over, root) if node is not None]
+
+    def line(self, complaint: str) -> int | None:
+        """The line that a complaint is about; None if it is not known."""
+        place, _, text = complaint.partition(": ")
+        quoted = re.match(r"'([^']*)'", text)
+        more = quoted[1] if quoted else text.partition(": ")[0]
+        found = max((self._deepest(top, place, more) for top in self._tops), key=lambda one: one[0])
+        return found[1] or self._only_mention(complaint)
+
+    def _deepest(self, node: Node, path: str, more: str, done: int = 0) -> tuple[int, int | None]:
+        """How many characters of a key path lead into a node, and the line they lead to.
+
+        Args:
+            more: a key path that may go on where `path` ends.
+        """
+        if not path:
+            path, more = more, ""
+        best: tuple[int, int | None] = (done, None)
+        ends = [found.start() for found in re.finditer(r"\.", path)] + [len(path)] * bool(path)
+        for end in ends:
+            for line, value in self._named(node, path[:end]):
+                reached, deeper = self._deepest(value, path[end + 1 :], more, done + end + 1)
+                best = max(best, (reached, deeper or line), key=lambda one: one[0])
+        return best
+
+    def _named(self, node: Node | None, name: str) -> list[tuple[int, Node]]:
+        """Line and value of each entry of this name."""
+        if node is None:
+            return []
+        if id(node) not in self._entries:
+            entries: dict[str, list[tuple[int, Node]]] = {}
+            for known, line, value in _entries(node):
+                entries.setdefault(known, []).append((line, value))
+            self._entries[id(node)] = entries
+        return self._entries[id(node)].get(name, [])
+
+    def _only_mention(self, complaint: str) -> int | None:
+        """The line of the first dotted name in a complaint that is a key of the file just once."""
+        words = re.findall(r"[\w-]+(?:\.[\w-]+)+", complaint)
+        lines = self._lines_of_keys if words else {}
+        return next((min(lines[word]) for word in words if len(lines.get(word, ())) == 1), None)
+
+    @cached_property
+    def _lines_of_keys(self) -> dict[str, set[int]]:
+        """Key → the lines where it stands."""
+        lines: dict[str, set[int]] = {}
+        waiting, met = [self._root], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in met:
+                continue  # an alias
+            met.add(id(node))
+            for name, line, value in _entries(node):
+                lines.setdefault(name, set()).add(line)
+                waiting.append(value)
+        return lines
 
 
-def _entries(node: Node | None) -> Iterator[tuple[str, int, Node]]:
+def _entries(node: Node) -> Iterator[tuple[str, int, Node]]:
     """Name, line and value of each entry of a mapping or list, merged mappings included."""
-    if node is None:
-        return
     if node.kind == "list":
         for index, value in enumerate(node.items):
             yield str(index), value.line, value
@@ -89,26 +129,3 @@ def _entries(node: Node | None) -> Iterator[tuple[str, int, Node]]:
                 yield key.text, key.line, value
                 if key.tag == "float":  # complaints write the number in its shortest form
                     yield re.sub(r"e([-+])0+", r"e\1", repr(float(key.text))), key.line, value
-
-
-def _only_mention(root: Node | None, complaint: str) -> int | None:
-    """The line of the first dotted name in a complaint that is a key of the file just once."""
-    words = re.findall(r"[\w-]+(?:\.[\w-]+)+", complaint)
-    lines = _lines_of_keys(root) if words and root is not None else {}
-    return next((found[0] for word in words if len(found := lines.get(word, ())) == 1), None)
-
-
-@lru_cache(maxsize=1)
-def _lines_of_keys(root: Node) -> Mapping[str, tuple[int, ...]]:
-    """Key → the lines where it stands, without repetitions."""
-    lines: dict[str, set[int]] = {}
-    waiting, met = [root], set[int]()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in met:
-            continue  # an alias
-        met.add(id(node))
-        for name, line, value in _entries(node):
-            lines.setdefault(name, set()).add(line)
-            waiting.append(value)
-    return {name: tuple(found) for name, found in lines.items()}

@@ -120,9 +120,10 @@ class _Composer:
                     self._anchors[event.anchor] = node, 1, 0
                 self._add(node, 0, line)
             case yaml.AliasEvent():
-                if event.anchor not in self._anchors:
-                    raise YamlMistake(line, _undefined(event.anchor, self._open))
-                node, n_values, height = self._anchors[event.anchor]
+                anchor = str(event.anchor)
+                if anchor not in self._anchors:
+                    raise YamlMistake(line, _undefined(anchor, self._open))
+                node, n_values, height = self._anchors[anchor]
                 self._n_values += n_values
                 self._add(node, height, line)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
@@ -131,7 +132,8 @@ class _Composer:
                     "mapping" if isinstance(event, yaml.MappingStartEvent) else "list"
                 )
                 tag = "" if event.tag in (None, "!") else event.tag.removeprefix(TAG)
-                self._anchors.pop(event.anchor, None)
+                if event.anchor is not None:  # until its end it cannot be repeated
+                    self._anchors.pop(event.anchor, None)
                 self._open.append(_Open(Node(kind, tag, line), event.anchor, self._n_values - 1))
                 self._check(0, line)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():

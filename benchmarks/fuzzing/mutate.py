@@ -234,7 +234,7 @@ def _renamed(draw: random.Random, copy: Any, key: Any) -> None:
 
 
 def _swollen(draw: random.Random, copy: Any, key: Any) -> None:
-    value, n = copy[key], draw.choice((10, 1000, 30_000))
+    value, n = copy[key], draw.choice((10, 1000, 5000, 30_000))
     if isinstance(value, list) and value:
         copy[key] = (value * n)[:n] if draw.random() < 0.3 else list(range(n))
     elif isinstance(value, dict) and value:

@@ -22,6 +22,7 @@ OUTCOMES = get_args(Outcome)
 FAULTS = ("traceback", "hang", "crash", "slow")
 _CASES_PER_CHILD = 200
 _MOST_CHARACTERS = 20_000
+_MOST_TO_MAKE = 120  # seconds
 _PATIENCE = 5  # a case that takes this many times its limit hangs
 
 
@@ -99,6 +100,7 @@ class _Child:
     index: int | None = None
     since: float = 0.0
     n_cases: int = 0
+    is_made: bool = False
 
 
 def fuzz(
@@ -139,7 +141,7 @@ def fuzz(
                 _keep_or_clear(folder / f"{kind.name}-{case.index}", case)
                 if case.outcome in FAULTS:
                     say(f"{kind.name} {case.index}: {case.outcome}: {case.headline}")
-                child.index, child.n_cases = None, child.n_cases + 1
+                child.index, child.n_cases, child.is_made = None, child.n_cases + 1, False
                 died = case.outcome in ("hang", "crash")
                 if died or child.n_cases >= _CASES_PER_CHILD:
                     _end(child)
@@ -226,14 +228,18 @@ def _outcome(child: _Child, most_seconds: float) -> Case | None:
             if case is not None:
                 assert isinstance(case, Case)
                 return case
-            child.since = time.monotonic()
+            child.since, child.is_made = time.monotonic(), True
     except (EOFError, ConnectionError):
         child.process.join()
         code = child.process.exitcode or 0
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Case(child.index, "crash", time.monotonic() - child.since, name)
     seconds = time.monotonic() - child.since
-    return Case(child.index, "hang", seconds, "no answer") if seconds > most_seconds else None
+    if not child.is_made:
+        assert seconds < _MOST_TO_MAKE, f"{child.index} is not made after {seconds:.0f} s"
+    elif seconds > most_seconds:
+        return Case(child.index, "hang", seconds, "no answer")
+    return None
 
 
 def _keep_or_clear(own: Path, case: Case) -> None:
