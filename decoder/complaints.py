@@ -1,15 +1,22 @@
 """Words for mistakes: a hint at the nearest known name, and a sentence for each pydantic error."""
 
 import difflib
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from decoder.errors import MOST_PROBLEMS
+from decoder.harmless import harmless
+
 Place = tuple[str, ...]
-_MOST_SHOWN = 60
+_MOST_SHOWN = 60  # characters of a value
+_MOST_NAMES = 300  # among which a similar one is looked for
+_MOST_BITS = 2000  # of a whole number that is written out
+_MOST_SPELT = 100  # characters of a name for which a similar one is looked for
 
 # Kind of pydantic's error → what must stand there; words in braces are limits of the field.
 _KINDS: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +38,7 @@ _LIMITS: Mapping[str, str] = {
     "multiple_of": "a multiple of {multiple_of}",
     "finite_number": "a finite number",
     "string_too_short": "text of at least {min_length} character",
+    "string_too_long": "text of at most {max_length} characters",
     "literal_error": "{expected}",
 }
 
@@ -48,7 +56,9 @@ def did_you_mean(got: str, known: Iterable[object]) -> str:
     Returns:
         ``; did you mean 'x'?``, or nothing where no name is near.
     """
-    names = {str(name).lower(): str(name) for name in known}
+    if len(got) > _MOST_SPELT:
+        return ""
+    names = {str(name).lower(): str(name) for name in itertools.islice(known, _MOST_NAMES)}
     low = got.lower()
     same_field = [name for name in names if name.rpartition(".")[2] == low]
     near = same_field or difflib.get_close_matches(low, names, n=1, cutoff=0.6)
@@ -57,18 +67,40 @@ def did_you_mean(got: str, known: Iterable[object]) -> str:
 
 def yaml_text(value: Any) -> str:
     """A value as a YAML file writes it in one line, with text in quotes; long ones are cut."""
-    text = _flow(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+    text = ""
+    for part in _flow(value):
+        text += part
+        if len(text) > _MOST_SHOWN:  # the rest may be endless
+            return f"{text[: _MOST_SHOWN - 3]}..."
+    return text
 
 
-def _flow(value: Any) -> str:
+def _flow(value: Any) -> Iterator[str]:
+    """The parts of `yaml_text`, one after the other."""
+    if isinstance(value, Mapping):
+        yield "{"
+        for index, (key, one) in enumerate(value.items()):
+            yield f"{', ' if index else ''}{_plain(key)}: "
+            yield from _flow(one)
+        yield "}"
+    elif isinstance(value, list | tuple):
+        yield "["
+        for index, one in enumerate(value):
+            yield ", " if index else ""
+            yield from _flow(one)
+        yield "]"
+    elif isinstance(value, str):
+        yield f"'{harmless(value[: _MOST_SHOWN + 1])}'".replace("\n", "\\n")
+    else:
+        yield _plain(value)
+
+
+def _plain(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(one) for one in value) + "]"
-    return f"'{value}'".replace("\n", "\\n") if isinstance(value, str) else str(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a number of {value.bit_length()} bits"  # Python does not write it
+    return str(value)
 
 
 def explain(
@@ -92,7 +124,7 @@ def explain(
     found: list[tuple[Place, str]] = []
     kinds: dict[Place, list[str]] = {}
     inputs: dict[Place, Any] = {}
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
         place, choice = _place(item["loc"], document, item["type"])
         if place == choice and item["type"] in _KINDS:
             kinds.setdefault(place, []).extend(_KINDS[item["type"]])
@@ -121,15 +153,26 @@ def _place(location: Sequence[int | str], document: Any, kind: str) -> tuple[Pla
     choice: Place | None = None
     at = document
     for index, part in enumerate(location):
-        entries: Iterable[tuple[Any, Any]] = at.items() if isinstance(at, Mapping) else ()
-        entries = enumerate(at) if isinstance(at, list | tuple) else entries
-        inside = {str(key): value for key, value in entries}
-        if str(part) in inside or (kind == "missing" and index == len(location) - 1):
+        is_inside, value = _entry(at, part)
+        if is_inside or (kind == "missing" and index == len(location) - 1):
             place.append(str(part))
-            at = inside.get(str(part))
+            at = value
         elif part != "[key]" and choice is None:
             choice = tuple(place)
     return tuple(place), choice
+
+
+def _entry(at: Any, part: int | str) -> tuple[bool, Any]:
+    """Whether a mapping or list has an entry, which pydantic may name as text, and its value."""
+    if isinstance(at, list | tuple):
+        is_inside = isinstance(part, int) and 0 <= part < len(at)
+        return is_inside, at[int(part)] if is_inside else None
+    if not isinstance(at, Mapping):
+        return False, None
+    if part in at:
+        return True, at[part]
+    found = [value for key, value in at.items() if str(key) == str(part)]
+    return bool(found), found[-1] if found else None
 
 
 def _sentence(
@@ -155,7 +198,8 @@ def _sentence(
         context = item["ctx"]
         limit = context.get("min_length", context.get("max_length"))
         most = f"at {'least' if kind == 'too_short' else 'most'} {limit}"
-        return f"{path}: must have {most} values, but got {yaml_text(got)}{mend(place, got)}"
+        count = f"{context['actual_length']:,}: " if context.get("actual_length") else ""
+        return f"{path}: must have {most} values, but got {count}{yaml_text(got)}{mend(place, got)}"
     if kind in _KINDS:
         hint = mend(place, got)
         if kind == "model_type" and place in keys:
@@ -184,13 +228,13 @@ def _rewritten(kinds: Sequence[str], got: Any) -> str:
     """How a value of the wrong kind that has an obvious meaning is written."""
     is_number = isinstance(got, int | float) and not isinstance(got, bool)
     if "a list in square brackets" in kinds and isinstance(got, str | int | float):
-        return f"; write [{got}]"
+        return f"; write [{_cut(got)}]"
     if "text" in kinds and (is_number or isinstance(got, bool)):
-        return f"; put it in quotes: '{_flow(got)}'"
+        return f"; put it in quotes: '{yaml_text(got)}'"
     if isinstance(got, list) and len(got) == 1:
-        return f"; write {_flow(got[0])} without brackets"
+        return f"; write {yaml_text(got[0])} without brackets"
     if "a whole number" in kinds and isinstance(got, float) and got.is_integer():
-        return f"; write {got:.0f}"
+        return f"; write {got:.0f}" if abs(got) < 1e15 else ""
     if "true" in kinds and (is_number or isinstance(got, str)):
         truth = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false"}
         truth |= {"0": "false"}
@@ -203,8 +247,15 @@ def _rewritten(kinds: Sequence[str], got: Any) -> str:
     return ""
 
 
+def _cut(value: object) -> str:
+    text = value if isinstance(value, str) else yaml_text(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
 def _number_in(text: str) -> str:
     """How a number that YAML read as text is written."""
+    if len(text) > _MOST_SHOWN:
+        return ""
     bare = text.strip().replace(" ", "")
     if _is_number(bare):
         return "; it is quoted text: remove the quotes"

@@ -21,6 +21,7 @@ from decoder.atomic import sha256_of
 from decoder.complaints import did_you_mean, explain
 from decoder.errors import ConfigError
 from decoder.marks import Section
+from decoder.parameters import MOST_PARAMETERS, count_parameters
 from decoder.sections import AugmentConfig, DataConfig, ModelConfig
 from decoder.slips import field_hint
 from decoder.strict_yaml import load_yaml
@@ -35,6 +36,7 @@ from decoder.yaml_lines import with_lines
 
 # Incremented whenever a change of the code changes the numbers that a configuration leads to.
 NUMERICS_VERSION = 1
+MOST_EVALUATIONS = 1_000_000  # of a run; the official trainers make 60
 
 
 class DecoderConfig(Section):
@@ -72,6 +74,20 @@ class DecoderConfig(Section):
             raise ValueError(
                 "optim.nesterov needs momentum, but optim.momentum is 0; set optim.momentum above "
                 "0, or optim.nesterov to false"
+            )
+        n_evaluations = -(-self.train.n_steps // self.train.eval_every_steps)
+        if n_evaluations > MOST_EVALUATIONS:
+            raise ValueError(
+                f"train.eval_every_steps ({self.train.eval_every_steps}) asks for "
+                f"{n_evaluations:,} evaluations in {self.train.n_steps:,} steps, but at most "
+                f"{MOST_EVALUATIONS:,} are recorded; evaluate less often"
+            )
+        n_parameters = count_parameters(self.model, n_features=1, n_classes=2, n_days=1)
+        if n_parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"model: has more than {n_parameters:.2g} parameters ("
+                f"model.n_units {self.model.n_units}, model.n_layers {self.model.n_layers}), but "
+                f"at most {MOST_PARAMETERS:.0e} fit into the memory of a GPU; make it smaller"
             )
         schedules = {
             "": self.optim.schedule,

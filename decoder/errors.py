@@ -13,22 +13,42 @@ Our own bugs are ``assert``s and ordinary Python exceptions, which show a traceb
 from collections.abc import Sequence
 from typing import ClassVar
 
+from decoder.harmless import harmless
+
+MOST_PROBLEMS = 100  # a person reads the first few
+_MOST_CHARACTERS = 2000  # of one problem
+
 
 class UserError(Exception):
     """An error that a user can act on: what, where, got, allowed, how to fix it.
 
     Args:
-        problems: one message, or all messages of one pass; each can be read on its own.
+        problems: one message, or all messages of one pass; each can be read on its own. Long ones
+            are cut, those after the first hundred are counted, and characters that change what a
+            terminal shows are written as escapes: messages quote files and names.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        given = (problems,) if isinstance(problems, str) else tuple(problems)
+        more = len(given) - MOST_PROBLEMS
+        kept = given if more <= 1 else given[:MOST_PROBLEMS]
+        self.problems = tuple(_shortened(harmless(problem)) for problem in kept)
+        if len(kept) < len(given):
+            self.problems += (f"and {more:,} more mistakes",)
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
         return type(self), (self.problems,)
+
+
+def _shortened(text: str) -> str:
+    """A text without its middle if it is too long; what to do about a mistake stands at the end."""
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    half = _MOST_CHARACTERS // 2
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 class ConfigError(UserError):

@@ -5,7 +5,6 @@ that the file leaves to the trainer's code.
 """
 
 import fnmatch
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,7 +28,9 @@ from decoder.import_tables import (
     squeeze,
 )
 from decoder.plain_pickle import Refused, looks_like_pickle, read_plain_pickle
+from decoder.plain_values import check_values, parse_json
 from decoder.strict_yaml import load_yaml
+from decoder.user_files import read_bounded
 
 Codebase = Literal["t12", "t15", "ours"]
 
@@ -109,24 +110,20 @@ def read_arguments(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not a mapping, or is any other pickle; such a
             pickle is never opened.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    content = read_bounded(path)
     if looks_like_pickle(content):
         try:
-            return read_plain_pickle(content)
+            document = read_plain_pickle(content)
         except Refused as reason:
             raise ConfigError(
                 f"{path}: is a pickle and {reason}; if you trust it, convert it: "
                 "json.dump(dict(pickle.load(open('args', 'rb'))), open('args.json', 'w'))"
             ) from None
+        check_values(document, str(path))
+        return document
     if path.suffix != ".json":
         return load_yaml(path)
-    try:
-        document = json.loads(content, object_pairs_hook=_once)
-    except (ValueError, ConfigError) as error:
-        raise ConfigError(f"{path}: is not valid JSON: {' '.join(str(error).split())}") from None
+    document = parse_json(content, path)
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: the top level must be a mapping of keys to values")
     return document
@@ -279,11 +276,3 @@ def _configure(entries: Sequence[Entry], where: str) -> DecoderConfig:
 def _with_key(problem: str, source: Mapping[str, str], where: str) -> str:
     path = problem.removeprefix(f"{where}: ").partition(":")[0]
     return f"{problem} (set by {source[path]})" if path in source else problem
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
-    if twice:
-        raise ConfigError(f"key {twice[0]!r} appears twice; keep one of them")
-    return dict(pairs)

@@ -48,6 +48,25 @@ ADDED_PER_RUN = mark(per_run=True, added=True)
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
+# Upper limits, each far above any use, so that a slip (a digit too many, a number of another
+# field) is a message and not a failed allocation or an endless loop.
+_MOST_REAL = 1e30  # float32 ends at 3e38; some write 1e9 for "no clipping"
+MOST_STEPS = 10**9  # at 1 ms a step eleven days; official trainers take 120,000
+_MOST_BINS = 100_000  # at 20 ms a bin half an hour
+_MOST_WIDTH = 2**16  # features, units, trials of a batch; recordings have up to 7,680 features
+_MOST_COUNT = 1000  # layers, heads; the official decoders have 5 layers
+
+Real = Annotated[float, Field(ge=-_MOST_REAL, le=_MOST_REAL)]
+PositiveReal = Annotated[float, Field(gt=0.0, le=_MOST_REAL)]
+NonNegativeReal = Annotated[float, Field(ge=0.0, le=_MOST_REAL)]
+Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+PositiveSteps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
+Bins = Annotated[int, Field(ge=0, le=_MOST_BINS)]
+PositiveBins = Annotated[int, Field(gt=0, le=_MOST_BINS)]
+Width = Annotated[int, Field(gt=0, le=_MOST_WIDTH)]
+Count = Annotated[int, Field(ge=0, le=_MOST_COUNT)]
+PositiveCount = Annotated[int, Field(gt=0, le=_MOST_COUNT)]
+
 
 class Section(BaseModel):
     """A frozen group of keys that refuses unknown keys and values of other types."""

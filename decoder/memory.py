@@ -12,6 +12,7 @@ from typing import NamedTuple
 from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches
 from decoder.data.store import Dataset
+from decoder.parameters import count_parameters
 from decoder.sections import ModelConfig
 
 EVALUATION_BATCH_SIZE = 64  # that of `decoder.data.trials`
@@ -19,7 +20,6 @@ EVALUATION_BATCH_SIZE = 64  # that of `decoder.data.trials`
 _OVERHEAD = 1.1
 # What a process on a CPU holds beside its packs: Python, torch, and what they take at first use.
 PROCESS_BYTES = 250 * 2**20
-_DISTANCE_BIASES = 399  # of a transformer layer with relative positions
 _FLOAT = 4
 _BFLOAT = 2
 
@@ -112,32 +112,8 @@ def estimate_memory(config: DecoderConfig, size: RecordingsSize, device: str) ->
 
 
 def n_parameters(model: ModelConfig, size: RecordingsSize) -> int:
-    """The trainable numbers of one run, as `decoder.model.decoder.PackedDecoder` has them."""
-    F, C, H = size.n_features, size.n_classes, model.n_units
-    n_inputs = model.patch_size * F
-    n_outputs = H * (1 + model.bidirectional) if model.architecture != "transformer" else H
-    n_day_layers = {"per_day": size.n_days, "shared": 1, "none": 0}[model.day_layer]
-    total = n_day_layers * (F * F + F)
-    if model.architecture == "transformer":
-        inner, wide = model.n_heads * model.head_units, model.ff_ratio * H
-        layer = 4 * H + 3 * H * inner + inner * H + H + 2 * H * wide + wide + H
-        layer += _DISTANCE_BIASES if model.position == "relative" else 0
-        total += model.n_layers * layer
-        total += 2 * n_inputs + n_inputs * H + H + 2 * H + 2 * H
-    else:
-        gates = H * (3 if model.architecture == "gru" else 4)
-        for index in range(model.n_layers):
-            width = n_outputs if index else n_inputs
-            total += (1 + model.bidirectional) * gates * (width + H + 2)
-            total += 2 * n_outputs if model.layer_norm else 0
-        total += H if model.h0 == "learned" else 0
-    total += n_inputs if model.mask_token == "learned" else 0
-    width = n_outputs
-    for _ in range(model.post_rnn_layers):
-        total += (width + 3) * model.post_rnn_units
-        width = model.post_rnn_units
-    total += (width + 1) * C
-    return total + len(model.inter_ctc_layers) * (n_outputs + 1) * C
+    """The trainable numbers of one run on these recordings."""
+    return count_parameters(model, size.n_features, size.n_classes, size.n_days)
 
 
 def _n_components(config: DecoderConfig) -> int:

@@ -2,22 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import Field
 
 from decoder.marks import (
     ADDED,
     ADDED_PER_RUN,
     NOT_IDENTITY,
     PER_RUN,
+    Bins,
+    Count,
+    NonNegativeReal,
+    PositiveBins,
+    PositiveCount,
+    PositiveReal,
     Probability,
+    Real,
     Section,
     Share,
+    Width,
     mark,
 )
 
@@ -40,13 +42,19 @@ class DataConfig(Section):
     """
 
     path: Annotated[str, NOT_IDENTITY] = "synthetic:small"
-    sessions: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    sessions: (
+        Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=10_000)] | None
+    ) = None
     feature_subset: (
-        Annotated[tuple[NonNegativeInt, ...], Field(strict=False, min_length=1)] | None
+        Annotated[
+            tuple[Annotated[int, Field(ge=0, lt=2**16)], ...],
+            Field(strict=False, min_length=1, max_length=2**16),
+        ]
+        | None
     ) = None
     sampling: Annotated[Literal["days", "shuffle"], mark(added=True)] = "days"
-    batch_size: PositiveInt = 64
-    days_per_batch: Annotated[PositiveInt, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
+    batch_size: Width = 64
+    days_per_batch: Annotated[Width, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
 
 
 _NOT_SMOOTHED = {"augment.smooth": [False]}
@@ -91,30 +99,30 @@ class AugmentConfig(Section):
             half of the Gaussian.
     """
 
-    static_gain_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
-    white_noise_std: Annotated[NonNegativeFloat, PER_RUN] = 1.0
-    constant_offset_std: Annotated[NonNegativeFloat, PER_RUN] = 0.2
-    random_walk_std: Annotated[NonNegativeFloat, PER_RUN] = 0.0
+    static_gain_std: Annotated[NonNegativeReal, PER_RUN] = 0.0
+    white_noise_std: Annotated[NonNegativeReal, PER_RUN] = 1.0
+    constant_offset_std: Annotated[NonNegativeReal, PER_RUN] = 0.2
+    random_walk_std: Annotated[NonNegativeReal, PER_RUN] = 0.0
     random_walk_axis: Literal["features", "time"] = "features"
-    random_cut: NonNegativeInt = 3
+    random_cut: Bins = 3
     patch_mask_max_share: Annotated[
         float, Field(ge=0.0, le=1.0), mark(per_run=True, added=True)
     ] = 0.0
     patch_mask_count: Annotated[
-        PositiveInt,
+        PositiveCount,
         mark(per_run=True, added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
     ] = 20
-    time_warp_bins: Annotated[NonNegativeInt, ADDED_PER_RUN] = 0
+    time_warp_bins: Annotated[Bins, ADDED_PER_RUN] = 0
     time_mask_probability: Annotated[Share, ADDED_PER_RUN] = 0.0
-    time_mask_width_bins: Annotated[PositiveInt, _TIME_MASK] = 40
-    time_mask_max_count: Annotated[PositiveInt, _TIME_MASK] = 2
+    time_mask_width_bins: Annotated[PositiveBins, _TIME_MASK] = 40
+    time_mask_max_count: Annotated[PositiveCount, _TIME_MASK] = 2
     feature_mask_probability: Annotated[Share, ADDED_PER_RUN] = 0.0
-    feature_mask_width: Annotated[PositiveInt, _FEATURE_MASK] = 12
-    feature_mask_max_count: Annotated[PositiveInt, _FEATURE_MASK] = 2
+    feature_mask_width: Annotated[Width, _FEATURE_MASK] = 12
+    feature_mask_max_count: Annotated[PositiveCount, _FEATURE_MASK] = 2
     speckle_rate: Annotated[Probability, ADDED_PER_RUN] = 0.0
     smooth: bool = True
-    smooth_std_bins: Annotated[PositiveFloat, mark(idle_if=_NOT_SMOOTHED)] = 2.0
-    smooth_size_bins: Annotated[PositiveInt, mark(idle_if=_NOT_SMOOTHED)] = 100
+    smooth_std_bins: Annotated[PositiveReal, mark(idle_if=_NOT_SMOOTHED)] = 2.0
+    smooth_size_bins: Annotated[PositiveBins, mark(idle_if=_NOT_SMOOTHED)] = 100
     smooth_taps: Annotated[
         Literal["above_0.01", "all"], mark(added=True, idle_if=_NOT_SMOOTHED)
     ] = "above_0.01"
@@ -173,26 +181,28 @@ class ModelConfig(Section):
     """
 
     architecture: Annotated[Literal["gru", "lstm", "transformer"], ADDED] = "gru"
-    n_units: PositiveInt = 768
-    n_layers: PositiveInt = 5
+    n_units: Width = 768
+    n_layers: PositiveCount = 5
     bidirectional: Annotated[bool, ADDED] = False
     h0: Annotated[Literal["learned", "zero"], _RECURRENT] = "learned"
     day_layer: Annotated[Literal["per_day", "shared", "none"], ADDED] = "per_day"
     layer_norm: Annotated[bool, _RECURRENT] = False
-    post_rnn_layers: Annotated[NonNegativeInt, ADDED] = 0
-    post_rnn_units: Annotated[PositiveInt, mark(added=True, idle_if=_NO_POST_RNN)] = 256
-    blank_bias: Annotated[float, mark(per_run=True, added=True)] = 0.0
-    inter_ctc_layers: Annotated[tuple[PositiveInt, ...], Field(strict=False), ADDED] = ()
-    n_heads: Annotated[PositiveInt, _TRANSFORMER] = 6
-    head_units: Annotated[PositiveInt, _TRANSFORMER] = 64
-    ff_ratio: Annotated[PositiveInt, _TRANSFORMER] = 4
+    post_rnn_layers: Annotated[Count, ADDED] = 0
+    post_rnn_units: Annotated[Width, mark(added=True, idle_if=_NO_POST_RNN)] = 256
+    blank_bias: Annotated[Real, mark(per_run=True, added=True)] = 0.0
+    inter_ctc_layers: Annotated[
+        tuple[PositiveCount, ...], Field(strict=False, max_length=1000), ADDED
+    ] = ()
+    n_heads: Annotated[PositiveCount, _TRANSFORMER] = 6
+    head_units: Annotated[Width, _TRANSFORMER] = 64
+    ff_ratio: Annotated[PositiveCount, _TRANSFORMER] = 4
     position: Annotated[Literal["relative", "sinusoidal"], _TRANSFORMER] = "relative"
     mask_token: Annotated[
         Literal["zero", "learned"],
         mark(added=True, idle_if={"augment.patch_mask_max_share": [0.0]}),
     ] = "zero"
-    patch_size: PositiveInt = 14
-    patch_stride: PositiveInt = 4
+    patch_size: PositiveBins = 14
+    patch_stride: PositiveBins = 4
     count_last_patch: Annotated[bool, ADDED] = True
     head_init: Annotated[Literal["xavier", "uniform"], ADDED] = "xavier"
     rnn_dropout: Annotated[

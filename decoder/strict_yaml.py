@@ -1,7 +1,8 @@
-"""A YAML loader that refuses duplicate keys and reads ``1e-3`` as a number and ``no`` as text.
+"""A YAML reader that refuses duplicate keys and reads ``1e-3`` as a number and ``no`` as text.
 
 Plain ``yaml.safe_load`` follows YAML 1.1: the last of two equal keys wins, ``1e-3`` is text and
-``no`` is false. This loader follows the core schema of YAML 1.2 for booleans and floats.
+``no`` is false. This reader follows the core schema of YAML 1.2 for booleans and floats. Files may
+hold anything: see `decoder.user_files` and `decoder.yaml_nodes` for the limits.
 """
 
 import re
@@ -11,70 +12,26 @@ from typing import Any
 
 import yaml
 
+from decoder.complaints import yaml_text
 from decoder.errors import ConfigError
+from decoder.harmless import harmful_character
+from decoder.user_files import read_text
+from decoder.yaml_nodes import Node, YamlMistake, compose
 
-
-class StrictLoader(yaml.SafeLoader):
-    """A separate safe loader, so that the library's own resolvers are not changed."""
-
-
-_FLOAT = re.compile(
-    r"^[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
-    r"|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
-)
-_INT = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$|^0x[0-9a-fA-F]+$")
-_TAG = "tag:yaml.org,2002:"
-
-StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in (_TAG + "null", _TAG + "merge")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-StrictLoader.add_implicit_resolver(
-    _TAG + "bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-StrictLoader.add_implicit_resolver(_TAG + "int", _INT, list("-+0123456789"))
-StrictLoader.add_implicit_resolver(_TAG + "float", _FLOAT, list("-+0123456789."))
-
-
-def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, int] = {}
-    for key_node, _ in node.value:
-        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _TAG + "merge":
-            continue  # merged mappings may be overridden; a key that is not a scalar fails below
-        key = loader.construct_object(key_node)
-        line = key_node.start_mark.line + 1
-        if key in seen:
-            raise ConfigError(
-                f"{loader.name}:{line}: key '{key}' appears twice (first on line {seen[key]}); "
-                "keep one of them"
-            )
-        seen[key] = line
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+_MOST_DIGITS = 300  # of a whole number: every float64 can be written with fewer
+_INT = re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F]+)")
+_INVALID = "is not valid YAML: "
+_MOST_SHOWN = 100  # characters of a line in a message
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, repeats a key, or is not a mapping.
+        ConfigError: the file is missing, is not YAML, is too large or nested too deep, repeats a
+            key, has characters that change what a terminal shows, or is not a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    loader = StrictLoader(text)
-    loader.name = str(path)
-    try:
-        document = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}{_what_is_wrong(error, text)}") from None
-    finally:
-        loader.dispose()
+    document = parse_yaml(read_text(path), str(path))
     if not isinstance(document, dict):
         raise ConfigError(
             f"{path}: the top level must be a mapping of keys to values (key: value), but "
@@ -83,7 +40,136 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-# What the library says → what a user does about it.
+def parse_yaml(text: str, where: str, *, plain: bool = False) -> Any:
+    """The value of a YAML document.
+
+    Args:
+        text: without control characters, see `decoder.user_files.decode_text`.
+        where: the start of every error message, usually a file.
+        plain: whether to read tagged values (``!!python/tuple``) as the plain values they consist
+            of, and to let characters pass that change what a terminal shows; for files of other
+            programs.
+
+    Raises:
+        ConfigError: see `load_yaml`.
+    """
+    try:
+        node = compose(text)
+        return None if node is None else _Reader(plain).value(node)
+    except YamlMistake as mistake:
+        raise ConfigError(f"{where}:{mistake.line}: {mistake.reason}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}{_what_is_wrong(error, text)}") from None
+
+
+class _Reader:
+    """Turns nodes into values."""
+
+    def __init__(self, plain: bool) -> None:
+        self._plain = plain
+        self._known: dict[int, Any] = {}  # an alias has the value of its anchor
+
+    def value(self, node: Node) -> Any:
+        """The value of a node.
+
+        Raises:
+            YamlMistake: a tag does not fit, a key is repeated, or a character does harm.
+        """
+        if node.kind == "scalar":
+            return self._scalar(node)
+        if id(node) not in self._known:
+            if node.tag not in ("", "map" if node.kind == "mapping" else "seq"):
+                self._refuse_tag(node)
+            is_mapping = node.kind == "mapping"
+            self._known[id(node)] = (
+                self._mapping(node) if is_mapping else [self.value(item) for item in node.items]
+            )
+        return self._known[id(node)]
+
+    def _mapping(self, node: Node) -> dict[Any, Any]:
+        merged: dict[Any, Any] = {}
+        own: dict[Any, Any] = {}
+        lines: dict[Any, int] = {}
+        for key_node, value_node in node.pairs():
+            if key_node.tag == "merge":
+                for part in self._merged(value_node):
+                    merged |= part
+                continue
+            if key_node.kind != "scalar":
+                raise YamlMistake(
+                    key_node.line, f"{_INVALID}a key must be text or a number, without brackets"
+                )
+            key = self._scalar(key_node)
+            if key in lines:
+                raise YamlMistake(
+                    key_node.line,
+                    f"key {_shown(key)} appears twice (first on line {lines[key]}); keep one of "
+                    "them",
+                )
+            lines[key] = key_node.line
+            own[key] = self.value(value_node)
+        return merged | own
+
+    def _merged(self, node: Node) -> list[dict[Any, Any]]:
+        """The mappings that ``<<`` names, the one that wins last."""
+        parts = node.items if node.kind == "list" else [node]
+        if any(part.kind != "mapping" for part in parts):
+            raise YamlMistake(node.line, f"{_INVALID}<< takes a mapping, or a list of mappings")
+        return [self.value(part) for part in reversed(parts)]
+
+    def _scalar(self, node: Node) -> Any:
+        text = node.text
+        match node.tag:
+            case "str":
+                if not self._plain and (character := harmful_character(text)):
+                    raise YamlMistake(
+                        node.line,
+                        f"the text has the character {character}, which changes what a terminal "
+                        "or editor shows; remove it",
+                    )
+                return text
+            case "null" | "merge":
+                return None if node.tag == "null" else text
+            case "bool" if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+            case "int" if _INT.fullmatch(text):
+                return _whole_number(node)
+            case "float":
+                return self._float(node)
+        self._refuse_tag(node)
+        return text
+
+    def _float(self, node: Node) -> float:
+        word = node.text.lower()
+        if word.lstrip("+-") in (".inf", ".nan"):
+            return float(word.replace(".", ""))
+        try:
+            return float(node.text.replace("_", ""))
+        except ValueError:
+            raise YamlMistake(node.line, f"{_shown(node.text)} is no number") from None
+
+    def _refuse_tag(self, node: Node) -> None:
+        if not self._plain:
+            got = f", but this is {_shown(node.text)}" if node.tag in ("int", "bool") else ""
+            raise YamlMistake(
+                node.line, f"{_INVALID}tags that begin with ! are not read{got}; leave them out"
+            )
+
+
+def _whole_number(node: Node) -> int:
+    text = node.text.replace("_", "")
+    if len(text) > _MOST_DIGITS:
+        raise YamlMistake(
+            node.line, f"the number has {len(text):,} digits, more than any setting needs"
+        )
+    return int(text, 16 if "x" in text else 10)
+
+
+def _shown(value: Any) -> str:
+    return yaml_text(value) if isinstance(value, str) else f"'{yaml_text(value)}'"
+
+
+# What the parser says → what a user does about it.
 _MENDS: Mapping[str, str] = {
     "\\t": "a tab stands where only spaces may; indent with spaces",
     "mapping values are not allowed": "a second ': ' in one line; put text that has a ': ' in "
@@ -94,22 +180,27 @@ _MENDS: Mapping[str, str] = {
     "expected <block end>": "this line is indented otherwise than its neighbours; align the keys "
     "of one mapping",
     "cannot start any token": "text must not begin with this character; put it in quotes",
-    "found undefined alias": "text that begins with * names an anchor; put it in quotes",
     "unexpected end of stream": "a quote that opens here is not closed",
-    "found unhashable key": "a key must be text or a number, without brackets",
-    "could not determine a constructor": "tags that begin with ! are not read; leave them out",
+}
+# What the parser in C says in other words.
+_IN_C: Mapping[str, str] = {
+    "did not find expected key": "expected <block end>",
+    "did not find expected '-' indicator": "expected <block end>",
 }
 
 
 def _what_is_wrong(error: yaml.YAMLError, text: str) -> str:
     """The line, and what stands there, in the words of a user's file."""
     said = " ".join(str(error).split())
+    said += "".join(f" {ours}" for theirs, ours in _IN_C.items() if theirs in said)
     mark = getattr(error, "problem_mark", None)
     mend = next((mend for words, mend in _MENDS.items() if words in said), None)
     if mark is None:
         return f": is not valid YAML: {said}"
     lines = text.splitlines()
     line = min(mark.line, max(0, len(lines) - 1))
+    if lines and lines[line][: mark.column + 1].lstrip(" ").startswith("\t"):
+        mend = _MENDS["\\t"]
     opened = getattr(error, "context_mark", None)
     if opened is not None and ("expected ',' or" in said or "end of stream" in said):
         line = opened.line
@@ -120,6 +211,7 @@ def _what_is_wrong(error: yaml.YAMLError, text: str) -> str:
     ):
         line, mend = line - 1, "a colon without a space after it; write key: value"
     shown = lines[line].strip() if lines else ""
+    shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
     reason = mend or getattr(error, "problem", None) or said
     return f":{line + 1}: is not valid YAML: {reason} (the line is: {shown})"
 
@@ -129,4 +221,4 @@ def _kind(document: Any) -> str:
         return "the file is empty"
     if isinstance(document, list):
         return "it is a list; remove the dashes in front of the keys"
-    return f"it is the value {document}; write a space after each colon"
+    return f"it is the value {yaml_text(document)}; write a space after each colon"

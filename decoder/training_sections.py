@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import Field
 
 from decoder.marks import (
     ADDED_PER_RUN,
     PER_RUN,
+    NonNegativeReal,
+    PositiveReal,
+    PositiveSteps,
     Probability,
     Section,
+    Steps,
+    Width,
     mark,
 )
 
@@ -43,8 +42,8 @@ class LossConfig(Section):
     ctc_reduction: Annotated[Literal["none_then_mean", "mean"], PER_RUN] = "none_then_mean"
     zero_infinity: bool = False
     label_smoothing: Annotated[Probability, ADDED_PER_RUN] = 0.0
-    focal_gamma: Annotated[NonNegativeFloat, ADDED_PER_RUN] = 0.0
-    label_prior_weight: Annotated[NonNegativeFloat, ADDED_PER_RUN] = 0.0
+    focal_gamma: Annotated[NonNegativeReal, ADDED_PER_RUN] = 0.0
+    label_prior_weight: Annotated[NonNegativeReal, ADDED_PER_RUN] = 0.0
     inter_ctc_weight: Annotated[
         Probability,
         mark(per_run=True, added=True, idle_if={"model.inter_ctc_layers": [[]]}),
@@ -118,38 +117,38 @@ class OptimConfig(Section):
     schedule_day: Annotated[Schedule | None, mark(per_run=True, added=True, idle_if=_NO_DAYS)] = (
         None
     )
-    lr_max: Annotated[PositiveFloat, PER_RUN] = 0.005
-    lr_min: Annotated[NonNegativeFloat, _scheduled("optim.schedule", TO_LR_MIN)] = 0.0001
-    lr_warmup_steps: Annotated[NonNegativeInt, PER_RUN] = 1000
+    lr_max: Annotated[PositiveReal, PER_RUN] = 0.005
+    lr_min: Annotated[NonNegativeReal, _scheduled("optim.schedule", TO_LR_MIN)] = 0.0001
+    lr_warmup_steps: Annotated[Steps, PER_RUN] = 1000
     lr_decay_steps: Annotated[
-        PositiveInt | None, _scheduled("optim.schedule", _FOR_DECAY_STEPS)
+        PositiveSteps | None, _scheduled("optim.schedule", _FOR_DECAY_STEPS)
     ] = None
-    lr_max_day: Annotated[PositiveFloat | None, _DAYS] = None
-    lr_min_day: Annotated[NonNegativeFloat | None, _scheduled("optim.schedule_day", TO_LR_MIN)] = (
+    lr_max_day: Annotated[PositiveReal | None, _DAYS] = None
+    lr_min_day: Annotated[NonNegativeReal | None, _scheduled("optim.schedule_day", TO_LR_MIN)] = (
         None
     )
-    lr_warmup_steps_day: Annotated[NonNegativeInt | None, _DAYS] = None
+    lr_warmup_steps_day: Annotated[Steps | None, _DAYS] = None
     lr_decay_steps_day: Annotated[
-        PositiveInt | None, _scheduled("optim.schedule_day", _FOR_DECAY_STEPS)
+        PositiveSteps | None, _scheduled("optim.schedule_day", _FOR_DECAY_STEPS)
     ] = None
     one_cycle_start_ratio: Annotated[float, Field(gt=0.0, le=1.0), _of_schedule("one_cycle")] = 0.04
-    step_every_steps: Annotated[PositiveInt, _of_schedule("step")] = 10_000
+    step_every_steps: Annotated[PositiveSteps, _of_schedule("step")] = 10_000
     step_factor: Annotated[float, Field(gt=0.0, le=1.0), _of_schedule("step")] = 0.1
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), _of_schedule("plateau")] = 0.1
-    plateau_patience: Annotated[NonNegativeInt, _of_schedule("plateau")] = 10
+    plateau_patience: Annotated[Steps, _of_schedule("plateau")] = 10
     beta1: Annotated[Probability, _ADAM] = 0.9
     beta2: Annotated[Probability, _ADAM] = 0.999
-    epsilon: Annotated[PositiveFloat, _ADAM] = 0.1
-    weight_decay: Annotated[NonNegativeFloat, PER_RUN] = 0.001
-    weight_decay_day: Annotated[NonNegativeFloat, _DAYS] = 0.0
-    weight_decay_bias: Annotated[NonNegativeFloat, mark(per_run=True, added=True)] = 0.0
+    epsilon: Annotated[PositiveReal, _ADAM] = 0.1
+    weight_decay: Annotated[NonNegativeReal, PER_RUN] = 0.001
+    weight_decay_day: Annotated[NonNegativeReal, _DAYS] = 0.0
+    weight_decay_bias: Annotated[NonNegativeReal, mark(per_run=True, added=True)] = 0.0
     update_absent_days: Annotated[
         bool, mark(per_run=True, added=True, idle_if={"model.day_layer": ["shared", "none"]})
     ] = False
-    grad_clip: Annotated[PositiveFloat | None, PER_RUN] = 10.0
+    grad_clip: Annotated[PositiveReal | None, PER_RUN] = 10.0
     on_non_finite: Annotated[Literal["end", "skip"], mark(per_run=True, added=True)] = "end"
     ema_decay: Annotated[Probability, mark(per_run=True, added=True)] = 0.0
-    accumulation_steps: Annotated[PositiveInt, mark(added=True)] = 1
+    accumulation_steps: Annotated[Width, mark(added=True)] = 1
 
 
 class TrainConfig(Section):
@@ -166,8 +165,8 @@ class TrainConfig(Section):
             are slower (CTC is computed on the CPU). On a CPU it has no effect.
     """
 
-    n_steps: Annotated[PositiveInt, PER_RUN] = 120_000
-    eval_every_steps: PositiveInt = 2000
+    n_steps: Annotated[PositiveSteps, PER_RUN] = 120_000
+    eval_every_steps: PositiveSteps = 2000
     precision: Literal["float32", "bfloat16"] = "float32"
     keep_weights: Annotated[
         Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
@@ -186,6 +185,6 @@ class EvaluationConfig(Section):
 
     use_beam_search: Annotated[bool, mark(per_run=True, added=True)] = False
     beam_width: Annotated[
-        PositiveInt,
+        Width,
         mark(per_run=True, added=True, only_if={"evaluation.use_beam_search": [True]}),
     ] = 16

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from decoder.harmless import harmless
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,10 +18,13 @@ _WIDE = 220  # characters
 
 
 def say_to(console: "Console") -> Say:
-    """A function that prints each text on its own line, without markup or wrapping."""
+    """A function that prints each text on its own line, without markup or wrapping.
+
+    Texts quote files and names: characters that change what a terminal shows become escapes.
+    """
 
     def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
     return say
 
@@ -68,7 +73,7 @@ def print_table(
         is_number = numeric[index] if numeric else isinstance(rows[0][index], int | float)
         table.add_column(title, justify="right" if is_number else "left", overflow="fold")
     for row in rows[:most_rows]:
-        table.add_row(*(escape(str(value)) for value in row))
+        table.add_row(*(escape(harmless(str(value))) for value in row))
     console.print(table)
     if len(rows) > most_rows:
         say_to(console)(f"… and {len(rows) - most_rows} more; {more}")

@@ -1,5 +1,8 @@
 """Reads a search file and names all of its mistakes at once; `schema` has its shape."""
 
+import itertools
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +11,16 @@ from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, yaml_text
 from decoder.config import DecoderConfig, config_paths
-from decoder.errors import ConfigError
+from decoder.errors import MOST_PROBLEMS, ConfigError
 from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
 from orchestrator.search.rungs import brackets_of
 from orchestrator.search.schema import SECONDS, SearchArm, SearchSpec
-from orchestrator.search.space import Space, configure, corners, grid
+from orchestrator.search.space import Space, configure, corners, grid, n_grid_values
 from orchestrator.spec.check_file import explain_value, unknown_path
 from orchestrator.spec.keys import explain_file, load_base
-from orchestrator.spec.names import hint
+from orchestrator.spec.limits import MOST_RUNS
+from orchestrator.spec.names import hint, listed
 from orchestrator.spec.schema import Changes
 
 _LOWER_IS_BETTER = ("per", "val_loss", "train_loss", SECONDS)
@@ -80,7 +84,8 @@ def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSea
     Raises:
         ConfigError: every mistake, one line each.
     """
-    problems = [*_check_numbers(spec), *_check_paths(spec), *_check_arms(spec)]
+    found = itertools.chain(_check_numbers(spec), _check_paths(spec), _check_arms(spec))
+    problems = list(itertools.islice(found, MOST_PROBLEMS + 1))
     arms: list[TunedArm] = []
     if not problems:
         for name, arm in (spec.arms or {"base": SearchArm()}).items():
@@ -103,13 +108,19 @@ def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSea
 def _check_numbers(spec: SearchSpec) -> Iterator[str]:
     fresh = spec.confirm.seeds if spec.confirm else ()
     for key, seeds in (("seeds", spec.seeds), ("confirm.seeds", fresh)):
-        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-            yield f"{key}: {repeated[0]} appears twice; each seed is one replicate, keep one"
+        if repeated := [seed for seed, n in Counter(seeds).items() if n > 1]:
+            yield f"{key}: {min(repeated)} appears twice; each seed is one replicate, keep one"
     if shared := sorted(set(spec.seeds).intersection(fresh)):
         yield (
-            f"confirm.seeds: {', '.join(map(str, shared))} already chose the candidates (seeds); "
+            f"confirm.seeds: {listed(shared)} already chose the candidates (seeds); "
             "a confirmation needs fresh seeds, such as "
             f"[{', '.join(str(max(spec.seeds) + 1 + k) for k in range(6))}]"
+        )
+    n_runs = spec.n_candidates * max(1, len(spec.arms)) * len(spec.seeds)
+    if n_runs > MOST_RUNS:
+        yield (
+            f"n_candidates: {n_runs:,} runs (candidates of all arms, with every seed), but at most "
+            f"{MOST_RUNS:,} are allowed; use fewer candidates or seeds"
         )
     if not 1 <= len(spec.objectives) <= 2:
         yield f"objectives: must be one or two, but got {len(spec.objectives)}"
@@ -193,7 +204,15 @@ def _check_grid(spec: SearchSpec, space: Space) -> Iterator[str]:
     endless = [p for p, d in space.items() if d.kind in ("log", "uniform") and not d.points]
     for path in endless:
         yield f"{path}: a grid needs the number of values; add 'points'"
-    if not endless and (n_points := len(list(grid(space))) if space else 0) < spec.n_candidates:
+    if endless:
+        return
+    most = math.prod(n_grid_values(dimension) for dimension in space.values())
+    if most > MOST_RUNS:
+        yield (
+            f"sampler: the grid has up to {most:.3g} points, but at most {MOST_RUNS:,} are "
+            "allowed; use fewer values, or sampler: qmc"
+        )
+    elif (n_points := len(list(grid(space))) if space else 0) < spec.n_candidates:
         yield (
             f"n_candidates is {spec.n_candidates}, but the grid has {n_points} points; lower it, "
             "or refine the grid"

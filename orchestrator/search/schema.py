@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from decoder.marks import Section
+from decoder.marks import MOST_STEPS, PositiveCount, PositiveReal, PositiveSteps, Real, Section
+from orchestrator.spec.limits import MOST_RUNS
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import (
     METRICS,
@@ -14,6 +15,7 @@ from orchestrator.spec.schema import (
     Direction,
     Name,
     Seed,
+    Seeds,
     Sentence,
 )
 from orchestrator.spec.slips import outcome_hint
@@ -35,9 +37,10 @@ def _check_objective(name: str) -> str:
 
 
 Objective = Annotated[str, AfterValidator(_check_objective)]
-FloatRange = Annotated[tuple[float, float], Field(strict=False)]
-IntRange = Annotated[tuple[int, int], Field(strict=False)]
-Choices = Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1)]
+FloatRange = Annotated[tuple[Real, Real], Field(strict=False)]
+Whole = Annotated[int, Field(ge=-MOST_STEPS, le=MOST_STEPS)]
+IntRange = Annotated[tuple[Whole, Whole], Field(strict=False)]
+Choices = Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1, max_length=1000)]
 
 
 class Dimension(Section):
@@ -60,9 +63,9 @@ class Dimension(Section):
     uniform: FloatRange | None = None
     int_: Annotated[IntRange | None, Field(alias="int")] = None
     choice: Choices | None = None
-    step: PositiveInt | None = None
-    points: Annotated[int, Field(ge=2)] | None = None
-    when: dict[str, Scalar] = Field(default_factory=dict)
+    step: PositiveSteps | None = None
+    points: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    when: dict[str, Scalar] = Field(default_factory=dict, max_length=200)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -112,6 +115,9 @@ class Dimension(Section):
         return ends
 
 
+Space = Annotated[dict[str, Dimension], Field(max_length=200)]
+
+
 class Stopping(Section):
     """Early stopping: which candidates continue after a rung, which is a step below the budget.
 
@@ -127,8 +133,8 @@ class Stopping(Section):
     """
 
     method: Literal["none", "asha", "hyperband"] = "none"
-    min_steps: PositiveInt | None = None
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    min_steps: PositiveSteps | None = None
+    reduction_factor: Annotated[int, Field(ge=2, le=1000)] = 3
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -146,9 +152,9 @@ class Confirm(Section):
         margin: smallest improvement over the base that matters, in the first objective's unit.
     """
 
-    best: PositiveInt = 3
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=2)]
-    margin: PositiveFloat
+    best: PositiveCount = 3
+    seeds: Annotated[Seeds, Field(min_length=2)]
+    margin: PositiveReal
 
 
 class SearchArm(Section):
@@ -160,7 +166,7 @@ class SearchArm(Section):
     """
 
     set: Changes = Field(default_factory=dict)
-    space: dict[str, Dimension] = Field(default_factory=dict)
+    space: Space = Field(default_factory=dict)
 
 
 class ArmClaim(Section):
@@ -178,7 +184,7 @@ class ArmClaim(Section):
     from_arm: Annotated[Name, Field(alias="from")]
     to_arm: Annotated[Name, Field(alias="to")]
     direction: Direction
-    margin: PositiveFloat
+    margin: PositiveReal
 
 
 class SearchSpec(Section):
@@ -207,19 +213,19 @@ class SearchSpec(Section):
 
     name: Name
     question: Sentence
-    base: str
+    base: Annotated[str, Field(min_length=1, max_length=1000)]
     set: Changes = Field(default_factory=dict)
-    space: dict[str, Dimension]
+    space: Space
     sampler: Sampler = "tpe"
     sampler_seed: Seed = 0
     objectives: dict[Objective, Sense] = {"per": "minimize"}
-    n_candidates: PositiveInt
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
-    batch: PositiveInt = 8
+    n_candidates: Annotated[int, Field(gt=0, le=MOST_RUNS)]
+    seeds: Annotated[Seeds, Field(min_length=1)]
+    batch: PositiveCount = 8
     stopping: Stopping = Stopping()
     confirm: Confirm | None = None
-    arms: dict[Name, SearchArm] = Field(default_factory=dict)
-    hypotheses: dict[Name, ArmClaim] = Field(default_factory=dict)
+    arms: dict[Name, SearchArm] = Field(default_factory=dict, max_length=100)
+    hypotheses: dict[Name, ArmClaim] = Field(default_factory=dict, max_length=500)
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
 

@@ -38,6 +38,14 @@ def grid_values(dimension: Dimension) -> list[Scalar]:
     return [float(f"{value:.6g}") for value in spread(low, high, dimension.points)]
 
 
+def n_grid_values(dimension: Dimension) -> int:
+    """How many values a dimension has in a grid, without making them."""
+    if dimension.int_ is not None and dimension.points is None and not dimension.is_log:
+        low, high = dimension.int_
+        return (high - low) // (dimension.step or 1) + 1
+    return len(grid_values(dimension))
+
+
 def grid(space: Space) -> Iterator[Params]:
     """Every point of the grid, the last dimension fastest, without inactive dimensions."""
     if not space:

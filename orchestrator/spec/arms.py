@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
-from decoder.errors import ConfigError
+from decoder.errors import MOST_PROBLEMS, ConfigError
 from orchestrator.spec.cells import DesignCell, changes_cell, design_cells
 from orchestrator.spec.references import chain_of, follow, references_in
 from orchestrator.spec.schema import AblationSpec, Changes
@@ -80,7 +80,7 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
         ConfigError: combinations of values that the decoder refuses; each complaint once, with
             the first arm that causes it.
     """
-    common = _Common(spec, base)
+    common = CommonConfig(spec, base)
     drafts = [_draft(common, cell, in_design=True) for cell in design_cells(spec)]
     drafts += [
         Arm(
@@ -98,10 +98,14 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
     ]
     arms: list[Arm] = []
     met: dict[str, list[str]] = {}  # complaint → arms
+    n_refused = 0
     for draft in drafts:
+        if n_refused > MOST_PROBLEMS:
+            break
         try:
             arms.append(common.completed(draft))
         except ConfigError as error:
+            n_refused += 1
             for complaint in _complaints(error):
                 met.setdefault(complaint, []).append(draft.arm_id)
     if met:
@@ -116,17 +120,22 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
 
 
 def candidate_arm(
-    spec: AblationSpec, base: DecoderConfig, changed: Collection[str], candidate: GreedyCandidate
+    spec: AblationSpec,
+    base: DecoderConfig,
+    changed: Collection[str],
+    candidate: GreedyCandidate,
+    common: "CommonConfig | None" = None,
 ) -> Arm:
     """The arm of a greedy path that has these factors at their second level, and no others.
 
     Args:
         base: its base configuration, before ``set``.
+        common: `CommonConfig` of both, for a caller that makes many.
 
     Raises:
         ConfigError: the decoder refuses the combination of values.
     """
-    cell, common = changes_cell(spec, changed), _Common(spec, base)
+    cell, common = changes_cell(spec, changed), common or CommonConfig(spec, base)
     draft = _draft(common, cell, in_design=False)
     try:
         return common.completed(replace(draft, candidate=candidate))
@@ -140,7 +149,7 @@ def candidate_arm(
         ) from None
 
 
-class _Common:
+class CommonConfig:
     """The configuration that every arm starts from: the base with the ablation's ``set``."""
 
     def __init__(self, spec: AblationSpec, base: DecoderConfig) -> None:
@@ -184,7 +193,7 @@ class _Common:
         return {path: filled[path] for path in (*changes, *moved)}, targets
 
 
-def _draft(common: _Common, cell: DesignCell, *, in_design: bool) -> Arm:
+def _draft(common: CommonConfig, cell: DesignCell, *, in_design: bool) -> Arm:
     changes = changes_of_levels(common.spec, cell.levels)
     return Arm(cell.arm_id, cell.name, cell.levels, changes, common.config, in_design)
 

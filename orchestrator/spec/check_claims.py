@@ -19,26 +19,24 @@ _COMPANIONS: dict[str, tuple[str, ...]] = {
 _SPENDING_ROUNDING = 1e-9
 
 
-def check_claims(spec: AblationSpec, broken: Set[str]) -> list[str]:
+def check_claims(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
     """Complaints about hypotheses, looks, priors and criteria that can be found without the arms.
 
     Args:
         spec: the ablation, or its sound parts.
         broken: malformed factors, see `orchestrator.spec.check_file.find_problems`.
     """
-    problems: list[str] = []
     for name, hypothesis in spec.hypotheses.items():
-        problems += _check_hypothesis(spec, f"hypotheses.{name}", hypothesis, broken)
-    problems += _check_looks(spec)
-    problems += [
-        f"prior.{outcome}: must be a share of runs below 1, but got {value:g}; for one run in "
-        "ten write 0.1"
-        for outcome, value in spec.prior.items()
-        if is_share(outcome) and value >= 1
-    ]
+        yield from _check_hypothesis(spec, f"hypotheses.{name}", hypothesis, broken)
+    yield from _check_looks(spec)
+    for outcome, value in spec.prior.items():
+        if is_share(outcome) and value >= 1:
+            yield (
+                f"prior.{outcome}: must be a share of runs below 1, but got {value:g}; for one run "
+                "in ten write 0.1"
+            )
     for name, criterion in spec.criteria.items():
-        problems += _check_criterion(f"criteria.{name}", criterion)
-    return problems
+        yield from _check_criterion(f"criteria.{name}", criterion)
 
 
 def check_criteria_arms(spec: AblationSpec, arm_ids: Collection[str]) -> Iterable[str]:

@@ -4,19 +4,17 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 
-from decoder.errors import ConfigError
+from decoder.errors import MOST_PROBLEMS, ConfigError
 from orchestrator.spec.cells import (
     TWO_LEVEL_DESIGNS,
     Levels,
     design_cells,
     matches,
-    n_design_arms,
     uncut_cells,
 )
 from orchestrator.spec.check_claims import check_level
+from orchestrator.spec.limits import check_counts
 from orchestrator.spec.schema import AblationSpec
-
-MAX_ARMS = 20_000
 
 
 def check_design(
@@ -31,19 +29,15 @@ def check_design(
     Returns:
         Arm id → levels of the design's arms, empty if there are complaints; and the complaints.
     """
-    problems = [
-        *_check_keys(spec),
-        *_check_levels(spec, broken),
-        *_check_cells(spec, broken),
-    ]
+    found = itertools.chain(
+        _check_keys(spec), _check_levels(spec, broken), _check_cells(spec, broken)
+    )
+    problems = list(itertools.islice(found, MOST_PROBLEMS + 1))
     if problems or broken or any(len(levels) < 2 for levels in spec.factors.values()):
         return {}, problems
     try:
-        if (n_arms := n_design_arms(spec)) > MAX_ARMS:
-            raise ConfigError(
-                f"factors: the design has {n_arms:,} arms, but at most {MAX_ARMS:,} are allowed; "
-                "leave levels out, or use design: one_factor"
-            )
+        if problems := list(check_counts(spec)):
+            return {}, problems
         problems = list(_check_rules(spec))
         cells = list(design_cells(spec))
     except ConfigError as error:

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from decoder.complaints import did_you_mean, explain
+from decoder.complaints import did_you_mean, explain, yaml_text
 from decoder.config import DecoderConfig, config_keys, config_paths, flatten
-from decoder.errors import ConfigError
+from decoder.errors import MOST_PROBLEMS, ConfigError
 from decoder.slips import field_hint
-from orchestrator.spec.arms import Arm, GreedyCandidate, candidate_arm, make_arms
+from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
 from orchestrator.spec.check_design import check_design
 from orchestrator.spec.compared import compared_by_name
@@ -33,14 +33,15 @@ def find_problems(
         The arms, empty if there are complaints; and the complaints.
     """
     cells, design_problems = check_design(spec, broken)
-    problems = [
-        *_check_seeds(spec),
-        *_check_factors(spec, base, broken),
-        *design_problems,
-        *_check_changes(spec),
-        *_check_extra_arms(spec, set(cells), broken),
-        *check_claims(spec, broken),
-    ]
+    found = itertools.chain(
+        _check_seeds(spec),
+        _check_factors(spec, base, broken),
+        design_problems,
+        _check_changes(spec),
+        _check_extra_arms(spec, set(cells), broken),
+        check_claims(spec, broken),
+    )
+    problems = list(itertools.islice(found, MOST_PROBLEMS + 1))
     if not problems and not broken:
         try:
             compared_by_name(spec, cells)
@@ -116,14 +117,25 @@ def _check_same_levels(
         name: [changes.get(path, common.get(path)) for path in paths]
         for name, changes in levels.items()
     }
-    for one, other in itertools.combinations(levels, 2):
-        if values[one] == values[other]:
-            settings = ", ".join(f"{p}={v}" for p, v in zip(paths, values[one], strict=True))
+    first: dict[Any, str] = {}
+    for other in levels:
+        one = first.setdefault(hashable(values[other]), other)
+        if one != other:
+            settings = ", ".join(
+                f"{p}={yaml_text(v)}" for p, v in zip(paths, values[one], strict=True)
+            )
             yield (
                 f"factors.{factor}: levels '{one}' and '{other}' set the same values "
                 f"({settings or 'none'}); change one of them or leave it out (a path that a "
                 "level does not set keeps the base's value)"
             )
+
+
+def hashable(value: Any) -> Any:
+    """A key that is equal for equal JSON values."""
+    if isinstance(value, dict):
+        return frozenset((key, hashable(one)) for key, one in value.items())
+    return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _check_changes(spec: AblationSpec) -> Iterable[str]:
@@ -203,11 +215,14 @@ def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
         return
     pairs = itertools.combinations(spec.factors, 2)
     found: dict[str, None] = {}
+    common = CommonConfig(spec, base)
     for changed in (*((factor,) for factor in spec.factors), *pairs):
         try:
-            candidate_arm(spec, base, changed, GreedyCandidate(len(changed), "base"))
+            candidate_arm(spec, base, changed, GreedyCandidate(len(changed), "base"), common)
         except ConfigError as error:
             found |= dict.fromkeys(error.problems)
+            if len(found) > MOST_PROBLEMS:
+                break
     yield from found
 
 

@@ -1,5 +1,6 @@
 """What ablation and search files share: the keys at each place, and the base configuration."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from decoder.complaints import explain
 from decoder.config import DecoderConfig, load_config
-from decoder.errors import ConfigError
+from decoder.errors import MOST_PROBLEMS, ConfigError
 from decoder.marks import Section
 from orchestrator.spec.names import hint
 from orchestrator.spec.shipped import shipped_ablations
@@ -28,7 +29,7 @@ def explain_file(
         more_keys: top-level keys that the file may have beside those of the model.
     """
     keys: dict[tuple[str, ...], list[str]] = {(): list(more_keys)}
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
         place = tuple(str(part) for part in item["loc"])
         if item["type"] in ("extra_forbidden", "model_type"):
             place = place[:-1] if item["type"] == "extra_forbidden" else place
@@ -46,10 +47,12 @@ def load_base(path: Path, base: str) -> DecoderConfig:
     shipped = shipped_ablations()
     places = [path.parent / base, *([shipped / base] if shipped else [])]
     places = list({place.absolute(): place for place in places}.values())
-    found = next((place for place in places if place.is_file()), None)
+    # `Path.is_file` raises if the name is too long.
+    found = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
     if found is not None:
         return load_config(found)
-    names = sorted({other.name for place in places for other in place.parent.glob("*.yaml")})
+    folders = [place.parent for place in places if os.path.isdir(place.parent)]  # noqa: PTH112
+    names = sorted({other.name for folder in folders for other in folder.glob("*.yaml")})
     lacking = "" if shipped else "; this installation lacks the bases that ship, so name your own"
     raise ConfigError(
         f"{path}: base: '{base}' is not a file; looked for {' and '.join(map(str, places))}"

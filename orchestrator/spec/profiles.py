@@ -1,9 +1,11 @@
 """Profiles: variants of an ablation, written in its file as keys that replace those of the file."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from decoder.complaints import yaml_text
+from decoder.errors import MOST_PROBLEMS
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import AblationSpec
 
@@ -31,8 +33,10 @@ def apply_profile(
             "profiles: must map names of profiles to keys of this file, but got "
             f"{yaml_text(profiles)}"
         ]
-    problems = []
+    problems: list[str] = []
     for name, changes in profiles.items():
+        if len(problems) > MOST_PROBLEMS:
+            break
         if not isinstance(changes, dict):
             problems.append(
                 f"profiles.{name}: must map keys of this file to their values, but got "
@@ -42,8 +46,9 @@ def apply_profile(
         problems += [
             f"profiles.{name}: '{key}' is not a key that a profile can replace"
             f"{hint(str(key), PROFILE_KEYS)}"
-            for key in changes
-            if key not in PROFILE_KEYS
+            for key in itertools.islice(
+                (key for key in changes if key not in PROFILE_KEYS), MOST_PROBLEMS + 1
+            )
         ]
     if profile is None or problems:
         return document, problems

@@ -10,13 +10,11 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PositiveFloat,
-    PositiveInt,
     WithJsonSchema,
 )
 
 from decoder.collapse import CollapseThresholds
-from decoder.marks import Probability, Section
+from decoder.marks import PositiveReal, PositiveSteps, Probability, Real, Section, Width
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator.spec.names import NAME_PATTERN, check_name, hint
 from orchestrator.spec.slips import outcome_hint
@@ -51,9 +49,15 @@ Name = Annotated[
 ]
 # A name as a value in the file, which YAML may read as a number, a truth value or null.
 NameValue = Annotated[Name, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
-Sentence = Annotated[str, Field(min_length=1)]
+Sentence = Annotated[str, Field(min_length=1, max_length=10_000)]
+_MOST_CLAIMS = 500  # also criteria; a correction for as many leaves no power
+_MOST_SEEDS = 10_000
 # Dotted config path → value, or "${other.path}" for that path's value.
-Changes = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-keys": "config paths"})]
+Changes = Annotated[
+    dict[str, Any],
+    Field(max_length=200),
+    WithJsonSchema({"type": "object", "x-keys": "config paths"}),
+]
 Cell = dict[Name, NameValue]  # factor → level
 Outcome = Annotated[
     str, AfterValidator(_check_outcome), WithJsonSchema({"type": "string", "enum": list(OUTCOMES)})
@@ -68,6 +72,7 @@ Direction = Annotated[
     BeforeValidator(lambda given: "no_difference" if given == FORMER_NO_DIFFERENCE else given),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], Field(strict=False, max_length=_MOST_SEEDS)]
 Design = Literal["factorial", "one_factor", "leave_one_out", "paired", "path", "fractional", "arms"]
 
 
@@ -116,7 +121,7 @@ class Hypothesis(Section):
     interaction: Contrast | None = None
     outcome: Outcome
     direction: Direction
-    margin: PositiveFloat
+    margin: PositiveReal
     test: Literal["exact"] | None = None
     family: Name = "confirmatory"
     exploratory: bool = False
@@ -136,9 +141,9 @@ class ExtraArm(Section):
 
     levels: Cell = Field(default_factory=dict)
     set: Changes = Field(default_factory=dict)
-    note: str = ""
+    note: Annotated[str, Field(max_length=10_000)] = ""
     seed_offset: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    replicate: Annotated[int, Field(ge=0)] = 0
+    replicate: Annotated[int, Field(ge=0, le=_MOST_SEEDS)] = 0
 
 
 class CollapseSpec(Section):
@@ -152,8 +157,8 @@ class CollapseSpec(Section):
     """
 
     emitted_ratio: Probability = 0.05
-    n_distinct: PositiveInt = 2
-    n_evaluations: PositiveInt = 3
+    n_distinct: Width = 2
+    n_evaluations: PositiveSteps = 3
 
     def thresholds(self) -> CollapseThresholds:
         return CollapseThresholds(self.emitted_ratio, self.n_distinct, self.n_evaluations)
@@ -168,8 +173,10 @@ class Fraction(Section):
         n_arms: a power of two; good generators are then searched for.
     """
 
-    generators: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    n_arms: PositiveInt | None = None
+    generators: (
+        Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=100)] | None
+    ) = None
+    n_arms: PositiveSteps | None = None
 
 
 class Greedy(Section):
@@ -192,7 +199,7 @@ class Look(Section):
         alpha: the error rate spent on it.
     """
 
-    seeds: PositiveInt
+    seeds: PositiveSteps
     alpha: Alpha
 
 
@@ -215,15 +222,17 @@ class Criterion(Section):
     """
 
     metric: Metric | None = None
-    below: float | None = None
-    above: float | None = None
+    below: Real | None = None
+    above: Real | None = None
     statistic: Literal["final", "best", "mean", "max", "p99"] | None = None
-    reaches: float | None = None
-    before_step: PositiveInt | None = None
-    within: PositiveFloat | None = None
-    of: float | None = None
+    reaches: Real | None = None
+    before_step: PositiveSteps | None = None
+    within: PositiveReal | None = None
+    of: Real | None = None
     never: Literal["diverged", "collapsed"] | None = None
-    arms: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    arms: (
+        Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=20_000)] | None
+    ) = None
 
 
 class AblationSpec(Section):
@@ -258,23 +267,25 @@ class AblationSpec(Section):
 
     name: Name
     question: Sentence
-    base: str
+    base: Annotated[str, Field(min_length=1, max_length=1000)]
     set: Changes = Field(default_factory=dict)
-    factors: dict[Name, dict[Name, Changes]]
+    factors: Annotated[
+        dict[Name, Annotated[dict[Name, Changes], Field(max_length=10_000)]], Field(max_length=200)
+    ]
     design: Design = "factorial"
     fraction: Fraction | None = None
     greedy: Greedy | None = None
-    arms: dict[Name, Cell] = Field(default_factory=dict)
-    include: Annotated[tuple[Cell, ...], Field(strict=False)] = ()
-    exclude: Annotated[tuple[Cell, ...], Field(strict=False)] = ()
-    extra_arms: dict[Name, ExtraArm] = Field(default_factory=dict)
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False)]
-    hypotheses: dict[Name, Hypothesis] = Field(default_factory=dict)
-    looks: Annotated[tuple[Look, ...], Field(strict=False)] = ()
-    criteria: dict[Name, Criterion] = Field(default_factory=dict)
+    arms: dict[Name, Cell] = Field(default_factory=dict, max_length=20_000)
+    include: Annotated[tuple[Cell, ...], Field(strict=False, max_length=1000)] = ()
+    exclude: Annotated[tuple[Cell, ...], Field(strict=False, max_length=1000)] = ()
+    extra_arms: dict[Name, ExtraArm] = Field(default_factory=dict, max_length=10_000)
+    seeds: Seeds
+    hypotheses: dict[Name, Hypothesis] = Field(default_factory=dict, max_length=_MOST_CLAIMS)
+    looks: Annotated[tuple[Look, ...], Field(strict=False, max_length=100)] = ()
+    criteria: dict[Name, Criterion] = Field(default_factory=dict, max_length=_MOST_CLAIMS)
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
-    prior: dict[Outcome, PositiveFloat] = Field(default_factory=dict)
+    prior: dict[Outcome, PositiveReal] = Field(default_factory=dict)
 
 
 def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:

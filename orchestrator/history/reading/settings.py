@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from decoder.atomic import sha256_of
 from decoder.errors import ConfigError
 from decoder.import_forks import FORKS
 from decoder.import_tables import T12, T15
 from decoder.plain_pickle import Refused, read_plain_pickle
-from decoder.strict_yaml import StrictLoader
+from decoder.strict_yaml import parse_yaml
 from orchestrator.history.reading.columns import last_part
 from orchestrator.history.reading.files import (
     MOST_SETTINGS_BYTES,
@@ -64,22 +62,6 @@ class RunSettings:
     notes: list[str] = field(default_factory=list)
 
 
-class _PlainLoader(StrictLoader):
-    """Reads tagged values (``!!python/tuple``) as the plain values they consist of."""
-
-
-def _plain(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return str(node.value)
-
-
-_PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
-_PlainLoader.add_multi_constructor("!", _plain)
-
-
 def read_settings(folder: RunFolder) -> RunSettings:
     """Read every settings file of a run, and decide which one counts.
 
@@ -99,7 +81,8 @@ def read_settings(folder: RunFolder) -> RunSettings:
             values = flatten_settings(nested)
         except (Refused, ConfigError, OSError, ValueError, TypeError, RecursionError) as error:
             role: Role = "refused" if isinstance(error, Refused) else "unreadable"
-            text = printable(" ".join(str(error).removeprefix(f"{file.path}: ").split())[:300])
+            text = str(error).removeprefix(f"{file.path}: ").replace(f"{file.path}:", "line ")
+            text = printable(" ".join(text.split())[:300])
             settings.files.append(file.note(role, text))
             continue
         settings.files.append(file.note("settings", digest=digest))
@@ -190,23 +173,11 @@ def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
     elif file.kind == "toml":
         value = tomllib.loads(text)
     else:
-        value = _parse_yaml(text, str(file.path))
+        value = parse_yaml(text, str(file.path), plain=True)
     if not isinstance(value, dict):
         raise ValueError(f"must be a mapping of names to values, but is a {type(value).__name__}")
     named = {printable(str(key)): inner for key, inner in value.items()}
     return _unwrap(named), sha256_of(content)
-
-
-def _parse_yaml(text: str, name: str) -> Any:
-    try:
-        loader = _PlainLoader(text)
-        loader.name = name
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" on line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ValueError(f"is not valid YAML{line}: {problem}") from None
 
 
 def _unwrap(value: dict[str, Any]) -> dict[str, Any]:

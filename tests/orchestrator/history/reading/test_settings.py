@@ -65,7 +65,7 @@ def test_settings_of_common_tools_are_read(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"a: [1, 2\nb: 3", "line 2"),
+        (b"a: [1, 2\nb: 3", "line 1: "),
         (b"lr: 1\nlr: 2\n", "'lr'"),
         (b"\x00\x01", "YAML"),
         (b"", "empty"),
@@ -74,7 +74,7 @@ def test_settings_of_common_tools_are_read(
             b"a: &a [[x],[x]]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\n"
             b"d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\n"
             b"f: [*e,*e,*e,*e,*e]\n",
-            "20,000",
+            "100,000",
         ),
     ],
 )
