@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from decoder.errors import StorageError
@@ -31,7 +32,8 @@ def rebuild_report(
     """Write the tables, verdicts, figures and report of an ablation.
 
     Args:
-        say: receives a line for each record that cannot be trusted.
+        say: receives a line for each record that cannot be trusted, and for each part of the
+            report that cannot be made.
         rebuild: writes the folder; None takes `orchestrator.report.rebuild.rebuild`.
         strict: whether different versions of PyTorch or devices are refused.
 
@@ -44,7 +46,7 @@ def rebuild_report(
     if rebuild is None:
         from orchestrator.report import rebuild as report  # pandas and matplotlib
 
-        rebuild = report.rebuild
+        rebuild = partial(report.rebuild, say=say)
     records = read_records(results, document.run_ids, say, move_aside=False)
     used = select_for_report(records, allow_mixed=document.allow_mixed).used
     if strict:

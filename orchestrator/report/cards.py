@@ -25,7 +25,6 @@ from orchestrator.stats.effects import Floats
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 
-MOST_CARDS = 200  # a page with more opens slowly
 _MOST_POINTS = 60  # in a small curve
 _MISSING = object()
 
@@ -67,24 +66,32 @@ class Card(NamedTuple):
     curve: SmallCurve | None
 
 
-def make_cards(given: ReportInput) -> list[Card]:
-    """A card for each of the first `MOST_CARDS` arms."""
+def make_cards(given: ReportInput, shown: Sequence[str] | None = None) -> list[Card]:
+    """A card for each of the arms `shown`; None makes one for every arm."""
     plan, tables = given.plan, given.tables
-    curves = arm_curves("per", tables)
+    shown = [arm.arm_id for arm in plan.arms] if shown is None else shown
+    curves = arm_curves("per", tables, shown)
     last_step = tables.history["step"].max()
     rows = arm_results(tables.arms)
     by_name = {arm.arm_id: arm for arm in plan.arms}
+    of_arm: dict[str, list[CriterionResult]] = {}
+    for result in given.criteria:
+        of_arm.setdefault(result.arm, []).append(result)
+    seeds: dict[str, list[int]] = {}
+    for run in plan.runs:
+        seeds.setdefault(run.arm_id, []).append(run.seed)
     cards = []
-    for name, arm in list(by_name.items())[:MOST_CARDS]:
+    for name in shown:
+        arm = by_name[name]
         parent = by_name[arm.parent] if arm.parent else None
         changes = _changes(arm, parent, given.configs) if parent else []
-        results = [result for result in given.criteria if result.arm == name]
+        results = of_arm.get(name, [])
         [origin] = prose(
             "origin",
             parent=arm.parent,
             n_changes=len(changes),
             control=kind_of(arm),
-            seeds=[run.seed for run in plan.runs if run.arm_id == name],
+            seeds=seeds.get(name, []),
         )
         columns = (*texts("parameter"), *numbers(f"in {arm.parent}", "here"))
         cards.append(

@@ -1,16 +1,20 @@
 """What a report is made from: tables, verdicts, criteria and controls, from plan and records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
+from orchestrator.report.faults import Faults
 from orchestrator.report.verdict_table import verdicts_table
+from orchestrator.spec.units import noun
 from orchestrator.store.mixing import mixed_claims, select_for_report
 from orchestrator.store.record import Record
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.tables import Tables, make_tables
+from orchestrator.terminal import Say
 from orchestrator.verdicts.controls import (
     Control,
     NoiseFloor,
@@ -40,6 +44,7 @@ class ReportInput(NamedTuple):
         unasked: effects that no hypothesis asked about.
         records: run id → record, for the runs that are used.
         left_out: the same for runs of other decoder sources, which are not used.
+        faults: what of the report could not be made.
     """
 
     plan: PlanDocument
@@ -53,12 +58,14 @@ class ReportInput(NamedTuple):
     unasked: Sequence[Unasked]
     records: Mapping[str, Record]
     left_out: Mapping[str, Record]
+    faults: Faults
 
 
 def evaluate_records(
     plan: PlanDocument,
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
+    say: Say | None = None,
 ) -> ReportInput:
     """Compute everything that a report is made from; nothing is written.
 
@@ -68,6 +75,7 @@ def evaluate_records(
         plan: the plan document.
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
+        say: receives a line for each part that cannot be made; None logs it.
 
     Raises:
         ConfigError: no arm of the design fits the contrast of a hypothesis.
@@ -79,20 +87,33 @@ def evaluate_records(
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
     outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
-    controls = {name: compare_controls(pairs, tables.runs, name) for name in outcomes}
+    faults = Faults(say)
+    controls = {
+        name: faults.attempt(
+            f"the comparison of controls in {noun(name)}",
+            partial(compare_controls, pairs, tables.runs, name),
+            (),
+        )
+        for name in outcomes
+    }
     floors = {name: noise_floor(tables.runs, controls[name], name) for name in outcomes}
     return ReportInput(
         plan=plan,
         configs=configs,
         tables=tables,
         verdicts=decide(plan, tables.runs, mixed_claims(plan, records)),
-        criteria=evaluate(spec, tables.runs, histories),
+        criteria=faults.attempt(
+            "the success criteria", lambda: evaluate(spec, tables.runs, histories), ()
+        ),
         controls=controls,
         floors=floors,
         rounds=greedy_rounds(spec, plan.arms, tables.runs) if spec.greedy else (),
-        unasked=find_unasked(plan, tables.runs, floors),
+        unasked=faults.attempt(
+            "the list 'Seen, not asked'", lambda: find_unasked(plan, tables.runs, floors), ()
+        ),
         records=records,
         left_out=left_out,
+        faults=faults,
     )
 
 
@@ -103,13 +124,19 @@ def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
         "runs": tables.runs,
         "arms": tables.arms,
         "history": tables.history,
-        "verdicts": verdicts_table(given.verdicts),
+    }
+    made: dict[str, Callable[[], pd.DataFrame]] = {
+        "verdicts": lambda: verdicts_table(given.verdicts)
     }
     for name in ("sessions", "confusions"):  # older records have none
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:
-        named["criteria"] = criteria_table(given.criteria)
+        made["criteria"] = lambda: criteria_table(given.criteria)
     if spec.greedy:
-        named["greedy"] = greedy_table(given.rounds)
+        made["greedy"] = lambda: greedy_table(given.rounds)
+    for name, make in made.items():
+        table = given.faults.attempt(f"the table {name}.csv", make, None)
+        if table is not None:
+            named[name] = table
     return named

@@ -39,6 +39,7 @@ from orchestrator.verdicts.verdicts import Verdict
 _CONTROL_ALPHA = 0.05  # of all controls together
 STATUS_WORDS = {"pass": "✔ pass", "fail": "✘ fail", "open": "○ open"}
 _NONE = "–"  # in place of an empty list
+_MOST_LISTED, _FEW = 40, 10  # values in a line, and of a longer list
 
 
 class Grid(NamedTuple):
@@ -357,8 +358,10 @@ def budgets(runs: pd.DataFrame) -> list[int]:
 
 
 def listed(values: Iterable[object], separator: str = ", ") -> str:
-    """The values in one line; a dash for none."""
+    """The values in one line, of many the first few and their number; a dash for none."""
     texts = [f"{value:,}" if isinstance(value, Integral) else str(value) for value in values]
+    if len(texts) > _MOST_LISTED:
+        return f"{separator.join(texts[:_FEW])}, … ({len(texts):,} in all)"
     return separator.join(texts) or _NONE
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from orchestrator.report.grids import budgets
+from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claims import families_of, is_equivalence
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.units import p_value, percent
@@ -100,7 +100,7 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
 def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
     hypotheses = spec.hypotheses.values()
     for family, names in families_of(spec).items():
-        yield f"Corrected together (family {family}): {', '.join(names)}."
+        yield f"Corrected together (family {family}): {listed(names)}."
     if any(map(is_equivalence, hypotheses)):
         yield (
             "A claim of no difference is supported if two one-sided tests place the effect inside "

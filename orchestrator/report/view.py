@@ -1,8 +1,9 @@
 """What a report says, section by section, as plain text; the two templates only lay it out."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from orchestrator.report.answer import one_line_answer
 from orchestrator.report.cards import make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
 from orchestrator.report.evaluation import ReportInput
+from orchestrator.report.faults import Faults
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.greedy import greedy_grid
 from orchestrator.report.grids import (
@@ -31,6 +33,7 @@ from orchestrator.report.grids import (
 )
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
+from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling_arms
 from orchestrator.report.wording import explain, first_sentence, verdict_title
 from orchestrator.spec.claim_text import what_counts
 from orchestrator.spec.load import AblationSpec
@@ -39,6 +42,9 @@ from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.sources import training_sha256
 from orchestrator.verdicts.controls import seed_noise
 from orchestrator.verdicts.verdicts import Verdict
+
+MOST_ROWS = 200  # of a table on the page, which opens slowly with more
+_MOST_FAILURES = 50  # runs of which the page tells how they ended
 
 
 class Answer(NamedTuple):
@@ -59,12 +65,14 @@ class Part(NamedTuple):
     Attributes:
         title: its heading.
         figure: shown with its caption.
-        grid: a table.
+        grid: a table; the page shows its first `MOST_ROWS` rows.
         layout: how the HTML page sets the table: ``wide``, ``wrap`` (long cells), ``asked`` (long
             titles), or several of these.
         notes: paragraphs below the table.
         code: text in a fixed-width font, such as a traceback.
         bullets: the items of a list.
+        file: a table of the folder that has all rows.
+        rest: says that the page shows a part of the table; see `file`.
     """
 
     title: str = ""
@@ -74,10 +82,14 @@ class Part(NamedTuple):
     notes: tuple[str, ...] = ()
     code: str = ""
     bullets: tuple[str, ...] = ()
+    file: str = ""
+    rest: str = ""
 
 
-def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]:
+def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
     """Put every section into words, for ``report.md.j2`` and ``report.html.j2``.
+
+    A part that cannot be made is left out, and a warning says so.
 
     Args:
         given: what the report is made from.
@@ -88,54 +100,74 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, object]
     n_missing, n_failed = (int((endings == ending).sum()) for ending in ("missing", "failed"))
     steps, n_recorded = steps_text(runs), len(runs) - n_missing - n_failed
     eval_steps = listed(runs["eval_every_steps"].dropna().unique())
-    cards = make_cards(given)
-    return {
+    attempt = given.faults.attempt
+    shown = telling_arms(plan, given.tables.arms, MOST_IN_TABLES)
+    cards = attempt("the list of arms", lambda: make_cards(given, shown), [])
+    view: dict[str, Any] = {
         "name": plan.name,
         "question": " ".join(plan.question.split()),
         "summary": " ".join(
             prose("summary", plan=plan, n_recorded=n_recorded, n_runs=len(runs), steps=steps)
         ),
-        "warnings": prose(
-            "warnings",
-            n_runs=len(runs),
-            n_missing=n_missing,
-            n_failed=n_failed,
-            lock_changed=plan.lock_changed,
-            **_sources(given),
-            machines=machines_text(given.records.values()),
-            seeds_added=list(plan.seeds_added),
-        ),
-        "answer": one_line_answer(given),
-        "answers": make_answers(plan, given.verdicts, exploratory=False),
-        "explored": make_answers(plan, given.verdicts, exploratory=True),
+        "answer": attempt("the answer in one line", lambda: one_line_answer(given), ""),
+        "answers": _answers(given, exploratory=False),
+        "explored": _answers(given, exploratory=True),
+        "states_nothing": not plan.spec.hypotheses,
+        "claims_left_out": max(0, len(given.verdicts) - MOST_ROWS),
         "evidence": _sections(
+            given.faults,
             {
-                "Success criteria": _criteria(given),
+                "Success criteria": [lambda: _criteria(given, shown)],
                 "Evidence": [
-                    *_effects(given),
-                    *_unasked(given),
-                    *_noise(given),
-                    *_greedy(given),
-                    *(Part(figure.title, figure) for figure in figures),
-                    *_arms(given),
+                    lambda: _effects(given),
+                    lambda: _unasked(given),
+                    lambda: _noise(given),
+                    lambda: _greedy(given),
+                    lambda: [Part(figure.title, figure) for figure in figures],
+                    lambda: _arms(given, shown),
                 ],
-            }
+            },
         ),
         "cards": cards,
         "cards_left_out": len(plan.arms) - len(cards),
         "method": _sections(
+            given.faults,
             {
-                "What was varied": [_varied(plan.spec)],
-                "How it was decided": [Part(bullets=make_rules(plan.spec, given.verdicts, runs))],
-                "Data and budget": [Part(grid=data_grid(plan, runs), layout="wrap")],
-                "Runs that did not reach their budget": _failures(given.tables.failures),
-                "Limits": [
-                    Part(bullets=prose("limits", plan=plan, steps=steps, eval_steps=eval_steps))
+                "What was varied": [lambda: [_varied(plan.spec)]],
+                "How it was decided": [
+                    lambda: [Part(bullets=make_rules(plan.spec, given.verdicts, runs))]
                 ],
-                "Environment and timing": [Part(grid=machine_grid(runs), layout="wrap")],
-            }
+                "Data and budget": [lambda: [Part(grid=data_grid(plan, runs), layout="wrap")]],
+                "Runs that did not reach their budget": [lambda: _failures(given.tables.failures)],
+                "Limits": [
+                    lambda: [
+                        Part(bullets=prose("limits", plan=plan, steps=steps, eval_steps=eval_steps))
+                    ]
+                ],
+                "Environment and timing": [lambda: [Part(grid=machine_grid(runs), layout="wrap")]],
+            },
         ),
     }
+    warnings = attempt("the remarks on the records", lambda: _warnings(given), ())
+    faults = given.faults.found  # of every part above
+    broken = [Part(notes=(fault.line,), code=fault.traceback.rstrip()) for fault in faults]
+    view["warnings"] = (*warnings, *(f"{fault.line}." for fault in faults))
+    view["method"] += [("What could not be made", broken)] if broken else []
+    return view
+
+
+def _warnings(given: ReportInput) -> tuple[str, ...]:
+    plan, endings = given.plan, given.tables.runs["outcome"]
+    return prose(
+        "warnings",
+        n_runs=len(endings),
+        n_missing=int((endings == "missing").sum()),
+        n_failed=int((endings == "failed").sum()),
+        lock_changed=plan.lock_changed,
+        **_sources(given),
+        machines=machines_text(given.records.values()),
+        seeds_added=list(plan.seeds_added),
+    )
 
 
 def _sources(given: ReportInput) -> dict[str, object]:
@@ -154,44 +186,84 @@ def _sources(given: ReportInput) -> dict[str, object]:
     }
 
 
-def _sections(sections: Mapping[str, Iterable[Part]]) -> list[tuple[str, list[Part]]]:
-    """(title, parts) of the sections that have a part."""
-    return [(title, parts) for title, given in sections.items() if (parts := list(given))]
+def _sections(
+    faults: Faults, sections: Mapping[str, Sequence[Callable[[], Iterable[Part]]]]
+) -> list[tuple[str, list[Part]]]:
+    """(title, parts) of the sections that have a part; one that cannot be made is left out."""
+    found = []
+    for title, makers in sections.items():
+        parts: list[Part] = []
+        for make in makers:
+            what = f"a part of the section '{title}'"
+            parts += faults.attempt(what, lambda make=make: [_cut(part) for part in make()], [])
+        if parts:
+            found.append((title, parts))
+    return found
+
+
+def _cut(part: Part) -> Part:
+    """The part with the first `MOST_ROWS` rows of its table."""
+    if part.grid is None or len(part.grid.rows) <= MOST_ROWS:
+        return part
+    rest = f"The first {MOST_ROWS} of {len(part.grid.rows):,} rows"
+    rest += "; all are in" if part.file else "."
+    return part._replace(grid=part.grid._replace(rows=part.grid.rows[:MOST_ROWS]), rest=rest)
+
+
+def _answers(given: ReportInput, *, exploratory: bool) -> tuple[Answer, ...]:
+    """`make_answers` for the first `MOST_ROWS` claims; one that has no words is left out."""
+    attempt = given.faults.attempt
+    rules = attempt("what counts for each claim", lambda: _rules_of_claims(given.plan), {})
+    answers = [
+        attempt(f"the answer on '{verdict.name}'", partial(_answer, verdict, rules), None)
+        for verdict in given.verdicts[:MOST_ROWS]
+        if verdict.hypothesis.exploratory == exploratory and rules
+    ]
+    return tuple(answer for answer in answers if answer is not None)
 
 
 def make_answers(
     plan: PlanDocument, verdicts: Sequence[Verdict], *, exploratory: bool
 ) -> tuple[Answer, ...]:
     """Put the verdicts on confirmatory or on exploratory claims into words."""
-    rules = what_counts(
+    rules = _rules_of_claims(plan)
+    chosen = [verdict for verdict in verdicts if verdict.hypothesis.exploratory == exploratory]
+    return tuple(_answer(verdict, rules) for verdict in chosen)
+
+
+def _rules_of_claims(plan: PlanDocument) -> dict[str, str]:
+    """Hypothesis → what counts as its support."""
+    return what_counts(
         plan.spec,
         plan.exact_locked,
         {name: added.as_locked(plan.spec) for name, added in plan.seeds_added.items()},
     )
-    return tuple(
-        Answer(
-            name=verdict.name,
-            claim=" ".join(verdict.hypothesis.claim.split()),
-            what_counts=rules[verdict.name],
-            word=verdict.word,
-            title=verdict_title(verdict) + (", exploratory" if verdict.exploratory else ""),
-            finding=first_sentence(verdict),
-            decision=explain(verdict),
-        )
-        for verdict in verdicts
-        if verdict.hypothesis.exploratory == exploratory
+
+
+def _answer(verdict: Verdict, rules: Mapping[str, str]) -> Answer:
+    return Answer(
+        name=verdict.name,
+        claim=" ".join(verdict.hypothesis.claim.split()),
+        what_counts=rules[verdict.name],
+        word=verdict.word,
+        title=verdict_title(verdict) + (", exploratory" if verdict.exploratory else ""),
+        finding=first_sentence(verdict),
+        decision=explain(verdict),
     )
 
 
 def _unasked(given: ReportInput) -> Iterator[Part]:
     if given.unasked:
-        yield Part("Seen, not asked", grid=unasked_grid(given.unasked), notes=prose("unasked"))
+        grid = unasked_grid(given.unasked)
+        yield Part("Seen, not asked", grid=grid, notes=prose("unasked"), file="verdicts.json")
 
 
-def _criteria(given: ReportInput) -> Iterator[Part]:
+def _criteria(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
     if given.criteria:
-        grid = criteria_grid(given.criteria)
-        yield Part(grid=grid, layout="asked wide", notes=prose("criteria"))
+        shown = frozenset(shown)
+        grid = criteria_grid([result for result in given.criteria if result.arm in shown])
+        notes = (*prose("criteria"), *_arms_left_out(given, shown))
+        yield Part(grid=grid, layout="asked wide", notes=notes)
 
 
 def _effects(given: ReportInput) -> list[Part]:
@@ -200,7 +272,7 @@ def _effects(given: ReportInput) -> list[Part]:
         verdicts = [v for v in given.verdicts if v.hypothesis.exploratory == exploratory]
         if verdicts:
             grid = effects_grid(verdicts, given.floors, given.controls, correction)
-            parts.append(Part(title, grid=grid, layout="wide"))
+            parts.append(Part(title, grid=grid, layout="wide", file="verdicts.csv"))
     return [*parts[:-1], *(part._replace(notes=prose("effects")) for part in parts[-1:])]
 
 
@@ -227,16 +299,26 @@ def _greedy(given: ReportInput) -> Iterator[Part]:
         yield Part("Greedy order of the changes (exploratory)", None, grid, "wide", notes)
 
 
-def _arms(given: ReportInput) -> Iterator[Part]:
-    """The tables with one row per arm, and the aliases of a fraction."""
+def _arms_left_out(given: ReportInput, shown: Collection[str]) -> tuple[str, ...]:
+    text = shown_text(len(shown), len(given.tables.arms))
+    return (text,) if text else ()
+
+
+def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
+    """The tables with one row per arm, of those `shown`, and the aliases of a fraction."""
     tables, aliases = given.tables, given.plan.aliases
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
-    yield Part("All arms", grid=arms_grid(tables.arms, cut_at), layout="wide")
+    arms, confusions, sessions = (
+        table[table["arm"].isin(shown)]
+        for table in (tables.arms, tables.confusions, tables.sessions)
+    )
+    notes = _arms_left_out(given, shown)
+    yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
     for title, grid, notes in (
-        ("The best evaluation instead of the last", choices_grid(tables.arms), prose("choices")),
-        ("Kinds of errors", errors_grid(tables.confusions), prose("errors")),
-        ("PER by session", sessions_grid(tables.sessions), ()),
+        ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
+        ("Kinds of errors", errors_grid(confusions), prose("errors")),
+        ("PER by session", sessions_grid(sessions), ()),
     ):
         if grid is not None:
             yield Part(title, grid=grid, layout="wrap asked", notes=notes)
@@ -248,10 +330,13 @@ def _arms(given: ReportInput) -> Iterator[Part]:
 def _varied(spec: AblationSpec) -> Part:
     common = changes_text(spec.set)
     notes = (f"In every arm, on top of the base: {common}.",) if common else ()
-    return Part(grid=varied_grid(spec), layout="wrap", notes=notes)
+    return Part(grid=varied_grid(spec), layout="wrap", notes=notes, file="plan.json")
 
 
 def _failures(failures: pd.DataFrame) -> Iterator[Part]:
-    for run in failures.itertuples():
+    for run in failures.head(_MOST_FAILURES).itertuples():
         title = f"{run.arm}, seed {run.seed}: {run.outcome} after {run.n_steps_done:,} steps"
         yield Part(notes=(f"{title} (run {run.run_id})",), code=str(run.traceback_end))
+    if len(failures) > _MOST_FAILURES:
+        rest = f"The first {_MOST_FAILURES} of {len(failures):,} such runs; all are in"
+        yield Part(file="runs.csv", rest=rest)

@@ -25,6 +25,7 @@ from orchestrator.tables.tables import Tables
 from orchestrator.verdicts.change_effects import Change, along_path, by_size, left_out, main_effects
 from orchestrator.verdicts.controls import NoiseFloor
 
+MOST_CHANGES = 60  # in a panel, and along a path
 _SINGLE = look(0)
 EFFECTS_OF = {  # the designs with this figure
     "leave_one_out": (left_out, "removing each change"),
@@ -82,7 +83,7 @@ def changes_data(
         ChangesPanel(
             outcome,
             f"effect on {noun(outcome)} of {what}, largest first",
-            tuple(by_size(changes)),
+            tuple(by_size(changes)[:MOST_CHANGES]),
             floors[outcome].half_width if outcome in floors else math.nan,
         )
         for outcome in dict.fromkeys(["per", *claims, *(["collapsed"] if seen else [])])
@@ -107,7 +108,7 @@ def draw_changes(data: ChangesData) -> Figure:
 
 
 def _stairs(plan: PlanDocument, tables: Tables) -> dict[str, ArmPer]:
-    steps = along_path(plan.spec, plan.arms, tables.runs, "per")
+    steps = along_path(plan.spec, plan.arms, tables.runs, "per")[:MOST_CHANGES]
     path = {change.arm: f"+ {change.factor}" for change in steps}
     first = next(a.arm_id for a in plan.arms if a.in_design and a.arm_id not in path)
     per = per_by_arm(tables)

@@ -32,9 +32,11 @@ _SHADES = LinearSegmentedColormap.from_list(
 )
 
 
-def collapse_data(plan: PlanDocument, tables: Tables) -> list[Facet[ArmResults]]:
-    """Gather the counts of every arm, arranged by factor."""
-    return place(plan, arm_results(tables.arms))
+def collapse_data(
+    plan: PlanDocument, tables: Tables, only: Sequence[str] | None = None
+) -> list[Facet[ArmResults]]:
+    """Gather the counts of every arm, arranged by factor; `only` names the arms shown."""
+    return place(plan, arm_results(tables.arms), only)
 
 
 @styled

@@ -1,6 +1,6 @@
 """Learning curves: the median over the seeds of each arm, and the band of all its seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from orchestrator.report.figures.grouping import Facet, curve_facets
 from orchestrator.report.figures.style import (
     FAINT,
     INK,
+    N_LOOKS,
     WIDTH,
     legend_above,
     level_line,
@@ -21,6 +22,7 @@ from orchestrator.report.figures.style import (
     percent_axis,
     styled,
 )
+from orchestrator.spec.schema import levels_of
 from orchestrator.stats.effects import Floats
 from orchestrator.tables.tables import Tables
 
@@ -83,11 +85,14 @@ class Curves(NamedTuple):
     crowded: bool
 
 
-def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
-    """Gather the curve of every arm, arranged by factor."""
+def curves_data(
+    metric: Metric, plan: PlanDocument, tables: Tables, only: Sequence[str] | None = None
+) -> Curves:
+    """Gather the curve of every arm, arranged by factor; `only` names the arms shown."""
     spec = plan.spec
-    groups = curve_facets(spec, plan.arms)
-    shared = spec.design == "factorial"
+    groups = curve_facets(spec, plan.arms, only)
+    colours = levels_of(spec).get(groups[0].x_factor, ())
+    shared = spec.design == "factorial" and only is None and len(colours) <= N_LOOKS
     panels = [
         (group, _panel_title(group, y), labelled)
         for group in groups
@@ -98,7 +103,7 @@ def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
     n_columns = len(groups[0].y_levels)
     if n_columns == 1:
         n_columns = 1 if crowded else min(2, len(panels))
-    curves = arm_curves(metric, tables)
+    curves = arm_curves(metric, tables, only)
     steps = tables.history["step"]
     return Curves(
         metric=metric,
@@ -106,7 +111,12 @@ def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
             CurvePanel(
                 title,
                 tuple(
-                    curves[arm]._replace(label=label, look_index=group.x_levels.index(label))
+                    curves[arm]._replace(
+                        label=label,
+                        look_index=(
+                            colours if shared and group.is_design else group.x_levels
+                        ).index(label),
+                    )
                     for label, arm in labelled
                     if arm in curves
                 ),
@@ -122,14 +132,22 @@ def curves_data(metric: Metric, plan: PlanDocument, tables: Tables) -> Curves:
     )
 
 
-def arm_curves(metric: Metric, tables: Tables) -> dict[str, ArmCurve]:
+def arm_curves(
+    metric: Metric, tables: Tables, only: Sequence[str] | None = None
+) -> dict[str, ArmCurve]:
     """Arm → its curve, for the arms with an evaluation; each has its id as label.
+
+    Args:
+        only: the arms; None takes all.
 
     A diverged run has a PER of 1 after its last evaluation, as in the tables.
     """
     if tables.history.empty:
         return {}
-    every = tables.history.pivot_table(index="step", columns=["arm", "seed"], values=metric)
+    history = tables.history
+    if only is not None:
+        history = history[history["arm"].isin(only)]
+    every = history.pivot_table(index="step", columns=["arm", "seed"], values=metric)
     diverged = tables.runs[tables.runs["outcome"] == "diverged"]
     curves = {}
     for arm in every.columns.unique("arm"):

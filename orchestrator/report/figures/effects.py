@@ -19,6 +19,7 @@ from orchestrator.spec.units import difference_text, noun, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.verdicts import Verdict, Word
 
+MOST_EFFECTS = 60  # hypotheses in a figure
 _DOTS = (0.0, (1.0, 1.2))
 _LOOK: dict[Word, tuple[str, str, str]] = {  # colour, marker, fill
     "supported": ("#009E73", "o", "#009E73"),
@@ -44,7 +45,11 @@ class EffectPanel(NamedTuple):
 def effects_data(
     verdicts: Sequence[Verdict], floors: Mapping[str, NoiseFloor]
 ) -> tuple[EffectPanel, ...]:
-    """Gather the effects, one panel for each outcome; `floors` has the outcomes that have one."""
+    """Gather the first `MOST_EFFECTS` effects, one panel for each outcome.
+
+    `floors` has the outcomes that have a noise floor.
+    """
+    verdicts = verdicts[:MOST_EFFECTS]
     return tuple(
         EffectPanel(
             outcome,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from orchestrator.plan.document import ArmEntry
 from orchestrator.report.figures.style import (
     FAINT,
+    MOST_UPRIGHT,
     WIDTH,
     level_names,
     look,
@@ -89,12 +90,14 @@ def draw_greedy(data: GreedyData) -> Figure:
             markeredgecolor=FAINT, markeredgewidth=0.7, label=label,
         )  # fmt: skip
     n_steps = len(data.stated) + 1
-    greedy = level_names(["base", *(f"+ {name}" for name in data.kept)], n_steps)
-    stated = level_names(["", *(f"+ {name}" for name in data.stated)], n_steps)
+    width = n_steps if n_steps <= MOST_UPRIGHT else 2  # names written upwards have room
+    greedy = level_names(["base", *(f"+ {name}" for name in data.kept)], width)
+    stated = level_names(["", *(f"+ {name}" for name in data.stated)], width)
     greedy += ["+ ?"] * (n_steps - len(greedy))
     axes.set_xticks(
         range(n_steps),
         [f"{one}\n({other})" if other else one for one, other in zip(greedy, stated, strict=True)],
+        rotation=90 if n_steps > MOST_UPRIGHT else 0,
     )
     axes.set_xlabel("change added in the greedy order (in the stated order)")
     axes.set_xlim(-0.5, n_steps - 0.5)

@@ -15,6 +15,8 @@ T = TypeVar("T")
 _ONE = ("",)
 _LIST = "arm"
 _MOST_IN_LIST = 7  # more arms side by side have no room for their names
+_MOST_ALONG_X = 15  # more levels have no room for their names; they are split into parts
+_IN_PART = 10
 
 
 class Facet(NamedTuple, Generic[T]):
@@ -58,24 +60,30 @@ class Facet(NamedTuple, Generic[T]):
             yield self.x_levels.index(x), self.y_levels.index(y), arm
 
 
-def place(plan: PlanDocument, shown: Mapping[str, T]) -> list[Facet[T]]:
+def place(
+    plan: PlanDocument, shown: Mapping[str, T], only: Sequence[str] | None = None
+) -> list[Facet[T]]:
     """`facets` with what is shown of each arm; arms that `shown` lacks have no place."""
     return [
         Facet(*facet[:5], {at: shown[arm] for at, arm in facet.arms.items() if arm in shown})
-        for facet in facets(plan.spec, plan.arms)
+        for facet in facets(plan.spec, plan.arms, only)
     ]
 
 
-def facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet[str]]:
-    """Arrange the arms of a plan.
+def facets(
+    spec: AblationSpec, arms: Sequence[ArmEntry], only: Sequence[str] | None = None
+) -> list[Facet[str]]:
+    """Arrange the arms of a plan; `only` names those shown, which are then listed by name.
 
     A factorial design has its largest factor along x and its second largest along y, and one
     facet for each combination of the others. A one-factor design has one facet per factor. Other
     designs list their arms by name, a few per facet. Arms that fit nowhere, arms of a greedy
-    path, and extra arms have their own facets.
+    path, and extra arms have their own facets. A factor with many levels along x is split.
     """
+    if only is not None:
+        return listed(only)
     if spec.design in ("factorial", "one_factor"):
-        found = list(_over_factors(spec, arms))
+        found = [part for facet in _over_factors(spec, arms) for part in _split(facet)]
     else:
         found = listed([arm.arm_id for arm in arms if arm.in_design])
     placed = {arm for facet in found for arm in facet.arms.values()}
@@ -88,14 +96,16 @@ def facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet[str]]:
     return found
 
 
-def curve_facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet[str]]:
+def curve_facets(
+    spec: AblationSpec, arms: Sequence[ArmEntry], only: Sequence[str] | None = None
+) -> list[Facet[str]]:
     """Arrange the arms into panels of learning curves.
 
     As `facets`, but a leave-one-out design has one facet per change, with three arms: all
     changes, all but this one, and none.
     """
-    found = facets(spec, arms)
-    if spec.design != "leave_one_out":
+    found = facets(spec, arms, only)
+    if spec.design != "leave_one_out" or only is not None:
         return found
     by_changes = arm_of_changes(spec, arms)
     whole, base = (
@@ -110,10 +120,28 @@ def curve_facets(spec: AblationSpec, arms: Sequence[ArmEntry]) -> list[Facet[str
 
 def listed(names: Sequence[str]) -> list[Facet[str]]:
     """List arms by name, in facets of about equal size."""
-    n_facets = -(-len(names) // _MOST_IN_LIST)
-    ends = [len(names) * (index + 1) // n_facets for index in range(n_facets)]
-    parts = [tuple(names[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-    return [Facet("", _LIST, part, "", _ONE, {(name, ""): name for name in part}) for part in parts]
+    return [
+        Facet("", _LIST, part, "", _ONE, {(name, ""): name for name in part})
+        for part in _in_parts(names, _MOST_IN_LIST)
+    ]
+
+
+def _in_parts(names: Sequence[str], most: int) -> list[tuple[str, ...]]:
+    """The names in parts of about equal size, of up to `most`."""
+    n_parts = -(-len(names) // most)
+    ends = [len(names) * (index + 1) // n_parts for index in range(n_parts)]
+    return [tuple(names[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _split(facet: Facet[str]) -> Iterator[Facet[str]]:
+    """The facet in parts, if it has more levels along x than have room for their names."""
+    if len(facet.x_levels) <= _MOST_ALONG_X:
+        yield facet
+        return
+    for levels in _in_parts(facet.x_levels, _IN_PART):
+        arms = {at: arm for at, arm in facet.arms.items() if at[0] in levels}
+        if arms:
+            yield facet._replace(x_levels=levels, arms=arms)
 
 
 def _over_factors(spec: AblationSpec, arms: Sequence[ArmEntry]) -> Iterator[Facet[str]]:

@@ -26,9 +26,15 @@ _MIN_TOTAL, _MAX_TOTAL = 4.0, 11.0  # of a row
 _DODGE = 0.14  # of one step along x, between the levels of the second factor
 
 
-def interaction_data(plan: PlanDocument, tables: Tables) -> list[Facet[ArmPer]]:
-    """Gather final PER, interval and seeds of every arm with a result, arranged by factor."""
-    return place(plan, {arm: per for arm, per in per_by_arm(tables).items() if per.seeds})
+def interaction_data(
+    plan: PlanDocument, tables: Tables, only: Sequence[str] | None = None
+) -> list[Facet[ArmPer]]:
+    """Gather final PER, interval and seeds of every arm with a result, arranged by factor.
+
+    Args:
+        only: the arms shown; None shows all.
+    """
+    return place(plan, {arm: per for arm, per in per_by_arm(tables).items() if per.seeds}, only)
 
 
 @styled

@@ -24,10 +24,13 @@ P = ParamSpec("P")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (3, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+N_LOOKS = len(COLOURS) * len(LINES)  # styles of `look`, all different
 INK, FAINT, HAIR = "#222222", "#6b6b6b", "#d9d9d9"
 
 WIDTH = 7.4  # inches: the report's column at 100 dpi
 _PNG_DPI = 160
+_FEWEST_CHARACTERS = 2  # in a line of a level's name, however narrow its place
+MOST_UPRIGHT = 20  # more levels along x have their names written upwards
 
 _RC: Any = {  # keys are checked by Matplotlib itself
     "font.family": "DejaVu Sans",
@@ -191,12 +194,15 @@ def panels(part: SubFigure, widths: Sequence[float], total: float, sharey: bool)
 
 def name_levels(axes: Axes, levels: Sequence[str], total: float) -> None:
     """Label the levels along x; long names are broken to fit when `total` levels fill a row."""
+    if total > MOST_UPRIGHT:
+        axes.set_xticks(range(len(levels)), [wrap(level, 40) for level in levels], rotation=90)
+        return
     axes.set_xticks(range(len(levels)), level_names(levels, total))
 
 
 def level_names(levels: Sequence[str], total: float) -> list[str]:
     """The levels as `name_levels` writes them."""
-    n_characters = int((WIDTH - 0.9) / total / 0.075)
+    n_characters = max(_FEWEST_CHARACTERS, int((WIDTH - 0.9) / total / 0.075))
     return [wrap(level, n_characters) for level in levels]
 
 

@@ -76,7 +76,7 @@ def test_the_small_curve_stays_in_its_box_and_ends_at_the_final_median(made: Any
 def test_a_page_of_many_arms_says_how_many_cards_it_leaves_out(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.report.cards.MOST_CARDS", 2)
+    monkeypatch.setattr("orchestrator.report.view.MOST_IN_TABLES", 2)
     rebuild(tmp_path, *made)
     html = (tmp_path / "report.html").read_text()
     assert html.count('<details class="card">') == 2
