@@ -24,6 +24,7 @@ class SessionSummary:
         n_labels: number of labels, including word separators.
         phonemes_per_second: labels without separators over the duration of the trials.
         feature_mean, feature_std: over all bins and features.
+        feature_most: the largest magnitude of a feature.
         clipped_share: fraction of feature values at or above +10, the clipping level of the T15
             layout; 0 in the T12 layout, which does not clip.
         n_empty_targets: trials without a label.
@@ -43,6 +44,7 @@ class SessionSummary:
     phonemes_per_second: float
     feature_mean: float
     feature_std: float
+    feature_most: float
     clipped_share: float
     n_empty_targets: int
     n_unalignable: int
@@ -92,6 +94,7 @@ class _Sums:
     n_unalignable: int = 0
     value_sum: float = 0.0
     square_sum: float = 0.0
+    most: float = 0.0
     n_bins: list[int] = field(default_factory=list)
 
 
@@ -149,6 +152,8 @@ def _add_trials(
             sums.n_clipped += int((features >= layout.feature_clip).sum())
         sums.value_sum += float(features.sum(dtype=np.float64))
         sums.square_sum += float(np.square(features, dtype=np.float64).sum())
+        if features.size:
+            sums.most = max(sums.most, float(features.max()), -float(features.min()))
         sums.n_bins.append(trial.n_bins)
     sums.n_unalignable += n_unalignable
     return n_unalignable, n_targets
@@ -158,7 +163,8 @@ def _add_up(parts: Iterable[_Sums]) -> _Sums:
     total = _Sums()
     for part in parts:
         for name, value in vars(part).items():
-            setattr(total, name, getattr(total, name) + value)
+            known = getattr(total, name)
+            setattr(total, name, max(known, value) if name == "most" else known + value)
     return total
 
 
@@ -178,6 +184,7 @@ def _summarize(session: str, sums: _Sums) -> SessionSummary:
         phonemes_per_second=sums.n_phonemes / seconds if seconds else 0.0,
         feature_mean=mean,
         feature_std=max(0.0, sums.square_sum / n_values - mean**2) ** 0.5,
+        feature_most=sums.most,
         clipped_share=sums.n_clipped / n_values,
         n_empty_targets=sums.n_empty,
         n_unalignable=sums.n_unalignable,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from decoder.complaints import did_you_mean
 from decoder.data import t12, t15
-from decoder.data.recordings import Index, Problems, TrialFile, TrialHeader
+from decoder.data.recordings import Index, Problems, TrialFile, TrialHeader, is_file
 from decoder.errors import DataError
 from decoder.plain_pickle import looks_like_pickle
 
@@ -122,7 +122,13 @@ def session_names(
             )
         if name not in found:
             problems.add(f"{folder}: holds no session '{name}'{did_you_mean(name, found)}")
-        elif not train_path.is_file():
+        else:
+            try:
+                if is_file(train_path):
+                    continue
+            except DataError as error:
+                problems.add(*error.problems)
+                continue
             problems.add(
                 f"{train_path}: no such file, so session '{name}' has no train trials; remove it "
                 "from data.sessions"
@@ -132,13 +138,17 @@ def session_names(
 
 
 def source_files(folder: Path, layout: Layout, sessions: Sequence[str]) -> list[Path]:
-    """The files of ``train`` and ``val`` that exist, in day order."""
+    """The files of ``train`` and ``val`` that exist, in day order.
+
+    Raises:
+        DataError: one of them is a link that leads nowhere, or anything but a file.
+    """
     paths = [
         layout.reader.split_path(folder, session, split)
         for session in sessions
         for split in ("train", "val")
     ]
-    return [path for path in paths if path.is_file()]
+    return [path for path in paths if is_file(path)]
 
 
 def _not_a_folder(path: Path) -> str:

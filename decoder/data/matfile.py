@@ -17,11 +17,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.data.recordings import one_line
+from decoder.data.recordings import check_expansion, one_line
 from decoder.errors import DataError
 
 _HEADER_BYTES = 128
 _MOST_NAME_BYTES = 4096  # a variable's class, shape and name lie within this many bytes
+_MOST_ROWS = 100_000  # cells of an array, or rows of a text: one for each sentence of a session
+_MOST_AXES = 8
+_MOST_SHOWN = 8  # names in an error message
 
 # Kinds of stored data elements → numpy type.
 _STORED = {
@@ -105,7 +108,7 @@ def load_variables(path: Path, names: Sequence[str]) -> dict[str, Value]:
         order = _byte_order(handle)
         for header, content in _variables(handle, order, names):
             found.append(header.name)
-            if content is not None:
+            if content is not None and header.name not in values:
                 values[header.name] = _value(content, order)
     _check_found(names, found)
     return values
@@ -166,8 +169,8 @@ class _Cursor:
         if value_class not in (_CELL, _CHAR, *_NUMBERS, *_OTHERS):  # has no shape and no name
             return _Header(value_class, False, (), "")
         shape = self.numbers(_INT32)
-        if len(shape) < 2 or min(shape) < 0:
-            raise _damaged(f"a variable is of shape {shape}")
+        if not 2 <= len(shape) <= _MOST_AXES or min(shape) < 0:
+            raise _damaged(f"a variable is of shape {shape[:_MOST_AXES]}, of {len(shape)} axes")
         name = bytes(byte & 0xFF for byte in self.numbers(_INT8)).decode("latin-1")
         return _Header(value_class, bool(flags[0] & _COMPLEX_FLAG), shape, name)
 
@@ -215,6 +218,7 @@ def _decompressed(stored: bytes, order: str) -> memoryview:
     if len(tag) < 8:
         raise _damaged("it ends within a variable")
     kind, n_bytes = struct.unpack(f"{order}II", tag)
+    check_expansion("a compressed variable and its values", n_bytes, len(stored))
     content = stream.decompress(stream.unconsumed_tail, n_bytes + 1)
     if kind != _MATRIX or len(content) != n_bytes or not stream.eof:
         raise _damaged("a compressed variable is not as long as it says")
@@ -229,7 +233,7 @@ def _value(content: memoryview, order: str, in_cell: bool = False) -> Value:
     header = cursor.header()
     n_values = int(np.prod(header.shape, dtype=object))
     if header.value_class == _CELL and not in_cell:
-        if n_values * 8 > len(content):
+        if n_values * 8 > len(content) or n_values > _MOST_ROWS:
             raise _damaged(f"a cell array of shape {header.shape} is longer than what holds it")
         return [_cell(cursor, order) for _ in range(n_values)]
     if header.is_complex and header.value_class in _NUMBERS:
@@ -262,7 +266,7 @@ def _text(kind: int, stored: memoryview, shape: tuple[int, ...], order: str) -> 
         encoding += "-le" if order == "<" else "-be"
     characters = bytes(stored).decode(encoding)
     n_rows, n_columns = shape[0], int(np.prod(shape[1:], dtype=object))
-    if len(characters) != n_rows * n_columns:
+    if len(characters) != n_rows * n_columns or n_rows > _MOST_ROWS:
         raise _damaged(f"a text of shape {shape} has {len(characters)} characters")
     return Text(tuple(characters[row::n_rows] for row in range(n_rows)))
 
@@ -299,8 +303,10 @@ def _check_found(names: Sequence[str], found: Sequence[str]) -> None:
     for name in names:
         if found.count(name) != 1:
             there = "missing" if name not in found else f"present {found.count(name)} times"
-            listing = ", ".join(ascii(other)[1:-1] for other in found if other) or "nothing"
-            raise DataError(f"field '{name}' is {there} (found: {listing})")
+            named = [ascii(other)[1:-1][:40] for other in found if other]
+            listing = ", ".join(named[:_MOST_SHOWN]) or "nothing"
+            more = f" and {len(named) - _MOST_SHOWN} more" if len(named) > _MOST_SHOWN else ""
+            raise DataError(f"field '{name}' is {there} (found: {listing}{more})")
 
 
 def _damaged(what: str) -> DataError:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from decoder.errors import DataError
 
 BIN_MS = 20  # duration of a bin in both public data sets
+
+_FREE_BYTES = 64 << 20
+_MOST_EXPANSION = 200
 
 
 class Problems:
@@ -126,26 +130,87 @@ def make_index(
     return Index(tuple(sessions), n_features, tuple(train), tuple(val))
 
 
-def describe_not_finite(finite: NDArray[np.bool_], columns: NDArray[np.int64] | None) -> str:
-    """A text that lists the features that are not finite.
+class Flaw(NamedTuple):
+    """Values of a trial that no recording can hold.
+
+    Attributes:
+        text: how many, and in which features.
+        cause: equal for trials with a flaw in the same features.
+    """
+
+    text: str
+    cause: str
+
+
+def find_flaw(
+    features: NDArray[np.floating], columns: NDArray[np.int64] | None, largest: float
+) -> Flaw | None:
+    """Values that are not finite or, if all are, values beyond a limit; None if there are none.
 
     Args:
-        finite: (T, F) bool.
+        features: (T, F).
         columns: (F,) the features' numbers in the recordings; None means 0 to F - 1.
+        largest: the largest magnitude that a recording can have.
     """
-    counts = (~finite).sum(axis=0)
-    where = np.flatnonzero(counts)
-    shown = ", ".join(
-        f"{i if columns is None else columns[i]} ({counts[i]} bins)" for i in where[:5]
+    finite = np.isfinite(features)
+    if not finite.all():
+        return _flaw(~finite, columns, "values that are NaN or infinite", "not finite")
+    if not features.size or max(features.max(), -features.min()) <= largest:
+        return None
+    beyond = _flaw(np.abs(features) > largest, columns, f"values beyond ±{largest:g}", "too large")
+    most = float(np.abs(features).max())
+    return beyond._replace(
+        text=f"{beyond.text}; the largest is {most:.3g}, which no recording of neural activity "
+        "reaches: write the file again from its source, or leave these features out "
+        "(data.feature_subset)"
     )
+
+
+def _flaw(bad: NDArray[np.bool_], columns: NDArray[np.int64] | None, what: str, cause: str) -> Flaw:
+    counts = bad.sum(axis=0)
+    where = np.flatnonzero(counts)
+    names = where if columns is None else columns[where]
+    shown = ", ".join(f"{i} ({n} bins)" for i, n in zip(names[:5], counts[where], strict=False))
     more = f" and {len(where) - 5} more features" if len(where) > 5 else ""
-    return f"{counts.sum()} values that are NaN or infinite, in feature {shown}{more}"
+    return Flaw(f"{counts.sum()} {what}, in feature {shown}{more}", f"{cause}: {names.tolist()}")
 
 
-def name_features(finite: NDArray[np.bool_], columns: NDArray[np.int64] | None) -> str:
-    """The features with values that are not finite; arguments as of `describe_not_finite`."""
-    where = np.flatnonzero(~finite.all(axis=0))
-    return f"not finite: {(where if columns is None else columns[where]).tolist()}"
+def check_expansion(what: str, n_declared: int, n_stored: int) -> None:
+    """Refuse what declares far more bytes than are stored, before memory is taken for it.
+
+    Deflate shrinks data at most 1,032 times, and only if all values are equal. Counts of one spike
+    a second in every channel, in bins of 20 ms and float32, shrink 113 times; faster ones less.
+
+    Raises:
+        DataError: more than 64 MiB are declared, and more than 200 times the bytes stored.
+    """
+    if n_declared > max(_FREE_BYTES, _MOST_EXPANSION * n_stored):
+        raise DataError(
+            f"{what} declare {n_declared:,} bytes, but only {n_stored:,} are stored, and "
+            f"recordings shrink at most {_MOST_EXPANSION} times; write or copy the file again"
+        )
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at a path; False if there is nothing.
+
+    Raises:
+        DataError: there is something else, such as a link that leads nowhere. The message names
+            the path.
+    """
+    try:
+        if path.is_file():
+            return True
+        if path.is_symlink() and not path.exists():
+            raise DataError(
+                f"{path}: is a link that leads nowhere ({path.readlink()}); copy the file here, "
+                "or remove the link"
+            )
+        if path.exists():
+            raise DataError(f"{path}: must be a file, but is something else; copy the file here")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return False
 
 
 def one_line(error: BaseException) -> str:

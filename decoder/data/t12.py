@@ -17,6 +17,7 @@ at a time. Every problem of both passes is collected in a `Problems`.
 """
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,9 +39,9 @@ from decoder.data.recordings import (
     Problems,
     TrialFile,
     TrialHeader,
-    describe_not_finite,
+    find_flaw,
+    is_file,
     make_index,
-    name_features,
 )
 from decoder.errors import DataError
 
@@ -49,7 +50,12 @@ N_AREA_6V = 128  # the first columns of each; the others, area 44, are left out
 N_FEATURES = 2 * N_AREA_6V
 FOLDERS = {"train": "train", "val": "test", "test": "competitionHoldOut"}
 
+# The largest magnitude before z-scoring. A bin of 20 ms has 600 samples of at most 2^15 units of
+# the amplifier, so that its power, even as a sum, is at most 6.4e11.
+LARGEST_RAW = 1e12
+
 _ARRAYS = ("tx1", "spikePow")
+_MOST_WORDS = 20  # without a pronunciation, in an error message
 _STD_FLOOR = 1e-8
 
 
@@ -103,23 +109,20 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
     dictionary = load_dictionary(folder, problems)
     unknown: dict[str, list[str]] = {}  # word → the trials that contain it
     train, val = [], []
-    trained: dict[bytes, str] = {}
-    for session in sessions:
-        path = split_path(folder, session, "train")
-        file, digests = _read_headers(path, dictionary, unknown, problems)
-        train.append(file)
-        trained |= {digests[trial.number]: f"{path}: {trial.name}" for trial in file.trials}
-    for session in sessions:
-        path = split_path(folder, session, "val")
-        file, digests = _read_headers(path, dictionary, unknown, problems)
-        val.append(file)
-        for trial in file.trials:
-            other = trained.get(digests[trial.number])
-            if other is not None and trial.n_bins:
-                problems.add(
-                    f"{path}: {trial.name} has the same features as {other}; a trial of train "
-                    "must not be in test: remove one of them"
-                )
+    seen: dict[bytes, str] = {}
+    for split, files in (("train", train), ("val", val)):
+        for session in sessions:
+            path = split_path(folder, session, split)
+            file, digests = _read_headers(path, dictionary, unknown, problems)
+            files.append(file)
+            for trial in file.trials:
+                here = f"{path}: {trial.name}"
+                other = seen.setdefault(digests[trial.number], here)
+                if other != here and trial.n_bins:
+                    problems.add(
+                        f"{here} has the same features as {other}; a trial must not be in train "
+                        "and test, nor in one of them twice: remove one"
+                    )
     if unknown:
         problems.add(_no_pronunciation(folder, unknown))
     return make_index(folder, sessions, N_FEATURES, train, val, problems)
@@ -151,17 +154,16 @@ def iterate_features(
         features = _raw_features(contents, trial.number)
         if columns is not None:
             features = features[:, columns]
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(features.astype(np.float32))
-        if finite.all():
+        flaw = find_flaw(features, columns, LARGEST_RAW)
+        if flaw is None:
             raw[trial.number] = features
             blocks[trial.block].append(features)
         else:
             text = (
-                f"{file.path}: {trial.name}: has {describe_not_finite(finite, columns)} "
+                f"{file.path}: {trial.name}: has {flaw.text} "
                 f"(from {N_AREA_6V} on they are spikePow, before tx1)"
             )
-            problems.add_alike(text, name_features(finite, columns), file.path)
+            problems.add_alike(text, flaw.cause, file.path)
     del contents
     statistics = {block: _mean_and_std(parts) for block, parts in blocks.items()}
     del blocks
@@ -174,10 +176,14 @@ def iterate_features(
 
 def count_trials(path: Path, problems: Problems) -> int:
     """Number of sentences of a file that is not trained on; 0 if there is no such file."""
-    if not path.is_file():
+    try:
+        if not is_file(path):
+            return 0
+    except DataError as error:
+        problems.add(*error.problems)
         return 0
     try:
-        return int(np.prod(load_shape(path, "tx1")))
+        return math.prod(load_shape(path, "tx1"))
     except DataError as error:
         problems.add(*(f"{path}: {text}" for text in error.problems))
         return 0
@@ -192,7 +198,11 @@ def _read_headers(
     """
     trials: list[TrialHeader] = []
     digests = {}
-    if not path.is_file():  # a session without val trials; one without train is refused earlier
+    try:
+        if not is_file(path):  # without val trials; a session without train is refused earlier
+            return TrialFile(path, ()), {}
+    except DataError as error:
+        problems.add(*error.problems)
         return TrialFile(path, ()), {}
     try:
         contents = _load(path)
@@ -310,9 +320,12 @@ def _mean_and_std(
 
 def _no_pronunciation(folder: Path, unknown: Mapping[str, Sequence[str]]) -> str:
     words = "; ".join(
-        f"'{word}' ({where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''})"
-        for word, where in sorted(unknown.items())
+        f"'{ascii(word[:40])[1:-1]}' ({where[0]}"
+        f"{f' and {len(where) - 1} more' if len(where) > 1 else ''})"
+        for word, where in sorted(unknown.items())[:_MOST_WORDS]
     )
+    if len(unknown) > _MOST_WORDS:
+        words += f"; and {len(unknown) - _MOST_WORDS} more"
     return (
         f"{len(unknown)} words of sentenceText have no pronunciation; give each a line with its "
         f"ARPAbet phonemes, such as 'hello  HH AH L OW', in {folder / FILE_NAME}: {words}"

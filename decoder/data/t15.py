@@ -5,7 +5,8 @@ are read in two passes, first the headers and then the features trial by trial, 
 trial is in memory at a time. Every problem of both passes is collected in a `Problems`.
 """
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from decoder.data.hdf5 import H5_ERRORS, Room, check_heaps, integer, member, stored_dataset, text
 from decoder.data.recordings import (
     Index,
     Problems,
     TrialFile,
     TrialHeader,
-    describe_not_finite,
+    find_flaw,
+    is_file,
     make_index,
-    name_features,
     one_line,
 )
 from decoder.errors import DataError
@@ -29,17 +31,10 @@ from decoder.phonemes import BLANK, N_CLASSES
 
 FEATURE_CLIP = 10.0  # z-scored features are clipped from above
 
-# The errors that h5py raises on truncated or altered files, depending on the wrong byte.
-_H5_ERRORS = (
-    OSError,
-    RuntimeError,
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
-)
+# The largest magnitude of a feature. The recordings are z-scores, which the release clips at 10;
+# other recordings in this layout may hold counts (a bin of 20 ms has 600 samples) or power in µV²
+# (1e6 is the square of a millivolt, ten times the largest spikes).
+LARGEST_FEATURE = 1e6
 
 
 def split_path(folder: Path, session: str, split: str) -> Path:
@@ -72,7 +67,7 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
     for session in sessions:
         train.append(_read_headers(split_path(folder, session, "train"), session, problems))
         val.append(_read_headers(split_path(folder, session, "val"), session, problems))
-        _check_overlap(train[-1], val[-1], problems)
+        _check_repeats(train[-1], val[-1], problems)
     n_features = _check_feature_counts([*train, *val], problems)
     return make_index(folder, sessions, n_features, train, val, problems)
 
@@ -97,16 +92,18 @@ def iterate_features(
             for trial in file.trials:
                 where = f"{file.path}: {trial.name}: input_features"
                 try:
-                    features = handle[trial.name]["input_features"][()]
-                except _H5_ERRORS as error:
+                    features = _features(handle, trial)[()]
+                except DataError as error:
+                    problems.add(f"{where}: {error}")
+                    continue
+                except H5_ERRORS as error:
                     problems.add(f"{where} cannot be read: {one_line(error)}; copy the file again")
                     continue
                 if columns is not None:
                     features = features[:, columns]
-                finite = np.isfinite(features)
-                if not finite.all():
-                    text = f"{where} has {describe_not_finite(finite, columns)}"
-                    problems.add_alike(text, name_features(finite, columns), file.path)
+                flaw = find_flaw(features, columns, LARGEST_FEATURE)
+                if flaw is not None:
+                    problems.add_alike(f"{where} has {flaw.text}", flaw.cause, file.path)
                     continue
                 yield trial, features
     except OSError as error:
@@ -115,12 +112,15 @@ def iterate_features(
 
 def count_trials(path: Path, problems: Problems) -> int:
     """Number of groups of a file that is not trained on; 0 if there is no such file."""
-    if not path.is_file():
-        return 0
     try:
+        if not is_file(path):
+            return 0
         with h5py.File(path, "r", locking=False) as handle:
             return len(handle)
-    except _H5_ERRORS as error:
+    except DataError as error:
+        problems.add(*error.problems)
+        return 0
+    except H5_ERRORS as error:
         problems.add(_unreadable(path, error))
         return 0
 
@@ -128,21 +128,29 @@ def count_trials(path: Path, problems: Problems) -> int:
 def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
     trials: list[TrialHeader] = []
     n_before = problems.n_found
-    if not path.is_file():  # a session without val trials; one without train is refused earlier
+    try:
+        if not is_file(path):  # without val trials; a session without train is refused earlier
+            return TrialFile(path, ())
+    except DataError as error:
+        problems.add(*error.problems)
         return TrialFile(path, ())
     try:
+        check_heaps(path)
+        room = Room(path)
         with h5py.File(path, "r", locking=False) as handle:
             names = _trial_names(handle, path, problems)
             for name in names:
                 try:
-                    trials.append(_read_header(handle[name], name, session))
+                    trials.append(_read_header(member(handle, name), name, session, room))
                 except DataError as error:
                     problems.add(*(f"{path}: {name}: {text}" for text in error.problems))
-                except _H5_ERRORS as error:
+                except H5_ERRORS as error:
                     problems.add(
                         f"{path}: {name}: cannot be read: {one_line(error)}; copy the file again"
                     )
-    except _H5_ERRORS as error:
+    except DataError as error:
+        problems.add(*(f"{path}: {text}" for text in error.problems))
+    except H5_ERRORS as error:
         problems.add(_unreadable(path, error))
     if not trials and problems.n_found == n_before and path.name == "data_train.hdf5":
         problems.add(
@@ -165,12 +173,12 @@ def _trial_names(handle: Any, path: Path, problems: Problems) -> list[str]:
     return [name for name in expected if name in found]
 
 
-def _read_header(group: Any, name: str, session: str) -> TrialHeader:
+def _read_header(group: Any, name: str, session: str, room: Room) -> TrialHeader:
     if not isinstance(group, h5py.Group):
         raise DataError("is not a group; each trial must be a group that holds its datasets")
-    features = _dataset(group, "input_features", 2)
-    class_ids = _dataset(group, "seq_class_ids", 1)
-    transcription = _dataset(group, "transcription", 1)
+    features = stored_dataset(group, "input_features", 2, room)
+    class_ids = stored_dataset(group, "seq_class_ids", 1, room)
+    transcription = stored_dataset(group, "transcription", 1, room)
     problems = []
     if features.dtype != np.float32:
         problems.append(f"input_features must be float32 (T, F), but got {features.dtype}")
@@ -180,15 +188,14 @@ def _read_header(group: Any, name: str, session: str) -> TrialHeader:
     if problems:
         raise DataError(problems)
     n_bins, n_features = features.shape
-    n_time_steps, seq_len = _integer(group, "n_time_steps"), _integer(group, "seq_len")
-    block, number = _integer(group, "block_num"), _integer(group, "trial_num")
+    n_time_steps, seq_len = integer(group, "n_time_steps"), integer(group, "seq_len")
+    block, number = integer(group, "block_num"), integer(group, "trial_num")
     if n_time_steps != n_bins:
         problems.append(f"n_time_steps is {n_time_steps}, but input_features has {n_bins} bins")
-    own_session = group.attrs.get("session")
-    if own_session is None:
-        problems.append("attribute 'session' is missing")
-    elif isinstance(own_session, str) and own_session != session:
-        problems.append(f"belongs to session '{own_session}', but is in the folder '{session}'")
+    own_session = text(group, "session")
+    if own_session != session:
+        shown = ascii(own_session[:80])
+        problems.append(f"belongs to session {shown}, but is in the folder '{session}'")
     labels = class_ids[()].astype(np.int64)
     problems.extend(_check_labels(labels, seq_len))
     if problems:
@@ -216,49 +223,59 @@ def _check_labels(class_ids: NDArray[np.int64], seq_len: int) -> list[str]:
     return problems
 
 
-def _dataset(group: Any, name: str, n_axes: int) -> Any:
-    if name not in group:
-        raise DataError(f"dataset '{name}' is missing (found: {', '.join(group) or 'nothing'})")
-    dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise DataError(f"'{name}' must be a dataset, but is a {type(dataset).__name__.lower()}")
-    if dataset.ndim != n_axes:
-        raise DataError(f"{name} must have {n_axes} axes, but has shape {dataset.shape}")
-    return dataset
+def _check_repeats(train: TrialFile, val: TrialFile, problems: Problems) -> None:
+    """Report trials of a session that hold the same features, in one split or in both.
+
+    Features are only read of trials that agree in their length, and in their numbers or labels.
+    """
+    alike: dict[tuple[object, ...], list[tuple[Path, TrialHeader]]] = defaultdict(list)
+    for file in (train, val):
+        for trial in file.trials:
+            if trial.n_bins:
+                alike["number", trial.n_bins, trial.block, trial.number].append((file.path, trial))
+                alike["labels", trial.n_bins, trial.labels.tobytes()].append((file.path, trial))
+    digests: dict[tuple[Path, str], bytes | None] = {}
+    found: dict[tuple[Path, str], str] = {}
+    for group in alike.values():
+        first: dict[bytes, tuple[Path, TrialHeader]] = {}
+        for path, trial in group if len(group) > 1 else ():
+            if (path, trial.name) not in digests:
+                digests[path, trial.name] = _feature_digest(path, trial)
+            digest = digests[path, trial.name]
+            if (
+                digest is not None
+                and (other := first.setdefault(digest, (path, trial)))[1] != trial
+            ):
+                found[path, trial.name] = _repeat_text(*other, path, trial)
+    problems.add(*found.values())
 
 
-def _integer(group: Any, name: str) -> int:
-    if name not in group.attrs:
-        raise DataError(f"attribute '{name}' is missing")
-    value = np.asarray(group.attrs[name])
-    if value.size != 1 or value.dtype.kind not in "iuf" or value.item() != int(value.item()):
-        raise DataError(f"attribute '{name}' must be one integer, but got {value!r}")
-    return int(value.item())
+def _repeat_text(path: Path, trial: TrialHeader, other_path: Path, other: TrialHeader) -> str:
+    if path != other_path:
+        numbers = f"block {other.block} trial {other.number}"
+        return (
+            f"{numbers} is in both splits: {path}: {trial.name} and {other_path}: {other.name}; "
+            "remove one"
+        )
+    return (
+        f"{path}: {trial.name} and {other.name} hold the same features, so that one trial is there "
+        "twice; remove one"
+    )
 
 
-def _check_overlap(train: TrialFile, val: TrialFile, problems: Problems) -> None:
-    """Report trials that are in both splits of a session, by their numbers and features."""
-    trained = {(trial.block, trial.number): trial for trial in train.trials}
-    for trial in val.trials:
-        other = trained.get((trial.block, trial.number))
-        if other is not None and _same_features(train.path, other, val.path, trial):
-            problems.add(
-                f"block {trial.block} trial {trial.number} is in both splits: {train.path}: "
-                f"{other.name} and {val.path}: {trial.name}; remove one"
-            )
-
-
-def _same_features(path: Path, trial: TrialHeader, other_path: Path, other: TrialHeader) -> bool:
-    """Whether two trials hold the same values; an unreadable one counts as the same."""
-    if (trial.n_bins, trial.n_features) != (other.n_bins, other.n_features):
-        return False
+def _feature_digest(path: Path, trial: TrialHeader) -> bytes | None:
+    """A digest of a trial's features; None if they cannot be read, which is reported later."""
     try:
-        with h5py.File(path, "r", locking=False) as one:
-            values = one[trial.name]["input_features"][()]
-        with h5py.File(other_path, "r", locking=False) as two:
-            return np.array_equal(values, two[other.name]["input_features"][()], equal_nan=True)
-    except _H5_ERRORS:
-        return True
+        with h5py.File(path, "r", locking=False) as handle:
+            features = np.ascontiguousarray(_features(handle, trial)[()])
+            return hashlib.blake2b(features.data).digest()
+    except (DataError, *H5_ERRORS):
+        return None
+
+
+def _features(handle: Any, trial: TrialHeader) -> Any:
+    """The data set of a trial's features."""
+    return member(member(handle, trial.name), "input_features")
 
 
 def _check_feature_counts(files: Sequence[TrialFile], problems: Problems) -> int:

@@ -14,6 +14,10 @@ from orchestrator.terminal import print_table, remarks, say_to
 if TYPE_CHECKING:
     from decoder.data.check import DataSummary, SessionSummary
 
+# Z-scored features stay far below: the release of T15 clips them at 10, and of n bins that are
+# z-scored together, as in T12, none exceeds the square root of n.
+UNUSUAL_FEATURE = 1000.0
+
 data_app = typer.Typer(help="Make and check recordings.", no_args_is_help=True)
 
 
@@ -114,6 +118,8 @@ def _check_row(row: "SessionSummary") -> tuple[str | int, ...]:
         notes.append(f"{row.n_empty_targets} empty targets")
     if row.n_unalignable:
         notes.append(f"{row.n_unalignable} targets longer than the output")
+    if row.feature_most > UNUSUAL_FEATURE:
+        notes.append(f"values up to {row.feature_most:.3g}, which is no z-score")
     if row.clipped_share > 0:
         notes.append(f"{row.clipped_share:.2%} clipped")
     bins = f"{row.n_bins_min}–{row.n_bins_max} (median {row.n_bins_median:.0f})"

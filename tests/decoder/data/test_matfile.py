@@ -159,10 +159,14 @@ def test_damage_inside_a_variable_is_named(tmp_path: Path) -> None:
 def test_compressed_variable_must_have_the_length_in_its_header(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
     content = hand_made("<", 2, b"\1\2\3")
-    for said in (len(content) - 1, len(content) + 1, 2**31):
+    for said, complained in (
+        (len(content) - 1, "not as long as it says"),
+        (len(content) + 1, "not as long as it says"),
+        (2**31, "declare 2,147,483,648 bytes"),
+    ):
         stored = zlib.compress(struct.pack("<II", 14, said) + content)
         path.write_bytes(header("<") + element("<", 15, stored))
-        assert "not as long as it says" in complaint(path, "x")
+        assert complained in complaint(path, "x")
 
 
 @pytest.mark.parametrize("opening", [header("<", b"\x00\x02"), b"\x89HDF\r\n\x1a\n".ljust(128)])
@@ -206,3 +210,34 @@ def test_any_altered_or_missing_byte_gives_at_most_a_data_error(
         except DataError:
             n_refused += 1
     assert n_refused > 150
+
+
+def test_text_of_billions_of_empty_rows_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.mat"
+    shape = struct.pack("<2i", 2**31 - 1, 0)
+    content = element("<", 6, struct.pack("<2I", 4, 0)) + element("<", 5, shape)
+    content += element("<", 1, b"x") + element("<", 16, b"")
+    path.write_bytes(header("<") + element("<", 14, content))
+    assert "a text of shape (2147483647, 0)" in complaint(path, "x")
+
+
+def test_number_with_forty_axes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.mat"
+    content = element("<", 6, struct.pack("<2I", 6, 0)) + element("<", 5, bytes(4 * 40))
+    content += element("<", 1, b"x") + element("<", 9, b"")
+    path.write_bytes(header("<") + element("<", 14, content))
+    assert "of 40 axes" in complaint(path, "x")
+
+
+def test_compressed_variable_may_not_swell_beyond_what_recordings_do(tmp_path: Path) -> None:
+    zeros = save(tmp_path / "x.mat", True, x=np.zeros((9, 2**20)))  # 75 MB, stored in 75 kB
+    assert zeros.stat().st_size < 100_000
+    assert "recordings shrink at most 200 times" in complaint(zeros, "x")
+    assert load_shape(zeros, "x") == (9, 2**20)
+    small = save(tmp_path / "small.mat", True, x=np.zeros((7, 2**20)))
+    assert load_variables(small, ["x"])["x"].shape == (7, 2**20)  # type: ignore[union-attr]
+
+
+def test_a_long_list_of_variables_is_cut_in_the_message(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.mat", **{f"v{i}": 1.0 for i in range(60)})
+    assert "and 52 more" in complaint(path, "x")

@@ -262,7 +262,7 @@ def test_values_that_are_not_finite_are_counted_by_feature(recordings: Path) -> 
     fields = make_fields(0)
     power = fields["spikePow"][0, 2].astype(np.float64)
     power[3:5, 2] = np.nan
-    power[7, 3] = 1e300  # beyond float32
+    power[7, 3] = np.inf
     power[8, 200] = np.nan  # area 44 is not read
     fields["spikePow"][0, 2] = power
     path = save(recordings, FIRST, "train", fields)
@@ -271,6 +271,46 @@ def test_values_that_are_not_finite_are_counted_by_feature(recordings: Path) -> 
         "131 (1 bins) (from 128 on they are spikePow, before tx1)",
     )
     read_everything(recordings, columns=np.array([0, 1, 250]))  # without the damaged columns
+
+
+@pytest.mark.parametrize(("power", "is_refused"), [(0.9e12, False), (1.1e12, True), (1e300, True)])
+def test_power_beyond_any_amplifier_is_refused(
+    power: float, is_refused: bool, recordings: Path
+) -> None:
+    fields = make_fields(0)
+    raw = fields["spikePow"][0, 2].astype(np.float64)
+    raw[7, 3] = -power
+    fields["spikePow"][0, 2] = raw
+    path = save(recordings, FIRST, "train", fields)
+    if not is_refused:
+        read_everything(recordings)
+        return
+    (found,) = complaints(recordings)
+    assert found.startswith(f"{path}: trial 2: has 1 values beyond ±1e+12, in feature 131 (1 bins)")
+
+
+def test_trial_twice_in_one_split_is_refused(recordings: Path) -> None:
+    fields = make_fields(0)
+    for name in ("tx1", "spikePow"):
+        fields[name][0, 3] = fields[name][0, 1]
+    path = save(recordings, FIRST, "train", fields)
+    (found,) = complaints(recordings)
+    assert found.startswith(f"{path}: trial 3 has the same features as {path}: trial 1;")
+
+
+def test_a_long_list_of_unknown_words_is_cut(recordings: Path) -> None:
+    words = " ".join(f"zz{chr(97 + i // 26)}{chr(97 + i % 26)}qx" for i in range(60))
+    save(recordings, FIRST, "train", make_fields(0, (words, "hi", "yes", "no")))
+    (found,) = complaints(recordings)
+    assert found.startswith("60 words") and found.endswith("; and 40 more")
+
+
+def test_link_that_leads_nowhere_is_not_taken_for_no_test_file(recordings: Path) -> None:
+    path = recordings / "test" / f"{FIRST}.mat"
+    path.unlink()
+    path.symlink_to("moved.mat")
+    (found,) = complaints(recordings)
+    assert found.startswith(f"{path}: is a link that leads nowhere (moved.mat)")
 
 
 def test_words_without_pronunciation_are_reported_together_and_can_be_added_beside_the_data(
