@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptOption,
     AddressOption,
     BackendChoice,
     BackendOption,
@@ -21,6 +22,7 @@ from orchestrator.cli.options import (
     StrictOption,
     ThreadsOption,
     WorkersOption,
+    accepting,
     handled,
     is_file_name,
     print_json,
@@ -47,6 +49,7 @@ def run(
     max_runs_per_pack: PackOption = 16,
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
+    accept_changes: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -67,6 +70,7 @@ def run(
         set_up_seconds=time.monotonic() - _started,
         allow_mixed=allow_mixed,
         strict=strict,
+        accept=accepting(accept_changes),
     )
     verdicts = views.read_verdicts(outcome.folder)
     if as_json:

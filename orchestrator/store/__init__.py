@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "ledger": (
             "Record",
+            "RecordDataset",
             "RecordEnvironment",
             "config_of",
             "first_mistake",
