@@ -135,6 +135,7 @@ def run_ablation(
     quiet: bool = False,
     allow_mixed: bool = False,
     strict: bool = False,
+    accept_changes: bool = False,
 ) -> "AblationOutcome":
     """Train the runs that an ablation lacks, record them, and write its report.
 
@@ -154,6 +155,8 @@ def run_ablation(
         allow_mixed: whether results of other decoder sources are used; otherwise their runs are
             trained again. Claims that mix sources are exploratory.
         strict: whether different versions of PyTorch or devices are refused.
+        accept_changes: whether runs are trained again whose recordings have changed since they
+            were recorded; otherwise such a change is an error.
 
     Returns:
         How many runs were trained, recorded and failed, and the folder of the report.
@@ -178,7 +181,13 @@ def run_ablation(
     )
     console = Console(stderr=True, quiet=quiet)
     return run.run_ablation(
-        loaded, Results(Path(results)), options, console, allow_mixed=allow_mixed, strict=strict
+        loaded,
+        Results(Path(results)),
+        options,
+        console,
+        allow_mixed=allow_mixed,
+        strict=strict,
+        accept=lambda text: accept_changes,
     )
 
 

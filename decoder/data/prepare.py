@@ -1,15 +1,18 @@
 """Opens the packed store of recordings by their path; finds, generates and packs them first."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from decoder.complaints import did_you_mean
 from decoder.data.files import Say, hash_files, only_builder, silent, storage_errors
+from decoder.data.generated import has_digests, what_differs, write_digests
 from decoder.data.layouts import find_layout, session_names, source_files
 from decoder.data.packing import Source, pack
 from decoder.data.store import Dataset, open_if_whole
 from decoder.data.synthetic import RECIPES, make_synthetic, recipe_digest
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, StorageError
 
 SYNTHETIC_PREFIX = "synthetic:"
 
@@ -57,6 +60,11 @@ def find_source(
         folder = _generate_once(path.removeprefix(SYNTHETIC_PREFIX), datasets_dir, say)
     else:
         folder = Path(path).expanduser()
+        if has_digests(folder) and (differs := what_differs(folder, datasets_dir, say)):
+            say(
+                f"{folder}: differs from what was generated ({differs}); it is used as it is, and "
+                "`data make` makes such a folder anew"
+            )
     layout = find_layout(folder)
     names = session_names(folder, layout, sessions)
     digests = hash_files(folder, source_files(folder, layout, names), datasets_dir, say)
@@ -73,9 +81,32 @@ def _generate_once(name: str, datasets_dir: Path, say: Say) -> Path:
         )
     recipe = RECIPES[name]
     target = datasets_dir / f"synthetic-{name}-{recipe_digest(recipe)}"
-    if not target.exists():
-        with only_builder(target, say):
-            if not target.exists():
-                say(f"generating {SYNTHETIC_PREFIX}{name} into {target}")
-                make_synthetic(recipe, target)
+    if _is_as_generated(target, say):
+        return target
+    with only_builder(target, say):
+        if not _is_as_generated(target, silent):
+            say(f"generating {SYNTHETIC_PREFIX}{name} into {target}")
+            make_synthetic(recipe, target, replace=True)
     return target
+
+
+def _is_as_generated(folder: Path, say: Say) -> bool:
+    """Whether a generated data set is there, and what was generated.
+
+    An earlier version kept no digests. Its files are taken as they are: generated again, they could
+    have other bytes, if h5py has changed since, and with them other run ids.
+    """
+    if not os.path.lexists(folder):
+        return False
+    if not folder.is_dir():
+        say(f"{folder}: is no folder; generating it again")
+        return False
+    if not has_digests(folder):
+        say(f"{folder}: an earlier version generated it, without digests; it is taken as it is")
+        with suppress(StorageError):  # read-only, perhaps
+            write_digests(folder)
+        return True
+    if differs := what_differs(folder, folder.parent, say):
+        say(f"{folder}: differs from its recipe ({differs}); generating it again")
+        return False
+    return True

@@ -7,6 +7,7 @@ not load the libraries that read recordings.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -149,6 +150,23 @@ def read_manifest(folder: Path) -> Manifest:
         return _read_manifest(folder)
     except _Damaged as error:
         raise StorageError(_damaged(folder, str(error))) from None
+
+
+def earlier_versions(folder: Path) -> list[str]:
+    """The fingerprints of the other stores that were packed from the same folder, oldest first.
+
+    Args:
+        folder: of a store. Stores without checksums do not say where they are from.
+    """
+    found = []
+    with suppress(StorageError):
+        source = read_manifest(folder).source
+        for path in folder.parent.glob(f"*/{MANIFEST_NAME}"):
+            with suppress(StorageError, OSError):
+                manifest = read_manifest(path.parent)
+                if manifest.source == source and path.parent != folder:
+                    found.append((path.stat().st_mtime_ns, manifest.fingerprint))
+    return [fingerprint for _, fingerprint in sorted(found)]
 
 
 def open_dataset(folder: Path) -> Dataset:

@@ -24,6 +24,7 @@ from pydantic import (
 from decoder.atomic import sha256_of, storage_error, write_atomically
 from decoder.data.articulation import N_ARTICULATORS, draw_durations, trajectory
 from decoder.data.files import building_folder, storage_errors
+from decoder.data.generated import write_digests
 from decoder.data.lexicon import Sentence, draw_sentence, pronunciation_file
 from decoder.data.pronunciation import FILE_NAME
 from decoder.data.recordings import BIN_MS
@@ -186,17 +187,18 @@ def recipe_digest(recipe: SyntheticRecipe) -> str:
     return sha256_of(f"{GENERATOR_VERSION} {values}".encode())[:8]
 
 
-def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
+def make_synthetic(recipe: SyntheticRecipe, folder: Path, *, replace: bool = False) -> None:
     """Generate a data set. The folder only appears when it is complete.
 
     Args:
         recipe: what to generate.
         folder: must not exist, or be empty.
+        replace: whether it replaces whatever is there.
 
     Raises:
         StorageError: the folder is not empty, or the disk is full.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StorageError(f"{folder}: exists already; choose a new folder, or remove it first")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -215,6 +217,7 @@ def make_synthetic(recipe: SyntheticRecipe, folder: Path) -> None:
                 write_t12_session(temporary, session, _generate_t12(recipe, tuning, rng))
         if recipe.layout == "t12":
             write_atomically(temporary / FILE_NAME, pronunciation_file().encode())
+        write_digests(temporary)
 
 
 def in_layout(recipe: SyntheticRecipe, layout: str) -> SyntheticRecipe:

@@ -1,6 +1,7 @@
 """The parts that commands share: common options, errors as one line each, JSON output."""
 
 import functools
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -108,6 +109,13 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Refuse runs of different versions of PyTorch or devices."),
 ]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Train recorded runs again whose recordings have changed, without asking.",
+    ),
+]
 AddressOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Join the Ray cluster at this address.")
 ]
@@ -137,6 +145,24 @@ def handled(command: Callable[P, T]) -> Callable[P, T]:
             raise typer.Exit(130) from None
 
     return wrapper
+
+
+def accepting(accept_changes: bool) -> Callable[[str], bool]:
+    """What answers whether to train on changed recordings: the option, or a person at a terminal.
+
+    Without either, the answer is no.
+    """
+
+    def accept(text: str) -> bool:
+        if accept_changes:
+            typer.echo(text, err=True)
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        typer.echo(text, err=True)
+        return typer.confirm("Train them again?", default=False, err=True)
+
+    return accept
 
 
 def print_json(value: Any) -> None:

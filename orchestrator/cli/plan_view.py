@@ -45,6 +45,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "n_trained_again": len(seen.again),
         "other_sources": seen.other_sources,
         "machines": list(seen.machines),
+        "changed_data": [asdict(one) for one in seen.changed_data],
         "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
         "aliases": aliases and asdict(aliases),
         "runs": [
@@ -162,6 +163,8 @@ def _print_cost(console: Console, seen: Preview) -> None:
         say(f"{seen.other_sources}; they are used (--allow-mixed)")
     for text in seen.machines:
         say(text)
+    for changed in seen.changed_data:
+        say(f"{changed.text}; `run` asks first, or takes --accept-changes")
     if memory := _memory_text(seen):
         say(memory)
     forecast = seen.forecast

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptOption,
     AddressOption,
     BackendChoice,
     BackendOption,
@@ -22,6 +23,7 @@ from orchestrator.cli.options import (
     StrictOption,
     ThreadsOption,
     WorkersOption,
+    accepting,
     handled,
     is_file_name,
     print_json,
@@ -49,6 +51,7 @@ def run(
     gpus_per_pack: GpusOption = None,
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
+    accept_changes: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -77,6 +80,7 @@ def run(
         set_up_seconds=time.monotonic() - _started,
         allow_mixed=allow_mixed,
         strict=strict,
+        accept=accepting(accept_changes),
     )
     verdicts = views.read_verdicts(outcome.folder)
     if as_json:

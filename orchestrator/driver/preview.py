@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoder.pack import Pack
+from orchestrator.driver.changed_data import ChangedData, find_changed_data
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
@@ -83,6 +84,7 @@ class Preview:
         other_sources: how many these are, of how many, and what is known of their sources; empty
             if there are none. Where mixed sources are allowed, it speaks of runs that are used.
         machines: texts on versions of PyTorch and devices that differ.
+        changed_data: recordings that changed since runs of this plan were recorded.
         packs: the packs that `run` would train.
         memory: what packs may hold, one entry per shape.
         free_memory: the memory that a pack may take; None if unknown.
@@ -107,6 +109,7 @@ class Preview:
     again: Mapping[str, Record]
     other_sources: str
     machines: tuple[str, ...]
+    changed_data: tuple[ChangedData, ...]
     packs: tuple[Pack, ...]
     memory: tuple[ShapeMemory, ...]
     free_memory: FreeMemory | None
@@ -218,6 +221,7 @@ def make_preview(
         again={} if allow_mixed else others,
         other_sources=sources_text(others, len(with_result(every))) if others else "",
         machines=machines,
+        changed_data=find_changed_data(plan, with_result(every), results, options),
         packs=tuple(packs),
         memory=tuple(room.of_packs(plan.packs).values()),
         free_memory=room.free,

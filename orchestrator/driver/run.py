@@ -13,6 +13,7 @@ from rich.console import Console
 
 from decoder.atomic import write_atomically
 from decoder.regular import read_json
+from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     check_machines,
@@ -107,6 +108,7 @@ def run_ablation(
     set_up_seconds: float = 0.0,
     allow_mixed: bool = False,
     strict: bool = False,
+    accept: Accept = lambda text: False,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -118,8 +120,11 @@ def run_ablation(
         allow_mixed: whether results of other decoder sources are used; otherwise their runs are
             trained again.
         strict: whether different versions of PyTorch or devices are refused.
+        accept: asked, with a text, whether recorded runs are trained again because their recordings
+            have changed.
 
     Raises:
+        DataError: recordings have changed, and that is not accepted.
         UserError: of any kind; runs recorded by then stay recorded.
         Stopped: by a signal before training began.
     """
@@ -144,6 +149,8 @@ def run_ablation(
             plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             every |= read_records(results, plan.distinct.keys() - every.keys(), say)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
+            changed = find_changed_data(plan, with_result(every), results, options)
+            ask_about_changes(changed, accept)
             note_missing_weights(plan, results, records, say)
             note_claims(loaded, say)
             # Results of other sources were seen, so they lock the claims too.

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "memory_limits": ("FreeMemory", "free_memory"),
         "progress": ("Display",),
         "recording": ("Recorder",),
+        "slurm": ("Job", "batch_script"),
         "stopping": ("Stopped", "stop_switch"),
         "training": ("Trainer", "started_backend"),
     },

@@ -16,10 +16,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
-from decoder.errors import ConfigError, StorageError
+from decoder.errors import ConfigError, DataError, StorageError
 from decoder.regular import check_regular
+from orchestrator.driver.changed_data import changes_since
 from orchestrator.driver.remarks import note_recordings
-from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
 from orchestrator.search.samplers import make_sampler, no_experimental_warnings
@@ -210,19 +211,19 @@ def open_studies(
         prepare: prepares the recordings of arms.
 
     Raises:
-        ConfigError: the study is of another space, budget, code or recordings.
+        ConfigError: the study is of another space, budget or code.
         StorageError: the database cannot be opened.
-        DataError: the base cannot be trained on its recordings.
+        DataError: the base cannot be trained on its recordings, or the study is of others.
     """
     name = loaded.spec.name
     data = prepare([bare_arm(a.name, a.config) for a in loaded.arms], results.datasets, say)
     note_recordings(data.values(), say)
     results.ablation(name).mkdir(parents=True, exist_ok=True)
     url = storage or f"sqlite:///{results.study(name)}"
-    return [_open_study(loaded.spec, a, url, data[a.name].fingerprint) for a in loaded.arms]
+    return [_open_study(loaded.spec, a, url, data[a.name]) for a in loaded.arms]
 
 
-def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> ArmStudy:
+def _open_study(spec: SearchSpec, arm: TunedArm, url: str, data: Recordings) -> ArmStudy:
     import sqlalchemy
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -249,7 +250,7 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
             f"--storage {_without_password(url)}: cannot be opened as an Optuna study ({first}); "
             "check the URL, its driver and the access rights, or leave --storage out"
         ) from None
-    wanted = _identity(spec, arm, fingerprint)
+    wanted = _identity(spec, arm, data.fingerprint)
     kept = study.user_attrs.get("identity")
     if kept is None:
         study.set_user_attr("identity", wanted)
@@ -262,6 +263,7 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
             # A confirmation that is added later changes no score, and its seeds are fresh.
             added = {key: v for key, v in wanted.items() if key.startswith(_CONFIRMATION)}
         wanted = json.loads(json.dumps(wanted))
+        _refuse_other_recordings(name, f"recordings.{arm.name}", {**kept, **added}, wanted, data)
         _refuse_changes(name, _without_password(url), {**kept, **added}, wanted)
         if added:
             study.set_user_attr("identity", wanted)
@@ -346,6 +348,19 @@ def _flat(document: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         inner = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
         flat |= {f"{prefix}{key}": value} if inner is None else inner
     return flat
+
+
+def _refuse_other_recordings(
+    name: str, key: str, kept: Mapping[str, Any], wanted: Mapping[str, Any], data: Recordings
+) -> None:
+    """Refuse recordings that changed, if nothing else did, and name their files."""
+    if kept.get(key) != wanted[key] and {**kept, key: wanted[key]} == wanted:
+        raise DataError(
+            f"study '{name}': the recordings {data.path} have changed since the search began "
+            f"({changes_since(data, str(kept.get(key)))}), so its old trials cannot be compared "
+            "with new ones; undo the change, or give the search a new name, which trains all of "
+            "its candidates again"
+        )
 
 
 def _refuse_changes(

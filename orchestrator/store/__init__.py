@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "former": ("mark_damaged",),
         "ledger": (
+            "Record",
+            "RecordDataset",
             "config_of",
             "history_csv",
             "make_record",

@@ -8,6 +8,7 @@ import pytest
 from shipped import ABLATIONS
 from typer.testing import CliRunner, Result
 
+from orchestrator.cli import options
 from orchestrator.cli.app import app
 from orchestrator.execute.backends import Backend, local
 
@@ -75,3 +76,22 @@ def test_a_search_says_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     done = call("search", ABLATIONS / "lr_search.yaml", "--report-only", "--results", "mine")
     assert done.exit_code == 5 and str(tmp_path / "mine") in done.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize(("is_terminal", "said"), [(False, False), (True, False), (True, True)])
+def test_changed_recordings_are_accepted_by_the_option_or_by_a_person(
+    is_terminal: bool, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def confirm(text: str, **_: object) -> bool:
+        asked.append(text)
+        return said
+
+    monkeypatch.setattr(options.typer, "confirm", confirm)
+    for stream in (options.sys.stdin, options.sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    assert options.accepting(True)("what changed") is True
+    assert not asked
+    assert options.accepting(False)("what changed") is said
+    assert len(asked) == is_terminal

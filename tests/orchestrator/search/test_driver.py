@@ -3,8 +3,9 @@
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,15 +14,18 @@ import pandas as pd
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
+from small_ablation import DATA
 from stored_pairs import change_record
 
 from decoder.atomic import sha256_of
-from decoder.errors import ConfigError, StorageError
+from decoder.errors import ConfigError, DataError, StorageError
 from orchestrator.execute.backends import Execution, RayUnavailableError
 from orchestrator.execute.machine import choose_options
 from orchestrator.execute.training import started_backend
+from orchestrator.plan.recordings import Recordings
 from orchestrator.search.load import load_search
 from orchestrator.search.study import open_studies
+from orchestrator.spec.arms import Arm
 from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
 
@@ -176,6 +180,23 @@ def test_a_search_that_changed_is_refused_and_the_changed_key_is_named(
     with pytest.raises(ConfigError) as error:
         run_small_search(copied, FakeBackend(), **changes)
     assert any(problem.startswith(named) for problem in error.value.problems)
+
+
+def test_a_search_on_changed_recordings_is_refused_as_a_data_fault(tmp_path: Path) -> None:
+    loaded = load_search(write_file(tmp_path, {}))
+    results = Results(tmp_path).of_searches
+    results.root.mkdir(exist_ok=True)
+    for study in open_studies(loaded, results, print, prepare=describe):
+        study.close()
+
+    def others(arms: Sequence[Arm], *_: object) -> dict[str, Recordings]:
+        return {arm.arm_id: replace(DATA, fingerprint="e" * 16) for arm in arms}
+
+    with pytest.raises(DataError, match="recordings synthetic:tiny have changed"):
+        open_studies(loaded, results, print, prepare=others)
+    named = load_search(write_file(tmp_path, {"seeds": [1, 3]}))
+    with pytest.raises(ConfigError, match="seeds:"):  # which is no change of the recordings alone
+        open_studies(named, results, print, prepare=others)
 
 
 def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path: Path) -> None:
