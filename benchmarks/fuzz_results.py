@@ -365,7 +365,7 @@ def fuzz_results(
             n_used = _n_damaged(results, sound)
             if case % drive_every == 0:
                 counts.update(_call(f"{what}: run", lambda: counts.update(_drive(folder)), found))
-                n_used += _n_damaged(results, sound, but_timing=True)
+                n_used += _n_damaged(results, sound, trained_again=True)
             counts["damaged values used"] += n_used
             if n_used:
                 found.append(f"{what}: damaged values are used")
@@ -392,11 +392,11 @@ def _call(what: str, call: Callable[[], None], found: list[str]) -> list[str]:
     return []
 
 
-def _n_damaged(results: Results, sound: Sound, *, but_timing: bool = False) -> int:
+def _n_damaged(results: Results, sound: Sound, *, trained_again: bool = False) -> int:
     """How many runs the commands read with other values than the sound ones.
 
     Args:
-        but_timing: whether they may have been trained again.
+        trained_again: whether they may have been, at another time and in another pack.
     """
     try:
         records = read_records(results, sound, _ignore, move_aside=False)
@@ -406,8 +406,8 @@ def _n_damaged(results: Results, sound: Sound, *, but_timing: bool = False) -> i
     n_damaged = 0
     for run_id, record in records.items():
         before, rows = sound[run_id]
-        if but_timing:
-            record, before = ({**one, "timing": None} for one in (record, before))
+        if trained_again:
+            record, before = ({**one, "timing": None, "pack": None} for one in (record, before))
         n_damaged += (record, histories[run_id]) != (before, rows)
     return n_damaged
 
