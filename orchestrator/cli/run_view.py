@@ -1,13 +1,14 @@
 """The lines that `run`, `report` and `status` print, and their documents for ``--json``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from decoder.errors import StorageError
 from orchestrator.driver.run import AblationOutcome
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
@@ -98,7 +99,22 @@ def status_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]
         ConfigError: the ablation named was never run there.
     """
     every = sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
-    return [_status_row(results, one, say) for one in (every if name is None else [name])]
+    if name is not None:
+        return [_status_row(results, name, say)]
+    return _readable_rows(every, lambda one: _status_row(results, one, say), say)
+
+
+def _readable_rows(
+    names: Sequence[str], row_of: Callable[[str], StatusRow], say: Say
+) -> list[StatusRow]:
+    """The rows of those that can be read; the others are a line each."""
+    rows = []
+    for name in names:
+        try:
+            rows.append(row_of(name))
+        except StorageError as error:
+            say(str(error))
+    return rows
 
 
 def _status_row(results: Results, name: str, say: Say) -> StatusRow:
@@ -111,8 +127,10 @@ def search_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]
     Raises:
         StorageError: a study or a plan cannot be read.
     """
-    names = results.searches() if name is None else [name]
-    return [_search_row(results.of_searches, one, say) for one in names]
+    if name is not None:
+        return [_search_row(results.of_searches, name, say)]
+    names = results.searches()
+    return _readable_rows(names, lambda one: _search_row(results.of_searches, one, say), say)
 
 
 def _search_row(results: Results, name: str, say: Say) -> StatusRow:

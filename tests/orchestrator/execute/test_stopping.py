@@ -1,17 +1,19 @@
 """`orchestrator.execute.stopping`: the first signal stops in order, the second ends the process."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from orchestrator.execute.stopping import Stopped, stop_switch
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_raises_with_its_number(number: int) -> None:
     with pytest.raises(Stopped) as caught, stop_switch():
         signal.raise_signal(number)
@@ -34,6 +36,46 @@ def test_sections_after_the_stop_are_not_interrupted_again() -> None:
             signal.raise_signal(signal.SIGINT)
         with switch.shield():
             pass
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_switch() as switch:
+            signal.raise_signal(signal.SIGHUP)
+            assert switch.signal_number is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_closes_stops_in_order_and_output_goes_on_to_nowhere(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import pathlib, time\n"
+        "from orchestrator.execute.stopping import Stopped, stop_switch\n"
+        "try:\n"
+        "    with stop_switch():\n"
+        "        print('up', flush=True)\n"
+        "        time.sleep(60)\n"
+        "except Stopped as stop:\n"
+        "    print('stopping', flush=True)\n"
+        f"    pathlib.Path({str(tmp_path / 'done')!r}).write_text(str(stop.signal_number))\n"
+    )
+    leader, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY)\n{code}"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    assert os.read(leader, 2) == b"up"
+    os.close(leader)
+    assert process.wait(20) == 0
+    assert (tmp_path / "done").read_text() == str(int(signal.SIGHUP))
 
 
 def test_the_handlers_of_the_process_are_restored() -> None:

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from orchestrator.execute.backends.guard import guarded_folder, processes_in
+from decoder.owners import this_process
+from orchestrator.execute.backends.guard import clear_abandoned, guarded_folder, processes_in
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").is_dir(), reason="processes are found by way of /proc"
@@ -75,3 +77,50 @@ def test_a_killed_driver_leaves_neither_processes_nor_the_folder(whole_group: bo
         kill = os.killpg if whole_group else os.kill
         kill(driver.pid, signal.SIGKILL)
     wait_until_gone(Path(folder), int(child_pid))
+
+
+def test_what_a_driver_and_its_guard_left_when_both_were_killed_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[4],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as driver:
+        assert driver.stdout is not None
+        folder, child_pid = driver.stdout.readline().split()
+        said: list[str] = []
+        clear_abandoned(said.append)
+        assert said == [] and Path(folder).is_dir() and is_running(int(child_pid))
+        children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
+        for pid in (driver.pid, *(int(pid) for pid in children if pid != child_pid)):
+            os.kill(pid, signal.SIGKILL)
+    assert Path(folder).is_dir() and is_running(int(child_pid))
+    clear_abandoned(said.append)
+    wait_until_gone(Path(folder), int(child_pid))
+    assert len(said) == 1 and said[0].startswith("1 ")
+    clear_abandoned(said.append)
+    assert len(said) == 1
+
+
+def test_folders_without_a_dead_owner_of_this_machine_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    me = this_process()
+    owners = {
+        "alive": str(me),
+        "elsewhere": str(me._replace(host="elsewhere", started=1)),
+        "nobody": "",
+        "dead": str(me._replace(started=me.started + 1)),
+    }
+    for name, owner in owners.items():
+        (tmp_path / f"ray-{name}").mkdir()
+        (tmp_path / f"ray-{name}" / "owner").write_text(owner)
+    (tmp_path / "ray-bare").mkdir()
+    clear_abandoned(lambda text: None)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"ray-alive", "ray-elsewhere", "ray-nobody", "ray-bare"}
