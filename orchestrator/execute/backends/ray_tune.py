@@ -157,8 +157,13 @@ def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
     from ray import tune
 
     packs, execution = work.account.open_packs, work.execution
+    folders: dict[Kind, Path | None] = {
+        "checkpoints": execution.checkpoint_dir,
+        "weights": execution.weights_dir,
+    }
+    receiver = Receiver(folders, packs)
     sent = ray.put((packs, execution, work.access, work.train_pack))
-    tune.Tuner(
+    tuner = tune.Tuner(
         _trainable(sent, resources),
         param_space={"pack": tune.grid_search(list(range(len(packs))))},
         tune_config=tune.TuneConfig(
@@ -172,11 +177,15 @@ def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
             name="packs",
             storage_path=str(storage_dir),
             verbose=0,
-            callbacks=[_callback(packs, work)],
+            callbacks=[_callback(packs, work, receiver)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=execution.max_retries),
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    finally:
+        receiver.forget()
 
 
 def _trial_name(trial: Any) -> str:
@@ -241,20 +250,16 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     return PackTrainable
 
 
-def _callback(packs: Sequence[Pack], work: _Work) -> Any:
+def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
+        receiver: writes what nodes send.
     """
     from ray import tune
 
     account, escape, checkpoint_dir = work.account, work.escape, work.execution.checkpoint_dir
-    folders: dict[Kind, Path | None] = {
-        "checkpoints": checkpoint_dir,
-        "weights": work.execution.weights_dir,
-    }
-    receiver = Receiver(folders, packs)
     started: set[str] = set()
 
     class Events(tune.Callback):
