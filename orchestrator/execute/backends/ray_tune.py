@@ -29,7 +29,12 @@ from orchestrator.execute.backends.ray_cluster import (
     temporary_folder,
     worker_resources,
 )
-from orchestrator.execute.backends.ray_nodes import Nodes, log_of_failure, own_log
+from orchestrator.execute.backends.ray_nodes import (
+    Nodes,
+    log_of_failure,
+    own_log,
+    resources_of_nodes,
+)
 from orchestrator.execute.backends.travel import Kind, Receiver
 from orchestrator.execute.backends.types import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.backends.worker import (
@@ -129,7 +134,7 @@ def _train_rounds(work: _Work, storage_dir: Path) -> None:
     split because they lost their workers.
     """
     account, execution, _, escape, _ = work
-    resources = worker_resources(execution, _nodes())
+    resources = worker_resources(execution, resources_of_nodes())
     if "GPU" in resources:
         work = work._replace(execution=dataclasses.replace(execution, device="cuda"))
     n_fruitless = 0
@@ -392,10 +397,3 @@ def _start(execution: Execution, folder: Path) -> None:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-def _nodes() -> list[dict[str, float]]:
-    """The resources of every live node of the cluster."""
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
