@@ -111,7 +111,6 @@ class Story:
         with two_nodes.cluster(folder, head_cpus=4, n_gpus=2) as nodes:
             hidden = self.results.parent
             processes = {name: nodes.add(name, hidden, n_cpus=5) for name in ("first", "second")}
-            nodes.wait(*processes)
             driver = subprocess.Popen(
                 [sys.executable, "-c", DRIVER, nodes.address, str(self.results), str(N_STEPS)],
                 cwd=ROOT,
