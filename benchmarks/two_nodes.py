@@ -77,14 +77,24 @@ class Nodes:
         head += [f"--temp-dir={self._temporary}", f"--num-gpus={n_gpus}"]
         self._start([], [*head, f"--num-cpus={head_cpus}"], "head")
         deadline = time.monotonic() + _START_SECONDS
-        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
+        while not _answers(port):
             assert time.monotonic() < deadline, "the driver's node did not start"
             time.sleep(0.1)
 
-    def add(self, name: str, hidden: Path) -> subprocess.Popen[bytes]:
-        """Start a node with one CPU that does not see the folder `hidden`."""
+    def add(self, name: str, hidden: Path, n_cpus: int = 1) -> subprocess.Popen[bytes]:
+        """Start a node that does not see the folder `hidden`; it has joined when this returns.
+
+        Ray gives up a start that takes too long, as on a busy machine, so it is tried three times.
+        """
         prefix = [*_UNSHARE, _HIDE, "sh", str(hidden)]
-        return self._start(prefix, [f"--address={self.address}", "--num-cpus=1"], name)
+        for _ in range(3):
+            options = [f"--address={self.address}", f"--num-cpus={n_cpus}"]
+            process = self._start(prefix, options, name)
+            while process.poll() is None:
+                if "Ray runtime started" in (self._folder / f"{name}.log").read_text():
+                    return process
+                time.sleep(0.1)
+        raise RuntimeError((self._folder / f"{name}.log").read_text())
 
     def cache(self, name: str) -> Path:
         """The cache of a node."""
@@ -97,14 +107,15 @@ class Nodes:
 
     def end(self) -> None:
         """End every node."""
-        for process in reversed(self._processes):
-            process.send_signal(signal.SIGTERM)
-        for process in reversed(self._processes):
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        head, *others = self._processes
+        for process in others:
+            self.kill(process)
+        head.send_signal(signal.SIGTERM)
+        try:
+            head.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            head.kill()
+            head.wait()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _start(
@@ -121,6 +132,11 @@ class Nodes:
             )
         self._processes.append(process)
         return process
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -202,7 +218,6 @@ def _run_with_a_killed_node(nodes: Nodes, spec: Path, away: Path, started: float
         print(f"{time.monotonic() - started:6.0f} s  {text}", flush=True)
 
     first, _ = nodes.add("first", away.parent), nodes.add("second", away.parent)
-    time.sleep(10.0)
     command = _command(spec, away, "--address", nodes.address)
     with (away.parent.parent / "run.err").open("wb") as errors:
         driver = subprocess.Popen(

@@ -75,15 +75,18 @@ def ray_environment(address: str | None) -> Iterator[None]:
 
 
 def set_reach(ray_constants: Any, address: str | None) -> None:
-    """Make a local cluster listen on the loopback alone, and a node of another be reachable.
+    """Make a local cluster listen on the loopback alone, and leave a cluster that is joined alone.
 
-    Ray reads the variable that says so once, when it is imported; this repeats it for each session.
+    Ray reads the variable that says so once, when it is imported; this reads it for each session,
+    inside of `ray_environment`.
 
     Args:
         ray_constants: Ray's module of that name.
         address: the cluster to join; None for a local one.
     """
-    ray_constants.ENABLE_RAY_CLUSTER = address is not None
+    by_default = address is not None and not ray_constants.IS_WINDOWS_OR_OSX
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    ray_constants.ENABLE_RAY_CLUSTER = ray_constants.env_bool(name, by_default)
 
 
 @contextmanager

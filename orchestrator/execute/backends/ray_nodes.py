@@ -151,6 +151,13 @@ def _start_actor() -> Any:
     )
 
 
+def resources_of_nodes() -> list[dict[str, float]]:
+    """The resources of every live node of the cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
 def worker_log(folder: Path, pid: int) -> str:
     """What a worker printed, and what Ray logged of it, each shortened to its end.
 

@@ -29,7 +29,12 @@ from orchestrator.execute.backends.ray_cluster import (
     temporary_folder,
     worker_resources,
 )
-from orchestrator.execute.backends.ray_nodes import Nodes, log_of_failure, own_log
+from orchestrator.execute.backends.ray_nodes import (
+    Nodes,
+    log_of_failure,
+    own_log,
+    resources_of_nodes,
+)
 from orchestrator.execute.backends.travel import Kind, Receiver
 from orchestrator.execute.backends.types import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.backends.worker import (
@@ -129,7 +134,7 @@ def _train_rounds(work: _Work, storage_dir: Path) -> None:
     split because they lost their workers.
     """
     account, execution, _, escape, _ = work
-    resources = worker_resources(execution, _nodes())
+    resources = worker_resources(execution, resources_of_nodes())
     if "GPU" in resources:
         work = work._replace(execution=dataclasses.replace(execution, device="cuda"))
     n_fruitless = 0
@@ -157,8 +162,13 @@ def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
     from ray import tune
 
     packs, execution = work.account.open_packs, work.execution
+    folders: dict[Kind, Path | None] = {
+        "checkpoints": execution.checkpoint_dir,
+        "weights": execution.weights_dir,
+    }
+    receiver = Receiver(folders, packs)
     sent = ray.put((packs, execution, work.access, work.train_pack))
-    tune.Tuner(
+    tuner = tune.Tuner(
         _trainable(sent, resources),
         param_space={"pack": tune.grid_search(list(range(len(packs))))},
         tune_config=tune.TuneConfig(
@@ -172,11 +182,15 @@ def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
             name="packs",
             storage_path=str(storage_dir),
             verbose=0,
-            callbacks=[_callback(packs, work)],
+            callbacks=[_callback(packs, work, receiver)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=execution.max_retries),
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    finally:
+        receiver.forget()
 
 
 def _trial_name(trial: Any) -> str:
@@ -241,20 +255,16 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     return PackTrainable
 
 
-def _callback(packs: Sequence[Pack], work: _Work) -> Any:
+def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
+        receiver: writes what nodes send.
     """
     from ray import tune
 
     account, escape, checkpoint_dir = work.account, work.escape, work.execution.checkpoint_dir
-    folders: dict[Kind, Path | None] = {
-        "checkpoints": checkpoint_dir,
-        "weights": work.execution.weights_dir,
-    }
-    receiver = Receiver(folders, packs)
     started: set[str] = set()
 
     class Events(tune.Callback):
@@ -387,10 +397,3 @@ def _start(execution: Execution, folder: Path) -> None:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-def _nodes() -> list[dict[str, float]]:
-    """The resources of every live node of the cluster."""
-    import ray
-
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

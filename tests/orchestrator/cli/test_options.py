@@ -1,10 +1,13 @@
 """`orchestrator.cli.options`: which results folder a command uses, and that it says so."""
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from shipped import ABLATIONS
 from typer.testing import CliRunner, Result
 
@@ -46,6 +49,50 @@ def test_a_file_anywhere_has_its_results_in_the_project_and_each_command_finds_t
     (row,) = json.loads(call("status", "--json").stdout)
     assert row["name"] == "question" and row["n_recorded"] == 12
     assert len(json.loads(call("runs", "--json").stdout)) == 12
+
+
+def test_every_command_that_prints_json_prints_nothing_else() -> None:
+    commands = [*app.registered_commands]
+    commands += [
+        c for group in app.registered_groups for c in group.typer_instance.registered_commands
+    ]
+    calls = [command.callback for command in commands if command.callback is not None]
+    with_json = [call for call in calls if "as_json" in inspect.signature(call).parameters]
+    assert len(with_json) > 10
+    assert all(hasattr(call, "__wrapped__") for call in with_json)  # by `handled`
+
+
+def test_what_training_prints_is_not_in_the_document(
+    project: Path,
+    write_spec: WriteSpec,
+    backend: Backend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train_loudly(*arguments: Any) -> None:
+        print("(raylet) The node has been marked dead")
+        backend(*arguments)
+
+    monkeypatch.setattr(local, "train_locally", train_loudly)
+    monkeypatch.chdir(tmp_path)
+    done = call("run", write_spec(), "--results", tmp_path / "r", "--backend", "local", "--json")
+    assert json.loads(done.stdout)["n_recorded"] == 12
+    assert "marked dead" in done.stderr
+
+
+def test_an_ablation_of_differences_is_in_the_json(
+    write_spec: WriteSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_spec()
+    other = json.loads((tmp_path / "base.yaml").read_text())
+    other["optim"]["lr_max"] = 0.001
+    (tmp_path / "other.yaml").write_text(json.dumps(other))
+    monkeypatch.chdir(tmp_path)
+    done = call("diff", "base.yaml", "other.yaml", "--as-ablation", "why", "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert len(document["differences"]) == 1
+    assert yaml.safe_load(document["ablation"])["name"] == "why"
 
 
 def test_the_file_leads_to_the_project_if_the_working_directory_does_not(

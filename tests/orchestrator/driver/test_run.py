@@ -1,5 +1,6 @@
 """`orchestrator.driver.run`: runs that are not recorded are trained once, then reported."""
 
+import io
 import json
 import shutil
 import signal
@@ -15,6 +16,7 @@ from small_ablation import Rebuilds
 
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import HistoryRow, Pack, Progress, RunResult
+from orchestrator.cli.runs_view import print_details
 from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.execute import training
 from orchestrator.execute.backends import (
@@ -27,6 +29,7 @@ from orchestrator.execute.backends import (
 )
 from orchestrator.execute.machine import Options
 from orchestrator.plan.recordings import PrepareData, Recordings
+from orchestrator.query.runs import find_run
 from orchestrator.report.grids import data_grid
 from orchestrator.spec.load import Loaded
 from orchestrator.store import mixing, provenance, sources
@@ -39,6 +42,29 @@ from orchestrator.tables.index import open_index
 from orchestrator.tables.tables import make_tables
 
 OnEvent = Callable[[PackEvent], None]
+
+
+def test_the_log_of_a_failed_run_lies_with_it_until_it_has_a_result(
+    go: Callable[..., AblationOutcome], results: Results, backend: Backend
+) -> None:
+    def fail(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        for index, pack in enumerate(packs):
+            run_ids = tuple(run.run_id for run in pack.runs)
+            failed = PackFailed(run_ids, "Traceback", 3, "it printed this" if not index else "")
+            on_event(PackEvent(pack.pack_id, failed))
+
+    assert go(fail).exit_code == 4
+    logs = list(results.runs.glob("*/failed.log"))
+    assert logs and {log.read_text() for log in logs} == {"it printed this"}
+    [log, *_] = logs
+    details = find_run(results, log.parent.name, print)
+    assert details.log == log
+    console = Console(record=True, width=400, file=io.StringIO())
+    print_details(console, details)
+    assert str(log) in console.export_text()
+    assert go(backend).exit_code == 0
+    assert not list(results.runs.glob("*/failed.log"))
+    assert find_run(results, log.parent.name, print).log is None
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,8 @@ def fake_trainer() -> Callable[[Pack, Execution], Iterator[Progress]]:
         is_first_try = not tried.exists()
         tried.touch()
         yield Progress(1, {run.run_id: {"step": 1.0} for run in pack.runs})
+        if fate in ("killed_always", "bug_late"):
+            print(f"{fate} is about to end", file=sys.stderr, flush=True)
         if fate == "killed_always" or (fate == "killed_once" and is_first_try):
             os.kill(os.getpid(), signal.SIGKILL)
         if fate == "memory_once" and is_first_try:
@@ -252,6 +255,14 @@ def test_a_pack_that_always_kills_its_worker_fails_and_others_continue(ray_event
     assert failure.run_ids == ("killed_always-run0",)  # alone, so that it cannot be split
     assert "died" in failure.traceback
     assert results_of(ray_events["good.2"]) == ["good.2-run0", "good.2-run1"]
+
+
+@pytest.mark.parametrize("fate", ["killed_always", "bug_late"])
+def test_what_its_worker_printed_is_kept_with_a_pack_that_failed_for_good(
+    ray_events: Events, fate: str
+) -> None:
+    (failure,) = failures_of(ray_events[fate])
+    assert f"{fate} is about to end" in failure.log
 
 
 def test_a_pack_whose_workers_are_always_killed_is_split(ray_events: Events) -> None:

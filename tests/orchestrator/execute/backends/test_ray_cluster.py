@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from orchestrator.execute.backends import Execution
 from orchestrator.execute.backends.ray_cluster import (
     gpu_share,
     ray_environment,
+    set_reach,
     temporary_folder,
     worker_resources,
 )
@@ -75,6 +77,37 @@ def test_a_local_cluster_asks_for_a_token_that_stays_the_same(
             tokens.append(os.environ["RAY_AUTH_TOKEN"])
     assert tokens[0] == tokens[1] and len(tokens[0]) == 64
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("address", "of_user", "is_mac", "is_reachable"),
+    [
+        (None, None, False, False),
+        (None, "1", False, False),
+        ("host:1", None, False, True),
+        ("host:1", None, True, False),
+        ("host:1", "1", True, True),
+    ],
+)
+def test_only_a_joined_cluster_is_reachable_from_outside(
+    address: str | None,
+    of_user: str | None,
+    is_mac: bool,
+    is_reachable: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    monkeypatch.delenv(name, raising=False)
+    if of_user is not None:
+        monkeypatch.setenv(name, of_user)
+    constants = SimpleNamespace(
+        IS_WINDOWS_OR_OSX=is_mac,
+        ENABLE_RAY_CLUSTERS_ENV_VAR=name,
+        env_bool=lambda key, default: bool(int(os.environ[key])) if key in os.environ else default,
+    )
+    with ray_environment(address):
+        set_reach(constants, address)
+    assert is_reachable == constants.ENABLE_RAY_CLUSTER
 
 
 def test_a_joined_cluster_keeps_its_own_authentication(monkeypatch: pytest.MonkeyPatch) -> None:
