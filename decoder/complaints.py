@@ -203,7 +203,8 @@ def _sentence(
         limit = context.get("min_length", context.get("max_length"))
         most = f"at {'least' if kind == 'too_short' else 'most'} {limit:,}"
         count = f"{context['actual_length']:,}: " if context.get("actual_length") else ""
-        return f"{path}: must have {most} values, but got {count}{yaml_text(got)}{mend(place, got)}"
+        hint = mend(place, got) if kind == "too_short" else ""
+        return f"{path}: must have {most} values, but got {count}{yaml_text(got)}{hint}"
     if kind in _KINDS:
         hint = mend(place, got)
         if kind == "model_type" and place in keys:

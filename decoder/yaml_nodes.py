@@ -158,7 +158,9 @@ class _Composer:
     def _check(self, height: int, line: int) -> None:
         if self._n_values > MOST_VALUES:
             raise YamlMistake(
-                line, f"the file has more than {MOST_VALUES:,} values, those of aliases repeated"
+                line,
+                f"the file has more than {MOST_VALUES:,} values (an alias counts as what it "
+                "repeats); leave some out",
             )
         if len(self._open) + height > MOST_DEPTH:
             raise YamlMistake(line, f"lists and mappings are nested more than {MOST_DEPTH} deep")
