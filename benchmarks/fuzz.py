@@ -72,7 +72,7 @@ def all_kinds() -> list[Kind]:
 
 def print_table(tallies: list[Tally]) -> None:
     """Print a row for each kind, and below it each fault with its count."""
-    columns = ("kind", "n", *OUTCOMES, "median_seconds", "longest_seconds")
+    columns = ("kind", "n", *OUTCOMES, "median_seconds", "longest_seconds", "longest_cpu_seconds")
     print("  ".join(f"{name:>9}" for name in columns))
     for tally in tallies:
         document = tally.document()

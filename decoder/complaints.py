@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from decoder.errors import MOST_PROBLEMS
+from decoder.errors import ENOUGH_PROBLEMS
 from decoder.harmless import harmless
 
 Place = tuple[str, ...]
@@ -124,7 +124,11 @@ def explain(
     found: list[tuple[Place, str]] = []
     kinds: dict[Place, list[str]] = {}
     inputs: dict[Place, Any] = {}
-    for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
+    items = error.errors(include_url=False)[:ENOUGH_PROBLEMS]
+    inside = {item["loc"][:n] for item in items for n in range(len(item["loc"]))}
+    for item in items:
+        if item["type"] == "too_short" and item["loc"] in inside:
+            continue  # pydantic does not count the values that it refuses
         place, choice = _place(item["loc"], document, item["type"])
         if place == choice and item["type"] in _KINDS:
             kinds.setdefault(place, []).extend(_KINDS[item["type"]])
@@ -197,9 +201,10 @@ def _sentence(
     if kind in ("too_short", "too_long"):
         context = item["ctx"]
         limit = context.get("min_length", context.get("max_length"))
-        most = f"at {'least' if kind == 'too_short' else 'most'} {limit}"
+        most = f"at {'least' if kind == 'too_short' else 'most'} {limit:,}"
         count = f"{context['actual_length']:,}: " if context.get("actual_length") else ""
-        return f"{path}: must have {most} values, but got {count}{yaml_text(got)}{mend(place, got)}"
+        hint = mend(place, got) if kind == "too_short" else ""
+        return f"{path}: must have {most} values, but got {count}{yaml_text(got)}{hint}"
     if kind in _KINDS:
         hint = mend(place, got)
         if kind == "model_type" and place in keys:

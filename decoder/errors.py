@@ -15,7 +15,8 @@ from typing import ClassVar
 
 from decoder.harmless import harmless
 
-MOST_PROBLEMS = 100  # a person reads the first few
+MOST_PROBLEMS = 100  # shown; a person reads the first few
+ENOUGH_PROBLEMS = MOST_PROBLEMS + 2  # where the search for more may stop
 _MOST_CHARACTERS = 2000  # of one problem
 
 
@@ -32,11 +33,10 @@ class UserError(Exception):
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         given = (problems,) if isinstance(problems, str) else tuple(problems)
-        more = len(given) - MOST_PROBLEMS
-        kept = given if more <= 1 else given[:MOST_PROBLEMS]
+        kept = given if len(given) < ENOUGH_PROBLEMS else given[:MOST_PROBLEMS]
         self.problems = tuple(_shortened(harmless(problem)) for problem in kept)
         if len(kept) < len(given):
-            self.problems += (f"and {more:,} more mistakes",)
+            self.problems += (f"and at least {len(given) - MOST_PROBLEMS:,} more mistakes",)
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:

@@ -16,7 +16,7 @@ from decoder.complaints import yaml_text
 from decoder.errors import ConfigError
 from decoder.harmless import harmful_character
 from decoder.user_files import read_text
-from decoder.yaml_nodes import Node, YamlMistake, compose
+from decoder.yaml_nodes import MOST_DEPTH, Node, YamlMistake, compose
 
 _MOST_DIGITS = 300  # of a whole number: every float64 can be written with fewer
 _INT = re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F]+)")
@@ -180,6 +180,7 @@ _MENDS: Mapping[str, str] = {
     "expected <block end>": "this line is indented otherwise than its neighbours; align the keys "
     "of one mapping",
     "cannot start any token": "text must not begin with this character; put it in quotes",
+    "maximum nesting depth": f"lists and mappings are nested more than {MOST_DEPTH} deep",
     "unexpected end of stream": "a quote that opens here is not closed",
 }
 # What the parser in C says in other words.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.user_files import read_text
 from decoder.yaml_nodes import Node, YamlMistake, compose
 
@@ -35,7 +35,7 @@ def with_lines(problems: Iterable[str], path: Path, first: tuple[str, ...] = ())
     start, places = f"{path}: ", _Places(root, first)
     return tuple(
         f"{path}:{line}: {text.removeprefix(start)}"
-        if index <= MOST_PROBLEMS
+        if index <= ENOUGH_PROBLEMS
         and text.startswith(start)
         and (line := places.line(text.removeprefix(start)[:_MOST_CHARACTERS]))
         else text

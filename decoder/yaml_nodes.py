@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 # Far above any real file: 10,000 levels of one factor are 40,000 values.
-MOST_VALUES = 100_000  # an alias counts as much as what it repeats
+MOST_VALUES = 50_000  # an alias counts as much as what it repeats
 MOST_DEPTH = 50
 
 TAG = "tag:yaml.org,2002:"
@@ -150,14 +150,17 @@ class _Composer:
         if self._open:
             parent = self._open[-1]
             parent.node.items.append(node)
-            parent.height = max(parent.height, height)
+            if height > parent.height:
+                parent.height = height
         else:
             self.root = node
 
     def _check(self, height: int, line: int) -> None:
         if self._n_values > MOST_VALUES:
             raise YamlMistake(
-                line, f"the file has more than {MOST_VALUES:,} values, those of aliases repeated"
+                line,
+                f"the file has more than {MOST_VALUES:,} values (an alias counts as what it "
+                "repeats); leave some out",
             )
         if len(self._open) + height > MOST_DEPTH:
             raise YamlMistake(line, f"lists and mappings are nested more than {MOST_DEPTH} deep")

@@ -23,7 +23,8 @@ FAULTS = ("traceback", "hang", "crash", "slow")
 _CASES_PER_CHILD = 200
 _MOST_CHARACTERS = 20_000
 _MOST_TO_MAKE = 120  # seconds
-_PATIENCE = 5  # a case that takes this many times its limit hangs
+# In wall time, which grows where other processes work: how many times the limit is slow, or a hang.
+_SLOW, _HANGS = 5, 10
 
 
 class Kind(NamedTuple):
@@ -35,7 +36,8 @@ class Kind(NamedTuple):
             state of the generator makes the same input.
         run: reads the input as a user's command would. It returns ``ok`` or ``refused``, the
             latter if the error is one that a user can act on; it lets any other exception pass.
-        seconds: the longest that one input may take.
+        seconds: the most CPU time that one input may take; in wall time it may take five times
+            as much before it is slow, ten times as much before it hangs.
     """
 
     name: str
@@ -49,12 +51,14 @@ class Case(NamedTuple):
 
     Attributes:
         seconds: wall time of `Kind.run`.
+        cpu_seconds: CPU time of `Kind.run`, which does not depend on what else the machine does.
         detail: the traceback, or the signal that ended the process; empty without a fault.
     """
 
     index: int
     outcome: Outcome
     seconds: float
+    cpu_seconds: float = 0.0
     detail: str = ""
 
     @property
@@ -88,6 +92,7 @@ class Tally:
             "limit_seconds": self.kind.seconds,
             "median_seconds": round(seconds[len(seconds) // 2], 4),
             "longest_seconds": round(seconds[-1], 3),
+            "longest_cpu_seconds": round(max((c.cpu_seconds for c in self.cases), default=0.0), 3),
             "faults": dict(Counter(f"{case.outcome}: {case.headline}" for case in faults)),
             "indices": [case.index for case in faults],
         }
@@ -134,7 +139,7 @@ def fuzz(
                     child.connection.send(child.index)
             wait([child.connection for child in children], timeout=0.2)
             for child in list(children):
-                case = _outcome(child, kind.seconds * _PATIENCE)
+                case = _outcome(child, kind.seconds * _HANGS)
                 if case is None:
                     continue
                 tally.cases.append(case)
@@ -191,26 +196,31 @@ def _serve(
             index = connection.recv()
         except EOFError:
             return
-        path = make_case(kind, index, seed, folder)
+        try:
+            path = make_case(kind, index, seed, folder)
+        except Exception:
+            text = _printable(traceback.format_exc())
+            connection.send(Case(index, "traceback", 0.0, detail=text))
+            continue
         connection.send(None)  # the time starts here
         case = _timed(kind, index, path)
-        if case.outcome == "slow":  # a busy machine is not a slow input: only twice counts
-            again = _timed(kind, index, path)
-            case = again if again.seconds < case.seconds else case
+        if case.outcome == "slow":  # only twice counts
+            case = min(case, _timed(kind, index, path), key=lambda one: one.cpu_seconds)
         connection.send(case)
 
 
 def _timed(kind: Kind, index: int, path: Path) -> Case:
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), time.process_time()
     outcome: Outcome
     try:
         outcome, detail = kind.run(path), ""
     except BaseException:  # of any class: a fault must not end the child
         outcome, detail = "traceback", _printable(traceback.format_exc())
-    seconds = time.monotonic() - start
-    if outcome != "traceback" and seconds > kind.seconds:
-        outcome, detail = "slow", f"{outcome} after {seconds:.2f} s"
-    return Case(index, outcome, seconds, detail)
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+    if outcome != "traceback" and (cpu_seconds > kind.seconds or seconds > _SLOW * kind.seconds):
+        detail = f"{outcome} after {seconds:.1f} s, {cpu_seconds:.1f} s of them on the CPU"
+        outcome = "slow"
+    return Case(index, outcome, seconds, cpu_seconds, detail)
 
 
 def _printable(text: str) -> str:
@@ -233,12 +243,12 @@ def _outcome(child: _Child, most_seconds: float) -> Case | None:
         child.process.join()
         code = child.process.exitcode or 0
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Case(child.index, "crash", time.monotonic() - child.since, name)
+        return Case(child.index, "crash", time.monotonic() - child.since, detail=name)
     seconds = time.monotonic() - child.since
     if not child.is_made:
         assert seconds < _MOST_TO_MAKE, f"{child.index} is not made after {seconds:.0f} s"
     elif seconds > most_seconds:
-        return Case(child.index, "hang", seconds, "no answer")
+        return Case(child.index, "hang", seconds, detail="no answer")
     return None
 
 

@@ -66,13 +66,20 @@ def made_of(kind: FileKind) -> Callable[[random.Random, Path], Path]:
 
 
 def _dumped(tree: Any) -> bytes:
-    """YAML in which the aliases of shared values are written out."""
-    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True).encode(
-        "utf-8", "surrogatepass"
-    )
+    """YAML in which shared values are written out."""
+    try:
+        text = yaml.dump(tree, Dumper=_FastDumper, sort_keys=False, allow_unicode=True)
+    except UnicodeEncodeError:  # lone surrogates, which only the slow one writes
+        text = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return str(text).encode("utf-8", "surrogatepass")
 
 
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _FastDumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 

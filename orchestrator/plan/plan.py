@@ -6,6 +6,7 @@ from pathlib import Path
 
 from decoder.config import config_paths, pack_key, resolve, run_id
 from decoder.errors import ConfigError
+from decoder.parameters import MOST_PARAMETERS, count_parameters
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
 from orchestrator.plan.packs import (
     MAX_RUNS_PER_PACK,
@@ -55,9 +56,11 @@ def make_plan(
         room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
-        ConfigError: two compared arms differ in more than the factor's paths, or not at all.
+        ConfigError: two compared arms differ in more than the factor's paths, or not at all; or a
+            model is too large for any machine.
     """
     contrasts = prove_contrasts(loaded)
+    _check_sizes(loaded, data)
     runs = []
     shapes = {}
     marks, keys = config_paths(), {}  # arms that differ only in per-run values share a key
@@ -76,6 +79,23 @@ def make_plan(
     _check_distinct(loaded.path, contrasts, runs)
     packs = make_packs(runs, shapes, n_workers, max_runs_per_pack, room)
     return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
+
+
+def _check_sizes(loaded: Loaded, data: Mapping[str, Recordings]) -> None:
+    """Refuse models that, with the features and days of the recordings, fit no machine."""
+    problems = []
+    for arm in loaded.arms:
+        of_arm, model = data[arm.arm_id], arm.config.model
+        n = count_parameters(model, of_arm.n_features, of_arm.n_classes, len(of_arm.sessions))
+        if n > MOST_PARAMETERS:
+            problems.append(
+                f"{loaded.path}: arm {arm.arm_id}: has {n:.2g} parameters ({of_arm.n_features} "
+                f"features, {len(of_arm.sessions)} days, model.patch_size {model.patch_size}, "
+                f"model.n_units {model.n_units}, model.n_layers {model.n_layers}), but at most "
+                f"{MOST_PARAMETERS:.0e} fit into the memory of a GPU; make the model smaller"
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def joined(plan: Plan, more: Plan) -> Plan:

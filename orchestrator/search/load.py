@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, yaml_text
 from decoder.config import DecoderConfig, config_paths
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
 from orchestrator.search.rungs import brackets_of
@@ -85,7 +85,7 @@ def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSea
         ConfigError: every mistake, one line each.
     """
     found = itertools.chain(_check_numbers(spec), _check_paths(spec), _check_arms(spec))
-    problems = list(itertools.islice(found, MOST_PROBLEMS + 1))
+    problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     arms: list[TunedArm] = []
     if not problems:
         for name, arm in (spec.arms or {"base": SearchArm()}).items():

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from orchestrator.spec.cells import DesignCell, changes_cell, design_cells
 from orchestrator.spec.references import chain_of, follow, references_in
 from orchestrator.spec.schema import AblationSpec, Changes
@@ -100,7 +100,7 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
     met: dict[str, list[str]] = {}  # complaint → arms
     n_refused = 0
     for draft in drafts:
-        if n_refused > MOST_PROBLEMS:
+        if n_refused > ENOUGH_PROBLEMS:
             break
         try:
             arms.append(common.completed(draft))

@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from orchestrator.spec.cells import (
     TWO_LEVEL_DESIGNS,
     Levels,
@@ -32,7 +32,7 @@ def check_design(
     found = itertools.chain(
         _check_keys(spec), _check_levels(spec, broken), _check_cells(spec, broken)
     )
-    problems = list(itertools.islice(found, MOST_PROBLEMS + 1))
+    problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     if problems or broken or any(len(levels) < 2 for levels in spec.factors.values()):
         return {}, problems
     try:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, explain, yaml_text
 from decoder.config import DecoderConfig, config_keys, config_paths, flatten
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
@@ -41,7 +41,7 @@ def find_problems(
         _check_extra_arms(spec, set(cells), broken),
         check_claims(spec, broken),
     )
-    problems = list(itertools.islice(found, MOST_PROBLEMS + 1))
+    problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     if not problems and not broken:
         try:
             compared_by_name(spec, cells)
@@ -221,7 +221,7 @@ def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
             candidate_arm(spec, base, changed, GreedyCandidate(len(changed), "base"), common)
         except ConfigError as error:
             found |= dict.fromkeys(error.problems)
-            if len(found) > MOST_PROBLEMS:
+            if len(found) > ENOUGH_PROBLEMS:
                 break
     yield from found
 

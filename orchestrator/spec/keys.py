@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from decoder.complaints import explain
 from decoder.config import DecoderConfig, load_config
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.marks import Section
 from orchestrator.spec.names import hint
 from orchestrator.spec.shipped import shipped_ablations
@@ -29,7 +29,7 @@ def explain_file(
         more_keys: top-level keys that the file may have beside those of the model.
     """
     keys: dict[tuple[str, ...], list[str]] = {(): list(more_keys)}
-    for item in error.errors(include_url=False)[: MOST_PROBLEMS + 1]:
+    for item in error.errors(include_url=False)[:ENOUGH_PROBLEMS]:
         place = tuple(str(part) for part in item["loc"])
         if item["type"] in ("extra_forbidden", "model_type"):
             place = place[:-1] if item["type"] == "extra_forbidden" else place

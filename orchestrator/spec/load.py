@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from decoder.config import DecoderConfig
-from decoder.errors import MOST_PROBLEMS, ConfigError
+from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
 from orchestrator.spec.arms import Arm
@@ -190,7 +190,7 @@ def _salvage(
         A specification without the malformed parts, and the factors that lost parts; ``*`` stands
         for all factors, and `_DESIGN` for the choice of arms.
     """
-    if error.error_count() > MOST_PROBLEMS:
+    if error.error_count() > ENOUGH_PROBLEMS:
         return AblationSpec.model_validate(_REQUIRED), frozenset({"*"})
     broken: set[str] = set()
     left: dict[Any, Any] = dict(document)

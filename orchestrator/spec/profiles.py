@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from decoder.complaints import yaml_text
-from decoder.errors import MOST_PROBLEMS
+from decoder.errors import ENOUGH_PROBLEMS
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import AblationSpec
 
@@ -35,7 +35,7 @@ def apply_profile(
         ]
     problems: list[str] = []
     for name, changes in profiles.items():
-        if len(problems) > MOST_PROBLEMS:
+        if len(problems) > ENOUGH_PROBLEMS:
             break
         if not isinstance(changes, dict):
             problems.append(
@@ -47,7 +47,7 @@ def apply_profile(
             f"profiles.{name}: '{key}' is not a key that a profile can replace"
             f"{hint(str(key), PROFILE_KEYS)}"
             for key in itertools.islice(
-                (key for key in changes if key not in PROFILE_KEYS), MOST_PROBLEMS + 1
+                (key for key in changes if key not in PROFILE_KEYS), ENOUGH_PROBLEMS
             )
         ]
     if profile is None or problems:

@@ -152,7 +152,7 @@ def mend(place: tuple[str, ...], got: Any) -> str:
 def ascii_name(name: str) -> str:
     """A valid name like `name`: accents left out, Greek letters by name, `_` for the rest."""
     text = ""
-    for letter in unicodedata.normalize("NFKD", name):
+    for letter in unicodedata.normalize("NFKD", name[:200]):
         if re.fullmatch(r"[A-Za-z0-9._-]", letter):
             text += letter
         elif match := re.fullmatch(

@@ -246,3 +246,14 @@ def _hypothesis_loaded(n_seeds: int) -> Loaded:
         }
     )  # fmt: skip
     return Loaded(spec, DecoderConfig(), Path("q.yaml"), make_arms(spec, DecoderConfig()))
+
+
+def test_a_model_that_is_too_large_with_its_recordings_is_refused(
+    load: Load, data_info: Recordings
+) -> None:
+    loaded = load(base={"model/patch_size": 1000, "model/n_units": 8192})
+    data = replace(data_info, n_features=512)
+    with pytest.raises(ConfigError, match=r"parameters .*512 features") as caught:
+        make_plan(loaded, {arm.arm_id: data for arm in loaded.arms}, 2)
+    assert len(caught.value.problems) == len(loaded.arms)
+    assert make_plan(loaded, {arm.arm_id: data_info for arm in loaded.arms}, 2).runs

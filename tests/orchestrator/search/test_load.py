@@ -51,6 +51,20 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"set": {"optim.lr_min": "${optim.lr_mx}"}}, ("set.optim.lr_min", "'optim.lr_mx'")),
     ({"base": "bas.yaml"}, ("base:", "'bas.yaml'", "'base.yaml'")),
     ({"seeds": [1, 1]}, ("seeds: 1 ",)),
+    ({"n_candidates": 10**6}, ("n_candidates", "100000")),
+    ({"n_candidates": 90_000, "seeds": [1, 2]}, ("n_candidates: 180,000 runs", "100,000")),
+    ({"seeds": list(range(10_001))}, ("seeds", "10,000", "10,001")),
+    (
+        {"sampler": "grid", "space": {"optim.lr_warmup_steps": {"int": [0, 999_999_999]}}},
+        ("sampler", "1e+09 points", "100,000"),
+    ),
+    (
+        {"sampler": "grid", "space": {f"optim.{name}": {"log": [1e-5, 1], "points": 9_999}
+                                      for name in ("lr_max", "epsilon", "weight_decay")}},
+        ("sampler", "1e+12 points"),
+    ),
+    ({"space": {"optim.lr_max": {"log": [1e-300, 1e300]}}}, ("optim.lr_max", "1e+30")),
+    ({"space": {"model.n_units": {"int": [1, 10**30]}}}, ("model.n_units", "1e+09")),
     ({"confirm": {"seeds": [2, 3], "margin": 0.1}}, ("confirm.seeds: 2 ", "[3, 4, 5, 6, 7, 8]")),
     ({"objectives": {"pr": "minimize"}}, ("objectives", "'pr'", "'per'")),
     ({"objectives": {"seconds": "minimize"}}, ("objectives:", "metric first")),

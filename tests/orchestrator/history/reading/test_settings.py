@@ -74,7 +74,7 @@ def test_settings_of_common_tools_are_read(
             b"a: &a [[x],[x]]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\n"
             b"d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\n"
             b"f: [*e,*e,*e,*e,*e]\n",
-            "100,000",
+            "50,000",
         ),
     ],
 )
