@@ -5,18 +5,29 @@ from rich.markup import escape
 
 from orchestrator.history.audit.audit import Audit
 from orchestrator.history.audit.findings import by_weight
-from orchestrator.history.audit.report import RUN_TITLES, proposal_lines, reading_notes, run_row
+from orchestrator.history.audit.report import (
+    RUN_TITLES,
+    more_text,
+    proposal_lines,
+    reading_notes,
+    run_row,
+)
 from orchestrator.history.audit.wording import count, joined
 from orchestrator.history.reading.store import ImportResult
-from orchestrator.terminal import print_table, say_to
+from orchestrator.terminal import Say, print_table, say_to
+
+_MOST_LINES = 60  # runs and remarks in a terminal
 
 
 def print_import(console: Console, result: ImportResult) -> None:
     """The runs that were read, and everything that was not."""
     say, runs = say_to(console), result.group.runs
-    print_table(console, RUN_TITLES, [run_row(run) for run in runs])
-    for line in (*reading_notes(runs), *result.group.remarks):
+    print_table(console, RUN_TITLES, [run_row(run) for run in runs[:_MOST_LINES]])
+    _say_more(say, len(runs))
+    notes = [*reading_notes(runs), *result.group.remarks]
+    for line in notes[:_MOST_LINES]:
         say(line)
+    _say_more(say, len(notes))
     for old, new in result.renamed.items():
         say(f"{old}: is now named {new}")
     if result.gone:
@@ -45,3 +56,8 @@ def print_audit(console: Console, audit: Audit, report: str) -> None:
     for line in proposal_lines(audit.proposal):
         say(line)
     say(f"\nreport: {report}")
+
+
+def _say_more(say: Say, n_all: int) -> None:
+    if text := more_text(n_all, _MOST_LINES):
+        say(text)

@@ -9,6 +9,7 @@ from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM, mismatched_claims
 from orchestrator.spec.load import Loaded
+from orchestrator.spec.names import listed
 from orchestrator.store.ledger import with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.paths import Results
@@ -41,7 +42,7 @@ def added_texts(seeds_added: Mapping[str, SeedsAdded]) -> list[str]:
     names: dict[str, list[str]] = {}
     for name, added in seeds_added.items():
         names.setdefault(added.sentence, []).append(name)
-    return [f"{', '.join(of)}: {text}; {KEEPS_A_CLAIM}" for text, of in names.items()]
+    return [f"{listed(of)}: {text}; {KEEPS_A_CLAIM}" for text, of in names.items()]
 
 
 def note_other_code(records: Mapping[str, Record], say: Say, therefore: str = "") -> None:

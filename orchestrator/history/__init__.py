@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "RUN_TITLES",
             "audit_document",
             "markdown",
+            "more_text",
             "proposal_lines",
             "reading_notes",
             "run_row",

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "evaluation": ("ReportInput", "evaluate_records", "named_tables"),
+        "faults": ("Faults",),
         "figures": ("make_figures",),
         "figures.style": (
             "COLOURS",

@@ -47,7 +47,7 @@ def rebuild(
         write = partial(write_tables, ablation_dir, {name: table})
         paths += given.faults.attempt(f"the table {name}.csv", write, [])
     answer = partial(write_answer, ablation_dir / "verdicts.json", given)
-    paths += given.faults.attempt("verdicts.json", lambda: [answer()], [])
+    paths += given.faults.attempt("the file verdicts.json", lambda: [answer()], [])
     figures = draw_figures(ablation_dir / "figures", given)
     paths += [path for figure in figures for path in (figure.svg, figure.png)]
     return paths + write_pages(ablation_dir, "report", make_view(given, figures))

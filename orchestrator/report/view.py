@@ -163,10 +163,10 @@ def _warnings(given: ReportInput) -> tuple[str, ...]:
         n_runs=len(endings),
         n_missing=int((endings == "missing").sum()),
         n_failed=int((endings == "failed").sum()),
-        lock_changed=plan.lock_changed,
+        lock_changed=_few(plan.lock_changed),
         **_sources(given),
         machines=machines_text(given.records.values()),
-        seeds_added=list(plan.seeds_added),
+        seeds_added=_few(plan.seeds_added),
     )
 
 
@@ -182,8 +182,14 @@ def _sources(given: ReportInput) -> dict[str, object]:
     return {
         "left_out": sources_text(left_out, n_recorded) if left_out else "",
         "mixed": sources_text(others, n_recorded) if others else "",
-        "mixed_claims": [verdict.name for verdict in given.verdicts if verdict.mixed],
+        "mixed_claims": _few(verdict.name for verdict in given.verdicts if verdict.mixed),
     }
+
+
+def _few(names: Iterable[str]) -> list[str]:
+    """The names as one text, of many the first few; an empty list for none."""
+    found = list(names)
+    return [listed(found)] if found else []
 
 
 def _sections(

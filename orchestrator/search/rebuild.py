@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.report.faults import Faults
 from orchestrator.report.pages import write_pages
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.search.confirmation import (
@@ -49,7 +50,8 @@ def rebuild_search(
 ) -> RebuiltSearch:
     """Write a search's tables, figures and report again; the same records give the same bytes.
 
-    The search's own folder receives ``search.json``; ``candidates``, ``best``, ``rungs``,
+    A figure or part that cannot be made is a line in the report, and all others are there. The
+    search's own folder receives ``search.json``; ``candidates``, ``best``, ``rungs``,
     ``confirmations``, ``runs`` and ``verdicts`` (CSV and Parquet); ``figures/``, ``report.md`` and
     ``report.html``.
 
@@ -70,10 +72,13 @@ def rebuild_search(
         named["verdicts"] = verdicts_table(confirmation.verdicts)
     named["best"] = best_table(studies, winners, rows)
     write_tables(folder, named)
-    figures = draw_search_figures(folder / "figures", loaded, tables, winners, rows)
+    faults = Faults(say)
+    figures = draw_search_figures(folder / "figures", loaded, tables, winners, rows, faults)
     run_ids = [one for ids in tables.candidates["run_ids"] for one in ids.split()]
     mixed = mixed_text(read_records(results, run_ids, say, move_aside=False))
-    view = make_search_view(loaded, tables.candidates, winners, confirmation, figures, mixed)
+    view = make_search_view(
+        loaded, tables.candidates, winners, confirmation, figures, faults, mixed
+    )
     write_pages(folder, "search_report", view, templates=TEMPLATES)
     places = {winner.level: winner_places(loaded, winner) for winner in winners}
     return RebuiltSearch(tables, tuple(winners), confirmation, view, places)

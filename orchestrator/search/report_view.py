@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from decoder.errors import ConfigError
+from orchestrator.report.faults import Faults
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import (
     Grid,
@@ -36,6 +37,7 @@ from orchestrator.spec.units import difference_text, interval_words, noun, unit_
 from orchestrator.stats.effects import Interval
 
 _MOST_CANDIDATES = 12
+_NO_ROWS = Grid((), (), ())  # in place of a table that cannot be made
 
 
 class SearchView(NamedTuple):
@@ -69,42 +71,67 @@ def make_search_view(
     winners: Sequence[Winner],
     confirmation: Confirmation | None,
     figures: Sequence[Saved],
+    faults: Faults,
     mixed: str = "",
 ) -> SearchView:
     """Put every section into words; the figures lie below the search's folder already.
 
     Args:
+        faults: what of the report could not be made; a part that cannot be put into words is left
+            out, and is one of them.
         mixed: that runs of the candidates were trained by different code, if they were.
     """
-    spec = loaded.spec
-    answers, exploratory = (
-        make_answers(confirmation.plan, confirmation.verdicts, exploratory=kind)
-        if confirmation
-        else ()
-        for kind in (False, True)
-    )
+    spec, attempt = loaded.spec, faults.attempt
+
+    def answers(exploratory: bool) -> tuple[Answer, ...]:
+        if confirmation is None:
+            return ()
+        return make_answers(confirmation.plan, confirmation.verdicts, exploratory=exploratory)
+
     rows = confirmation.rows if confirmation else ()
     first = [winner for winner in winners if winner.rank == 1]
     ranked = _ranked(loaded, candidates)
-    return SearchView(
+    view = SearchView(
         spec=spec,
         summary=_summary(loaded, candidates),
-        warnings=tuple(_warnings(loaded, candidates, first, rows, mixed)),
-        findings=tuple(_findings(loaded, first, rows)),
-        best=_best_grid(loaded, first),
-        answers=answers,
-        exploratory=exploratory,
-        confirmed=_confirmed_grid(loaded, rows) if rows else None,
+        warnings=attempt(
+            "the remarks on the search",
+            lambda: tuple(_warnings(loaded, candidates, first, rows, mixed)),
+            (),
+        ),
+        findings=attempt("the findings", lambda: tuple(_findings(loaded, first, rows)), ()),
+        best=attempt("the table of the best settings", lambda: _best_grid(loaded, first), None),
+        answers=attempt("the answers", lambda: answers(False), ()),
+        exploratory=attempt("the exploratory answers", lambda: answers(True), ()),
+        confirmed=attempt(
+            "the table of the confirmation",
+            lambda: _confirmed_grid(loaded, rows) if rows else None,
+            None,
+        ),
         figures=tuple(figures),
-        candidates=_candidates_grid(loaded, ranked.head(_MOST_CANDIDATES)),
+        candidates=attempt(
+            "the table of candidates",
+            lambda: _candidates_grid(loaded, ranked.head(_MOST_CANDIDATES)),
+            _NO_ROWS,
+        ),
         n_not_shown=max(0, len(ranked) - _MOST_CANDIDATES),
-        space=_space_grid(loaded),
+        space=attempt("the table of the search space", lambda: _space_grid(loaded), _NO_ROWS),
         common=changes_text(spec.set),
         outcome=noun(spec.first),
         rungs=_rungs_text(loaded),
-        data=data_grid(confirmation.plan, confirmation.runs) if confirmation else None,
-        machine=machine_grid(confirmation.runs) if confirmation else None,
+        data=attempt(
+            "the table of data",
+            lambda: data_grid(confirmation.plan, confirmation.runs) if confirmation else None,
+            None,
+        ),
+        machine=attempt(
+            "the table of machines",
+            lambda: machine_grid(confirmation.runs) if confirmation else None,
+            None,
+        ),
     )
+    broken = tuple(f"{fault.line}." for fault in faults.found)
+    return view._replace(warnings=view.warnings + broken)
 
 
 def winner_places(loaded: LoadedSearch, winner: Winner) -> list[Place]:

@@ -141,13 +141,19 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
 
 
 def read_records(
-    results: Results, run_ids: Iterable[str], say: Say, *, move_aside: bool = True
+    results: Results,
+    run_ids: Iterable[str],
+    say: Say,
+    *,
+    move_aside: bool = True,
+    with_errors: bool = True,
 ) -> dict[str, Record]:
     """The undamaged records among `run_ids`, including those of failed runs.
 
     Args:
         say: receives one line for each damaged record, such as one whose history does not match.
         move_aside: whether a damaged record is renamed, so that its run can be trained again.
+        with_errors: whether the errors by session and phoneme are kept, which take most memory.
 
     Raises:
         StorageError: a record cannot be read or renamed.
@@ -166,6 +172,8 @@ def read_records(
                 say(f"{results.record(run_id)}: {error}; `run` trains this run again")
                 continue
         if record is not None:
+            if not with_errors:
+                record["per_session"] = record["confusions"] = None
             records[run_id] = record
     return records
 

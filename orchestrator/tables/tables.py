@@ -136,11 +136,15 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
     """
     spec = plan.spec
     budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
+    of_runs = {name: outcome_values(runs, name, budget) for name in _ARM_MEANS}
+    places, endings = runs.groupby("arm").indices, runs["outcome"].to_numpy(dtype=object)
+    results = runs[["collapsed", "per", "selection_optimism", "grad_norm_p99", "escape_step"]]
     rows = []
     for arm in plan.arms:
-        of_arm = runs[runs["arm"] == arm.arm_id]
-        counted = of_arm[of_arm["outcome"].isin(COUNTED)]
-        values = {name: outcome_values(of_arm, name, budget) for name in _ARM_MEANS}
+        of_arm = places.get(arm.arm_id, np.array([], dtype=np.intp))
+        ended = endings[of_arm]
+        counted = results.iloc[of_arm[np.isin(ended, COUNTED)]]
+        values = {name: column[of_arm] for name, column in of_runs.items()}
         seen = {name: column[np.isfinite(column)] for name, column in values.items()}
         per = seen["per"]
         interval = stats.paired_t(per)
@@ -150,7 +154,7 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
                 "in_design": arm.in_design,
                 **_factor_columns(spec, arm.levels),
                 "n": len(counted),
-                **{f"n_{name}": int((of_arm["outcome"] == name).sum()) for name in ENDINGS},
+                **{f"n_{name}": int((ended == name).sum()) for name in ENDINGS},
                 "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
                 "per_mean": _mean(per),
                 "per_low": interval.low,

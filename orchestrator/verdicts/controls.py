@@ -113,8 +113,10 @@ def control_arms(plan: PlanDocument, configs: Mapping[str, ArmConfig]) -> tuple[
     controls = []
     for name, arm in arms.items():
         kind = kind_of(arm)
+        if kind is None:
+            continue
         twin = next((other for other in plain if configs[other] == configs[name]), None)
-        if kind is not None and twin is not None:
+        if twin is not None:
             controls.append(ControlArm(name, twin, kind))
     return tuple(controls)
 
@@ -204,10 +206,12 @@ def _seed_spread(runs: pd.DataFrame, outcome: str) -> tuple[float, int] | None:
     """Standard deviation over seeds, pooled over the arms whose runs are all ok and have the
     number, with its degrees of freedom; None without any."""
     squares, freedom = 0.0, 0
-    valued = runs.assign(value=outcome_values(runs, outcome))
-    for _, of_arm in valued.groupby("arm"):
-        values = of_arm["value"].to_numpy()
-        if (of_arm["outcome"] == "ok").all() and np.isfinite(values).all():
+    valued = outcome_values(runs, outcome)
+    usable = (runs["outcome"] == "ok").to_numpy() & np.isfinite(valued)
+    places = runs.groupby("arm").indices
+    for arm in sorted(places):
+        values = valued[places[arm]]
+        if usable[places[arm]].all():
             squares += float(((values - values.mean()) ** 2).sum())
             freedom += len(values) - 1
     return (math.sqrt(squares / freedom), freedom) if freedom else None

@@ -74,14 +74,17 @@ def find_unasked(
     for outcome in _OUTCOMES:
         valued = runs.assign(value=outcome_values(runs, outcome))
         by_seed = valued.pivot(index="block", columns="arm", values="value")
+        column_of = {str(arm): at for at, arm in enumerate(by_seed.columns)}
+        values = by_seed.to_numpy(dtype=float)  # (n_seeds, n_arms); pandas is slow per pair
         for factor, from_arm, to_arm in _pairs(plan):
             if (outcome, frozenset((from_arm, to_arm))) in asked:
                 continue
             if not is_share(outcome) and mostly_stuck & {from_arm, to_arm}:
                 continue
-            if not {from_arm, to_arm} <= set(by_seed.columns):
+            if not {from_arm, to_arm} <= column_of.keys():
                 continue
-            both = by_seed[[to_arm, from_arm]].dropna().to_numpy(dtype=float)  # (n_seeds, 2)
+            both = values[:, [column_of[to_arm], column_of[from_arm]]]
+            both = both[~np.isnan(both).any(axis=1)]  # (n_seeds, 2)
             if len(both) >= stats.FEWEST_STUDENTIZED:
                 levels = (plan.cells[from_arm][factor], plan.cells[to_arm][factor])
                 effect, interval, p = _compare(both, outcome)

@@ -12,6 +12,7 @@ from orchestrator.history.audit.setting_changes import SettingChange
 from orchestrator.history.audit.wording import environment, per_text
 from orchestrator.history.reading.record import ImportedRun, non_finite_as_text, run_document
 
+MOST_LISTED = 500  # runs, changes and remarks on a page, which opens slowly with more
 RUN_TITLES = (
     *("run", "outcome", "seed", "last PER", "best PER", "last step", "settings"),
     *("evaluations", "restarts"),
@@ -32,6 +33,8 @@ def markdown(audit: Audit) -> str:
     spec = ""
     if isinstance(audit.proposal, Proposal):
         spec = spec_text(audit.proposal, "base.yaml", audit.group.name).rstrip()
+    runs, changes = audit.group.runs, audit.group.run_changes
+    notes = list(reading_notes(runs))
     return templates.get_template("audit.md.j2").render(
         audit=audit,
         group=audit.group,
@@ -39,9 +42,20 @@ def markdown(audit: Audit) -> str:
         proposal=proposal_lines(audit.proposal),
         spec=spec,
         run_titles=RUN_TITLES,
-        runs=[run_row(run) for run in audit.group.runs],
-        notes=list(reading_notes(audit.group.runs)),
+        runs=[run_row(run) for run in runs[:MOST_LISTED]],
+        run_changes=changes[:MOST_LISTED],
+        notes=notes[:MOST_LISTED],
+        left_out={
+            "runs": more_text(len(runs), MOST_LISTED),
+            "changes": more_text(len(changes), MOST_LISTED),
+            "notes": more_text(len(notes), MOST_LISTED),
+        },
     )
+
+
+def more_text(n_all: int, most: int) -> str:
+    """The sentence below a list that shows `most` of its entries; "" if it shows all."""
+    return f"… and {n_all - most:,} more; `audit --json` has all." if n_all > most else ""
 
 
 def proposal_lines(proposal: Proposal | str) -> list[str]:

@@ -13,6 +13,7 @@ from decoder.regular import read_json, read_regular
 from orchestrator.history.reading.folders import natural_order
 from orchestrator.history.reading.read_runs import Group, read_group
 from orchestrator.history.reading.record import ImportedRun, from_json, run_document, to_json
+from orchestrator.spec.names import listed
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -125,7 +126,7 @@ def read_imported(results: Results, name: str, say: Say) -> Group:
     folder = results.imported(name)
     if not (folder / _GROUP).is_file():
         names = group_names(results)
-        known = f" (there are: {', '.join(names)})" if names else ""
+        known = f" (there are: {listed(names)})" if names else ""
         raise ConfigError(
             f"{name}: is neither a folder nor a group that was imported into "
             f"{results.root}{known}; name the folder of runs, or import it first with "

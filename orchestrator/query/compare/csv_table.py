@@ -19,6 +19,7 @@ from decoder.import_tables import squeeze
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
+from orchestrator.spec.names import listed
 from orchestrator.spec.units import RATES
 from orchestrator.stats.run_values import DIVERGED_PER
 from orchestrator.tables.run_row import RunRow
@@ -88,7 +89,7 @@ def read_table(
     if metric not in (*roles.metrics.values(), *_OF_OUTCOMES):
         raise ConfigError(
             f"{path}: no column holds '{metric}'{did_you_mean(metric, headers)}; choose one with "
-            f"--metric (there are: {', '.join(headers)})"
+            f"--metric (there are: {listed(headers)})"
         )
     in_percent = [
         header

@@ -9,6 +9,7 @@ from orchestrator.history.reading.record import ImportedRun
 from orchestrator.history.reading.store import read_imported
 from orchestrator.history.rows import imported_row
 from orchestrator.query.compare.sides import Side, SideArm
+from orchestrator.spec.names import listed
 from orchestrator.store.paths import Results
 from orchestrator.tables.run_row import RunRow, parse_run_row
 from orchestrator.terminal import Say
@@ -40,9 +41,9 @@ def side_of_group(label: str, group: Group) -> Side:
     placed = {run.name for arm in prepared.configurations for run in arm.runs}
     left_out = [run.name for run in prepared.runs if run.name not in placed]
     remarks = [f"{copy} is a copy of {of} and left out" for copy, of in prepared.copies.items()]
-    remarks += [f"{', '.join(left_out)}: without settings, left out"] if left_out else []
+    remarks += [f"{listed(left_out)}: without settings, left out"] if left_out else []
     unfinished = [run.name for run in prepared.runs if run.outcome == "unfinished"]
-    remarks += [f"{', '.join(unfinished)}: unfinished, without a result"] if unfinished else []
+    remarks += [f"{listed(unfinished)}: unfinished, without a result"] if unfinished else []
     return Side(label, tuple(arms), None, tuple(remarks))
 
 

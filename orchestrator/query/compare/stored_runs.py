@@ -13,6 +13,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.query.compare.arm_differences import setting_text
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.runs import complete_id
+from orchestrator.spec.names import listed
 from orchestrator.spec.schema import CollapseSpec
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
@@ -89,7 +90,7 @@ def read_stored(text: str, store: IndexedStore) -> Side | None:
         if arm_id not in arms:
             raise ConfigError(
                 f"{text}: {name} has no arm '{arm_id}'{did_you_mean(arm_id, arms)} "
-                f"(there are: {', '.join(arms)})"
+                f"(there are: {listed(arms)})"
             )
         return side._replace(arms=(arms[arm_id],))
     if side is not None:

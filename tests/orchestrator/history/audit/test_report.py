@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import yaml
 from imported_runs import AuditRuns, WriteRun, by_name
 
@@ -69,3 +70,16 @@ def test_without_a_proposal_the_document_says_why(
     write_run("run1", 0.2)
     audited = audit_runs()
     assert audit_document(audited)["proposal"] == {"none": audited.proposal}
+
+
+def test_a_page_of_many_runs_shows_the_first_and_counts_the_others(
+    planted: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = markdown(planted)
+    assert "has all" not in whole
+    monkeypatch.setattr("orchestrator.history.audit.report.MOST_LISTED", 2)
+    page, n_runs = markdown(planted), len(planted.group.runs)
+    assert f"… and {n_runs - 2} more; `audit --json` has all." in page
+    table = page.split("## Changes")[0]
+    shown = [run.name for run in planted.group.runs if f"\n| {run.name} |" in table]
+    assert shown == [run.name for run in planted.group.runs[:2]]
