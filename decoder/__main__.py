@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decoder.cpus import limit_threads
 from decoder.errors import ConfigError, UserError
+from decoder.remarks import take_remarks
 
 if TYPE_CHECKING:
     from decoder.scoring import Score
@@ -27,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         command = _export if options.command == "export" else _evaluate
+        limit_threads()
         command(options)
+        for text in take_remarks():
+            print(text, file=sys.stderr)
     except UserError as error:
         for problem in error.problems:
             print(" ".join(problem.split()), file=sys.stderr)
