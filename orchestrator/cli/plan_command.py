@@ -11,6 +11,7 @@ from orchestrator.cli.options import (
     BackendChoice,
     BackendOption,
     DeviceOption,
+    HoursOption,
     JsonOption,
     MixedOption,
     PackOption,
@@ -23,6 +24,7 @@ from orchestrator.cli.options import (
     handled,
     print_json,
     say_results,
+    say_threads,
 )
 from orchestrator.terminal import remarks
 
@@ -37,6 +39,7 @@ def plan(
     threads: ThreadsOption = None,
     device: DeviceOption = None,
     max_runs_per_pack: PackOption = 16,
+    hours: HoursOption = None,
     calibrate: Annotated[
         bool, typer.Option(help="Train a few steps to measure the speed if no record shows it.")
     ] = True,
@@ -58,6 +61,7 @@ def plan(
     loaded = load_spec(spec, profile)
     options = choose_options(backend.value, workers, threads, device, None, max_runs_per_pack)
     say_results(results)
+    say_threads(options)
     seen = make_preview(
         loaded,
         Results(results),
@@ -67,6 +71,7 @@ def plan(
         n_seeds=_numbers("--seeds", seeds),
         allow_mixed=allow_mixed,
         strict=strict,
+        hours=hours,
     )
     if as_json:
         print_json(preview_document(seen))

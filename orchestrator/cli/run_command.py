@@ -12,6 +12,9 @@ from orchestrator.cli.options import (
     BackendChoice,
     BackendOption,
     DeviceOption,
+    GraceOption,
+    HangOption,
+    HoursOption,
     JsonOption,
     MixedOption,
     PackOption,
@@ -25,6 +28,7 @@ from orchestrator.cli.options import (
     is_file_name,
     print_json,
     say_results,
+    say_threads,
 )
 from orchestrator.terminal import remarks
 
@@ -45,6 +49,9 @@ def run(
     device: DeviceOption = None,
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
+    hours: HoursOption = None,
+    hang_minutes: HangOption = 10.0,
+    grace_seconds: GraceOption = None,
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -57,8 +64,18 @@ def run(
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
-    options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    options = choose_options(
+        backend.value,
+        workers,
+        threads,
+        device,
+        address,
+        max_runs_per_pack,
+        hang_minutes=hang_minutes,
+        grace_seconds=grace_seconds,
+    )
     say_results(results)
+    say_threads(options)
     outcome = run_ablation(
         loaded,
         Results(results),
@@ -67,6 +84,7 @@ def run(
         set_up_seconds=time.monotonic() - _started,
         allow_mixed=allow_mixed,
         strict=strict,
+        hours=hours,
     )
     verdicts = views.read_verdicts(outcome.folder)
     if as_json:

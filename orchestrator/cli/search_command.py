@@ -12,6 +12,8 @@ from orchestrator.cli.options import (
     BackendChoice,
     BackendOption,
     DeviceOption,
+    GraceOption,
+    HangOption,
     JsonOption,
     PackOption,
     ResultsOption,
@@ -20,6 +22,7 @@ from orchestrator.cli.options import (
     handled,
     print_json,
     say_results,
+    say_threads,
 )
 from orchestrator.terminal import remarks, say_to, wide_output
 
@@ -46,6 +49,8 @@ def search(
     device: DeviceOption = None,
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
+    hang_minutes: HangOption = 10.0,
+    grace_seconds: GraceOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the search would cost, and train nothing.")
     ] = False,
@@ -72,8 +77,18 @@ def search(
     from orchestrator.store.paths import Results
 
     loaded = load_search(spec)
-    options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
+    options = choose_options(
+        backend.value,
+        workers,
+        threads,
+        device,
+        address,
+        max_runs_per_pack,
+        hang_minutes=hang_minutes,
+        grace_seconds=grace_seconds,
+    )
     say_results(results)
+    say_threads(options)
     console = Console(stderr=True)
     own = Results(results).of_searches
     if dry_run:

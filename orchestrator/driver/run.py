@@ -12,6 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from decoder.atomic import write_atomically
+from decoder.pack import Pack
+from orchestrator.driver.budget import Budget
+from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     check_machines,
@@ -23,11 +26,12 @@ from orchestrator.driver.remarks import (
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
+from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
-from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.execute.stopping import TIME_USED_UP, Stopped, stop_switch
 from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.packs import packs_to_train
@@ -35,7 +39,13 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import Record, read_records, restore_former, with_result
+from orchestrator.store.ledger import (
+    Record,
+    read_records,
+    recent_records,
+    restore_former,
+    with_result,
+)
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
@@ -74,6 +84,7 @@ class AblationOutcome:
         signal_number: the signal that stopped the call; None if none did.
         seconds: phase → wall time in seconds.
         folder: the folder of tables, figures and report.
+        left_over: what was not trained when the limit of time was reached; None if it was not.
     """
 
     name: str
@@ -84,12 +95,26 @@ class AblationOutcome:
     signal_number: int | None
     seconds: dict[str, float]
     folder: Path
+    left_over: Budget | None = None
 
     @property
     def exit_code(self) -> int:
         if self.signal_number is not None:
             return 128 + self.signal_number
         return FAILED_FOR_GOOD if self.n_recorded < self.n_runs else 0
+
+
+@dataclass
+class _Limit:
+    """The limit of time of a call.
+
+    Attributes:
+        until: `time.monotonic` at which training stops.
+        keeper: of the packs that train.
+    """
+
+    until: float
+    keeper: Timekeeper | None = None
 
 
 def run_ablation(
@@ -104,6 +129,7 @@ def run_ablation(
     set_up_seconds: float = 0.0,
     allow_mixed: bool = False,
     strict: bool = False,
+    hours: float | None = None,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -115,6 +141,8 @@ def run_ablation(
         allow_mixed: whether results of other decoder sources are used; otherwise their runs are
             trained again.
         strict: whether different versions of PyTorch or devices are refused.
+        hours: limit of the time until training stops, from the start of this call; packs then
+            train in the order of `orchestrator.driver.budget`. None is no limit.
 
     Raises:
         UserError: of any kind; runs recorded by then stay recorded.
@@ -122,12 +150,13 @@ def run_ablation(
     """
     name = loaded.spec.name
     watch = Stopwatch({"set_up": set_up_seconds})
+    limit = None if hours is None else _Limit(time.monotonic() - set_up_seconds + 3600 * hours)
     say = say_to(console)
 
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
-    with stop_switch() as switch, driver_seat(results, name, say) as seat:
+    with stop_switch(options.grace_seconds) as switch, driver_seat(results, name, say) as seat:
         with watch.phase("data"):
             data = prepare(loaded.arms)
             note_recordings(data.values(), say)
@@ -153,7 +182,7 @@ def run_ablation(
             try:
                 recorded = with_result(records)
                 while True:
-                    _train(plan, recorded, results, options, console, recorder, backend)
+                    _train(plan, recorded, results, options, console, recorder, backend, limit)
                     longer = grow(
                         plan, results, options, prepare, allow_mixed=allow_mixed, room=room
                     )
@@ -167,7 +196,11 @@ def run_ablation(
                     recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
             except Stopped as stop:
                 signal_number = stop.signal_number
-                say("stopping: recorded runs are kept; call `run` again to continue")
+                why = "the time is used up" if signal_number == TIME_USED_UP else "stopping"
+                say(f"{why}: recorded runs are kept; call `run` again to continue")
+        left_over = None
+        if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
+            left_over = limit.keeper.say_left()
         with watch.phase("reporting"):
             rebuild_report(results, document, say, rebuild)
             every = read_records(results, plan.distinct, say, move_aside=False)
@@ -184,6 +217,7 @@ def run_ablation(
             signal_number=signal_number,
             seconds=watch.seconds,
             folder=results.ablation(name),
+            left_over=left_over,
         )
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
@@ -239,7 +273,9 @@ def _train(
     console: Console,
     recorder: Recorder,
     backend: Backend | None,
+    limit: _Limit | None,
 ) -> None:
+    """Train what is missing, up to the limit of time."""
     packs = packs_to_train(plan.packs, recorded)
     if not packs:
         return
@@ -250,15 +286,36 @@ def _train(
             f"({options.backend}, {options.at_a_time} at a time)"
         )
 
+        keeper = None
+        if limit is not None:
+            keeper = limit.keeper = _keeper(plan, packs, results, options, limit, display.say)
+            packs = list(keeper.order)
+
         def on_event(event: PackEvent) -> None:
             display.update(event)
-            recorder.tell(display.n_running)
+            if keeper is not None:
+                keeper.follow(event)
+            recorder.tell(display.n_running, *display.steps)
 
         start = nullcontext(backend) if backend else started_backend(options, display.say)
-        with start as train:
+        with recorder.switch.limited(limit and limit.until), start as train:
             name = plan.loaded.spec.name
             trainer = Trainer(train, options, results, name, recorder, display.say)
-            trainer.train(plan, packs, on_event)
+            trainer.train(plan, packs, on_event, in_order=keeper is not None)
+
+
+def _keeper(
+    plan: Plan, packs: Sequence[Pack], results: Results, options: Options, limit: _Limit, say: Say
+) -> Timekeeper:
+    pace = measure_pace(
+        plan,
+        packs,
+        recent_records(results),
+        threads=options.threads,
+        device=options.device,
+        may_calibrate=False,
+    )
+    return Timekeeper(plan, packs, pace, options.at_a_time, limit.until, say)
 
 
 def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "memory_limits": ("FreeMemory", "free_memory"),
         "progress": ("Display",),
         "recording": ("Recorder",),
-        "stopping": ("Stopped", "stop_switch"),
+        "stopping": ("Stopped", "TIME_USED_UP", "stop_switch"),
         "training": ("Trainer", "started_backend"),
     },
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from decoder.cpus import Cpus, choose_threads, find_cpus
 from decoder.errors import ConfigError
 from orchestrator.plan.packs import MAX_RUNS_PER_PACK
 
@@ -23,6 +24,10 @@ class Options:
         device: a torch device; None lets the decoder choose.
         address: a Ray cluster to join; None starts a local one.
         max_runs_per_pack: largest number of runs in a pack, which bounds its memory.
+        hang_seconds: as in `orchestrator.execute.backends.Execution`.
+        grace_seconds: as in `orchestrator.execute.stopping.StopSwitch`.
+        threads_reason: why `threads` is not an equal share of the CPUs; empty if it is, or was
+            asked for.
     """
 
     backend: BackendName
@@ -31,6 +36,9 @@ class Options:
     device: str | None
     address: str | None
     max_runs_per_pack: int
+    hang_seconds: float | None = 600.0
+    grace_seconds: float | None = None
+    threads_reason: str = ""
 
     @property
     def at_a_time(self) -> int:
@@ -46,23 +54,30 @@ def choose_options(
     address: str | None = None,
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
     *,
+    hang_minutes: float = 10.0,
+    grace_seconds: float | None = None,
     n_cpus: int | None = None,
     n_gpus: int | None = None,
 ) -> Options:
     """Fill in the options that are None.
 
     The defaults are one worker per GPU, or without a GPU one per CPU; the workers share the CPUs.
+    ``OMP_NUM_THREADS`` stands for `threads`, and CPUs that other processes keep busy get none.
     The in-process backend gets the same values, so that both backends make the same packs and the
     same numbers.
 
     Args:
         backend, n_workers, threads, device, address, max_runs_per_pack: see `Options`.
-        n_cpus, n_gpus: devices of this machine; None counts them.
+        hang_minutes: see `Options.hang_seconds`; 0 waits for ever.
+        grace_seconds: see `Options`.
+        n_cpus, n_gpus: devices of this machine, idle and without a variable of the environment;
+            None counts them.
 
     Raises:
         ConfigError: the device has no valid name, or this machine does not have it.
     """
-    n_cpus = count_cpus() if n_cpus is None else n_cpus
+    cpus = find_cpus() if n_cpus is None else Cpus(n_cpus, n_cpus)
+    environment = None if n_cpus is None else {}
     n_gpus = count_gpus() if n_gpus is None else n_gpus
     if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
         raise ConfigError(f"--device {device}: must be cpu, cuda, cuda:N or mps")
@@ -70,14 +85,19 @@ def choose_options(
         raise ConfigError(f"--device {device}: this machine has no NVIDIA GPU; omit --device")
     if n_workers is None:
         uses_gpus = device is None or device.startswith("cuda")
-        n_workers = (n_gpus if uses_gpus else 0) or max(1, n_cpus // (threads or 1))
+        of_worker = threads or choose_threads(cpus, cpus.n_usable, environment).number
+        n_workers = (n_gpus if uses_gpus else 0) or max(1, cpus.n_usable // of_worker)
+    chosen = choose_threads(cpus, n_workers, environment)
     return Options(
         backend=backend,
         n_workers=n_workers,
-        threads=threads or max(1, n_cpus // n_workers),
+        threads=threads or chosen.number,
         device=device,
         address=address,
         max_runs_per_pack=max_runs_per_pack,
+        hang_seconds=60 * hang_minutes or None,
+        grace_seconds=grace_seconds,
+        threads_reason="" if threads else chosen.reason,
     )
 
 
@@ -99,13 +119,6 @@ def device_name(options: Options) -> str | None:
 def device_to_use(device: str | None) -> str:
     """The torch device that trains: the one that is named, or else a GPU if there is one."""
     return device or ("cuda" if count_gpus() else "cpu")
-
-
-def count_cpus() -> int:
-    """CPUs that this process may use, or all CPUs if the system does not say."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def count_gpus() -> int:

@@ -2,7 +2,7 @@
 
 Ray only schedules. Its actors are reused: each trains pack after pack, and each result it returns
 is one `Message`. Nothing that Ray writes is read again; its session folder and Tune's storage are
-temporary. This is the only file that imports ray, and it does so inside functions, because Ray
+temporary. Only this file and `ray_watch` import ray, and they do so inside functions, because Ray
 reads part of its environment once, at import.
 """
 
@@ -27,6 +27,7 @@ from orchestrator.execute.backends.ray_cluster import (
     temporary_folder,
     worker_resources,
 )
+from orchestrator.execute.backends.ray_watch import Reporter, Watch
 from orchestrator.execute.backends.types import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.backends.worker import Account, TrainPack, next_message, train_pack
 
@@ -48,8 +49,9 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
     checkpoint in a new process, up to ``max_retries`` times. A pack that then still loses its
     worker may need too much memory, so it is split (see `split_further`) and tried again. Any other
     exception of a pack ends that pack at once. In both cases the runs without a result become a
-    `PackFailed`, and the other packs continue. Errors and signals stop the packs and leave where
-    the ``with`` block ends.
+    `PackFailed`, and the other packs continue. A worker that hangs, or whose process is stopped, is
+    killed, see `orchestrator.execute.backends.hang`. Errors and signals stop the packs and leave
+    where the ``with`` block ends; after a `Stopped` the packs first write checkpoints.
 
     Args:
         execution: gives workers, threads and address, which must be the same in all calls. With an
@@ -139,9 +141,9 @@ def _fit(
     import ray
     from ray import tune
 
-    packs = account.open_packs
-    tune.Tuner(
-        _trainable(ray.put((packs, execution, train_pack)), resources),
+    packs, watch = account.open_packs, Watch(execution, account)
+    tuner = tune.Tuner(
+        _trainable(ray.put((packs, execution, train_pack, watch.prefix)), resources),
         param_space={"pack": tune.grid_search(list(range(len(packs))))},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
@@ -154,11 +156,13 @@ def _fit(
             name="packs",
             storage_path=str(storage_dir),
             verbose=0,
-            callbacks=[_callback(packs, account, execution.checkpoint_dir, escape)],
+            callbacks=[_callback(packs, account, execution.checkpoint_dir, escape, watch)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=execution.max_retries),
         ),
-    ).fit()
+    )
+    with escape.waiting():
+        tuner.fit()
 
 
 def _trial_name(trial: Any) -> str:
@@ -169,7 +173,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     """The class of the actors that train packs.
 
     Args:
-        work: reference to (packs, execution, train_pack), the same for all actors.
+        work: reference to (packs, execution, train_pack, prefix of reports), for all actors.
     """
     import ray
     from ray import tune
@@ -182,24 +186,31 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             return tune.PlacementGroupFactory([resources])
 
         def setup(self, config: dict[str, Any]) -> None:
-            self.packs, self.execution, self.train_pack = ray.get(work)
+            self.packs, self.execution, self.train_pack, prefix = ray.get(work)
+            self.reporter = Reporter(prefix, self.execution)
             self.has_crashed = False
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             if self.has_crashed:  # after a CUDA error, for example, the process is unusable
                 raise RuntimeError("a pack crashed in this process, so it takes no other pack")
-            self.training = self.train_pack(self.packs[new_config["pack"]], self.execution)
+            pack = self.packs[new_config["pack"]]
+            self.reporter.take(pack)
+            self.training = self.train_pack(pack, self.execution)
             return True
 
         def step(self) -> dict[str, Any]:
             try:
-                message = next_message(self.training, self.execution)
+                with self.reporter.training():
+                    message = next_message(self.training, self.execution)
             except Exception:
                 self.has_crashed = True
                 raise
             self.has_crashed = message.crash is not None
             return {_MESSAGE: message, "done": message.is_last}
+
+        def cleanup(self) -> None:
+            self.reporter.end()
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Do nothing: the decoder writes its own checkpoints."""
@@ -210,22 +221,43 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     return PackTrainable
 
 
-def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, escape: Escape) -> Any:
+def _callback(
+    packs: Sequence[Pack],
+    account: Account,
+    checkpoint_dir: Path,
+    escape: Escape,
+    watch: Watch,
+) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
         checkpoint_dir: the parent of their checkpoint folders.
+        watch: over the workers.
     """
     from ray import tune
 
     started: set[str] = set()
+    stopping: set[str] = set()  # ids of the packs that still write checkpoints
+    asked: list[bool] = []  # whether they were asked to
+
+    def running(trials: list[Any]) -> dict[str, int]:
+        """Id of each pack that trains → how often its worker was lost."""
+        return {
+            packs[trial.config["pack"]].pack_id: _n_failures(trial)
+            for trial in trials
+            if trial.status == "RUNNING"
+        }
 
     class Events(tune.Callback):
         def __reduce__(self) -> tuple[type, tuple[()]]:
             """Pickle an empty callback: Tune writes callbacks into a file that nothing reads, and
             `on_event` may not pickle."""
             return tune.Callback, ()
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            if iteration <= 1:  # Tune has just set a handler of SIGUSR1
+                escape.handle_signals()
 
         def on_trial_start(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
@@ -242,6 +274,8 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
         ) -> None:
             pack_id = packs[trial.config["pack"]].pack_id
             message = result.pop(_MESSAGE)  # so that Tune neither keeps nor writes it
+            if message.is_last:
+                stopping.discard(pack_id)
             try:
                 account.deliver(message, pack_id, _n_failures(trial) + 1)
             except BaseException as error:
@@ -253,8 +287,12 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
             pack_id = packs[trial.config["pack"]].pack_id
             try:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
+                stopping.discard(pack_id)
+                hang = watch.reason(pack_id)
                 if trial.trial_id not in started:  # lost before the pack began
                     account.note(pack_id, text)
+                elif hang and _lost_its_worker(text):
+                    account.fail(pack_id, f"{text}\n{hang}", _n_failures(trial), {})
                 elif not (
                     _lost_its_worker(text) and account.split(pack_id, checkpoint_dir / pack_id)
                 ):
@@ -263,6 +301,17 @@ def _callback(packs: Sequence[Pack], account: Account, checkpoint_dir: Path, esc
                 escape.throw(error)
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            try:
+                if escape.save_until is None:
+                    watch.look(lambda: running(trials))
+                elif not asked:
+                    asked.append(True)
+                    stopping.update(running(trials))
+                    watch.ask_to_stop()
+                elif not stopping:
+                    escape.save_until = None
+            except BaseException as error:
+                escape.throw(error)
             escape.check()
 
     return Events()

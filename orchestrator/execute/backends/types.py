@@ -58,6 +58,9 @@ class Execution:
         until_step: step at which packs pause, so that a search can decide which runs continue;
             None trains them to the end.
         max_runs_per_pack: a pack of more runs is trained in parts; None trains any number.
+        hang_seconds: a worker that shows no sign of life for this long is ended, see
+            `orchestrator.execute.backends.hang`; None waits for ever.
+        report_every_seconds: how often a pack reports its step between evaluations.
     """
 
     dataset_dir: Path
@@ -71,6 +74,8 @@ class Execution:
     weights_dir: Path | None = None
     until_step: int | None = None
     max_runs_per_pack: int | None = None
+    hang_seconds: float | None = 600.0
+    report_every_seconds: float = 5.0
 
     def with_absolute_folders(self) -> "Execution":
         """The same, with folders that a worker finds from any working directory."""
