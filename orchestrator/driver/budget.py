@@ -92,6 +92,24 @@ def plan_budget(
     )
 
 
+def seconds_left(
+    packs: Sequence[Pack], pack_seconds: Mapping[str, float], steps_done: Mapping[str, int]
+) -> dict[str, float]:
+    """Pack id → the time it takes from its checkpoint on.
+
+    Args:
+        pack_seconds: pack id → the time it takes from its first step on.
+        steps_done: pack id → the step of its checkpoint.
+    """
+    left = {}
+    for pack in packs:
+        if pack.pack_id in pack_seconds:
+            steps, done = _steps(pack), steps_done.get(pack.pack_id, 0)
+            share = sum(max(0, n - done) for n in steps) / sum(steps)
+            left[pack.pack_id] = share * pack_seconds[pack.pack_id]
+    return left
+
+
 def budget_text(budget: Budget) -> str:
     """One line: what is trained within the limit, and what is decided."""
     text = f"of {_hours(budget.hours)}: "
@@ -120,6 +138,10 @@ def left_over_text(left: Budget) -> str:
     if left.hours_needed is not None:
         text += f"; they need about {_hours(left.hours_needed)} more"
     return text
+
+
+def _steps(pack: Pack) -> list[int]:
+    return [run.config.train.n_steps for run in pack.runs]
 
 
 def _hours(hours: float) -> str:

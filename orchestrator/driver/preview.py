@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoder.pack import Pack
-from orchestrator.driver.budget import Budget, plan_budget
+from orchestrator.driver.budget import Budget, plan_budget, seconds_left
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
@@ -29,6 +29,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.provenance import version_of
 from orchestrator.store.registration import check_lock
 from orchestrator.store.sources import training_sha256
+from orchestrator.store.under_way import steps_under_way
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
@@ -217,7 +218,8 @@ def make_preview(
     of_packs = forecast(jobs_of(plan, packs), pace, options.at_a_time)
     budget = None
     if hours is not None:
-        seconds = of_packs.pack_seconds
+        done = steps_under_way(results, loaded.spec.name)
+        seconds = seconds_left(packs, of_packs.pack_seconds, done)
         budget = plan_budget(plan, packs, seconds, options.at_a_time, hours)
     every_seed = power_with(len(loaded.spec.seeds))
     return Preview(

@@ -52,6 +52,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
 from orchestrator.store.registration import register
+from orchestrator.store.under_way import steps_under_way
 from orchestrator.terminal import Say, say_to
 
 FAILED_FOR_GOOD = 4  # exit code of a call after which runs lack a result
@@ -315,7 +316,8 @@ def _keeper(
         device=options.device,
         may_calibrate=False,
     )
-    return Timekeeper(plan, packs, pace, options.at_a_time, limit.until, say)
+    done = steps_under_way(results, plan.loaded.spec.name)
+    return Timekeeper(plan, packs, pace, options.at_a_time, limit.until, say, steps_done=done)
 
 
 def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:

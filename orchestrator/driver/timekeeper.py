@@ -26,6 +26,7 @@ class Timekeeper:
         until: when the limit is reached, by `clock`.
         say: receives what fits into it, first and whenever it changes.
         clock: gives monotonic seconds.
+        steps_done: pack id → the step of its checkpoint; None if there are none.
 
     Attributes:
         order: the packs, in the order in which they are to train.
@@ -40,6 +41,7 @@ class Timekeeper:
         until: float,
         say: Say,
         clock: Callable[[], float] = time.monotonic,
+        steps_done: Mapping[str, int] | None = None,
     ) -> None:
         self._plan, self._n_workers, self._until, self._say = plan, n_workers, until, say
         self._clock, self._started = clock, clock()
@@ -51,7 +53,11 @@ class Timekeeper:
         }
         self._rates = {shape: rate.usual for shape, rate in pace.rates.items()}
         self._measured: dict[ShapeKey, list[float]] = {}
-        self._steps: dict[str, int] = {}  # of the runs that have trained in this call
+        self._steps = {  # of the runs that have trained
+            run.run_id: (steps_done or {}).get(pack.pack_id, 0)
+            for pack in packs
+            for run in pack.runs
+        }
         self._first: dict[str, tuple[float, int]] = {}  # pack id → time and step when first seen
         self._paces: dict[ShapeKey, float] = {}  # seconds per run and step of packs in the middle
         self._open = {pack.pack_id: pack for pack in packs}

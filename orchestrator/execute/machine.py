@@ -77,7 +77,7 @@ def choose_options(
         ConfigError: the device has no valid name, or this machine does not have it.
     """
     cpus = find_cpus() if n_cpus is None else Cpus(n_cpus, n_cpus)
-    environment = None if n_cpus is None else {}
+    environment: dict[str, str] | None = None if n_cpus is None else {}
     n_gpus = count_gpus() if n_gpus is None else n_gpus
     if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
         raise ConfigError(f"--device {device}: must be cpu, cuda, cuda:N or mps")

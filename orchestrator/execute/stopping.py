@@ -123,11 +123,13 @@ class StopSwitch:
         if until is None or threading.current_thread() is not threading.main_thread():
             yield
             return
+        before = signal.signal(TIME_USED_UP, self.handle)
         signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 1e-3))
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(TIME_USED_UP, before)
 
     def call_off(self) -> None:
         """Cancel the end of the process: the orderly stop is complete."""
@@ -148,7 +150,7 @@ def stop_switch(
     if threading.current_thread() is not threading.main_thread():
         yield switch  # only the main thread receives signals
         return
-    before = {n: signal.signal(n, switch.handle) for n in SIGNALS}
+    before = {n: signal.signal(n, switch.handle) for n in SIGNALS if n != TIME_USED_UP}
     try:
         yield switch
     finally:

@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -23,13 +22,13 @@ class Patience:
         self._kept: Stopped | None = None
         self._until = 0.0  # `time.monotonic` at which it is raised
         self._alarm: threading.Timer | None = None
-        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in map(int, SIGNALS):
                 handler = signal.getsignal(number)
-                if callable(handler):
+                if callable(handler) or number == TIME_USED_UP:  # which raises what is overdue
                     self._handlers[number] = handler
                     signal.signal(number, self._handle)
         return self
@@ -49,8 +48,11 @@ class Patience:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._kept is not None and time.monotonic() >= self._until:
             raise self._kept
+        handler = self._handlers[number]
+        if not callable(handler):
+            return
         try:
-            self._handlers[number](number, frame)
+            handler(number, frame)
         except Stopped as stop:
             self._kept, self._until = stop, time.monotonic() + stop.save_seconds
             ask_to_stop()

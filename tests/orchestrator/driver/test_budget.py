@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from decoder.pack import Pack, Progress, Run, RunResult
-from orchestrator.driver.budget import budget_text, left_over_text, plan_budget
+from orchestrator.driver.budget import budget_text, left_over_text, plan_budget, seconds_left
 from orchestrator.driver.cost import Pace, Rate
 from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import PackEvent, PackFailed
@@ -123,12 +123,14 @@ def result(run: Run, seconds: float) -> RunResult:
     return RunResult(run.run_id, "ok", (), run.config.train.n_steps, 1, 0, seconds, 2, 1)
 
 
-def keep_time(plan: Plan, hours: float, rates: Any = None) -> tuple[Timekeeper, Clock, list[str]]:
+def keep_time(
+    plan: Plan, hours: float, rates: Any = None, **more: Any
+) -> tuple[Timekeeper, Clock, list[str]]:
     said: list[str] = []
     clock, packs = Clock(), packs_to_train(plan.packs, ())
     pace = Pace(rates or {}, {}, 1, "core", "")
     until = clock.now + 3600 * hours
-    return Timekeeper(plan, packs, pace, 1, until, said.append, clock), clock, said
+    return Timekeeper(plan, packs, pace, 1, until, said.append, clock, **more), clock, said
 
 
 def train(keeper: Timekeeper, clock: Clock, pack: Pack, seconds: float) -> None:
@@ -172,3 +174,14 @@ def test_a_pack_in_the_middle_needs_its_remaining_steps_at_the_measured_pace(pla
     keeper.follow(PackEvent(keeper.order[1].pack_id, Progress(45)))  # of 60
     assert before == pytest.approx(9 * 120 / 3600)
     assert keeper.say_left().hours_needed == pytest.approx((6 * 120 + 240 + 240 / 4) / 3600)
+
+
+def test_a_pack_with_a_checkpoint_needs_what_is_left_of_it(plan: Plan) -> None:
+    packs = packs_to_train(plan.packs, ())
+    done = {packs[0].pack_id: 45, packs[1].pack_id: 60}  # of 60
+    seconds = seconds_left(packs, hours_each(plan), done)
+    assert [seconds[pack.pack_id] for pack in packs[:3]] == [900.0, 0.0, 3600.0]
+    shapes = {(p.data.fingerprint, p.shape) for p in plan.packs}
+    rates = {shape: Rate(1.0, 1.0, 1.0) for shape in shapes}
+    keeper, *_ = keep_time(plan, 1.0, rates, steps_done=done)
+    assert keeper.say_left().hours_needed == pytest.approx((7 * 120 + 30) / 3600)
