@@ -12,8 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
+from decoder.remarks import take_remarks
 
 if TYPE_CHECKING:
     from decoder.scoring import Score
@@ -33,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = _export if options.command == "export" else _evaluate
         with _orderly_end(), only_documents(getattr(options, "json", False)):
+            limit_threads()
             command(options)
+            for text in take_remarks():
+                print(text, file=sys.stderr)
     except UserError as error:
         for problem in error.problems:
             print(" ".join(problem.split()), file=sys.stderr)

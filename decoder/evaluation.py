@@ -15,6 +15,7 @@ from decoder.config import DecoderConfig
 from decoder.data.alignment import output_lengths
 from decoder.data.batches import Batch
 from decoder.host import event_after_now, to_host
+from decoder.life import show_sign
 from decoder.metrics import MetricSums
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
@@ -81,6 +82,7 @@ class Evaluator:
         Args:
             batch: validation trials, ordered by day.
         """
+        show_sign()
         shared = self._shared
         batch = batch.to(self._device)
         x = smooth_batch(batch.features, shared.augment)
@@ -167,5 +169,6 @@ def _add(
         strict=True,
     )
     for i, (labels, n_labels, sequence, day, length) in enumerate(trials):
+        show_sign()
         scores = None if log_probs is None else log_probs[:length, i].numpy()
         breakdown.add(labels[:n_labels], sequence, day, scores)

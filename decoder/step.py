@@ -15,6 +15,7 @@ from decoder.data.alignment import n_patches, output_lengths
 from decoder.data.batches import Batch
 from decoder.data.trials import Batches
 from decoder.host import constant, send
+from decoder.life import show_sign
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.dropout import DropoutPlan
@@ -59,6 +60,7 @@ def _one_batch(
     state: PackState, batches: Batches, seed: int, index: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     batch = batches.draw(seed, index).to(state.device, non_blocking=state.device.type == "cuda")
+    show_sign()
     return forward_backward(state.model, state.configs, batch, seed, index, state.label_prior)
 
 
@@ -108,6 +110,7 @@ def forward_backward(
         per_run = (1 - share) * per_run + share * torch.stack(intermediate).mean(0)
     if label_prior is not None:
         label_prior.update(output.logits, lengths)
+    show_sign()
     model.zero_grad(set_to_none=True)
     per_run.sum().backward()  # runs do not mix: each row gets the gradient of its own loss
     return per_run.detach(), optim.gradients_of(model)

@@ -7,6 +7,7 @@ not affected. All randomness follows from (seed, purpose, step), so a run gives 
 alone, in any pack, and after a resume.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -27,6 +28,7 @@ from decoder.device import start_peak_memory
 from decoder.errors import ConfigError, StoreDamagedError
 from decoder.host import Flags
 from decoder.late_evaluation import Evaluations
+from decoder.life import is_asked_to_stop, show_sign
 from decoder.memory import estimate_memory, size_of
 from decoder.pack import HistoryRow, Pack, Progress
 from decoder.remarks import take_remarks
@@ -51,8 +53,12 @@ def train(
     until_step: int | None = None,
     split_from: Sequence[Path] = (),
     beside: bool | None = None,
+    report_every_seconds: float | None = None,
 ) -> Iterator[Progress]:
     """Train the runs of a pack, and yield after every evaluation.
+
+    If the process is asked to stop (see `decoder.life`), it writes a checkpoint at the next step
+    and ends, without a result for the runs that are left.
 
     Args:
         pack: runs whose configurations share `decoder.config.pack_key`.
@@ -73,6 +79,7 @@ def train(
         beside: whether other threads gather batches and decode evaluations while training goes
             on; an evaluation's event may then come some steps later. No number depends on it. None
             does so on a GPU, but not on a CPU, where a worker has one core for everything.
+        report_every_seconds: also yield the step this often between evaluations; None does not.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -89,7 +96,9 @@ def train(
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = choose_device(device)
     start_peak_memory(where)
+    show_sign(0)
     trials = Trials.select(dataset, shared)
+    show_sign()
     state = PackState.start(pack, dataset, where)
     state.watch = DataWatch(trials, pack.seed, shared.optim.accumulation_steps)
     state.watch.check_files()
@@ -110,6 +119,7 @@ def train(
                 checkpoint_every_seconds,
                 until_step,
                 split_from,
+                report_every_seconds,
             )
         except StoreDamagedError:
             # None was written since the files changed; but if they look unchanged, none is safe.
@@ -128,6 +138,7 @@ def _train(
     checkpoint_every_seconds: float,
     until_step: int | None,
     split_from: Sequence[Path],
+    report_every_seconds: float | None,
 ) -> Iterator[Progress]:
     """The loop of `train`."""
     if checkpoint_dir is not None:
@@ -136,17 +147,23 @@ def _train(
             yield Progress(state.step, {}, ended_before, remarks)
     started = time.monotonic() - state.seconds
     next_save = time.monotonic() + checkpoint_every_seconds
+    pause = report_every_seconds or math.inf
+    next_report = time.monotonic() + pause
 
     while state.runs:
+        show_sign(state.step)
         if said := take_remarks():
             yield Progress(state.step, remarks=said)
-        pauses = until_step is not None and state.step >= until_step
+        stops = is_asked_to_stop()
+        pauses = stops or (until_step is not None and state.step >= until_step)
         if pauses and not (yield from _settle(state, evaluations, n_dropped)):
             break
         yield from evaluations.late(wait=pauses)
         if pauses:
-            if checkpoint_dir is not None:
+            if checkpoint_dir is not None and state.step:
                 state.save(checkpoint_dir)
+            if stops:
+                return
             left = [run.run_id for run in state.runs]
             yield Progress(state.step, paused={r: tuple(state.histories[r]) for r in left})
             return
@@ -205,8 +222,10 @@ def _train(
                 finished += state.finish(broken, "diverged", n_dropped)
                 ended = [ends for ends, bad in zip(ended, broken, strict=True) if not bad]
             finished += state.finish(ended, "ok", n_dropped)
-        if latest or finished:
+        reports = time.monotonic() >= next_report
+        if latest or finished or reports:
             yield Progress(done_step, latest, tuple(finished))
+            next_report = time.monotonic() + pause
         if checkpoint_dir is not None and state.runs and time.monotonic() >= next_save:
             if not (yield from _settle(state, evaluations, n_dropped)):
                 break
@@ -214,8 +233,8 @@ def _train(
             save_started = time.monotonic()
             state.save(checkpoint_dir)
             seconds = time.monotonic() - save_started
-            pause = max(checkpoint_every_seconds, CHECKPOINT_PAUSE * seconds)
-            next_save = time.monotonic() + (pause if checkpoint_every_seconds else 0.0)
+            rest = max(checkpoint_every_seconds, CHECKPOINT_PAUSE * seconds)
+            next_save = time.monotonic() + (rest if checkpoint_every_seconds else 0.0)
 
     if checkpoint_dir is not None and split_from:
         state.save(checkpoint_dir)

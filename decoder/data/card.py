@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from decoder.data.store import Dataset, Split
+from decoder.life import show_sign
 
 # Share of the free memory that is left to the pack where nothing better is known about its size.
 RESERVED_SHARE = 0.5
@@ -33,6 +34,7 @@ class CardSplit:
         n_bins, n_features = split.features.shape
         self._features = torch.empty(n_bins + 1, n_features, device=device)
         for start in range(0, n_bins, _CHUNK_BINS):
+            show_sign()
             rows = np.array(split.features[start : start + _CHUNK_BINS])  # writable, for torch
             self._features[start : start + len(rows)] = torch.from_numpy(rows)
         self._features[n_bins] = 0.0  # what padding reads

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from decoder.life import show_sign
 from decoder.model.cells import Kernel
 from decoder.model.fused.available import can_fuse, why_not
 from decoder.remarks import remark
@@ -122,6 +123,7 @@ def _seconds(run: Callable[[Kernel], object], kernel: Kernel, device: torch.devi
     times = []
     try:
         for repeat in range(_WARM_UP + _REPEATS):
+            show_sign()
             torch.accelerator.synchronize(device)
             started = time.perf_counter()
             run(kernel)

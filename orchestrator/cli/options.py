@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from decoder.document import only_documents, print_document
 from decoder.errors import UserError
 from orchestrator.terminal import json_text
+
+if TYPE_CHECKING:
+    from orchestrator.execute.machine import Options
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,6 +122,36 @@ AcceptOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Join the Ray cluster at this address.")
 ]
+HoursOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        metavar="H",
+        help="Limit of time: packs that decide claims come first, and what is left waits.",
+    ),
+]
+HangOption = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="MINUTES", help="End a worker without a sign of life for this long; 0 never."
+    ),
+]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        help="How long this process may go on after a signal to stop.",
+        show_default="28; after SIGUSR1 in a SLURM job, until it ends",
+    ),
+]
+
+
+def say_threads(options: "Options") -> None:
+    """Say on standard error how many threads a worker gets, if it is not what the CPUs give."""
+    if options.threads_reason:
+        text = f"threads per worker: {options.threads}, because {options.threads_reason}"
+        typer.echo(f"{text} (--threads sets it)", err=True)
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:

@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     BackendOption,
     DeviceOption,
     GpusOption,
+    HoursOption,
     JsonOption,
     MixedOption,
     PackOption,
@@ -24,6 +25,7 @@ from orchestrator.cli.options import (
     handled,
     print_json,
     say_results,
+    say_threads,
 )
 from orchestrator.terminal import remarks
 
@@ -39,6 +41,7 @@ def plan(
     device: DeviceOption = None,
     max_runs_per_pack: PackOption = 16,
     gpus_per_pack: GpusOption = None,
+    hours: HoursOption = None,
     calibrate: Annotated[
         bool, typer.Option(help="Train a few steps to measure the speed if no record shows it.")
     ] = True,
@@ -68,6 +71,7 @@ def plan(
         gpus_per_pack=gpus_per_pack,
     )
     say_results(results)
+    say_threads(options)
     seen = make_preview(
         loaded,
         Results(results),
@@ -77,6 +81,7 @@ def plan(
         n_seeds=_numbers("--seeds", seeds),
         allow_mixed=allow_mixed,
         strict=strict,
+        hours=hours,
     )
     if as_json:
         print_json(preview_document(seen))

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.driver.budget import budget_text
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import Preview, SeedChoice
 from orchestrator.driver.priors import Prior
@@ -70,6 +71,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         ],
         "memory": _memory_document(seen),
         "forecast": forecast,
+        "budget": seen.budget and asdict(seen.budget),
         "greedy": greedy
         and {
             "n_arms_at_most": greedy.n_arms,
@@ -175,6 +177,8 @@ def _print_cost(console: Console, seen: Preview) -> None:
     else:
         cost = f", {_cost(forecast.cost)}" if forecast.cost is not None else ""
         say(f"training takes about {time_text(forecast.seconds)}{cost} ({forecast.source})")
+    if seen.budget is not None:
+        say(f"time limit {budget_text(seen.budget)}")
     if seen.greedy is not None and seen.greedy.n_arms:
         more = seen.greedy
         cost = f", {_cost(more.cost)}" if more.cost is not None else ""

@@ -14,6 +14,9 @@ from orchestrator.cli.options import (
     BackendOption,
     DeviceOption,
     GpusOption,
+    GraceOption,
+    HangOption,
+    HoursOption,
     JsonOption,
     MixedOption,
     PackOption,
@@ -28,6 +31,7 @@ from orchestrator.cli.options import (
     is_file_name,
     print_json,
     say_results,
+    say_threads,
 )
 from orchestrator.terminal import remarks
 
@@ -49,6 +53,9 @@ def run(
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
     gpus_per_pack: GpusOption = None,
+    hours: HoursOption = None,
+    hang_minutes: HangOption = 10.0,
+    grace_seconds: GraceOption = None,
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
     accept_changes: AcceptOption = False,
@@ -70,8 +77,11 @@ def run(
         address,
         max_runs_per_pack,
         gpus_per_pack=gpus_per_pack,
+        hang_minutes=hang_minutes,
+        grace_seconds=grace_seconds,
     )
     say_results(results)
+    say_threads(options)
     outcome = run_ablation(
         loaded,
         Results(results),
@@ -81,6 +91,7 @@ def run(
         allow_mixed=allow_mixed,
         strict=strict,
         accept=accepting(accept_changes),
+        hours=hours,
     )
     verdicts = views.read_verdicts(outcome.folder)
     if as_json:

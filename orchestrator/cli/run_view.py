@@ -152,6 +152,8 @@ def _run_counts(results: Results, run_ids: Sequence[str], name: str, say: Say) -
         "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
         "n_failed": len(records) - n_recorded,
         "n_running": holder.n_running if holder is not None else 0,
+        "n_steps_done": holder.n_steps_done if holder is not None else 0,
+        "n_steps_to_train": holder.n_steps if holder is not None else 0,
         "driver": str(holder) if holder is not None else None,
         "kind": "ablation",
     }
@@ -160,7 +162,8 @@ def _run_counts(results: Results, run_ids: Sequence[str], name: str, say: Say) -
 _SHOWN = {
     "ablation": {
         "planned": "n_planned", "recorded": "n_recorded", "diverged": "n_diverged",
-        "failed": "n_failed", "running": "n_running", "driver": "driver",
+        "failed": "n_failed", "running": "n_running", "steps": "n_steps_done",
+        "of": "n_steps_to_train", "driver": "driver",
     },
     "search": {
         "candidates": "n_candidates", "done": "n_done", "failed": "n_failed_candidates",

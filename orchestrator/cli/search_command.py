@@ -13,6 +13,8 @@ from orchestrator.cli.options import (
     BackendOption,
     DeviceOption,
     GpusOption,
+    GraceOption,
+    HangOption,
     JsonOption,
     PackOption,
     ResultsOption,
@@ -21,6 +23,7 @@ from orchestrator.cli.options import (
     handled,
     print_json,
     say_results,
+    say_threads,
 )
 from orchestrator.terminal import remarks, say_to, wide_output
 
@@ -48,6 +51,8 @@ def search(
     address: AddressOption = None,
     max_runs_per_pack: PackOption = 16,
     gpus_per_pack: GpusOption = None,
+    hang_minutes: HangOption = 10.0,
+    grace_seconds: GraceOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the search would cost, and train nothing.")
     ] = False,
@@ -82,8 +87,11 @@ def search(
         address,
         max_runs_per_pack,
         gpus_per_pack=gpus_per_pack,
+        hang_minutes=hang_minutes,
+        grace_seconds=grace_seconds,
     )
     say_results(results)
+    say_threads(options)
     console = Console(stderr=True)
     own = Results(results).of_searches
     if dry_run:

@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "budget": ("budget_text",),
         "changed_data": ("changes_since",),
         "cost": ("Cost", "measure_pace"),
         "preview": ("Preview", "SeedChoice", "make_preview"),

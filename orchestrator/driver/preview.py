@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decoder.pack import Pack
+from orchestrator.driver.budget import Budget, plan_budget, seconds_left
 from orchestrator.driver.changed_data import ChangedData, find_changed_data
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
@@ -30,6 +31,7 @@ from orchestrator.store.provenance import version_of
 from orchestrator.store.record import Record
 from orchestrator.store.registration import check_lock
 from orchestrator.store.sources import training_sha256
+from orchestrator.store.under_way import steps_under_way
 from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ class Preview:
         power: one entry per hypothesis, with the seeds of the file; those of the lock where others
             were added later.
         choices: one entry per other number of seeds that was requested.
+        budget: what a limit of time allows; None without one.
     """
 
     plan: Plan
@@ -126,6 +129,7 @@ class Preview:
     rates: Mapping[str, Prior]
     power: tuple["PowerForecast", ...]
     choices: tuple[SeedChoice, ...]
+    budget: Budget | None = None
 
 
 def make_preview(
@@ -139,6 +143,7 @@ def make_preview(
     describe: PrepareData = prepare_data,
     allow_mixed: bool = False,
     strict: bool = False,
+    hours: float | None = None,
 ) -> Preview:
     """Plan an ablation and compare the plan with the records.
 
@@ -147,7 +152,7 @@ def make_preview(
     Args:
         calibrate: whether to train a few steps if no record gives the cost.
         n_seeds: other numbers of seeds to compare.
-        allow_mixed, strict: see `orchestrator.driver.run.run_ablation`.
+        allow_mixed, strict, hours: see `orchestrator.driver.run.run_ablation`.
 
     Raises:
         UserError: of any kind.
@@ -214,6 +219,12 @@ def make_preview(
         for power in power_with(len(added.locked), added.as_locked(loaded.spec))
         if power.hypothesis == name
     }
+    of_packs = forecast(jobs_of(plan, packs), pace, options.at_a_time)
+    budget = None
+    if hours is not None:
+        done = steps_under_way(results, loaded.spec.name)
+        seconds = seconds_left(packs, of_packs.pack_seconds, done)
+        budget = plan_budget(plan, packs, seconds, options.at_a_time, hours)
     every_seed = power_with(len(loaded.spec.seeds))
     return Preview(
         plan=plan,
@@ -225,7 +236,7 @@ def make_preview(
         packs=tuple(packs),
         memory=tuple(room.of_packs(plan.packs).values()),
         free_memory=room.free,
-        forecast=forecast(jobs_of(plan, packs), pace, options.at_a_time),
+        forecast=of_packs,
         greedy=_greedy_bound(plan, pace, options.at_a_time) if loaded.spec.greedy else None,
         untestable={name: limit.reason for name, limit in untestable(loaded.spec).items()},
         what_counts=what_counts(
@@ -242,6 +253,7 @@ def make_preview(
         rates=rates,
         power=tuple(of_locked.get(power.hypothesis, power) for power in every_seed),
         choices=tuple(_choices(stated, recorded, n_seeds, pace, options.at_a_time, power_with)),
+        budget=budget,
     )
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from rich.console import Console
 
 from decoder.atomic import write_atomically
+from decoder.pack import Pack
 from decoder.regular import read_json
+from orchestrator.driver.budget import Budget
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
+from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     check_machines,
@@ -25,12 +28,13 @@ from orchestrator.driver.remarks import (
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
+from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.backends.guard import clear_abandoned
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
-from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.execute.stopping import TIME_USED_UP, Stopped, stop_switch
 from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
 from orchestrator.plan.packs import packs_to_train
@@ -38,7 +42,12 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
-from orchestrator.store.ledger import read_records, restore_former, with_result
+from orchestrator.store.ledger import (
+    read_records,
+    recent_records,
+    restore_former,
+    with_result,
+)
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
@@ -46,6 +55,7 @@ from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
 from orchestrator.store.record import Record
 from orchestrator.store.registration import register
+from orchestrator.store.under_way import steps_under_way
 from orchestrator.terminal import Say, say_to
 
 FAILED_FOR_GOOD = 4  # exit code of a call after which runs lack a result
@@ -78,6 +88,7 @@ class AblationOutcome:
         signal_number: the signal that stopped the call; None if none did.
         seconds: phase → wall time in seconds.
         folder: the folder of tables, figures and report.
+        left_over: what was not trained when the limit of time was reached; None if it was not.
     """
 
     name: str
@@ -88,12 +99,26 @@ class AblationOutcome:
     signal_number: int | None
     seconds: dict[str, float]
     folder: Path
+    left_over: Budget | None = None
 
     @property
     def exit_code(self) -> int:
         if self.signal_number is not None:
             return 128 + self.signal_number
         return FAILED_FOR_GOOD if self.n_recorded < self.n_runs else 0
+
+
+@dataclass
+class _Limit:
+    """The limit of time of a call.
+
+    Attributes:
+        until: `time.monotonic` at which training stops.
+        keeper: of the packs that train.
+    """
+
+    until: float
+    keeper: Timekeeper | None = None
 
 
 def run_ablation(
@@ -109,6 +134,7 @@ def run_ablation(
     allow_mixed: bool = False,
     strict: bool = False,
     accept: Accept = lambda text: False,
+    hours: float | None = None,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -122,6 +148,8 @@ def run_ablation(
         strict: whether different versions of PyTorch or devices are refused.
         accept: asked, with a text, whether recorded runs are trained again because their recordings
             have changed.
+        hours: limit of the time until training stops, from the start of this call; packs then
+            train in the order of `orchestrator.driver.budget`. None is no limit.
 
     Raises:
         DataError: recordings have changed, and that is not accepted.
@@ -130,12 +158,13 @@ def run_ablation(
     """
     name = loaded.spec.name
     watch = Stopwatch({"set_up": set_up_seconds})
+    limit = None if hours is None else _Limit(time.monotonic() - set_up_seconds + 3600 * hours)
     say = say_to(console)
 
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
-    with stop_switch() as switch, driver_seat(results, name, say) as seat:
+    with stop_switch(options.grace_seconds) as switch, driver_seat(results, name, say) as seat:
         clear_abandoned(say)
         with watch.phase("data"):
             data = prepare(loaded.arms)
@@ -165,7 +194,7 @@ def run_ablation(
             try:
                 recorded = with_result(records)
                 while True:
-                    _train(plan, recorded, results, options, console, recorder, backend)
+                    _train(plan, recorded, results, options, console, recorder, backend, limit)
                     longer = grow(
                         plan, results, options, prepare, allow_mixed=allow_mixed, room=room
                     )
@@ -179,7 +208,11 @@ def run_ablation(
                     recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
             except Stopped as stop:
                 signal_number = stop.signal_number
-                say("stopping: recorded runs are kept; call `run` again to continue")
+                why = "the time is used up" if signal_number == TIME_USED_UP else "stopping"
+                say(f"{why}: recorded runs are kept; call `run` again to continue")
+        left_over = None
+        if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
+            left_over = limit.keeper.say_left()
         with watch.phase("reporting"):
             rebuild_report(results, document, say, rebuild)
             every = read_records(results, plan.distinct, say, move_aside=False, with_errors=False)
@@ -196,6 +229,7 @@ def run_ablation(
             signal_number=signal_number,
             seconds=watch.seconds,
             folder=results.ablation(name),
+            left_over=left_over,
         )
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
@@ -251,7 +285,9 @@ def _train(
     console: Console,
     recorder: Recorder,
     backend: Backend | None,
+    limit: _Limit | None,
 ) -> None:
+    """Train what is missing, up to the limit of time."""
     packs = packs_to_train(plan.packs, recorded)
     if not packs:
         return
@@ -262,15 +298,37 @@ def _train(
             f"({options.backend}, {options.at_a_time} at a time)"
         )
 
+        keeper = None
+        if limit is not None:
+            keeper = limit.keeper = _keeper(plan, packs, results, options, limit, display.say)
+            packs = list(keeper.order)
+
         def on_event(event: PackEvent) -> None:
             display.update(event)
-            recorder.tell(display.n_running)
+            if keeper is not None:
+                keeper.follow(event)
+            recorder.tell(display.n_running, *display.steps)
 
         start = nullcontext(backend) if backend else started_backend(options, display.say)
-        with start as train:
+        with recorder.switch.limited(limit and limit.until), start as train:
             name = plan.loaded.spec.name
             trainer = Trainer(train, options, results, name, recorder, display.say)
-            trainer.train(plan, packs, on_event)
+            trainer.train(plan, packs, on_event, in_order=keeper is not None)
+
+
+def _keeper(
+    plan: Plan, packs: Sequence[Pack], results: Results, options: Options, limit: _Limit, say: Say
+) -> Timekeeper:
+    pace = measure_pace(
+        plan,
+        packs,
+        recent_records(results),
+        threads=options.threads,
+        device=options.device,
+        may_calibrate=False,
+    )
+    done = steps_under_way(results, plan.loaded.spec.name)
+    return Timekeeper(plan, packs, pace, options.at_a_time, limit.until, say, steps_done=done)
 
 
 def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:

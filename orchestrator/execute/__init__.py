@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "progress": ("Display",),
         "recording": ("Recorder",),
         "slurm": ("Job", "batch_script"),
-        "stopping": ("Stopped", "stop_switch"),
+        "stopping": ("Stopped", "TIME_USED_UP", "stop_switch"),
         "training": ("Trainer", "started_backend"),
     },
 )

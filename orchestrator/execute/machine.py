@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from decoder.cpus import Cpus, choose_threads, find_cpus
 from decoder.errors import ConfigError
 from orchestrator.plan.packs import MAX_RUNS_PER_PACK
 
@@ -26,6 +27,10 @@ class Options:
         max_runs_per_pack: largest number of runs in a pack, which bounds its memory.
         gpus_per_pack: the part of a GPU that Ray reserves for a pack, such as 0.5, or a whole
             number of GPUs; None shares the GPUs out among the workers.
+        hang_seconds: as in `orchestrator.execute.backends.Execution`.
+        grace_seconds: as in `orchestrator.execute.stopping.StopSwitch`.
+        threads_reason: why `threads` is not an equal share of the CPUs; empty if it is, or was
+            asked for.
     """
 
     backend: BackendName
@@ -35,6 +40,9 @@ class Options:
     address: str | None
     max_runs_per_pack: int
     gpus_per_pack: float | None = None
+    hang_seconds: float | None = 600.0
+    grace_seconds: float | None = None
+    threads_reason: str = ""
 
     @property
     def at_a_time(self) -> int:
@@ -51,6 +59,8 @@ def choose_options(
     max_runs_per_pack: int = MAX_RUNS_PER_PACK,
     *,
     gpus_per_pack: float | None = None,
+    hang_minutes: float = 10.0,
+    grace_seconds: float | None = None,
     n_cpus: int | None = None,
     n_gpus: int | None = None,
 ) -> Options:
@@ -58,19 +68,24 @@ def choose_options(
 
     The defaults are one worker per GPU, or without a GPU one per CPU; the workers share the CPUs.
     With `gpus_per_pack`, the default is as many workers as then fit on the GPUs.
+    ``OMP_NUM_THREADS`` stands for `threads`, and CPUs that other processes keep busy get none.
     The in-process backend gets the same values, so that both backends make the same packs and the
     same numbers.
 
     Args:
         backend, n_workers, threads, device, address, max_runs_per_pack, gpus_per_pack: see
             `Options`.
-        n_cpus, n_gpus: devices of this machine; None counts them.
+        hang_minutes: see `Options.hang_seconds`; 0 waits for ever.
+        grace_seconds: see `Options`.
+        n_cpus, n_gpus: devices of this machine, idle and without a variable of the environment;
+            None counts them.
 
     Raises:
         ConfigError: the device has no valid name, or this machine does not have it; the share of a
             GPU is not valid, or the workers need more GPUs than this machine has.
     """
-    n_cpus = count_cpus() if n_cpus is None else n_cpus
+    cpus = find_cpus() if n_cpus is None else Cpus(n_cpus, n_cpus)
+    environment: dict[str, str] | None = None if n_cpus is None else {}
     n_gpus = count_gpus() if n_gpus is None else n_gpus
     if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
         raise ConfigError(f"--device {device}: must be cpu, cuda, cuda:N or mps")
@@ -81,15 +96,20 @@ def choose_options(
         n_workers = n_workers or n_fitting or None
     if n_workers is None:
         uses_gpus = device is None or device.startswith("cuda")
-        n_workers = (n_gpus if uses_gpus else 0) or max(1, n_cpus // (threads or 1))
+        of_worker = threads or choose_threads(cpus, cpus.n_usable, environment).number
+        n_workers = (n_gpus if uses_gpus else 0) or max(1, cpus.n_usable // of_worker)
+    chosen = choose_threads(cpus, n_workers, environment)
     return Options(
         backend=backend,
         n_workers=n_workers,
-        threads=threads or max(1, n_cpus // n_workers),
+        threads=threads or chosen.number,
         device=device,
         address=address,
         max_runs_per_pack=max_runs_per_pack,
         gpus_per_pack=gpus_per_pack,
+        hang_seconds=60 * hang_minutes or None,
+        grace_seconds=grace_seconds,
+        threads_reason="" if threads else chosen.reason,
     )
 
 
@@ -154,13 +174,6 @@ def device_name(options: Options) -> str | None:
 def device_to_use(device: str | None) -> str:
     """The torch device that trains: the one that is named, or else a GPU if there is one."""
     return device or ("cuda" if count_gpus() else "cpu")
-
-
-def count_cpus() -> int:
-    """CPUs that this process may use, or all CPUs if the system does not say."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def count_gpus() -> int:

@@ -136,6 +136,11 @@ class Display:
         """Runs that have not ended, in packs that have started."""
         return sum(len(state.open_runs) for state in self._states.values() if state.is_running)
 
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Steps done and to do in all, summed over the runs to train."""
+        return self._done(), self._work
+
     def seconds_left(self) -> float | None:
         """Estimated seconds left, from the pace since the first event; None while unknown."""
         if self._first is None:

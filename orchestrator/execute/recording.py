@@ -14,6 +14,8 @@ from orchestrator.store.locks import DriverSeat
 from orchestrator.store.paths import Results
 from orchestrator.store.record import RecordEnvironment
 
+_TELL_SECONDS = 10.0  # between two notes that differ only in the steps
+
 
 class Recorder:
     """Writes the results of events to the ledger.
@@ -26,9 +28,9 @@ class Recorder:
     def __init__(self, results: Results, switch: StopSwitch, seat: DriverSeat | None) -> None:
         self._runs: Mapping[str, PlannedRun] = {}
         self._sizes: Mapping[str, int] = {}
-        self._results, self._switch, self._seat = results, switch, seat
+        self._results, self.switch, self._seat = results, switch, seat
         self._environment = provenance.environment()
-        self._n_running = 0
+        self._n_running, self._next_tell = 0, 0.0
         self.n_trained = 0
         self.seconds = 0.0
 
@@ -46,7 +48,7 @@ class Recorder:
             else dict.fromkeys(what.run_ids, what.traceback)
         )
         started = time.monotonic()
-        with self._switch.shield():
+        with self.switch.shield():
             for run_id, end in ended.items():
                 run = self._runs[run_id]
                 record, history = make_record(
@@ -79,8 +81,13 @@ class Recorder:
             return self._environment
         return {**self._environment, **provenance.of_run(run.config, end)}
 
-    def tell(self, n_running: int) -> None:
-        """Tell `status` how many runs are training."""
-        if self._seat is not None and n_running != self._n_running:
-            self._seat.tell(n_running)
-            self._n_running = n_running
+    def tell(self, n_running: int, n_steps_done: int = 0, n_steps: int = 0) -> None:
+        """Tell `status` how many runs are training, and now and then how far they are.
+
+        Args:
+            n_steps_done, n_steps: see `orchestrator.store.locks.Holder`.
+        """
+        now = time.monotonic()
+        if self._seat is not None and (n_running != self._n_running or now >= self._next_tell):
+            self._seat.tell(n_running, n_steps_done, n_steps)
+            self._n_running, self._next_tell = n_running, now + _TELL_SECONDS

@@ -1,4 +1,7 @@
-"""Answers SIGINT, SIGTERM and SIGHUP: the first stops in order, the second ends the process.
+"""Answers signals: the first one stops in order, the second one ends the process.
+
+SIGINT, SIGTERM, SIGHUP and SIGUSR1 come from outside; SIGALRM says that the time of a call is used
+up.
 
 SIGHUP says that the terminal is gone, as when an ssh connection is lost. Under ``nohup`` it is
 ignored when the process starts, and stays so.
@@ -10,22 +13,45 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 # The process ends after this time if an orderly stop hangs, for example in a figure or a cluster.
 GRACE_SECONDS = 28.0
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TIME_USED_UP = signal.SIGALRM
+_SAVE_SHARE = 0.5  # of the grace time: how long training may take to write its checkpoints
+_SAVE_SECONDS_IN_TIME = 120.0  # the same where nothing ends the process
+_SLURM_MARGIN_SECONDS = 10.0  # before the end of a job
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (*STOPPING, TIME_USED_UP)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 def end_process(number: int) -> None:
     """End this process at once, with the exit code of the signal `number`."""
+    show_cursor()
+    os._exit(128 + number)
+
+
+def show_cursor() -> None:
+    """Show the cursor that a live display hides, before this process ends at once."""
     if sys.stderr.isatty():
         sys.stderr.write(_SHOW_CURSOR)
         sys.stderr.flush()
-    os._exit(128 + number)
+
+
+def grace_seconds(number: int) -> float:
+    """How long after a signal this process may still run.
+
+    A warning signal of SLURM (``--signal=B:USR1@120``) comes before the end of the job, which
+    SLURM names; after every other signal the process is killed soon.
+    """
+    end = os.environ.get("SLURM_JOB_END_TIME", "")
+    if number == signal.SIGUSR1 and end.isdecimal():
+        return max(GRACE_SECONDS, int(end) - time.time() - _SLURM_MARGIN_SECONDS)
+    return GRACE_SECONDS
 
 
 def _forget_terminal() -> None:
@@ -44,11 +70,12 @@ class Stopped(BaseException):
     """The user or the system asked the driver to stop.
 
     Attributes:
-        signal_number: one of `STOPPING`.
+        signal_number: one of `SIGNALS`; SIGALRM at the end of the time of a call.
+        save_seconds: how long training may take to write its checkpoints.
     """
 
-    def __init__(self, signal_number: int) -> None:
-        self.signal_number = signal_number
+    def __init__(self, signal_number: int, save_seconds: float = 0.0) -> None:
+        self.signal_number, self.save_seconds = signal_number, save_seconds
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
 
 
@@ -56,12 +83,13 @@ class StopSwitch:
     """Raises `Stopped` at the first signal, outside of shielded sections.
 
     Args:
-        grace_seconds: the process ends this long after the first signal.
+        grace_seconds: the process ends this long after the first signal; None takes what SLURM
+            says, or `GRACE_SECONDS`. After the end of the time of a call, it may take any time.
         end: ends the process, given the signal's number.
     """
 
     def __init__(
-        self, grace_seconds: float = GRACE_SECONDS, end: Callable[[int], None] = end_process
+        self, grace_seconds: float | None = None, end: Callable[[int], None] = end_process
     ) -> None:
         self._grace_seconds, self._end = grace_seconds, end
         self.signal_number: int | None = None
@@ -78,20 +106,51 @@ class StopSwitch:
         finally:
             self._n_shields -= 1
         if self._n_shields == 0 and before is None and self.signal_number is not None:
-            raise Stopped(self.signal_number)
+            raise self._stopped(self.signal_number)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal; the signature is that of a Python signal handler."""
         if number == signal.SIGHUP:
             _forget_terminal()
-        if self.signal_number is not None:
+        if self._watchdog is not None and number != TIME_USED_UP:
             self._end(number)
+        if self.signal_number is not None and number == TIME_USED_UP:
+            return  # it is stopping already
+        if number != TIME_USED_UP:
+            self._watchdog = threading.Timer(self._grace(number), self._end, (number,))
+            self._watchdog.daemon = True
+            self._watchdog.start()
+        is_first = self.signal_number is None
         self.signal_number = number
-        self._watchdog = threading.Timer(self._grace_seconds, self._end, (number,))
-        self._watchdog.daemon = True
-        self._watchdog.start()
-        if self._n_shields == 0:
-            raise Stopped(number)
+        if self._n_shields == 0 and is_first:
+            raise self._stopped(number)
+
+    def _grace(self, number: int) -> float:
+        return grace_seconds(number) if self._grace_seconds is None else self._grace_seconds
+
+    def _stopped(self, number: int) -> Stopped:
+        in_time = number == TIME_USED_UP
+        return Stopped(
+            number, _SAVE_SECONDS_IN_TIME if in_time else _SAVE_SHARE * self._grace(number)
+        )
+
+    @contextmanager
+    def limited(self, until: float | None) -> Iterator[None]:
+        """Stop the block in order when its time is used up; without a limit, do nothing.
+
+        Args:
+            until: `time.monotonic` at that time.
+        """
+        if until is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(TIME_USED_UP, self.handle)
+        signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 1e-3))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(TIME_USED_UP, before)
 
     def call_off(self) -> None:
         """Cancel the end of the process: the orderly stop is complete."""
@@ -101,7 +160,7 @@ class StopSwitch:
 
 @contextmanager
 def stop_switch(
-    grace_seconds: float = GRACE_SECONDS, end: Callable[[int], None] = end_process
+    grace_seconds: float | None = None, end: Callable[[int], None] = end_process
 ) -> Iterator[StopSwitch]:
     """Answer these signals in the main thread, for the duration of the block.
 

@@ -1,9 +1,10 @@
 """Trains planned packs on the backend that the options name, and records every run that ends."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
@@ -104,6 +105,7 @@ class Trainer:
         on_event: Callable[[PackEvent], None],
         *,
         until_step: int | None = None,
+        in_order: bool = False,
     ) -> None:
         """Train packs, those of the same recordings in one call of the backend.
 
@@ -112,6 +114,7 @@ class Trainer:
             packs: some of its packs, in the order in which they are trained.
             on_event: receives each event after its runs are recorded.
             until_step: step at which the packs pause; None trains them to the end.
+            in_order: whether the order of the packs counts more than few calls.
         """
         self.recorder.follow(planned)
         self._keep_of_other_sources([run.run_id for pack in packs for run in pack.runs])
@@ -126,7 +129,7 @@ class Trainer:
                 self.say(remark)
 
         folders = {pack.pack_id: pack.data.folder for pack in planned.packs}
-        for folder in dict.fromkeys(folders[pack.pack_id] for pack in packs):
+        for folder, of_folder in _by_folder(packs, folders, in_order):
             execution = Execution(
                 dataset_dir=folder,
                 checkpoint_dir=self.results.checkpoints(self.name),
@@ -138,8 +141,8 @@ class Trainer:
                 until_step=until_step,
                 max_runs_per_pack=self.options.max_runs_per_pack,
                 gpus_per_pack=self.options.gpus_per_pack,
+                hang_seconds=self.options.hang_seconds,
             )
-            of_folder = [pack for pack in packs if folders[pack.pack_id] == folder]
             self.backend(of_folder, execution, record)
 
     def _keep_of_other_sources(self, run_ids: Sequence[str]) -> None:
@@ -163,3 +166,17 @@ def _text_of(path: Path) -> str | None:
         return read_regular(path).decode()
     except (OSError, ValueError):
         return None
+
+
+def _by_folder(
+    packs: Sequence[Pack], folders: Mapping[str, Path], in_order: bool
+) -> list[tuple[Path, list[Pack]]]:
+    """The packs of each call: those of one folder, and only neighbours if the order counts."""
+
+    def folder(pack: Pack) -> Path:
+        return folders[pack.pack_id]
+
+    if in_order:
+        return [(one, list(of_one)) for one, of_one in groupby(packs, folder)]
+    every = dict.fromkeys(map(folder, packs))
+    return [(one, [pack for pack in packs if folder(pack) == one]) for one in every]

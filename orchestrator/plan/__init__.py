@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "busy_time",
             "make_packs",
             "packs_to_train",
+            "work_of",
         ),
         "plan": ("Plan", "joined", "make_plan"),
         "recordings": ("PrepareData", "Recordings", "prepare_data"),

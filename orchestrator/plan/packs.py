@@ -167,6 +167,11 @@ def packs_to_train(packs: Iterable[PlannedPack], recorded: Collection[str]) -> l
     return [pack for _, pack in sorted(left, key=lambda item: -item[0])]
 
 
+def work_of(pack: PlannedPack, run_ids: Collection[str]) -> float:
+    """The work of some runs of a pack, in arbitrary units; at least one run."""
+    return _cost([run for run in pack.runs if run.run_id in run_ids])
+
+
 def busy_time(costs: Iterable[float], n_workers: int) -> float:
     """When the last of `n_workers` ends, if each always takes the longest job left.
 

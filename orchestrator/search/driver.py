@@ -104,7 +104,7 @@ def run_search(
     def recordings(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return prepare(arms, own.datasets, say)
 
-    with stop_switch() as switch, driver_seat(own, name, say) as seat:
+    with stop_switch(options.grace_seconds) as switch, driver_seat(own, name, say) as seat:
         clear_abandoned(say)
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
         keep_search(loaded, own)

@@ -39,6 +39,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         "record": ("Record", "RecordEnvironment", "first_mistake"),
         "registration": ("check_lock", "register"),
         "sources": ("UNPROVEN", "source_of", "training_sha256"),
-        "under_way": ("keep_cut", "packs_under_way"),
+        "under_way": ("keep_cut", "packs_under_way", "steps_under_way"),
     },
 )

@@ -32,12 +32,16 @@ class Holder:
         host: host name.
         since: UTC start time, ISO 8601.
         n_running: runs in the packs that are training now.
+        n_steps_done: steps of the runs that this call trains, summed over the runs.
+        n_steps: the same at its end.
     """
 
     pid: int
     host: str
     since: str
     n_running: int = 0
+    n_steps_done: int = 0
+    n_steps: int = 0
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (since {self.since})"
@@ -50,9 +54,10 @@ class DriverSeat:
         self._path = path
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
 
-    def tell(self, n_running: int) -> None:
-        """Write who drives the ablation and how many runs are training."""
-        note = Holder(os.getpid(), socket.gethostname(), self._since, n_running)
+    def tell(self, n_running: int, n_steps_done: int = 0, n_steps: int = 0) -> None:
+        """Write who drives the ablation and how far it is; see `Holder`."""
+        host = socket.gethostname()
+        note = Holder(os.getpid(), host, self._since, n_running, n_steps_done, n_steps)
         write_atomically(self._path, json.dumps(asdict(note)).encode())
 
 

@@ -33,6 +33,18 @@ def packs_under_way(results: Results, name: str) -> dict[str, tuple[str, ...]]:
     }
 
 
+def steps_under_way(results: Results, name: str) -> dict[str, int]:
+    """Pack id → the step of its newest checkpoint, for the packs of `packs_under_way`.
+
+    A pack that was split counts as one that has not begun.
+    """
+    folder, steps = results.checkpoints(name), {}
+    for pack_id in packs_under_way(results, name):
+        saved = [path.stem.removeprefix("step-") for path in (folder / pack_id).glob("step-*.json")]
+        steps[pack_id] = max((int(step) for step in saved if step.isdecimal()), default=0)
+    return steps
+
+
 def keep_cut(results: Results, name: str, packs: Iterable[PlannedPack]) -> None:
     """Keep which runs belong to the packs that are about to train.
 

@@ -2,12 +2,13 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from orchestrator.execute.stopping import STOPPING
+from orchestrator.execute.stopping import SIGNALS, Stopped
 
 
 class Escape:
@@ -17,12 +18,18 @@ class Escape:
     unless it is a KeyboardInterrupt. So this object keeps the error and raises a KeyboardInterrupt
     in its place. If that is lost too, `check` raises another; Tune's loop calls it in every step.
 
+    Where packs train, a `Stopped` of a signal handler waits: the loop asks the workers to write
+    checkpoints, and carries it out when they have, or when its `save_seconds` are over.
+
     Attributes:
         error: the error to carry out; the first one if there are several.
+        save_until: `time.monotonic` up to which `error` waits; None if it does not.
     """
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
+        self.save_until: float | None = None
+        self._may_wait = False
         self._handlers: dict[int, Any] = {}
 
     def throw(self, error: BaseException) -> NoReturn:
@@ -30,14 +37,25 @@ class Escape:
         raise KeyboardInterrupt from error
 
     def check(self) -> None:
+        if self.save_until is not None and time.monotonic() < self.save_until:
+            return
         if self.error is not None:
             raise KeyboardInterrupt from self.error
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Where packs train and `check` is called again and again."""
+        self._may_wait = True
+        try:
+            yield
+        finally:
+            self._may_wait, self.save_until = False, None
 
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Carry out what the process's signal handlers raise; restore the handlers at the end."""
         if threading.current_thread() is threading.main_thread():
-            for number in map(int, (*STOPPING, signal.SIGUSR1)):
+            for number in map(int, SIGNALS):
                 handler = signal.getsignal(number)
                 if handler is not None:  # None: not set by Python code, so it stays as it is
                     self._handlers[number] = handler
@@ -59,6 +77,10 @@ class Escape:
         def handle(number: int, frame: FrameType | None) -> None:
             try:
                 handler(number, frame)
+            except Stopped as stop:
+                if not self._may_wait or self.error is not None:
+                    self.throw(stop)
+                self.error, self.save_until = stop, time.monotonic() + stop.save_seconds
             except BaseException as error:
                 self.throw(error)
 

@@ -41,8 +41,13 @@ def guarded_folder(parent: Path | None = None) -> Iterator[Path]:
         [sys.executable, "-I", "-S", __file__, str(folder), str(os.getpid())],
         stdin=subprocess.PIPE,
         start_new_session=True,
-    ):  # leaving closes its standard input and waits for it
-        yield folder
+    ) as guard:
+        try:
+            yield folder
+        finally:  # leaving `with` would not wait after a KeyboardInterrupt
+            assert guard.stdin is not None
+            guard.stdin.close()
+            guard.wait()
 
 
 def clear_abandoned(say: Callable[[str], None]) -> None:

@@ -2,7 +2,7 @@
 
 Ray only schedules. Its actors are reused: each trains pack after pack, and each result it returns
 is one `Message`. Nothing that Ray writes is read again; its session folder and Tune's storage are
-temporary. Only this file and `ray_nodes` import ray, and they do so inside functions, because Ray
+temporary. Only this file, `ray_nodes` and `ray_watch` import ray, inside functions, because Ray
 reads part of its environment once, at import.
 """
 
@@ -35,6 +35,7 @@ from orchestrator.execute.backends.ray_nodes import (
     own_log,
     resources_of_nodes,
 )
+from orchestrator.execute.backends.ray_watch import Reporter, Watch
 from orchestrator.execute.backends.travel import Kind, Receiver
 from orchestrator.execute.backends.types import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.backends.worker import (
@@ -63,8 +64,9 @@ def ray_session(execution: Execution, *, train_pack: TrainPack = train_pack) -> 
     checkpoint in a new process, up to ``max_retries`` times. A pack that then still loses its
     worker may need too much memory, so it is split (see `split_further`) and tried again. Any other
     exception of a pack ends that pack at once. In both cases the runs without a result become a
-    `PackFailed`, and the other packs continue. Errors and signals stop the packs and leave where
-    the ``with`` block ends.
+    `PackFailed`, and the other packs continue. A worker that hangs, or whose process is stopped, is
+    killed, see `orchestrator.execute.backends.hang`. Errors and signals stop the packs and leave
+    where the ``with`` block ends; after a `Stopped` the packs first write checkpoints.
 
     Args:
         execution: gives workers, threads and address, which must be the same in all calls. With an
@@ -162,12 +164,13 @@ def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
     from ray import tune
 
     packs, execution = work.account.open_packs, work.execution
+    watch = Watch(execution, work.account)
     folders: dict[Kind, Path | None] = {
         "checkpoints": execution.checkpoint_dir,
         "weights": execution.weights_dir,
     }
     receiver = Receiver(folders, packs)
-    sent = ray.put((packs, execution, work.access, work.train_pack))
+    sent = ray.put((packs, execution, work.access, work.train_pack, watch.prefix))
     tuner = tune.Tuner(
         _trainable(sent, resources),
         param_space={"pack": tune.grid_search(list(range(len(packs))))},
@@ -182,13 +185,14 @@ def _fit(work: _Work, resources: dict[str, float], storage_dir: Path) -> None:
             name="packs",
             storage_path=str(storage_dir),
             verbose=0,
-            callbacks=[_callback(packs, work, receiver)],
+            callbacks=[_callback(packs, work, receiver, watch)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=execution.max_retries),
         ),
     )
     try:
-        tuner.fit()
+        with work.escape.waiting():
+            tuner.fit()
     finally:
         receiver.forget()
 
@@ -201,7 +205,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     """The class of the actors that train packs.
 
     Args:
-        work: reference to (packs, execution, access, train_pack), the same for all actors.
+        work: reference to (packs, execution, access, train_pack, prefix of reports), for all actors.
     """
     import ray
     from ray import tune
@@ -214,16 +218,18 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             return tune.PlacementGroupFactory([resources])
 
         def setup(self, config: dict[str, Any]) -> None:
-            self.packs, self.execution, self.access, self.train_pack = ray.get(work)
+            self.packs, self.execution, self.access, self.train_pack, prefix = ray.get(work)
             self.training: Training = iter(())
+            self.reporter = Reporter(prefix, self.execution)
             self.has_crashed = False
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             if self.has_crashed:  # after a CUDA error, for example, the process is unusable
                 raise RuntimeError("a pack crashed in this process, so it takes no other pack")
-            self.cleanup()
+            self._close()
             pack = self.packs[new_config["pack"]]
+            self.reporter.take(pack)
             if self.access is None:
                 self.training = self.train_pack(pack, self.execution)
             else:
@@ -232,7 +238,8 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
 
         def step(self) -> dict[str, Any]:
             try:
-                message = next_message(self.training, self.execution)
+                with self.reporter.training():
+                    message = next_message(self.training, self.execution)
             except Exception:
                 self.has_crashed = True
                 raise
@@ -242,6 +249,10 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             return {_MESSAGE: message, "done": message.is_last}
 
         def cleanup(self) -> None:
+            self.reporter.end()
+            self._close()
+
+        def _close(self) -> None:
             """End the training, which removes its temporary files."""
             if isinstance(self.training, Generator):
                 self.training.close()
@@ -255,23 +266,38 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     return PackTrainable
 
 
-def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver) -> Any:
+def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver, watch: Watch) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 
     Args:
         packs: the packs of this experiment; the configuration of a trial holds an index into them.
         receiver: writes what nodes send.
+        watch: over the workers.
     """
     from ray import tune
 
     account, escape, checkpoint_dir = work.account, work.escape, work.execution.checkpoint_dir
     started: set[str] = set()
+    stopping: set[str] = set()  # ids of the packs that still write checkpoints
+    asked: list[bool] = []  # whether they were asked to
+
+    def running(trials: list[Any]) -> dict[str, int]:
+        """Id of each pack that trains → how often its worker was lost."""
+        return {
+            packs[trial.config["pack"]].pack_id: _n_failures(trial)
+            for trial in trials
+            if trial.status == "RUNNING"
+        }
 
     class Events(tune.Callback):
         def __reduce__(self) -> tuple[type, tuple[()]]:
             """Pickle an empty callback: Tune writes callbacks into a file that nothing reads, and
             `on_event` may not pickle."""
             return tune.Callback, ()
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            if iteration <= 1:  # Tune has just set a handler of SIGUSR1
+                escape.handle_signals()
 
         def on_trial_start(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
@@ -289,6 +315,8 @@ def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver) -> Any:
         ) -> None:
             pack_id = packs[trial.config["pack"]].pack_id
             message = result.pop(_MESSAGE)  # so that Tune neither keeps nor writes it
+            if message.is_last:
+                stopping.discard(pack_id)
             try:
                 if message.parcel is not None:
                     receiver.take(pack_id, message.parcel)
@@ -304,8 +332,12 @@ def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver) -> Any:
             receiver.forget(pack_id)
             try:
                 text = Path(trial.error_file).read_text(encoding="utf-8")
+                stopping.discard(pack_id)
+                hang = watch.reason(pack_id)
                 if trial.trial_id not in started:  # lost before the pack began
                     account.note(pack_id, text)
+                elif hang and _lost_its_worker(text):
+                    account.fail(pack_id, f"{text}\n{hang}", _n_failures(trial), {})
                 elif not (
                     _lost_its_worker(text) and account.split(pack_id, checkpoint_dir / pack_id)
                 ):
@@ -314,6 +346,17 @@ def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver) -> Any:
                 escape.throw(error)
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            try:
+                if escape.save_until is None:
+                    watch.look(lambda: running(trials))
+                elif not asked:
+                    asked.append(True)
+                    stopping.update(running(trials))
+                    watch.ask_to_stop()
+                elif not stopping:
+                    escape.save_until = None
+            except BaseException as error:
+                escape.throw(error)
             escape.check()
 
     return Events()

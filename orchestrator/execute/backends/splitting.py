@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from decoder.atomic import write_atomically
+from decoder.life import is_asked_to_stop
 from decoder.pack import Pack, Progress, Run
 from decoder.regular import read_json
 
@@ -100,10 +101,12 @@ def train_in_parts(
         yield Progress(0, remarks=(_split(pack, folder, 2, "does not fit into memory", ended),))
         parts = parts_of(pack, folder)
     for part in parts:
+        if is_asked_to_stop():
+            return
         for progress in train_in_parts(*part, train_part, most, (folder, *split_from)):
             is_paused |= bool(progress.paused)
             yield progress
-    if not split_from and not is_paused:
+    if not split_from and not is_paused and not is_asked_to_stop():
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -61,6 +61,9 @@ class Execution:
             None trains them to the end.
         max_runs_per_pack: a pack of more runs is trained in parts; None trains any number.
         gpus_per_pack: what Ray reserves for a pack; None shares the GPUs out among the workers.
+        hang_seconds: a worker that shows no sign of life for this long is ended, see
+            `orchestrator.execute.backends.hang`; None waits for ever.
+        report_every_seconds: how often a pack reports its step between evaluations.
     """
 
     dataset_dir: Path
@@ -75,6 +78,8 @@ class Execution:
     until_step: int | None = None
     max_runs_per_pack: int | None = None
     gpus_per_pack: float | None = None
+    hang_seconds: float | None = 600.0
+    report_every_seconds: float = 5.0
 
     def with_absolute_folders(self) -> "Execution":
         """The same, with folders that a worker finds from any working directory."""

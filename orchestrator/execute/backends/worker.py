@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoder.errors import UserError
+from decoder.life import is_asked_to_stop
 from decoder.pack import Pack, Progress
 from orchestrator.execute.backends.splitting import (
     is_out_of_memory,
@@ -56,6 +57,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
             weights_dir=execution.weights_dir,
             until_step=execution.until_step,
             split_from=split_from,
+            report_every_seconds=execution.report_every_seconds,
         )
 
     folder = execution.checkpoint_dir / pack.pack_id
@@ -99,6 +101,7 @@ class Message:
         crash: the traceback of an error that ends this pack alone.
         parcel: a file for the driver, from a node that does not see its folders.
         log: what a worker that crashed has printed.
+        stopped: whether the pack ended because it was asked to; it goes on another time.
     """
 
     host: dict[str, str | int]
@@ -107,6 +110,7 @@ class Message:
     crash: str | None = None
     parcel: Parcel | None = None
     log: str = ""
+    stopped: bool = False
 
     @property
     def is_last(self) -> bool:
@@ -124,7 +128,7 @@ def next_message(training: Training, execution: Execution) -> Message:
     try:
         given = next(training, None)
         if isinstance(given, Progress | None):
-            return Message(host, given)
+            return Message(host, given, stopped=given is None and is_asked_to_stop())
         return Message(host, parcel=given)
     except UserError as error:
         return Message(host, user_error=error)
@@ -158,13 +162,16 @@ class Account:
         """Pass on what a step of a pack gave, in the driver.
 
         The result of a run is passed on once, even if its pack is retried. A run that pauses needs
-        no result; one that still lacks its result when the pack ends has failed.
+        no result; one that still lacks its result when the pack ends has failed, unless the pack
+        was asked to stop.
 
         Raises:
             UserError: the one that the message carries.
         """
         if message.user_error is not None:
             raise message.user_error
+        if message.stopped:
+            return
         progress, waiting = message.progress, self._without_result[pack_id]
         if progress is None:
             text = message.crash or "the trainer ended without a result for these runs"
@@ -205,6 +212,10 @@ class Account:
             self.n_splits += 1
             self._on_event(PackEvent(pack_id, Progress(0, remarks=(remark,))))
         return remark is not None
+
+    def remark(self, pack_id: str, step: int, text: str) -> None:
+        """Pass on a remark of the driver about a pack at this step."""
+        self._on_event(PackEvent(pack_id, Progress(step, remarks=(text,))))
 
     def note(self, pack_id: str, reason: str) -> None:
         """Remember the traceback of a pack that will be retried."""

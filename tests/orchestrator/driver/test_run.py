@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -83,6 +84,7 @@ def go(
         changes: Any = None,
         run_allows_mixed: bool = False,
         run_is_strict: bool = False,
+        hours: float | None = None,
         **chosen: Any,
     ) -> AblationOutcome:
         return run_ablation(
@@ -95,6 +97,7 @@ def go(
             rebuild=rebuilt,
             allow_mixed=run_allows_mixed,
             strict=run_is_strict,
+            hours=hours,
         )
 
     return run
@@ -621,3 +624,35 @@ def test_controls_are_separate_runs(
     arms = {arm.arm_id: arm for arm in document.arms}
     assert (arms["fresh"].seed_offset, arms["again"].replicate) == (100, 1)
     assert {arms[name].parent for name in controls} == {"official+high"}
+
+
+def test_a_limit_of_time_stops_in_order_and_the_next_call_goes_on(
+    go: Callable[..., AblationOutcome], backend: Backend, results: Results, console: Console
+) -> None:
+    def first_then_wait(packs: Sequence[Pack], execution: Execution, on_event: OnEvent) -> None:
+        backend(packs[:1], execution, on_event)
+        time.sleep(30)
+
+    started = time.monotonic()
+    stopped = go(first_then_wait, hours=3.0 / 3600)
+    assert time.monotonic() - started < 20
+    assert stopped.exit_code == 128 + signal.SIGALRM
+    assert stopped.left_over is not None
+    assert stopped.n_recorded + stopped.left_over.n_runs == stopped.n_runs
+    assert set(stopped.left_over.undecided) == {"weak_hurts", "only_when_slow"}
+    said = console.export_text(clear=False)
+    assert f"{stopped.left_over.n_runs} runs in {len(stopped.left_over.order)} packs" in said
+    first = set(read_records(results, read_plan(results, "question").run_ids, lambda _: None))
+
+    counting = Counting(backend)
+    done = go(counting, hours=1.0)
+    assert (done.exit_code, done.left_over) == (0, None)
+    assert first.isdisjoint(counting.run_ids)
+    assert len(counting.run_ids) == stopped.left_over.n_runs
+
+
+def test_without_a_limit_nothing_is_said_of_one(
+    go: Callable[..., AblationOutcome], backend: Backend, console: Console
+) -> None:
+    assert go(backend).left_over is None
+    assert "time limit" not in console.export_text()

@@ -1,13 +1,13 @@
 """`orchestrator.execute.machine`: how many packs train at the same time."""
 
 import math
-import os
 from typing import Any
 
 import pytest
 
+from decoder.cpus import Cpus
 from decoder.errors import ConfigError
-from orchestrator.execute.machine import BackendName, choose_options, count_cpus, count_gpus
+from orchestrator.execute.machine import BackendName, choose_options, count_gpus
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,39 @@ def test_on_a_cluster_its_own_gpus_count() -> None:
     assert (options.n_workers, options.gpus_per_pack) == (8, 0.5)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system counts no affinity")
-def test_only_the_cpus_that_this_process_may_use_count() -> None:
-    assert count_cpus() == len(os.sched_getaffinity(0))
-    assert choose_options(n_gpus=0).n_workers == count_cpus()
+@pytest.mark.parametrize(
+    ("environment", "cpus", "asked", "got"),
+    [
+        ({}, Cpus(8, 8), {"n_workers": 1}, (1, 8)),
+        ({}, Cpus(8, 3), {"n_workers": 1}, (1, 3)),
+        ({}, Cpus(8, 0), {"n_workers": 2}, (2, 1)),
+        ({}, Cpus(8, 0), {"n_workers": 2, "threads": 4}, (2, 4)),
+        ({}, Cpus(2, 0), {}, (2, 1)),
+        ({"OMP_NUM_THREADS": "1"}, Cpus(8, 8), {"n_workers": 1}, (1, 1)),
+        ({"OMP_NUM_THREADS": "4"}, Cpus(8, 0), {}, (2, 4)),
+        ({"OMP_NUM_THREADS": "4"}, Cpus(8, 8), {"threads": 2}, (4, 2)),
+    ],
+)
+def test_threads_follow_the_environment_and_then_the_cpus_that_are_idle(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    cpus: Cpus,
+    asked: dict[str, int],
+    got: tuple[int, int],
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("orchestrator.execute.machine.find_cpus", lambda: cpus)
+    options = choose_options(**asked, device="cpu")  # type: ignore[arg-type]
+    assert (options.n_workers, options.threads) == got
+    share = max(1, cpus.n_usable // options.n_workers)
+    assert bool(options.threads_reason) == ("threads" not in asked and options.threads != share)
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(10.0, 600.0), (0.5, 30.0), (0.0, None)])
+def test_zero_minutes_wait_for_ever(minutes: float, seconds: float | None) -> None:
+    assert choose_options(n_cpus=2, n_gpus=0, hang_minutes=minutes).hang_seconds == seconds
 
 
 @pytest.mark.parametrize(("visible", "n"), [("", 0), ("-1", 0), ("0", 1), ("0,3", 2)])

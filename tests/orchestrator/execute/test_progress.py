@@ -94,3 +94,12 @@ def test_a_terminal_gets_a_table_of_the_running_packs(
     text = capture.get()
     assert packs[0].pack_id[:6] in text and "20/60" in text and "0.50" in text
     assert packs[1].pack_id[:6] not in text
+
+
+def test_steps_advance_between_evaluations(packs: list[Pack]) -> None:
+    display = Display(Console(file=io.StringIO()), packs, 0)
+    n_runs = len(packs[0].runs)
+    assert display.steps == (0, 60 * 2 * n_runs)
+    display.update(PackEvent(packs[0].pack_id, Progress(7)))
+    assert display.steps == (7 * n_runs, 60 * 2 * n_runs)
+    assert "step 7/60" in display.line()

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.execute.stopping import Stopped, stop_switch
+from orchestrator.execute.stopping import Stopped, grace_seconds, stop_switch
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+)
 def test_a_signal_raises_with_its_number(number: int) -> None:
     with pytest.raises(Stopped) as caught, stop_switch():
         signal.raise_signal(number)
@@ -102,7 +104,7 @@ def test_the_process_ends_if_a_stop_takes_longer_than_the_grace_time() -> None:
 def test_a_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import signal, time\n"
-        "from orchestrator.execute.stopping import Stopped, stop_switch\n"
+        "from orchestrator.execute.stopping import Stopped, grace_seconds, stop_switch\n"
         "with stop_switch():\n"
         "    try:\n"
         "        print('up', flush=True)\n"
@@ -121,3 +123,50 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     assert process.wait(10) == 130
     assert time.monotonic() - started < 2
     process.stdout.close()
+
+
+def test_the_end_of_the_time_stops_a_block_and_is_called_off_with_it() -> None:
+    started = time.monotonic()
+    with pytest.raises(Stopped) as caught, stop_switch() as switch, switch.limited(started + 0.05):
+        time.sleep(5)
+    assert caught.value.signal_number == signal.SIGALRM
+    assert time.monotonic() - started < 4
+    with stop_switch() as switch:
+        with switch.limited(time.monotonic() + 0.05):
+            pass
+        time.sleep(0.1)
+        with switch.limited(None):
+            pass
+
+
+def test_nothing_ends_the_process_when_only_the_time_is_used_up() -> None:
+    ended: list[int] = []
+    with pytest.raises(Stopped), stop_switch(grace_seconds=0.05, end=ended.append) as switch:
+        try:
+            with switch.limited(time.monotonic()):
+                time.sleep(5)
+        finally:
+            time.sleep(0.2)
+            assert ended == []
+            signal.raise_signal(signal.SIGTERM)  # now the system ends it
+            time.sleep(0.2)
+    assert ended == [signal.SIGTERM]
+    assert switch.signal_number == signal.SIGTERM
+
+
+def test_a_warning_signal_of_slurm_gives_time_until_the_job_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 130))
+    assert 115 < grace_seconds(signal.SIGUSR1) <= 120
+    assert grace_seconds(signal.SIGTERM) == 28
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) - 5))
+    assert grace_seconds(signal.SIGUSR1) == 28
+    monkeypatch.delenv("SLURM_JOB_END_TIME")
+    assert grace_seconds(signal.SIGUSR1) == 28
+
+
+def test_half_of_the_grace_time_is_for_checkpoints() -> None:
+    with pytest.raises(Stopped) as caught, stop_switch(grace_seconds=90.0):
+        signal.raise_signal(signal.SIGUSR1)
+    assert (caught.value.signal_number, caught.value.save_seconds) == (signal.SIGUSR1, 45.0)

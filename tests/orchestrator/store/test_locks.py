@@ -95,3 +95,11 @@ def test_an_unwritable_place_is_a_storage_error(tmp_path: Path) -> None:
         driver_seat(Results(tmp_path / "file"), "question", print),
     ):
         pytest.fail("no folder")
+
+
+def test_status_sees_how_far_the_steps_are(results: Results) -> None:
+    with driver_seat(results, "question", lambda _: None) as seat:
+        seat.tell(3, 120, 4800)
+        holder = current_holder(results, "question")
+    assert holder is not None
+    assert (holder.n_running, holder.n_steps_done, holder.n_steps) == (3, 120, 4800)

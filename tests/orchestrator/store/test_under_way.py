@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.store.paths import Results
 from orchestrator.store.sources import training_sha256
-from orchestrator.store.under_way import keep_cut, packs_under_way
+from orchestrator.store.under_way import keep_cut, packs_under_way, steps_under_way
 
 
 def pack(pack_id: str, *run_ids: str) -> Any:
@@ -60,3 +60,11 @@ def test_a_damaged_file_means_that_packs_are_cut_anew(store: Results, content: s
 
 def test_without_checkpoints_nothing_is_under_way(results: Results) -> None:
     assert packs_under_way(results, "x") == {}
+
+
+def test_the_newest_checkpoint_says_how_far_a_pack_is(store: Results) -> None:
+    (store.checkpoints("x") / "one" / "step-000000120.json").touch()
+    part = store.checkpoints("x") / "two" / "part-1"
+    part.mkdir(parents=True)
+    (part / "step-000000009.json").touch()
+    assert steps_under_way(store, "x") == {"one": 120, "two": 0}
