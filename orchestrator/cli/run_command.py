@@ -17,12 +17,14 @@ from orchestrator.cli.options import (
     PackOption,
     ProfileOption,
     ResultsOption,
+    ShareOption,
     SpecArgument,
     StrictOption,
     ThreadsOption,
     WorkersOption,
     handled,
     is_file_name,
+    local_alone,
     print_json,
     say_results,
 )
@@ -36,6 +38,7 @@ _started = time.monotonic()
 
 @handled
 def run(
+    context: typer.Context,
     spec: SpecArgument,
     profile: ProfileOption = None,
     results: ResultsOption = Path("results"),
@@ -47,6 +50,7 @@ def run(
     max_runs_per_pack: PackOption = 16,
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
+    share_work: ShareOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -57,6 +61,8 @@ def run(
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
+    if share_work:
+        backend = local_alone(context)
     options = choose_options(backend.value, workers, threads, device, address, max_runs_per_pack)
     say_results(results)
     outcome = run_ablation(
@@ -67,8 +73,9 @@ def run(
         set_up_seconds=time.monotonic() - _started,
         allow_mixed=allow_mixed,
         strict=strict,
+        share_work=share_work,
     )
-    verdicts = views.read_verdicts(outcome.folder)
+    verdicts = views.read_verdicts(outcome.folder) if outcome.is_reported else []
     if as_json:
         print_json(views.outcome_document(outcome, verdicts))
     else:

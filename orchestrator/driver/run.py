@@ -23,6 +23,7 @@ from orchestrator.driver.remarks import (
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
+from orchestrator.driver.shared_work import check_agreement, work_place
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
@@ -36,12 +37,11 @@ from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import Record, read_records, restore_former, with_result
-from orchestrator.store.locks import driver_seat
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
-from orchestrator.store.registration import register
+from orchestrator.store.registration import check_lock, register
 from orchestrator.terminal import Say, say_to
 
 FAILED_FOR_GOOD = 4  # exit code of a call after which runs lack a result
@@ -74,6 +74,8 @@ class AblationOutcome:
         signal_number: the signal that stopped the call; None if none did.
         seconds: phase → wall time in seconds.
         folder: the folder of tables, figures and report.
+        n_elsewhere: runs that other processes train, if the work is shared.
+        is_reported: whether this call wrote the report; else another process will.
     """
 
     name: str
@@ -85,11 +87,14 @@ class AblationOutcome:
     seconds: dict[str, float]
     folder: Path
 
+    n_elsewhere: int = 0
+    is_reported: bool = True
+
     @property
     def exit_code(self) -> int:
         if self.signal_number is not None:
             return 128 + self.signal_number
-        return FAILED_FOR_GOOD if self.n_recorded < self.n_runs else 0
+        return FAILED_FOR_GOOD if self.n_recorded + self.n_elsewhere < self.n_runs else 0
 
 
 def run_ablation(
@@ -104,6 +109,7 @@ def run_ablation(
     set_up_seconds: float = 0.0,
     allow_mixed: bool = False,
     strict: bool = False,
+    share_work: bool = False,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -115,6 +121,8 @@ def run_ablation(
         allow_mixed: whether results of other decoder sources are used; otherwise their runs are
             trained again.
         strict: whether different versions of PyTorch or devices are refused.
+        share_work: whether other processes may train runs of the same ablation, too. What they
+            train when nothing else is left is left to them.
 
     Raises:
         UserError: of any kind; runs recorded by then stay recorded.
@@ -127,12 +135,13 @@ def run_ablation(
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
-    with stop_switch() as switch, driver_seat(results, name, say) as seat:
+    with stop_switch() as switch, work_place(results, name, say, share=share_work) as place:
         with watch.phase("data"):
             data = prepare(loaded.arms)
             note_recordings(data.values(), say)
-        with watch.phase("set_up"):
-            room = find_room(results, name, options)
+        with watch.phase("set_up"), place.turn():
+            others = place.others()
+            room = place.with_cut(find_room(results, name, options))
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
             every = read_records(results, plan.distinct, say)
             if not allow_mixed:
@@ -143,25 +152,31 @@ def run_ablation(
             note_missing_weights(plan, results, records, say)
             note_claims(loaded, say)
             # Results of other sources were seen, so they lock the claims too.
-            locked = register(plan, results, with_result(every))
+            locked = (check_lock if others else register)(plan, results, with_result(every))
             document = plan_document(plan, *locked, allow_mixed=allow_mixed)
+            check_agreement(results, document, others)
             note_changes(results, document, say)
-            write_plan(results, document)
-        recorder = Recorder(results, switch, seat)
+            if not others:
+                write_plan(results, document)
+            place.join(plan)
+        recorder = Recorder(results, switch, place.seat)
         signal_number = None
         with watch.phase("training"):
             try:
                 recorded = with_result(records)
                 while True:
-                    _train(plan, recorded, results, options, console, recorder, backend)
-                    longer = grow(
-                        plan, results, options, prepare, allow_mixed=allow_mixed, room=room
-                    )
-                    if longer is plan:
-                        break
-                    plan = longer
-                    document = plan_document(plan, *locked, allow_mixed=allow_mixed)
-                    write_plan(results, document)
+                    _train(plan, recorded, results, options, console, recorder, backend, share_work)
+                    with place.turn():
+                        room = place.with_cut(room)
+                        longer = grow(
+                            plan, results, options, prepare, allow_mixed=allow_mixed, room=room
+                        )
+                        if longer is plan:
+                            break
+                        plan = longer
+                        document = plan_document(plan, *locked, allow_mixed=allow_mixed)
+                        write_plan(results, document)
+                        place.join(plan)
                     say(f"greedy path: {round_text(plan)}")
                     every = read_records(results, plan.distinct, say)
                     recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
@@ -169,10 +184,13 @@ def run_ablation(
                 signal_number = stop.signal_number
                 say("stopping: recorded runs are kept; call `run` again to continue")
         with watch.phase("reporting"):
-            rebuild_report(results, document, say, rebuild)
             every = read_records(results, plan.distinct, say, move_aside=False)
             records = select_present(every, allow_mixed=allow_mixed).used
-            renew_index(results)
+            elsewhere = place.trained_elsewhere(plan.distinct.keys() - with_result(records))
+            if not elsewhere:
+                with place.turn():
+                    rebuild_report(results, document, say, rebuild)
+                    renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         n_recorded = len(with_result(records))
         outcome = AblationOutcome(
@@ -184,10 +202,13 @@ def run_ablation(
             signal_number=signal_number,
             seconds=watch.seconds,
             folder=results.ablation(name),
+            n_elsewhere=len(elsewhere),
+            is_reported=not elsewhere,
         )
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
-        _keep_timing(results, outcome, options)
+        with place.turn():
+            _keep_timing(results, outcome, options)
     return outcome
 
 
@@ -239,6 +260,7 @@ def _train(
     console: Console,
     recorder: Recorder,
     backend: Backend | None,
+    leaves: bool,
 ) -> None:
     packs = packs_to_train(plan.packs, recorded)
     if not packs:
@@ -257,8 +279,8 @@ def _train(
         start = nullcontext(backend) if backend else started_backend(options, display.say)
         with start as train:
             name = plan.loaded.spec.name
-            trainer = Trainer(train, options, results, name, recorder, display.say)
-            trainer.train(plan, packs, on_event)
+            trainer = Trainer(train, options, results, name, recorder, display.say, leaves)
+            trainer.train(plan, packs, on_event, on_others=display.note_recorded)
 
 
 def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:

@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "with_result",
             "write_run",
         ),
-        "locks": ("DriverSeat", "current_holder", "driver_seat"),
+        "locks": ("DriverSeat", "check_free", "current_holder", "driver_seat"),
         "mixing": (
             "keep_others",
             "kept_of_present",
@@ -36,7 +36,15 @@ __getattr__, __dir__, __all__ = lazy_face(
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
         "registration": ("check_lock", "register"),
+        "reservation_files": ("Driver", "UNKNOWN", "reserved_now"),
+        "reservations": ("Reservations", "reserving"),
         "sources": ("UNPROVEN", "source_of", "training_sha256"),
-        "under_way": ("keep_cut", "packs_under_way"),
+        "under_way": (
+            "drop_other_sources",
+            "keep_cut",
+            "packs_under_way",
+            "recorded_cut",
+            "sources_of_checkpoints",
+        ),
     },
 )

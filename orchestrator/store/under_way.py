@@ -5,27 +5,56 @@ packs, so the cut of those under way is kept beside their checkpoints.
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from decoder.atomic import write_atomically
 from orchestrator.plan.packs import PlannedPack
+from orchestrator.store.locks import file_lock
 from orchestrator.store.paths import Results
 from orchestrator.store.sources import training_sha256
+from orchestrator.terminal import Say
+
+_LOCK_SECONDS = 10.0
 
 
 def packs_under_way(results: Results, name: str) -> dict[str, tuple[str, ...]]:
     """Pack id → run ids, for the packs that have a checkpoint of the present source code."""
     folder = results.checkpoints(name)
-    try:
-        if (folder / "sources").read_text(encoding="utf-8") != training_sha256():
-            return {}
-    except OSError:
+    if sources_of_checkpoints(results, name) != training_sha256():
         return {}
+    trained = {path.name for path in folder.iterdir() if path.is_dir()}
     return {
         pack_id: run_ids
-        for pack_id, run_ids in _read(results, name).items()
-        if any((folder / pack_id).rglob("step-*.json"))
+        for pack_id, run_ids in (recorded_cut(results, name) if trained else {}).items()
+        if pack_id in trained and any((folder / pack_id).rglob("step-*.json"))
     }
+
+
+def sources_of_checkpoints(results: Results, name: str) -> str:
+    """The id of the sources that made the checkpoints; empty if it is not known."""
+    try:
+        return (results.checkpoints(name) / "sources").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def drop_other_sources(results: Results, name: str, say: Say) -> None:
+    """Remove checkpoints that other than the present sources made.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    folder, present = results.checkpoints(name), training_sha256()
+    if sources_of_checkpoints(results, name) == present:
+        return
+    if folder.exists():
+        say(
+            f"{folder}: not known to be of the present source code of the decoder; runs in "
+            "progress start anew"
+        )
+        shutil.rmtree(folder)
+    write_atomically(folder / "sources", present.encode())
 
 
 def keep_cut(results: Results, name: str, packs: Iterable[PlannedPack]) -> None:
@@ -34,13 +63,19 @@ def keep_cut(results: Results, name: str, packs: Iterable[PlannedPack]) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    before = _read(results, name)
-    now = before | {pack.pack_id: tuple(run.run_id for run in pack.runs) for pack in packs}
-    if now != before:
-        write_atomically(results.pack_cut(name), json.dumps(now).encode())
+    cut = {pack.pack_id: tuple(run.run_id for run in pack.runs) for pack in packs}
+    before = recorded_cut(results, name)
+    if before | cut == before:
+        return
+    path = results.pack_cut(name)
+    # Processes that share the work of an ablation all add to this file.
+    with file_lock(path.with_suffix(".lock"), _LOCK_SECONDS, lambda: f"{path}: is locked"):
+        now = recorded_cut(results, name) | cut
+        write_atomically(path, json.dumps(now).encode())
 
 
-def _read(results: Results, name: str) -> dict[str, tuple[str, ...]]:
+def recorded_cut(results: Results, name: str) -> dict[str, tuple[str, ...]]:
+    """Pack id → run ids, for all packs that have trained, with or without a checkpoint."""
     try:
         kept: Mapping[str, Sequence[str]] = json.loads(results.pack_cut(name).read_bytes())
         return {str(pack_id): tuple(map(str, run_ids)) for pack_id, run_ids in kept.items()}
