@@ -30,6 +30,7 @@ from orchestrator.store.under_way import (
 from orchestrator.terminal import Say
 
 _PAUSE_SECONDS = 0.2
+_PAUSES_BEFORE_A_WORD = 50
 _MOST_NAMED = 5
 
 
@@ -59,7 +60,11 @@ class WorkPlace:
             yield
             return
         key = f"turn-{self.results.kind}-{self.name}"
-        while not self.held.reserve([key]).taken:
+        n_pauses = 0
+        while not (answer := self.held.reserve([key])).taken:
+            n_pauses += 1
+            if n_pauses == _PAUSES_BEFORE_A_WORD:
+                self.say(f"waiting for {answer.busy[key]}, which plans or reports")
             time.sleep(_PAUSE_SECONDS)
         try:
             yield

@@ -18,6 +18,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.processes import process_start, this_machine
 
 STALE_SECONDS = 120.0  # longer than NFS may show an old time of change (60 s), and some beats
+CLOCK = ".clock-"  # a file that is made to read the clock of the file system, and its token
 OWN = "driver-"  # a driver's own file is this and its token
 _NAME = re.compile(r"(.+)\.(\d{1,9})")
 _MOST_BYTES = 4096
@@ -131,7 +132,7 @@ def entries_in(folder: Path, keys: Collection[str] | None, now: float) -> dict[s
 def file_system_time(folder: Path) -> float:
     """The time now by the clock of a file system, or of this machine if nothing may be written."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=CLOCK) as file:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
         return time.time()

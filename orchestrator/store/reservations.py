@@ -28,7 +28,9 @@ from decoder.atomic import storage_error
 from orchestrator.store.paths import Results
 from orchestrator.store.processes import process_start, this_machine
 from orchestrator.store.reservation_files import (
+    CLOCK,
     OWN,
+    STALE_SECONDS,
     UNKNOWN,
     Driver,
     Entry,
@@ -156,6 +158,9 @@ class Reservations:
         dead = [key for key, of in entries.items() if not any(entry.is_alive for entry in of)]
         self.release(self.reserve(dead).taken if dead else ())
         now = self.beat()
+        for path in self.folder.glob(f"{CLOCK}*"):
+            if now - change_time(path) > STALE_SECONDS:
+                _remove(path)
         for path in self.folder.glob(f"{OWN}*"):
             entry = read_entry(path, 0, now)
             if path != self.own and entry is not None and not entry.is_alive:

@@ -75,3 +75,12 @@ def test_a_search_says_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     done = call("search", ABLATIONS / "lr_search.yaml", "--report-only", "--results", "mine")
     assert done.exit_code == 5 and str(tmp_path / "mine") in done.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("options", [("--backend", "ray"), ("--address", "head:6379")])
+def test_shared_work_is_trained_without_ray(
+    write_spec: WriteSpec, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    done = call("run", write_spec(), "--results", tmp_path / "r", "--share-work", *options)
+    assert done.exit_code == 2 and "--share-work" in done.stderr
+    assert not (tmp_path / "r").exists()

@@ -208,6 +208,9 @@ def test_the_next_driver_removes_what_dead_ones_left(results: Results) -> None:
     own = results.reservations / f"driver-{ELSEWHERE.token}"
     own.write_bytes(ELSEWHERE.to_json())
     age(own, STALE_SECONDS + 5)
+    clock = results.reservations / ".clock-1234"
+    clock.touch()
+    age(clock, STALE_SECONDS + 5)
     with reserving(results, "one") as one:
         assert one.former["a"] == ELSEWHERE, "its checkpoints can still be found"
         assert {path.name for path in results.reservations.iterdir()} == {"b.0", one.own.name}
