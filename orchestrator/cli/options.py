@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from decoder.document import only_documents, print_document
-from decoder.errors import UserError
+from decoder.errors import ConfigError, UserError
 from orchestrator.terminal import json_text
 
 if TYPE_CHECKING:
@@ -152,6 +152,33 @@ def say_threads(options: "Options") -> None:
     if options.threads_reason:
         text = f"threads per worker: {options.threads}, because {options.threads_reason}"
         typer.echo(f"{text} (--threads sets it)", err=True)
+
+
+ShareOption = Annotated[
+    bool,
+    typer.Option(
+        "--share-work",
+        help="Train in this process what other processes with this option, on any machine that "
+        "sees the results folder, do not train.",
+    ),
+]
+
+
+def local_alone(context: typer.Context) -> BackendChoice:
+    """The backend of processes that share their work, which train without Ray.
+
+    Raises:
+        ConfigError: Ray is asked for.
+    """
+    source = context.get_parameter_source("backend")
+    is_asked_for = source is not None and source.name != "DEFAULT"
+    of_ray = is_asked_for and context.params["backend"] is BackendChoice.ray
+    if of_ray or context.params["address"] is not None:
+        raise ConfigError(
+            "--share-work: each process trains without Ray; leave --address and --backend ray out, "
+            "or leave --share-work out, as Ray shares the work of one driver by itself"
+        )
+    return BackendChoice.local
 
 
 def handled(command: Callable[P, T]) -> Callable[P, T]:

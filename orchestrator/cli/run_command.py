@@ -22,6 +22,7 @@ from orchestrator.cli.options import (
     PackOption,
     ProfileOption,
     ResultsOption,
+    ShareOption,
     SpecArgument,
     StrictOption,
     ThreadsOption,
@@ -29,6 +30,7 @@ from orchestrator.cli.options import (
     accepting,
     handled,
     is_file_name,
+    local_alone,
     print_json,
     say_results,
     say_threads,
@@ -43,6 +45,7 @@ _started = time.monotonic()
 
 @handled
 def run(
+    context: typer.Context,
     spec: SpecArgument,
     profile: ProfileOption = None,
     results: ResultsOption = Path("results"),
@@ -59,6 +62,7 @@ def run(
     allow_mixed: MixedOption = False,
     strict: StrictOption = False,
     accept_changes: AcceptOption = False,
+    share_work: ShareOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -69,6 +73,8 @@ def run(
     from orchestrator.store.paths import Results
 
     loaded = load_spec(spec, profile)
+    if share_work:
+        backend = local_alone(context)
     options = choose_options(
         backend.value,
         workers,
@@ -92,8 +98,9 @@ def run(
         strict=strict,
         accept=accepting(accept_changes),
         hours=hours,
+        share_work=share_work,
     )
-    verdicts = views.read_verdicts(outcome.folder)
+    verdicts = views.read_verdicts(outcome.folder) if outcome.is_reported else []
     if as_json:
         print_json(views.outcome_document(outcome, verdicts))
     else:

@@ -1,7 +1,8 @@
 """The lines that `run`, `report` and `status` print, and their documents for ``--json``."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.reservation_files import Driver, reserved_now
 from orchestrator.terminal import Say, finite, print_table, say_to, time_text
 
 # A row of `orchestrator.report.verdict_table.verdicts_table`, as JSON has it.
 VerdictRow = dict[str, Any]
 
-# The counts of one ablation or search; ``driver`` names the process that runs it now. Of a search,
-# the runs are those of its confirmation.
+# The counts of one ablation or search; ``driver`` names the process that runs it now, and
+# ``n_elsewhere`` counts runs that are trained for another one. Of a search, the runs are those of
+# its confirmation.
 StatusRow = dict[str, str | int | None]
 
 
@@ -54,7 +57,7 @@ def outcome_document(outcome: AblationOutcome, verdicts: Sequence[VerdictRow]) -
     del document["signal_number"]  # the exit code holds it
     return document | {
         "exit_code": outcome.exit_code,
-        "answer": read_answer(outcome.folder),
+        "answer": read_answer(outcome.folder) if outcome.is_reported else "",
         "verdicts": verdicts,
         "folder": str(outcome.folder),
     }
@@ -67,7 +70,14 @@ def print_outcome(
     counts = f"{outcome.n_recorded} of {outcome.n_runs} runs recorded"
     if outcome.n_failed:
         counts += f", {outcome.n_failed} failed (`run` retries them)"
-    print_report(console, verdicts, f"{counts}; {outcome.n_trained} trained now", outcome.folder)
+    counts += f"; {outcome.n_trained} trained now"
+    if outcome.is_reported:
+        print_report(console, verdicts, counts, outcome.folder)
+    else:
+        say_to(console)(
+            f"{counts}; other processes train {outcome.n_elsewhere}, and the one that records the "
+            "last run writes the report"
+        )
     phases = [
         f"{name.replace('_', '-')} {time_text(outcome.seconds[name])}"
         for name in ("set_up", "data", "training", "reporting")
@@ -146,29 +156,48 @@ def _run_counts(results: Results, run_ids: Sequence[str], name: str, say: Say) -
     records = read_records(results, run_ids, say, move_aside=False, with_errors=False)
     n_recorded = len(with_result(records))
     holder = current_holder(results, name)
+    reserved = _reserved(results, set(run_ids) - with_result(records))
+    sharing, elsewhere = [], 0
+    for driver, n_runs in reserved.items():
+        if (driver.kind, driver.name) != (results.kind, name):
+            elsewhere += n_runs
+        elif driver.shares:
+            sharing.append((driver, n_runs))
     return {
         "n_planned": len(run_ids),
         "n_recorded": n_recorded,
         "n_diverged": sum(record["status"] == "diverged" for record in records.values()),
         "n_failed": len(records) - n_recorded,
-        "n_running": holder.n_running if holder is not None else 0,
+        "n_running": holder.n_running if holder is not None else sum(n for _, n in sharing),
+        "n_elsewhere": elsewhere,
         "n_steps_done": holder.n_steps_done if holder is not None else 0,
         "n_steps_to_train": holder.n_steps if holder is not None else 0,
-        "driver": str(holder) if holder is not None else None,
+        "driver": str(holder) if holder is not None else _sharing_text(sharing),
         "kind": "ablation",
     }
+
+
+def _reserved(results: Results, run_ids: Collection[str]) -> Counter[Driver]:
+    """Live driver → how many of these runs it has reserved."""
+    return Counter(d for run_id, d in reserved_now(results).items() if run_id in run_ids)
+
+
+def _sharing_text(sharing: Sequence[tuple[Driver, int]]) -> str | None:
+    """The processes that share the work of an ablation; None without any."""
+    texts = [f"process {one.pid} on {one.host} (since {one.since})" for one, _ in sharing]
+    return "; ".join(texts) or None
 
 
 _SHOWN = {
     "ablation": {
         "planned": "n_planned", "recorded": "n_recorded", "diverged": "n_diverged",
-        "failed": "n_failed", "running": "n_running", "steps": "n_steps_done",
-        "of": "n_steps_to_train", "driver": "driver",
+        "failed": "n_failed", "running": "n_running", "elsewhere": "n_elsewhere",
+        "steps": "n_steps_done", "of": "n_steps_to_train", "driver": "driver",
     },
     "search": {
         "candidates": "n_candidates", "done": "n_done", "failed": "n_failed_candidates",
         "to confirm": "n_planned", "confirmed": "n_recorded", "running": "n_running",
-        "driver": "driver",
+        "elsewhere": "n_elsewhere", "driver": "driver",
     },
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ from orchestrator.driver.remarks import (
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
+from orchestrator.driver.shared_work import check_agreement, work_place
 from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.backends.guard import clear_abandoned
@@ -48,13 +49,12 @@ from orchestrator.store.ledger import (
     restore_former,
     with_result,
 )
-from orchestrator.store.locks import driver_seat
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
 from orchestrator.store.record import Record
-from orchestrator.store.registration import register
+from orchestrator.store.registration import check_lock, register
 from orchestrator.store.under_way import steps_under_way
 from orchestrator.terminal import Say, say_to
 
@@ -89,6 +89,8 @@ class AblationOutcome:
         seconds: phase → wall time in seconds.
         folder: the folder of tables, figures and report.
         left_over: what was not trained when the limit of time was reached; None if it was not.
+        n_elsewhere: runs that other processes train, if the work is shared.
+        is_reported: whether this call wrote the report; else another process will.
     """
 
     name: str
@@ -100,12 +102,14 @@ class AblationOutcome:
     seconds: dict[str, float]
     folder: Path
     left_over: Budget | None = None
+    n_elsewhere: int = 0
+    is_reported: bool = True
 
     @property
     def exit_code(self) -> int:
         if self.signal_number is not None:
             return 128 + self.signal_number
-        return FAILED_FOR_GOOD if self.n_recorded < self.n_runs else 0
+        return FAILED_FOR_GOOD if self.n_recorded + self.n_elsewhere < self.n_runs else 0
 
 
 @dataclass
@@ -135,6 +139,7 @@ def run_ablation(
     strict: bool = False,
     accept: Accept = lambda text: False,
     hours: float | None = None,
+    share_work: bool = False,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -150,6 +155,8 @@ def run_ablation(
             have changed.
         hours: limit of the time until training stops, from the start of this call; packs then
             train in the order of `orchestrator.driver.budget`. None is no limit.
+        share_work: whether other processes may train runs of the same ablation, too. What they
+            train when nothing else is left is left to them.
 
     Raises:
         DataError: recordings have changed, and that is not accepted.
@@ -164,13 +171,17 @@ def run_ablation(
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
 
-    with stop_switch(options.grace_seconds) as switch, driver_seat(results, name, say) as seat:
+    with (
+        stop_switch(options.grace_seconds) as switch,
+        work_place(results, name, say, share=share_work) as place,
+    ):
         clear_abandoned(say)
         with watch.phase("data"):
             data = prepare(loaded.arms)
             note_recordings(data.values(), say)
-        with watch.phase("set_up"):
-            room = find_room(results, name, options)
+        with watch.phase("set_up"), place.turn():
+            others = place.others()
+            room = place.with_cut(find_room(results, name, options))
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
             every = read_records(results, plan.distinct, say, with_errors=False)
             if not allow_mixed:
@@ -184,25 +195,41 @@ def run_ablation(
             note_missing_weights(plan, results, records, say)
             note_claims(loaded, say)
             # Results of other sources were seen, so they lock the claims too.
-            locked = register(plan, results, with_result(every))
+            locked = (check_lock if others else register)(plan, results, with_result(every))
             document = plan_document(plan, *locked, allow_mixed=allow_mixed)
+            check_agreement(results, document, others)
             note_changes(results, document, say)
-            write_plan(results, document)
-        recorder = Recorder(results, switch, seat)
+            if not others:
+                write_plan(results, document)
+            place.join(plan)
+        recorder = Recorder(results, switch, place.seat)
         signal_number = None
         with watch.phase("training"):
             try:
                 recorded = with_result(records)
                 while True:
-                    _train(plan, recorded, results, options, console, recorder, backend, limit)
-                    longer = grow(
-                        plan, results, options, prepare, allow_mixed=allow_mixed, room=room
+                    _train(
+                        plan,
+                        recorded,
+                        results,
+                        options,
+                        console,
+                        recorder,
+                        backend,
+                        limit,
+                        leaves=share_work,
                     )
-                    if longer is plan:
-                        break
-                    plan = longer
-                    document = plan_document(plan, *locked, allow_mixed=allow_mixed)
-                    write_plan(results, document)
+                    with place.turn():
+                        room = place.with_cut(room)
+                        longer = grow(
+                            plan, results, options, prepare, allow_mixed=allow_mixed, room=room
+                        )
+                        if longer is plan:
+                            break
+                        plan = longer
+                        document = plan_document(plan, *locked, allow_mixed=allow_mixed)
+                        write_plan(results, document)
+                        place.join(plan)
                     say(f"greedy path: {round_text(plan)}")
                     every = read_records(results, plan.distinct, say, with_errors=False)
                     recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
@@ -214,10 +241,13 @@ def run_ablation(
         if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
             left_over = limit.keeper.say_left()
         with watch.phase("reporting"):
-            rebuild_report(results, document, say, rebuild)
             every = read_records(results, plan.distinct, say, move_aside=False, with_errors=False)
             records = select_present(every, allow_mixed=allow_mixed).used
-            renew_index(results)
+            elsewhere = place.trained_elsewhere(plan.distinct.keys() - with_result(records))
+            if not elsewhere:
+                with place.turn():
+                    rebuild_report(results, document, say, rebuild)
+                    renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         n_recorded = len(with_result(records))
         outcome = AblationOutcome(
@@ -230,10 +260,13 @@ def run_ablation(
             seconds=watch.seconds,
             folder=results.ablation(name),
             left_over=left_over,
+            n_elsewhere=len(elsewhere),
+            is_reported=not elsewhere,
         )
         if outcome.n_recorded == outcome.n_runs:
             shutil.rmtree(results.checkpoints(name), ignore_errors=True)
-        _keep_timing(results, outcome, options)
+        with place.turn():
+            _keep_timing(results, outcome, options)
     return outcome
 
 
@@ -286,6 +319,7 @@ def _train(
     recorder: Recorder,
     backend: Backend | None,
     limit: _Limit | None,
+    leaves: bool,
 ) -> None:
     """Train what is missing, up to the limit of time."""
     packs = packs_to_train(plan.packs, recorded)
@@ -312,8 +346,14 @@ def _train(
         start = nullcontext(backend) if backend else started_backend(options, display.say)
         with recorder.switch.limited(limit and limit.until), start as train:
             name = plan.loaded.spec.name
-            trainer = Trainer(train, options, results, name, recorder, display.say)
-            trainer.train(plan, packs, on_event, in_order=keeper is not None)
+            trainer = Trainer(train, options, results, name, recorder, display.say, leaves)
+            trainer.train(
+                plan,
+                packs,
+                on_event,
+                in_order=keeper is not None,
+                on_others=display.note_recorded,
+            )
 
 
 def _keeper(

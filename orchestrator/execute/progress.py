@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
@@ -130,6 +130,11 @@ class Display:
         if self._live is None and now - self._last_line >= PLAIN_EVERY_SECONDS:
             self._last_line = now
             self.say(self.line())
+
+    def note_recorded(self, run_ids: Collection[str]) -> None:
+        """Count runs that another driver has recorded as done."""
+        for state in self._states.values():
+            state.open_runs = state.open_runs - set(run_ids)
 
     @property
     def n_running(self) -> int:

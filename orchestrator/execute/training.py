@@ -1,24 +1,21 @@
 """Trains planned packs on the backend that the options name, and records every run that ends."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
-from decoder.atomic import write_atomically
 from decoder.pack import Pack, Progress
-from decoder.regular import read_regular
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
+from orchestrator.execute.open_packs import Batch, OpenPacks
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
-from orchestrator.store.mixing import keep_others
 from orchestrator.store.paths import Results
-from orchestrator.store.sources import training_sha256
-from orchestrator.store.under_way import keep_cut
+from orchestrator.store.reservations import Reservations, reserving
+from orchestrator.store.under_way import drop_other_sources, keep_cut
 from orchestrator.terminal import Say
 
 OpenRay = Callable[[Execution], AbstractContextManager[Backend]]
@@ -89,6 +86,7 @@ class Trainer:
         name: the ablation or search; its checkpoints lie in its folder.
         recorder: writes the runs into the ledger.
         say: receives the decoder's remarks.
+        leaves: whether runs that other live drivers train are left to them, not waited for.
     """
 
     backend: Backend
@@ -97,6 +95,7 @@ class Trainer:
     name: str
     recorder: Recorder
     say: Say
+    leaves: bool = False
 
     def train(
         self,
@@ -106,77 +105,93 @@ class Trainer:
         *,
         until_step: int | None = None,
         in_order: bool = False,
-    ) -> None:
+        on_others: Callable[[Sequence[str]], None] = lambda run_ids: None,
+    ) -> frozenset[str]:
         """Train packs, those of the same recordings in one call of the backend.
+
+        Runs are reserved before they are trained, on Ray those of all packs, in this process those
+        of one pack after another. What another live driver trains comes last, see `OpenPacks`.
 
         Args:
             planned: what the packs belong to.
             packs: some of its packs, in the order in which they are trained.
-            on_event: receives each event after its runs are recorded.
+            on_event: receives each event after its runs are recorded, with the id of a pack of
+                `planned`.
             until_step: step at which the packs pause; None trains them to the end.
             in_order: whether the order of the packs counts more than few calls.
-        """
-        self.recorder.follow(planned)
-        self._keep_of_other_sources([run.run_id for pack in packs for run in pack.runs])
+            on_others: receives the runs that another driver has recorded meanwhile.
 
+        Returns:
+            The runs that are left to other drivers; none unless `leaves`.
+        """
         of_call = {pack.pack_id for pack in packs}
+        drop_other_sources(self.results, self.name, self.say)
         keep_cut(self.results, self.name, [p for p in planned.packs if p.pack_id in of_call])
+        folders = {pack.pack_id: pack.data.folder for pack in planned.packs}
+        one_by_one = self.options.backend == "local"
+        groups: list[list[str]] = []  # packs that are reserved and trained together
+        for ids in _by_folder([pack.pack_id for pack in packs], folders, in_order):
+            groups += [[pack_id] for pack_id in ids] if one_by_one else [ids]
+        with reserving(self.results, self.name, shares=self.leaves) as held:
+            left = OpenPacks(
+                held, self.results, self.name, planned, packs, on_event, on_others, self.say
+            )
+            while left.run_ids:
+                n_trained = 0
+                for group in groups:
+                    if batch := left.take(group):
+                        n_trained += 1
+                        self._train(batch, folders[group[0]], held, on_event, until_step)
+                if left.run_ids and not n_trained and not left.wait(self.leaves):
+                    break
+            return left.run_ids
+
+    def _train(
+        self,
+        batch: Batch,
+        folder: Path,
+        held: Reservations,
+        on_event: Callable[[PackEvent], None],
+        until_step: int | None,
+    ) -> None:
+        """Train packs of the same recordings, whose runs are reserved, and give them back."""
+        self.recorder.follow(batch)
 
         def record(event: PackEvent) -> None:
+            what = event.what
             self.recorder.record(event)
-            on_event(event)
-            for remark in event.what.remarks if isinstance(event.what, Progress) else ():
+            if isinstance(what, Progress):
+                held.release([run.run_id for run in what.finished])
+            else:
+                held.release(what.run_ids)
+            on_event(replace(event, pack_id=batch.of_plan[event.pack_id]))
+            for remark in what.remarks if isinstance(what, Progress) else ():
                 self.say(remark)
 
-        folders = {pack.pack_id: pack.data.folder for pack in planned.packs}
-        for folder, of_folder in _by_folder(packs, folders, in_order):
-            execution = Execution(
-                dataset_dir=folder,
-                checkpoint_dir=self.results.checkpoints(self.name),
-                weights_dir=self.results.runs,
-                n_workers=self.options.n_workers,
-                threads_per_worker=self.options.threads,
-                device=self.options.device,
-                address=self.options.address,
-                until_step=until_step,
-                max_runs_per_pack=self.options.max_runs_per_pack,
-                gpus_per_pack=self.options.gpus_per_pack,
-                hang_seconds=self.options.hang_seconds,
-            )
-            self.backend(of_folder, execution, record)
-
-    def _keep_of_other_sources(self, run_ids: Sequence[str]) -> None:
-        """Keep results that will be replaced, and drop checkpoints, if other sources made them."""
-        keep_others(self.results, run_ids)
-        folder = self.results.checkpoints(self.name)
-        of_sources = folder / "sources"
-        present = training_sha256()
-        if folder.exists() and _text_of(of_sources) != present:
-            self.say(
-                f"{folder}: not known to be of the present source code of the decoder; runs in "
-                "progress start anew"
-            )
-            shutil.rmtree(folder)
-        write_atomically(of_sources, present.encode())
-
-
-def _text_of(path: Path) -> str | None:
-    """The text of a small file; None if it cannot be read."""
-    try:
-        return read_regular(path).decode()
-    except (OSError, ValueError):
-        return None
+        execution = Execution(
+            dataset_dir=folder,
+            checkpoint_dir=self.results.checkpoints(self.name),
+            weights_dir=self.results.runs,
+            n_workers=self.options.n_workers,
+            threads_per_worker=self.options.threads,
+            device=self.options.device,
+            address=self.options.address,
+            until_step=until_step,
+            max_runs_per_pack=self.options.max_runs_per_pack,
+            gpus_per_pack=self.options.gpus_per_pack,
+            hang_seconds=self.options.hang_seconds,
+        )
+        try:
+            self.backend(batch.to_train, execution, record)
+        finally:
+            held.release()
 
 
 def _by_folder(
-    packs: Sequence[Pack], folders: Mapping[str, Path], in_order: bool
-) -> list[tuple[Path, list[Pack]]]:
+    pack_ids: Sequence[str], folders: Mapping[str, Path], in_order: bool
+) -> list[list[str]]:
     """The packs of each call: those of one folder, and only neighbours if the order counts."""
-
-    def folder(pack: Pack) -> Path:
-        return folders[pack.pack_id]
-
     if in_order:
-        return [(one, list(of_one)) for one, of_one in groupby(packs, folder)]
-    every = dict.fromkeys(map(folder, packs))
-    return [(one, [pack for pack in packs if folder(pack) == one]) for one in every]
+        return [list(of_one) for _, of_one in groupby(pack_ids, folders.__getitem__)]
+    every = dict.fromkeys(folders[pack_id] for pack_id in pack_ids)
+    return [[i for i in pack_ids if folders[i] == folder] for folder in every]

@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "with_result",
             "write_run",
         ),
-        "locks": ("DriverSeat", "current_holder", "driver_seat"),
+        "locks": ("DriverSeat", "check_free", "current_holder", "driver_seat"),
         "mixing": (
             "WEIGHT_NAMES",
             "keep_others",
@@ -38,7 +38,16 @@ __getattr__, __dir__, __all__ = lazy_face(
         "provenance": ("version_of",),
         "record": ("Record", "RecordEnvironment", "first_mistake"),
         "registration": ("check_lock", "register"),
+        "reservation_files": ("Driver", "UNKNOWN", "reserved_now"),
+        "reservations": ("Reservations", "reserving"),
         "sources": ("UNPROVEN", "source_of", "training_sha256"),
-        "under_way": ("keep_cut", "packs_under_way", "steps_under_way"),
+        "under_way": (
+            "drop_other_sources",
+            "keep_cut",
+            "packs_under_way",
+            "recorded_cut",
+            "sources_of_checkpoints",
+            "steps_under_way",
+        ),
     },
 )

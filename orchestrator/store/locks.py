@@ -17,6 +17,7 @@ from decoder.atomic import storage_error, write_atomically
 from decoder.errors import StorageError
 from decoder.regular import read_regular
 from orchestrator.store.paths import Results
+from orchestrator.store.reservation_files import drivers_now
 from orchestrator.store.tidy import tidy
 
 _NOTE_BYTES = 2**16
@@ -79,6 +80,16 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
         )
 
     with file_lock(path, _PATIENCE_SECONDS, held):
+        sharing = [
+            driver
+            for driver in drivers_now(results)
+            if driver.shares and (driver.kind, driver.name) == (results.kind, name)
+        ]
+        if sharing:
+            raise StorageError(
+                f"{path.parent}: is being run by {sharing[0]} with --share-work; give that too, "
+                "wait for it, stop it, or use another --results folder"
+            )
         if (last := _read_note(note_path)) is not None:
             say(f"the last driver, {last}, was killed; continuing from its records")
         tidy(results, name, say)
@@ -89,6 +100,24 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
         finally:
             with contextlib.suppress(OSError):
                 note_path.unlink(missing_ok=True)
+
+
+def check_free(results: Results, name: str) -> None:
+    """Refuse to share the work of an ablation that a driver trains alone.
+
+    Raises:
+        StorageError: another driver holds the lock, or the folder cannot be written.
+    """
+
+    def held() -> str:
+        return (
+            f"{results.ablation(name)}: is being run by "
+            f"{_read_note(results.driver(name)) or 'another process'} without --share-work; wait "
+            "for it, stop it, or use another --results folder"
+        )
+
+    with file_lock(results.driver_lock(name), _PATIENCE_SECONDS, held):
+        pass
 
 
 @contextmanager

@@ -83,6 +83,11 @@ class Results:
         """The lock that is held for a few milliseconds while a run is written or renamed."""
         return self.runs / ".lock"
 
+    @property
+    def reservations(self) -> Path:
+        """Which runs train now, and in which process, see `orchestrator.store.reservations`."""
+        return self.root / "reservations"
+
     def ablation(self, name: str) -> Path:
         """The folder of one ablation.
 

@@ -142,3 +142,12 @@ def test_changed_recordings_are_accepted_by_the_option_or_by_a_person(
     assert not asked
     assert options.accepting(False)("what changed") is said
     assert len(asked) == is_terminal
+
+
+@pytest.mark.parametrize("options", [("--backend", "ray"), ("--address", "head:6379")])
+def test_shared_work_is_trained_without_ray(
+    write_spec: WriteSpec, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    done = call("run", write_spec(), "--results", tmp_path / "r", "--share-work", *options)
+    assert done.exit_code == 2 and "--share-work" in done.stderr
+    assert not (tmp_path / "r").exists()

@@ -102,7 +102,7 @@ def go(
     return lambda changes=None: run_ablation(
         load({**SPEC, **(changes or {})}),
         results,
-        options,
+        replace(options, backend="ray"),  # which gives the backend all packs in one call
         console,
         backend=trainer,
         describe=describe,

@@ -87,10 +87,12 @@ def go(
         hours: float | None = None,
         **chosen: Any,
     ) -> AblationOutcome:
+        # As on Ray, a backend that pretends gets all packs in one call.
+        of_all = {"backend": "ray"} if train else {}
         return run_ablation(
             load(changes),
             results,
-            replace(options, **chosen),
+            replace(options, **{**of_all, **chosen}),
             console,
             backend=train,
             describe=describe,

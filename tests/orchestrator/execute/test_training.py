@@ -91,8 +91,12 @@ def test_the_local_backend_never_starts_ray(tmp_path: Path) -> None:
     assert len(local.calls) == 1
 
 
-def test_packs_of_the_same_recordings_train_in_one_call_and_runs_are_recorded_first(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("backend_name", "calls"),
+    [("ray", [["one", "third"], ["other"]]), ("local", [["one"], ["third"], ["other"]])],
+)
+def test_packs_of_the_same_recordings_train_together_and_runs_are_recorded_first(
+    tmp_path: Path, backend_name: str, calls: list[list[str]]
 ) -> None:
     third = Pack("third", 3, (RUN,))
     folders = {"one": Path("a"), "other": Path("b"), "third": Path("a")}
@@ -109,11 +113,14 @@ def test_packs_of_the_same_recordings_train_in_one_call_and_runs_are_recorded_fi
         record=lambda event: order.append(f"record {event.pack_id}"),
     )
     backend = Calls()
-    trainer = Trainer(backend, options("local"), Results(tmp_path), "x", recorder, order.append)
+    chosen, results = options(backend_name), Results(tmp_path)
+    trainer = Trainer(backend, chosen, results, "x", recorder, order.append)
     trainer.train(
         planned, [ONE, OTHER, third], lambda event: order.append(event.pack_id), until_step=40
     )
-    assert [packs for packs, _ in backend.calls] == [["one", "third"], ["other"]]
-    assert [execution.dataset_dir for _, execution in backend.calls] == [Path("a"), Path("b")]
+    assert [packs for packs, _ in backend.calls] == calls
+    assert [execution.dataset_dir.name for _, execution in backend.calls] == [
+        folders[packs[0]].name for packs in calls
+    ]
     assert {execution.until_step for _, execution in backend.calls} == {40}
     assert order[:4] == ["follow", "record one", "one", "about one"]
