@@ -18,6 +18,7 @@ from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, StorageError
 from orchestrator.driver.remarks import note_recordings
 from orchestrator.plan.recordings import PrepareData, prepare_data
+from orchestrator.search.database_url import database_error, masked_url
 from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
 from orchestrator.search.samplers import make_sampler, no_experimental_warnings
@@ -236,12 +237,11 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
             sampler=optuna.samplers.RandomSampler(),
             pruner=optuna.pruners.NopPruner(),
         )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise StorageError(
-            f"--storage {_without_password(url)}: cannot be opened as an Optuna study ({first}); "
-            "check the URL, its driver and the access rights, or leave --storage out"
-        ) from None
+    except (
+        *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError),
+        *(ImportError, RuntimeError, ValueError, TypeError, OSError),
+    ) as error:  # drivers raise the latter kinds for parameters that they do not know
+        raise database_error(url, error, "cannot be opened as an Optuna study") from None
     wanted = _identity(spec, arm, fingerprint)
     kept = study.user_attrs.get("identity")
     if kept is None:
@@ -255,7 +255,7 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, fingerprint: str) -> 
             # A confirmation that is added later changes no score, and its seeds are fresh.
             added = {key: v for key, v in wanted.items() if key.startswith(_CONFIRMATION)}
         wanted = json.loads(json.dumps(wanted))
-        _refuse_changes(name, _without_password(url), {**kept, **added}, wanted)
+        _refuse_changes(name, masked_url(url), {**kept, **added}, wanted)
         if added:
             study.set_user_attr("identity", wanted)
     return ArmStudy(study, storage, spec, arm)
@@ -289,16 +289,6 @@ def count_candidates(path: Path) -> tuple[int, int]:
         n_done += sum(trial.state in FINISHED for trial in trials)
         n_failed += sum(t.state == TrialState.FAIL and t.number not in retried for t in trials)
     return n_done, n_failed
-
-
-def _without_password(url: str) -> str:
-    """A database URL that may be shown."""
-    import sqlalchemy
-
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
 
 
 def _identity(spec: SearchSpec, arm: TunedArm, fingerprint: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def number_of(text: str) -> float:
 def allowed_range(column: str, value: float) -> str:
     """The range of a column, if a value is outside it; "" for one inside it, or not finite."""
     words, least, largest = _RANGES.get(column, _FLOAT32)
-    return words if math.isfinite(value) and not least <= value <= largest else ""
+    return "" if least <= value <= largest or not math.isfinite(value) else words
 
 
 def last_part(name: str) -> str:

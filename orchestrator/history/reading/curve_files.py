@@ -36,7 +36,7 @@ from orchestrator.history.reading.files import (
 from orchestrator.history.reading.log_lines import LogState, read_line
 
 _MOST_TRAIN_ROWS = 4_000  # rows without an evaluation that are kept; evaluations all are
-_MOST_EVALUATIONS = 100_000
+_MOST_EVALUATIONS = 10_000
 _MOST_NAMES = 2_000  # of one row
 _PERCENT_NAME = re.compile("pct|percent|%|prozent", re.IGNORECASE)
 
@@ -72,15 +72,14 @@ class CurveFile:
 
     def within_range(self, row: StepValues, place: str) -> StepValues:
         """The values of a row that a trainer can have written; `place` says where it stands."""
-        kept = {}
-        for column, value in row.items():
-            if allowed := allowed_range(column, value):
-                n, first = self.out_of_range.get(column, (0, ""))
-                first = first or f"{place}: {value:.6g} (allowed: {allowed})"
-                self.out_of_range[column] = (n + 1, first)
-            else:
-                kept[column] = value
-        return kept
+        allowed = {column: allowed_range(column, value) for column, value in row.items()}
+        if not any(allowed.values()):
+            return row
+        for column in filter(allowed.__getitem__, allowed):
+            n, first = self.out_of_range.get(column, (0, ""))
+            first = first or f"{place}: {row[column]:.6g} (allowed: {allowed[column]})"
+            self.out_of_range[column] = (n + 1, first)
+        return {column: value for column, value in row.items() if not allowed[column]}
 
     @property
     def pers(self) -> dict[float, float]:
@@ -96,6 +95,7 @@ def read_curve_file(file: RunFile) -> CurveFile:
     try:
         raw = {"json": _json, "jsonl": _jsonl, "csv": _csv, "log": _log}[file.kind](text, curve)
         rows, n_thinned = (list(raw), 0) if file.kind == "json" else _thinned(raw)
+        rows, n_fewer = _fewer_evaluations(rows)
     except Refused as error:
         curve.note = file.note("refused", str(error))
         return curve
@@ -103,6 +103,11 @@ def read_curve_file(file: RunFile) -> CurveFile:
         why = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
         curve.note = file.note("unreadable", why)
         return curve
+    if n_fewer:
+        curve.remark(
+            f"{n_fewer:,} evaluations between others are left out, as there are more than "
+            f"{_MOST_EVALUATIONS:,}"
+        )
     if n_thinned:
         curve.remark(f"{n_thinned:,} rows without an evaluation are left out")
     _set_units(curve, rows)
@@ -135,8 +140,7 @@ def _thinned(rows: Iterable[StepValues]) -> tuple[list[StepValues], int]:
     for row in rows:
         n_rows += 1
         if not _may_thin(row):
-            if len(kept) < _MOST_EVALUATIONS:
-                kept.append(row)
+            kept.append(row)
             continue
         n_seen += 1
         if n_seen % every:
@@ -147,6 +151,16 @@ def _thinned(rows: Iterable[StepValues]) -> tuple[list[StepValues], int]:
             kept, every = _halved(kept), 2 * every
             n_training = sum(not is_evaluation(row) for row in kept)
     return kept, n_rows - len(kept)
+
+
+def _fewer_evaluations(rows: list[StepValues]) -> tuple[list[StepValues], int]:
+    """At most so many rows that may not be thinned, evenly and with the last; how many are gone."""
+    places = [at for at, row in enumerate(rows) if not _may_thin(row)]
+    if len(places) <= _MOST_EVALUATIONS:
+        return rows, 0
+    every = -(-len(places) // _MOST_EVALUATIONS)
+    gone = {at for back, at in enumerate(reversed(places)) if back % every}
+    return [row for at, row in enumerate(rows) if at not in gone], len(gone)
 
 
 def _halved(rows: Sequence[StepValues]) -> list[StepValues]:
@@ -341,4 +355,4 @@ def _number(value: Any) -> float | None:
     except ValueError:
         return None
     except OverflowError:  # a whole number of hundreds of digits
-        return math.copysign(sys.float_info.max, value)  # type: ignore[arg-type]  # it is an int
+        return sys.float_info.max if str(value)[0] != "-" else -sys.float_info.max

@@ -27,7 +27,8 @@ from orchestrator.history.reading.files import (
 from orchestrator.history.reading.folders import RunFolder
 from orchestrator.history.reading.record import Settings
 
-_MOST_YAML_BYTES = 512 << 10
+_MOST_YAML_BYTES = 64 << 10  # about a second of reading
+_MOST_BRACKETS = 200  # that are open at once
 _MOST_VALUES = 20_000
 _DEPTH = 30
 _LARGEST_INTEGER = 2**63  # of a setting
@@ -202,6 +203,11 @@ def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
 
 
 def _parse_yaml(text: str, name: str) -> Any:
+    n_open = 0
+    for sign in re.findall(r"[\[{\]}]", text):
+        n_open += 1 if sign in "[{" else -1
+        if n_open > _MOST_BRACKETS:
+            raise ValueError(f"opens more than {_MOST_BRACKETS} brackets; settings do not")
     try:
         loader = _PlainLoader(text)
         loader.name = name
