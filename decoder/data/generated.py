@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from decoder.atomic import read_file, sha256_of, write_atomically
+from decoder.atomic import sha256_of, write_atomically
 from decoder.data.files import Say, hash_files
 from decoder.errors import DataError
+from decoder.regular import read_regular
 
 GENERATED_NAME = "generated.json"
 _MOST_NAMED = 5
@@ -43,7 +44,7 @@ def what_differs(folder: Path, cache_dir: Path, say: Say) -> str:
         say: receives a line before a large file is read.
     """
     try:
-        content = json.loads(read_file(folder / GENERATED_NAME))
+        content = json.loads(read_regular(folder / GENERATED_NAME))
         wanted: Mapping[str, str] = content["files"]
         if content["sha256"] != _digest_of(wanted):
             return f"{GENERATED_NAME} does not match its checksum"

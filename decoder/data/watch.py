@@ -13,11 +13,10 @@ If all is sound, the divergence is genuine, also that of every run at the first 
 recordings none of it costs more than a look at two files.
 """
 
+import math
 from collections.abc import Iterable
 
-import numpy as np
-
-from decoder.data.recordings import describe_not_finite
+from decoder.data.recordings import find_flaw
 from decoder.data.store import Dataset, Split
 from decoder.data.trials import Trials
 from decoder.errors import DataError
@@ -77,14 +76,14 @@ class DataWatch:
 
     def _check_finite(self, name: str, split: Split, trials: Iterable[int]) -> None:
         for trial in dict.fromkeys(trials):
-            finite = np.isfinite(split.trial_features(trial))
-            if finite.all():
+            flaw = find_flaw(split.trial_features(trial), None, math.inf)
+            if flaw is None:
                 continue
             session = self._dataset.sessions[split.day[trial]]
             where = (
                 f"{name} trial {trial}, which is trial {split.trial_number[trial]} of block "
                 f"{split.block[trial]} of session {session}, holds "
-                f"{describe_not_finite(finite, None)}"
+                f"{flaw.text}"
             )
             if self._dataset.files is not None:
                 self._dataset.files.check(where, every_byte=True)

@@ -73,6 +73,7 @@ def search(
     """
     from orchestrator.cli.search_views import print_forecast, print_search, search_document
     from orchestrator.execute.machine import choose_options
+    from orchestrator.search.database_url import database_errors
     from orchestrator.search.driver import run_search
     from orchestrator.search.forecast import forecast_search
     from orchestrator.search.load import load_search
@@ -101,10 +102,11 @@ def search(
         else:
             print_forecast(Console(), cost)
         return
-    if report_only:
-        report_search(loaded, own, storage, as_json=as_json)
-        return
-    outcome, rebuilt = run_search(loaded, Results(results), options, console, storage=storage)
+    with database_errors(storage):
+        if report_only:
+            report_search(loaded, own, storage, as_json=as_json)
+            return
+        outcome, rebuilt = run_search(loaded, Results(results), options, console, storage=storage)
     folder = str(own.ablation(loaded.spec.name))
     if as_json:
         print_json(search_document(outcome, rebuilt, folder))

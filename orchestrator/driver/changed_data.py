@@ -12,15 +12,10 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.packs import PlannedRun, packs_to_train
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
-from orchestrator.store.ledger import (
-    Record,
-    RecordDataset,
-    read_records,
-    recent_records,
-    with_result,
-)
+from orchestrator.store.ledger import read_records, recent_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
+from orchestrator.store.record import Record, RecordDataset
 from orchestrator.terminal import time_text
 
 # Whether to train on changed recordings, given the text that says what changed.

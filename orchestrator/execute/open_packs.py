@@ -17,9 +17,10 @@ from decoder.errors import UserError
 from decoder.pack import Pack
 from orchestrator.execute.backends import PackEvent, PackFailed
 from orchestrator.plan.packs import Planned, PlannedPack, PlannedRun
-from orchestrator.store.ledger import Record, read_records, with_result
+from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.mixing import keep_others, select_present
 from orchestrator.store.paths import Results
+from orchestrator.store.record import Record
 from orchestrator.store.reservation_files import UNKNOWN, Driver
 from orchestrator.store.reservations import Reservations
 from orchestrator.store.under_way import keep_cut, packs_under_way

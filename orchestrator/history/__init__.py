@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "run_row",
         ),
         "audit.wording": ("count", "joined"),
-        "reading.columns": ("EPOCH", "STEP", "column_names"),
+        "reading.columns": ("EPOCH", "PER", "STEP", "allowed_range", "column_names"),
         "reading.folders": ("is_folder",),
         "reading.read_runs": ("Group", "read_group"),
         "reading.record": ("ImportedRun", "to_json"),

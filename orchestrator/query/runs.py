@@ -1,7 +1,5 @@
 """Questions to the store: which runs there are, which ablations use them, and one run in full."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.record import Record
+from orchestrator.tables.csv_cells import csv_text
 from orchestrator.tables.index import RunIndex, cells_table, extended, open_index, parquet_bytes
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells, varying_paths
@@ -144,7 +143,7 @@ def export_runs(path: Path, listing: Listing) -> None:
         StorageError: the file cannot be written.
     """
     if path.suffix == ".csv":
-        content = csv_text(listing.columns, listing.rows).encode()
+        content = csv_text(listing.columns, listing.rows).encode("utf-8", "replace")
     elif path.suffix == ".json":
         content = json_text(listing.rows).encode() + b"\n"
     elif path.suffix == ".parquet":
@@ -152,17 +151,6 @@ def export_runs(path: Path, listing: Listing) -> None:
     else:
         raise ConfigError(f"--export {path}: must end in .csv, .parquet or .json")
     write_atomically(path, content)
-
-
-def csv_text(columns: Sequence[str], rows: Sequence[Cells]) -> str:
-    """Rows as CSV; an empty cell for a missing value, JSON for lists and mappings."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        values = (row[name] for name in columns)
-        writer.writerow(json.dumps(v) if isinstance(v, list | dict) else v for v in values)
-    return out.getvalue()
 
 
 def find_run(results: Results, run_id: str, say: Say) -> RunDetails:

@@ -10,6 +10,7 @@ from decoder.errors import UserError
 from orchestrator.terminal import Say
 
 T = TypeVar("T")
+S = TypeVar("S")
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +37,7 @@ class Faults:
         self._say = say or logger.warning
         self.found: list[Fault] = []
 
-    def attempt(self, what: str, make: Callable[[], T], instead: T) -> T:
+    def attempt(self, what: str, make: Callable[[], T], instead: S) -> T | S:
         """What `make` gives, or `instead` where it fails by a fault of ours.
 
         Args:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "confirmation": ("is_confirmed",),
+        "database_url": ("database_errors",),
         "driver": ("SearchOutcome", "run_search"),
         "forecast": ("SearchForecast", "forecast_search"),
         "kept": ("named_search", "search_progress"),

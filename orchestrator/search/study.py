@@ -21,6 +21,7 @@ from decoder.regular import check_regular
 from orchestrator.driver.changed_data import changes_since
 from orchestrator.driver.remarks import note_recordings
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
+from orchestrator.search.database_url import database_error, masked_url
 from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
 from orchestrator.search.samplers import make_sampler, no_experimental_warnings
@@ -244,12 +245,11 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, data: Recordings) -> 
             pruner=optuna.pruners.NopPruner(),
         )
         study.get_trials(deepcopy=False)  # damage shows here
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, *_UNREADABLE) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise StorageError(
-            f"--storage {_without_password(url)}: cannot be opened as an Optuna study ({first}); "
-            "check the URL, its driver and the access rights, or leave --storage out"
-        ) from None
+    except (
+        *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError),
+        *(RuntimeError, *_UNREADABLE),
+    ) as error:  # drivers raise the latter kinds for parameters that they do not know
+        raise database_error(url, error, "cannot be opened as an Optuna study") from None
     wanted = _identity(spec, arm, data.fingerprint)
     kept = study.user_attrs.get("identity")
     if kept is None:
@@ -264,7 +264,7 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, data: Recordings) -> 
             added = {key: v for key, v in wanted.items() if key.startswith(_CONFIRMATION)}
         wanted = json.loads(json.dumps(wanted))
         _refuse_other_recordings(name, f"recordings.{arm.name}", {**kept, **added}, wanted, data)
-        _refuse_changes(name, _without_password(url), {**kept, **added}, wanted)
+        _refuse_changes(name, masked_url(url), {**kept, **added}, wanted)
         if added:
             study.set_user_attr("identity", wanted)
     return ArmStudy(study, storage, spec, arm)
@@ -313,16 +313,6 @@ def _check_file(path: Path) -> None:
     """Refuse what SQLite would hang on in the place of its file."""
     with suppress(FileNotFoundError):
         check_regular(path.resolve())  # a link to another disk is fine
-
-
-def _without_password(url: str) -> str:
-    """A database URL that may be shown."""
-    import sqlalchemy
-
-    try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
 
 
 def _identity(spec: SearchSpec, arm: TunedArm, fingerprint: str) -> dict[str, Any]:

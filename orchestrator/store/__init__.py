@@ -7,8 +7,6 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "former": ("mark_damaged",),
         "ledger": (
-            "Record",
-            "RecordDataset",
             "config_of",
             "history_csv",
             "make_record",
@@ -36,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "paths": ("Results", "default_results"),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
-        "record": ("Record", "RecordEnvironment", "first_mistake"),
+        "record": ("Record", "RecordDataset", "RecordEnvironment", "first_mistake"),
         "registration": ("check_lock", "register"),
         "reservation_files": ("Driver", "UNKNOWN", "reserved_now"),
         "reservations": ("Reservations", "reserving"),

@@ -18,6 +18,7 @@ from orchestrator.stats import effects as stats
 from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, least_budget
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
+from orchestrator.tables.csv_cells import frame_csv
 from orchestrator.tables.run_columns import HistoryRows, result_columns
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
@@ -240,8 +241,8 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]
     for name, table in tables.items():
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
-        csv = table.to_csv(index=False, lineterminator="\n")
-        for suffix, data in ((".csv", csv.encode()), (".parquet", buffer.getvalue())):
+        csv = frame_csv(table).encode("utf-8", "replace")
+        for suffix, data in ((".csv", csv), (".parquet", buffer.getvalue())):
             path = folder / f"{name}{suffix}"
             write_atomically(path, data)
             written.append(path)

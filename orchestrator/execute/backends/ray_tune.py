@@ -205,7 +205,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
     """The class of the actors that train packs.
 
     Args:
-        work: reference to (packs, execution, access, train_pack, prefix of reports), for all actors.
+        work: reference to (packs, execution, access, train_pack, prefix of reports).
     """
     import ray
     from ray import tune

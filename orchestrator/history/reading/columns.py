@@ -1,6 +1,8 @@
 """Column names of learning curves made elsewhere, and whether their PER is in percent."""
 
+import math
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping
 
 from decoder.import_tables import squeeze
@@ -43,6 +45,35 @@ _COLUMN_OF = {
 _BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
 _OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
 _PLAIN_LOSS = frozenset({"loss", "verlust"})
+
+
+_RATE = ("0 to 10, or 0 to 1,000 in percent", 0.0, 1000.0)
+_FLOAT32 = ("what float32 holds, ±3.4e38", -3.4029e38, 3.4029e38)
+_RANGES = {  # column → the range in words, its least and its largest value
+    **dict.fromkeys((STEP, EPOCH), ("0 to 1e12", 0.0, 1e12)),
+    **dict.fromkeys((PER, "train_per"), _RATE),
+    "grad_norm": ("0 to 3.4e38", 0.0, 3.4029e38),
+    "blank_fraction": ("0 to 1, or 0 to 100 in percent", 0.0, 100.0),
+    **dict.fromkeys(("emitted_ratio", "n_distinct"), ("0 to 1e6", 0.0, 1e6)),
+}
+
+
+def number_of(text: str) -> float:
+    """The number that a text is; one too large for a float is the largest float, not infinite.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    value = float(text)
+    if math.isinf(value) and "inf" not in text.lower():
+        return math.copysign(sys.float_info.max, value)
+    return value
+
+
+def allowed_range(column: str, value: float) -> str:
+    """The range of a column, if a value is outside it; "" for one inside it, or not finite."""
+    words, least, largest = _RANGES.get(column, _FLOAT32)
+    return "" if least <= value <= largest or not math.isfinite(value) else words
 
 
 def last_part(name: str) -> str:

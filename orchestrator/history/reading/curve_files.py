@@ -2,9 +2,11 @@
 
 import csv
 import functools
+import itertools
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +19,10 @@ from orchestrator.history.reading.columns import (
     STEP,
     VAL_LOSS,
     StepValues,
+    allowed_range,
     column_names,
     is_evaluation,
+    number_of,
     percent_reason,
 )
 from orchestrator.history.reading.files import (
@@ -32,7 +36,8 @@ from orchestrator.history.reading.files import (
 from orchestrator.history.reading.log_lines import LogState, read_line
 
 _MOST_TRAIN_ROWS = 4_000  # rows without an evaluation that are kept; evaluations all are
-_MOST_EVALUATIONS = 100_000
+_MOST_EVALUATIONS = 10_000
+_MOST_NAMES = 2_000  # of one row
 _PERCENT_NAME = re.compile("pct|percent|%|prozent", re.IGNORECASE)
 
 
@@ -49,6 +54,7 @@ class CurveFile:
         names: column → name in the file.
         log: what a log says besides its rows.
         remarks: how its content was read, where that is not obvious.
+        out_of_range: column → how many of its values are left out, and which is the first.
     """
 
     path: str
@@ -59,9 +65,21 @@ class CurveFile:
     names: dict[str, str] = field(default_factory=dict)
     log: LogState = field(default_factory=LogState)
     remarks: list[str] = field(default_factory=list)
+    out_of_range: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def remark(self, text: str) -> None:
         self.remarks.append(f"{self.path}: {text}")
+
+    def within_range(self, row: StepValues, place: str) -> StepValues:
+        """The values of a row that a trainer can have written; `place` says where it stands."""
+        allowed = {column: allowed_range(column, value) for column, value in row.items()}
+        if not any(allowed.values()):
+            return row
+        for column in filter(allowed.__getitem__, allowed):
+            n, first = self.out_of_range.get(column, (0, ""))
+            first = first or f"{place}: {row[column]:.6g} (allowed: {allowed[column]})"
+            self.out_of_range[column] = (n + 1, first)
+        return {column: value for column, value in row.items() if not allowed[column]}
 
     @property
     def pers(self) -> dict[float, float]:
@@ -77,6 +95,7 @@ def read_curve_file(file: RunFile) -> CurveFile:
     try:
         raw = {"json": _json, "jsonl": _jsonl, "csv": _csv, "log": _log}[file.kind](text, curve)
         rows, n_thinned = (list(raw), 0) if file.kind == "json" else _thinned(raw)
+        rows, n_fewer = _fewer_evaluations(rows)
     except Refused as error:
         curve.note = file.note("refused", str(error))
         return curve
@@ -84,9 +103,17 @@ def read_curve_file(file: RunFile) -> CurveFile:
         why = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
         curve.note = file.note("unreadable", why)
         return curve
+    if n_fewer:
+        curve.remark(
+            f"{n_fewer:,} evaluations between others are left out, as there are more than "
+            f"{_MOST_EVALUATIONS:,}"
+        )
     if n_thinned:
         curve.remark(f"{n_thinned:,} rows without an evaluation are left out")
     _set_units(curve, rows)
+    for column, (n, first) in curve.out_of_range.items():
+        values = "value" if n == 1 else f"{n:,} values"
+        curve.remark(f"{values} of {column} out of range left out; {first}")
     log = curve.log
     if text.skipped_bytes:
         curve.remark(
@@ -113,8 +140,7 @@ def _thinned(rows: Iterable[StepValues]) -> tuple[list[StepValues], int]:
     for row in rows:
         n_rows += 1
         if not _may_thin(row):
-            if len(kept) < _MOST_EVALUATIONS:
-                kept.append(row)
+            kept.append(row)
             continue
         n_seen += 1
         if n_seen % every:
@@ -125,6 +151,16 @@ def _thinned(rows: Iterable[StepValues]) -> tuple[list[StepValues], int]:
             kept, every = _halved(kept), 2 * every
             n_training = sum(not is_evaluation(row) for row in kept)
     return kept, n_rows - len(kept)
+
+
+def _fewer_evaluations(rows: list[StepValues]) -> tuple[list[StepValues], int]:
+    """At most so many rows that may not be thinned, evenly and with the last; how many are gone."""
+    places = [at for at, row in enumerate(rows) if not _may_thin(row)]
+    if len(places) <= _MOST_EVALUATIONS:
+        return rows, 0
+    every = -(-len(places) // _MOST_EVALUATIONS)
+    gone = {at for back, at in enumerate(reversed(places)) if back % every}
+    return [row for at, row in enumerate(rows) if at not in gone], len(gone)
 
 
 def _halved(rows: Sequence[StepValues]) -> list[StepValues]:
@@ -182,6 +218,9 @@ def _jsonl(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
             bad.append(at)
             continue
         row, split = _known_columns(value, curve), _split_of(value)
+        if math.inf in row.values() and "Infinity" not in line:  # 1e400
+            row = {name: min(number, sys.float_info.max) for name, number in row.items()}
+        row = curve.within_range(row, f"line {at}")
         if split == "test" and PER in row:
             of_test.append(row)
         elif row:
@@ -218,7 +257,7 @@ def _as_training(row: StepValues) -> StepValues:
 
 def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     """One row for each line below the header; cells that hold no number are left out."""
-    lines = (line for line in text.lines() if line.strip())
+    lines = (line.replace("\0", "") for line in text.lines() if line.strip("\0 \t,;"))
     header = next(lines, "")
     delimiter = max("\t;,", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
@@ -228,7 +267,8 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     curve.names = {column: printable(name) for name, column in columns.items()}
     places = [(names.index(name), column) for name, column in columns.items()]
     n_short, last_is_short, decimal_comma = 0, False, delimiter == ";"
-    for cells in csv.reader(lines, delimiter=delimiter):
+    reader = csv.reader(lines, delimiter=delimiter)
+    for cells in reader:
         last_is_short = len(cells) < len(names)
         n_short += last_is_short
         row: StepValues = {}
@@ -238,6 +278,7 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
                 value = _number(cell.replace(",", ".") if decimal_comma else cell)
                 if value is not None:
                     row[column] = value
+        row = curve.within_range(row, f"line {reader.line_num + 1}")
         if row.keys() - {STEP, EPOCH}:
             yield row
     if last_is_short and text.cut_off:
@@ -248,9 +289,9 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
 
 
 def _log(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
-    for line in text.lines():
+    for at, line in enumerate(text.lines(), 1):
         row = read_line(line, curve.log)
-        if row:
+        if row := curve.within_range(row or {}, f"line {at}"):
             yield row
     if curve.log.trainer == "t12":
         curve.names[PER] = "cer"
@@ -264,7 +305,7 @@ def _json(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
             f"has {file.n_bytes:,} bytes; as a JSON learning curve at most "
             f"{MOST_SETTINGS_BYTES:,} are read"
         )
-    content = file.path.read_bytes()
+    content = file.read_bytes()
     text.digest, plain = sha256_of(content), decode(content)
     value = json.loads(plain) if plain.strip() else {}
     places = value.values() if isinstance(value, dict) else [value]
@@ -274,7 +315,9 @@ def _json(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         length = max(map(len, lists.values()), default=0)
         lists = {k: v for k, v in lists.items() if len(v) == length}
         rows = [{key: values[i] for key, values in lists.items()} for i in range(length)]
-    yield from filter(None, (_known_columns(row, curve) for row in rows or []))
+    for at, raw in enumerate(rows or [], 1):
+        if row := curve.within_range(_known_columns(raw, curve), f"row {at}"):
+            yield row
 
 
 def _is_list_of_objects(value: Any) -> bool:
@@ -286,7 +329,7 @@ _columns = functools.lru_cache(maxsize=1024)(column_names)
 
 def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> StepValues:
     """The numbers of one object under known names, nested ones too; {} without any."""
-    flat = dict(_flat(value, "", 0))
+    flat = dict(itertools.islice(_flat(value, "", 0), _MOST_NAMES))
     row: StepValues = {}
     for name, column in _columns(tuple(flat)).items():
         if (known := _number(flat[name])) is not None:
@@ -308,6 +351,8 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        return float(value)
-    except (ValueError, OverflowError):
+        return number_of(value) if isinstance(value, str) else float(value)
+    except ValueError:
         return None
+    except OverflowError:  # a whole number of hundreds of digits
+        return sys.float_info.max if str(value)[0] != "-" else -sys.float_info.max

@@ -15,7 +15,7 @@ Role = Literal["settings", "course", "evaluation", "refused", "not read", "unrea
 RunFileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
 
 MOST_SETTINGS_BYTES = 4 << 20
-MOST_CURVE_BYTES = 64 << 20
+MOST_CURVE_BYTES = 8 << 20  # about two seconds of reading
 _MOST_LINE = 1 << 20
 _BLOCK = 1 << 20
 
@@ -98,18 +98,34 @@ class RunFile:
         stem = self.path.stem
         return any(re.search(_USUAL_NAMES[use], stem, re.IGNORECASE) for use in uses)
 
+    def read_bytes(self) -> bytes:
+        """The content, of the size that the file had when it was found.
+
+        Files of the system (``/proc``) say that they are empty, and some can be read for ever.
+        """
+        with self.path.open("rb") as file:
+            return file.read(self.n_bytes)
+
     def note(self, role: Role, why: str = "", digest: str = "") -> FileNote:
         return FileNote(self.name, role, self.n_bytes, digest, why)
 
 
 def run_file(path: Path, root: Path) -> RunFile | None:
-    """The file at a path below `root`, also if it is a link; None if it is no regular file."""
+    """The file at a path below `root`; None if it is no regular file.
+
+    A link to a file below `root` is that file. Any other link is not followed, because what is
+    read is kept, and an imported folder could thus copy any file of its reader.
+    """
     try:
         status = path.stat()
-    except (OSError, ValueError):
+        outside = path.is_symlink() and not path.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
+    if outside:
+        why = "is a link out of the imported folder and is not followed; copy the file here"
+        return RunFile(path, relative(path, root), "other", why, 0, path.lstat().st_mtime)
     return RunFile(path, relative(path, root), *_kind_of(path), status.st_size, status.st_mtime)
 
 
@@ -172,6 +188,9 @@ class TextFile:
             Refused: the file is a pickle or an archive.
         """
         digest = hashlib.sha256()
+        if not self.file.n_bytes:  # files of the system say so, and some can be read for ever
+            self.digest = digest.hexdigest()
+            return
         with self.file.path.open("rb") as file:
             head = file.read(_BLOCK)
             if looks_like_pickle(head) or head.startswith(b"PK\x03\x04"):

@@ -12,6 +12,7 @@ from orchestrator.history.reading.files import RunFile, RunFileKind, printable, 
 _MOST_FOLDERS = 20_000
 _MOST_FILES = 2_000  # of one run
 _DEPTH = 12
+_OF_THE_SYSTEM = ("/proc", "/sys", "/dev")
 
 # Subfolders in which a trainer keeps parts of one run; any other folder may be a run of its own.
 _PARTS = frozenset(
@@ -77,6 +78,10 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
     """
     if not is_folder(root):
         raise ConfigError(f"{root}: is no folder; name the folder that holds the runs")
+    if any(root.is_relative_to(folder) for folder in _OF_THE_SYSTEM):
+        raise ConfigError(
+            f"{root}: is a folder of the operating system; name the folder that holds the runs"
+        )
     folders: dict[Path, RunFolder] = {}
     remarks: list[str] = []
     try:
@@ -128,7 +133,10 @@ def _add_files(folder: RunFolder, paths: Sequence[Path], root: Path) -> None:
 def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[Path], list[Path]]]:
     """Yield each folder, its files, and the links to folders in it."""
     walk = os.walk(
-        root, onerror=lambda e: remarks.append(f"{e.filename}: cannot be read: {e.strerror}")
+        root,
+        onerror=lambda e: remarks.append(
+            f"{printable(str(e.filename))}: cannot be read: {e.strerror}"
+        ),
     )
     for n_done, (text, folders, names) in enumerate(walk):
         path = Path(text)
@@ -137,7 +145,9 @@ def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[Path], li
             return
         links = [path / name for name in folders if (path / name).is_symlink()]
         if len(path.relative_to(root).parts) >= _DEPTH:
-            remarks.append(f"{path}: is {_DEPTH} folders deep; folders below it are skipped")
+            remarks.append(
+                f"{printable(str(path))}: is {_DEPTH} folders deep; folders below it are skipped"
+            )
             folders.clear()
         folders[:] = sorted(n for n in folders if n not in (".git", "__pycache__", "node_modules"))
         yield path, [path / name for name in sorted(names)], links

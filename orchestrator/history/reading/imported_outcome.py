@@ -15,6 +15,7 @@ _PLANNED = {
     "trainingsteps iterations maxiters numiterations niter totalbatches maxiterations",
     EPOCH: "epochs numepochs nepochs maxepochs totalepochs epochen",
 }
+_MOST_STEPS = 1e12
 _PLATEAU_PER = (0.95, 1.02)  # an empty output deletes every phoneme: its PER is 1
 _PLATEAU_BLANK = 0.99
 _LEARNED, _LOST = 0.8, 0.95
@@ -25,7 +26,7 @@ def planned_steps(values: Settings, mapped: MappedSettings, unit: str) -> int | 
     names = set(_PLANNED.get(unit, "").split())
     for key, value in sorted(values.items(), key=lambda item: item[0].count(".")):
         if last_part(key) in names and isinstance(value, int | float):
-            return int(value) if value > 0 and math.isfinite(value) else None
+            return int(value) if 0 < value < _MOST_STEPS else None
     if unit == STEP and any("train.n_steps" in paths for paths in mapped.fields.values()):
         return int(mapped.config["train.n_steps"])
     return None

@@ -3,7 +3,15 @@
 import re
 from dataclasses import dataclass
 
-from orchestrator.history.reading.columns import COLUMNS, EPOCH, PER, STEP, StepValues, column_names
+from orchestrator.history.reading.columns import (
+    COLUMNS,
+    EPOCH,
+    PER,
+    STEP,
+    StepValues,
+    column_names,
+    number_of,
+)
 from orchestrator.history.reading.files import printable
 
 _NUMBER = r"[-+]?(?:\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
@@ -27,6 +35,7 @@ _PAIR = re.compile(
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?::|$)|^Traceback|CUDA out of m")
 _HINT = re.compile(r"per|cer|loss|verlust|epoch|epoche", re.IGNORECASE)
 _STEPS = (STEP, EPOCH)
+_LONGEST_OF_PAIRS = 2_000  # characters; the time of the search grows with their square
 
 
 @dataclass
@@ -74,19 +83,21 @@ def read_line(text: str, state: LogState) -> StepValues | None:
         if match := re.search(pattern, text):
             state.trainer = trainer if state.trainer != "t15" else "t15"
             found = match.groupdict()
-            return {column: float(found[column]) for column in COLUMNS if column in found}
+            return {column: number_of(found[column]) for column in COLUMNS if column in found}
     if _ERROR.search(text):
         state.error = printable(" ".join(text.split())[:300])
         return None
     _read_event(text, state)
-    return None if state.trainer == "t15" or not _HINT.search(text) else _pairs(text, state)
+    if state.trainer == "t15" or len(text) > _LONGEST_OF_PAIRS or not _HINT.search(text):
+        return None
+    return _pairs(text, state)
 
 
 def _read_event(text: str, state: LogState) -> None:
     """Lines of the T15 trainer about the start and the end of training."""
     if "Total training time: " in text:
         state.finished = True
-    elif match := re.search(r"Stopping training early at batch: (\d+)", text):
+    elif match := re.search(r"Stopping training early at batch: (\d{1,12})\b", text):
         state.stopped_early = int(match[1])
     elif match := re.search("Loaded model from checkpoint: (.+)", text):
         state.loaded = printable(match[1].strip()[:300])
@@ -131,6 +142,6 @@ def _value(text: str, column: str) -> float | None:
         whole = thousands and (column in _STEPS or "." in text)
         text = text.replace(",", "") if whole else text.replace(",", ".")
     try:
-        return float(text)
+        return number_of(text)
     except ValueError:
         return None

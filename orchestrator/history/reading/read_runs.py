@@ -8,7 +8,13 @@ from typing import NamedTuple
 from decoder.config import flatten
 from decoder.errors import ConfigError
 from decoder.importing import import_mapping
-from orchestrator.history.reading.columns import PER, VAL_LOSS, column_names, percent_reason
+from orchestrator.history.reading.columns import (
+    PER,
+    VAL_LOSS,
+    allowed_range,
+    column_names,
+    percent_reason,
+)
 from orchestrator.history.reading.curve_files import CurveFile, read_curve_file
 from orchestrator.history.reading.files import FileNote, RunFile, printable
 from orchestrator.history.reading.folders import CURVE_KINDS, RunFolder, find_run_folders
@@ -161,7 +167,7 @@ def _evaluations(
             continue
         values = _column_values(file)
         per = values.get(PER, math.nan)
-        if not math.isfinite(per):
+        if not math.isfinite(per) or allowed_range(PER, per):
             continue
         in_percent = bool(percent_reason([per]))
         if known and 1 < per <= 10:

@@ -13,7 +13,7 @@ from decoder.import_forks import FORKS
 from decoder.import_tables import T12, T15
 from decoder.plain_pickle import Refused, read_plain_pickle
 from decoder.strict_yaml import parse_yaml
-from orchestrator.history.reading.columns import last_part
+from orchestrator.history.reading.columns import last_part, number_of
 from orchestrator.history.reading.files import (
     MOST_SETTINGS_BYTES,
     FileNote,
@@ -25,9 +25,11 @@ from orchestrator.history.reading.files import (
 from orchestrator.history.reading.folders import RunFolder
 from orchestrator.history.reading.record import Settings
 
-_MOST_YAML_BYTES = 512 << 10
+_MOST_YAML_BYTES = 64 << 10  # about a second of reading
+_MOST_BRACKETS = 200  # that are open at once
 _MOST_VALUES = 20_000
 _DEPTH = 30
+_LARGEST_INTEGER = 2**63  # of a setting
 _FEWEST_KNOWN = 2  # settings of known trainers in a file whose name does not say settings
 _KNOWN = {last_part(key) for key in (*T15, *T12)} | set(FORKS)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -105,7 +107,7 @@ def flatten_settings(nested: Settings) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     n_values = 0
     for key, value in _leaves(nested, "", 0):
-        n_values += len(value) if isinstance(value, list) else 1
+        n_values += max(1, len(value)) if isinstance(value, list) else 1
         if n_values > _MOST_VALUES:
             raise ValueError(f"holds more than {_MOST_VALUES:,} values; settings have fewer")
         flat[key] = value
@@ -130,6 +132,8 @@ def _leaves(value: Any, key: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 def _scalar(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        return f"a whole number of {value.bit_length() * 0.30103:.0f} digits"
     if value is None or isinstance(value, bool | int | float):
         return value
     return {} if isinstance(value, Mapping) else _valid_utf8(str(value)[:2000])
@@ -148,7 +152,8 @@ def _writable(value: Any) -> Any:
         return [_writable(inner) for inner in value]
     if isinstance(value, str):
         is_number = len(value) < 50 and _NUMBER.fullmatch(value)
-        value = float(value) if is_number else _valid_utf8(value)
+        value = number_of(value) if is_number else _valid_utf8(value)
+    value = _scalar(value) if isinstance(value, int) else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -162,7 +167,7 @@ def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
     limit = _MOST_YAML_BYTES if file.kind == "yaml" else MOST_SETTINGS_BYTES
     if file.n_bytes > limit:
         raise ValueError(f"has {file.n_bytes:,} bytes; settings have at most {limit:,}")
-    content = file.path.read_bytes()
+    content = file.read_bytes()
     if file.kind == "pickle":
         return read_plain_pickle(content), sha256_of(content)
     text = decode(content)

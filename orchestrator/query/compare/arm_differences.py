@@ -142,7 +142,7 @@ def _data(run: RunRow) -> str:
 
 def _seeds(arm: SideArm) -> str:
     seeds = sorted({run.seed for run in arm.runs if run.seed is not None})
-    if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
         return f"{seeds[0]}–{seeds[-1]}"
     return ", ".join(map(str, seeds))
 

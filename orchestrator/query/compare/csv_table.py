@@ -1,7 +1,5 @@
 """Sides from tables of other tools: what each column holds, and one run per row."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -13,12 +11,19 @@ from pydantic import JsonValue
 
 from decoder.complaints import did_you_mean
 from decoder.config import config_paths
-from decoder.errors import ConfigError, StorageError
+from decoder.errors import ConfigError
 from decoder.import_forks import FORKS
 from decoder.import_tables import squeeze
-from orchestrator.history.reading.columns import EPOCH, STEP, column_names
+from orchestrator.history.reading.columns import (
+    EPOCH,
+    PER,
+    STEP,
+    allowed_range,
+    column_names,
+)
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
+from orchestrator.query.compare.table_cells import read_cells
 from orchestrator.spec.names import listed
 from orchestrator.spec.units import RATES
 from orchestrator.stats.run_values import DIVERGED_PER
@@ -26,6 +31,7 @@ from orchestrator.tables.run_row import RunRow
 
 Role = Literal["metric", "setting", "factor", "special", ""]
 
+_MOST_PROBLEMS = 20
 _LARGEST_RATE = 2.0  # PER as a share; insertions can lift it above 1, but not this far
 _OF_OUTCOMES = ("collapsed", "diverged")
 _LOWEST = frozenset({"bestper", "bestvalper", "minper", "lowestper"})
@@ -89,7 +95,7 @@ def read_table(
     if metric not in (*roles.metrics.values(), *_OF_OUTCOMES):
         raise ConfigError(
             f"{path}: no column holds '{metric}'{did_you_mean(metric, headers)}; choose one with "
-            f"--metric (there are: {listed(headers)})"
+            f"--metric (there are: {listed(header[:40] for header in headers)})"
         )
     in_percent = [
         header
@@ -101,6 +107,7 @@ def read_table(
             or any(isinstance(v := row[header], float) and v > _LARGEST_RATE for row in values)
         )
     ]
+    _check_range(path, values, roles)
     rows = [
         _row(path, line, *pair, roles, in_percent, store)
         for line, pair in enumerate(zip(texts, values, strict=True), 2)
@@ -112,47 +119,27 @@ def read_table(
     return Side(path.name, _arms(rows, roles, on), None, tuple(remarks))
 
 
-def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
-    """Headers, cells, and whether numbers may have a decimal comma.
-
-    Lines that begin with ``#``, empty lines, a byte order mark, and columns without a header are
-    skipped; a header that comes twice gets a number.
-
-    Raises:
-        ConfigError: no header, or no row below it.
-        StorageError: the file cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    first = next((line for line in text.splitlines() if not _is_empty(line)), "")
-    delimiter = max(",;\t", key=first.count)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except csv.Error as error:
-        raise StorageError(f"{path}: cannot be read as a table: {error}") from None
-    titles, *cells = [row for row in rows if not _is_empty(" ".join(row))] or [[]]
-    if not cells:
-        raise ConfigError(f"{path}: holds no table; it needs a header and one row per run")
-    kept = [at for at, title in enumerate(titles) if title.strip()]
-    headers: list[str] = []
-    for at in kept:
-        title = " ".join(_printable(titles[at]).split())
-        n = sum(re.sub(r" #\d+$", "", header) == title for header in headers)
-        headers.append(f"{title} #{n + 1}" if n else title)
-    texts = [[_printable(row[at]).strip() if at < len(row) else "" for at in kept] for row in cells]
-    return headers, texts, delimiter != ","
-
-
-def _printable(text: str) -> str:
-    """The text with control characters replaced, since a terminal would obey them."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
-
-
-def _is_empty(line: str) -> bool:
-    """Whether a line has no cell, or is a comment."""
-    return not line.strip(" ,;\t\r\n") or line.lstrip().startswith("#")
+def _check_range(path: Path, rows: Sequence[Mapping[str, JsonValue]], roles: ColumnRoles) -> None:
+    """Refuse numbers that no run can have, such as a PER of -1 or a loss of 1e306."""
+    problems = []
+    for line, row in enumerate(rows, 2):
+        for header, name in roles.metrics.items():
+            value = row[header]
+            allowed = (
+                allowed_range(PER if name in RATES else name, value)
+                if isinstance(value, float)
+                else ""
+            )
+            if allowed:
+                problems.append(
+                    f"{path}: row {line - 1}: '{header[:40]}' is {value:.6g}, but must be "
+                    f"{allowed}; correct it, or leave the cell empty"
+                )
+    if problems:
+        n_more = len(problems) - _MOST_PROBLEMS
+        raise ConfigError(
+            problems[:_MOST_PROBLEMS] + ([f"and {n_more:,} more"] if n_more > 0 else [])
+        )
 
 
 def assign_roles(
@@ -210,6 +197,11 @@ def number(text: str, decimal_comma: bool = False) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def is_whole(value: float) -> bool:
+    """Whether a number is a whole one that a float holds exactly."""
+    return value.is_integer() and abs(value) < 2**53
 
 
 def setting_value(cell: str, decimal_comma: bool = False) -> JsonValue:
@@ -289,9 +281,11 @@ def _row(
     if outcome == "diverged":  # the table need not say what such a run counts as
         results |= dict.fromkeys({"per", "per_beam"} & {*roles.metrics.values()}, DIVERGED_PER)
     run = known._replace(
-        numerics_version=known.numerics_version if version is None else int(version),
+        numerics_version=int(version)
+        if version is not None and is_whole(version)
+        else known.numerics_version,
         outcome=outcome,
-        seed=int(seed) if isinstance(seed, float) and seed.is_integer() else None,
+        seed=int(seed) if isinstance(seed, float) and is_whole(seed) else None,
         results={**known.results, **results},
         settings={**known.settings, **settings},
     )
@@ -326,5 +320,5 @@ def _roles_text(roles: ColumnRoles, metric: str) -> str:
     renamed = {**source, **roles.settings}
     parts = [f"'{header}' is {name}" for header, name in renamed.items() if header != name]
     parts += [] if "seed" in roles.special else ["no column holds the seed"]
-    parts += [f"not used: {', '.join(roles.others)}"] if roles.others else []
+    parts += [f"not used: {listed(header[:40] for header in roles.others)}"] if roles.others else []
     return "; ".join(parts) or "every column is used under its name"

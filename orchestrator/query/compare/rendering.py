@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from orchestrator.query.compare.comparison import Comparison, ComparisonRow
 from orchestrator.query.compare.effects import ArmSummary, MeanDifference
-from orchestrator.query.runs import csv_text
 from orchestrator.spec.units import (
     difference_text,
     interval_words,
@@ -16,6 +15,7 @@ from orchestrator.spec.units import (
     unit_of,
     value_text,
 )
+from orchestrator.tables.csv_cells import csv_text
 from orchestrator.tables.index import parquet_bytes
 from orchestrator.terminal import finite
 
@@ -123,7 +123,7 @@ def file_rows(comparison: Comparison) -> list[FileRow]:
 def to_csv(comparison: Comparison) -> bytes:
     """`file_rows` as CSV."""
     rows = file_rows(comparison)
-    return csv_text(list(rows[0]), rows).encode()
+    return csv_text(list(rows[0]), rows).encode("utf-8", "replace")
 
 
 def to_parquet(comparison: Comparison) -> bytes:

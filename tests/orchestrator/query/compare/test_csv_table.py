@@ -1,13 +1,15 @@
 """`orchestrator.query.compare.csv_table`: tables as people keep them."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 from stored_pairs import compare_stored, ignore
 
-from decoder.errors import ConfigError
-from orchestrator.query.compare.csv_table import assign_roles, number, read_cells
+from decoder.errors import ConfigError, UserError
+from orchestrator.query.compare.csv_table import assign_roles, number
+from orchestrator.query.compare.table_cells import read_cells
 from orchestrator.query.runs import export_runs, list_runs
 from orchestrator.store.paths import Results
 
@@ -167,3 +169,42 @@ def test_a_column_named_like_a_factor_holds_its_levels(shared: Results, tmp_path
         pairs = {(row.a_arm, row.b_arm) for row in comparison.rows if row.a_arm and row.b_arm}
         names = {("sum", "loss sum"), ("mean", "loss mean")}
         assert pairs == (names if sides[0] == "one" else {(b, a) for a, b in names})
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("seed,per\n1,-1\n2,0.5\n", "row 1: 'per' is -1, but must be 0 to 10"),
+        ("seed,per,val_loss\n1,0.5,1\n2,0.5,1e306\n", "row 2: 'val_loss' is 1e+306"),
+        ("seed,per\n" + "1,0.5\n" * 10_001, "at most 10,000 runs are compared"),
+        ("seed,per," + ",".join(map(str, range(600))) + "\n1,0.5\n", "line 1 has 602 cells"),
+        ("seed,per,note\n1,0.5," + "x" * 3000 + "\n", "line 2: cell 3 has 3,000 characters"),
+    ],
+)
+def test_table_that_no_runs_can_have_is_refused(
+    content: str, problem: str, tidy: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        compare_stored((str(path), str(tidy)), Results(tmp_path / "results"))
+    assert caught.value.problems[0].startswith(f"{path}: ") and problem in caught.value.problems[0]
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/proc/kmsg", "pipe", "folder"])
+def test_what_is_no_file_of_text_is_refused_at_once(target: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    if target == "pipe":
+        os.mkfifo(path)
+    elif target == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(target)
+    with pytest.raises(UserError):
+        read_cells(path)
+
+
+def test_huge_seeds_are_no_seeds(tmp_path: Path, tidy: Path) -> None:
+    path = tmp_path / "huge.csv"
+    path.write_text("seed,optim.lr_max,per\n1e306,0.005,0.3\n0,0.005,0.4\n9e15,0.005,0.5\n")
+    compare_stored((str(path), str(tidy)), Results(tmp_path / "results"))

@@ -1,0 +1,109 @@
+"""Headers and cells of a CSV table, within limits on its size."""
+
+import csv
+import io
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from decoder.errors import ConfigError, StorageError
+from orchestrator.tables.csv_cells import unescaped
+
+_MOST_BYTES, _MOST_ROWS, _MOST_COLUMNS = 4 << 20, 10_000, 500
+_LONGEST_CELL = 2_000  # characters
+
+
+def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
+    """Headers, cells, and whether numbers may have a decimal comma.
+
+    Lines that begin with ``#``, empty lines, a byte order mark, and columns without a header are
+    skipped; a header that comes twice gets a number.
+
+    Raises:
+        ConfigError: no header, or no row below it.
+        StorageError: the file cannot be read.
+    """
+    text = _table_text(path)
+    if text.count("\n") > 2 * _MOST_ROWS:
+        raise ConfigError(_too_many(path, f"{text.count(chr(10)):,} lines"))
+    first = next((line for line in text.splitlines() if not _is_empty(line)), "")
+    delimiter = max(",;\t", key=first.count)
+    try:
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+        lines = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise StorageError(f"{path}: cannot be read as a table: {error}") from None
+    rows = [(line, row) for line, row in lines if not _is_empty(" ".join(row))]
+    _check_size(path, rows)
+    titles, *cells = [row for _, row in rows] or [[]]
+    if not cells:
+        raise ConfigError(f"{path}: holds no table; it needs a header and one row per run")
+    kept = [at for at, title in enumerate(titles) if title.strip()]
+    headers: list[str] = []
+    n_named = Counter[str]()
+    for at in kept:
+        title = " ".join(_text(titles[at]).split())
+        n_named[title] += 1
+        headers.append(f"{title} #{n_named[title]}" if n_named[title] > 1 else title)
+    texts = [[_text(row[at]) if at < len(row) else "" for at in kept] for row in cells]
+    return headers, texts, delimiter != ","
+
+
+def _table_text(path: Path) -> str:
+    """The text of a file, which must be a file of a table's size.
+
+    Raises:
+        StorageError: it is anything else.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise StorageError(f"{path}: must be a file with a table, but is something else")
+        if status.st_size > _MOST_BYTES:
+            raise StorageError(
+                f"{path}: has {status.st_size:,} bytes, but a table of runs may have at most "
+                f"{_MOST_BYTES:,}; leave out columns that are not compared"
+            )
+        with path.open("rb") as file:  # files of the system have no size, and may never end
+            return file.read(status.st_size).decode("utf-8-sig").replace("\0", "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+
+
+def _check_size(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Refuse a table that no one keeps of runs."""
+    if len(rows) - 1 > _MOST_ROWS:
+        raise ConfigError(_too_many(path, f"{len(rows) - 1:,} rows"))
+    for line, row in rows:
+        if len(row) > _MOST_COLUMNS:
+            raise ConfigError(
+                f"{path}: line {line} has {len(row):,} cells, but at most {_MOST_COLUMNS:,} are "
+                "read; leave out columns that are not compared"
+            )
+        at = max(range(len(row)), key=lambda at: len(row[at]))
+        if len(row[at]) > _LONGEST_CELL:
+            raise ConfigError(
+                f"{path}: line {line}: cell {at + 1} has {len(row[at]):,} characters, but at most "
+                f"{_LONGEST_CELL:,} are read; shorten it"
+            )
+
+
+def _too_many(path: Path, count: str) -> str:
+    return (
+        f"{path}: has {count}, but at most {_MOST_ROWS:,} runs are compared; give it one row per "
+        "run, not per step"
+    )
+
+
+def _text(cell: str) -> str:
+    """A cell without our escape, with control characters replaced, which a terminal would obey."""
+    text = unescaped(cell.strip())
+    if text.isprintable():
+        return text.strip()
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text).strip()
+
+
+def _is_empty(line: str) -> bool:
+    """Whether a line has no cell, or is a comment."""
+    return not line.strip(" ,;\t\r\n") or line.lstrip().startswith("#")
