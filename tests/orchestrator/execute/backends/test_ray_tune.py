@@ -70,8 +70,11 @@ class Driver:
     """A driver process, which prints the ids of its workers."""
 
     def __init__(self, folder: Path) -> None:
+        # Ray waits one second for a process that it has killed, which a busy machine exceeds; that
+        # no process remains is tested below.
+        warnings = ["-W", "error", "-W", "ignore:subprocess:ResourceWarning"]
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", DRIVER, str(folder)],
+            [sys.executable, *warnings, "-c", DRIVER, str(folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
