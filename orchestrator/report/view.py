@@ -192,6 +192,10 @@ def _few(names: Iterable[str]) -> list[str]:
     return [listed(found)] if found else []
 
 
+def _cut_all(make: Callable[[], Iterable[Part]]) -> list[Part]:
+    return [_cut(part) for part in make()]
+
+
 def _sections(
     faults: Faults, sections: Mapping[str, Sequence[Callable[[], Iterable[Part]]]]
 ) -> list[tuple[str, list[Part]]]:
@@ -201,7 +205,7 @@ def _sections(
         parts: list[Part] = []
         for make in makers:
             what = f"a part of the section '{title}'"
-            parts += faults.attempt(what, lambda make=make: [_cut(part) for part in make()], [])
+            parts += faults.attempt(what, partial(_cut_all, make), [])
         if parts:
             found.append((title, parts))
     return found

@@ -13,9 +13,7 @@ import pytest
 from orchestrator.execute.stopping import Stopped, grace_seconds, stop_switch
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_raises_with_its_number(number: int) -> None:
     with pytest.raises(Stopped) as caught, stop_switch():
         signal.raise_signal(number)
