@@ -16,7 +16,6 @@ from small_ablation import Rebuilds
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import HistoryRow, Pack, Progress, RunResult
 from orchestrator.driver.run import AblationOutcome, run_ablation
-from orchestrator.execute import training
 from orchestrator.execute.backends import (
     Backend,
     Execution,
@@ -29,7 +28,7 @@ from orchestrator.execute.machine import Options
 from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.report.grids import data_grid
 from orchestrator.spec.load import Loaded
-from orchestrator.store import mixing, provenance, sources
+from orchestrator.store import mixing, provenance, sources, under_way
 from orchestrator.store.ledger import Record, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -420,7 +419,7 @@ def test_results_come_back_when_a_change_of_the_source_code_is_undone(
     with monkeypatch.context() as changed:
         for module in (sources, provenance):
             changed.setattr(module, "decoder_sha256", lambda: "c" * 64)
-        for module in (sources, mixing, provenance, training):
+        for module in (sources, mixing, provenance, under_way):
             changed.setattr(module, "training_sha256", lambda: "d" * 64)
         assert go(backend).n_trained == 12
         assert go(backend).n_trained == 0
