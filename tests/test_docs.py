@@ -92,7 +92,7 @@ def test_the_readme_keeps_its_two_commands_and_shows_a_figure_before_it_explains
     readme = ROOT / "README.md"
     assert blocks(readme, "sh") == [
         "pip install -e . && python -m orchestrator run ablations/blank_collapse.yaml\n",
-        "pip install -e '.[test]' && pytest\n",
+        "pip install -e '.[test]' && pytest -n 2 --dist loadfile\n",
     ]
     verdict = section(readme, "What a verdict looks like")
     assert verdict.lstrip().startswith("![")

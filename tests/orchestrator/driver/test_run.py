@@ -19,7 +19,6 @@ from decoder.errors import ConfigError, StorageError
 from decoder.pack import HistoryRow, Pack, Progress, RunResult
 from orchestrator.cli.runs_view import print_details
 from orchestrator.driver.run import AblationOutcome, run_ablation
-from orchestrator.execute import training
 from orchestrator.execute.backends import (
     Backend,
     Execution,
@@ -33,8 +32,13 @@ from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.query.runs import find_run
 from orchestrator.report.grids import data_grid
 from orchestrator.spec.load import Loaded
+<<<<<<< HEAD
 from orchestrator.store import mixing, provenance, sources
 from orchestrator.store.ledger import read_records
+=======
+from orchestrator.store import mixing, provenance, sources, under_way
+from orchestrator.store.ledger import Record, read_records
+>>>>>>> p4-claims
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.record import Record
@@ -450,7 +454,7 @@ def test_results_come_back_when_a_change_of_the_source_code_is_undone(
     with monkeypatch.context() as changed:
         for module in (sources, provenance):
             changed.setattr(module, "decoder_sha256", lambda: "c" * 64)
-        for module in (sources, mixing, provenance, training):
+        for module in (sources, mixing, provenance, under_way):
             changed.setattr(module, "training_sha256", lambda: "d" * 64)
         assert go(backend).n_trained == 12
         assert go(backend).n_trained == 0
