@@ -32,13 +32,8 @@ from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.query.runs import find_run
 from orchestrator.report.grids import data_grid
 from orchestrator.spec.load import Loaded
-<<<<<<< HEAD
-from orchestrator.store import mixing, provenance, sources
-from orchestrator.store.ledger import read_records
-=======
 from orchestrator.store import mixing, provenance, sources, under_way
-from orchestrator.store.ledger import Record, read_records
->>>>>>> p4-claims
+from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.record import Record
