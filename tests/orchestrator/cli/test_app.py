@@ -238,8 +238,8 @@ def test_status_counts_the_runs_of_each_ablation(finished: Results, results: Res
     (row,) = json.loads(call("status", "--results", finished.root, "--json").stdout)
     assert row == {
         "name": "question", "n_planned": 12, "n_recorded": 12, "n_diverged": 0,
-        "n_failed": 0, "n_running": 0, "n_steps_done": 0, "n_steps_to_train": 0, "driver": None,
-        "kind": "ablation",
+        "n_failed": 0, "n_running": 0, "n_elsewhere": 0, "n_steps_done": 0,
+        "n_steps_to_train": 0, "driver": None, "kind": "ablation",
     }  # fmt: skip
     assert "question" in call("status", "question", "--results", finished.root).stdout
 
