@@ -299,7 +299,8 @@ def _train(
             recorder.tell(display.n_running, *display.steps)
 
         start = nullcontext(backend) if backend else started_backend(options, display.say)
-        with recorder.switch.limited(limit and limit.until), start as train:
+        until = None if limit is None else limit.until
+        with recorder.switch.limited(until), start as train:
             name = plan.loaded.spec.name
             trainer = Trainer(train, options, results, name, recorder, display.say)
             trainer.train(plan, packs, on_event, in_order=keeper is not None)

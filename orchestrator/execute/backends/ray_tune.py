@@ -222,11 +222,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
 
 
 def _callback(
-    packs: Sequence[Pack],
-    account: Account,
-    checkpoint_dir: Path,
-    escape: Escape,
-    watch: Watch,
+    packs: Sequence[Pack], account: Account, checkpoint_dir: Path, escape: Escape, watch: Watch
 ) -> Any:
     """The Tune callback that turns results of tune trials into events, in the thread of `fit`.
 

@@ -251,7 +251,7 @@ def _put(key: str, value: str) -> None:
 def _get(key: str) -> bytes | None:
     from ray.experimental import internal_kv
 
-    return internal_kv._internal_kv_get(key, namespace=_NAMESPACE)  # type: ignore[no-any-return]
+    return internal_kv._internal_kv_get(key, namespace=_NAMESPACE)
 
 
 def _delete(key: str) -> None:
