@@ -344,7 +344,8 @@ def _train(
             recorder.tell(display.n_running, *display.steps)
 
         start = nullcontext(backend) if backend else started_backend(options, display.say)
-        with recorder.switch.limited(None if limit is None else limit.until), start as train:
+        until = None if limit is None else limit.until
+        with recorder.switch.limited(until), start as train:
             name = plan.loaded.spec.name
             trainer = Trainer(train, options, results, name, recorder, display.say, leaves)
             trainer.train(

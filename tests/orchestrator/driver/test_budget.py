@@ -82,7 +82,7 @@ def test_of_equal_claims_the_one_that_needs_least_time_comes_first(
     # Without known times, the work decides: wide layers take more.
     budget = plan_budget(plan, packs, {}, n_workers=1, hours=1.0)
     assert budget.undecided == ("narrow", "wide")
-    assert budget.fitting is budget.hours_needed is None
+    assert budget.fitting is None and budget.hours_needed is None
 
 
 def test_recorded_runs_count_and_a_complete_claim_needs_nothing(plan: Plan) -> None:
