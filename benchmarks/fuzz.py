@@ -52,6 +52,8 @@ def main() -> int:
                     say=lambda line: print(line, file=sys.stderr, flush=True),
                 )
             )
+            if len(tallies[-1].cases) < n:
+                break
     if not tallies:
         return 0
     print_table(tallies)

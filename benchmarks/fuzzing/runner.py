@@ -120,6 +120,8 @@ def fuzz(
 ) -> Tally:
     """Make and run one input for each index.
 
+    Control-C stops it; the tally is then of the inputs so far.
+
     Args:
         indices: together with `seed` they decide each input, so that any one can be made again.
         folder: of the inputs; it keeps those with a fault, each with its ``fault.txt``.
@@ -151,6 +153,8 @@ def fuzz(
                 if died or child.n_cases >= _CASES_PER_CHILD:
                     _end(child)
                     children.remove(child)
+    except KeyboardInterrupt:
+        say(f"{kind.name}: stopped after {len(tally.cases)} of {len(indices)}")
     finally:
         for child in children:
             _end(child)

@@ -92,6 +92,8 @@ def plan(
 def _numbers(option: str, text: str | None) -> list[int]:
     """Whole numbers of at least 1, in the order given."""
     numbers = [part.strip() for part in text.split(",")] if text else []
-    if not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        raise ConfigError(f"{option} {text}: must be whole numbers of at least 1, such as 4,6,10")
+    if not all(number.isdecimal() and len(number) <= 6 and int(number) > 0 for number in numbers):
+        raise ConfigError(
+            f"{option} {text}: must be whole numbers from 1 to 999999, such as 4,6,10"
+        )
     return [int(number) for number in numbers]

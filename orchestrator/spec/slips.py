@@ -165,7 +165,7 @@ def ascii_name(name: str) -> str:
 
 
 def _seed_list(got: Any) -> str:
-    text = str(got).strip()
+    text = yaml_text(got).strip("' ")
     if text.isdecimal() and int(text) > 0 and not isinstance(got, bool):
         n_seeds = int(text)
         if n_seeds <= _MOST_SEEDS:

@@ -120,7 +120,7 @@ def _bomb(width: int, depth: int, first: str, row: str) -> str:
     return "\n".join(rows)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(
     ("text", "words"),

@@ -52,7 +52,6 @@ def test_a_file_that_asks_for_too_much_is_refused_at_once_with_the_limit(
     assert hits and count in hits[0] and all(len(problem) < 600 for problem in found)
 
 
-@pytest.mark.timeout(20)
 def test_as_many_mistakes_as_a_file_can_hold_take_no_longer_than_a_hundred(
     problems: Problems,
 ) -> None:
@@ -90,3 +89,8 @@ def test_a_fault_of_the_base_names_the_base(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load_spec(tmp_path / "spec.yaml")
         assert any("base" in problem for problem in caught.value.problems)
+
+
+def test_a_number_of_seeds_with_thousands_of_digits_is_no_list(problems: Problems) -> None:
+    [problem] = problems(NO_CLAIMS | {"seeds": "9" * 5_000})
+    assert "seeds" in problem and len(problem) < 400
