@@ -64,6 +64,7 @@ def test_message_with_a_password_too_short_to_mask_is_left_out() -> None:
     assert masked("no such table", None) == "no such table"
 
 
+@pytest.mark.filterwarnings("ignore:Query string argument:sqlalchemy.exc.SAWarning")
 def test_a_finished_search_leaves_no_password_in_any_file(tmp_path: Path) -> None:
     url, output = f"sqlite:///{tmp_path / 'own.db'}?password=CANARY", io.StringIO()
     run_small_search(tmp_path, FakeBackend(), storage=url, output=output, n_candidates=3)
@@ -77,6 +78,7 @@ def test_a_finished_search_leaves_no_password_in_any_file(tmp_path: Path) -> Non
     assert not any("CANARY" in problem for problem in caught.value.problems)
 
 
+@pytest.mark.filterwarnings("ignore:Query string argument:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("url", [*URLS, "nonsense://u:CANARY@h/d?x=1"])
 def test_a_search_whose_database_cannot_be_opened_shows_no_password(
     url: str, tmp_path: Path
