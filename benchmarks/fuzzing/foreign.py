@@ -217,7 +217,15 @@ def _change_mat(draw: random.Random, fields: dict[str, Any]) -> None:
     cells = fields.get(name)
     if isinstance(cells, np.ndarray) and cells.dtype == object and draw.random() < 0.7:
         cell = np.array(cells.flat[0], dtype=float)
-        changed = (cell * 1e300, cell[:, :3], cell[:0], cell * np.nan, cell * 1e13, cells, *odd[:6])
+        changed = (
+            cell * 1e300,
+            cell[:, :3],
+            cell[:0],
+            cell * np.nan,
+            cell * 1e13,
+            cells.copy(),
+            *odd[:6],
+        )
         cells.flat[draw.randrange(cells.size)] = draw.choice(changed)
     elif draw.random() < 0.2:
         del fields[draw.choice(sorted(fields))]

@@ -34,6 +34,7 @@ from orchestrator.history.reading.settings import (
 )
 
 _FEWEST_MAPPED = 5
+_MOST_MAPPED = 1_000
 _FROM_CHECKPOINT = "training started from the checkpoint"
 
 
@@ -118,6 +119,12 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
     """`RunSettings.nested` as a configuration of our decoder; `source` stands in messages."""
     if not nested:
         return MappedSettings(problem="it has no settings")
+    n_settings = sum(1 for _ in flatten_settings(nested))
+    if n_settings > _MOST_MAPPED:  # the nearest name of each would be looked for
+        return MappedSettings(
+            problem=f"{source}: has {n_settings:,} settings; of at most {_MOST_MAPPED:,} it is "
+            "known what they mean for a trainer"
+        )
     try:
         imported = import_mapping(nested, source)
     except ConfigError as error:

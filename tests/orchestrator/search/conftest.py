@@ -160,6 +160,8 @@ def run_small_search(
     prepare: PrepareData = describe,
     draw: Callable[..., list[Saved]] = draw_nothing,
     options: Options | None = None,
+    storage: str | None = None,
+    output: io.StringIO | None = None,
     **changes: Any,
 ) -> SearchOutcome:
     """Run the search file into ``folder/results``; keyword arguments change the file."""
@@ -169,8 +171,9 @@ def run_small_search(
             load_search(write_file(folder, changes)),
             Results(folder / "results"),
             options or choose_options("local", 2, 1),
-            Console(file=io.StringIO()),
+            Console(file=output or io.StringIO()),
             backend=backend,
             prepare=prepare,
+            storage=storage,
         )
     return outcome

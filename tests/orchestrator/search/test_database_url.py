@@ -1,11 +1,18 @@
 """What of a database URL may be shown."""
 
+import io
+from pathlib import Path
+
 import pytest
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
+from typer.testing import CliRunner
 
-from decoder.errors import StorageError
+from decoder.errors import ConfigError, StorageError
+from orchestrator.cli.app import app
 from orchestrator.search.database_url import database_errors, masked, masked_url
+
+from .conftest import FakeBackend, run_small_search, write_file
 
 URLS = [
     "postgresql://me:CANARY@host/db",
@@ -55,3 +62,31 @@ def test_message_with_a_password_too_short_to_mask_is_left_out() -> None:
     assert "pw" not in masked("no pw for me", "mysql://u:pw@h/d")
     assert masked("no such table", "mysql://u:pw@h/d") == "no such table"
     assert masked("no such table", None) == "no such table"
+
+
+@pytest.mark.filterwarnings("ignore:Query string argument:sqlalchemy.exc.SAWarning")
+def test_a_finished_search_leaves_no_password_in_any_file(tmp_path: Path) -> None:
+    url, output = f"sqlite:///{tmp_path / 'own.db'}?password=CANARY", io.StringIO()
+    run_small_search(tmp_path, FakeBackend(), storage=url, output=output, n_candidates=3)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if b"CANARY" in path.read_bytes()]
+    assert "CANARY" not in output.getvalue()
+    with pytest.raises(ConfigError) as caught:  # a search that has changed names the database
+        run_small_search(tmp_path, FakeBackend(), storage=url, n_candidates=3, seeds=[8, 9])
+    assert "***" in caught.value.problems[0]
+    assert not any("CANARY" in problem for problem in caught.value.problems)
+
+
+@pytest.mark.filterwarnings("ignore:Query string argument:sqlalchemy.exc.SAWarning")
+@pytest.mark.parametrize("url", [*URLS, "nonsense://u:CANARY@h/d?x=1"])
+def test_a_search_whose_database_cannot_be_opened_shows_no_password(
+    url: str, tmp_path: Path
+) -> None:
+    file = write_file(tmp_path, {})
+    command = ["search", str(file), "--results", str(tmp_path / "results"), "--report-only"]
+    done = CliRunner().invoke(
+        app, [*command, "--json", "--storage", url.replace("study.db", "/no/x")]
+    )
+    assert done.exit_code in (2, 5)
+    assert "CANARY" not in done.output and "CAN@ARY" not in done.output

@@ -147,3 +147,15 @@ def test_a_line_of_a_million_letters_takes_no_time(tmp_path: Path) -> None:
     run = read(tmp_path, "train.log", f"per {'a' * 10**6}\nstep 1 per: 0.5\n")
     assert run.pers() == [(1, 0.5)]
     assert time.process_time() - start < 2
+
+
+def test_thousands_of_settings_are_kept_and_not_mapped(tmp_path: Path) -> None:
+    start = time.process_time()
+    many = json.dumps({"epsilon": 0.1, **{f"k{index}": index for index in range(15_000)}})
+    own = tmp_path / "runs" / "run1"
+    own.mkdir(parents=True)
+    (own / "config.json").write_text(many)
+    run = only_run(tmp_path / "runs")
+    assert len(run.settings) == 15_001
+    assert "15,001 settings" in run.mapped.problem and not run.mapped.config
+    assert time.process_time() - start < 3

@@ -187,7 +187,7 @@ def test_table_that_no_runs_can_have_is_refused(
     path = tmp_path / "odd.csv"
     path.write_text(content)
     with pytest.raises(ConfigError) as caught:
-        compare_stored((str(path), str(tidy)), Results(tmp_path / "results"))
+        compare_stored(Results(tmp_path / "results"), str(path), str(tidy))
     assert caught.value.problems[0].startswith(f"{path}: ") and problem in caught.value.problems[0]
 
 
@@ -207,4 +207,4 @@ def test_what_is_no_file_of_text_is_refused_at_once(target: str, tmp_path: Path)
 def test_huge_seeds_are_no_seeds(tmp_path: Path, tidy: Path) -> None:
     path = tmp_path / "huge.csv"
     path.write_text("seed,optim.lr_max,per\n1e306,0.005,0.3\n0,0.005,0.4\n9e15,0.005,0.5\n")
-    compare_stored((str(path), str(tidy)), Results(tmp_path / "results"))
+    compare_stored(Results(tmp_path / "results"), str(path), str(tidy))
