@@ -134,12 +134,12 @@ def run_ablation(
         with watch.phase("set_up"):
             room = find_room(results, name, options)
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
-            every = read_records(results, plan.distinct, say, with_errors=False)
+            every = read_records(results, plan.distinct, say, full=False)
             if not allow_mixed:
                 every |= _bring_back(results, every, say)
             plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             new = plan.distinct.keys() - every.keys()
-            every |= read_records(results, new, say, with_errors=False)
+            every |= read_records(results, new, say, full=False)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
             note_missing_weights(plan, results, records, say)
             note_claims(loaded, say)
@@ -164,14 +164,14 @@ def run_ablation(
                     document = plan_document(plan, *locked, allow_mixed=allow_mixed)
                     write_plan(results, document)
                     say(f"greedy path: {round_text(plan)}")
-                    every = read_records(results, plan.distinct, say, with_errors=False)
+                    every = read_records(results, plan.distinct, say, full=False)
                     recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
             except Stopped as stop:
                 signal_number = stop.signal_number
                 say("stopping: recorded runs are kept; call `run` again to continue")
         with watch.phase("reporting"):
             rebuild_report(results, document, say, rebuild)
-            every = read_records(results, plan.distinct, say, move_aside=False, with_errors=False)
+            every = read_records(results, plan.distinct, say, move_aside=False, full=False)
             records = select_present(every, allow_mixed=allow_mixed).used
             renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
