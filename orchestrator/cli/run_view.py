@@ -153,7 +153,7 @@ def _search_row(results: Results, name: str, say: Say) -> StatusRow:
 
 
 def _run_counts(results: Results, run_ids: Sequence[str], name: str, say: Say) -> StatusRow:
-    records = read_records(results, run_ids, say, move_aside=False, with_errors=False)
+    records = read_records(results, run_ids, say, move_aside=False, full=False)
     n_recorded = len(with_result(records))
     holder = current_holder(results, name)
     reserved = _reserved(results, set(run_ids) - with_result(records))

@@ -74,9 +74,7 @@ def _next_arms(plan: Plan, results: Results, allow_mixed: bool) -> tuple[Arm, ..
     from orchestrator.verdicts.greedy import greedy_rounds
 
     spec, base = plan.loaded.spec, plan.loaded.base
-    every = read_records(
-        results, plan.distinct, lambda _: None, move_aside=False, with_errors=False
-    )
+    every = read_records(results, plan.distinct, lambda _: None, move_aside=False, full=False)
     records = select_present(every, allow_mixed=allow_mixed).used
     stated = {arm.arm_id for arm in plan.loaded.arms if arm.in_design}
     if any(run.arm_id in stated and run.run_id not in records for run in plan.runs):

@@ -174,7 +174,7 @@ def make_preview(
         return stated, grow(stated, results, options, prepare, allow_mixed=allow_mixed, room=room)
 
     stated, plan = cut(room)
-    every = read_records(results, plan.distinct, say, move_aside=False, with_errors=False)
+    every = read_records(results, plan.distinct, say, move_aside=False, full=False)
     others = select(every, training_sha256()).others
     if not allow_mixed:
         back = kept_of_present(results, others)

@@ -183,12 +183,12 @@ def run_ablation(
             others = place.others()
             room = place.with_cut(find_room(results, name, options))
             plan = make_plan(loaded, data, options.n_workers, options.max_runs_per_pack, room)
-            every = read_records(results, plan.distinct, say, with_errors=False)
+            every = read_records(results, plan.distinct, say, full=False)
             if not allow_mixed:
                 every |= _bring_back(results, every, say)
             plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             new = plan.distinct.keys() - every.keys()
-            every |= read_records(results, new, say, with_errors=False)
+            every |= read_records(results, new, say, full=False)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
             changed = find_changed_data(plan, with_result(every), results, options)
             ask_about_changes(changed, accept)
@@ -231,7 +231,7 @@ def run_ablation(
                         write_plan(results, document)
                         place.join(plan)
                     say(f"greedy path: {round_text(plan)}")
-                    every = read_records(results, plan.distinct, say, with_errors=False)
+                    every = read_records(results, plan.distinct, say, full=False)
                     recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
             except Stopped as stop:
                 signal_number = stop.signal_number
@@ -241,7 +241,7 @@ def run_ablation(
         if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
             left_over = limit.keeper.say_left()
         with watch.phase("reporting"):
-            every = read_records(results, plan.distinct, say, move_aside=False, with_errors=False)
+            every = read_records(results, plan.distinct, say, move_aside=False, full=False)
             records = select_present(every, allow_mixed=allow_mixed).used
             elsewhere = place.trained_elsewhere(plan.distinct.keys() - with_result(records))
             if not elsewhere:

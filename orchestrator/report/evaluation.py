@@ -87,12 +87,12 @@ def evaluate_records(
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
     outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
-    faults = Faults(say)
+    faults, no_controls = Faults(say), tuple[Control, ...]()
     controls = {
         name: faults.attempt(
             f"the comparison of controls in {noun(name)}",
             partial(compare_controls, pairs, tables.runs, name),
-            (),
+            no_controls,
         )
         for name in outcomes
     }

@@ -42,7 +42,7 @@ def rebuild(
         StorageError: a file cannot be written.
     """
     given = evaluate_records(plan, records, histories, say)
-    paths = []
+    paths: list[Path] = []
     for name, table in named_tables(given).items():
         write = partial(write_tables, ablation_dir, {name: table})
         paths += given.faults.attempt(f"the table {name}.csv", write, [])

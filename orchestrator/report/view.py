@@ -9,7 +9,7 @@ import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.answer import one_line_answer
-from orchestrator.report.cards import make_cards
+from orchestrator.report.cards import Card, make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
 from orchestrator.report.evaluation import ReportInput
 from orchestrator.report.faults import Faults
@@ -102,7 +102,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
     eval_steps = listed(runs["eval_every_steps"].dropna().unique())
     attempt = given.faults.attempt
     shown = telling_arms(plan, given.tables.arms, MOST_IN_TABLES)
-    cards = attempt("the list of arms", lambda: make_cards(given, shown), [])
+    cards: list[Card] = attempt("the list of arms", lambda: make_cards(given, shown), [])
     view: dict[str, Any] = {
         "name": plan.name,
         "question": " ".join(plan.question.split()),
@@ -148,7 +148,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
             },
         ),
     }
-    warnings = attempt("the remarks on the records", lambda: _warnings(given), ())
+    warnings: tuple[str, ...] = attempt("the remarks on the records", lambda: _warnings(given), ())
     faults = given.faults.found  # of every part above
     broken = [Part(notes=(fault.line,), code=fault.traceback.rstrip()) for fault in faults]
     view["warnings"] = (*warnings, *(f"{fault.line}." for fault in faults))
@@ -192,10 +192,6 @@ def _few(names: Iterable[str]) -> list[str]:
     return [listed(found)] if found else []
 
 
-def _cut_all(make: Callable[[], Iterable[Part]]) -> list[Part]:
-    return [_cut(part) for part in make()]
-
-
 def _sections(
     faults: Faults, sections: Mapping[str, Sequence[Callable[[], Iterable[Part]]]]
 ) -> list[tuple[str, list[Part]]]:
@@ -205,10 +201,15 @@ def _sections(
         parts: list[Part] = []
         for make in makers:
             what = f"a part of the section '{title}'"
-            parts += faults.attempt(what, partial(_cut_all, make), [])
+            made: list[Part] = faults.attempt(what, partial(_cut_parts, make), [])
+            parts += made
         if parts:
             found.append((title, parts))
     return found
+
+
+def _cut_parts(make: Callable[[], Iterable[Part]]) -> list[Part]:
+    return [_cut(part) for part in make()]
 
 
 def _cut(part: Part) -> Part:
@@ -223,7 +224,9 @@ def _cut(part: Part) -> Part:
 def _answers(given: ReportInput, *, exploratory: bool) -> tuple[Answer, ...]:
     """`make_answers` for the first `MOST_ROWS` claims; one that has no words is left out."""
     attempt = given.faults.attempt
-    rules = attempt("what counts for each claim", lambda: _rules_of_claims(given.plan), {})
+    rules: dict[str, str] = attempt(
+        "what counts for each claim", lambda: _rules_of_claims(given.plan), {}
+    )
     answers = [
         attempt(f"the answer on '{verdict.name}'", partial(_answer, verdict, rules), None)
         for verdict in given.verdicts[:MOST_ROWS]

@@ -146,23 +146,21 @@ def read_records(
     say: Say,
     *,
     move_aside: bool = True,
-    with_errors: bool = True,
+    full: bool = True,
 ) -> dict[str, Record]:
     """The undamaged records among `run_ids`, including those of failed runs.
 
     Args:
         say: receives one line for each damaged record, such as one whose history does not match.
         move_aside: whether a damaged record is renamed, so that its run can be trained again.
-        with_errors: whether the errors by session and phoneme are kept, which take most memory.
+        full: whether the errors by session and phoneme are kept, which take most memory.
 
     Raises:
         StorageError: a record cannot be read or renamed.
     """
     present = _present(results)
     records = {}
-    for run_id in dict.fromkeys(run_ids):
-        if run_id not in present:
-            continue
+    for run_id in (one for one in dict.fromkeys(run_ids) if one in present):
         try:
             record = _read(results, run_id)
         except Damaged as error:
@@ -172,7 +170,7 @@ def read_records(
                 say(f"{results.record(run_id)}: {error}; `run` trains this run again")
                 continue
         if record is not None:
-            if not with_errors:
+            if not full:
                 record["per_session"] = record["confusions"] = None
             records[run_id] = record
     return records

@@ -76,7 +76,7 @@ def keep_others(results: Results, run_ids: Iterable[str]) -> None:
 
     Their weights are no longer beside the record, since training may not write new ones.
     """
-    records = read_records(results, run_ids, lambda _: None, move_aside=False, with_errors=False)
+    records = read_records(results, run_ids, lambda _: None, move_aside=False, full=False)
     for run_id, record in select(records, training_sha256()).others.items():
         keep_former(results, run_id, source_of_record(record))
         for name in WEIGHT_NAMES:

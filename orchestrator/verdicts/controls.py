@@ -209,7 +209,7 @@ def _seed_spread(runs: pd.DataFrame, outcome: str) -> tuple[float, int] | None:
     valued = outcome_values(runs, outcome)
     usable = (runs["outcome"] == "ok").to_numpy() & np.isfinite(valued)
     places = runs.groupby("arm").indices
-    for arm in sorted(places, key=str):
+    for arm in sorted(map(str, places)):
         values = valued[places[arm]]
         if usable[places[arm]].all():
             squares += float(((values - values.mean()) ** 2).sum())

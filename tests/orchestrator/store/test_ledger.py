@@ -307,3 +307,15 @@ def test_recent_records_are_the_newest_first_and_pass_over_damage(
     _torn(results.record(OTHER))
     assert [record["run_id"] for record in recent_records(results)] == [THIRD, RUN_ID]
     assert [record["run_id"] for record in recent_records(results, 1)] == [THIRD]
+
+
+def test_records_are_read_without_their_errors_where_only_their_ending_counts(
+    store: Results,
+) -> None:
+    run_ids = [folder.name for folder in store.runs.iterdir() if folder.is_dir()]
+    whole = read_records(store, run_ids, print)
+    less = read_records(store, run_ids, print, full=False)
+    assert len(less) == len(whole) == 12
+    for run_id, record in whole.items():
+        assert record["confusions"] and record["per_session"]
+        assert less[run_id] == {**record, "confusions": None, "per_session": None}

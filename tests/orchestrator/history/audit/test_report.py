@@ -80,6 +80,6 @@ def test_a_page_of_many_runs_shows_the_first_and_counts_the_others(
     monkeypatch.setattr("orchestrator.history.audit.report.MOST_LISTED", 2)
     page, n_runs = markdown(planted), len(planted.group.runs)
     assert f"… and {n_runs - 2} more; `audit --json` has all." in page
-    table = page.split("## Changes")[0]
+    table = page.split("## Changes")[0].replace("\\_", "_")
     shown = [run.name for run in planted.group.runs if f"\n| {run.name} |" in table]
     assert shown == [run.name for run in planted.group.runs[:2]]
