@@ -316,6 +316,6 @@ def test_records_are_read_without_their_errors_where_only_their_ending_counts(
     whole = read_records(store, run_ids, print)
     less = read_records(store, run_ids, print, full=False)
     assert len(less) == len(whole) == 12
-    for run_id, record in whole.items():
+    for identity, record in whole.items():
         assert record["confusions"] and record["per_session"]
-        assert less[run_id] == {**record, "confusions": None, "per_session": None}
+        assert less[identity] == {**record, "confusions": None, "per_session": None}
