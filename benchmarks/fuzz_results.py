@@ -49,6 +49,7 @@ from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 
 LONGEST_SECONDS = 5.0
+_OF_TRAINING = ("timing", "pack", "environment")  # differ if a run is trained again
 OPTIONS = choose_options("local", n_workers=1, threads=1, device="cpu")
 DATA = Recordings("f" * 16, "synthetic:tiny", Path("nowhere"), ("day1",), 24, 8, 16, 41, 20)
 BASE = {
@@ -281,7 +282,7 @@ def damageable(results: Results, rng: random.Random) -> Path:
         *(results.of_searches.ablation("hunt") / n for n in ("search.json", "study.db")),
         results.of_searches.best("hunt"),
     ]
-    return rng.choice(runs if rng.random() < 2 / 3 else others)
+    return rng.choice(sorted(runs if rng.random() < 2 / 3 else others))
 
 
 @contextmanager
@@ -407,7 +408,7 @@ def _n_damaged(results: Results, sound: Sound, *, trained_again: bool = False) -
     for run_id, record in records.items():
         before, rows = sound[run_id]
         if trained_again:
-            record, before = ({**one, "timing": None, "pack": None} for one in (record, before))
+            record, before = ({**one, **dict.fromkeys(_OF_TRAINING)} for one in (record, before))
         n_damaged += (record, histories[run_id]) != (before, rows)
     return n_damaged
 
