@@ -24,7 +24,7 @@ _CASES_PER_CHILD = 200
 _MOST_CHARACTERS = 20_000
 _MOST_TO_MAKE = 120  # seconds
 # In wall time, which grows where other processes work: how many times the limit is slow, or a hang.
-_SLOW, _HANGS = 5, 10
+_SLOW, _HANGS = 15, 30
 
 
 class Kind(NamedTuple):
@@ -36,8 +36,8 @@ class Kind(NamedTuple):
             state of the generator makes the same input.
         run: reads the input as a user's command would. It returns ``ok`` or ``refused``, the
             latter if the error is one that a user can act on; it lets any other exception pass.
-        seconds: the most CPU time that one input may take; in wall time it may take five times
-            as much before it is slow, ten times as much before it hangs.
+        seconds: the most CPU time that one input may take; in wall time it may take 15 times
+            as much before it is slow, 30 times as much before it hangs.
     """
 
     name: str
