@@ -108,7 +108,8 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
     """
     dictionary = load_dictionary(folder, problems)
     unknown: dict[str, list[str]] = {}  # word → the trials that contain it
-    train, val = [], []
+    train: list[TrialFile] = []
+    val: list[TrialFile] = []
     seen: dict[bytes, str] = {}
     for split, files in (("train", train), ("val", val)):
         for session in sessions:
