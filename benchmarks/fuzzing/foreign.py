@@ -197,7 +197,8 @@ def make_mat(draw: random.Random, folder: Path) -> Path:
     if way < 0.5:
         fields = {k: v for k, v in scipy.io.loadmat(io.BytesIO(content)).items() if k[0] != "_"}
         for _ in range(draw.choice((1, 1, 2))):
-            _change_mat(draw, fields)
+            with contextlib.suppress(IndexError, ValueError, TypeError):
+                _change_mat(draw, fields)
         out = io.BytesIO()
         scipy.io.savemat(out, fields, do_compression=draw.random() < 0.5)
         content = out.getvalue()
