@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoder.errors import ConfigError
-from orchestrator.execute.backends.ray_cluster import CLUSTER_ENVIRONMENT
+from orchestrator.execute.backends.ray_cluster import CLUSTER_ENVIRONMENT, LOOPBACK_ALONE
 from orchestrator.execute.stopping import GRACE_SECONDS
 
 _TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")  # as sbatch takes it: days-hours:minutes:seconds
@@ -98,8 +98,11 @@ def batch_script(
     )
 
 
-# The processes of `ray start` read these, like those of a cluster that the driver starts itself.
-_RAY_ENVIRONMENT: Mapping[str, str] = CLUSTER_ENVIRONMENT
+# The processes of `ray start` read these, like those of a cluster that the driver starts itself,
+# except that they reach each other.
+_RAY_ENVIRONMENT: Mapping[str, str] = {
+    name: value for name, value in CLUSTER_ENVIRONMENT.items() if name != LOOPBACK_ALONE
+}
 
 
 def _options(job: Job) -> list[str]:

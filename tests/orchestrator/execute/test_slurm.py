@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from decoder.errors import ConfigError
 from orchestrator.cli.app import app
+from orchestrator.execute.backends.ray_cluster import LOOPBACK_ALONE
 from orchestrator.execute.slurm import Job, batch_script
 
 # Each stand-in appends how it was called to `calls`.
@@ -164,6 +165,7 @@ def test_several_nodes_get_a_ray_cluster_that_ends_with_the_job(tmp_path: Path) 
     run = next(call for call in calls if call.startswith("run"))
     assert "--workers 6 --threads 4 --address 10.0.0.1:22345" in run
     assert not any("secret" in call for call in calls if call.startswith("srun"))
+    assert LOOPBACK_ALONE not in make_script(Job(n_nodes=3), tmp_path)
 
 
 @pytest.mark.parametrize(
