@@ -29,11 +29,11 @@ _TUNE_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
+LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # The processes of a local cluster read these. Prestarted workers would not have the environment
 # that Tune requests. If Ray's memory monitor kills a worker, all of Tune ends instead of one
 # trial, so the monitor is off. The kernel's out-of-memory killer remains; Ray marks the workers as
 # its first victims.
-LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CLUSTER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
