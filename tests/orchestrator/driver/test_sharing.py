@@ -1,7 +1,7 @@
 """Several drivers in one results folder: each run is trained once, and nothing waits for ever."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from small_ablation import Rebuilds, WriteSpec, pretend
+from stored_pairs import change_record
 
 from orchestrator.cli.run_view import status_rows
 from orchestrator.driver.run import AblationOutcome, run_ablation
@@ -252,12 +253,8 @@ def test_a_run_that_failed_in_another_driver_is_not_tried_again_by_the_same_call
         assert victim not in {run.run_id for pack in packs for run in pack.runs}
         pretend(packs, execution, on_event)
         if own.exists():  # the other driver records a failure, and ends
-            record = json.loads(kept.record(victim).read_text())
-            history = kept.history(victim).read_bytes()
-            results.run(victim).mkdir(parents=True)
-            results.history(victim).write_bytes(history)
-            record |= {"status": "failed", "error": "no power"}
-            results.record(victim).write_text(json.dumps(record))
+            shutil.copytree(kept.run(victim), results.run(victim))
+            change_record(results, victim, status="failed", error="no power")
             own.unlink()
             (results.reservations / f"{victim}.0").unlink()
 
