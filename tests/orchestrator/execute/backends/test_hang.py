@@ -158,6 +158,24 @@ def test_a_signal_waits_until_training_has_saved(tmp_path: Path) -> None:
     assert not is_asked_to_stop()
 
 
+def test_a_signal_while_a_run_is_recorded_waits_until_training_has_saved(tmp_path: Path) -> None:
+    saved: list[bool] = []
+
+    def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
+        yield Progress(1)
+        saved.append(is_asked_to_stop())
+
+    with pytest.raises(Stopped) as caught, stop_switch() as switch:
+
+        def record(event: PackEvent) -> None:
+            with switch.shield():
+                signal.raise_signal(signal.SIGTERM)
+
+        train_locally([PACK], execution_in(tmp_path), record, train_pack=train_pack)
+    assert caught.value.signal_number == signal.SIGTERM
+    assert saved == [True]
+
+
 def test_training_that_does_not_stop_is_interrupted_when_its_time_is_over(tmp_path: Path) -> None:
     def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
         yield Progress(1)
