@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 from small_ablation import Rebuilds, WriteSpec, pretend
 
+from decoder.processes import process_start, this_machine
 from orchestrator.cli.run_view import status_rows
 from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.driver.shared_work import WorkPlace
@@ -25,7 +26,6 @@ from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
-from orchestrator.store.processes import process_start, this_machine
 from orchestrator.store.record import sealed
 from orchestrator.store.reservation_files import STALE_SECONDS, Driver
 from orchestrator.store.reservations import reserving

@@ -15,6 +15,7 @@ import pytest
 from decoder.config import DecoderConfig
 from decoder.life import is_asked_to_stop, show_sign
 from decoder.pack import Pack, Progress, Run
+from decoder.processes import process_start
 from orchestrator.execute.backends import Execution, PackEvent
 from orchestrator.execute.backends.hang import (
     Stillness,
@@ -22,7 +23,6 @@ from orchestrator.execute.backends.hang import (
     kill_process,
     look_every,
     silence_limit,
-    started_at,
 )
 from orchestrator.execute.backends.local import train_locally
 from orchestrator.execute.backends.local_watch import HUNG, local_watch
@@ -64,7 +64,7 @@ def test_a_stopped_process_is_killed_but_not_another_with_its_id() -> None:
         child.send_signal(signal.SIGSTOP)
         assert not kill_process(child.pid, "another time")
         assert child.poll() is None
-        assert kill_process(child.pid, started_at(child.pid))
+        assert kill_process(child.pid, process_start(child.pid))
         assert child.wait(5) == -signal.SIGKILL
         assert not kill_process(child.pid, "any")
     finally:
