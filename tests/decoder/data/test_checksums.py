@@ -294,7 +294,10 @@ def test_what_killed_builders_of_other_stores_left_is_removed(
         (stores / f".{name}.building-x" / "half").write_text("")
         (stores / f".{name}.lock").write_text("")
     (stores / ".user.building-x").mkdir()  # no builder of ours had it
-    names = (".a.json.0123abcd", temporary_name("b.json", "0123abcd"))  # of an earlier version; ours
+    names = (
+        ".a.json.0123abcd",
+        temporary_name("b.json", "0123abcd"),
+    )  # of an earlier version; ours
     old, new = ([stores / folder / name for name in names] for folder in (".digests", ".checked"))
     for path in (*old, *new):
         path.parent.mkdir(exist_ok=True)
