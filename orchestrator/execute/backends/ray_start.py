@@ -47,9 +47,10 @@ def _start(execution: Execution, folder: Path) -> None:
     try:
         import ray
         import ray.tune
-    except ImportError as error:
+    except Exception as error:  # a broken installation raises many types, too
         raise RayUnavailableError(
-            f"Ray cannot be imported ({error}); install 'ray[tune]', or use --backend local"
+            f"Ray cannot be imported ({_first_line(error)}); install 'ray[tune]', or use "
+            "--backend local"
         ) from None
     threads = str(execution.threads_per_worker)
     variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
