@@ -50,7 +50,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 # Upper limits, each far above any use, so that a slip (a digit too many, a number of another
 # field) is a message and not a failed allocation or an endless loop.
-_MOST_REAL = 1e30  # float32 ends at 3e38; some write 1e9 for "no clipping"
+_MOST_REAL = 3e38  # about the largest float32
 MOST_STEPS = 10**9  # at 1 ms a step eleven days; official trainers take 120,000
 _MOST_BINS = 100_000  # at 20 ms a bin half an hour
 _MOST_WIDTH = 2**16  # features, units, trials of a batch; recordings have up to 7,680 features

@@ -8,8 +8,9 @@ import functools
 import os
 import re
 import socket
-from pathlib import Path
 from typing import NamedTuple
+
+from decoder.processes import process_start
 
 _TEMPORARY = re.compile(r"\..*\.tmp-(?P<owner>.+-\d+-\d+)-[0-9a-f]{8}$")
 
@@ -18,7 +19,8 @@ class Owner(NamedTuple):
     """A process.
 
     Attributes:
-        host: its machine, and on Linux the namespace of its process id.
+        host: its machine, and on Linux the namespace of its process id; the same after a restart,
+            so that what was left before is known to be of an ended process.
         pid: its process id.
         started: its start in ticks of the clock since the machine started; 0 where the system does
             not say.
@@ -39,7 +41,8 @@ class Owner(NamedTuple):
     @property
     def is_alive(self) -> bool:
         """Whether the process runs; only to be asked of one that `is_here`."""
-        return self.started == _started(self.pid) if self.started else _answers(self.pid)
+        started = process_start(self.pid)
+        return started is not None and (not self.started or started in ("", str(self.started)))
 
 
 def this_process() -> Owner:
@@ -72,7 +75,7 @@ def owner_in(name: str) -> Owner | None:
 
 @functools.lru_cache(maxsize=4)
 def _process(pid: int) -> Owner:
-    return Owner(_host(), pid, _started(pid))
+    return Owner(_host(), pid, int(process_start(pid) or 0))
 
 
 @functools.cache
@@ -84,23 +87,3 @@ def _host() -> str:
     except OSError:
         space = ""
     return f"{host}~{space}"
-
-
-def _started(pid: int) -> int:
-    """When a process started; 0 if it has ended, or where the system does not say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    after_name = fields.rpartition(")")[2].split()
-    return 0 if after_name[0] in "ZX" else int(after_name[19])
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -18,8 +18,13 @@ _KINDS = (
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def read_bounded(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+def read_bounded(
+    path: Path, most_bytes: int = MOST_BYTES, mend: str = "is it another file?"
+) -> bytes:
     """The content of a regular file. Nothing else is read or waited for.
+
+    Args:
+        mend: what to do about a file that is too large.
 
     Raises:
         ConfigError: there is no such file, it is a folder, pipe or device, or it is too large.
@@ -44,7 +49,7 @@ def read_bounded(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     if len(content) > most_bytes:
         raise ConfigError(
             f"{path}: is larger than {most_bytes:,} bytes, which is more than such a file needs; "
-            "is it another file?"
+            f"{mend}"
         )
     return bytes(content)
 

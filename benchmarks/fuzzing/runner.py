@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 import traceback
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +18,19 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from decoder.errors import UserError
+
 Outcome = Literal["ok", "refused", "traceback", "hang", "crash", "slow"]
 OUTCOMES = get_args(Outcome)
 FAULTS = ("traceback", "hang", "crash", "slow")
 _CASES_PER_CHILD = 200
-_MOST_CHARACTERS = 20_000
+_MOST_OF_TRACEBACK = 20_000  # characters
+MOST_PROBLEMS, MOST_CHARACTERS = 101, 3_000  # of an error, and of one of its problems
+_UNSAFE = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _MOST_TO_MAKE = 120  # seconds
 # In wall time, which grows where other processes work: how many times the limit is slow, or a hang.
-_SLOW, _HANGS = 5, 10
+_SLOW, _HANGS = 15, 30
 
 
 class Kind(NamedTuple):
@@ -36,8 +42,8 @@ class Kind(NamedTuple):
             state of the generator makes the same input.
         run: reads the input as a user's command would. It returns ``ok`` or ``refused``, the
             latter if the error is one that a user can act on; it lets any other exception pass.
-        seconds: the most CPU time that one input may take; in wall time it may take five times
-            as much before it is slow, ten times as much before it hangs.
+        seconds: the most CPU time that one input may take; in wall time it may take 15 times
+            as much before it is slow, 30 times as much before it hangs.
     """
 
     name: str
@@ -162,6 +168,20 @@ def fuzz(
     return tally
 
 
+def said(read: Callable[[], object]) -> Literal["ok", "refused"]:
+    """Whether an input is read, or refused with messages that are short and safe on a terminal."""
+    try:
+        read()
+    except UserError as error:
+        assert 0 < len(error.problems) <= MOST_PROBLEMS, len(error.problems)
+        for problem in error.problems:
+            assert len(problem) <= MOST_CHARACTERS, problem[:MOST_CHARACTERS]
+            unsafe = [c for c in problem if unicodedata.category(c) in _UNSAFE or c in _TURNING]
+            assert set(unsafe) <= {"\n", "\t"}, (unsafe, problem)
+        return "refused"
+    return "ok"
+
+
 def make_case(kind: Kind, index: int, seed: int, folder: Path) -> Path:
     """Make the input of an index in its own, empty folder, and return its path."""
     own = folder / f"{kind.name}-{index}"
@@ -229,7 +249,7 @@ def _timed(kind: Kind, index: int, path: Path) -> Case:
 
 def _printable(text: str) -> str:
     """The end of a text, in ASCII."""
-    return text[-_MOST_CHARACTERS:].encode("ascii", "backslashreplace").decode()
+    return text[-_MOST_OF_TRACEBACK:].encode("ascii", "backslashreplace").decode()
 
 
 def _outcome(child: _Child, most_seconds: float) -> Case | None:

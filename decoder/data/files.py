@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from decoder.atomic import sha256_of, storage_error, sync_folder, write_atomically
 from decoder.errors import DataError
+from decoder.owners import owner_in
 from decoder.regular import read_json
 
 Say = Callable[[str], None]
@@ -41,7 +42,7 @@ RACY_SECONDS = 2.0
 
 CHECKED_DIR, _DIGESTS_DIR = ".checked", ".digests"
 _CACHES = (CHECKED_DIR, _DIGESTS_DIR)
-_TEMPORARY = re.compile(r"\..+\.json\.[0-9a-f]{8}")
+_UNOWNED = re.compile(r"\..+\.json\.[0-9a-f]{8}")  # temporary files of earlier versions
 _OLD_SECONDS = 3600.0  # no process writes a cache for as long
 
 
@@ -149,11 +150,12 @@ def _remove_leftovers(target: Path) -> None:
             continue
         with suppress(Timeout, OSError), FileLock(lock_path).acquire(timeout=0):
             remove(left)
-    for cache in target.parent.glob(".*/.*.json.*"):  # of `write_atomically`
-        if _TEMPORARY.fullmatch(cache.name) and cache.parent.name in _CACHES:
-            with suppress(OSError):
-                if time.time() - cache.lstat().st_mtime > _OLD_SECONDS:
-                    remove(cache)
+    for name in _CACHES:
+        for cache in (target.parent / name).glob(".*"):
+            if owner_in(cache.name) or _UNOWNED.fullmatch(cache.name):
+                with suppress(OSError):
+                    if time.time() - cache.lstat().st_mtime > _OLD_SECONDS:
+                        remove(cache)
 
 
 def hash_files(folder: Path, paths: Sequence[Path], cache_dir: Path, say: Say) -> dict[str, str]:

@@ -78,9 +78,18 @@ def find_layout(folder: Path) -> Layout:
     """The layout of a folder of recordings.
 
     Raises:
-        DataError: the folder does not exist, or is in neither layout or in both. Pickles are never
-            opened.
+        DataError: the folder does not exist, cannot be read, or is in neither layout or in both.
+            Pickles are never opened.
     """
+    try:
+        return _find_layout(folder)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be read: {error.strerror or error}; {_EXPECTED}"
+        ) from None
+
+
+def _find_layout(folder: Path) -> Layout:
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; {_EXPECTED}")
     if not folder.is_dir():

@@ -56,20 +56,27 @@ def find_source(
 
     Arguments and errors are those of `prepare`.
     """
-    if path.startswith(SYNTHETIC_PREFIX):
-        folder = _generate_once(path.removeprefix(SYNTHETIC_PREFIX), datasets_dir, say)
-    else:
-        folder = Path(path).expanduser()
-        if has_digests(folder) and (differs := what_differs(folder, datasets_dir, say)):
-            say(
-                f"{folder}: differs from what was generated ({differs}); it is used as it is, and "
-                "`data make` makes such a folder anew"
-            )
+    is_own = not path.startswith(SYNTHETIC_PREFIX)
+    folder = (
+        in_home(path)
+        if is_own
+        else _generate_once(path.removeprefix(SYNTHETIC_PREFIX), datasets_dir, say)
+    )
     layout = find_layout(folder)
+    if is_own and has_digests(folder) and (differs := what_differs(folder, datasets_dir, say)):
+        say(
+            f"{folder}: differs from what was generated ({differs}); it is used as it is, and "
+            "`data make` makes such a folder anew"
+        )
     names = session_names(folder, layout, sessions)
     digests = hash_files(folder, source_files(folder, layout, names), datasets_dir, say)
     subset = None if feature_subset is None else tuple(feature_subset)
     return Source(folder, layout, names, subset, digests, layout.reader.label_digest(folder))
+
+
+def in_home(path: str) -> Path:
+    """The path with ``~`` and ``~USER`` replaced; a user that does not exist stays as written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises then)
 
 
 def _generate_once(name: str, datasets_dir: Path, say: Say) -> Path:

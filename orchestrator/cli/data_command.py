@@ -72,10 +72,10 @@ def data_check(
     Exit code 3 if training cannot use it.
     """
     from decoder.data.check import check
+    from decoder.data.prepare import find_source, in_home
 
-    folder = Path(path).expanduser()
+    folder = in_home(path)
     if path.startswith("synthetic:"):  # generated first if needed, as in `run`
-        from decoder.data.prepare import find_source
         from orchestrator.store.paths import Results
 
         folder = find_source(path, None, None, Results(results).datasets, remarks()).folder

@@ -126,6 +126,7 @@ HoursOption = Annotated[
     float | None,
     typer.Option(
         min=0.0,
+        max=1e6,
         metavar="H",
         help="Limit of time: packs that decide claims come first, and what is left waits.",
     ),
@@ -140,9 +141,18 @@ GraceOption = Annotated[
     float | None,
     typer.Option(
         min=1,
+        max=1e6,
         metavar="SECONDS",
         help="How long this process may go on after a signal to stop.",
         show_default="28; after SIGUSR1 in a SLURM job, until it ends",
+    ),
+]
+ShareOption = Annotated[
+    bool,
+    typer.Option(
+        "--share-work",
+        help="Train in this process what other processes with this option, on any machine that "
+        "sees the results folder, do not train.",
     ),
 ]
 
@@ -152,16 +162,6 @@ def say_threads(options: "Options") -> None:
     if options.threads_reason:
         text = f"threads per worker: {options.threads}, because {options.threads_reason}"
         typer.echo(f"{text} (--threads sets it)", err=True)
-
-
-ShareOption = Annotated[
-    bool,
-    typer.Option(
-        "--share-work",
-        help="Train in this process what other processes with this option, on any machine that "
-        "sees the results folder, do not train.",
-    ),
-]
 
 
 def local_alone(context: typer.Context) -> BackendChoice:

@@ -200,15 +200,24 @@ _SHOWN = {
         "elsewhere": "n_elsewhere", "driver": "driver",
     },
 }  # fmt: skip
+_WHILE_SOMETHING_TRAINS = {"n_elsewhere", "n_steps_done", "n_steps_to_train"}
 
 
 def print_status(console: Console, rows: Sequence[StatusRow]) -> None:
-    """Print one row per ablation, and then one per search."""
+    """Print one row per ablation, and then one per search.
+
+    Columns about what trains now are left out where nothing does.
+    """
     if not rows:
         say_to(console)("no ablation or search has been run in this results folder yet")
         return
     for kind, shown in _SHOWN.items():
         of_kind = [row for row in rows if row["kind"] == kind]
+        shown = {
+            title: key
+            for title, key in shown.items()
+            if key not in _WHILE_SOMETHING_TRAINS or any(row[key] for row in of_kind)
+        }
         cells = [
             tuple("–" if row[key] is None else row[key] for key in ("name", *shown.values()))
             for row in of_kind

@@ -238,12 +238,14 @@ def run_ablation(
                 why = "the time is used up" if signal_number == TIME_USED_UP else "stopping"
                 say(f"{why}: recorded runs are kept; call `run` again to continue")
         left_over = None
-        if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
-            left_over = limit.keeper.say_left()
         with watch.phase("reporting"):
+            # Asked before the records are read, as a run may end between the two.
+            elsewhere = place.trained_elsewhere(plan.distinct)
             every = read_records(results, plan.distinct, say, move_aside=False, full=False)
             records = select_present(every, allow_mixed=allow_mixed).used
-            elsewhere = place.trained_elsewhere(plan.distinct.keys() - with_result(records))
+            elsewhere -= with_result(records)
+            if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
+                left_over = limit.keeper.say_left(with_result(records))
             if not elsewhere:
                 with place.turn():
                     rebuild_report(results, document, say, rebuild)
@@ -263,9 +265,10 @@ def run_ablation(
             n_elsewhere=len(elsewhere),
             is_reported=not elsewhere,
         )
-        if outcome.n_recorded == outcome.n_runs:
-            shutil.rmtree(results.checkpoints(name), ignore_errors=True)
         with place.turn():
+            place.leave()
+            if outcome.n_recorded == outcome.n_runs and not place.others():
+                shutil.rmtree(results.checkpoints(name), ignore_errors=True)
             _keep_timing(results, outcome, options)
     return outcome
 

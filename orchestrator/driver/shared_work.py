@@ -50,8 +50,9 @@ class WorkPlace:
     held: Reservations | None
 
     @property
-    def is_shared(self) -> bool:
-        return self.held is not None
+    def _joined(self) -> str:
+        """What the key of a process that trains the plan begins with; its token follows."""
+        return f"joined-{self.results.kind}-{self.name}-"
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -75,11 +76,10 @@ class WorkPlace:
         """The live processes whose plan is the one on disk."""
         if self.held is None:
             return []
-        prefix = f"joined-{self.results.kind}-{self.name}-"
         return [
             driver
             for key, driver in reserved_now(self.results).items()
-            if key.removesuffix(driver.token) == prefix and driver.token != self.held.me.token
+            if key.removesuffix(driver.token) == self._joined and driver.token != self.held.me.token
         ]
 
     def with_cut(self, room: PackRoom) -> PackRoom:
@@ -95,8 +95,12 @@ class WorkPlace:
         if self.held is not None:
             drop_other_sources(self.results, self.name, self.say)
             keep_cut(self.results, self.name, plan.packs)
-            key = f"joined-{self.results.kind}-{self.name}-{self.held.me.token}"
-            self.held.reserve([key])
+            self.held.reserve([f"{self._joined}{self.held.me.token}"])
+
+    def leave(self) -> None:
+        """Be known as such a process no longer."""
+        if self.held is not None:
+            self.held.release([f"{self._joined}{self.held.me.token}"])
 
     def trained_elsewhere(self, run_ids: Collection[str]) -> set[str]:
         """Those runs that processes train now with which this one shares the work."""

@@ -1,7 +1,7 @@
 """Follows packs that train within a limit of time, and says when what fits into it changes."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from decoder.pack import Pack, Progress
@@ -86,10 +86,7 @@ class Timekeeper:
                     self._measured.setdefault(self._shapes[pack.pack_id], []).append(rate)
         else:
             ended |= set(event.what.run_ids)
-        left = tuple(run for run in pack.runs if run.run_id not in ended)
-        self._open[pack.pack_id] = replace(pack, runs=left)
-        if not left:
-            del self._open[pack.pack_id]
+        self._drop(pack, ended)
         if now - self._said_at < _SAID_AGAIN_SHARE * (self._until - self._started):
             return
         budget = self._budget(self.order)
@@ -97,12 +94,25 @@ class Timekeeper:
             self._said, self._said_at = self._fit(budget), now
             self._say(f"time limit, what is left {budget_text(budget)}")
 
-    def say_left(self) -> Budget:
-        """Say what is left now that the time is used up, and give it."""
+    def say_left(self, recorded: Collection[str] = ()) -> Budget:
+        """Say what is left now that the time is used up, and give it.
+
+        Args:
+            recorded: runs with a result, of which other processes may have trained some.
+        """
         self._until = self._clock()
+        for pack in list(self._open.values()):
+            self._drop(pack, recorded)
         left = self._budget(self.order)
         self._say(left_over_text(left))
         return left
+
+    def _drop(self, pack: Pack, ended: Collection[str]) -> None:
+        """Leave out runs of an open pack that have ended."""
+        left = tuple(run for run in pack.runs if run.run_id not in ended)
+        self._open[pack.pack_id] = replace(pack, runs=left)
+        if not left:
+            del self._open[pack.pack_id]
 
     def _see(self, pack: Pack, now: float, step: int) -> None:
         """Measure the pace of a pack that has not ended."""

@@ -235,6 +235,7 @@ class OpenPacks:
         half = folder.with_name(f".{pack_id}")
         if folder.exists():
             return
+        shutil.rmtree(half, ignore_errors=True)  # left by a killed driver
         try:
             shutil.copytree(checkpoint, half)
             half.rename(folder)

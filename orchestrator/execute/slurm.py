@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoder.errors import ConfigError
-from orchestrator.execute.backends.ray_cluster import CLUSTER_ENVIRONMENT
+from orchestrator.execute.backends.ray_cluster import CLUSTER_ENVIRONMENT, LOOPBACK_ALONE
 from orchestrator.execute.stopping import GRACE_SECONDS
 
+_MARGIN_SECONDS = 10.0  # of the notice, in which the script asks to be queued again
 _TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")  # as sbatch takes it: days-hours:minutes:seconds
 
 
@@ -98,17 +99,21 @@ def batch_script(
     )
 
 
-# The processes of `ray start` read these, like those of a cluster that the driver starts itself.
-_RAY_ENVIRONMENT: Mapping[str, str] = CLUSTER_ENVIRONMENT
+# The processes of `ray start` read these, like those of a cluster that the driver starts itself,
+# except that they reach each other.
+_RAY_ENVIRONMENT: Mapping[str, str] = {
+    name: value for name, value in CLUSTER_ENVIRONMENT.items() if name != LOOPBACK_ALONE
+}
 
 
 def _options(job: Job) -> list[str]:
     """The options of `run` that follow from what the job gets."""
+    grace = ["--grace-seconds", f"{max(GRACE_SECONDS, job.notice_seconds - _MARGIN_SECONDS):g}"]
     if job.n_tasks:
-        return ["--backend", "local", "--share-work"]
+        return ["--backend", "local", "--share-work", *grace]
     n_workers = job.n_nodes * (job.gpus_per_node or job.cpus_per_node)
     threads = max(1, job.cpus_per_node // job.gpus_per_node) if job.gpus_per_node else 1
-    return ["--workers", str(n_workers), "--threads", str(threads)]
+    return ["--workers", str(n_workers), "--threads", str(threads), *grace]
 
 
 def _check(job: Job) -> None:

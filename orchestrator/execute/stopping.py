@@ -145,8 +145,8 @@ class StopSwitch:
             yield
             return
         before = signal.signal(TIME_USED_UP, self.handle)
-        signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 1e-3))
         try:
+            signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 1e-3))
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

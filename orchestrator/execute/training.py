@@ -159,14 +159,15 @@ class Trainer:
 
         def record(event: PackEvent) -> None:
             what = event.what
-            self.recorder.record(event)
-            if isinstance(what, Progress):
-                held.release([run.run_id for run in what.finished])
-            else:
-                held.release(what.run_ids)
-            on_event(replace(event, pack_id=batch.of_plan[event.pack_id]))
-            for remark in what.remarks if isinstance(what, Progress) else ():
-                self.say(remark)
+            with self.recorder.switch.shield():  # all of it, or a signal comes first
+                self.recorder.record(event)
+                if isinstance(what, Progress):
+                    held.release([run.run_id for run in what.finished])
+                else:
+                    held.release(what.run_ids)
+                on_event(replace(event, pack_id=batch.of_plan[event.pack_id]))
+                for remark in what.remarks if isinstance(what, Progress) else ():
+                    self.say(remark)
 
         execution = Execution(
             dataset_dir=folder,

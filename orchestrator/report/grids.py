@@ -300,8 +300,9 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
     every = runs["eval_every_steps"].dropna().unique()
     dropped = runs["n_dropped_trials"].dropna()
     spec_file = Path(plan.spec_file)
+    budget = steps_text(runs)
     rows += [
-        ("budget", f"{steps_text(runs)}, validation every {listed(every)} steps"),
+        ("budget", f"{budget}, validation every {listed(every)} steps" if budget else _NONE),
         ("parameters", listed(runs["n_parameters"].dropna().unique())),
         ("training trials left out (no possible alignment)", listed(dropped.unique())),
         ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
@@ -348,8 +349,9 @@ def _code_text(code: str) -> str:
 
 
 def steps_text(runs: pd.DataFrame) -> str:
-    """The step budgets of the runs: ``400 steps``, ``400 or 600 steps``."""
-    return f"{listed(budgets(runs), ' or ')} steps"
+    """The step budgets of the runs: ``400 steps``, ``400 or 600 steps``; "" without a record."""
+    found = budgets(runs)
+    return f"{listed(found, ' or ')} steps" if found else ""
 
 
 def budgets(runs: pd.DataFrame) -> list[int]:

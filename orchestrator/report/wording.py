@@ -42,10 +42,8 @@ def test_title(verdict: Verdict) -> str:
     return TEST_NAMES[verdict.evidence.test]
 
 
-def budget_text(n_steps: tuple[int, int] | None) -> str:
+def budget_text(n_steps: tuple[int, int]) -> str:
     """``400 steps``, or the range if budgets differ."""
-    if n_steps is None:
-        return "an unknown number of steps"
     low, high = n_steps
     return f"{low:,} steps" if low == high else f"{low:,} to {high:,} steps"
 
@@ -87,7 +85,8 @@ def first_sentence(verdict: Verdict) -> str:
     """The result in one or two sentences: budget, data, values, effect, interval, counts."""
     hypothesis, evidence = verdict.hypothesis, verdict.evidence
     slice_ = f", at {where_text(hypothesis)}" if hypothesis.where else ""
-    within = f"Within {budget_text(evidence.n_steps)} on {verdict.data}{slice_}"
+    budget = f"Within {budget_text(evidence.n_steps)} on" if evidence.n_steps else "On"
+    within = f"{budget} {verdict.data}{slice_}"
     if not evidence.differences:
         return f"{within}, no seed has a result in every arm that is compared."
     outcome, contrast = hypothesis.outcome, hypothesis.contrast

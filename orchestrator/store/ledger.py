@@ -141,14 +141,9 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
 
 
 def read_records(
-    results: Results,
-    run_ids: Iterable[str],
-    say: Say,
-    *,
-    move_aside: bool = True,
-    full: bool = True,
+    results: Results, wanted: Iterable[str], say: Say, *, move_aside: bool = True, full: bool = True
 ) -> dict[str, Record]:
-    """The undamaged records among `run_ids`, including those of failed runs.
+    """The undamaged records among the ids `wanted`, including those of failed runs.
 
     Args:
         say: receives one line for each damaged record, such as one whose history does not match.
@@ -160,7 +155,7 @@ def read_records(
     """
     present = _present(results)
     records = {}
-    for run_id in (one for one in dict.fromkeys(run_ids) if one in present):
+    for run_id in (one for one in dict.fromkeys(wanted) if one in present):
         try:
             record = _read(results, run_id)
         except Damaged as error:

@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from decoder.atomic import storage_error
+from decoder.processes import process_start, this_machine
 from orchestrator.store.paths import Results
-from orchestrator.store.processes import process_start, this_machine
 
 STALE_SECONDS = 120.0  # longer than NFS may show an old time of change (60 s), and some beats
 CLOCK = ".clock-"  # a file that is made to read the clock of the file system, and its token
@@ -30,8 +30,8 @@ class Driver:
 
     Attributes:
         token: tells it from any other.
-        machine: see `orchestrator.store.processes.this_machine`.
-        started: when the process started, see `orchestrator.store.processes.process_start`.
+        machine: see `decoder.processes.this_machine`.
+        started: when the process started, see `decoder.processes.process_start`.
         since: UTC time of its first reservation, ISO 8601.
         kind, name: the ablation or search it trains.
         shares: whether it trains that ablation together with other processes.

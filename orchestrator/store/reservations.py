@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from decoder.atomic import storage_error
+from decoder.processes import process_start, this_machine
 from orchestrator.store.paths import Results
-from orchestrator.store.processes import process_start, this_machine
 from orchestrator.store.reservation_files import (
     CLOCK,
     OWN,

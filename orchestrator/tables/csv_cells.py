@@ -9,9 +9,10 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What a spreadsheet may run: the first characters that OWASP lists ("CSV Injection"), also in full
 # width. Quotes before them are ours, or like ours, so that every escape can be undone.
@@ -39,11 +40,13 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
-def frame_csv(table: pd.DataFrame) -> str:
+def frame_csv(table: "pd.DataFrame") -> str:
     """A table as CSV, without its index."""
+    from pandas.api.types import is_numeric_dtype
+
     safe = table.rename(columns=lambda name: escaped(str(name)))
     for name in safe.columns:
-        if not pd.api.types.is_numeric_dtype(safe[name]):
+        if not is_numeric_dtype(safe[name]):
             safe[name] = safe[name].map(lambda v: escaped(v) if isinstance(v, str) else v)
     text: str = safe.to_csv(index=False, lineterminator="\n")
     return text

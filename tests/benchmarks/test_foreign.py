@@ -1,4 +1,4 @@
-"""`benchmarks/fuzzing/foreign.py`: a few damaged files of every kind are read or refused."""
+"""`benchmarks/fuzzing`, `recordings.py` and `foreign.py`: damaged files are read or refused."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ def test_damaged_files_of_others_are_read_or_refused(
     name: str, n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from fuzzing import foreign, runner
+    from fuzzing import foreign, recordings, runner
 
-    kinds: dict[str, Any] = {kind.name: kind for kind in foreign.KINDS}
+    kinds: dict[str, Any] = {kind.name: kind for kind in recordings.KINDS + foreign.KINDS}
     ends = [
         kinds[name].run(runner.make_case(kinds[name], index, 1, tmp_path)) for index in range(n)
     ]
@@ -26,9 +26,9 @@ def test_damaged_files_of_others_are_read_or_refused(
 
 def test_one_index_makes_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from fuzzing import foreign, runner
+    from fuzzing import foreign, recordings, runner
 
-    for kind in foreign.KINDS:
+    for kind in recordings.KINDS + foreign.KINDS:
         made = []
         for folder in (tmp_path / "a", tmp_path / "b"):
             root = runner.make_case(kind, 5, 1, folder)

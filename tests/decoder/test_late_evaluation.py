@@ -34,7 +34,7 @@ PACKS: dict[str, list[dict[str, Any]]] = {
     "all that may differ, but no schedule follows the history": WITHOUT_PLATEAU,
     "runs that leave early": [{}, {"train.n_steps": 6, **BEAM}, {"train.n_steps": 4}, BEAM],
     "a run that diverges": [{}, WILD, {"optim.epsilon": 1e-8}],
-    "every run diverges": [WILD, {**WILD, "optim.lr_max": 1e31}],
+    "every run diverges": [WILD, {**WILD, "optim.lr_max": 1e30}],
     "a run that diverges amid skipped steps": [{}, {**WILD, **SKIPS}],
     "a schedule that follows the history": [{**PLATEAU, "optim.plateau_patience": 0}, {}],
     "a schedule of the day layers that does": [

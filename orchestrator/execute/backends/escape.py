@@ -36,6 +36,13 @@ class Escape:
         self.error = self.error or error
         raise KeyboardInterrupt from error
 
+    def carry(self, error: BaseException) -> None:
+        """Carry an error out: at once, or a `Stopped` where packs train when they have saved."""
+        if isinstance(error, Stopped) and self._may_wait and self.error is None:
+            self.error, self.save_until = error, time.monotonic() + error.save_seconds
+        else:
+            self.throw(error)
+
     def check(self) -> None:
         if self.save_until is not None and time.monotonic() < self.save_until:
             return
@@ -77,11 +84,7 @@ class Escape:
         def handle(number: int, frame: FrameType | None) -> None:
             try:
                 handler(number, frame)
-            except Stopped as stop:
-                if not self._may_wait or self.error is not None:
-                    self.throw(stop)
-                self.error, self.save_until = stop, time.monotonic() + stop.save_seconds
             except BaseException as error:
-                self.throw(error)
+                self.carry(error)
 
         return handle

@@ -12,9 +12,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from decoder.pack import Pack
+from decoder.processes import process_start
 from orchestrator.terminal import time_text
 
 SLOWEST = 20.0
@@ -91,23 +91,16 @@ def hang_text(pack: Pack, what: str, seconds: float, step: int, then: str) -> st
     )
 
 
-def started_at(pid: int) -> str | None:
-    """When a process of this machine started, in the system's own unit; None if it is unknown."""
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return None
-
-
 def kill_process(pid: int, started: str | None) -> bool:
     """Kill a process of this machine, stopped or not, unless its id has passed to another.
 
     Args:
-        started: as `started_at` gave it when the process was known.
+        started: as `process_start` gave it when the process was known.
 
     Returns:
         Whether it was there.
     """
-    if started_at(pid) != started:
+    if process_start(pid) != started:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

@@ -59,6 +59,7 @@ def train_locally(
                         n_attempts, training = n_attempts + 1, train_pack(pack, execution)
                         continue
                     message = Message(host_of(execution), crash=traceback.format_exc())
-                account.deliver(message, pack.pack_id, n_attempts)
+                with patience.keeping():
+                    account.deliver(message, pack.pack_id, n_attempts)
                 is_open = not message.is_last
             patience.check()

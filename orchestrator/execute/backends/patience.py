@@ -3,6 +3,8 @@
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -13,9 +15,8 @@ from orchestrator.execute.stopping import SIGNALS, TIME_USED_UP, Stopped
 class Patience:
     """Keeps back what the process's signal handlers raise, and asks training to stop instead.
 
-    A context manager. After `Stopped.save_seconds` it raises what it keeps
-    wherever the process is; before that, `check` raises it. Only a `Stopped` is kept back, and only
-    in the main thread.
+    A context manager. After `Stopped.save_seconds` it raises what it keeps wherever the process is;
+    before that, `check` raises it. Only a `Stopped` is kept back, and only in the main thread.
     """
 
     def __init__(self) -> None:
@@ -49,11 +50,18 @@ class Patience:
         if self._kept is not None and time.monotonic() >= self._until:
             raise self._kept
         handler = self._handlers[number]
-        if not callable(handler):
-            return
+        if callable(handler):
+            with self.keeping():
+                handler(number, frame)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep back what the block raises, such as code that delays a signal."""
         try:
-            handler(number, frame)
+            yield
         except Stopped as stop:
+            if not self._handlers or self._kept is not None:
+                raise
             self._kept, self._until = stop, time.monotonic() + stop.save_seconds
             ask_to_stop()
             self._alarm = threading.Timer(

@@ -29,6 +29,7 @@ _TUNE_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
+LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # The processes of a local cluster read these. Prestarted workers would not have the environment
 # that Tune requests. If Ray's memory monitor kills a worker, all of Tune ends instead of one
 # trial, so the monitor is off. The kernel's out-of-memory killer remains; Ray marks the workers as
@@ -39,7 +40,7 @@ CLUSTER_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Off, it makes every process of Ray listen on 127.0.0.1 alone, also on Linux: all take their
     # address from it, and an address of the loopback is the only one they do not replace.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    LOOPBACK_ALONE: "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_memory_monitor_refresh_ms": "0",

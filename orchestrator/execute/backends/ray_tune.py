@@ -313,7 +313,7 @@ def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver, watch: Wat
                 else:
                     account.deliver(message, pack_id, _n_failures(trial) + 1)
             except BaseException as error:
-                escape.throw(error)
+                escape.carry(error)
 
         def on_trial_error(
             self, iteration: int, trials: list[Any], trial: Any, **info: Any
@@ -333,7 +333,7 @@ def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver, watch: Wat
                 ):
                     account.fail(pack_id, text, _n_failures(trial), {}, log_of_failure(text))
             except BaseException as error:
-                escape.throw(error)
+                escape.carry(error)
 
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             try:
@@ -346,7 +346,7 @@ def _callback(packs: Sequence[Pack], work: _Work, receiver: Receiver, watch: Wat
                 elif not stopping:
                     escape.save_until = None
             except BaseException as error:
-                escape.throw(error)
+                escape.carry(error)
             escape.check()
 
     return Events()

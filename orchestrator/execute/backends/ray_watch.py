@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 from decoder.life import ask_to_stop, show_sign, signs
 from decoder.pack import Pack
+from decoder.processes import process_start
 from orchestrator.execute.backends.hang import (
     Stillness,
     hang_limit,
@@ -24,7 +25,6 @@ from orchestrator.execute.backends.hang import (
     kill_process,
     look_every,
     silence_limit,
-    started_at,
 )
 from orchestrator.execute.backends.types import Execution
 from orchestrator.execute.backends.worker import Account
@@ -41,7 +41,7 @@ class Report:
 
     Attributes:
         number: how many reports it has made.
-        pid, started: its process, see `orchestrator.execute.backends.hang.started_at`.
+        pid, started: its process, see `decoder.processes.process_start`.
         node, host: where it runs.
         pack_id: its pack, the last one if it has none; empty before the first.
         is_busy: whether the pack trains, and does not wait for the driver.
@@ -85,7 +85,7 @@ class Reporter:
         self._every = look_every(execution.hang_seconds)
         self._node = ray.get_runtime_context().get_node_id()
         self._pid, self._host, self._number = os.getpid(), socket.gethostname(), 0
-        self._started = started_at(self._pid)
+        self._started = process_start(self._pid)
         self._key = f"{prefix}/worker/{self._node}/{self._pid}"
         self._pack_id, self._lock = "", threading.Lock()
         self._busy_thread: int | None = None

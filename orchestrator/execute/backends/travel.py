@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, Protocol
 from decoder.atomic import storage_error, sync_folder
 from decoder.data.files import Say, hash_files, silent
 from decoder.errors import StorageError
+from decoder.owners import temporary_name
 from decoder.pack import Pack
 from orchestrator.store.mixing import WEIGHT_NAMES
 
@@ -160,7 +161,7 @@ class Arrival:
 
     def __init__(self, path: Path, n_bytes: int = 0) -> None:
         self._path, self._n_bytes = path, n_bytes
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        self._temporary = path.with_name(temporary_name(path.name, secrets.token_hex(4)))
         self._digest = hashlib.sha256()
         self._written = 0
         with self._errors():

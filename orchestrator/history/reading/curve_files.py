@@ -35,7 +35,7 @@ from orchestrator.history.reading.files import (
 )
 from orchestrator.history.reading.log_lines import LogState, read_line
 
-_MOST_TRAIN_ROWS = 4_000  # rows without an evaluation that are kept; evaluations all are
+_MOST_TRAIN_ROWS = 4_000  # rows without an evaluation that are kept
 _MOST_EVALUATIONS = 10_000
 _MOST_NAMES = 2_000  # of one row
 _PERCENT_NAME = re.compile("pct|percent|%|prozent", re.IGNORECASE)
@@ -154,13 +154,23 @@ def _thinned(rows: Iterable[StepValues]) -> tuple[list[StepValues], int]:
 
 
 def _fewer_evaluations(rows: list[StepValues]) -> tuple[list[StepValues], int]:
-    """At most so many rows that may not be thinned, evenly and with the last; how many are gone."""
+    """Rows that may not be thinned, but too many: an even share with the last and the lowest PER.
+
+    Returns:
+        The rows that are left, and how many are gone.
+    """
     places = [at for at, row in enumerate(rows) if not _may_thin(row)]
     if len(places) <= _MOST_EVALUATIONS:
         return rows, 0
     every = -(-len(places) // _MOST_EVALUATIONS)
     gone = {at for back, at in enumerate(reversed(places)) if back % every}
+    gone.discard(min(reversed(places), key=lambda at: _lowest_first(rows[at])))
     return [row for at, row in enumerate(rows) if at not in gone], len(gone)
+
+
+def _lowest_first(row: StepValues) -> float:
+    per = row.get(PER, math.inf)
+    return math.inf if math.isnan(per) else per
 
 
 def _halved(rows: Sequence[StepValues]) -> list[StepValues]:

@@ -15,7 +15,7 @@ Role = Literal["settings", "course", "evaluation", "refused", "not read", "unrea
 RunFileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
 
 MOST_SETTINGS_BYTES = 4 << 20
-MOST_CURVE_BYTES = 8 << 20  # about two seconds of reading
+MOST_CURVE_BYTES = 32 << 20  # 5 s of reading, or 15 s of the log of an unknown trainer
 _MOST_LINE = 1 << 20
 _BLOCK = 1 << 20
 

@@ -119,13 +119,13 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
     """`RunSettings.nested` as a configuration of our decoder; `source` stands in messages."""
     if not nested:
         return MappedSettings(problem="it has no settings")
-    n_settings = sum(1 for _ in flatten_settings(nested))
-    if n_settings > _MOST_MAPPED:  # the nearest name of each would be looked for
-        return MappedSettings(
-            problem=f"{source}: has {n_settings:,} settings; of at most {_MOST_MAPPED:,} it is "
-            "known what they mean for a trainer"
-        )
     try:
+        n_settings = sum(1 for _ in flatten_settings(nested))
+        if n_settings > _MOST_MAPPED:  # the nearest name of each would be looked for
+            return MappedSettings(
+                problem=f"{source}: has {n_settings:,} settings; of at most {_MOST_MAPPED:,} it is "
+                "known what they mean for a trainer"
+            )
         imported = import_mapping(nested, source)
     except ConfigError as error:
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""

@@ -25,8 +25,7 @@ from orchestrator.history.reading.files import (
 from orchestrator.history.reading.folders import RunFolder
 from orchestrator.history.reading.record import Settings
 
-_MOST_YAML_BYTES = 64 << 10  # about a second of reading
-_MOST_BRACKETS = 200  # that are open at once
+_MOST_YAML_BYTES = 512 << 10
 _MOST_VALUES = 20_000
 _DEPTH = 30
 _LARGEST_INTEGER = 2**63  # of a setting

@@ -85,8 +85,8 @@ def read_table(
         factors: factors of the other sides; a column of such a name holds levels.
 
     Raises:
-        ConfigError: no rows, no column for the metric, or none of a name in `on`.
-        StorageError: the file cannot be read.
+        ConfigError: see `read_cells`; or no column for the metric, or none of a name in `on`.
+        StorageError: see `read_cells`.
     """
     headers, cells, decimal_comma = read_cells(path)
     texts = [dict(zip(headers, row, strict=True)) for row in cells]

@@ -2,16 +2,17 @@
 
 import csv
 import io
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from decoder.errors import ConfigError, StorageError
+from decoder.user_files import read_bounded
 from orchestrator.tables.csv_cells import unescaped
 
-_MOST_BYTES, _MOST_ROWS, _MOST_COLUMNS = 4 << 20, 10_000, 500
-_LONGEST_CELL = 2_000  # characters
+# Exports of trackers have hundreds of columns, some with whole lists; 22 MiB take 14 s and 650 MiB.
+_MOST_BYTES, _MOST_ROWS, _MOST_COLUMNS = 32 << 20, 50_000, 2_000
+_LONGEST_CELL = 20_000  # characters
 
 
 def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
@@ -21,8 +22,8 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
     skipped; a header that comes twice gets a number.
 
     Raises:
-        ConfigError: no header, or no row below it.
-        StorageError: the file cannot be read.
+        ConfigError: there is no such file, it is too large, or has no header or no row below it.
+        StorageError: its content is no table.
     """
     text = _table_text(path)
     if text.count("\n") > 2 * _MOST_ROWS:
@@ -54,20 +55,13 @@ def _table_text(path: Path) -> str:
     """The text of a file, which must be a file of a table's size.
 
     Raises:
-        StorageError: it is anything else.
+        ConfigError: it is anything else.
+        StorageError: it is not text in UTF-8.
     """
+    content = read_bounded(path, _MOST_BYTES, "leave out columns that are not compared")
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise StorageError(f"{path}: must be a file with a table, but is something else")
-        if status.st_size > _MOST_BYTES:
-            raise StorageError(
-                f"{path}: has {status.st_size:,} bytes, but a table of runs may have at most "
-                f"{_MOST_BYTES:,}; leave out columns that are not compared"
-            )
-        with path.open("rb") as file:  # files of the system have no size, and may never end
-            return file.read(status.st_size).decode("utf-8-sig").replace("\0", "")
-    except (OSError, UnicodeDecodeError) as error:
+        return content.decode("utf-8-sig").replace("\0", "")
+    except UnicodeDecodeError as error:
         raise StorageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
 
 

@@ -16,6 +16,7 @@ from decoder.data.checksums import ChecksummedFile, damaged_on_disk
 from decoder.data.prepare import prepare
 from decoder.data.store import Dataset, open_dataset
 from decoder.errors import StorageError, StoreDamagedError
+from decoder.owners import temporary_name
 
 
 @pytest.fixture
@@ -293,14 +294,19 @@ def test_what_killed_builders_of_other_stores_left_is_removed(
         (stores / f".{name}.building-x" / "half").write_text("")
         (stores / f".{name}.lock").write_text("")
     (stores / ".user.building-x").mkdir()  # no builder of ours had it
-    old, new = stores / ".digests/.a.json.0123abcd", stores / ".digests/.b.json.0123abcd"
-    old.parent.mkdir()
-    old.write_text("")
-    new.write_text("")
-    os.utime(old, (0, 0))
+    names = (
+        ".a.json.0123abcd",
+        temporary_name("b.json", "0123abcd"),
+    )  # of an earlier version; ours
+    old, new = ([stores / folder / name for name in names] for folder in (".digests", ".checked"))
+    for path in (*old, *new):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    for path in old:
+        os.utime(path, (0, 0))
     with files.only_builder(stores / "alive", files.silent):
         (stores / ".alive.building-x").mkdir()
         prepare(str(folder), None, None, stores)
     left = {path.name for path in stores.glob(".*.building-*")}
     assert left == {".alive.building-x", ".user.building-x"}
-    assert not old.exists() and new.exists()
+    assert not any(path.exists() for path in old) and all(path.exists() for path in new)

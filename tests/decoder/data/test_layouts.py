@@ -54,6 +54,15 @@ def test_missing_folder_and_empty_folder_name_both_layouts(tmp_path: Path) -> No
         assert "synthetic:NAME" in found
 
 
+@pytest.mark.parametrize("path", ["x" * 5000, "~no_such_user/t15", "a\0b"])
+def test_a_path_that_no_folder_can_have_is_refused_with_its_start(
+    path: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare(path, None, None, tmp_path)
+    assert caught.value.problems[0].startswith(path[:1])
+
+
 def test_both_layouts_in_one_folder_are_refused(folder: Path, tiny_t12_folder: Path) -> None:
     shutil.copytree(tiny_t12_folder / "train", folder / "train")
     assert "in the T15 layout and in the T12 layout" in complaint(folder)

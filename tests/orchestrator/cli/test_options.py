@@ -151,3 +151,11 @@ def test_shared_work_is_trained_without_ray(
     done = call("run", write_spec(), "--results", tmp_path / "r", "--share-work", *options)
     assert done.exit_code == 2 and "--share-work" in done.stderr
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("option", ["--hours", "--grace-seconds"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e10", "-1"])
+def test_a_time_that_no_timer_takes_is_refused(option: str, value: str) -> None:
+    refused = call("run", "absent.yaml", option, value)
+    assert refused.exit_code == 2 and isinstance(refused.exception, SystemExit)
+    assert option in refused.output

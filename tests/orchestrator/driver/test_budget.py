@@ -166,6 +166,15 @@ def test_what_is_left_counts_the_steps_that_are_done(plan: Plan) -> None:
     assert left.undecided == ("wide", "narrow")
 
 
+def test_runs_that_another_process_recorded_are_not_left(plan: Plan) -> None:
+    keeper, *_ = keep_time(plan, 1.0)
+    first, second, *_ = keeper.order
+    elsewhere = [run.run_id for run in (*first.runs, second.runs[0])]
+    left = keeper.say_left(elsewhere)
+    assert first.pack_id not in left.order and second.pack_id in left.order
+    assert left.n_runs == sum(len(pack.runs) for pack in keeper.order) - len(elsewhere)
+
+
 def test_a_pack_in_the_middle_needs_its_remaining_steps_at_the_measured_pace(plan: Plan) -> None:
     shapes = {(p.data.fingerprint, p.shape) for p in plan.packs}
     keeper, clock, _ = keep_time(plan, 1.0, {shape: Rate(1.0, 1.0, 1.0) for shape in shapes})

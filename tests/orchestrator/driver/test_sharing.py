@@ -1,12 +1,12 @@
 """Several drivers in one results folder: each run is trained once, and nothing waits for ever."""
 
-import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 from small_ablation import Rebuilds, WriteSpec, pretend
+from stored_pairs import change_record
 
+from decoder.processes import process_start, this_machine
 from orchestrator.cli.run_view import status_rows
 from orchestrator.driver.run import AblationOutcome, run_ablation
+from orchestrator.driver.shared_work import WorkPlace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
@@ -25,6 +28,8 @@ from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.reservation_files import STALE_SECONDS, Driver
 from orchestrator.store.reservations import reserving
+from orchestrator.store.sources import training_sha256
+from orchestrator.store.under_way import sources_of_checkpoints
 from orchestrator.tables.tables import make_tables
 
 SCRIPT = Path(__file__).with_name("pretending_driver.py")
@@ -218,6 +223,54 @@ def reserve_elsewhere(results: Results, run_ids: list[str], driver: Driver = ELS
     return own
 
 
+def of_this_process(token: str) -> Driver:
+    """A driver that shares the work of the small ablation, and lives."""
+    me = os.getpid()
+    here = replace(ELSEWHERE, machine=this_machine(), pid=me, started=process_start(me) or "")
+    return replace(here, token=token, name="question", shares=True)
+
+
+def test_a_run_that_another_process_records_while_this_one_ends_does_not_count_as_missing(
+    results: Results, alone: Callable[..., AblationOutcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone()
+    kept = Results(results.root.with_name("alone"))
+    victim = read_plan(kept, "question").run_ids[0]
+    own = reserve_elsewhere(results, [victim], of_this_process("a" * 16))
+    ask = WorkPlace.trained_elsewhere
+
+    def ask_late(place: WorkPlace, run_ids: Collection[str]) -> set[str]:
+        if own.exists():  # the other process records its run, and ends
+            shutil.copytree(kept.run(victim), results.run(victim))
+            own.unlink()
+            (results.reservations / f"{victim}.0").unlink()
+        return ask(place, run_ids)
+
+    monkeypatch.setattr(WorkPlace, "trained_elsewhere", ask_late)
+    outcome = alone(results, share=True)
+    assert (outcome.exit_code, outcome.n_recorded, outcome.n_trained) == (0, 12, 11)
+    assert outcome.is_reported
+
+
+def test_checkpoints_stay_while_another_process_shares_the_work(
+    results: Results, alone: Callable[..., AblationOutcome]
+) -> None:
+    other = of_this_process("b" * 16)
+    joined = f"joined-ablations-question-{other.token}"
+
+    def train(packs: Any, execution: Any, on_event: Any) -> None:
+        pretend(packs, execution, on_event)
+        if not (results.reservations / f"{joined}.0").exists():
+            reserve_elsewhere(results, [joined], other)
+
+    assert alone(results, share=True, train=train).n_recorded == 12
+    assert sources_of_checkpoints(results, "question") == training_sha256()
+    assert alone(results, share=True).exit_code == 0, "whoever joins now finds the same sources"
+    (results.reservations / f"{joined}.0").unlink()
+    assert alone(results, share=True).exit_code == 0
+    assert not results.checkpoints("question").exists()
+
+
 @pytest.mark.parametrize("share", [False, True])
 def test_the_runs_of_another_machine_are_taken_over_when_its_heartbeat_is_old(
     results: Results, alone: Callable[..., AblationOutcome], share: bool
@@ -252,12 +305,8 @@ def test_a_run_that_failed_in_another_driver_is_not_tried_again_by_the_same_call
         assert victim not in {run.run_id for pack in packs for run in pack.runs}
         pretend(packs, execution, on_event)
         if own.exists():  # the other driver records a failure, and ends
-            record = json.loads(kept.record(victim).read_text())
-            history = kept.history(victim).read_bytes()
-            results.run(victim).mkdir(parents=True)
-            results.history(victim).write_bytes(history)
-            record |= {"status": "failed", "error": "no power"}
-            results.record(victim).write_text(json.dumps(record))
+            shutil.copytree(kept.run(victim), results.run(victim))
+            change_record(results, victim, status="failed", error="no power")
             own.unlink()
             (results.reservations / f"{victim}.0").unlink()
 

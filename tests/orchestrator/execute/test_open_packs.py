@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from decoder.config import digest
 from orchestrator.execute.open_packs import OpenPacks
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan
@@ -15,6 +16,7 @@ from orchestrator.spec.load import Loaded
 from orchestrator.store.paths import Results
 from orchestrator.store.reservation_files import STALE_SECONDS, Driver
 from orchestrator.store.reservations import reserving
+from orchestrator.store.sources import training_sha256
 from orchestrator.store.under_way import (
     drop_other_sources,
     keep_cut,
@@ -115,6 +117,9 @@ def test_runs_of_a_dead_driver_go_on_from_its_checkpoint(
     of_other = replace(results, kind=kind)
     checkpoint(of_other, "night", replace(pack, pack_id="nightly", runs=pack.runs[1:3]))
     leave(results, ids[:3], replace(ELSEWHERE, kind=kind))
+    half = results.checkpoints("mine") / f".{digest(sorted(ids[1:3]))[:16]}"  # by a killed driver
+    half.mkdir(parents=True)
+    (results.checkpoints("mine") / "sources").write_text(training_sha256())
     said: list[str] = []
     with opened(results, plan, said) as left:
         batch = left.take([pack.pack_id])

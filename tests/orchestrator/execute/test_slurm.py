@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from decoder.errors import ConfigError
 from orchestrator.cli.app import app
+from orchestrator.execute.backends.ray_cluster import LOOPBACK_ALONE
 from orchestrator.execute.slurm import Job, batch_script
 
 # Each stand-in appends how it was called to `calls`.
@@ -37,7 +38,7 @@ case "$*" in
     exec sleep 60 ;;
 esac
 echo "run $* threads=$OMP_NUM_THREADS" >> calls
-trap 'sleep 0.3; exit 143' TERM
+trap 'echo stop >> calls; sleep 0.3; exit 143' TERM
 for i in $(seq "${DRIVER_SECONDS:-300}"); do sleep 0.1; done
 exit "${DRIVER_CODE:-0}"
 """
@@ -106,7 +107,7 @@ class TestOneNode:
         job = Submitted(tmp_path, Job(cpus_per_node=3), DRIVER_SECONDS="1", DRIVER_CODE="4")
         assert job.end() == 4
         run = "run -m orchestrator run spec.yaml --results my results --workers 3 --threads 1"
-        assert job.calls() == [f"{run} threads=1"]
+        assert job.calls() == [f"{run} --grace-seconds 110 threads=1"]
 
     def test_a_signal_before_the_limit_stops_the_driver_and_queues_the_job_again(
         self, tmp_path: Path
@@ -115,7 +116,7 @@ class TestOneNode:
         job.wait_until_called("run")
         job.process.send_signal(signal.SIGUSR1)
         assert job.end() == 143
-        assert job.calls()[1:] == ["scontrol requeue 12345"]
+        assert job.calls()[1:] == ["stop", "scontrol requeue 12345"]
 
     def test_two_signals_wait_for_the_driver_all_the_same(self, tmp_path: Path) -> None:
         job = Submitted(tmp_path, Job())
@@ -124,7 +125,7 @@ class TestOneNode:
         time.sleep(0.1)
         job.process.send_signal(signal.SIGUSR1)
         assert job.end() == 143
-        assert job.calls()[1:] == ["scontrol requeue 12345"]
+        assert job.calls()[1:] == ["stop", "scontrol requeue 12345"]
 
     def test_a_job_is_not_queued_again_more_often_than_asked(self, tmp_path: Path) -> None:
         job = Submitted(tmp_path, Job(most_restarts=2), SLURM_RESTART_COUNT="2")
@@ -144,7 +145,7 @@ def test_a_task_of_an_array_shares_the_results_and_queues_itself_again(tmp_path:
     assert "--workers" not in task.calls()[0]
     task.process.send_signal(signal.SIGUSR1)
     assert task.end() == 143
-    assert task.calls()[1:] == ["scontrol requeue 7_2"]
+    assert task.calls()[1:] == ["stop", "scontrol requeue 7_2"]
 
 
 def test_several_nodes_get_a_ray_cluster_that_ends_with_the_job(tmp_path: Path) -> None:
@@ -162,8 +163,9 @@ def test_several_nodes_get_a_ray_cluster_that_ends_with_the_job(tmp_path: Path) 
     assert any("--nodelist=n1" in call and "--head" in call for call in calls)
     assert any("--nodes=2 --ntasks=2 --exclude=n1" in call for call in calls)
     run = next(call for call in calls if call.startswith("run"))
-    assert "--workers 6 --threads 4 --address 10.0.0.1:22345" in run
+    assert "--workers 6 --threads 4 --grace-seconds 110 --address 10.0.0.1:22345" in run
     assert not any("secret" in call for call in calls if call.startswith("srun"))
+    assert LOOPBACK_ALONE not in make_script(Job(n_nodes=3), tmp_path)
 
 
 @pytest.mark.parametrize(

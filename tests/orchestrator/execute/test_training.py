@@ -12,6 +12,7 @@ from decoder.config import DecoderConfig, resolve
 from decoder.pack import Pack, Progress, Run
 from orchestrator.execute.backends import Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
+from orchestrator.execute.stopping import StopSwitch
 from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.store.paths import Results
 
@@ -109,6 +110,7 @@ def test_packs_of_the_same_recordings_train_together_and_runs_are_recorded_first
     )
     order: list[str] = []
     recorder: Any = SimpleNamespace(
+        switch=StopSwitch(),
         follow=lambda plan: order.append("follow"),
         record=lambda event: order.append(f"record {event.pack_id}"),
     )

@@ -27,6 +27,14 @@ def test_budgets_that_differ_become_a_range() -> None:
     assert wording.budget_text((400, 2000)) == "400 to 2,000 steps"
 
 
+def test_without_a_record_no_budget_is_named(twelve_arms: Any) -> None:
+    verdicts = decide(twelve_arms.plan, make_tables(twelve_arms.plan, {}, {}).runs)
+    assert verdicts
+    for verdict in verdicts:
+        text = wording.first_sentence(verdict)
+        assert text.startswith(f"On {verdict.data}, ") and "steps" not in text
+
+
 def test_numbers_keep_their_digits() -> None:
     assert wording.number(1234.5) == "1,234"
     assert wording.number(0.012345) == "0.0123"

@@ -46,6 +46,15 @@ def test_the_checksum_holds_for_the_same_content_in_another_layout(record: Recor
         parse_record(json.dumps(document).encode(), RUN_ID)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
+def test_a_number_that_no_record_holds_is_found(number: str, record: Record) -> None:
+    altered = sealed(record).replace(b'"lr_max": 0.005', b'"lr_max": ' + number.encode())
+    assert altered != sealed(record)
+    for content in (altered, altered[: altered.rindex(b",")] + b"}"):  # without its checksum
+        with pytest.raises(Damaged):
+            parse_record(content, RUN_ID)
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of every value of a document."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from decoder.processes import process_start, this_machine
 from orchestrator.store import reservations as module
 from orchestrator.store.paths import Results
-from orchestrator.store.processes import process_start, this_machine
 from orchestrator.store.reservation_files import STALE_SECONDS, Driver, drivers_now, reserved_now
 from orchestrator.store.reservations import reserving
 

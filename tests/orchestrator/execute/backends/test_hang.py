@@ -15,6 +15,7 @@ import pytest
 from decoder.config import DecoderConfig
 from decoder.life import is_asked_to_stop, show_sign
 from decoder.pack import Pack, Progress, Run
+from decoder.processes import process_start
 from orchestrator.execute.backends import Execution, PackEvent
 from orchestrator.execute.backends.hang import (
     Stillness,
@@ -22,7 +23,6 @@ from orchestrator.execute.backends.hang import (
     kill_process,
     look_every,
     silence_limit,
-    started_at,
 )
 from orchestrator.execute.backends.local import train_locally
 from orchestrator.execute.backends.local_watch import HUNG, local_watch
@@ -64,7 +64,7 @@ def test_a_stopped_process_is_killed_but_not_another_with_its_id() -> None:
         child.send_signal(signal.SIGSTOP)
         assert not kill_process(child.pid, "another time")
         assert child.poll() is None
-        assert kill_process(child.pid, started_at(child.pid))
+        assert kill_process(child.pid, process_start(child.pid))
         assert child.wait(5) == -signal.SIGKILL
         assert not kill_process(child.pid, "any")
     finally:
@@ -156,6 +156,24 @@ def test_a_signal_waits_until_training_has_saved(tmp_path: Path) -> None:
     assert saved == [True]
     assert len(events) == 1  # nothing failed
     assert not is_asked_to_stop()
+
+
+def test_a_signal_while_a_run_is_recorded_waits_until_training_has_saved(tmp_path: Path) -> None:
+    saved: list[bool] = []
+
+    def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
+        yield Progress(1)
+        saved.append(is_asked_to_stop())
+
+    with pytest.raises(Stopped) as caught, stop_switch() as switch:
+
+        def record(event: PackEvent) -> None:
+            with switch.shield():
+                signal.raise_signal(signal.SIGTERM)
+
+        train_locally([PACK], execution_in(tmp_path), record, train_pack=train_pack)
+    assert caught.value.signal_number == signal.SIGTERM
+    assert saved == [True]
 
 
 def test_training_that_does_not_stop_is_interrupted_when_its_time_is_over(tmp_path: Path) -> None:

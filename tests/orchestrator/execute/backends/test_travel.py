@@ -7,6 +7,7 @@ import pytest
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig
 from decoder.errors import StorageError
+from decoder.owners import owner_in, this_process
 from decoder.pack import Pack, Run
 from orchestrator.execute.backends import travel
 from orchestrator.execute.backends.travel import (
@@ -167,6 +168,17 @@ def test_a_file_that_arrives_damaged_at_a_node_is_not_kept(tmp_path: Path) -> No
     assert names_in(tmp_path) == []
     assert list(fetch(iter([b"ab", b"c"]), entry, tmp_path / "file")) == [2, 1]
     assert names_in(tmp_path) == ["file"]
+
+
+def test_what_has_arrived_in_part_names_its_owner_so_that_it_is_cleared_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    arrival = Arrival(tmp_path / "weights.safetensors")
+    arrival.add(b"half")
+    (name,) = names_in(tmp_path)
+    assert owner_in(name) == this_process()
+    arrival.drop()
+    assert names_in(tmp_path) == []
 
 
 def test_a_full_disk_is_told_with_path_and_bytes(tmp_path: Path) -> None:

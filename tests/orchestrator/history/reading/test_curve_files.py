@@ -62,7 +62,7 @@ def test_rows_of_training_and_of_test_are_kept_apart_from_those_of_validation(
     assert mentions(run.notes, "metrics.jsonl", "test split (1)")
 
 
-def test_rows_without_an_evaluation_are_thinned_and_evaluations_never(tmp_path: Path) -> None:
+def test_rows_without_an_evaluation_are_thinned_and_few_evaluations_never(tmp_path: Path) -> None:
     lines = [{"step": i, "train_loss": 1.0} for i in range(20_000)]
     lines[5::1000] = [{"step": 5 + 1000 * i, "per": 0.5} for i in range(20)]
     run = only_run(write_files(tmp_path / "run", {"metrics.jsonl": jsonl(*lines)}))

@@ -142,6 +142,20 @@ def test_a_curve_of_many_evaluations_keeps_some_of_them_evenly_and_the_last(tmp_
     assert mentions(run.notes, "evaluations between others are left out")
 
 
+def test_the_lowest_per_of_many_evaluations_is_kept(tmp_path: Path) -> None:
+    pers = {step: 0.2 if step == 7000 else 0.5 for step in range(12_000)}
+    rows = "".join(f"{step},{per}\n" for step, per in pers.items())
+    run = read(tmp_path, "metrics.csv", f"step,val_per\n{rows}")
+    assert len(run.history) == 6_001 and (7000, 0.2) in run.pers()
+
+
+def test_an_evaluation_in_the_middle_of_ten_megabytes_is_read(tmp_path: Path) -> None:
+    lines = [{"step": step, "loss": 1.0, "note": "x" * 10_000} for step in range(1000)]
+    lines[100] |= {"val_per": 0.2}
+    run = read(tmp_path, "metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    assert run.pers() == [(100, 0.2)]
+
+
 def test_a_line_of_a_million_letters_takes_no_time(tmp_path: Path) -> None:
     start = time.process_time()
     run = read(tmp_path, "train.log", f"per {'a' * 10**6}\nstep 1 per: 0.5\n")

@@ -1,4 +1,7 @@
-"""Tells whether a process that wrote into the results folder still lives, from any machine."""
+"""What tells a process from every other one: its machine, its id and its time of start.
+
+This module imports only the standard library.
+"""
 
 import os
 import socket
