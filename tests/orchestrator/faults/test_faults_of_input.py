@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from fault_table import SPEC, Ablation, row, write_ablation
+from fault_table import SPEC, Ablation, call, row, write_ablation
 
 FIRST, SECOND = "t15.2000.01.01", "t15.2000.01.08"
 Change = Callable[[h5py.Group], None]
@@ -161,6 +161,28 @@ def test_a_trial_that_is_not_fit_is_named_with_its_file(
     said = " ".join(refused(ablation, 3))
     assert words in said
     assert f"{path}: trial_0001" in said or "trial 2: 54 bins" in said
+
+
+def empty_targets(path: Path, *names: str) -> None:
+    with h5py.File(path, "r+") as file:
+        for name in names or tuple(file):
+            file[name]["seq_class_ids"][...] = 0
+            file[name].attrs["seq_len"] = 0
+
+
+@row("an empty target")
+def test_trials_with_an_empty_target_are_counted_and_some_must_have_one(
+    ablation: Ablation,
+) -> None:
+    where = ("--results", str(ablation.results.root), "--no-calibrate")
+    empty_targets(train_file(ablation), "trial_0001", "trial_0003")
+    planned = call("plan", ablation.spec, *where)
+    assert planned.exit_code == 0, planned.stderr
+    said = " ".join((planned.stdout + planned.stderr).split())
+    assert "2 training and 0 validation trials have an empty target" in said
+    for path in train_file(ablation).parents[1].glob("*/data_val.hdf5"):
+        empty_targets(path)
+    assert "none of 8 trials has a target" in refused(ablation, 3)[-1]
 
 
 @row("an HDF5 file is cut short or damaged")
