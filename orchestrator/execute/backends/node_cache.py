@@ -22,6 +22,7 @@ from decoder.atomic import sha256_of, write_atomically
 from decoder.data.files import building_folder, storage_errors
 from decoder.errors import StorageError
 from decoder.pack import Progress
+from decoder.regular import read_json
 from orchestrator.execute.backends.travel import FileEntry, Source, fetch, inside
 
 CACHE_VARIABLE = "SPEECH_BCI_CACHE"
@@ -148,7 +149,7 @@ def _write_note(folder: Path, entries: Sequence[FileEntry]) -> None:
 def _is_whole(target: Path, entries: Sequence[FileEntry]) -> bool:
     """Whether the files that were sent are all there and unchanged."""
     try:
-        note = json.loads((target / _NOTE).read_bytes())
+        note = read_json(target / _NOTE)
         return all(
             note[entry.name] == [*_stamp(target / entry.name), entry.sha256] for entry in entries
         )

@@ -37,8 +37,8 @@ case "$*" in
     touch head_is_up
     exec sleep 60 ;;
 esac
-echo "run $* threads=$OMP_NUM_THREADS" >> calls
 trap 'echo stop >> calls; sleep 0.3; exit 143' TERM
+echo "run $* threads=$OMP_NUM_THREADS" >> calls
 for i in $(seq "${DRIVER_SECONDS:-300}"); do sleep 0.1; done
 exit "${DRIVER_CODE:-0}"
 """
