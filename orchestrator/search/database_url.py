@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import unquote, unquote_plus
 
 from decoder.errors import StorageError
@@ -37,19 +38,24 @@ def masked(text: str, url: str | None) -> str:
     return text
 
 
-def database_error(url: str | None, error: BaseException, what: str) -> StorageError:
+def database_error(
+    url: str | None, error: BaseException, what: str, file: Path = Path("study.db")
+) -> StorageError:
     """The error for a database that fails, without the secrets of its URL.
 
     Args:
         url: as the user gave it; None for the study in the search's folder.
         error: of the database or its driver.
         what: what cannot be done, such as "cannot be opened as an Optuna study".
+        file: of the study, named if there is no URL.
     """
     first = next(iter(str(error.__cause__ or error).splitlines()), "") or type(error).__name__
-    name = "study.db" if url is None else f"--storage {masked_url(url)}"
+    if url is None:
+        remedy = "check its access rights and the room on its disk, or rename it to start anew"
+        return StorageError(f"{file}: {what} ({first[:500]}); {remedy}")
     return StorageError(
-        f"{name}: {what} ({masked(first[:500], url)}); check the URL, its driver and the access "
-        "rights, or leave --storage out"
+        f"--storage {masked_url(url)}: {what} ({masked(first[:500], url)}); check the URL, its "
+        "driver, the access rights and the room on its disk, or leave --storage out"
     )
 
 

@@ -220,13 +220,16 @@ def open_studies(
     data = prepare([bare_arm(a.name, a.config) for a in loaded.arms], results.datasets, say)
     note_recordings(data.values(), say)
     results.ablation(name).mkdir(parents=True, exist_ok=True)
-    url = storage or f"sqlite:///{results.study(name)}"
-    return [_open_study(loaded.spec, a, url, data[a.name]) for a in loaded.arms]
+    file = results.study(name)
+    return [_open_study(loaded.spec, a, storage, file, data[a.name]) for a in loaded.arms]
 
 
-def _open_study(spec: SearchSpec, arm: TunedArm, url: str, data: Recordings) -> ArmStudy:
+def _open_study(
+    spec: SearchSpec, arm: TunedArm, storage_url: str | None, file: Path, data: Recordings
+) -> ArmStudy:
     import sqlalchemy
 
+    url = storage_url or f"sqlite:///{file}"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     is_sqlite = url.startswith("sqlite:")
     arguments = {"connect_args": {"timeout": _LOCK_SECONDS}} if is_sqlite else {}
@@ -249,7 +252,8 @@ def _open_study(spec: SearchSpec, arm: TunedArm, url: str, data: Recordings) -> 
         *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError),
         *(RuntimeError, *_UNREADABLE),
     ) as error:  # drivers raise the latter kinds for parameters that they do not know
-        raise database_error(url, error, "cannot be opened as an Optuna study") from None
+        what = "cannot be opened as an Optuna study"
+        raise database_error(storage_url, error, what, file) from None
     wanted = _identity(spec, arm, data.fingerprint)
     kept = study.user_attrs.get("identity")
     if kept is None:

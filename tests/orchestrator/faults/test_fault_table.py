@@ -147,6 +147,10 @@ ELSEWHERE = {
         "orchestrator/store/test_plan_file.py::"
         "test_status_shows_the_other_ablations_beside_a_damaged_plan",
     ),
+    "the study of a search is damaged": (
+        "orchestrator/search/test_driver.py::"
+        "test_a_study_that_cannot_be_opened_is_named_by_its_file",
+    ),
     "a folder, a named pipe, a socket or a link stands in the place of a file": (
         "decoder/test_user_files.py::test_what_is_no_file_is_named_and_not_waited_for",
         "orchestrator/store/test_tidy.py::"

@@ -106,7 +106,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, sound: Path) -> Iterator[Sto
     try:
         while not stopped_with_a_pack_in_progress(process, ablation):
             assert process.poll() is None, process.communicate()
-            time.sleep(0.03)
+            time.sleep(0.01)
         started = time.process_time()
         second = ablation.run()
         while_held = second, time.process_time() - started

@@ -207,6 +207,17 @@ def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path
     assert "nodb://me:***@host/x" in str(error.value) and "secret" not in str(error.value)
 
 
+def test_a_study_that_cannot_be_opened_is_named_by_its_file(tmp_path: Path) -> None:
+    loaded, results = load_search(write_file(tmp_path, {})), Results(tmp_path).of_searches
+    file = results.study(loaded.spec.name)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(StorageError) as error:
+        open_studies(loaded, results, print, prepare=describe)
+    assert str(error.value).startswith(f"{file}: cannot be opened")
+    assert "--storage" not in str(error.value), "nobody gave one"
+
+
 def test_diverged_and_collapsed_candidates_have_scores_and_endings(whole: optuna.Study) -> None:
     diverged = [t for t in whole.trials if "diverged" in t.user_attrs["endings"]]
     wild = [t for t in whole.trials if t.params["optim.lr_max"] > 0.03]
