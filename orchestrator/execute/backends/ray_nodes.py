@@ -9,12 +9,13 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError
+from decoder.owners import parse_owner, this_process
 from orchestrator.execute.backends.away import Access, stamps_of
 from orchestrator.execute.backends.travel import FileEntry, FolderSource, offsets
 from orchestrator.execute.backends.types import Execution
@@ -114,9 +115,11 @@ class Nodes:
             self._actor = _start_actor()
         nonce = secrets.token_hex(16)
         folders = {execution.checkpoint_dir, execution.weights_dir or execution.checkpoint_dir}
-        markers = tuple(folder / f".seen-{nonce[:8]}" for folder in sorted(folders))
+        markers = tuple(
+            folder / f".seen-{this_process()}-{nonce[:8]}" for folder in sorted(folders)
+        )
         for marker in markers:
-            _clear_markers(marker.parent)
+            clear_markers(marker.parent)
             write_atomically(marker, nonce.encode())
         source = RaySource(self._actor, execution.dataset_dir, execution.checkpoint_dir)
         try:
@@ -126,11 +129,17 @@ class Nodes:
                 marker.unlink(missing_ok=True)
 
 
-def _clear_markers(folder: Path) -> None:
-    """Remove markers of drivers that were killed long ago."""
+def clear_markers(folder: Path) -> None:
+    """Remove markers of drivers of this machine that were killed, and old ones of others."""
     for marker in folder.glob(".seen-*"):
-        if time.time() - marker.stat().st_mtime > _MARKER_DAYS * 86400.0:
-            marker.unlink(missing_ok=True)
+        owner = parse_owner(marker.name.removeprefix(".seen-").rpartition("-")[0])
+        with suppress(OSError):  # its driver has removed it
+            if owner is not None and owner.is_here:
+                is_left = not owner.is_alive
+            else:
+                is_left = time.time() - marker.stat().st_mtime > _MARKER_DAYS * 86400.0
+            if is_left:
+                marker.unlink(missing_ok=True)
 
 
 def _start_actor() -> Any:

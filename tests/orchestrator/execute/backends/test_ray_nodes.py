@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.execute.backends.ray_nodes import worker_log
+from decoder.owners import this_process
+from orchestrator.execute.backends.ray_nodes import clear_markers, worker_log
 
 ROOT = Path(__file__).parents[4]
 N_STEPS = 60
@@ -204,3 +205,17 @@ def test_the_log_of_a_worker_is_its_end(tmp_path: Path) -> None:
     log = worker_log(tmp_path, pid)
     assert 32_768 < len(log) < 33_000
     assert "the end" in log and "printed" in log and "another" not in log
+
+
+def test_markers_of_killed_drivers_are_cleared_and_those_of_live_ones_stay(tmp_path: Path) -> None:
+    here = this_process()
+    dead = tmp_path / f".seen-{here._replace(started=here.started + 1)}-0123abcd"
+    live = tmp_path / f".seen-{here}-0123abcd"
+    young = tmp_path / ".seen-elsewhere~1-7-7-0123abcd"
+    old = tmp_path / ".seen-elsewhere~1-8-8-0123abcd"
+    for marker in (dead, live, young, old):
+        marker.touch()
+    for marker in (live, old):
+        os.utime(marker, (time.time() - 8 * 86400.0,) * 2)
+    clear_markers(tmp_path)
+    assert set(tmp_path.iterdir()) == {live, young}
