@@ -16,10 +16,11 @@ from rich.console import Console
 from small_ablation import Rebuilds, WriteSpec, pretend
 from stored_pairs import change_record
 
+from decoder.owners import this_process
 from decoder.processes import process_start, this_machine
 from orchestrator.cli.run_view import status_rows
 from orchestrator.driver.run import AblationOutcome, run_ablation
-from orchestrator.driver.shared_work import WorkPlace
+from orchestrator.driver.shared_work import WorkPlace, work_place
 from orchestrator.execute.machine import Options
 from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
@@ -314,3 +315,19 @@ def test_a_run_that_failed_in_another_driver_is_not_tried_again_by_the_same_call
     assert (outcome.exit_code, outcome.n_recorded, outcome.n_failed) == (4, 11, 1)
     assert "no power" in console.export_text()
     assert alone(results).exit_code == 0, "the next call tries it"
+
+
+def test_a_process_that_shares_the_work_removes_what_killed_ones_left(results: Results) -> None:
+    folder = results.ablation("question")
+    folder.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = this_process()
+    left, live = (
+        folder / f".plan.json.tmp-{owner}-01234567"
+        for owner in (mine._replace(pid=ended.pid, started=1), mine)
+    )
+    left.write_text("half of a pl")
+    live.write_text("half of a pl")
+    with work_place(results, "question", print, share=True):
+        assert [path.name for path in folder.iterdir() if path.suffix != ".lock"] == [live.name]
