@@ -110,7 +110,8 @@ def _options(job: Job) -> list[str]:
     """The options of `run` that follow from what the job gets."""
     grace = ["--grace-seconds", f"{max(GRACE_SECONDS, job.notice_seconds - _MARGIN_SECONDS):g}"]
     if job.n_tasks:
-        return ["--backend", "local", "--share-work", *grace]
+        threads = str(job.cpus_per_node)  # a task trains one pack at a time
+        return ["--backend", "local", "--share-work", "--threads", threads, *grace]
     n_workers = job.n_nodes * (job.gpus_per_node or job.cpus_per_node)
     threads = max(1, job.cpus_per_node // job.gpus_per_node) if job.gpus_per_node else 1
     return ["--workers", str(n_workers), "--threads", str(threads), *grace]
@@ -126,6 +127,11 @@ def _check(job: Job) -> None:
         raise ConfigError(
             f"--notice-seconds {job.notice_seconds}: an orderly stop may take "
             f"{GRACE_SECONDS:.0f} s; give more"
+        )
+    if job.n_tasks and job.gpus_per_node > 1:
+        raise ConfigError(
+            "--array: each task trains one pack at a time, on one GPU; use --gpus-per-node 1 and "
+            "more tasks"
         )
     if job.n_tasks and job.n_nodes > 1:
         raise ConfigError("--array: each task has one node of its own; leave --nodes out")

@@ -141,7 +141,7 @@ def test_a_task_of_an_array_shares_the_results_and_queues_itself_again(tmp_path:
     assert "%A_%a" in options(make_script(job, tmp_path))["output"]
     task = Submitted(tmp_path, job, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="2")
     task.wait_until_called("run")
-    assert "--share-work" in task.calls()[0]
+    assert "--share-work --threads 4" in task.calls()[0]
     assert "--workers" not in task.calls()[0]
     task.process.send_signal(signal.SIGUSR1)
     assert task.end() == 143
@@ -174,6 +174,7 @@ def test_several_nodes_get_a_ray_cluster_that_ends_with_the_job(tmp_path: Path) 
         {"time_limit": "tonight"},
         {"notice_seconds": 5},
         {"n_tasks": 2, "n_nodes": 2},
+        {"n_tasks": 2, "gpus_per_node": 2},
         {"lines": ["--partition=gpu\nrm -rf ~"]},
         {"lines": ["partition"]},
         {"set_up": ["module load\x07"]},
