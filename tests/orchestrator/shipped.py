@@ -37,6 +37,7 @@ DOCS = tuple(
         "python",
         "results",
         "searches",
+        "slurm",
         "verdicts",
     )
 )
