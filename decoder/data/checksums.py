@@ -26,6 +26,7 @@ from decoder.errors import StorageError, StoreDamagedError
 from decoder.regular import read_json
 
 BLOCK_BYTES = 4 << 20
+_LARGE_BYTES = 1 << 30
 _MOST_THREADS = 4
 
 
@@ -147,13 +148,16 @@ def find_damage(folder: Path, manifest_sha256: str, digests: Mapping[str, Sequen
     with suppress(OSError, ValueError, RecursionError):
         if read_json(note) == wanted:
             return ""
+    newest = max((max(one.mtime_ns, one.ctime_ns) for one in before.values()), default=0) / 1e9
+    wait = newest + files.RACY_SECONDS - time.time()
+    if 0 <= wait <= files.RACY_SECONDS and sum(one.size for one in before.values()) > _LARGE_BYTES:
+        time.sleep(wait + 0.1)  # rather than have every worker read a large store again
     started = time.time()
     for name, of_blocks in digests.items():
         if damaged := damaged_on_disk(folder / name, of_blocks):
             return blocks_text(name, damaged, len(of_blocks))
-    newest = max((max(one.mtime_ns, one.ctime_ns) for one in before.values()), default=0)
     # A file that was written just now may change again without a new time stamp.
-    if started - newest / 1e9 > files.RACY_SECONDS:
+    if started - newest > files.RACY_SECONDS:
         with suppress(StorageError):  # the files are then verified again next time
             write_atomically(note, json.dumps(wanted).encode())
     return ""

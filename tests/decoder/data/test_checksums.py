@@ -132,6 +132,16 @@ def test_files_written_just_now_are_read_again(
     assert read == BOTH * 2
 
 
+def test_large_files_written_just_now_are_read_once_as_soon_as_they_are_settled(
+    folder: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(files, "RACY_SECONDS", 0.5)
+    read = count_reads(monkeypatch)
+    open_dataset(prepare(str(folder), None, None, stores).path)
+    assert read == BOTH
+
+
 @pytest.mark.parametrize("what", ["text", "json", "fifo", "folder", "link", "deep"])
 def test_a_damaged_note_costs_another_read_and_nothing_else(
     what: str, folder: Path, stores: Path, settled: None, monkeypatch: pytest.MonkeyPatch
