@@ -21,7 +21,7 @@ from orchestrator.store.plan_file import read_plan
 from orchestrator.store.reservation_files import Driver, reserved_now
 from orchestrator.store.reservations import Reservations, reserving
 from orchestrator.store.sources import training_sha256
-from orchestrator.store.tidy import tidy
+from orchestrator.store.tidy import tidy_up
 from orchestrator.store.under_way import (
     drop_other_sources,
     keep_cut,
@@ -133,7 +133,7 @@ def work_place(results: Results, name: str, say: Say, *, share: bool) -> Iterato
     with reserving(results, name, shares=True) as held:
         check_free(results, name)
         if results.ablation(name).is_dir():
-            tidy(results, name, say)  # what live processes own stays
+            tidy_up(results, name, say)  # what live processes own stays
         yield WorkPlace(results, name, say, None, held)
 
 

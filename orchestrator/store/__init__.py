@@ -39,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "reservation_files": ("Driver", "UNKNOWN", "reserved_now"),
         "reservations": ("Reservations", "reserving"),
         "sources": ("UNPROVEN", "source_of", "training_sha256"),
-        "tidy": ("tidy",),
+        "tidy": ("tidy_up",),
         "under_way": (
             "drop_other_sources",
             "keep_cut",

@@ -18,7 +18,7 @@ from decoder.errors import StorageError
 from decoder.regular import read_regular
 from orchestrator.store.paths import Results
 from orchestrator.store.reservation_files import drivers_now
-from orchestrator.store.tidy import tidy
+from orchestrator.store.tidy import tidy_up
 
 _NOTE_BYTES = 2**16
 _PATIENCE_SECONDS = 0.5  # longer than `status` holds the lock to find out whether it is free
@@ -92,7 +92,7 @@ def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iter
             )
         if (last := _read_note(note_path)) is not None:
             say(f"the last driver, {last}, was killed; continuing from its records")
-        tidy(results, name, say)
+        tidy_up(results, name, say)
         seat = DriverSeat(note_path)
         try:
             seat.tell(0)

@@ -31,7 +31,7 @@ _FOLDERS = ("figures", "checkpoints", "courses")
 _KEPT = ("driver.lock", "lock.json", "study.db")
 
 
-def tidy(results: Results, name: str, say: Say) -> None:
+def tidy_up(results: Results, name: str, say: Say) -> None:
     """Remove temporary files of processes that have ended, and rename what is no file.
 
     Args:

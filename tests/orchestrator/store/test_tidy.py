@@ -9,7 +9,7 @@ import pytest
 from decoder.owners import Owner, temporary_name, this_process
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
-from orchestrator.store.tidy import tidy
+from orchestrator.store.tidy import tidy_up
 
 HERE = this_process()
 DEAD = HERE._replace(started=HERE.started + 1)  # of the same id, but started at another time
@@ -48,10 +48,10 @@ def test_files_of_dead_processes_go_wherever_they_are(tidied: Results) -> None:
     left = [left_by(DEAD, folder) for folder in folders]
     kept = [left_by(HERE, folder) for folder in folders]
     said: list[str] = []
-    tidy(tidied, "one", said.append)
+    tidy_up(tidied, "one", said.append)
     assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
     assert len(said) == 1 and f" {len(left)} " in said[0]
-    tidy(tidied, "one", said.append)
+    tidy_up(tidied, "one", said.append)
     assert len(said) == 1
 
 
@@ -66,11 +66,11 @@ def test_files_of_another_machine_and_of_earlier_versions_go_when_they_are_old(
     ]
     for path in paths:
         path.write_text("half")
-    tidy(tidied, "one", ignore)
+    tidy_up(tidied, "one", ignore)
     assert all(path.exists() for path in paths)
     for path in paths:
         make_old(path)
-    tidy(tidied, "one", ignore)
+    tidy_up(tidied, "one", ignore)
     assert [path.exists() for path in paths] == [False, False, True]
 
 
@@ -78,7 +78,7 @@ def test_a_name_of_this_process_is_one_that_is_kept(tidied: Results) -> None:
     path = tidied.ablation("one") / temporary_name("plan.json", "0" * 8)
     path.write_text("half")
     make_old(path)
-    tidy(tidied, "one", ignore)
+    tidy_up(tidied, "one", ignore)
     assert path.exists()
 
 
@@ -89,7 +89,7 @@ def test_a_linked_results_folder_is_tidied_and_links_below_are_not_followed(
     path, other = left_by(DEAD, disk / ("c" * 16)), left_by(DEAD, foreign)
     tidied.runs.symlink_to(disk)
     (disk / ("c" * 16) / "link").symlink_to(foreign)
-    tidy(tidied, "one", ignore)
+    tidy_up(tidied, "one", ignore)
     assert not path.exists() and other.exists()
 
 
@@ -99,7 +99,7 @@ def test_recordings_that_nobody_builds_any_more_are_removed(tidied: Results) -> 
     for name in ("aaaa", "bbbb"):
         (tidied.datasets / f".{name}.building-x1").mkdir(parents=True)
     with FileLock(tidied.datasets / ".bbbb.lock"):
-        tidy(tidied, "one", ignore)
+        tidy_up(tidied, "one", ignore)
         assert [p.name for p in tidied.datasets.glob(".*.building-*")] == [".bbbb.building-x1"]
 
 
