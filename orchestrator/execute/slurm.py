@@ -110,8 +110,8 @@ def _options(job: Job) -> list[str]:
     """The options of `run` that follow from what the job gets."""
     grace = ["--grace-seconds", f"{max(GRACE_SECONDS, job.notice_seconds - _MARGIN_SECONDS):g}"]
     if job.n_tasks:
-        threads = str(job.cpus_per_node)  # a task trains one pack at a time
-        return ["--backend", "local", "--share-work", "--threads", threads, *grace]
+        all_cpus = str(job.cpus_per_node)  # a task trains one pack at a time
+        return ["--backend", "local", "--share-work", "--threads", all_cpus, *grace]
     n_workers = job.n_nodes * (job.gpus_per_node or job.cpus_per_node)
     threads = max(1, job.cpus_per_node // job.gpus_per_node) if job.gpus_per_node else 1
     return ["--workers", str(n_workers), "--threads", str(threads), *grace]

@@ -66,7 +66,7 @@ class DriverSeat:
 def driver_seat(results: Results, name: str, say: Callable[[str], None]) -> Iterator[DriverSeat]:
     """Hold the lock on an ablation. The operating system releases it if the process dies.
 
-    What killed processes left is cleared first, see `tidy`.
+    What killed processes left is cleared first, see `tidy_up`.
 
     Raises:
         StorageError: another driver holds the lock, or the folder cannot be written.
