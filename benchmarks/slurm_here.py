@@ -74,7 +74,7 @@ train: {n_steps: %d, eval_every_steps: 50}
 N_RUNS = 8
 # name → options of `slurm`, and the steps of a run
 WAYS: dict[str, tuple[list[str], int]] = {
-    "one job, queued again": (["--time", "2", "--notice-seconds", "60"], 6000),
+    "one job, queued again": (["--time", "2", "--notice-seconds", "60"], 4000),
     "array of two tasks": (["--array", "2", "--time", "10"], 1000),
     "two nodes with Ray": (["--nodes", "2", "--cpus-per-node", "1", "--time", "10"], 1000),
 }

@@ -161,8 +161,10 @@ def kill_driver(driver: Driver, backend: str, rng: random.Random, count: Count) 
     n_recorded = driver.n_recorded()
     what = rng.choices(["KILL", "KILL with its guard", "HUP", "TERM", "INT", "STOP, KILL"],
                        [8, 3, 3, 2, 2, 2])[0]  # fmt: skip
+    if what == "KILL with its guard" and not (guards := driver.guards()):
+        what = "KILL"  # only Ray needs a guard
     if what == "KILL with its guard":
-        for pid in driver.guards():
+        for pid in guards:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     if what == "STOP, KILL":

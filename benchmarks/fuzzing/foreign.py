@@ -1,6 +1,7 @@
 """Damaged files of others: folders of runs, and CSV tables."""
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def _curve(draw: random.Random, own: Path) -> None:
     path = own / f"metrics.{kind}"
     if draw.random() < 0.05 and not path.exists():
         odd_file(draw, path)
-    elif path.is_file() or not path.exists():
+    elif path.is_file() or not os.path.lexists(path):
         path.write_bytes(content)
 
 
