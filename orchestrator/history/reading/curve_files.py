@@ -300,8 +300,7 @@ def _csv(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
 
 def _log(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     for at, line in enumerate(text.lines(), 1):
-        row = read_line(line, curve.log)
-        if row := curve.within_range(row or {}, f"line {at}"):
+        if (row := read_line(line, curve.log)) and (row := curve.within_range(row, f"line {at}")):
             yield row
     if curve.log.trainer == "t12":
         curve.names[PER] = "cer"

@@ -19,7 +19,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIME = re.compile(r"\b(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)")
 # Lines of nejm-brain-to-text, model_training/rnn_trainer.py, and of neural_seq_decoder,
 # neural_decoder_trainer.py: pattern → trainer.
-_OFFICIAL = {
+_OFFICIAL_TEXTS = {
     rf"Train batch (?P<step>\d+): loss: (?P<train_loss>{_NUMBER}) "
     rf"grad norm: (?P<grad_norm>{_NUMBER}) time: {_NUMBER}": "t15",
     rf"Val batch (?P<step>\d+): PER \(avg\): (?P<per>{_NUMBER}) "
@@ -27,11 +27,15 @@ _OFFICIAL = {
     rf"batch (?P<step>\d+), ctc loss:\s*(?P<val_loss>{_NUMBER}), "
     rf"cer:\s*(?P<per>{_NUMBER}), time/batch:\s*{_NUMBER}": "t12",
 }
+_OFFICIAL = {re.compile(text): trainer for text, trainer in _OFFICIAL_TEXTS.items()}
+_IN_ALL_OFFICIAL = "batch "
 _T15_SESSION = re.compile(r"t1[25]\.\d{4}\.\d\d\.\d\d val PER: ")
 _PAIR = re.compile(
     rf"([^\W\d_][\w/.-]*(?:[ ][^\W\d_(][\w/.-]*){{0,2}}(?:[ ]?\((?:avg|%)\))?)"
     rf"\s*(?:[:=]\s*|\s)({_NUMBER})(?![\w.])\s?(%?)"
 )
+_EARLY = re.compile(r"Stopping training early at batch: (\d{1,12})\b")
+_LOADED = re.compile("Loaded model from checkpoint: (.+)")
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?::|$)|^Traceback|CUDA out of m")
 _HINT = re.compile(r"per|cer|loss|verlust|epoch|epoche", re.IGNORECASE)
 _STEPS = (STEP, EPOCH)
@@ -79,8 +83,8 @@ def read_line(text: str, state: LogState) -> StepValues | None:
         text = _ANSI.sub("", text)
     if not state.started and (stamp := _TIME.search(text)):
         state.started = stamp.group(1).replace("T", " ")
-    for pattern, trainer in _OFFICIAL.items():
-        if match := re.search(pattern, text):
+    for pattern, trainer in _OFFICIAL.items() if _IN_ALL_OFFICIAL in text else ():
+        if match := pattern.search(text):
             state.trainer = trainer if state.trainer != "t15" else "t15"
             found = match.groupdict()
             return {column: number_of(found[column]) for column in COLUMNS if column in found}
@@ -97,9 +101,9 @@ def _read_event(text: str, state: LogState) -> None:
     """Lines of the T15 trainer about the start and the end of training."""
     if "Total training time: " in text:
         state.finished = True
-    elif match := re.search(r"Stopping training early at batch: (\d{1,12})\b", text):
+    elif match := _EARLY.search(text):
         state.stopped_early = int(match[1])
-    elif match := re.search("Loaded model from checkpoint: (.+)", text):
+    elif match := _LOADED.search(text):
         state.loaded = printable(match[1].strip()[:300])
 
 
