@@ -217,11 +217,12 @@ def _jsonl(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     of_test: list[StepValues] = []
     has_validation = False
     for at, line in enumerate(text.lines(), 1):
-        if not line.strip():
+        stripped = line.strip()
+        if not stripped:
             continue
         last = at
         try:
-            value = json.loads(line)
+            value = json.loads(line) if stripped[0] == "{" else None
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
