@@ -96,6 +96,18 @@ class DecoderConfig(Section):
                 "optim.nesterov needs momentum, but optim.momentum is 0; set optim.momentum above "
                 "0, or optim.nesterov to false"
             )
+        parts = {"day"} if self.model.day_layer != "none" else set()
+        if self.optim.frozen and {*parts, "layers", "head"} <= set(self.optim.frozen):
+            raise ValueError(
+                f"optim.frozen ({list(self.optim.frozen)}) leaves nothing to train; take out a part"
+            )
+        if "day" in self.optim.frozen and not parts:
+            raise ValueError("optim.frozen names day, but model.day_layer is none; take it out")
+        if self.train.start_from is not None and self.model.blank_bias:
+            raise ValueError(
+                f"model.blank_bias ({self.model.blank_bias}) changes initial weights, but "
+                "train.start_from replaces them; set it to 0"
+            )
         n_evaluations = -(-self.train.n_steps // self.train.eval_every_steps)
         if n_evaluations > MOST_EVALUATIONS:
             raise ValueError(
@@ -174,11 +186,19 @@ _OF_ENTRIES = {
 
 
 def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
-    """Every dotted path of a configuration → its marks, with those of its files and parts."""
+    """Every dotted path of a configuration → its marks, with those of its files and parts.
+
+    The hash of a file that a field names stands under the name of that field, and may differ
+    between the runs of a pack if the field may.
+    """
+    known = config_paths()
     entries = {
         f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
     }
-    return {**config_paths(), **entries} if entries else config_paths()
+    for name in config.files:
+        if name in known:
+            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
+    return {**known, **entries} if entries else known
 
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
