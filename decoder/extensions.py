@@ -238,12 +238,6 @@ def has_modules(config: "DecoderConfig") -> bool:
     return any(config.parts.get(f"{n}.{KIND}") in MODULES for n in used_parts(config.parts))
 
 
-def metrics_of(parts: Mapping[str, Any]) -> tuple[str, ...]:
-    """The history columns of the metrics that a configuration's parts use."""
-    used = used_parts(parts)
-    return tuple(f"parts.{name}" for name in used if parts.get(f"{name}.{KIND}") == "metric")
-
-
 def _read(place: Path, written: str, where: str) -> bytes:
     try:
         return read_bounded(place, mend="an extension is a Python file")

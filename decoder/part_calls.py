@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from decoder.entries import OWN_METRIC
 from decoder.errors import UserError
 from decoder.extensions import UsedPart, explain_crash
 from decoder.host import to_host
@@ -145,9 +146,9 @@ class PartMetrics:
         self._sums = {name: to_host(sums) for name, sums in self._sums.items()}
 
     def rows(self) -> list[dict[str, float]]:
-        """For each run, its columns ``parts.NAME``; NaN where the denominator is 0."""
+        """For each run, its columns ``own_NAME``; NaN where the denominator is 0."""
         columns = {
-            f"parts.{name}": (sums[0] / sums[1].where(sums[1] != 0, float("nan"))).tolist()
+            f"{OWN_METRIC}{name}": (sums[0] / sums[1].where(sums[1] != 0, float("nan"))).tolist()
             for name, sums in self._sums.items()
         }
         return [{name: own[row] for name, own in columns.items()} for row in range(self._n_runs)]

@@ -214,7 +214,7 @@ def loss(
 def metric(
     name: str, parameters: type[Parameters] = Parameters, *, packed: bool = True
 ) -> Callable[[_Made], _Made]:
-    """Register a metric of the evaluations, the column ``parts.NAME`` of the history.
+    """Register a metric of the evaluations, the column ``own_NAME`` of the history.
 
     It is called for each batch of validation trials as `loss` is, and returns a numerator and a
     denominator, each (R,). The metric is the sum of the numerators over all batches divided by

@@ -140,6 +140,37 @@ class OwnPart(nn.Module):
                 rows.append(call(row, own, x[row]))
         return torch.stack(rows)
 
+    def kept_bytes(self, length: int) -> int | None:
+        """Bytes that the forward pass of one trial keeps for the backward pass.
+
+        Args:
+            length: its bins or patches.
+
+        Returns:
+            None if it cannot be measured on this machine.
+        """
+        kept: dict[int, int] = {}  # address → bytes
+        own = {parameter.data_ptr() for parameter in self.parameters()}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        x = torch.zeros(len(self.runs), 1, length, self.n_inputs)
+        lengths, plan = torch.tensor([length]), DropoutPlan([], 0, 0, x.device)
+        buffers = {name: tensor.clone() for name, tensor in self.named_buffers()}
+        alive = []
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                alive.append(self(x.requires_grad_(), lengths, plan))
+        except PartError:
+            return None
+        finally:
+            self._restore(buffers)
+        return sum(kept.values()) // len(self.runs)
+
     def _check(self, made: Any, allowed: Sequence[int], x: Tensor) -> None:
         what = "patches" if self.part.kind != "layer_before" else "bins"
         mend = f"keep the {what}, and return one tensor"
@@ -164,7 +195,11 @@ class OwnPart(nn.Module):
                 alone = [self._called(x, lengths, one, False) for one in (plan, None)]
             self.by_func = self._agrees(x, lengths, plan, alone, kept)
         except PartError as error:
-            raise ConfigError(str(error)) from error
+            said, failed = getattr(self.inner, "n_outputs", None), error.__cause__ is not None
+            if failed and isinstance(said, int) and device.type == "cpu":
+                return said  # it may need a GPU
+            mend = "; a module that needs a GPU states its width as its attribute n_outputs"
+            raise ConfigError(f"{error}{mend if failed else ''}") from error
         finally:
             self.to(home)
             self._restore(kept)
