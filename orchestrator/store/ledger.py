@@ -8,9 +8,10 @@ renamed and reported, and its run is trained again.
 import csv
 import errno
 import io
+import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from decoder.atomic import sha256_of, sync_folder, write_atomically
 from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult, further_columns
 from decoder.regular import NotRegularError, read_regular
 from orchestrator.store.former import bring_back, keep_former, mark_damaged
 from orchestrator.store.locks import file_lock
@@ -221,7 +222,7 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     try:
         text = read_regular(path, _HISTORY_BYTES).decode()
         names, *rows = csv.reader(io.StringIO(text))
-        numbers: list[Callable[[str], float]] = [int if n in COUNTS else float for n in names]
+        numbers = [_count if name in COUNTS else float for name in names]
         return [
             {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
             for row in rows
@@ -230,17 +231,27 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
         raise StorageError(f"{path}: the history cannot be read: {error}") from None
 
 
+def _count(text: str) -> float:
+    return float(text) if text == "nan" else int(text)
+
+
 def history_csv(history: Sequence[HistoryRow]) -> bytes:
-    """The history as CSV. Every number reads back exactly; counts are written as integers."""
+    """The history as CSV: `HISTORY_COLUMNS`, then the columns that only some runs have.
+
+    Every number reads back exactly. Counts are written as integers; one that is not known is NaN.
+    """
+    names = (*HISTORY_COLUMNS, *further_columns(history[:1]))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
+    writer.writerow(names)
     for row in history:
-        assert row.keys() == set(HISTORY_COLUMNS), row.keys() ^ set(HISTORY_COLUMNS)
-        writer.writerow(
-            int(row[name]) if name in COUNTS else repr(float(row[name])) for name in HISTORY_COLUMNS
-        )
+        assert row.keys() == set(names), row.keys() ^ set(names)
+        writer.writerow(_number_text(name, row[name]) for name in names)
     return out.getvalue().encode()
+
+
+def _number_text(name: str, value: float) -> str:
+    return repr(int(value) if name in COUNTS and math.isfinite(value) else float(value))
 
 
 def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:
