@@ -180,7 +180,7 @@ def load_config(path: Path | str) -> DecoderConfig:
     """
     document = load_yaml(Path(path))
     try:
-        return parse_config(read_entries(document, Path(path).parent, str(path)), str(path))
+        return parse_config(read_entries(document, Path(path).parent, f"{path}: "), str(path))
     except ConfigError as error:
         raise ConfigError(with_lines(error.problems, Path(path))) from None
 
@@ -199,7 +199,7 @@ def with_extensions(config: DecoderConfig, files: Sequence[str], folder: Path) -
     nested = config.model_dump(mode="json")
     places = {name: str((folder / name).absolute()) for name in files}
     nested["extensions"] = {**nested.get("extensions", {}), **places}
-    return parse_config(read_entries(nested, folder, "extensions"), "extensions")
+    return parse_config(read_entries(nested, folder, ""), "extensions")
 
 
 def override(

@@ -36,7 +36,7 @@ def inside(part: Part) -> Iterator[None]:
     except (UserError, PartError, OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise PartError(explain_crash(error, part.file, part.title)) from error
+        raise PartError(explain_crash(error, part.file, part.title, part.line)) from error
 
 
 def check_shape(part: Part, got: Any, allowed: Sequence[int], given: str, mend: str) -> None:

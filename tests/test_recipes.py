@@ -227,7 +227,7 @@ def test_a_claim_may_be_about_every_metric() -> None:
 # What a reader looks up
 
 
-@pytest.mark.parametrize("name", DecoderConfig.model_fields)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_the_docstring_of_a_section_explains_every_field(name: str) -> None:
     section: Any = DecoderConfig.model_fields[name].annotation
     words = set(re.findall(r"\w+", section.__doc__))
