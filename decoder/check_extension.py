@@ -6,7 +6,6 @@ Each part is trained for a few steps on generated recordings, alone and in a pac
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,9 +162,8 @@ class _Trial:
             yield self._finding("a pack of three runs", str(error))
             return
         way = {None: "", True: "all runs at once", False: "run after run"}[together.by_func]
-        yield self._finding(
-            "a pack against each run alone", self._apart(together, singles, whole, rows), way
-        )
+        apart = self._apart(together, singles, whole, rows)
+        yield self._finding("a pack against each run alone", apart, way)
         yield self._finding("the same again", self._differs(alone, self._steps([used])))
         yield self._finding("stopped and resumed", self._resumed(of_pack, whole))
         unread = list(self._unread(used, alone))
@@ -301,12 +299,7 @@ class _Trial:
     def _resumed(self, configs: Sequence[DecoderConfig], whole: Sequence[HistoryRow]) -> str:
         """Whether a pack that pauses and continues gives other evaluations."""
         folder = self.folder / self.part.name
-        pack, recordings = self._pack(configs), self.recordings
-        with closing(
-            train(pack, recordings, device=str(self.device), checkpoint_dir=folder, until_step=2)
-        ) as paused:
-            for _ in paused:
-                pass
+        self._history(configs, folder, until_step=2)
         resumed = self._history(configs, folder)
         for one, two in zip(whole, resumed, strict=True):
             for column, value in one.items():
@@ -319,12 +312,19 @@ class _Trial:
         return ""
 
     def _history(
-        self, configs: Sequence[DecoderConfig], folder: Path | None = None
+        self,
+        configs: Sequence[DecoderConfig],
+        folder: Path | None = None,
+        until_step: int | None = None,
     ) -> list[HistoryRow]:
         """The evaluations of all runs, run after run."""
         rows: dict[str, list[HistoryRow]] = {}
         events = train(
-            self._pack(configs), self.recordings, device=str(self.device), checkpoint_dir=folder
+            self._pack(configs),
+            self.recordings,
+            device=str(self.device),
+            checkpoint_dir=folder,
+            until_step=until_step,
         )
         for event in events:
             rows |= {one.run_id: list(one.history) for one in event.finished}

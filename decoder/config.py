@@ -134,6 +134,12 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
     return {**config_paths(), **entries}
 
 
+def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:
+    """The dotted paths that a file may change: all but files, which it lists."""
+    fixed = ("extensions.", "files.")
+    return tuple(path for path in paths_of(config) if not path.startswith(fixed))
+
+
 def flatten(config: DecoderConfig) -> dict[str, Any]:
     """The configuration as ``{"section.field": value}`` with plain JSON values."""
     nested = config.model_dump(mode="json")
@@ -215,7 +221,7 @@ def override(
     Raises:
         ConfigError: a path is no field (the nearest name is suggested), or a value is impossible.
     """
-    known = paths_of(config)
+    known = changeable_paths(config)
     unknown = [
         f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
         for path in changes

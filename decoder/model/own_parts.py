@@ -199,8 +199,8 @@ class OwnPart(nn.Module):
             if failed and isinstance(said, int) and device.type == "cpu":
                 return said  # it may need a GPU
             mend = (
-                f" (tried with x of shape {tuple(x.shape[1:])}; a module that needs a GPU states its "
-                "width as its attribute n_outputs)"
+                f" (tried with x of shape {tuple(x.shape[1:])}; a module that needs a GPU states "
+                "its width as its attribute n_outputs)"
             )
             raise ConfigError(f"{error}{mend if failed else ''}") from error
         finally:
