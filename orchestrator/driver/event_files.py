@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from decoder.atomic import write_atomically
 from decoder.collapse import CollapseThresholds
-from decoder.config import flatten
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow, Progress
 from orchestrator.execute.backends import PackEvent
 from orchestrator.plan.packs import PlannedRun
+from orchestrator.spec.configuration import flatten
 from orchestrator.store.event_file import event_type, read_events, read_scalars, record_of
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results

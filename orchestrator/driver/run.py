@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from decoder.pack import Pack
 from orchestrator.driver.budget import Budget
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.cost import measure_pace
@@ -40,6 +39,7 @@ from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import Pack
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import (
     read_records,

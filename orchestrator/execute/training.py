@@ -7,12 +7,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
-from decoder.pack import Pack, Progress
+from decoder.config import DecoderConfig
+from decoder.pack import Progress
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.open_packs import Batch, OpenPacks
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
+from orchestrator.spec.configuration import Pack
 from orchestrator.store.paths import Results
 from orchestrator.store.reservations import Reservations, reserving
 from orchestrator.store.under_way import drop_other_sources, keep_cut
@@ -199,8 +201,9 @@ def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
     Raises:
         ConfigError: a file is gone since the runs were planned.
     """
-    named = {run.config.train.start_from for pack in packs for run in pack.runs}
-    if named == {None}:
+    configs = [run.config for pack in packs for run in pack.runs]
+    named = {one.train.start_from for one in configs if isinstance(one, DecoderConfig)} - {None}
+    if not named:
         return {}
     from decoder.start import start_file  # loads torch
 

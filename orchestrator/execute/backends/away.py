@@ -15,7 +15,8 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from decoder.pack import Pack, Progress
+from decoder.config import DecoderConfig
+from decoder.pack import Progress
 from decoder.training_sections import START_KEY
 from orchestrator.execute.backends.node_cache import (
     cache_folder,
@@ -34,6 +35,7 @@ from orchestrator.execute.backends.travel import (
     pieces_of,
 )
 from orchestrator.execute.backends.types import Execution
+from orchestrator.spec.configuration import Pack
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
@@ -134,7 +136,8 @@ def _with_starts(
     pack: Pack, execution: Execution, access: Access, cache: Path
 ) -> Generator[Progress, None, Execution]:
     """Where this node finds the weights that runs start from; those it does not see are sent."""
-    planned = {run.config.train.start_from: run.config.files.get(START_KEY) for run in pack.runs}
+    configs = [run.config for run in pack.runs if isinstance(run.config, DecoderConfig)]
+    planned = {config.train.start_from: config.files.get(START_KEY) for config in configs}
     files = {}
     for text, path in execution.start_files.items():
         if text in planned and not _sees(path, planned[text]):
