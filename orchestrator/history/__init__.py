@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "audit.wording": ("count", "joined"),
         "reading.columns": ("EPOCH", "PER", "STEP", "allowed_range", "column_names"),
         "reading.folders": ("is_folder",),
+        "reading.named_course": ("CourseKind", "NamedCourse"),
         "reading.read_runs": ("Group", "read_group"),
         "reading.record": ("ImportedRun", "to_json"),
         "reading.store": ("ImportResult", "read_imported"),

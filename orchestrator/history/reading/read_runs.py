@@ -15,7 +15,8 @@ from orchestrator.history.reading.columns import (
     column_names,
     percent_reason,
 )
-from orchestrator.history.reading.curve_files import CurveFile, read_curve_file
+from orchestrator.history.reading.curve_files import read_curve_file
+from orchestrator.history.reading.curve_formats import CurveFile
 from orchestrator.history.reading.files import FileNote, RunFile, printable
 from orchestrator.history.reading.folders import CURVE_KINDS, RunFolder, find_run_folders
 from orchestrator.history.reading.imported_outcome import judge_outcome, planned_steps
@@ -26,9 +27,11 @@ from orchestrator.history.reading.record import (
     MappedSettings,
     Settings,
 )
+from orchestrator.history.reading.separate_runs import separate_runs
 from orchestrator.history.reading.settings import (
     RunSettings,
     flatten_settings,
+    part_of_folder,
     read_mapping,
     read_settings,
 )
@@ -64,19 +67,44 @@ def read_group(root: Path) -> Group:
     folders, remarks = find_run_folders(root)
     runs = []
     for folder in folders:
-        run = read_run(folder, root)
-        if run.settings or run.history or run.evaluations:
-            runs.append(run)
-        else:
-            remarks.append(f"{run.name}: {_why_nothing(run)}; skipped")
+        for run in read_folder(folder, root):
+            if run.settings or run.history or run.evaluations:
+                runs.append(run)
+            else:
+                remarks.append(f"{run.name}: {_why_nothing(run)}; skipped")
     return Group(str(root), tuple(runs), tuple(remarks))
 
 
-def read_run(folder: RunFolder, root: Path) -> ImportedRun:
-    """Read one run folder; what cannot be read is stated in the record's files and notes."""
+def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
+    """Read the runs of one folder, usually one.
+
+    What cannot be read is stated in the files and notes of each record.
+    """
     settings = read_settings(folder)
     used = {note.path for note in settings.files if note.role != "not read"}
-    read = [read_curve_file(file) for file in folder.files if _may_be_curve(file, used)]
+    read = [
+        curve
+        for file in folder.files
+        if _may_be_curve(file, used)
+        for curve in read_curve_file(file)
+    ]
+    runs = separate_runs(read)
+    if len(runs) == 1:
+        yield _read_run(folder, root, settings, runs[0].files)
+        return
+    of_runs = {file.path for run in runs for file in run.files}
+    for run in runs:
+        own = {file.path for file in run.files}
+        part = part_of_folder(folder, run.name, own, of_runs - own, settings)
+        part.notes.append(run.why)
+        yield _read_run(part, root, read_settings(part), run.files)
+
+
+def _read_run(
+    folder: RunFolder, root: Path, settings: RunSettings, read: Sequence[CurveFile]
+) -> ImportedRun:
+    """The record of one run, from what its files hold."""
+    used = {note.path for note in settings.files if note.role != "not read"}
     curves = [file for file in read if file.note.role == "course"]
     curve = merge_curves(curves)
     evaluations = tuple(_evaluations(folder, used, curve))

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +95,44 @@ def read_settings(folder: RunFolder) -> RunSettings:
         )
     settings.seed, settings.seed_from = _find_seed(settings, folder)
     return settings
+
+
+def part_of_folder(
+    folder: RunFolder,
+    name: str,
+    curves: Collection[str],
+    others: Collection[str],
+    settings: RunSettings,
+) -> RunFolder:
+    """The part of a folder that is one of several runs in it.
+
+    It has the files that bear the run's name. Other settings of the folder are those of all runs
+    if the names of these are seeds; else it is not known whose they are, and they are left out.
+
+    Args:
+        folder: that holds several runs.
+        name: of the run within the folder.
+        curves: paths of its learning curves.
+        others: paths of the learning curves of the other runs.
+        settings: of the whole folder.
+    """
+    is_seed = re.fullmatch(r"seed[_=-]?\d{1,9}", name, re.IGNORECASE) is not None
+    bears_name = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", re.IGNORECASE)
+    free = [file for file in folder.files if file.name in curves or file.name not in others]
+    own = [
+        file
+        for file in free
+        if file.name in curves or bears_name.search(file.name.removeprefix(f"{folder.name}/"))
+    ]
+    part = RunFolder(folder.path, f"{folder.name}/{printable(name)}", own, notes=[*folder.notes])
+    if is_seed:
+        part.files, part.inherited = free, folder.inherited
+    elif settings.source and not any(file.name == settings.source for file in own):
+        part.notes.append(
+            f"the settings in {settings.source} are not used: several runs wrote into this folder, "
+            "and nothing says whose they are"
+        )
+    return part
 
 
 def flatten_settings(nested: Settings) -> dict[str, Any]:

@@ -80,3 +80,22 @@ def test_of_a_file_beyond_the_limit_the_end_is_read_and_the_gap_noted(
     assert run.final == (499, pytest.approx(0.501))
     assert len(run.pers()) < 60
     assert mentions(run.notes, "metrics.csv", f"{len(text) - 400:,} bytes")
+
+
+def test_evaluations_that_could_not_be_read_are_remarked_on(tmp_path: Path) -> None:
+    log = "".join(
+        f"Train batch {s}: loss: 2.0 grad norm: 1.0 time: 0.1\nVal batch {s}: phone errors {s}\n"
+        for s in (0, 100, 200)
+    )
+    run = only_run(write_files(tmp_path / "run", {"training_log": log, "args.yaml": "lr: 1\n"}))
+    assert run.pers() == [] and mentions(run.notes, "3 lines", "could not be read")
+
+
+def test_a_fork_may_word_its_evaluations_in_its_own_way(tmp_path: Path) -> None:
+    log = "".join(
+        f"Train batch {s}: loss: 2.0 grad norm: 1.0 time: 0.1\n"
+        f"[eval] step {s} | phoneme error rate {p} | wer 0.9\nd01 val PER: 0.{s}1\n"
+        for s, p in ((0, 1.0), (1, 0.6), (2, 0.4))
+    )
+    run = only_run(write_files(tmp_path / "run", {"training_log": log}))
+    assert [step for step, _ in run.pers()] == [0, 1, 2]
