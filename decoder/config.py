@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import (
+    Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
 from decoder.atomic import sha256_of
 from decoder.complaints import did_you_mean, explain
+from decoder.entries import ENTRIES, Entries, without_effect
 from decoder.errors import ConfigError
 from decoder.marks import Section
 from decoder.parameters import MOST_PARAMETERS, count_parameters
@@ -40,7 +44,15 @@ MOST_EVALUATIONS = 1_000_000  # of a run; the official trainers make 60
 
 
 class DecoderConfig(Section):
-    """Everything that decides the result of a run, except its seed and its recordings."""
+    """Everything that decides the result of a run, except its seed and its recordings.
+
+    Attributes:
+        extensions: file of the user's parts, as written → its absolute path.
+        parts: ``NAME.PARAMETER`` → value, for every part that these files register
+            (`decoder.parts`).
+        files: every file that a result depends on, as written → its SHA-256, which is part of the
+            identity of a run.
+    """
 
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -49,6 +61,15 @@ class DecoderConfig(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    extensions: Entries = Field(default_factory=Entries)
+    parts: Entries = Field(default_factory=Entries)
+    files: Entries = Field(default_factory=Entries)
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what is empty, so that records look as before there were files and parts."""
+        whole: dict[str, Any] = serialize(self)
+        return {key: value for key, value in whole.items() if value or key not in ENTRIES}
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "DecoderConfig":
@@ -108,6 +129,9 @@ class DecoderConfig(Section):
         return self
 
 
+SECTIONS = tuple(name for name in DecoderConfig.model_fields if name not in ENTRIES)
+
+
 class Marks(NamedTuple):
     """The marks of a field, see `decoder.marks.mark`, and its default as a plain JSON value."""
 
@@ -124,8 +148,8 @@ def config_paths() -> Mapping[str, Marks]:
     """Every dotted path of a field → its marks."""
     defaults = flatten(DecoderConfig())
     paths = {}
-    for section_name, section in DecoderConfig.model_fields.items():
-        section_type = section.annotation
+    for section_name in SECTIONS:
+        section_type = DecoderConfig.model_fields[section_name].annotation
         assert isinstance(section_type, type) and issubclass(section_type, Section)
         for name, field in section_type.model_fields.items():
             path = f"{section_name}.{name}"
@@ -140,6 +164,21 @@ def config_paths() -> Mapping[str, Marks]:
                 default=defaults[path],
             )
     return paths
+
+
+_OF_ENTRIES = {
+    "extensions": Marks(False, True, False, {}, {}, None),
+    "parts": Marks(False, False, False, {}, {}, None),
+    "files": Marks(False, False, False, {}, {}, None),
+}
+
+
+def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
+    """Every dotted path of a configuration → its marks, with those of its files and parts."""
+    entries = {
+        f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
+    }
+    return {**config_paths(), **entries} if entries else config_paths()
 
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
@@ -200,7 +239,7 @@ def override(
     Raises:
         ConfigError: a path is no field (the nearest name is suggested), or a value is impossible.
     """
-    known = config_paths()
+    known = paths_of(config)
     unknown = [
         f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
         for path in changes
@@ -231,6 +270,16 @@ def resolve(config: DecoderConfig) -> DecoderConfig:
         ),
     }
     return config.model_copy(update={"optim": optim.model_copy(update=filled)})
+
+
+def with_file(config: DecoderConfig, written: str, sha256: str) -> DecoderConfig:
+    """The configuration with a file that its result depends on.
+
+    Args:
+        written: the file as the configuration names it.
+        sha256: hex SHA-256 of its content. Runs with other content are other runs.
+    """
+    return config.model_copy(update={"files": Entries({**config.files, written: sha256})})
 
 
 def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate: int = 0) -> str:
@@ -268,7 +317,7 @@ def run_id_of(
 
 def pack_key(config: DecoderConfig) -> str:
     """A key that is equal for configurations that can share a pack: same tensors, same draws."""
-    paths = config_paths()
+    paths = paths_of(config)
     shared = {p: value for p, value in flatten(config).items() if not paths[p].per_run}
     return digest(shared)[:16]
 
@@ -278,13 +327,14 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
 
     Two configurations with the same identity train to the same weights.
     """
-    flat, paths = flatten(resolve(config)), config_paths()
+    flat, paths = flatten(resolve(config)), paths_of(config)
     kept = {
         path: value
         for path, value in flat.items()
         if not (marks := paths[path]).not_identity and not (marks.added and value == marks.default)
     }
-    idle = [path for path in _conditional_paths() if path in kept and _is_idle(paths[path], flat)]
+    idle = {path for path in _conditional_paths() if path in kept and _is_idle(paths[path], flat)}
+    idle |= _idle_by_parts(config)
     return {path: value for path, value in kept.items() if path not in idle}
 
 
@@ -297,7 +347,12 @@ def _conditional_paths() -> tuple[str, ...]:
 def idle_paths(config: DecoderConfig) -> set[str]:
     """The fields that have no effect in this configuration, by their marks."""
     flat = flatten(resolve(config))
-    return {path for path in _conditional_paths() if _is_idle(config_paths()[path], flat)}
+    idle = {path for path in _conditional_paths() if _is_idle(config_paths()[path], flat)}
+    return idle | _idle_by_parts(config)
+
+
+def _idle_by_parts(config: DecoderConfig) -> set[str]:
+    return without_effect(config.extensions, config.parts) if config.extensions else set()
 
 
 def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from decoder.complaints import did_you_mean
-from decoder.config import DecoderConfig, config_paths, override, parse_config
+from decoder.config import SECTIONS, DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
 from decoder.foreign_config import read_foreign, without_wandb
 from decoder.import_forks import FORKS, SWITCHES
@@ -170,7 +170,7 @@ def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
         raise ConfigError(
             f"{where}: has no key of the T15 rnn_args.yaml (such as num_training_batches) or the "
             "T12 args (such as nUnits), and is not a configuration of ours "
-            f"(sections {', '.join(DecoderConfig.model_fields)})"
+            f"(sections {', '.join(SECTIONS)})"
         )
     return codebase
 
