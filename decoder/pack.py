@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal
+
+from typing_extensions import TypeVar  # has defaults, which those of `typing` lack below 3.13
 
 from decoder.config import DecoderConfig
+
+# Training here gets runs of our decoder. Others may plan and record runs of other configurations.
+ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=DecoderConfig)
 
 HistoryRow = dict[str, float]
 
@@ -46,20 +51,20 @@ def further_columns(history: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[ConfigT_co]):
     """One arm with one seed, the unit of training. `config` is resolved."""
 
     run_id: str
-    config: DecoderConfig
+    config: ConfigT_co
 
 
 @dataclass(frozen=True)
-class Pack:
+class Pack(Generic[ConfigT_co]):
     """The runs of one seed that train together; all have the same `decoder.config.pack_key`."""
 
     pack_id: str
     seed: int
-    runs: tuple[Run, ...]
+    runs: tuple[Run[ConfigT_co], ...]
 
 
 @dataclass(frozen=True)
