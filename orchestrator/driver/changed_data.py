@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from decoder.config import run_id
 from decoder.errors import ConfigError, DataError, StorageError
 from orchestrator.driver.cost import Cost, forecast, jobs_of, measure_pace
 from orchestrator.execute.machine import Options
@@ -12,6 +11,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.packs import PlannedRun, packs_to_train
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.configuration import run_id
 from orchestrator.store.ledger import read_records, recent_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan

@@ -7,12 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.open_packs import Batch, OpenPacks
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
+from orchestrator.spec.configuration import Pack
 from orchestrator.store.paths import Results
 from orchestrator.store.reservations import Reservations, reserving
 from orchestrator.store.under_way import drop_other_sources, keep_cut

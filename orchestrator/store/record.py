@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
 
 from decoder.atomic import sha256_of
-from decoder.config import DecoderConfig, canonical_json, identity, run_id_of
+from decoder.config import DecoderConfig, canonical_json, run_id_of
 from decoder.phonemes import N_CLASSES
+from orchestrator.spec.configuration import identity, parse_document
 
 SCHEMA = 1
 # What stands before and after the checksum, at the end of the file.
@@ -236,4 +237,5 @@ def _identity_text(config: bytes) -> str | None:
     try:
         return canonical_json(identity(DecoderConfig.model_validate_json(config)))
     except ValidationError:
-        return None
+        command = parse_document(from_json(config))
+        return None if command is None else canonical_json(identity(command))

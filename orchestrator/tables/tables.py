@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from decoder.atomic import write_atomically
-from decoder.collapse import on_plateau
-from decoder.pack import HISTORY_COLUMNS
+from decoder.collapse import has_plateau, on_plateau
+from decoder.pack import HISTORY_COLUMNS, further_columns
 from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
@@ -106,18 +106,20 @@ def runs_table(
     (`decoder.selection.best_row`); no verdict uses it. ``selection_optimism`` is the optimism of
     choosing that evaluation. ``per_beam`` is the final PER with beam search. ``grad_norm_p99`` is
     taken over all training steps, before clipping. Columns that depend on the machine or on the
-    schedule begin with ``timing_`` or ``host_``.
+    schedule begin with ``timing_`` or ``host_``. The last evaluation's value of every further
+    column of a history (`decoder.pack.further_columns`) has a column, too. What a trainer did not
+    report is a gap; without `emitted_ratio` and `n_distinct`, so are collapse and escape.
     """
     spec = plan.spec
     thresholds = spec.collapse.thresholds()
-    rows = [
-        {
-            **_run_columns(spec, arm, run),
-            "block": run.block,
-            **result_columns(records.get(run.run_id), histories.get(run.run_id, ()), thresholds),
-        }
-        for arm, run in _arm_runs(plan)
-    ]
+    asked = [hypothesis.outcome for hypothesis in spec.hypotheses.values()]
+    wanted = dict.fromkeys((*_further(plan, histories), *asked), math.nan)
+    rows = []
+    for arm, run in _arm_runs(plan):
+        history = histories.get(run.run_id, ())
+        columns = result_columns(records.get(run.run_id), history, thresholds)
+        named = {**_run_columns(spec, arm, run), "block": run.block}
+        rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
         table[column] = table[column].astype("Int64")
@@ -183,21 +185,24 @@ def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> p
     """One row per evaluation, in the order of the runs table, then of the steps."""
     spec = plan.spec
     thresholds = spec.collapse.thresholds()
+    further = _further(plan, histories)
     rows = [
         {
             **_run_columns(spec, arm, run),
             # Older histories lack columns that were added later.
-            **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
-            "on_plateau": on_plateau(row, thresholds),
+            **{name: float(row.get(name, "nan")) for name in (*HISTORY_COLUMNS, *further)},
+            "on_plateau": on_plateau(row, thresholds) if has_plateau([row]) else None,
         }
         for arm, run in _arm_runs(plan)
         for row in histories.get(run.run_id, ())
     ]
     columns = [
         *("run_id", "arm", "in_design", *_factor_columns(spec, {}), "seed"),
-        *(*HISTORY_COLUMNS, "on_plateau"),
+        *(*HISTORY_COLUMNS, "on_plateau", *further),
     ]
     table = pd.DataFrame(rows, columns=columns)
+    if table["on_plateau"].isna().any():
+        table["on_plateau"] = table["on_plateau"].astype("boolean")
     return table.astype({"step": "int64", "seed": "int64"})
 
 
@@ -247,6 +252,11 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]
             write_atomically(path, data)
             written.append(path)
     return written
+
+
+def _further(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> tuple[str, ...]:
+    """The columns that only some histories have, of all runs of the plan."""
+    return further_columns(row for run in plan.runs for row in histories.get(run.run_id, ())[:1])
 
 
 def _arm_runs(plan: PlanDocument) -> list[tuple[ArmEntry, RunEntry]]:

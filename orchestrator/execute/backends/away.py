@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
 from orchestrator.execute.backends.node_cache import cache_folder, receive_dataset, scratch_folder
 from orchestrator.execute.backends.splitting import SPLIT_NAME
 from orchestrator.execute.backends.travel import (
@@ -27,6 +27,7 @@ from orchestrator.execute.backends.travel import (
     pieces_of,
 )
 from orchestrator.execute.backends.types import Execution
+from orchestrator.spec.configuration import Pack
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from decoder.errors import ConfigError
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
+from orchestrator.spec.configuration import Pack
 
 
 class RayUnavailableError(ConfigError):

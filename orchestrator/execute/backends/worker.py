@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from decoder.errors import UserError
 from decoder.life import is_asked_to_stop
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
 from orchestrator.execute.backends.splitting import (
     is_out_of_memory,
     split_further,
@@ -18,6 +18,7 @@ from orchestrator.execute.backends.splitting import (
 )
 from orchestrator.execute.backends.travel import Parcel
 from orchestrator.execute.backends.types import Execution, PackEvent, PackFailed
+from orchestrator.spec.configuration import Pack, of_our_decoder
 from orchestrator.store import provenance
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
 
     def train_part(part: Pack, folder: Path, split_from: Sequence[Path]) -> Iterator[Progress]:
         return train(
-            part,
+            of_our_decoder(part),
             dataset,
             device=execution.device,
             checkpoint_dir=folder,
