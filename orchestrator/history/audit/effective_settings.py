@@ -44,6 +44,19 @@ _NEUTRAL_ON_TOP = _squeezed(
     "name title experiment group notes note desc user host date time created purpose changes cmd "
     "command cwd python mode slurm tensorboard dry_run"
 )
+# Names that only say which run it is, where it writes, and what someone noted, by their last part.
+_OF_THE_RUN = re.compile(
+    r"(run|exp|experiment|job|sweep|wandb|mlflow)(number|no|nr|num|idx|index|id|name|label|tags?"
+    r"|title|purpose|goal|aim|notes?|comments?|remarks?|desc|description|message|hypothesis|owner"
+    r"|date|time|timestamp|suffix|prefix|group|project|count|version)"
+    r"|(out|output|save|saved|log|logs|logging|ckpt|checkpoint|checkpoints|result|results|work|run"
+    r"|runs|exp|experiment|trained|models?|pred|predictions|figures?|plots?|cache|tmp|temp|scratch"
+    r"|artifacts?|metrics)\w*(dir|directory|folder|path|root|file|filename)"
+    r"|notes?|remarks?|purpose|rationale|hypothesis|todo|changelog|owner|datetime"
+    r"|(start|end|run|launch|creation|created|training|train|finish)(ed)?(date|datetime|timestamp|at)"
+)
+_WORD = re.compile(r"(?<!\S)[^\W\d_]{2,}[,;:.!?]*(?!\S)")
+_FEWEST_OF_PROSE = 4, 3  # parts between spaces, and words among them
 _FEWEST_LABELLED = 4  # runs; with fewer, a text that differs in each may be a real setting
 _NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
 _NEUTRAL = re.compile(
@@ -80,11 +93,20 @@ class EffectiveSettings(NamedTuple):
 def is_neutral(key: str) -> bool:
     """Whether a setting cannot change a result, by its name."""
     on_top = "." not in key and squeeze(key) in _NEUTRAL_ON_TOP
-    return on_top or last_part(key) in _NEUTRAL_NAMES or bool(_NEUTRAL.search(key))
+    last = last_part(key)
+    return (
+        on_top
+        or last in _NEUTRAL_NAMES
+        or bool(_OF_THE_RUN.fullmatch(last))
+        or bool(_NEUTRAL.search(key))
+    )
 
 
 def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
-    """Settings that only label a run: a text that differs in every run that has it."""
+    """Settings that only label or describe a run.
+
+    That is a text that differs in every run that has it, or one of whole sentences.
+    """
     values: dict[str, list[Any]] = {}
     for run in runs:
         for key, value in run.settings.items():
@@ -93,10 +115,18 @@ def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
     return frozenset(
         key
         for key, of_runs in values.items()
-        if len(of_runs) >= _FEWEST_LABELLED
-        and all(isinstance(value, str) for value in of_runs)
-        and len(set(of_runs)) == len(of_runs)
+        if all(isinstance(value, str) or value is None for value in of_runs)
+        and (
+            any(_is_prose(value) for value in of_runs if value)
+            or (len(of_runs) >= _FEWEST_LABELLED and len({*of_runs} - {None}) == len(of_runs))
+        )
     )
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text is a sentence that someone wrote about a run."""
+    n_parts, n_words = _FEWEST_OF_PROSE
+    return len(text.split()) >= n_parts and len(_WORD.findall(text)) >= n_words
 
 
 def effective_settings(run: ImportedRun, labels: frozenset[str] = frozenset()) -> EffectiveSettings:
