@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "audit.audit": ("Audit",),
-        "audit.effective_settings": ("DATA", "is_neutral"),
+        "audit.effective_settings": ("DATA",),
         "audit.findings": ("by_weight",),
         "audit.prepared_group": ("prepare_group",),
         "audit.proposal": ("Proposal", "write_proposal"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
-from orchestrator.history.audit.effective_settings import is_neutral
+from decoder.neutral_settings import is_neutral
 from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup
 from orchestrator.history.audit.repeat_spread import by_seed

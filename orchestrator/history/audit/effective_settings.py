@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from decoder.config import DecoderConfig, config_paths, flatten, identity, override, resolve
 from decoder.import_tables import squeeze
+from decoder.neutral_settings import is_neutral
 from orchestrator.history.reading.columns import last_part
 from orchestrator.history.reading.record import ImportedRun, Settings
 from orchestrator.history.reading.settings import seed_keys
@@ -24,45 +25,10 @@ def _squeezed(names: str) -> frozenset[str]:
     return frozenset(squeeze(name) for name in names.split())
 
 
-# Settings that cannot change a result, by the last part of their names, in the spellings of both
-# official trainers and of common frameworks.
-_NEUTRAL_NAMES = _squeezed(
-    "output_dir out_dir checkpoint_dir ckpt_dir save_dir log_dir results_dir work_dir run_dir "
-    "exp_dir root_dir base_dir model_dir model_path tensorboard_dir checkpoint_path save_path "
-    "cache_dir default_root_dir dirpath scratch_dir tmp_dir ausgabe gpu_number gpu gpus gpu_id "
-    "gpu_ids device devices cuda use_gpu accelerator local_rank world_size num_workers "
-    "num_dataloader_workers n_workers workers pin_memory prefetch_factor persistent_workers "
-    "n_threads num_threads batches_per_train_log batches_per_save verbose log_interval log_every "
-    "log_freq log_steps logging_steps log_level log_every_n_steps print_every print_freq "
-    "print_interval report_every log_individual_day_val_PER log_val_skip_logs progress_bar "
-    "run_name exp_name experiment_name run_id project entity tags comment comments description "
-    "author username hostname timestamp created_at start_time job_id slurm_job_id use_wandb "
-    "use_tensorboard success_criteria version_note"
-)
-# Names that are neutral at the top level only: `optimizer.name` counts.
-_NEUTRAL_ON_TOP = _squeezed(
-    "name title experiment group notes note desc user host date time created purpose changes cmd "
-    "command cwd python mode slurm tensorboard dry_run"
-)
-# Names that only say which run it is, where it writes, and what someone noted, by their last part.
-_OF_THE_RUN = re.compile(
-    r"(run|exp|experiment|job|sweep|wandb|mlflow)(number|no|nr|num|idx|index|id|name|label|tags?"
-    r"|title|purpose|goal|aim|notes?|comments?|remarks?|desc|description|message|hypothesis|owner"
-    r"|date|time|timestamp|suffix|prefix|group|project|count|version)"
-    r"|(out|output|save|saved|log|logs|logging|ckpt|checkpoint|checkpoints|result|results|work|run"
-    r"|runs|exp|experiment|trained|models?|pred|predictions|figures?|plots?|cache|tmp|temp|scratch"
-    r"|artifacts?|metrics)\w*(dir|directory|folder|path|root|file|filename)"
-    r"|notes?|remarks?|purpose|rationale|hypothesis|todo|changelog|owner|datetime"
-    r"|(start|end|run|launch|creation|created|training|train|finish)(ed)?(date|datetime|timestamp|at)"
-)
 _WORD = re.compile(r"(?<!\S)[^\W\d_]{2,}[,;:.!?]*(?!\S)")
 _FEWEST_OF_PROSE = 4, 3  # parts between spaces, and words among them
 _FEWEST_LABELLED = 4  # runs; with fewer, a text that differs in each may be a real setting
 _NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
-_NEUTRAL = re.compile(
-    r"(^|\.)(wandb|hydra|logging|logger|slurm|tensorboard)(\.|_|$)|(^|\.)(save|plot|print)_\w+$",
-    re.IGNORECASE,
-)
 _DATA_NAMES = _squeezed("dataset_dir datasetPath data_dir data_path dataset data_root")
 _OFF = (None, False, "", "none", "None", "null")
 
@@ -88,18 +54,6 @@ class EffectiveSettings(NamedTuple):
     def signature(self) -> str:
         """A text that is equal for runs of one configuration."""
         return json.dumps([self.kind, self.values], sort_keys=True, default=str)
-
-
-def is_neutral(key: str) -> bool:
-    """Whether a setting cannot change a result, by its name."""
-    on_top = "." not in key and squeeze(key) in _NEUTRAL_ON_TOP
-    last = last_part(key)
-    return (
-        on_top
-        or last in _NEUTRAL_NAMES
-        or bool(_OF_THE_RUN.fullmatch(last))
-        or bool(_NEUTRAL.search(key))
-    )
 
 
 def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:

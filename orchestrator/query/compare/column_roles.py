@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from decoder.config import config_paths
 from decoder.import_forks import FORKS
 from decoder.import_tables import squeeze
-from orchestrator.history.audit.effective_settings import is_neutral
+from decoder.neutral_settings import is_neutral
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
 
 Role = Literal["metric", "setting", "factor", "special", ""]
