@@ -35,6 +35,17 @@ _ON_TOP = _squeezed(
     "name title experiment group notes note desc user host date time created purpose changes cmd "
     "command cwd python mode slurm tensorboard dry_run wandb"
 )
+# What only says which run it is, where it writes, and what someone noted, by the last part.
+_OF_THE_RUN = re.compile(
+    r"(run|exp|experiment|job|sweep|wandb|mlflow)(number|no|nr|num|idx|index|id|name|label|tags?"
+    r"|title|purpose|goal|aim|notes?|comments?|remarks?|desc|description|message|hypothesis|owner"
+    r"|date|time|timestamp|suffix|prefix|group|project|count|version)"
+    r"|(out|output|save|saved|log|logs|logging|ckpt|checkpoint|checkpoints|result|results|work|run"
+    r"|runs|exp|experiment|trained|models?|pred|predictions|figures?|plots?|cache|tmp|temp|scratch"
+    r"|artifacts?|metrics)\w*(dir|directory|folder|path|root|file|filename)"
+    r"|notes?|remarks?|purpose|rationale|hypothesis|todo|changelog|owner|datetime"
+    r"|(start|end|run|launch|creation|created|training|train|finish)(ed)?(date|datetime|timestamp|at)"
+)
 _BLOCKS = re.compile(
     r"(^|\.)(wandb|hydra|logging|logger|slurm|tensorboard|mlflow|comet|neptune)(\.|_|$)"
     r"|(^|\.)(save|plot|print)_\w+$",
@@ -45,4 +56,9 @@ _BLOCKS = re.compile(
 def is_neutral(key: str) -> bool:
     """Whether a setting cannot change a result, by its dotted name."""
     last = squeeze(key.rpartition(".")[2])
-    return ("." not in key and last in _ON_TOP) or last in _NAMES or bool(_BLOCKS.search(key))
+    return (
+        ("." not in key and last in _ON_TOP)
+        or last in _NAMES
+        or bool(_OF_THE_RUN.fullmatch(last))
+        or bool(_BLOCKS.search(key))
+    )

@@ -25,6 +25,8 @@ def _squeezed(names: str) -> frozenset[str]:
     return frozenset(squeeze(name) for name in names.split())
 
 
+_WORD = re.compile(r"(?<!\S)[^\W\d_]{2,}[,;:.!?]*(?!\S)")
+_FEWEST_OF_PROSE = 4, 3  # parts between spaces, and words among them
 _FEWEST_LABELLED = 4  # runs; with fewer, a text that differs in each may be a real setting
 _NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
 _DATA_NAMES = _squeezed("dataset_dir datasetPath data_dir data_path dataset data_root")
@@ -55,7 +57,10 @@ class EffectiveSettings(NamedTuple):
 
 
 def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
-    """Settings that only label a run: a text that differs in every run that has it."""
+    """Settings that only label or describe a run.
+
+    That is a text that differs in every run that has it, or one of whole sentences.
+    """
     values: dict[str, list[Any]] = {}
     for run in runs:
         for key, value in run.settings.items():
@@ -64,10 +69,18 @@ def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
     return frozenset(
         key
         for key, of_runs in values.items()
-        if len(of_runs) >= _FEWEST_LABELLED
-        and all(isinstance(value, str) for value in of_runs)
-        and len(set(of_runs)) == len(of_runs)
+        if all(isinstance(value, str) or value is None for value in of_runs)
+        and (
+            any(_is_prose(value) for value in of_runs if value)
+            or (len(of_runs) >= _FEWEST_LABELLED and len({*of_runs} - {None}) == len(of_runs))
+        )
     )
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text is a sentence that someone wrote about a run."""
+    n_parts, n_words = _FEWEST_OF_PROSE
+    return len(text.split()) >= n_parts and len(_WORD.findall(text)) >= n_words
 
 
 def effective_settings(run: ImportedRun, labels: frozenset[str] = frozenset()) -> EffectiveSettings:

@@ -45,6 +45,12 @@ _COLUMN_OF = {
 }
 _BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
 _OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
+_UNLABELLED = re.compile(
+    r"competition|(?<![a-z])comp(?![a-z])|hold[ _-]?out|held[ _-]?out|challenge|un_?label"
+    r"|blind[ _-]?(test|set|split)|hidden[ _-]?(test|set|split|label)|leaderboard|submission|kaggle"
+    r"|(no|without)[ _-]?(true[ _-]?)?label",
+    re.IGNORECASE,
+)
 _PLAIN_LOSS = frozenset({"loss", "verlust"})
 _HIGH_RATE, _LATER_RATE = 5.0, 2.0  # of an error rate at any time, and once a run has trained
 _FEWEST_TO_JUDGE = 3  # values
@@ -82,6 +88,11 @@ def allowed_range(column: str, value: float) -> str:
 def last_part(name: str) -> str:
     """The last part of a dotted name, without case and punctuation: ``a.lr_max`` → ``lrmax``."""
     return squeeze(name.rpartition(".")[2])
+
+
+def is_unlabelled(text: str) -> bool:
+    """Whether the name of a split or of a file says that its trials have no true labels."""
+    return bool(_UNLABELLED.search(text))
 
 
 def is_evaluation(row: Mapping[str, float]) -> bool:
@@ -133,7 +144,7 @@ def _column_of(name: str) -> tuple[str, int] | None:
     return None
 
 
-def percent_reason(values: Sequence[float]) -> str:
+def percent_reason(values: Sequence[float], in_order: bool = True) -> str:
     """Why the error rates of one file and field are in percent; "" if they are rates.
 
     All values of the field decide together, the later half most: a rate exceeds 1 where a run
@@ -141,13 +152,16 @@ def percent_reason(values: Sequence[float]) -> str:
     are in percent if they exceed 5, which no run ends at.
 
     Args:
-        values: finite rates in the order of training; of a table, in any order.
+        values: finite rates.
+        in_order: whether they are in the order of training; else all count like the later half.
     """
     if not values:
         return ""
     low, high = min(values), max(values)
-    later = median(values[len(values) // 2 :]) if len(values) >= _FEWEST_TO_JUDGE else values[-1]
-    limit = _LATER_RATE if len(values) >= _FEWEST_TO_JUDGE else _HIGH_RATE
+    few = len(values) < _FEWEST_TO_JUDGE
+    limit = _HIGH_RATE if few else _LATER_RATE
+    judged = values if not in_order else values[-1:] if few else values[len(values) // 2 :]
+    later = median(judged)
     if high <= _HIGH_RATE or later <= limit:
         return ""
     if 0 < low <= 1:

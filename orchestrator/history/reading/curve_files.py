@@ -14,6 +14,7 @@ from orchestrator.history.reading.columns import (
     STEP,
     StepValues,
     is_evaluation,
+    is_unlabelled,
     percent_reason,
 )
 from orchestrator.history.reading.curve_formats import (
@@ -58,6 +59,9 @@ def read_curve_file(file: RunFile) -> list[CurveFile]:
         why = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
         whole.note = file.note("unreadable", why)
         return [whole]
+    if file.kind != "log" and is_unlabelled(file.path.stem):
+        rows = [{k: v for k, v in row.items() if k != PER} for row in rows]
+        whole.remark("its name is that of a split without true labels; its PERs do not count")
     in_percent = _in_percent(rows, whole, runs)
     curves = []
     for at, (name, log) in enumerate(runs):

@@ -21,6 +21,7 @@ from orchestrator.history.reading.columns import (
     StepValues,
     allowed_range,
     column_names,
+    is_unlabelled,
     number_of,
 )
 from orchestrator.history.reading.files import (
@@ -111,7 +112,7 @@ def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     """One row for each line that is a JSON object; other lines are counted."""
     last, bad = 0, []  # numbers of lines
     of_test: list[StepValues] = []
-    has_validation = False
+    has_validation, n_unlabelled = False, 0
     for at, line in enumerate(text.lines(), 1):
         stripped = line.strip()
         if not stripped:
@@ -128,7 +129,9 @@ def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         if math.inf in row.values() and "Infinity" not in line:  # 1e400
             row = {name: min(number, sys.float_info.max) for name, number in row.items()}
         row = curve.labelled(curve.within_range(row, f"line {at}"), value)
-        if split == "test" and PER in row:
+        if split == "unlabelled":
+            n_unlabelled += 1
+        elif split == "test" and PER in row:
             of_test.append(row)
         elif row:
             has_validation |= PER in row and split != "train"
@@ -139,6 +142,8 @@ def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         )
     else:
         yield from of_test
+    if n_unlabelled:
+        curve.remark(f"rows of a split without true labels ({n_unlabelled}) are left out")
     if text.cut_off and bad[-1:] == [last]:
         bad.pop()
         curve.remark("its last line is cut off and left out")
@@ -149,8 +154,10 @@ def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
 
 
 def _split_of(value: Mapping[str, Any]) -> str:
-    """``train`` or ``test`` if a row says that it is of that split, else ""."""
+    """``train``, ``test`` or ``unlabelled`` if a row says that it is of such a split, else ""."""
     for name in ("split", "phase", "subset", "stage", "mode", "type"):
+        if is_unlabelled(str(value.get(name))):
+            return "unlabelled"
         if match := re.match("train|test", str(value.get(name)), re.IGNORECASE):
             return match[0].lower()
     return ""

@@ -11,6 +11,7 @@ from decoder.atomic import sha256_of
 from decoder.errors import ConfigError
 from decoder.import_forks import FORKS
 from decoder.import_tables import T12, T15
+from decoder.interpolation import follow
 from decoder.plain_pickle import Refused, read_plain_pickle
 from decoder.strict_yaml import parse_yaml
 from orchestrator.history.reading.columns import last_part, number_of
@@ -195,7 +196,7 @@ def _writable(value: Any) -> Any:
 
 
 def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
-    """The mapping in a settings file, and the digest of the file.
+    """The mapping in a settings file, with interpolations followed, and the digest of the file.
 
     Raises:
         Refused: a pickle that holds more than plain values.
@@ -218,8 +219,9 @@ def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
         value = parse_yaml(text, str(file.path), plain=True)
     if not isinstance(value, dict):
         raise ValueError(f"must be a mapping of names to values, but is a {type(value).__name__}")
-    named = {printable(str(key)): inner for key, inner in value.items()}
-    return _unwrap(named), sha256_of(content)
+    named = _unwrap({printable(str(key)): inner for key, inner in value.items()})
+    # Whatever depends on the machine that trained stays as it is written.
+    return follow(named, file.name, None, lambda key: True), sha256_of(content)
 
 
 def _unwrap(value: dict[str, Any]) -> dict[str, Any]:

@@ -71,16 +71,6 @@ def test_args_that_would_run_code_are_refused_by_name(tmp_path: Path) -> None:
     assert run.settings == {}
 
 
-def test_evaluation_files_are_read_in_the_unit_that_fits_the_learning_curve(tmp_path: Path) -> None:
-    files = {
-        "metrics.jsonl": per_rows(1, 0.03, 0.02),
-        "eval_val.json": '{"avg_PER": 2.0, "loss": 1}',
-        "eval_days.json": '{"a": {"PER": 0.1}, "b": {"PER": 0.2}}',
-    }
-    run = only_run(write_files(tmp_path / "run", files))
-    assert [(e.path, e.per) for e in run.evaluations] == [("eval_val.json", 0.02)]
-
-
 def test_numbers_written_as_text_are_mapped_as_numbers(tmp_path: Path, group: Path) -> None:
     args = yaml.safe_load((group / "run1_baseline" / "checkpoint" / "args.yaml").read_text())
     args |= {"lr_max": "5e-3", "num_training_batches": 1000.0}
