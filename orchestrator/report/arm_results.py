@@ -38,6 +38,11 @@ class ArmResults(NamedTuple):
         return self.n_failed + self.n_missing
 
     @property
+    def knows_escapes(self) -> bool:
+        """Whether its runs say when they escaped; runs trained elsewhere mostly do not."""
+        return not self.n or self.n_escaped > 0 or not math.isnan(self.escape_step_mean)
+
+    @property
     def interval(self) -> str:
         """The interval of the mean PER as text; "" if it is not known."""
         known = not math.isnan(self.per_low)

@@ -154,7 +154,7 @@ def _metrics(row: ArmResults) -> dict[str, str]:
     gradient = number(row.grad_norm_mean)
     if not math.isnan(row.grad_norm_p99_max):
         gradient += f" at the end; 99th percentile at most {number(row.grad_norm_p99_max)}"
-    never = row.n - row.n_escaped
+    never = row.n - row.n_escaped if row.knows_escapes else 0
     escape = number(row.escape_step_mean) + (f"; {never} of {row.n} never" if never else "")
     return {
         "final PER": per,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.document import PlanDocument, RecordingsEntry
+from orchestrator.plan.judged import NOT_REGISTERED
 from orchestrator.report.arm_results import arm_results
 from orchestrator.report.wording import (
     blocking_text,
@@ -82,7 +83,8 @@ def effects_grid(
         rows.append(
             {
                 "hypothesis": verdict.name,
-                "verdict": verdict_title(verdict),
+                "verdict": verdict_title(verdict)
+                + (f", {NOT_REGISTERED}" if verdict.unregistered else ""),
                 "effect": f"{effect} {unit_of(outcome)}",
                 "95 % interval": interval_words(evidence.shown.interval, outcome),
                 "margin": sign + difference_text(hypothesis.margin, outcome, signed=False),
@@ -254,7 +256,7 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
             "collapsed": str(arm.n_collapsed),
             "diverged": str(arm.n_diverged),
             "no result": str(arm.n_gaps),
-            "escaped": f"{arm.n_escaped}/{arm.n}",
+            "escaped": f"{arm.n_escaped}/{arm.n}" if arm.knows_escapes else "–",
             f"steps to escape{cut}": number(arm.escape_step_mean),
             "emitted / target": number(arm.emitted_ratio_mean, 2),
         }
@@ -278,6 +280,12 @@ def varied_grid(spec: AblationSpec) -> Grid:
     return make_grid(texts("factor", "level", "configuration"), rows)
 
 
+def conditions_grid(conditions: Mapping[str, Mapping[str, str]]) -> Grid:
+    """The condition that the runs of every level meet."""
+    rows = [(f, level, text) for f, levels in conditions.items() for level, text in levels.items()]
+    return make_grid(texts("factor", "level", "runs that meet"), rows)
+
+
 def changes_text(changes: Changes) -> str:
     """``path = value, …``."""
     return ", ".join(f"{path} = {value}" for path, value in changes.items())
@@ -290,11 +298,7 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
         rows += [
             ("recordings", Path(dataset.path).name),
             ("fingerprint", dataset.fingerprint),
-            (
-                "trials",
-                f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for "
-                f"validation, {len(dataset.sessions)} sessions",
-            ),
+            *(() if plan.judged else (("trials", _trials_text(dataset)),)),
             *(("remark on the recordings", remark) for remark in dataset.remarks),
         ]
     every = runs["eval_every_steps"].dropna().unique()
@@ -306,9 +310,19 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
         ("parameters", listed(runs["n_parameters"].dropna().unique())),
         ("training trials left out (no possible alignment)", listed(dropped.unique())),
         ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
-        ("ablation file", spec_file.name if spec_file.is_absolute() else str(spec_file)),
+        (
+            "claims file" if plan.judged else "ablation file",
+            spec_file.name if spec_file.is_absolute() else str(spec_file),
+        ),
     ]
     return make_grid(texts("", ""), rows)
+
+
+def _trials_text(dataset: RecordingsEntry) -> str:
+    return (
+        f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for validation, "
+        f"{len(dataset.sessions)} sessions"
+    )
 
 
 def machine_grid(runs: pd.DataFrame) -> Grid:

@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms"),
-        "cells": ("fraction_of",),
+        "cells": ("crossed_id", "fraction_of"),
+        "check_claims": ("claim_problems",),
         "check_file": ("explain_value", "unknown_path"),
         "claim_text": ("KEEPS_A_CLAIM", "mismatched_claims", "what_counts"),
         "claims": (
@@ -44,13 +45,14 @@ __getattr__, __dir__, __all__ = lazy_face(
         "keys": ("explain_file", "load_base"),
         "limits": ("MOST_RUNS",),
         "load": ("AblationSpec", "Changes", "Criterion", "Loaded", "levels_of", "load_spec"),
-        "names": ("check_name", "hint", "level_names", "listed"),
+        "names": ("check_name", "hint", "level_names", "level_text", "listed"),
         "references": ("follow", "references_in"),
         "schema": (
             "AblationSpec",
             "Alpha",
             "Changes",
             "CollapseSpec",
+            "Criterion",
             "Design",
             "Direction",
             "FORMER_NO_DIFFERENCE",

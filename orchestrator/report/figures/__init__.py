@@ -88,12 +88,14 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
         )
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
-    yield "collapse_map", lambda: _collapse_map(given)
+    if plan.judged is None or plan.judged.endings_known:
+        yield "collapse_map", lambda: _collapse_map(given)
     if has_history:
         if spec.design != "path":  # its figure of changes shows the arms
             yield "interaction", lambda: _interaction(given)
         yield "per_curves", lambda: _curves("per", given)
-        yield "emitted_curves", lambda: _curves("emitted_ratio", given)
+        if tables.history["emitted_ratio"].notna().any():  # runs trained elsewhere have none
+            yield "emitted_curves", lambda: _curves("emitted_ratio", given)
 
 
 def _effects(given: ReportInput) -> _Made:
