@@ -7,7 +7,7 @@ needs, such as many packs, records and resuming.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from decoder.config import DecoderConfig, config_paths, digest, flatten, resolve, run_id
+from decoder.config import DecoderConfig, digest, flatten, paths_of, resolve, run_id
 from decoder.data.files import Say, silent
 from decoder.data.prepare import SYNTHETIC_PREFIX, find_source, prepare
 from decoder.data.store import Dataset
@@ -164,13 +164,13 @@ def _check_one_pack(configs: Sequence[DecoderConfig]) -> None:
     """Refuse configurations that differ in a field that the runs of a pack share."""
     if not configs:
         raise ConfigError("configs: is empty; give at least one configuration")
-    marks, first = config_paths(), flatten(configs[0])
+    marks, first = paths_of(configs[0]), flatten(configs[0])
     different = [
-        f"configs: {path} is {first[path]!r} and {value!r}, but the runs of a pack share it; train "
-        "one pack for each value"
+        f"configs: {path} is {first.get(path)!r} and {value!r}, but the runs of a pack share it; "
+        "train one pack for each value"
         for config in configs[1:]
         for path, value in flatten(config).items()
-        if value != first[path] and not marks[path].per_run
+        if value != first.get(path) and not (path in marks and marks[path].per_run)
     ]
     if different:
         raise ConfigError(list(dict.fromkeys(different)))

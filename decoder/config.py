@@ -21,16 +21,16 @@ from pydantic import (
 )
 
 from decoder.atomic import sha256_of
+from decoder.combinations import check_combinations
 from decoder.complaints import did_you_mean, explain
 from decoder.entries import ENTRIES, Entries, without_effect
 from decoder.errors import ConfigError
+from decoder.extensions import filled_parts, known_parts, read_entries
 from decoder.marks import Section
-from decoder.parameters import MOST_PARAMETERS, count_parameters
 from decoder.sections import AugmentConfig, DataConfig, ModelConfig
 from decoder.slips import field_hint
 from decoder.strict_yaml import load_yaml
 from decoder.training_sections import (
-    TO_LR_MIN,
     EvaluationConfig,
     LossConfig,
     OptimConfig,
@@ -40,7 +40,6 @@ from decoder.yaml_lines import with_lines
 
 # Incremented whenever a change of the code changes the numbers that a configuration leads to.
 NUMERICS_VERSION = 1
-MOST_EVALUATIONS = 1_000_000  # of a run; the official trainers make 60
 
 
 class DecoderConfig(Section):
@@ -73,59 +72,7 @@ class DecoderConfig(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "DecoderConfig":
-        if self.data.sampling == "days" and self.data.days_per_batch > self.data.batch_size:
-            raise ValueError(
-                f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
-                f"data.batch_size ({self.data.batch_size})"
-            )
-        if self.loss.focal_gamma and self.loss.label_prior_weight:
-            raise ValueError(
-                "loss.focal_gamma weights trials by their posterior, which is not known with "
-                "loss.label_prior_weight; set one of them to 0"
-            )
-        layers = self.model.inter_ctc_layers
-        if layers and not (
-            sorted(set(layers)) == list(layers) and layers[-1] < self.model.n_layers
-        ):
-            raise ValueError(
-                f"model.inter_ctc_layers ({list(layers)}) must ascend and stay below "
-                f"model.n_layers ({self.model.n_layers}), whose output the last head reads"
-            )
-        if self.optim.algorithm == "sgd" and self.optim.nesterov and not self.optim.momentum:
-            raise ValueError(
-                "optim.nesterov needs momentum, but optim.momentum is 0; set optim.momentum above "
-                "0, or optim.nesterov to false"
-            )
-        n_evaluations = -(-self.train.n_steps // self.train.eval_every_steps)
-        if n_evaluations > MOST_EVALUATIONS:
-            raise ValueError(
-                f"train.eval_every_steps ({self.train.eval_every_steps}) asks for "
-                f"{n_evaluations:,} evaluations in {self.train.n_steps:,} steps, but at most "
-                f"{MOST_EVALUATIONS:,} are recorded; evaluate less often"
-            )
-        n_parameters = count_parameters(self.model, n_features=1, n_classes=2, n_days=1)
-        if n_parameters > MOST_PARAMETERS:
-            raise ValueError(
-                f"model: has more than {n_parameters:.2g} parameters ("
-                f"model.n_units {self.model.n_units}, model.n_layers {self.model.n_layers}), but "
-                f"at most {MOST_PARAMETERS:.0e} fit into the memory of a GPU; make it smaller"
-            )
-        schedules = {
-            "": self.optim.schedule,
-            "_day": self.optim.schedule_day or self.optim.schedule,
-        }
-        for day, schedule in schedules.items():
-            low, high = (
-                getattr(self.optim, name) if value is None else value
-                for name in ("lr_min", "lr_max")
-                for value in [getattr(self.optim, name + day)]
-            )
-            has_layers = not day or self.model.day_layer != "none"
-            if schedule in TO_LR_MIN and low > high and has_layers:
-                raise ValueError(
-                    f"optim.lr_min{day} ({low}) must not exceed optim.lr_max{day} ({high})"
-                    + ("; null means the value of the rest of the model" if day else "")
-                )
+        check_combinations(self)
         return self
 
 
@@ -178,7 +125,13 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
     entries = {
         f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
     }
-    return {**config_paths(), **entries} if entries else config_paths()
+    if not entries:
+        return config_paths()
+    for part in (known_parts(config.extensions, config.files) or {}).values():
+        for name, (per_run, default) in part.marks.items():
+            marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
+            entries[f"parts.{part.name}.{name}"] = marks
+    return {**config_paths(), **entries}
 
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
@@ -206,11 +159,17 @@ def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
     Raises:
         ConfigError: all unknown keys, wrong types and impossible values, at once.
     """
+    problems: list[str] = []
+    whole: dict[str, Any] = dict(nested)
+    if whole.get("parts") or whole.get("extensions"):
+        whole, problems = filled_parts(whole)
     try:
-        return DecoderConfig.model_validate(dict(nested))
+        config = DecoderConfig.model_validate(whole)
     except ValidationError as error:
-        problems = explain(error, nested, config_keys(), _mend)
-        raise ConfigError([f"{where}: {text}" for text in problems]) from None
+        problems += explain(error, whole, config_keys(), _mend)
+    if problems:
+        raise ConfigError([f"{where}: {text}" for text in problems])
+    return config
 
 
 def load_config(path: Path | str) -> DecoderConfig:
@@ -221,9 +180,26 @@ def load_config(path: Path | str) -> DecoderConfig:
     """
     document = load_yaml(Path(path))
     try:
-        return parse_config(document, str(path))
+        return parse_config(read_entries(document, Path(path).parent, str(path)), str(path))
     except ConfigError as error:
         raise ConfigError(with_lines(error.problems, Path(path))) from None
+
+
+def with_extensions(config: DecoderConfig, files: Sequence[str], folder: Path) -> DecoderConfig:
+    """The configuration with files of parts, whose parameters become config paths.
+
+    Args:
+        config: is not changed; its own files stay, before these.
+        files: each absolute, or relative to `folder`. They run, in this order.
+        folder: where relative paths start.
+
+    Raises:
+        ConfigError: a file is missing or fails, or registers what no configuration could name.
+    """
+    nested = config.model_dump(mode="json")
+    places = {name: str((folder / name).absolute()) for name in files}
+    nested["extensions"] = {**nested.get("extensions", {}), **places}
+    return parse_config(read_entries(nested, folder, "extensions"), "extensions")
 
 
 def override(
@@ -318,7 +294,9 @@ def run_id_of(
 def pack_key(config: DecoderConfig) -> str:
     """A key that is equal for configurations that can share a pack: same tensors, same draws."""
     paths = paths_of(config)
-    shared = {p: value for p, value in flatten(config).items() if not paths[p].per_run}
+    flat = flatten(config)
+    unused = _idle_by_parts(config)
+    shared = {p: v for p, v in flat.items() if not paths[p].per_run and p not in unused}
     return digest(shared)[:16]
 
 

@@ -14,6 +14,7 @@ from pydantic_core import core_schema
 ENTRIES = ("extensions", "parts", "files")
 # Parameters that every part has, see `decoder.parts`.
 USE, KIND = "use", "kind"
+OWN_METRIC = "own_"  # before the name of a metric of the user's, in a history and as an outcome
 # What an encoder of the user's stands in the place of.
 REPLACED = (
     "architecture",
@@ -57,6 +58,12 @@ def used_parts(parts: Mapping[str, Any]) -> tuple[str, ...]:
         for path, value in parts.items()
         if path.endswith(f".{USE}") and value is True
     )
+
+
+def own_metrics(parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The history columns of the metrics of the user's that are used."""
+    kinds = {name: parts.get(f"{name}.{KIND}") for name in used_parts(parts)}
+    return tuple(f"{OWN_METRIC}{name}" for name, kind in kinds.items() if kind == "metric")
 
 
 def without_effect(extensions: Iterable[str], parts: Mapping[str, Any]) -> set[str]:

@@ -134,15 +134,15 @@ class Evaluations:
         self._started = None
         for decoding in started.decoding:
             decoding.result()
-        metrics, breakdowns = started.evaluator.result()
+        metrics, breakdowns, own = started.evaluator.result()
         latest: dict[str, HistoryRow] = {}
-        for run, measured in zip(started.runs, metrics.rows(), strict=True):
+        for run, measured, more in zip(started.runs, metrics.rows(), own.rows(), strict=True):
             finite = math.isfinite(measured["val_loss"])
             if run.run_id in started.expected and (
                 finite or run.run_id not in started.needs_finite_loss
             ):
                 row = measured | started.expected[run.run_id]
-                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
+                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS} | more
                 state.histories[run.run_id].append(latest[run.run_id])
         by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
         state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}

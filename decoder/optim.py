@@ -274,5 +274,6 @@ def update_norms(before: Sequence[Tensor], after: Iterator[nn.Parameter]) -> Ten
 
 def _norm_per_run(stacked: Iterable[Tensor]) -> Tensor:
     """(R,) norm of each run over all of these (R, ...) tensors."""
-    norms = torch.stack([torch.linalg.vector_norm(t.flatten(1), dim=1) for t in stacked], dim=1)
+    flat = [t.flatten(1) if t.dim() > 1 else t[:, None] for t in stacked]
+    norms = torch.stack([torch.linalg.vector_norm(t, dim=1) for t in flat], dim=1)
     return norms.square().sum(1).sqrt()

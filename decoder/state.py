@@ -17,6 +17,7 @@ from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
 from decoder.data.watch import DataWatch
 from decoder.device import compare_devices, device_name, driver_version, peak_memory_bytes
+from decoder.extensions import used_by
 from decoder.host import Flags
 from decoder.metrics import TrainingSums
 from decoder.model.decoder import PackedDecoder
@@ -84,7 +85,7 @@ class PackState:
     @property
     def kernel(self) -> str:
         """The implementation of the recurrence; empty where there is no choice."""
-        if self.model.config.architecture != "gru":
+        if self.model.config.architecture != "gru" or not self.model.has_layers:
             return ""
         return self.model.kernel or default_kernel(self.device)
 
@@ -99,6 +100,8 @@ class PackState:
             n_classes=dataset.n_classes,
             seed=pack.seed,
             blank_bias=[run.config.model.blank_bias for run in pack.runs],
+            used=used_by(run.config for run in pack.runs),
+            device=device,
         ).to(device)
         return cls(
             device=device,
@@ -275,6 +278,7 @@ class PackState:
         if self.watch is not None:
             self.watch.check_files()
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
+        tensors |= {f"buffers/{n}": t for n, t in self.model.buffers_of_runs().items()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
         if self.label_prior is not None:
@@ -337,6 +341,8 @@ class PackState:
             parameter.data.copy_(tensors[f"model/{name}"][rows])
             if any(config.optim.ema_decay for config in self.configs):
                 self.averages[name] = tensors[f"averages/{name}"][rows].to(self.device)
+        for name, buffer in self.model.buffers_of_runs().items():
+            buffer.copy_(tensors[f"buffers/{name}"][rows])
         for name, total in self.sums.state().items():
             total.copy_(tensors[f"sums/{name}"][rows])
         if self.label_prior is not None:
@@ -365,7 +371,6 @@ class PackState:
         return list(self.ended), remarks
 
     def _made_with(self) -> dict[str, str]:
-        """What a checkpoint says of the device that made it."""
         return {"type": self.device.type, "name": device_name(self.device)}
 
 
@@ -390,9 +395,6 @@ def _result_from(entry: Mapping[str, Any]) -> RunResult:
 
 
 def _quantiles(norms: Tensor) -> dict[str, float]:
-    norms = norms.cpu()
-    norms = norms[~norms.isnan()]  # skipped steps
-    if not len(norms):
-        return {}
-    values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])
-    return dict(zip(("p50", "p90", "p99", "max"), values.tolist(), strict=True))
+    taken = norms[~norms.isnan()].cpu().numpy()  # without skipped steps
+    values = np.quantile(taken, [0.5, 0.9, 0.99, 1.0]).tolist() if len(taken) else ()
+    return dict(zip(("p50", "p90", "p99", "max"), values, strict=False))

@@ -26,6 +26,7 @@ from decoder.data.watch import DataWatch
 from decoder.determinism import deterministic_if_asked
 from decoder.device import start_peak_memory
 from decoder.errors import ConfigError, StoreDamagedError
+from decoder.extensions import used_by
 from decoder.host import Flags
 from decoder.late_evaluation import Evaluations
 from decoder.life import is_asked_to_stop, show_sign
@@ -93,6 +94,7 @@ def train(
     """
     assert until_step is None or until_step > 0, "nothing would be trained"
     shared = pack.runs[0].config
+    used_by(run.config for run in pack.runs)  # before the key, which reads the marks of parts
     assert len({pack_key(run.config) for run in pack.runs}) == 1, "runs of different shape"
     where = choose_device(device)
     start_peak_memory(where)

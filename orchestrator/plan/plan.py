@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from decoder.config import config_paths, pack_key, resolve, run_id
+from decoder.config import pack_key, paths_of, resolve, run_id
 from decoder.errors import ConfigError
-from decoder.parameters import MOST_PARAMETERS, count_parameters
+from decoder.parameters import MOST_PARAMETERS
+from decoder.part_sizes import n_parameters
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
 from orchestrator.plan.packs import (
     MAX_RUNS_PER_PACK,
@@ -63,7 +64,7 @@ def make_plan(
     _check_sizes(loaded, data)
     runs = []
     shapes = {}
-    marks, keys = config_paths(), {}  # arms that differ only in per-run values share a key
+    marks, keys = paths_of(loaded.base), {}  # arms that differ only in per-run values share a key
     for arm in loaded.arms:
         config, of_arm = resolve(arm.config), data[arm.arm_id]
         shaping = repr([(p, v) for p, v in arm.changes.items() if not marks[p].per_run])
@@ -86,7 +87,11 @@ def _check_sizes(loaded: Loaded, data: Mapping[str, Recordings]) -> None:
     problems = []
     for arm in loaded.arms:
         of_arm, model = data[arm.arm_id], arm.config.model
-        n = count_parameters(model, of_arm.n_features, of_arm.n_classes, len(of_arm.sessions))
+        try:
+            n = n_parameters(arm.config, of_arm.n_features, of_arm.n_classes, len(of_arm.sessions))
+        except ConfigError as error:  # of a part of the user's
+            problems += [f"{loaded.path}: arm {arm.arm_id}: {text}" for text in error.problems]
+            continue
         if n > MOST_PARAMETERS:
             problems.append(
                 f"{loaded.path}: arm {arm.arm_id}: has {n:.2g} parameters ({of_arm.n_features} "
