@@ -378,10 +378,11 @@ def make_optimizer(
     configs: Sequence[OptimConfig], model: PackedDecoder, device: torch.device
 ) -> optim.PackOptimizer:
     """The optimizer for a device: of all runs at once on a GPU, else one of PyTorch's a run."""
-    parameters, groups = dict(model.named_parameters()), model.groups()
+    parameters, groups, parts = dict(model.named_parameters()), model.groups(), model.parts()
     if device.type != "cuda":
-        return optim.RunOptimizers(configs, parameters, groups)
-    return StackedOptimizer(configs, parameters, groups, kernels=why_not(device) is None)
+        return optim.RunOptimizers(configs, parameters, groups, parts)
+    kernels = why_not(device) is None
+    return StackedOptimizer(configs, parameters, groups, kernels, parts=parts)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:

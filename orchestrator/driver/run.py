@@ -24,6 +24,7 @@ from orchestrator.driver.remarks import (
     note_missing_weights,
     note_other_code,
     note_recordings,
+    note_starts,
 )
 from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
@@ -193,6 +194,7 @@ def run_ablation(
             changed = find_changed_data(plan, with_result(every), results, options)
             ask_about_changes(changed, accept)
             note_missing_weights(plan, results, records, say)
+            note_starts(plan, say)
             note_claims(loaded, say)
             # Results of other sources were seen, so they lock the claims too.
             locked = (check_lock if others else register)(plan, results, with_result(every))

@@ -182,11 +182,26 @@ class Trainer:
             max_runs_per_pack=self.options.max_runs_per_pack,
             gpus_per_pack=self.options.gpus_per_pack,
             hang_seconds=self.options.hang_seconds,
+            start_files=_start_files(batch.to_train),
         )
         try:
             self.backend(batch.to_train, execution, record)
         finally:
             held.release()
+
+
+def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
+    """``train.start_from`` → where a worker finds the file from any working directory.
+
+    Raises:
+        ConfigError: a file is gone since the runs were planned.
+    """
+    named = {run.config.train.start_from for pack in packs for run in pack.runs}
+    if named == {None}:
+        return {}
+    from decoder.start import start_file  # loads torch
+
+    return {text: start_file(text).resolve() for text in named if text is not None}
 
 
 def _by_folder(

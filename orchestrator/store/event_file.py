@@ -113,13 +113,14 @@ def event_type() -> type["Event"]:
         ConfigError: ``tensorboardX`` is not installed.
     """
     try:
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto import event_pb2
     except ImportError as error:
         raise ConfigError(
             f"TensorBoard's event files need the package tensorboardX, but {error}; run "
             "`pip install tensorboardX`"
         ) from None
-    return Event
+    event: type[Event] = event_pb2.Event
+    return event
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytes | None:
@@ -131,7 +132,7 @@ def _read(file: BinaryIO, n_bytes: int) -> bytes | None:
 def _masked(content: bytes) -> int:
     from tensorboardX.crc32c import crc32c
 
-    checksum = crc32c(content)
+    checksum: int = crc32c(content)
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

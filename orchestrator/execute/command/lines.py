@@ -165,5 +165,3 @@ def _number(value: Any) -> float | None:
 
 def _is_number(cell: str) -> bool:
     return _number(cell) is not None
-
-
