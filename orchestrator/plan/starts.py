@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decoder.config import DecoderConfig, pack_key
+from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import Configuration, pack_key
 
 if TYPE_CHECKING:
     from decoder.start import Days
@@ -27,13 +28,13 @@ class _Question:
     data: Recordings = field(compare=False)
 
 
-def started(config: DecoderConfig, data: Recordings) -> DecoderConfig:
+def started(config: Configuration, data: Recordings) -> Configuration:
     """A configuration with the hash of the weights that it starts from, if it names any.
 
     Raises:
         ConfigError: they cannot be read, or do not fit the configured decoder or the recordings.
     """
-    if config.train.start_from is None:
+    if not isinstance(config, DecoderConfig) or config.train.start_from is None:
         return config
     from decoder.start import with_start_hash
 
@@ -44,7 +45,7 @@ def started(config: DecoderConfig, data: Recordings) -> DecoderConfig:
 
 def started_arms(
     path: Path, arms: Iterable[Arm], data: Mapping[str, Recordings]
-) -> dict[str, DecoderConfig]:
+) -> dict[str, Configuration]:
     """Arm id → its configuration as `started` gives it.
 
     Args:
@@ -54,7 +55,8 @@ def started_arms(
     Raises:
         ConfigError: each problem once, with the first arm that has it.
     """
-    configs, met = {}, dict[str, list[str]]()
+    configs: dict[str, Configuration] = {}
+    met: dict[str, list[str]] = {}
     for arm in arms:
         try:
             configs[arm.arm_id] = started(arm.config, data[arm.arm_id])
@@ -72,7 +74,7 @@ def started_arms(
     return configs
 
 
-def remarks_on_starts(runs: Iterable[tuple[DecoderConfig, Recordings]]) -> list[str]:
+def remarks_on_starts(runs: Iterable[tuple[Configuration, Recordings]]) -> list[str]:
     """What the user should know of the weights that runs start from: which days are new.
 
     Args:
@@ -80,7 +82,9 @@ def remarks_on_starts(runs: Iterable[tuple[DecoderConfig, Recordings]]) -> list[
     """
     texts: dict[str, None] = {}
     for config, data in runs:
-        days = None if config.train.start_from is None else _days_of(config, data)
+        if not isinstance(config, DecoderConfig) or config.train.start_from is None:
+            continue
+        days = _days_of(config, data)
         if days is not None and days.new:
             shown = f"{', '.join(days.new[:3])}{', ...' if len(days.new) > 3 else ''}"
             texts[

@@ -5,7 +5,6 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "event_file": ("is_event_file", "read_scalars"),
         "former": ("mark_damaged",),
         "ledger": (
             "config_of",
