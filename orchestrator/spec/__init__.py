@@ -33,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "document_of",
             "identity",
             "is_command",
+            "is_of_command",
             "n_steps_of",
             "numerics_version",
             "of_our_decoder",
@@ -64,8 +65,10 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Sentence",
             "levels_of",
         ),
+        "settings": ("flatten", "interpolated"),
         "shipped": ("project_above",),
         "slips": ("outcome_hint",),
+        "trainer": ("MetricSource", "fill"),
         "units": (
             "RATES",
             "difference_text",

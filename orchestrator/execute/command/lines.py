@@ -9,7 +9,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.execute.command.course import Course
@@ -165,5 +165,3 @@ def _number(value: Any) -> float | None:
 
 def _is_number(cell: str) -> bool:
     return _number(cell) is not None
-
-
