@@ -127,6 +127,8 @@ def _versions(data: Recordings, known: Collection[str]) -> list[str]:
     Args:
         known: fingerprints that the last plan names.
     """
+    if data.stated:  # recordings of a user's trainer, which are not kept
+        return [version for version in sorted(known) if version != data.fingerprint]
     from decoder.data.store import earlier_versions  # loads numpy
 
     versions = dict.fromkeys([*sorted(known), *earlier_versions(data.folder)])
@@ -140,6 +142,9 @@ def changes_since(data: Recordings, version: str, last: PlanDocument | None = No
         version: its fingerprint.
         last: a plan that may name the sessions of that version.
     """
+    if data.stated:
+        what = "names, sizes or contents of their files, or what trainer.data states"
+        return f"{what}; now {data.stated}"
     from decoder.data.generated import changes_text
     from decoder.data.store import read_manifest
 

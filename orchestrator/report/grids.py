@@ -291,9 +291,13 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
             ("recordings", Path(dataset.path).name),
             ("fingerprint", dataset.fingerprint),
             (
-                "trials",
-                f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for "
-                f"validation, {len(dataset.sessions)} sessions",
+                ("identified by", dataset.stated)
+                if dataset.stated
+                else (
+                    "trials",
+                    f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for "
+                    f"validation, {len(dataset.sessions)} sessions",
+                )
             ),
             *(("remark on the recordings", remark) for remark in dataset.remarks),
         ]

@@ -5,6 +5,7 @@ kind. `Run` and `Pack` are those of `decoder.pack`, of either kind; training in 
 of its own kind alone.
 """
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, TypeAlias, cast
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from decoder import config as of_decoder
 from decoder import pack as of_pack
+from decoder.complaints import did_you_mean, yaml_text
 from decoder.config import NUMERICS_VERSION, DecoderConfig, canonical_json, digest
 from decoder.errors import ConfigError
 from decoder.marks import Section
@@ -35,6 +37,7 @@ class CommandConfig(Section):
         code: path relative to `cwd` → SHA-256 of the file.
         commit: the git commit of `cwd`; None outside a checkout.
         dirty: whether the files of `code` differ from that commit; None outside a checkout.
+        is_final: whether `written` holds values alone, as in a record.
     """
 
     trainer: TrainerSection
@@ -42,12 +45,24 @@ class CommandConfig(Section):
     code: dict[str, str]
     commit: str | None = None
     dirty: bool | None = None
+    is_final: bool = False
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Dotted path → JSON value after interpolation, without the keys of seed and outputs."""
         own = self.trainer.own_keys
-        return {p: v for p, v in interpolated(self.written).items() if p not in own}
+        return {p: v for p, v in self._interpolated({}).items() if p not in own}
+
+    def changed(self, changes: Mapping[str, Any]) -> "CommandConfig":
+        """A copy with other values, which are not checked; see `override`."""
+        return CommandConfig.model_construct(
+            trainer=self.trainer,
+            written={**self.written, **changes},
+            code=self.code,
+            commit=self.commit,
+            dirty=self.dirty,
+            is_final=self.is_final,
+        )
 
     def document(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The nested settings as the trainer reads them, after interpolation.
@@ -55,7 +70,14 @@ class CommandConfig(Section):
         Args:
             given: key → value, for the keys of seed and outputs.
         """
-        return unflatten(interpolated({**self.written, **given}))
+        return unflatten(self._interpolated(given))
+
+    def _interpolated(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        written = {**self.written, **given}
+        if self.is_final:
+            return written
+        environment = {**os.environ, **self.trainer.environment}
+        return interpolated(written, self.trainer.base, environment)
 
 
 Configuration: TypeAlias = DecoderConfig | CommandConfig
@@ -76,6 +98,80 @@ def as_written(config: Configuration) -> dict[str, Any]:
         own = config.trainer.own_keys
         return {path: value for path, value in config.written.items() if path not in own}
     return of_decoder.flatten(config)
+
+
+def override(
+    config: Configuration, changes: Mapping[str, Any], where: str = "override"
+) -> Configuration:
+    """A copy with dotted paths set to new values, see `decoder.config.override`.
+
+    Raises:
+        ConfigError: a path is no setting (the nearest name is suggested), or a value is impossible.
+    """
+    if isinstance(config, DecoderConfig):
+        return of_decoder.override(config, changes, where)
+    problems = [
+        f"{where}: {text}"
+        for p, value in changes.items()
+        for text in explain_setting(config, p, value)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    found = config.changed(
+        {p: _fitted(value, config.written.get(p)) for p, value in changes.items()}
+    )
+    try:
+        _ = found.settings
+    except ConfigError as error:
+        raise ConfigError([f"{where}: {text}" for text in error.problems]) from None
+    return found
+
+
+def explain_setting(config: CommandConfig, path: str, value: Any) -> list[str]:
+    """What is wrong with a value for a key of a trainer; empty if nothing is.
+
+    A value has the kind of the base's: text, number, truth value, list. Where the base has null, or
+    lacks the key, any value will do, and null does everywhere. A whole number may become any.
+    """
+    trainer = config.trainer
+    if path in trainer.own_keys:
+        what = "the seed, see trainer.seed" if path in trainer.seed else "a path of each run's own"
+        return [f"{path}: gets {what}; it cannot be changed"]
+    if path not in config.written:
+        return [] if path in trainer.new_keys else [_unknown(config, path)]
+    if isinstance(value, str) and "${" in value:
+        return []
+    old = config.settings.get(path)
+    want, got = _kind(old), _kind(value)
+    if None in (old, value) or want == got:
+        return []
+    quotes = f"; put it in quotes: '{value}'" if want == "text" and got != "a list" else ""
+    must = f"must be {want}, as in {trainer.base} ({yaml_text(old)})"
+    return [f"{path}: {must}, but got {yaml_text(value)}{quotes}"]
+
+
+def _unknown(config: CommandConfig, path: str) -> str:
+    known = known_paths(config)
+    inside = [one for one in known if one.startswith(f"{path}.")]
+    if inside:
+        mend = f"; it has keys of its own, such as '{inside[0]}': name one of them"
+    else:
+        mend = did_you_mean(path, known) or (
+            "; if the trainer knows it all the same, add it to trainer.new_keys"
+        )
+    return f"'{path}' is not a key of {config.trainer.base}{mend}"
+
+
+def _kind(value: Any) -> str:
+    kinds = ((bool, "true or false"), (int | float, "a number"), (str, "text"), (list, "a list"))
+    found = (name for kind, name in kinds if isinstance(value, kind))
+    return next(found, "a mapping of keys to values")
+
+
+def _fitted(value: Any, old: Any) -> Any:
+    """The value as the base has it: 1 as 1.0, so that both have one identity."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if isinstance(old, float) and is_whole else value
 
 
 def resolve(config: Configuration) -> Configuration:
@@ -183,7 +279,9 @@ def parse_document(document: Mapping[str, Mapping[str, Any]]) -> Configuration |
         of_run = {name: trainer.pop(name) for name in ("code", "commit", "dirty")}
         trainer["code"] = trainer.pop("code_patterns")
         section = TrainerSection.model_validate(trainer)
-        return CommandConfig(trainer=section, written=dict(document[_SETTINGS]), **of_run)
+        return CommandConfig(
+            trainer=section, written=dict(document[_SETTINGS]), is_final=True, **of_run
+        )
     except (ValidationError, KeyError, TypeError, ConfigError):
         return None
 

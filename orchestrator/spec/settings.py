@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec.references import follow, references_in
+from decoder.interpolation import follow
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -37,13 +37,27 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def interpolated(written: Mapping[str, Any]) -> dict[str, Any]:
+def interpolated(
+    written: Mapping[str, Any], where: str, environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The settings with their interpolations replaced by values, as OmegaConf resolves them.
+
+    An interpolation may stand for a mapping, whose keys are then settings of their own.
 
     Args:
         written: dotted path → value.
+        where: the start of every error message.
+        environment: the variables that ``oc.env`` reads.
 
     Raises:
-        ConfigError: an interpolation names nothing, or is part of a cycle.
+        ConfigError: an interpolation leads nowhere, or back to itself.
     """
-    return follow(written, references_in(written))
+    if not any(_may_lead_on(value) for value in written.values()):
+        return dict(written)
+    return flatten(follow(unflatten(written), where, environment))
+
+
+def _may_lead_on(value: Any) -> bool:
+    if isinstance(value, list | Mapping):
+        return any(map(_may_lead_on, value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, str) and "${" in value

@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 
 from decoder.errors import ConfigError
-from decoder.strict_yaml import load_yaml
+from decoder.foreign_config import parse_foreign
+from decoder.user_files import read_bounded
 from orchestrator.execute.command.reading import STDOUT
 from orchestrator.spec.configuration import CommandConfig
-from orchestrator.spec.settings import flatten, interpolated
+from orchestrator.spec.settings import flatten
 from orchestrator.spec.trainer import fill
 
 _LARGE = 1 << 20  # bytes; larger files than this are linked into a working copy, unless code
@@ -140,7 +141,9 @@ class RunFiles:
         trainer = self.config.trainer
         if trainer.pass_ == "file":
             return
-        base = interpolated(flatten(load_yaml(Path(trainer.cwd) / trainer.base)))
+        file = Path(trainer.cwd) / trainer.base
+        written = flatten(parse_foreign(read_bounded(file), str(file)))
+        base = flatten(CommandConfig(trainer=trainer, written=written, code={}).document({}))
         for path, value in flatten(self.config.document(self._given)).items():
             if path in base and base[path] == value and path not in self._given:
                 continue

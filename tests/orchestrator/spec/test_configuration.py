@@ -1,7 +1,9 @@
-"""Tests of `orchestrator.spec.configuration` and `orchestrator.spec.settings`."""
+"""`orchestrator.spec.configuration`: what is asked of a configuration, of either kind."""
 
 import json
 from typing import Any
+
+from user_trainer import LEAST
 
 from decoder import config as of_decoder
 from decoder.config import DecoderConfig
@@ -9,7 +11,6 @@ from orchestrator.spec import configuration as c
 from orchestrator.spec.configuration import CommandConfig
 from orchestrator.spec.settings import flatten, unflatten
 from orchestrator.spec.trainer import TrainerSection
-from tests.orchestrator.spec.test_trainer import LEAST
 
 BASE: dict[str, Any] = {
     "lr": 0.01,

@@ -1,20 +1,12 @@
-"""Tests of `orchestrator.spec.trainer`."""
+"""`orchestrator.spec.trainer`: the shape of the section, and the words of a command."""
 
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from user_trainer import LEAST
 
 from orchestrator.spec.trainer import TrainerSection, fill
-
-LEAST: dict[str, Any] = {
-    "command": ["python", "train.py", "--config", "{config}"],
-    "base": "args.yaml",
-    "seed": ["seed"],
-    "course": "{out}/log",
-    "metrics": {"per": "PER"},
-    "code": ["*.py"],
-}
 
 
 def section(**changes: Any) -> TrainerSection:
