@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "flatten",
             "identity",
             "is_command",
+            "is_of_command",
             "is_per_run",
             "n_steps_of",
             "numerics_version",
@@ -74,8 +75,9 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Sentence",
             "levels_of",
         ),
+        "settings": ("flatten",),
         "shipped": ("project_above",),
-        "trainer": ("MetricSource", "STATED", "TrainerSection"),
+        "trainer": ("MetricSource", "STATED", "TrainerSection", "fill"),
         "units": (
             "RATES",
             "difference_text",

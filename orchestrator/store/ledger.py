@@ -62,6 +62,7 @@ def make_record(
     host: dict[str, str | int],
     environment: RecordEnvironment,
     replicate: int = 0,
+    ending: str = "",
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
     """Make the record and the history of a run that ended.
 
@@ -69,6 +70,7 @@ def make_record(
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
         replicate: as in `decoder.config.run_id`.
+        ending: the rule by which a trainer of the user's failed; a result has its own.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -109,6 +111,8 @@ def make_record(
     }
     if replicate:
         record["replicate"] = replicate
+    if ending := result.ending if result else ending:
+        record["ending"] = ending
     return record, tuple(history)
 
 

@@ -43,7 +43,7 @@ class Course:
         self.step: int | None = None
         self._evaluations = [name for name in self._values if name not in _OF_TRAINING]
         self._evaluations = self._evaluations or list(self._values)
-        self._n_unnumbered = 0
+        self._n_unnumbered = self._n_values = 0
 
     def add(self, values: Mapping[str, float], step: float | None = None) -> None:
         """Add what one line says.
@@ -68,6 +68,7 @@ class Course:
             while series and series[-1][0] >= at:
                 series.pop()
             series.append((at, value))
+            self._n_values += 1
 
     def _last(self, name: str) -> int | None:
         series = self._values[name]
@@ -83,12 +84,22 @@ class Course:
         """The last step with a value; 0 without any."""
         return max((series[-1][0] for series in self._values.values() if series), default=0)
 
+    @property
+    def last_evaluation(self) -> int:
+        """The step of the last evaluation; 0 without any."""
+        return max((at for at in map(self._last, self._evaluations) if at is not None), default=0)
+
+    @property
+    def n_values(self) -> int:
+        """How many values were added; it changes whenever the history may have."""
+        return self._n_values
+
     def not_finite(self) -> tuple[int, str, float] | None:
         """The first metric that ends in NaN or Inf: its step, its name, its value.
 
         Metrics of the last evaluation count, and losses.
         """
-        last = max((at for at in map(self._last, self._evaluations) if at is not None), default=0)
+        last = self.last_evaluation
         for name, series in self._values.items():
             is_judged = "loss" in name or (name in self._evaluations and self._last(name) == last)
             if series and is_judged and not math.isfinite(series[-1][1]):

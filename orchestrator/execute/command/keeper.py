@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -155,12 +156,14 @@ def main() -> None:
             n_left = keeper.end(job["grace_seconds"])
             break
         ready, _, _ = select.select([sys.stdin, read], [], [])
-        if sys.stdin in ready and not sys.stdin.buffer.read1(1):
+        if sys.stdin in ready and not os.read(0, 1):
             keeper.end(job["grace_seconds"])
             break
         if read in ready:
             os.read(read, 4096)
-    _say({"exit": keeper.code, "n_left": n_left})
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak *= 1 if sys.platform == "darwin" else 1024
+    _say({"exit": keeper.code, "n_left": n_left, "peak_bytes": peak})
 
 
 if __name__ == "__main__":

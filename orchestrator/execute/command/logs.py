@@ -85,6 +85,13 @@ def log_end(path: Path, most_lines: int) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()][-most_lines:]
 
 
+def rename_log(path: Path, to: Path) -> None:
+    """Give such a log another name, whole or as a killed process left it."""
+    for part, renamed in zip((path, *_ends(path)), (to, *_ends(to)), strict=True):
+        if part.exists():
+            part.replace(renamed)
+
+
 def remove_log(path: Path) -> None:
     """Remove such a log, if there is one."""
     for part in (path, *_ends(path)):

@@ -31,10 +31,12 @@ class Ended(NamedTuple):
     Attributes:
         code: its exit code; below 0 the signal that killed it, None if that is not known.
         n_left: processes that it left behind, which were ended.
+        peak_bytes: the memory of its largest process.
     """
 
     code: int | None
     n_left: int = 0
+    peak_bytes: int = 0
 
 
 class TrainerProcess:
@@ -167,7 +169,8 @@ class TrainerProcess:
         self._keeper.wait()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
-        self.ended = Ended(answer.get("exit"), int(answer.get("n_left", 0)))
+        numbers = (int(answer.get(name, 0)) for name in ("n_left", "peak_bytes"))
+        self.ended = Ended(answer.get("exit"), *numbers)
 
     def _pump(self, read: int, log: BoundedLog, blocks: deque[bytes] | None) -> None:
         """Write a stream to its log, in a thread of its own; its writers never wait for a disk."""

@@ -63,7 +63,8 @@ def test_exit_code_and_streams_come_back(tmp_path: Path) -> None:
     script = "import sys; print('to stdout'); print('to stderr', file=sys.stderr); sys.exit(3)"
     with start(tmp_path, script, reads_stdout=True) as process:
         assert process.wait(10)
-        assert process.ended == (3, 0)
+        assert process.ended is not None and process.ended[:2] == (3, 0)
+        assert 1e6 < process.ended.peak_bytes < 1e9
         assert b"".join(process.stdout_blocks()) == b"to stdout\n"
     assert (tmp_path / "stdout.log").read_text() == "to stdout\n"
     assert (tmp_path / "stderr.log").read_text() == "to stderr\n"
@@ -91,7 +92,7 @@ def test_signals_have_their_usual_effect_in_it(tmp_path: Path) -> None:
 def test_nothing_that_it_started_outlives_it(tmp_path: Path) -> None:
     with start(tmp_path, LEAVER) as process:
         assert process.wait(10)
-        assert process.ended == (0, 3)
+        assert process.ended is not None and process.ended[:2] == (0, 3)
         assert not alive(pids_in(tmp_path))
 
 
