@@ -18,7 +18,7 @@ from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, canonical_json, with_file
 from decoder.data.store import Dataset
 from decoder.errors import CheckpointError, ConfigError, DataError
-from decoder.importing import read_arguments
+from decoder.foreign_config import read_foreign
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import WEIGHTS_NAME, Run
 from decoder.regular import open_regular
@@ -338,7 +338,7 @@ def _sessions_beside(path: Path) -> tuple[str, ...] | None:
     arguments = path.with_name(_T15_ARGUMENTS)
     if path.suffix == ".safetensors" or not arguments.is_file():
         return None
-    data = read_arguments(arguments).get("dataset")
+    data = read_foreign(arguments, may_stay=lambda key: True).get("dataset")
     names = data.get("sessions") if isinstance(data, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None

@@ -120,8 +120,7 @@ def runs_table(
         history = histories.get(run.run_id, ())
         columns = result_columns(records.get(run.run_id), history, thresholds)
         named = {**_run_columns(spec, arm, run), "block": run.block}
-        columns |= _foreign_columns(plan, run)
-        rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
+        rows.append({**wanted, **named, **columns, **_foreign_columns(plan, run)})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
         table[column] = table[column].astype("Int64")

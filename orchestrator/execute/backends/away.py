@@ -36,7 +36,7 @@ from orchestrator.execute.backends.travel import (
     pieces_of,
 )
 from orchestrator.execute.backends.types import Execution
-from orchestrator.spec.configuration import Pack, is_of_command
+from orchestrator.spec.configuration import Pack, is_of_command, of_our_decoder
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
@@ -146,7 +146,8 @@ def _with_starts(
     pack: Pack, execution: Execution, access: Access, cache: Path
 ) -> Generator[Progress, None, Execution]:
     """Where this node finds the weights that runs start from; those it does not see are sent."""
-    planned = {run.config.train.start_from: run.config.files.get(START_KEY) for run in pack.runs}
+    configs = [run.config for run in of_our_decoder(pack).runs] if execution.start_files else []
+    planned = {config.train.start_from: config.files.get(START_KEY) for config in configs}
     files = {}
     for text, path in execution.start_files.items():
         if text in planned and not _sees(path, planned[text]):
