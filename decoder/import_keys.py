@@ -47,7 +47,8 @@ _AFTERWARDS = re.compile(
     r"(eval|evaluation|inference|decoding|test|testing|lm|languagemodel|ngram|llm|rescoring|submit|"
     r"submission|report|metrics)(config|args|params|settings)?"
 )
-_OWN_NAMES_NEED_A_BLOCK = ("data.path",)  # `path` alone can be that of anything
+# Fields of ours whose names say too little in the file of another trainer.
+_NOT_BY_NAME = ("data.path", "optim.frozen", "train.start_from")
 _WORDS_OF_A_SWITCH = re.compile(
     r"^(use|enable|apply|with|num|n)_?(?P<after>\w{3,})$"
     r"|^(?P<before>\w{3,}?)_?(enabled|enable|active|type|p|prob|probability|rate|ratio|weight|lambda|"
@@ -115,7 +116,7 @@ def _by_spelling(key: str, value: Any, file: Flat) -> Effect | None:
             return Effect("mapped", {} if value else fields_off, ON if value else OFF)
         rule = FORKS.get(spelt)
         own = [path for path in config_paths() if squeeze(path.partition(".")[2]) == spelt]
-        if rule is None and len(own) == 1 and (blocks or own[0] not in _OWN_NAMES_NEED_A_BLOCK):
+        if rule is None and len(own) == 1 and own[0] not in _NOT_BY_NAME:
             rule = _copied(own[0])
         if rule is None:
             continue
