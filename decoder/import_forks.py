@@ -65,7 +65,7 @@ _SPELLINGS = {
     "optim.lr_max": "lr learningrate lrstart maxlr peaklr baselr initiallr",
     "optim.lr_min": "minlr lrend etamin lretamin finallr schedulermin schedulerminlr",
     "optim.lr_max_day": "lrday daylr dayslr daylearningrate",
-    "optim.lr_decay_steps": "decaysteps tmax cosinetmax",
+    "optim.lr_decay_steps": "decaysteps",
     "optim.step_every_steps": "stepsize lrstepsize schedulerstepsize lrschedulerstepsize",
     "optim.step_factor": "lrgamma lrstepgamma schedulergamma lrschedulergamma stepgamma",
     "optim.plateau_factor": "lrfactor plateaufactor schedulerfactor lrschedulerfactor",
@@ -145,6 +145,10 @@ def _neutral_only(note: str) -> Rule:
 
 
 _RESTARTS = _neutral_only("a cosine here falls once, without restarts")
+_COSINE_STEPS = _neutral_only(
+    "it names no schedule, and counts from the end of warm-up: set optim.schedule, and "
+    "optim.lr_decay_steps to the step at which the decay ends"
+)
 _POST_GRU = _neutral_only(
     "these layers have a ReLU and the width of the recurrent ones; those of model.post_rnn_layers "
     "have a GELU and model.post_rnn_units"
@@ -164,6 +168,7 @@ _SPECIAL: dict[Rule, str] = {
     _betas: "betas adambetas adamwbetas optimizerbetas",
     _look_ahead: "smoothlookahead smoothinglookahead smoothkernellookahead",
     _RESTARTS: "cosinet0 t0 tmult cosinetmult numcycles ncycles sgdrt0 sgdrtmult",
+    _COSINE_STEPS: "tmax cosinetmax cosinesteps",
     _POST_GRU: "postgrulayers postgrunumlayers",
     _SPECKLE: "inputspecklep inputspeckleprob inputspeckle",
     _COORDINATED: "coordinateddropout coordinateddropoutrate coordinateddropoutp "

@@ -16,6 +16,7 @@ from decoder.neutral_settings import is_neutral
 
 OFF = "off"  # the note of a switch that turns fields off, whatever other keys say
 ON = "the other keys set the values"
+_OF_LAYERS = re.compile(r"(\w*(?:former|mamba|lstm|gru|tcn|rwkv))_\w", re.IGNORECASE)
 _TYPING_ERROR = 0.8  # likeness of a key to a known one from which it is probably that one
 _OFF_TEXTS = ("", "none", "null", "off", "false", "no")
 
@@ -46,7 +47,8 @@ _AFTERWARDS = re.compile(
     r"(eval|evaluation|inference|decoding|test|testing|lm|languagemodel|ngram|llm|rescoring|submit|"
     r"submission|report|metrics)(config|args|params|settings)?"
 )
-_OWN_NAMES_NEED_A_BLOCK = ("data.path",)  # `path` alone can be that of anything
+# Fields of ours whose names say too little in the file of another trainer.
+_NOT_BY_NAME = ("data.path", "optim.frozen", "train.start_from")
 _WORDS_OF_A_SWITCH = re.compile(
     r"^(use|enable|apply|with|num|n)_?(?P<after>\w{3,})$"
     r"|^(?P<before>\w{3,}?)_?(enabled|enable|active|type|p|prob|probability|rate|ratio|weight|lambda|"
@@ -76,10 +78,10 @@ def fork_effect(key: str, value: Any, file: Flat, known: Sequence[str]) -> Effec
     names = key.split(".")
     if any(_AFTERWARDS.fullmatch(squeeze(name)) for name in names[:-1]):
         return Effect("no effect", {}, "concerns what happens after training")
+    switch = switch or _of_other_layers(key, file)
     if switch:
-        return Effect("no effect", {}, f"{switch} is off")
-    own = [path.partition(".")[2] for path in config_paths()]
-    hint = did_you_mean(key, known, _TYPING_ERROR) or did_you_mean(names[-1], own, _TYPING_ERROR)
+        return Effect("no effect", {}, f"{switch} turns it off")
+    hint = _nearest(names[-1], known)
     if is_off(value):
         return Effect("unknown", {}, hint.removeprefix("; "))
     if other := _other_part(names):
@@ -114,7 +116,7 @@ def _by_spelling(key: str, value: Any, file: Flat) -> Effect | None:
             return Effect("mapped", {} if value else fields_off, ON if value else OFF)
         rule = FORKS.get(spelt)
         own = [path for path in config_paths() if squeeze(path.partition(".")[2]) == spelt]
-        if rule is None and len(own) == 1 and (blocks or own[0] not in _OWN_NAMES_NEED_A_BLOCK):
+        if rule is None and len(own) == 1 and own[0] not in _NOT_BY_NAME:
             rule = _copied(own[0])
         if rule is None:
             continue
@@ -172,6 +174,26 @@ def _switched_off_by(key: str, file: Flat) -> str | None:
         if len(stem) >= 3 and last.startswith(stem) and last != stem:
             return other
     return None
+
+
+def _of_other_layers(key: str, file: Flat) -> str | None:
+    """The key that chooses GRU or LSTM beside a key of other layers (``reslstm_dropout``)."""
+    parent, _, last = key.rpartition(".")
+    kind = _OF_LAYERS.match(last)
+    for other, value in file.items() if kind else ():
+        above, _, name = other.rpartition(".")
+        rule = FORKS.get(squeeze(name))
+        if above == parent and rule is not None:
+            chosen = rule(value, file).fields.get("model.architecture")
+            if chosen and kind and kind[1].lower() != chosen:
+                return other
+    return None
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """A hint at the key of the trainer, or the field of ours, whose name is spelt almost so."""
+    paths = {path.rpartition(".")[2]: path for path in (*config_paths(), *known)}
+    return did_you_mean(name, paths, _TYPING_ERROR)
 
 
 def _other_part(names: Sequence[str]) -> str | None:

@@ -201,7 +201,9 @@ T15: dict[str, Rule] = {
     "use_amp": converted("train.precision", {True: "bfloat16", False: "float32"}.__getitem__),
     "output_dir": _FOLDER,
     "checkpoint_dir": _FOLDER,
-    "init_from_checkpoint": only(False, "as here", "training cannot start from other weights"),
+    "init_from_checkpoint": only(
+        False, "as here", "set train.start_from to the file of these weights in its place"
+    ),
     "init_checkpoint_path": no_effect("only read if init_from_checkpoint is true"),
     "save_best_checkpoint": _keep_weights,
     "save_all_val_steps": _OUTPUT,

@@ -111,7 +111,10 @@ def test_a_known_spelling_is_taken(
         (T15, {"decoder_type": "conformer"}, {"decoder_type"}),
         (T15, {"decoder_type": "transformer", "embed_dim": 64}, {"decoder_type", "embed_dim"}),
         (T12, {"model_name": "small_mamba"}, {"model_name"}),
+        (T12, {"decoder_type": "gru", "gru_skip": 2}, {"gru_skip"}),
+        (T12, {"reslstm_norm": "layer"}, {"reslstm_norm"}),
         (T12, {"smooth_lookahead": 3}, {"smooth_lookahead"}),
+        (T12, {"cosine_T_max": 800, "warmup_steps": 100}, {"cosine_T_max"}),
         (T12, {"post_gru_layers": 2}, {"post_gru_layers"}),
         (T12, {"input_speckle_p": 0.1}, {"input_speckle_p"}),
         (T12, {"lr_schedule_type": "cosine", "cosine_T0": 300}, {"cosine_T0"}),
@@ -131,7 +134,8 @@ def test_what_changes_training_and_cannot_be_said_is_refused_until_left_out(
 ) -> None:
     imported = read(changes, file)
     assert refused(imported) == keys
-    plain = {k: v for k, v in flatten(read({}, file).config).items() if k != "optim.schedule"}
+    own = ("optim.schedule", "optim.lr_warmup_steps")
+    plain = {k: v for k, v in flatten(read({}, file).config).items() if k not in own}
     left_out = read(changes, file, without=sorted(keys))
     assert not refused(left_out)
     if "lr_schedule_type" not in changes:
@@ -144,6 +148,7 @@ def test_what_changes_training_and_cannot_be_said_is_refused_until_left_out(
         {"use_coordinated_dropout": False, "coordinated_dropout_rate": 0.1},
         {"head_type": "none", "head_norm": "layer", "head_dropout": 0.1},
         {"input_speckle_p": 0.0, "input_speckle_mode": "feature"},
+        {"decoder_type": "gru", "reslstm_norm": "layer", "transformer_heads": 4},
         {"adapter": {"enabled": False, "n_layers": 2, "kind": "lora"}},
         {"discriminator": {"weight": 0.0, "n_layers": 2, "dropout": 0.5}},
         {"lm": {"alpha": 0.5, "n_layers": 6}, "eval": {"batch_size": 9, "split": "val"}},
