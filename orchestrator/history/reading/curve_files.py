@@ -24,6 +24,7 @@ from orchestrator.history.reading.curve_formats import (
     json_rows,
     jsonl_rows,
     log_rows,
+    stats_rows,
 )
 from orchestrator.history.reading.files import (
     RunFile,
@@ -99,8 +100,8 @@ def _read_rows(
         runs = _named(log_runs)
         if log_runs.empty:
             curve.remark(f"announces runs that wrote no step: {', '.join(log_runs.empty[:10])}")
-    elif file.kind == "json":
-        rows, n_thinned = list(json_rows(text, curve)), 0
+    elif file.kind in ("json", "stats"):
+        rows, n_thinned = list({"json": json_rows, "stats": stats_rows}[file.kind](text, curve)), 0
     else:
         rows, n_thinned = _thinned({"jsonl": jsonl_rows, "csv": csv_rows}[file.kind](text, curve))
         if _are_runs(rows, curve.labels):
@@ -247,7 +248,7 @@ def _in_percent(
         why = ""
         if values and (signed or _PERCENT_NAME.search(name)):
             why = f"the file says that {column.upper()} is in percent"
-        elif any(log.trainer and not log.n_pairs for log in logs):
+        elif curve.official or any(log.trainer and not log.n_pairs for log in logs):
             if column == PER and len(values) >= _MANY_HIGH and min(values) > _HIGH_RATE:
                 curve.remark(
                     f"PER is never below {min(values):g} and read as a rate, as the official "

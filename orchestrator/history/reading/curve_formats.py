@@ -13,6 +13,7 @@ from typing import Any
 
 from decoder.atomic import sha256_of
 from decoder.import_tables import squeeze
+from decoder.pickled_arrays import read_pickled_arrays
 from orchestrator.history.reading.columns import (
     EPOCH,
     PER,
@@ -34,6 +35,7 @@ from orchestrator.history.reading.files import (
 from orchestrator.history.reading.log_lines import LogState
 from orchestrator.history.reading.log_runs import LogRuns
 
+STATS_INTERVAL = 100  # batches between evaluations of the T12 trainer
 RUN = "run"  # column with the number of the run in the file, where it holds several
 _MOST_NAMES = 2_000  # of one row
 _MOST_LABELS = 2_000
@@ -57,6 +59,7 @@ class CurveFile:
         names: column → name in the file.
         log: what a log says besides its rows.
         run: name of the one run of several in the file that this is; "" if there is one.
+        official: whether an official trainer wrote it, other than as a log.
         labels: of a table, what its rows say of which run they are → the number in column `RUN`.
         remarks: how its content was read, where that is not obvious.
         out_of_range: column → how many of its values are left out, and which is the first.
@@ -70,6 +73,7 @@ class CurveFile:
     names: dict[str, str] = field(default_factory=dict)
     log: LogState = field(default_factory=LogState)
     run: str = ""
+    official: bool = False
     labels: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     out_of_range: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -212,6 +216,24 @@ def log_rows(text: TextFile, curve: CurveFile, runs: LogRuns) -> Iterator[StepVa
             yield row
     if any(run.log.trainer == "t12" for run in runs.runs):
         curve.names[PER] = "cer"
+
+
+def stats_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
+    """One row for each value of the arrays in the T12 trainer's ``trainingStats``."""
+    content = text.file.read_bytes()
+    text.digest, curve.official = sha256_of(content), True
+    arrays = read_pickled_arrays(content)
+    columns = {column: arrays[name] for name, column in column_names(arrays).items()}
+    curve.names = {column: name for name, column in column_names(arrays).items()}
+    for at in range(max(map(len, columns.values()), default=0)):
+        values = {column: of[at] for column, of in columns.items() if at < len(of)}
+        row = curve.within_range(values, f"value {at + 1}")
+        yield {STEP: float(at * STATS_INTERVAL), **row}
+    if columns:
+        curve.remark(
+            "states no steps; they are those of the official trainer, which evaluates every "
+            f"{STATS_INTERVAL} batches"
+        )
 
 
 def json_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:

@@ -1,6 +1,7 @@
 """A folder in, one record per run out: reads every run below a folder and writes nothing."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
         if _may_be_curve(file, used)
         for curve in read_curve_file(file)
     ]
-    runs = separate_runs(read)
+    runs = separate_runs(_without_stats(read))
     if len(runs) == 1:
         yield _read_run(folder, root, settings, runs[0].files)
         return
@@ -92,6 +93,18 @@ def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
         part = part_of_folder(folder, run.name, own, of_runs - own, settings)
         part.notes.append(run.why)
         yield _read_run(part, root, read_settings(part), run.files)
+
+
+def _without_stats(files: Sequence[CurveFile]) -> list[CurveFile]:
+    """Leave out ``trainingStats``, which states no steps, where another file has the PERs."""
+    others = [file for file in files if file.pers and not file.official]
+    if others:
+        for file in files:
+            if file.official and file.rows:
+                file.rows = []
+                why = f"{others[0].path} has the PERs, and their steps"
+                file.note = replace(file.note, role="not read", note=why)
+    return list(files)
 
 
 def _read_run(

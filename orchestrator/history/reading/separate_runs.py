@@ -21,6 +21,7 @@ _GENERIC_WORDS = (
     "file final best old new copy backup job run part resumed resume restart"
 )
 _GENERIC = frozenset(_GENERIC_WORDS.split())
+_ROTATED = re.compile(r"([._-]?(old|bak|backup|prev|copy)|\.\d{1,2}|~| \(\d+\))+$", re.IGNORECASE)
 _OWN_NUMBER = re.compile(r"(?:run|exp|experiment|trial|seed|fold|model|lauf|versuch)[ _-]*\d+")
 
 
@@ -118,19 +119,19 @@ def _by_name(files: Sequence[CurveFile]) -> list[RunCurves]:
 
 
 def _are_two_runs(one: CurveFile, two: CurveFile) -> bool:
-    """Whether two files are of different runs, rather than of one that was restarted."""
+    """Whether two files are of different runs, rather than of one that was restarted.
+
+    A part of one run begins where the part before it was saved, not at the first step again. Only
+    a log that a program rotates (``training_log.1``) keeps the name of its run.
+    """
     if same_pers(one.pers, two.pers) or one.unit != two.unit:
         return False
     if min(one.pers) != min(two.pers):
-        return False  # one continues the other
+        return False
     if _own_words(one) != _own_words(two):
         return True
-    n_fewest = min(len(one.pers), len(two.pers))
-    return (
-        PurePosixPath(one.path).parent == PurePosixPath(two.path).parent
-        and max(one.pers) == max(two.pers)
-        and n_fewest >= _FEWEST_EVALUATIONS
-    )
+    stems = {_ROTATED.sub("", PurePosixPath(file.path).name) for file in (one, two)}
+    return len(stems) > 1 and PurePosixPath(one.path).parent == PurePosixPath(two.path).parent
 
 
 def _own_words(file: CurveFile) -> frozenset[str]:

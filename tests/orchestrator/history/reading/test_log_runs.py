@@ -135,7 +135,10 @@ def test_tables_of_unlike_names_over_the_same_steps_are_one_run_each(tmp_path: P
     assert not mentions(by_name(read_group(root))["out/gru_metrics"].notes, "trial02")
 
 
-def test_numbered_parts_of_one_run_stay_one(tmp_path: Path) -> None:
-    files = {"metrics_1.jsonl": per_rows(1, 0.7), "metrics_2.jsonl": per_rows(1, 0.6, 0.5, 0.4)}
+def test_a_numbered_part_goes_on_and_a_numbered_run_starts_again(tmp_path: Path) -> None:
+    part = jsonl({"step": 100, "per": 0.65}, {"step": 200, "per": 0.4})
+    files = {"metrics_1.jsonl": per_rows(1, 0.7), "metrics_2.jsonl": part}
     run = only_run(write_files(tmp_path / "run", files))
-    assert (run.n_restarts, run.pers()[-1]) == (1, (300, 0.4))
+    assert (run.n_restarts, run.pers()) == (1, [(0, 1), (100, 0.65), (200, 0.4)])
+    jobs = {f"logs/job_{n}.out": t15([1, 0.5, n / 1000], ended=False) for n in (301, 302)}
+    assert finals(write_files(tmp_path / "jobs", jobs)) == {"job_301": 0.301, "job_302": 0.302}
