@@ -25,6 +25,7 @@ from orchestrator.cli.options import (
     ShareOption,
     SpecArgument,
     StrictOption,
+    TensorboardOption,
     ThreadsOption,
     WorkersOption,
     accepting,
@@ -63,6 +64,7 @@ def run(
     strict: StrictOption = False,
     accept_changes: AcceptOption = False,
     share_work: ShareOption = False,
+    tensorboard: TensorboardOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -99,6 +101,7 @@ def run(
         accept=accepting(accept_changes),
         hours=hours,
         share_work=share_work,
+        tensorboard=tensorboard,
     )
     verdicts = views.read_verdicts(outcome.folder) if outcome.is_reported else []
     if as_json:

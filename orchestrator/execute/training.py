@@ -89,6 +89,7 @@ class Trainer:
         recorder: writes the runs into the ledger.
         say: receives the decoder's remarks.
         leaves: whether runs that other live drivers train are left to them, not waited for.
+        watch: receives each event last of all; None if nobody watches.
     """
 
     backend: Backend
@@ -98,6 +99,7 @@ class Trainer:
     recorder: Recorder
     say: Say
     leaves: bool = False
+    watch: Callable[[PackEvent], None] | None = None
 
     def train(
         self,
@@ -168,6 +170,8 @@ class Trainer:
                 else:
                     held.release(what.run_ids)
                 on_event(replace(event, pack_id=batch.of_plan[event.pack_id]))
+                if self.watch is not None:
+                    self.watch(event)
                 for remark in what.remarks if isinstance(what, Progress) else ():
                     self.say(remark)
 
