@@ -47,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "resolve",
             "run_id",
         ),
+        "endings": ("RULES", "Rule"),
         "fraction": ("FractionDocument",),
         "keys": ("explain_file", "load_base"),
         "limits": ("MOST_RUNS",),
