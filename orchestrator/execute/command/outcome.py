@@ -80,7 +80,8 @@ def judge(
     if code and any(words in line for line in errors for words in _NO_ROOM):
         return Ending("machine", f"no room on the disk ({_code_text(code)})")
     if code:
-        return Ending("exit code", _code_text(code))
+        last = f"; stderr ends with: {errors[-1].strip()}" if errors else ""
+        return Ending("exit code", f"{code}{last}")
     if not course.history():
         return Ending("no metric", f"the trainer ended without an evaluation; {held}")
     return Ending("finished", f"exit code 0, last evaluation at step {course.last_evaluation:,}")
