@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from decoder.atomic import write_atomically
 from decoder.collapse import CollapseThresholds
-from decoder.config import flatten
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow, Progress
 from orchestrator.execute.backends import PackEvent
 from orchestrator.plan.packs import PlannedRun
+from orchestrator.spec.configuration import flatten
 from orchestrator.store.event_file import event_type, read_events, read_scalars, record_of
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results
@@ -259,7 +259,7 @@ def _hyperparameters(
             "seed": float(run.seed),
             **levels.get(run.arm_id, {}),
             **{
-                path: float(value) if numeric[path] else json.dumps(value)
+                path: float(value or 0) if numeric[path] else json.dumps(value)
                 for path in paths
                 for value in [flat[run.arm_id].get(path)]
             },

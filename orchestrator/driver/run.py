@@ -7,9 +7,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 
-from decoder.pack import Pack
 from orchestrator.driver.budget import Budget
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.cost import measure_pace
@@ -279,7 +279,10 @@ def run_ablation(
             place.leave()
             if outcome.n_recorded == outcome.n_runs and not place.others():
                 shutil.rmtree(results.checkpoints(name), ignore_errors=True)
-            call = {"seconds": outcome.seconds, "n_trained": outcome.n_trained}
+            call: dict[str, JsonValue] = {
+                "seconds": dict(outcome.seconds),
+                "n_trained": outcome.n_trained,
+            }
             keep_timing(results, name, call, options)
     return outcome
 

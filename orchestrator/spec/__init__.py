@@ -50,6 +50,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "resolve",
             "run_id",
         ),
+        "endings": ("RULES", "Rule"),
         "fraction": ("FractionDocument",),
         "keys": ("explain_file", "load_start"),
         "limits": ("MOST_RUNS",),
