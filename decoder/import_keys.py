@@ -25,7 +25,7 @@ _OFF_TEXTS = ("", "none", "null", "off", "false", "no")
 _ANYWHERE = frozenset(
     "model models modelconfig net network rnn gru lstm decoder config cfg args hparams "  # noqa: SIM905
     "hyperparameters hyperparams params kwargs parameters training train trainer trainingconfig "
-    "settings common base default experiment".split()
+    "settings common base default experiment grudecoder lstmdecoder rnndecoder".split()
 )
 _IN_SECTION = {
     section: frozenset(names.split())
@@ -76,7 +76,8 @@ def fork_effect(key: str, value: Any, file: Flat, known: Sequence[str]) -> Effec
     if is_neutral(key):
         return Effect("no effect", {}, "concerns folders, devices or labels, not training")
     names = key.split(".")
-    if any(_AFTERWARDS.fullmatch(squeeze(name)) for name in names[:-1]):
+    of_decoding = re.match(r"(beam|lm|ngram)_?\w", names[-1], re.IGNORECASE)
+    if of_decoding or any(_AFTERWARDS.fullmatch(squeeze(name)) for name in names[:-1]):
         return Effect("no effect", {}, "concerns what happens after training")
     switch = switch or _of_other_layers(key, file)
     if switch:
