@@ -205,7 +205,7 @@ def test_one_group_of_parameters_has_one_decay_and_one_rate() -> None:
 @pytest.mark.parametrize("value", [0, 0.0, False, None, "", "None", "off", [], {}])
 def test_a_value_that_is_off_is_listed_but_not_refused(value: Any) -> None:
     assert is_off(value)
-    assert fork_effect("colour_wheel", value, {"colour_wheel": value}, ()).outcome == "unknown"
+    assert fork_effect("colour_wheel", value, {"colour_wheel": value}, (), ()).outcome == "unknown"
 
 
 def test_a_value_that_no_field_takes_names_its_key() -> None:
