@@ -14,6 +14,7 @@ from decoder.import_tables import (
     elsewhere,
     squeeze,
 )
+from decoder.phonemes import N_CLASSES
 
 _ALGORITHMS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
 _PRECISIONS = {
@@ -50,7 +51,7 @@ _SPELLINGS = {
     "model.n_layers": "nlayers numlayers layerdim rnnlayers grulayers numrnnlayers",
     "model.patch_size": "kernellen patchsize",
     "model.patch_stride": "stridelen patchstride",
-    "model.rnn_dropout": "dropout rnndropout",
+    "model.rnn_dropout": "dropout rnndropout dropoutrate dropoutp",
     "model.input_dropout": "inputdropout inputlayerdropout",
     "model.bidirectional": "bidirectional bidir isbidirectional",
     "model.post_rnn_layers": "postrnnlayers numpostrnnlayers",
@@ -67,7 +68,8 @@ _SPELLINGS = {
     "optim.lr_max_day": "lrday daylr dayslr daylearningrate",
     "optim.lr_decay_steps": "decaysteps",
     "optim.step_every_steps": "stepsize lrstepsize schedulerstepsize lrschedulerstepsize",
-    "optim.step_factor": "lrgamma lrstepgamma schedulergamma lrschedulergamma stepgamma",
+    "optim.step_factor": "lrgamma lrstepgamma schedulergamma lrschedulergamma stepgamma "
+    "lrdecayfactor lrstepfactor",
     "optim.plateau_factor": "lrfactor plateaufactor schedulerfactor lrschedulerfactor",
     "optim.plateau_patience": "lrpatience plateaupatience schedulerpatience lrschedulerpatience",
     "optim.momentum": "sgdmomentum optimizermomentum",
@@ -137,6 +139,13 @@ def _look_ahead(value: Any, _: Flat) -> Effect:
     return Effect("unsupported", {}, "smoothing here is causal, or has all bins after it")
 
 
+def _classes(value: Any, _: Flat) -> Effect:
+    """The number of classes, with or without the blank."""
+    if value in (N_CLASSES, N_CLASSES - 1):
+        return Effect("no effect", {}, f"{N_CLASSES} here, with the blank")
+    return Effect("unsupported", {}, f"a decoder here has {N_CLASSES} classes")
+
+
 def _neutral_only(note: str) -> Rule:
     """A key that is known, and that nothing here can express unless it is off."""
     return lambda value, _: (
@@ -173,7 +182,8 @@ _SPECIAL: dict[Rule, str] = {
     _SPECKLE: "inputspecklep inputspeckleprob inputspeckle",
     _COORDINATED: "coordinateddropout coordinateddropoutrate coordinateddropoutp "
     "coordinateddropoutprob",
-    elsewhere("the recordings decide it"): "ndays inputdim neuraldim ninputfeatures",
+    _classes: "nclasses numclasses nphonemes numphonemes",
+    elsewhere("the recordings decide it"): "ndays nsessions inputdim neuraldim ninputfeatures",
 }
 
 # Masks: what they hide → how forks call it; what a key says of them → its words after, and before.

@@ -14,7 +14,7 @@ from decoder.errors import ConfigError
 from decoder.foreign_config import read_foreign, without_wandb
 from decoder.import_conflicts import settle
 from decoder.import_forks import switch_of
-from decoder.import_keys import OFF, ON, fork_effect
+from decoder.import_keys import OFF, ON, fork_effect, off_keys
 from decoder.import_tables import (
     T12,
     T15,
@@ -130,7 +130,8 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     trainer = _TRAINERS[codebase]
     flat = dict(_leaves(nested, trainer.rules))
     whole = {**trainer.official, **flat}
-    effects = {key: _read_key(key, value, whole, trainer, flat) for key, value in flat.items()}
+    off = off_keys(flat)
+    effects = {k: _read_key(k, value, whole, trainer, flat, off) for k, value in flat.items()}
     one_group = codebase == "t12" or not _has_day_keys(effects)
     if one_group:
         effects = {key: _for_all_groups(effect) for key, effect in effects.items()}
@@ -203,14 +204,16 @@ def _leaves(
             yield key, value
 
 
-def _read_key(key: str, value: Any, whole: Flat, trainer: _Trainer, flat: Flat) -> Effect:
+def _read_key(
+    key: str, value: Any, whole: Flat, trainer: _Trainer, flat: Flat, off: Sequence[str]
+) -> Effect:
     if key == "hydra":
         return Effect("no effect", {}, "only concerns folders and logs")
     if key == "defaults":
         note = "Hydra composes the file from others: give the config.yaml in .hydra of a run"
         return Effect("unsupported", {}, note)
     rule = trainer.rules.get(key)
-    effect = rule(value, whole) if rule else fork_effect(key, value, flat, tuple(trainer.rules))
+    effect = rule(value, whole) if rule else fork_effect(key, value, flat, off, [*trainer.rules])
     if effect.fields and has_interpolation(value):
         note = "its value exists only while the trainer runs; write the value itself"
         return Effect("unsupported", {}, note)
