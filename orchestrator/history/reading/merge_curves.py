@@ -14,6 +14,8 @@ from orchestrator.history.reading.columns import (
 )
 from orchestrator.history.reading.curve_formats import CurveFile
 
+_FEWEST_ROUNDED = 5  # evaluations
+_EXACT = 1e-9
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # hold more digits than logs
 # Remarks about restarts; the second line matches the wording of older records.
 _ABOUT_RESTARTS = re.compile(
@@ -103,8 +105,24 @@ def without_other_splits(files: list[CurveFile], remarks: list[str]) -> list[Cur
 def same_pers(one: Mapping[float, float], two: Mapping[float, float]) -> bool:
     """Whether PERs share a step and agree, but for rounding, at every step they share."""
     shared = one.keys() & two.keys()
-    return bool(shared) and all(
-        abs(one[step] - two[step]) <= PER_ROUNDING or one[step] != one[step] for step in shared
+    return bool(shared) and (
+        all(abs(one[s] - two[s]) <= PER_ROUNDING or one[s] != one[s] for s in shared)
+        or _is_rounded([one[s] for s in shared], [two[s] for s in shared])
+        or _is_rounded([two[s] for s in shared], [one[s] for s in shared])
+    )
+
+
+def _is_rounded(coarse: Sequence[float], fine: Sequence[float]) -> bool:
+    """Whether a file wrote the values of another with two or three digits; few values say nothing.
+
+    Args:
+        coarse, fine: finite or not, at the same steps.
+    """
+    return len(coarse) >= _FEWEST_ROUNDED and any(
+        all(abs(one - round(one, digits)) < _EXACT for one in coarse)
+        and all(abs(one - two) <= 0.5 * 10**-digits + _EXACT for one, two in pairs)
+        for digits in (2, 3)
+        for pairs in [list(zip(coarse, fine, strict=True))]
     )
 
 
