@@ -69,6 +69,7 @@ class LogState:
         example: the first of those lines.
         n_carried: evaluations without a step; each takes the step mentioned last.
         last_step: column (``step`` or ``epoch``) and value of the step mentioned last.
+        has_per: whether the line that mentioned it has a PER, so that no later line gives it one.
     """
 
     trainer: str = ""
@@ -87,6 +88,7 @@ class LogState:
     example: str = ""
     n_carried: int = 0
     last_step: tuple[str, float] | None = None
+    has_per: bool = False
 
     def absorb(self, later: "LogState") -> None:
         """Add what later lines of the same log say."""
@@ -104,7 +106,8 @@ class LogState:
         self.n_pairs += later.n_pairs
         self.example = self.example or later.example
         self.n_carried += later.n_carried
-        self.last_step = later.last_step or self.last_step
+        if later.last_step is not None:
+            self.last_step, self.has_per = later.last_step, later.has_per
 
 
 def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues | None:
@@ -224,9 +227,9 @@ def _carry_step(row: StepValues, state: LogState) -> None:
     """Remember the step of a line; give it to a later PER without a step."""
     for column in _STEPS:
         if column in row:
-            state.last_step = (column, row[column])
+            state.last_step, state.has_per = (column, row[column]), PER in row
             return
-    if PER in row and state.last_step is not None:
+    if PER in row and state.last_step is not None and not state.has_per:
         column, value = state.last_step
         row[column] = value
         state.n_carried += 1

@@ -81,7 +81,7 @@ def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
         curve
         for file in folder.files
         if _may_be_curve(file, used)
-        for curve in read_curve_file(file)
+        for curve in read_curve_file(file, of_one_run=bool(settings.source))
     ]
     runs = separate_runs(_without_stats(read))
     if len(runs) == 1:

@@ -175,3 +175,14 @@ def test_a_log_with_fewer_digits_is_no_second_run(tmp_path: Path) -> None:
     files = {"metrics.jsonl": per_rows(*pers), "gru_out.log": log}
     run = only_run(write_files(tmp_path / "run", files))
     assert (run.n_restarts, run.final) == (0, (500, 0.3512))
+
+
+def test_an_attempt_in_the_folder_of_one_run_is_no_second_run(tmp_path: Path) -> None:
+    head = "2026-02-03 09:00:00,000 [INFO] Starting training run\n"
+    head += "2026-02-03 09:00:00,001 [INFO] Run Name: wide\n"
+    log = head + t15([1, 0.6, 0.5], ended=False) + head + t15([1], ended=False)
+    alone = {"loop/train.log": log}
+    assert finals(write_files(tmp_path / "alone", alone)) == {"wide": 0.5, "wide-2": 1.0}
+    files = alone | {"loop/args.yaml": "lr_max: 0.1\nn_layers: 2\n"}
+    run = only_run(write_files(tmp_path / "with", files))
+    assert (run.n_restarts, run.final) == (1, (200, 0.5))
