@@ -23,6 +23,7 @@ _PARTS = frozenset(
         *("plots", "figures", "tensorboard", "tb", "events", "artifacts", "files", "table"),
     )
 )
+_NO_RUNS = (".git", "__pycache__", "node_modules", ".ipynb_checkpoints", ".venv", "site-packages")
 _WANDB_RUN = re.compile(r"^(offline-)?run-\d{8}_\d{6}-\w+$")
 _NUMBERED = re.compile(r"(?:run|exp|lauf|versuch)[ _-]?0*(\d+)", re.IGNORECASE)
 _REPEAT = re.compile(r"^(?:seed|s|rep|repeat|replicate)[_=-]?(\d{1,9})$", re.IGNORECASE)
@@ -154,7 +155,7 @@ def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[Path], li
                 f"{printable(str(path))}: is {_DEPTH} folders deep; folders below it are skipped"
             )
             folders.clear()
-        folders[:] = sorted(n for n in folders if n not in (".git", "__pycache__", "node_modules"))
+        folders[:] = sorted(n for n in folders if n not in _NO_RUNS)
         yield path, [path / name for name in sorted(names)], links
 
 
