@@ -50,11 +50,18 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
     )
     yield "Inconclusive: neither supported nor refuted."
-    yield (
-        "Arms of one shape have the same initial weights, trials, noise and dropout masks under "
-        "the same seed, so effects are differences within a seed. Arms that differ in batch size, "
-        "width, patches, cut or smoothing have the same seed but not all the same random draws."
-    )
+    if spec.trainer is None:
+        yield (
+            "Arms of one shape have the same initial weights, trials, noise and dropout masks under "
+            "the same seed, so effects are differences within a seed. Arms that differ in batch "
+            "size, width, patches, cut or smoothing have the same seed but not all the same random "
+            "draws."
+        )
+    else:
+        yield (
+            "The trainer gets the same seed in every arm, and effects are differences within a "
+            "seed. What it draws from a seed is its own matter and is not proven."
+        )
     yield (
         "Tests are two-sided. Means of PER, other metrics and steps to escape: Student's t of the "
         "paired differences with Johnson's correction for skewness; the 95 % interval and the "
@@ -75,14 +82,18 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
 
 def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
     collapse, n_steps = spec.collapse, budgets(runs)
-    yield (
-        "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
-        "collapsed run keeps its measured PER."
-    )
+    judged = spec.trainer is None or "collapsed" in spec.trainer.outcomes
+    if judged:
+        yield (
+            "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
+            "collapsed run keeps its measured PER."
+        )
+    else:
+        yield "A diverged run counts with an error rate of 100 %."
     if (runs["outcome"] == "diverged").any():
         yield (
-            "Means of metrics other than PER (emitted / target, blank fraction, gradient norm) "
-            "leave diverged runs out, because these have no final value."
+            "Means of metrics that are no error rates (emitted / target, blank fraction, gradient "
+            "norm) leave diverged runs out, because these have no final value."
         )
     if len(n_steps) > 1:
         yield (
@@ -90,7 +101,7 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
             "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
             "smallest budget of the arms that it compares."
         )
-    if spec.trainer is not None and "collapsed" not in spec.trainer.outcomes:
+    if not judged:
         return
     yield (
         "A decoder is on the blank plateau while its emitted length is at most "
