@@ -52,10 +52,10 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
     yield "Inconclusive: neither supported nor refuted."
     if spec.trainer is None:
         yield (
-            "Arms of one shape have the same initial weights, trials, noise and dropout masks under "
-            "the same seed, so effects are differences within a seed. Arms that differ in batch "
-            "size, width, patches, cut or smoothing have the same seed but not all the same random "
-            "draws."
+            "Arms of one shape have the same initial weights, trials, noise and dropout masks "
+            "under the same seed, so effects are differences within a seed. Arms that differ in "
+            "batch size, width, patches, cut or smoothing have the same seed but not all the same "
+            "random draws."
         )
     else:
         yield (
