@@ -1,6 +1,6 @@
 """The inputs and outputs of training: runs, packs, progress, results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
@@ -42,6 +42,14 @@ HISTORY_COLUMNS = (
 )
 
 
+def further_columns(history: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
+    """The columns of some history rows besides `HISTORY_COLUMNS`, in the order of their names.
+
+    They are numbers that only some runs have, such as those that a trainer of the user's reports.
+    """
+    return tuple(sorted({name for row in history for name in row} - set(HISTORY_COLUMNS)))
+
+
 @dataclass(frozen=True)
 class Run(Generic[ConfigT_co]):
     """One arm with one seed, the unit of training. `config` is resolved."""
@@ -67,7 +75,8 @@ class RunResult:
         run_id: identity of the run.
         status: ``ok`` if the run reached its last step; ``diverged`` if a loss, gradient or weight
             was not finite and the run was frozen at `n_steps_done` (see ``optim.on_non_finite``).
-        history: one row for each evaluation, with the columns `HISTORY_COLUMNS`.
+        history: one row for each evaluation, with the columns `HISTORY_COLUMNS` and, the same in
+            every row, any others (`further_columns`); NaN where a number is not known.
         n_steps_done: optimizer steps taken.
         n_parameters: trainable numbers of the model.
         n_dropped_trials: training and validation trials without a CTC alignment (target longer
@@ -88,6 +97,7 @@ class RunResult:
         n_skipped_steps: steps without an update, see ``optim.on_non_finite``.
         driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
         kernel: the implementation of the recurrence; empty where there is no choice.
+        ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
     """
 
     run_id: str
@@ -107,6 +117,7 @@ class RunResult:
     n_skipped_steps: int = 0
     driver: str = ""
     kernel: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)

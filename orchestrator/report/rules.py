@@ -6,6 +6,7 @@ import pandas as pd
 
 from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claims import families_of, is_equivalence
+from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import p_value, percent
@@ -36,6 +37,7 @@ def make_rules(
     return (
         *(_of_verdicts(spec, verdicts) if verdicts else ()),
         *_of_runs(spec, runs),
+        *_of_trainer(spec),
         *_of_hypotheses(spec),
         *_of_criteria(spec),
         *((_LOCKED,) if verdicts else ()),
@@ -75,14 +77,18 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
 
 def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
     collapse, n_steps = spec.collapse, budgets(runs)
-    yield (
-        "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
-        "collapsed run keeps its measured PER."
-    )
+    judged = spec.trainer is None or "collapsed" in spec.trainer.outcomes
+    if judged:
+        yield (
+            "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
+            "collapsed run keeps its measured PER."
+        )
+    else:
+        yield "A diverged run counts with an error rate of 100 %."
     if (runs["outcome"] == "diverged").any():
         yield (
-            "Means of metrics other than PER (emitted / target, blank fraction, gradient norm) "
-            "leave diverged runs out, because these have no final value."
+            "Means of metrics that are no error rates (emitted / target, blank fraction, gradient "
+            "norm) leave diverged runs out, because these have no final value."
         )
     if len(n_steps) > 1:
         yield (
@@ -90,6 +96,8 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
             "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
             "smallest budget of the arms that it compares."
         )
+    if not judged:
+        return
     yield (
         "A decoder is on the blank plateau while its emitted length is at most "
         f"{percent(collapse.emitted_ratio, 0)} of the target length, or while it emits at most "
@@ -97,6 +105,17 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
         f"{collapse.n_evaluations} evaluations are all on the plateau. It escapes at the first "
         "evaluation after the last one on the plateau."
     )
+
+
+def _of_trainer(spec: AblationSpec) -> Iterator[str]:
+    """How runs of a trainer of the user's end."""
+    if spec.trainer is not None:
+        rules = "; ".join(f"'{rule}': {text}" for rule, text in RULES.items())
+        yield f"The first of these rules that applies decides how a run ended. {rules}."
+        yield (
+            "The final value of a metric is that of the last evaluation; an evaluation that was "
+            "cut short is none."
+        )
 
 
 def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:

@@ -8,15 +8,16 @@ renamed and reported, and its run is trained again.
 import csv
 import errno
 import io
+import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 
 from decoder.atomic import sha256_of, sync_folder, write_atomically
 from decoder.errors import StorageError
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult, further_columns
 from decoder.regular import NotRegularError, read_regular
 from orchestrator.spec.configuration import (
     Configuration,
@@ -61,6 +62,7 @@ def make_record(
     host: dict[str, str | int],
     environment: RecordEnvironment,
     replicate: int = 0,
+    ending: str = "",
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
     """Make the record and the history of a run that ended.
 
@@ -68,6 +70,7 @@ def make_record(
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
         replicate: as in `decoder.config.run_id`.
+        ending: the rule by which a trainer of the user's failed; a result has its own.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -108,6 +111,8 @@ def make_record(
     }
     if replicate:
         record["replicate"] = replicate
+    if ending := result.ending if result else ending:
+        record["ending"] = ending
     return record, tuple(history)
 
 
@@ -227,7 +232,7 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     try:
         text = read_regular(path, _HISTORY_BYTES).decode()
         names, *rows = csv.reader(io.StringIO(text))
-        numbers: list[Callable[[str], float]] = [int if n in COUNTS else float for n in names]
+        numbers = [_count if name in COUNTS else float for name in names]
         return [
             {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
             for row in rows
@@ -236,17 +241,27 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
         raise StorageError(f"{path}: the history cannot be read: {error}") from None
 
 
+def _count(text: str) -> float:
+    return float(text) if text == "nan" else int(text)
+
+
 def history_csv(history: Sequence[HistoryRow]) -> bytes:
-    """The history as CSV. Every number reads back exactly; counts are written as integers."""
+    """The history as CSV: `HISTORY_COLUMNS`, then the columns that only some runs have.
+
+    Every number reads back exactly. Counts are written as integers; one that is not known is NaN.
+    """
+    names = (*HISTORY_COLUMNS, *further_columns(history[:1]))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
+    writer.writerow(names)
     for row in history:
-        assert row.keys() == set(HISTORY_COLUMNS), row.keys() ^ set(HISTORY_COLUMNS)
-        writer.writerow(
-            int(row[name]) if name in COUNTS else repr(float(row[name])) for name in HISTORY_COLUMNS
-        )
+        assert row.keys() == set(names), row.keys() ^ set(names)
+        writer.writerow(_number_text(name, row[name]) for name in names)
     return out.getvalue().encode()
+
+
+def _number_text(name: str, value: float) -> str:
+    return repr(int(value) if name in COUNTS and math.isfinite(value) else float(value))
 
 
 def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:
