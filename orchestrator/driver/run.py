@@ -14,6 +14,7 @@ from rich.console import Console
 from decoder.atomic import write_atomically
 from decoder.regular import read_json
 from orchestrator.driver.budget import Budget
+from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.grow import grow, round_text
@@ -192,6 +193,8 @@ def run_ablation(
             every |= read_records(results, new, say, full=False)
             every = reread_courses(results, plan.distinct, every, say)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
+            if text := changed_code(plan, results):
+                say(text)
             changed = find_changed_data(plan, with_result(every), results, options)
             ask_about_changes(changed, accept)
             note_missing_weights(plan, results, records, say)

@@ -8,10 +8,16 @@ from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claims import families_of, is_equivalence
 from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
+from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import p_value, percent
 from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
 from orchestrator.verdicts.verdicts import Verdict
 
+_SHARED_DRAWS = (
+    "Arms of one shape have the same initial weights, trials, noise and dropout masks under the "
+    "same seed, so effects are differences within a seed. Arms that differ in batch size, width, "
+    "patches, cut or smoothing have the same seed but not all the same random draws."
+)
 _LOCKED = (
     "Claims, margins, seeds, budgets and α are hashed and stored before their runs start; a "
     "hypothesis that is written or changed later is exploratory."
@@ -50,18 +56,7 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
     )
     yield "Inconclusive: neither supported nor refuted."
-    if spec.trainer is None:
-        yield (
-            "Arms of one shape have the same initial weights, trials, noise and dropout masks "
-            "under the same seed, so effects are differences within a seed. Arms that differ in "
-            "batch size, width, patches, cut or smoothing have the same seed but not all the same "
-            "random draws."
-        )
-    else:
-        yield (
-            "The trainer gets the same seed in every arm, and effects are differences within a "
-            "seed. What it draws from a seed is its own matter and is not proven."
-        )
+    yield from promised_less(spec) if spec.trainer else (_SHARED_DRAWS,)
     yield (
         "Tests are two-sided. Means of PER, other metrics and steps to escape: Student's t of the "
         "paired differences with Johnson's correction for skewness; the 95 % interval and the "

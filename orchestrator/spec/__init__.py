@@ -55,6 +55,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "limits": ("MOST_RUNS",),
         "load": ("AblationSpec", "Changes", "Criterion", "Loaded", "levels_of", "load_spec"),
         "names": ("check_name", "hint", "level_names", "listed"),
+        "promises": ("promised_less",),
         "references": ("follow", "references_in"),
         "schema": (
             "AblationSpec",

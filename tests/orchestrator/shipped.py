@@ -38,6 +38,7 @@ DOCS = tuple(
         "results",
         "searches",
         "slurm",
+        "trainers",
         "verdicts",
     )
 )
