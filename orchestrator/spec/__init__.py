@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "cells": ("crossed_id", "fraction_of"),
         "check_claims": ("claim_problems",),
         "check_file": ("explain_value", "unknown_path"),
-        "check_outcomes": ("mend", "metrics_of"),
+        "check_outcomes": ("mend", "metrics_of", "outcomes_of"),
         "claim_text": ("KEEPS_A_CLAIM", "mismatched_claims", "what_counts"),
         "claims": (
             "Correction",
@@ -56,6 +56,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "limits": ("MOST_RUNS",),
         "load": ("AblationSpec", "Changes", "Criterion", "Loaded", "levels_of", "load_spec"),
         "names": ("check_name", "hint", "level_names", "level_text", "listed"),
+        "promises": ("promised_less",),
         "references": ("follow", "references_in"),
         "schema": (
             "AblationSpec",

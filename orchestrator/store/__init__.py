@@ -15,6 +15,8 @@ __getattr__, __dir__, __all__ = lazy_face(
             "read_records",
             "recent_records",
             "restore_former",
+            "sealed_history",
+            "set_aside",
             "source_of_record",
             "with_result",
             "write_run",

@@ -250,7 +250,7 @@ def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None
     endings = runs["outcome"].to_numpy(dtype=object)
     values = counted_values(outcome, endings, column, budget)
     if outcome == "escape_step":  # a run that does not say what escape is judged by is a gap
-        values[runs["escape_censored"].isna().to_numpy() & (endings != "diverged")] = math.nan
+        values[runs["escape_censored"].isna().to_numpy()] = math.nan
     return values
 
 
