@@ -18,6 +18,7 @@ from shipped import DOCS as DOC_PAGES
 from decoder.__main__ import main as decoder_command
 from decoder.config import load_config
 from orchestrator.cli.app import app
+from orchestrator.query.judge.claims_file import ClaimsFile, load_claims
 from orchestrator.search.load import load_search
 from orchestrator.search.schema import SearchSpec
 from orchestrator.spec.load import load_spec
@@ -170,6 +171,13 @@ def test_every_example_of_a_configuration_is_valid(tmp_path: Path, page: Path) -
         load_config(tmp_path / "base.yaml")
 
 
+@pytest.mark.parametrize("page", DOC_PAGES, ids=lambda path: path.stem)
+def test_every_example_of_a_claims_file_is_valid(tmp_path: Path, page: Path) -> None:
+    for text in blocks(page, "yaml claims"):
+        (tmp_path / "claims.yaml").write_text(text)
+        load_claims(tmp_path / "claims.yaml")
+
+
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if blocks(page, "python")],
@@ -210,6 +218,11 @@ def test_every_key_of_a_file_is_explained(page: str, spec: type[BaseModel]) -> N
     text += section(DOCS / "trainers.md", "Metrics")
     explained = set(CODE.findall(FENCE.sub("", text)))
     assert not set(keys_of(spec)) - explained
+
+
+def test_every_key_of_a_claims_file_is_explained() -> None:
+    explained = first_column(section(DOCS / "judging.md", "The claims file"))
+    assert explained == {field.alias or name for name, field in ClaimsFile.model_fields.items()}
 
 
 def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from decoder.config import DecoderConfig, idle_paths, load_config
 from decoder.errors import ConfigError
-from decoder.importing import Imported, find_codebase, import_mapping
-from decoder.strict_yaml import load_yaml
+from decoder.foreign_config import parse_foreign, without_wandb
+from decoder.importing import Imported, find_codebase, import_file
+from decoder.user_files import read_bounded
 from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
 from orchestrator.spec.configuration import (
     NOT_SET,
@@ -77,7 +78,7 @@ def read_configuration(text: str) -> Configuration:
     if colon and not Path(text).exists():
         return _read_arm(text, Path(file), arm_id)
     path = Path(text)
-    content = load_yaml(path)
+    content = without_wandb(parse_foreign(read_bounded(path), text))
     if "factors" in content:
         arms = [arm.arm_id for arm in load_spec(path).arms]
         raise ConfigError(
@@ -89,7 +90,7 @@ def read_configuration(text: str) -> Configuration:
     except ConfigError:
         is_ours = True  # of no trainer: what is wrong with it as one of ours is said below
     if not is_ours:
-        return _translated(text, path, import_mapping(content, text))
+        return _translated(text, path, import_file(path))
     return Configuration(text, load_config(path), path, {})
 
 

@@ -13,19 +13,30 @@ from orchestrator.spec.units import p_value, percent
 from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
 from orchestrator.verdicts.verdicts import Verdict
 
-_SHARED_DRAWS = (
-    "Arms of one shape have the same initial weights, trials, noise and dropout masks under the "
-    "same seed, so effects are differences within a seed. Arms that differ in batch size, width, "
-    "patches, cut or smoothing have the same seed but not all the same random draws."
-)
 _LOCKED = (
     "Claims, margins, seeds, budgets and α are hashed and stored before their runs start; a "
     "hypothesis that is written or changed later is exploratory."
 )
 
 
+_NOT_LOCKED = (
+    "The hypotheses were written when the runs existed, so no lock was possible: every verdict is "
+    "labelled 'not registered before the runs'."
+)
+_SAME_DRAWS = (
+    "Arms of one shape have the same initial weights, trials, noise and dropout masks under the "
+    "same seed, so effects are differences within a seed. Arms that differ in batch size, width, "
+    "patches, cut or smoothing have the same seed but not all the same random draws."
+)
+_SAME_BLOCK = (
+    "Effects are differences within a block. Whether the runs of a block share more than its "
+    "number, such as initial weights or the order of the trials, is not proven; if they do not, "
+    "pairing saves nothing and costs degrees of freedom."
+)
+
+
 def make_rules(
-    spec: AblationSpec, verdicts: Sequence[Verdict], runs: pd.DataFrame
+    spec: AblationSpec, verdicts: Sequence[Verdict], runs: pd.DataFrame, *, judged: bool = False
 ) -> tuple[str, ...]:
     """The rules that apply to an ablation, one sentence or a few each.
 
@@ -33,18 +44,26 @@ def make_rules(
         spec: the ablation.
         verdicts: one per hypothesis.
         runs: the runs table.
+        judged: whether the runs existed before the hypotheses.
     """
     return (
-        *(_of_verdicts(spec, verdicts) if verdicts else ()),
+        *(_of_verdicts(spec, verdicts, _pairing(spec, judged)) if verdicts else ()),
         *_of_runs(spec, runs),
         *_of_trainer(spec),
         *_of_hypotheses(spec),
         *_of_criteria(spec),
-        *((_LOCKED,) if verdicts else ()),
+        *((_NOT_LOCKED if judged else _LOCKED,) if verdicts else ()),
     )
 
 
-def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
+    """What runs of one seed or block share."""
+    return promised_less(spec) or ((_SAME_BLOCK if judged else _SAME_DRAWS),)
+
+
+def _of_verdicts(
+    spec: AblationSpec, verdicts: Sequence[Verdict], pairing: Sequence[str]
+) -> Iterator[str]:
     yield (
         f"Supported: the Holm-adjusted p is below α = {p_value(spec.alpha)} and the estimate is at "
         "least the margin. Strongly: the whole 95 % interval is at or beyond the margin, too."
@@ -56,7 +75,7 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
     )
     yield "Inconclusive: neither supported nor refuted."
-    yield from promised_less(spec) if spec.trainer else (_SHARED_DRAWS,)
+    yield from pairing
     yield (
         "Tests are two-sided. Means of PER, other metrics and steps to escape: Student's t of the "
         "paired differences with Johnson's correction for skewness; the 95 % interval and the "

@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
         "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms"),
-        "cells": ("fraction_of",),
+        "cells": ("crossed_id", "fraction_of"),
+        "check_claims": ("claim_problems",),
         "check_file": ("explain_value", "unknown_path"),
         "check_outcomes": ("mend", "metrics_of", "outcomes_of"),
         "claim_text": ("KEEPS_A_CLAIM", "mismatched_claims", "what_counts"),
@@ -54,7 +55,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "keys": ("explain_file", "load_start"),
         "limits": ("MOST_RUNS",),
         "load": ("AblationSpec", "Changes", "Criterion", "Loaded", "levels_of", "load_spec"),
-        "names": ("check_name", "hint", "level_names", "listed"),
+        "names": ("check_name", "hint", "level_names", "level_text", "listed"),
         "promises": ("promised_less",),
         "references": ("follow", "references_in"),
         "schema": (
@@ -62,6 +63,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "Alpha",
             "Changes",
             "CollapseSpec",
+            "Criterion",
             "Design",
             "Direction",
             "FORMER_NO_DIFFERENCE",

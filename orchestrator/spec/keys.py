@@ -81,13 +81,35 @@ def load_base(path: Path, base: str) -> DecoderConfig:
     # `Path.is_file` raises if the name is too long.
     found = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
     if found is not None:
-        return load_config(found)
+        try:
+            return load_config(found)
+        except ConfigError as error:
+            raise ConfigError(_of_another_trainer(found) or error.problems) from None
     folders = [place.parent for place in places if os.path.isdir(place.parent)]  # noqa: PTH112
     names = sorted({other.name for folder in folders for other in folder.glob("*.yaml")})
     lacking = "" if shipped else "; this installation lacks the bases that ship, so name your own"
     raise ConfigError(
         f"{path}: base: '{base}' is not a file; looked for {' and '.join(map(str, places))}"
         f"{lacking}{hint(places[0].name, names)}"
+    )
+
+
+def _of_another_trainer(path: Path) -> str | None:
+    """What to do about a base that is another trainer's configuration; None if it is none."""
+    from decoder.foreign_config import read_foreign
+    from decoder.importing import find_codebase
+
+    try:
+        document = read_foreign(path, environment=None)
+        codebase = find_codebase(document, str(path))
+    except ConfigError:
+        return None
+    n_ours = len(DecoderConfig.model_fields.keys() & document)
+    if codebase == "ours" or n_ours >= len(document) - n_ours:  # ours, with keys that it has not
+        return None
+    return (
+        f"{path}: is a configuration of the {codebase.upper()} trainer or a fork; translate it "
+        f"with `import-config {path} --output FILE`, and name FILE as the base"
     )
 
 

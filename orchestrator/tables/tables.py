@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import JsonValue
 
 from decoder.atomic import write_atomically
 from decoder.collapse import has_plateau, on_plateau
@@ -119,7 +120,7 @@ def runs_table(
         history = histories.get(run.run_id, ())
         columns = result_columns(records.get(run.run_id), history, thresholds)
         named = {**_run_columns(spec, arm, run), "block": run.block}
-        rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
+        rows.append({**wanted, **named, **columns, **_foreign_columns(plan, run)})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
         table[column] = table[column].astype("Int64")
@@ -144,6 +145,7 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame, further: Sequence[str] = 
     budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
     of_runs = {name: outcome_values(runs, name, budget) for name in (*_ARM_MEANS, *further)}
     unjudged = runs["escape_censored"].isna().to_numpy()
+    of_runs["escape_step"][unjudged] = math.nan  # not recorded
     places, endings = runs.groupby("arm").indices, runs["outcome"].to_numpy(dtype=object)
     results = runs[["collapsed", "per", "selection_optimism", "grad_norm_p99", "escape_step"]]
     rows = []
@@ -220,7 +222,7 @@ def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> p
 
 def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
     """One `FailureRow` per diverged or failed run, in the order of the runs table."""
-    failed = runs[runs["outcome"].isin(("diverged", "failed"))]
+    failed = runs[runs["outcome"].isin(("diverged", "failed")) & runs["run_id"].isin(records)]
     rows = [
         FailureRow(run_id, arm, seed, outcome, int(n_done), _end_of(records[run_id]))
         for run_id, arm, seed, outcome, n_done in zip(
@@ -296,6 +298,12 @@ def _run_columns(spec: AblationSpec, arm: ArmEntry, run: RunEntry) -> dict[str, 
 
 def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, str]:
     return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
+
+
+def _foreign_columns(plan: PlanDocument, run: RunEntry) -> Mapping[str, JsonValue]:
+    """What is known of a run that the store has no record of; NaN for a number that is missing."""
+    foreign = plan.judged.foreign.get(run.run_id) if plan.judged is not None else None
+    return {} if foreign is None else foreign.columns
 
 
 def _end_of(record: Record) -> str:

@@ -33,6 +33,7 @@ DOCS = tuple(
         "commands",
         "design",
         "gpu",
+        "judging",
         "licences",
         "python",
         "results",

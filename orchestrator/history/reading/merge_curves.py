@@ -12,7 +12,7 @@ from orchestrator.history.reading.columns import (
     StepValues,
     is_evaluation,
 )
-from orchestrator.history.reading.curve_files import CurveFile
+from orchestrator.history.reading.curve_formats import CurveFile
 
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # hold more digits than logs
 # Remarks about restarts; the second line matches the wording of older records.
@@ -55,7 +55,7 @@ def merge_curves(files: Sequence[CurveFile]) -> MergedCurve:
     """
     curve = MergedCurve()
     used = _of_one_unit([file for file in files if file.rows], curve)
-    used = _without_other_splits(used, curve)
+    used = without_other_splits(used, curve.remarks)
     used.sort(key=lambda file: (file.log.started, file.changed, file.path))
     whole: Pass = {}
     for index, file in enumerate(used):
@@ -76,8 +76,11 @@ def _of_one_unit(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
     return [file for file in files if file.unit == curve.unit]
 
 
-def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[CurveFile]:
-    """Leave out tables whose name says training or test, if other files have a PER."""
+def without_other_splits(files: list[CurveFile], remarks: list[str]) -> list[CurveFile]:
+    """Leave out tables whose name says training or test, if other files have a PER.
+
+    `remarks` receives one for each of them.
+    """
     kept = []
     for file in files:
         split = re.search(r"(?:^|[_/-])(test|train)(?=[_.-]|$)", file.path.rpartition("/")[2])
@@ -87,9 +90,9 @@ def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[Cu
             and file.path.endswith(_TABLES)
             and others
             and file.pers
-            and not any(_same_pers(file.pers, other) for other in others)
+            and not any(same_pers(file.pers, other) for other in others)
         ):
-            curve.remarks.append(
+            remarks.append(
                 f"{file.path} is left out: by its name it is of the {split.group(1)} split"
             )
         else:
@@ -97,7 +100,7 @@ def _without_other_splits(files: list[CurveFile], curve: MergedCurve) -> list[Cu
     return kept or files
 
 
-def _same_pers(one: Mapping[float, float], two: Mapping[float, float]) -> bool:
+def same_pers(one: Mapping[float, float], two: Mapping[float, float]) -> bool:
     """Whether PERs share a step and agree, but for rounding, at every step they share."""
     shared = one.keys() & two.keys()
     return bool(shared) and all(
@@ -109,15 +112,15 @@ def _last_pass(file: CurveFile, curve: MergedCurve) -> Pass:
     """The rows of one file by step. Where steps go back, the later pass counts."""
     merged: Pass = {}
     n_repeated = 0
-    passes = _passes(file.rows)
-    for rows in passes:
+    of_file = passes(file.rows)
+    for rows in of_file:
         at_step: Pass = {}
         for row in rows:
             known = at_step.get(row[STEP], {})
             n_repeated += is_evaluation(row) and bool(known.keys() & row.keys() - {STEP, EPOCH})
             at_step[row[STEP]] = known | row
         merged |= at_step
-    *reached, end = (max(row[STEP] for row in rows) for rows in passes)
+    *reached, end = (max(row[STEP] for row in rows) for rows in of_file)
     if reached:
         curve.n_restarts += len(reached)
         curve.remarks.append(_restarts_text(file, reached, end))
@@ -129,18 +132,18 @@ def _last_pass(file: CurveFile, curve: MergedCurve) -> Pass:
     return merged
 
 
-def _passes(rows: Sequence[StepValues]) -> list[list[StepValues]]:
+def passes(rows: Sequence[StepValues]) -> list[list[StepValues]]:
     """The rows, split wherever the steps of evaluations or those of training rows go back."""
-    passes: list[list[StepValues]] = []
+    split: list[list[StepValues]] = []
     last: dict[bool, float] = {}
     for row in rows:
         step, evaluated = row[STEP], is_evaluation(row)
-        if not passes or step < last.get(evaluated, step):
-            passes.append([])
+        if not split or step < last.get(evaluated, step):
+            split.append([])
             last = {}
         last[evaluated] = step
-        passes[-1].append(row)
-    return passes
+        split[-1].append(row)
+    return split
 
 
 def _restarts_text(file: CurveFile, reached: Sequence[float], end: float) -> str:
@@ -163,7 +166,7 @@ def _join(
     """Add one more file to the curve."""
     names = ", ".join(other.path for other in before)
     old, new = ({s: row[PER] for s, row in rows.items() if PER in row} for rows in (whole, later))
-    if _same_pers(old, new):
+    if same_pers(old, new):
         curve.remarks.append(f"{file.path} holds the same learning curve as {names}")
         return _merged(*(whole, later) if file.path.endswith(_TABLES) else (later, whole))
     if not old or not new:

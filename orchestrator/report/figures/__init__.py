@@ -88,9 +88,11 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
         )
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
-    is_ours = spec.trainer is None  # one of the user's reports what it reports
+    # A trainer of the user's reports what it reports.
+    is_ours = spec.trainer is None and plan.judged is None
+    knows_endings = plan.judged is None or plan.judged.endings_known
     judged = tables.arms["n_escaped"].notna() | (tables.arms["n_diverged"] > 0)
-    if is_ours or judged.any():
+    if knows_endings and (is_ours or judged.any()):
         yield "collapse_map", lambda: _collapse_map(given)
     if has_history:
         has_per, has_ratio = (
