@@ -47,7 +47,7 @@ def make_rules(
         judged: whether the runs existed before the hypotheses.
     """
     return (
-        *(_of_verdicts(spec, verdicts, _pairing(spec, judged=judged)) if verdicts else ()),
+        *(_of_verdicts(spec, verdicts, _pairing(spec, judged)) if verdicts else ()),
         *_of_runs(spec, runs),
         *_of_trainer(spec),
         *_of_hypotheses(spec),
@@ -56,11 +56,9 @@ def make_rules(
     )
 
 
-def _pairing(spec: AblationSpec, *, judged: bool) -> Sequence[str]:
-    """What the runs of a seed share, so that their differences say more."""
-    if judged:
-        return (_SAME_BLOCK,)
-    return tuple(promised_less(spec)) if spec.trainer else (_SAME_DRAWS,)
+def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
+    """What runs of one seed or block share."""
+    return promised_less(spec) or ((_SAME_BLOCK if judged else _SAME_DRAWS),)
 
 
 def _of_verdicts(

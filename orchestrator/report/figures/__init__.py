@@ -88,11 +88,11 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
         )
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
-    # A trainer of the user's reports what it reports, and runs trained elsewhere say little.
+    # A trainer of the user's reports what it reports.
     is_ours = spec.trainer is None and plan.judged is None
-    judged = tables.arms["n_escaped"].notna() | (tables.arms["n_diverged"] > 0)
     knows_endings = plan.judged is None or plan.judged.endings_known
-    if is_ours or (knows_endings and judged.any()):
+    judged = tables.arms["n_escaped"].notna() | (tables.arms["n_diverged"] > 0)
+    if knows_endings and (is_ours or judged.any()):
         yield "collapse_map", lambda: _collapse_map(given)
     if has_history:
         has_per, has_ratio = (
