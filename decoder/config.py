@@ -232,6 +232,16 @@ def override(
     return parse_config(unflatten({**flatten(config), **changes}), where)
 
 
+def explain_parameter(config: DecoderConfig, path: str, value: Any) -> list[str]:
+    """What is wrong with a value of a part's parameter; empty if nothing is.
+
+    Args:
+        path: ``NAME.PARAMETER``.
+    """
+    nested = {key: getattr(config, key) for key in ENTRIES}
+    return filled_parts({**nested, "parts": {**config.parts, path: value}})[1]
+
+
 def resolve(config: DecoderConfig) -> DecoderConfig:
     """Fill in every value that follows from another field, so that equal runs compare equal."""
     optim, n_steps = config.optim, config.train.n_steps

@@ -15,7 +15,7 @@ from shipped import DOCS, ROOT
 
 from decoder import seeding
 from decoder.collapse import CollapseThresholds
-from decoder.config import DecoderConfig, config_paths, override, resolve
+from decoder.config import SECTIONS, DecoderConfig, config_paths, override, resolve
 from decoder.data.batches import Batch
 from decoder.errors import ConfigError
 from decoder.metrics import MetricSums

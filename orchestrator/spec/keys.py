@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import ValidationError
 
 from decoder.complaints import explain
-from decoder.config import DecoderConfig, load_config
+from decoder.config import DecoderConfig, load_config, with_extensions
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.marks import Section
 from orchestrator.spec.configuration import Configuration
@@ -58,6 +58,12 @@ def load_start(path: Path, document: Mapping[str, Any]) -> Configuration | None:
             f"{path}: trainer: stands beside 'base'; keep 'base' for our decoder, or 'trainer', "
             "which has a base of its own"
         )
+    extensions = document.get("extensions") or []
+    if trainer is not None and extensions:
+        raise ConfigError(
+            f"{path}: extensions: are parts for our decoder, but 'trainer' trains without it; "
+            "remove them"
+        )
     if trainer is not None:
         try:
             return load_command(path, TrainerSection.model_validate(trainer))
@@ -65,7 +71,15 @@ def load_start(path: Path, document: Mapping[str, Any]) -> Configuration | None:
             return None
     if "base" not in document:
         raise ConfigError(f"{path}: base: this key is required, but missing; add it")
-    return load_base(path, base) if isinstance(base, str) and base else None
+    if not isinstance(base, str) or not base:
+        return None
+    config = load_base(path, base)
+    if not isinstance(extensions, list) or not all(isinstance(one, str) for one in extensions):
+        return config
+    try:
+        return with_extensions(config, extensions, path.parent) if extensions else config
+    except ConfigError as error:
+        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
 def load_base(path: Path, base: str) -> DecoderConfig:
