@@ -11,8 +11,9 @@ from decoder.complaints import explain
 from decoder.config import DecoderConfig, load_config, with_extensions
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.marks import Section
+from decoder.strict_yaml import load_yaml
 from orchestrator.spec.configuration import Configuration
-from orchestrator.spec.names import hint
+from orchestrator.spec.names import check_name, hint
 from orchestrator.spec.shipped import shipped_ablations
 from orchestrator.spec.slips import mend
 from orchestrator.spec.trainer import TrainerSection
@@ -89,13 +90,38 @@ def load_base(path: Path, base: str) -> DecoderConfig:
     Raises:
         ConfigError: there is no such file in either place, or it has mistakes.
     """
+    return load_config(_base_file(path, base))
+
+
+def name_with_extensions(path: Path) -> str | None:
+    """The name in an ablation or search whose extensions would run if it were checked as a whole.
+
+    Returns:
+        None for a file that, with its base, names no extensions.
+
+    Raises:
+        ConfigError: a file cannot be read, or the name is no name.
+    """
+    document = load_yaml(path)
+    base, name = document.get("base"), document.get("name")
+    of_base = load_yaml(_base_file(path, base)) if isinstance(base, str) and base else {}
+    if not (document.get("extensions") or of_base.get("extensions")):
+        return None
+    try:
+        return check_name(name if isinstance(name, str) else "")
+    except ValueError as error:
+        raise ConfigError(f"{path}: name: {error}") from None
+
+
+def _base_file(path: Path, base: str) -> Path:
+    """The file of a base, see `load_base`."""
     shipped = shipped_ablations()
     places = [path.parent / base, *([shipped / base] if shipped else [])]
     places = list({place.absolute(): place for place in places}.values())
     # `Path.is_file` raises if the name is too long.
     found = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
     if found is not None:
-        return load_config(found)
+        return found
     folders = [place.parent for place in places if os.path.isdir(place.parent)]  # noqa: PTH112
     names = sorted({other.name for folder in folders for other in folder.glob("*.yaml")})
     lacking = "" if shipped else "; this installation lacks the bases that ship, so name your own"
