@@ -142,6 +142,12 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
     return {**known, **entries}
 
 
+def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:
+    """The dotted paths that a file may change: all but files, which it lists."""
+    fixed = ("extensions.", "files.")
+    return tuple(path for path in paths_of(config) if not path.startswith(fixed))
+
+
 def flatten(config: DecoderConfig) -> dict[str, Any]:
     """The configuration as ``{"section.field": value}`` with plain JSON values."""
     nested = config.model_dump(mode="json")
@@ -188,7 +194,7 @@ def load_config(path: Path | str) -> DecoderConfig:
     """
     document = load_yaml(Path(path))
     try:
-        return parse_config(read_entries(document, Path(path).parent, str(path)), str(path))
+        return parse_config(read_entries(document, Path(path).parent, f"{path}: "), str(path))
     except ConfigError as error:
         raise ConfigError(with_lines(error.problems, Path(path))) from None
 
@@ -207,7 +213,7 @@ def with_extensions(config: DecoderConfig, files: Sequence[str], folder: Path) -
     nested = config.model_dump(mode="json")
     places = {name: str((folder / name).absolute()) for name in files}
     nested["extensions"] = {**nested.get("extensions", {}), **places}
-    return parse_config(read_entries(nested, folder, "extensions"), "extensions")
+    return parse_config(read_entries(nested, folder, ""), "extensions")
 
 
 def override(
@@ -223,7 +229,7 @@ def override(
     Raises:
         ConfigError: a path is no field (the nearest name is suggested), or a value is impossible.
     """
-    known = paths_of(config)
+    known = changeable_paths(config)
     unknown = [
         f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
         for path in changes
@@ -232,6 +238,16 @@ def override(
     if unknown:
         raise ConfigError(unknown)
     return parse_config(unflatten({**flatten(config), **changes}), where)
+
+
+def explain_parameter(config: DecoderConfig, path: str, value: Any) -> list[str]:
+    """What is wrong with a value of a part's parameter; empty if nothing is.
+
+    Args:
+        path: ``NAME.PARAMETER``.
+    """
+    nested = {key: getattr(config, key) for key in ENTRIES}
+    return filled_parts({**nested, "parts": {**config.parts, path: value}})[1]
 
 
 def resolve(config: DecoderConfig) -> DecoderConfig:

@@ -60,10 +60,16 @@ def used_parts(parts: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def own_metrics(parts: Mapping[str, Any]) -> tuple[str, ...]:
-    """The history columns of the metrics of the user's that are used."""
-    kinds = {name: parts.get(f"{name}.{KIND}") for name in used_parts(parts)}
-    return tuple(f"{OWN_METRIC}{name}" for name, kind in kinds.items() if kind == "metric")
+def own_metrics(parts: Mapping[str, Any], *, used: bool = False) -> tuple[str, ...]:
+    """The history columns of the metrics of the user's.
+
+    Args:
+        parts: ``NAME.PARAMETER`` → value.
+        used: whether to leave out those that are not used.
+    """
+    names = used_parts(parts) if used else [path.rpartition(".")[0] for path in parts]
+    found = dict.fromkeys(n for n in names if parts.get(f"{n}.{KIND}") == "metric")
+    return tuple(f"{OWN_METRIC}{name}" for name in found)
 
 
 def without_effect(extensions: Iterable[str], parts: Mapping[str, Any]) -> set[str]:

@@ -125,6 +125,11 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     """
     codebase = find_codebase(nested, where)
     if codebase == "ours":
+        if nested.get("extensions"):
+            raise ConfigError(
+                f"{where}: extensions: an import runs no files; remove them, and name them in the "
+                "ablation that uses them"
+            )
         config = parse_config(nested, where)
         return Imported("ours", config, (), config.data.sessions, ())
     trainer = _TRAINERS[codebase]
