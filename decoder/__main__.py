@@ -1,4 +1,4 @@
-"""``python -m decoder``: evaluates weights on recordings, and exports them to official layouts."""
+"""``python -m decoder``: trains an exported run, evaluates weights, exports them."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        command = _export if options.command == "export" else _evaluate
+        command = {"export": _export, "train": _train}.get(options.command, _evaluate)
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
             command(options)
@@ -75,8 +75,8 @@ def _orderly_end() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m decoder",
-        description="Evaluate weights on recordings, or export them to the file format of an "
-        "official trainer.",
+        description="Evaluate weights on recordings, export them to the file format of an official "
+        "trainer, or train one exported run.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     evaluate = commands.add_parser(
@@ -121,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _add_train(commands)
     export.add_argument(
         "--to", choices=("t15", "t12"), required=True, help="the trainer whose format to write"
     )
@@ -128,6 +129,42 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, metavar="FILE", help="a file that does not exist yet"
     )
     return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser(
+        "train",
+        help="train one run that `python -m orchestrator export` wrote",
+        description="Train one exported run and write result.json, which `import-runs` brings "
+        "back. After a signal it stops in order, and the same command goes on.",
+    )
+    train.add_argument("run", type=Path, metavar="RUN", help="the file of the run")
+    train.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of its result"
+    )
+    train.add_argument(
+        "--datasets", type=Path, required=True, metavar="DIR", help="keeps packed recordings"
+    )
+    train.add_argument(
+        "--data", metavar="PATH", help="its recordings here (default: data.path of the file)"
+    )
+    train.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from decoder.exported import train_run
+
+    ended = train_run(
+        options.run,
+        options.output,
+        options.datasets,
+        lambda text: print(text, file=sys.stderr, flush=True),
+        data=options.data,
+        device=options.device,
+    )
+    if ended is not None:
+        per = f"PER {ended.history[-1]['per']:.4f}" if ended.history else "no evaluation"
+        print(f"{ended.run_id}: {ended.status} after {ended.n_steps_done:,} steps, {per}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
