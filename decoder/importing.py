@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from decoder.complaints import did_you_mean
 from decoder.config import DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
+from decoder.foreign_config import read_foreign, without_wandb
 from decoder.import_forks import FORKS, SWITCHES
 from decoder.import_tables import (
     T12,
@@ -27,10 +28,6 @@ from decoder.import_tables import (
     not_validated,
     squeeze,
 )
-from decoder.plain_pickle import Refused, looks_like_pickle, read_plain_pickle
-from decoder.plain_values import check_values, parse_json
-from decoder.strict_yaml import load_yaml
-from decoder.user_files import read_bounded
 
 Codebase = Literal["t12", "t15", "ours"]
 
@@ -89,44 +86,23 @@ class Imported(NamedTuple):
         return [entry for entry in self.entries if entry.outcome in outcomes]
 
 
-def import_file(path: Path | str, without: Sequence[str] = ()) -> Imported:
+def import_file(
+    path: Path | str,
+    without: Sequence[str] = (),
+    base: Sequence[Path | str] = (),
+) -> Imported:
     """Read a configuration file of either official codebase, of a fork, or of ours.
 
     Args:
-        path: YAML, JSON, or the T12 trainer's ``args``, a pickle of plain values.
+        path: YAML, JSON, TOML, or the T12 trainer's ``args``, a pickle of plain values.
         without: patterns of unsupported keys to leave out.
+        base: files that `path` changes a part of, see `decoder.foreign_config.read_foreign`.
 
     Raises:
         ConfigError: the file cannot be read, is another kind of pickle, has no known keys, or has
             impossible values.
     """
-    return import_mapping(read_arguments(Path(path)), str(path), without)
-
-
-def read_arguments(path: Path) -> dict[str, Any]:
-    """The top-level mapping of a YAML or JSON file, or of a pickle of plain values.
-
-    Raises:
-        ConfigError: the file cannot be read, is not a mapping, or is any other pickle; such a
-            pickle is never opened.
-    """
-    content = read_bounded(path)
-    if looks_like_pickle(content):
-        try:
-            document = read_plain_pickle(content)
-        except Refused as reason:
-            raise ConfigError(
-                f"{path}: is a pickle and {reason}; if you trust it, convert it: "
-                "json.dump(dict(pickle.load(open('args', 'rb'))), open('args.json', 'w'))"
-            ) from None
-        check_values(document, str(path))
-        return document
-    if path.suffix != ".json":
-        return load_yaml(path)
-    document = parse_json(content, path)
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: the top level must be a mapping of keys to values")
-    return document
+    return import_mapping(without_wandb(read_foreign(path, base)), str(path), without)
 
 
 def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str] = ()) -> Imported:

@@ -25,7 +25,9 @@ def parse_json(content: bytes, path: Path) -> Any:
     except RecursionError:
         raise ConfigError(f"{path}: is nested more than {MOST_DEPTH} deep") from None
     except (ValueError, ConfigError) as error:
-        raise ConfigError(f"{path}: is not valid JSON: {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split())
+        mend = "; write two backslashes, or a path with /" if "escape" in said else ""
+        raise ConfigError(f"{path}: is not valid JSON: {said}{mend}") from None
     check_values(value, str(path))
     return value
 

@@ -46,9 +46,10 @@ def parse_yaml(text: str, where: str, *, plain: bool = False) -> Any:
     Args:
         text: without control characters, see `decoder.user_files.decode_text`.
         where: the start of every error message, usually a file.
-        plain: whether to read tagged values (``!!python/tuple``) as the plain values they consist
-            of, and to let characters pass that change what a terminal shows; for files of other
-            programs.
+        plain: for files of other programs: whether to read tagged values (``!!python/tuple``) as
+            the plain values they consist of and ``yes``, ``no``, ``on``, ``off`` as true and false,
+            as PyYAML and OmegaConf do, and to let characters pass that change what a terminal
+            shows.
 
     Raises:
         ConfigError: see `load_yaml`.
@@ -99,7 +100,7 @@ class _Reader:
                 raise YamlMistake(
                     key_node.line, f"{_INVALID}a key must be text or a number, without brackets"
                 )
-            key = self._scalar(key_node)
+            key = key_node.text if key_node.tag == "word" else self._scalar(key_node)
             if key in lines:
                 raise YamlMistake(
                     key_node.line,
@@ -120,7 +121,9 @@ class _Reader:
     def _scalar(self, node: Node) -> Any:
         text = node.text
         match node.tag:
-            case "str":
+            case "word" if self._plain:
+                return text.lower() in ("yes", "on")
+            case "str" | "word":
                 if not self._plain and (character := harmful_character(text)):
                     raise YamlMistake(
                         node.line,
@@ -182,6 +185,11 @@ _MENDS: Mapping[str, str] = {
     "cannot start any token": "text must not begin with this character; put it in quotes",
     "maximum nesting depth": f"lists and mappings are nested more than {MOST_DEPTH} deep",
     "unexpected end of stream": "a quote that opens here is not closed",
+    **dict.fromkeys(
+        ("unknown escape character", "hexdecimal number", "expected escape sequence"),
+        "a backslash in double quotes begins a special character; write the text in single quotes, "
+        "or a path with /",
+    ),
 }
 # What the parser in C says in other words.
 _IN_C: Mapping[str, str] = {

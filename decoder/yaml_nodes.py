@@ -26,6 +26,7 @@ _WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), "null"),
     **dict.fromkeys(("true", "True", "TRUE", "false", "False", "FALSE"), "bool"),
     "<<": "merge",
+    **{spelt: "word" for w in ("yes", "no", "on", "off") for spelt in (w, w.title(), w.upper())},
 }
 
 
@@ -34,8 +35,9 @@ class Node:
     """A part of a YAML file.
 
     Attributes:
-        tag: ``null``, ``bool``, ``int``, ``float``, ``str`` or ``merge`` for a scalar; else the
-            tag that the file writes, which is empty for most lists and mappings.
+        tag: ``null``, ``bool``, ``int``, ``float``, ``str``, ``merge``, or ``word`` (a text that
+            was true or false before YAML 1.2) for a scalar; else the tag that the file writes,
+            which is empty for most lists and mappings.
         line: the line it begins in, counted from 1.
         text: of a scalar.
         items: of a list; of a mapping keys and values in turn.

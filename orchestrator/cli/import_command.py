@@ -41,6 +41,13 @@ def import_config(
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Set data.path to your recordings.")
     ] = None,
+    base: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file that FILE changes a part of; several in turn, as OmegaConf merges them.",
+        ),
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY", help="Convert without this unsupported key; * is any text."),
@@ -53,7 +60,7 @@ def import_config(
 
     if output is not None and output.exists():
         raise ConfigError(f"--output: {output} exists already; choose another name or remove it")
-    imported = import_file(file, without or ())
+    imported = import_file(file, without or (), base or ())
     if data is not None:
         imported = imported._replace(
             config=override(imported.config, {"data.path": data}, "--data")

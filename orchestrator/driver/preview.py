@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from decoder.pack import Pack
 from orchestrator.driver.budget import Budget, plan_budget, seconds_left
 from orchestrator.driver.changed_data import ChangedData, find_changed_data
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
@@ -22,6 +21,7 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claim_text import mismatched_claims, what_counts
+from orchestrator.spec.configuration import Pack, n_steps_of
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_records, recent_records, with_result
@@ -306,7 +306,7 @@ def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
     seeds, n_factors = plan.loaded.spec.seeds, len(plan.loaded.spec.factors)
     at = rounds_planned(plan)
     n_arms = n_greedy_arms_left(n_factors, at)
-    n_steps = max(run.config.train.n_steps for run in plan.runs)
+    n_steps = max(n_steps_of(run.config) for run in plan.runs)
     shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan.packs, ()))}
     costliest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
     rounds = []

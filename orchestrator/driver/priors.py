@@ -12,6 +12,7 @@ from decoder.config import digest
 from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, RunEntry
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share, is_value
+from orchestrator.spec.configuration import n_steps_of
 from orchestrator.stats.effects import Floats
 from orchestrator.stats.run_values import learned_nothing
 from orchestrator.store.ledger import config_of, read_history
@@ -60,7 +61,7 @@ def find_spreads(plan: Plan, recent: Sequence[Record], results: Results) -> dict
         for record in recent
         if record["status"] != "failed" and record["dataset"]["fingerprint"] in fingerprints
     }
-    budget = float(min(run.config.train.n_steps for run in plan.runs))
+    budget = float(min(n_steps_of(run.config) for run in plan.runs))
     own = {run_id: records[run_id] for run_id in records.keys() & plan.distinct.keys()}
     groups = [(own, "of this ablation"), (records, "on the same recordings")]
     tables = [(_records_table(plan, chosen, results), text) for chosen, text in groups if chosen]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from decoder.config import DecoderConfig
 from decoder.errors import ConfigError, StorageError
 from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument, SeedsAdded
@@ -92,7 +93,8 @@ def note_missing_weights(
 ) -> None:
     """Remark on recorded runs that lack the weights that the file asks for."""
     n_missing = sum(
-        run.config.train.keep_weights != "none"
+        isinstance(run.config, DecoderConfig)
+        and run.config.train.keep_weights != "none"
         and run_id in records
         and records[run_id]["status"] == "ok"
         and not (results.run(run_id) / WEIGHTS_NAME).exists()

@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.console import Console
 
 from decoder.atomic import write_atomically
-from decoder.pack import Pack
 from decoder.regular import read_json
 from orchestrator.driver.budget import Budget
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
@@ -42,6 +41,7 @@ from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import Pack
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import (
     read_records,

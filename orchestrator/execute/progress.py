@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from decoder.pack import HistoryRow, Pack, Progress
+from decoder.pack import HistoryRow, Progress
 from orchestrator.execute.backends import PackEvent
+from orchestrator.spec.configuration import Pack, n_steps_of
 from orchestrator.terminal import say_to, time_text
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -43,14 +44,14 @@ class _PackState:
 
     @property
     def n_steps(self) -> int:
-        return max(run.config.train.n_steps for run in self.pack.runs)
+        return max(n_steps_of(run.config) for run in self.pack.runs)
 
     def work_done(self) -> int:
         """Steps trained, summed over the runs; a run that has ended counts in full."""
         return sum(
-            min(self.steps.get(run.run_id, 0), run.config.train.n_steps)
+            min(self.steps.get(run.run_id, 0), n_steps_of(run.config))
             if run.run_id in self.open_runs
-            else run.config.train.n_steps
+            else n_steps_of(run.config)
             for run in self.pack.runs
         )
 
@@ -80,7 +81,7 @@ class Display:
         }
         self._n_recorded = n_recorded
         self._n_failed = 0
-        self._work = sum(run.config.train.n_steps for pack in packs for run in pack.runs)
+        self._work = sum(n_steps_of(run.config) for pack in packs for run in pack.runs)
         self._first: tuple[float, int] | None = None  # time and work done at the first event
         self._last_line = clock()
         self._live: Live | None = None

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from decoder.atomic import write_atomically
 from decoder.pack import Progress, RunResult
-from orchestrator.execute.backends import PackEvent
+from orchestrator.execute.backends import PackEvent, PackFailed
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
+from orchestrator.spec.configuration import CommandConfig
 from orchestrator.store import provenance
 from orchestrator.store.ledger import make_record, write_run
 from orchestrator.store.locks import DriverSeat
@@ -61,6 +62,7 @@ class Recorder:
                     {**provenance.host(), **event.host},
                     self._made_with(run, end),
                     run.replicate,
+                    "" if isinstance(what, Progress) else _ending(run, what),
                 )
                 write_run(self._results, record, history)
                 self._keep_log(run_id, "" if isinstance(what, Progress) else what.log)
@@ -91,3 +93,11 @@ class Recorder:
         if self._seat is not None and (n_running != self._n_running or now >= self._next_tell):
             self._seat.tell(n_running, n_steps_done, n_steps)
             self._n_running, self._next_tell = n_running, now + _TELL_SECONDS
+
+
+def _ending(run: PlannedRun, failed: PackFailed) -> str:
+    """The rule by which a trainer of the user's failed; empty for our own."""
+    if not isinstance(run.config, CommandConfig):
+        return ""
+    last = (failed.traceback.strip().splitlines() or [""])[-1]
+    return failed.ending or (last if last.startswith("machine: ") else f"machine: {last}")

@@ -7,12 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.open_packs import Batch, OpenPacks
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
+from orchestrator.spec.configuration import CommandConfig, Pack
 from orchestrator.store.paths import Results
 from orchestrator.store.reservations import Reservations, reserving
 from orchestrator.store.under_way import drop_other_sources, keep_cut
@@ -179,13 +180,24 @@ class Trainer:
             address=self.options.address,
             until_step=until_step,
             max_runs_per_pack=self.options.max_runs_per_pack,
-            gpus_per_pack=self.options.gpus_per_pack,
+            gpus_per_pack=_gpus(batch.to_train, self.options.gpus_per_pack),
             hang_seconds=self.options.hang_seconds,
         )
         try:
             self.backend(batch.to_train, execution, record)
         finally:
             held.release()
+
+
+def _gpus(packs: Sequence[Pack], asked: float | None) -> float | None:
+    """What Ray reserves for a pack: what was asked for, or what the section of a command says."""
+    said = [
+        run.config.trainer.gpus
+        for pack in packs
+        for run in pack.runs
+        if isinstance(run.config, CommandConfig)
+    ]
+    return said[0] if said and asked is None else asked
 
 
 def _by_folder(

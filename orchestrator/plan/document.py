@@ -11,13 +11,14 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from decoder.config import digest, flatten
+from decoder.config import digest
 from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.judged import Judged
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
+from orchestrator.spec.configuration import NOT_SET, flatten
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Look, levels_of
@@ -47,6 +48,7 @@ class RecordingsEntry(_Entry):
     n_classes: int | None = None
     bin_ms: int | None = None
     remarks: tuple[str, ...] = ()
+    stated: str = ""
 
 
 class ArmEntry(_Entry):
@@ -288,7 +290,7 @@ def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint1
     common = {}
     for path in paths:  # the value in arms that do not change the path
         alone = next((arm for arm in arms if path not in arm.changes), arms[0])
-        common[path] = flatten(alone.config)[path]
+        common[path] = flatten(alone.config).get(path, NOT_SET)
     rows = [
         [
             known[path].setdefault(_key(arm.changes.get(path, common[path])), len(known[path]))
@@ -300,4 +302,4 @@ def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint1
 
 
 def _key(value: Any) -> Any:
-    return repr(value) if isinstance(value, list | tuple) else value
+    return repr(value) if isinstance(value, list | tuple | dict) else value

@@ -298,7 +298,7 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
         rows += [
             ("recordings", Path(dataset.path).name),
             ("fingerprint", dataset.fingerprint),
-            *(() if plan.judged else (("trials", _trials_text(dataset)),)),
+            *(() if plan.judged else (_identity_row(dataset),)),
             *(("remark on the recordings", remark) for remark in dataset.remarks),
         ]
     every = runs["eval_every_steps"].dropna().unique()
@@ -318,10 +318,13 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
     return make_grid(texts("", ""), rows)
 
 
-def _trials_text(dataset: RecordingsEntry) -> str:
+def _identity_row(dataset: RecordingsEntry) -> tuple[str, str]:
+    if dataset.stated:
+        return "identified by", dataset.stated
     return (
+        "trials",
         f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for validation, "
-        f"{len(dataset.sessions)} sessions"
+        f"{len(dataset.sessions)} sessions",
     )
 
 

@@ -7,20 +7,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, explain, yaml_text
-from decoder.config import DecoderConfig, config_keys, config_paths, flatten
+from decoder.config import DecoderConfig, config_keys, config_paths
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_criteria_arms, check_level, claim_problems
 from orchestrator.spec.check_design import check_design
 from orchestrator.spec.compared import compared_by_name
+from orchestrator.spec.configuration import (
+    CommandConfig,
+    Configuration,
+    explain_setting,
+    flatten,
+    n_steps_of,
+    says_steps,
+)
 from orchestrator.spec.keys import section_at
 from orchestrator.spec.references import reference
 from orchestrator.spec.schema import AblationSpec, Changes
 
+# Stands among the malformed factors for a malformed trainer, of whose settings nothing is known.
+BROKEN_TRAINER = "<trainer>"
+
 
 def find_problems(
-    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+    spec: AblationSpec, base: Configuration | None, broken: Set[str]
 ) -> tuple[tuple[Arm, ...], list[str]]:
     """Check an ablation against its base.
 
@@ -37,7 +48,7 @@ def find_problems(
         _check_seeds(spec),
         _check_factors(spec, base, broken),
         design_problems,
-        _check_changes(spec),
+        _check_changes(spec, base, broken),
         _check_extra_arms(spec, set(cells), broken),
         claim_problems(spec, broken),
     )
@@ -83,7 +94,7 @@ def _check_seeds(spec: AblationSpec) -> Iterable[str]:
 
 
 def _check_factors(
-    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+    spec: AblationSpec, base: Configuration | None, broken: Set[str]
 ) -> Iterable[str]:
     if not spec.factors and not broken:
         yield (
@@ -109,7 +120,7 @@ def _check_factors(
 
 
 def _check_same_levels(
-    spec: AblationSpec, base: DecoderConfig, factor: str, levels: Mapping[str, Changes]
+    spec: AblationSpec, base: Configuration, factor: str, levels: Mapping[str, Changes]
 ) -> Iterable[str]:
     common = {**flatten(base), **spec.set}
     paths = dict.fromkeys(path for changes in levels.values() for path in changes)
@@ -138,8 +149,12 @@ def hashable(value: Any) -> Any:
     return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 
-def _check_changes(spec: AblationSpec) -> Iterable[str]:
+def _check_changes(
+    spec: AblationSpec, base: Configuration | None, broken: Set[str]
+) -> Iterable[str]:
     """Complaints about unknown config paths and values of the wrong type."""
+    if base is None and (spec.trainer is not None or BROKEN_TRAINER in broken):
+        return  # the settings of a trainer are those of its base
     places = {"set": spec.set}
     for factor, levels in spec.factors.items():
         places |= {f"factors.{factor}.{name}": changes for name, changes in levels.items()}
@@ -147,7 +162,9 @@ def _check_changes(spec: AblationSpec) -> Iterable[str]:
     known = config_paths()
     for where, changes in places.items():
         for path, value in changes.items():
-            if path not in known:
+            if isinstance(base, CommandConfig):
+                yield from (f"{where}: {text}" for text in explain_setting(base, path, value))
+            elif path not in known:
                 yield f"{where}: {unknown_path(path)}"
             else:
                 yield from (f"{where}: {text}" for text in explain_value(path, value))
@@ -195,6 +212,8 @@ def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]
     """A complaint if an arm has too few evaluations to count as collapsed."""
     needed = spec.collapse.n_evaluations
     for arm in arms:
+        if not isinstance(arm.config, DecoderConfig):
+            return  # how often another trainer evaluates is its own matter
         train = arm.config.train
         n_evaluations = -(-train.n_steps // train.eval_every_steps)
         if n_evaluations < needed:
@@ -206,7 +225,7 @@ def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]
             return
 
 
-def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
+def _check_greedy(spec: AblationSpec, base: Configuration) -> Iterable[str]:
     """Complaints about changes, alone and in pairs, that the decoder refuses.
 
     Larger combinations are checked when the greedy path makes them.
@@ -228,12 +247,18 @@ def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
 
 def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
     """Complaints about steps to escape that are compared at different budgets or never differ."""
-    steps = {arm.arm_id: arm.config.train.n_steps for arm in arms}
+    steps = {arm.arm_id: n_steps_of(arm.config) for arm in arms}
     longest = max(steps.values(), default=0)
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
     for name, sides in compared_by_name(spec, cells).items():
         hypothesis = spec.hypotheses[name]
         if hypothesis.outcome != "escape_step":
+            continue
+        if not all(says_steps(arm.config) for arm in arms):
+            yield (
+                f"hypotheses.{name}: compares steps to escape, which are censored at the budget; "
+                "name the key of the budget under trainer.steps"
+            )
             continue
         budgets = {steps[side.arm_id] for side in sides}
         if len(budgets) > 1:

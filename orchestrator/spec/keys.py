@@ -11,9 +11,12 @@ from decoder.complaints import explain
 from decoder.config import DecoderConfig, load_config
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.marks import Section
+from orchestrator.spec.configuration import Configuration
 from orchestrator.spec.names import hint
 from orchestrator.spec.shipped import shipped_ablations
 from orchestrator.spec.slips import mend
+from orchestrator.spec.trainer import TrainerSection
+from orchestrator.spec.trainer_base import load_command
 
 
 def explain_file(
@@ -35,6 +38,34 @@ def explain_file(
             place = place[:-1] if item["type"] == "extra_forbidden" else place
             keys[place] = _keys_of(section_at(model, place)) + ([] if place else [*more_keys])
     return explain(error, document, keys, mend)
+
+
+def load_start(path: Path, document: Mapping[str, Any]) -> Configuration | None:
+    """The configuration that a file starts from: that of its base, or of its trainer.
+
+    Args:
+        document: the file's content.
+
+    Returns:
+        None if neither can be told; the shape of the file is then wrong.
+
+    Raises:
+        ConfigError: it cannot be read, or both or none are given.
+    """
+    base, trainer = document.get("base"), document.get("trainer")
+    if base is not None and trainer is not None:
+        raise ConfigError(
+            f"{path}: trainer: stands beside 'base'; keep 'base' for our decoder, or 'trainer', "
+            "which has a base of its own"
+        )
+    if trainer is not None:
+        try:
+            return load_command(path, TrainerSection.model_validate(trainer))
+        except ValidationError:
+            return None
+    if "base" not in document:
+        raise ConfigError(f"{path}: base: this key is required, but missing; add it")
+    return load_base(path, base) if isinstance(base, str) and base else None
 
 
 def load_base(path: Path, base: str) -> DecoderConfig:

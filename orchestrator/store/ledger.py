@@ -8,19 +8,24 @@ renamed and reported, and its run is trained again.
 import csv
 import errno
 import io
+import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
 from decoder.atomic import sha256_of, sync_folder, write_atomically
-from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult, further_columns
 from decoder.regular import NotRegularError, read_regular
+from orchestrator.spec.configuration import (
+    Configuration,
+    document_of,
+    is_command,
+    numerics_version,
+    parse_document,
+)
 from orchestrator.store.former import bring_back, keep_former, mark_damaged
 from orchestrator.store.locks import file_lock
 from orchestrator.store.paths import HISTORY_NAME, RECORD_NAME, Results
@@ -34,7 +39,7 @@ from orchestrator.store.record import (
     parse_record,
     sealed,
 )
-from orchestrator.store.sources import source_of
+from orchestrator.store.sources import source_of, training_sha256
 from orchestrator.terminal import Say
 
 # Columns of a history that are whole numbers.
@@ -49,7 +54,7 @@ _RECORD_BYTES, _HISTORY_BYTES = 2**25, 2**30
 
 def make_record(
     run_id: str,
-    config: DecoderConfig,
+    config: Configuration,
     seed: int,
     dataset: RecordDataset,
     pack: RecordPack,
@@ -57,6 +62,7 @@ def make_record(
     host: dict[str, str | int],
     environment: RecordEnvironment,
     replicate: int = 0,
+    ending: str = "",
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
     """Make the record and the history of a run that ended.
 
@@ -64,6 +70,7 @@ def make_record(
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
         replicate: as in `decoder.config.run_id`.
+        ending: the rule by which a trainer of the user's failed; a result has its own.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
@@ -74,9 +81,9 @@ def make_record(
         "schema": SCHEMA,
         "run_id": run_id,
         "seed": seed,
-        "config": config.model_dump(mode="json"),
+        "config": document_of(config),
         "dataset": dataset,
-        "numerics_version": NUMERICS_VERSION,
+        "numerics_version": numerics_version(config),
         "status": status,
         "diverged_step": result.n_steps_done if result and status == "diverged" else None,
         "error": None if result else str(ended),
@@ -104,6 +111,8 @@ def make_record(
     }
     if replicate:
         record["replicate"] = replicate
+    if ending := result.ending if result else ending:
+        record["ending"] = ending
     return record, tuple(history)
 
 
@@ -199,16 +208,18 @@ def with_result(records: Mapping[str, Record]) -> frozenset[str]:
 
 
 def source_of_record(record: Record) -> str:
-    """The id of the sources that trained a run, see `orchestrator.store.sources.source_of`."""
+    """The id of the sources that trained a run, see `orchestrator.store.sources.source_of`.
+
+    The code of a command is part of its run id, so those of one id are never of different sources.
+    """
+    if is_command(record["config"]):
+        return training_sha256()
     return source_of(record["environment"].get("code", {}))
 
 
-def config_of(record: Record) -> DecoderConfig | None:
+def config_of(record: Record) -> Configuration | None:
     """The configuration of a record; None if other software or another version wrote it."""
-    try:
-        return DecoderConfig.model_validate(record["config"])
-    except ValidationError:
-        return None
+    return parse_document(record["config"])
 
 
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
@@ -221,7 +232,7 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     try:
         text = read_regular(path, _HISTORY_BYTES).decode()
         names, *rows = csv.reader(io.StringIO(text))
-        numbers: list[Callable[[str], float]] = [int if n in COUNTS else float for n in names]
+        numbers = [_count if name in COUNTS else float for name in names]
         return [
             {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
             for row in rows
@@ -230,17 +241,27 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
         raise StorageError(f"{path}: the history cannot be read: {error}") from None
 
 
+def _count(text: str) -> float:
+    return float(text) if text == "nan" else int(text)
+
+
 def history_csv(history: Sequence[HistoryRow]) -> bytes:
-    """The history as CSV. Every number reads back exactly; counts are written as integers."""
+    """The history as CSV: `HISTORY_COLUMNS`, then the columns that only some runs have.
+
+    Every number reads back exactly. Counts are written as integers; one that is not known is NaN.
+    """
+    names = (*HISTORY_COLUMNS, *further_columns(history[:1]))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
+    writer.writerow(names)
     for row in history:
-        assert row.keys() == set(HISTORY_COLUMNS), row.keys() ^ set(HISTORY_COLUMNS)
-        writer.writerow(
-            int(row[name]) if name in COUNTS else repr(float(row[name])) for name in HISTORY_COLUMNS
-        )
+        assert row.keys() == set(names), row.keys() ^ set(names)
+        writer.writerow(_number_text(name, row[name]) for name in names)
     return out.getvalue().encode()
+
+
+def _number_text(name: str, value: float) -> str:
+    return repr(int(value) if name in COUNTS and math.isfinite(value) else float(value))
 
 
 def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:

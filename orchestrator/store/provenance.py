@@ -8,6 +8,7 @@ from importlib import metadata
 from decoder.config import DecoderConfig
 from decoder.pack import RunResult
 from decoder.sources import decoder_sha256, git_state
+from orchestrator.spec.configuration import Configuration
 from orchestrator.store.record import RecordCode, RecordEnvironment
 from orchestrator.store.sources import training_sha256
 
@@ -23,12 +24,14 @@ def environment() -> RecordEnvironment:
     }
 
 
-def of_run(config: DecoderConfig, result: RunResult) -> RecordEnvironment:
+def of_run(config: Configuration, result: RunResult) -> RecordEnvironment:
     """What a run itself was computed with: precision, kernel of the recurrence, driver of a GPU.
 
     What there is not, such as the driver of a CPU, is left out. Older records have none of them.
     """
-    found: RecordEnvironment = {"precision": config.train.precision}
+    found: RecordEnvironment = {}
+    if isinstance(config, DecoderConfig):
+        found["precision"] = config.train.precision
     if result.kernel:
         found["kernel"] = result.kernel
     if result.driver:

@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from decoder.collapse import CollapseThresholds, escape_step, is_collapsed
+from decoder.collapse import CollapseThresholds, escape_step, has_plateau, is_collapsed
+from decoder.pack import further_columns
 from decoder.selection import best_row, selection_optimism
 from orchestrator.stats.run_values import COUNTED, DIVERGED_PER
 from orchestrator.store.record import Record
@@ -41,32 +42,35 @@ def result_columns(
 
     Args:
         record: the run's record; None if it is not recorded yet.
+        history: its evaluations; columns that only some runs have give a column each.
         thresholds: they decide whether the run collapsed.
     """
     status = "missing" if record is None else str(record["status"])
     collapsed = status == "ok" and is_collapsed(history, thresholds)
     outcome = "collapsed" if collapsed else status
     counted = outcome in COUNTED
+    judged = counted and has_plateau(history)  # whether its collapse can be
     last = history[-1] if counted and history else {}
     chosen = best_row(history) if counted else None
     best = history[chosen] if chosen is not None else {}
     optimism = selection_optimism(history) if counted else None
-    escaped = escape_step(history, thresholds) if outcome in ("ok", "collapsed") else None
+    escaped = escape_step(history, thresholds) if judged and outcome != "diverged" else None
     final_per = DIVERGED_PER if outcome == "diverged" else last.get("per", math.nan)
     train = record["config"]["train"] if record else {}
     quantiles = (record and record.get("grad_norm_quantiles")) or {}
     return {
         "outcome": outcome,
         "per": final_per,
-        "collapsed": int(outcome != "ok") if counted else None,
+        "collapsed": int(outcome != "ok") if judged or outcome == "diverged" else None,
         "diverged": int(outcome == "diverged") if counted else None,
         "escape_step": math.nan if escaped is None else float(escaped),
-        "escape_censored": escaped is None if counted else None,
+        "escape_censored": escaped is None if judged else None,
         "n_steps": train.get("n_steps"),
         "n_steps_done": record and record["n_steps_done"],
         "eval_every_steps": train.get("eval_every_steps"),
         "diverged_step": record and record["diverged_step"],
         **{name: float(last.get(name, math.nan)) for name in FINAL_COLUMNS},
+        **{name: float(last.get(name, math.nan)) for name in further_columns(history)},
         "grad_norm_p99": float(quantiles.get("p99", math.nan)),
         "best_per": float(best.get("per", math.nan)),
         "best_per_step": best.get("step"),

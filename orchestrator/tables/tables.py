@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import JsonValue
 
 from decoder.atomic import write_atomically
-from decoder.collapse import on_plateau
-from decoder.pack import HISTORY_COLUMNS
+from decoder.collapse import has_plateau, on_plateau
+from decoder.pack import HISTORY_COLUMNS, further_columns
 from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
@@ -20,7 +19,7 @@ from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, leas
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
-from orchestrator.tables.run_columns import HistoryRows, result_columns
+from orchestrator.tables.run_columns import ColumnValue, HistoryRows, result_columns
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
@@ -107,19 +106,21 @@ def runs_table(
     (`decoder.selection.best_row`); no verdict uses it. ``selection_optimism`` is the optimism of
     choosing that evaluation. ``per_beam`` is the final PER with beam search. ``grad_norm_p99`` is
     taken over all training steps, before clipping. Columns that depend on the machine or on the
-    schedule begin with ``timing_`` or ``host_``.
+    schedule begin with ``timing_`` or ``host_``. The last evaluation's value of every further
+    column of a history (`decoder.pack.further_columns`) has a column, too. What a trainer did not
+    report is a gap; without `emitted_ratio` and `n_distinct`, so are collapse and escape.
     """
     spec = plan.spec
     thresholds = spec.collapse.thresholds()
-    rows = [
-        {
-            **_run_columns(spec, arm, run),
-            "block": run.block,
-            **result_columns(records.get(run.run_id), histories.get(run.run_id, ()), thresholds),
-            **_foreign_columns(plan, run),
-        }
-        for arm, run in _arm_runs(plan)
-    ]
+    asked = [hypothesis.outcome for hypothesis in spec.hypotheses.values()]
+    wanted = dict.fromkeys((*_further(plan, histories), *asked), math.nan)
+    rows = []
+    for arm, run in _arm_runs(plan):
+        history = histories.get(run.run_id, ())
+        columns = result_columns(records.get(run.run_id), history, thresholds)
+        named = {**_run_columns(spec, arm, run), "block": run.block}
+        columns |= _foreign_columns(plan, run)
+        rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
         table[column] = table[column].astype("Int64")
@@ -186,21 +187,24 @@ def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> p
     """One row per evaluation, in the order of the runs table, then of the steps."""
     spec = plan.spec
     thresholds = spec.collapse.thresholds()
+    further = _further(plan, histories)
     rows = [
         {
             **_run_columns(spec, arm, run),
             # Older histories lack columns that were added later.
-            **{name: float(row.get(name, "nan")) for name in HISTORY_COLUMNS},
-            "on_plateau": on_plateau(row, thresholds),
+            **{name: float(row.get(name, "nan")) for name in (*HISTORY_COLUMNS, *further)},
+            "on_plateau": on_plateau(row, thresholds) if has_plateau([row]) else None,
         }
         for arm, run in _arm_runs(plan)
         for row in histories.get(run.run_id, ())
     ]
     columns = [
         *("run_id", "arm", "in_design", *_factor_columns(spec, {}), "seed"),
-        *(*HISTORY_COLUMNS, "on_plateau"),
+        *(*HISTORY_COLUMNS, "on_plateau", *further),
     ]
     table = pd.DataFrame(rows, columns=columns)
+    if table["on_plateau"].isna().any():
+        table["on_plateau"] = table["on_plateau"].astype("boolean")
     return table.astype({"step": "int64", "seed": "int64"})
 
 
@@ -252,6 +256,11 @@ def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]
     return written
 
 
+def _further(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> tuple[str, ...]:
+    """The columns that only some histories have, of all runs of the plan."""
+    return further_columns(row for run in plan.runs for row in histories.get(run.run_id, ())[:1])
+
+
 def _arm_runs(plan: PlanDocument) -> list[tuple[ArmEntry, RunEntry]]:
     """(arm, run) of every planned run, in the order of the arms, then of the seeds."""
     arms = {arm.arm_id: (index, arm) for index, arm in enumerate(plan.arms)}
@@ -275,7 +284,7 @@ def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, 
     return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
 
 
-def _foreign_columns(plan: PlanDocument, run: RunEntry) -> Mapping[str, JsonValue]:
+def _foreign_columns(plan: PlanDocument, run: RunEntry) -> Mapping[str, ColumnValue]:
     """What is known of a run that the store has no record of; NaN for a number that is missing."""
     foreign = plan.judged.foreign.get(run.run_id) if plan.judged is not None else None
     return {} if foreign is None else foreign.columns

@@ -20,7 +20,7 @@ from decoder.atomic import storage_error, sync_folder
 from decoder.data.files import Say, hash_files, silent
 from decoder.errors import StorageError
 from decoder.owners import temporary_name
-from decoder.pack import Pack
+from orchestrator.spec.configuration import Pack
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 PIECE_BYTES = 8 * 2**20

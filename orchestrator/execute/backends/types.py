@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from decoder.errors import ConfigError
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
+from orchestrator.spec.configuration import Pack
 
 
 class RayUnavailableError(ConfigError):
@@ -22,12 +23,14 @@ class PackFailed:
         run_ids: the runs without a result.
         traceback: the traceback of the last attempt.
         log: what its worker printed; empty if that is not known.
+        ending: of a trainer of the user's, the rule that decided.
     """
 
     run_ids: tuple[str, ...]
     traceback: str
     n_attempts: int
     log: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)
