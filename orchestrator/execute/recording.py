@@ -78,7 +78,13 @@ class Recorder:
             path.unlink(missing_ok=True)
 
     def _made_with(self, run: PlannedRun, end: RunResult | str) -> RecordEnvironment:
-        """This process's libraries and code, and what the run was computed with."""
+        """This process's libraries and code, and what the run was computed with.
+
+        Of the libraries of a trainer of the user's nothing is known.
+        """
+        if isinstance(run.config, CommandConfig):
+            known = ("platform", "code")
+            return {name: self._environment[name] for name in known}  # type: ignore[return-value, literal-required]
         if isinstance(end, str):
             return self._environment
         return {**self._environment, **provenance.of_run(run.config, end)}

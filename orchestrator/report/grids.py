@@ -11,7 +11,7 @@ import pandas as pd
 
 from orchestrator.plan.document import PlanDocument, RecordingsEntry
 from orchestrator.plan.judged import NOT_REGISTERED
-from orchestrator.report.arm_results import arm_results
+from orchestrator.report.arm_results import arm_results, further_means
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
@@ -246,23 +246,30 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
             differ; else None.
     """
     cut = "" if cut_at is None else f" (cut at {cut_at:,})"
-    rows = [
-        {
+    results, further = arm_results(arms).values(), further_means(arms)
+    judged = any(arm.n_escaped is not None for arm in results)
+    rows = []
+    for arm in results:
+        cells = {
             "arm": arm.arm,
             "runs": str(arm.n),
             "final PER": percent(arm.per_mean),
             "95 % t interval": arm.interval or "–",
             "median": percent(arm.per_median),
+            **{noun(name): value_text(means[arm.arm], name) for name, means in further.items()},
             "collapsed": str(arm.n_collapsed),
             "diverged": str(arm.n_diverged),
             "no result": str(arm.n_gaps),
-            "escaped": f"{arm.n_escaped}/{arm.n}" if arm.knows_escapes else "–",
+            "escaped": "–" if arm.n_escaped is None else f"{arm.n_escaped}/{arm.n}",
             f"steps to escape{cut}": number(arm.escape_step_mean),
             "emitted / target": number(arm.emitted_ratio_mean, 2),
         }
-        for arm in arm_results(arms).values()
-    ]
-    return titled_grid(rows, ("arm",))
+        rows.append(cells)
+    empty = {title for title in rows[0] if all(row[title] in ("–", "") for row in rows)}
+    # A trainer of the user's reports what it reports.
+    left_out = set() if judged else {*empty, "collapsed", "escaped"}
+    known = [{title: row[title] for title in row if title not in left_out} for row in rows]
+    return titled_grid(known, ("arm",))
 
 
 def varied_grid(spec: AblationSpec) -> Grid:

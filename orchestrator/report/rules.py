@@ -6,6 +6,7 @@ import pandas as pd
 
 from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claims import families_of, is_equivalence
+from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.units import p_value, percent
 from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
@@ -47,6 +48,7 @@ def make_rules(
     return (
         *(_of_verdicts(spec, verdicts, _SAME_BLOCK if judged else _SAME_DRAWS) if verdicts else ()),
         *_of_runs(spec, runs),
+        *_of_trainer(spec),
         *_of_hypotheses(spec),
         *_of_criteria(spec),
         *((_NOT_LOCKED if judged else _LOCKED,) if verdicts else ()),
@@ -101,6 +103,8 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
             "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
             "smallest budget of the arms that it compares."
         )
+    if spec.trainer is not None and "collapsed" not in spec.trainer.outcomes:
+        return
     yield (
         "A decoder is on the blank plateau while its emitted length is at most "
         f"{percent(collapse.emitted_ratio, 0)} of the target length, or while it emits at most "
@@ -108,6 +112,17 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
         f"{collapse.n_evaluations} evaluations are all on the plateau. It escapes at the first "
         "evaluation after the last one on the plateau."
     )
+
+
+def _of_trainer(spec: AblationSpec) -> Iterator[str]:
+    """How runs of a trainer of the user's end."""
+    if spec.trainer is not None:
+        rules = "; ".join(f"'{rule}': {text}" for rule, text in RULES.items())
+        yield f"The first of these rules that applies decides how a run ended. {rules}."
+        yield (
+            "The final value of a metric is that of the last evaluation; an evaluation that was "
+            "cut short is none."
+        )
 
 
 def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:

@@ -2,13 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from decoder.marks import MOST_STEPS, PositiveCount, PositiveReal, PositiveSteps, Real, Section
 from orchestrator.spec.limits import MOST_RUNS
-from orchestrator.spec.names import hint
 from orchestrator.spec.schema import (
-    METRICS,
     Alpha,
     Changes,
     CollapseSpec,
@@ -18,7 +16,7 @@ from orchestrator.spec.schema import (
     Seeds,
     Sentence,
 )
-from orchestrator.spec.slips import outcome_hint
+from orchestrator.spec.trainer import TrainerSection
 
 Scalar = bool | int | float | str | None
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid", "qmc"]
@@ -29,14 +27,8 @@ Kind = Literal["log", "uniform", "int", "choice"]
 SECONDS = "seconds"
 
 
-def _check_objective(name: str) -> str:
-    known = (*METRICS, SECONDS)
-    if name not in known:
-        raise ValueError(f"'{name}' is no objective{outcome_hint(name) or hint(name, known)}")
-    return name
-
-
-Objective = Annotated[str, AfterValidator(_check_objective)]
+# Which names there are depends on the file, see `orchestrator.search.load`.
+Objective = Annotated[str, Field(min_length=1, max_length=100)]
 FloatRange = Annotated[tuple[Real, Real], Field(strict=False)]
 Whole = Annotated[int, Field(ge=-MOST_STEPS, le=MOST_STEPS)]
 IntRange = Annotated[tuple[Whole, Whole], Field(strict=False)]
@@ -194,6 +186,7 @@ class SearchSpec(Section):
         name: the folder of its results.
         question: one or two sentences.
         base: path of a decoder configuration, relative to the file.
+        trainer: a training script of your own, in place of `base`.
         set: config paths changed in every candidate and in the base.
         space: config path → its values; a path named by a ``when`` stands before that ``when``.
         sampler: which of Optuna's samplers proposes candidates.
@@ -213,7 +206,8 @@ class SearchSpec(Section):
 
     name: Name
     question: Sentence
-    base: Annotated[str, Field(min_length=1, max_length=1000)]
+    base: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    trainer: TrainerSection | None = None
     set: Changes = Field(default_factory=dict)
     space: Space
     sampler: Sampler = "tpe"

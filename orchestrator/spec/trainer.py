@@ -101,7 +101,10 @@ class MetricSource(Section):
 
 _Source = Annotated[
     MetricSource,
-    BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given),
+    BeforeValidator(
+        lambda given: {"name": given} if isinstance(given, str) else given,
+        json_schema_input_type=MetricSource | str,
+    ),
 ]
 
 

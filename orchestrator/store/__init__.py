@@ -34,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "paths": ("Results", "default_results"),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
-        "record": ("Record", "RecordDataset", "RecordEnvironment", "first_mistake"),
+        "record": ("Record", "RecordCode", "RecordDataset", "RecordEnvironment", "first_mistake"),
         "registration": ("check_lock", "register"),
         "reservation_files": ("Driver", "UNKNOWN", "reserved_now"),
         "reservations": ("Reservations", "reserving"),

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+LOGS = ("stdout.log", "stderr.log")  # in the folder of a run
 MOST_BYTES = 8 << 20  # of the beginning of a stream, and of its end
 _BLOCK = 1 << 16
 

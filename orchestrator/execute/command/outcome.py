@@ -1,26 +1,13 @@
-"""How a run of the user's trainer ended: the rules, and which of them decided.
-
-`RULES` has them in words, for the report and the documentation. The first that applies counts.
-"""
+"""Which of the rules of `orchestrator.spec.endings` decided how a run of a trainer ended."""
 
 import errno
 import signal
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.execute.command.course import Course
+from orchestrator.spec.endings import Rule
 
-Rule = Literal["not finite", "time limit", "machine", "exit code", "no metric", "finished"]
-RULES: dict[Rule, str] = {
-    "not finite": "a NaN or infinite value in the last evaluation, or at the end of a mapped loss: "
-    "diverged, whatever the exit code",
-    "time limit": "longer than `hours`: failed, not tried again in this call",
-    "machine": "cannot be started, killed by a signal that is not ours, or no room on the disk: "
-    "tried again, from `resume` if that is given, then failed",
-    "exit code": "any other exit code than 0: failed, not tried again in this call",
-    "no metric": "exit code 0, but no evaluation in the course: failed",
-    "finished": "exit code 0 and a finite last evaluation: ok",
-}
 _SHELL = 128  # what a shell adds to the number of a signal
 _KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
@@ -93,7 +80,8 @@ def judge(
     if code and any(words in line for line in errors for words in _NO_ROOM):
         return Ending("machine", f"no room on the disk ({_code_text(code)})")
     if code:
-        return Ending("exit code", _code_text(code))
+        last = f"; stderr ends with: {errors[-1].strip()}" if errors else ""
+        return Ending("exit code", f"{code}{last}")
     if not course.history():
         return Ending("no metric", f"the trainer ended without an evaluation; {held}")
     return Ending("finished", f"exit code 0, last evaluation at step {course.last_evaluation:,}")

@@ -15,11 +15,10 @@ from typing import IO, Any, NamedTuple
 
 from orchestrator.execute.command import keeper
 from orchestrator.execute.command.keeper import end_processes
-from orchestrator.execute.command.logs import BoundedLog
+from orchestrator.execute.command.logs import LOGS, BoundedLog
 
 GRACE_SECONDS = 6.0  # between the request to end and the kill; all is over 10 s after the driver
 MARK = "SPEECH_BCI_RUN"  # the variable that tells the processes of a run, by its folder
-LOGS = ("stdout.log", "stderr.log")
 _MOST_WAITING = 64  # blocks of a stream that wait for whoever reads the course
 _BLOCK = 1 << 16
 _JOIN_SECONDS = 5.0

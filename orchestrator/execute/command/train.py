@@ -14,9 +14,9 @@ from decoder.pack import Progress, RunResult
 from decoder.regular import read_json
 from orchestrator.execute.backends.types import Execution
 from orchestrator.execute.command.files import RunFiles
-from orchestrator.execute.command.logs import log_end, log_parts, remove_log, rename_log
+from orchestrator.execute.command.logs import LOGS, log_end, log_parts, remove_log, rename_log
 from orchestrator.execute.command.outcome import Ending, TrainerFailed, fault_of, judge
-from orchestrator.execute.command.process import LOGS, TrainerProcess, end_marked
+from orchestrator.execute.command.process import TrainerProcess, end_marked
 from orchestrator.execute.command.reading import CourseReader
 from orchestrator.spec.configuration import CommandConfig, Pack, n_steps_of
 
@@ -25,7 +25,6 @@ _WAIT_SECONDS = 0.1
 _LOOK_SECONDS = 0.5  # between two looks at a course, at least
 _LOOK_SHARE = 0.05  # of the time that looking may take
 _SHOWN_LINES = 25  # of stderr, in the text of a failure
-DEVICE = "command"  # stands for the device, which the trainer chooses
 
 
 def train_command(pack: Pack, execution: Execution) -> Iterator[Progress]:
@@ -174,7 +173,7 @@ def _result(
         pack_seconds=seconds,
         n_runs_in_pack=1,
         peak_memory_bytes=peak_bytes,
-        device=DEVICE,
+        device="",  # the trainer chooses it
         ending=str(ending),
     )
 

@@ -88,14 +88,17 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
         )
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
-    if plan.judged is None or plan.judged.endings_known:
+    known = tables.arms["n_escaped"].notna().any() or (tables.arms["n_diverged"] > 0).any()
+    if known if plan.judged is None else plan.judged.endings_known:
         yield "collapse_map", lambda: _collapse_map(given)
-    if has_history:
+    # A trainer of the user's may report neither.
+    has_per, has_ratio = (tables.history[n].notna().any() for n in ("per", "emitted_ratio"))
+    if has_per:
         if spec.design != "path":  # its figure of changes shows the arms
             yield "interaction", lambda: _interaction(given)
         yield "per_curves", lambda: _curves("per", given)
-        if tables.history["emitted_ratio"].notna().any():  # runs trained elsewhere have none
-            yield "emitted_curves", lambda: _curves("emitted_ratio", given)
+    if has_ratio:
+        yield "emitted_curves", lambda: _curves("emitted_ratio", given)
 
 
 def _effects(given: ReportInput) -> _Made:
