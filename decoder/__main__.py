@@ -1,4 +1,4 @@
-"""``python -m decoder``: trains one configuration, evaluates and exports weights, tries parts."""
+"""``python -m decoder``: trains one run, evaluates and exports weights, tries parts."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
 from decoder.remarks import take_remarks
-from decoder.train_command import add_train, train
+from decoder.train_command import add_train, train, train_exported
 
 if TYPE_CHECKING:
     from decoder.scoring import Score
@@ -272,6 +272,7 @@ def _positive(text: str) -> int:
 
 _COMMANDS = {
     "train": train,
+    "train-run": train_exported,
     "evaluate": _evaluate,
     "export": _export,
     "check-extension": _check_extension,

@@ -1,4 +1,4 @@
-"""``python -m decoder train``: trains one configuration and keeps its weights."""
+"""``python -m decoder train`` and ``train-run``: one configuration, and one exported run."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from decoder.errors import ConfigError
 
 
 def add_train(commands: Any) -> None:
-    """Add the command to the others."""
+    """Add both commands to the others."""
     train = commands.add_parser(
         "train",
         help="train one configuration and keep its weights",
@@ -42,6 +42,23 @@ def add_train(commands: Any) -> None:
         metavar="DIR",
         help="folder of packed recordings (default: results/datasets)",
     )
+    train = commands.add_parser(
+        "train-run",
+        help="train one run that `python -m orchestrator export` wrote",
+        description="Train one exported run and write result.json, which `import-runs` brings "
+        "back. After a signal it stops in order, and the same command goes on.",
+    )
+    train.add_argument("run", type=Path, metavar="RUN", help="the file of the run")
+    train.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of its result"
+    )
+    train.add_argument(
+        "--datasets", type=Path, required=True, metavar="DIR", help="keeps packed recordings"
+    )
+    train.add_argument(
+        "--data", metavar="PATH", help="its recordings here (default: data.path of the file)"
+    )
+    train.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -93,3 +110,20 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not equals:
         raise ConfigError(f"--set: must be PATH=VALUE, such as train.n_steps=100, but got '{text}'")
     return path, parse_yaml(value, f"--set {path}")
+
+
+def train_exported(options: argparse.Namespace) -> None:
+    """Train an exported run as the options say, and print how it ended."""
+    from decoder.exported import train_run
+
+    ended = train_run(
+        options.run,
+        options.output,
+        options.datasets,
+        lambda text: print(text, file=sys.stderr, flush=True),
+        data=options.data,
+        device=options.device,
+    )
+    if ended is not None:
+        per = f"PER {ended.history[-1]['per']:.4f}" if ended.history else "no evaluation"
+        print(f"{ended.run_id}: {ended.status} after {ended.n_steps_done:,} steps, {per}")
