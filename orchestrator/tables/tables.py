@@ -19,7 +19,7 @@ from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, leas
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
-from orchestrator.tables.run_columns import HistoryRows, result_columns
+from orchestrator.tables.run_columns import ColumnValue, HistoryRows, result_columns
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
