@@ -17,6 +17,7 @@ from decoder.neutral_settings import is_neutral
 
 OFF = "off"  # the note of a switch that turns fields off, whatever other keys say
 ON = "the other keys set the values"
+NO_PART = "the decoder here has no part"  # how the note of a key of another part begins
 _OF_LAYERS = re.compile(r"(\w*(?:former|mamba|lstm|gru|tcn|rwkv))_\w", re.IGNORECASE)
 _TYPING_ERROR = 0.8  # likeness of a key to a known one from which it is probably that one
 _OFF_TEXTS = ("", "none", "null", "off", "false", "no")
@@ -94,7 +95,7 @@ def fork_effect(
     if is_off(value):
         return Effect("unknown", {}, _nearest(names[-1], known).removeprefix("; "))
     if other := _other_part(names):
-        return Effect("unsupported", {}, f"the decoder here has no part '{other}'")
+        return Effect("unsupported", {}, f"{NO_PART} '{other}'")
     hint = _nearest(names[-1], known)
     return Effect("unsupported", {}, f"it is not known here and may change training{hint}")
 

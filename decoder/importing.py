@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from decoder.complaints import yaml_text
 from decoder.config import SECTIONS, DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
 from decoder.foreign_config import read_foreign, without_wandb
 from decoder.import_conflicts import settle
 from decoder.import_forks import switch_of
-from decoder.import_keys import OFF, ON, fork_effect, off_keys
+from decoder.import_keys import NO_PART, OFF, ON, fork_effect, off_keys
 from decoder.import_tables import (
     T12,
     T15,
@@ -89,6 +90,27 @@ class Imported(NamedTuple):
     def with_outcome(self, *outcomes: Outcome) -> list[Entry]:
         """The entries with one of these outcomes."""
         return [entry for entry in self.entries if entry.outcome in outcomes]
+
+
+def refusals(imported: Imported, without: str) -> list[str]:
+    """What is unsupported, one sentence a key, or one for all keys of a block of another part.
+
+    Args:
+        imported: of `import_file` or `import_mapping`.
+        without: how a key is left out, with ``{}`` for the key.
+    """
+    sentences, blocks = [], dict[str, list[str]]()
+    for key, value, _, _, note in imported.with_outcome("unsupported"):
+        if note.startswith(NO_PART):
+            block = key[: key.index(part := note.split("'")[1]) + len(part)]
+            blocks.setdefault(block, []).append(key.removeprefix(f"{block}."))
+            continue
+        shown = yaml_text(value)
+        sentences.append(f"{key}: {shown} is not supported: {note}; {without.replace("{}", key)}")
+    for block, names in blocks.items():
+        every = without.replace("{}", f"'{block}.*'")
+        sentences.append(f"{block}: {NO_PART} '{block}' ({', '.join(names)}); {every}")
+    return sentences
 
 
 def import_file(

@@ -9,7 +9,7 @@ from typing import Any
 from decoder.config import DecoderConfig, idle_paths, load_config
 from decoder.errors import ConfigError
 from decoder.foreign_config import parse_foreign, without_wandb
-from decoder.importing import Imported, find_codebase, import_file
+from decoder.importing import Imported, find_codebase, import_file, refusals
 from decoder.user_files import read_bounded
 from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
 from orchestrator.spec.configuration import (
@@ -96,14 +96,9 @@ def read_configuration(text: str) -> Configuration:
 
 def _translated(text: str, path: Path, imported: Imported) -> Configuration:
     """A configuration of an official trainer or a fork."""
-    if unsupported := imported.with_outcome("unsupported"):
-        raise ConfigError(
-            [
-                f"{path}: {entry.key}: is not supported: {entry.note}; translate the file with "
-                f"`import-config {path} --without {entry.key}`, and compare the result"
-                for entry in unsupported
-            ]
-        )
+    leave_out = f"translate the file with `import-config {path} --without {{}}`, and compare that"
+    if refused := refusals(imported, leave_out):
+        raise ConfigError([f"{path}: {sentence}" for sentence in refused])
     return Configuration(text, imported.config, path, {}, is_ours=False)
 
 

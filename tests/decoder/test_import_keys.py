@@ -7,7 +7,7 @@ import pytest
 from decoder.config import flatten
 from decoder.errors import ConfigError
 from decoder.import_keys import fork_effect, is_off
-from decoder.importing import Imported, import_mapping
+from decoder.importing import Imported, import_mapping, refusals
 
 T12: dict[str, Any] = {"nUnits": 64, "nLayers": 3, "whiteNoiseSD": 0.7, "lrStart": 0.03} | {
     "lrEnd": 0.03,
@@ -178,6 +178,13 @@ def test_a_side_block_never_sets_the_decoders_fields(block: str, order: int) -> 
     assert (imported.config.model.n_layers, imported.config.model.rnn_dropout) == (3, 0.3)
     assert refused(imported) == {f"{block}.{name}" for name in side[block]}
     assert not refused(read(side, T15, without=[f"{block}.*"]))
+
+
+def test_the_keys_of_a_side_block_are_refused_in_one_sentence() -> None:
+    side = {"attention": {"n_layers": 2, "dropout": 0.1}, "use_diphones": True}
+    first, block = refusals(read(side, T15), "drop {}")
+    assert first.startswith("use_diphones: true") and first.endswith("drop use_diphones")
+    assert "n_layers, dropout" in block and block.endswith("drop 'attention.*'")
 
 
 @pytest.mark.parametrize("inside", ["model.attention", "encoder.attention", "dataset.lm_teacher"])
