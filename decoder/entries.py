@@ -72,6 +72,23 @@ def own_metrics(parts: Mapping[str, Any], *, used: bool = False) -> tuple[str, .
     return tuple(f"{OWN_METRIC}{name}" for name in found)
 
 
+def unused_paths(*configs: Mapping[str, Any]) -> set[str]:
+    """The paths that say nothing of the results of flat configurations: places, unused parts."""
+    unused = [_unused_in(flat) for flat in configs]
+    return {
+        path
+        for path in set().union(*unused)
+        if all(path in own or path not in flat for own, flat in zip(unused, configs, strict=True))
+    }
+
+
+def _unused_in(flat: Mapping[str, Any]) -> set[str]:
+    parts = {p.removeprefix("parts."): v for p, v in flat.items() if p.startswith("parts.")}
+    places = [path for path in flat if path.startswith("extensions.")]
+    extensions = [path.removeprefix("extensions.") for path in places]
+    return {*places, *(without_effect(extensions, parts) if places else ())}
+
+
 def without_effect(extensions: Iterable[str], parts: Mapping[str, Any]) -> set[str]:
     """The config paths that a configuration's parts leave without an effect.
 

@@ -106,7 +106,7 @@ def refusals(imported: Imported, without: str) -> list[str]:
             blocks.setdefault(block, []).append(key.removeprefix(f"{block}."))
             continue
         shown = yaml_text(value)
-        sentences.append(f"{key}: {shown} is not supported: {note}; {without.replace("{}", key)}")
+        sentences.append(f"{key}: {shown} is not supported: {note}; {without.replace('{}', key)}")
     for block, names in blocks.items():
         every = without.replace("{}", f"'{block}.*'")
         sentences.append(f"{block}: {NO_PART} '{block}' ({', '.join(names)}); {every}")
