@@ -130,15 +130,15 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
     entries = {
         f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
     }
-    for name in config.files:
-        if name in known:
-            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
     if not entries:
         return known
     for part in (known_parts(config.extensions, config.files) or {}).values():
         for name, (per_run, default) in part.marks.items():
             marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
             entries[f"parts.{part.name}.{name}"] = marks
+    for name in config.files:
+        if name in known:
+            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
     return {**known, **entries}
 
 
