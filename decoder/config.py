@@ -131,7 +131,7 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
         f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
     }
     if not entries:
-        return config_paths()
+        return known
     for part in (known_parts(config.extensions, config.files) or {}).values():
         for name, (per_run, default) in part.marks.items():
             marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
@@ -238,6 +238,16 @@ def override(
     if unknown:
         raise ConfigError(unknown)
     return parse_config(unflatten({**flatten(config), **changes}), where)
+
+
+def explain_parameter(config: DecoderConfig, path: str, value: Any) -> list[str]:
+    """What is wrong with a value of a part's parameter; empty if nothing is.
+
+    Args:
+        path: ``NAME.PARAMETER``.
+    """
+    nested = {key: getattr(config, key) for key in ENTRIES}
+    return filled_parts({**nested, "parts": {**config.parts, path: value}})[1]
 
 
 def resolve(config: DecoderConfig) -> DecoderConfig:

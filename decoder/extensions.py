@@ -167,6 +167,12 @@ def filled_parts(nested: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return dict(nested), [f"parts: must be a mapping, but got {yaml_text(given)}"]
     extensions, files = nested.get("extensions") or {}, nested.get("files") or {}
     flat, problems = _flat(given)
+    if not isinstance(extensions, Mapping):
+        problems.append(
+            "extensions: files of parts run only where an ablation, a search or a configuration of "
+            "ours is planned or trained, and not here; remove them"
+        )
+        return {**nested, "parts": flat, "extensions": {}}, problems
     if not extensions:
         problems += [
             f"parts.{name}: no file registers a part; name it as extensions: [FILE.py]"

@@ -98,6 +98,7 @@ class RunResult:
         n_skipped_steps: steps without an update, see ``optim.on_non_finite``.
         driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
         kernel: the implementation of the recurrence; empty where there is no choice.
+        ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
     """
 
     run_id: str
@@ -117,6 +118,7 @@ class RunResult:
     n_skipped_steps: int = 0
     driver: str = ""
     kernel: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)

@@ -341,7 +341,7 @@ def _sessions_beside(path: Path) -> tuple[str, ...] | None:
     arguments = path.with_name(_T15_ARGUMENTS)
     if path.suffix == ".safetensors" or not arguments.is_file():
         return None
-    data = read_foreign(arguments).get("dataset")
+    data = read_foreign(arguments, may_stay=lambda key: True).get("dataset")
     names = data.get("sessions") if isinstance(data, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None

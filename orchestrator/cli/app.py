@@ -14,6 +14,7 @@ from orchestrator.cli.data_command import data_app
 from orchestrator.cli.diff_command import diff
 from orchestrator.cli.history_command import audit, import_runs
 from orchestrator.cli.import_command import import_config
+from orchestrator.cli.judge_command import judge
 from orchestrator.cli.plan_command import plan
 from orchestrator.cli.run_command import report, run, status
 from orchestrator.cli.runs_command import runs_app
@@ -56,6 +57,7 @@ app.command()(status)
 app.command()(diff)
 app.command()(search)
 app.command()(compare)
+app.command()(judge)
 app.command("import-config")(import_config)
 app.command("import-runs")(import_runs)
 app.command()(audit)

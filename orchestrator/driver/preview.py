@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.budget import Budget, plan_budget, seconds_left
+from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import ChangedData, find_changed_data
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
@@ -175,6 +176,8 @@ def make_preview(
 
     stated, plan = cut(room)
     note_starts(plan, say)
+    if text := changed_code(plan, results):
+        say(text)
     every = read_records(results, plan.distinct, say, move_aside=False, full=False)
     others = select(every, training_sha256()).others
     if not allow_mixed:

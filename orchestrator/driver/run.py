@@ -7,9 +7,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 
 from orchestrator.driver.budget import Budget
+from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.event_files import EventFiles
@@ -29,6 +31,7 @@ from orchestrator.driver.shared_work import check_agreement, work_place
 from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.backends.guard import clear_abandoned
+from orchestrator.execute.command.reread import reread_courses
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
@@ -189,7 +192,10 @@ def run_ablation(
             plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             new = plan.distinct.keys() - every.keys()
             every |= read_records(results, new, say, full=False)
+            every = reread_courses(results, plan.distinct, every, say)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
+            if text := changed_code(plan, results):
+                say(text)
             changed = find_changed_data(plan, with_result(every), results, options)
             ask_about_changes(changed, accept)
             note_missing_weights(plan, results, records, say)
@@ -278,7 +284,10 @@ def run_ablation(
             place.leave()
             if outcome.n_recorded == outcome.n_runs and not place.others():
                 shutil.rmtree(results.checkpoints(name), ignore_errors=True)
-            call = {"seconds": outcome.seconds, "n_trained": outcome.n_trained}
+            call: dict[str, JsonValue] = {
+                "seconds": dict(outcome.seconds),
+                "n_trained": outcome.n_trained,
+            }
             keep_timing(results, name, call, options)
     return outcome
 

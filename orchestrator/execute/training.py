@@ -14,7 +14,7 @@ from orchestrator.execute.machine import Options
 from orchestrator.execute.open_packs import Batch, OpenPacks
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
-from orchestrator.spec.configuration import Pack
+from orchestrator.spec.configuration import CommandConfig, Pack
 from orchestrator.store.paths import Results
 from orchestrator.store.reservations import Reservations, reserving
 from orchestrator.store.under_way import drop_other_sources, keep_cut
@@ -185,7 +185,7 @@ class Trainer:
             address=self.options.address,
             until_step=until_step,
             max_runs_per_pack=self.options.max_runs_per_pack,
-            gpus_per_pack=self.options.gpus_per_pack,
+            gpus_per_pack=_gpus(batch.to_train, self.options.gpus_per_pack),
             hang_seconds=self.options.hang_seconds,
             start_files=_start_files(batch.to_train),
         )
@@ -208,6 +208,17 @@ def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
     from decoder.start import start_file  # loads torch
 
     return {text: start_file(text).resolve() for text in named if text is not None}
+
+
+def _gpus(packs: Sequence[Pack], asked: float | None) -> float | None:
+    """What Ray reserves for a pack: what was asked for, or what the section of a command says."""
+    said = [
+        run.config.trainer.gpus
+        for pack in packs
+        for run in pack.runs
+        if isinstance(run.config, CommandConfig)
+    ]
+    return said[0] if said and asked is None else asked
 
 
 def _by_folder(

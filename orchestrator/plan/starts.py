@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decoder.config import DecoderConfig, pack_key
+from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from orchestrator.plan.recordings import Recordings
 from orchestrator.spec.arms import Arm
-from orchestrator.spec.configuration import Configuration
+from orchestrator.spec.configuration import Configuration, pack_key
 
 if TYPE_CHECKING:
     from decoder.start import Days

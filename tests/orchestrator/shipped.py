@@ -34,11 +34,13 @@ DOCS = tuple(
         "commands",
         "design",
         "gpu",
+        "judging",
         "licences",
         "python",
         "results",
         "searches",
         "slurm",
+        "trainers",
         "verdicts",
     )
 )

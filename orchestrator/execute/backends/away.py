@@ -10,12 +10,14 @@ often than it is written.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from decoder.config import DecoderConfig
+from decoder.errors import ConfigError
 from decoder.pack import Progress
 from decoder.training_sections import START_KEY
 from orchestrator.execute.backends.node_cache import (
@@ -35,7 +37,7 @@ from orchestrator.execute.backends.travel import (
     pieces_of,
 )
 from orchestrator.execute.backends.types import Execution
-from orchestrator.spec.configuration import Pack
+from orchestrator.spec.configuration import Pack, is_of_command
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
@@ -105,8 +107,17 @@ def train_away(
 
     Raises:
         StorageError: this node has no room, or a file arrives damaged.
+        ConfigError: a command on a node that does not see the driver's folder of results.
         Exception: whatever `train_pack` raises.
     """
+    if is_of_command(pack):
+        if not access.sees_results():
+            raise ConfigError(
+                f"node {socket.gethostname()} does not see the folder of results "
+                f"{execution.weights_dir}; a trainer of your own needs one that all nodes share"
+            )
+        yield from train_pack(pack, execution)
+        return
     cache = cache_folder()
     if not access.sees_dataset(execution.dataset_dir):
         folder = yield from receive_dataset(access.source, execution.dataset_dir.name, cache)

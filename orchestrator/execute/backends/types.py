@@ -23,12 +23,14 @@ class PackFailed:
         run_ids: the runs without a result.
         traceback: the traceback of the last attempt.
         log: what its worker printed; empty if that is not known.
+        ending: of a trainer of the user's, the rule that decided.
     """
 
     run_ids: tuple[str, ...]
     traceback: str
     n_attempts: int
     log: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)
