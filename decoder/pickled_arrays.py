@@ -93,6 +93,7 @@ def _run(content: bytes) -> Any:
     """Follow the instructions of a pickle of plain values and arrays."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(content):
         name = opcode.name
         if name == "STOP":
@@ -173,7 +174,7 @@ def _reduce(stack: list[Any]) -> None:
     elif text in _SCALAR:
         (made,) = _decoded(arguments[1][:_LONGEST_NUMBER], arguments[0])
     elif text in _FROM_BUFFER:
-        made = _Array(*arguments[:2], len(arguments[2]))
+        made = _Array(arguments[0], arguments[1], len(arguments[2]))
     elif text == "_codecs encode" and arguments[1] == "latin1":
         made = arguments[0].encode("latin-1")
     else:
