@@ -29,7 +29,6 @@ __getattr__, __dir__, __all__ = lazy_face(
             "percent_reason",
         ),
         "reading.folders": ("is_folder",),
-        "reading.named_course": ("CourseKind", "NamedCourse"),
         "reading.read_runs": ("Group", "read_group"),
         "reading.record": ("ImportedRun", "to_json"),
         "reading.store": ("ImportResult", "read_imported"),

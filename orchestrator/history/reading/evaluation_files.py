@@ -32,6 +32,7 @@ _SPLIT_KEYS = frozenset(
         "evaltype",
     )
 )
+_NO_LABELS = (False, None, [], "no", "none", "false", "")
 _LABEL_KEYS = frozenset(("haslabels", "labels", "labelled", "labeled"))
 _SPLITS = {  # split → its names, where a file's name or its own words say it
     "train": re.compile(r"(?<![a-z])train", re.IGNORECASE),
@@ -173,7 +174,7 @@ def _split_of(name: str, content: Mapping[str, Any]) -> tuple[str, bool]:
     named = {last_part(str(key)): value for key, value in content.items()}
     said = next((v for k, v in named.items() if k in _SPLIT_KEYS and isinstance(v, str)), "")
     unlabelled = is_unlabelled(said) or is_unlabelled(name)
-    unlabelled |= any(named.get(key) is False for key in _LABEL_KEYS)
+    unlabelled |= any(key in named and named[key] in _NO_LABELS for key in _LABEL_KEYS)
     for text in (said, name):
         for split, pattern in _SPLITS.items():
             if pattern.search(text):

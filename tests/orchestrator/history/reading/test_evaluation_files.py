@@ -25,6 +25,7 @@ def evaluation(per: float, split: str = "", **more: Any) -> str:
         ({"eval_competition.json": evaluation(2.6, "competition")}, None),
         ({"eval_a.json": evaluation(2.6, "competitionHoldOut")}, None),
         ({"eval_b.json": evaluation(0.9, "test", has_labels=False)}, None),
+        ({"eval_c.json": evaluation(0.9, "test", labels=None)}, None),
         ({"eval_holdout.json": evaluation(1.4)}, None),
         ({"eval_train.json": evaluation(0.02, "train")}, None),
         (
