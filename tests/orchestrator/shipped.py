@@ -18,6 +18,7 @@ QUESTIONS = tuple(
         "blank_collapse",
         "comparison_document",
         "epsilon_times_reduction",
+        "fine_tune",
         "patience",
         "run12_hybrid",
         "spec_augment",
