@@ -1,6 +1,7 @@
 """The ledger: one record and one history per run, shared by every ablation.
 
-Only `write_run` writes a record, and only `orchestrator.execute.recording` calls it.
+Only `write_run` writes a record, and only `orchestrator.execute.recording` and
+`orchestrator.execute.exported_results` call it.
 ``history.csv`` is written first, and ``record.json`` commits the run. A record that is damaged is
 renamed and reported, and its run is trained again.
 """
