@@ -25,6 +25,8 @@ QUESTIONS = tuple(
         "t15_blank_collapse_full",
     )
 )
+TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))
+EXAMPLES = tuple(ABLATIONS / "examples" / name for name in ("tiny_trainer.py", "tiny_trainer.yaml"))
 SEARCHES = (ABLATIONS / "lr_search.yaml",)
 
 DOCS = tuple(
