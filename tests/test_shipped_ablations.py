@@ -9,7 +9,7 @@ import yaml
 from shipped import ABLATIONS, BASES, DOCS, QUESTIONS, SEARCHES, TRAINERS
 
 from decoder.config import load_config
-from decoder.import_tables import T15_OFFICIAL
+from decoder.official_values import T15_OFFICIAL
 from decoder.strict_yaml import load_yaml
 from orchestrator.plan.contrasts import prove_contrasts
 from orchestrator.search.load import load_search
