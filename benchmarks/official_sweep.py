@@ -13,6 +13,7 @@ it.
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -31,11 +32,12 @@ SHIPPED = Path(__file__).parents[1] / "ablations" / "official_t15_trainer.yaml"
 
 
 class Sweep(NamedTuple):
-    """A finished sweep: its tables, its one verdict, and how long the command took."""
+    """A finished sweep: its tables, its one verdict, and the time that the command took."""
 
     tables: Mapping[str, Any]
     verdict: Any
     seconds: float
+    cpu_seconds: float
 
 
 def main() -> None:
@@ -43,7 +45,6 @@ def main() -> None:
     parser.add_argument("--official", type=Path, required=True, help="the folder model_training")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the trainer")
     parser.add_argument("--folder", type=Path, help="keep everything in this new folder")
-    parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     official = args.official.absolute()
     if not (official / "train_model.py").is_file():
@@ -54,8 +55,8 @@ def main() -> None:
         make_synthetic(RECIPES["small"], recordings)
         theirs, ours = write_specs(folder, official, args.python, recordings)
         sweeps = {
-            "official trainer": run(theirs, folder, args.workers),
-            "our decoder": run(ours, folder, args.workers),
+            "official trainer": run(theirs, folder),
+            "our decoder": run(ours, folder),
         }
     for name, sweep in sweeps.items():
         print_sweep(name, sweep)
@@ -95,26 +96,36 @@ def write_specs(folder: Path, official: Path, python: str, recordings: Path) -> 
     return folder / "official.yaml", folder / "ours.yaml"
 
 
-def run(spec: Path, folder: Path, workers: int) -> Sweep:
-    """Run the command ``orchestrator run`` on a specification."""
+def run(spec: Path, folder: Path) -> Sweep:
+    """Run the command ``orchestrator run`` on a specification, one pack after the other."""
     results = folder / "results"
     command = [sys.executable, "-m", "orchestrator", "run", str(spec), "--results", str(results)]
-    started = time.perf_counter()
-    subprocess.run([*command, "--workers", str(workers), "--threads", "1"], check=True)
-    seconds = time.perf_counter() - started
+    started, cpu_before = time.perf_counter(), cpu_seconds()
+    subprocess.run([*command, "--backend", "local", "--threads", "1"], check=True)
+    times = time.perf_counter() - started, cpu_seconds() - cpu_before
     ablation = orchestrator.read_ablation(spec.stem, results)
     (verdict,) = ablation.verdicts.values()
-    return Sweep(ablation.tables, verdict, seconds)
+    return Sweep(ablation.tables, verdict, *times)
+
+
+def cpu_seconds() -> float:
+    """CPU time of all processes that this one started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def print_sweep(name: str, sweep: Sweep) -> None:
     runs, verdict = sweep.tables["runs"], sweep.verdict
     low, high = verdict.claimed_interval
-    print(f"\n{name}: {verdict.word}, {100 * verdict.claimed_effect:+.1f} PER points", end="")
-    print(f" ({100 * low:+.1f} to {100 * high:+.1f}); {len(runs)} runs in {sweep.seconds:.0f} s")
+    effect = (
+        f"{100 * verdict.claimed_effect:+.1f} PER points ({100 * low:+.1f} to {100 * high:+.1f})"
+    )
+    print(f"\n{name}: {verdict.word}, {effect}")
     for arm, of_arm in runs.groupby("arm", sort=False):
         pers = ", ".join(f"{100 * per:.2f}" for per in of_arm.sort_values("seed")["per"])
-        print(f"  {arm}: PER {pers} %; {of_arm['timing_run_seconds'].mean():.1f} s a run")
+        print(f"  {arm}: PER {pers} %")
+    each = sweep.cpu_seconds / len(runs)
+    print(f"  {len(runs)} runs in {sweep.seconds:.0f} s; {each:.1f} CPU seconds a run")
 
 
 if __name__ == "__main__":
