@@ -6,6 +6,7 @@ import pytest
 
 from decoder.config import flatten
 from decoder.errors import ConfigError
+from decoder.import_forks import FORKS
 from decoder.import_keys import fork_effect, is_off
 from decoder.importing import Imported, import_mapping, refusals
 
@@ -229,3 +230,14 @@ def test_a_value_that_no_field_takes_names_its_key() -> None:
     assert outcomes(read({"post_gru_dropout": None, "dropout": 0.1}), "post_gru_dropout") == [
         "unknown"
     ]
+
+
+@pytest.mark.parametrize("value", ["x", {"a": [1]}])
+def test_any_value_of_any_key_of_a_fork_is_read_or_refused_by_name(value: Any) -> None:
+    n_read = 0
+    for name in FORKS:
+        try:
+            n_read += bool(import_mapping({"nLayers": 2, name: value}, "file").entries)
+        except ConfigError as error:
+            assert str(error).startswith("file: ")
+    assert n_read
