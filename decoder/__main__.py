@@ -1,4 +1,4 @@
-"""``python -m decoder``: evaluates weights on recordings, and exports them to official layouts."""
+"""``python -m decoder``: trains one run, evaluates and exports weights, tries parts."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
 from decoder.remarks import take_remarks
+from decoder.train_command import add_train, train, train_exported
 
 if TYPE_CHECKING:
     from decoder.scoring import Score
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        command = _export if options.command == "export" else _evaluate
+        command = _COMMANDS[options.command]
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
             command(options)
@@ -75,10 +76,12 @@ def _orderly_end() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m decoder",
-        description="Evaluate weights on recordings, or export them to the file format of an "
-        "official trainer.",
+        description="Train one configuration and keep its weights, evaluate weights on "
+        "recordings, export them to the file format of an official trainer, or try a file of your "
+        "own parts.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    add_train(commands)
     evaluate = commands.add_parser(
         "evaluate",
         help="print the phoneme error rate of weights, in total and per session",
@@ -127,7 +130,37 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="a file that does not exist yet"
     )
+    check = commands.add_parser(
+        "check-extension",
+        help="try files of your own parts as training uses them",
+        description="Run files that register parts of your own, and train each part for a few "
+        "steps on generated recordings: shapes, gradients, a pack against each run alone, "
+        "repetition and resuming. Ends with 2 if a check fails.",
+    )
+    check.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="Python files, as a configuration lists them under `extensions`",
+    )
+    check.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+    check.add_argument("--json", action="store_true", help="print JSON instead of a list")
     return parser
+
+
+def _check_extension(options: argparse.Namespace) -> None:
+    from decoder.check_extension import check_extension, report
+
+    findings = check_extension(options.files, options.device)
+    if options.json:
+        found = list(findings)
+        print_document(json.dumps({"findings": [one._asdict() for one in found]}, indent=1))
+        n_failed = sum(bool(one.problem) for one in found)
+    else:
+        n_failed = report(findings, print)
+    if n_failed:
+        what = "check" if n_failed == 1 else "checks"
+        raise ConfigError(f"{', '.join(options.files)}: {n_failed} {what} failed")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -235,6 +268,15 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
     return value
+
+
+_COMMANDS = {
+    "train": train,
+    "train-run": train_exported,
+    "evaluate": _evaluate,
+    "export": _export,
+    "check-extension": _check_extension,
+}
 
 
 if __name__ == "__main__":

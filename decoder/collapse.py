@@ -4,6 +4,7 @@ Plain Python on plain numbers, so that tables can be rebuilt without torch. The 
 ablation gives the definitions and their reasons.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,6 +34,15 @@ def on_plateau(row: Mapping[str, float], thresholds: CollapseThresholds) -> bool
         row["emitted_ratio"] <= thresholds.emitted_ratio
         or row["n_distinct"] <= thresholds.n_distinct
     )
+
+
+def has_plateau(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether these evaluations say what the plateau is judged by.
+
+    Those of a trainer of the user's do so only if it reports both numbers.
+    """
+    names = ("emitted_ratio", "n_distinct")
+    return not any(math.isnan(row.get(name, math.nan)) for row in history for name in names)
 
 
 def escape_step(

@@ -1,10 +1,15 @@
 """The inputs and outputs of training: runs, packs, progress, results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal
+
+from typing_extensions import TypeVar  # has defaults, which those of `typing` lack below 3.13
 
 from decoder.config import DecoderConfig
+
+# Training here gets runs of our decoder. Others may plan and record runs of other configurations.
+ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=DecoderConfig)
 
 HistoryRow = dict[str, float]
 
@@ -26,7 +31,8 @@ HISTORY_COLUMNS = (
     "val_loss",  # plain CTC loss of a trial, mean over trials, nats
     "train_loss",  # training loss, mean over the steps since the last row; inf if all of them
     #   were skipped
-    "grad_norm",  # mean over the steps since the last row, before clipping
+    "grad_norm",  # mean over the steps since the last row, before clipping; this and what follows
+    #   leave frozen parts out
     "grad_norm_max",  # largest since the last row, before clipping
     "clipped_share",  # share of steps clipped since the last row
     "update_norm",  # norm of this step's change of the weights
@@ -37,21 +43,29 @@ HISTORY_COLUMNS = (
 )
 
 
+def further_columns(history: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
+    """The columns of some history rows besides `HISTORY_COLUMNS`, in the order of their names.
+
+    They are numbers that only some runs have, such as those that a trainer of the user's reports.
+    """
+    return tuple(sorted({name for row in history for name in row} - set(HISTORY_COLUMNS)))
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[ConfigT_co]):
     """One arm with one seed, the unit of training. `config` is resolved."""
 
     run_id: str
-    config: DecoderConfig
+    config: ConfigT_co
 
 
 @dataclass(frozen=True)
-class Pack:
+class Pack(Generic[ConfigT_co]):
     """The runs of one seed that train together; all have the same `decoder.config.pack_key`."""
 
     pack_id: str
     seed: int
-    runs: tuple[Run, ...]
+    runs: tuple[Run[ConfigT_co], ...]
 
 
 @dataclass(frozen=True)
@@ -62,9 +76,10 @@ class RunResult:
         run_id: identity of the run.
         status: ``ok`` if the run reached its last step; ``diverged`` if a loss, gradient or weight
             was not finite and the run was frozen at `n_steps_done` (see ``optim.on_non_finite``).
-        history: one row for each evaluation, with the columns `HISTORY_COLUMNS`.
+        history: one row for each evaluation, with the columns `HISTORY_COLUMNS` and, the same in
+            every row, any others (`further_columns`); NaN where a number is not known.
         n_steps_done: optimizer steps taken.
-        n_parameters: trainable numbers of the model.
+        n_parameters: numbers of the model, frozen ones included.
         n_dropped_trials: training and validation trials without a CTC alignment (target longer
             than the output). They are left out or kept, see ``loss.zero_infinity``.
         pack_seconds: wall time of the pack up to this run's end, including resumed parts.
@@ -83,6 +98,7 @@ class RunResult:
         n_skipped_steps: steps without an update, see ``optim.on_non_finite``.
         driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
         kernel: the implementation of the recurrence; empty where there is no choice.
+        ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
     """
 
     run_id: str
@@ -102,6 +118,7 @@ class RunResult:
     n_skipped_steps: int = 0
     driver: str = ""
     kernel: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)

@@ -105,11 +105,11 @@ def _run(content: bytes) -> Any:
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            memo[int(argument)] = stack[-1]
+            memo[int(str(argument))] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(str(argument))])
         elif name == "GLOBAL":
-            stack.append(_Name(argument))
+            stack.append(_Name(str(argument)))
         elif name == "STACK_GLOBAL":
             last, first = stack.pop(), stack.pop()
             stack.append(_Name(f"{first} {last}"))

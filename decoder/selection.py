@@ -10,13 +10,12 @@ Row = Mapping[str, float]
 
 
 def best_row(history: Sequence[Row]) -> int | None:
-    """Index of the evaluation with the lowest PER; None for a run without evaluations.
+    """Index of the evaluation with the lowest PER; None for a run without a PER.
 
     Ties are broken by the lowest validation loss, then by the earliest step.
     """
-    if not history:
-        return None
-    return min(range(len(history)), key=lambda i: (history[i]["per"], history[i]["val_loss"]))
+    with_per = [i for i, row in enumerate(history) if not math.isnan(row["per"])]
+    return min(with_per, key=lambda i: (history[i]["per"], history[i]["val_loss"]), default=None)
 
 
 def selection_optimism(history: Sequence[Row]) -> float | None:

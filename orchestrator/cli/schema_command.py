@@ -58,4 +58,4 @@ def schema_of(kind: FileKind) -> dict[str, Any]:
 
     paths = tuple(config_paths())
     keys = {"space": paths, "when": paths, "objectives": (*METRICS, SECONDS)}
-    return json_schema.file_schema(SearchSpec, keys)
+    return json_schema.both_kinds(SearchSpec, keys)

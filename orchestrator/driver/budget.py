@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from decoder.pack import Pack
 from orchestrator.plan.packs import work_of
 from orchestrator.plan.plan import Plan
+from orchestrator.spec.configuration import Pack, n_steps_of
 from orchestrator.terminal import time_text
 
 
@@ -141,7 +141,7 @@ def left_over_text(left: Budget) -> str:
 
 
 def _steps(pack: Pack) -> list[int]:
-    return [run.config.train.n_steps for run in pack.runs]
+    return [n_steps_of(run.config) for run in pack.runs]
 
 
 def _hours(hours: float) -> str:

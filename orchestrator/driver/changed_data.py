@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
-from decoder.config import run_id
 from decoder.errors import ConfigError, DataError, StorageError
 from orchestrator.driver.cost import Cost, forecast, jobs_of, measure_pace
 from orchestrator.execute.machine import Options
@@ -12,6 +11,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.packs import PlannedRun, packs_to_train
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.configuration import run_id
 from orchestrator.store.ledger import read_records, recent_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -127,6 +127,8 @@ def _versions(data: Recordings, known: Collection[str]) -> list[str]:
     Args:
         known: fingerprints that the last plan names.
     """
+    if data.stated:  # recordings of a user's trainer, which are not kept
+        return [version for version in sorted(known) if version != data.fingerprint]
     from decoder.data.store import earlier_versions  # loads numpy
 
     versions = dict.fromkeys([*sorted(known), *earlier_versions(data.folder)])
@@ -140,6 +142,9 @@ def changes_since(data: Recordings, version: str, last: PlanDocument | None = No
         version: its fingerprint.
         last: a plan that may name the sessions of that version.
     """
+    if data.stated:
+        what = "names, sizes or contents of their files, or what trainer.data states"
+        return f"{what}; now {data.stated}"
     from decoder.data.generated import changes_text
     from decoder.data.store import read_manifest
 

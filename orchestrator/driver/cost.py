@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from decoder.config import pack_key
-from decoder.pack import Pack
+from decoder.config import DecoderConfig
+from decoder.pack import Pack as DecoderPack
 from orchestrator.driver.room import Peak, ShapeKey
 from orchestrator.execute.backends import is_out_of_memory
 from orchestrator.execute.machine import device_to_use
 from orchestrator.plan.packs import Planned, PlannedPack, busy_time
 from orchestrator.plan.plan import Plan
+from orchestrator.spec.configuration import (
+    CommandConfig,
+    Pack,
+    n_steps_of,
+    of_our_decoder,
+    pack_key,
+)
 from orchestrator.store.ledger import config_of
 from orchestrator.store.record import Record
 
@@ -87,7 +94,7 @@ class Pace:
 
     rates: Mapping[ShapeKey, Rate]
     peaks: Mapping[ShapeKey, Peak]
-    n_devices: int
+    n_devices: float
     unit: str
     source: str
 
@@ -112,7 +119,7 @@ def jobs_of(plan: Plan, packs: Sequence[Pack]) -> tuple[Job, ...]:
         Job(
             pack.pack_id,
             _key(planned[pack.pack_id]),
-            sum(run.config.train.n_steps for run in pack.runs),
+            sum(n_steps_of(run.config) for run in pack.runs),
         )
         for pack in packs
     )
@@ -152,21 +159,34 @@ def measure_pace(
         may_calibrate: whether to train a few steps for shapes without records; this loads torch.
     """
     on_gpu = device_to_use(device).startswith("cuda")
-    unit, n_devices = ("GPU", 1) if on_gpu else ("core", threads)
+    unit, n_devices = ("GPU", 1.0) if on_gpu else ("core", float(threads))
+    first = packs[0].runs[0].config if packs else None
+    if isinstance(first, CommandConfig):
+        gpus = first.trainer.gpus
+        unit, n_devices = ("GPU", gpus) if gpus else ("core", float(threads))
     planned = {pack.pack_id: pack for pack in plan.packs}
     rates, n_records = _rates_from_records(recent, [planned[pack.pack_id] for pack in packs])
     missing = {}  # shape → its largest pack
     for pack in sorted(packs, key=lambda pack: len(pack.runs)):
         if _key(planned[pack.pack_id]) not in rates:
             missing[_key(planned[pack.pack_id])] = pack
-    n_steps, peaks = 0, {}
-    for key, pack in missing.items() if may_calibrate else ():
-        found = _calibrate_what_fits(pack, planned[pack.pack_id], threads, device)
-        if found is not None:
-            rates[key], peaks[key] = found.rate, found.peak
-            n_steps += found.n_steps
+    n_steps, peaks, limit = 0, {}, None
+    for key, pack in missing.items():
+        config = pack.runs[0].config
+        if not isinstance(config, DecoderConfig):  # a command is not executed for a forecast
+            limit = config.trainer.hours
+            if limit is not None:
+                rates[key] = _rate([3600 * limit / n_steps_of(config)])
+        elif may_calibrate:
+            found = _calibrate_what_fits(
+                of_our_decoder(pack), planned[pack.pack_id], threads, device
+            )
+            if found is not None:
+                rates[key], peaks[key] = found.rate, found.peak
+                n_steps += found.n_steps
     sources = [f"earlier records of the same shape ({n_records})"] if n_records else []
     sources += [f"a calibration of {n_steps} steps"] if n_steps else []
+    sources += [f"the limit of {limit:g} hours a run, so at most that"] if limit else []
     return Pace(rates, peaks, n_devices, unit, " and ".join(sources))
 
 
@@ -186,9 +206,14 @@ def _rates_from_records(
     seconds: dict[ShapeKey, dict[int, list[float]]] = {}  # shape → pack size → per run and step
     for record in recent:
         config = config_of(record)
-        if record["status"] != "ok" or config is None or record["n_steps_done"] < 1:
+        if record["status"] != "ok" or config is None:
             continue
-        rate = record["timing"]["run_seconds"] / record["n_steps_done"]
+        # A command reaches its end by its own count, which may differ from ours.
+        is_ours = isinstance(config, DecoderConfig)
+        n_steps = record["n_steps_done"] if is_ours else n_steps_of(config)
+        if n_steps < 1:
+            continue
+        rate = record["timing"]["run_seconds"] / n_steps
         by_size = seconds.setdefault((record["dataset"]["fingerprint"], pack_key(config)), {})
         by_size.setdefault(record["pack"]["n_runs"], []).append(rate)
     rates, n_records = {}, 0
@@ -216,7 +241,7 @@ class Calibration(NamedTuple):
 
 
 def _calibrate_what_fits(
-    pack: Pack, planned: PlannedPack, threads: int, device: str | None
+    pack: DecoderPack, planned: PlannedPack, threads: int, device: str | None
 ) -> Calibration | None:
     """Calibrate a pack, or half of it while it runs out of memory; None if one run does too."""
     while True:
@@ -230,7 +255,9 @@ def _calibrate_what_fits(
         pack = replace(pack, runs=pack.runs[: len(pack.runs) // 2])
 
 
-def _calibrate(pack: Pack, planned: PlannedPack, threads: int, device: str | None) -> Calibration:
+def _calibrate(
+    pack: DecoderPack, planned: PlannedPack, threads: int, device: str | None
+) -> Calibration:
     """Train a few steps of a pack and keep nothing.
 
     The pack is trained with two intervals between evaluations, which separates the time of a step
@@ -278,7 +305,7 @@ def _calibrate(pack: Pack, planned: PlannedPack, threads: int, device: str | Non
     return Calibration(rate, Peak(len(pack.runs), max(peaks)), n_steps)
 
 
-def _shortened(pack: Pack, eval_every_steps: int, n_evaluations: int) -> Pack:
+def _shortened(pack: DecoderPack, eval_every_steps: int, n_evaluations: int) -> DecoderPack:
     steps = {"n_steps": n_evaluations * eval_every_steps, "eval_every_steps": eval_every_steps}
     runs = []
     for run in pack.runs:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from decoder.pack import Pack
 from orchestrator.driver.budget import Budget, plan_budget, seconds_left
+from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import ChangedData, find_changed_data
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
-from orchestrator.driver.remarks import check_machines, note_recordings
+from orchestrator.driver.remarks import check_machines, note_recordings, note_starts
 from orchestrator.driver.room import PackRoom, ShapeMemory, find_room, keep_calibrations
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.memory_limits import FreeMemory
@@ -22,6 +22,7 @@ from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claim_text import mismatched_claims, what_counts
+from orchestrator.spec.configuration import Pack, n_steps_of
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_records, recent_records, with_result
@@ -174,6 +175,9 @@ def make_preview(
         return stated, grow(stated, results, options, prepare, allow_mixed=allow_mixed, room=room)
 
     stated, plan = cut(room)
+    note_starts(plan, say)
+    if text := changed_code(plan, results):
+        say(text)
     every = read_records(results, plan.distinct, say, move_aside=False, full=False)
     others = select(every, training_sha256()).others
     if not allow_mixed:
@@ -306,7 +310,7 @@ def _greedy_bound(plan: Plan, pace: Pace, n_workers: int) -> GreedyBound:
     seeds, n_factors = plan.loaded.spec.seeds, len(plan.loaded.spec.factors)
     at = rounds_planned(plan)
     n_arms = n_greedy_arms_left(n_factors, at)
-    n_steps = max(run.config.train.n_steps for run in plan.runs)
+    n_steps = max(n_steps_of(run.config) for run in plan.runs)
     shapes = {job.shape for job in jobs_of(plan, packs_to_train(plan.packs, ()))}
     costliest = max(shapes, key=lambda s: pace.rates[s].usual if s in pace.rates else math.inf)
     rounds = []

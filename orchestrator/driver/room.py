@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from decoder.atomic import write_atomically
-from decoder.config import pack_key
+from decoder.config import DecoderConfig
 from decoder.memory import PROCESS_BYTES, MemoryEstimate, RecordingsSize, estimate_memory
 from decoder.regular import read_json
 from orchestrator.execute.machine import Options, device_to_use
 from orchestrator.execute.memory_limits import FreeMemory, free_memory
 from orchestrator.plan.packs import PlannedPack, PlannedRun
+from orchestrator.spec.configuration import pack_key
 from orchestrator.store.ledger import config_of, recent_records
 from orchestrator.store.paths import Results
 from orchestrator.store.record import Record
@@ -78,6 +79,9 @@ class PackRoom:
     def of_shape(self, runs: Sequence[PlannedRun], shape: str) -> ShapeMemory:
         """The same, with what it follows from."""
         data = runs[0].data
+        configs = [run.config for run in runs if isinstance(run.config, DecoderConfig)]
+        if not configs:
+            return ShapeMemory(1)  # a command trains alone
         if self.free is None or not data.longest_bins:
             return ShapeMemory(self.max_runs)
         size = RecordingsSize(
@@ -88,7 +92,7 @@ class PackRoom:
             longest_target=data.longest_target,
             n_val_trials=data.n_val_trials,
         )
-        found = (estimate_memory(run.config, size, self.device) for run in runs)
+        found = (estimate_memory(config, size, self.device) for config in configs)
         estimate = max(found, key=lambda one: one.of(1))
         peaks = self.peaks.get((data.fingerprint, shape), ())
         process = 0 if self.device.startswith("cuda") else PROCESS_BYTES

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from decoder.pack import Pack, Progress
+from decoder.pack import Progress
 from orchestrator.driver.budget import Budget, budget_text, left_over_text, plan_budget
 from orchestrator.driver.cost import Pace
 from orchestrator.driver.room import ShapeKey
 from orchestrator.execute.backends import PackEvent
 from orchestrator.plan.packs import work_of
 from orchestrator.plan.plan import Plan
+from orchestrator.spec.configuration import Pack, n_steps_of
 from orchestrator.terminal import Say
 
 _SAID_AGAIN_SHARE = 0.02  # of the limit: the least time between two remarks
@@ -48,7 +49,7 @@ class Timekeeper:
         self._shapes = {p.pack_id: (p.data.fingerprint, p.shape) for p in plan.packs}
         self._work_per_step = {
             self._shapes[p.pack_id]: work_of(p, {run.run_id for run in p.runs})
-            / sum(run.config.train.n_steps for run in p.runs)
+            / sum(n_steps_of(run.config) for run in p.runs)
             for p in plan.packs
         }
         self._rates = {shape: rate.usual for shape, rate in pace.rates.items()}
@@ -150,7 +151,7 @@ class Timekeeper:
                 rate = per_work * self._work_per_step[shape]
             if rate is not None:
                 steps = (
-                    max(0, run.config.train.n_steps - self._steps.get(run.run_id, 0))
+                    max(0, n_steps_of(run.config) - self._steps.get(run.run_id, 0))
                     for run in pack.runs
                 )
                 found[pack.pack_id] = rate * sum(steps)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from decoder.config import digest
 from decoder.errors import UserError
-from decoder.pack import Pack
 from orchestrator.execute.backends import PackEvent, PackFailed
 from orchestrator.plan.packs import Planned, PlannedPack, PlannedRun
+from orchestrator.spec.configuration import Pack
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.mixing import keep_others, select_present
 from orchestrator.store.paths import Results

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "audit.audit": ("Audit",),
         "audit.effective_settings": ("DATA",),
         "audit.findings": ("by_weight",),
-        "audit.prepared_group": ("prepare_group",),
+        "audit.prepared_group": ("PreparedGroup", "prepare_group"),
         "audit.proposal": ("Proposal", "write_proposal"),
         "audit.report": (
             "RUN_TITLES",

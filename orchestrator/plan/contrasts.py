@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from decoder.config import DecoderConfig, flatten, resolve
 from decoder.errors import ConfigError
 from orchestrator.spec.arms import Arm, factor_paths
 from orchestrator.spec.compared import varied_factors
+from orchestrator.spec.configuration import NOT_SET, as_written, flatten, resolve
 from orchestrator.spec.load import Loaded
 
 
@@ -63,7 +63,7 @@ def _prove_pairs(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs:
         pairs += [(found[0], found[2], other), (found[1], found[3], other)]
     for one, two, varied in pairs:
         declared = {path for factor in varied for path in factor_paths(spec, factor)}
-        changed = _difference(one.config, two.config)
+        changed = _difference(as_written(one.config), as_written(two.config))
         stray = sorted(
             path
             for path in changed
@@ -78,7 +78,7 @@ def _prove_pairs(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs:
                 f"{what}"
             )
         # Includes fields whose default follows another field, such as the day layers' rate.
-        following = _difference(resolve(one.config), resolve(two.config))
+        following = _difference(flatten(resolve(one.config)), flatten(resolve(two.config)))
         proof = CleanContrast(
             hypothesis=name,
             from_arm=one.arm_id,
@@ -97,7 +97,7 @@ def _prove_balance(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs
     varied = {hypothesis.contrast.factor}
     varied |= {hypothesis.interaction.factor} if hypothesis.interaction else set()
     declared = {path for factor in varied for path in factor_paths(spec, factor)}
-    flat = {arm.arm_id: flatten(arm.config) for arm in (*to, *reference)}
+    flat = {arm.arm_id: as_written(arm.config) for arm in (*to, *reference)}
     followers = {
         path
         for arm in (*to, *reference)
@@ -106,9 +106,9 @@ def _prove_balance(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs
     }
     stray = sorted(
         path
-        for path in flat[to[0].arm_id].keys() - declared - followers
-        if Counter(repr(flat[arm.arm_id][path]) for arm in to)
-        != Counter(repr(flat[arm.arm_id][path]) for arm in reference)
+        for path in set().union(*flat.values()) - declared - followers
+        if Counter(repr(flat[arm.arm_id].get(path, NOT_SET)) for arm in to)
+        != Counter(repr(flat[arm.arm_id].get(path, NOT_SET)) for arm in reference)
     )
     complaint = (
         f"its two sides are not balanced in {', '.join(stray)}; do not derive these values from "
@@ -121,7 +121,7 @@ def _prove_balance(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs
     two = next(arm for arm in to if arm.levels[contrast.factor] == contrast.to_level)
     changed = {
         path: values
-        for path, values in _difference(one.config, two.config).items()
+        for path, values in _difference(flatten(one.config), flatten(two.config)).items()
         if path in declared | followers
     }
     proof = CleanContrast(
@@ -133,8 +133,10 @@ def _prove_balance(loaded: Loaded, name: str, arms: Mapping[str, Arm]) -> Proofs
     yield proof, complaint
 
 
-def _difference(one: DecoderConfig, two: DecoderConfig) -> dict[str, tuple[Any, Any]]:
-    flat_one, flat_two = flatten(one), flatten(two)
-    return {
-        path: (value, flat_two[path]) for path, value in flat_one.items() if value != flat_two[path]
+def _difference(one: Mapping[str, Any], two: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Path → its values, where two flat configurations differ."""
+    pairs = {
+        path: (one.get(path, NOT_SET), two.get(path, NOT_SET))
+        for path in dict.fromkeys((*one, *two))
     }
+    return {path: pair for path, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,4 +1,4 @@
-"""How two decoder configurations differ, and the ablation that shows which differences matter."""
+"""How two configurations differ, and the ablation that shows which differences matter."""
 
 import os
 from collections.abc import Sequence
@@ -6,12 +6,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from decoder.config import DecoderConfig, flatten, idle_paths, load_config, override, resolve
+from decoder.config import DecoderConfig, idle_paths, load_config
+from decoder.entries import unused_paths
 from decoder.errors import ConfigError
 from decoder.foreign_config import parse_foreign, without_wandb
-from decoder.importing import Imported, find_codebase, import_file
+from decoder.importing import Imported, find_codebase, import_file, refusals
 from decoder.user_files import read_bounded
 from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
+from orchestrator.spec.configuration import (
+    NOT_SET,
+    CommandConfig,
+    as_written,
+    flatten,
+    identity,
+    known_paths,
+    override,
+    resolve,
+)
+from orchestrator.spec.configuration import Configuration as AnyConfig
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.names import check_name, hint, level_names, listed
 from orchestrator.spec.schema import Changes
@@ -21,7 +33,7 @@ _RECORDINGS = "data.path"
 
 @dataclass(frozen=True)
 class Configuration:
-    """A decoder configuration and where it comes from.
+    """A configuration and where it comes from.
 
     Attributes:
         label: its name on the command line.
@@ -32,7 +44,7 @@ class Configuration:
     """
 
     label: str
-    config: DecoderConfig
+    config: AnyConfig
     file: Path
     changes: Changes
     is_ours: bool = True
@@ -86,14 +98,9 @@ def read_configuration(text: str) -> Configuration:
 
 def _translated(text: str, path: Path, imported: Imported) -> Configuration:
     """A configuration of an official trainer or a fork."""
-    if unsupported := imported.with_outcome("unsupported"):
-        raise ConfigError(
-            [
-                f"{path}: {entry.key}: is not supported: {entry.note}; translate the file with "
-                f"`import-config {path} --without {entry.key}`, and compare the result"
-                for entry in unsupported
-            ]
-        )
+    leave_out = f"translate the file with `import-config {path} --without {{}}`, and compare that"
+    if refused := refusals(imported, leave_out):
+        raise ConfigError([f"{path}: {sentence}" for sentence in refused])
     return Configuration(text, imported.config, path, {}, is_ours=False)
 
 
@@ -103,27 +110,72 @@ def _read_arm(text: str, path: Path, arm_id: str) -> Configuration:
     if arm_id not in found:
         raise ConfigError(f"{path}: '{arm_id}' is not an arm of this file{hint(arm_id, found)}")
     config = found[arm_id].config
-    own, base = flatten(config), flatten(loaded.base)
-    changes = {name: value for name, value in own.items() if value != base[name]}
+    own, base = as_written(config), as_written(loaded.base)
+    changes = {name: value for name, value in own.items() if value != base.get(name, NOT_SET)}
+    if isinstance(config, CommandConfig):
+        return Configuration(
+            text, config, Path(config.trainer.cwd) / config.trainer.base, changes, is_ours=False
+        )
+    assert loaded.spec.base is not None
     return Configuration(text, config, path.parent / loaded.spec.base, changes)
 
 
-def find_differences(one: DecoderConfig, two: DecoderConfig) -> tuple[ConfigDifference, ...]:
+def find_differences(one: AnyConfig, two: AnyConfig) -> tuple[ConfigDifference, ...]:
     """The parameters to change to get from `one` to `two`, in the order of the configuration.
 
     A default that only one of them writes out is not a difference. Neither is a value that
-    follows another parameter, if that parameter leads to the same configuration.
+    follows another parameter, if that parameter leads to the same configuration. Of two trainers
+    of the user's, all their settings are compared, and what else can change a result.
+
+    Raises:
+        ConfigError: one is of our decoder and the other of a trainer.
     """
+    if isinstance(one, CommandConfig) and isinstance(two, CommandConfig):
+        return _of_commands(one, two)
+    if isinstance(one, CommandConfig) or isinstance(two, CommandConfig):
+        raise ConfigError(
+            "one configuration is of our decoder and the other of a trainer of your own, so they "
+            "have no settings in common; name two arms of one kind, or translate the trainer's "
+            "file with `import-config`"
+        )
     a, b = flatten(one), flatten(two)
-    filled_a, filled_b = flatten(resolve(one)), flatten(resolve(two))
-    written = [path for path in a if a[path] != b[path]]
-    chosen = [path for path in written if filled_a[path] != filled_b[path]]
-    reached = override(one, {path: b[path] for path in chosen}, "")
-    if resolve(reached) != resolve(two):
-        chosen = written
+    of_parts = unused_paths(a, b)
+    keys = [path for path in dict.fromkeys((*a, *b)) if path not in of_parts]
+    written = [path for path in keys if a.get(path, NOT_SET) != b.get(path, NOT_SET)]
+    if set(known_paths(one)) == set(known_paths(two)):
+        filled_a, filled_b = flatten(resolve(one)), flatten(resolve(two))
+        chosen = [path for path in written if filled_a.get(path) != filled_b.get(path)]
+        changeable = {path: b[path] for path in chosen if path in known_paths(one)}
+        reached = override(one, changeable, "")
+        if resolve(reached) == resolve(two):
+            written = chosen
     return tuple(
-        ConfigDifference(path, a[path], b[path], _ratio(a[path], b[path])) for path in chosen
+        ConfigDifference(path, *pair, _ratio(*pair))
+        for path in written
+        for pair in [(a.get(path, NOT_SET), b.get(path, NOT_SET))]
     )
+
+
+def _of_commands(one: CommandConfig, two: CommandConfig) -> tuple[ConfigDifference, ...]:
+    """The differences of what two trainers' runs depend on; settings that follow others last."""
+    written = [flat | rest for flat, rest in map(_parts, (one, two))]
+    filled = [flatten(config) for config in (one, two)]
+    keys = dict.fromkeys((*written[0], *written[1]))
+    differing = [p for p in keys if written[0].get(p, NOT_SET) != written[1].get(p, NOT_SET)]
+    found = []
+    for path in differing:
+        a, b = (
+            flat.get(path, rest.get(path, NOT_SET))
+            for flat, rest in zip(filled, written, strict=True)
+        )
+        found.append(ConfigDifference(path, a, b, _ratio(a, b)))
+    return tuple(found)
+
+
+def _parts(config: CommandConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a command as written, and what else can change its result."""
+    rest = {p: v for p, v in identity(config).items() if p not in config.written}
+    return as_written(config), {p: v for p, v in rest.items() if p not in config.settings}
 
 
 def differences_document(
@@ -161,13 +213,21 @@ def as_ablation(
         check_name(name)
     except ValueError as error:
         raise ConfigError(f"--as-ablation: {error}") from None
+    if isinstance(one.config, CommandConfig):
+        raise ConfigError(
+            f"{one.label}: --as-ablation starts from a configuration of our decoder; for a trainer "
+            "of your own, write the differences as factors of a file with its 'trainer' and "
+            "design: leave_one_out"
+        )
     if not one.is_ours:
         raise ConfigError(
             f"{one.label}: an ablation starts from a configuration of this project; translate the "
             f"file with `import-config {one.label} --output FILE`, and give FILE"
         )
     changes = {d.parameter: d.b for d in found if d.parameter != _RECORDINGS}
-    idle = idle_paths(override(one.config, changes, two.label)) & changes.keys()
+    changed = override(one.config, changes, two.label)
+    assert isinstance(changed, DecoderConfig)
+    idle = idle_paths(changed) & changes.keys()
     factors = [
         TwoLevelFactor(d.parameter, level_names(d.a, d.b), {d.parameter: d.a}, {d.parameter: d.b})
         for d in found

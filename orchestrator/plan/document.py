@@ -11,12 +11,14 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from decoder.config import digest, flatten
+from decoder.config import digest
 from orchestrator.plan.contrasts import CleanContrast
+from orchestrator.plan.judged import Judged
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
 from orchestrator.spec.compared import Compared, compared_by_name
+from orchestrator.spec.configuration import NOT_SET, flatten
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Look, levels_of
@@ -46,6 +48,7 @@ class RecordingsEntry(_Entry):
     n_classes: int | None = None
     bin_ms: int | None = None
     remarks: tuple[str, ...] = ()
+    stated: str = ""
 
 
 class ArmEntry(_Entry):
@@ -137,6 +140,8 @@ class PlanDocument(_Entry):
         allow_mixed: whether runs of different decoder sources are used together.
         seeds_added: hypothesis → its lock, for those to which seeds were added after runs that
             decide them.
+        judged: what `judge` knows of runs that existed before the hypotheses; None for an
+            ablation.
     """
 
     name: str
@@ -155,6 +160,7 @@ class PlanDocument(_Entry):
     exact_locked: tuple[str, ...] = ()
     allow_mixed: bool = False
     seeds_added: Mapping[str, SeedsAdded] = {}
+    judged: Judged | None = None
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -215,7 +221,7 @@ def plan_document(
         question=spec.question,
         spec_file=str(plan.loaded.path),
         spec=spec,
-        spec_hash=digest(spec.model_dump(mode="json", by_alias=True)),
+        spec_hash=_hash_of(spec),
         dataset=recordings[0],
         datasets=recordings,
         arms=arm_entries(plan.loaded),
@@ -235,6 +241,14 @@ def plan_document(
         allow_mixed=allow_mixed,
         seeds_added=seeds_added or {},
     )
+
+
+def _hash_of(spec: AblationSpec) -> str:
+    """The hash of a specification, which the key `trainer` does not change where there is none."""
+    written = spec.model_dump(mode="json", by_alias=True)
+    if spec.trainer is None:
+        del written["trainer"]
+    return digest(written)
 
 
 def arm_entries(loaded: Loaded) -> tuple[ArmEntry, ...]:
@@ -284,7 +298,7 @@ def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint1
     common = {}
     for path in paths:  # the value in arms that do not change the path
         alone = next((arm for arm in arms if path not in arm.changes), arms[0])
-        common[path] = flatten(alone.config)[path]
+        common[path] = flatten(alone.config).get(path, NOT_SET)
     rows = [
         [
             known[path].setdefault(_key(arm.changes.get(path, common[path])), len(known[path]))
@@ -296,4 +310,4 @@ def _codes(arms: Sequence[Arm]) -> np.ndarray[tuple[int, int], np.dtype[np.uint1
 
 
 def _key(value: Any) -> Any:
-    return repr(value) if isinstance(value, list | tuple) else value
+    return repr(value) if isinstance(value, list | tuple | dict) else value

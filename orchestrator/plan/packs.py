@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from decoder.config import DecoderConfig, digest
-from decoder.pack import Pack, Run
 from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.configuration import Configuration, Pack, Run, n_steps_of
 
 MAX_RUNS_PER_PACK = 16
 # The cost of loading, augmenting and launching, which the runs of a pack share, in runs.
@@ -32,7 +32,7 @@ class PlannedRun:
     run_id: str
     arm_id: str
     seed: int
-    config: DecoderConfig
+    config: Configuration
     data: Recordings
     block: int
     replicate: int = 0
@@ -135,7 +135,7 @@ def _cut_packs(
             key = (run.data.fingerprint, shapes[run.arm_id], run.seed, run.replicate)
             groups.setdefault(key, []).append(run)
     for group in groups.values():
-        group.sort(key=lambda run: run.config.train.n_steps)  # stable: runs of one length together
+        group.sort(key=lambda run: n_steps_of(run.config))  # stable: runs of one length together
     limits = [
         min(max_runs, room.most_runs(group, key[1])) if room else max_runs
         for key, group in groups.items()
@@ -218,8 +218,11 @@ def _cut(group: list[PlannedRun], n_parts: int) -> list[list[PlannedRun]]:
 
 def _cost(runs: Sequence[PlannedRun]) -> float:
     """Work of a pack in arbitrary units: multiplications per step, times the steps of its runs."""
-    steps = [run.config.train.n_steps for run in runs]
-    model, n_features = runs[0].config.model, runs[0].data.n_features
+    steps = [n_steps_of(run.config) for run in runs]
+    config, n_features = runs[0].config, runs[0].data.n_features
+    if not isinstance(config, DecoderConfig):
+        return float(sum(steps))  # nothing is known of a command but its steps
+    model = config.model
     inputs = model.patch_size * n_features + (2 * model.n_layers - 1) * model.n_units
-    per_step = runs[0].config.data.batch_size / model.patch_stride * model.n_units * inputs
+    per_step = config.data.batch_size / model.patch_stride * model.n_units * inputs
     return per_step * (sum(steps) + _SHARED_COST_RUNS * max(steps))

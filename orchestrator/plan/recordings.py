@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decoder.config import DecoderConfig
+from orchestrator.plan.foreign_data import identify
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import CommandConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +32,8 @@ class Recordings:
         longest_bins: bins of the longest trial of either split; 0 if unknown.
         longest_target: labels of the longest target; 0 if unknown.
         remarks: what the arms should know of them: trials left out, sessions without validation.
+        stated: what identifies recordings that a user's trainer reads; empty for those that we
+            read, which alone have sessions, trials and features.
     """
 
     fingerprint: str
@@ -43,6 +48,7 @@ class Recordings:
     longest_bins: int = 0
     longest_target: int = 0
     remarks: tuple[str, ...] = ()
+    stated: str = ""
 
 
 # Arms, folder of packed recordings, remarks → arm id → its recordings; as `prepare_data`.
@@ -64,6 +70,9 @@ def prepare_data(
         ConfigError, DataError, StorageError: see `decoder.data.prepare.prepare`.
         DataError: an arm that cannot be trained on its recordings.
     """
+    commands = {arm.arm_id: arm.config for arm in arms if isinstance(arm.config, CommandConfig)}
+    if commands:
+        return _identified(commands)
     from decoder.data.alignment import check_trainable
     from decoder.data.prepare import prepare  # loads numpy, scipy and h5py
 
@@ -73,7 +82,9 @@ def prepare_data(
     remarks: dict[_Key, dict[str, None]] = {}
     key_of = {}
     for arm in arms:
-        data, model = arm.config.data, arm.config.model
+        config = arm.config
+        assert isinstance(config, DecoderConfig)
+        data, model = config.data, config.model
         key = (data.path, data.sessions, data.feature_subset)
         if key not in prepared:
             dataset = datasets[key] = prepare(*key, datasets_dir, say)
@@ -93,15 +104,40 @@ def prepare_data(
                 ),
             )
         key_of[arm.arm_id] = key
-        cut = arm.config.augment.random_cut
+        cut = config.augment.random_cut
         # The values that decide whether recordings can be trained on.
         demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch)
         if demands not in checked:  # now, rather than when the arm trains
-            found = check_trainable(datasets[key], arm.config)
+            found = check_trainable(datasets[key], config)
             remarks.setdefault(key, {}).update(dict.fromkeys(found))
             checked.add(demands)
     whole = {key: replace(one, remarks=tuple(remarks[key])) for key, one in prepared.items()}
     return {arm_id: whole[key] for arm_id, key in key_of.items()}
+
+
+def _identified(configs: Mapping[str, CommandConfig]) -> dict[str, Recordings]:
+    """Arm id → what stands for the recordings of its command; each distinct set is read once."""
+    known: dict[str, Recordings] = {}
+    found = {}
+    for arm_id, config in configs.items():
+        key = repr([config.settings.get(entry, entry) for entry in config.trainer.data])
+        if key not in known:
+            one = identify(config)
+            known[key] = Recordings(
+                fingerprint=one.fingerprint,
+                path=one.path,
+                folder=Path(config.trainer.cwd),
+                sessions=(),
+                n_train_trials=0,
+                n_val_trials=0,
+                n_features=0,
+                n_classes=0,
+                bin_ms=0,
+                remarks=(one.remark,) if one.remark else (),
+                stated=one.stated,
+            )
+        found[arm_id] = known[key]
+    return found
 
 
 def _longest(counts: Iterable["NDArray[np.int64]"]) -> int:

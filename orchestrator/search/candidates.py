@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from decoder.config import DecoderConfig, pack_key, resolve, run_id
 from decoder.errors import ConfigError
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import PlannedPack, PlannedRun, Room, make_packs
 from orchestrator.plan.recordings import Recordings
-from orchestrator.search.rungs import Bracket, brackets_of, next_bracket
+from orchestrator.plan.starts import started
+from orchestrator.search.rungs import Bracket, brackets_for, next_bracket
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import configure
 from orchestrator.search.study import FINISHED, ArmStudy, bare_arm, notes
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import CommandConfig, Configuration, pack_key, resolve, run_id
 from orchestrator.terminal import Say
 
 # Prepares the recordings of arms, by arm id.
@@ -34,7 +35,7 @@ class SearchCandidate:
     """
 
     number: int
-    config: DecoderConfig
+    config: Configuration
     run_ids: tuple[str, ...]
 
 
@@ -103,7 +104,7 @@ def pack_candidates(
     spec: SearchSpec,
     number: int,
     bracket: Bracket,
-    configs: Mapping[int, DecoderConfig],
+    configs: Mapping[int, Configuration],
     options: Options,
     recordings: PrepareRecordings,
     room: Room | None = None,
@@ -116,9 +117,11 @@ def pack_candidates(
         room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
-        UserError: the recordings cannot be prepared.
+        UserError: the recordings cannot be prepared, or a candidate cannot start from the weights
+            that it names.
     """
     data = recordings([bare_arm(str(member), config) for member, config in configs.items()])
+    configs = {member: started(config, data[str(member)]) for member, config in configs.items()}
     runs: list[PlannedRun] = []
     candidates = {}
     for member, config in configs.items():
@@ -130,7 +133,9 @@ def pack_candidates(
         ]
         candidates[member] = SearchCandidate(member, config, ids)
     shapes = {str(member): pack_key(config) for member, config in configs.items()}
-    packs = make_packs(runs, shapes, options.n_workers, options.max_runs_per_pack, room)
+    is_command = any(isinstance(config, CommandConfig) for config in configs.values())
+    most = 1 if is_command else options.max_runs_per_pack
+    packs = make_packs(runs, shapes, options.n_workers, most, room)
     return CandidateBatch(number, bracket, candidates, packs)
 
 
@@ -142,8 +147,7 @@ def _counts_as_tried(study: ArmStudy, trial: FrozenTrial) -> bool:
 
 def _bracket(study: ArmStudy, number: int) -> Bracket:
     """The bracket of a batch: as noted, or the next one."""
-    train = study.arm.config.train
-    brackets = brackets_of(study.spec.stopping, train.n_steps, train.eval_every_steps)
+    brackets = brackets_for(study.spec.stopping, study.arm.config)
     taken: Counter[int] = Counter()
     for noted in map(notes, study.trials()):
         if noted.get("batch") == number and "bracket" in noted:
@@ -155,7 +159,7 @@ def _bracket(study: ArmStudy, number: int) -> Bracket:
 
 def _propose(
     study: ArmStudy, member: int, number: int, bracket: Bracket, say: Say
-) -> DecoderConfig | None:
+) -> Configuration | None:
     """The resolved configuration of a trial; None if it failed or the decoder refuses it."""
     trial = study.trial(member)
     if trial.state == TrialState.FAIL:

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from decoder.config import identity
 from orchestrator.plan.document import PlanDocument
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import Params, configure
 from orchestrator.search.study import ArmStudy, notes
 from orchestrator.spec.arms import make_arms
+from orchestrator.spec.configuration import identity
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.spec.units import noun
@@ -99,6 +99,7 @@ def confirmation_ablation(loaded: LoadedSearch, winners: Sequence[Winner]) -> Lo
         name=spec.name,
         question=spec.question,
         base=spec.base,
+        trainer=spec.trainer,
         factors={_FACTOR: levels},
         seeds=spec.confirm.seeds,
         hypotheses=_claims(loaded, winners),

@@ -3,15 +3,15 @@
 import statistics
 from typing import NamedTuple
 
-from decoder.config import resolve
 from orchestrator.driver.cost import measure_pace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.search.candidates import pack_candidates
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.rungs import NO_BRACKET, brackets_of, expected_share
+from orchestrator.search.rungs import NO_BRACKET, brackets_for, expected_share
 from orchestrator.search.space import configure, corners
+from orchestrator.spec.configuration import n_steps_of, resolve
 from orchestrator.store.ledger import recent_records
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
@@ -64,15 +64,15 @@ def forecast_search(
     search = most = confirm = 0.0
     rungs = []
     for arm in loaded.arms:
-        train = arm.config.train
-        brackets = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)
+        n_steps = n_steps_of(arm.config)
+        brackets = brackets_for(spec.stopping, arm.config)
         rungs.append(tuple(bracket.rungs for bracket in brackets))
-        full = float(train.n_steps * spec.n_candidates * len(spec.seeds))
+        full = float(n_steps * spec.n_candidates * len(spec.seeds))
         factor = spec.stopping.reduction_factor
-        search += full * sum(b.share * expected_share(b, train.n_steps, factor) for b in brackets)
+        search += full * sum(b.share * expected_share(b, n_steps, factor) for b in brackets)
         most += full
         if spec.confirm:
-            confirm += train.n_steps * (spec.confirm.best + 1) * len(spec.confirm.seeds)
+            confirm += n_steps * (spec.confirm.best + 1) * len(spec.confirm.seeds)
     rate, source = _seconds_a_step(loaded, results, options, say, may_calibrate)
     n_candidates = spec.n_candidates * len(loaded.arms)
     return SearchForecast(

@@ -6,20 +6,20 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from decoder.atomic import write_atomically
-from decoder.config import DecoderConfig
 from decoder.errors import ConfigError, StorageError
 from decoder.marks import Section
 from decoder.regular import read_regular
 from decoder.strict_yaml import load_yaml
 from orchestrator.search.load import LoadedSearch, check_search, load_search
 from orchestrator.search.schema import SearchSpec
+from orchestrator.spec.configuration import Configuration
 from orchestrator.store.paths import Results
 from orchestrator.store.record import first_mistake
 
 
 class _Kept(Section):
     spec: SearchSpec
-    base: DecoderConfig
+    base: Configuration
 
 
 class SearchProgress(NamedTuple):

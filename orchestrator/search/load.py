@@ -10,20 +10,30 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, yaml_text
-from decoder.config import DecoderConfig, config_paths
+from decoder.config import DecoderConfig
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
-from orchestrator.search.rungs import brackets_of
+from orchestrator.search.rungs import brackets_for
 from orchestrator.search.schema import SECONDS, SearchArm, SearchSpec
 from orchestrator.search.space import Space, configure, corners, grid, n_grid_values
 from orchestrator.spec.check_file import explain_value, unknown_path
-from orchestrator.spec.keys import explain_file, load_base
+from orchestrator.spec.check_outcomes import mend as mend_outcome
+from orchestrator.spec.check_outcomes import metrics_of
+from orchestrator.spec.configuration import (
+    CommandConfig,
+    Configuration,
+    explain_setting,
+    known_paths,
+    n_steps_of,
+)
+from orchestrator.spec.keys import explain_file, load_start
 from orchestrator.spec.limits import MOST_RUNS
 from orchestrator.spec.names import hint, listed
 from orchestrator.spec.schema import Changes
+from orchestrator.spec.units import is_error_rate
 
-_LOWER_IS_BETTER = ("per", "val_loss", "train_loss", SECONDS)
+_LOWER_IS_BETTER = ("val_loss", "train_loss", SECONDS)  # and error rates
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
 
 
@@ -40,7 +50,7 @@ class TunedArm:
 
     name: str
     changes: Changes
-    config: DecoderConfig
+    config: Configuration
     space: Space
 
 
@@ -56,7 +66,7 @@ class LoadedSearch:
     """
 
     spec: SearchSpec
-    base: DecoderConfig
+    base: Configuration
     path: Path
     arms: tuple[TunedArm, ...]
 
@@ -75,16 +85,23 @@ def load_search(path: Path) -> LoadedSearch:
     except ValidationError as error:
         problems = [f"{path}: {text}" for text in explain_file(SearchSpec, error, document)]
         raise ConfigError(with_lines(problems, path)) from None
-    return check_search(spec, load_base(path, spec.base), path)
+    base = load_start(path, document)
+    assert base is not None, "the shape of the file is right"
+    return check_search(spec, base, path)
 
 
-def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSearch:
+def check_search(spec: SearchSpec, base: Configuration, path: Path) -> LoadedSearch:
     """Check a search against its base configuration; `path` names the file in complaints.
 
     Raises:
         ConfigError: every mistake, one line each.
     """
-    found = itertools.chain(_check_numbers(spec), _check_paths(spec), _check_arms(spec))
+    found = itertools.chain(
+        _check_objectives(spec, base),
+        _check_numbers(spec),
+        _check_paths(spec, base),
+        _check_arms(spec),
+    )
     problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     arms: list[TunedArm] = []
     if not problems:
@@ -103,6 +120,19 @@ def check_search(spec: SearchSpec, base: DecoderConfig, path: Path) -> LoadedSea
         complaints = dict.fromkeys(f"{path}: {problem}" for problem in problems)
         raise ConfigError(with_lines(complaints, path))
     return LoadedSearch(spec, base, path, tuple(arms))
+
+
+def _check_objectives(spec: SearchSpec, base: Configuration) -> Iterator[str]:
+    known = (*metrics_of(spec.trainer, base), SECONDS)
+    for name, sense in spec.objectives.items():
+        if name not in known:
+            what = f"'{name}' is no objective"
+            yield f"objectives.{name}: {what}{mend_outcome(name, known, spec.trainer)}"
+        elif sense == "maximize" and (name in _LOWER_IS_BETTER or is_error_rate(name)):
+            yield (
+                f"objectives.{name}: 'maximize' would search for the worst decoder, since a lower "
+                f"{name} is better; write {name}: minimize"
+            )
 
 
 def _check_numbers(spec: SearchSpec) -> Iterator[str]:
@@ -126,12 +156,11 @@ def _check_numbers(spec: SearchSpec) -> Iterator[str]:
         yield f"objectives: must be one or two, but got {len(spec.objectives)}"
     elif spec.first == SECONDS:
         yield "objectives: the first one decides which candidate is best; name a metric first"
-    for name, sense in spec.objectives.items():
-        if name in _LOWER_IS_BETTER and sense == "maximize":
-            yield (
-                f"objectives.{name}: 'maximize' would search for the worst decoder, since a lower "
-                f"{name} is better; write {name}: minimize"
-            )
+    if spec.trainer is not None and spec.stopping.method != "none":
+        yield (
+            "stopping: a command is not stopped at a step and continued; write method: none, or "
+            "leave 'stopping' out"
+        )
     if len(spec.objectives) == 2 and spec.stopping.method != "none":
         yield (
             "stopping: with two objectives no candidate is clearly the worst, so none can be "
@@ -141,17 +170,20 @@ def _check_numbers(spec: SearchSpec) -> Iterator[str]:
         yield "sampler: cmaes takes one objective; use tpe, gp, qmc, random or grid for two"
 
 
-def _check_paths(spec: SearchSpec) -> Iterator[str]:
-    known = config_paths()
+def _check_paths(spec: SearchSpec, base: Configuration) -> Iterator[str]:
+    known = known_paths(base)
     places: dict[str, Mapping[str, object]] = {"set": spec.set, "space": spec.space}
     for name, arm in spec.arms.items():
         places |= {f"arms.{name}.set": arm.set, f"arms.{name}.space": arm.space}
     for where, paths in places.items():
         for path, value in paths.items():
-            if path not in known:
-                yield f"{where}: {unknown_path(path)}"
+            if isinstance(base, CommandConfig):
+                of_space = base.settings.get(path) if where.endswith("space") else value
+                yield from (f"{where}: {text}" for text in explain_setting(base, path, of_space))
+            elif path not in known:
+                yield f"{where}: {unknown_path(path, known)}"
             elif where.endswith("set"):
-                yield from (f"{where}.{text}" for text in explain_value(path, value))
+                yield from (f"{where}.{text}" for text in explain_value(path, value, base))
     if not spec.space and not any(arm.space for arm in spec.arms.values()):
         yield (
             "space: must name at least one config path, for example "
@@ -221,15 +253,17 @@ def _check_grid(spec: SearchSpec, space: Space) -> Iterator[str]:
 
 def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
     for tuned in arms:
+        if not isinstance(tuned.config, DecoderConfig):
+            continue
         train = tuned.config.train
-        rungs = brackets_of(spec.stopping, train.n_steps, train.eval_every_steps)[0].rungs
+        rungs = brackets_for(spec.stopping, tuned.config)[0].rungs
         if spec.stopping.method != "none" and not rungs:
             yield (
                 f"stopping.min_steps: {spec.stopping.min_steps} leaves no evaluation before the "
                 f"end of the budget ({train.n_steps} steps, evaluated every "
                 f"{train.eval_every_steps}); lower it, or write method: none"
             )
-    budgets = {tuned.name: tuned.config.train.n_steps for tuned in arms}
+    budgets = {tuned.name: n_steps_of(tuned.config) for tuned in arms}
     if spec.hypotheses and len(set(budgets.values())) > 1:
         listed = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())
         yield f"arms: must have the same step budget to be compared, but got {listed}"

@@ -12,16 +12,15 @@ from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import (
     Grid,
     changes_text,
-    data_grid,
-    machine_grid,
     make_grid,
     numbers,
     texts,
 )
+from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.view import Answer, make_answers
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
-from orchestrator.search.rungs import brackets_of
+from orchestrator.search.rungs import brackets_for
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.settings import (
     Place,
@@ -33,6 +32,7 @@ from orchestrator.search.settings import (
     settings_text,
 )
 from orchestrator.search.space import Params, Space, configure, is_active
+from orchestrator.spec.configuration import n_steps_of
 from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
 from orchestrator.stats.effects import Interval
 
@@ -159,7 +159,7 @@ def near_open_ends(loaded: LoadedSearch, winner: Winner) -> list[Place]:
 def _summary(loaded: LoadedSearch, candidates: pd.DataFrame) -> str:
     spec, n_arms = loaded.spec, len(loaded.arms)
     n_finished, n_stopped = (int((candidates["state"] == s).sum()) for s in ("finished", "stopped"))
-    full = sum(a.config.train.n_steps * spec.n_candidates * len(spec.seeds) for a in loaded.arms)
+    full = sum(n_steps_of(a.config) * spec.n_candidates * len(spec.seeds) for a in loaded.arms)
     spent = int(candidates["n_steps"].sum())
     return (
         f"{n_finished + n_stopped} of {spec.n_candidates * n_arms} candidates tried"
@@ -373,6 +373,5 @@ def _space_grid(loaded: LoadedSearch) -> Grid:
 
 def _rungs_text(loaded: LoadedSearch) -> str:
     """The rungs of the first arm; one list for each bracket that has rungs."""
-    train = loaded.arms[0].config.train
-    brackets = brackets_of(loaded.spec.stopping, train.n_steps, train.eval_every_steps)
+    brackets = brackets_for(loaded.spec.stopping, loaded.arms[0].config)
     return " or ".join(" and ".join(f"{r:,}" for r in b.rungs) for b in brackets if b.rungs)

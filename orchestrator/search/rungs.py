@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from decoder.config import DecoderConfig
 from orchestrator.search.schema import Stopping
+from orchestrator.spec.configuration import Configuration
 
 
 class Bracket(NamedTuple):
@@ -27,6 +29,13 @@ class Bracket(NamedTuple):
 
 
 NO_BRACKET = Bracket(0, (), 1.0)  # nothing is stopped
+
+
+def brackets_for(stopping: Stopping, config: Configuration) -> tuple[Bracket, ...]:
+    """The brackets of runs like this one; a command cannot be stopped at a rung."""
+    if not isinstance(config, DecoderConfig):
+        return (NO_BRACKET,)
+    return brackets_of(stopping, config.train.n_steps, config.train.eval_every_steps)
 
 
 def brackets_of(stopping: Stopping, n_steps: int, eval_every_steps: int) -> tuple[Bracket, ...]:

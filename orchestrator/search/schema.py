@@ -1,24 +1,24 @@
 """The shape of a search file: what is varied, and how candidates are chosen, stopped, confirmed."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from decoder.marks import MOST_STEPS, PositiveCount, PositiveReal, PositiveSteps, Real, Section
 from orchestrator.spec.limits import MOST_RUNS
-from orchestrator.spec.names import hint
 from orchestrator.spec.schema import (
-    METRICS,
     Alpha,
     Changes,
     CollapseSpec,
     Direction,
+    Extensions,
     Name,
     Seed,
     Seeds,
     Sentence,
+    without_empty_extensions,
 )
-from orchestrator.spec.slips import outcome_hint
+from orchestrator.spec.trainer import TrainerSection
 
 Scalar = bool | int | float | str | None
 Sampler = Literal["tpe", "cmaes", "gp", "random", "grid", "qmc"]
@@ -29,14 +29,8 @@ Kind = Literal["log", "uniform", "int", "choice"]
 SECONDS = "seconds"
 
 
-def _check_objective(name: str) -> str:
-    known = (*METRICS, SECONDS)
-    if name not in known:
-        raise ValueError(f"'{name}' is no objective{outcome_hint(name) or hint(name, known)}")
-    return name
-
-
-Objective = Annotated[str, AfterValidator(_check_objective)]
+# Which names there are depends on the file, see `orchestrator.search.load`.
+Objective = Annotated[str, Field(min_length=1, max_length=100)]
 FloatRange = Annotated[tuple[Real, Real], Field(strict=False)]
 Whole = Annotated[int, Field(ge=-MOST_STEPS, le=MOST_STEPS)]
 IntRange = Annotated[tuple[Whole, Whole], Field(strict=False)]
@@ -194,6 +188,8 @@ class SearchSpec(Section):
         name: the folder of its results.
         question: one or two sentences.
         base: path of a decoder configuration, relative to the file.
+        trainer: a training script of your own, in place of `base`.
+        extensions: Python files with parts of your own for our decoder, relative to the file.
         set: config paths changed in every candidate and in the base.
         space: config path → its values; a path named by a ``when`` stands before that ``when``.
         sampler: which of Optuna's samplers proposes candidates.
@@ -213,7 +209,9 @@ class SearchSpec(Section):
 
     name: Name
     question: Sentence
-    base: Annotated[str, Field(min_length=1, max_length=1000)]
+    base: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    trainer: TrainerSection | None = None
+    extensions: Extensions = ()
     set: Changes = Field(default_factory=dict)
     space: Space
     sampler: Sampler = "tpe"
@@ -228,6 +226,10 @@ class SearchSpec(Section):
     hypotheses: dict[Name, ArmClaim] = Field(default_factory=dict, max_length=500)
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_extensions(serialize(self))
 
     @property
     def first(self) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from decoder.config import DecoderConfig, flatten, override
 from orchestrator.search.schema import Dimension, Scalar
+from orchestrator.spec.configuration import CommandConfig, Configuration, flatten, override
 from orchestrator.spec.references import follow, references_in
 from orchestrator.spec.schema import Changes
 
@@ -71,7 +71,7 @@ def corners(space: Space, most: int = 256) -> list[Params]:
     return list(itertools.islice(grid(ends), most))
 
 
-def configure(base: DecoderConfig, *changes: Changes, where: str) -> DecoderConfig:
+def configure(base: Configuration, *changes: Changes, where: str) -> Configuration:
     """The base with changes applied in order, references followed.
 
     Args:
@@ -83,5 +83,7 @@ def configure(base: DecoderConfig, *changes: Changes, where: str) -> DecoderConf
         ConfigError: an unknown path, a value the decoder refuses, circular references.
     """
     merged: dict[str, Any] = {path: value for part in changes for path, value in part.items()}
+    if isinstance(base, CommandConfig):  # whose own interpolation follows references
+        return override(base, merged, where)
     filled = follow({**flatten(base), **merged}, references_in(merged))
     return override(base, {path: filled[path] for path in merged}, where)

@@ -15,7 +15,6 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from decoder.config import NUMERICS_VERSION, DecoderConfig, identity
 from decoder.errors import ConfigError, DataError, StorageError
 from decoder.regular import check_regular
 from orchestrator.driver.changed_data import changes_since
@@ -28,6 +27,7 @@ from orchestrator.search.samplers import make_sampler, no_experimental_warnings
 from orchestrator.search.schema import Dimension, Scalar, SearchSpec
 from orchestrator.search.space import Params, grid, is_active
 from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import Configuration, identity, numerics_version
 from orchestrator.store.paths import Results
 from orchestrator.terminal import Say
 
@@ -192,7 +192,7 @@ def _suggest(trial: Trial, path: str, dimension: Dimension) -> Scalar:
     return trial.suggest_float(path, low, high, log=dimension.is_log)
 
 
-def bare_arm(name: str, config: DecoderConfig) -> Arm:
+def bare_arm(name: str, config: Configuration) -> Arm:
     """An arm outside any design, for which recordings are prepared."""
     return Arm(name, name, {}, {}, config, True)
 
@@ -322,17 +322,19 @@ def _check_file(path: Path) -> None:
 def _identity(spec: SearchSpec, arm: TunedArm, fingerprint: str) -> dict[str, Any]:
     """Everything beside its own settings that a trial's score depends on: key path → value."""
     asked = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    for key in (*_FREE, "set", "base", "arms"):
+    for key in (*_FREE, "set", "base", "trainer", "arms"):
         asked.pop(key, None)
     asked["space"] = {
         path: dimension.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         for path, dimension in arm.space.items()
     }
+    if spec.trainer is not None:  # what the scores are read from
+        asked["metrics"] = spec.trainer.model_dump(mode="json")["metrics"]
     return {
         **_flat(asked, ""),
         **{f"base.{path}": value for path, value in identity(arm.config).items()},
         f"recordings.{arm.name}": fingerprint,
-        "numerics_version": NUMERICS_VERSION,
+        "numerics_version": numerics_version(arm.config),
     }
 
 

@@ -18,6 +18,7 @@ from orchestrator.search.learning_curves import (
 )
 from orchestrator.search.rungs import survivors
 from orchestrator.search.study import FINISHED, ArmStudy, notes
+from orchestrator.spec.configuration import n_steps_of
 
 _MOST_TRIES = 2  # of a candidate whose runs fail, in one call; the backend retries each of them
 
@@ -81,8 +82,8 @@ def train_batch(study: ArmStudy, trainer: Trainer, batch: CandidateBatch) -> Non
             return
     scores, curves = _train_to(study, trainer, batch, going, None)
     for candidate in going.values():
-        _close(study, candidate, curves, candidate.config.train.n_steps, stopped=False)
-    n_steps = max((c.config.train.n_steps for c in going.values()), default=0)
+        _close(study, candidate, curves, n_steps_of(candidate.config), stopped=False)
+    n_steps = max((n_steps_of(c.config) for c in going.values()), default=0)
     say_scores(n_steps, scores, f"{len(scores)} at the end of their budget")
 
 
@@ -123,7 +124,7 @@ def _train_to(
     """
 
     def end(candidate: SearchCandidate) -> int:
-        return candidate.config.train.n_steps if rung is None else rung
+        return n_steps_of(candidate.config) if rung is None else rung
 
     trials = study.trials()
     running = [c for n, c in going.items() if trials[n].state == TrialState.RUNNING]

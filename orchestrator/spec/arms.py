@@ -16,9 +16,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoder.config import DecoderConfig, flatten, override, parse_config, unflatten
+from decoder.config import parse_config, unflatten
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from orchestrator.spec.cells import DesignCell, changes_cell, design_cells
+from orchestrator.spec.configuration import CommandConfig, Configuration, flatten, override
 from orchestrator.spec.references import chain_of, follow, references_in
 from orchestrator.spec.schema import AblationSpec, Changes
 
@@ -60,7 +61,7 @@ class Arm:
     name: str
     levels: Mapping[str, str]
     changes: Changes
-    config: DecoderConfig
+    config: Configuration
     in_design: bool
     note: str = ""
     seed_offset: int = 0
@@ -73,7 +74,7 @@ class Arm:
         return chain_of(path, self.derived)
 
 
-def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
+def make_arms(spec: AblationSpec, base: Configuration) -> tuple[Arm, ...]:
     """Every arm of an ablation in the order of the file, those of the design first.
 
     Raises:
@@ -121,7 +122,7 @@ def make_arms(spec: AblationSpec, base: DecoderConfig) -> tuple[Arm, ...]:
 
 def candidate_arm(
     spec: AblationSpec,
-    base: DecoderConfig,
+    base: Configuration,
     changed: Collection[str],
     candidate: GreedyCandidate,
     common: "CommonConfig | None" = None,
@@ -152,8 +153,12 @@ def candidate_arm(
 class CommonConfig:
     """The configuration that every arm starts from: the base with the ablation's ``set``."""
 
-    def __init__(self, spec: AblationSpec, base: DecoderConfig) -> None:
+    def __init__(self, spec: AblationSpec, base: Configuration) -> None:
         self.spec = spec
+        self.config: Configuration
+        if isinstance(base, CommandConfig):  # whose own interpolation follows references
+            self.config = override(base, spec.set, "set")
+            return
         self.values = {**flatten(base), **spec.set}
         self.targets = references_in(spec.set)
         filled = follow(self.values, self.targets)
@@ -168,6 +173,8 @@ class CommonConfig:
         Raises:
             ConfigError: the decoder refuses the combination of values.
         """
+        if isinstance(self.config, CommandConfig):
+            return replace(draft, config=override(self.config, draft.changes, ""))
         changes, targets = self.fill(draft.changes)
         # Only the changed sections still have to be validated.
         changed = {n: {**self.nested[n], **new} for n, new in unflatten(changes).items()}

@@ -7,6 +7,7 @@ from decoder.config import config_paths
 from orchestrator.spec.claims import is_equivalence, is_share
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import AblationSpec, Contrast, Criterion, Hypothesis
+from orchestrator.spec.units import RATES
 
 # Kind of criterion → the keys it takes; all but `statistic` are required.
 _COMPANIONS: dict[str, tuple[str, ...]] = {
@@ -19,7 +20,7 @@ _COMPANIONS: dict[str, tuple[str, ...]] = {
 _SPENDING_ROUNDING = 1e-9
 
 
-def check_claims(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
+def claim_problems(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
     """Complaints about hypotheses, looks, priors and criteria that can be found without the arms.
 
     Args:
@@ -90,10 +91,10 @@ def _check_hypothesis(
         )
     if hypothesis.test == "exact" and is_equivalence(hypothesis):
         yield (f"{where}.test: a claim of no difference has no permutation test; leave 'test' out")
-    if hypothesis.outcome in ("per", "collapsed", "diverged") and hypothesis.margin >= 1:
+    if hypothesis.outcome in RATES and hypothesis.margin >= 1:
         yield (
-            f"{where}.margin: must be below 1 for outcome '{hypothesis.outcome}', which lies in "
-            f"[0, 1], but got {hypothesis.margin:g}; write 2 percentage points as 0.02"
+            f"{where}.margin: must be below 1 for outcome '{hypothesis.outcome}', which is a rate "
+            f"and not in percent, but got {hypothesis.margin:g}; write 2 percentage points as 0.02"
         )
 
 

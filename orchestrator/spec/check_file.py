@@ -1,26 +1,39 @@
 """Finds mistakes in an ablation beyond its shape: unknown names, and values that do not fit."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, explain, yaml_text
-from decoder.config import DecoderConfig, config_keys, config_paths, flatten
+from decoder.config import DecoderConfig, config_keys, config_paths, explain_parameter
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
-from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
+from orchestrator.spec.check_claims import check_criteria_arms, check_level, claim_problems
 from orchestrator.spec.check_design import check_design
+from orchestrator.spec.check_outcomes import check_own_metrics
 from orchestrator.spec.compared import compared_by_name
+from orchestrator.spec.configuration import (
+    CommandConfig,
+    Configuration,
+    explain_setting,
+    flatten,
+    known_paths,
+    n_steps_of,
+    says_steps,
+)
 from orchestrator.spec.keys import section_at
 from orchestrator.spec.references import reference
 from orchestrator.spec.schema import AblationSpec, Changes
 
+# Stands among the malformed factors for a malformed trainer, of whose settings nothing is known.
+BROKEN_TRAINER = "<trainer>"
+
 
 def find_problems(
-    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+    spec: AblationSpec, base: Configuration | None, broken: Set[str]
 ) -> tuple[tuple[Arm, ...], list[str]]:
     """Check an ablation against its base.
 
@@ -37,9 +50,9 @@ def find_problems(
         _check_seeds(spec),
         _check_factors(spec, base, broken),
         design_problems,
-        _check_changes(spec),
+        _check_changes(spec, base, broken),
         _check_extra_arms(spec, set(cells), broken),
-        check_claims(spec, broken),
+        claim_problems(spec, broken),
     )
     problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     if not problems and not broken:
@@ -55,6 +68,7 @@ def find_problems(
         return (), list(error.problems)
     problems += [*_check_evaluations(spec, arms), *_check_budgets(spec, arms)]
     problems += _check_greedy(spec, base)
+    problems += check_own_metrics(spec, arms)
     problems += check_criteria_arms(spec, [arm.arm_id for arm in arms])
     return arms, problems
 
@@ -83,7 +97,7 @@ def _check_seeds(spec: AblationSpec) -> Iterable[str]:
 
 
 def _check_factors(
-    spec: AblationSpec, base: DecoderConfig | None, broken: Set[str]
+    spec: AblationSpec, base: Configuration | None, broken: Set[str]
 ) -> Iterable[str]:
     if not spec.factors and not broken:
         yield (
@@ -109,7 +123,7 @@ def _check_factors(
 
 
 def _check_same_levels(
-    spec: AblationSpec, base: DecoderConfig, factor: str, levels: Mapping[str, Changes]
+    spec: AblationSpec, base: Configuration, factor: str, levels: Mapping[str, Changes]
 ) -> Iterable[str]:
     common = {**flatten(base), **spec.set}
     paths = dict.fromkeys(path for changes in levels.values() for path in changes)
@@ -138,24 +152,31 @@ def hashable(value: Any) -> Any:
     return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
 
 
-def _check_changes(spec: AblationSpec) -> Iterable[str]:
+def _check_changes(
+    spec: AblationSpec, base: Configuration | None, broken: Set[str]
+) -> Iterable[str]:
     """Complaints about unknown config paths and values of the wrong type."""
+    if base is None and (spec.trainer is not None or BROKEN_TRAINER in broken):
+        return  # the settings of a trainer are those of its base
     places = {"set": spec.set}
     for factor, levels in spec.factors.items():
         places |= {f"factors.{factor}.{name}": changes for name, changes in levels.items()}
     places |= {f"extra_arms.{name}.set": extra.set for name, extra in spec.extra_arms.items()}
-    known = config_paths()
+    known = known_paths(base) if base is not None else tuple(config_paths())
     for where, changes in places.items():
         for path, value in changes.items():
-            if path not in known:
-                yield f"{where}: {unknown_path(path)}"
+            if isinstance(base, CommandConfig):
+                yield from (f"{where}: {text}" for text in explain_setting(base, path, value))
+            elif base is None and path.startswith("parts."):
+                continue  # what registers it could not be read
+            elif path not in known:
+                yield f"{where}: {unknown_path(path, known)}"
             else:
-                yield from (f"{where}: {text}" for text in explain_value(path, value))
+                yield from (f"{where}: {text}" for text in explain_value(path, value, base))
 
 
-def unknown_path(path: str) -> str:
+def unknown_path(path: str, known: Sequence[str]) -> str:
     """A complaint about a path that is none, with a hint at the path that is probably meant."""
-    known = config_paths()
     field = path.rpartition(".")[2]
     mend = (
         field_hint(field)
@@ -166,15 +187,22 @@ def unknown_path(path: str) -> str:
     return f"'{path}' is not a config path{mend}"
 
 
-def explain_value(path: str, value: Any) -> list[str]:
-    """What is wrong with a value or reference of a config path; empty if nothing is."""
+def explain_value(path: str, value: Any, base: DecoderConfig | None) -> list[str]:
+    """What is wrong with a value or reference of a config path; empty if nothing is.
+
+    Args:
+        base: a configuration whose parts of the user's have paths as well.
+    """
     try:
         target = reference(value)
     except ValueError as error:
         return [f"{path}: {error}"]
     if target is not None:
-        return [] if target in config_paths() else [f"{path}: {unknown_path(target)}"]
+        known = known_paths(base or DecoderConfig())
+        return [] if target in known else [f"{path}: {unknown_path(target, known)}"]
     section, _, name = path.partition(".")
+    if section == "parts":
+        return explain_parameter(base, name, value) if base is not None else []
     try:
         section_at(DecoderConfig, (section,)).model_validate({name: value})
     except ValidationError as error:
@@ -195,6 +223,8 @@ def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]
     """A complaint if an arm has too few evaluations to count as collapsed."""
     needed = spec.collapse.n_evaluations
     for arm in arms:
+        if not isinstance(arm.config, DecoderConfig):
+            return  # how often another trainer evaluates is its own matter
         train = arm.config.train
         n_evaluations = -(-train.n_steps // train.eval_every_steps)
         if n_evaluations < needed:
@@ -206,7 +236,7 @@ def _check_evaluations(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]
             return
 
 
-def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
+def _check_greedy(spec: AblationSpec, base: Configuration) -> Iterable[str]:
     """Complaints about changes, alone and in pairs, that the decoder refuses.
 
     Larger combinations are checked when the greedy path makes them.
@@ -228,12 +258,18 @@ def _check_greedy(spec: AblationSpec, base: DecoderConfig) -> Iterable[str]:
 
 def _check_budgets(spec: AblationSpec, arms: tuple[Arm, ...]) -> Iterable[str]:
     """Complaints about steps to escape that are compared at different budgets or never differ."""
-    steps = {arm.arm_id: arm.config.train.n_steps for arm in arms}
+    steps = {arm.arm_id: n_steps_of(arm.config) for arm in arms}
     longest = max(steps.values(), default=0)
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
     for name, sides in compared_by_name(spec, cells).items():
         hypothesis = spec.hypotheses[name]
         if hypothesis.outcome != "escape_step":
+            continue
+        if not all(says_steps(arm.config) for arm in arms):
+            yield (
+                f"hypotheses.{name}: compares steps to escape, which are censored at the budget; "
+                "name the key of the budget under trainer.steps"
+            )
             continue
         budgets = {steps[side.arm_id] for side in sides}
         if len(budgets) > 1:

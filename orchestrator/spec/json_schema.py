@@ -13,15 +13,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from decoder.config import DecoderConfig, Marks, config_paths
+from decoder.config import SECTIONS, DecoderConfig, Marks, config_paths
 from decoder.marks import Section
 from orchestrator.spec.keys import section_at
 from orchestrator.spec.profiles import PROFILE_KEYS
-from orchestrator.spec.schema import AblationSpec
+from orchestrator.spec.schema import METRICS, OUTCOMES, AblationSpec
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _CHANGES = "Changes"  # the definition of a mapping from config paths to values
 _REFERENCE = "Reference"
+_OF_PARTS = r"^parts\.[a-z]\w*\.\w+$"  # paths of the user's parts, whose files are not read
+_TRAINERS = "Trainers"  # before the names of definitions for files with a trainer
 # Keys that pydantic writes and no editor needs: titles, and the marks of `decoder.marks.mark`.
 _DROPPED = {"title", *Marks._fields} - {"default"}
 _ENTRY = re.compile(r" {4}([a-z]\w*(?:, [a-z]\w*)*): (.*)")
@@ -29,17 +31,75 @@ _ENTRY = re.compile(r" {4}([a-z]\w*(?:, [a-z]\w*)*): (.*)")
 
 def ablation_schema() -> JsonSchemaValue:
     """The schema of ablation specifications, with their profiles."""
-    schema = file_schema(AblationSpec)
-    schema["properties"]["profiles"] = {
+    return both_kinds(AblationSpec, profile_keys=PROFILE_KEYS)
+
+
+def both_kinds(
+    model: type[Section],
+    keys: Mapping[str, Collection[str]] | None = None,
+    profile_keys: Collection[str] = (),
+) -> JsonSchemaValue:
+    """The schema of a file that starts from a base of ours, or from a trainer of the user's.
+
+    Args:
+        keys: see `file_schema`, for files with a base.
+        profile_keys: the keys that profiles of the file may replace; none where there are none.
+    """
+    ours, theirs = file_schema(model, keys), _for_trainers(file_schema(model))
+    draft, description = ours.pop("$schema"), ours.pop("description")
+    del theirs["$schema"], theirs["description"], theirs["properties"]["base"]
+    of_trainer = theirs["properties"]["trainer"]
+    of_trainer["allOf"] = of_trainer.pop("anyOf")[:1]  # null would leave it out
+    definitions = {**ours.pop("$defs"), **theirs.pop("$defs")}
+    for branch, start, schema in (("else", "base", ours), ("then", "trainer", theirs)):
+        schema["required"] = [*schema["required"], start]
+        if profile_keys:
+            properties = schema["properties"]
+            properties["profiles"] = {
+                "type": "object",
+                "description": "Profile → the keys of this file that it replaces.",
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        key: {"$ref": f"#/{branch}/properties/{key}"}
+                        for key in profile_keys
+                        if key in properties
+                    },
+                    "additionalProperties": False,
+                },
+            }
+    return {
+        "$schema": draft,
+        "description": description,
         "type": "object",
-        "description": "Profile → the keys of this file that it replaces.",
-        "additionalProperties": {
-            "type": "object",
-            "properties": {key: {"$ref": f"#/properties/{key}"} for key in PROFILE_KEYS},
-            "additionalProperties": False,
-        },
+        "if": {"required": ["trainer"]},
+        "then": theirs,
+        "else": ours,
+        "$defs": definitions,
     }
-    return schema
+
+
+def _for_trainers(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """A schema for files with a trainer, whose keys and metrics are not known beforehand."""
+    definitions = schema["$defs"]
+    definitions[_CHANGES] = {"type": "object"}
+    del definitions[_REFERENCE]
+
+    def opened(part: Any) -> Any:
+        if isinstance(part, list):
+            return [opened(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("enum") in (list(OUTCOMES), list(METRICS)):
+            return {**{k: v for k, v in part.items() if k != "enum"}, "pattern": "^[a-z]"}
+        found = {key: opened(one) for key, one in part.items()}
+        if isinstance(reference := part.get("$ref"), str):
+            found["$ref"] = reference.replace("#/$defs/", f"#/$defs/{_TRAINERS}")
+        return found
+
+    whole = cast(JsonSchemaValue, opened(schema))
+    whole["$defs"] = {f"{_TRAINERS}{name}": one for name, one in whole["$defs"].items()}
+    return whole
 
 
 def file_schema(
@@ -153,13 +213,14 @@ def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:
         key: {"allOf": [values], "description": text} if text else values
         for key, text in texts.items()
     }
+    mapping["patternProperties"] = {_OF_PARTS: values, "^own_[a-z]": values}
     mapping["additionalProperties"] = False
 
 
 def _path_values() -> dict[str, Any]:
     """A mapping from config paths to values of their types, or to references."""
     properties = {}
-    for section in DecoderConfig.model_fields:
+    for section in SECTIONS:
         model = section_at(DecoderConfig, (section,))
         schema = _plain(model.model_json_schema(schema_generator=_Described))
         for name, of_field in schema["properties"].items():
@@ -170,12 +231,17 @@ def _path_values() -> dict[str, Any]:
                 **({"description": text} if text else {}),
                 "anyOf": [*kinds, {"$ref": f"#/$defs/{_REFERENCE}"}],
             }
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "patternProperties": {_OF_PARTS: {}},
+        "additionalProperties": False,
+    }
 
 
 def _reference() -> dict[str, Any]:
     """The value of another config path."""
-    names = "|".join(re.escape(path) for path in config_paths())
+    names = "|".join([*map(re.escape, config_paths()), _OF_PARTS.strip("^$")])
     return {
         "type": "string",
         "pattern": rf"^\$\{{\s*({names})\s*\}}$",

@@ -14,11 +14,14 @@ from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.cells import Levels
-from orchestrator.spec.check_file import find_problems
+from orchestrator.spec.check_file import BROKEN_TRAINER, find_problems
+from orchestrator.spec.check_outcomes import check_outcomes
 from orchestrator.spec.compared import Compared, compared_by_name
-from orchestrator.spec.keys import explain_file, load_base
+from orchestrator.spec.configuration import CommandConfig, Configuration
+from orchestrator.spec.keys import explain_file, load_start
 from orchestrator.spec.names import level_text
 from orchestrator.spec.profiles import apply_profile
+from orchestrator.spec.repeat import with_repeat
 from orchestrator.spec.schema import (
     FORMER_NO_DIFFERENCE,
     AblationSpec,
@@ -50,7 +53,7 @@ class Loaded:
     """
 
     spec: AblationSpec
-    base: DecoderConfig
+    base: Configuration
     path: Path
     arms: tuple[Arm, ...]
     notes: tuple[str, ...] = ()
@@ -109,11 +112,14 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
         spec, broken = _salvage(document, error)
     problems = [f"{path}: {problem}" for problem in problems]
     base = None
-    if isinstance(document.get("base"), str):
-        try:
-            base = load_base(path, document["base"])
-        except ConfigError as error:
-            problems += error.problems
+    try:
+        base = load_start(path, document)
+    except ConfigError as error:
+        problems += error.problems
+    if spec.trainer is not None or document.get("trainer") is None:
+        problems += [f"{path}: {problem}" for problem in check_outcomes(spec, base)]
+    if isinstance(base, CommandConfig) and not problems:
+        spec = with_repeat(spec, base.trainer)
     arms, check_problems = find_problems(spec, base, broken)
     problems += [f"{path}: {problem}" for problem in check_problems]
     if problems:
@@ -205,6 +211,8 @@ def _salvage(
                 left["factors"] = {**part, at[1]: {}} if len(at) == 2 else {}
             else:
                 left = _without(left, at[:2] if at[2] == "[key]" else at[:3])
+        elif at[0] == "trainer":  # nothing can be said of settings
+            left, broken = _without(left, at[:1]), broken | {"*", BROKEN_TRAINER}
         elif at[0] not in ("hypotheses", "extra_arms", "criteria") or len(at) == 1:
             left = _without(left, at[:1])
             broken |= {_DESIGN} if at[0] in _DESIGN_KEYS else set()

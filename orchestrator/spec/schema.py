@@ -10,14 +10,16 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
 )
 
 from decoder.collapse import CollapseThresholds
 from decoder.marks import PositiveReal, PositiveSteps, Probability, Real, Section, Width
 from decoder.pack import HISTORY_COLUMNS
-from orchestrator.spec.names import NAME_PATTERN, check_name, hint
-from orchestrator.spec.slips import outcome_hint
+from orchestrator.spec.names import NAME_PATTERN, check_name
+from orchestrator.spec.trainer import TrainerSection
 
 # What an evaluation records, and so what a hypothesis or a criterion may be about. The counts over
 # even trials are left out: they only serve to correct the best evaluation's PER for its selection.
@@ -26,19 +28,6 @@ METRICS = tuple(name for name in HISTORY_COLUMNS if name not in _NO_METRIC)
 # Outcomes with their own rules; every other outcome is a metric's value at the last evaluation.
 OWN_OUTCOMES = ("per", "collapsed", "diverged", "escape_step")
 OUTCOMES = tuple(dict.fromkeys((*OWN_OUTCOMES, *METRICS)))
-
-
-def _check_outcome(name: str) -> str:
-    if name not in OUTCOMES:
-        raise ValueError(f"'{name}' is not an outcome{outcome_hint(name) or hint(name, OUTCOMES)}")
-    return name
-
-
-def _check_metric(name: str) -> str:
-    if name not in METRICS:
-        mend = outcome_hint(name) or hint(name, METRICS)
-        raise ValueError(f"'{name}' is not a metric of an evaluation{mend}")
-    return name
 
 
 # `WithJsonSchema` states what an editor can check, see `orchestrator.spec.json_schema`.
@@ -59,17 +48,27 @@ Changes = Annotated[
     WithJsonSchema({"type": "object", "x-keys": "config paths"}),
 ]
 Cell = dict[Name, NameValue]  # factor → level
+_OWN = {"pattern": "^own_[a-z]"}  # metrics of the user's
+# Which names there are depends on the file, see `orchestrator.spec.check_outcomes`.
 Outcome = Annotated[
-    str, AfterValidator(_check_outcome), WithJsonSchema({"type": "string", "enum": list(OUTCOMES)})
+    str,
+    Field(min_length=1, max_length=100),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": list(OUTCOMES)}, _OWN]}),
 ]
 Metric = Annotated[
-    str, AfterValidator(_check_metric), WithJsonSchema({"type": "string", "enum": list(METRICS)})
+    str,
+    Field(min_length=1, max_length=100),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": list(METRICS)}, _OWN]}),
 ]
 Alpha = Annotated[float, Field(gt=0.0, lt=0.5)]
 FORMER_NO_DIFFERENCE = "none"  # the former name of the direction `no_difference`, still read
 Direction = Annotated[
     Literal["increase", "decrease", "either", "no_difference"],
     BeforeValidator(lambda given: "no_difference" if given == FORMER_NO_DIFFERENCE else given),
+]
+Extensions = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...],
+    Field(strict=False, max_length=100),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False, max_length=_MOST_SEEDS)]
@@ -242,6 +241,9 @@ class AblationSpec(Section):
         name: the name of the results folder.
         question: the question, in a sentence or two.
         base: the path of a decoder configuration, relative to this file.
+        trainer: a training script of your own, in place of `base`.
+        extensions: Python files with parts of your own for our decoder, relative to this file;
+            their parameters are the config paths ``parts.NAME.PARAMETER``.
         set: config paths changed in every arm.
         factors: factor → level → config paths; the first level of each factor is its base level.
         design: how factors make arms, see `orchestrator.spec.arms`.
@@ -267,7 +269,9 @@ class AblationSpec(Section):
 
     name: Name
     question: Sentence
-    base: Annotated[str, Field(min_length=1, max_length=1000)]
+    base: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    trainer: TrainerSection | None = None
+    extensions: Extensions = ()
     set: Changes = Field(default_factory=dict)
     factors: Annotated[
         dict[Name, Annotated[dict[Name, Changes], Field(max_length=10_000)]], Field(max_length=200)
@@ -286,6 +290,15 @@ class AblationSpec(Section):
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
     prior: dict[Outcome, PositiveReal] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_extensions(serialize(self))
+
+
+def without_empty_extensions(document: dict[str, Any]) -> dict[str, Any]:
+    """A specification as JSON as it was before a file could name extensions."""
+    return {key: value for key, value in document.items() if value or key != "extensions"}
 
 
 def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:

@@ -2,13 +2,29 @@
 percent."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
-# Rates in [0, 1], written in percent, and their differences in points of percent.
-RATES = (
-    *("per", "best_per", "per_beam", "collapsed", "diverged"),
+_OTHER_RATES = (
+    *("best_per", "collapsed", "diverged"),
     *("blank_fraction", "blank_posterior", "clipped_share"),
 )
+_ERROR_RATES = ("per", "wer", "cer")
+
+
+def is_error_rate(name: str) -> bool:
+    """Whether a name is that of an error rate, such as ``wer`` or ``wer_5gram``."""
+    return name.partition("_")[0] in _ERROR_RATES
+
+
+class _Rates:
+    """Names of rates: error rates, what begins with one and ``_``, and some of our own."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in _OTHER_RATES or is_error_rate(str(name))
+
+
+# Rates are written in percent, and their differences in points of percent.
+RATES: Container[str] = _Rates()
 _NOT_A_NUMBER = "–"
 _NOUNS: Mapping[str, str] = {
     "per": "final PER",
@@ -22,7 +38,8 @@ _NOUNS: Mapping[str, str] = {
 
 def noun(outcome: str) -> str:
     """What an outcome is called: ``final PER``."""
-    return _NOUNS.get(outcome, f"final {outcome}")
+    name = outcome.upper() if outcome in _ERROR_RATES else outcome
+    return _NOUNS.get(outcome, f"final {name}")
 
 
 def scale_of(outcome: str) -> float:
@@ -34,6 +51,8 @@ def unit_of(outcome: str) -> str:
     """The unit of a difference."""
     if outcome in ("per", "best_per", "per_beam"):
         return "PER points"
+    if outcome in _ERROR_RATES:
+        return f"{outcome.upper()} points"
     if outcome in RATES:
         return "points"
     return "steps" if outcome == "escape_step" else outcome

@@ -1,6 +1,7 @@
 """The ledger: one record and one history per run, shared by every ablation.
 
-Only `write_run` writes a record, and only `orchestrator.execute.recording` calls it.
+Only `write_run` writes a record, and only `orchestrator.execute.recording` and
+`orchestrator.execute.exported_results` call it.
 ``history.csv`` is written first, and ``record.json`` commits the run. A record that is damaged is
 renamed and reported, and its run is trained again.
 """
@@ -8,19 +9,24 @@ renamed and reported, and its run is trained again.
 import csv
 import errno
 import io
+import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
 from decoder.atomic import sha256_of, sync_folder, write_atomically
-from decoder.config import NUMERICS_VERSION, DecoderConfig
 from decoder.errors import StorageError
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult
+from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult, further_columns
 from decoder.regular import NotRegularError, read_regular
+from orchestrator.spec.configuration import (
+    Configuration,
+    document_of,
+    is_command,
+    numerics_version,
+    parse_document,
+)
 from orchestrator.store.former import bring_back, keep_former, mark_damaged
 from orchestrator.store.locks import file_lock
 from orchestrator.store.paths import HISTORY_NAME, RECORD_NAME, Results
@@ -30,11 +36,12 @@ from orchestrator.store.record import (
     Record,
     RecordDataset,
     RecordEnvironment,
+    RecordHistory,
     RecordPack,
     parse_record,
     sealed,
 )
-from orchestrator.store.sources import source_of
+from orchestrator.store.sources import source_of, training_sha256
 from orchestrator.terminal import Say
 
 # Columns of a history that are whole numbers.
@@ -49,7 +56,7 @@ _RECORD_BYTES, _HISTORY_BYTES = 2**25, 2**30
 
 def make_record(
     run_id: str,
-    config: DecoderConfig,
+    config: Configuration,
     seed: int,
     dataset: RecordDataset,
     pack: RecordPack,
@@ -57,6 +64,7 @@ def make_record(
     host: dict[str, str | int],
     environment: RecordEnvironment,
     replicate: int = 0,
+    ending: str = "",
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
     """Make the record and the history of a run that ended.
 
@@ -64,19 +72,21 @@ def make_record(
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
         replicate: as in `decoder.config.run_id`.
+        ending: the rule by which a trainer of the user's failed; a result has its own.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
     n_sharing = result.n_runs_in_pack if result else pack["n_runs"]
     pack_seconds = float(result.pack_seconds) if result else 0.0
     status = result.status if result else "failed"
+    seal = sealed_history(history)
     record: Record = {
         "schema": SCHEMA,
         "run_id": run_id,
         "seed": seed,
-        "config": config.model_dump(mode="json"),
+        "config": document_of(config),
         "dataset": dataset,
-        "numerics_version": NUMERICS_VERSION,
+        "numerics_version": numerics_version(config),
         "status": status,
         "diverged_step": result.n_steps_done if result and status == "diverged" else None,
         "error": None if result else str(ended),
@@ -99,19 +109,31 @@ def make_record(
         "confusions": [list(triple) for triple in result.confusions] if result else None,
         "beam": dict(result.beam) if result else None,
         "n_skipped_steps": result.n_skipped_steps if result else 0,
-        "history_sha256": sha256_of(history_csv(history)),
-        "n_history_rows": len(history),
+        "history_sha256": seal["history_sha256"],
+        "n_history_rows": seal["n_history_rows"],
     }
     if replicate:
         record["replicate"] = replicate
+    if ending := result.ending if result else ending:
+        record["ending"] = ending
     return record, tuple(history)
 
 
-def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -> bool:
+def sealed_history(history: Sequence[HistoryRow]) -> RecordHistory:
+    """The part of a record by which its history is checked."""
+    return {"history_sha256": sha256_of(history_csv(history)), "n_history_rows": len(history)}
+
+
+def write_run(
+    results: Results, record: Record, history: Sequence[HistoryRow], *, replaces: bool = False
+) -> bool:
     """Commit one run to the ledger.
 
     An existing result of the same sources is kept, since a run is computed once. One of other
     sources is kept in a folder of its own, see `keep_former`. An existing failure is replaced.
+
+    Args:
+        replaces: whether a result is replaced, too, as by one that was read again.
 
     Returns:
         Whether the run was written.
@@ -130,7 +152,7 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
             present = None  # about to be replaced
             _rename_damaged(results, run_id)
         if present is not None and present["status"] != "failed":
-            if source_of_record(present) == source_of_record(record):
+            if source_of_record(present) == source_of_record(record) and not replaces:
                 return False
             keep_former(results, run_id, source_of_record(present))
             results.record(run_id).unlink()  # it does not belong to the history written next
@@ -193,22 +215,31 @@ def restore_former(results: Results, record: Record) -> None:
         bring_back(results, run_id, source_of_record(record))
 
 
+def set_aside(results: Results, record: Record) -> None:
+    """Keep a record among the former ones of its run, so that the run is trained again."""
+    with _ledger_lock(results, 0):
+        keep_former(results, record["run_id"], source_of_record(record))
+        results.record(record["run_id"]).unlink(missing_ok=True)
+
+
 def with_result(records: Mapping[str, Record]) -> frozenset[str]:
     """The ids of the runs with a result; the others, which failed, need training."""
     return frozenset(r for r, record in records.items() if record["status"] != "failed")
 
 
 def source_of_record(record: Record) -> str:
-    """The id of the sources that trained a run, see `orchestrator.store.sources.source_of`."""
+    """The id of the sources that trained a run, see `orchestrator.store.sources.source_of`.
+
+    The code of a command is part of its run id, so those of one id are never of different sources.
+    """
+    if is_command(record["config"]):
+        return training_sha256()
     return source_of(record["environment"].get("code", {}))
 
 
-def config_of(record: Record) -> DecoderConfig | None:
+def config_of(record: Record) -> Configuration | None:
     """The configuration of a record; None if other software or another version wrote it."""
-    try:
-        return DecoderConfig.model_validate(record["config"])
-    except ValidationError:
-        return None
+    return parse_document(record["config"])
 
 
 def read_history(results: Results, run_id: str) -> list[HistoryRow]:
@@ -221,7 +252,7 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
     try:
         text = read_regular(path, _HISTORY_BYTES).decode()
         names, *rows = csv.reader(io.StringIO(text))
-        numbers: list[Callable[[str], float]] = [int if n in COUNTS else float for n in names]
+        numbers = [_count if name in COUNTS else float for name in names]
         return [
             {name: number(value) for name, number, value in zip(names, numbers, row, strict=True)}
             for row in rows
@@ -230,17 +261,27 @@ def read_history(results: Results, run_id: str) -> list[HistoryRow]:
         raise StorageError(f"{path}: the history cannot be read: {error}") from None
 
 
+def _count(text: str) -> float:
+    return float(text) if text == "nan" else int(text)
+
+
 def history_csv(history: Sequence[HistoryRow]) -> bytes:
-    """The history as CSV. Every number reads back exactly; counts are written as integers."""
+    """The history as CSV: `HISTORY_COLUMNS`, then the columns that only some runs have.
+
+    Every number reads back exactly. Counts are written as integers; one that is not known is NaN.
+    """
+    names = (*HISTORY_COLUMNS, *further_columns(history[:1]))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HISTORY_COLUMNS)
+    writer.writerow(names)
     for row in history:
-        assert row.keys() == set(HISTORY_COLUMNS), row.keys() ^ set(HISTORY_COLUMNS)
-        writer.writerow(
-            int(row[name]) if name in COUNTS else repr(float(row[name])) for name in HISTORY_COLUMNS
-        )
+        assert row.keys() == set(names), row.keys() ^ set(names)
+        writer.writerow(_number_text(name, row[name]) for name in names)
     return out.getvalue().encode()
+
+
+def _number_text(name: str, value: float) -> str:
+    return repr(int(value) if name in COUNTS and math.isfinite(value) else float(value))
 
 
 def recent_records(results: Results, most: int = _MOST_RECENT) -> tuple[Record, ...]:

@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict  # what pydantic asks for below Python 3.12
 
 from decoder.atomic import sha256_of
-from decoder.config import DecoderConfig, canonical_json, identity, run_id_of
+from decoder.config import DecoderConfig, canonical_json, run_id_of
 from decoder.phonemes import N_CLASSES
+from orchestrator.spec.configuration import identity, parse_document
 
 SCHEMA = 1
 # What stands before and after the checksum, at the end of the file.
@@ -88,14 +89,23 @@ class RecordEnvironment(TypedDict, total=False):
     driver: str  # of the GPU
 
 
+class RecordHistory(TypedDict):
+    """The part of a record by which its history is checked."""
+
+    history_sha256: str
+    n_history_rows: Count
+
+
 @_strict
 class Record(TypedDict):
     """``record.json``: how one run ended.
 
     ``status`` is ``ok``, ``diverged`` (a result, see ``diverged_step``) or ``failed`` (not a
     result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
-    resolved. ``replicate`` is there if the run is a repetition of another. The other keys that are
-    not required are missing in older records. The file ends with ``record_sha256``, see `sealed`.
+    resolved. ``replicate`` is there if the run is a repetition of another. ``ending`` is there if a
+    trainer of the user's made it, and says which rule decided how it ended. The other keys that
+    are not required are missing in older records. The file ends with ``record_sha256``, see
+    `sealed`.
     """
 
     schema: Whole
@@ -121,6 +131,7 @@ class Record(TypedDict):
     confusions: NotRequired[list[_Triple] | None]
     beam: NotRequired[dict[str, Amount] | None]
     n_skipped_steps: NotRequired[Count]
+    ending: NotRequired[str]
     history_sha256: str
     n_history_rows: Count
 
@@ -236,4 +247,5 @@ def _identity_text(config: bytes) -> str | None:
     try:
         return canonical_json(identity(DecoderConfig.model_validate_json(config)))
     except ValidationError:
-        return None
+        command = parse_document(from_json(config))
+        return None if command is None else canonical_json(identity(command))

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from decoder.atomic import write_atomically
-from decoder.config import digest, identity
+from decoder.config import digest
 from decoder.errors import StorageError
 from decoder.regular import read_regular
 from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claims import choose_test, exact_test, is_equivalence
+from orchestrator.spec.configuration import identity, n_steps_of
 from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, AblationSpec, Hypothesis, Look
 from orchestrator.store.paths import Results
 from orchestrator.store.record import first_mistake
@@ -63,9 +64,12 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             "collapse": spec.collapse.model_dump(mode="json"),
             # A look uses the first seeds of the list, so their order matters.
             "seeds": list(spec.seeds) if spec.looks else sorted(spec.seeds),
-            "n_steps": sorted({arm.config.train.n_steps for arm in arms}),
+            "n_steps": sorted({n_steps_of(arm.config) for arm in arms}),
             "configs": [digest(identity(arm.config)) for arm in arms],
         }
+        if spec.trainer is not None:  # what the outcome is read from decides the claim, too
+            read = spec.trainer.metrics.get(hypothesis.outcome)
+            blocks[name]["metric"] = read.model_dump(mode="json") if read else None
     return blocks
 
 

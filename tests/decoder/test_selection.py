@@ -70,3 +70,9 @@ def test_the_estimate_is_unbiased_if_evaluations_only_differ_by_noise() -> None:
     error = np.array(estimates) - np.array(truths)
     assert np.mean(truths) > 0.01  # 1.63 standard deviations of the mean of two halves
     assert abs(error.mean()) < 3 * error.std() / len(error) ** 0.5
+
+
+def test_an_evaluation_without_a_per_is_never_the_best() -> None:
+    unknown = {"per": math.nan, "val_loss": 1.0}
+    assert best_row([unknown, {"per": 0.5, "val_loss": math.nan}, unknown]) == 1
+    assert best_row([unknown]) is None

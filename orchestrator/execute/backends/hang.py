@@ -13,8 +13,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from decoder.pack import Pack
 from decoder.processes import process_start
+from orchestrator.spec.configuration import Pack
 from orchestrator.terminal import time_text
 
 SLOWEST = 20.0

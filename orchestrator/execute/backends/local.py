@@ -4,7 +4,6 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 
-from decoder.pack import Pack
 from orchestrator.execute.backends.local_watch import local_watch
 from orchestrator.execute.backends.patience import Patience
 from orchestrator.execute.backends.types import Execution, PackEvent
@@ -16,6 +15,7 @@ from orchestrator.execute.backends.worker import (
     next_message,
     train_pack,
 )
+from orchestrator.spec.configuration import Pack
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from decoder.life import show_sign, signs
-from decoder.pack import Pack
 from orchestrator.execute.backends.hang import Stillness, hang_limit, hang_text, look_every
 from orchestrator.execute.backends.types import Execution
 from orchestrator.execute.stopping import show_cursor
+from orchestrator.spec.configuration import Pack
 from orchestrator.terminal import remarks
 
 HUNG = 4  # exit code: runs lack a result

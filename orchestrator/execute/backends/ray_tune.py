@@ -15,7 +15,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decoder.pack import Pack
 from orchestrator.execute.backends.away import Access, train_away
 from orchestrator.execute.backends.escape import Escape
 from orchestrator.execute.backends.ray_cluster import worker_resources
@@ -36,6 +35,7 @@ from orchestrator.execute.backends.worker import (
     next_message,
     train_pack,
 )
+from orchestrator.spec.configuration import Pack
 
 _MESSAGE = "message"  # our key of a result, to which Tune adds others
 # Ray's words for a worker that ended, as when the system kills it for its memory.
@@ -233,7 +233,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             except Exception:
                 self.has_crashed = True
                 raise
-            self.has_crashed = message.crash is not None
+            self.has_crashed = message.crash is not None and not message.ending
             if self.has_crashed:
                 message = dataclasses.replace(message, log=own_log())
             return {_MESSAGE: message, "done": message.is_last}

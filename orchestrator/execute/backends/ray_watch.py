@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from decoder.life import ask_to_stop, show_sign, signs
-from decoder.pack import Pack
 from decoder.processes import process_start
 from orchestrator.execute.backends.hang import (
     Stillness,
@@ -28,6 +27,7 @@ from orchestrator.execute.backends.hang import (
 )
 from orchestrator.execute.backends.types import Execution
 from orchestrator.execute.backends.worker import Account
+from orchestrator.spec.configuration import Pack
 
 _NAMESPACE = b"speech-bci-sweeps"
 _KILL_SECONDS = 15.0  # for a task on another node

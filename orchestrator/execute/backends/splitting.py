@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from decoder.atomic import write_atomically
 from decoder.life import is_asked_to_stop
-from decoder.pack import Pack, Progress, Run
+from decoder.pack import Progress
 from decoder.regular import read_json
+from orchestrator.spec.configuration import Pack, Run
 
 SPLIT_NAME = "split.json"
 # Words in an error that say that the CPU or the GPU ran out of memory.

@@ -39,7 +39,12 @@ _EMPTY = frozenset({"", "-", "–", "na", "n/a", "none", "null", "nan"})
 
 
 def read_table(
-    path: Path, store: IndexedStore, metric: str, on: Sequence[str], factors: Collection[str] = ()
+    path: Path,
+    store: IndexedStore,
+    metric: str,
+    on: Sequence[str],
+    factors: Collection[str] = (),
+    renamed: Mapping[str, str] | None = None,
 ) -> Side:
     """A CSV table as a side: one run per row; rows of equal settings make an arm.
 
@@ -51,12 +56,14 @@ def read_table(
         metric: the metric to compare: a name of ours, or a header.
         on: settings or headers that make an arm; empty takes every setting, and names.
         factors: factors of the other sides; a column of such a name holds levels.
+        renamed: header → the name by which the column is known instead.
 
     Raises:
         ConfigError: see `read_cells`; or no column for the metric, or none of a name in `on`.
         StorageError: see `read_cells`.
     """
     headers, cells, decimal_comma = read_cells(path)
+    headers = [(renamed or {}).get(header, header) for header in headers]
     texts = [dict(zip(headers, row, strict=True)) for row in cells]
     values = [{h: setting_value(cell, decimal_comma) for h, cell in row.items()} for row in texts]
     roles = assign_roles({h: [row[h] for row in values] for h in headers}, metric, on, factors)

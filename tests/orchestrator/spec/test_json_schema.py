@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft7Validator
 from shipped import ABLATIONS, BASES, QUESTIONS, SEARCHES
+from user_trainer import SPEC
 
 from decoder.config import DecoderConfig, config_paths
 from decoder.marks import Section
@@ -203,3 +204,41 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
 
 def _smallest() -> dict[str, Any]:
     return {"name": "a", "question": "Why?", "base": "b.yaml", "factors": {}, "seeds": [1]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({}, None),
+        ({"set": {"model.depth": 3}}, None),
+        ({"prior": {"beam_score": 0.1}}, None),
+        ({"trainer": {**SPEC["trainer"], "metrics": {"per": {"name": "P"}}}}, None),
+        ({"trainer": {**SPEC["trainer"], "pass": "flag"}}, "trainer.pass"),
+        ({"trainer": {**SPEC["trainer"], "metric": {}}}, "trainer"),
+        ({"base": "base/t15_small.yaml"}, ""),
+        ({"quetsion": "Why?"}, ""),
+        ({"profiles": {"long": {"trainer": SPEC["trainer"]}}}, None),
+        ({"profiles": {"long": {"base": "x.yaml"}}}, "profiles.long"),
+    ],
+)
+def test_a_file_with_a_trainer_has_keys_of_that_trainer(
+    changes: dict[str, Any], where: str | None
+) -> None:
+    assert complaints(FileKind.ablation, {**SPEC, **changes}) == ([] if where is None else [where])
+
+
+def test_a_search_with_a_trainer_searches_any_of_its_keys() -> None:
+    search = {
+        "name": "tuned",
+        "question": "?",
+        "trainer": SPEC["trainer"],
+        "space": {"lr": {"log": [0.001, 0.1]}},
+        "objectives": {"wer": "minimize"},
+        "n_candidates": 4,
+        "seeds": [1],
+    }
+    assert complaints(FileKind.search, search) == []
+    assert complaints(FileKind.search, {**search, "space": {"lr": {"log": [1]}}}) == [
+        "space.lr.log"
+    ]
+    assert complaints(FileKind.search, {k: v for k, v in search.items() if k != "trainer"}) != []

@@ -2,7 +2,14 @@ import math
 
 import pytest
 
-from orchestrator.spec.units import difference_text, interval_words, noun, unit_of, value_text
+from orchestrator.spec.units import (
+    RATES,
+    difference_text,
+    interval_words,
+    noun,
+    unit_of,
+    value_text,
+)
 from orchestrator.stats.effects import Interval
 
 
@@ -40,3 +47,11 @@ def test_outcomes_and_metrics_have_names_and_units() -> None:
     assert (
         value_text(0.5, "blank_fraction") == "50.0 %" and value_text(0.5, "entropy_nats") == "0.5"
     )
+
+
+def test_error_rates_of_any_trainer_are_rates_and_other_names_are_numbers() -> None:
+    rates = ["per", "wer", "cer", "wer_5gram", "per_beam", "collapsed", "clipped_share"]
+    assert [name for name in rates if name not in RATES] == []
+    assert [name for name in ("percentage", "werewolf", "val_loss", "step") if name in RATES] == []
+    assert value_text(0.205, "wer_5gram") == "20.5 %"
+    assert (noun("wer"), unit_of("wer")) == ("final WER", "WER points")

@@ -59,6 +59,24 @@ def record_of(ended: RunResult | str, run_id: str = RUN_ID) -> tuple[Record, Any
     )  # fmt: skip
 
 
+def test_further_columns_and_unknown_numbers_come_back(
+    results: Results, result: RunResult, said: Said
+) -> None:
+    more = tuple(
+        {**row, "wer": 0.25 + i, "a_metric": math.inf, "n_distinct": math.nan}
+        for i, row in enumerate(result.history)
+    )
+    record, history = record_of(replace(result, history=more))
+    assert write_run(results, record, history)
+    assert read_records(results, [RUN_ID], said) == {RUN_ID: record} and said == []
+    header = results.history(RUN_ID).read_text().splitlines()[0].split(",")
+    assert header == [*HISTORY_COLUMNS, "a_metric", "wer"]
+    back = read_history(results, RUN_ID)
+    assert [row["wer"] for row in back] == [row["wer"] for row in more]
+    assert all(math.isnan(row["n_distinct"]) and row["a_metric"] == math.inf for row in back)
+    assert all(type(row["step"]) is int for row in back)
+
+
 def test_a_run_comes_back_as_it_was_written(
     results: Results, result: RunResult, said: Said
 ) -> None:

@@ -162,6 +162,31 @@ def test_older_histories_have_a_gap_in_columns_added_later(mixed: Any) -> None:
     assert history["n_edits_even"].isna().all() and history["n_edits"].notna().all()
 
 
+def test_numbers_that_only_some_runs_have_get_columns(mixed: Any) -> None:
+    first = mixed.plan.runs[0].run_id
+    rows = [{**row, "wer": 0.5 - i / 100} for i, row in enumerate(mixed.histories[first])]
+    tables = make_tables(mixed.plan, mixed.records, {**mixed.histories, first: rows})
+    of_first = tables.runs["run_id"] == first
+    assert tables.runs[of_first]["wer"].tolist() == [rows[-1]["wer"]]
+    assert tables.runs[~of_first]["wer"].isna().all()
+    assert tables.history["wer"].notna().sum() == len(rows)
+    assert list(tables.history.columns)[-1] == "wer"
+
+
+def test_without_its_metrics_neither_collapse_nor_escape_is_known(mixed: Any) -> None:
+    unknown = {"emitted_ratio": math.nan, "n_distinct": math.nan}
+    histories = {
+        run_id: [{**row, **unknown} for row in rows] for run_id, rows in mixed.histories.items()
+    }
+    tables = make_tables(mixed.plan, mixed.records, histories)
+    ok = tables.runs[tables.runs["outcome"] == "ok"]
+    assert len(ok) == 5 and ok["per"].notna().all()
+    for name in ("collapsed", "escape_step", "escape_censored"):
+        assert ok[name].isna().all()
+    assert row(tables.runs, "sum", 1)["collapsed"] == 1  # it diverged
+    assert tables.history["on_plateau"].isna().all()
+
+
 def test_two_names_for_one_configuration_share_their_runs(
     build: Build, truth: Any, two_arm_spec: dict[str, Any]
 ) -> None:
