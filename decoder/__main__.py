@@ -1,4 +1,4 @@
-"""``python -m decoder``: trains an exported run, evaluates weights, exports them."""
+"""``python -m decoder``: trains one run, evaluates and exports weights, tries parts."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
 from decoder.remarks import take_remarks
+from decoder.train_command import add_train, train, train_exported
 
 if TYPE_CHECKING:
     from decoder.scoring import Score
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        command = {"export": _export, "train": _train}.get(options.command, _evaluate)
+        command = _COMMANDS[options.command]
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
             command(options)
@@ -75,10 +76,12 @@ def _orderly_end() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m decoder",
-        description="Evaluate weights on recordings, export them to the file format of an official "
-        "trainer, or train one exported run.",
+        description="Train one configuration and keep its weights, evaluate weights on "
+        "recordings, export them to the file format of an official trainer, or try a file of your "
+        "own parts.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    add_train(commands)
     evaluate = commands.add_parser(
         "evaluate",
         help="print the phoneme error rate of weights, in total and per session",
@@ -121,50 +124,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    _add_train(commands)
     export.add_argument(
         "--to", choices=("t15", "t12"), required=True, help="the trainer whose format to write"
     )
     export.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="a file that does not exist yet"
     )
+    check = commands.add_parser(
+        "check-extension",
+        help="try files of your own parts as training uses them",
+        description="Run files that register parts of your own, and train each part for a few "
+        "steps on generated recordings: shapes, gradients, a pack against each run alone, "
+        "repetition and resuming. Ends with 2 if a check fails.",
+    )
+    check.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="Python files, as a configuration lists them under `extensions`",
+    )
+    check.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+    check.add_argument("--json", action="store_true", help="print JSON instead of a list")
     return parser
 
 
-def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser(
-        "train",
-        help="train one run that `python -m orchestrator export` wrote",
-        description="Train one exported run and write result.json, which `import-runs` brings "
-        "back. After a signal it stops in order, and the same command goes on.",
-    )
-    train.add_argument("run", type=Path, metavar="RUN", help="the file of the run")
-    train.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder of its result"
-    )
-    train.add_argument(
-        "--datasets", type=Path, required=True, metavar="DIR", help="keeps packed recordings"
-    )
-    train.add_argument(
-        "--data", metavar="PATH", help="its recordings here (default: data.path of the file)"
-    )
-    train.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+def _check_extension(options: argparse.Namespace) -> None:
+    from decoder.check_extension import check_extension, report
 
-
-def _train(options: argparse.Namespace) -> None:
-    from decoder.exported import train_run
-
-    ended = train_run(
-        options.run,
-        options.output,
-        options.datasets,
-        lambda text: print(text, file=sys.stderr, flush=True),
-        data=options.data,
-        device=options.device,
-    )
-    if ended is not None:
-        per = f"PER {ended.history[-1]['per']:.4f}" if ended.history else "no evaluation"
-        print(f"{ended.run_id}: {ended.status} after {ended.n_steps_done:,} steps, {per}")
+    findings = check_extension(options.files, options.device)
+    if options.json:
+        found = list(findings)
+        print_document(json.dumps({"findings": [one._asdict() for one in found]}, indent=1))
+        n_failed = sum(bool(one.problem) for one in found)
+    else:
+        n_failed = report(findings, print)
+    if n_failed:
+        what = "check" if n_failed == 1 else "checks"
+        raise ConfigError(f"{', '.join(options.files)}: {n_failed} {what} failed")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -272,6 +268,15 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
     return value
+
+
+_COMMANDS = {
+    "train": train,
+    "train-run": train_exported,
+    "evaluate": _evaluate,
+    "export": _export,
+    "check-extension": _check_extension,
+}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ needs, such as many packs, records and resuming.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from decoder.config import DecoderConfig, config_paths, digest, flatten, resolve, run_id
+from decoder.config import DecoderConfig, digest, flatten, paths_of, resolve, run_id
 from decoder.data.files import Say, silent
 from decoder.data.prepare import SYNTHETIC_PREFIX, find_source, prepare
 from decoder.data.store import Dataset
@@ -15,6 +15,7 @@ from decoder.errors import ConfigError
 from decoder.importing import Imported, import_file
 from decoder.pack import Pack, Progress, Run, RunResult
 from decoder.scoring import Score, Split, score
+from decoder.start import with_start_hash
 from decoder.train import choose_device, train
 from decoder.weights import Weights
 
@@ -67,7 +68,7 @@ def train_pack(
     """
     _check_one_pack(configs)
     dataset = open_recordings(configs[0], datasets_dir)
-    resolved = [resolve(config) for config in configs]
+    resolved = [with_start_hash(resolve(config)) for config in configs]
     runs = [Run(run_id(config, seed, dataset.fingerprint), config) for config in resolved]
     run_ids = [run.run_id for run in runs]
     if len(set(run_ids)) < len(run_ids):
@@ -164,13 +165,13 @@ def _check_one_pack(configs: Sequence[DecoderConfig]) -> None:
     """Refuse configurations that differ in a field that the runs of a pack share."""
     if not configs:
         raise ConfigError("configs: is empty; give at least one configuration")
-    marks, first = config_paths(), flatten(configs[0])
+    marks, first = paths_of(configs[0]), flatten(configs[0])
     different = [
-        f"configs: {path} is {first[path]!r} and {value!r}, but the runs of a pack share it; train "
-        "one pack for each value"
+        f"configs: {path} is {first.get(path)!r} and {value!r}, but the runs of a pack share it; "
+        "train one pack for each value"
         for config in configs[1:]
         for path, value in flatten(config).items()
-        if value != first[path] and not marks[path].per_run
+        if value != first.get(path) and not (path in marks and marks[path].per_run)
     ]
     if different:
         raise ConfigError(list(dict.fromkeys(different)))

@@ -12,21 +12,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import (
+    Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
 from decoder.atomic import sha256_of
+from decoder.combinations import check_combinations
 from decoder.complaints import did_you_mean, explain
+from decoder.entries import ENTRIES, Entries, without_effect
 from decoder.errors import ConfigError
+from decoder.extensions import filled_parts, known_parts, read_entries
 from decoder.marks import Section
-from decoder.parameters import MOST_PARAMETERS, count_parameters
 from decoder.sections import AugmentConfig, DataConfig, ModelConfig
 from decoder.slips import field_hint
 from decoder.strict_yaml import load_yaml
 from decoder.training_sections import (
-    TO_LR_MIN,
     EvaluationConfig,
     LossConfig,
     OptimConfig,
@@ -36,11 +40,18 @@ from decoder.yaml_lines import with_lines
 
 # Incremented whenever a change of the code changes the numbers that a configuration leads to.
 NUMERICS_VERSION = 1
-MOST_EVALUATIONS = 1_000_000  # of a run; the official trainers make 60
 
 
 class DecoderConfig(Section):
-    """Everything that decides the result of a run, except its seed and its recordings."""
+    """Everything that decides the result of a run, except its seed and its recordings.
+
+    Attributes:
+        extensions: file of the user's parts, as written → its absolute path.
+        parts: ``NAME.PARAMETER`` → value, for every part that these files register
+            (`decoder.parts`).
+        files: every file that a result depends on, as written → its SHA-256, which is part of the
+            identity of a run.
+    """
 
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -49,63 +60,23 @@ class DecoderConfig(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    extensions: Entries = Field(default_factory=Entries)
+    parts: Entries = Field(default_factory=Entries)
+    files: Entries = Field(default_factory=Entries)
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what is empty, so that records look as before there were files and parts."""
+        whole: dict[str, Any] = serialize(self)
+        return {key: value for key, value in whole.items() if value or key not in ENTRIES}
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "DecoderConfig":
-        if self.data.sampling == "days" and self.data.days_per_batch > self.data.batch_size:
-            raise ValueError(
-                f"data.days_per_batch ({self.data.days_per_batch}) must not exceed "
-                f"data.batch_size ({self.data.batch_size})"
-            )
-        if self.loss.focal_gamma and self.loss.label_prior_weight:
-            raise ValueError(
-                "loss.focal_gamma weights trials by their posterior, which is not known with "
-                "loss.label_prior_weight; set one of them to 0"
-            )
-        layers = self.model.inter_ctc_layers
-        if layers and not (
-            sorted(set(layers)) == list(layers) and layers[-1] < self.model.n_layers
-        ):
-            raise ValueError(
-                f"model.inter_ctc_layers ({list(layers)}) must ascend and stay below "
-                f"model.n_layers ({self.model.n_layers}), whose output the last head reads"
-            )
-        if self.optim.algorithm == "sgd" and self.optim.nesterov and not self.optim.momentum:
-            raise ValueError(
-                "optim.nesterov needs momentum, but optim.momentum is 0; set optim.momentum above "
-                "0, or optim.nesterov to false"
-            )
-        n_evaluations = -(-self.train.n_steps // self.train.eval_every_steps)
-        if n_evaluations > MOST_EVALUATIONS:
-            raise ValueError(
-                f"train.eval_every_steps ({self.train.eval_every_steps}) asks for "
-                f"{n_evaluations:,} evaluations in {self.train.n_steps:,} steps, but at most "
-                f"{MOST_EVALUATIONS:,} are recorded; evaluate less often"
-            )
-        n_parameters = count_parameters(self.model, n_features=1, n_classes=2, n_days=1)
-        if n_parameters > MOST_PARAMETERS:
-            raise ValueError(
-                f"model: has more than {n_parameters:.2g} parameters ("
-                f"model.n_units {self.model.n_units}, model.n_layers {self.model.n_layers}), but "
-                f"at most {MOST_PARAMETERS:.0e} fit into the memory of a GPU; make it smaller"
-            )
-        schedules = {
-            "": self.optim.schedule,
-            "_day": self.optim.schedule_day or self.optim.schedule,
-        }
-        for day, schedule in schedules.items():
-            low, high = (
-                getattr(self.optim, name) if value is None else value
-                for name in ("lr_min", "lr_max")
-                for value in [getattr(self.optim, name + day)]
-            )
-            has_layers = not day or self.model.day_layer != "none"
-            if schedule in TO_LR_MIN and low > high and has_layers:
-                raise ValueError(
-                    f"optim.lr_min{day} ({low}) must not exceed optim.lr_max{day} ({high})"
-                    + ("; null means the value of the rest of the model" if day else "")
-                )
+        check_combinations(self)
         return self
+
+
+SECTIONS = tuple(name for name in DecoderConfig.model_fields if name not in ENTRIES)
 
 
 class Marks(NamedTuple):
@@ -124,8 +95,8 @@ def config_paths() -> Mapping[str, Marks]:
     """Every dotted path of a field → its marks."""
     defaults = flatten(DecoderConfig())
     paths = {}
-    for section_name, section in DecoderConfig.model_fields.items():
-        section_type = section.annotation
+    for section_name in SECTIONS:
+        section_type = DecoderConfig.model_fields[section_name].annotation
         assert isinstance(section_type, type) and issubclass(section_type, Section)
         for name, field in section_type.model_fields.items():
             path = f"{section_name}.{name}"
@@ -140,6 +111,41 @@ def config_paths() -> Mapping[str, Marks]:
                 default=defaults[path],
             )
     return paths
+
+
+_OF_ENTRIES = {
+    "extensions": Marks(False, True, False, {}, {}, None),
+    "parts": Marks(False, False, False, {}, {}, None),
+    "files": Marks(False, False, False, {}, {}, None),
+}
+
+
+def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
+    """Every dotted path of a configuration → its marks, with those of its files and parts.
+
+    The hash of a file that a field names stands under the name of that field, and may differ
+    between the runs of a pack if the field may.
+    """
+    known = config_paths()
+    entries = {
+        f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
+    }
+    if not entries:
+        return known
+    for part in (known_parts(config.extensions, config.files) or {}).values():
+        for name, (per_run, default) in part.marks.items():
+            marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
+            entries[f"parts.{part.name}.{name}"] = marks
+    for name in config.files:
+        if name in known:
+            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
+    return {**known, **entries}
+
+
+def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:
+    """The dotted paths that a file may change: all but files, which it lists."""
+    fixed = ("extensions.", "files.")
+    return tuple(path for path in paths_of(config) if not path.startswith(fixed))
 
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
@@ -167,11 +173,17 @@ def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
     Raises:
         ConfigError: all unknown keys, wrong types and impossible values, at once.
     """
+    problems: list[str] = []
+    whole: dict[str, Any] = dict(nested)
+    if whole.get("parts") or whole.get("extensions"):
+        whole, problems = filled_parts(whole)
     try:
-        return DecoderConfig.model_validate(dict(nested))
+        config = DecoderConfig.model_validate(whole)
     except ValidationError as error:
-        problems = explain(error, nested, config_keys(), _mend)
-        raise ConfigError([f"{where}: {text}" for text in problems]) from None
+        problems += explain(error, whole, config_keys(), _mend)
+    if problems:
+        raise ConfigError([f"{where}: {text}" for text in problems])
+    return config
 
 
 def load_config(path: Path | str) -> DecoderConfig:
@@ -182,9 +194,26 @@ def load_config(path: Path | str) -> DecoderConfig:
     """
     document = load_yaml(Path(path))
     try:
-        return parse_config(document, str(path))
+        return parse_config(read_entries(document, Path(path).parent, f"{path}: "), str(path))
     except ConfigError as error:
         raise ConfigError(with_lines(error.problems, Path(path))) from None
+
+
+def with_extensions(config: DecoderConfig, files: Sequence[str], folder: Path) -> DecoderConfig:
+    """The configuration with files of parts, whose parameters become config paths.
+
+    Args:
+        config: is not changed; its own files stay, before these.
+        files: each absolute, or relative to `folder`. They run, in this order.
+        folder: where relative paths start.
+
+    Raises:
+        ConfigError: a file is missing or fails, or registers what no configuration could name.
+    """
+    nested = config.model_dump(mode="json")
+    places = {name: str((folder / name).absolute()) for name in files}
+    nested["extensions"] = {**nested.get("extensions", {}), **places}
+    return parse_config(read_entries(nested, folder, ""), "extensions")
 
 
 def override(
@@ -200,7 +229,7 @@ def override(
     Raises:
         ConfigError: a path is no field (the nearest name is suggested), or a value is impossible.
     """
-    known = config_paths()
+    known = changeable_paths(config)
     unknown = [
         f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
         for path in changes
@@ -209,6 +238,16 @@ def override(
     if unknown:
         raise ConfigError(unknown)
     return parse_config(unflatten({**flatten(config), **changes}), where)
+
+
+def explain_parameter(config: DecoderConfig, path: str, value: Any) -> list[str]:
+    """What is wrong with a value of a part's parameter; empty if nothing is.
+
+    Args:
+        path: ``NAME.PARAMETER``.
+    """
+    nested = {key: getattr(config, key) for key in ENTRIES}
+    return filled_parts({**nested, "parts": {**config.parts, path: value}})[1]
 
 
 def resolve(config: DecoderConfig) -> DecoderConfig:
@@ -231,6 +270,16 @@ def resolve(config: DecoderConfig) -> DecoderConfig:
         ),
     }
     return config.model_copy(update={"optim": optim.model_copy(update=filled)})
+
+
+def with_file(config: DecoderConfig, written: str, sha256: str) -> DecoderConfig:
+    """The configuration with a file that its result depends on.
+
+    Args:
+        written: the file as the configuration names it.
+        sha256: hex SHA-256 of its content. Runs with other content are other runs.
+    """
+    return config.model_copy(update={"files": Entries({**config.files, written: sha256})})
 
 
 def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate: int = 0) -> str:
@@ -268,8 +317,10 @@ def run_id_of(
 
 def pack_key(config: DecoderConfig) -> str:
     """A key that is equal for configurations that can share a pack: same tensors, same draws."""
-    paths = config_paths()
-    shared = {p: value for p, value in flatten(config).items() if not paths[p].per_run}
+    paths = paths_of(config)
+    flat = flatten(config)
+    unused = _idle_by_parts(config)
+    shared = {p: v for p, v in flat.items() if not paths[p].per_run and p not in unused}
     return digest(shared)[:16]
 
 
@@ -278,13 +329,14 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
 
     Two configurations with the same identity train to the same weights.
     """
-    flat, paths = flatten(resolve(config)), config_paths()
+    flat, paths = flatten(resolve(config)), paths_of(config)
     kept = {
         path: value
         for path, value in flat.items()
         if not (marks := paths[path]).not_identity and not (marks.added and value == marks.default)
     }
-    idle = [path for path in _conditional_paths() if path in kept and _is_idle(paths[path], flat)]
+    idle = {path for path in _conditional_paths() if path in kept and _is_idle(paths[path], flat)}
+    idle |= _idle_by_parts(config)
     return {path: value for path, value in kept.items() if path not in idle}
 
 
@@ -297,7 +349,12 @@ def _conditional_paths() -> tuple[str, ...]:
 def idle_paths(config: DecoderConfig) -> set[str]:
     """The fields that have no effect in this configuration, by their marks."""
     flat = flatten(resolve(config))
-    return {path for path in _conditional_paths() if _is_idle(config_paths()[path], flat)}
+    idle = {path for path in _conditional_paths() if _is_idle(config_paths()[path], flat)}
+    return idle | _idle_by_parts(config)
+
+
+def _idle_by_parts(config: DecoderConfig) -> set[str]:
+    return without_effect(config.extensions, config.parts) if config.extensions else set()
 
 
 def _is_idle(marks: Marks, flat: Mapping[str, Any]) -> bool:

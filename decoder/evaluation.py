@@ -20,14 +20,19 @@ from decoder.metrics import MetricSums
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.precision import autocast
+from decoder.part_calls import PartMetrics
 from decoder.smoothing import smooth_batch
 
 
 class Evaluation(NamedTuple):
-    """The metric sums of all runs; and row → breakdown, for the runs in `last`."""
+    """The metric sums of all runs; and row → breakdown, for the runs in `last`.
+
+    `own` are the sums of the user's metrics.
+    """
 
     metrics: MetricSums
     breakdowns: dict[int, Breakdown]
+    own: PartMetrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,7 @@ class Evaluator:
         self._model, self._shared, self._device = model, configs[0], device
         self._n_runs = len(configs)
         self._metrics = MetricSums.zeros(self._n_runs, device)
+        self._own = PartMetrics(model.used, self._n_runs, device)
         self._breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
         self._all_summed: torch.cuda.Event | None = None
 
@@ -92,7 +98,9 @@ class Evaluator:
         given = lengths if shared.model.architecture == "transformer" else on_host
         with autocast(shared.train.precision, self._device):
             of_runs = x.expand(self._n_runs, *x.shape)
-            logits = self._model(of_runs, day_slices(sizes.day), n_patches=given).logits
+            days = day_slices(sizes.day)
+            logits = self._model(of_runs, days, n_patches=given, n_bins=batch.n_bins).logits
+        self._own.add(logits, batch.labels, lengths, batch.n_labels)
         best = self._metrics.add_posteriors(
             logits, batch.labels, lengths, batch.n_labels, shared.loss.zero_infinity
         )
@@ -124,13 +132,14 @@ class Evaluator:
     def end_forward(self) -> None:
         """Send the sums to the host after the last batch."""
         self._metrics.send_to_host()
+        self._own.send_to_host()
         self._all_summed = event_after_now(self._device)
 
     def result(self) -> Evaluation:
         """The evaluation, after `end_forward` and after every batch is decoded."""
         if self._all_summed is not None:
             self._all_summed.synchronize()
-        return Evaluation(self._metrics, self._breakdowns)
+        return Evaluation(self._metrics, self._breakdowns, self._own)
 
 
 def evaluate(

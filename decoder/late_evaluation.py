@@ -134,15 +134,15 @@ class Evaluations:
         self._started = None
         for decoding in started.decoding:
             decoding.result()
-        metrics, breakdowns = started.evaluator.result()
+        metrics, breakdowns, own = started.evaluator.result()
         latest: dict[str, HistoryRow] = {}
-        for run, measured in zip(started.runs, metrics.rows(), strict=True):
+        for run, measured, more in zip(started.runs, metrics.rows(), own.rows(), strict=True):
             finite = math.isfinite(measured["val_loss"])
             if run.run_id in started.expected and (
                 finite or run.run_id not in started.needs_finite_loss
             ):
                 row = measured | started.expected[run.run_id]
-                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS}
+                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS} | more
                 state.histories[run.run_id].append(latest[run.run_id])
         by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
         state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
@@ -166,7 +166,6 @@ class Evaluations:
     ) -> dict[str, dict[str, float]]:
         """Run id → the columns of its row that do not come from the validation trials."""
         state = self._state
-        root_n = state.model.n_parameters() ** 0.5
         columns = {}
         of_runs = zip(
             state.runs,
@@ -180,6 +179,7 @@ class Evaluations:
         for run, is_due, summed, update, norm, rate in of_runs:
             optimizer = run.config.optim
             epsilon = 0.0 if optimizer.algorithm == "sgd" else optimizer.epsilon
+            root_n = state.model.n_parameters(optimizer.frozen) ** 0.5
             if is_due:
                 columns[run.run_id] = summed | {
                     "step": float(state.step),

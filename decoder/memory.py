@@ -12,8 +12,8 @@ from typing import NamedTuple
 from decoder.config import DecoderConfig
 from decoder.data.alignment import n_patches
 from decoder.data.store import Dataset
-from decoder.parameters import count_parameters
-from decoder.sections import ModelConfig
+from decoder.part_sizes import PartSizes, part_sizes
+from decoder.part_sizes import n_parameters as count
 
 EVALUATION_BATCH_SIZE = 64  # that of `decoder.data.trials`
 # The allocator rounds sizes up, keeps what it cannot give back, and small tensors are not counted.
@@ -94,26 +94,26 @@ def estimate_memory(config: DecoderConfig, size: RecordingsSize, device: str) ->
     """
     on_gpu = device.startswith("cuda")
     width = _BFLOAT if config.train.precision == "bfloat16" else _FLOAT
-    weights = _FLOAT * n_parameters(config.model, size)
+    weights, sizes = _FLOAT * n_parameters(config, size), part_sizes(config, size.n_features)
     copies = 1 + (config.optim.ema_decay > 0) + (1 if config.optim.algorithm == "sgd" else 2)
     # The gradients of the step before are there until those of this step are complete.
     held = (copies + 2) * weights + (weights // 2 if width == _BFLOAT else 0)
     B, T, F = config.data.batch_size, size.longest_bins, size.n_features
-    step = _training(config, size, width)
+    step = _training(config, size, width, sizes)
     B_eval = min(EVALUATION_BATCH_SIZE, max(1, size.n_val_trials))
     # The weights from before the step, and their difference to those after it.
-    evaluation = weights + max(weights, _evaluation(config, size, B_eval, width))
+    evaluation = weights + max(weights, _evaluation(config, size, B_eval, width, sizes))
     checkpoint = 0 if on_gpu else 3 * copies * weights  # as bytes of tensors, of the file, copied
-    per_run = held + max(step, evaluation, checkpoint)
+    per_run = held + _FLOAT * sizes.n_buffers + max(step, evaluation, checkpoint)
     # Trials and random components are drawn, stacked, padded and smoothed once for all runs.
     shared = _FLOAT * 4 * _n_components(config) * B * T * F
     shared += _FLOAT * B_eval * T * F
     return MemoryEstimate(shared, per_run).scaled(_OVERHEAD)
 
 
-def n_parameters(model: ModelConfig, size: RecordingsSize) -> int:
+def n_parameters(config: DecoderConfig, size: RecordingsSize) -> int:
     """The trainable numbers of one run on these recordings."""
-    return count_parameters(model, size.n_features, size.n_classes, size.n_days)
+    return count(config, size.n_features, size.n_classes, size.n_days)
 
 
 def _n_components(config: DecoderConfig) -> int:
@@ -127,7 +127,7 @@ def _n_components(config: DecoderConfig) -> int:
     return max(3, 1 + sum(value > 0 for value in (*noise, *others)))
 
 
-def _training(config: DecoderConfig, size: RecordingsSize, width: int) -> int:
+def _training(config: DecoderConfig, size: RecordingsSize, width: int, parts: PartSizes) -> int:
     """Bytes of a forward and backward pass of one run."""
     model, B, T, F = config.model, config.data.batch_size, size.longest_bins, size.n_features
     P = max(1, n_patches(T, model.patch_size, model.patch_stride))
@@ -135,8 +135,10 @@ def _training(config: DecoderConfig, size: RecordingsSize, width: int) -> int:
     has_days = model.day_layer != "none"
     # The input in full precision; the day layer's output, its dropout and its result; the blocks.
     inputs = _FLOAT * bins + width * (4 if has_days else 2) * bins
-    H = model.n_units * (1 + (model.bidirectional and model.architecture != "transformer"))
-    if model.architecture == "transformer":
+    H = model.n_states
+    if parts.widths.encoded is not None:
+        kept = passing = width * 3 * patches * model.patch_size * F
+    elif model.architecture == "transformer":
         inner, scores = model.n_heads * model.head_units, B * model.n_heads * P * P
         layer = patches * (6 * H + 6 * inner + 5 * model.ff_ratio * H)
         kept = model.n_layers * (width * layer + (3 * _FLOAT + 2 * width) * scores)
@@ -150,6 +152,8 @@ def _training(config: DecoderConfig, size: RecordingsSize, width: int) -> int:
         if model.architecture == "lstm":  # its kernels read patches that were built
             kept += width * patches * model.patch_size * F
             passing += width * patches * model.patch_size * F
+    own = sum(one.kept(B, T) for one in parts.before) + sum(one.kept(B, P) for one in parts.others)
+    kept += 2 * own  # what is kept, and its gradients
     kept += width * 4 * model.post_rnn_layers * patches * model.post_rnn_units
     heads = _FLOAT * (1 + len(model.inter_ctc_layers)) * patches
     heads *= 5 * size.n_classes + 2 * (2 * size.longest_target + 1)
@@ -159,14 +163,21 @@ def _training(config: DecoderConfig, size: RecordingsSize, width: int) -> int:
     return inputs + heads + max(kept + passing, width * 5 * bins if has_days else 0)
 
 
-def _evaluation(config: DecoderConfig, size: RecordingsSize, B: int, width: int) -> int:
+def _evaluation(
+    config: DecoderConfig, size: RecordingsSize, B: int, width: int, parts: PartSizes
+) -> int:
     """Bytes of a forward pass of one run, of which nothing is kept for a backward pass."""
     model, T, F = config.model, size.longest_bins, size.n_features
     P = max(1, n_patches(T, model.patch_size, model.patch_stride))
     patches = P * B
     total = width * 4 * B * T * F
-    H = model.n_units * (1 + (model.bidirectional and model.architecture != "transformer"))
-    if model.architecture == "transformer":
+    H = model.n_states
+    # As if a module of the user's kept everything until it ends.
+    total += max((one.kept(B, T) for one in parts.before), default=0)
+    total += max((one.kept(B, P) for one in parts.others), default=0)
+    if parts.widths.encoded is not None:
+        total += width * patches * 3 * model.patch_size * F
+    elif model.architecture == "transformer":
         total += width * patches * (3 * model.patch_size * F + (model.n_layers + 6) * H)
         total += width * patches * 2 * model.ff_ratio * H
         total += 4 * _FLOAT * B * model.n_heads * P * P

@@ -1,6 +1,6 @@
 """The number of trainable parameters of a model, from its configuration alone."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from decoder.sections import ModelConfig
@@ -11,14 +11,38 @@ MOST_PARAMETERS = 10**10
 _DISTANCE_BIASES = 399  # of a transformer layer with relative positions
 
 
-def count_parameters(model: "ModelConfig", n_features: int, n_classes: int, n_days: int) -> int:
-    """The trainable numbers of one run, as `decoder.model.decoder.PackedDecoder` has them."""
+class Widths(NamedTuple):
+    """Widths that parts of the user's change; None where they change nothing.
+
+    Attributes:
+        features: of a bin before the patches.
+        encoded: of the output of an encoder, which then stands in the place of the layers.
+        last: of what the post-RNN layers or the head read.
+    """
+
+    features: int | None = None
+    encoded: int | None = None
+    last: int | None = None
+
+
+_OURS = Widths()
+
+
+def count_parameters(
+    model: "ModelConfig", n_features: int, n_classes: int, n_days: int, widths: Widths = _OURS
+) -> int:
+    """The trainable numbers of one run, as `decoder.model.decoder.PackedDecoder` has them.
+
+    Those of the user's parts are not counted.
+    """
     F, C, H = n_features, n_classes, model.n_units
-    n_inputs = model.patch_size * F
-    n_outputs = H * (1 + model.bidirectional) if model.architecture != "transformer" else H
+    n_inputs = model.patch_size * (widths.features or F)
+    n_outputs = model.n_states if widths.encoded is None else widths.encoded
     n_day_layers = {"per_day": n_days, "shared": 1, "none": 0}[model.day_layer]
     total = n_day_layers * (F * F + F)
-    if model.architecture == "transformer":
+    if widths.encoded is not None:
+        pass
+    elif model.architecture == "transformer":
         inner, wide = model.n_heads * model.head_units, model.ff_ratio * H
         layer = 4 * H + 3 * H * inner + inner * H + H + 2 * H * wide + wide + H
         layer += _DISTANCE_BIASES if model.position == "relative" else 0
@@ -32,7 +56,7 @@ def count_parameters(model: "ModelConfig", n_features: int, n_classes: int, n_da
             total += 2 * n_outputs if model.layer_norm else 0
         total += H if model.h0 == "learned" else 0
     total += n_inputs if model.mask_token == "learned" else 0
-    width = n_outputs
+    width = widths.last or n_outputs
     for _ in range(model.post_rnn_layers):
         total += (width + 3) * model.post_rnn_units
         width = model.post_rnn_units

@@ -220,3 +220,9 @@ class ModelConfig(Section):
         Probability,
         mark(per_run=True, added=True, only_if={"model.architecture": ["transformer"]}),
     ] = 0.35
+
+    @property
+    def n_states(self) -> int:
+        """Width of the output of the last recurrent or transformer layer."""
+        both = self.bidirectional and self.architecture != "transformer"
+        return self.n_units * (1 + both)

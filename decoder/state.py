@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +16,9 @@ from decoder.config import DecoderConfig
 from decoder.data.store import Dataset
 from decoder.data.watch import DataWatch
 from decoder.device import compare_devices, device_name, driver_version, peak_memory_bytes
+from decoder.extensions import used_by
 from decoder.host import Flags
-from decoder.metrics import TrainingSums
+from decoder.metrics import TrainingSums, norm_quantiles
 from decoder.model.decoder import PackedDecoder
 from decoder.model.fused.available import why_not
 from decoder.model.kernel_choice import default_kernel, resumed_kernel
@@ -84,7 +84,7 @@ class PackState:
     @property
     def kernel(self) -> str:
         """The implementation of the recurrence; empty where there is no choice."""
-        if self.model.config.architecture != "gru":
+        if self.model.config.architecture != "gru" or not self.model.has_layers:
             return ""
         return self.model.kernel or default_kernel(self.device)
 
@@ -99,6 +99,8 @@ class PackState:
             n_classes=dataset.n_classes,
             seed=pack.seed,
             blank_bias=[run.config.model.blank_bias for run in pack.runs],
+            used=used_by(run.config for run in pack.runs),
+            device=device,
         ).to(device)
         return cls(
             device=device,
@@ -244,7 +246,7 @@ class PackState:
             device=device_name(self.device),
             driver=driver_version(self.device),
             kernel=self.kernel,
-            grad_norm_quantiles=_quantiles(self.grad_norms[row, :n_steps_done]),
+            grad_norm_quantiles=norm_quantiles(self.grad_norms[row, :n_steps_done]),
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
             beam=breakdown.beam() if breakdown else {},
@@ -275,6 +277,7 @@ class PackState:
         if self.watch is not None:
             self.watch.check_files()
         tensors = {f"model/{n}": p.detach() for n, p in self.model.named_parameters()}
+        tensors |= {f"buffers/{n}": t for n, t in self.model.buffers_of_runs().items()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.state().items()}
         tensors |= {f"averages/{n}": t for n, t in self.averages.items()}
         if self.label_prior is not None:
@@ -337,6 +340,8 @@ class PackState:
             parameter.data.copy_(tensors[f"model/{name}"][rows])
             if any(config.optim.ema_decay for config in self.configs):
                 self.averages[name] = tensors[f"averages/{name}"][rows].to(self.device)
+        for name, buffer in self.model.buffers_of_runs().items():
+            buffer.copy_(tensors[f"buffers/{name}"][rows])
         for name, total in self.sums.state().items():
             total.copy_(tensors[f"sums/{name}"][rows])
         if self.label_prior is not None:
@@ -365,7 +370,6 @@ class PackState:
         return list(self.ended), remarks
 
     def _made_with(self) -> dict[str, str]:
-        """What a checkpoint says of the device that made it."""
         return {"type": self.device.type, "name": device_name(self.device)}
 
 
@@ -373,10 +377,10 @@ def make_optimizer(
     configs: Sequence[OptimConfig], model: PackedDecoder, device: torch.device
 ) -> optim.PackOptimizer:
     """The optimizer for a device: of all runs at once on a GPU, else one of PyTorch's a run."""
-    parameters, groups = dict(model.named_parameters()), model.groups()
+    parameters, groups, parts = dict(model.named_parameters()), model.groups(), model.model_parts()
     if device.type != "cuda":
-        return optim.RunOptimizers(configs, parameters, groups)
-    return StackedOptimizer(configs, parameters, groups, kernels=why_not(device) is None)
+        return optim.RunOptimizers(configs, parameters, groups, parts)
+    return StackedOptimizer(configs, parameters, groups, why_not(device) is None, parts=parts)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:
@@ -387,12 +391,3 @@ def _result_from(entry: Mapping[str, Any]) -> RunResult:
         "confusions": tuple(tuple(triple) for triple in entry["confusions"]),
     }
     return RunResult(**{**entry, **tuples})
-
-
-def _quantiles(norms: Tensor) -> dict[str, float]:
-    norms = norms.cpu()
-    norms = norms[~norms.isnan()]  # skipped steps
-    if not len(norms):
-        return {}
-    values = np.quantile(norms.numpy(), [0.5, 0.9, 0.99, 1.0])
-    return dict(zip(("p50", "p90", "p99", "max"), values.tolist(), strict=True))

@@ -23,6 +23,7 @@ from decoder.model.patch_mask import draw_patch_mask
 from decoder.model.precision import autocast
 from decoder.objective import LabelPrior, training_losses
 from decoder.optim import GROUPS
+from decoder.part_calls import augment_by_parts, losses_of_parts
 from decoder.schedules import learning_rates
 from decoder.state import PackState
 
@@ -40,7 +41,8 @@ def step_gradients(
         seed: the pack's seed.
 
     Returns:
-        (R,) losses, and name → (R, ...) gradients of the parameters that have one.
+        (R,) losses, and name → (R, ...) gradients of the parameters that have one. Those of
+        frozen parts are zero.
     """
     n_batches = state.runs[0].config.optim.accumulation_steps
     first = state.step * n_batches
@@ -53,6 +55,9 @@ def step_gradients(
     if n_batches > 1:
         losses /= n_batches
         gradients = {name: gradient / n_batches for name, gradient in gradients.items()}
+    configs = [config.optim for config in state.configs]
+    if any(config.frozen for config in configs):
+        optim.clear_frozen(gradients, configs, state.model.model_parts())
     return losses, gradients
 
 
@@ -92,14 +97,16 @@ def forward_backward(
     precision = configs[0].train.precision
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     x, cut = augment_batch(batch.features, batch.n_bins, augment, seed, step, dtype)
+    x = augment_by_parts(x, batch.n_bins - cut, model.used, seed, step)
     lengths = output_lengths(batch.n_bins - cut, model_config)
     longest = n_patches(x.shape[2], model_config.patch_size, model_config.patch_stride)
     hidden = draw_patch_mask(lengths, longest, augment, seed, step)
     given = lengths  # attention masks on the device what recurrent layers leave out on the host
     if model_config.architecture != "transformer":
         given = output_lengths(batch.sizes.n_bins - cut, model_config)
+    days = day_slices(batch.sizes.day)
     with autocast(precision, device):
-        output = model(x, day_slices(batch.sizes.day), dropout, n_patches=given, hidden=hidden)
+        output = model(x, days, dropout, n_patches=given, hidden=hidden, n_bins=batch.n_bins - cut)
 
     targets = (batch.labels, lengths, batch.n_labels, [c.loss for c in configs])
     prior = None if label_prior is None else label_prior.mean
@@ -108,6 +115,8 @@ def forward_backward(
         share = constant(tuple(c.loss.inter_ctc_weight for c in configs), device)
         intermediate = [training_losses(logits, *targets) for logits in output.intermediate]
         per_run = (1 - share) * per_run + share * torch.stack(intermediate).mean(0)
+    terms = losses_of_parts(output.logits, batch.labels, lengths, batch.n_labels, model.used)
+    per_run = per_run if terms is None else per_run + terms
     if label_prior is not None:
         label_prior.update(output.logits, lengths)
     show_sign()

@@ -17,6 +17,7 @@ from torch import Tensor
 from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig, parse_config
 from decoder.errors import CheckpointError, ConfigError
+from decoder.extensions import used_by
 from decoder.model.decoder import PackedDecoder
 from decoder.official_weights import T12_TAPS, read_official
 from decoder.pack import WEIGHTS_NAME
@@ -112,13 +113,14 @@ def build_decoder(weights: Weights, config: DecoderConfig) -> PackedDecoder:
         if source is not None and source.dim()
         else 1
     )
-    model = PackedDecoder(config.model, 1, max(len(days), 1), n_features, N_CLASSES, seed=0)
-    expected = {name: parameter[0] for name, parameter in model.named_parameters()}
+    n_days, used = max(len(days), 1), used_by([config])
+    model = PackedDecoder(config.model, 1, n_days, n_features, N_CLASSES, seed=0, used=used)
+    expected = weights_of(model, 0)
     _check_same(weights, {name: tuple(value.shape) for name, value in expected.items()})
     if weights.taps is not None:
         _check_taps(weights, config)
-    for name, parameter in model.named_parameters():
-        parameter.data.copy_(weights.tensors[name][None])
+    for name, own in weights_of(model, 0).items():
+        own.copy_(weights.tensors[name])
     return model.eval()
 
 
@@ -147,8 +149,9 @@ def save_weights(
 
 
 def weights_of(model: PackedDecoder, row: int) -> dict[str, Tensor]:
-    """Parameter → one run's values, which share the memory of the model."""
-    return {name: parameter.detach()[row] for name, parameter in model.named_parameters()}
+    """Parameter or buffer → one run's values, which share the memory of the model."""
+    tensors = dict(model.named_parameters()) | model.buffers_of_runs()
+    return {name: tensor.detach()[row] for name, tensor in tensors.items()}
 
 
 def write_weights(

@@ -125,6 +125,31 @@ def yaml_examples() -> Iterator[tuple[str, str, str]]:
 def test_every_yaml_example_is_a_valid_file(tmp_path: Path, complete: str, example: str) -> None:
     """A part of a file takes the place of the same keys in the page's first file."""
     (tmp_path / "base").symlink_to(BASES)
+    check_example(tmp_path, complete, example)
+
+
+OF_A_TRAINER = """\
+lr_max: 0.005
+lr_max_day: 0.005
+num_training_batches: 120000
+seed: 10
+output_dir: none
+checkpoint_dir: none
+dataset: {seed: 1, dataset_dir: ../data}
+"""
+
+
+def test_every_example_with_a_trainer_is_a_valid_file(tmp_path: Path) -> None:
+    examples = blocks(DOCS / "trainers.md", "yaml trainer")
+    assert len(examples) == 3
+    (tmp_path / "model_training").mkdir()
+    (tmp_path / "model_training" / "rnn_args.yaml").write_text(OF_A_TRAINER)
+    (tmp_path / "model_training" / "train_model.py").touch()
+    for example in examples:
+        check_example(tmp_path, examples[0], example)
+
+
+def check_example(tmp_path: Path, complete: str, example: str) -> None:
     path = tmp_path / "example.yaml"
     keys = yaml.safe_load(example)
     if "name" not in keys:
@@ -189,6 +214,8 @@ def test_every_key_of_a_file_is_explained(page: str, spec: type[BaseModel]) -> N
     text = (DOCS / f"{page}.md").read_text()
     if page == "searches":  # explained there, and linked
         text += section(DOCS / "ablations.md", "When a run counts as collapsed")
+    text += section(DOCS / "trainers.md", "Keys of the section")
+    text += section(DOCS / "trainers.md", "Metrics")
     explained = set(CODE.findall(FENCE.sub("", text)))
     assert not set(keys_of(spec)) - explained
 
@@ -234,7 +261,7 @@ def test_every_option_of_the_program_itself_is_mentioned() -> None:
 
 
 def test_every_option_of_the_decoder_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("evaluate", "export", "train"):
+    for name in ("evaluate", "export", "train-run"):
         with pytest.raises(SystemExit):
             decoder_command([name, "--help"])
         options = set(OPTION.findall(capsys.readouterr().out)) - {"--help"}

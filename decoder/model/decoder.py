@@ -8,13 +8,15 @@ Dimensions: R runs, B batch, T bins, P patches, F features, H units, C classes.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from decoder.data.alignment import n_patches as patches_of
+from decoder.data.alignment import output_lengths
+from decoder.extensions import UsedPart
 from decoder.model.cells import Kernel
 from decoder.model.day import DayLayer, DaySlice
 from decoder.model.dropout import DropoutPlan
@@ -25,15 +27,19 @@ from decoder.model.fused.rows import Rows, pack_rows
 from decoder.model.inputs import patch_input
 from decoder.model.kernel_choice import Workload, choose_kernel, default_kernel
 from decoder.model.layers import LayerNorm, Linear, PostRNNLayer, drop, repeat
+from decoder.model.own_parts import OwnPart
 from decoder.model.patch_mask import mask_patches
 from decoder.model.patches import to_blocks
 from decoder.model.precision import computed_dtype
 from decoder.model.recurrent import RecurrentLayer, recurrent_states
 from decoder.model.transformer import PatchEmbedding, TransformerLayer, transformer_states
+from decoder.parts import Kind
 from decoder.phonemes import BLANK
 from decoder.sections import ModelConfig
 from decoder.seeding import generator
+from decoder.training_sections import ModelPart
 
+_CPU = torch.device("cpu")
 ParameterGroup = Literal["bias", "day", "weight"]
 
 
@@ -60,6 +66,11 @@ class PackedDecoder(nn.Module):
         n_classes: CTC classes, including the blank.
         seed: decides the initial weights.
         blank_bias: R values added to the blank's initial bias; empty adds nothing.
+        used: the user's parts of the pack.
+        device: where layers and encoders of the user's are tried.
+
+    Raises:
+        ConfigError: a part of the user's cannot be built, or returns another shape.
     """
 
     def __init__(
@@ -71,31 +82,40 @@ class PackedDecoder(nn.Module):
         n_classes: int,
         seed: int,
         blank_bias: Sequence[float] = (),
+        used: Sequence[UsedPart] = (),
+        device: torch.device = _CPU,
     ) -> None:
         super().__init__()
         source = generator(seed, "initial_weights")
-        n_inputs = config.patch_size * n_features
         self.config = config
+        self.used = list(used)
+        self.parts = nn.ModuleDict()  # layers and encoders of the user's
+        n_inputs = config.patch_size * self._add_parts("layer_before", n_features, seed, device)
         self.kernel: Kernel | None = None  # None: the fastest, chosen by the first step of training
         self._graphs = GraphCaches()
         self.day_layer: DayLayer | None = None
         if config.day_layer != "none":
             n_layers = n_days if config.day_layer == "per_day" else 1
             self.day_layer = DayLayer(n_runs, n_layers, n_features)
-        self.layers, n_outputs = _make_layers(config, n_runs, n_inputs, source)
+        n_encoded = self._add_parts("encoder", n_inputs, seed, device)
+        self.has_layers = not self._parts_of("encoder")  # of ours, whose sections are then read
+        self.layers, n_states = nn.ModuleList(), n_encoded
+        if self.has_layers:
+            self.layers, n_states = _make_layers(config, n_runs, n_inputs, source)
+        n_outputs = self._add_parts("layer_after", n_states, seed, device)
         n_hidden = config.post_rnn_units if config.post_rnn_layers else n_outputs
         self.head = Linear(n_runs, n_hidden, n_classes, source, config.head_init)
         self.h0: nn.Parameter | None = None  # shared by the layers and directions
-        if config.h0 == "learned" and config.architecture != "transformer":
+        if config.h0 == "learned" and config.architecture != "transformer" and self.has_layers:
             h0 = nn.init.xavier_uniform_(torch.empty(1, 1, config.n_units), generator=source)
             self.h0 = repeat(h0[0, 0], n_runs)
         # Optional parts have their own generators, so they do not change the weights of the others.
         self.embedding: PatchEmbedding | None = None
         self.last_norm: LayerNorm | None = None
-        if config.architecture == "transformer":
+        if config.architecture == "transformer" and self.has_layers:
             source = generator(seed, "initial_weights/embedding")
             self.embedding = PatchEmbedding(config, n_runs, n_inputs, source)
-            self.last_norm = LayerNorm(n_runs, n_outputs)
+            self.last_norm = LayerNorm(n_runs, n_states)
         self.mask_token: nn.Parameter | None = None
         if config.mask_token == "learned":
             source = generator(seed, "initial_weights/mask_token")
@@ -108,11 +128,29 @@ class PackedDecoder(nn.Module):
         self.intermediate_heads = nn.ModuleDict()
         for layer in config.inter_ctc_layers:
             source = generator(seed, f"initial_weights/intermediate_head/{layer}")
-            head = Linear(n_runs, n_outputs, n_classes, source, config.head_init)
+            head = Linear(n_runs, n_states, n_classes, source, config.head_init)
             self.intermediate_heads[str(layer)] = head
         if any(blank_bias):
             for module in (self.head, *self.intermediate_heads.values()):
                 module.get_parameter("bias").data[:, BLANK] += torch.tensor(blank_bias)
+
+    def _add_parts(self, kind: Kind, n_inputs: int, seed: int, device: torch.device) -> int:
+        """Add the user's parts of a kind, one after the other; the width of the last one."""
+        for one in self.used:
+            if one.part.kind == kind:
+                name = one.part.name
+                own = OwnPart(one, n_inputs, seed, device)
+                self.parts[f"{name}_" if hasattr(nn.ModuleDict, name) else name] = own
+                n_inputs = own.n_outputs
+        return n_inputs
+
+    def _parts_of(self, kind: Kind) -> list[OwnPart]:
+        parts = [part for part in self.parts.values() if isinstance(part, OwnPart)]
+        return [part for part in parts if part.part.kind == kind]
+
+    def buffers_of_runs(self) -> dict[str, Tensor]:
+        """Name → (R, ...) what layers of the user's keep beside their weights."""
+        return dict(self.named_buffers())
 
     def groups(self) -> dict[str, ParameterGroup]:
         """Name → parameter group, by the module of the parameter and its number of axes.
@@ -122,7 +160,7 @@ class PackedDecoder(nn.Module):
         and ``weight`` is every other parameter, including h0.
         """
         groups: dict[str, ParameterGroup] = {
-            name: "bias" if parameter.dim() == 2 else "weight"
+            name: "bias" if parameter.dim() <= 2 else "weight"
             for name, parameter in self.named_parameters()
         }
         if self.h0 is not None:
@@ -130,6 +168,17 @@ class PackedDecoder(nn.Module):
         if self.day_layer is not None:
             groups |= {n: "day" for n, _ in self.day_layer.named_parameters(prefix="day_layer")}
         return groups
+
+    def model_parts(self) -> dict[str, ModelPart]:
+        """Name → part of the decoder that ``optim.frozen`` may name, by the module it lies in."""
+        heads: list[tuple[str, nn.Module]] = [("head", self.head), ("post_rnn", self.post_rnn)]
+        heads += [("intermediate_heads", self.intermediate_heads)]
+        parts: dict[str, ModelPart] = {name: "layers" for name, _ in self.named_parameters()}
+        for stem, module in heads:
+            parts |= {name: "head" for name, _ in module.named_parameters(prefix=stem)}
+        if self.day_layer is not None:
+            parts |= {n: "day" for n, _ in self.day_layer.named_parameters(prefix="day_layer")}
+        return parts
 
     def forward(
         self,
@@ -139,6 +188,7 @@ class PackedDecoder(nn.Module):
         *,
         n_patches: Tensor | None = None,
         hidden: Tensor | None = None,
+        n_bins: Tensor | None = None,
     ) -> Output:
         """Logits of every run for one batch.
 
@@ -150,13 +200,24 @@ class PackedDecoder(nn.Module):
                 reads no others, and with the kernels ``rows`` and ``fused`` recurrent layers of one
                 direction compute no others. On the CPU they cost a GPU no wait.
             hidden: (R or 1, P, B) bool, patches hidden from the decoder; None hides nothing.
+            n_bins: (B,) valid bins of each trial, on the device of x, for parts of the user's; None
+                means that all are valid.
 
         Returns:
             Logits; those of patches that are not valid may be anything finite.
         """
         x = self._by_day(x, slices, dropout if self.embedding is None else None)
-        kernel = self.kernel or self._choose_kernel(x, dropout, n_patches, hidden)
-        states, rows, dropout = self._states(x, dropout, n_patches, hidden, kernel)
+        if n_bins is None and len(self.parts):
+            n_bins = torch.full(x.shape[1:2], x.shape[2], device=x.device)
+        for part in self._parts_of("layer_before"):
+            x = part(x, n_bins, dropout)
+        rows: Rows | None = None
+        whole = dropout
+        if self.has_layers:
+            kernel = self.kernel or self._choose_kernel(x, dropout, n_patches, hidden)
+            states, rows, dropout = self._states(x, dropout, n_patches, hidden, kernel)
+        else:
+            states = [self._encoded(x, dropout, hidden, n_bins)]
 
         def padded(logits: Tensor) -> Tensor:
             return logits if rows is None else rows.scatter(logits.squeeze(2))
@@ -165,9 +226,36 @@ class PackedDecoder(nn.Module):
             padded(head(states[int(layer) - 1])) for layer, head in self.intermediate_heads.items()
         ]
         out = states[-1]
+        if after := self._parts_of("layer_after"):
+            out = padded(out).transpose(1, 2)  # (R, B, P, H)
+            rows, dropout = None, whole
+            for part in after:
+                out = part(out, self._lengths(n_bins), dropout)
+            out = out.transpose(1, 2)
         for i, layer in enumerate(self.post_rnn):
             out = layer(out, dropout, str(i))
         return Output(padded(self.head(out)), tuple(intermediate))
+
+    def _lengths(self, n_bins: Tensor | None) -> Tensor:
+        """(B,) valid patches of each trial, for parts of the user's."""
+        assert n_bins is not None
+        return output_lengths(n_bins, self.config)
+
+    def _encoded(
+        self,
+        x: Tensor,
+        dropout: DropoutPlan | None,
+        hidden: Tensor | None,
+        n_bins: Tensor | None,
+    ) -> Tensor:
+        """The output (R, P, B, H) of the user's encoder for features x (R, B, T, F)."""
+        shape = self.config.patch_size, self.config.patch_stride
+        source = patch_input(to_blocks(x, *shape), *shape)
+        if hidden is not None:
+            source = mask_patches(source, hidden, self.mask_token)
+        [encoder] = self._parts_of("encoder")
+        out: Tensor = encoder(source.dense().transpose(1, 2), self._lengths(n_bins), dropout)
+        return out.transpose(1, 2)
 
     def _states(
         self,
@@ -276,11 +364,17 @@ class PackedDecoder(nn.Module):
         for parameter in self.parameters():
             parameter.data = parameter.data[list(rows)].clone()
             parameter.grad = None
+        self.used = [UsedPart(one.part, tuple(one.runs[row] for row in rows)) for one in self.used]
+        for part in self.parts.values():
+            assert isinstance(part, OwnPart)
+            part.keep_runs(rows)
         self._graphs.clear()
 
-    def n_parameters(self) -> int:
-        """Number of trainable values of one run."""
-        return sum(parameter[0].numel() for parameter in self.parameters())
+    def n_parameters(self, frozen: Collection[ModelPart] = ()) -> int:
+        """Number of values of one run, without those of frozen parts."""
+        parts = self.model_parts()
+        kept = [p for name, p in self.named_parameters() if parts[name] not in frozen]
+        return sum(parameter[0].numel() for parameter in kept)
 
 
 def _make_layers(

@@ -9,6 +9,7 @@ from torch import Tensor
 from decoder.masking import drop_factors
 from decoder.model.fused.rows import Rows
 from decoder.sections import ModelConfig
+from decoder.seeding import generator
 
 
 class DropoutPlan:
@@ -43,6 +44,14 @@ class DropoutPlan:
         plan = copy.copy(self)
         plan._rows = rows
         return plan
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A fresh generator of this step, for draws of a part of the user's."""
+        return generator(self._seed, purpose, self._step, self._device.type)
+
+    def number(self, purpose: str) -> int:
+        """A seed for global generators, for a part of the user's at this step."""
+        return generator(self._seed, purpose, self._step).initial_seed()
 
     def factors(self, rate: str, *shape: int, place: str = "") -> Tensor | None:
         """The factors of one mask: 0 or 1 / (1 - rate).

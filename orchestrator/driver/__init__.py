@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "budget": ("budget_text",),
         "changed_data": ("changes_since",),
         "cost": ("Cost", "measure_pace"),
+        "event_files": ("EventFiles",),
         "export": ("export_ablation",),
         "preview": ("Preview", "SeedChoice", "make_preview"),
         "priors": ("Prior",),

@@ -39,5 +39,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "plan": ("Plan", "joined", "make_plan"),
         "recordings": ("PrepareData", "Recordings", "prepare_data"),
+        "starts": ("remarks_on_starts", "started"),
     },
 )

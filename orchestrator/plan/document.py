@@ -221,7 +221,7 @@ def plan_document(
         question=spec.question,
         spec_file=str(plan.loaded.path),
         spec=spec,
-        spec_hash=digest(spec.model_dump(mode="json", by_alias=True)),
+        spec_hash=_hash_of(spec),
         dataset=recordings[0],
         datasets=recordings,
         arms=arm_entries(plan.loaded),
@@ -241,6 +241,14 @@ def plan_document(
         allow_mixed=allow_mixed,
         seeds_added=seeds_added or {},
     )
+
+
+def _hash_of(spec: AblationSpec) -> str:
+    """The hash of a specification, which the key `trainer` does not change where there is none."""
+    written = spec.model_dump(mode="json", by_alias=True)
+    if spec.trainer is None:
+        del written["trainer"]
+    return digest(written)
 
 
 def arm_entries(loaded: Loaded) -> tuple[ArmEntry, ...]:

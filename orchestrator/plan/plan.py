@@ -6,7 +6,8 @@ from pathlib import Path
 
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
-from decoder.parameters import MOST_PARAMETERS, count_parameters
+from decoder.parameters import MOST_PARAMETERS
+from decoder.part_sizes import n_parameters
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
 from orchestrator.plan.packs import (
     MAX_RUNS_PER_PACK,
@@ -16,6 +17,7 @@ from orchestrator.plan.packs import (
     make_packs,
 )
 from orchestrator.plan.recordings import Recordings
+from orchestrator.plan.starts import started_arms
 from orchestrator.spec.configuration import is_per_run, pack_key, resolve, run_id
 from orchestrator.spec.load import Loaded
 
@@ -57,16 +59,17 @@ def make_plan(
         room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
-        ConfigError: two compared arms differ in more than the factor's paths, or not at all; or a
-            model is too large for any machine.
+        ConfigError: two compared arms differ in more than the factor's paths, or not at all; a
+            model is too large for any machine; or an arm cannot start from its weights.
     """
     contrasts = prove_contrasts(loaded)
     _check_sizes(loaded, data)
+    configs = started_arms(loaded.path, loaded.arms, data)
     runs = []
     shapes = {}
     keys: dict[str, str] = {}  # arms that differ only in per-run values share a key
     for arm in loaded.arms:
-        config, of_arm = resolve(arm.config), data[arm.arm_id]
+        config, of_arm = resolve(configs[arm.arm_id]), data[arm.arm_id]
         shaping = repr([(p, v) for p, v in arm.changes.items() if not is_per_run(config, p)])
         if shaping not in keys:
             keys[shaping] = pack_key(arm.config)
@@ -91,7 +94,11 @@ def _check_sizes(loaded: Loaded, data: Mapping[str, Recordings]) -> None:
         if not isinstance(arm.config, DecoderConfig):
             continue
         of_arm, model = data[arm.arm_id], arm.config.model
-        n = count_parameters(model, of_arm.n_features, of_arm.n_classes, len(of_arm.sessions))
+        try:
+            n = n_parameters(arm.config, of_arm.n_features, of_arm.n_classes, len(of_arm.sessions))
+        except ConfigError as error:  # of a part of the user's
+            problems += [f"{loaded.path}: arm {arm.arm_id}: {text}" for text in error.problems]
+            continue
         if n > MOST_PARAMETERS:
             problems.append(
                 f"{loaded.path}: arm {arm.arm_id}: has {n:.2g} parameters ({of_arm.n_features} "

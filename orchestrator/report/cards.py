@@ -20,6 +20,7 @@ from orchestrator.report.grids import (
     texts,
 )
 from orchestrator.report.prose import prose
+from orchestrator.spec.configuration import is_command
 from orchestrator.spec.units import noun, number, percent, value_text
 from orchestrator.stats.effects import Floats
 from orchestrator.verdicts.controls import kind_of
@@ -125,7 +126,8 @@ def _changes(
 def _value(arm: ArmEntry, path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
     """The value of a config path in an arm: as trained, or else as the plan sets it."""
     value: Any = configs.get(arm.arm_id)
-    for key in path.split("."):
+    is_foreign = isinstance(value, Mapping) and is_command(value)
+    for key in ("settings", path) if is_foreign else path.split("."):
         value = value.get(key, _MISSING) if isinstance(value, Mapping) else _MISSING
     if value is _MISSING:
         value = arm.changes.get(path, "as in the base")

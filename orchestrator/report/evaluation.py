@@ -94,7 +94,8 @@ def evaluate_records(
     tables = make_tables(plan, records, histories)
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
-    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
+    usual = ["per"] if spec.trainer is None or "per" in spec.trainer.outcomes else []
+    outcomes = dict.fromkeys([*usual, *(h.outcome for h in spec.hypotheses.values())])
     faults, no_controls = Faults(say), tuple[Control, ...]()
     controls = {
         name: faults.attempt(

@@ -8,6 +8,7 @@ from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claims import families_of, is_equivalence
 from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
+from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import p_value, percent
 from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
 from orchestrator.verdicts.verdicts import Verdict
@@ -46,7 +47,7 @@ def make_rules(
         judged: whether the runs existed before the hypotheses.
     """
     return (
-        *(_of_verdicts(spec, verdicts, _SAME_BLOCK if judged else _SAME_DRAWS) if verdicts else ()),
+        *(_of_verdicts(spec, verdicts, _pairing(spec, judged)) if verdicts else ()),
         *_of_runs(spec, runs),
         *_of_trainer(spec),
         *_of_hypotheses(spec),
@@ -55,7 +56,14 @@ def make_rules(
     )
 
 
-def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict], pairing: str) -> Iterator[str]:
+def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
+    """What runs of one seed or block share."""
+    return promised_less(spec) or ((_SAME_BLOCK if judged else _SAME_DRAWS),)
+
+
+def _of_verdicts(
+    spec: AblationSpec, verdicts: Sequence[Verdict], pairing: Sequence[str]
+) -> Iterator[str]:
     yield (
         f"Supported: the Holm-adjusted p is below α = {p_value(spec.alpha)} and the estimate is at "
         "least the margin. Strongly: the whole 95 % interval is at or beyond the margin, too."
@@ -67,7 +75,7 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict], pairing: str) 
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
     )
     yield "Inconclusive: neither supported nor refuted."
-    yield pairing
+    yield from pairing
     yield (
         "Tests are two-sided. Means of PER, other metrics and steps to escape: Student's t of the "
         "paired differences with Johnson's correction for skewness; the 95 % interval and the "
@@ -88,14 +96,18 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict], pairing: str) 
 
 def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
     collapse, n_steps = spec.collapse, budgets(runs)
-    yield (
-        "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
-        "collapsed run keeps its measured PER."
-    )
+    judged = spec.trainer is None or "collapsed" in spec.trainer.outcomes
+    if judged:
+        yield (
+            "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
+            "collapsed run keeps its measured PER."
+        )
+    else:
+        yield "A diverged run counts with an error rate of 100 %."
     if (runs["outcome"] == "diverged").any():
         yield (
-            "Means of metrics other than PER (emitted / target, blank fraction, gradient norm) "
-            "leave diverged runs out, because these have no final value."
+            "Means of metrics that are no error rates (emitted / target, blank fraction, gradient "
+            "norm) leave diverged runs out, because these have no final value."
         )
     if len(n_steps) > 1:
         yield (
@@ -103,7 +115,7 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
             "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
             "smallest budget of the arms that it compares."
         )
-    if spec.trainer is not None and "collapsed" not in spec.trainer.outcomes:
+    if not judged:
         return
     yield (
         "A decoder is on the blank plateau while its emitted length is at most "

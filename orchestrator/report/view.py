@@ -24,16 +24,15 @@ from orchestrator.report.grids import (
     conditions_grid,
     controls_grid,
     criteria_grid,
-    data_grid,
     effects_grid,
     listed,
-    machine_grid,
     steps_text,
     unasked_grid,
     varied_grid,
 )
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
+from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling_arms
 from orchestrator.report.wording import explain, first_sentence, label_text, verdict_title
 from orchestrator.spec.claim_text import what_counts

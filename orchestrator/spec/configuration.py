@@ -219,13 +219,13 @@ def pack_key(config: Configuration) -> str:
 
 def is_per_run(config: Configuration, path: str) -> bool:
     """Whether the runs of a pack may differ in this setting."""
-    return isinstance(config, CommandConfig) or of_decoder.config_paths()[path].per_run
+    return isinstance(config, CommandConfig) or of_decoder.paths_of(config)[path].per_run
 
 
 def known_paths(config: Configuration) -> tuple[str, ...]:
     """The dotted paths that a file may change."""
     if isinstance(config, DecoderConfig):
-        return tuple(of_decoder.config_paths())
+        return of_decoder.changeable_paths(config)
     own = config.trainer.own_keys
     known = dict.fromkeys((*config.written, *config.trainer.new_keys))
     return tuple(path for path in known if path not in own)

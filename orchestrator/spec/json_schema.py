@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from decoder.config import DecoderConfig, Marks, config_paths
+from decoder.config import SECTIONS, DecoderConfig, Marks, config_paths
 from decoder.marks import Section
 from orchestrator.spec.keys import section_at
 from orchestrator.spec.profiles import PROFILE_KEYS
@@ -218,7 +218,7 @@ def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:
 def _path_values() -> dict[str, Any]:
     """A mapping from config paths to values of their types, or to references."""
     properties = {}
-    for section in DecoderConfig.model_fields:
+    for section in SECTIONS:
         model = section_at(DecoderConfig, (section,))
         schema = _plain(model.model_json_schema(schema_generator=_Described))
         for name, of_field in schema["properties"].items():

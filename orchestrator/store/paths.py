@@ -159,6 +159,10 @@ class Results:
         """Which process runs the ablation now, on which host, and how many runs are training."""
         return self.ablation(name) / "driver.json"
 
+    def event_files(self, name: str) -> Path:
+        """The event files for TensorBoard, one folder for each arm and seed."""
+        return self.ablation(name) / "tensorboard"
+
     def report(self, name: str) -> Path:
         return self.ablation(name) / "report.md"
 

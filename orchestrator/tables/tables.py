@@ -145,7 +145,7 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame, further: Sequence[str] = 
     budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
     of_runs = {name: outcome_values(runs, name, budget) for name in (*_ARM_MEANS, *further)}
     unjudged = runs["escape_censored"].isna().to_numpy()
-    of_runs["escape_step"][unjudged] = math.nan  # they have no mean, not even the budget
+    of_runs["escape_step"][unjudged] = math.nan  # not recorded
     places, endings = runs.groupby("arm").indices, runs["outcome"].to_numpy(dtype=object)
     results = runs[["collapsed", "per", "selection_optimism", "grad_norm_p99", "escape_step"]]
     rows = []
@@ -250,7 +250,7 @@ def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None
     endings = runs["outcome"].to_numpy(dtype=object)
     values = counted_values(outcome, endings, column, budget)
     if outcome == "escape_step":  # a run that does not say what escape is judged by is a gap
-        values[runs["escape_censored"].isna().to_numpy() & (endings != "diverged")] = math.nan
+        values[runs["escape_censored"].isna().to_numpy()] = math.nan
     return values
 
 

@@ -9,13 +9,16 @@ from decoder.config import (
     DecoderConfig,
     config_paths,
     flatten,
+    identity,
     idle_paths,
     load_config,
     override,
+    pack_key,
     parse_config,
     resolve,
     run_id,
     unflatten,
+    with_file,
 )
 from decoder.errors import ConfigError
 
@@ -184,3 +187,18 @@ def test_a_limit_without_effect_is_not_checked() -> None:
 def test_an_equal_schedule_of_the_day_layers_gives_the_same_run() -> None:
     same = override(DecoderConfig(), {"optim.schedule_day": "warmup_cosine"}, "x")
     assert run_id(same, 0, "d") == run_id(DecoderConfig(), 0, "d")
+
+
+def test_a_file_that_a_result_depends_on_is_part_of_the_identity_of_a_run() -> None:
+    plain = DecoderConfig()
+    one, other = (with_file(plain, "my/start.pt", 64 * digit) for digit in "01")
+    ids = {run_id(config, 0, "data") for config in (plain, one, other)}
+    assert len(ids) == 3
+    assert identity(one)["files.my/start.pt"] == 64 * "0"
+    assert pack_key(one) != pack_key(other)
+    assert override(one, {"optim.lr_max": 0.1}).files == one.files
+
+
+def test_a_configuration_without_files_says_nothing_of_them() -> None:
+    assert not {"files", "parts", "extensions"} & DecoderConfig().model_dump(mode="json").keys()
+    assert not [path for path in flatten(DecoderConfig()) if path.startswith("files.")]

@@ -55,7 +55,7 @@ def facts(result: RunResult) -> dict[str, Any]:
 def test_an_exported_run_trains_to_the_numbers_of_the_library(
     exported: Path, datasets: Path, alone: RunResult, tmp_path: Path, capsys: Any
 ) -> None:
-    words = ["train", str(exported), "--output", str(tmp_path), "--datasets", str(datasets)]
+    words = ["train-run", str(exported), "--output", str(tmp_path), "--datasets", str(datasets)]
     assert main([*words, "--device", "cpu"]) == 0
     ended = read_result(tmp_path / "result.json")
     assert facts(ended.result) == facts(alone)

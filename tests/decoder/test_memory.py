@@ -46,7 +46,7 @@ def config(changes: dict[str, Any]) -> DecoderConfig:
 def test_parameters_are_counted_as_the_decoder_has_them(changes: dict[str, Any]) -> None:
     model = config({"model.n_units": 8, "model.n_layers": 3, **changes}).model
     decoder = PackedDecoder(model, 2, SIZE.n_days, SIZE.n_features, SIZE.n_classes, seed=0)
-    assert n_parameters(model, SIZE) == decoder.n_parameters()
+    assert n_parameters(DecoderConfig(model=model), SIZE) == decoder.n_parameters()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_larger_recordings_take_more(field: str) -> None:
 
 def test_the_official_t15_decoder_takes_what_was_measured_on_a_gpu_or_a_little_more() -> None:
     """2 to 2.5 GiB a run, in bfloat16 on an H100."""
-    assert n_parameters(DecoderConfig().model, T15) == 44_315_177
+    assert n_parameters(DecoderConfig(), T15) == 44_315_177
     found = estimate_memory(config({"train.precision": "bfloat16"}), T15, "cuda")
     assert 2.5 <= found.per_run / GIB <= 3.0
 

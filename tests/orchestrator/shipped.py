@@ -39,6 +39,7 @@ DOCS = tuple(
         "results",
         "searches",
         "slurm",
+        "trainers",
         "verdicts",
     )
 )

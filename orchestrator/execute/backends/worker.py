@@ -65,6 +65,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
             until_step=execution.until_step,
             split_from=split_from,
             report_every_seconds=execution.report_every_seconds,
+            start_files=execution.start_files,
         )
 
     folder = execution.checkpoint_dir / pack.pack_id

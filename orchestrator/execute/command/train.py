@@ -233,6 +233,12 @@ def _text(ending: Ending, files: RunFiles, errors: list[str]) -> str:
     )
 
 
+def printed(folder: Path) -> Iterator[bytes]:
+    """What all attempts of a run printed, as far as it is kept."""
+    yield from _printed_before(folder)
+    yield from log_parts(folder / LOGS[0])
+
+
 def _printed_before(folder: Path) -> Iterator[bytes]:
     """What earlier attempts printed."""
     number = 1

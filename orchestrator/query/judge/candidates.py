@@ -21,7 +21,8 @@ from orchestrator.history.reading.read_runs import read_group
 from orchestrator.history.reading.record import ImportedRun
 from orchestrator.history.reading.store import read_imported
 from orchestrator.history.rows import imported_row
-from orchestrator.query.compare.csv_table import assign_roles, read_table, setting_value
+from orchestrator.query.compare.column_roles import assign_roles
+from orchestrator.query.compare.csv_table import read_table, setting_value
 from orchestrator.query.compare.sides import Side
 from orchestrator.query.compare.stored_runs import IndexedStore, read_stored
 from orchestrator.query.compare.table_cells import read_cells

@@ -76,13 +76,15 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(ours: Path) -> Path:
-    """The same after every exported run was trained by ``python -m decoder train``."""
+    """The same after every exported run was trained by ``python -m decoder train-run``."""
     export = read_export(ours / "exp")
     assert export is not None
     for run in export.runs:
         words = [str(run_file(ours / "exp", run.run_id)), "--device", "cpu"]
         words += ["--output", str(output_of(ours / "exp", run.run_id))]
-        assert decoder_main(["train", *words, "--datasets", str(ours / "results/datasets")]) == 0
+        assert (
+            decoder_main(["train-run", *words, "--datasets", str(ours / "results/datasets")]) == 0
+        )
     return ours
 
 

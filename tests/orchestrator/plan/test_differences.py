@@ -141,6 +141,18 @@ def test_configurations_of_an_official_trainer_are_translated_and_compared(tmp_p
         as_ablation("which", one, two, [found], tmp_path)
 
 
+def test_foreign_files_are_compared_as_import_config_reads_them(tmp_path: Path) -> None:
+    a, b = tmp_path / "rnn_args.yaml", tmp_path / "args.json"
+    a.write_text("num_training_batches: 60\nlr_decay_steps: ${num_training_batches}\nrun_name: x")
+    b.write_text('{"num_training_batches": 80, "lr_decay_steps": 80.0, "run_name": "y"}')
+    one, two = read_configuration(str(a)), read_configuration(str(b))
+    found = {d.parameter: (d.a, d.b) for d in find_differences(one.config, two.config)}
+    assert found == {"train.n_steps": (60, 80), "optim.lr_decay_steps": (60, 80)}
+    b.write_text('{"num_training_batches": 80, "use_diphones": true}')
+    with pytest.raises(ConfigError, match="use_diphones"):
+        read_configuration(str(b))
+
+
 def test_a_mistake_in_a_configuration_of_ours_is_no_official_file(tmp_path: Path) -> None:
     file = tmp_path / "ours.yaml"
     file.write_text("optim: {lr_mx: 0.005}\n")
