@@ -209,7 +209,9 @@ T15: dict[str, Rule] = {
     "output_dir": _FOLDER,
     "checkpoint_dir": _FOLDER,
     "init_from_checkpoint": only(
-        False, "as here", "set train.start_from to the file of these weights in its place"
+        False,
+        "as here",
+        "it goes on with that optimizer, too; set train.start_from to start from the weights alone",
     ),
     "init_checkpoint_path": no_effect("only read if init_from_checkpoint is true"),
     "save_best_checkpoint": _keep_weights,

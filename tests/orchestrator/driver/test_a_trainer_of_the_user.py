@@ -100,3 +100,15 @@ def test_what_is_promised_less_names_the_seed_and_the_repeat(tmp_path: Path) -> 
     assert any("(seed)" in text and "arm repeat" in text for text in with_repeat)
     without = promised_less(load_spec(write_trainer(tmp_path, {"trainer/repeat": False})).spec)
     assert any("not measured" in text for text in without)
+
+
+def test_recordings_that_change_after_runs_are_said_with_their_cost(
+    run: Any, see: Any, tmp_path: Path
+) -> None:
+    file = write_trainer(tmp_path)
+    run(file)
+    (tmp_path / "data" / "trials.bin").write_bytes(b"01234")
+    (changed,) = see(file)[0].changed_data
+    assert len(changed.run_ids) == 15
+    assert "data: 1 file, 5 bytes" in changed.changes
+    assert changed.seconds == pytest.approx(15 * SECONDS)

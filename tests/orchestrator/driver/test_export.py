@@ -81,11 +81,10 @@ def trained(ours: Path) -> Path:
     export = read_export(ours / "exp")
     assert export is not None
     for run in export.runs:
-        words = [str(run_file(ours / "exp", run.run_id)), "--device", "cpu"]
+        words = ["train-run", str(run_file(ours / "exp", run.run_id)), "--device", "cpu"]
         words += ["--output", str(output_of(ours / "exp", run.run_id))]
-        assert (
-            decoder_main(["train-run", *words, "--datasets", str(ours / "results/datasets")]) == 0
-        )
+        words += ["--datasets", str(ours / "results/datasets")]
+        assert decoder_main(words) == 0
     return ours
 
 
