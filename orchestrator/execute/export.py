@@ -193,8 +193,7 @@ def _write_run(folder: Path, run: PlannedRun) -> None:
     config = run.config
     path = run_file(folder, run.run_id)
     if isinstance(config, DecoderConfig):
-        exported = ExportedRun(run.run_id, run.seed, run.replicate, run.data.fingerprint, config)
-        document = exported.document()
+        document = _exported(run, config).document()
     else:
         files = RunFiles(run.run_id, config, run.seed, output_of(folder, run.run_id).absolute())
         document = {
@@ -212,6 +211,28 @@ def _write_run(folder: Path, run: PlannedRun) -> None:
             _prepare(files)
         write_atomically(path.with_suffix(".sh"), _command_script(files, config).encode())
     write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def _exported(run: PlannedRun, config: DecoderConfig) -> ExportedRun:
+    """A run of our decoder, with its files where any working directory finds them."""
+    from decoder.data.prepare import SYNTHETIC_PREFIX, in_home  # numpy and h5py
+
+    data, start = config.data.path, config.train.start_from
+    if start is not None:
+        from decoder.start import start_file  # torch
+
+        start = str(start_file(start).absolute())
+    if not data.startswith(SYNTHETIC_PREFIX):
+        data = str(in_home(data).absolute())
+    return ExportedRun(
+        run.run_id,
+        run.seed,
+        run.replicate,
+        run.data.fingerprint,
+        config,
+        data,
+        start,
+    )
 
 
 def _prepare(files: RunFiles) -> None:

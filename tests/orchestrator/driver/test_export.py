@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from decoder.__main__ import main as decoder_main
 from decoder.atomic import sha256_of
 from decoder.config import canonical_json
+from decoder.exported import read_run
 from orchestrator.cli.app import app
 from orchestrator.execute.export import output_of, read_export, run_file
 from orchestrator.store.ledger import read_history, read_records, with_result
@@ -80,9 +81,10 @@ def trained(ours: Path) -> Path:
     export = read_export(ours / "exp")
     assert export is not None
     for run in export.runs:
-        words = [str(run_file(ours / "exp", run.run_id)), "--device", "cpu"]
+        words = ["train-run", str(run_file(ours / "exp", run.run_id)), "--device", "cpu"]
         words += ["--output", str(output_of(ours / "exp", run.run_id))]
-        assert decoder_main(["train-run", *words, "--datasets", str(ours / "results/datasets")]) == 0
+        words += ["--datasets", str(ours / "results/datasets")]
+        assert decoder_main(words) == 0
     return ours
 
 
@@ -178,6 +180,25 @@ def test_a_folder_of_another_ablation_and_a_group_name_are_refused(ours: Path) -
     assert done.exit_code == 2 and "--as" in done.stderr
     done = call("export", ours / "spec.yaml", ours / "more", "--time", "soon", *words)
     assert done.exit_code == 2 and "soon" in done.stderr
+
+
+def test_recordings_of_a_relative_folder_are_found_from_the_exported_one(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ours)
+    (folder,) = (ours / "results/datasets").glob("synthetic-tiny-*")
+    own = str(folder.relative_to(ours))
+    document = json.loads((ours / "spec.yaml").read_text())
+    spec = {**document, "name": "own", "set": {"data.path": own}}
+    (ours / "own.yaml").write_text(json.dumps(spec))
+    done = call("export", ours / "own.yaml", tmp_path / "exp", "--results", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    export = read_export(tmp_path / "exp")
+    assert export is not None
+    monkeypatch.chdir(tmp_path)
+    for listed in export.runs:
+        run = read_run(run_file(tmp_path / "exp", listed.run_id))
+        assert run.data == str(folder) and run.config.data.path == own
 
 
 Foreign = Callable[..., Path]
