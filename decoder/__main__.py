@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        command = _COMMANDS[options.command]
+        commands = {"evaluate": _evaluate, "export": _export, "check-extension": _check_extension}
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
-            command(options)
+            commands[options.command](options)
             for text in take_remarks():
                 print(text, file=sys.stderr)
     except UserError as error:
@@ -265,9 +265,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
     return value
-
-
-_COMMANDS = {"evaluate": _evaluate, "export": _export, "check-extension": _check_extension}
 
 
 if __name__ == "__main__":
