@@ -100,7 +100,7 @@ def _read(
         "error": None,
         **_status(ending, n_steps_of(config)),  # type: ignore[typeddict-item]
         "ending": str(ending),
-        **sealed_history(history),  # type: ignore[typeddict-item]
+        **sealed_history(history),
     }
     write_run(results, again, history, replaces=True)
     return again
