@@ -71,6 +71,7 @@ def test_a_repeat_of_the_file_itself_is_enough(tmp_path: Path) -> None:
         ({"set": {"sizes": 4}}, "set", "must be a list"),
         ({"set": {"lr": "fast"}}, "set", "must be a number"),
         ({"set": {"kind": "${knd}"}}, "set", "knd"),
+        ({"set": {"lr": float("inf")}}, "set", "must be finite"),
         ({"factors/net/cnn": {"kin": "cnn"}}, "factors.net.cnn", "did you mean 'kind'"),
         ({"hypotheses/lower/outcome": "val_loss"}, "hypotheses.lower.outcome", "trainer.metrics"),
         ({"hypotheses/lower/outcome": "collapsed"}, "hypotheses.lower.outcome", "n_distinct"),
