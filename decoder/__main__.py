@@ -1,4 +1,4 @@
-"""``python -m decoder``: trains one configuration, evaluates weights, exports them."""
+"""``python -m decoder``: trains one run, evaluates and exports weights, tries parts."""
 
 import argparse
 import json
@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
 from decoder.remarks import take_remarks
+from decoder.train_command import add_train, train, train_exported
 
 if TYPE_CHECKING:
     from decoder.scoring import Score
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        command = {"train": _train, "evaluate": _evaluate, "export": _export}[options.command]
+        command = _COMMANDS[options.command]
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
             command(options)
@@ -77,10 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m decoder",
         description="Train one configuration and keep its weights, evaluate weights on "
-        "recordings, or export them to the file format of an official trainer.",
+        "recordings, export them to the file format of an official trainer, or try a file of your "
+        "own parts.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_train(commands)
+    add_train(commands)
     evaluate = commands.add_parser(
         "evaluate",
         help="print the phoneme error rate of weights, in total and per session",
@@ -129,91 +130,37 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="a file that does not exist yet"
     )
+    check = commands.add_parser(
+        "check-extension",
+        help="try files of your own parts as training uses them",
+        description="Run files that register parts of your own, and train each part for a few "
+        "steps on generated recordings: shapes, gradients, a pack against each run alone, "
+        "repetition and resuming. Ends with 2 if a check fails.",
+    )
+    check.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="Python files, as a configuration lists them under `extensions`",
+    )
+    check.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
+    check.add_argument("--json", action="store_true", help="print JSON instead of a list")
     return parser
 
 
-def _add_train(commands: Any) -> None:
-    train = commands.add_parser(
-        "train",
-        help="train one configuration and keep its weights",
-        description="Train one configuration, show its phoneme error rate while it trains, and "
-        "keep its weights, for instance for train.start_from. It is not recorded, and cannot be "
-        "continued; `python -m orchestrator run` does both.",
-    )
-    train.add_argument("config", type=Path, metavar="CONFIG", help="our YAML")
-    train.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for weights.safetensors; it must not hold one yet",
-    )
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change a field, as in train.n_steps=100; may be given more than once",
-    )
-    train.add_argument("--seed", type=int, default=1, help="(default: 1)")
-    train.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
-    train.add_argument(
-        "--datasets",
-        type=Path,
-        default=Path("results/datasets"),
-        metavar="DIR",
-        help="folder of packed recordings (default: results/datasets)",
-    )
+def _check_extension(options: argparse.Namespace) -> None:
+    from decoder.check_extension import check_extension, report
 
-
-def _train(options: argparse.Namespace) -> None:
-    from decoder.api import train_pack
-    from decoder.config import load_config, override
-    from decoder.data.files import storage_errors
-    from decoder.pack import WEIGHTS_NAME, Progress
-
-    target = options.output / WEIGHTS_NAME
-    if target.exists():
-        raise ConfigError(f"--output: {target} exists already; choose another folder or remove it")
-    changes = dict(_assignment(text) for text in options.set)
-    config = override(load_config(options.config), changes, "--set")
-    if config.train.keep_weights == "none":
-        config = override(config, {"train.keep_weights": "final"}, "--set")
-
-    def show(event: Progress) -> None:
-        for row in event.latest.values():
-            print(f"step {event.step}: PER {100 * row['per']:.2f} %", file=sys.stderr)
-
-    with storage_errors(target):
-        options.output.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=options.output, prefix=".training-") as folder:
-            [result] = train_pack(
-                [config],
-                options.datasets,
-                seed=options.seed,
-                device=options.device,
-                weights_dir=folder,
-                on_progress=show,
-            )
-            if result.status != "ok":
-                raise ConfigError(
-                    f"{options.config}: the run diverged at step {result.n_steps_done}, so no "
-                    "weights are kept; try a lower optim.lr_max"
-                )
-            made = Path(folder) / result.run_id / WEIGHTS_NAME
-            made.with_suffix(".json").replace(target.with_suffix(".json"))
-            made.replace(target)
-    print(target)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """The path and the value of ``PATH=VALUE``; the value is written as in YAML."""
-    from decoder.strict_yaml import parse_yaml
-
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--set: must be PATH=VALUE, such as train.n_steps=100, but got '{text}'")
-    return path, parse_yaml(value, f"--set {path}")
+    findings = check_extension(options.files, options.device)
+    if options.json:
+        found = list(findings)
+        print_document(json.dumps({"findings": [one._asdict() for one in found]}, indent=1))
+        n_failed = sum(bool(one.problem) for one in found)
+    else:
+        n_failed = report(findings, print)
+    if n_failed:
+        what = "check" if n_failed == 1 else "checks"
+        raise ConfigError(f"{', '.join(options.files)}: {n_failed} {what} failed")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -321,6 +268,15 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
     return value
+
+
+_COMMANDS = {
+    "train": train,
+    "train-run": train_exported,
+    "evaluate": _evaluate,
+    "export": _export,
+    "check-extension": _check_extension,
+}
 
 
 if __name__ == "__main__":

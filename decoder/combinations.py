@@ -42,11 +42,12 @@ def check_combinations(config: "DecoderConfig") -> None:
             "0, or optim.nesterov to false"
         )
     parts = {"day"} if config.model.day_layer != "none" else set()
-    if config.optim.frozen and {*parts, "layers", "head"} <= set(config.optim.frozen):
+    frozen = set(config.optim.frozen)
+    if frozen and {*parts, "layers", "head"} <= frozen:
         raise ValueError(
             f"optim.frozen ({list(config.optim.frozen)}) leaves nothing to train; take out a part"
         )
-    if "day" in config.optim.frozen and not parts:
+    if "day" in frozen - parts:
         raise ValueError("optim.frozen names day, but model.day_layer is none; take it out")
     if config.train.start_from is not None and config.model.blank_bias:
         raise ValueError(

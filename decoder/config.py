@@ -9,13 +9,14 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
     ValidationError,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -60,9 +61,12 @@ class DecoderConfig(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    extensions: Entries = Field(default_factory=Entries)
-    parts: Entries = Field(default_factory=Entries)
-    files: Entries = Field(default_factory=Entries)
+    extensions: Annotated[
+        Entries,
+        WithJsonSchema({"type": "array", "items": {"type": "string"}}),  # as a person writes it
+    ] = Field(default_factory=Entries)
+    parts: Annotated[Entries, WithJsonSchema({"type": "object"})] = Field(default_factory=Entries)
+    files: Annotated[Entries, WithJsonSchema({"type": "object"})] = Field(default_factory=Entries)
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -130,16 +134,22 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
     entries = {
         f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
     }
-    for name in config.files:
-        if name in known:
-            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
     if not entries:
         return known
     for part in (known_parts(config.extensions, config.files) or {}).values():
         for name, (per_run, default) in part.marks.items():
             marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
             entries[f"parts.{part.name}.{name}"] = marks
+    for name in config.files:
+        if name in known:
+            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
     return {**known, **entries}
+
+
+def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:
+    """The dotted paths that a file may change: all but files, which it lists."""
+    fixed = ("extensions.", "files.")
+    return tuple(path for path in paths_of(config) if not path.startswith(fixed))
 
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def load_config(path: Path | str) -> DecoderConfig:
     """
     document = load_yaml(Path(path))
     try:
-        return parse_config(read_entries(document, Path(path).parent, str(path)), str(path))
+        return parse_config(read_entries(document, Path(path).parent, f"{path}: "), str(path))
     except ConfigError as error:
         raise ConfigError(with_lines(error.problems, Path(path))) from None
 
@@ -207,7 +217,7 @@ def with_extensions(config: DecoderConfig, files: Sequence[str], folder: Path) -
     nested = config.model_dump(mode="json")
     places = {name: str((folder / name).absolute()) for name in files}
     nested["extensions"] = {**nested.get("extensions", {}), **places}
-    return parse_config(read_entries(nested, folder, "extensions"), "extensions")
+    return parse_config(read_entries(nested, folder, ""), "extensions")
 
 
 def override(
@@ -223,7 +233,7 @@ def override(
     Raises:
         ConfigError: a path is no field (the nearest name is suggested), or a value is impossible.
     """
-    known = paths_of(config)
+    known = changeable_paths(config)
     unknown = [
         f"{where}: '{path}' is no config field{did_you_mean(path, known)}"
         for path in changes
@@ -232,6 +242,16 @@ def override(
     if unknown:
         raise ConfigError(unknown)
     return parse_config(unflatten({**flatten(config), **changes}), where)
+
+
+def explain_parameter(config: DecoderConfig, path: str, value: Any) -> list[str]:
+    """What is wrong with a value of a part's parameter; empty if nothing is.
+
+    Args:
+        path: ``NAME.PARAMETER``.
+    """
+    nested = {key: getattr(config, key) for key in ENTRIES}
+    return filled_parts({**nested, "parts": {**config.parts, path: value}})[1]
 
 
 def resolve(config: DecoderConfig) -> DecoderConfig:

@@ -60,10 +60,33 @@ def used_parts(parts: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def own_metrics(parts: Mapping[str, Any]) -> tuple[str, ...]:
-    """The history columns of the metrics of the user's that are used."""
-    kinds = {name: parts.get(f"{name}.{KIND}") for name in used_parts(parts)}
-    return tuple(f"{OWN_METRIC}{name}" for name, kind in kinds.items() if kind == "metric")
+def own_metrics(parts: Mapping[str, Any], *, used: bool = False) -> tuple[str, ...]:
+    """The history columns of the metrics of the user's.
+
+    Args:
+        parts: ``NAME.PARAMETER`` → value.
+        used: whether to leave out those that are not used.
+    """
+    names = used_parts(parts) if used else [path.rpartition(".")[0] for path in parts]
+    found = dict.fromkeys(n for n in names if parts.get(f"{n}.{KIND}") == "metric")
+    return tuple(f"{OWN_METRIC}{name}" for name in found)
+
+
+def unused_paths(*configs: Mapping[str, Any]) -> set[str]:
+    """The paths that say nothing of the results of flat configurations: places, unused parts."""
+    unused = [_unused_in(flat) for flat in configs]
+    return {
+        path
+        for path in set().union(*unused)
+        if all(path in own or path not in flat for own, flat in zip(unused, configs, strict=True))
+    }
+
+
+def _unused_in(flat: Mapping[str, Any]) -> set[str]:
+    parts = {p.removeprefix("parts."): v for p, v in flat.items() if p.startswith("parts.")}
+    places = [path for path in flat if path.startswith("extensions.")]
+    extensions = [path.removeprefix("extensions.") for path in places]
+    return {*places, *(without_effect(extensions, parts) if places else ())}
 
 
 def without_effect(extensions: Iterable[str], parts: Mapping[str, Any]) -> set[str]:

@@ -112,7 +112,7 @@ def read_entries(nested: Mapping[str, Any], folder: Path, where: str) -> dict[st
         nested: the content. `extensions` is a list of files, as a person writes it, or a mapping,
             as a program writes a whole configuration.
         folder: where relative paths start.
-        where: the start of messages about the list, usually a file.
+        where: the start of every error message, with a colon if it is not empty.
 
     Raises:
         ConfigError: see `load_extensions`.
@@ -133,7 +133,7 @@ def read_entries(nested: Mapping[str, Any], folder: Path, where: str) -> dict[st
     for name, sha256 in hashes.items():
         if expected.get(name, sha256) != sha256:
             raise ConfigError(
-                f"{where}: files.{name}: the file's SHA-256 is {sha256}, but the configuration "
+                f"{where}files.{name}: the file's SHA-256 is {sha256}, but the configuration "
                 f"says {expected[name]}; restore the file, or remove the line"
             )
     if known_parts(places, hashes) is None:
@@ -145,12 +145,12 @@ def read_entries(nested: Mapping[str, Any], folder: Path, where: str) -> dict[st
 def _check_list(given: Any, where: str) -> None:
     if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
         raise ConfigError(
-            f"{where}: extensions: must be a list of Python files, but got {yaml_text(given)}; "
+            f"{where}extensions: must be a list of Python files, but got {yaml_text(given)}; "
             "write for example [my_parts.py]"
         )
     twice = [name for index, name in enumerate(given) if name in given[:index]]
     if twice:
-        raise ConfigError(f"{where}: extensions: '{twice[0]}' is listed twice; keep one of them")
+        raise ConfigError(f"{where}extensions: '{twice[0]}' is listed twice; keep one of them")
 
 
 def filled_parts(nested: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -167,6 +167,12 @@ def filled_parts(nested: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return dict(nested), [f"parts: must be a mapping, but got {yaml_text(given)}"]
     extensions, files = nested.get("extensions") or {}, nested.get("files") or {}
     flat, problems = _flat(given)
+    if not isinstance(extensions, Mapping):
+        problems.append(
+            "extensions: files of parts run only where an ablation, a search or a configuration of "
+            "ours is planned or trained, and not here; remove them"
+        )
+        return {**nested, "parts": flat, "extensions": {}}, problems
     if not extensions:
         problems += [
             f"parts.{name}: no file registers a part; name it as extensions: [FILE.py]"
@@ -242,8 +248,7 @@ def _read(place: Path, written: str, where: str) -> bytes:
     try:
         return read_bounded(place, mend="an extension is a Python file")
     except ConfigError as error:
-        start = f"{where}: " if where else ""
-        raise ConfigError(f"{start}extensions: '{written}': {error}") from None
+        raise ConfigError(f"{where}extensions: '{written}': {error}") from None
 
 
 def _load(contents: Mapping[Path, bytes]) -> Parts:
@@ -319,11 +324,15 @@ def _is_inside(file: str, folders: Iterable[str]) -> bool:
     return not installed and any(Path(file).is_relative_to(folder) for folder in folders)
 
 
-def explain_crash(error: BaseException, file: str, what: str) -> str:
-    """An error inside a file of the user's in one line: ``file:line: what: Type: text``."""
+def explain_crash(error: BaseException, file: str, what: str, line: int | None = None) -> str:
+    """An error inside a file of the user's in one line: ``file:line: what: Type: text``.
+
+    Args:
+        line: to name if the error has no line in this file.
+    """
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"{file}:{error.lineno}: {what}: {error.msg}; correct the file"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    line = f":{frames[-1].lineno}" if frames else ""
+    at = frames[-1].lineno if frames else line
     text = " ".join(str(error).split())
-    return f"{file}{line}: {what}: {type(error).__name__}: {text}"
+    return f"{file}{'' if at is None else f':{at}'}: {what}: {type(error).__name__}: {text}"

@@ -51,11 +51,14 @@ def settle(
 
 
 def _set_more_than_once(effects: Effects) -> dict[str, list[str]]:
-    """Field → the keys that set it, where there are several. Switches that are off always win."""
+    """Field → the keys that set it, where there are several.
+
+    A switch that is off wins over a strength, but not over another switch.
+    """
     keys: dict[str, list[str]] = {}
     for key, effect in effects.items():
-        if effect.note != OFF:
-            for path in effect.fields:
+        for path, value in effect.fields.items():
+            if effect.note != OFF or isinstance(value, bool):
                 keys.setdefault(path, []).append(key)
     return {path: of_path for path, of_path in keys.items() if len(of_path) > 1}
 

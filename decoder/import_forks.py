@@ -14,6 +14,7 @@ from decoder.import_tables import (
     elsewhere,
     squeeze,
 )
+from decoder.phonemes import N_CLASSES
 
 _ALGORITHMS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd"}
 _PRECISIONS = {
@@ -50,12 +51,13 @@ _SPELLINGS = {
     "model.n_layers": "nlayers numlayers layerdim rnnlayers grulayers numrnnlayers",
     "model.patch_size": "kernellen patchsize",
     "model.patch_stride": "stridelen patchstride",
-    "model.rnn_dropout": "dropout rnndropout",
+    "model.rnn_dropout": "dropout rnndropout dropoutrate dropoutp",
     "model.input_dropout": "inputdropout inputlayerdropout",
     "model.bidirectional": "bidirectional bidir isbidirectional",
     "model.post_rnn_layers": "postrnnlayers numpostrnnlayers",
     "model.blank_bias": "blankbias blankbiasinit",
-    "loss.label_smoothing": "labelsmoothing ctclabelsmoothing labelsmooth",
+    "loss.label_smoothing": "labelsmoothing ctclabelsmoothing labelsmooth labelsmoothingepsilon "
+    "labelsmoothingeps labelsmoothingvalue labelsmoothingalpha",
     "loss.focal_gamma": "focalgamma focalctcgamma",
     "loss.inter_ctc_weight": "interctcweight interctc",
     "loss.ctc_reduction": "ctcreduction",
@@ -67,7 +69,8 @@ _SPELLINGS = {
     "optim.lr_max_day": "lrday daylr dayslr daylearningrate",
     "optim.lr_decay_steps": "decaysteps",
     "optim.step_every_steps": "stepsize lrstepsize schedulerstepsize lrschedulerstepsize",
-    "optim.step_factor": "lrgamma lrstepgamma schedulergamma lrschedulergamma stepgamma",
+    "optim.step_factor": "lrgamma lrstepgamma schedulergamma lrschedulergamma stepgamma "
+    "lrdecayfactor lrstepfactor",
     "optim.plateau_factor": "lrfactor plateaufactor schedulerfactor lrschedulerfactor",
     "optim.plateau_patience": "lrpatience plateaupatience schedulerpatience lrschedulerpatience",
     "optim.momentum": "sgdmomentum optimizermomentum",
@@ -77,7 +80,8 @@ _SPELLINGS = {
     "optim.weight_decay": "l2decay weightdecay wd",
     "optim.grad_clip": "gradclip gradientclip gradientclipping gradientclipval gradclipnorm "
     "gradnormclip gradnormclipvalue maxgradnorm clipgrad clipgradnorm gradclipvalue clipnorm "
-    "gradclipmaxnorm gradientclipnorm",
+    "gradclipmaxnorm gradientclipnorm gradientclippingmaxnorm gradclippingmaxnorm "
+    "gradientclippingnorm gradientclippingvalue gradclippingnorm gradclippingvalue",
     "optim.ema_decay": "emadecay ema",
     "optim.accumulation_steps": "gradaccumsteps gradaccumulation accumulationsteps "
     "gradientaccumulationsteps gradaccumulationsteps",
@@ -137,6 +141,13 @@ def _look_ahead(value: Any, _: Flat) -> Effect:
     return Effect("unsupported", {}, "smoothing here is causal, or has all bins after it")
 
 
+def _classes(value: Any, _: Flat) -> Effect:
+    """The number of classes, with or without the blank."""
+    if value in (N_CLASSES, N_CLASSES - 1):
+        return Effect("no effect", {}, f"{N_CLASSES} here, with the blank")
+    return Effect("unsupported", {}, f"a decoder here has {N_CLASSES} classes")
+
+
 def _neutral_only(note: str) -> Rule:
     """A key that is known, and that nothing here can express unless it is off."""
     return lambda value, _: (
@@ -173,7 +184,10 @@ _SPECIAL: dict[Rule, str] = {
     _SPECKLE: "inputspecklep inputspeckleprob inputspeckle",
     _COORDINATED: "coordinateddropout coordinateddropoutrate coordinateddropoutp "
     "coordinateddropoutprob",
-    elsewhere("the recordings decide it"): "ndays inputdim neuraldim ninputfeatures",
+    _classes: "nclasses numclasses nphonemes numphonemes",
+    elsewhere("an ablation's seeds"): "seed randomseed rngseed torchseed manualseed globalseed "
+    "modelseed dataseed datasetseed splitseed samplerseed",
+    elsewhere("the recordings decide it"): "ndays nsessions inputdim neuraldim ninputfeatures",
 }
 
 # Masks: what they hide → how forks call it; what a key says of them → its words after, and before.
@@ -246,7 +260,7 @@ _FEATURES: dict[str, Flat] = {
     **dict.fromkeys(("focalloss", "focalctc", "focal"), {"loss.focal_gamma": 0.0}),
     **dict.fromkeys(("interctc", "intermediatectc"), {"loss.inter_ctc_weight": 0.0}),
 }
-_SWITCH = re.compile(r"(?:use|enable|apply|do|with)?(.+?)(?:enabled?|active|use|on)?")
+_SWITCH = re.compile(r"(?:use|enable|apply|do|with)?(.+?)(?:enabled?|active)?")
 
 
 def switch_of(squeezed: str, value: Any) -> Flat | None:

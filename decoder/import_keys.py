@@ -4,6 +4,7 @@ What changes training and cannot be said here is never passed over: it is unsupp
 leaves it out.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from decoder.neutral_settings import is_neutral
 
 OFF = "off"  # the note of a switch that turns fields off, whatever other keys say
 ON = "the other keys set the values"
+NO_PART = "the decoder here has no part"  # how the note of a key of another part begins
 _OF_LAYERS = re.compile(r"(\w*(?:former|mamba|lstm|gru|tcn|rwkv))_\w", re.IGNORECASE)
 _TYPING_ERROR = 0.8  # likeness of a key to a known one from which it is probably that one
 _OFF_TEXTS = ("", "none", "null", "off", "false", "no")
@@ -25,7 +27,7 @@ _OFF_TEXTS = ("", "none", "null", "off", "false", "no")
 _ANYWHERE = frozenset(
     "model models modelconfig net network rnn gru lstm decoder config cfg args hparams "  # noqa: SIM905
     "hyperparameters hyperparams params kwargs parameters training train trainer trainingconfig "
-    "settings common base default experiment".split()
+    "settings common base default experiment grudecoder lstmdecoder rnndecoder".split()
 )
 _IN_SECTION = {
     section: frozenset(names.split())
@@ -37,7 +39,8 @@ _IN_SECTION = {
         "model": "inputnetwork architecture arch",
         "loss": "loss losses criterion ctc objective",
         "optim": "optim optimizer optimization optimiser scheduler lrscheduler lrschedule schedule "
-        "lr adam adamw sgd gradient gradients",
+        "lr adam adamw sgd gradient gradients optimizerparams optimizerargs optimizerkwargs "
+        "schedulerparams schedulerargs schedulerkwargs",
         "train": "eval evaluation validation logging",
         "evaluation": "eval evaluation decoding inference test",
     }.items()
@@ -61,31 +64,40 @@ _SWITCHES_OF_A_BLOCK = (
 )
 
 
-def fork_effect(key: str, value: Any, file: Flat, known: Sequence[str]) -> Effect:
+def off_keys(file: Flat) -> list[str]:
+    """The keys of a file whose values are off, see `is_off`."""
+    return [key for key, value in file.items() if is_off(value)]
+
+
+def fork_effect(
+    key: str, value: Any, file: Flat, off: Sequence[str], known: Sequence[str]
+) -> Effect:
     """What a key of a fork means here.
 
     Args:
         key: dotted.
         value: its value.
         file: every key of the file, dotted, and its value.
+        off: its `off_keys`.
         known: the keys of the official trainer, of which the nearest is suggested.
     """
-    found, switch = _by_spelling(key, value, file), _switched_off_by(key, file)
+    found, switch = _by_spelling(key, value, file), _switched_off_by(key, off)
     if found and not (switch and found.outcome == "unsupported"):
         return found
     if is_neutral(key):
         return Effect("no effect", {}, "concerns folders, devices or labels, not training")
     names = key.split(".")
-    if any(_AFTERWARDS.fullmatch(squeeze(name)) for name in names[:-1]):
+    of_decoding = re.match(r"(beam|lm|ngram)_?\w", names[-1], re.IGNORECASE)
+    if of_decoding or any(_AFTERWARDS.fullmatch(squeeze(name)) for name in names[:-1]):
         return Effect("no effect", {}, "concerns what happens after training")
     switch = switch or _of_other_layers(key, file)
     if switch:
         return Effect("no effect", {}, f"{switch} turns it off")
-    hint = _nearest(names[-1], known)
     if is_off(value):
-        return Effect("unknown", {}, hint.removeprefix("; "))
+        return Effect("unknown", {}, _nearest(names[-1], known).removeprefix("; "))
     if other := _other_part(names):
-        return Effect("unsupported", {}, f"the decoder here has no part '{other}'")
+        return Effect("unsupported", {}, f"{NO_PART} '{other}'")
+    hint = _nearest(names[-1], known)
     return Effect("unsupported", {}, f"it is not known here and may change training{hint}")
 
 
@@ -115,9 +127,8 @@ def _by_spelling(key: str, value: Any, file: Flat) -> Effect | None:
         if fields_off is not None and _is_home(blocks, fields_off):
             return Effect("mapped", {} if value else fields_off, ON if value else OFF)
         rule = FORKS.get(spelt)
-        own = [path for path in config_paths() if squeeze(path.partition(".")[2]) == spelt]
-        if rule is None and len(own) == 1 and own[0] not in _NOT_BY_NAME:
-            rule = _copied(own[0])
+        if rule is None and (own := _own_names().get(spelt)):
+            rule = _copied(own)
         if rule is None:
             continue
         effect = rule(value, file)
@@ -127,6 +138,14 @@ def _by_spelling(key: str, value: Any, file: Flat) -> Effect | None:
             return Effect("unknown", {}, "null leaves it to the trainer's code")
         return effect
     return None
+
+
+@functools.cache
+def _own_names() -> dict[str, str]:
+    """Our own names, without case and separators → their field, where that is one."""
+    paths = [path for path in config_paths() if path not in _NOT_BY_NAME]
+    names = [squeeze(path.partition(".")[2]) for path in paths]
+    return {name: p for name, p in zip(names, paths, strict=True) if names.count(name) == 1}
 
 
 def _spellings(key: str) -> Iterator[tuple[str, list[str]]]:
@@ -155,19 +174,19 @@ def _takes_null(fields: Flat) -> bool:
     return any(own[path] is None for path in fields) or "optim.grad_clip" in fields
 
 
-def _switched_off_by(key: str, file: Flat) -> str | None:
+def _switched_off_by(key: str, off: Sequence[str]) -> str | None:
     """The switch that turns a key off: of a block, or beside it with the same first words."""
     names = key.split(".")
     for n in range(1, len(names)):
         block = ".".join(names[:n])
         for word in _SWITCHES_OF_A_BLOCK:
             switch = f"{block}.{word}"
-            if switch != key and switch in file and is_off(file[switch]):
+            if switch != key and switch in off:
                 return switch
     parent, last = ".".join(names[:-1]), squeeze(names[-1])
-    for other, value in file.items():
+    for other in off:
         above, _, name = other.rpartition(".")
-        if above != parent or other == key or not is_off(value):
+        if above != parent or other == key:
             continue
         found = _WORDS_OF_A_SWITCH.fullmatch(name)
         stem = squeeze((found["after"] or found["before"]) if found else name)

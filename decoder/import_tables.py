@@ -147,6 +147,10 @@ def _validated_days(value: Any, file: Flat) -> Effect:
     return Effect("elsewhere", {}, f"{note}; skipped there: {', '.join(names)}" if names else note)
 
 
+# Schedule → part of the names of the key without which it cannot be known.
+_OF_SCHEDULE = {"step": "stepsize", "plateau": "patience"}
+
+
 def _schedule_t15(value: Any, file: Flat) -> Effect:
     schedule = SCHEDULES.get(squeeze(str(value)))
     if schedule is None:
@@ -154,8 +158,11 @@ def _schedule_t15(value: Any, file: Flat) -> Effect:
             "unsupported", {}, f"optim.schedule has {', '.join(sorted(set(SCHEDULES.values())))}"
         )
     if schedule != "linear":
-        by_fork = "" if value == "cosine" else "of a fork; the trainer has cosine and linear"
-        return Effect("mapped", {"optim.schedule": schedule}, by_fork)
+        note = "" if value == "cosine" else "of a fork; the trainer has cosine and linear"
+        needed = _OF_SCHEDULE.get(schedule)
+        if needed and not any(needed in squeeze(key) for key in file):
+            note += f"; no key has its {needed}, so our default is taken"
+        return Effect("mapped", {"optim.schedule": schedule}, note)
     fields = {
         "optim.schedule": "linear",
         "optim.lr_warmup_steps": 0,
@@ -202,7 +209,9 @@ T15: dict[str, Rule] = {
     "output_dir": _FOLDER,
     "checkpoint_dir": _FOLDER,
     "init_from_checkpoint": only(
-        False, "as here", "set train.start_from to the file of these weights in its place"
+        False,
+        "as here",
+        "it goes on with that optimizer, too; set train.start_from to start from the weights alone",
     ),
     "init_checkpoint_path": no_effect("only read if init_from_checkpoint is true"),
     "save_best_checkpoint": _keep_weights,

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from decoder.complaints import yaml_text
 from decoder.config import SECTIONS, DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
 from decoder.foreign_config import read_foreign, without_wandb
 from decoder.import_conflicts import settle
 from decoder.import_forks import switch_of
-from decoder.import_keys import OFF, ON, fork_effect
+from decoder.import_keys import NO_PART, OFF, ON, fork_effect, off_keys
 from decoder.import_tables import (
     T12,
     T15,
@@ -91,6 +92,27 @@ class Imported(NamedTuple):
         return [entry for entry in self.entries if entry.outcome in outcomes]
 
 
+def refusals(imported: Imported, without: str) -> list[str]:
+    """What is unsupported, one sentence a key, or one for all keys of a block of another part.
+
+    Args:
+        imported: of `import_file` or `import_mapping`.
+        without: how a key is left out, with ``{}`` for the key.
+    """
+    sentences, blocks = [], dict[str, list[str]]()
+    for key, value, _, _, note in imported.with_outcome("unsupported"):
+        if note.startswith(NO_PART):
+            block = key[: key.index(part := note.split("'")[1]) + len(part)]
+            blocks.setdefault(block, []).append(key.removeprefix(f"{block}."))
+            continue
+        shown = yaml_text(value)
+        sentences.append(f"{key}: {shown} is not supported: {note}; {without.replace('{}', key)}")
+    for block, names in blocks.items():
+        every = without.replace("{}", f"'{block}.*'")
+        sentences.append(f"{block}: {NO_PART} '{block}' ({', '.join(names)}); {every}")
+    return sentences
+
+
 def import_file(
     path: Path | str,
     without: Sequence[str] = (),
@@ -125,17 +147,28 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     """
     codebase = find_codebase(nested, where)
     if codebase == "ours":
+        if nested.get("extensions"):
+            raise ConfigError(
+                f"{where}: extensions: an import runs no files; remove them, and name them in the "
+                "ablation that uses them"
+            )
         config = parse_config(nested, where)
         return Imported("ours", config, (), config.data.sessions, ())
     trainer = _TRAINERS[codebase]
     flat = dict(_leaves(nested, trainer.rules))
     whole = {**trainer.official, **flat}
-    effects = {key: _read_key(key, value, whole, trainer, flat) for key, value in flat.items()}
+    off = off_keys(flat)
+    effects = {k: _read_key(k, value, whole, trainer, flat, off) for k, value in flat.items()}
     one_group = codebase == "t12" or not _has_day_keys(effects)
     if one_group:
         effects = {key: _for_all_groups(effect) for key, effect in effects.items()}
     settle(effects, flat, trainer.rules, without)
-    effects = {key: _with_strength(key, effect, effects) for key, effect in effects.items()}
+    said = {path for effect in effects.values() for path in effect.fields} | {
+        path
+        for key, value in trainer.official.items()
+        for path in trainer.rules[key](value, whole).fields
+    }
+    effects = {key: _with_strength(key, effect, said) for key, effect in effects.items()}
     entries = [
         Entry(key, flat[key], *_left_out(key, effect, without)) for key, effect in effects.items()
     ]
@@ -203,14 +236,16 @@ def _leaves(
             yield key, value
 
 
-def _read_key(key: str, value: Any, whole: Flat, trainer: _Trainer, flat: Flat) -> Effect:
+def _read_key(
+    key: str, value: Any, whole: Flat, trainer: _Trainer, flat: Flat, off: Sequence[str]
+) -> Effect:
     if key == "hydra":
         return Effect("no effect", {}, "only concerns folders and logs")
     if key == "defaults":
         note = "Hydra composes the file from others: give the config.yaml in .hydra of a run"
         return Effect("unsupported", {}, note)
     rule = trainer.rules.get(key)
-    effect = rule(value, whole) if rule else fork_effect(key, value, flat, tuple(trainer.rules))
+    effect = rule(value, whole) if rule else fork_effect(key, value, flat, off, [*trainer.rules])
     if effect.fields and has_interpolation(value):
         note = "its value exists only while the trainer runs; write the value itself"
         return Effect("unsupported", {}, note)
@@ -242,14 +277,17 @@ def _left_out(key: str, effect: Effect, without: Sequence[str]) -> Effect:
     return effect
 
 
-def _with_strength(key: str, effect: Effect, effects: Mapping[str, Effect]) -> Effect:
-    """A switch that is on is refused if no key says how strong what it turns on is."""
+def _with_strength(key: str, effect: Effect, said: set[str]) -> Effect:
+    """A switch that is on is refused if nothing says how strong what it turns on is.
+
+    Args:
+        said: the fields that the file sets, or the official trainer where the file is silent.
+    """
     if effect.note != ON:
         return effect
     names = [squeeze(name) for name in key.split(".")]
     spelt = ["".join(names[-n:]).replace("masking", "mask") for n in (1, 2)]
     fields = next((found for name in spelt if (found := switch_of(name, True))), {})
-    said = {path for other in effects.values() for path in other.fields}
     if said & set(fields) or "augment.smooth" in fields:
         return effect
     note = f"it is on, but no key says how strong: set {' or '.join(fields)}"

@@ -28,7 +28,8 @@ _NAMES = _squeezed(
     "loader_num_workers dataloader_workers save_every save_interval checkpoint_every "
     "save_best_checkpoint save_all_val_steps save_final_model save_val_metrics save_val_logits "
     "save_val_data profiler torch_compile use_torch_compile compile use_compile compile_model "
-    "fused use_fused_adamw cudnn_benchmark plot_interval"
+    "fused use_fused_adamw cudnn_benchmark plot_interval gradient_checkpointing "
+    "use_gradient_checkpointing activation_checkpointing"
 )
 # At the top level only: `optimizer.name` counts.
 _ON_TOP = _squeezed(

@@ -36,7 +36,7 @@ def inside(part: Part) -> Iterator[None]:
     except (UserError, PartError, OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise PartError(explain_crash(error, part.file, part.title)) from error
+        raise PartError(explain_crash(error, part.file, part.title, part.line)) from error
 
 
 def check_shape(part: Part, got: Any, allowed: Sequence[int], given: str, mend: str) -> None:
@@ -174,7 +174,7 @@ def _scalars(
         made = made if n_values == 2 else (made,)
         if not isinstance(made, tuple | list) or len(made) != n_values:
             raise PartError(
-                f"{part.where}: must return {names[0]}, but returned {type(made).__name__}; {mend}"
+                f"{part.where}: must return {names[0]}, but returned {type(made).__name__}"
             )
         whole = [
             torch.as_tensor(one, dtype=torch.float32, device=given.device)

@@ -93,6 +93,7 @@ def _run(content: bytes) -> Any:
     """Follow the instructions of a pickle of plain values and arrays."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(content):
         name = opcode.name
         if name == "STOP":
@@ -104,11 +105,11 @@ def _run(content: bytes) -> Any:
         elif name == "MEMOIZE":
             memo[len(memo)] = stack[-1]
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            memo[int(argument)] = stack[-1]
+            memo[int(str(argument))] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(str(argument))])
         elif name == "GLOBAL":
-            stack.append(_Name(argument))
+            stack.append(_Name(str(argument)))
         elif name == "STACK_GLOBAL":
             last, first = stack.pop(), stack.pop()
             stack.append(_Name(f"{first} {last}"))
@@ -173,7 +174,7 @@ def _reduce(stack: list[Any]) -> None:
     elif text in _SCALAR:
         (made,) = _decoded(arguments[1][:_LONGEST_NUMBER], arguments[0])
     elif text in _FROM_BUFFER:
-        made = _Array(*arguments[:2], len(arguments[2]))
+        made = _Array(arguments[0], arguments[1], len(arguments[2]))
     elif text == "_codecs encode" and arguments[1] == "latin1":
         made = arguments[0].encode("latin-1")
     else:

@@ -18,12 +18,13 @@ from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, canonical_json, with_file
 from decoder.data.store import Dataset
 from decoder.errors import CheckpointError, ConfigError, DataError
+from decoder.extensions import used_by
 from decoder.foreign_config import read_foreign
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import WEIGHTS_NAME, Run
 from decoder.regular import open_regular
 from decoder.training_sections import START_KEY, TrainConfig
-from decoder.weights import Weights, read_weights
+from decoder.weights import Weights, read_weights, weights_of
 
 _T15_NAME, _T15_ARGUMENTS = "best_checkpoint", "args.yaml"  # as the official T15 trainer writes
 _DAY_WEIGHTS, _DAY_BIASES = "day_layer.weights.", "day_layer.biases."
@@ -193,7 +194,8 @@ def check_start(
     Raises:
         ConfigError: what does not fit, in one message.
     """
-    model = PackedDecoder(config.model, 1, 1, n_features, n_classes, seed=0)
+    used = used_by([config])
+    model = PackedDecoder(config.model, 1, 1, n_features, n_classes, seed=0, used=used)
     _check_shapes(start.weights, model, config, n_features, n_classes)
     if config.model.day_layer != "per_day":
         return None
@@ -231,8 +233,9 @@ def start_runs(
         start = known[key]
         sizes = dataset.n_features, dataset.n_classes
         _check_shapes(start.weights, model, run.config, *sizes)
+        own = weights_of(model, row)
         for name, value in _initial(start, run.config, dataset.sessions).items():
-            model.get_parameter(name).data[row].copy_(value)
+            own[name].copy_(value)
 
 
 def _initial(start: Start, config: DecoderConfig, sessions: Sequence[str]) -> dict[str, Tensor]:
@@ -263,7 +266,7 @@ def _check_shapes(
     where = f"{START_KEY}: {weights.path}"
     own = config.model
     architecture = weights.config.model.architecture if weights.config else "gru"
-    if architecture != own.architecture:
+    if architecture != own.architecture and model.has_layers:
         raise ConfigError(
             f"{where}: is a decoder of another architecture ({architecture}), but "
             f"model.architecture is {own.architecture}"
@@ -281,8 +284,8 @@ def _check_shapes(
             f"{n_features}; choose the same with data.feature_subset"
         )
     expected = {
-        name: tuple(parameter.shape[1:])
-        for name, parameter in model.named_parameters()
+        name: tuple(value.shape)
+        for name, value in weights_of(model, 0).items()
         if own.day_layer != "per_day" or not _of_day(name)
     }
     if own.day_layer == "per_day":

@@ -377,12 +377,10 @@ def make_optimizer(
     configs: Sequence[OptimConfig], model: PackedDecoder, device: torch.device
 ) -> optim.PackOptimizer:
     """The optimizer for a device: of all runs at once on a GPU, else one of PyTorch's a run."""
-    parameters, groups = dict(model.named_parameters()), model.groups()
-    parts = model.freeze_groups()
+    parameters, groups, parts = dict(model.named_parameters()), model.groups(), model.model_parts()
     if device.type != "cuda":
         return optim.RunOptimizers(configs, parameters, groups, parts)
-    kernels = why_not(device) is None
-    return StackedOptimizer(configs, parameters, groups, kernels, parts=parts)
+    return StackedOptimizer(configs, parameters, groups, why_not(device) is None, parts=parts)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:

@@ -57,7 +57,7 @@ def step_gradients(
         gradients = {name: gradient / n_batches for name, gradient in gradients.items()}
     configs = [config.optim for config in state.configs]
     if any(config.frozen for config in configs):
-        optim.clear_frozen(gradients, configs, state.model.freeze_groups())
+        optim.clear_frozen(gradients, configs, state.model.model_parts())
     return losses, gradients
 
 

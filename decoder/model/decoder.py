@@ -88,7 +88,7 @@ class PackedDecoder(nn.Module):
         super().__init__()
         source = generator(seed, "initial_weights")
         self.config = config
-        self.used = list(used)
+        self.used, self.n_features = list(used), n_features
         self.parts = nn.ModuleDict()  # layers and encoders of the user's
         n_inputs = config.patch_size * self._add_parts("layer_before", n_features, seed, device)
         self.kernel: Kernel | None = None  # None: the fastest, chosen by the first step of training
@@ -169,7 +169,7 @@ class PackedDecoder(nn.Module):
             groups |= {n: "day" for n, _ in self.day_layer.named_parameters(prefix="day_layer")}
         return groups
 
-    def freeze_groups(self) -> dict[str, ModelPart]:
+    def model_parts(self) -> dict[str, ModelPart]:
         """Name → part of the decoder that ``optim.frozen`` may name, by the module it lies in."""
         heads: list[tuple[str, nn.Module]] = [("head", self.head), ("post_rnn", self.post_rnn)]
         heads += [("intermediate_heads", self.intermediate_heads)]
@@ -372,7 +372,7 @@ class PackedDecoder(nn.Module):
 
     def n_parameters(self, frozen: Collection[ModelPart] = ()) -> int:
         """Number of values of one run, without those of frozen parts."""
-        parts = self.freeze_groups()
+        parts = self.model_parts()
         kept = [p for name, p in self.named_parameters() if parts[name] not in frozen]
         return sum(parameter[0].numel() for parameter in kept)
 

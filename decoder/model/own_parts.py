@@ -198,7 +198,10 @@ class OwnPart(nn.Module):
             said, failed = getattr(self.inner, "n_outputs", None), error.__cause__ is not None
             if failed and isinstance(said, int) and device.type == "cpu":
                 return said  # it may need a GPU
-            mend = "; a module that needs a GPU states its width as its attribute n_outputs"
+            mend = (
+                f" (tried with x of shape {tuple(x.shape[1:])}; a module that needs a GPU states "
+                "its width as its attribute n_outputs)"
+            )
             raise ConfigError(f"{error}{mend if failed else ''}") from error
         finally:
             self.to(home)

@@ -56,7 +56,7 @@ def import_config(
 ) -> None:
     """Convert a configuration file of T15, T12 or a fork into one of this project."""
     from decoder.config import override
-    from decoder.importing import import_file
+    from decoder.importing import import_file, refusals
 
     if output is not None and output.exists():
         raise ConfigError(f"--output: {output} exists already; choose another name or remove it")
@@ -70,15 +70,8 @@ def import_config(
     else:
         # If the configuration goes to standard output, nothing else may.
         print_imported(wide_output(stderr=output is None), imported)
-    unsupported = imported.with_outcome("unsupported")
-    if unsupported:
-        raise ConfigError(
-            [
-                f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; "
-                f"change it, or leave it out with --without {entry.key}"
-                for entry in unsupported
-            ]
-        )
+    if refused := refusals(imported, "change it, or leave it out with --without {}"):
+        raise ConfigError([f"{file}: {sentence}" for sentence in refused])
     text = config_text(imported, file)
     if output is not None:
         from decoder.atomic import write_atomically

@@ -214,11 +214,17 @@ def _named(text: str, results: "Results") -> tuple[str | None, str | None, str |
         name, is_search, is_ablation = load_claims(Path(text)).name, False, False
     elif is_file_name(text):
         from orchestrator.search.kept import named_search
+        from orchestrator.spec.keys import name_with_extensions
         from orchestrator.spec.load import load_spec
 
-        search = named_search(text, results.of_searches)
-        name = search.spec.name if search else load_spec(Path(text)).spec.name
-        is_search, is_ablation, is_judged = search is not None, search is None, False
+        # Files of the user's parts are run by commands that train or plan, and not here.
+        if (unchecked := name_with_extensions(Path(text))) is not None:
+            name = unchecked
+        else:
+            search = named_search(text, results.of_searches)
+            name = search.spec.name if search else load_spec(Path(text)).spec.name
+            is_search, is_ablation = search is not None, search is None
+        is_judged = False
     plans = results.ablations.glob("*/plan.json") if is_ablation else ()
     ablations = {plan.parent.name for plan in plans}
     searches = set(results.searches() if is_search else ())

@@ -59,9 +59,11 @@ def slurm(
     """
     from decoder.atomic import write_atomically
     from orchestrator.execute.slurm import Job, batch_script
+    from orchestrator.spec.keys import name_with_extensions
     from orchestrator.spec.load import load_spec
 
-    name = load_spec(spec, profile).spec.name
+    # Files of the user's parts are run on the cluster, and not here.
+    name = name_with_extensions(spec) or load_spec(spec, profile).spec.name
     file = Path(f"{name}.sbatch") if output is None else output
     run = [str(spec.absolute()), "--results", str(results.absolute())]
     text = batch_script(

@@ -249,7 +249,7 @@ def _hyperparameters(
 ) -> dict[tuple[str, int], dict[str, float | str]]:
     """(arm id, seed) → what to show of its run: arm, seed, levels, and settings that differ."""
     flat = {run.arm_id: flatten(run.config) for run in runs}
-    paths = varying_paths(list(flat.values()))
+    paths = [p for p in varying_paths(list(flat.values())) if not p.startswith("files.")]
     numeric = {
         path: all(isinstance(one.get(path), int | float) for one in flat.values()) for path in paths
     }
@@ -259,7 +259,13 @@ def _hyperparameters(
             "seed": float(run.seed),
             **levels.get(run.arm_id, {}),
             **{
-                path: float(value or 0) if numeric[path] else json.dumps(value)
+                path: (
+                    float(value)
+                    if numeric[path] and isinstance(value, int | float)
+                    else value
+                    if isinstance(value, str)
+                    else json.dumps(value)
+                )
                 for path in paths
                 for value in [flat[run.arm_id].get(path)]
             },

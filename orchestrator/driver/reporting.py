@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from decoder.atomic import write_atomically
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow
@@ -63,9 +61,7 @@ def rebuild_report(
     return used
 
 
-def keep_timing(
-    results: Results, name: str, call: Mapping[str, JsonValue], options: Options
-) -> None:
+def keep_timing(results: Results, name: str, call: Mapping[str, object], options: Options) -> None:
     """Append a call of `run` to ``timing.json``; the tables do not depend on it.
 
     Args:

@@ -31,6 +31,7 @@ from orchestrator.driver.shared_work import check_agreement, work_place
 from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.backends.guard import clear_abandoned
+from orchestrator.execute.command.reread import reread_courses
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
@@ -191,6 +192,7 @@ def run_ablation(
             plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             new = plan.distinct.keys() - every.keys()
             every |= read_records(results, new, say, full=False)
+            every = reread_courses(results, plan.distinct, every, say)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
             if text := changed_code(plan, results):
                 say(text)

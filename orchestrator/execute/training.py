@@ -202,8 +202,8 @@ def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
         ConfigError: a file is gone since the runs were planned.
     """
     configs = [run.config for pack in packs for run in pack.runs]
-    named = {one.train.start_from for one in configs if isinstance(one, DecoderConfig)}
-    if not named - {None}:
+    named = {one.train.start_from for one in configs if isinstance(one, DecoderConfig)} - {None}
+    if not named:
         return {}
     from decoder.start import start_file  # loads torch
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from decoder.config import DecoderConfig, idle_paths, load_config
+from decoder.entries import unused_paths
 from decoder.errors import ConfigError
 from decoder.foreign_config import parse_foreign, without_wandb
-from decoder.importing import Imported, find_codebase, import_file
+from decoder.importing import Imported, find_codebase, import_file, refusals
 from decoder.user_files import read_bounded
 from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
 from orchestrator.spec.configuration import (
@@ -18,6 +19,7 @@ from orchestrator.spec.configuration import (
     as_written,
     flatten,
     identity,
+    known_paths,
     override,
     resolve,
 )
@@ -96,14 +98,9 @@ def read_configuration(text: str) -> Configuration:
 
 def _translated(text: str, path: Path, imported: Imported) -> Configuration:
     """A configuration of an official trainer or a fork."""
-    if unsupported := imported.with_outcome("unsupported"):
-        raise ConfigError(
-            [
-                f"{path}: {entry.key}: is not supported: {entry.note}; translate the file with "
-                f"`import-config {path} --without {entry.key}`, and compare the result"
-                for entry in unsupported
-            ]
-        )
+    leave_out = f"translate the file with `import-config {path} --without {{}}`, and compare that"
+    if refused := refusals(imported, leave_out):
+        raise ConfigError([f"{path}: {sentence}" for sentence in refused])
     return Configuration(text, imported.config, path, {}, is_ours=False)
 
 
@@ -142,14 +139,20 @@ def find_differences(one: AnyConfig, two: AnyConfig) -> tuple[ConfigDifference, 
             "file with `import-config`"
         )
     a, b = flatten(one), flatten(two)
-    filled_a, filled_b = flatten(resolve(one)), flatten(resolve(two))
-    written = [path for path in a if a[path] != b[path]]
-    chosen = [path for path in written if filled_a[path] != filled_b[path]]
-    reached = override(one, {path: b[path] for path in chosen}, "")
-    if resolve(reached) != resolve(two):
-        chosen = written
+    of_parts = unused_paths(a, b)
+    keys = [path for path in dict.fromkeys((*a, *b)) if path not in of_parts]
+    written = [path for path in keys if a.get(path, NOT_SET) != b.get(path, NOT_SET)]
+    if set(known_paths(one)) == set(known_paths(two)):
+        filled_a, filled_b = flatten(resolve(one)), flatten(resolve(two))
+        chosen = [path for path in written if filled_a.get(path) != filled_b.get(path)]
+        changeable = {path: b[path] for path in chosen if path in known_paths(one)}
+        reached = override(one, changeable, "")
+        if resolve(reached) == resolve(two):
+            written = chosen
     return tuple(
-        ConfigDifference(path, a[path], b[path], _ratio(a[path], b[path])) for path in chosen
+        ConfigDifference(path, *pair, _ratio(*pair))
+        for path in written
+        for pair in [(a.get(path, NOT_SET), b.get(path, NOT_SET))]
     )
 
 

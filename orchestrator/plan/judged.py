@@ -24,7 +24,7 @@ class JudgedRun(_Part):
     """
 
     run_id: str
-    columns: Mapping[str, JsonValue]
+    columns: Mapping[str, str | int | float | bool | None]
     settings: Mapping[str, JsonValue] = {}
     dataset: str | None = None
     dataset_path: str | None = None

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from decoder.atomic import write_atomically
 from decoder.complaints import did_you_mean
 from decoder.config import config_paths
+from decoder.entries import unused_paths
 from decoder.errors import ConfigError, StorageError
 from orchestrator.execute.command.logs import LOGS, log_end
 from orchestrator.history.rows import imported_rows
@@ -179,10 +180,11 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
     cells = record_cells(record, history)
     run = parse_run_row(cells)
     defaults = {} if run.trainer else {p: marks.default for p, marks in config_paths().items()}
+    of_parts = unused_paths(run.settings)
     changed = {
         path: (defaults.get(path), value)
         for path, value in run.settings.items()
-        if value != defaults.get(path)
+        if value != defaults.get(path) and path not in of_parts
     }
     uses = tuple(
         Use(name, arm.arm_id, {**document.spec.set, **arm.changes})
@@ -253,7 +255,7 @@ def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
         return any(column[at] != column[which[0]] for at in which)
 
     fields = [name for name, marks in config_paths().items() if not marks.not_identity]
-    fields += [name for name in index.names if name.startswith(SETTINGS)]
+    fields += [n for n in index.names if n.startswith((SETTINGS, "parts.", "files."))]
     varying = [name for name in index.names if name in fields and varies(name)]
     paths = varying_paths(index.cells(which, varying))[:_MOST_VARYING]
     return [*_DEFAULT_COLUMNS, *(["provenance"] if varies("provenance") else []), *paths]

@@ -11,7 +11,6 @@ from decoder.pack import HISTORY_COLUMNS
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.faults import Faults
 from orchestrator.report.verdict_table import verdicts_table
-from orchestrator.spec.check_outcomes import outcomes_of
 from orchestrator.spec.units import noun
 from orchestrator.store.mixing import mixed_claims, select_for_report
 from orchestrator.store.record import Record
@@ -95,7 +94,7 @@ def evaluate_records(
     tables = make_tables(plan, records, histories)
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
-    usual = ["per"] if "per" in outcomes_of(spec.trainer) else []
+    usual = ["per"] if spec.trainer is None or "per" in spec.trainer.outcomes else []
     outcomes = dict.fromkeys([*usual, *(h.outcome for h in spec.hypotheses.values())])
     faults, no_controls = Faults(say), tuple[Control, ...]()
     controls = {

@@ -25,10 +25,14 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
     dropped = runs["n_dropped_trials"].dropna()
     spec_file = Path(plan.spec_file)
     budget = steps_text(runs)
+    often = f", validation every {listed(every)} steps" if plan.spec.trainer is None else ""
+    rows += [("budget", f"{budget}{often}" if budget else _NONE)]
+    if plan.spec.trainer is None:
+        rows += [
+            ("parameters", listed(runs["n_parameters"].dropna().unique())),
+            ("training trials left out (no possible alignment)", listed(dropped.unique())),
+        ]
     rows += [
-        ("budget", f"{budget}, validation every {listed(every)} steps" if budget else _NONE),
-        ("parameters", listed(runs["n_parameters"].dropna().unique())),
-        ("training trials left out (no possible alignment)", listed(dropped.unique())),
         ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
         (
             "claims file" if plan.judged else "ablation file",

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, yaml_text
-from decoder.config import DecoderConfig, config_paths
+from decoder.config import DecoderConfig
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
@@ -24,6 +24,7 @@ from orchestrator.spec.configuration import (
     CommandConfig,
     Configuration,
     explain_setting,
+    known_paths,
     n_steps_of,
 )
 from orchestrator.spec.keys import explain_file, load_start
@@ -96,7 +97,10 @@ def check_search(spec: SearchSpec, base: Configuration, path: Path) -> LoadedSea
         ConfigError: every mistake, one line each.
     """
     found = itertools.chain(
-        _check_objectives(spec), _check_numbers(spec), _check_paths(spec, base), _check_arms(spec)
+        _check_objectives(spec, base),
+        _check_numbers(spec),
+        _check_paths(spec, base),
+        _check_arms(spec),
     )
     problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     arms: list[TunedArm] = []
@@ -118,8 +122,8 @@ def check_search(spec: SearchSpec, base: Configuration, path: Path) -> LoadedSea
     return LoadedSearch(spec, base, path, tuple(arms))
 
 
-def _check_objectives(spec: SearchSpec) -> Iterator[str]:
-    known = (*metrics_of(spec.trainer), SECONDS)
+def _check_objectives(spec: SearchSpec, base: Configuration) -> Iterator[str]:
+    known = (*metrics_of(spec.trainer, base), SECONDS)
     for name, sense in spec.objectives.items():
         if name not in known:
             what = f"'{name}' is no objective"
@@ -167,7 +171,7 @@ def _check_numbers(spec: SearchSpec) -> Iterator[str]:
 
 
 def _check_paths(spec: SearchSpec, base: Configuration) -> Iterator[str]:
-    known = config_paths()
+    known = known_paths(base)
     places: dict[str, Mapping[str, object]] = {"set": spec.set, "space": spec.space}
     for name, arm in spec.arms.items():
         places |= {f"arms.{name}.set": arm.set, f"arms.{name}.space": arm.space}
@@ -177,9 +181,9 @@ def _check_paths(spec: SearchSpec, base: Configuration) -> Iterator[str]:
                 of_space = base.settings.get(path) if where.endswith("space") else value
                 yield from (f"{where}: {text}" for text in explain_setting(base, path, of_space))
             elif path not in known:
-                yield f"{where}: {unknown_path(path)}"
+                yield f"{where}: {unknown_path(path, known)}"
             elif where.endswith("set"):
-                yield from (f"{where}.{text}" for text in explain_value(path, value))
+                yield from (f"{where}.{text}" for text in explain_value(path, value, base))
     if not spec.space and not any(arm.space for arm in spec.arms.values()):
         yield (
             "space: must name at least one config path, for example "

@@ -1,8 +1,8 @@
 """The shape of a search file: what is varied, and how candidates are chosen, stopped, confirmed."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from decoder.marks import MOST_STEPS, PositiveCount, PositiveReal, PositiveSteps, Real, Section
 from orchestrator.spec.limits import MOST_RUNS
@@ -11,10 +11,12 @@ from orchestrator.spec.schema import (
     Changes,
     CollapseSpec,
     Direction,
+    Extensions,
     Name,
     Seed,
     Seeds,
     Sentence,
+    without_empty_extensions,
 )
 from orchestrator.spec.trainer import TrainerSection
 
@@ -187,6 +189,7 @@ class SearchSpec(Section):
         question: one or two sentences.
         base: path of a decoder configuration, relative to the file.
         trainer: a training script of your own, in place of `base`.
+        extensions: Python files with parts of your own for our decoder, relative to the file.
         set: config paths changed in every candidate and in the base.
         space: config path → its values; a path named by a ``when`` stands before that ``when``.
         sampler: which of Optuna's samplers proposes candidates.
@@ -208,6 +211,7 @@ class SearchSpec(Section):
     question: Sentence
     base: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     trainer: TrainerSection | None = None
+    extensions: Extensions = ()
     set: Changes = Field(default_factory=dict)
     space: Space
     sampler: Sampler = "tpe"
@@ -222,6 +226,10 @@ class SearchSpec(Section):
     hypotheses: dict[Name, ArmClaim] = Field(default_factory=dict, max_length=500)
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_extensions(serialize(self))
 
     @property
     def first(self) -> str:

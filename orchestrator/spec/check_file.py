@@ -1,24 +1,26 @@
 """Finds mistakes in an ablation beyond its shape: unknown names, and values that do not fit."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from pydantic import ValidationError
 
 from decoder.complaints import did_you_mean, explain, yaml_text
-from decoder.config import DecoderConfig, config_keys, config_paths
+from decoder.config import DecoderConfig, config_keys, config_paths, explain_parameter
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_criteria_arms, check_level, claim_problems
 from orchestrator.spec.check_design import check_design
+from orchestrator.spec.check_outcomes import check_own_metrics
 from orchestrator.spec.compared import compared_by_name
 from orchestrator.spec.configuration import (
     CommandConfig,
     Configuration,
     explain_setting,
     flatten,
+    known_paths,
     n_steps_of,
     says_steps,
 )
@@ -66,6 +68,7 @@ def find_problems(
         return (), list(error.problems)
     problems += [*_check_evaluations(spec, arms), *_check_budgets(spec, arms)]
     problems += _check_greedy(spec, base)
+    problems += check_own_metrics(spec, arms)
     problems += check_criteria_arms(spec, [arm.arm_id for arm in arms])
     return arms, problems
 
@@ -159,20 +162,21 @@ def _check_changes(
     for factor, levels in spec.factors.items():
         places |= {f"factors.{factor}.{name}": changes for name, changes in levels.items()}
     places |= {f"extra_arms.{name}.set": extra.set for name, extra in spec.extra_arms.items()}
-    known = config_paths()
+    known = known_paths(base) if base is not None else tuple(config_paths())
     for where, changes in places.items():
         for path, value in changes.items():
             if isinstance(base, CommandConfig):
                 yield from (f"{where}: {text}" for text in explain_setting(base, path, value))
+            elif base is None and path.startswith("parts."):
+                continue  # what registers it could not be read
             elif path not in known:
-                yield f"{where}: {unknown_path(path)}"
+                yield f"{where}: {unknown_path(path, known)}"
             else:
-                yield from (f"{where}: {text}" for text in explain_value(path, value))
+                yield from (f"{where}: {text}" for text in explain_value(path, value, base))
 
 
-def unknown_path(path: str) -> str:
+def unknown_path(path: str, known: Sequence[str]) -> str:
     """A complaint about a path that is none, with a hint at the path that is probably meant."""
-    known = config_paths()
     field = path.rpartition(".")[2]
     mend = (
         field_hint(field)
@@ -183,15 +187,22 @@ def unknown_path(path: str) -> str:
     return f"'{path}' is not a config path{mend}"
 
 
-def explain_value(path: str, value: Any) -> list[str]:
-    """What is wrong with a value or reference of a config path; empty if nothing is."""
+def explain_value(path: str, value: Any, base: DecoderConfig | None) -> list[str]:
+    """What is wrong with a value or reference of a config path; empty if nothing is.
+
+    Args:
+        base: a configuration whose parts of the user's have paths as well.
+    """
     try:
         target = reference(value)
     except ValueError as error:
         return [f"{path}: {error}"]
     if target is not None:
-        return [] if target in config_paths() else [f"{path}: {unknown_path(target)}"]
+        known = known_paths(base or DecoderConfig())
+        return [] if target in known else [f"{path}: {unknown_path(target, known)}"]
     section, _, name = path.partition(".")
+    if section == "parts":
+        return explain_parameter(base, name, value) if base is not None else []
     try:
         section_at(DecoderConfig, (section,)).model_validate({name: value})
     except ValidationError as error:

@@ -2,6 +2,11 @@
 
 from collections.abc import Collection, Iterable
 
+from decoder.config import DecoderConfig
+from decoder.entries import OWN_METRIC, own_metrics
+from orchestrator.spec.arms import Arm
+from orchestrator.spec.compared import compared_by_name
+from orchestrator.spec.configuration import Configuration
 from orchestrator.spec.names import hint
 from orchestrator.spec.schema import METRICS, OUTCOMES, AblationSpec
 from orchestrator.spec.slips import outcome_hint
@@ -10,31 +15,40 @@ from orchestrator.spec.trainer import TrainerSection
 _PLATEAU = "emitted_ratio and n_distinct"
 
 
-def metrics_of(trainer: TrainerSection | None) -> tuple[str, ...]:
-    """What an evaluation records: of our decoder, or as the trainer's metrics are mapped."""
+def metrics_of(
+    trainer: TrainerSection | None, base: Configuration | None = None
+) -> tuple[str, ...]:
+    """What an evaluation records: of our decoder, or as the trainer's metrics are mapped.
+
+    Args:
+        base: a configuration of our decoder, with the metrics that its extensions register.
+    """
     if trainer is None:
-        return METRICS
+        return (*METRICS, *own_metrics(base.parts if isinstance(base, DecoderConfig) else {}))
     return tuple(name for name in trainer.metrics if name != "step")
 
 
-def outcomes_of(trainer: TrainerSection | None) -> tuple[str, ...]:
-    """What a claim may be about."""
-    return OUTCOMES if trainer is None else trainer.outcomes
+def check_outcomes(spec: AblationSpec, base: Configuration | None) -> Iterable[str]:
+    """Complaints about outcomes and metrics of claims, priors and criteria that do not exist.
 
-
-def check_outcomes(spec: AblationSpec) -> Iterable[str]:
-    """Complaints about outcomes and metrics of claims, priors and criteria that do not exist."""
-    trainer = spec.trainer
-    outcomes, metrics = outcomes_of(trainer), metrics_of(trainer)
+    Args:
+        base: the configuration that the file starts from; None if it cannot be read.
+    """
+    trainer, metrics = spec.trainer, metrics_of(spec.trainer, base)
+    outcomes = tuple(dict.fromkeys((*OUTCOMES, *metrics))) if trainer is None else trainer.outcomes
     named = {f"hypotheses.{name}.outcome": one.outcome for name, one in spec.hypotheses.items()}
     named |= {f"prior.{outcome}": outcome for outcome in spec.prior}
     if trainer is not None and spec.greedy is not None:
         named["greedy.outcome"] = spec.greedy.outcome
     for where, outcome in named.items():
+        if base is None and outcome.startswith(OWN_METRIC):
+            continue  # what registers it could not be read
         if outcome not in outcomes:
             yield f"{where}: '{outcome}' is not an outcome{mend(outcome, outcomes, trainer)}"
     for name, criterion in spec.criteria.items():
         metric, never = criterion.metric, criterion.never
+        if base is None and (metric or "").startswith(OWN_METRIC):
+            continue
         if metric is not None and metric not in metrics:
             yield (
                 f"criteria.{name}.metric: '{metric}' is not a metric of an evaluation"
@@ -42,6 +56,33 @@ def check_outcomes(spec: AblationSpec) -> Iterable[str]:
             )
         if never is not None and never not in outcomes:
             yield f"criteria.{name}.never: '{never}' is not known{mend(never, outcomes, trainer)}"
+
+
+def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
+    """Complaints about arms that do not record a metric of the user's that is asked about them."""
+    recorded = {
+        arm.arm_id: own_metrics(arm.config.parts, used=True)
+        for arm in arms
+        if isinstance(arm.config, DecoderConfig)
+    }
+    cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
+    asked = [
+        (f"hypotheses.{name}.outcome", spec.hypotheses[name].outcome, [s.arm_id for s in sides])
+        for name, sides in compared_by_name(spec, cells).items()
+    ]
+    asked += [
+        (f"criteria.{name}.metric", one.metric or "", list(one.arms or recorded))
+        for name, one in spec.criteria.items()
+    ]
+    for where, metric, of_arms in asked:
+        if metric.startswith(OWN_METRIC):
+            name = metric.removeprefix(OWN_METRIC)
+            lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]
+            if lacking:
+                yield (
+                    f"{where}: arm {lacking[0]} does not record '{metric}'; set parts.{name}.use "
+                    "to true for every arm, for example under 'set'"
+                )
 
 
 def mend(name: str, known: Collection[str], trainer: TrainerSection | None) -> str:

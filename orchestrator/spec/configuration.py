@@ -227,7 +227,7 @@ def is_per_run(config: Configuration, path: str) -> bool:
 def known_paths(config: Configuration) -> tuple[str, ...]:
     """The dotted paths that a file may change."""
     if isinstance(config, DecoderConfig):
-        return tuple(of_decoder.paths_of(config))
+        return of_decoder.changeable_paths(config)
     own = config.trainer.own_keys
     known = dict.fromkeys((*config.written, *config.trainer.new_keys))
     return tuple(path for path in known if path not in own)

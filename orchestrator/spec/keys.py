@@ -8,11 +8,12 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import ValidationError
 
 from decoder.complaints import explain
-from decoder.config import DecoderConfig, load_config
+from decoder.config import DecoderConfig, load_config, with_extensions
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.marks import Section
+from decoder.strict_yaml import load_yaml
 from orchestrator.spec.configuration import Configuration
-from orchestrator.spec.names import hint
+from orchestrator.spec.names import check_name, hint
 from orchestrator.spec.shipped import shipped_ablations
 from orchestrator.spec.slips import mend
 from orchestrator.spec.trainer import TrainerSection
@@ -58,6 +59,12 @@ def load_start(path: Path, document: Mapping[str, Any]) -> Configuration | None:
             f"{path}: trainer: stands beside 'base'; keep 'base' for our decoder, or 'trainer', "
             "which has a base of its own"
         )
+    extensions = document.get("extensions") or []
+    if trainer is not None and extensions:
+        raise ConfigError(
+            f"{path}: extensions: are parts for our decoder, but 'trainer' trains without it; "
+            "remove them"
+        )
     if trainer is not None:
         try:
             return load_command(path, TrainerSection.model_validate(trainer))
@@ -65,7 +72,15 @@ def load_start(path: Path, document: Mapping[str, Any]) -> Configuration | None:
             return None
     if "base" not in document:
         raise ConfigError(f"{path}: base: this key is required, but missing; add it")
-    return load_base(path, base) if isinstance(base, str) and base else None
+    if not isinstance(base, str) or not base:
+        return None
+    config = load_base(path, base)
+    if not isinstance(extensions, list) or not all(isinstance(one, str) for one in extensions):
+        return config
+    try:
+        return with_extensions(config, extensions, path.parent) if extensions else config
+    except ConfigError as error:
+        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
 def load_base(path: Path, base: str) -> DecoderConfig:
@@ -75,16 +90,42 @@ def load_base(path: Path, base: str) -> DecoderConfig:
     Raises:
         ConfigError: there is no such file in either place, or it has mistakes.
     """
+    found = _base_file(path, base)
+    try:
+        return load_config(found)
+    except ConfigError as error:
+        raise ConfigError(_of_another_trainer(found) or error.problems) from None
+
+
+def name_with_extensions(path: Path) -> str | None:
+    """The name in an ablation or search whose extensions would run if it were checked as a whole.
+
+    Returns:
+        None for a file that, with its base, names no extensions.
+
+    Raises:
+        ConfigError: a file cannot be read, or the name is no name.
+    """
+    document = load_yaml(path)
+    base, name = document.get("base"), document.get("name")
+    of_base = load_yaml(_base_file(path, base)) if isinstance(base, str) and base else {}
+    if not (document.get("extensions") or of_base.get("extensions")):
+        return None
+    try:
+        return check_name(name if isinstance(name, str) else "")
+    except ValueError as error:
+        raise ConfigError(f"{path}: name: {error}") from None
+
+
+def _base_file(path: Path, base: str) -> Path:
+    """The file of a base, see `load_base`."""
     shipped = shipped_ablations()
     places = [path.parent / base, *([shipped / base] if shipped else [])]
     places = list({place.absolute(): place for place in places}.values())
     # `Path.is_file` raises if the name is too long.
     found = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
     if found is not None:
-        try:
-            return load_config(found)
-        except ConfigError as error:
-            raise ConfigError(_of_another_trainer(found) or error.problems) from None
+        return found
     folders = [place.parent for place in places if os.path.isdir(place.parent)]  # noqa: PTH112
     names = sorted({other.name for folder in folders for other in folder.glob("*.yaml")})
     lacking = "" if shipped else "; this installation lacks the bases that ship, so name your own"

@@ -110,14 +110,14 @@ def load_spec(path: Path, profile: str | None = None) -> Loaded:
     except ValidationError as error:
         problems += explain_file(AblationSpec, error, document, ["profiles"])
         spec, broken = _salvage(document, error)
-    if spec.trainer is not None or document.get("trainer") is None:
-        problems += check_outcomes(spec)
     problems = [f"{path}: {problem}" for problem in problems]
     base = None
     try:
         base = load_start(path, document)
     except ConfigError as error:
         problems += error.problems
+    if spec.trainer is not None or document.get("trainer") is None:
+        problems += [f"{path}: {problem}" for problem in check_outcomes(spec, base)]
     if isinstance(base, CommandConfig) and not problems:
         spec = with_repeat(spec, base.trainer)
     arms, check_problems = find_problems(spec, base, broken)

@@ -10,7 +10,9 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
 )
 
 from decoder.collapse import CollapseThresholds
@@ -46,22 +48,27 @@ Changes = Annotated[
     WithJsonSchema({"type": "object", "x-keys": "config paths"}),
 ]
 Cell = dict[Name, NameValue]  # factor → level
+_OWN = {"pattern": "^own_[a-z]"}  # metrics of the user's
 # Which names there are depends on the file, see `orchestrator.spec.check_outcomes`.
 Outcome = Annotated[
     str,
     Field(min_length=1, max_length=100),
-    WithJsonSchema({"type": "string", "enum": list(OUTCOMES)}),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": list(OUTCOMES)}, _OWN]}),
 ]
 Metric = Annotated[
     str,
     Field(min_length=1, max_length=100),
-    WithJsonSchema({"type": "string", "enum": list(METRICS)}),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": list(METRICS)}, _OWN]}),
 ]
 Alpha = Annotated[float, Field(gt=0.0, lt=0.5)]
 FORMER_NO_DIFFERENCE = "none"  # the former name of the direction `no_difference`, still read
 Direction = Annotated[
     Literal["increase", "decrease", "either", "no_difference"],
     BeforeValidator(lambda given: "no_difference" if given == FORMER_NO_DIFFERENCE else given),
+]
+Extensions = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...],
+    Field(strict=False, max_length=100),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False, max_length=_MOST_SEEDS)]
@@ -235,6 +242,8 @@ class AblationSpec(Section):
         question: the question, in a sentence or two.
         base: the path of a decoder configuration, relative to this file.
         trainer: a training script of your own, in place of `base`.
+        extensions: Python files with parts of your own for our decoder, relative to this file;
+            their parameters are the config paths ``parts.NAME.PARAMETER``.
         set: config paths changed in every arm.
         factors: factor → level → config paths; the first level of each factor is its base level.
         design: how factors make arms, see `orchestrator.spec.arms`.
@@ -262,6 +271,7 @@ class AblationSpec(Section):
     question: Sentence
     base: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     trainer: TrainerSection | None = None
+    extensions: Extensions = ()
     set: Changes = Field(default_factory=dict)
     factors: Annotated[
         dict[Name, Annotated[dict[Name, Changes], Field(max_length=10_000)]], Field(max_length=200)
@@ -280,6 +290,15 @@ class AblationSpec(Section):
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
     prior: dict[Outcome, PositiveReal] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_empty_extensions(serialize(self))
+
+
+def without_empty_extensions(document: dict[str, Any]) -> dict[str, Any]:
+    """A specification as JSON as it was before a file could name extensions."""
+    return {key: value for key, value in document.items() if value or key != "extensions"}
 
 
 def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:

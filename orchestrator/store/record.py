@@ -89,6 +89,13 @@ class RecordEnvironment(TypedDict, total=False):
     driver: str  # of the GPU
 
 
+class RecordHistory(TypedDict):
+    """The part of a record by which its history is checked."""
+
+    history_sha256: str
+    n_history_rows: Count
+
+
 @_strict
 class Record(TypedDict):
     """``record.json``: how one run ended.

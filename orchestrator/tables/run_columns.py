@@ -61,6 +61,10 @@ def result_columns(
     final = {**last, **dict.fromkeys(rates, DIVERGED_PER)}
     further = dict.fromkeys((*further_columns(history), *(name for name in rates if name != "per")))
     train = record["config"]["train"] if record else {}
+    ours = None if record is None or is_command(record["config"]) else record
+    n_steps = train.get("n_steps")
+    if record is not None and ours is None and record["config"]["trainer"]["steps"] is None:
+        n_steps = None  # the record's one step stands for a number that is not known
     quantiles = (record and record.get("grad_norm_quantiles")) or {}
     return {
         "outcome": outcome,
@@ -69,7 +73,7 @@ def result_columns(
         "diverged": int(outcome == "diverged") if counted else None,
         "escape_step": math.nan if escaped is None else float(escaped),
         "escape_censored": escaped is None if judged else None,
-        "n_steps": train.get("n_steps"),
+        "n_steps": n_steps,
         "n_steps_done": record and record["n_steps_done"],
         "eval_every_steps": train.get("eval_every_steps"),
         "diverged_step": record and record["diverged_step"],
@@ -80,9 +84,9 @@ def result_columns(
         "best_per_step": best.get("step"),
         "selection_optimism": math.nan if optimism is None else optimism,
         "per_beam": _beam_per(record, outcome),
-        "n_skipped_steps": record and record.get("n_skipped_steps"),
-        "n_parameters": record and record["n_parameters"],
-        "n_dropped_trials": record and record["n_dropped_trials"],
+        "n_skipped_steps": ours and ours.get("n_skipped_steps"),
+        "n_parameters": ours and ours["n_parameters"],
+        "n_dropped_trials": ours and ours["n_dropped_trials"],
         "error": last_line(record["error"]) if record else "",
         **_machine_columns(record),
     }

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import JsonValue
 
 from decoder.atomic import write_atomically
 from decoder.collapse import has_plateau, on_plateau
@@ -20,7 +19,7 @@ from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, leas
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
-from orchestrator.tables.run_columns import HistoryRows, result_columns
+from orchestrator.tables.run_columns import ColumnValue, HistoryRows, result_columns
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
@@ -120,7 +119,8 @@ def runs_table(
         history = histories.get(run.run_id, ())
         columns = result_columns(records.get(run.run_id), history, thresholds)
         named = {**_run_columns(spec, arm, run), "block": run.block}
-        rows.append({**wanted, **named, **columns, **_foreign_columns(plan, run)})
+        columns |= _foreign_columns(plan, run)
+        rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
         table[column] = table[column].astype("Int64")
@@ -300,7 +300,7 @@ def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, 
     return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
 
 
-def _foreign_columns(plan: PlanDocument, run: RunEntry) -> Mapping[str, JsonValue]:
+def _foreign_columns(plan: PlanDocument, run: RunEntry) -> Mapping[str, ColumnValue]:
     """What is known of a run that the store has no record of; NaN for a number that is missing."""
     foreign = plan.judged.foreign.get(run.run_id) if plan.judged is not None else None
     return {} if foreign is None else foreign.columns

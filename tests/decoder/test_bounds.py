@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from decoder.config import DecoderConfig, flatten, load_config, override, parse_config
+from decoder.config import SECTIONS, DecoderConfig, flatten, load_config, override, parse_config
 from decoder.errors import ConfigError
 from decoder.parameters import MOST_PARAMETERS, count_parameters
 
@@ -21,7 +21,7 @@ def _numbers(schema: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _fields() -> dict[str, dict[str, Any]]:
     sections = DecoderConfig.model_json_schema()["$defs"]
-    names = {name: field.annotation for name, field in DecoderConfig.model_fields.items()}
+    names = {name: DecoderConfig.model_fields[name].annotation for name in SECTIONS}
     return {
         f"{section}.{name}": field
         for section, model in names.items()

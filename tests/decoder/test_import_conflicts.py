@@ -65,3 +65,14 @@ def test_two_spellings_that_differ_are_refused_whatever_their_order() -> None:
         imported = import_mapping({"nLayers": 2, first: 8, second: 9}, "file")
         [entry] = imported.with_outcome("unsupported")
         assert first in entry.note and entry.key == second
+
+
+def test_a_switch_that_is_off_wins_over_a_strength_but_not_over_another_switch() -> None:
+    off = {"use_white_noise": False, "whiteNoiseSD": 0.7}
+    imported = import_mapping({**T12, **off}, "file")
+    assert not imported.with_outcome("unsupported")
+    assert imported.config.augment.white_noise_std == 0.0
+    smooth = {"dataset": {"data_transforms": {"smooth_data": True}}, "use_smoothing": False}
+    imported = import_mapping({**T15, **smooth}, "file")
+    assert note_of(imported, "use_smoothing")[0] == "unsupported"
+    assert imported.config.augment.smooth

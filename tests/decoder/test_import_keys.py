@@ -7,7 +7,7 @@ import pytest
 from decoder.config import flatten
 from decoder.errors import ConfigError
 from decoder.import_keys import fork_effect, is_off
-from decoder.importing import Imported, import_mapping
+from decoder.importing import Imported, import_mapping, refusals
 
 T12: dict[str, Any] = {"nUnits": 64, "nLayers": 3, "whiteNoiseSD": 0.7, "lrStart": 0.03} | {
     "lrEnd": 0.03,
@@ -48,7 +48,7 @@ def outcomes(imported: Imported, *keys: str) -> list[str]:
         (T15, {"lr_scheduler_type": "plateau", "lr_patience": 4}, {"optim.plateau_patience": 4}),
         (
             T15,
-            {"lr_scheduler_type": "step", "lr_step_size": 250, "lr_gamma": 0.3},
+            {"lr_scheduler_type": "step", "lr_step_size": 250, "lr_decay_factor": 0.3},
             {"optim.step_every_steps": 250, "optim.step_factor": 0.3},
         ),
         (
@@ -56,6 +56,19 @@ def outcomes(imported: Imported, *keys: str) -> list[str]:
             {"optimizer_type": "SGD", "momentum": 0.85, "nesterov": True},
             {"optim.algorithm": "sgd", "optim.momentum": 0.85, "optim.nesterov": True},
         ),
+        (
+            T12,
+            {"model": {"gru_decoder": {"dropout_rate": 0.15, "bidirectional": False}}},
+            {"model.rnn_dropout": 0.15, "model.bidirectional": False},
+        ),
+        (
+            T12,
+            {"label_smoothing": {"enabled": True, "epsilon": 0.2}},
+            {"loss.label_smoothing": 0.2},
+        ),
+        (T12, {"gradient_clipping": {"enabled": True, "max_norm": 2}}, {"optim.grad_clip": 2.0}),
+        (T12, {"use_augmentation": True}, {"augment.white_noise_std": 0.7}),
+        (T12, {"optimizer_params": {"momentum": 0.8}, "data_seed": 4}, {"optim.momentum": 0.8}),
         (T12, {"precision": 32}, {"train.precision": "float32"}),
         (T12, {"precision": "bf16-mixed"}, {"train.precision": "bfloat16"}),
         (T12, {"betas": (0.9, 0.97)}, {"optim.beta1": 0.9, "optim.beta2": 0.97}),
@@ -113,6 +126,7 @@ def test_a_known_spelling_is_taken(
         (T12, {"model_name": "small_mamba"}, {"model_name"}),
         (T12, {"decoder_type": "gru", "gru_skip": 2}, {"gru_skip"}),
         (T12, {"reslstm_norm": "layer"}, {"reslstm_norm"}),
+        (T12, {"num_classes": 1681}, {"num_classes"}),
         (T12, {"smooth_lookahead": 3}, {"smooth_lookahead"}),
         (T12, {"cosine_T_max": 800, "warmup_steps": 100}, {"cosine_T_max"}),
         (T12, {"post_gru_layers": 2}, {"post_gru_layers"}),
@@ -153,7 +167,8 @@ def test_what_changes_training_and_cannot_be_said_is_refused_until_left_out(
         {"discriminator": {"weight": 0.0, "n_layers": 2, "dropout": 0.5}},
         {"lm": {"alpha": 0.5, "n_layers": 6}, "eval": {"batch_size": 9, "split": "val"}},
         {"run_number": 12, "run_purpose": "longer", "notes": "x", "save_interval": 50},
-        {"model_name": "speechBaseline9", "torch_compile": True, "nDays": 24},
+        {"beam_prune_threshold": -9, "lm_weight": 0.3, "gradient_checkpointing": True},
+        {"model_name": "speechBaseline9", "torch_compile": True, "nDays": 24, "num_classes": 41},
     ],
 )
 def test_what_is_off_or_no_part_of_training_changes_nothing(changes: dict[str, Any]) -> None:
@@ -171,6 +186,13 @@ def test_a_side_block_never_sets_the_decoders_fields(block: str, order: int) -> 
     assert (imported.config.model.n_layers, imported.config.model.rnn_dropout) == (3, 0.3)
     assert refused(imported) == {f"{block}.{name}" for name in side[block]}
     assert not refused(read(side, T15, without=[f"{block}.*"]))
+
+
+def test_the_keys_of_a_side_block_are_refused_in_one_sentence() -> None:
+    side = {"attention": {"n_layers": 2, "dropout": 0.1}, "use_diphones": True}
+    first, block = refusals(read(side, T15), "drop {}")
+    assert first.startswith("use_diphones: true") and first.endswith("drop use_diphones")
+    assert "n_layers, dropout" in block and block.endswith("drop 'attention.*'")
 
 
 @pytest.mark.parametrize("inside", ["model.attention", "encoder.attention", "dataset.lm_teacher"])
@@ -198,7 +220,7 @@ def test_one_group_of_parameters_has_one_decay_and_one_rate() -> None:
 @pytest.mark.parametrize("value", [0, 0.0, False, None, "", "None", "off", [], {}])
 def test_a_value_that_is_off_is_listed_but_not_refused(value: Any) -> None:
     assert is_off(value)
-    assert fork_effect("colour_wheel", value, {"colour_wheel": value}, ()).outcome == "unknown"
+    assert fork_effect("colour_wheel", value, {"colour_wheel": value}, (), ()).outcome == "unknown"
 
 
 def test_a_value_that_no_field_takes_names_its_key() -> None:

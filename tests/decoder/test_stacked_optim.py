@@ -233,7 +233,7 @@ def test_a_frozen_part_is_neither_updated_nor_decayed_and_the_others_move_as_wit
         for config, parts in zip(CONFIGS, frozen, strict=True)
     ]
     model, free = make_model(len(configs)), make_model(len(configs))
-    parts = model.freeze_groups()
+    parts = model.model_parts()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     def optimizer(of: PackedDecoder, configs: list[OptimConfig]) -> optim.PackOptimizer:

@@ -273,7 +273,7 @@ def test_frozen_parts_keep_their_weights_and_count_in_no_norm(
     runs = [run_of({**common, "optim.frozen": parts}, "-".join(parts) or "all") for parts in frozen]
     pack = Pack("pack", 1, tuple(runs))
     packed = results(list(train(pack, dataset, device="cpu", weights_dir=tmp_path)))
-    before, parts_of = read_weights(path).tensors, begun([runs[0]], dataset).freeze_groups()
+    before, parts_of = read_weights(path).tensors, begun([runs[0]], dataset).model_parts()
     assert set(parts_of.values()) == {"day", "layers", "head"}
     for run in runs:
         after = read_weights(tmp_path / run.run_id).tensors

@@ -18,12 +18,15 @@ QUESTIONS = tuple(
         "blank_collapse",
         "comparison_document",
         "epsilon_times_reduction",
+        "fine_tune",
         "patience",
         "run12_hybrid",
         "spec_augment",
         "t15_blank_collapse_full",
     )
 )
+TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))
+EXAMPLES = tuple(ABLATIONS / "examples" / name for name in ("tiny_trainer.py", "tiny_trainer.yaml"))
 SEARCHES = (ABLATIONS / "lr_search.yaml",)
 
 DOCS = tuple(

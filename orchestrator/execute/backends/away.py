@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from decoder.pack import Progress
 from decoder.training_sections import START_KEY
@@ -36,7 +37,7 @@ from orchestrator.execute.backends.travel import (
     pieces_of,
 )
 from orchestrator.execute.backends.types import Execution
-from orchestrator.spec.configuration import Pack, is_of_command, of_our_decoder
+from orchestrator.spec.configuration import Pack, is_of_command
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
@@ -146,7 +147,7 @@ def _with_starts(
     pack: Pack, execution: Execution, access: Access, cache: Path
 ) -> Generator[Progress, None, Execution]:
     """Where this node finds the weights that runs start from; those it does not see are sent."""
-    configs = [run.config for run in of_our_decoder(pack).runs] if execution.start_files else []
+    configs = [run.config for run in pack.runs if isinstance(run.config, DecoderConfig)]
     planned = {config.train.start_from: config.files.get(START_KEY) for config in configs}
     files = {}
     for text, path in execution.start_files.items():

@@ -44,7 +44,11 @@ _COLUMN_OF = {
     for rank, name in enumerate(names.split())
 }
 _BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
-_OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
+_OTHER_VALUE = re.compile(
+    r"best|lowest|min|train|target|goal|thresh|zuvor|prev|sample|example|sentence|utterance"
+    r"|moving|running|rolling",
+    re.IGNORECASE,
+)
 _UNLABELLED = re.compile(
     r"competition|(?<![a-z])comp(?![a-z])|hold[ _-]?out|held[ _-]?out|challenge|un_?label"
     r"|blind[ _-]?(test|set|split)|hidden[ _-]?(test|set|split|label)|leaderboard|submission|kaggle"

@@ -42,8 +42,12 @@ _SPLIT = re.compile(r"(train|val|valid|validation|dev|test|eval)\w*$", re.IGNORE
 _PERCENT_NAME = re.compile("pct|percent|%|prozent", re.IGNORECASE)
 
 
-def read_curve_file(file: RunFile) -> list[CurveFile]:
+def read_curve_file(file: RunFile, of_one_run: bool = False) -> list[CurveFile]:
     """Read one file as the learning curve of a run, or of each run that wrote to it.
+
+    Args:
+        file: to read.
+        of_one_run: whether it is beside the settings of one run, see `log_runs.LogRuns`.
 
     Returns:
         One for each run in the file; `CurveFile.note` says how the file was used. A file that
@@ -52,7 +56,7 @@ def read_curve_file(file: RunFile) -> list[CurveFile]:
     why = "holds no step with a PER or a loss" if file.n_bytes else "is empty"
     whole = CurveFile(file.name, file.changed, file.note("not read", why))
     try:
-        rows, text, runs = _read_rows(file, whole)
+        rows, text, runs = _read_rows(file, whole, of_one_run)
     except Refused as error:
         whole.note = file.note("refused", str(error))
         return [whole]
@@ -82,19 +86,19 @@ def read_curve_file(file: RunFile) -> list[CurveFile]:
 
 
 def _read_rows(
-    file: RunFile, curve: CurveFile
+    file: RunFile, curve: CurveFile, of_one_run: bool
 ) -> tuple[list[StepValues], TextFile, list[tuple[str, LogState]]]:
     """The rows of a file as they are written, and name and log of each run that wrote them."""
     text = TextFile(file)
     runs = [("", LogState())]
     if file.kind == "log":
-        log_runs = LogRuns()
+        log_runs = LogRuns(of_one_run=of_one_run)
         rows, n_thinned = _thinned(log_rows(text, curve, log_runs))
         states = [run.log for run in log_runs.runs]
         if any(PER in row for row in rows) or not any(log.n_unread_others for log in states):
             pass
         else:  # no evaluation is an official line: perhaps a fork words them in its own way
-            text, log_runs = TextFile(file), LogRuns(by_pairs=True)
+            text, log_runs = TextFile(file), LogRuns(True, of_one_run)
             curve.out_of_range.clear()
             rows, n_thinned = _thinned(log_rows(text, curve, log_runs))
         runs = _named(log_runs)

@@ -37,6 +37,7 @@ _SPLITS = {  # split → its names, where a file's name or its own words say it
     "val": re.compile(r"(?<![a-z])(val|dev)(?![a-z])|(?<![a-z])valid", re.IGNORECASE),
     "test": re.compile(r"(?<![a-z])test", re.IGNORECASE),
 }
+_OTHER_DECODING = re.compile(r"beam|rescor|gram|(?<![a-z])lm(?![a-z])|wfst", re.IGNORECASE)
 _OF_TRAINER = {"t12": "test", "t15": "val"}  # the split on which an official trainer validates
 
 
@@ -60,7 +61,7 @@ def read_evaluations(
     """Read the files that hold one evaluation.
 
     A PER of a split without true labels, or of training, is never the run's. Of the others, those
-    of the split that the learning curve validates on come first.
+    of the split that the learning curve validates on come first, and of these the greedy ones.
 
     Args:
         files: of the run.
@@ -88,7 +89,14 @@ def read_evaluations(
         else:
             counted.append(FinalEvaluation(file.name, rate, loss, split))
     validated = validation_split(curves, codebase)
-    counted.sort(key=lambda one: (one.split != validated, one.split != "val", one.path))
+    counted.sort(
+        key=lambda one: (
+            one.split != validated,
+            one.split != "val",
+            bool(_OTHER_DECODING.search(one.path.rpartition("/")[2])),
+            one.path,
+        )
+    )
     return Evaluations(tuple(counted), tuple(paths), tuple(notes))
 
 

@@ -35,7 +35,10 @@ _ENDED = re.compile(
 )
 _EARLY = re.compile(r"Stopping training early at batch: (\d{1,12})\b")
 _LOADED = re.compile("Loaded model from checkpoint: (.+)")
-_ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?::|$)|^Traceback|CUDA out of m")
+_ERROR = re.compile(
+    r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?::|$)|^Traceback|CUDA out of m"
+    r"|CANCELLED AT |\boom[-_]kill|OOM Killed|^(?:.*: line \d+: .*)?(?:Killed|Segmentation fault)\b"
+)
 _PER_WORD = r"(?<![a-z])(?:per|cer|phoneme error rate)(?![a-z])"
 _EVALUATION = re.compile(  # a line of any trainer that states a PER; not the best one so far
     rf"^(?!.*(?:best|lowest|target|goal|train)).*{_PER_WORD}[^\d]{{0,30}}\d", re.IGNORECASE
@@ -57,6 +60,7 @@ class LogState:
         stopped_early: step of early stopping.
         loaded: checkpoint from which training started.
         error: the last line that reports an error.
+        ends_in_error: whether no row follows that line.
         percent: whether a percent sign follows a PER.
         n_unread: evaluations of an official trainer, by how they begin, without a readable PER.
         n_unread_others: other lines that look like evaluations and could not be read.
@@ -65,6 +69,7 @@ class LogState:
         example: the first of those lines.
         n_carried: evaluations without a step; each takes the step mentioned last.
         last_step: column (``step`` or ``epoch``) and value of the step mentioned last.
+        has_per: whether the line that mentioned it has a PER, so that no later line gives it one.
     """
 
     trainer: str = ""
@@ -74,6 +79,7 @@ class LogState:
     stopped_early: int | None = None
     loaded: str = ""
     error: str = ""
+    ends_in_error: bool = False
     percent: bool = False
     n_unread: int = 0
     n_unread_others: int = 0
@@ -82,6 +88,7 @@ class LogState:
     example: str = ""
     n_carried: int = 0
     last_step: tuple[str, float] | None = None
+    has_per: bool = False
 
     def absorb(self, later: "LogState") -> None:
         """Add what later lines of the same log say."""
@@ -91,6 +98,7 @@ class LogState:
         if later.stopped_early is not None:
             self.stopped_early = later.stopped_early
         self.loaded, self.error = later.loaded or self.loaded, later.error or self.error
+        self.ends_in_error = later.ends_in_error
         self.percent |= later.percent
         self.n_unread += later.n_unread
         self.n_unread_others += later.n_unread_others
@@ -98,7 +106,8 @@ class LogState:
         self.n_pairs += later.n_pairs
         self.example = self.example or later.example
         self.n_carried += later.n_carried
-        self.last_step = later.last_step or self.last_step
+        if later.last_step is not None:
+            self.last_step, self.has_per = later.last_step, later.has_per
 
 
 def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues | None:
@@ -118,7 +127,7 @@ def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues 
     if _IN_ALL_OFFICIAL in text and (row := _official(text, state)) is not None:
         return row or None
     if _ERROR.search(text):
-        state.error = printable(" ".join(text.split())[:300])
+        state.error, state.ends_in_error = printable(" ".join(text.split())[:300]), True
         return None
     _read_event(text, state)
     if len(text) > _LONGEST_OF_PAIRS or not _HINT.search(text) or _T15_SESSION.search(text):
@@ -160,6 +169,7 @@ def _official(text: str, state: LogState) -> StepValues | None:
     else:
         return None
     row: StepValues = {STEP: number_of(match["step"])}
+    state.ends_in_error = False
     state.last_step, percent = (STEP, row[STEP]), state.percent
     values = _values(text[match.end() :][:_LONGEST_OF_PAIRS], state)
     for column in (EPOCH, STEP):
@@ -193,6 +203,7 @@ def _pairs(text: str, state: LogState) -> StepValues | None:
     if not row.keys() - set(_STEPS) or not row.keys() & set(_STEPS):
         return None
     state.n_pairs += 1
+    state.ends_in_error = False
     state.example = state.example or printable(" ".join(text.split())[:120])
     return row
 
@@ -216,9 +227,9 @@ def _carry_step(row: StepValues, state: LogState) -> None:
     """Remember the step of a line; give it to a later PER without a step."""
     for column in _STEPS:
         if column in row:
-            state.last_step = (column, row[column])
+            state.last_step, state.has_per = (column, row[column]), PER in row
             return
-    if PER in row and state.last_step is not None:
+    if PER in row and state.last_step is not None and not state.has_per:
         column, value = state.last_step
         row[column] = value
         state.n_carried += 1

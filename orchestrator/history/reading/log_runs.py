@@ -18,11 +18,12 @@ _ANNOUNCED = re.compile(
         [\s:\#=-]*(?P<header>.*)
     | \W*(?:run|config|experiment|trial|job)\s+\#?(?P<numbered>\d+\s*(?:/|of)\s*\d+\b.*)
     | \W*(?:starting|running|launching|beginning)\s+(?:with\s+)?(?:{_WORDS}|training)\b
-        [\s:\#=-]*(?P<sentence>.*)
+        [\s:\#=-]*(?P<sentence>\S*?)[\s.]*
+    | \W*(?:run|experiment|exp)[\s_]name\s*[:=]\s*(?P<title>.+)
     | wandb:\s(?:Syncing\srun|Agent\sStarting\sRun:)\s(?P<wandb>\S+).*
     | \[HYDRA\]\s*\#(?P<hydra>\d+\s:.*)
     | \[\d+/\d+\]\s+(?P<listed>\S+\.(?:ya?ml|json|toml))\b.*
-    | (?:OUT|OUT_?DIR|OUTPUT_DIR|RUN_DIR|LOG_DIR)\s*[=:]\s*(?P<folder>\S+)\s*
+    | (?:OUT|(?:out|output|run|log)[\s_]?dir(?:ectory)?)\s*[=:]\s*(?P<folder>\S+)\s*
     | [+$\s]*(?:[A-Z_]+=\S+\s+)*(?:python3?|torchrun|srun|accelerate\slaunch)\s
         (?:.*\s)?[\w./-]+\.py\b(?P<command>.*)
     )$""",
@@ -32,6 +33,7 @@ _MAY_ANNOUNCE = re.compile(
     r"run|config|exp|trial|job|model|seed|fold|training|\[|dir|out|\.py", re.IGNORECASE
 )
 _PROCESS = "Using device: "  # the T15 trainer's first line
+_NO_NAMES = {"run", "loop", "job", "now", "training", "experiment", "model", "process", "script"}
 _OF_CONFIG = re.compile(r"(?:^|\s)(?:-c|--?config(?:[_-]\w+)?|config)[\s=]+(\S+)")
 
 
@@ -72,17 +74,23 @@ class LogRuns:
 
     A new run begins where a line announces one by another name, where steps go back after the
     line that says that training ended, and where a process starts again from the first step. A
-    process that goes on from a later step is a restart of the same run.
+    process that goes on from a later step is a restart of the same run, and so is one that starts
+    again in the log of one run.
 
     Attributes:
         runs: in the order of the log; there is always one.
         empty: names of runs that were announced and wrote no row.
     """
 
-    def __init__(self, by_pairs: bool = False) -> None:
+    def __init__(self, by_pairs: bool = False, of_one_run: bool = False) -> None:
+        """
+        Args:
+            by_pairs: see `log_lines.read_line`.
+            of_one_run: whether the log is beside the settings of one run.
+        """
         self.runs = [LogRun()]
         self.empty: list[str] = []
-        self._by_pairs = by_pairs
+        self._by_pairs, self._of_one_run = by_pairs, of_one_run
         self._next: LogRun | None = None  # announced, without a row so far
 
     def read(self, line: str) -> StepValues | None:
@@ -125,7 +133,8 @@ class LogRuns:
             is_new = here.goes_back(row)
         else:  # the same run again
             first = here.first if here.first is not None else 0.0
-            is_new = _step(row) <= first and here.goes_back(row) and not announced.log.loaded
+            again = _step(row) <= first and here.goes_back(row)
+            is_new = again and not (announced.log.loaded or self._of_one_run)
         if is_new:
             self.runs.append(announced)
         else:
@@ -144,4 +153,6 @@ def _name(text: str) -> str:
     if re.fullmatch(r"\S+", text):
         text = re.sub(r"\.(ya?ml|json|toml)$", "", text.rstrip("/").rpartition("/")[2])
     text = printable(text)[:_LONGEST_NAME].strip()
-    return re.sub(r"[/\\\s]+", "-", text) if re.search(r"\w", text) else ""
+    if not re.search(r"\w", text) or text.lower() in _NO_NAMES:
+        return ""
+    return re.sub(r"[/\\\s]+", "-", text)

@@ -81,7 +81,7 @@ def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
         curve
         for file in folder.files
         if _may_be_curve(file, used)
-        for curve in read_curve_file(file)
+        for curve in read_curve_file(file, of_one_run=bool(settings.source))
     ]
     runs = separate_runs(_without_stats(read))
     if len(runs) == 1:
@@ -118,7 +118,7 @@ def _read_run(
     evaluations = read_evaluations(folder.files, used, curves, mapped.codebase)
     notes = [*settings.files, *(file.note for file in read)]
     n_planned = planned_steps(settings.values, mapped, curve.unit)
-    logs = [file.log for file in curves]
+    logs = [file.log for file in read]  # one of errors alone says how training ended
     outcome, reasons = judge_outcome(curve, n_planned, logs)
     changed = max((file.changed for file in curves if file.rows), default=0.0)
     return ImportedRun(

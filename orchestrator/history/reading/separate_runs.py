@@ -51,6 +51,12 @@ def separate_runs(files: Sequence[CurveFile]) -> list[RunCurves]:
     with_rows = [run for run in runs if any(file.rows for file in run.files)]
     if len(with_rows) < 2:
         return [RunCurves("", tuple(files if not announced else whole))]
+    placed = {file.path for run in with_rows for file in run.files}
+    for file in others:  # what the last run of a job wrote besides its log, such as JOB.err
+        of_job = [at for at, run in enumerate(with_rows) if _stem(run.files[0]) == _stem(file)]
+        if file.path not in placed and of_job:
+            run = with_rows[of_job[-1]]
+            with_rows[of_job[-1]] = run._replace(files=(*run.files, file))
     return with_rows
 
 
@@ -82,15 +88,14 @@ def _whole_passes(file: CurveFile) -> list[CurveFile]:
 def _announced(files: Sequence[CurveFile]) -> list[RunCurves]:
     """One run for each name in a file; two files that agree on its PERs are of one run."""
     runs: dict[str, list[CurveFile]] = {}
-    paths = {file.path for file in files}
+    several = len({file.path for file in files}) > 1
     for file in files:
-        name = file.run
-        known = runs.get(name, [])
-        if known and not any(same_pers(file.pers, one.pers) for one in known):
-            name = f"{_stem(file)}-{name}" if len(paths) > 1 else name
+        known = (name for name, own in runs.items() if name.endswith(file.run))
+        name = f"{_stem(file)}-{file.run}" if several else file.run
+        name = next((one for one in known if _is_copy(file, runs[one][0])), name)
         runs.setdefault(name, []).append(file)
     return [
-        RunCurves(name, tuple(own), f"{own[0].path} holds several runs; this one is '{name}'")
+        RunCurves(name, tuple(own), f"{own[0].path} holds several runs; this one is '{own[0].run}'")
         for name, own in runs.items()
     ]
 
@@ -98,13 +103,16 @@ def _announced(files: Sequence[CurveFile]) -> list[RunCurves]:
 def _by_name(files: Sequence[CurveFile]) -> list[RunCurves]:
     """Files of unlike names over the same steps, with other values, as one run each."""
     compared = without_other_splits([file for file in files if file.pers], [])
+    start = min((min(file.pers) for file in compared), default=0.0)
     groups: list[list[CurveFile]] = []
-    for file in compared:
-        group = next((g for g in groups if not all(_are_two_runs(file, one) for one in g)), None)
-        if group is None:
-            groups.append([file])
+    for file in sorted(compared, key=lambda file: min(file.pers) > start):
+        alike = [g for g in groups if not any(_are_two_runs(file, one) for one in g)]
+        if min(file.pers) > start and len(groups) > 1:  # goes on, but it is not known what
+            alike = [g for g in alike if any(_is_copy(file, one) for one in g)]
+        if alike:
+            alike[0].append(file)
         else:
-            group.append(file)
+            groups.append([file])
     if len(groups) < 2:
         return [RunCurves("", tuple(files))] if files else []
     stems = [_stem(group[0]) for group in groups]
@@ -124,14 +132,21 @@ def _are_two_runs(one: CurveFile, two: CurveFile) -> bool:
     A part of one run begins where the part before it was saved, not at the first step again. Only
     a log that a program rotates (``training_log.1``) keeps the name of its run.
     """
-    if same_pers(one.pers, two.pers) or one.unit != two.unit:
-        return False
-    if min(one.pers) != min(two.pers):
+    if one.unit != two.unit or _is_copy(one, two) or min(one.pers) != min(two.pers):
         return False
     if _own_words(one) != _own_words(two):
         return True
-    stems = {_ROTATED.sub("", PurePosixPath(file.path).name) for file in (one, two)}
-    return len(stems) > 1 and PurePosixPath(one.path).parent == PurePosixPath(two.path).parent
+    numbers = [_numbers(file) for file in (one, two)]
+    parents = {PurePosixPath(file.path).parent for file in (one, two)}
+    return len(parents) == 1 and all(numbers) and numbers[0] != numbers[1]
+
+
+def _is_copy(one: CurveFile, two: CurveFile) -> bool:
+    """Whether two files hold one curve: they share enough steps, or their name, and agree."""
+    n_shared = len(one.pers.keys() & two.pers.keys())
+    shortest = min(len(one.pers), len(two.pers))
+    enough = n_shared >= _FEWEST_EVALUATIONS or _stem(one) == _stem(two) or n_shared == shortest > 1
+    return enough and same_pers(one.pers, two.pers)
 
 
 def _own_words(file: CurveFile) -> frozenset[str]:
@@ -142,6 +157,11 @@ def _own_words(file: CurveFile) -> frozenset[str]:
     return frozenset(
         {word for word in words if not word.isdecimal() and word not in _GENERIC} | numbered
     )
+
+
+def _numbers(file: CurveFile) -> frozenset[str]:
+    """The numbers in a file's name, such as that of a job."""
+    return frozenset(re.findall(r"\d+", _ROTATED.sub("", PurePosixPath(file.path).name)))
 
 
 def _stem(file: CurveFile) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from decoder.config import config_paths
+from decoder.entries import unused_paths
 from orchestrator.query.compare.sides import SideArm
 from orchestrator.stats.run_values import COUNTED
 from orchestrator.store.sources import UNPROVEN
@@ -52,10 +53,11 @@ def other_differences(
         leave_out: configuration paths that are not compared, since the arms were joined on them.
     """
     marks = config_paths()
+    unused = unused_paths(a.config, b.config)
     differences = [
         OtherDifference(path, *(setting_text(arm.config.get(path, _NOT_SET)) for arm in (a, b)))
         for path in varying_paths([a.config, b.config])
-        if path not in leave_out
+        if path not in (*leave_out, *unused)
         and (path not in marks or (path in a.config and path in b.config))
         and not (path in marks and marks[path].not_identity)
     ]

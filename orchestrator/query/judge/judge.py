@@ -28,6 +28,7 @@ from orchestrator.terminal import Say
 
 _WHOLE = ("n_steps", "n_steps_done", "eval_every_steps", "best_per_step", "n_parameters")
 _NUMBERS = ("per", "best_per", "per_beam", "escape_step", "selection_optimism", *FINAL_COLUMNS)
+_SHARES = ("collapsed", "diverged")
 _UNKNOWN = "not recorded"
 
 
@@ -114,7 +115,7 @@ def _document(
             conditions=claims.factors,
             where=claims.where or "",
             runs=tuple(
-                _judged_run(one.candidate)
+                _judged_run(one.candidate, [h.outcome for h in spec.hypotheses.values()])
                 for one in placement.runs
                 if not one.candidate.is_recorded
             ),
@@ -177,11 +178,12 @@ def _recordings(placement: Placement) -> tuple[RecordingsEntry, ...]:
     return tuple(found.values())
 
 
-def _judged_run(candidate: Candidate) -> JudgedRun:
-    """What the plan keeps of a run that the store has no record of."""
+def _judged_run(candidate: Candidate, outcomes: Sequence[str]) -> JudgedRun:
+    """What the plan keeps of a run that the store has no record of, the `outcomes` included."""
     run = candidate.run
-    columns: dict[str, JsonValue] = {"outcome": run.outcome}
-    columns |= {name: number for name in _NUMBERS if (number := run.number(name)) is not None}
+    columns: dict[str, str | int | float | bool | None] = {"outcome": run.outcome}
+    names = [name for name in (*_NUMBERS, *outcomes) if name not in _SHARES]
+    columns |= {name: number for name in names if (number := run.number(name)) is not None}
     columns |= {name: int(number) for name in _WHOLE if (number := run.number(name)) is not None}
     if run.outcome in COUNTED:
         columns |= _counts(candidate)
@@ -200,9 +202,9 @@ def _judged_run(candidate: Candidate) -> JudgedRun:
     )
 
 
-def _counts(candidate: Candidate) -> dict[str, JsonValue]:
+def _counts(candidate: Candidate) -> dict[str, str | int | float | bool | None]:
     run = candidate.run
-    found: dict[str, JsonValue] = {
+    found: dict[str, str | int | float | bool | None] = {
         "collapsed": int(run.outcome != "ok"),
         "diverged": int(run.outcome == "diverged"),
     }

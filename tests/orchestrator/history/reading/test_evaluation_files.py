@@ -34,6 +34,7 @@ def evaluation(per: float, split: str = "", **more: Any) -> str:
             },
             0.21,
         ),
+        ({"eval_beam.json": evaluation(0.6, "test"), "eval_z.json": evaluation(0.2, "test")}, 0.2),
         ({"eval_a.json": evaluation(0.3, "val"), "eval_b.json": evaluation(0.4, "test")}, 0.4),
     ],
 )

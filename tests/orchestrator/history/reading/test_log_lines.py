@@ -116,3 +116,13 @@ def test_an_official_evaluation_without_a_readable_per_is_counted() -> None:
     }
     assert read_line("Val batch 9: skipped", state) is None
     assert state.n_unread == 2 and "phones wrong" in state.unread
+
+
+def test_a_per_of_one_sentence_or_of_a_step_that_has_one_is_left_out() -> None:
+    state = LogState()
+    assert read_line("batch 100 | loss: 2.1 | per: 0.33 (ma: 0.41)", state) is not None
+    assert read_line("  Sample PER: 0.9000", state) is None
+    assert read_line("per: 0.5", state) is None
+    assert read_line("Epoch 7: train_loss 1.0", state) is not None
+    assert read_line("sentence per: 0.5", state) is None
+    assert read_line("per: 0.4", state) == {"epoch": 7, "per": 0.4}

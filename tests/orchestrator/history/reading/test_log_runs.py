@@ -142,3 +142,47 @@ def test_a_numbered_part_goes_on_and_a_numbered_run_starts_again(tmp_path: Path)
     assert (run.n_restarts, run.pers()) == (1, [(0, 1), (100, 0.65), (200, 0.4)])
     jobs = {f"logs/job_{n}.out": t15([1, 0.5, n / 1000], ended=False) for n in (301, 302)}
     assert finals(write_files(tmp_path / "jobs", jobs)) == {"job_301": 0.301, "job_302": 0.302}
+
+
+def test_logs_of_several_jobs_are_told_apart_by_job_and_run(tmp_path: Path) -> None:
+    def job(*runs: tuple[str, list[float]]) -> str:
+        return "".join(f"=== RUN {name} ===\n" + t15(pers) for name, pers in runs)
+
+    files = {
+        "logs/job_1.out": job(("base", [1, 0.5, 0.4]), ("wide", [1, 0.6, 0.3])),
+        "logs/job_2.out": job(("base", [1, 0.5, 0.41]), ("deep", [1, 0.7, 0.2])),
+        "logs/job_3.out": t15([1], ended=False),  # the same first evaluation is not the same run
+        "logs/job_3.err": "Traceback (most recent call last):\nKeyError: 'sessions'\n",
+        "logs/job_4.out": t15([1, 0.9, 0.8], ended=False),
+    }
+    runs = by_name(read_group(write_files(tmp_path / "group", files)))
+    assert {name.rpartition("/")[2]: run.final and run.final[1] for name, run in runs.items()} == {
+        "job_1-base": 0.4,
+        "job_1-wide": 0.3,
+        "job_2-base": 0.41,
+        "job_2-deep": 0.2,
+        "job_3": 1,
+        "job_4": 0.8,
+    }
+    assert runs["logs/job_3"].outcome == "unfinished"
+    assert mentions(runs["logs/job_3"].reasons, "KeyError")
+    assert runs["logs/job_4"].outcome == "ok"  # nothing says how long it should train
+
+
+def test_a_log_with_fewer_digits_is_no_second_run(tmp_path: Path) -> None:
+    pers = [1.0, 0.8123, 0.6049, 0.4511, 0.3987, 0.3512]
+    log = "".join(f"step {100 * at}: PER {per:.2f}\n" for at, per in enumerate(pers))
+    files = {"metrics.jsonl": per_rows(*pers), "gru_out.log": log}
+    run = only_run(write_files(tmp_path / "run", files))
+    assert (run.n_restarts, run.final) == (0, (500, 0.3512))
+
+
+def test_an_attempt_in_the_folder_of_one_run_is_no_second_run(tmp_path: Path) -> None:
+    head = "2026-02-03 09:00:00,000 [INFO] Starting training run\n"
+    head += "2026-02-03 09:00:00,001 [INFO] Run Name: wide\n"
+    log = head + t15([1, 0.6, 0.5], ended=False) + head + t15([1], ended=False)
+    alone = {"loop/train.log": log}
+    assert finals(write_files(tmp_path / "alone", alone)) == {"wide": 0.5, "wide-2": 1.0}
+    files = alone | {"loop/args.yaml": "lr_max: 0.1\nn_layers: 2\n"}
+    run = only_run(write_files(tmp_path / "with", files))
+    assert (run.n_restarts, run.final) == (1, (200, 0.5))

@@ -130,6 +130,8 @@ def test_an_imported_group_and_its_folder_are_judged_by_their_own_settings(
     assert one["effect"] == pytest.approx(-0.094)
     history = pd.read_parquet(results.of_judged.ablation("judged") / "history.parquet")
     assert len(history) == 6 * 8 and history["per"].notna().all()
+    arms = pd.read_parquet(results.of_judged.ablation("judged") / "arms.parquet")
+    assert arms["escape_step_mean"].isna().all()  # nobody recorded when they escaped
     assert document.judged is not None and not document.judged.remarks
     judge_runs(claims, [str(folder)], results, quiet)
     assert verdicts(results.of_judged, "judged").loc["lower", "effect"] == one["effect"]
