@@ -116,3 +116,13 @@ def test_recordings_that_change_after_runs_are_said_with_their_cost(
     assert len(changed.run_ids) == 15
     assert "data: 1 file, 5 bytes" in changed.changes
     assert changed.seconds == pytest.approx(15 * SECONDS)
+
+
+def test_a_metric_that_is_read_elsewhere_after_its_runs_makes_a_claim_exploratory(
+    run: Any, see: Any, tmp_path: Path
+) -> None:
+    run(write_trainer(tmp_path))
+    harmless = write_trainer(tmp_path, {"trainer/metrics": {"per": "PER", "wer": "WER"}})
+    assert see(harmless)[0].lock_changed == ()
+    other = write_trainer(tmp_path, {"trainer/metrics": {"per": "PER (best)"}})
+    assert see(other)[0].lock_changed == ("lower",)

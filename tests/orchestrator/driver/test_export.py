@@ -82,7 +82,9 @@ def trained(ours: Path) -> Path:
     for run in export.runs:
         words = [str(run_file(ours / "exp", run.run_id)), "--device", "cpu"]
         words += ["--output", str(output_of(ours / "exp", run.run_id))]
-        assert decoder_main(["train-run", *words, "--datasets", str(ours / "results/datasets")]) == 0
+        assert (
+            decoder_main(["train-run", *words, "--datasets", str(ours / "results/datasets")]) == 0
+        )
     return ours
 
 
