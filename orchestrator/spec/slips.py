@@ -177,6 +177,8 @@ def _of_trainer(key: str, got: Any) -> str:
         except ValueError:
             words = got.split()
         return f"; no shell reads it: write each word, [{', '.join(map(json.dumps, words[:20]))}]"
+    if isinstance(got, dict) and list(got.values()) == [None]:  # {out} without quotes
+        return f'; put it in quotes: "{{{next(iter(got))}}}"'
     return f"; write {_TRAINER_KEYS[key.lower()]}" if key.lower() in _TRAINER_KEYS else ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoder.atomic import sha256_of
-from decoder.complaints import yaml_text
+from decoder.complaints import did_you_mean, yaml_text
 from decoder.errors import ConfigError
 from decoder.foreign_config import parse_foreign
 from decoder.plain_values import check_values
@@ -100,10 +100,9 @@ def _check_keys(trainer: TrainerSection, base: dict[str, Any]) -> Iterator[str]:
     for place, keys in places.items():
         for key in keys:
             if key not in known:
-                yield (
-                    f"{place}: '{key}' is not a key of {trainer.base}{hint(key, base)}; if the "
-                    f"trainer knows it all the same, add it to new_keys"
-                )
+                known_to_it = "; if the trainer knows it all the same, add it to new_keys"
+                mend = did_you_mean(key, base) or known_to_it
+                yield f"{place}: '{key}' is not a key of {trainer.base}{mend}"
     for key in trainer.new_keys:
         if key in base:
             yield f"new_keys: '{key}' is in {trainer.base}; leave it out here"
