@@ -3,11 +3,12 @@
     apt-get install slurm-wlm munge          # Debian; needs root
     python benchmarks/slurm_here.py
 
-Starts munge, slurmctld and two slurmd in a temporary folder, and submits a small ablation three
-times: as an array of two tasks, as one job on two nodes with Ray, and as one job whose time limit
-comes before its end, so that it stops in order and asks to be queued again. Each must record every
-run once and write the report. Prints what came of each, and exits with 1 if one failed. It takes
-about ten minutes, since SLURM waits two minutes before it starts a job again.
+Starts munge, slurmctld and two slurmd in a temporary folder, and submits a small ablation four
+times: as an array of two tasks, as one job on two nodes with Ray, as one job whose time limit
+comes before its end, so that it stops in order and asks to be queued again, and as files of an
+export, one of which gets a signal on its way and goes on. Each must record every run once. Prints
+what came of each, and exits with 1 if one failed. It takes about fifteen minutes, since SLURM waits
+two minutes before it starts a job again.
 """
 
 import contextlib
@@ -139,6 +140,43 @@ def submit(folder: Path, options: Sequence[str], n_steps: int) -> str:
     return ""
 
 
+def submit_export(folder: Path, n_steps: int) -> str:
+    """Submit the files of an export, stop one task on its way, and bring the results back."""
+    folder.mkdir()
+    (folder / "base.yaml").write_text(BASE % n_steps)
+    (folder / "small.yaml").write_text(SPEC)
+    os.environ["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-m", "orchestrator"]
+    where = ["--results", "results"]
+    call([*command, "export", "small.yaml", "files", "--cpus", "1", "--time", "10", *where], folder)
+    job = call(["sbatch", "--parsable", "array.sbatch"], folder / "files").strip()
+    deadline = time.monotonic() + 900
+    stopped = False
+    while call(["squeue", "--noheader"]).strip():
+        if time.monotonic() > deadline:
+            call(["scancel", job])
+            return "it did not leave the queue"
+        if not stopped and list(folder.glob("files/out/*/checkpoint/*")):
+            first = (folder / "files/runs.txt").read_text().split()[0]
+            stopped = (folder / "files/out" / first / "checkpoint").is_dir()
+            if stopped:
+                # It fails if the task is queued again before it has looked.
+                signal = ["scancel", "--signal=USR1", "--batch", f"{job}_0"]
+                subprocess.run(signal, capture_output=True, check=False)
+        time.sleep(1)
+    said = "".join(path.read_text() for path in folder.glob("files/slurm-*.out"))
+    back = json.loads(call([*command, "import-runs", "files", "--json", *where], folder))
+    print(f"  {said.count('queued again')} times queued again, {len(back['new'])} brought back")
+    again = json.loads(call([*command, "run", "small.yaml", "--json", *where], folder))
+    if "Traceback" in said:
+        return f"a traceback: {said}"
+    if stopped and "stopped in order; queued again" not in said:
+        return "a task that got a signal was not queued again"
+    if len(back["new"]) != N_RUNS or again["n_trained"]:
+        return f"{len(back['new'])} results came back, and {again['n_trained']} runs were trained"
+    return ""
+
+
 def main() -> None:
     """Submit in every way, and print what came of it."""
     found = []
@@ -148,6 +186,10 @@ def main() -> None:
             wrong = submit(Path(above) / f"way-{number}", options, n_steps)
             print(f"  {wrong or 'every run recorded once, with a report'}", flush=True)
             found.append(wrong)
+        print("files of an export", flush=True)
+        wrong = submit_export(Path(above) / "export", 1000)
+        print(f"  {wrong or 'every run came back once'}", flush=True)
+        found.append(wrong)
     sys.exit(any(found))
 
 

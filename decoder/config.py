@@ -9,13 +9,14 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
     ValidationError,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -60,9 +61,12 @@ class DecoderConfig(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    extensions: Entries = Field(default_factory=Entries)
-    parts: Entries = Field(default_factory=Entries)
-    files: Entries = Field(default_factory=Entries)
+    extensions: Annotated[
+        Entries,
+        WithJsonSchema({"type": "array", "items": {"type": "string"}}),  # as a person writes it
+    ] = Field(default_factory=Entries)
+    parts: Annotated[Entries, WithJsonSchema({"type": "object"})] = Field(default_factory=Entries)
+    files: Annotated[Entries, WithJsonSchema({"type": "object"})] = Field(default_factory=Entries)
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

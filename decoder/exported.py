@@ -39,7 +39,10 @@ SCHEMA = 1
 RESULT_NAME = "result.json"
 _MOST_BYTES = 1 << 28
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT)
-_KEYS = {"schema", "run_id", "seed", "replicate", "fingerprint", "config"}
+_KEYS = {
+    *("schema", "run_id", "seed", "replicate", "fingerprint", "config"),
+    *("data", "start_file"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class ExportedRun:
         config: its configuration, resolved.
         replicate: as in `decoder.config.run_id`.
         fingerprint: of the recordings that it was planned for.
+        data: where these lie, from any working directory.
+        start_file: where the file of ``train.start_from`` lies likewise; None without one.
     """
 
     run_id: str
@@ -57,6 +62,8 @@ class ExportedRun:
     replicate: int
     fingerprint: str
     config: DecoderConfig
+    data: str
+    start_file: str | None = None
 
     def document(self) -> dict[str, Any]:
         """The content of the file."""
@@ -67,6 +74,8 @@ class ExportedRun:
             "replicate": self.replicate,
             "fingerprint": self.fingerprint,
             "config": self.config.model_dump(mode="json"),
+            "data": self.data,
+            "start_file": self.start_file,
         }
 
 
@@ -107,6 +116,8 @@ def _parse_run(document: Any, path: Path) -> ExportedRun:
         int(document["replicate"]),
         str(document["fingerprint"]),
         config,
+        str(document["data"]),
+        document["start_file"] and str(document["start_file"]),
     )
     if run_id(resolve(config), run.seed, run.fingerprint, run.replicate) != run.run_id:
         raise ConfigError(
@@ -136,7 +147,7 @@ def train_run(
         output: gets ``result.json``, the checkpoint while it trains, and weights if the
             configuration keeps them.
         datasets_dir: keeps packed recordings.
-        data: where the recordings lie on this machine; None takes ``data.path`` of the file.
+        data: where the recordings lie on this machine; None takes `ExportedRun.data`.
         device: a torch device; None takes the GPU if there is one.
 
     Returns:
@@ -158,10 +169,11 @@ def train_run(
 
     fix_workspace()
     own = run.config.data
-    dataset = prepare(data or own.path, own.sessions, own.feature_subset, datasets_dir, say)
+    place = data or run.data
+    dataset = prepare(place, own.sessions, own.feature_subset, datasets_dir, say)
     if dataset.fingerprint != run.fingerprint:
         raise DataError(
-            f"{data or own.path}: has the fingerprint {dataset.fingerprint}, but {path} was "
+            f"{place}: has the fingerprint {dataset.fingerprint}, but {path} was "
             f"planned for {run.fingerprint}; name its recordings with --data, or export it again"
         )
     pack = Pack(run.run_id, run.seed, (Run(run.run_id, run.config),))
@@ -174,6 +186,7 @@ def train_run(
             checkpoint_dir=output / "checkpoint",
             checkpoint_every_seconds=checkpoint_every_seconds,
             weights_dir=output / "weights",
+            start_files=_start_files(run),
         ):
             for text in event.remarks:
                 say(text)
@@ -185,6 +198,11 @@ def train_run(
     if ended is not None:
         write_atomically(output / RESULT_NAME, _sealed(run, ended))
     return ended
+
+
+def _start_files(run: ExportedRun) -> dict[str, Path]:
+    written = run.config.train.start_from
+    return {} if written is None or run.start_file is None else {written: Path(run.start_file)}
 
 
 @contextmanager

@@ -56,7 +56,8 @@ _SPELLINGS = {
     "model.bidirectional": "bidirectional bidir isbidirectional",
     "model.post_rnn_layers": "postrnnlayers numpostrnnlayers",
     "model.blank_bias": "blankbias blankbiasinit",
-    "loss.label_smoothing": "labelsmoothing ctclabelsmoothing labelsmooth",
+    "loss.label_smoothing": "labelsmoothing ctclabelsmoothing labelsmooth labelsmoothingepsilon "
+    "labelsmoothingeps labelsmoothingvalue labelsmoothingalpha",
     "loss.focal_gamma": "focalgamma focalctcgamma",
     "loss.inter_ctc_weight": "interctcweight interctc",
     "loss.ctc_reduction": "ctcreduction",
@@ -79,7 +80,8 @@ _SPELLINGS = {
     "optim.weight_decay": "l2decay weightdecay wd",
     "optim.grad_clip": "gradclip gradientclip gradientclipping gradientclipval gradclipnorm "
     "gradnormclip gradnormclipvalue maxgradnorm clipgrad clipgradnorm gradclipvalue clipnorm "
-    "gradclipmaxnorm gradientclipnorm",
+    "gradclipmaxnorm gradientclipnorm gradientclippingmaxnorm gradclippingmaxnorm "
+    "gradientclippingnorm gradientclippingvalue gradclippingnorm gradclippingvalue",
     "optim.ema_decay": "emadecay ema",
     "optim.accumulation_steps": "gradaccumsteps gradaccumulation accumulationsteps "
     "gradientaccumulationsteps gradaccumulationsteps",
@@ -183,6 +185,8 @@ _SPECIAL: dict[Rule, str] = {
     _COORDINATED: "coordinateddropout coordinateddropoutrate coordinateddropoutp "
     "coordinateddropoutprob",
     _classes: "nclasses numclasses nphonemes numphonemes",
+    elsewhere("an ablation's seeds"): "seed randomseed rngseed torchseed manualseed globalseed "
+    "modelseed dataseed datasetseed splitseed samplerseed",
     elsewhere("the recordings decide it"): "ndays nsessions inputdim neuraldim ninputfeatures",
 }
 
@@ -256,7 +260,7 @@ _FEATURES: dict[str, Flat] = {
     **dict.fromkeys(("focalloss", "focalctc", "focal"), {"loss.focal_gamma": 0.0}),
     **dict.fromkeys(("interctc", "intermediatectc"), {"loss.inter_ctc_weight": 0.0}),
 }
-_SWITCH = re.compile(r"(?:use|enable|apply|do|with)?(.+?)(?:enabled?|active|use|on)?")
+_SWITCH = re.compile(r"(?:use|enable|apply|do|with)?(.+?)(?:enabled?|active)?")
 
 
 def switch_of(squeezed: str, value: Any) -> Flat | None:

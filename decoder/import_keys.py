@@ -39,7 +39,8 @@ _IN_SECTION = {
         "model": "inputnetwork architecture arch",
         "loss": "loss losses criterion ctc objective",
         "optim": "optim optimizer optimization optimiser scheduler lrscheduler lrschedule schedule "
-        "lr adam adamw sgd gradient gradients",
+        "lr adam adamw sgd gradient gradients optimizerparams optimizerargs optimizerkwargs "
+        "schedulerparams schedulerargs schedulerkwargs",
         "train": "eval evaluation validation logging",
         "evaluation": "eval evaluation decoding inference test",
     }.items()

@@ -163,7 +163,12 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     if one_group:
         effects = {key: _for_all_groups(effect) for key, effect in effects.items()}
     settle(effects, flat, trainer.rules, without)
-    effects = {key: _with_strength(key, effect, effects) for key, effect in effects.items()}
+    said = {path for effect in effects.values() for path in effect.fields} | {
+        path
+        for key, value in trainer.official.items()
+        for path in trainer.rules[key](value, whole).fields
+    }
+    effects = {key: _with_strength(key, effect, said) for key, effect in effects.items()}
     entries = [
         Entry(key, flat[key], *_left_out(key, effect, without)) for key, effect in effects.items()
     ]
@@ -272,14 +277,17 @@ def _left_out(key: str, effect: Effect, without: Sequence[str]) -> Effect:
     return effect
 
 
-def _with_strength(key: str, effect: Effect, effects: Mapping[str, Effect]) -> Effect:
-    """A switch that is on is refused if no key says how strong what it turns on is."""
+def _with_strength(key: str, effect: Effect, said: set[str]) -> Effect:
+    """A switch that is on is refused if nothing says how strong what it turns on is.
+
+    Args:
+        said: the fields that the file sets, or the official trainer where the file is silent.
+    """
     if effect.note != ON:
         return effect
     names = [squeeze(name) for name in key.split(".")]
     spelt = ["".join(names[-n:]).replace("masking", "mask") for n in (1, 2)]
     fields = next((found for name in spelt if (found := switch_of(name, True))), {})
-    said = {path for other in effects.values() for path in other.fields}
     if said & set(fields) or "augment.smooth" in fields:
         return effect
     note = f"it is on, but no key says how strong: set {' or '.join(fields)}"

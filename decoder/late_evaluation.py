@@ -221,5 +221,7 @@ class Evaluations:
             keep, history = run.config.train.keep_weights, state.histories[run.run_id]
             if keep == "final" or best_row(history) == len(history) - 1:
                 facts = {"kept": keep, "run_id": run.run_id, **latest[run.run_id]}
+                if len(state.model.parts):  # whose shapes do not tell it
+                    facts["n_features"] = state.model.n_features
                 folder, tensors = self._weights_dir / run.run_id, started.weights[run.run_id]
                 write_weights(folder, tensors, run.config, state.sessions, facts)

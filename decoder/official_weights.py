@@ -18,6 +18,7 @@ from torch import Tensor
 from decoder.atomic import write_atomically
 from decoder.config import DecoderConfig
 from decoder.errors import CheckpointError, ConfigError
+from decoder.extensions import has_modules
 from decoder.model.decoder import PackedDecoder
 from decoder.smoothing import taps_of
 
@@ -244,6 +245,11 @@ def _check_official(config: DecoderConfig, layout: OfficialLayout) -> None:
         for name, value in wanted.items()
         if getattr(model, name) != value
     ]
+    if has_modules(config):
+        problems.append(
+            "parts.*: the decoder has layers of your own, which no official decoder has; such "
+            "weights cannot be exported"
+        )
     if layout == "t12" and not (config.augment.smooth and len(taps_of(config.augment)) == 20):
         problems.append(
             "augment.*: the official T12 decoder smooths inside the model with 20 taps; set "

@@ -93,6 +93,7 @@ def _run(content: bytes) -> Any:
     """Follow the instructions of a pickle of plain values and arrays."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(content):
         name = opcode.name
         if name == "STOP":

@@ -106,8 +106,11 @@ def build_decoder(weights: Weights, config: DecoderConfig) -> PackedDecoder:
     days = [t for name, t in weights.tensors.items() if name.startswith("day_layer.weights.")]
     patches = ("layers.0.weight_ih", "embedding.linear.weight")  # what reads the patches
     source = next((weights.tensors[name] for name in patches if name in weights.tensors), None)
+    known = weights.facts.get("n_features")
     n_features = (
-        days[0].shape[-1]
+        known
+        if isinstance(known, int)
+        else days[0].shape[-1]
         if days and days[0].dim()
         else source.shape[-1] // config.model.patch_size
         if source is not None and source.dim()

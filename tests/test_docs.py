@@ -261,7 +261,7 @@ def test_every_option_of_the_program_itself_is_mentioned() -> None:
 
 
 def test_every_option_of_the_decoder_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("evaluate", "export", "train"):
+    for name in ("evaluate", "export", "train-run"):
         with pytest.raises(SystemExit):
             decoder_command([name, "--help"])
         options = set(OPTION.findall(capsys.readouterr().out)) - {"--help"}

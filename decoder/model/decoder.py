@@ -88,7 +88,7 @@ class PackedDecoder(nn.Module):
         super().__init__()
         source = generator(seed, "initial_weights")
         self.config = config
-        self.used = list(used)
+        self.used, self.n_features = list(used), n_features
         self.parts = nn.ModuleDict()  # layers and encoders of the user's
         n_inputs = config.patch_size * self._add_parts("layer_before", n_features, seed, device)
         self.kernel: Kernel | None = None  # None: the fastest, chosen by the first step of training

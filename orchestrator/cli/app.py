@@ -12,6 +12,7 @@ import typer
 from orchestrator.cli.compare_command import compare
 from orchestrator.cli.data_command import data_app
 from orchestrator.cli.diff_command import diff
+from orchestrator.cli.export_command import export
 from orchestrator.cli.history_command import audit, import_runs
 from orchestrator.cli.import_command import import_config
 from orchestrator.cli.judge_command import judge
@@ -64,4 +65,5 @@ app.command()(audit)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.command()(slurm)
+app.command()(export)
 app.command()(schema)

@@ -27,6 +27,7 @@ _NO_RECORDINGS = (
     "# data.path names synthetic recordings: set it to your recordings, or use --data PATH."
 )
 _LONGEST_VALUE = 32
+_MANY_ABSENT = 20  # keys, of the 38 of T15 that set fields; T12 has 14
 
 
 @handled
@@ -79,6 +80,13 @@ def import_config(
         write_atomically(output, text.encode())
     elif not as_json:
         typer.echo(text, nl=False)
+    if (n_absent := len(imported.with_outcome("absent"))) > _MANY_ABSENT and not base:
+        typer.echo(
+            f"{n_absent} keys of the {imported.codebase.upper()} trainer are not in the file and "
+            "have their official values; if it only changes a part of another file, name that one "
+            "with --base",
+            err=True,
+        )
     if _has_no_recordings(imported):
         typer.echo(_NO_RECORDINGS.removeprefix("# "), err=True)
 

@@ -58,7 +58,9 @@ def make_rules(
 
 def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
     """What runs of one seed or block share."""
-    return promised_less(spec) or ((_SAME_BLOCK if judged else _SAME_DRAWS),)
+    return promised_less(spec.trainer, spec.extra_arms) or (
+        (_SAME_BLOCK if judged else _SAME_DRAWS),
+    )
 
 
 def _of_verdicts(
@@ -96,8 +98,7 @@ def _of_verdicts(
 
 def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
     collapse, n_steps = spec.collapse, budgets(runs)
-    judged = spec.trainer is None or "collapsed" in spec.trainer.outcomes
-    if judged:
+    if _judges(spec):
         yield (
             "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
             "collapsed run keeps its measured PER."
@@ -115,7 +116,7 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
             "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
             "smallest budget of the arms that it compares."
         )
-    if not judged:
+    if not _judges(spec):
         return
     yield (
         "A decoder is on the blank plateau while its emitted length is at most "
@@ -124,6 +125,11 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
         f"{collapse.n_evaluations} evaluations are all on the plateau. It escapes at the first "
         "evaluation after the last one on the plateau."
     )
+
+
+def _judges(spec: AblationSpec) -> bool:
+    """Whether collapse is judged: by our decoder always."""
+    return spec.trainer is None or "collapsed" in spec.trainer.outcomes
 
 
 def _of_trainer(spec: AblationSpec) -> Iterator[str]:
@@ -162,9 +168,11 @@ def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
 
 def _of_criteria(spec: AblationSpec) -> Iterator[str]:
     if spec.criteria:
+        rising = (
+            " Only emitted_ratio and n_distinct must rise to it, after the run has left the blank "
+            "plateau for good, because an untrained decoder emits many phonemes."
+        )
         yield (
             "A diverged run fails every criterion, except for a value that it reached before it "
-            "diverged. A metric reaches a value by falling to it. Only emitted_ratio and "
-            "n_distinct must rise to it, after the run has left the blank plateau for good, "
-            "because an untrained decoder emits many phonemes."
+            f"diverged. A metric reaches a value by falling to it.{rising * _judges(spec)}"
         )

@@ -22,6 +22,7 @@ from orchestrator.spec.schema import METRICS, OUTCOMES, AblationSpec
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _CHANGES = "Changes"  # the definition of a mapping from config paths to values
 _REFERENCE = "Reference"
+_OF_PARTS = r"^parts\.[a-z]\w*\.\w+$"  # paths of the user's parts, whose files are not read
 _TRAINERS = "Trainers"  # before the names of definitions for files with a trainer
 # Keys that pydantic writes and no editor needs: titles, and the marks of `decoder.marks.mark`.
 _DROPPED = {"title", *Marks._fields} - {"default"}
@@ -212,6 +213,7 @@ def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:
         key: {"allOf": [values], "description": text} if text else values
         for key, text in texts.items()
     }
+    mapping["patternProperties"] = {_OF_PARTS: values, "^own_[a-z]": values}
     mapping["additionalProperties"] = False
 
 
@@ -229,12 +231,17 @@ def _path_values() -> dict[str, Any]:
                 **({"description": text} if text else {}),
                 "anyOf": [*kinds, {"$ref": f"#/$defs/{_REFERENCE}"}],
             }
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "patternProperties": {_OF_PARTS: {}},
+        "additionalProperties": False,
+    }
 
 
 def _reference() -> dict[str, Any]:
     """The value of another config path."""
-    names = "|".join(re.escape(path) for path in config_paths())
+    names = "|".join([*map(re.escape, config_paths()), _OF_PARTS.strip("^$")])
     return {
         "type": "string",
         "pattern": rf"^\$\{{\s*({names})\s*\}}$",

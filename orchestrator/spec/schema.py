@@ -48,16 +48,17 @@ Changes = Annotated[
     WithJsonSchema({"type": "object", "x-keys": "config paths"}),
 ]
 Cell = dict[Name, NameValue]  # factor → level
+_OWN = {"pattern": "^own_[a-z]"}  # metrics of the user's
 # Which names there are depends on the file, see `orchestrator.spec.check_outcomes`.
 Outcome = Annotated[
     str,
     Field(min_length=1, max_length=100),
-    WithJsonSchema({"type": "string", "enum": list(OUTCOMES)}),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": list(OUTCOMES)}, _OWN]}),
 ]
 Metric = Annotated[
     str,
     Field(min_length=1, max_length=100),
-    WithJsonSchema({"type": "string", "enum": list(METRICS)}),
+    WithJsonSchema({"type": "string", "anyOf": [{"enum": list(METRICS)}, _OWN]}),
 ]
 Alpha = Annotated[float, Field(gt=0.0, lt=0.5)]
 FORMER_NO_DIFFERENCE = "none"  # the former name of the direction `no_difference`, still read

@@ -35,7 +35,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tmp_path_factory: pytest.TempPathFactory, datasets: Path) -> Path:
     """The file of a run of seed 3."""
     print_ = open_recordings(CONFIG, datasets).fingerprint
-    run = ExportedRun(run_id(CONFIG, 3, print_), 3, 0, print_, CONFIG)
+    run = ExportedRun(run_id(CONFIG, 3, print_), 3, 0, print_, CONFIG, "synthetic:tiny")
     path = tmp_path_factory.mktemp("runs") / "run.json"
     path.write_text(json.dumps(run.document()))
     return path
@@ -89,7 +89,7 @@ def test_a_signal_stops_the_run_in_order_and_the_next_call_goes_on(
 def test_other_recordings_are_refused(exported: Path, tmp_path: Path) -> None:
     other = override(CONFIG, {"data.sessions": list(open_sessions(tmp_path)[:1])})
     print_ = open_recordings(CONFIG, tmp_path).fingerprint
-    run = ExportedRun(run_id(other, 3, print_), 3, 0, print_, other)
+    run = ExportedRun(run_id(other, 3, print_), 3, 0, print_, other, "synthetic:tiny")
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run.document()))
     with pytest.raises(DataError, match=print_):

@@ -6,6 +6,7 @@ import pytest
 
 from decoder.config import flatten
 from decoder.errors import ConfigError
+from decoder.import_forks import FORKS
 from decoder.import_keys import fork_effect, is_off
 from decoder.importing import Imported, import_mapping, refusals
 
@@ -61,6 +62,14 @@ def outcomes(imported: Imported, *keys: str) -> list[str]:
             {"model": {"gru_decoder": {"dropout_rate": 0.15, "bidirectional": False}}},
             {"model.rnn_dropout": 0.15, "model.bidirectional": False},
         ),
+        (
+            T12,
+            {"label_smoothing": {"enabled": True, "epsilon": 0.2}},
+            {"loss.label_smoothing": 0.2},
+        ),
+        (T12, {"gradient_clipping": {"enabled": True, "max_norm": 2}}, {"optim.grad_clip": 2.0}),
+        (T12, {"use_augmentation": True}, {"augment.white_noise_std": 0.7}),
+        (T12, {"optimizer_params": {"momentum": 0.8}, "data_seed": 4}, {"optim.momentum": 0.8}),
         (T12, {"precision": 32}, {"train.precision": "float32"}),
         (T12, {"precision": "bf16-mixed"}, {"train.precision": "bfloat16"}),
         (T12, {"betas": (0.9, 0.97)}, {"optim.beta1": 0.9, "optim.beta2": 0.97}),
@@ -221,3 +230,14 @@ def test_a_value_that_no_field_takes_names_its_key() -> None:
     assert outcomes(read({"post_gru_dropout": None, "dropout": 0.1}), "post_gru_dropout") == [
         "unknown"
     ]
+
+
+@pytest.mark.parametrize("value", ["x", {"a": [1]}])
+def test_any_value_of_any_key_of_a_fork_is_read_or_refused_by_name(value: Any) -> None:
+    n_read = 0
+    for name in FORKS:
+        try:
+            n_read += bool(import_mapping({"nLayers": 2, name: value}, "file").entries)
+        except ConfigError as error:
+            assert str(error).startswith("file: ")
+    assert n_read

@@ -19,12 +19,15 @@ QUESTIONS = tuple(
         "comparison_document",
         "epsilon_times_reduction",
         "fine_tune",
+        "own_parts",
         "patience",
         "run12_hybrid",
         "spec_augment",
         "t15_blank_collapse_full",
     )
 )
+TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))
+EXAMPLES = tuple(ABLATIONS / "examples" / name for name in ("tiny_trainer.py", "tiny_trainer.yaml"))
 SEARCHES = (ABLATIONS / "lr_search.yaml",)
 
 DOCS = tuple(
@@ -33,6 +36,7 @@ DOCS = tuple(
         "ablations",
         "commands",
         "design",
+        "extensions",
         "gpu",
         "judging",
         "licences",

@@ -105,11 +105,15 @@ class RunFiles:
 
     def environment(self, threads: int) -> dict[str, str]:
         """The environment of the command: that of this process, and what the section adds."""
-        own = self.config.trainer.environment
         # What it prints is read while it runs.
         usual = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)}
-        added = {name: fill(value, self._values) for name, value in own.items()}
-        return {**usual, **os.environ, **added}
+        return {**usual, **os.environ, **self.own_environment}
+
+    @property
+    def own_environment(self) -> dict[str, str]:
+        """The variables that the section adds."""
+        own = self.config.trainer.environment
+        return {name: fill(value, self._values) for name, value in own.items()}
 
     def start_afresh(self) -> None:
         """Write the files of the run, and remove what an earlier attempt left.

@@ -78,6 +78,7 @@ class TrainerProcess:
                 [sys.executable, "-I", "-S", keeper.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # whoever clears the worker's files must not find it
                 pass_fds=[write for _, write in pipes],
                 start_new_session=True,
                 env={**os.environ, MARK: str(folder)},

@@ -150,7 +150,7 @@ def _follow(
     (files.folder / _STATE).unlink(missing_ok=True)
     if not ending.is_result:
         raise TrainerFailed(ending, _text(ending, files, errors))
-    result = _result(files, reader, ending, seconds, process.ended.peak_bytes)
+    result = result_of(files, reader, ending, seconds, process.ended.peak_bytes)
     remarks = [f"run {files.run_id}: {text}" for text in [reader.course.unlikely()] if text]
     if process.ended.n_left:
         n_left = process.ended.n_left
@@ -158,9 +158,10 @@ def _follow(
     yield Progress(result.n_steps_done, live.newest(), (result,), remarks)
 
 
-def _result(
+def result_of(
     files: RunFiles, reader: CourseReader, ending: Ending, seconds: float, peak_bytes: int
 ) -> RunResult:
+    """The result of a run that ended `Ending.is_result`, from its whole course."""
     n_steps = n_steps_of(files.config)
     diverged = ending.rule == "not finite"
     return RunResult(

@@ -7,8 +7,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from decoder.atomic import sha256_of
@@ -44,6 +44,7 @@ _LABEL_NAMES = (  # columns that say which run a row is of
     "model modelname seed fold"
 )
 _LABELS = frozenset(_LABEL_NAMES.split())
+_ROW_NAMES = _LABELS | {"name", "method", "seed", "decoder", "architecture", "setting", "settings"}
 
 
 @dataclass
@@ -105,6 +106,14 @@ class CurveFile:
         if label not in self.labels and len(self.labels) >= _MOST_LABELS:
             return row
         return {**row, RUN: float(self.labels.setdefault(label, len(self.labels)))}
+
+    def is_table_of_runs(self, names: Iterable[str]) -> bool:
+        """Whether the columns of rows without steps say that each row is a run; notes it."""
+        if not any(squeeze(name) in _ROW_NAMES for name in names):
+            return False
+        why = "is a table of runs and no learning curve, as it has no steps; `compare` reads a CSV"
+        self.note = replace(self.note, note=why)
+        return True
 
     @property
     def pers(self) -> dict[float, float]:
@@ -184,6 +193,8 @@ def csv_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         return
     curve.names = {column: printable(name) for name, column in columns.items()}
     places = [(names.index(name), column) for name, column in columns.items()]
+    if not {STEP, EPOCH} & set(columns.values()) and curve.is_table_of_runs(names):
+        return
     labels = [(at, name) for at, name in enumerate(names) if squeeze(name) in _LABELS]
     n_short, last_is_short, decimal_comma = 0, False, delimiter == ";"
     reader = csv.reader(lines, delimiter=delimiter)
@@ -194,7 +205,7 @@ def csv_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         for place, column in places:
             if place < len(cells) - last_is_short:  # the last cell of a short line may be cut off
                 cell = cells[place].strip().rstrip("%")
-                value = cell_number(cell.replace(",", ".") if decimal_comma else cell)
+                value = _number(cell.replace(",", ".") if decimal_comma else cell)
                 if value is not None:
                     row[column] = value
         row = curve.within_range(row, f"line {reader.line_num + 1}")
@@ -254,6 +265,9 @@ def json_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         length = max(map(len, lists.values()), default=0)
         lists = {k: v for k, v in lists.items() if len(v) == length}
         rows = [{key: values[i] for key, values in lists.items()} for i in range(length)]
+    known = set(column_names(rows[0]).values()) if rows else set[str]()
+    if rows and not {STEP, EPOCH} & known and curve.is_table_of_runs(rows[0]):
+        return
     for at, raw in enumerate(rows or [], 1):
         if row := curve.within_range(_known_columns(raw, curve), f"row {at}"):
             yield row
@@ -268,18 +282,13 @@ _columns = functools.lru_cache(maxsize=1024)(column_names)
 
 def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> StepValues:
     """The numbers of one object under known names, nested ones too; {} without any."""
-    flat = flat_names(value)
+    flat = dict(itertools.islice(_flat(value, "", 0), _MOST_NAMES))
     row: StepValues = {}
     for name, column in _columns(tuple(flat)).items():
-        if (known := cell_number(flat[name])) is not None:
+        if (known := _number(flat[name])) is not None:
             row[column] = known
             curve.names.setdefault(column, printable(name))
     return row if row.keys() - {STEP, EPOCH} else {}
-
-
-def flat_names(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted name → value of a nested object, without lists and without what no row holds."""
-    return dict(itertools.islice(_flat(value, "", 0), _MOST_NAMES))
 
 
 def _flat(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -291,8 +300,7 @@ def _flat(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[s
             yield f"{prefix}{name}", inner
 
 
-def cell_number(value: Any) -> float | None:
-    """The number in a cell, also one that is text; None if there is none."""
+def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

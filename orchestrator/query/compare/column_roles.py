@@ -95,6 +95,11 @@ def assign_roles(
             names[role][header] = name
     special = {name: header for header, name in names["special"].items()}
     arm_name = next((h for name in _NAMES for h in left if squeeze(h) == name), None)
+    makes_repeats = ours or names["setting"] or names["factor"] or "seed" in special
+    if arm_name is None and not makes_repeats:
+        by_run = special.get("run_id", "")  # without anything that makes repeats, a run is an arm
+        if any(isinstance(value, str) for value in table.get(by_run, ())):
+            arm_name = by_run
     rest = [header for header in headers if header in left and header != arm_name]
     n_rows = max(map(len, table.values()), default=0)
     own = {} if ours else {h: h for h in rest if _is_setting(h, table[h], n_rows)}
@@ -119,7 +124,7 @@ def _is_result(header: str) -> bool:
         return False
     return (
         words[-1] in _RESULTS
-        or words[0] in _OF_CURVE
+        or not _OF_CURVE.isdisjoint(words)
         or (words[0] in ("wer", "cer") and len(words) > 1 and words[-1] != "weight")
         or (words[0] in _SPLITS and words[-1] in _AFTER_SPLIT)
         or {"error", "rate"} <= set(words)

@@ -77,6 +77,7 @@ def test_an_override_file_is_read_on_top_of_its_bases(tmp_path: Path) -> None:
     assert (config["train"]["n_steps"], config["optim"]["lr_decay_steps"]) == (70, 70)
     assert (config["model"]["n_layers"], config["model"]["rnn_dropout"]) == (3, 0.1)
     assert config["optim"]["lr_max"] == 0.003
+    assert "--base" not in done.stderr and "--base" in call(changes, "--json").stderr
 
 
 def test_a_variable_that_is_not_set_matters_only_where_the_key_does(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from typer.testing import CliRunner
+from user_trainer import write_trainer
 
 from decoder.config import DecoderConfig, override, resolve
 from decoder.errors import ConfigError
@@ -236,3 +237,26 @@ def test_difference_without_effect_beside_the_others_is_listed_and_left_out(tmp_
     assert "model.rnn_dropout" in comments[-1] and "model.rnn_dropout" not in comments[0]
     write_ablation(tmp_path / "n.yaml", text)
     assert set(load_spec(tmp_path / "n.yaml").spec.factors) == {"architecture", "beta1"}
+
+
+def test_arms_of_a_users_trainer_differ_in_its_settings(tmp_path: Path) -> None:
+    file = write_trainer(tmp_path)
+    one, two = (read_configuration(f"{file}:{arm}") for arm in ("high+gru", "low+cnn"))
+    found = {d.parameter: (d.a, d.b, d.ratio) for d in find_differences(one.config, two.config)}
+    assert found == {"lr": (0.01, 0.005, 0.5), "kind": ("gru", "cnn", None)}
+    with pytest.raises(ConfigError, match="starts from a configuration of our decoder"):
+        as_ablation("again", one, two, find_differences(one.config, two.config), tmp_path)
+
+
+def test_a_users_trainer_is_not_compared_with_our_decoder(tmp_path: Path) -> None:
+    theirs = read_configuration(f"{write_trainer(tmp_path)}:high+gru")
+    with pytest.raises(ConfigError, match="two arms of one kind"):
+        find_differences(theirs.config, DecoderConfig())
+
+
+def test_changed_code_is_a_difference_of_two_trainers(tmp_path: Path) -> None:
+    file = write_trainer(tmp_path)
+    one = read_configuration(f"{file}:repeat").config
+    (tmp_path / "theirs" / "train.py").write_text("pass\n")
+    two = read_configuration(f"{file}:repeat").config
+    assert [d.parameter for d in find_differences(one, two)] == ["code:train.py"]

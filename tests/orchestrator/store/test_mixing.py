@@ -24,6 +24,7 @@ def record(source: str, status: str = "ok", torch: str = "2.13.0", device: str =
     code = {"decoder_sha256": source, "training_sha256": source, "git_commit": None}
     return {
         "status": status,
+        "config": {},
         "environment": {"torch": torch, "code": code},
         "host": {"device": device},
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from decoder.processes import process_start
+from orchestrator.execute.backends.guard import processes_in
 from orchestrator.execute.command.keeper import descendants
 from orchestrator.execute.command.process import TrainerProcess, end_marked
 
@@ -133,6 +134,22 @@ time.sleep(60)
 def test_a_worker_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     worker = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), LEAVER])
     pids = pids_in(tmp_path)
+    worker.kill()
+    worker.wait()
+    assert gone(pids)
+
+
+def test_only_the_worker_holds_its_files_open(tmp_path: Path) -> None:
+    """Else the guard of a Ray session would kill the keeper together with the worker."""
+    files, run = tmp_path / "session", tmp_path / "run"
+    files.mkdir()
+    run.mkdir()
+    script = LEAVER + "time.sleep(60)"
+    with (files / "worker.log").open("w") as log:
+        words = [sys.executable, "-c", DRIVER, str(run), script]
+        worker = subprocess.Popen(words, stdout=log, stderr=log)
+    pids = pids_in(run)
+    assert processes_in(files) == [worker.pid]
     worker.kill()
     worker.wait()
     assert gone(pids)

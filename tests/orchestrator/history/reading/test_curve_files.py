@@ -126,3 +126,17 @@ def test_every_field_of_a_file_has_a_unit_of_its_own(tmp_path: Path) -> None:
         0.2,
         pytest.approx(0.6),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("summary.csv", "Run,Optimizer,Test PER\na,adam,0.2\nb,sgd,0.3\n"),
+        ("run_stats.json", '[{"model": "gru", "per": 0.2}, {"model": "tcn", "per": 0.3}]'),
+    ],
+)
+def test_a_table_of_runs_is_no_learning_curve(tmp_path: Path, name: str, text: str) -> None:
+    files = {name: text, "metrics.jsonl": '{"step": 1, "per": 0.5}\n'}
+    run = only_run(write_files(tmp_path / "run", files))
+    assert run.pers() == [(1, 0.5)]
+    assert "table of runs" in {note.path: note.note for note in run.files}[name]

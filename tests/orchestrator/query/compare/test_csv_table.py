@@ -146,6 +146,7 @@ def test_numbers_that_vary_and_are_no_result_make_arms(shared: Results, tmp_path
         ("phonErrorRate", False),
         ("_timestamp", False),
         ("run_number", False),
+        ("Step of Best", False),
         ("Unnamed: 0", False),
     ],
 )
@@ -161,6 +162,21 @@ def test_named_rows_keep_their_names_where_numbers_vary(shared: Results, tmp_pat
     path.write_text("model,millions,per\ngru,44,0.1\nmamba,20,0.12\n")
     comparison = compare_stored(shared, str(path), str(path), allow_mixed=True)
     assert [row.a_arm for row in comparison.rows] == ["gru", "mamba"]
+
+
+def test_rows_with_nothing_but_a_run_and_a_result_are_no_repeats(
+    shared: Results, tmp_path: Path
+) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.01)):
+        rows = "".join(f"{run},{0.2 + shift}\n" for run in ("wide", "deep", "base"))
+        (tmp_path / f"{name}.csv").write_text("Run,Test PER\n" + rows)
+    paths = [str(tmp_path / f"{name}.csv") for name in ("a", "b")]
+    comparison = compare_stored(shared, *paths, metric="Test PER", allow_mixed=True)
+    assert [(row.a_arm, row.b_arm) for row in comparison.rows] == [
+        ("wide", "wide"),
+        ("deep", "deep"),
+        ("base", "base"),
+    ]
 
 
 def test_one_rate_above_two_does_not_make_percent_of_a_table(
