@@ -32,7 +32,7 @@ _SPLIT_KEYS = frozenset(
         "evaltype",
     )
 )
-_NO_LABELS = (False, None, [], "no", "none", "false", "")
+_NO_LABELS: tuple[object, ...] = (False, None, [], "no", "none", "false", "")
 _LABEL_KEYS = frozenset(("haslabels", "labels", "labelled", "labeled"))
 _SPLITS = {  # split → its names, where a file's name or its own words say it
     "train": re.compile(r"(?<![a-z])train", re.IGNORECASE),
