@@ -180,7 +180,7 @@ class Trainer:
             address=self.options.address,
             until_step=until_step,
             max_runs_per_pack=self.options.max_runs_per_pack,
-            gpus_per_pack=_gpus(batch.to_train, self.options.gpus_per_pack),
+            gpus_per_pack=gpus_of(batch.to_train, self.options.gpus_per_pack),
             hang_seconds=self.options.hang_seconds,
         )
         try:
@@ -189,7 +189,7 @@ class Trainer:
             held.release()
 
 
-def _gpus(packs: Sequence[Pack], asked: float | None) -> float | None:
+def gpus_of(packs: Sequence[Pack], asked: float | None) -> float | None:
     """What Ray reserves for a pack: what was asked for, or what the section of a command says."""
     said = [
         run.config.trainer.gpus
