@@ -106,4 +106,4 @@ def _ending(run: PlannedRun, failed: PackFailed) -> str:
     if not isinstance(run.config, CommandConfig):
         return ""
     last = (failed.traceback.strip().splitlines() or [""])[-1]
-    return failed.ending or (last if last.startswith("machine: ") else f"machine: {last}")
+    return failed.ending or f"machine: {last.rpartition('machine: ')[2]}"
