@@ -2,12 +2,13 @@
 
     python benchmarks/two_nodes.py [--folder DIR] [--steps 1500] [--seeds 4]
 
-The same ablation is trained twice: in one process, and on a cluster of this machine. The driver's
-node trains nothing. Each other node is a mount and pid namespace of its own (Linux, `unshare`), in
-which an empty file system covers the driver's folders, so it sees neither recordings nor
-checkpoints. One node is killed when it has trained for a while, another joins later. The script
-fails unless the exit code is 0, every record and weight equals those of the single process, and
-standard output is one JSON document.
+The same ablation is trained twice: in one process, and on a cluster of this machine. Some of its
+runs start from weights that lie in a folder of the driver. The driver's node trains nothing. Each
+other node is a mount and pid namespace of its own (Linux, `unshare`), in which an empty file system
+covers the driver's folders, so it sees neither recordings nor checkpoints nor these weights. One
+node is killed when it has trained for a while, another joins later. The script fails unless the
+exit code is 0, every record and weight equals those of the single process, and standard output is
+one JSON document.
 """
 
 import argparse
@@ -162,13 +163,23 @@ def _spec(folder: Path, n_steps: int, n_seeds: int) -> Path:
         "base": "base.yaml",
         "factors": {
             "noise": {"official": {}, "weak": {"augment.white_noise_std": 0.25}},
+            "start": {"scratch": {}, "tuned": {"train.start_from": str(folder / "hidden/start")}},
         },
+        "design": "one_factor",
         "seeds": list(range(n_seeds)),
     }
     (folder / "base.yaml").write_text(json.dumps(base))
     path = folder / "two_nodes.yaml"
     path.write_text(json.dumps(spec))
     return path
+
+
+def _make_start(folder: Path) -> None:
+    """Train the weights that runs start from, where the nodes do not see them."""
+    program = [sys.executable, "-m", "decoder", "train", str(folder / "base.yaml")]
+    places = ["--output", str(folder / "hidden/start"), "--datasets", str(folder / "datasets")]
+    words = [*program, *places, "--device", "cpu", "--set", "train.n_steps=100"]
+    subprocess.run(words, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def _command(spec: Path, results: Path, *options: str) -> list[str]:
@@ -200,6 +211,7 @@ def main() -> None:
         spec = _spec(folder, options.steps, options.seeds)
         alone, away = folder / "alone", folder / "hidden" / "away"
         away.mkdir(parents=True)
+        _make_start(folder)
         started = time.monotonic()
         command = _command(spec, alone, "--backend", "local")
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -239,7 +251,8 @@ def _run_with_a_killed_node(nodes: Nodes, spec: Path, away: Path, started: float
     assert document["n_recorded"] == document["n_runs"], document
     for name in ("first", "second", "third"):
         sent = list(nodes.cache(name).glob("datasets/*/train_features.f32"))
-        print(f"{name}: recordings in its cache: {len(sent)}")
+        starts = list(nodes.cache(name).glob("starts/*/weights.safetensors"))
+        print(f"{name}: in its cache {len(sent)} recordings, {len(starts)} weights to start from")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,10 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        command = _COMMANDS[options.command]
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
-            command(options)
+            _COMMANDS[options.command](options)
             for text in take_remarks():
                 print(text, file=sys.stderr)
     except UserError as error:
@@ -270,7 +269,7 @@ def _positive(text: str) -> int:
     return value
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": train,
     "train-run": train_exported,
     "evaluate": _evaluate,

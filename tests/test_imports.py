@@ -52,6 +52,11 @@ def test_what_comes_after_the_ledger_needs_neither_torch_nor_ray(module: str) ->
     assert not modules_loaded_by(f"import orchestrator.{module}") & {"torch", "ray"}
 
 
+def test_what_writes_event_files_loads_nothing_for_it_until_it_is_asked() -> None:
+    loaded = modules_loaded_by("import orchestrator.driver.run, orchestrator.search.driver")
+    assert not loaded & {"torch", "tensorboardX", "tensorboard"}
+
+
 def test_the_command_line_starts_without_heavy_libraries() -> None:
     loaded = modules_loaded_by("import orchestrator.cli.app")
     assert not loaded & {"torch", "ray", "pandas", "matplotlib", "scipy", "optuna"}

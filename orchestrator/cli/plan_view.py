@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.cli.trainer_view import say_trainer
 from orchestrator.driver.budget import budget_text
 from orchestrator.driver.cost import Cost
 from orchestrator.driver.preview import Preview, SeedChoice
@@ -20,7 +20,6 @@ from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import looks_of
-from orchestrator.spec.configuration import CommandConfig
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import difference_text, percent, unit_of
@@ -50,7 +49,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "other_sources": seen.other_sources,
         "machines": list(seen.machines),
         "changed_data": [asdict(one) for one in seen.changed_data],
-        "promised_less": list(promised_less(spec)),
+        "promised_less": list(promised_less(spec.trainer, spec.extra_arms)),
         "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
         "aliases": aliases and asdict(aliases),
         "runs": [
@@ -155,20 +154,10 @@ def print_preview(console: Console, seen: Preview) -> None:
 
 
 def _print_trainer(console: Console, seen: Preview) -> None:
-    """Print what `run` would execute of the user's, and what is promised less of it."""
-    say, config = say_to(console), seen.plan.loaded.base
-    if not isinstance(config, CommandConfig):
-        return
-    trainer, commit = config.trainer, "in no git commit"
-    if config.commit is not None:
-        commit = f"commit {config.commit[:10]}{', with changes' if config.dirty else ''}"
-    say(f"command: {shlex.join(trainer.command)} (in {trainer.cwd}; only `run` executes it)")
-    n_files = len(config.code)
-    say(f"code: {n_files} {'file' if n_files == 1 else 'files'}, {commit}")
-    for data in dict.fromkeys(run.data for run in seen.plan.runs):
+    say, spec = say_to(console), seen.plan.loaded.spec
+    for data in dict.fromkeys(run.data for run in seen.plan.runs if run.data.stated):
         say(f"recordings: {data.path}{'' if data.stated == data.path else f' ({data.stated})'}")
-    for sentence in promised_less(seen.plan.loaded.spec):
-        say(f"note: {sentence}")
+    say_trainer(seen.plan.loaded.base, "run", promised_less(spec.trainer, spec.extra_arms), say)
 
 
 def _print_cost(console: Console, seen: Preview) -> None:

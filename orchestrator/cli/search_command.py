@@ -102,7 +102,7 @@ def search(
         if as_json:
             print_json(cost._asdict())
         else:
-            print_forecast(Console(), cost)
+            print_forecast(Console(), loaded, cost)
         return
     with database_errors(storage):
         if report_only:

@@ -5,10 +5,14 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.cli.trainer_view import say_trainer
 from orchestrator.search.confirmation import is_confirmed
 from orchestrator.search.driver import SearchOutcome
 from orchestrator.search.forecast import SearchForecast
+from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rebuild import RebuiltSearch
+from orchestrator.spec.configuration import says_steps
+from orchestrator.spec.promises import promised_less
 from orchestrator.terminal import finite, print_table, say_to, time_text
 
 
@@ -64,7 +68,8 @@ def print_search(console: Console, rebuilt: RebuiltSearch, folder: str) -> None:
     say(f"report: {folder}/report.html")
 
 
-def print_forecast(console: Console, cost: SearchForecast) -> None:
+def print_forecast(console: Console, loaded: LoadedSearch, cost: SearchForecast) -> None:
+    """Print what a search would train, how long it takes, and what it would execute."""
     say = say_to(console)
     say(f"{cost.name}: {cost.n_candidates} candidates, {cost.n_runs} runs")
     for number, rungs in enumerate(cost.brackets):
@@ -75,10 +80,12 @@ def print_forecast(console: Console, cost: SearchForecast) -> None:
             if rungs
             else f"{bracket}no early stopping"
         )
-    say(
-        f"about {cost.search_steps:,} training steps ({cost.most_steps:,} without early stopping), "
-        f"and {cost.confirm_steps:,} for the confirmation"
-    )
+    if says_steps(loaded.base):
+        say(
+            f"about {cost.search_steps:,} training steps ({cost.most_steps:,} without early "
+            f"stopping), and {cost.confirm_steps:,} for the confirmation"
+        )
+    say_trainer(loaded.base, "search", promised_less(loaded.spec.trainer, {}), say)
     if cost.seconds is None:
         say(f"time: unknown ({cost.source})")
     else:

@@ -178,7 +178,7 @@ class EventFiles:
                 if tags.intersection(_FINAL_TAGS):  # of an earlier training of the same run
                     end, last = 0, -1.0
                     break
-                end, last = byte, float(event.step) if _TAGS["per"] in tags else last
+                end, last = byte, float(event.step) if _values([event]) else last
         _remove_others(path)
         if not end:
             begun = self._head(hyperparameters, time.time())
@@ -224,7 +224,7 @@ class EventFiles:
     def _row(self, row: HistoryRow, now: float) -> "Event":
         event = self._event_type(wall_time=now, step=int(row["step"]))
         for column, value in row.items():
-            if column not in _COUNTS:
+            if column not in _COUNTS and not math.isnan(value):  # NaN: not known
                 event.summary.value.add(tag=tag_of(column), simple_value=value)
         return event
 

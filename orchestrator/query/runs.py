@@ -17,6 +17,7 @@ from orchestrator.execute.command.logs import LOGS, log_end
 from orchestrator.history.rows import imported_rows
 from orchestrator.plan.document import PlanDocument
 from orchestrator.query.conditions import check_against, parse_condition
+from orchestrator.spec.units import is_error_rate
 from orchestrator.store.ledger import read_history, read_records
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -35,7 +36,6 @@ from orchestrator.tables.run_row import (
 from orchestrator.terminal import Say, json_text
 
 USED_BY = "ablations"  # a column made from the plans, only where it is asked for
-_DEFAULT_COLUMNS = ("run_id", "outcome", "per", "best_per", "seed")
 _MOST_VARYING = 6  # configuration paths listed if the user chose no columns
 _EVERY = "all"
 _SHOWN_LINES = 15  # of what a trainer printed
@@ -254,11 +254,18 @@ def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
         column = index.column(name)
         return any(column[at] != column[which[0]] for at in which)
 
+    def has_value(name: str) -> bool:
+        return name in index.names and any(index.column(name)[at] is not None for at in which)
+
     fields = [name for name, marks in config_paths().items() if not marks.not_identity]
     fields += [n for n in index.names if n.startswith((SETTINGS, "parts.", "files."))]
     varying = [name for name in index.names if name in fields and varies(name)]
     paths = varying_paths(index.cells(which, varying))[:_MOST_VARYING]
-    return [*_DEFAULT_COLUMNS, *(["provenance"] if varies("provenance") else []), *paths]
+    # Other error rates, which trainers of users report beside PER or in its place.
+    others = [n for n in index.names if is_error_rate(n) and n.partition("_")[0] != "per"]
+    rates = [name for name in ("per", "best_per", *others) if has_value(name)]
+    shown = ["run_id", "outcome", *(rates or ("per", "best_per")), "seed"]
+    return [*shown, *(["provenance"] if varies("provenance") else []), *paths]
 
 
 def _plans(results: Results, say: Say) -> dict[str, PlanDocument]:

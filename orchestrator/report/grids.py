@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from orchestrator.plan.judged import NOT_REGISTERED
-from orchestrator.report.arm_results import arm_results, further_means
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
@@ -22,9 +21,7 @@ from orchestrator.spec.units import (
     difference_text,
     interval_words,
     noun,
-    number,
     p_value,
-    percent,
     unit_of,
     value_text,
 )
@@ -232,41 +229,6 @@ def aliases_grid(aliases: FractionDocument) -> Grid:
     aliased = {effect: ", ".join(others) for effect, others in aliases.aliases.items() if others}
     rows = aliased or {"all": "no other main effect or two-factor interaction"}
     return make_grid(texts("effect", "is aliased with"), list(rows.items()))
-
-
-def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
-    """One row per arm.
-
-    Args:
-        arms: the table of arms.
-        cut_at: the least step budget of all arms, at which steps to escape are cut, where budgets
-            differ; else None.
-    """
-    cut = "" if cut_at is None else f" (cut at {cut_at:,})"
-    results, further = arm_results(arms).values(), further_means(arms)
-    judged = any(arm.n_escaped is not None for arm in results)
-    rows = []
-    for arm in results:
-        cells = {
-            "arm": arm.arm,
-            "runs": str(arm.n),
-            "final PER": percent(arm.per_mean),
-            "95 % t interval": arm.interval or "–",
-            "median": percent(arm.per_median),
-            **{noun(name): value_text(means[arm.arm], name) for name, means in further.items()},
-            "collapsed": str(arm.n_collapsed),
-            "diverged": str(arm.n_diverged),
-            "no result": str(arm.n_gaps),
-            "escaped": "–" if arm.n_escaped is None else f"{arm.n_escaped}/{arm.n}",
-            f"steps to escape{cut}": number(arm.escape_step_mean),
-            "emitted / target": number(arm.emitted_ratio_mean, 2),
-        }
-        rows.append(cells)
-    empty = {title for title in rows[0] if all(row[title] in ("–", "") for row in rows)}
-    # A trainer of the user's reports what it reports.
-    left_out = set() if judged else {*empty, "collapsed", "escaped"}
-    known = [{title: row[title] for title in row if title not in left_out} for row in rows]
-    return titled_grid(known, ("arm",))
 
 
 def varied_grid(spec: AblationSpec) -> Grid:

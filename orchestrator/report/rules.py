@@ -58,7 +58,9 @@ def make_rules(
 
 def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
     """What runs of one seed or block share."""
-    return promised_less(spec) or ((_SAME_BLOCK if judged else _SAME_DRAWS),)
+    return promised_less(spec.trainer, spec.extra_arms) or (
+        (_SAME_BLOCK if judged else _SAME_DRAWS),
+    )
 
 
 def _of_verdicts(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.answer import one_line_answer
+from orchestrator.report.arms_grid import arms_grid
 from orchestrator.report.cards import Card, make_cards
 from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
 from orchestrator.report.evaluation import ReportInput
@@ -18,7 +19,6 @@ from orchestrator.report.greedy import greedy_grid
 from orchestrator.report.grids import (
     Grid,
     aliases_grid,
-    arms_grid,
     budgets,
     changes_text,
     conditions_grid,

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -20,6 +21,7 @@ from decoder.regular import check_regular
 from orchestrator.driver.changed_data import changes_since
 from orchestrator.driver.remarks import note_recordings
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
+from orchestrator.plan.starts import started
 from orchestrator.search.database_url import database_error, masked_url
 from orchestrator.search.learning_curves import Ending
 from orchestrator.search.load import LoadedSearch, TunedArm
@@ -254,7 +256,7 @@ def _open_study(
     ) as error:  # drivers raise the latter kinds for parameters that they do not know
         what = "cannot be opened as an Optuna study"
         raise database_error(storage_url, error, what, file) from None
-    wanted = _identity(spec, arm, data.fingerprint)
+    wanted = _identity(spec, replace(arm, config=started(arm.config, data)), data.fingerprint)
     kept = study.user_attrs.get("identity")
     if kept is None:
         study.set_user_attr("identity", wanted)

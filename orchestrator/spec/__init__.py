@@ -50,6 +50,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "parse_document",
             "resolve",
             "run_id",
+            "says_steps",
         ),
         "endings": ("RULES", "Rule"),
         "fraction": ("FractionDocument",),

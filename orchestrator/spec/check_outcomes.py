@@ -7,7 +7,7 @@ from decoder.entries import OWN_METRIC, own_metrics
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.compared import compared_by_name
 from orchestrator.spec.configuration import Configuration
-from orchestrator.spec.names import hint
+from orchestrator.spec.names import hint, listed
 from orchestrator.spec.schema import METRICS, OUTCOMES, AblationSpec
 from orchestrator.spec.slips import outcome_hint
 from orchestrator.spec.trainer import TrainerSection
@@ -91,4 +91,4 @@ def mend(name: str, known: Collection[str], trainer: TrainerSection | None) -> s
         return outcome_hint(name) or hint(name, known)
     if name in ("collapsed", "escape_step"):
         return f", since collapse is seen by {_PLATEAU}; map both under trainer.metrics"
-    return f"{hint(name, known)}; outcomes of your trainer are named under trainer.metrics"
+    return f" (allowed: {listed(known)}); name others of your trainer's under trainer.metrics"

@@ -18,7 +18,7 @@ from decoder.complaints import did_you_mean, yaml_text
 from decoder.config import NUMERICS_VERSION, DecoderConfig, canonical_json, digest
 from decoder.errors import ConfigError
 from decoder.marks import Section
-from orchestrator.spec.settings import interpolated, unflatten
+from orchestrator.spec.settings import as_json, interpolated, unflatten
 from orchestrator.spec.trainer import TrainerSection
 
 NOT_SET = "not set"  # the value of a key that only other configurations have
@@ -51,7 +51,7 @@ class CommandConfig(Section):
     def settings(self) -> dict[str, Any]:
         """Dotted path → JSON value after interpolation, without the keys of seed and outputs."""
         own = self.trainer.own_keys
-        return {p: v for p, v in self._interpolated({}).items() if p not in own}
+        return {p: as_json(v) for p, v in self._interpolated({}).items() if p not in own}
 
     def changed(self, changes: Mapping[str, Any]) -> "CommandConfig":
         """A copy with other values, which are not checked; see `override`."""
@@ -141,6 +141,8 @@ def explain_setting(config: CommandConfig, path: str, value: Any) -> list[str]:
         return [] if path in trainer.new_keys else [_unknown(config, path)]
     if isinstance(value, str) and "${" in value:
         return []
+    if as_json(value) != value:
+        return [f"{path}: must be finite, but got {yaml_text(value)}; records hold no such number"]
     old = config.settings.get(path)
     want, got = _kind(old), _kind(value)
     if None in (old, value) or want == got:

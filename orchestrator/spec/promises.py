@@ -1,21 +1,25 @@
 """What is promised less of runs of a user's trainer than of runs of our decoder, in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from orchestrator.spec.schema import AblationSpec
-
-
-def promised_less(spec: AblationSpec) -> tuple[str, ...]:
-    """A sentence or two on each promise that does not hold; none for our decoder."""
-    return tuple(_sentences(spec))
+from orchestrator.spec.schema import ExtraArm
+from orchestrator.spec.trainer import TrainerSection
 
 
-def _sentences(spec: AblationSpec) -> Iterator[str]:
-    trainer = spec.trainer
-    if trainer is None:
-        return
+def promised_less(
+    trainer: TrainerSection | None, extra_arms: Mapping[str, ExtraArm]
+) -> tuple[str, ...]:
+    """A sentence or two on each promise that does not hold; none for our decoder.
+
+    Args:
+        extra_arms: of the specification, which may repeat an arm with the same seeds.
+    """
+    return () if trainer is None else tuple(_sentences(trainer, extra_arms))
+
+
+def _sentences(trainer: TrainerSection, extra_arms: Mapping[str, ExtraArm]) -> Iterator[str]:
     to = " and ".join(trainer.seed) or "{seed}"
-    repeats = [name for name, extra in spec.extra_arms.items() if extra.replicate]
+    repeats = [name for name, extra in extra_arms.items() if extra.replicate]
     seen = (
         f"arm {repeats[0]} trains a second time with the same seeds, and shows what they leave open"
         if repeats

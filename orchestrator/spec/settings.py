@@ -1,5 +1,6 @@
 """The settings of a user's trainer: nested mappings as dotted paths, and interpolation."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,17 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
             at = at.setdefault(part, {})
         at[name] = value
     return nested
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it: keys as text, and infinite numbers and NaN as YAML writes them."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    return value
 
 
 def interpolated(

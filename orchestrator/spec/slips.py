@@ -1,6 +1,8 @@
 """What newcomers write in a specification, and what they mean by it."""
 
+import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -99,6 +101,22 @@ _SPEC_KEYS: Mapping[str, str] = {
     "min_effect": "margin: ..., the smallest effect that matters",
     "hypothesis": "claim: ... in a hypothesis, and hypotheses: {name: {...}} in the file",
 }
+_TRAINER_KEYS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("cmd", "script", "args", "run", "program"), "command: [python, train.py, ...]"
+    ),
+    **dict.fromkeys(("config", "configuration", "yaml"), "base: the trainer's own configuration"),
+    **dict.fromkeys(("dir", "workdir", "working_dir", "folder", "path"), "cwd: ..."),
+    **dict.fromkeys(("log", "log_file", "history", "results", "evaluations"), "course: ..."),
+    **dict.fromkeys(("metric", "outcome", "outcomes"), "metrics: {per: its name of the PER}"),
+    **dict.fromkeys(("env", "variables"), "environment: {NAME: value}"),
+    **dict.fromkeys(("timeout", "time_limit", "max_hours"), "hours: ..."),
+    **dict.fromkeys(("output", "output_dir", "out"), 'outputs: {its key: "{out}"}'),
+    **dict.fromkeys(("gpu", "n_gpus", "devices"), "gpus: ..."),
+    **dict.fromkeys(("dataset", "data_dir", "recordings"), "data: [the key of their path]"),
+    **dict.fromkeys(("n_steps", "max_steps", "budget"), "steps: the key of the number of steps"),
+    "seeds": "seed: [the key that gets it]; the seeds themselves stand at the top of the file",
+}
 
 
 def outcome_hint(name: str) -> str:
@@ -121,6 +139,8 @@ def mend(place: tuple[str, ...], got: Any) -> str:
     """
     key = place[-1] if place else ""
     is_list = isinstance(got, list)
+    if len(place) > 1 and place[0] == "trainer":
+        return _of_trainer(key, got)
     if key == "margin" and isinstance(got, float | int) and got < 0:
         return f"; a margin is a size: write {-got:g}, and say which way in 'direction'"
     if key == "alpha" and isinstance(got, float | int) and 0.5 <= got < 50:
@@ -147,6 +167,19 @@ def mend(place: tuple[str, ...], got: Any) -> str:
     if key == "levels" or (place and place[0] == "factors"):
         return _factor(place, got)
     return f"; write {_SPEC_KEYS[key.lower()]}" if key.lower() in _SPEC_KEYS else ""
+
+
+def _of_trainer(key: str, got: Any) -> str:
+    """What to write in the section `trainer`."""
+    if key in ("command", "resume") and isinstance(got, str):
+        try:
+            words = shlex.split(got)
+        except ValueError:
+            words = got.split()
+        return f"; no shell reads it: write each word, [{', '.join(map(json.dumps, words[:20]))}]"
+    if isinstance(got, dict) and list(got.values()) == [None]:  # {out} without quotes
+        return f'; put it in quotes: "{{{next(iter(got))}}}"'
+    return f"; write {_TRAINER_KEYS[key.lower()]}" if key.lower() in _TRAINER_KEYS else ""
 
 
 def ascii_name(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoder.atomic import sha256_of
-from decoder.complaints import yaml_text
+from decoder.complaints import did_you_mean, yaml_text
 from decoder.errors import ConfigError
 from decoder.foreign_config import parse_foreign
 from decoder.plain_values import check_values
@@ -24,6 +24,7 @@ from orchestrator.spec.trainer import TrainerSection
 
 _MOST_CODE_BYTES = 1 << 24  # of a file
 _MOST_CODE_FILES = 10_000
+_NO_CODE = ("__pycache__", "site-packages")
 _GIT_SECONDS = 30.0
 # Neither does git fetch what a partial clone lacks, nor does it ask a monitor of files.
 _GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false")
@@ -39,7 +40,8 @@ def load_command(path: Path, trainer: TrainerSection) -> CommandConfig:
         ConfigError: a folder or file is missing or cannot be read, a pattern of `code` matches
             nothing, or a key that the section names is not in the base.
     """
-    cwd = Path(os.path.abspath(path.parent / trainer.cwd))  # noqa: PTH100 - links stay
+    there = os.path.expanduser(trainer.cwd)  # noqa: PTH111
+    cwd = Path(os.path.abspath(path.parent / there))  # noqa: PTH100 - links stay
     if not os.path.isdir(cwd):  # noqa: PTH112 - `Path.is_dir` raises if the name is too long
         raise ConfigError(
             f"{path}: trainer.cwd: '{trainer.cwd}' is not a folder (looked for {cwd}); it is "
@@ -98,10 +100,9 @@ def _check_keys(trainer: TrainerSection, base: dict[str, Any]) -> Iterator[str]:
     for place, keys in places.items():
         for key in keys:
             if key not in known:
-                yield (
-                    f"{place}: '{key}' is not a key of {trainer.base}{hint(key, base)}; if the "
-                    f"trainer knows it all the same, add it to new_keys"
-                )
+                known_to_it = "; if the trainer knows it all the same, add it to new_keys"
+                mend = did_you_mean(key, base) or known_to_it
+                yield f"{place}: '{key}' is not a key of {trainer.base}{mend}"
     for key in trainer.new_keys:
         if key in base:
             yield f"new_keys: '{key}' is in {trainer.base}; leave it out here"
@@ -123,7 +124,7 @@ def _check_keys(trainer: TrainerSection, base: dict[str, Any]) -> Iterator[str]:
 def hash_code(cwd: Path, patterns: tuple[str, ...]) -> dict[str, str]:
     """The files that match the patterns: path relative to `cwd`, with slashes → SHA-256.
 
-    Caches of Python and hidden files are left out.
+    Caches of Python, installed packages and hidden files are left out.
 
     Raises:
         ConfigError: a pattern matches no file or leads to a place of its own, or a file cannot be
@@ -159,8 +160,8 @@ def hash_code(cwd: Path, patterns: tuple[str, ...]) -> dict[str, str]:
 
 def _is_code(file: Path, cwd: Path) -> bool:
     parts = Path(os.path.relpath(file, cwd)).parts
-    hidden = any(part == "__pycache__" or part.startswith(".") and part != ".." for part in parts)
-    return not hidden and file.is_file()
+    left_out = any(part in _NO_CODE or part.startswith(".") and part != ".." for part in parts)
+    return not left_out and file.is_file()
 
 
 def _commit_of(cwd: Path, code: dict[str, str]) -> tuple[str | None, bool | None]:

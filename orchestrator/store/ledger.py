@@ -76,10 +76,10 @@ def make_record(
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
+    of_history = sealed_history(history)
     n_sharing = result.n_runs_in_pack if result else pack["n_runs"]
     pack_seconds = float(result.pack_seconds) if result else 0.0
     status = result.status if result else "failed"
-    seal = sealed_history(history)
     record: Record = {
         "schema": SCHEMA,
         "run_id": run_id,
@@ -109,8 +109,8 @@ def make_record(
         "confusions": [list(triple) for triple in result.confusions] if result else None,
         "beam": dict(result.beam) if result else None,
         "n_skipped_steps": result.n_skipped_steps if result else 0,
-        "history_sha256": seal["history_sha256"],
-        "n_history_rows": seal["n_history_rows"],
+        "history_sha256": of_history["history_sha256"],
+        "n_history_rows": of_history["n_history_rows"],
     }
     if replicate:
         record["replicate"] = replicate

@@ -68,8 +68,12 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             "configs": [digest(identity(arm.config)) for arm in arms],
         }
         if spec.trainer is not None:  # what the outcome is read from decides the claim, too
-            read = spec.trainer.metrics.get(hypothesis.outcome)
-            blocks[name]["metric"] = read.model_dump(mode="json") if read else None
+            outcome = hypothesis.outcome  # what is found, such as collapse, may follow from any
+            read = {n: s for n, s in spec.trainer.metrics.items() if n == outcome}
+            blocks[name]["metrics"] = {
+                metric: source.model_dump(mode="json")
+                for metric, source in (read or spec.trainer.metrics).items()
+            }
     return blocks
 
 

@@ -232,8 +232,7 @@ BAD = {
         "@layer('bad', place='after')\nclass Bad(nn.Module):\n"
         "    def __init__(self, n, p):\n        super().__init__()\n"
         "    def forward(self, x):\n        return x[:, ::2]\n",
-        "must return a tensor of shape (2, 32, any) for x (2, 32, 6), "
-        "but returned shape (2, 16, 6)",
+        "shape (2, 32, any) for x (2, 32, 6), but returned shape (2, 16, 6)",
     ),
     "tuple": (
         "@layer('bad', place='after')\ndef bad(n, p):\n"

@@ -8,15 +8,14 @@ from decoder.neutral_settings import is_neutral
 from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup
 from orchestrator.history.audit.repeat_spread import by_seed
+from orchestrator.history.audit.run_pairs import same_course
 from orchestrator.history.audit.wording import count, names_of
-from orchestrator.history.reading.columns import PER_ROUNDING
 from orchestrator.history.reading.record import ImportedRun
 
 # Without a known spread between seeds, a larger difference of equal runs is more than hardware
 # explains: the published repeats of one seed of the T15 baseline span 0.24 points.
 _HARDWARE = 0.01
 _ROUNDING = 2e-4
-_FEWEST_EVALUATIONS = 3  # of a learning curve; shorter ones may be equal by chance
 
 
 def check_repeats(group: PreparedGroup) -> Iterator[Finding]:
@@ -109,7 +108,7 @@ def _evaluations_disagree(group: PreparedGroup) -> Iterator[Finding]:
     limit = max(_HARDWARE, of_seeds.chance_limit()) if of_seeds is not None else _HARDWARE
     for configuration in group.configurations:
         for a, b in combinations(configuration.runs, 2):
-            if a.seed != b.seed or not _same_course(a, b):
+            if a.seed != b.seed or not same_course(a, b):
                 continue
             widest = max(
                 (
@@ -130,15 +129,6 @@ def _evaluations_disagree(group: PreparedGroup) -> Iterator[Finding]:
                     (a.name, b.name),
                     {"difference": gap, "pers": [one.per, two.per], "split": one.split},
                 )
-
-
-def _same_course(a: ImportedRun, b: ImportedRun) -> bool:
-    """Whether two learning curves are equal but for rounding."""
-    one, two = a.pers(), b.pers()
-    return len(one) == len(two) >= _FEWEST_EVALUATIONS and all(
-        step == other and abs(per - of_other) <= PER_ROUNDING
-        for (step, per), (other, of_other) in zip(one, two, strict=True)
-    )
 
 
 def _seeds_without_effect(group: PreparedGroup) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from orchestrator.history.audit.effective_settings import (
     label_keys,
 )
 from orchestrator.history.audit.repeat_spread import ConfigurationRuns, RepeatSpreads, find_spreads
-from orchestrator.history.audit.run_pairs import RunPair
+from orchestrator.history.audit.run_pairs import RunPair, same_course
 from orchestrator.history.audit.setting_changes import (
     SettingChange,
     comparable_settings,
@@ -217,7 +217,8 @@ def _without_copies(
     """Separate runs whose files repeat those of another run, byte for byte.
 
     Of two equal runs, the one whose name does not say copy is kept. Runs with the same learning
-    curve under different settings are no copies, see `check_runs`.
+    curve under different settings are no copies, see `check_runs`; one without settings, such as
+    what a job printed beside the log of the run, is.
     """
     seen: dict[object, ImportedRun] = {}
     own, copies = [], {}
@@ -229,6 +230,11 @@ def _without_copies(
             continue
         seen[key] = run
         own.append(run)
+    for run in [run for run in own if not run.settings]:
+        others = (one for one in own if one is not run and same_course(one, run))
+        if twin := next(others, None):
+            own.remove(run)
+            copies[run.name] = twin.name
     return own, copies
 
 

@@ -4,10 +4,11 @@ import math
 from typing import NamedTuple
 
 from orchestrator.history.audit.setting_changes import SettingChange
-from orchestrator.history.reading.columns import PER, STEP
+from orchestrator.history.reading.columns import PER, PER_ROUNDING, STEP
 from orchestrator.history.reading.record import ImportedRun
 
 _MANY_STEPS = 50  # from this step on, one step more or less does not matter
+_FEWEST_EVALUATIONS = 3  # of a learning curve; shorter ones may be equal by chance
 BUDGET_TOLERANCE = 0.02  # relative; last steps this close count as the same budget
 
 
@@ -32,6 +33,15 @@ def same_budget(a: ImportedRun, b: ImportedRun) -> bool:
         return True
     tolerance = max(1, BUDGET_TOLERANCE * max(a.last_step, b.last_step))
     return a.step_unit == b.step_unit and abs(a.last_step - b.last_step) <= tolerance
+
+
+def same_course(a: ImportedRun, b: ImportedRun) -> bool:
+    """Whether two learning curves are equal but for rounding, and not by chance."""
+    one, two = a.pers(), b.pers()
+    return len(one) == len(two) >= _FEWEST_EVALUATIONS and all(
+        step == other and abs(per - of_other) <= PER_ROUNDING
+        for (step, per), (other, of_other) in zip(one, two, strict=True)
+    )
 
 
 def at_common_step(a: ImportedRun, b: ImportedRun) -> tuple[float, float, float] | None:

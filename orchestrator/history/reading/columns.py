@@ -24,7 +24,8 @@ _SPELLINGS = {
     EPOCH: "epoch epochs epoche",
     PER: "valper per avgper valavgper peravg valperavg phonemeerrorrate valphonemeerrorrate perval "
     "evalper devper validationper validper valcer cer valcerper avgcer testper testcer "
-    "evalcer greedyper valpergreedy pergreedy perpct perpercent valperpct valperpercent",
+    "evalcer phonemeper phonemeperavg valphonemeper greedyper greedyperavg valpergreedy pergreedy "
+    "perpct perpercent valperpct valperpercent",
     VAL_LOSS: "valloss ctcloss valctcloss valavgloss avgloss testloss evalloss devloss validloss "
     "validationloss lossval ctclossavg valctc verlustval valverlust valctclossavg",
     "train_loss": "trainlossavg trainloss losstrain trainctcloss trainingloss trainlossmean "

@@ -205,7 +205,7 @@ def csv_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         for place, column in places:
             if place < len(cells) - last_is_short:  # the last cell of a short line may be cut off
                 cell = cells[place].strip().rstrip("%")
-                value = cell_number(cell.replace(",", ".") if decimal_comma else cell)
+                value = _number(cell.replace(",", ".") if decimal_comma else cell)
                 if value is not None:
                     row[column] = value
         row = curve.within_range(row, f"line {reader.line_num + 1}")
@@ -282,18 +282,13 @@ _columns = functools.lru_cache(maxsize=1024)(column_names)
 
 def _known_columns(value: Mapping[str, Any], curve: CurveFile) -> StepValues:
     """The numbers of one object under known names, nested ones too; {} without any."""
-    flat = flat_names(value)
+    flat = dict(itertools.islice(_flat(value, "", 0), _MOST_NAMES))
     row: StepValues = {}
     for name, column in _columns(tuple(flat)).items():
-        if (known := cell_number(flat[name])) is not None:
+        if (known := _number(flat[name])) is not None:
             row[column] = known
             curve.names.setdefault(column, printable(name))
     return row if row.keys() - {STEP, EPOCH} else {}
-
-
-def flat_names(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted name → value of a nested object, without lists and without what no row holds."""
-    return dict(itertools.islice(_flat(value, "", 0), _MOST_NAMES))
 
 
 def _flat(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -305,8 +300,7 @@ def _flat(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[s
             yield f"{prefix}{name}", inner
 
 
-def cell_number(value: Any) -> float | None:
-    """The number in a cell, also one that is text; None if there is none."""
+def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

@@ -18,6 +18,7 @@ from orchestrator.history.reading.curve_formats import CurveFile
 from orchestrator.history.reading.files import RunFile
 from orchestrator.history.reading.record import FinalEvaluation
 from orchestrator.history.reading.settings import flatten_settings, read_mapping
+from orchestrator.spec.units import percent
 
 _SPLIT_KEYS = frozenset(
     (
@@ -31,6 +32,7 @@ _SPLIT_KEYS = frozenset(
         "evaltype",
     )
 )
+_NO_LABELS: tuple[object, ...] = (False, None, [], "no", "none", "false", "")
 _LABEL_KEYS = frozenset(("haslabels", "labels", "labelled", "labeled"))
 _SPLITS = {  # split → its names, where a file's name or its own words say it
     "train": re.compile(r"(?<![a-z])train", re.IGNORECASE),
@@ -73,21 +75,24 @@ def read_evaluations(
     for file in files:
         if file.kind != "json" or not file.is_named("evaluation") or file.name in used:
             continue
-        content = _content(file)
-        per, loss = (_value(content, column) for column in (PER, VAL_LOSS))
-        if per is None or not math.isfinite(per) or allowed_range(PER, per):
-            continue
-        paths.append(file.name)
-        split, has_labels = _split_of(file, content)
-        values = sorted(_pers_in(content))
-        rate = per / 100 if _in_percent(content) or percent_reason(values, in_order=False) else per
-        if not has_labels or split == "train":
-            why = f"the split '{split}'" + (" without labels" if not has_labels else "")
-            notes.append(
-                f"{file.name}: its PER of {100 * rate:.1f} % is of {why} and does not count"
+        for part, content in _parts(_content(file)):
+            per, loss = (_value(content, column) for column in (PER, VAL_LOSS))
+            if per is None or not math.isfinite(per) or allowed_range(PER, per):
+                continue
+            paths.append(file.name)
+            split, has_labels = _split_of(part or file.path.stem, content)
+            in_percent = _in_percent(content) or percent_reason(
+                sorted(_pers_in(content)), in_order=False
             )
-        else:
-            counted.append(FinalEvaluation(file.name, rate, loss, split))
+            rate = per / 100 if in_percent else per
+            if has_labels and split != "train":
+                counted.append(FinalEvaluation(file.name, rate, loss, split))
+                continue
+            without = "" if has_labels else ", which has no true labels,"
+            notes.append(
+                f"{file.name}: its PER of {percent(rate)} is of the split '{split}'{without} and "
+                "does not count"
+            )
     validated = validation_split(curves, codebase)
     counted.sort(
         key=lambda one: (
@@ -117,6 +122,19 @@ def _content(file: RunFile) -> dict[str, Any]:
         return read_mapping(file)[0]
     except (OSError, ValueError, RecursionError):
         return {}
+
+
+def _parts(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The evaluations in one file, each with its split if the file has one for each split."""
+    parts = [
+        (name, inner)
+        for name, inner in content.items()
+        if isinstance(inner, dict)
+        and (is_unlabelled(name) or any(p.search(name) for p in _SPLITS.values()))
+        and _value(inner, PER) is not None
+    ]
+    own = {name: inner for name, inner in content.items() if not isinstance(inner, dict)}
+    return parts if parts and _value(own, PER) is None else [("", content)]
 
 
 def _value(content: Mapping[str, Any], column: str) -> float | None:
@@ -151,18 +169,17 @@ def _in_percent(content: Mapping[str, Any]) -> bool:
     )
 
 
-def _split_of(file: RunFile, content: Mapping[str, Any]) -> tuple[str, bool]:
-    """The split of an evaluation, and whether that has true labels."""
+def _split_of(name: str, content: Mapping[str, Any]) -> tuple[str, bool]:
+    """The split of an evaluation of this name, and whether that has true labels."""
     named = {last_part(str(key)): value for key, value in content.items()}
     said = next((v for k, v in named.items() if k in _SPLIT_KEYS and isinstance(v, str)), "")
-    stem = file.path.stem
-    unlabelled = is_unlabelled(said) or is_unlabelled(stem)
-    unlabelled |= any(named.get(key) is False for key in _LABEL_KEYS)
-    for text in (said, stem):
+    unlabelled = is_unlabelled(said) or is_unlabelled(name)
+    unlabelled |= any(key in named and named[key] in _NO_LABELS for key in _LABEL_KEYS)
+    for text in (said, name):
         for split, pattern in _SPLITS.items():
             if pattern.search(text):
                 return said or split if unlabelled else split, not unlabelled
-    return said or (stem if unlabelled else ""), not unlabelled
+    return said or (name if unlabelled else ""), not unlabelled
 
 
 def _pers_in(value: Any, depth: int = 0) -> Iterator[float]:

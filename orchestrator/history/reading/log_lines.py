@@ -14,7 +14,7 @@ from orchestrator.history.reading.columns import (
 )
 from orchestrator.history.reading.files import printable
 
-NUMBER = r"[-+]?(?:(?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
+_NUMBER = r"[-+]?(?:(?:\d+(?:[.,]\d+)*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIME = re.compile(r"\b(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)")
 # Lines of nejm-brain-to-text, model_training/rnn_trainer.py, and of neural_seq_decoder,
@@ -26,7 +26,7 @@ _IN_ALL_OFFICIAL = "batch "
 _T15_SESSION = re.compile(r"t1[25]\.\d{4}\.\d\d\.\d\d val PER: ")
 _PAIR = re.compile(
     rf"([^\W\d_][\w/.-]*(?:[ ][^\W\d_(][\w/.-]*){{0,2}}(?:[ ]?\([\w%][\w %.-]{{0,30}}\))?)"
-    rf"\s*(?:[:=]\s*|\s)({NUMBER})(?![\w.])\s?(%?)"
+    rf"\s*(?:[:=]\s*|\s)({_NUMBER})(?![\w.])\s?(%?)"
 )
 _ENDED = re.compile(
     r"\btraining (?:is |was |has )?(?:complete|finished|done|ended)|(?:finished|completed?|done) "
@@ -121,7 +121,8 @@ def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues 
     Returns:
         Column → value, PER in the unit of the log; None for a line without a step and a value.
     """
-    text = plain_text(text)
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
     if not state.started and (stamp := _TIME.search(text)):
         state.started = stamp.group(1).replace("T", " ")
     if _IN_ALL_OFFICIAL in text and (row := _official(text, state)) is not None:
@@ -137,26 +138,6 @@ def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues 
     if PER not in (row or {}) and _EVALUATION.search(text):
         state.n_unread_others += 1
         state.unread = state.unread or printable(" ".join(text.split())[:120])
-    return row
-
-
-def plain_text(text: str) -> str:
-    """A line without the codes that colour it on a terminal."""
-    return _ANSI.sub("", text) if "\x1b" in text else text
-
-
-def step_of(text: str, state: LogState) -> StepValues:
-    """The step or epoch that a line states, else the one that `state` remembers; {} without."""
-    match = _T15.search(text) or _T12.search(text)
-    if match:
-        row: StepValues = {STEP: number_of(match["step"])}
-    else:
-        values = _values(text, state)
-        row = {column: values[column] for column in _STEPS if column in values}
-    if row:
-        state.last_step = next(iter(row.items()))
-    elif state.last_step is not None:
-        row = dict([state.last_step])
     return row
 
 

@@ -19,6 +19,8 @@ _ANNOUNCED = re.compile(
     | \W*(?:run|config|experiment|trial|job)\s+\#?(?P<numbered>\d+\s*(?:/|of)\s*\d+\b.*)
     | \W*(?:starting|running|launching|beginning)\s+(?:with\s+)?(?:{_WORDS}|training)\b
         [\s:\#=-]*(?P<sentence>\S*?)[\s.]*
+    | \W*training\s+(?:with\s+)?(?:{_WORDS})\b[\s:\#=-]*(?P<subject>\S+?)[\s.]*
+    | [=\-\#*>~]{{3,}}\s*(?P<heading>\w[^=\#*]{{0,60}}(?:=[^=\#*]{{1,40}})*?)\s*[=\-\#*<~]{{3,}}\s*
     | \W*(?:run|experiment|exp)[\s_]name\s*[:=]\s*(?P<title>.+)
     | wandb:\s(?:Syncing\srun|Agent\sStarting\sRun:)\s(?P<wandb>\S+).*
     | \[HYDRA\]\s*\#(?P<hydra>\d+\s:.*)
@@ -30,8 +32,10 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _MAY_ANNOUNCE = re.compile(
-    r"run|config|exp|trial|job|model|seed|fold|training|\[|dir|out|\.py", re.IGNORECASE
+    r"^[=\-#*>~]{3}|run|config|exp|trial|job|model|seed|fold|training|\[|dir|out|\.py",
+    re.IGNORECASE,
 )
+_HEADING = "heading"  # the kind that may also announce a part of a run
 _PROCESS = "Using device: "  # the T15 trainer's first line
 _NO_NAMES = {"run", "loop", "job", "now", "training", "experiment", "model", "process", "script"}
 _OF_CONFIG = re.compile(r"(?:^|\s)(?:-c|--?config(?:[_-]\w+)?|config)[\s=]+(\S+)")
@@ -117,16 +121,19 @@ class LogRuns:
         run = self._next or self.runs[-1]
         if run.first is not None:
             self._next = LogRun(name, kind=kind if name else "")
+        elif kind == _HEADING and run.name:
+            return
         elif name and kind == run.kind and name != run.name:  # the one before wrote nothing
             self.empty.append(run.name)
             run.name, run.log = name, LogState()
-        elif name and not run.name:
+        elif name and (not run.name or run.kind == _HEADING):
             run.name, run.kind = name, kind
 
     def _settle(self, announced: LogRun, row: StepValues) -> None:
         """Decide by its first row whether what was announced is another run."""
         here, self._next = self.runs[-1], None
         another_name = announced.name != "" and announced.name != here.name
+        another_name &= announced.kind != _HEADING  # of a part of a run, perhaps
         if another_name and here.name and announced.kind == here.kind:
             is_new = True
         elif another_name or here.log.ended:

@@ -83,7 +83,7 @@ def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
         if _may_be_curve(file, used)
         for curve in read_curve_file(file, of_one_run=bool(settings.source))
     ]
-    runs = separate_runs(_without_stats(read))
+    runs = separate_runs(_without_stats(read), bool(settings.source))
     if len(runs) == 1:
         yield _read_run(folder, root, settings, runs[0].files)
         return

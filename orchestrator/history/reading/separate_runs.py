@@ -38,13 +38,18 @@ class RunCurves(NamedTuple):
     why: str = ""
 
 
-def separate_runs(files: Sequence[CurveFile]) -> list[RunCurves]:
+def separate_runs(files: Sequence[CurveFile], of_one_run: bool = False) -> list[RunCurves]:
     """The runs that wrote the files of one folder; there is always one.
 
     Runs are separate where a file announces them, where one file goes over all steps several
     times, and where files of unlike names go over the same steps with other values.
+
+    Args:
+        files: the learning curves of the folder.
+        of_one_run: whether they are beside the settings of one run. A pass from the first step that
+            ended early is then an attempt of this run, and else a run of its own.
     """
-    whole = [part for file in files for part in _whole_passes(file)]
+    whole = [part for file in files for part in _whole_passes(file, of_one_run)]
     announced = [file for file in whole if file.run]
     others = [file for file in whole if not file.run]
     runs = _announced(announced) + _by_name(others)
@@ -60,16 +65,17 @@ def separate_runs(files: Sequence[CurveFile]) -> list[RunCurves]:
     return with_rows
 
 
-def _whole_passes(file: CurveFile) -> list[CurveFile]:
+def _whole_passes(file: CurveFile, of_one_run: bool) -> list[CurveFile]:
     """A file that goes over the same steps several times as one file for each time."""
     if file.run:
         return [file]
     of_file = passes(file.rows)
-    ends = {(_first(rows), _last(rows)) for rows in of_file}
+    starts, ends = {_first(rows) for rows in of_file}, {_last(rows) for rows in of_file}
     pers = [_pers(rows) for rows in of_file]
     if (
         len(of_file) < 2
-        or len(ends) > 1
+        or len(starts) > 1
+        or (len(ends) > 1 and of_one_run)
         or min(map(len, pers)) < _FEWEST_EVALUATIONS
         or any(same_pers(one, two) for one, two in pairwise(pers))
     ):

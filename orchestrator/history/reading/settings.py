@@ -117,7 +117,7 @@ def part_of_folder(
         others: paths of the learning curves of the other runs.
         settings: of the whole folder.
     """
-    is_seed = re.fullmatch(r"seed[_=-]?\d{1,9}", name, re.IGNORECASE) is not None
+    seed = re.search(r"(?:^|[^a-z])seed[_=-]?(\d{1,9})$", name, re.IGNORECASE)
     bears_name = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", re.IGNORECASE)
     free = [file for file in folder.files if file.name in curves or file.name not in others]
     own = [
@@ -126,8 +126,10 @@ def part_of_folder(
         if file.name in curves or bears_name.search(file.name.removeprefix(f"{folder.name}/"))
     ]
     part = RunFolder(folder.path, f"{folder.name}/{printable(name)}", own, notes=[*folder.notes])
-    if is_seed:
-        part.files, part.inherited = free, folder.inherited
+    if seed:
+        shared = folder.settings_files()
+        part.files = [file for file in free if file not in shared]
+        part.inherited, part.repeat = [*shared, *folder.inherited], int(seed[1])
     elif settings.source and not any(file.name == settings.source for file in own):
         part.notes.append(
             f"the settings in {settings.source} are not used: several runs wrote into this folder, "

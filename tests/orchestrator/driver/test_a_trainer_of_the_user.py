@@ -96,10 +96,14 @@ def test_changed_code_is_said_and_its_runs_are_others(run: Any, see: Any, tmp_pa
 
 
 def test_what_is_promised_less_names_the_seed_and_the_repeat(tmp_path: Path) -> None:
-    with_repeat = promised_less(load_spec(write_trainer(tmp_path)).spec)
-    assert any("(seed)" in text and "arm repeat" in text for text in with_repeat)
-    without = promised_less(load_spec(write_trainer(tmp_path, {"trainer/repeat": False})).spec)
-    assert any("not measured" in text for text in without)
+    def said(changes: dict[str, Any]) -> str:
+        spec = load_spec(write_trainer(tmp_path, changes)).spec
+        return " ".join(promised_less(spec.trainer, spec.extra_arms))
+
+    assert "(seed)" in said({}) and "arm repeat" in said({})
+    assert "not measured" in said({"trainer/repeat": False})
+    mapped = {"per": "a", "emitted_ratio": "b", "n_distinct": "c"}
+    assert "Collapse" in said({}) and "Collapse" not in said({"trainer/metrics": mapped})
 
 
 def test_recordings_that_change_after_runs_are_said_with_their_cost(
@@ -112,3 +116,13 @@ def test_recordings_that_change_after_runs_are_said_with_their_cost(
     assert len(changed.run_ids) == 15
     assert "data: 1 file, 5 bytes" in changed.changes
     assert changed.seconds == pytest.approx(15 * SECONDS)
+
+
+def test_a_metric_that_is_read_elsewhere_after_its_runs_makes_a_claim_exploratory(
+    run: Any, see: Any, tmp_path: Path
+) -> None:
+    run(write_trainer(tmp_path))
+    harmless = write_trainer(tmp_path, {"trainer/metrics": {"per": "PER", "wer": "WER"}})
+    assert see(harmless)[0].lock_changed == ()
+    other = write_trainer(tmp_path, {"trainer/metrics": {"per": "PER (best)"}})
+    assert see(other)[0].lock_changed == ("lower",)

@@ -257,6 +257,12 @@ def test_a_diverged_run_counts_as_the_worst_word_error_rate(story: Story) -> Non
     assert [row["per"] for row in listing.rows] == [None] * 4
 
 
+def test_a_listing_shows_the_error_rates_that_there_are(story: Story) -> None:
+    listing = list_runs(story.results, print)
+    varying = ("settings.harm", "settings.fault")
+    assert listing.columns == ("run_id", "outcome", "wer", "seed", *varying)
+
+
 def test_the_report_says_the_rules_and_what_ended_runs(story: Story) -> None:
     report = (story.results.ablation("theirs") / "report.md").read_text()
     for rule in ("not finite", "time limit", "machine", "exit code", "no metric", "finished"):

@@ -1,6 +1,7 @@
 """Event files of runs: whole, no point doubled, the same live as rebuilt, and only if asked."""
 
 import io
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -179,6 +180,27 @@ def test_recorded_runs_get_the_files_that_they_would_have_had(go: Go, results: R
     stamps = [path.stat().st_mtime_ns for path in files_of(results).values()]
     go(training())
     assert [path.stat().st_mtime_ns for path in files_of(results).values()] == stamps
+
+
+def test_a_run_without_per_shows_its_own_metrics_once(
+    go: Go, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a trainer of the user's, whose histories lack most of our columns."""
+
+    def other(run: Run) -> RunResult:
+        nothing = dict.fromkeys(HISTORY_COLUMNS, math.nan)
+        history = tuple({**nothing, "step": float(s), "wer": 1 / s} for s in STEPS)
+        return replace(result_of(run), history=history)
+
+    monkeypatch.setattr(f"{__name__}.result", other)
+    with pytest.raises(Killed):
+        go(training(last=2))
+    for rows in contents(results).values():
+        assert [(step, tag) for step, tag, _ in rows] == [(20, "metrics/wer"), (40, "metrics/wer")]
+    go(training(first=1))
+    for rows in contents(results).values():
+        curve = [(step, value) for step, tag, value in rows if not tag.startswith("final/")]
+        assert curve == [(step, pytest.approx(1 / step)) for step in STEPS]
 
 
 def test_a_run_of_another_configuration_takes_the_place_of_the_one_before(

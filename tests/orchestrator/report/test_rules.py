@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.report.grids import arms_grid
+from orchestrator.report.arms_grid import arms_grid
 from orchestrator.report.rules import make_rules
 from orchestrator.stats import effects
 from orchestrator.tables.tables import Tables, make_tables

@@ -18,7 +18,10 @@ from small_ablation import DATA
 from stored_pairs import change_record
 
 from decoder.atomic import sha256_of
+from decoder.config import DecoderConfig, override
 from decoder.errors import ConfigError, DataError, StorageError
+from decoder.model.decoder import PackedDecoder
+from decoder.weights import save_weights
 from orchestrator.execute.backends import Execution, RayUnavailableError
 from orchestrator.execute.machine import choose_options
 from orchestrator.execute.training import started_backend
@@ -180,6 +183,24 @@ def test_a_search_that_changed_is_refused_and_the_changed_key_is_named(
     with pytest.raises(ConfigError) as error:
         run_small_search(copied, FakeBackend(), **changes)
     assert any(problem.startswith(named) for problem in error.value.problems)
+
+
+def test_a_search_from_changed_weights_is_refused(tmp_path: Path) -> None:
+    config = override(DecoderConfig(), {"model.n_units": 8, "model.n_layers": 1}, "test")
+    start = {"set": {"train.start_from": str(tmp_path / "start"), "model.n_units": 8}}
+    start["set"]["model.n_layers"] = 1
+    results = Results(tmp_path).of_searches
+    results.root.mkdir(exist_ok=True)
+    for seed in (1, 2):
+        sizes = DATA.n_features, DATA.n_classes
+        model = PackedDecoder(config.model, 1, len(DATA.sessions), *sizes, seed)
+        save_weights(tmp_path / "start", model, 0, config, DATA.sessions, {})
+        loaded = load_search(write_file(tmp_path, start))
+        if seed == 1:
+            for study in open_studies(loaded, results, print, prepare=describe):
+                study.close()
+    with pytest.raises(ConfigError, match="base.files.train.start_from"):
+        open_studies(loaded, results, print, prepare=describe)
 
 
 def test_a_search_on_changed_recordings_is_refused_as_a_data_fault(tmp_path: Path) -> None:

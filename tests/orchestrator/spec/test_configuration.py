@@ -95,3 +95,18 @@ def test_steps_are_read_from_the_key_that_is_named() -> None:
     assert c.n_steps_of(command_config()) == 200
     assert c.n_steps_of(command_config(steps=None)) == 1
     assert c.n_steps_of(command_config(n_batches="many")) == 1
+
+
+def test_settings_that_json_lacks_have_one_identity_before_and_after_a_record() -> None:
+    config = command_config().changed({"clip": float("inf"), "names": {10: "a", 9: "b"}})
+    assert (config.settings["clip"], config.settings["names"]) == (".inf", {"10": "a", "9": "b"})
+    back = c.parse_document(json.loads(json.dumps(c.document_of(config), allow_nan=False)))
+    assert back is not None and c.run_id(back, 0, "data") == c.run_id(config, 0, "data")
+    assert config.document({"seed": 1})["clip"] == float("inf")
+
+
+def test_a_text_with_braces_stays_as_it_was_recorded() -> None:
+    config = command_config().changed({"kind": "\\${lr}"})
+    assert config.settings["kind"] == "${lr}"
+    back = c.parse_document(json.loads(json.dumps(c.document_of(config))))
+    assert back is not None and c.flatten(back)["kind"] == "${lr}"

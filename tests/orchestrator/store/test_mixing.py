@@ -24,6 +24,7 @@ def record(source: str, status: str = "ok", torch: str = "2.13.0", device: str =
     code = {"decoder_sha256": source, "training_sha256": source, "git_commit": None}
     return {
         "status": status,
+        "config": {},
         "environment": {"torch": torch, "code": code},
         "host": {"device": device},
     }
@@ -39,6 +40,12 @@ def test_run_uses_results_of_the_present_sources_and_failures_of_any() -> None:
     used, others = select_present(every, allow_mixed=False)
     assert (list(used), list(others)) == (["0", "2", "x"], ["1", "3"])
     assert select_present(every, allow_mixed=True) == (every, {})
+
+
+def test_a_run_of_a_command_is_of_no_other_sources_since_its_code_is_in_its_id() -> None:
+    every = {"0": {**record(OTHER), "config": {"trainer": {}, "settings": {}}}, "1": record(OTHER)}
+    used, others = select_present(every, allow_mixed=False)
+    assert (list(used), list(others)) == (["0"], ["1"])
 
 
 @pytest.mark.parametrize(

@@ -5,35 +5,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from tiny_events import event, field, simple, tensor
 
 from orchestrator.execute.command.events import event_files, read_scalars
-
-
-def varint(value: int) -> bytes:
-    parts = []
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*parts, value])
-
-
-def field(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def event(step: int, *values: bytes) -> bytes:
-    """A record: length, checksum, event, checksum; nobody checks the sums."""
-    wall_time = b"\x09" + struct.pack("<d", 1.7e9)
-    body = wall_time + b"\x10" + varint(step) + field(5, b"".join(field(1, v) for v in values))
-    return struct.pack("<Q", len(body)) + b"\0" * 4 + body + b"\0" * 4
-
-
-def simple(tag: str, value: float) -> bytes:
-    return field(1, tag.encode()) + b"\x15" + struct.pack("<f", value)
-
-
-def tensor(tag: str, kind: int, number: int, raw: bytes) -> bytes:
-    return field(1, tag.encode()) + field(8, b"\x08" + varint(kind) + field(number, raw))
 
 
 def test_scalars_of_every_writer() -> None:

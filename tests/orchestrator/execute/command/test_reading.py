@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tiny_events import event, simple
 
 from orchestrator.execute.command.reading import CourseReader
 from orchestrator.spec.trainer import MetricSource
-from tests.orchestrator.execute.command.test_events import event, simple
 
 METRICS = {"per": MetricSource(name="val/per")}
 

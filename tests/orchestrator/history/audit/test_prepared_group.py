@@ -32,3 +32,17 @@ def test_the_order_is_stated_with_what_it_is_based_on(
     assert order in group.order
     if order != "last change":
         assert [run.name for run in group.runs] == list(reversed(names))
+
+
+def test_what_a_job_printed_is_a_copy_of_the_run_that_logged_the_same(
+    write_run: WriteRun, audit_runs: AuditRuns
+) -> None:
+    printed = [write_run(name, per) for name, per in (("run1", 0.2), ("run2", 0.3))]
+    for folder in printed:
+        job = folder.parent / f"job_{folder.name}"
+        job.mkdir()
+        curve = (folder / "metrics.jsonl").read_text().replace('"name"', '"host"')
+        (job / "metrics.jsonl").write_text(curve)
+    group = audit_runs().group
+    assert group.copies == {"job_run1": "run1", "job_run2": "run2"}
+    assert [run.name for run in group.runs] == ["run1", "run2"]

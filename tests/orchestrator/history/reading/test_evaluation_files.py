@@ -25,6 +25,7 @@ def evaluation(per: float, split: str = "", **more: Any) -> str:
         ({"eval_competition.json": evaluation(2.6, "competition")}, None),
         ({"eval_a.json": evaluation(2.6, "competitionHoldOut")}, None),
         ({"eval_b.json": evaluation(0.9, "test", has_labels=False)}, None),
+        ({"eval_c.json": evaluation(0.9, "test", labels=None)}, None),
         ({"eval_holdout.json": evaluation(1.4)}, None),
         ({"eval_train.json": evaluation(0.02, "train")}, None),
         (
@@ -35,6 +36,11 @@ def evaluation(per: float, split: str = "", **more: Any) -> str:
             0.21,
         ),
         ({"eval_beam.json": evaluation(0.6, "test"), "eval_z.json": evaluation(0.2, "test")}, 0.2),
+        (
+            {"eval.json": json.dumps({"val": {"PER": 0.3}, "test": {"PER": 0.25}})},
+            0.25,
+        ),
+        ({"results.json": json.dumps({"competition": {"PER": 2.8}, "val": {"PER": 0.3}})}, 0.3),
         ({"eval_a.json": evaluation(0.3, "val"), "eval_b.json": evaluation(0.4, "test")}, 0.4),
     ],
 )

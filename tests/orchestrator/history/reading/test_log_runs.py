@@ -45,13 +45,16 @@ def finals(root: Path) -> dict[str, float]:
             ("wide", "narrow"),
         ),
         ("wandb: Syncing run wide-1\n", "wandb: Syncing run narrow-2\n", ("wide-1", "narrow-2")),
+        ("Training model wide\n", "Training model narrow\n", ("wide", "narrow")),
+        ("===== lr=0.01 =====\n", "===== lr=0.02 =====\n", ("lr=0.01", "lr=0.02")),
         ("", "", ("run1", "run2")),
     ],
 )
 def test_a_loop_of_runs_in_one_log_is_one_run_each(
     tmp_path: Path, one: str, two: str, names: tuple[str, str]
 ) -> None:
-    log = one + t15([1, 0.6, 0.31]) + "\n" + two + t15([1, 0.7, 0.42])
+    log = "======= SWEEP: widths =======\n" * bool(one and "lr=" not in one) + one
+    log += t15([1, 0.6, 0.31]) + "\n" + two + t15([1, 0.7, 0.42])
     root = write_files(tmp_path / "group", {"loop/slurm_7.out": log})
     assert finals(root) == dict(zip(names, (0.31, 0.42), strict=True))
     runs = read_group(root).runs
@@ -83,6 +86,10 @@ def test_a_run_announced_again_from_a_later_step_stays_one(tmp_path: Path) -> No
 
 
 def test_headings_within_one_run_split_nothing(tmp_path: Path) -> None:
+    head, resumed = "=== Config ===\n=== Model ===\n", "=== Resuming ===\n"
+    log = head + t15([1, 0.6, 0.58], ended=False) + resumed + t15([0.55, 0.4], first=1)
+    run = only_run(write_files(tmp_path / "resumed", {"train.log": log}))
+    assert run.n_restarts == 1 and not mentions(run.notes, "wrote no step")
     log = "=== Config ===\nlr_max: 0.1\n=== Model ===\n" + t15([1, 0.6], ended=False)
     log += "=== Training ===\n" + t15([0.5, 0.4], first=2)
     assert len(only_run(write_files(tmp_path / "run", {"train.log": log})).pers()) == 4
@@ -96,6 +103,19 @@ def test_one_file_that_goes_over_all_steps_several_times_holds_several_runs(tmp_
     )
     root = write_files(tmp_path / "group", {"loop/out.log": text})
     assert finals(root) == {"run1": 0.4, "run2": 0.3, "run3": 0.2}
+    cut = text.rsplit("batch 200", 1)[0]
+    cut += "".join(f"batch {s}, ctc loss: 2.0, cer: 0.9, time/batch: 0.1\n" for s in (150, 160))
+    root = write_files(tmp_path / "cut", {"loop/out.log": cut})
+    assert finals(root) == {"run1": 0.4, "run2": 0.3, "run3": 0.9}
+
+
+def test_tables_of_seeds_have_the_settings_of_their_folder(tmp_path: Path) -> None:
+    files = {f"net/metrics_seed{s}.csv": f"epoch,val_per\n0,1\n1,.5\n2,.{s}\n" for s in (3, 4)}
+    root = write_files(tmp_path / "group", files | {"net/config.yaml": "lr_max: 0.1\nseed: 9\n"})
+    runs = by_name(read_group(root))
+    assert [run.settings["lr_max"] for run in runs.values()] == [0.1, 0.1]
+    assert runs["net/metrics_seed4"].final == (2, 0.4)
+    assert [run.seed for run in runs.values()] == [3, 4]
 
 
 def test_rows_of_a_table_that_name_their_run_are_of_that_run(tmp_path: Path) -> None:
