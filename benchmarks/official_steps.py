@@ -171,7 +171,7 @@ def t15_training(
     """
     official = load_official(folder, compile_models=device != "cpu")
     args: dict[str, Any] = yaml.safe_load((folder / "rnn_args.yaml").read_text())
-    sessions = sorted(path.name for path in recordings.iterdir())
+    sessions = sorted(path.name for path in recordings.iterdir() if path.is_dir())
     args["model"] |= {
         "n_input_features": n_features,
         "n_units": config.model.n_units,

@@ -1,4 +1,4 @@
-"""``python -m decoder``: evaluates and exports weights, and tries files of the user's parts."""
+"""``python -m decoder``: trains one run, evaluates and exports weights, tries parts."""
 
 import argparse
 import json
@@ -16,8 +16,10 @@ from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
 from decoder.remarks import take_remarks
+from decoder.train_command import add_train, train, train_exported
 
 if TYPE_CHECKING:
+    from decoder.check_extension import Finding
     from decoder.scoring import Score
     from decoder.weights import Weights
 
@@ -33,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        commands = {"evaluate": _evaluate, "export": _export, "check-extension": _check_extension}
+        command = _COMMANDS[options.command]
         with _orderly_end(), only_documents(getattr(options, "json", False)):
             limit_threads()
-            commands[options.command](options)
+            command(options)
             for text in take_remarks():
                 print(text, file=sys.stderr)
     except UserError as error:
@@ -75,10 +77,12 @@ def _orderly_end() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m decoder",
-        description="Evaluate weights on recordings, export them to the file format of an "
-        "official trainer, or try a file of your own parts.",
+        description="Train one configuration and keep its weights, evaluate weights on "
+        "recordings, export them to the file format of an official trainer, or try a file of your "
+        "own parts.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    add_train(commands)
     evaluate = commands.add_parser(
         "evaluate",
         help="print the phoneme error rate of weights, in total and per session",
@@ -146,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check_extension(options: argparse.Namespace) -> None:
-    from decoder.check_extension import check_extension, report
+    from decoder.check_extension import check_extension
 
     findings = check_extension(options.files, options.device)
     if options.json:
@@ -154,10 +158,29 @@ def _check_extension(options: argparse.Namespace) -> None:
         print_document(json.dumps({"findings": [one._asdict() for one in found]}, indent=1))
         n_failed = sum(bool(one.problem) for one in found)
     else:
-        n_failed = report(findings, print)
+        n_failed = _print_findings(findings)
     if n_failed:
         what = "check" if n_failed == 1 else "checks"
         raise ConfigError(f"{', '.join(options.files)}: {n_failed} {what} failed")
+
+
+def _print_findings(findings: Iterator["Finding"]) -> int:
+    """Print each finding as it comes.
+
+    Returns:
+        How many checks failed.
+    """
+    n_failed, title = 0, ""
+    for one in findings:
+        if one.part != title:
+            title = one.part
+            print(title)
+        n_failed += bool(one.problem)
+        note = f" ({one.note})" if one.note and not one.problem else ""
+        print(f"  {'FAILS' if one.problem else 'ok   '}  {one.check}{note}")
+        if one.problem:
+            print(f"         {one.problem}")
+    return n_failed
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -265,6 +288,15 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
     return value
+
+
+_COMMANDS = {
+    "train": train,
+    "train-run": train_exported,
+    "evaluate": _evaluate,
+    "export": _export,
+    "check-extension": _check_extension,
+}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from decoder.errors import ConfigError
 from decoder.importing import Imported, import_file
 from decoder.pack import Pack, Progress, Run, RunResult
 from decoder.scoring import Score, Split, score
+from decoder.start import with_start_hash
 from decoder.train import choose_device, train
 from decoder.weights import Weights
 
@@ -67,7 +68,7 @@ def train_pack(
     """
     _check_one_pack(configs)
     dataset = open_recordings(configs[0], datasets_dir)
-    resolved = [resolve(config) for config in configs]
+    resolved = [with_start_hash(resolve(config)) for config in configs]
     runs = [Run(run_id(config, seed, dataset.fingerprint), config) for config in resolved]
     run_ids = [run.run_id for run in runs]
     if len(set(run_ids)) < len(run_ids):

@@ -41,6 +41,19 @@ def check_combinations(config: "DecoderConfig") -> None:
             "optim.nesterov needs momentum, but optim.momentum is 0; set optim.momentum above "
             "0, or optim.nesterov to false"
         )
+    parts = {"day"} if config.model.day_layer != "none" else set()
+    frozen = set(config.optim.frozen)
+    if frozen and {*parts, "layers", "head"} <= frozen:
+        raise ValueError(
+            f"optim.frozen ({list(config.optim.frozen)}) leaves nothing to train; take out a part"
+        )
+    if "day" in frozen - parts:
+        raise ValueError("optim.frozen names day, but model.day_layer is none; take it out")
+    if config.train.start_from is not None and config.model.blank_bias:
+        raise ValueError(
+            f"model.blank_bias ({config.model.blank_bias}) changes initial weights, but "
+            "train.start_from replaces them; set it to 0"
+        )
     n_evaluations = -(-config.train.n_steps // config.train.eval_every_steps)
     if n_evaluations > MOST_EVALUATIONS:
         raise ValueError(

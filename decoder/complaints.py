@@ -43,7 +43,7 @@ _LIMITS: Mapping[str, str] = {
 }
 
 
-def did_you_mean(got: str, known: Iterable[object]) -> str:
+def did_you_mean(got: str, known: Iterable[object], likeness: float = 0.6) -> str:
     """Suggest the known name that a user probably meant.
 
     A dotted path whose last part is `got` comes first (``epsilon`` → ``optim.epsilon``), then the
@@ -52,6 +52,7 @@ def did_you_mean(got: str, known: Iterable[object]) -> str:
     Args:
         got: an unknown name.
         known: the names that are allowed there.
+        likeness: of the spelling that counts as similar, from 0 to 1.
 
     Returns:
         ``; did you mean 'x'?``, or nothing where no name is near.
@@ -61,7 +62,7 @@ def did_you_mean(got: str, known: Iterable[object]) -> str:
     names = {str(name).lower(): str(name) for name in itertools.islice(known, _MOST_NAMES)}
     low = got.lower()
     same_field = [name for name in names if name.rpartition(".")[2] == low]
-    near = same_field or difflib.get_close_matches(low, names, n=1, cutoff=0.6)
+    near = same_field or difflib.get_close_matches(low, names, n=1, cutoff=likeness)
     return f"; did you mean '{names[near[0]]}'?" if near else ""
 
 

@@ -125,17 +125,25 @@ _OF_ENTRIES = {
 
 
 def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
-    """Every dotted path of a configuration → its marks, with those of its files and parts."""
+    """Every dotted path of a configuration → its marks, with those of its files and parts.
+
+    The hash of a file that a field names stands under the name of that field, and may differ
+    between the runs of a pack if the field may.
+    """
+    known = config_paths()
     entries = {
         f"{key}.{name}": _OF_ENTRIES[key] for key in ENTRIES for name in getattr(config, key)
     }
     if not entries:
-        return config_paths()
+        return known
     for part in (known_parts(config.extensions, config.files) or {}).values():
         for name, (per_run, default) in part.marks.items():
             marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
             entries[f"parts.{part.name}.{name}"] = marks
-    return {**config_paths(), **entries}
+    for name in config.files:
+        if name in known:
+            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
+    return {**known, **entries}
 
 
 def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ are run as a command. It takes what other programs write (Latin-1, tags such as 
 import codecs
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def read_foreign(
     path: Path | str,
     base: Path | str | Sequence[Path | str] | None = None,
     environment: Mapping[str, str] | None = os.environ,
+    may_stay: Callable[[str], bool] = lambda key: False,
 ) -> dict[str, Any]:
     """The settings in a configuration file, with interpolations followed.
 
@@ -31,7 +32,7 @@ def read_foreign(
         path: YAML, JSON, TOML, or the T12 trainer's ``args``, a pickle of plain values.
         base: the file that `path` only changes a part of, or several, each of which changes the
             one before; merged as OmegaConf does, before interpolations are followed.
-        environment: see `decoder.interpolation.follow`.
+        environment, may_stay: see `decoder.interpolation.follow`.
 
     Raises:
         ConfigError: a file cannot be read, holds no mapping, or is any other pickle, which is
@@ -41,7 +42,7 @@ def read_foreign(
     merged: dict[str, Any] = {}
     for file in (*bases, path):
         merged = merge(merged, parse_foreign(read_bounded(Path(file)), str(file)))
-    followed = follow(merged, str(path), environment)
+    followed = follow(merged, str(path), environment, may_stay)
     check_values(followed, str(path))
     return followed
 

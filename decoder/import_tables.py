@@ -74,6 +74,30 @@ def squeeze(key: str) -> str:
     return re.sub(r"[^a-z0-9]", "", key.lower())
 
 
+# How a learning rate schedule is called, without case and separators → what it is called here.
+SCHEDULES = {
+    "cosine": "warmup_cosine",
+    "warmupcosine": "warmup_cosine",
+    "cosinewarmup": "warmup_cosine",
+    "cosineannealing": "warmup_cosine",
+    "cosineannealinglr": "warmup_cosine",
+    "cosinewithwarmup": "warmup_cosine",
+    "constant": "constant",
+    "constantlr": "constant",
+    "fixed": "constant",
+    "none": "constant",
+    "linear": "linear",
+    "linearlr": "linear",
+    "onecycle": "one_cycle",
+    "onecyclelr": "one_cycle",
+    "step": "step",
+    "steplr": "step",
+    "plateau": "plateau",
+    "reduceonplateau": "plateau",
+    "reducelronplateau": "plateau",
+}
+
+
 def clip(value: Any) -> Any:
     """A limit of the gradient norm; 0, false and null mean no clipping."""
     return value or None
@@ -123,11 +147,22 @@ def _validated_days(value: Any, file: Flat) -> Effect:
     return Effect("elsewhere", {}, f"{note}; skipped there: {', '.join(names)}" if names else note)
 
 
+# Schedule → part of the names of the key without which it cannot be known.
+_OF_SCHEDULE = {"step": "stepsize", "plateau": "patience"}
+
+
 def _schedule_t15(value: Any, file: Flat) -> Effect:
-    if value == "cosine":
-        return Effect("mapped", {"optim.schedule": "warmup_cosine"})
-    if value != "linear":
-        return Effect("unsupported", {}, "the trainer only has cosine and linear")
+    schedule = SCHEDULES.get(squeeze(str(value)))
+    if schedule is None:
+        return Effect(
+            "unsupported", {}, f"optim.schedule has {', '.join(sorted(set(SCHEDULES.values())))}"
+        )
+    if schedule != "linear":
+        note = "" if value == "cosine" else "of a fork; the trainer has cosine and linear"
+        needed = _OF_SCHEDULE.get(schedule)
+        if needed and not any(needed in squeeze(key) for key in file):
+            note += f"; no key has its {needed}, so our default is taken"
+        return Effect("mapped", {"optim.schedule": schedule}, note)
     fields = {
         "optim.schedule": "linear",
         "optim.lr_warmup_steps": 0,
@@ -173,7 +208,11 @@ T15: dict[str, Rule] = {
     "use_amp": converted("train.precision", {True: "bfloat16", False: "float32"}.__getitem__),
     "output_dir": _FOLDER,
     "checkpoint_dir": _FOLDER,
-    "init_from_checkpoint": only(False, "as here", "training cannot start from other weights"),
+    "init_from_checkpoint": only(
+        False,
+        "as here",
+        "it goes on with that optimizer, too; set train.start_from to start from the weights alone",
+    ),
     "init_checkpoint_path": no_effect("only read if init_from_checkpoint is true"),
     "save_best_checkpoint": _keep_weights,
     "save_all_val_steps": _OUTPUT,
@@ -237,69 +276,23 @@ T15: dict[str, Rule] = {
     "dataset.dataset_probability_val": _validated_days,
 }
 
-# The official value of each key, used where a file leaves the key out.
-T15_OFFICIAL: dict[str, Any] = {
-    "model.n_units": 768,
-    "model.rnn_dropout": 0.4,
-    "model.n_layers": 5,
-    "model.patch_size": 14,
-    "model.patch_stride": 4,
-    "model.input_network.input_layer_dropout": 0.2,
-    "use_amp": True,
-    "save_best_checkpoint": True,
-    "num_training_batches": 120_000,
-    "lr_scheduler_type": "cosine",
-    "lr_max": 0.005,
-    "lr_min": 0.0001,
-    "lr_decay_steps": 120_000,
-    "lr_warmup_steps": 1000,
-    "lr_max_day": 0.005,
-    "lr_min_day": 0.0001,
-    "lr_decay_steps_day": 120_000,
-    "lr_warmup_steps_day": 1000,
-    "beta0": 0.9,
-    "beta1": 0.999,
-    "epsilon": 0.1,
-    "weight_decay": 0.001,
-    "weight_decay_day": 0.0,
-    "grad_norm_clip_value": 10.0,
-    "batches_per_val_step": 2000,
-    "dataset.data_transforms.white_noise_std": 1.0,
-    "dataset.data_transforms.constant_offset_std": 0.2,
-    "dataset.data_transforms.random_walk_std": 0.0,
-    "dataset.data_transforms.random_walk_axis": -1,
-    "dataset.data_transforms.static_gain_std": 0.0,
-    "dataset.data_transforms.random_cut": 3,
-    "dataset.data_transforms.smooth_kernel_size": 100,
-    "dataset.data_transforms.smooth_data": True,
-    "dataset.data_transforms.smooth_kernel_std": 2,
-    "dataset.batch_size": 64,
-    "dataset.days_per_batch": 4,
-    "dataset.dataset_dir": "../data/hdf5_data_final",
-    "dataset.sessions": list(T15_SESSIONS),
+# Fields that a key sets unless another key says otherwise.
+IMPLIED: dict[str, frozenset[str]] = {
+    "lrEnd": frozenset(("optim.schedule", "optim.lr_decay_steps")),
+    "lr_scheduler_type": frozenset(
+        f"optim.lr_{name}"
+        for name in ("min_day", "warmup_steps", "warmup_steps_day", "decay_steps_day")
+    ),
 }
 
-T15_CONSTANTS: dict[str, Any] = {
-    "data.sampling": "days",
-    "augment.smooth_taps": "above_0.01",
-    "model.architecture": "gru",
-    "model.bidirectional": False,
-    "model.h0": "learned",
-    "model.day_layer": "per_day",
-    "model.count_last_patch": True,
-    "model.head_init": "xavier",
-    "loss.ctc_reduction": "none_then_mean",
-    "loss.zero_infinity": False,
-    "optim.algorithm": "adamw",
-    "optim.weight_decay_bias": 0.0,
-    "optim.update_absent_days": False,
-}
 
 # ---------------------------------------------------------------------------------------- T12
 
 
 def _schedule_t12(value: Any, file: Flat) -> Effect:
-    """LinearLR from lrStart to lrEnd; constant if they are equal."""
+    """LinearLR from lrStart to lrEnd; constant if they are equal; or what a fork's key names."""
+    if any(re.fullmatch(r".*schedule(r|type|rtype|rname|name)?", squeeze(key)) for key in file):
+        return Effect("mapped", {"optim.lr_min": value, "optim.lr_decay_steps": file["nBatch"]})
     if value == file["lrStart"]:
         return Effect("mapped", {"optim.schedule": "constant"}, "equal to lrStart")
     fields = {
@@ -342,49 +335,4 @@ T12: dict[str, Rule] = {
     "kernelLen": to("model.patch_size"),
     "bidirectional": to("model.bidirectional"),
     "l2_decay": to("optim.weight_decay", "optim.weight_decay_day", "optim.weight_decay_bias"),
-}
-
-T12_OFFICIAL: dict[str, Any] = {
-    "batchSize": 64,
-    "lrStart": 0.02,
-    "lrEnd": 0.02,
-    "nUnits": 1024,
-    "nBatch": 10_000,
-    "nLayers": 5,
-    "dropout": 0.4,
-    "whiteNoiseSD": 0.8,
-    "constantOffsetSD": 0.2,
-    "gaussianSmoothWidth": 2.0,
-    "strideLen": 4,
-    "kernelLen": 32,
-    "bidirectional": True,
-    "l2_decay": 1e-5,
-}
-
-T12_CONSTANTS: dict[str, Any] = {
-    "data.sampling": "shuffle",
-    "augment.static_gain_std": 0.0,
-    "augment.random_walk_std": 0.0,
-    "augment.random_cut": 0,
-    "augment.smooth": True,
-    "augment.smooth_size_bins": 20,
-    "augment.smooth_taps": "all",
-    "model.architecture": "gru",
-    "model.input_dropout": 0.0,
-    "model.h0": "zero",
-    "model.day_layer": "per_day",
-    "model.count_last_patch": False,
-    "model.head_init": "uniform",
-    "loss.ctc_reduction": "mean",
-    "loss.zero_infinity": True,
-    "optim.algorithm": "adam",
-    "optim.lr_warmup_steps": 0,
-    "optim.beta1": 0.9,
-    "optim.beta2": 0.999,
-    "optim.epsilon": 0.1,
-    "optim.update_absent_days": True,
-    "optim.grad_clip": None,
-    "train.eval_every_steps": 100,
-    "train.precision": "float32",
-    "train.keep_weights": "best",
 }

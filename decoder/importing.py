@@ -9,24 +9,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from decoder.complaints import did_you_mean
+from decoder.complaints import yaml_text
 from decoder.config import SECTIONS, DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
 from decoder.foreign_config import read_foreign, without_wandb
-from decoder.import_forks import FORKS, SWITCHES
+from decoder.import_conflicts import settle
+from decoder.import_forks import switch_of
+from decoder.import_keys import NO_PART, OFF, ON, fork_effect, off_keys
 from decoder.import_tables import (
     T12,
-    T12_CONSTANTS,
-    T12_OFFICIAL,
     T15,
-    T15_CONSTANTS,
-    T15_OFFICIAL,
     Effect,
     Flat,
     Outcome,
     Rule,
     not_validated,
     squeeze,
+)
+from decoder.interpolation import has_interpolation
+from decoder.neutral_settings import is_neutral
+from decoder.official_values import (
+    T12_CONSTANTS,
+    T12_OFFICIAL,
+    T15_CONSTANTS,
+    T15_OFFICIAL,
 )
 
 Codebase = Literal["t12", "t15", "ours"]
@@ -86,6 +92,27 @@ class Imported(NamedTuple):
         return [entry for entry in self.entries if entry.outcome in outcomes]
 
 
+def refusals(imported: Imported, without: str) -> list[str]:
+    """What is unsupported, one sentence a key, or one for all keys of a block of another part.
+
+    Args:
+        imported: of `import_file` or `import_mapping`.
+        without: how a key is left out, with ``{}`` for the key.
+    """
+    sentences, blocks = [], dict[str, list[str]]()
+    for key, value, _, _, note in imported.with_outcome("unsupported"):
+        if note.startswith(NO_PART):
+            block = key[: key.index(part := note.split("'")[1]) + len(part)]
+            blocks.setdefault(block, []).append(key.removeprefix(f"{block}."))
+            continue
+        shown = yaml_text(value)
+        sentences.append(f"{key}: {shown} is not supported: {note}; {without.replace('{}', key)}")
+    for block, names in blocks.items():
+        every = without.replace("{}", f"'{block}.*'")
+        sentences.append(f"{block}: {NO_PART} '{block}' ({', '.join(names)}); {every}")
+    return sentences
+
+
 def import_file(
     path: Path | str,
     without: Sequence[str] = (),
@@ -102,7 +129,8 @@ def import_file(
         ConfigError: the file cannot be read, is another kind of pickle, has no known keys, or has
             impossible values.
     """
-    return import_mapping(without_wandb(read_foreign(path, base)), str(path), without)
+    settings = read_foreign(path, base, may_stay=is_neutral)
+    return import_mapping(without_wandb(settings), str(path), without)
 
 
 def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str] = ()) -> Imported:
@@ -129,21 +157,37 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     trainer = _TRAINERS[codebase]
     flat = dict(_leaves(nested, trainer.rules))
     whole = {**trainer.official, **flat}
-    entries = [_read_key(key, value, whole, trainer, without) for key, value in flat.items()]
-    _check_used(without, entries, where)
+    off = off_keys(flat)
+    effects = {k: _read_key(k, value, whole, trainer, flat, off) for k, value in flat.items()}
+    one_group = codebase == "t12" or not _has_day_keys(effects)
+    if one_group:
+        effects = {key: _for_all_groups(effect) for key, effect in effects.items()}
+    settle(effects, flat, trainer.rules, without)
+    said = {path for effect in effects.values() for path in effect.fields} | {
+        path
+        for key, value in trainer.official.items()
+        for path in trainer.rules[key](value, whole).fields
+    }
+    effects = {key: _with_strength(key, effect, said) for key, effect in effects.items()}
+    entries = [
+        Entry(key, flat[key], *_left_out(key, effect, without)) for key, effect in effects.items()
+    ]
     in_file = {path for entry in entries for path in entry.fields}
     for key, value in trainer.official.items():
-        if key not in flat:
-            effect = trainer.rules[key](value, whole)
-            if not in_file >= set(effect.fields):
-                fields = {p: v for p, v in effect.fields.items() if p not in in_file}
-                entries.append(Entry(key, value, "absent", fields, "the official value is used"))
+        effect = trainer.rules[key](value, whole)
+        if key in flat or in_file >= set(effect.fields):
+            continue
+        if one_group and key.endswith("_day") and _main_of(effect.fields) & in_file:
+            continue  # the day layers follow the rest
+        fields = {p: v for p, v in effect.fields.items() if p not in in_file}
+        entries.append(Entry(key, value, "absent", fields, "the official value is used"))
     filled = {path for entry in entries for path in entry.fields}
     constants = [
         Entry("", value, "constant", {path: value}, "fixed in the trainer's code")
         for path, value in trainer.constants.items()
         if path not in filled
     ]
+    _check_used(without, entries, where)
     config = _configure([*constants, *entries], where)
     sessions = flat.get("dataset.sessions")  # a list of names, or `_configure` had refused it
     return Imported(
@@ -193,43 +237,61 @@ def _leaves(
 
 
 def _read_key(
-    key: str, value: Any, whole: Flat, trainer: _Trainer, without: Sequence[str]
-) -> Entry:
-    rule = trainer.rules.get(key) or _fork_rule(key)
+    key: str, value: Any, whole: Flat, trainer: _Trainer, flat: Flat, off: Sequence[str]
+) -> Effect:
     if key == "hydra":
-        effect = Effect("no effect", {}, "only concerns folders and logs")
-    elif rule is None:
-        effect = Effect("unknown", {}, _nearest(key, trainer).removeprefix("; "))
-    else:
-        effect = rule(value, whole)
+        return Effect("no effect", {}, "only concerns folders and logs")
+    if key == "defaults":
+        note = "Hydra composes the file from others: give the config.yaml in .hydra of a run"
+        return Effect("unsupported", {}, note)
+    rule = trainer.rules.get(key)
+    effect = rule(value, whole) if rule else fork_effect(key, value, flat, off, [*trainer.rules])
+    if effect.fields and has_interpolation(value):
+        note = "its value exists only while the trainer runs; write the value itself"
+        return Effect("unsupported", {}, note)
+    return effect
+
+
+def _has_day_keys(effects: Mapping[str, Effect]) -> bool:
+    """Whether a file has values of its own for the day layers."""
+    return any(path.endswith("_day") for effect in effects.values() for path in effect.fields)
+
+
+def _for_all_groups(effect: Effect) -> Effect:
+    """The effect of a key of a trainer that has one group of parameters."""
+    if "optim.weight_decay" not in effect.fields:
+        return effect
+    decay = effect.fields["optim.weight_decay"]
+    groups = {f"optim.weight_decay{group}": decay for group in ("_day", "_bias")}
+    return effect._replace(fields={**effect.fields, **groups})
+
+
+def _main_of(fields: Flat) -> set[str]:
+    """The fields of the rest of the model that fields of the day layers follow."""
+    return {path.removesuffix("_day") for path in fields}
+
+
+def _left_out(key: str, effect: Effect, without: Sequence[str]) -> Effect:
     if effect.outcome == "unsupported" and any(fnmatch.fnmatch(key, p) for p in without):
-        effect = Effect("left out", {}, f"at your request, although {effect.note}")
-    return Entry(key, value, *effect)
+        return Effect("left out", {}, f"at your request, although {effect.note}")
+    return effect
 
 
-def _fork_rule(key: str) -> Rule | None:
-    """The rule of a key that only forks have, found by the spelling of its last words."""
-    names = key.split(".")
-    for n in range(len(names), 0, -1):
-        squeezed = squeeze("".join(names[-n:]))
-        if squeezed in SWITCHES:
-            return lambda value, _: Effect(
-                "mapped",
-                {} if value else SWITCHES[squeezed],
-                "the other keys set the values" if value else "off",
-            )
-        if squeezed in FORKS:
-            return FORKS[squeezed]
-        own = [p for p in config_paths() if squeeze(p.partition(".")[2]) == squeezed]
-        if len(own) == 1:
-            return lambda value, _: Effect("mapped", {own[0]: value})
-    return None
+def _with_strength(key: str, effect: Effect, said: set[str]) -> Effect:
+    """A switch that is on is refused if nothing says how strong what it turns on is.
 
-
-def _nearest(key: str, trainer: _Trainer) -> str:
-    return did_you_mean(key, trainer.rules) or did_you_mean(
-        key.rpartition(".")[2], [path.partition(".")[2] for path in config_paths()]
-    )
+    Args:
+        said: the fields that the file sets, or the official trainer where the file is silent.
+    """
+    if effect.note != ON:
+        return effect
+    names = [squeeze(name) for name in key.split(".")]
+    spelt = ["".join(names[-n:]).replace("masking", "mask") for n in (1, 2)]
+    fields = next((found for name in spelt if (found := switch_of(name, True))), {})
+    if said & set(fields) or "augment.smooth" in fields:
+        return effect
+    note = f"it is on, but no key says how strong: set {' or '.join(fields)}"
+    return Effect("unsupported", {}, note)
 
 
 def _check_used(without: Sequence[str], entries: Sequence[Entry], where: str) -> None:
@@ -244,14 +306,23 @@ def _check_used(without: Sequence[str], entries: Sequence[Entry], where: str) ->
 def _configure(entries: Sequence[Entry], where: str) -> DecoderConfig:
     """Our configuration; errors name the key that a value comes from. Switches off apply last."""
     source = {path: entry.key for entry in entries for path in entry.fields if entry.key}
-    ordered = sorted(entries, key=lambda entry: entry.note == "off")
-    changes = {path: value for entry in ordered for path, value in entry.fields.items()}
+    ordered = sorted(entries, key=lambda entry: entry.note == OFF)
+    changes = {path: _whole(path, v) for entry in ordered for path, v in entry.fields.items()}
     try:
         return override(DecoderConfig(), changes, where)
     except ConfigError as error:
         raise ConfigError(
             [_with_key(problem, source, where) for problem in error.problems]
         ) from None
+
+
+def _whole(path: str, value: Any) -> Any:
+    """A count that a file writes as 2e3 or 2000.0, as a whole number."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    is_count = path.endswith(("_steps", "_steps_day")) or (
+        isinstance(default := config_paths()[path].default, int) and not isinstance(default, bool)
+    )
+    return int(value) if is_whole and is_count else value
 
 
 def _with_key(problem: str, source: Mapping[str, str], where: str) -> str:

@@ -23,7 +23,10 @@ class _AsWritten(Exception):
 
 
 def follow(
-    values: Mapping[str, Any], where: str, environment: Mapping[str, str] | None
+    values: Mapping[str, Any],
+    where: str,
+    environment: Mapping[str, str] | None,
+    may_stay: Callable[[str], bool] = lambda key: False,
 ) -> dict[str, Any]:
     """A copy of a configuration with every interpolation replaced by its value.
 
@@ -35,6 +38,8 @@ def follow(
         where: the start of every error message, usually a file.
         environment: the variables that ``oc.env`` reads. None for a configuration that was used on
             another machine: texts that ask for a variable stay as they are written.
+        may_stay: whether the text of a dotted key may stay as it is written where its
+            interpolation leads nowhere.
 
     Raises:
         ConfigError: an interpolation names a key that does not exist, a variable that is not set
@@ -42,21 +47,21 @@ def follow(
             circle. All of them are named at once.
     """
     reader = _Reader(values, environment)
-    problems: list[str] = []
+    problems: list[tuple[str, str]] = []
     followed = {
-        name: value if name == "hydra" else _follow(value, (name,), reader, problems, where)
+        name: value if name == "hydra" else _follow(value, (name,), reader, problems)
         for name, value in values.items()
     }
-    if problems:
-        raise ConfigError(problems)
+    if refused := [text for key, text in problems if not may_stay(key)]:
+        raise ConfigError([f"{where}: {text}" for text in refused])
     return followed
 
 
-def _follow(value: Any, at: Place, reader: "_Reader", problems: list[str], where: str) -> Any:
+def _follow(value: Any, at: Place, reader: "_Reader", problems: list[tuple[str, str]]) -> Any:
     if isinstance(value, Mapping):
-        return {k: _follow(v, (*at, k), reader, problems, where) for k, v in value.items()}
+        return {k: _follow(v, (*at, k), reader, problems) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_follow(v, (*at, i), reader, problems, where) for i, v in enumerate(value)]
+        return [_follow(v, (*at, i), reader, problems) for i, v in enumerate(value)]
     if not isinstance(value, str) or OPEN not in value:
         return value
     try:
@@ -64,7 +69,7 @@ def _follow(value: Any, at: Place, reader: "_Reader", problems: list[str], where
     except _AsWritten:
         return value
     except Mistake as mistake:
-        problems.append(f"{where}: {_dotted(at)}: {yaml_text(value)} {mistake}")
+        problems.append((_dotted(at), f"{_dotted(at)}: {yaml_text(value)} {mistake}"))
         return value
 
 

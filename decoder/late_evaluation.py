@@ -166,7 +166,6 @@ class Evaluations:
     ) -> dict[str, dict[str, float]]:
         """Run id → the columns of its row that do not come from the validation trials."""
         state = self._state
-        root_n = state.model.n_parameters() ** 0.5
         columns = {}
         of_runs = zip(
             state.runs,
@@ -180,6 +179,7 @@ class Evaluations:
         for run, is_due, summed, update, norm, rate in of_runs:
             optimizer = run.config.optim
             epsilon = 0.0 if optimizer.algorithm == "sgd" else optimizer.epsilon
+            root_n = state.model.n_parameters(optimizer.frozen) ** 0.5
             if is_due:
                 columns[run.run_id] = summed | {
                     "step": float(state.step),

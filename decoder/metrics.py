@@ -6,6 +6,7 @@ Dimensions: R runs, B batch, P patches, C classes, L labels.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -236,3 +237,10 @@ class TrainingSums:
         """Keep only the runs at `rows`."""
         for name, total in self.state().items():
             setattr(self, name, total[list(rows)])
+
+
+def norm_quantiles(norms: Tensor) -> dict[str, float]:
+    """The median, two high quantiles and the maximum of gradient norms, (n_steps,)."""
+    taken = norms[~norms.isnan()].cpu().numpy()  # without skipped steps
+    values = np.quantile(taken, [0.5, 0.9, 0.99, 1.0]).tolist() if len(taken) else ()
+    return dict(zip(("p50", "p90", "p99", "max"), values, strict=False))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from decoder.host import constant
 from decoder.model.decoder import ParameterGroup
-from decoder.training_sections import OptimConfig
+from decoder.training_sections import ModelPart, OptimConfig
 
 GROUPS: tuple[ParameterGroup, ...] = ("bias", "day", "weight")
 
@@ -68,6 +68,7 @@ class RunOptimizers:
         configs: one for each run, resolved.
         parameters: name → (R, ...) stacked parameter. Its tensor may be replaced.
         groups: name → parameter group.
+        parts: name → part of the decoder that ``frozen`` may name; None freezes nothing.
     """
 
     def __init__(
@@ -75,13 +76,14 @@ class RunOptimizers:
         configs: Sequence[OptimConfig],
         parameters: Mapping[str, nn.Parameter],
         groups: Mapping[str, ParameterGroup],
+        parts: Mapping[str, ModelPart] | None = None,
     ) -> None:
-        self._parameters, self._groups = parameters, groups
+        self._parameters, self._groups, self._parts = parameters, groups, parts
         self._make(configs)
 
     def _make(self, configs: Sequence[OptimConfig]) -> None:
         self._optimizers = [
-            RunOptimizer(config, self._parameters, self._groups, row)
+            RunOptimizer(config, self._parameters, self._groups, row, self._parts)
             for row, config in enumerate(configs)
         ]
 
@@ -122,6 +124,7 @@ class RunOptimizer:
         parameters: name → (R, ...) stacked parameter.
         groups: name → parameter group.
         row: the run's position on the leading axis.
+        parts: see `RunOptimizers`.
     """
 
     def __init__(
@@ -130,8 +133,10 @@ class RunOptimizer:
         parameters: Mapping[str, nn.Parameter],
         groups: Mapping[str, ParameterGroup],
         row: int,
+        parts: Mapping[str, ModelPart] | None = None,
     ) -> None:
         self.config = config
+        self._frozen = {name for name, part in (parts or {}).items() if part in config.frozen}
         self._views: dict[str, Tensor] = {}
         self._always_updated = (
             {name for name in parameters if groups[name] == "day"}
@@ -160,12 +165,15 @@ class RunOptimizer:
 
         Args:
             gradients: name → (R, ...). A parameter without a gradient is not changed, unless it
-                belongs to a day layer and ``update_absent_days`` is set.
+                belongs to a day layer and ``update_absent_days`` is set. A frozen parameter is
+                never changed.
             row: the run's position on the leading axis.
             rates: learning rate of each parameter group.
         """
         for name, view in self._views.items():
-            if name in gradients:
+            if name in self._frozen:
+                view.grad = None
+            elif name in gradients:
                 view.grad = gradients[name][row]
             else:
                 view.grad = torch.zeros_like(view) if name in self._always_updated else None
@@ -211,6 +219,25 @@ def _make(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Opti
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:
     """name → (R, ...) gradient, for the parameters that have one."""
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def clear_frozen(
+    gradients: Mapping[str, Tensor],
+    configs: Sequence[OptimConfig],
+    parts: Mapping[str, ModelPart],
+) -> None:
+    """Set the gradients of frozen parts to zero in place, also those that are not finite.
+
+    Args:
+        gradients: name → (R, ...).
+        configs: R configurations; ``frozen`` is read.
+        parts: name → part of the decoder.
+    """
+    for name, gradient in gradients.items():
+        rows = tuple(parts[name] in config.frozen for config in configs)
+        if any(rows):
+            frozen = constant(rows, gradient.device, torch.bool)
+            gradient.masked_fill_(frozen.view(-1, *[1] * (gradient.dim() - 1)), 0.0)
 
 
 def gradient_norms(gradients: Mapping[str, Tensor]) -> Tensor:

@@ -31,7 +31,8 @@ HISTORY_COLUMNS = (
     "val_loss",  # plain CTC loss of a trial, mean over trials, nats
     "train_loss",  # training loss, mean over the steps since the last row; inf if all of them
     #   were skipped
-    "grad_norm",  # mean over the steps since the last row, before clipping
+    "grad_norm",  # mean over the steps since the last row, before clipping; this and what follows
+    #   leave frozen parts out
     "grad_norm_max",  # largest since the last row, before clipping
     "clipped_share",  # share of steps clipped since the last row
     "update_norm",  # norm of this step's change of the weights
@@ -78,7 +79,7 @@ class RunResult:
         history: one row for each evaluation, with the columns `HISTORY_COLUMNS` and, the same in
             every row, any others (`further_columns`); NaN where a number is not known.
         n_steps_done: optimizer steps taken.
-        n_parameters: trainable numbers of the model.
+        n_parameters: numbers of the model, frozen ones included.
         n_dropped_trials: training and validation trials without a CTC alignment (target longer
             than the output). They are left out or kept, see ``loss.zero_infinity``.
         pack_seconds: wall time of the pack up to this run's end, including resumed parts.
@@ -97,6 +98,7 @@ class RunResult:
         n_skipped_steps: steps without an update, see ``optim.on_non_finite``.
         driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
         kernel: the implementation of the recurrence; empty where there is no choice.
+        ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
     """
 
     run_id: str
@@ -116,6 +118,7 @@ class RunResult:
     n_skipped_steps: int = 0
     driver: str = ""
     kernel: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from decoder.host import constant, send
 from decoder.model.decoder import ParameterGroup
 from decoder.model.fused.available import COMPILE_OPTIONS
 from decoder.optim import GROUPS, gradient_norms, weight_decays
-from decoder.training_sections import OptimConfig
+from decoder.training_sections import ModelPart, OptimConfig
 
 # Columns of the coefficients (R, N, 13); those before L2 change from step to step.
 MOVES, CLIP, SHRINK, STEP_SIZE, ROOT, L2, EPSILON, KEEP1, ADD1, KEEP2, ADD2 = range(11)
@@ -65,6 +65,7 @@ class StackedOptimizer:
         groups: name → parameter group.
         kernels: whether to use the Triton kernels.
         block: values that a program of the kernels handles, a power of two.
+        parts: name → part of the decoder that ``frozen`` may name; None freezes nothing.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class StackedOptimizer:
         groups: Mapping[str, ParameterGroup],
         kernels: bool,
         block: int = BLOCK,
+        parts: Mapping[str, ModelPart] | None = None,
     ) -> None:
         self.configs = list(configs)
         self._kernels, self._block = kernels, block
         # In the order of the groups, as in `decoder.optim.RunOptimizer`, whose state has numbers.
         self._parameters = {n: parameters[n] for g in GROUPS for n in parameters if groups[n] == g}
         self._groups = [groups[n] for n in self._parameters]
+        self._parts = [None if parts is None else parts[n] for n in self._parameters]
         self._device = next(iter(parameters.values())).device
         self._first = {n: torch.zeros_like(p.detach()) for n, p in self._parameters.items()}
         adaptive = any(config.algorithm != "sgd" for config in configs)
@@ -126,7 +129,8 @@ class StackedOptimizer:
 
         Args:
             gradients: name → (R, ...) float32, not changed. A parameter without a gradient is not
-                changed, unless it belongs to a day layer of a run with ``update_absent_days``.
+                changed, unless it belongs to a day layer of a run with ``update_absent_days``. A
+                frozen parameter is never changed.
             rates: (R, G) float64 learning rates, groups in the order of `decoder.optim.GROUPS`.
             factors: (R,) clip factors.
             taken: (R,) bool, whether a run takes the step; None means that all do. The gradients of
@@ -207,6 +211,8 @@ class StackedOptimizer:
 
         always = [[c.update_absent_days and g == "day" for g in self._groups] for c in self.configs]
         self._always = table(torch.bool, always)  # (R, N)
+        frozen = [[part in config.frozen for part in self._parts] for config in self.configs]
+        self._moving = ~table(torch.bool, frozen)  # (R, N)
         decays = [weight_decays(config) for config in self.configs]
         decay = table(torch.float64, [[of[g] for g in self._groups] for of in decays])
         is_decoupled = table(torch.bool, [[c.algorithm == "adamw"] for c in self.configs])
@@ -227,7 +233,7 @@ class StackedOptimizer:
     ) -> None:
         """Count the step for the parameters that move, and set the coefficients of this step."""
         there = send([name in gradients for name in self._parameters], self._always)
-        moves = there | self._always  # (R, N)
+        moves = (there | self._always) & self._moving  # (R, N)
         if taken is not None:
             moves = moves & taken[:, None]
         self._n_steps += moves

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from decoder.data.watch import DataWatch
 from decoder.device import compare_devices, device_name, driver_version, peak_memory_bytes
 from decoder.extensions import used_by
 from decoder.host import Flags
-from decoder.metrics import TrainingSums
+from decoder.metrics import TrainingSums, norm_quantiles
 from decoder.model.decoder import PackedDecoder
 from decoder.model.fused.available import why_not
 from decoder.model.kernel_choice import default_kernel, resumed_kernel
@@ -247,7 +246,7 @@ class PackState:
             device=device_name(self.device),
             driver=driver_version(self.device),
             kernel=self.kernel,
-            grad_norm_quantiles=_quantiles(self.grad_norms[row, :n_steps_done]),
+            grad_norm_quantiles=norm_quantiles(self.grad_norms[row, :n_steps_done]),
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
             beam=breakdown.beam() if breakdown else {},
@@ -378,10 +377,10 @@ def make_optimizer(
     configs: Sequence[OptimConfig], model: PackedDecoder, device: torch.device
 ) -> optim.PackOptimizer:
     """The optimizer for a device: of all runs at once on a GPU, else one of PyTorch's a run."""
-    parameters, groups = dict(model.named_parameters()), model.groups()
+    parameters, groups, parts = dict(model.named_parameters()), model.groups(), model.model_parts()
     if device.type != "cuda":
-        return optim.RunOptimizers(configs, parameters, groups)
-    return StackedOptimizer(configs, parameters, groups, kernels=why_not(device) is None)
+        return optim.RunOptimizers(configs, parameters, groups, parts)
+    return StackedOptimizer(configs, parameters, groups, why_not(device) is None, parts=parts)
 
 
 def _result_from(entry: Mapping[str, Any]) -> RunResult:
@@ -392,9 +391,3 @@ def _result_from(entry: Mapping[str, Any]) -> RunResult:
         "confusions": tuple(tuple(triple) for triple in entry["confusions"]),
     }
     return RunResult(**{**entry, **tuples})
-
-
-def _quantiles(norms: Tensor) -> dict[str, float]:
-    taken = norms[~norms.isnan()].cpu().numpy()  # without skipped steps
-    values = np.quantile(taken, [0.5, 0.9, 0.99, 1.0]).tolist() if len(taken) else ()
-    return dict(zip(("p50", "p90", "p99", "max"), values, strict=False))

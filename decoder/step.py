@@ -41,7 +41,8 @@ def step_gradients(
         seed: the pack's seed.
 
     Returns:
-        (R,) losses, and name → (R, ...) gradients of the parameters that have one.
+        (R,) losses, and name → (R, ...) gradients of the parameters that have one. Those of
+        frozen parts are zero.
     """
     n_batches = state.runs[0].config.optim.accumulation_steps
     first = state.step * n_batches
@@ -54,6 +55,9 @@ def step_gradients(
     if n_batches > 1:
         losses /= n_batches
         gradients = {name: gradient / n_batches for name, gradient in gradients.items()}
+    configs = [config.optim for config in state.configs]
+    if any(config.frozen for config in configs):
+        optim.clear_frozen(gradients, configs, state.model.model_parts())
     return losses, gradients
 
 

@@ -10,7 +10,7 @@ alone, in any pack, and after a resume.
 import math
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from decoder.life import is_asked_to_stop, show_sign
 from decoder.memory import estimate_memory, size_of
 from decoder.pack import HistoryRow, Pack, Progress
 from decoder.remarks import take_remarks
+from decoder.start import start_runs
 from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
@@ -55,6 +56,7 @@ def train(
     split_from: Sequence[Path] = (),
     beside: bool | None = None,
     report_every_seconds: float | None = None,
+    start_files: Mapping[str, Path] | None = None,
 ) -> Iterator[Progress]:
     """Train the runs of a pack, and yield after every evaluation.
 
@@ -81,6 +83,7 @@ def train(
             on; an evaluation's event may then come some steps later. No number depends on it. None
             does so on a GPU, but not on a CPU, where a worker has one core for everything.
         report_every_seconds: also yield the step this often between evaluations; None does not.
+        start_files: ``train.start_from`` → where that file lies on this machine, if elsewhere.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -88,8 +91,10 @@ def train(
         histories of the unfinished runs.
 
     Raises:
-        ConfigError: the device does not exist, or the checkpoint is of another kind of device.
-        DataError: more than 1 % of the trials are too short for their targets.
+        ConfigError: the device does not exist, the checkpoint is of another kind of device, or a
+            run cannot start from the weights that it names.
+        DataError: more than 1 % of the trials are too short for their targets; or the file of
+            these weights has changed since the runs were planned.
         StorageError: a checkpoint or weights cannot be written.
     """
     assert until_step is None or until_step > 0, "nothing would be trained"
@@ -114,6 +119,8 @@ def train(
             yield from _train(
                 pack,
                 state,
+                dataset,
+                start_files,
                 trials.n_dropped,
                 batches,
                 evaluations,
@@ -133,6 +140,8 @@ def train(
 def _train(
     pack: Pack,
     state: PackState,
+    dataset: Dataset,
+    start_files: Mapping[str, Path] | None,
     n_dropped: int,
     batches: Batches,
     evaluations: Evaluations,
@@ -147,6 +156,8 @@ def _train(
         ended_before, remarks = state.resume(checkpoint_dir, split_from)
         if ended_before or remarks:
             yield Progress(state.step, {}, ended_before, remarks)
+    if not state.step:
+        start_runs(state.model, state.runs, dataset, start_files)
     started = time.monotonic() - state.seconds
     next_save = time.monotonic() + checkpoint_every_seconds
     pause = report_every_seconds or math.inf

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from decoder.marks import (
     ADDED_PER_RUN,
@@ -48,6 +48,15 @@ class LossConfig(Section):
         Probability,
         mark(per_run=True, added=True, idle_if={"model.inter_ctc_layers": [[]]}),
     ] = 0.3
+
+
+ModelPart = Literal["day", "layers", "head"]
+MODEL_PARTS: tuple[ModelPart, ...] = ("day", "layers", "head")
+
+
+def _in_order(parts: tuple[ModelPart, ...]) -> tuple[ModelPart, ...]:
+    """Each part once and in one order, so that equal runs have equal identities."""
+    return tuple(part for part in MODEL_PARTS if part in parts)
 
 
 Schedule = Literal["warmup_cosine", "constant", "linear", "one_cycle", "step", "plateau"]
@@ -108,6 +117,10 @@ class OptimConfig(Section):
             (`torch.optim.swa_utils`, started from the weights after the first step); 0 uses the
             weights themselves.
         accumulation_steps: batches per step; their gradients are averaged.
+        frozen: parts of the decoder that keep the weights they start with: ``day`` (the day
+            layers), ``head`` (the heads and ``model.post_rnn_layers``), ``layers`` (all that lies
+            between, with the initial states and the mask token). They are neither updated nor
+            decayed, and their gradients count in no norm, so clipping acts on the others alone.
     """
 
     algorithm: Annotated[Literal["adamw", "adam", "sgd"], PER_RUN] = "adamw"
@@ -149,10 +162,20 @@ class OptimConfig(Section):
     on_non_finite: Annotated[Literal["end", "skip"], mark(per_run=True, added=True)] = "end"
     ema_decay: Annotated[Probability, mark(per_run=True, added=True)] = 0.0
     accumulation_steps: Annotated[Width, mark(added=True)] = 1
+    frozen: Annotated[
+        tuple[ModelPart, ...],
+        Field(strict=False, max_length=len(MODEL_PARTS)),
+        AfterValidator(_in_order),
+        ADDED_PER_RUN,
+    ] = ()
+
+
+START_KEY = "train.start_from"  # also the name of its hash among the files of a configuration
+_WITHOUT_START = {START_KEY: [None]}
 
 
 class TrainConfig(Section):
-    """Budget, evaluation interval, number format, and weights to keep.
+    """Budget, evaluation interval, number format, weights to keep and to start from.
 
     Attributes:
         n_steps: optimizer steps.
@@ -163,6 +186,14 @@ class TrainConfig(Section):
             its weights is not trained again to get them.
         deterministic: whether to use only algorithms that repeat to the bit on the same GPU. They
             are slower (CTC is computed on the CPU). On a CPU it has no effect.
+        start_from: a file of weights to start from in place of initial ones: ``best_checkpoint``
+            of the official T15 trainer, ``modelWeights`` of the official T12 trainer, or
+            ``weights.safetensors`` of ours; or the folder of a run that keeps one. Its content,
+            not its place, is part of the identity of a run. Optimizer and schedules start anew.
+        start_sessions: the sessions of the file's day layers, in their order. None takes them from
+            the file (ours) or from the ``args.yaml`` beside it (T15); T12 files need them.
+        start_new_days: what a day layer starts from whose session has none in the file: the
+            ``mean`` of the file's day layers, or the ``identity``. None refuses such sessions.
     """
 
     n_steps: Annotated[PositiveSteps, PER_RUN] = 120_000
@@ -172,6 +203,16 @@ class TrainConfig(Section):
         Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
     ] = "none"
     deterministic: Annotated[bool, mark(added=True)] = False
+    start_from: Annotated[str | None, mark(per_run=True, not_identity=True, added=True)] = None
+    start_sessions: Annotated[
+        tuple[str, ...] | None,
+        Field(strict=False, min_length=1, max_length=1000),
+        mark(per_run=True, added=True, idle_if=_WITHOUT_START),
+    ] = None
+    start_new_days: Annotated[
+        Literal["mean", "identity"] | None,
+        mark(per_run=True, added=True, idle_if=_WITHOUT_START),
+    ] = None
 
 
 class EvaluationConfig(Section):

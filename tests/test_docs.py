@@ -18,6 +18,7 @@ from shipped import DOCS as DOC_PAGES
 from decoder.__main__ import main as decoder_command
 from decoder.config import load_config
 from orchestrator.cli.app import app
+from orchestrator.query.judge.claims_file import ClaimsFile, load_claims
 from orchestrator.search.load import load_search
 from orchestrator.search.schema import SearchSpec
 from orchestrator.spec.load import load_spec
@@ -124,6 +125,31 @@ def yaml_examples() -> Iterator[tuple[str, str, str]]:
 def test_every_yaml_example_is_a_valid_file(tmp_path: Path, complete: str, example: str) -> None:
     """A part of a file takes the place of the same keys in the page's first file."""
     (tmp_path / "base").symlink_to(BASES)
+    check_example(tmp_path, complete, example)
+
+
+OF_A_TRAINER = """\
+lr_max: 0.005
+lr_max_day: 0.005
+num_training_batches: 120000
+seed: 10
+output_dir: none
+checkpoint_dir: none
+dataset: {seed: 1, dataset_dir: ../data}
+"""
+
+
+def test_every_example_with_a_trainer_is_a_valid_file(tmp_path: Path) -> None:
+    examples = blocks(DOCS / "trainers.md", "yaml trainer")
+    assert len(examples) == 3
+    (tmp_path / "model_training").mkdir()
+    (tmp_path / "model_training" / "rnn_args.yaml").write_text(OF_A_TRAINER)
+    (tmp_path / "model_training" / "train_model.py").touch()
+    for example in examples:
+        check_example(tmp_path, examples[0], example)
+
+
+def check_example(tmp_path: Path, complete: str, example: str) -> None:
     path = tmp_path / "example.yaml"
     keys = yaml.safe_load(example)
     if "name" not in keys:
@@ -143,6 +169,13 @@ def test_every_example_of_a_configuration_is_valid(tmp_path: Path, page: Path) -
     for text in blocks(page, "yaml config"):
         (tmp_path / "base.yaml").write_text(text)
         load_config(tmp_path / "base.yaml")
+
+
+@pytest.mark.parametrize("page", DOC_PAGES, ids=lambda path: path.stem)
+def test_every_example_of_a_claims_file_is_valid(tmp_path: Path, page: Path) -> None:
+    for text in blocks(page, "yaml claims"):
+        (tmp_path / "claims.yaml").write_text(text)
+        load_claims(tmp_path / "claims.yaml")
 
 
 @pytest.mark.parametrize(
@@ -181,8 +214,15 @@ def test_every_key_of_a_file_is_explained(page: str, spec: type[BaseModel]) -> N
     text = (DOCS / f"{page}.md").read_text()
     if page == "searches":  # explained there, and linked
         text += section(DOCS / "ablations.md", "When a run counts as collapsed")
+    text += section(DOCS / "trainers.md", "Keys of the section")
+    text += section(DOCS / "trainers.md", "Metrics")
     explained = set(CODE.findall(FENCE.sub("", text)))
     assert not set(keys_of(spec)) - explained
+
+
+def test_every_key_of_a_claims_file_is_explained() -> None:
+    explained = first_column(section(DOCS / "judging.md", "The claims file"))
+    assert explained == {field.alias or name for name, field in ClaimsFile.model_fields.items()}
 
 
 def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -221,7 +261,7 @@ def test_every_option_of_the_program_itself_is_mentioned() -> None:
 
 
 def test_every_option_of_the_decoder_is_mentioned(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("evaluate", "export"):
+    for name in ("evaluate", "export", "train"):
         with pytest.raises(SystemExit):
             decoder_command([name, "--help"])
         options = set(OPTION.findall(capsys.readouterr().out)) - {"--help"}

@@ -31,6 +31,9 @@ class SessionSummary:
         n_unalignable: trials whose target CTC cannot align with the patches of the data set's
             official decoder: 14 bins every 4 bins, for train after the longest cut of 2 bins
             (T15); or 32 bins every 4 bins without a cut (T12).
+        n_shared_numbers: val trials with the block and trial number of a train trial, but other
+            features: the numbers say nothing about the trials then. Equal features are refused.
+            0 in the T12 layout, where a trial's number is its place in its file.
     """
 
     session: str
@@ -48,6 +51,7 @@ class SessionSummary:
     clipped_share: float
     n_empty_targets: int
     n_unalignable: int
+    n_shared_numbers: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class DataSummary:
         total: all sessions together.
         patch_size, patch_stride: the patches that `SessionSummary.n_unalignable` refers to.
         fit: whether training with these patches and the official cut accepts the recordings: at
-            most 1 % of a split's targets have no alignment.
+            most 1 % of a split's targets have no alignment, and each split has a target.
     """
 
     path: str
@@ -92,6 +96,7 @@ class _Sums:
     n_clipped: int = 0
     n_empty: int = 0
     n_unalignable: int = 0
+    n_shared_numbers: int = 0
     value_sum: float = 0.0
     square_sum: float = 0.0
     most: float = 0.0
@@ -118,6 +123,8 @@ def check(path: Path) -> DataSummary:
         for split, file in enumerate((train, val)):
             longest_cut = max(layout.random_cut - 1, 0) if split == 0 else 0
             counts[split] += _add_trials(own, file, layout, longest_cut, problems)
+        if layout.name == "T15":
+            own.n_shared_numbers = _n_shared_numbers(train, val)
         sums.append(own)
     problems.raise_if_any()
     return DataSummary(
@@ -130,7 +137,7 @@ def check(path: Path) -> DataSummary:
         total=_summarize("all", _add_up(sums)),
         patch_size=layout.patch_size,
         patch_stride=layout.patch_stride,
-        fit=bool((counts[:, 0] <= MAX_SHARE_TOO_LONG * counts[:, 1]).all()),
+        fit=bool(((counts[:, 1] > 0) & (counts[:, 0] <= MAX_SHARE_TOO_LONG * counts[:, 1])).all()),
     )
 
 
@@ -157,6 +164,12 @@ def _add_trials(
         sums.n_bins.append(trial.n_bins)
     sums.n_unalignable += n_unalignable
     return n_unalignable, n_targets
+
+
+def _n_shared_numbers(train: TrialFile, val: TrialFile) -> int:
+    """Val trials with the block and trial number of a train trial."""
+    of_train = {(trial.block, trial.number) for trial in train.trials}
+    return sum((trial.block, trial.number) in of_train for trial in val.trials)
 
 
 def _add_up(parts: Iterable[_Sums]) -> _Sums:
@@ -188,4 +201,5 @@ def _summarize(session: str, sums: _Sums) -> SessionSummary:
         clipped_share=sums.n_clipped / n_values,
         n_empty_targets=sums.n_empty,
         n_unalignable=sums.n_unalignable,
+        n_shared_numbers=sums.n_shared_numbers,
     )

@@ -8,7 +8,7 @@ Dimensions: R runs, B batch, T bins, P patches, F features, H units, C classes.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -37,6 +37,7 @@ from decoder.parts import Kind
 from decoder.phonemes import BLANK
 from decoder.sections import ModelConfig
 from decoder.seeding import generator
+from decoder.training_sections import ModelPart
 
 _CPU = torch.device("cpu")
 ParameterGroup = Literal["bias", "day", "weight"]
@@ -167,6 +168,17 @@ class PackedDecoder(nn.Module):
         if self.day_layer is not None:
             groups |= {n: "day" for n, _ in self.day_layer.named_parameters(prefix="day_layer")}
         return groups
+
+    def model_parts(self) -> dict[str, ModelPart]:
+        """Name → part of the decoder that ``optim.frozen`` may name, by the module it lies in."""
+        heads: list[tuple[str, nn.Module]] = [("head", self.head), ("post_rnn", self.post_rnn)]
+        heads += [("intermediate_heads", self.intermediate_heads)]
+        parts: dict[str, ModelPart] = {name: "layers" for name, _ in self.named_parameters()}
+        for stem, module in heads:
+            parts |= {name: "head" for name, _ in module.named_parameters(prefix=stem)}
+        if self.day_layer is not None:
+            parts |= {n: "day" for n, _ in self.day_layer.named_parameters(prefix="day_layer")}
+        return parts
 
     def forward(
         self,
@@ -358,9 +370,11 @@ class PackedDecoder(nn.Module):
             part.keep_runs(rows)
         self._graphs.clear()
 
-    def n_parameters(self) -> int:
-        """Number of trainable values of one run."""
-        return sum(parameter[0].numel() for parameter in self.parameters())
+    def n_parameters(self, frozen: Collection[ModelPart] = ()) -> int:
+        """Number of values of one run, without those of frozen parts."""
+        parts = self.model_parts()
+        kept = [p for name, p in self.named_parameters() if parts[name] not in frozen]
+        return sum(parameter[0].numel() for parameter in kept)
 
 
 def _make_layers(

@@ -12,8 +12,10 @@ import typer
 from orchestrator.cli.compare_command import compare
 from orchestrator.cli.data_command import data_app
 from orchestrator.cli.diff_command import diff
+from orchestrator.cli.export_command import export
 from orchestrator.cli.history_command import audit, import_runs
 from orchestrator.cli.import_command import import_config
+from orchestrator.cli.judge_command import judge
 from orchestrator.cli.plan_command import plan
 from orchestrator.cli.run_command import report, run, status
 from orchestrator.cli.runs_command import runs_app
@@ -56,10 +58,12 @@ app.command()(status)
 app.command()(diff)
 app.command()(search)
 app.command()(compare)
+app.command()(judge)
 app.command("import-config")(import_config)
 app.command("import-runs")(import_runs)
 app.command()(audit)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
 app.command()(slurm)
+app.command()(export)
 app.command()(schema)

@@ -104,6 +104,8 @@ def _fitness(summary: "DataSummary") -> str:
     patches = f"patches of {summary.patch_size} bins every {summary.patch_stride} bins"
     if summary.fit:
         return f"fit for training with {patches}"
+    if not summary.total.n_unalignable:
+        return "not fit for training: no trial of a split has a target"
     return (
         f"not fit for training with {patches}: {summary.total.n_unalignable} targets are longer "
         "than the output, and training may leave out at most 1 % of a split"
@@ -118,6 +120,10 @@ def _check_row(row: "SessionSummary") -> tuple[str | int, ...]:
         notes.append(f"{row.n_empty_targets} empty targets")
     if row.n_unalignable:
         notes.append(f"{row.n_unalignable} targets longer than the output")
+    if row.n_shared_numbers:
+        notes.append(
+            f"{row.n_shared_numbers} val trials numbered like train trials, with other features"
+        )
     if row.feature_most > UNUSUAL_FEATURE:
         notes.append(f"values up to {row.feature_most:.3g}, which is no z-score")
     if row.clipped_share > 0:

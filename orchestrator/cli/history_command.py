@@ -1,12 +1,16 @@
 """The commands `import-runs` and `audit`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.options import JsonOption, ResultsOption, handled, print_json
 from orchestrator.terminal import remarks, wide_output
+
+if TYPE_CHECKING:
+    from orchestrator.execute.export import Export
+    from orchestrator.store.paths import Results
 
 NameOption = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="Name of the imported group.")
@@ -16,7 +20,10 @@ NameOption = Annotated[
 @handled
 def import_runs(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder with one subfolder per run.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A folder with one subfolder per run, or that of an export."
+        ),
     ],
     name: NameOption = None,
     results: ResultsOption = Path("results"),
@@ -24,14 +31,43 @@ def import_runs(
 ) -> None:
     """Import runs that were trained elsewhere, and list what could not be read."""
     from orchestrator.cli import history_view
+    from orchestrator.execute.export import read_export
     from orchestrator.history.reading import store
     from orchestrator.store.paths import Results
 
+    exported = read_export(folder)
+    if exported is not None:
+        _bring_back(Results(results), folder, exported, name, as_json=as_json)
+        return
     result = store.import_runs(Results(results), folder, name)
     if as_json:
         print_json(store.import_document(result))
     else:
         history_view.print_import(wide_output(), result)
+
+
+def _bring_back(
+    results: "Results", folder: Path, exported: "Export", name: str | None, *, as_json: bool
+) -> None:
+    """Make records of the results of an export."""
+    from decoder.errors import ConfigError
+    from orchestrator.driver.reporting import renew_index
+    from orchestrator.execute.exported_results import bring_back, exported_document
+
+    if name is not None:
+        raise ConfigError(f"--as: {folder} is an export of '{exported.name}'; leave --as out")
+    back = bring_back(results, folder, exported)
+    renew_index(results)
+    if as_json:
+        print_json(exported_document(exported, back))
+        return
+    say = remarks()
+    for run_id, why in back.refused.items():
+        say(f"run {run_id} is not taken: {why}")
+    counts = f"{len(back.new)} brought back, {len(back.known)} known, {len(back.open_)} open"
+    refused = f", {len(back.refused)} refused" if back.refused else ""
+    typer.echo(f"{exported.name}: {len(exported.runs)} runs exported: {counts}{refused}")
+    typer.echo(f"`report {exported.name}` has what they show; `run` trains what is missing")
 
 
 @handled

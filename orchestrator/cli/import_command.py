@@ -27,6 +27,7 @@ _NO_RECORDINGS = (
     "# data.path names synthetic recordings: set it to your recordings, or use --data PATH."
 )
 _LONGEST_VALUE = 32
+_MANY_ABSENT = 20  # keys, of the 38 of T15 that set fields; T12 has 14
 
 
 @handled
@@ -56,7 +57,7 @@ def import_config(
 ) -> None:
     """Convert a configuration file of T15, T12 or a fork into one of this project."""
     from decoder.config import override
-    from decoder.importing import import_file
+    from decoder.importing import import_file, refusals
 
     if output is not None and output.exists():
         raise ConfigError(f"--output: {output} exists already; choose another name or remove it")
@@ -70,15 +71,8 @@ def import_config(
     else:
         # If the configuration goes to standard output, nothing else may.
         print_imported(wide_output(stderr=output is None), imported)
-    unsupported = imported.with_outcome("unsupported")
-    if unsupported:
-        raise ConfigError(
-            [
-                f"{file}: {entry.key}: {_short(entry.value)} is not supported: {entry.note}; "
-                f"change it, or leave it out with --without {entry.key}"
-                for entry in unsupported
-            ]
-        )
+    if refused := refusals(imported, "change it, or leave it out with --without {}"):
+        raise ConfigError([f"{file}: {sentence}" for sentence in refused])
     text = config_text(imported, file)
     if output is not None:
         from decoder.atomic import write_atomically
@@ -86,6 +80,13 @@ def import_config(
         write_atomically(output, text.encode())
     elif not as_json:
         typer.echo(text, nl=False)
+    if (n_absent := len(imported.with_outcome("absent"))) > _MANY_ABSENT and not base:
+        typer.echo(
+            f"{n_absent} keys of the {imported.codebase.upper()} trainer are not in the file and "
+            "have their official values; if it only changes a part of another file, name that one "
+            "with --base",
+            err=True,
+        )
     if _has_no_recordings(imported):
         typer.echo(_NO_RECORDINGS.removeprefix("# "), err=True)
 

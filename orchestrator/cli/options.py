@@ -156,6 +156,14 @@ ShareOption = Annotated[
     ),
 ]
 
+TensorboardOption = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Write event files of the runs while they train, for TensorBoard, wandb or trackio.",
+    ),
+]
+
 
 def say_threads(options: "Options") -> None:
     """Say on standard error how many threads a worker gets, if it is not what the CPUs give."""

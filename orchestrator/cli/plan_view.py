@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +20,9 @@ from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import looks_of
+from orchestrator.spec.configuration import CommandConfig
 from orchestrator.spec.fraction import FractionDocument
+from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import difference_text, percent, unit_of
 from orchestrator.stats.power_forecast import PowerForecast
 from orchestrator.store.ledger import with_result
@@ -47,6 +50,7 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "other_sources": seen.other_sources,
         "machines": list(seen.machines),
         "changed_data": [asdict(one) for one in seen.changed_data],
+        "promised_less": list(promised_less(spec)),
         "arms": [arm.model_dump(mode="json") for arm in arm_entries(plan.loaded)],
         "aliases": aliases and asdict(aliases),
         "runs": [
@@ -130,6 +134,7 @@ def print_preview(console: Console, seen: Preview) -> None:
         for proof in seen.plan.contrasts
     ]
     print_table(console, ("hypothesis", "from", "to", "the only settings that differ"), contrasts)
+    _print_trainer(console, seen)
     _print_power(console, seen)
     for name, reason in seen.untestable.items():
         say(f"untestable: {name}: {reason}")
@@ -147,6 +152,23 @@ def print_preview(console: Console, seen: Preview) -> None:
     if (seen.untestable or seen.choices) and not seen.seeds_added:
         say(f"seeds can be added to the list until the first run; after it, {KEEPS_A_CLAIM}")
     _print_cost(console, seen)
+
+
+def _print_trainer(console: Console, seen: Preview) -> None:
+    """Print what `run` would execute of the user's, and what is promised less of it."""
+    say, config = say_to(console), seen.plan.loaded.base
+    if not isinstance(config, CommandConfig):
+        return
+    trainer, commit = config.trainer, "in no git commit"
+    if config.commit is not None:
+        commit = f"commit {config.commit[:10]}{', with changes' if config.dirty else ''}"
+    say(f"command: {shlex.join(trainer.command)} (in {trainer.cwd}; only `run` executes it)")
+    n_files = len(config.code)
+    say(f"code: {n_files} {'file' if n_files == 1 else 'files'}, {commit}")
+    for data in dict.fromkeys(run.data for run in seen.plan.runs):
+        say(f"recordings: {data.path}{'' if data.stated == data.path else f' ({data.stated})'}")
+    for sentence in promised_less(seen.plan.loaded.spec):
+        say(f"note: {sentence}")
 
 
 def _print_cost(console: Console, seen: Preview) -> None:

@@ -25,6 +25,7 @@ from orchestrator.cli.options import (
     ShareOption,
     SpecArgument,
     StrictOption,
+    TensorboardOption,
     ThreadsOption,
     WorkersOption,
     accepting,
@@ -63,6 +64,7 @@ def run(
     strict: StrictOption = False,
     accept_changes: AcceptOption = False,
     share_work: ShareOption = False,
+    tensorboard: TensorboardOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
@@ -99,6 +101,7 @@ def run(
         accept=accepting(accept_changes),
         hours=hours,
         share_work=share_work,
+        tensorboard=tensorboard,
     )
     verdicts = views.read_verdicts(outcome.folder) if outcome.is_reported else []
     if as_json:
@@ -114,7 +117,8 @@ def report(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|SPEC", help="Name or file of an ablation or a search that was run before."
+            metavar="NAME|SPEC",
+            help="Name or file of an ablation, a search or a judgement that was run before.",
         ),
     ],
     results: ResultsOption = Path("results"),
@@ -122,7 +126,7 @@ def report(
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Rebuild the tables, verdicts, figures and report of an ablation or a search."""
+    """Rebuild the tables, verdicts, figures and report of an ablation, search or judgement."""
     from orchestrator.cli import run_view as views
     from orchestrator.driver.reporting import rebuild_report
     from orchestrator.store.ledger import with_result
@@ -130,7 +134,11 @@ def report(
     from orchestrator.store.plan_file import read_plan
 
     store = Results(results)
-    ablation, search = _named(name, store)
+    ablation, search, judged = _named(name, store)
+    if ablation is None and judged is not None:
+        store, ablation = store.of_judged, judged
+    elif judged is not None:
+        remarks()(f"'{name}' is an ablation and a judgement; for the judgement, give its YAML file")
     if ablation is None:
         from orchestrator.cli.search_command import report_search
         from orchestrator.search.kept import named_search
@@ -147,6 +155,8 @@ def report(
     say_results(results)
     used = rebuild_report(store, document, remarks(), strict=strict)
     n_recorded = len(with_result(used))
+    if document.judged is not None:
+        n_recorded += document.judged.n_with_result
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
     verdicts = views.read_verdicts(folder)
     if as_json:
@@ -162,40 +172,47 @@ def report(
 def status(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="One ablation or search; without it, all of them."),
+        typer.Argument(
+            metavar="[NAME]", help="One ablation, search or judgement; without it, all of them."
+        ),
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count the runs of each ablation and the candidates of each search, done and planned."""
+    """Count the runs of each ablation and judgement and the candidates of each search."""
     from orchestrator.cli import run_view as views
     from orchestrator.store.paths import Results
 
     store = Results(results)
-    ablation, search = (None, None) if name is None else _named(name, store)
+    ablation, search, judged = (None, None, None) if name is None else _named(name, store)
     rows = []
     if name is None or ablation is not None:
         rows += views.status_rows(store, ablation, remarks())
     if name is None or search is not None:
         rows += views.search_rows(store, search, remarks())
+    if name is None or judged is not None:
+        rows += views.judged_rows(store, judged, remarks())
     if as_json:
         print_json(rows)
     else:
         views.print_status(Console(), rows)
 
 
-def _named(text: str, results: "Results") -> tuple[str | None, str | None]:
-    """The ablation and the search that a name or a YAML file stands for; at least one of them.
+def _named(text: str, results: "Results") -> tuple[str | None, str | None, str | None]:
+    """The ablation, search and judgement that a name or a YAML file stands for; at least one.
 
     Raises:
         ConfigError: the file has mistakes, or nothing of this name was run.
     """
     from decoder.complaints import did_you_mean
     from decoder.errors import ConfigError
+    from orchestrator.query.judge.claims_file import is_claims_file, load_claims
     from orchestrator.spec.names import listed
 
-    name, is_search, is_ablation = text, True, True
-    if is_file_name(text):
+    name, is_search, is_ablation, is_judged = text, True, True, True
+    if is_file_name(text) and Path(text).is_file() and is_claims_file(Path(text)):
+        name, is_search, is_ablation = load_claims(Path(text)).name, False, False
+    elif is_file_name(text):
         from orchestrator.search.kept import named_search
         from orchestrator.spec.keys import name_with_extensions
         from orchestrator.spec.load import load_spec
@@ -207,14 +224,19 @@ def _named(text: str, results: "Results") -> tuple[str | None, str | None]:
             search = named_search(text, results.of_searches)
             name = search.spec.name if search else load_spec(Path(text)).spec.name
             is_search, is_ablation = search is not None, search is None
+        is_judged = False
     plans = results.ablations.glob("*/plan.json") if is_ablation else ()
     ablations = {plan.parent.name for plan in plans}
     searches = set(results.searches() if is_search else ())
-    if name not in ablations | searches:
-        what = " or ".join(["ablation"] * is_ablation + ["search"] * is_search)
-        known = sorted(ablations | searches)
+    judged = set(results.judgements() if is_judged else ())
+    if name not in ablations | searches | judged:
+        kinds = {"ablation": is_ablation, "search": is_search, "judgement": is_judged}
+        what = " or ".join(kind for kind, may_be in kinds.items() if may_be)
+        known = sorted(ablations | searches | judged)
         raise ConfigError(
             f"{text}: no {what} '{name}' was run in {results.root}{did_you_mean(name, known)} "
             f"(there are: {listed(known)}); run it first, or give another --results folder"
         )
-    return name if name in ablations else None, name if name in searches else None
+    kinds_of = (ablations, searches, judged)
+    ablation, searched, judgement = (name if name in names else None for names in kinds_of)
+    return ablation, searched, judgement

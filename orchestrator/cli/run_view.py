@@ -11,6 +11,7 @@ from rich.console import Console
 
 from decoder.errors import StorageError
 from orchestrator.driver.run import AblationOutcome
+from orchestrator.plan.judged import NOT_REGISTERED
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
@@ -39,7 +40,7 @@ def read_verdicts(folder: Path) -> list[VerdictRow]:
         rows = pq.read_table(folder / "verdicts.parquet").to_pylist()
     except FileNotFoundError:
         return []
-    nested = ("arms", "differences")
+    nested = ("arms", "differences", "caveats")
     return [
         {n: json.loads(value) if n in nested else finite(value) for n, value in row.items()}
         for row in rows
@@ -94,10 +95,14 @@ def print_report(
     say(read_answer(folder))
     for row in verdicts:
         label = " (exploratory)" if row.get("exploratory") else ""
+        if not row.get("registered", True):
+            label = f" ({NOT_REGISTERED})"
         say(f"{row['hypothesis']}: {row['verdict'].upper()}{label}")
         say(f"    claim: {row.get('claim', '')}")
         say(f"    {row.get('finding', '')}")
         say(f"    {row.get('decision', '')}")
+        for caveat in row.get("caveats", ()):
+            say(f"    caveat: {caveat}")
     say(counts)
     say(f"report: {folder / 'report.html'}")
 
@@ -152,6 +157,20 @@ def _search_row(results: Results, name: str, say: Say) -> StatusRow:
     return {"name": name, **counts, "kind": "search", **progress._asdict()}
 
 
+def judged_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]:
+    """The counts of each judgement in a results folder, or of the one named."""
+    names = results.judgements() if name is None else [name]
+
+    def row(one: str) -> StatusRow:
+        plan = read_plan(results.of_judged, one)
+        counts = _run_counts(results.of_judged, plan.run_ids, one, say)
+        n_foreign = plan.judged.n_with_result if plan.judged is not None else 0
+        n_recorded = int(counts["n_recorded"] or 0) + n_foreign
+        return {"name": one, **counts, "kind": "judgement", "n_recorded": n_recorded}
+
+    return _readable_rows(names, row, say)
+
+
 def _run_counts(results: Results, run_ids: Sequence[str], name: str, say: Say) -> StatusRow:
     records = read_records(results, run_ids, say, move_aside=False, full=False)
     n_recorded = len(with_result(records))
@@ -193,6 +212,10 @@ _SHOWN = {
         "planned": "n_planned", "recorded": "n_recorded", "diverged": "n_diverged",
         "failed": "n_failed", "running": "n_running", "elsewhere": "n_elsewhere",
         "steps": "n_steps_done", "of": "n_steps_to_train", "driver": "driver",
+    },
+    "judgement": {
+        "runs": "n_planned", "with a result": "n_recorded", "diverged": "n_diverged",
+        "failed": "n_failed",
     },
     "search": {
         "candidates": "n_candidates", "done": "n_done", "failed": "n_failed_candidates",

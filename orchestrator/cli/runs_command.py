@@ -111,6 +111,7 @@ def show(
                 "from_default": details.from_default,
                 "ablations": [use._asdict() for use in details.uses],
                 "log": details.log and str(details.log),
+                "printed": {str(log): [*lines] for log, lines in details.printed.items()},
             }
         )
     else:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from decoder.collapse import CollapseThresholds
+from decoder.harmless import harmless
+from decoder.pack import further_columns
 from orchestrator.history.reading.record import ImportedRun
 from orchestrator.query.pruning import Removable
 from orchestrator.query.runs import Listing, RunDetails
@@ -88,6 +90,8 @@ def print_details(console: Console, details: RunDetails) -> None:
     say = say_to(console)
     run = details.run
     say(f"run {run.run_id}, seed {run.seed}: {_outcome_text(run)}")
+    if ending := details.record.get("ending"):
+        say(f"ended by the rule {ending}")
     _print_curves(console, details.history)
     for use in details.uses:
         changes = ", ".join(f"{path} = {json.dumps(v)}" for path, v in use.changes.items())
@@ -99,14 +103,22 @@ def print_details(console: Console, details: RunDetails) -> None:
         (path, json.dumps(default), json.dumps(value))
         for path, (default, value) in details.from_default.items()
     ]
-    say("Settings that are not the official defaults:" if rows else "All settings are defaults.")
-    print_table(console, ("field", "default", "this run"), rows)
+    if run.trainer:
+        say("Settings:")
+        print_table(console, ("setting", "value"), [(path, value) for path, _, value in rows])
+    else:
+        say("Settings that are not the official defaults:" if rows else "All are defaults.")
+        print_table(console, ("field", "default", "this run"), rows)
     _print_origin(console, run, details.record["pack"]["n_runs"])
     if details.record.get("error"):
         say("\ntraceback:")
         say(str(details.record["error"]).rstrip())
     if details.log is not None:
         say(f"\nlog of its worker: {details.log}")
+    for log, lines in details.printed.items():
+        say(f"\nthe end of {log}:" if lines else f"\n{log} is empty")
+        for line in lines:
+            say(f"  {harmless(line)}")
 
 
 def print_imported_run(console: Console, run: ImportedRun) -> None:
@@ -168,10 +180,11 @@ def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> N
     if not history:
         return
     console.print()
-    for name, title in _CURVES:
+    further = [(name, name) for name in further_columns(history)]
+    for name, title in (*_CURVES[:1], *further, *_CURVES[1:]):
         values = [row[name] for row in history if name in row]
         present = [value for value in values if math.isfinite(value)]
-        if not values:
+        if all(map(math.isnan, values)):
             continue
         span = f"{values[0]:.4g} → {values[-1]:.4g}"
         if present:
@@ -187,16 +200,22 @@ def _print_origin(console: Console, run: RunRow, n_runs_in_pack: int) -> None:
     commit = "no commit"
     if run.git_commit:
         commit = run.git_commit[:10] + (" with changes" if run.git_dirty else "")
-    say(
-        f"code: {commit}, decoder sources {str(run.decoder_sha256)[:10]}, numerics version "
-        f"{run.numerics_version}"
-    )
+    host, finished = run.text("host_hostname"), run.text("timing_finished_at")
+    if run.trainer:
+        say(f"code: {commit}, trainer {run.trainer}")
+    else:
+        say(
+            f"code: {commit}, decoder sources {str(run.decoder_sha256)[:10]}, numerics version "
+            f"{run.numerics_version}"
+        )
     say(f"data: {run.dataset_path}, fingerprint {run.dataset}")
-    say(
-        f"trained on {run.text('host_hostname')} ({run.text('host_device') or '–'}), Python "
-        f"{run.text('host_python')}, torch {run.text('host_torch')}, "
-        f"{run.text('timing_finished_at')}"
-    )
+    if run.trainer:
+        say(f"trained on {host}, {finished}")
+    else:
+        say(
+            f"trained on {host} ({run.text('host_device') or '–'}), Python "
+            f"{run.text('host_python')}, torch {run.text('host_torch')}, {finished}"
+        )
     say(
         f"{run.text('n_steps_done')} steps, {time_text(run.number('timing_run_seconds') or 0)} "
         f"(its share of pack {run.text('host_pack_id')}, which has {n_runs_in_pack} runs)"

@@ -18,6 +18,7 @@ from orchestrator.cli.options import (
     JsonOption,
     PackOption,
     ResultsOption,
+    TensorboardOption,
     ThreadsOption,
     WorkersOption,
     handled,
@@ -65,6 +66,7 @@ def search(
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Only rebuild tables, figures and report.")
     ] = False,
+    tensorboard: TensorboardOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the best settings with Optuna, and confirm them on fresh seeds.
@@ -106,7 +108,14 @@ def search(
         if report_only:
             report_search(loaded, own, storage, as_json=as_json)
             return
-        outcome, rebuilt = run_search(loaded, Results(results), options, console, storage=storage)
+        outcome, rebuilt = run_search(
+            loaded,
+            Results(results),
+            options,
+            console,
+            storage=storage,
+            tensorboard=tensorboard,
+        )
     folder = str(own.ablation(loaded.spec.name))
     if as_json:
         print_json(search_document(outcome, rebuilt, folder))

@@ -186,7 +186,7 @@ def measure_pace(
                 n_steps += found.n_steps
     sources = [f"earlier records of the same shape ({n_records})"] if n_records else []
     sources += [f"a calibration of {n_steps} steps"] if n_steps else []
-    sources += [f"the limit of {limit:g} hours a run, which is the most"] if limit else []
+    sources += [f"the limit of {limit:g} hours a run, so at most that"] if limit else []
     return Pace(rates, peaks, n_devices, unit, " and ".join(sources))
 
 

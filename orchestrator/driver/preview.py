@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.budget import Budget, plan_budget, seconds_left
+from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import ChangedData, find_changed_data
 from orchestrator.driver.cost import Cost, Job, Pace, TimeForecast, forecast, jobs_of, measure_pace
 from orchestrator.driver.grow import grow, rounds_planned
 from orchestrator.driver.priors import Prior, find_rates, find_spreads, find_stuck_arms
-from orchestrator.driver.remarks import check_machines, note_recordings
+from orchestrator.driver.remarks import check_machines, note_recordings, note_starts
 from orchestrator.driver.room import PackRoom, ShapeMemory, find_room, keep_calibrations
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.memory_limits import FreeMemory
@@ -174,6 +175,9 @@ def make_preview(
         return stated, grow(stated, results, options, prepare, allow_mixed=allow_mixed, room=room)
 
     stated, plan = cut(room)
+    note_starts(plan, say)
+    if text := changed_code(plan, results):
+        say(text)
     every = read_records(results, plan.distinct, say, move_aside=False, full=False)
     others = select(every, training_sha256()).others
     if not allow_mixed:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decoder.config import digest
+from decoder.config import DecoderConfig, digest
 from orchestrator.plan.document import ArmEntry, PlanDocument, RecordingsEntry, RunEntry
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.claims import is_share, is_value
-from orchestrator.spec.configuration import n_steps_of
+from orchestrator.spec.configuration import Configuration, identity, n_steps_of
 from orchestrator.stats.effects import Floats
 from orchestrator.stats.run_values import learned_nothing
 from orchestrator.store.ledger import config_of, read_history
@@ -143,15 +143,14 @@ def _arms_table(
     """
     one_run = {run.arm_id: run for run in plan.runs if run.arm_id in arms}
     configs = {  # (recordings, configuration) → arm
-        (run.data.fingerprint, digest(run.config.model_dump(mode="json"))): arm
-        for arm, run in one_run.items()
+        (run.data.fingerprint, _key(run.config)): arm for arm, run in one_run.items()
     }
     records, arm_of = {}, {}
     for record in recent if configs else ():
         config = config_of(record)
         if config is None or record["status"] == "failed":
             continue
-        key = record["dataset"]["fingerprint"], digest(config.model_dump(mode="json"))
+        key = record["dataset"]["fingerprint"], _key(config)
         if key in configs:
             records[record["run_id"]] = record
             arm_of[record["run_id"]] = configs[key]
@@ -159,6 +158,13 @@ def _arms_table(
         return None
     table = _records_table(plan, records, results)
     return table.assign(planned_arm=table["run_id"].map(arm_of))
+
+
+def _key(config: Configuration) -> str:
+    """A key that is equal for equal configurations; of a command, for what can change a result."""
+    if isinstance(config, DecoderConfig):
+        return digest(config.model_dump(mode="json"))
+    return digest(identity(config))
 
 
 def pooled_spread(values: Floats) -> float:

@@ -8,6 +8,7 @@ from decoder.pack import WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
+from orchestrator.plan.starts import remarks_on_starts
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM, mismatched_claims
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.names import listed
@@ -44,6 +45,12 @@ def added_texts(seeds_added: Mapping[str, SeedsAdded]) -> list[str]:
     for name, added in seeds_added.items():
         names.setdefault(added.sentence, []).append(name)
     return [f"{listed(of)}: {text}; {KEEPS_A_CLAIM}" for text, of in names.items()]
+
+
+def note_starts(plan: Plan, say: Say) -> None:
+    """Remark on sessions for which the weights that runs start from have no day layer."""
+    for text in remarks_on_starts((run.config, run.data) for run in plan.runs):
+        say(text)
 
 
 def note_other_code(records: Mapping[str, Record], say: Say, therefore: str = "") -> None:

@@ -1,13 +1,18 @@
-"""Rebuilds the report of an ablation from its plan and its records, without training."""
+"""Rebuilds the report of an ablation from its plan and its records, and keeps its timing."""
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from decoder.atomic import write_atomically
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow
+from decoder.regular import read_json
 from orchestrator.driver.remarks import check_machines
+from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.mixing import select_for_report
@@ -54,6 +59,29 @@ def rebuild_report(
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
     rebuild(results.ablation(document.name), document, records, histories)
     return used
+
+
+def keep_timing(results: Results, name: str, call: Mapping[str, object], options: Options) -> None:
+    """Append a call of `run` to ``timing.json``; the tables do not depend on it.
+
+    Args:
+        call: what it says of its time and runs.
+    """
+    path = results.timing(name)
+    try:
+        calls = list(read_json(path)["calls"])
+    except (OSError, ValueError, KeyError, TypeError):
+        calls = []  # there is no file, or it cannot be read; nothing depends on it
+    calls.append(
+        {
+            "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **call,
+            "backend": options.backend,
+            "n_workers": options.n_workers,
+            "threads_per_worker": options.threads,
+        }
+    )
+    write_atomically(path, json.dumps({"calls": calls}, indent=1).encode())
 
 
 def renew_index(results: Results) -> None:

@@ -1,21 +1,20 @@
 """The driver: plans an ablation, trains the runs that are not recorded, and writes its report."""
 
-import json
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 
-from decoder.atomic import write_atomically
-from decoder.regular import read_json
 from orchestrator.driver.budget import Budget
+from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.cost import measure_pace
+from orchestrator.driver.event_files import EventFiles
 from orchestrator.driver.grow import grow, round_text
 from orchestrator.driver.remarks import (
     check_machines,
@@ -24,13 +23,15 @@ from orchestrator.driver.remarks import (
     note_missing_weights,
     note_other_code,
     note_recordings,
+    note_starts,
 )
-from orchestrator.driver.reporting import Rebuild, rebuild_report, renew_index
+from orchestrator.driver.reporting import Rebuild, keep_timing, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
 from orchestrator.driver.shared_work import check_agreement, work_place
 from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.backends.guard import clear_abandoned
+from orchestrator.execute.command.reread import reread_courses
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
@@ -140,6 +141,7 @@ def run_ablation(
     accept: Accept = lambda text: False,
     hours: float | None = None,
     share_work: bool = False,
+    tensorboard: bool = False,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -157,6 +159,7 @@ def run_ablation(
             train in the order of `orchestrator.driver.budget`. None is no limit.
         share_work: whether other processes may train runs of the same ablation, too. What they
             train when nothing else is left is left to them.
+        tensorboard: whether to write event files, see `orchestrator.driver.event_files`.
 
     Raises:
         DataError: recordings have changed, and that is not accepted.
@@ -189,10 +192,14 @@ def run_ablation(
             plan = grow(plan, results, options, prepare, allow_mixed=allow_mixed, room=room)
             new = plan.distinct.keys() - every.keys()
             every |= read_records(results, new, say, full=False)
+            every = reread_courses(results, plan.distinct, every, say)
             records = _usable(plan, results, options, every, say, allow_mixed, strict)
+            if text := changed_code(plan, results):
+                say(text)
             changed = find_changed_data(plan, with_result(every), results, options)
             ask_about_changes(changed, accept)
             note_missing_weights(plan, results, records, say)
+            note_starts(plan, say)
             note_claims(loaded, say)
             # Results of other sources were seen, so they lock the claims too.
             locked = (check_lock if others else register)(plan, results, with_result(every))
@@ -203,11 +210,16 @@ def run_ablation(
                 write_plan(results, document)
             place.join(plan)
         recorder = Recorder(results, switch, place.seat)
+        events = None
+        if tensorboard:
+            events = EventFiles(results, name, loaded.spec.collapse.thresholds(), say)
         signal_number = None
         with watch.phase("training"):
             try:
                 recorded = with_result(records)
                 while True:
+                    if events is not None:
+                        events.expect(plan.runs, {a.arm_id: a.levels for a in plan.loaded.arms})
                     _train(
                         plan,
                         recorded,
@@ -217,6 +229,7 @@ def run_ablation(
                         recorder,
                         backend,
                         limit,
+                        events,
                         leaves=share_work,
                     )
                     with place.turn():
@@ -241,6 +254,8 @@ def run_ablation(
         with watch.phase("reporting"):
             # Asked before the records are read, as a run may end between the two.
             elsewhere = place.trained_elsewhere(plan.distinct)
+            if events is not None:
+                events.complete(plan.distinct)
             every = read_records(results, plan.distinct, say, move_aside=False, full=False)
             records = select_present(every, allow_mixed=allow_mixed).used
             elsewhere -= with_result(records)
@@ -269,7 +284,11 @@ def run_ablation(
             place.leave()
             if outcome.n_recorded == outcome.n_runs and not place.others():
                 shutil.rmtree(results.checkpoints(name), ignore_errors=True)
-            _keep_timing(results, outcome, options)
+            call: dict[str, JsonValue] = {
+                "seconds": dict(outcome.seconds),
+                "n_trained": outcome.n_trained,
+            }
+            keep_timing(results, name, call, options)
     return outcome
 
 
@@ -322,6 +341,7 @@ def _train(
     recorder: Recorder,
     backend: Backend | None,
     limit: _Limit | None,
+    events: EventFiles | None,
     leaves: bool,
 ) -> None:
     """Train what is missing, up to the limit of time."""
@@ -350,7 +370,8 @@ def _train(
         until = None if limit is None else limit.until
         with recorder.switch.limited(until), start as train:
             name = plan.loaded.spec.name
-            trainer = Trainer(train, options, results, name, recorder, display.say, leaves)
+            watch = None if events is None else events.update
+            trainer = Trainer(train, options, results, name, recorder, display.say, leaves, watch)
             trainer.train(
                 plan,
                 packs,
@@ -373,23 +394,3 @@ def _keeper(
     )
     done = steps_under_way(results, plan.loaded.spec.name)
     return Timekeeper(plan, packs, pace, options.at_a_time, limit.until, say, steps_done=done)
-
-
-def _keep_timing(results: Results, outcome: AblationOutcome, options: Options) -> None:
-    """Append this call to ``timing.json``; the tables do not depend on it."""
-    path = results.timing(outcome.name)
-    try:
-        calls = list(read_json(path)["calls"])
-    except (OSError, ValueError, KeyError, TypeError):
-        calls = []  # there is no file, or it cannot be read; nothing depends on it
-    calls.append(
-        {
-            "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": outcome.seconds,
-            "n_trained": outcome.n_trained,
-            "backend": options.backend,
-            "n_workers": options.n_workers,
-            "threads_per_worker": options.threads,
-        }
-    )
-    write_atomically(path, json.dumps({"calls": calls}, indent=1).encode())

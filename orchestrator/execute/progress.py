@@ -1,5 +1,6 @@
 """The progress display of a running ablation: a live table on a terminal, else plain lines."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from decoder.pack import HistoryRow, Progress
 from orchestrator.execute.backends import PackEvent
-from orchestrator.spec.configuration import Pack, n_steps_of
+from orchestrator.spec.configuration import CommandConfig, Pack, n_steps_of
 from orchestrator.terminal import say_to, time_text
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -79,6 +80,7 @@ class Display:
             pack.pack_id: _PackState(pack, open_runs={run.run_id for run in pack.runs})
             for pack in packs
         }
+        self._metrics = _shown_metrics(packs)
         self._n_recorded = n_recorded
         self._n_failed = 0
         self._work = sum(n_steps_of(run.config) for pack in packs for run in pack.runs)
@@ -161,18 +163,17 @@ class Display:
         """The progress of all packs as one line of plain text."""
         running = [state for state in self._states.values() if state.is_running]
         parts = [self._counts()]
-        parts += [
-            f"seed {state.pack.seed}: step {state.step}/{state.n_steps}, "
-            f"PER {_range(state.latest, 'per')}, emitted {_range(state.latest, 'emitted_ratio')}"
-            for state in running[:4]
-        ]
+        for state in running[:4]:
+            shown = [f"step {state.step}/{state.n_steps}"]
+            shown += [f"{name} {_range(state.latest, key)}" for key, name, _ in self._metrics]
+            parts.append(f"seed {state.pack.seed}: {', '.join(shown)}")
         parts += [f"and {len(running) - 4} more packs"] if len(running) > 4 else []
         return " | ".join([*parts, self._left()])
 
     def render(self) -> RenderableType:
         """The live table."""
         table = Table(box=None, pad_edge=False)
-        for title in ("pack", "seed", "runs", "step", "PER (range)", "emitted / target"):
+        for title in ("pack", "seed", "runs", "step", *(title for _, _, title in self._metrics)):
             table.add_column(title, justify="left" if title == "pack" else "right")
         for state in self._states.values():
             if state.is_running:
@@ -181,8 +182,7 @@ class Display:
                     str(state.pack.seed),
                     str(len(state.open_runs)),
                     f"{state.step}/{state.n_steps}",
-                    _range(state.latest, "per"),
-                    _range(state.latest, "emitted_ratio"),
+                    *(_range(state.latest, key) for key, _, _ in self._metrics),
                 )
         bar = ProgressBar(total=max(self._work, 1), completed=self._done(), width=40)
         return Group(table, bar, Text(f"{self._counts()} | {self._left()}"))
@@ -203,9 +203,23 @@ class Display:
         return sum(state.work_done() for state in self._states.values())
 
 
+def _shown_metrics(packs: Sequence[Pack]) -> list[tuple[str, str, str]]:
+    """Two metrics to show: column of a history, name in a line, title in the table.
+
+    Of a trainer of the user's these are the first of those that it reports.
+    """
+    usual = [("per", "PER", "PER (range)"), ("emitted_ratio", "emitted", "emitted / target")]
+    config = packs[0].runs[0].config if packs else None
+    if not isinstance(config, CommandConfig):
+        return usual
+    mapped = [name for name in config.trainer.metrics if name not in ("step", "per")]
+    others = [(name, name, f"{name} (range)") for name in mapped]
+    return [*(usual[:1] if "per" in config.trainer.metrics else ()), *others][:2]
+
+
 def _range(latest: Mapping[str, HistoryRow], name: str) -> str:
     """Median and range over the runs of a pack, such as ``0.31 (0.25–0.80)``; ``–`` if none."""
-    values = sorted(row[name] for row in latest.values())
+    values = sorted(row[name] for row in latest.values() if not math.isnan(row[name]))
     if not values:
         return "–"
     middle = f"{statistics.median(values):.2f}"

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from decoder.atomic import write_atomically
 from decoder.pack import Progress, RunResult
-from orchestrator.execute.backends import PackEvent
+from orchestrator.execute.backends import PackEvent, PackFailed
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
+from orchestrator.spec.configuration import CommandConfig
 from orchestrator.store import provenance
 from orchestrator.store.ledger import make_record, write_run
 from orchestrator.store.locks import DriverSeat
@@ -61,6 +62,7 @@ class Recorder:
                     {**provenance.host(), **event.host},
                     self._made_with(run, end),
                     run.replicate,
+                    "" if isinstance(what, Progress) else _ending(run, what),
                 )
                 write_run(self._results, record, history)
                 self._keep_log(run_id, "" if isinstance(what, Progress) else what.log)
@@ -76,7 +78,13 @@ class Recorder:
             path.unlink(missing_ok=True)
 
     def _made_with(self, run: PlannedRun, end: RunResult | str) -> RecordEnvironment:
-        """This process's libraries and code, and what the run was computed with."""
+        """This process's libraries and code, and what the run was computed with.
+
+        Of the libraries of a trainer of the user's nothing is known.
+        """
+        if isinstance(run.config, CommandConfig):
+            known = ("platform", "code")
+            return {name: self._environment[name] for name in known}  # type: ignore[return-value, literal-required]
         if isinstance(end, str):
             return self._environment
         return {**self._environment, **provenance.of_run(run.config, end)}
@@ -91,3 +99,11 @@ class Recorder:
         if self._seat is not None and (n_running != self._n_running or now >= self._next_tell):
             self._seat.tell(n_running, n_steps_done, n_steps)
             self._n_running, self._next_tell = n_running, now + _TELL_SECONDS
+
+
+def _ending(run: PlannedRun, failed: PackFailed) -> str:
+    """The rule by which a trainer of the user's failed; empty for our own."""
+    if not isinstance(run.config, CommandConfig):
+        return ""
+    last = (failed.traceback.strip().splitlines() or [""])[-1]
+    return failed.ending or (last if last.startswith("machine: ") else f"machine: {last}")

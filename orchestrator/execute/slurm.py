@@ -9,10 +9,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from decoder.errors import ConfigError
 from orchestrator.execute.backends.ray_cluster import CLUSTER_ENVIRONMENT, LOOPBACK_ALONE
 from orchestrator.execute.stopping import GRACE_SECONDS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _MARGIN_SECONDS = 10.0  # of the notice, in which the script asks to be queued again
 _TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")  # as sbatch takes it: days-hours:minutes:seconds
@@ -69,12 +73,32 @@ def batch_script(
     Raises:
         ConfigError: a value that SLURM or the shell would misread.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     _check(job)
     for what, text in (("--results", str(logs)), ("the working directory", str(directory))):
         if re.search(r'[\x00-\x1f"\\%]', text):
             raise ConfigError(f'{what} {text!r}: must not have control characters, ", \\ or %')
+    pattern = "%A_%a" if job.n_tasks else "%j"
+    return (
+        script_templates()
+        .get_template("slurm.sh.j2")
+        .render(
+            job=job,
+            name=name,
+            run=[*run, *_options(job)],
+            python=python,
+            directory=directory,
+            log=f'"{logs}/slurm-{pattern}.out"',
+            file=file,
+            command=command,
+            ray_environment=_RAY_ENVIRONMENT,
+        )
+    )
+
+
+def script_templates() -> "Environment":
+    """The templates of shell scripts; the filter ``q`` quotes a word for the shell."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     templates = Environment(
         loader=PackageLoader("orchestrator.execute"),
         undefined=StrictUndefined,
@@ -85,18 +109,7 @@ def batch_script(
     )
     templates.filters["q"] = lambda text: shlex.quote(str(text))
     templates.filters["comment"] = lambda words: " ".join(map(shlex.quote, words))
-    pattern = "%A_%a" if job.n_tasks else "%j"
-    return templates.get_template("slurm.sh.j2").render(
-        job=job,
-        name=name,
-        run=[*run, *_options(job)],
-        python=python,
-        directory=directory,
-        log=f'"{logs}/slurm-{pattern}.out"',
-        file=file,
-        command=command,
-        ray_environment=_RAY_ENVIRONMENT,
-    )
+    return templates
 
 
 # The processes of `ray start` read these, like those of a cluster that the driver starts itself,
@@ -117,12 +130,17 @@ def _options(job: Job) -> list[str]:
     return ["--workers", str(n_workers), "--threads", str(threads), *grace]
 
 
-def _check(job: Job) -> None:
-    if _TIME.fullmatch(job.time_limit) is None:
+def check_time(time_limit: str) -> None:
+    """Refuse a time limit that ``sbatch`` would not take."""
+    if _TIME.fullmatch(time_limit) is None:
         raise ConfigError(
-            f"--time {job.time_limit!r}: must be minutes, H:MM:SS, D-HH or D-HH:MM:SS, as sbatch "
+            f"--time {time_limit!r}: must be minutes, H:MM:SS, D-HH or D-HH:MM:SS, as sbatch "
             "takes it"
         )
+
+
+def _check(job: Job) -> None:
+    check_time(job.time_limit)
     if job.notice_seconds <= GRACE_SECONDS:
         raise ConfigError(
             f"--notice-seconds {job.notice_seconds}: an orderly stop may take "

@@ -7,13 +7,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
+from decoder.config import DecoderConfig
 from decoder.pack import Progress
 from orchestrator.execute.backends import Backend, Execution, PackEvent, RayUnavailableError
 from orchestrator.execute.machine import Options
 from orchestrator.execute.open_packs import Batch, OpenPacks
 from orchestrator.execute.recording import Recorder
 from orchestrator.plan.packs import Planned
-from orchestrator.spec.configuration import Pack
+from orchestrator.spec.configuration import CommandConfig, Pack
 from orchestrator.store.paths import Results
 from orchestrator.store.reservations import Reservations, reserving
 from orchestrator.store.under_way import drop_other_sources, keep_cut
@@ -88,6 +89,7 @@ class Trainer:
         recorder: writes the runs into the ledger.
         say: receives the decoder's remarks.
         leaves: whether runs that other live drivers train are left to them, not waited for.
+        watch: receives each event last of all; None if nobody watches.
     """
 
     backend: Backend
@@ -97,6 +99,7 @@ class Trainer:
     recorder: Recorder
     say: Say
     leaves: bool = False
+    watch: Callable[[PackEvent], None] | None = None
 
     def train(
         self,
@@ -167,6 +170,8 @@ class Trainer:
                 else:
                     held.release(what.run_ids)
                 on_event(replace(event, pack_id=batch.of_plan[event.pack_id]))
+                if self.watch is not None:
+                    self.watch(event)
                 for remark in what.remarks if isinstance(what, Progress) else ():
                     self.say(remark)
 
@@ -180,13 +185,40 @@ class Trainer:
             address=self.options.address,
             until_step=until_step,
             max_runs_per_pack=self.options.max_runs_per_pack,
-            gpus_per_pack=self.options.gpus_per_pack,
+            gpus_per_pack=_gpus(batch.to_train, self.options.gpus_per_pack),
             hang_seconds=self.options.hang_seconds,
+            start_files=_start_files(batch.to_train),
         )
         try:
             self.backend(batch.to_train, execution, record)
         finally:
             held.release()
+
+
+def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
+    """``train.start_from`` → where a worker finds the file from any working directory.
+
+    Raises:
+        ConfigError: a file is gone since the runs were planned.
+    """
+    configs = [run.config for pack in packs for run in pack.runs]
+    named = {one.train.start_from for one in configs if isinstance(one, DecoderConfig)} - {None}
+    if not named:
+        return {}
+    from decoder.start import start_file  # loads torch
+
+    return {text: start_file(text).resolve() for text in named if text is not None}
+
+
+def _gpus(packs: Sequence[Pack], asked: float | None) -> float | None:
+    """What Ray reserves for a pack: what was asked for, or what the section of a command says."""
+    said = [
+        run.config.trainer.gpus
+        for pack in packs
+        for run in pack.runs
+        if isinstance(run.config, CommandConfig)
+    ]
+    return said[0] if said and asked is None else asked
 
 
 def _by_folder(

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "arm_entries",
             "plan_document",
         ),
+        "judged": ("Judged", "JudgedRun", "NOT_REGISTERED"),
         "leave_one_out": (
             "TwoLevelFactor",
             "ablation_text",
@@ -38,5 +39,6 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "plan": ("Plan", "joined", "make_plan"),
         "recordings": ("PrepareData", "Recordings", "prepare_data"),
+        "starts": ("remarks_on_starts", "started"),
     },
 )

@@ -9,8 +9,9 @@ from typing import Any
 from decoder.config import DecoderConfig, idle_paths, load_config
 from decoder.entries import unused_paths
 from decoder.errors import ConfigError
-from decoder.importing import Imported, find_codebase, import_mapping
-from decoder.strict_yaml import load_yaml
+from decoder.foreign_config import parse_foreign, without_wandb
+from decoder.importing import Imported, find_codebase, import_file, refusals
+from decoder.user_files import read_bounded
 from orchestrator.plan.leave_one_out import TwoLevelFactor, ablation_text, leave_one_out_ablation
 from orchestrator.spec.configuration import (
     NOT_SET,
@@ -79,7 +80,7 @@ def read_configuration(text: str) -> Configuration:
     if colon and not Path(text).exists():
         return _read_arm(text, Path(file), arm_id)
     path = Path(text)
-    content = load_yaml(path)
+    content = without_wandb(parse_foreign(read_bounded(path), text))
     if "factors" in content:
         arms = [arm.arm_id for arm in load_spec(path).arms]
         raise ConfigError(
@@ -91,20 +92,15 @@ def read_configuration(text: str) -> Configuration:
     except ConfigError:
         is_ours = True  # of no trainer: what is wrong with it as one of ours is said below
     if not is_ours:
-        return _translated(text, path, import_mapping(content, text))
+        return _translated(text, path, import_file(path))
     return Configuration(text, load_config(path), path, {})
 
 
 def _translated(text: str, path: Path, imported: Imported) -> Configuration:
     """A configuration of an official trainer or a fork."""
-    if unsupported := imported.with_outcome("unsupported"):
-        raise ConfigError(
-            [
-                f"{path}: {entry.key}: is not supported: {entry.note}; translate the file with "
-                f"`import-config {path} --without {entry.key}`, and compare the result"
-                for entry in unsupported
-            ]
-        )
+    leave_out = f"translate the file with `import-config {path} --without {{}}`, and compare that"
+    if refused := refusals(imported, leave_out):
+        raise ConfigError([f"{path}: {sentence}" for sentence in refused])
     return Configuration(text, imported.config, path, {}, is_ours=False)
 
 

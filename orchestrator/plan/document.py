@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from decoder.config import digest
 from orchestrator.plan.contrasts import CleanContrast
+from orchestrator.plan.judged import Judged
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
@@ -139,6 +140,8 @@ class PlanDocument(_Entry):
         allow_mixed: whether runs of different decoder sources are used together.
         seeds_added: hypothesis → its lock, for those to which seeds were added after runs that
             decide them.
+        judged: what `judge` knows of runs that existed before the hypotheses; None for an
+            ablation.
     """
 
     name: str
@@ -157,6 +160,7 @@ class PlanDocument(_Entry):
     exact_locked: tuple[str, ...] = ()
     allow_mixed: bool = False
     seeds_added: Mapping[str, SeedsAdded] = {}
+    judged: Judged | None = None
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -217,7 +221,7 @@ def plan_document(
         question=spec.question,
         spec_file=str(plan.loaded.path),
         spec=spec,
-        spec_hash=digest(spec.model_dump(mode="json", by_alias=True)),
+        spec_hash=_hash_of(spec),
         dataset=recordings[0],
         datasets=recordings,
         arms=arm_entries(plan.loaded),
@@ -237,6 +241,14 @@ def plan_document(
         allow_mixed=allow_mixed,
         seeds_added=seeds_added or {},
     )
+
+
+def _hash_of(spec: AblationSpec) -> str:
+    """The hash of a specification, which the key `trainer` does not change where there is none."""
+    written = spec.model_dump(mode="json", by_alias=True)
+    if spec.trainer is None:
+        del written["trainer"]
+    return digest(written)
 
 
 def arm_entries(loaded: Loaded) -> tuple[ArmEntry, ...]:

@@ -56,13 +56,13 @@ def identify(config: CommandConfig) -> Identified:
             stated.append(text)
             names.append(text)
             continue
-        path = _path_of(config, entry)
-        files = list(_files(path))
-        parts += [("file", *file) for file in files]
-        n_bytes = sum(int(size) for _, size, _ in files)
-        n_files = f"{len(files):,} {'file' if len(files) == 1 else 'files'}"
-        stated.append(f"{path.name}: {n_files}, {n_bytes:,} bytes")
-        names.append(str(path))
+        for path in _paths_of(config, entry):
+            files = list(_files(path))
+            parts += [("file", *file) for file in files]
+            n_bytes = sum(int(size) for _, size, _ in files)
+            n_files = f"{len(files):,} {'file' if len(files) == 1 else 'files'}"
+            stated.append(f"{path.name}: {n_files}, {n_bytes:,} bytes")
+            names.append(str(path))
     return Identified(
         fingerprint=digest(sorted(parts))[:16],
         path=names[0] if names else "not identified",
@@ -71,9 +71,13 @@ def identify(config: CommandConfig) -> Identified:
     )
 
 
-def _path_of(config: CommandConfig, entry: str) -> Path:
-    """The path that an entry names: the value of a key, or a path relative to `cwd`."""
+def _paths_of(config: CommandConfig, entry: str) -> list[Path]:
+    """The paths that an entry names: the value of a key, or a path relative to `cwd`."""
     value = config.settings.get(entry, entry)
+    return [_path_of(config, entry, one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _path_of(config: CommandConfig, entry: str, value: object) -> Path:
     path = Path(config.trainer.cwd, os.path.expanduser(str(value)))  # noqa: PTH111
     if os.path.exists(path):  # noqa: PTH110 - `Path.exists` raises if the name is too long
         return path

@@ -17,6 +17,7 @@ from orchestrator.plan.packs import (
     make_packs,
 )
 from orchestrator.plan.recordings import Recordings
+from orchestrator.plan.starts import started_arms
 from orchestrator.spec.configuration import is_per_run, pack_key, resolve, run_id
 from orchestrator.spec.load import Loaded
 
@@ -58,16 +59,17 @@ def make_plan(
         room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
-        ConfigError: two compared arms differ in more than the factor's paths, or not at all; or a
-            model is too large for any machine.
+        ConfigError: two compared arms differ in more than the factor's paths, or not at all; a
+            model is too large for any machine; or an arm cannot start from its weights.
     """
     contrasts = prove_contrasts(loaded)
     _check_sizes(loaded, data)
+    configs = started_arms(loaded.path, loaded.arms, data)
     runs = []
     shapes = {}
     keys: dict[str, str] = {}  # arms that differ only in per-run values share a key
     for arm in loaded.arms:
-        config, of_arm = resolve(arm.config), data[arm.arm_id]
+        config, of_arm = resolve(configs[arm.arm_id]), data[arm.arm_id]
         shaping = repr([(p, v) for p, v in arm.changes.items() if not is_per_run(config, p)])
         if shaping not in keys:
             keys[shaping] = pack_key(arm.config)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.entries import unused_paths
 from decoder.errors import ConfigError, StorageError
+from orchestrator.execute.command.logs import LOGS, log_end
 from orchestrator.history.rows import imported_rows
 from orchestrator.plan.document import PlanDocument
 from orchestrator.query.conditions import check_against, parse_condition
@@ -23,13 +24,21 @@ from orchestrator.store.record import Record
 from orchestrator.tables.csv_cells import csv_text
 from orchestrator.tables.index import RunIndex, cells_table, extended, open_index, parquet_bytes
 from orchestrator.tables.run_columns import HistoryRows
-from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells, varying_paths
+from orchestrator.tables.run_row import (
+    SETTINGS,
+    Cells,
+    RunRow,
+    parse_run_row,
+    record_cells,
+    varying_paths,
+)
 from orchestrator.terminal import Say, json_text
 
 USED_BY = "ablations"  # a column made from the plans, only where it is asked for
 _DEFAULT_COLUMNS = ("run_id", "outcome", "per", "best_per", "seed")
 _MOST_VARYING = 6  # configuration paths listed if the user chose no columns
 _EVERY = "all"
+_SHOWN_LINES = 15  # of what a trainer printed
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class RunDetails:
         from_default: config path → (default, value), where they differ.
         uses: the ablations that plan it.
         log: what the worker printed in which it failed; None if it did not, or none was kept.
+        printed: what a trainer of the user's printed: file → its last lines.
     """
 
     record: Record
@@ -81,6 +91,7 @@ class RunDetails:
     from_default: Mapping[str, tuple[JsonValue, JsonValue]]
     uses: tuple[Use, ...]
     log: Path | None = None
+    printed: Mapping[Path, Sequence[str]] = field(default_factory=dict)
 
 
 def list_runs(
@@ -168,7 +179,7 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
     history = read_history(results, whole)
     cells = record_cells(record, history)
     run = parse_run_row(cells)
-    defaults = {path: marks.default for path, marks in config_paths().items()}
+    defaults = {} if run.trainer else {p: marks.default for p, marks in config_paths().items()}
     of_parts = unused_paths(run.settings)
     changed = {
         path: (defaults.get(path), value)
@@ -183,7 +194,15 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
     )
     log = results.failure_log(whole)
     failed_log = log if record["status"] == "failed" and log.is_file() else None
-    return RunDetails(record, history, cells, run, changed, uses, failed_log)
+    return RunDetails(
+        record, history, cells, run, changed, uses, failed_log, _printed(results, whole)
+    )
+
+
+def _printed(results: Results, run_id: str) -> dict[Path, list[str]]:
+    """The end of what a trainer of the user's printed; {} for our own."""
+    logs = (results.run(run_id) / name for name in LOGS)
+    return {log: log_end(log, _SHOWN_LINES) for log in logs if log.is_file()}
 
 
 def complete_id(results: Results, text: str) -> str:
@@ -236,7 +255,7 @@ def _informative_columns(index: RunIndex, which: Sequence[int]) -> list[str]:
         return any(column[at] != column[which[0]] for at in which)
 
     fields = [name for name, marks in config_paths().items() if not marks.not_identity]
-    fields += [name for name in index.names if name.startswith(("parts.", "files."))]
+    fields += [n for n in index.names if n.startswith((SETTINGS, "parts.", "files."))]
     varying = [name for name in index.names if name in fields and varies(name)]
     paths = varying_paths(index.cells(which, varying))[:_MOST_VARYING]
     return [*_DEFAULT_COLUMNS, *(["provenance"] if varies("provenance") else []), *paths]

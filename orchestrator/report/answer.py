@@ -20,7 +20,7 @@ def one_line_answer(given: ReportInput) -> str:
         verdict
         for verdict in given.verdicts
         if verdict.word == "supported"
-        and not verdict.exploratory
+        and not (verdict.altered or verdict.mixed or verdict.hypothesis.exploratory)
         and not is_equivalence(verdict.hypothesis)
     ]
     confirmed.sort(key=lambda v: v.claimed_effect / v.hypothesis.margin, reverse=True)
@@ -38,6 +38,7 @@ def one_line_answer(given: ReportInput) -> str:
             best=_best_arm(given),
             helped=named,
             n_unnamed=len(given.unasked) - sum(map(len, named)),
+            judged=given.plan.judged is not None,
         )
     )
 
@@ -52,6 +53,8 @@ def answer_document(given: ReportInput) -> dict[str, Any]:
                 "reason": verdict.reason,
                 "effect": verdict.evidence.shown.effect,
                 "exploratory": verdict.exploratory,
+                "registered": not verdict.unregistered,
+                "caveats": list(verdict.caveats),
             }
             for verdict in given.verdicts
         },

@@ -11,7 +11,10 @@ from orchestrator.stats.run_values import ENDINGS
 
 
 class ArmResults(NamedTuple):
-    """One row of `orchestrator.tables.tables.arms_table`; what is not known is NaN."""
+    """One row of `orchestrator.tables.tables.arms_table`; what is not known is NaN.
+
+    `n_escaped` is None if no run says what collapse and escape are judged by.
+    """
 
     arm: str
     n: int
@@ -21,7 +24,7 @@ class ArmResults(NamedTuple):
     n_failed: int
     n_missing: int
     n_collapsed_or_diverged: int
-    n_escaped: int
+    n_escaped: int | None
     per_mean: float
     per_low: float
     per_high: float
@@ -55,4 +58,18 @@ def arm_results(arms: pd.DataFrame) -> dict[str, ArmResults]:
     table = arms[list(ArmResults._fields)]
     limits = ["per_low", "per_high"]
     table[limits] = table[limits].replace([-np.inf, np.inf], np.nan)
-    return {row.arm: row for row in map(ArmResults._make, table.itertuples(index=False, name=None))}
+    rows = map(ArmResults._make, table.itertuples(index=False, name=None))
+    return {
+        row.arm: row._replace(n_escaped=None if pd.isna(row.n_escaped) else row.n_escaped)
+        for row in rows
+    }
+
+
+def further_means(arms: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Metric that only some runs have → arm → its mean, in the order of the table of arms."""
+    own = (*ArmResults._fields, "best_per_mean", "selection_optimism_mean", "per_beam_mean")
+    names = [name for name in arms.columns if name.endswith("_mean") and name not in own]
+    return {
+        name.removesuffix("_mean"): dict(zip(arms["arm"], arms[name].tolist(), strict=True))
+        for name in names
+    }

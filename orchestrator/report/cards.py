@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.plan.document import ArmEntry
-from orchestrator.report.arm_results import ArmResults, arm_results
+from orchestrator.report.arm_results import ArmResults, arm_results, further_means
 from orchestrator.report.evaluation import ReportInput
 from orchestrator.report.figures.curves import ArmCurve, arm_curves
 from orchestrator.report.grids import (
@@ -20,7 +20,8 @@ from orchestrator.report.grids import (
     texts,
 )
 from orchestrator.report.prose import prose
-from orchestrator.spec.units import number, percent, value_text
+from orchestrator.spec.configuration import is_command
+from orchestrator.spec.units import noun, number, percent, value_text
 from orchestrator.stats.effects import Floats
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
@@ -72,7 +73,7 @@ def make_cards(given: ReportInput, shown: Sequence[str] | None = None) -> list[C
     shown = [arm.arm_id for arm in plan.arms] if shown is None else shown
     curves = arm_curves("per", tables, shown)
     last_step = tables.history["step"].max()
-    rows = arm_results(tables.arms)
+    rows, further = arm_results(tables.arms), further_means(tables.arms)
     by_name = {arm.arm_id: arm for arm in plan.arms}
     of_arm: dict[str, list[CriterionResult]] = {}
     for result in given.criteria:
@@ -102,7 +103,7 @@ def make_cards(given: ReportInput, shown: Sequence[str] | None = None) -> list[C
                 origin=origin,
                 changes=make_grid(columns, changes) if changes else None,
                 criteria=_criteria_grid(results) if results else None,
-                metrics=_metrics(rows[name]),
+                metrics=_metrics(rows[name], {m: means[name] for m, means in further.items()}),
                 curve=_small(curves[name], last_step) if name in curves else None,
             )
         )
@@ -125,7 +126,8 @@ def _changes(
 def _value(arm: ArmEntry, path: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
     """The value of a config path in an arm: as trained, or else as the plan sets it."""
     value: Any = configs.get(arm.arm_id)
-    for key in path.split("."):
+    is_foreign = isinstance(value, Mapping) and is_command(value)
+    for key in ("settings", path) if is_foreign else path.split("."):
         value = value.get(key, _MISSING) if isinstance(value, Mapping) else _MISSING
     if value is _MISSING:
         value = arm.changes.get(path, "as in the base")
@@ -138,7 +140,8 @@ def _criteria_grid(results: Sequence[CriterionResult]) -> Grid:
 
 
 def _summary(row: ArmResults, results: Sequence[CriterionResult]) -> str:
-    parts = [f"PER {percent(row.per_mean)}", row.endings]
+    parts = [] if math.isnan(row.per_mean) else [f"PER {percent(row.per_mean)}"]
+    parts += [row.endings]
     found = [result.status for result in results]
     if found:
         worst = next(status for status in ("fail", "open", "pass") if status in found)
@@ -147,23 +150,32 @@ def _summary(row: ArmResults, results: Sequence[CriterionResult]) -> str:
     return " · ".join(parts)
 
 
-def _metrics(row: ArmResults) -> dict[str, str]:
+def _metrics(row: ArmResults, further: Mapping[str, float]) -> dict[str, str]:
+    """Name → value, of what is known.
+
+    Args:
+        further: metrics that only some runs have.
+    """
     per = percent(row.per_mean)
     if row.interval:
         per += f" (95 % t interval {row.interval})"
     gradient = number(row.grad_norm_mean)
     if not math.isnan(row.grad_norm_p99_max):
         gradient += f" at the end; 99th percentile at most {number(row.grad_norm_p99_max)}"
-    never = row.n - row.n_escaped
+    never = 0 if row.n_escaped is None else row.n - row.n_escaped
     escape = number(row.escape_step_mean) + (f"; {never} of {row.n} never" if never else "")
-    return {
+    metrics = {
         "final PER": per,
         "how the runs ended": row.endings,
+        **{noun(name): value_text(value, name) for name, value in further.items()},
         "blank fraction": percent(row.blank_fraction_mean),
         "emitted / target": number(row.emitted_ratio_mean, 2),
         "gradient norm": gradient,
         "steps to escape": escape,
     }
+    if row.n and row.n_escaped is None:  # a trainer of the user's reports what it reports
+        metrics = {name: text for name, text in metrics.items() if text != "–"}
+    return metrics
 
 
 def _small(curve: ArmCurve, last_step: float) -> SmallCurve:

@@ -1,11 +1,13 @@
 """What a report is made from: tables, verdicts, criteria and controls, from plan and records."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from decoder.pack import HISTORY_COLUMNS
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.faults import Faults
 from orchestrator.report.verdict_table import verdicts_table
@@ -83,10 +85,17 @@ def evaluate_records(
     spec = plan.spec
     records, left_out = select_for_report(records, allow_mixed=plan.allow_mixed)
     histories = {run_id: rows for run_id, rows in histories.items() if run_id not in left_out}
+    if plan.judged is not None:
+        unknown = dict.fromkeys(HISTORY_COLUMNS, math.nan)
+        histories |= {
+            run_id: [{**unknown, **row} for row in run.history]
+            for run_id, run in plan.judged.foreign.items()
+        }
     tables = make_tables(plan, records, histories)
     configs = arm_configs(plan, records)
     pairs = control_arms(plan, configs)
-    outcomes = dict.fromkeys(["per", *(h.outcome for h in spec.hypotheses.values())])
+    usual = ["per"] if spec.trainer is None or "per" in spec.trainer.outcomes else []
+    outcomes = dict.fromkeys([*usual, *(h.outcome for h in spec.hypotheses.values())])
     faults, no_controls = Faults(say), tuple[Control, ...]()
     controls = {
         name: faults.attempt(

@@ -1,16 +1,14 @@
 """The tables of a report as text: effects, arms, criteria, controls, data, environment."""
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.plan.document import PlanDocument
-from orchestrator.report.arm_results import arm_results
+from orchestrator.plan.judged import NOT_REGISTERED
+from orchestrator.report.arm_results import arm_results, further_means
 from orchestrator.report.wording import (
     blocking_text,
     contrast_text,
@@ -82,7 +80,8 @@ def effects_grid(
         rows.append(
             {
                 "hypothesis": verdict.name,
-                "verdict": verdict_title(verdict),
+                "verdict": verdict_title(verdict)
+                + (f", {NOT_REGISTERED}" if verdict.unregistered else ""),
                 "effect": f"{effect} {unit_of(outcome)}",
                 "95 % interval": interval_words(evidence.shown.interval, outcome),
                 "margin": sign + difference_text(hypothesis.margin, outcome, signed=False),
@@ -244,23 +243,30 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
             differ; else None.
     """
     cut = "" if cut_at is None else f" (cut at {cut_at:,})"
-    rows = [
-        {
+    results, further = arm_results(arms).values(), further_means(arms)
+    judged = any(arm.n_escaped is not None for arm in results)
+    rows = []
+    for arm in results:
+        cells = {
             "arm": arm.arm,
             "runs": str(arm.n),
             "final PER": percent(arm.per_mean),
             "95 % t interval": arm.interval or "–",
             "median": percent(arm.per_median),
+            **{noun(name): value_text(means[arm.arm], name) for name, means in further.items()},
             "collapsed": str(arm.n_collapsed),
             "diverged": str(arm.n_diverged),
             "no result": str(arm.n_gaps),
-            "escaped": f"{arm.n_escaped}/{arm.n}",
+            "escaped": "–" if arm.n_escaped is None else f"{arm.n_escaped}/{arm.n}",
             f"steps to escape{cut}": number(arm.escape_step_mean),
             "emitted / target": number(arm.emitted_ratio_mean, 2),
         }
-        for arm in arm_results(arms).values()
-    ]
-    return titled_grid(rows, ("arm",))
+        rows.append(cells)
+    empty = {title for title in rows[0] if all(row[title] in ("–", "") for row in rows)}
+    # A trainer of the user's reports what it reports.
+    left_out = set() if judged else {*empty, "collapsed", "escaped"}
+    known = [{title: row[title] for title in row if title not in left_out} for row in rows]
+    return titled_grid(known, ("arm",))
 
 
 def varied_grid(spec: AblationSpec) -> Grid:
@@ -278,78 +284,15 @@ def varied_grid(spec: AblationSpec) -> Grid:
     return make_grid(texts("factor", "level", "configuration"), rows)
 
 
+def conditions_grid(conditions: Mapping[str, Mapping[str, str]]) -> Grid:
+    """The condition that the runs of every level meet."""
+    rows = [(f, level, text) for f, levels in conditions.items() for level, text in levels.items()]
+    return make_grid(texts("factor", "level", "runs that meet"), rows)
+
+
 def changes_text(changes: Changes) -> str:
     """``path = value, …``."""
     return ", ".join(f"{path} = {value}" for path, value in changes.items())
-
-
-def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
-    """Recordings, step budget, sizes, seeds."""
-    rows = []
-    for dataset in plan.all_recordings:
-        rows += [
-            ("recordings", Path(dataset.path).name),
-            ("fingerprint", dataset.fingerprint),
-            (
-                ("identified by", dataset.stated)
-                if dataset.stated
-                else (
-                    "trials",
-                    f"{dataset.n_train_trials:,} for training, {dataset.n_val_trials:,} for "
-                    f"validation, {len(dataset.sessions)} sessions",
-                )
-            ),
-            *(("remark on the recordings", remark) for remark in dataset.remarks),
-        ]
-    every = runs["eval_every_steps"].dropna().unique()
-    dropped = runs["n_dropped_trials"].dropna()
-    spec_file = Path(plan.spec_file)
-    budget = steps_text(runs)
-    rows += [
-        ("budget", f"{budget}, validation every {listed(every)} steps" if budget else _NONE),
-        ("parameters", listed(runs["n_parameters"].dropna().unique())),
-        ("training trials left out (no possible alignment)", listed(dropped.unique())),
-        ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
-        ("ablation file", spec_file.name if spec_file.is_absolute() else str(spec_file)),
-    ]
-    return make_grid(texts("", ""), rows)
-
-
-def machine_grid(runs: pd.DataFrame) -> Grid:
-    """The machines and software that trained the runs, and how long it took."""
-    done = runs.drop_duplicates("run_id")
-    seconds = done["timing_run_seconds"].dropna()
-    memory = done["host_peak_memory_bytes"].dropna()
-    rows = [
-        (title, listed([value for value in done[column].unique() if value]))
-        for title, column in (
-            ("Python", "host_python"),
-            ("PyTorch", "host_torch"),
-            ("device", "host_device"),
-            ("driver", "host_driver"),
-            ("kernel", "host_kernel"),
-            ("host", "host_hostname"),
-        )
-    ]
-    rows = [row for row in rows if row[1] != _NONE or row[0] not in ("driver", "kernel")]
-    rows.append(("code", listed({_code_text(value): None for value in done["host_code"] if value})))
-    if len(seconds):
-        rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s per run"))
-    if len(memory):
-        rows.append(("peak memory", f"{memory.max() / 2**20:,.0f} MiB per process"))
-    return make_grid(texts("", ""), rows)
-
-
-def _code_text(code: str) -> str:
-    """The commit, and whether files were changed since; outside git the hash of the sources."""
-    try:
-        facts = json.loads(code)
-    except ValueError:
-        return code
-    if not isinstance(facts, dict) or not facts.get("git_commit"):
-        digest = facts.get("decoder_sha256") if isinstance(facts, dict) else None
-        return f"decoder sources {str(digest)[:12]}" if digest else code
-    return f"commit {facts['git_commit'][:12]}{', changed' if facts.get('git_dirty') else ''}"
 
 
 def steps_text(runs: pd.DataFrame) -> str:

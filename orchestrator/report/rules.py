@@ -6,7 +6,9 @@ import pandas as pd
 
 from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claims import families_of, is_equivalence
+from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
+from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import p_value, percent
 from orchestrator.stats.effects import EXACT_LOG_RANK, EXACT_SIGN_FLIPS
 from orchestrator.verdicts.verdicts import Verdict
@@ -17,8 +19,24 @@ _LOCKED = (
 )
 
 
+_NOT_LOCKED = (
+    "The hypotheses were written when the runs existed, so no lock was possible: every verdict is "
+    "labelled 'not registered before the runs'."
+)
+_SAME_DRAWS = (
+    "Arms of one shape have the same initial weights, trials, noise and dropout masks under the "
+    "same seed, so effects are differences within a seed. Arms that differ in batch size, width, "
+    "patches, cut or smoothing have the same seed but not all the same random draws."
+)
+_SAME_BLOCK = (
+    "Effects are differences within a block. Whether the runs of a block share more than its "
+    "number, such as initial weights or the order of the trials, is not proven; if they do not, "
+    "pairing saves nothing and costs degrees of freedom."
+)
+
+
 def make_rules(
-    spec: AblationSpec, verdicts: Sequence[Verdict], runs: pd.DataFrame
+    spec: AblationSpec, verdicts: Sequence[Verdict], runs: pd.DataFrame, *, judged: bool = False
 ) -> tuple[str, ...]:
     """The rules that apply to an ablation, one sentence or a few each.
 
@@ -26,17 +44,26 @@ def make_rules(
         spec: the ablation.
         verdicts: one per hypothesis.
         runs: the runs table.
+        judged: whether the runs existed before the hypotheses.
     """
     return (
-        *(_of_verdicts(spec, verdicts) if verdicts else ()),
+        *(_of_verdicts(spec, verdicts, _pairing(spec, judged)) if verdicts else ()),
         *_of_runs(spec, runs),
+        *_of_trainer(spec),
         *_of_hypotheses(spec),
         *_of_criteria(spec),
-        *((_LOCKED,) if verdicts else ()),
+        *((_NOT_LOCKED if judged else _LOCKED,) if verdicts else ()),
     )
 
 
-def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
+    """What runs of one seed or block share."""
+    return promised_less(spec) or ((_SAME_BLOCK if judged else _SAME_DRAWS),)
+
+
+def _of_verdicts(
+    spec: AblationSpec, verdicts: Sequence[Verdict], pairing: Sequence[str]
+) -> Iterator[str]:
     yield (
         f"Supported: the Holm-adjusted p is below α = {p_value(spec.alpha)} and the estimate is at "
         "least the margin. Strongly: the whole 95 % interval is at or beyond the margin, too."
@@ -48,11 +75,7 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
     )
     yield "Inconclusive: neither supported nor refuted."
-    yield (
-        "Arms of one shape have the same initial weights, trials, noise and dropout masks under "
-        "the same seed, so effects are differences within a seed. Arms that differ in batch size, "
-        "width, patches, cut or smoothing have the same seed but not all the same random draws."
-    )
+    yield from pairing
     yield (
         "Tests are two-sided. Means of PER, other metrics and steps to escape: Student's t of the "
         "paired differences with Johnson's correction for skewness; the 95 % interval and the "
@@ -73,14 +96,17 @@ def _of_verdicts(spec: AblationSpec, verdicts: Sequence[Verdict]) -> Iterator[st
 
 def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
     collapse, n_steps = spec.collapse, budgets(runs)
-    yield (
-        "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
-        "collapsed run keeps its measured PER."
-    )
+    if _judges(spec):
+        yield (
+            "A diverged run counts as collapsed, with a PER of 100 %, and as never escaped. A "
+            "collapsed run keeps its measured PER."
+        )
+    else:
+        yield "A diverged run counts with an error rate of 100 %."
     if (runs["outcome"] == "diverged").any():
         yield (
-            "Means of metrics other than PER (emitted / target, blank fraction, gradient norm) "
-            "leave diverged runs out, because these have no final value."
+            "Means of metrics that are no error rates (emitted / target, blank fraction, gradient "
+            "norm) leave diverged runs out, because these have no final value."
         )
     if len(n_steps) > 1:
         yield (
@@ -88,6 +114,8 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
             "budget of all arms, so that arms can be compared. A hypothesis cuts them at the "
             "smallest budget of the arms that it compares."
         )
+    if not _judges(spec):
+        return
     yield (
         "A decoder is on the blank plateau while its emitted length is at most "
         f"{percent(collapse.emitted_ratio, 0)} of the target length, or while it emits at most "
@@ -95,6 +123,22 @@ def _of_runs(spec: AblationSpec, runs: pd.DataFrame) -> Iterator[str]:
         f"{collapse.n_evaluations} evaluations are all on the plateau. It escapes at the first "
         "evaluation after the last one on the plateau."
     )
+
+
+def _judges(spec: AblationSpec) -> bool:
+    """Whether collapse is judged: by our decoder always."""
+    return spec.trainer is None or "collapsed" in spec.trainer.outcomes
+
+
+def _of_trainer(spec: AblationSpec) -> Iterator[str]:
+    """How runs of a trainer of the user's end."""
+    if spec.trainer is not None:
+        rules = "; ".join(f"'{rule}': {text}" for rule, text in RULES.items())
+        yield f"The first of these rules that applies decides how a run ended. {rules}."
+        yield (
+            "The final value of a metric is that of the last evaluation; an evaluation that was "
+            "cut short is none."
+        )
 
 
 def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
@@ -122,9 +166,11 @@ def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
 
 def _of_criteria(spec: AblationSpec) -> Iterator[str]:
     if spec.criteria:
+        rising = (
+            " Only emitted_ratio and n_distinct must rise to it, after the run has left the blank "
+            "plateau for good, because an untrained decoder emits many phonemes."
+        )
         yield (
             "A diverged run fails every criterion, except for a value that it reached before it "
-            "diverged. A metric reaches a value by falling to it. Only emitted_ratio and "
-            "n_distinct must rise to it, after the run has left the blank plateau for good, "
-            "because an untrained decoder emits many phonemes."
+            f"diverged. A metric reaches a value by falling to it.{rising * _judges(spec)}"
         )

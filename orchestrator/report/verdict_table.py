@@ -30,6 +30,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "strong": verdict.strong,
                 "mostly_learned_nothing": verdict.mostly_learned_nothing,
                 "exploratory": verdict.exploratory,
+                "registered": not verdict.unregistered,
                 "claim": hypothesis.claim,
                 "outcome": hypothesis.outcome,
                 "direction": hypothesis.direction,
@@ -61,6 +62,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "seeds_needed": verdict.seeds_needed,
                 "arms": json.dumps([_cell_row(cell) for cell in evidence.cells]),
                 "differences": json.dumps({str(k): v for k, v in evidence.differences.items()}),
+                "caveats": json.dumps(list(verdict.caveats), ensure_ascii=False),
                 "finding": first_sentence(verdict),
                 "decision": explain(verdict),
             }

@@ -21,22 +21,21 @@ from orchestrator.report.grids import (
     arms_grid,
     budgets,
     changes_text,
+    conditions_grid,
     controls_grid,
     criteria_grid,
-    data_grid,
     effects_grid,
     listed,
-    machine_grid,
     steps_text,
     unasked_grid,
     varied_grid,
 )
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
+from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling_arms
-from orchestrator.report.wording import explain, first_sentence, verdict_title
+from orchestrator.report.wording import explain, first_sentence, label_text, verdict_title
 from orchestrator.spec.claim_text import what_counts
-from orchestrator.spec.load import AblationSpec
 from orchestrator.store.ledger import source_of_record, with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.sources import training_sha256
@@ -48,7 +47,10 @@ _MOST_FAILURES = 50  # runs of which the page tells how they ended
 
 
 class Answer(NamedTuple):
-    """One hypothesis: its verdict, two sentences that explain it, and what would have counted."""
+    """One hypothesis: its verdict, two sentences that explain it, and what would have counted.
+
+    `caveats` say what else differs between the arms of runs that existed before.
+    """
 
     name: str
     claim: str
@@ -57,6 +59,7 @@ class Answer(NamedTuple):
     title: str
     finding: str
     decision: str
+    caveats: tuple[str, ...] = ()
 
 
 class Part(NamedTuple):
@@ -133,9 +136,15 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
         "method": _sections(
             given.faults,
             {
-                "What was varied": [lambda: [_varied(plan.spec)]],
+                "What was varied": [lambda: [_varied(plan)]],
                 "How it was decided": [
-                    lambda: [Part(bullets=make_rules(plan.spec, given.verdicts, runs))]
+                    lambda: [
+                        Part(
+                            bullets=make_rules(
+                                plan.spec, given.verdicts, runs, judged=plan.judged is not None
+                            )
+                        )
+                    ]
                 ],
                 "Data and budget": [lambda: [Part(grid=data_grid(plan, runs), layout="wrap")]],
                 "Runs that did not reach their budget": [lambda: _failures(given.tables.failures)],
@@ -167,6 +176,7 @@ def _warnings(given: ReportInput) -> tuple[str, ...]:
         **_sources(given),
         machines=machines_text(given.records.values()),
         seeds_added=_few(plan.seeds_added),
+        judged=plan.judged is not None,
     )
 
 
@@ -259,9 +269,10 @@ def _answer(verdict: Verdict, rules: Mapping[str, str]) -> Answer:
         claim=" ".join(verdict.hypothesis.claim.split()),
         what_counts=rules[verdict.name],
         word=verdict.word,
-        title=verdict_title(verdict) + (", exploratory" if verdict.exploratory else ""),
+        title=", ".join(filter(None, (verdict_title(verdict), label_text(verdict)))),
         finding=first_sentence(verdict),
         decision=explain(verdict),
+        caveats=verdict.caveats,
     )
 
 
@@ -340,7 +351,11 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
         yield Part("Aliased effects", grid=grid, layout="wrap", notes=notes)
 
 
-def _varied(spec: AblationSpec) -> Part:
+def _varied(plan: PlanDocument) -> Part:
+    spec, judged = plan.spec, plan.judged
+    if judged is not None:
+        grid, notes = conditions_grid(judged.conditions), prose("judged", plan=plan)
+        return Part(grid=grid, layout="wrap", notes=notes, file="plan.json")
     common = changes_text(spec.set)
     notes = (f"In every arm, on top of the base: {common}.",) if common else ()
     return Part(grid=varied_grid(spec), layout="wrap", notes=notes, file="plan.json")

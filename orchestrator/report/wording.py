@@ -2,6 +2,7 @@
 
 import math
 
+from orchestrator.plan.judged import NOT_REGISTERED
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import TEST_NAMES, is_equivalence, is_share, is_value
 from orchestrator.spec.schema import OWN_OUTCOMES, Hypothesis
@@ -59,6 +60,14 @@ def verdict_title(verdict: Verdict) -> str:
     if decided and verdict.mostly_learned_nothing:
         title += ", among runs that mostly collapsed"
     return title
+
+
+def label_text(verdict: Verdict) -> str:
+    """What stands behind the word: ``exploratory``, that the claim was not registered, or ""."""
+    declared = "exploratory" if verdict.hypothesis.exploratory else ""
+    if verdict.unregistered:
+        return ", ".join(filter(None, (NOT_REGISTERED, declared)))
+    return "exploratory" if verdict.exploratory else ""
 
 
 def correction_text(verdict: Verdict) -> str:
@@ -185,11 +194,13 @@ def _on_all_seeds(verdict: Verdict) -> str:
 
 def _label(verdict: Verdict) -> str:
     label = ""
+    if verdict.unregistered:
+        label += f", {NOT_REGISTERED}"
     if verdict.altered:
         label += ", exploratory (the hypothesis was written or changed after its runs existed)"
     elif verdict.mixed:
         label += ", exploratory (it compares runs of different decoder source code)"
-    elif verdict.exploratory:
+    elif verdict.hypothesis.exploratory:
         label += ", exploratory"
     if verdict.n_looks > 1:
         label += f", look {verdict.look} of {verdict.n_looks}"

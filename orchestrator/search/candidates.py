@@ -11,6 +11,7 @@ from decoder.errors import ConfigError
 from orchestrator.execute.machine import Options
 from orchestrator.plan.packs import PlannedPack, PlannedRun, Room, make_packs
 from orchestrator.plan.recordings import Recordings
+from orchestrator.plan.starts import started
 from orchestrator.search.rungs import Bracket, brackets_for, next_bracket
 from orchestrator.search.schema import SearchSpec
 from orchestrator.search.space import configure
@@ -116,9 +117,11 @@ def pack_candidates(
         room: see `orchestrator.plan.packs.make_packs`.
 
     Raises:
-        UserError: the recordings cannot be prepared.
+        UserError: the recordings cannot be prepared, or a candidate cannot start from the weights
+            that it names.
     """
     data = recordings([bare_arm(str(member), config) for member, config in configs.items()])
+    configs = {member: started(config, data[str(member)]) for member, config in configs.items()}
     runs: list[PlannedRun] = []
     candidates = {}
     for member, config in configs.items():

@@ -6,11 +6,12 @@ A search that is started again continues where it stopped.
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 from rich.console import Console
 
+from orchestrator.driver.event_files import EventFiles
 from orchestrator.driver.remarks import note_other_code
 from orchestrator.driver.room import find_room
 from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
@@ -86,6 +87,7 @@ def run_search(
     storage: str | None = None,
     backend: Backend | None = None,
     prepare: PrepareData = prepare_data,
+    tensorboard: bool = False,
 ) -> tuple[SearchOutcome, RebuiltSearch]:
     """Try the candidates a search lacks, confirm the best, and rebuild the report.
 
@@ -93,6 +95,7 @@ def run_search(
         storage: SQLAlchemy URL of the study's database; None keeps it in the search's folder.
         backend: trains the packs; None takes the one `options` names.
         prepare: prepares the recordings of arms.
+        tensorboard: whether to write event files, see `orchestrator.driver.event_files`.
 
     Raises:
         UserError: of any kind; what was recorded by then stays recorded.
@@ -109,15 +112,19 @@ def run_search(
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
         keep_search(loaded, own)
         recorder = Recorder(own, switch, seat)
+        events, watch_events = None, None
+        if tensorboard:
+            events = EventFiles(own, name, loaded.spec.collapse.thresholds(), say)
+            watch_events = events.update
         signal_number = None
         try:
             with nullcontext(backend) if backend else started_backend(options, say) as train:
-                trainer = Trainer(train, options, own, name, recorder, say)
+                trainer = Trainer(train, options, own, name, recorder, say, watch=watch_events)
                 with watch.phase("search"):
                     for study in studies:
-                        _try_candidates(study, trainer, recordings)
+                        _try_candidates(study, trainer, recordings, events)
                 with watch.phase("confirmation"):
-                    n_confirmed = _confirm(loaded, studies, trainer, recordings)
+                    n_confirmed = _confirm(loaded, studies, trainer, recordings, events)
         except Stopped as stop:
             signal_number = stop.signal_number
             say("stopping: what is recorded stays, and `search` again continues from there")
@@ -131,7 +138,9 @@ def run_search(
     return outcome, rebuilt
 
 
-def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecordings) -> None:
+def _try_candidates(
+    study: ArmStudy, trainer: Trainer, recordings: PrepareRecordings, events: EventFiles | None
+) -> None:
     """Try the candidates that an arm lacks, and again those that failed in an earlier call."""
     spec, results, say = study.spec, trainer.results, trainer.say
     for trial in study.trials(TrialState.FAIL):
@@ -145,6 +154,14 @@ def _try_candidates(study: ArmStudy, trainer: Trainer, recordings: PrepareRecord
     room = find_room(results, spec.name, trainer.options)
     while batch := next_batch(study, trainer.options, recordings, say, room):
         note_other_code(read_records(results, batch.distinct, say), say)
+        if events is not None:
+            arm = f"{study.arm.name}-" if spec.arms else ""
+            names = {n: f"{arm}candidate-{n}" for n in batch.candidates}
+            events.expect(
+                replace(run, arm_id=names[int(run.arm_id)])
+                for pack in batch.packs
+                for run in pack.runs
+            )
         train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
 
@@ -154,6 +171,7 @@ def _confirm(
     studies: Sequence[ArmStudy],
     trainer: Trainer,
     recordings: PrepareRecordings,
+    events: EventFiles | None,
 ) -> tuple[int, int]:
     """Train winners and base on fresh seeds, and write the plan that compares them.
 
@@ -172,6 +190,8 @@ def _confirm(
     room = find_room(results, loaded.spec.name, options)
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack, room)
     write_plan(results, plan_document(plan))
+    if events is not None:
+        events.expect(plan.runs, {arm.arm_id: arm.levels for arm in plan.loaded.arms})
 
     def confirmed() -> frozenset[str]:
         records = read_records(results, plan.distinct, say)

@@ -12,12 +12,11 @@ from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import (
     Grid,
     changes_text,
-    data_grid,
-    machine_grid,
     make_grid,
     numbers,
     texts,
 )
+from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.view import Answer, make_answers
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch

@@ -146,8 +146,13 @@ def _path(levels: Mapping[str, tuple[str, ...]]) -> Iterator[DesignCell]:
         yield DesignCell(_short(f"+{factor}"), name, cell)
 
 
+def crossed_id(levels: Collection[str]) -> str:
+    """The id of the arm that has these levels, one of each factor."""
+    return _short("+".join(levels))
+
+
 def _crossed(levels: dict[str, str]) -> DesignCell:
-    return DesignCell(_short("+".join(levels.values())), _named(levels), levels)
+    return DesignCell(crossed_id(levels.values()), _named(levels), levels)
 
 
 def _named(levels: Levels) -> str:

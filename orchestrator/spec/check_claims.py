@@ -20,7 +20,7 @@ _COMPANIONS: dict[str, tuple[str, ...]] = {
 _SPENDING_ROUNDING = 1e-9
 
 
-def check_claims(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
+def claim_problems(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
     """Complaints about hypotheses, looks, priors and criteria that can be found without the arms.
 
     Args:

@@ -11,7 +11,7 @@ from decoder.config import DecoderConfig, config_keys, config_paths, explain_par
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
 from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
-from orchestrator.spec.check_claims import check_claims, check_criteria_arms, check_level
+from orchestrator.spec.check_claims import check_criteria_arms, check_level, claim_problems
 from orchestrator.spec.check_design import check_design
 from orchestrator.spec.check_outcomes import check_own_metrics
 from orchestrator.spec.compared import compared_by_name
@@ -52,7 +52,7 @@ def find_problems(
         design_problems,
         _check_changes(spec, base, broken),
         _check_extra_arms(spec, set(cells), broken),
-        check_claims(spec, broken),
+        claim_problems(spec, broken),
     )
     problems = list(itertools.islice(found, ENOUGH_PROBLEMS))
     if not problems and not broken:

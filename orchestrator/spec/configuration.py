@@ -245,6 +245,11 @@ def says_steps(config: Configuration) -> bool:
     return isinstance(config, DecoderConfig) or config.trainer.steps is not None
 
 
+def is_of_command(pack: Pack) -> bool:
+    """Whether a pack is trained by a command of the user's."""
+    return isinstance(pack.runs[0].config, CommandConfig)
+
+
 def of_our_decoder(pack: Pack) -> of_pack.Pack[DecoderConfig]:
     """The pack for `decoder.train.train`, which trains no commands."""
     assert all(isinstance(run.config, DecoderConfig) for run in pack.runs)

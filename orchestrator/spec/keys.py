@@ -90,7 +90,11 @@ def load_base(path: Path, base: str) -> DecoderConfig:
     Raises:
         ConfigError: there is no such file in either place, or it has mistakes.
     """
-    return load_config(_base_file(path, base))
+    found = _base_file(path, base)
+    try:
+        return load_config(found)
+    except ConfigError as error:
+        raise ConfigError(_of_another_trainer(found) or error.problems) from None
 
 
 def name_with_extensions(path: Path) -> str | None:
@@ -128,6 +132,25 @@ def _base_file(path: Path, base: str) -> Path:
     raise ConfigError(
         f"{path}: base: '{base}' is not a file; looked for {' and '.join(map(str, places))}"
         f"{lacking}{hint(places[0].name, names)}"
+    )
+
+
+def _of_another_trainer(path: Path) -> str | None:
+    """What to do about a base that is another trainer's configuration; None if it is none."""
+    from decoder.foreign_config import read_foreign
+    from decoder.importing import find_codebase
+
+    try:
+        document = read_foreign(path, environment=None)
+        codebase = find_codebase(document, str(path))
+    except ConfigError:
+        return None
+    n_ours = len(DecoderConfig.model_fields.keys() & document)
+    if codebase == "ours" or n_ours >= len(document) - n_ours:  # ours, with keys that it has not
+        return None
+    return (
+        f"{path}: is a configuration of the {codebase.upper()} trainer or a fork; translate it "
+        f"with `import-config {path} --output FILE`, and name FILE as the base"
     )
 
 

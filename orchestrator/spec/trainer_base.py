@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decoder.atomic import sha256_of
+from decoder.complaints import yaml_text
 from decoder.errors import ConfigError
 from decoder.foreign_config import parse_foreign
 from decoder.plain_values import check_values
@@ -19,7 +20,7 @@ from decoder.user_files import read_bounded
 from orchestrator.spec.configuration import CommandConfig
 from orchestrator.spec.names import hint, listed
 from orchestrator.spec.settings import flatten
-from orchestrator.spec.trainer import STATED, TrainerSection
+from orchestrator.spec.trainer import TrainerSection
 
 _MOST_CODE_BYTES = 1 << 24  # of a file
 _MOST_CODE_FILES = 10_000
@@ -106,10 +107,17 @@ def _check_keys(trainer: TrainerSection, base: dict[str, Any]) -> Iterator[str]:
             yield f"new_keys: '{key}' is in {trainer.base}; leave it out here"
     steps = base.get(trainer.steps) if trainer.steps else None
     if trainer.steps in base and isinstance(steps, bool | list | dict):
-        yield f"steps: '{trainer.steps}' must be a number of training steps, but is {steps!r}"
+        yield (
+            f"steps: '{trainer.steps}' must be a number of training steps, but is "
+            f"{yaml_text(steps)}"
+        )
     for entry in trainer.data:
-        if not entry.startswith(STATED) and entry in base and not isinstance(base[entry], str):
-            yield f"data: '{entry}' must be a path in {trainer.base}, but is {base[entry]!r}"
+        value = base.get(entry, "")
+        if not all(isinstance(one, str) for one in (value if isinstance(value, list) else [value])):
+            yield (
+                f"data: '{entry}' must be a path, or a list of paths, in {trainer.base}, but is "
+                f"{yaml_text(value)}"
+            )
 
 
 def hash_code(cwd: Path, patterns: tuple[str, ...]) -> dict[str, str]:

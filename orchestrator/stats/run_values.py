@@ -2,8 +2,9 @@
 
 - A run that failed for other reasons than its numbers, or is not recorded, is a gap.
 - A collapsed run counts as collapsed and keeps its measured PER.
-- A diverged run counts as collapsed and as diverged, has a PER of 1, and never escaped. It has no
-  final value of any other metric: the last one before it diverged describes another run.
+- A diverged run counts as collapsed and as diverged, has a PER (and any other error rate) of 1, and
+  never escaped. It has no final value of any other metric: the last one before it diverged
+  describes another run.
 - Steps to escape are cut at one step budget, the least of the runs that are compared, so that all
   of them were watched equally long.
 """
@@ -14,16 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.spec.claims import is_share
+from orchestrator.spec.units import is_error_rate
 
 ENDINGS = ("ok", "collapsed", "diverged", "failed", "missing")
 COUNTED = ("ok", "collapsed", "diverged")  # endings that are results; the others are gaps
 DIVERGED_PER = 1.0
 # Phonemes drawn at random with the frequencies of English, as many as the target has, reach 90 %.
 CHANCE_PER = 0.9
-# Columns that hold what a diverged run counts as. The lowest PER of any evaluation is a fact of
-# the evaluations before it diverged.
-_HOLD_DIVERGED = ("per", "per_beam", "best_per")
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -50,7 +48,9 @@ def counted_values(outcome: str, endings: ArrayLike, column: ArrayLike, budget: 
         values = (diverged | ((ended == "collapsed") & (outcome == "collapsed"))).astype(float)
     else:
         values = np.asarray(column, dtype=np.float64)
-        if outcome not in _HOLD_DIVERGED:
+        # Error rates hold what a diverged run counts as. The lowest PER of any evaluation is a fact
+        # of the evaluations before it diverged.
+        if outcome != "best_per" and not is_error_rate(outcome):
             counted = counted & (ended != "diverged")
     return np.where(counted, values, math.nan)
 

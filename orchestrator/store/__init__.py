@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "event_file": ("event_type", "read_events", "read_scalars", "record_of"),
         "former": ("mark_damaged",),
         "ledger": (
             "config_of",
@@ -14,6 +15,8 @@ __getattr__, __dir__, __all__ = lazy_face(
             "read_records",
             "recent_records",
             "restore_former",
+            "sealed_history",
+            "set_aside",
             "source_of_record",
             "with_result",
             "write_run",
@@ -34,7 +37,16 @@ __getattr__, __dir__, __all__ = lazy_face(
         "paths": ("Results", "default_results"),
         "plan_file": ("read_plan", "write_plan"),
         "provenance": ("version_of",),
-        "record": ("Record", "RecordDataset", "RecordEnvironment", "first_mistake"),
+        "record": (
+            "Damaged",
+            "Record",
+            "RecordCode",
+            "RecordDataset",
+            "RecordEnvironment",
+            "first_mistake",
+            "parse_record",
+            "sealed",
+        ),
         "registration": ("check_lock", "register"),
         "reservation_files": ("Driver", "UNKNOWN", "reserved_now"),
         "reservations": ("Reservations", "reserving"),

@@ -1,6 +1,7 @@
 """The ledger: one record and one history per run, shared by every ablation.
 
-Only `write_run` writes a record, and only `orchestrator.execute.recording` calls it.
+Only `write_run` writes a record, and only `orchestrator.execute.recording` and
+`orchestrator.execute.exported_results` call it.
 ``history.csv`` is written first, and ``record.json`` commits the run. A record that is damaged is
 renamed and reported, and its run is trained again.
 """
@@ -35,6 +36,7 @@ from orchestrator.store.record import (
     Record,
     RecordDataset,
     RecordEnvironment,
+    RecordHistory,
     RecordPack,
     parse_record,
     sealed,
@@ -62,6 +64,7 @@ def make_record(
     host: dict[str, str | int],
     environment: RecordEnvironment,
     replicate: int = 0,
+    ending: str = "",
 ) -> tuple[Record, tuple[HistoryRow, ...]]:
     """Make the record and the history of a run that ended.
 
@@ -69,12 +72,14 @@ def make_record(
         pack: the pack it was trained in; a result replaces ``n_runs``.
         ended: the result, or the traceback of an infrastructure failure.
         replicate: as in `decoder.config.run_id`.
+        ending: the rule by which a trainer of the user's failed; a result has its own.
     """
     result = None if isinstance(ended, str) else ended
     history = result.history if result else ()
     n_sharing = result.n_runs_in_pack if result else pack["n_runs"]
     pack_seconds = float(result.pack_seconds) if result else 0.0
     status = result.status if result else "failed"
+    seal = sealed_history(history)
     record: Record = {
         "schema": SCHEMA,
         "run_id": run_id,
@@ -104,19 +109,31 @@ def make_record(
         "confusions": [list(triple) for triple in result.confusions] if result else None,
         "beam": dict(result.beam) if result else None,
         "n_skipped_steps": result.n_skipped_steps if result else 0,
-        "history_sha256": sha256_of(history_csv(history)),
-        "n_history_rows": len(history),
+        "history_sha256": seal["history_sha256"],
+        "n_history_rows": seal["n_history_rows"],
     }
     if replicate:
         record["replicate"] = replicate
+    if ending := result.ending if result else ending:
+        record["ending"] = ending
     return record, tuple(history)
 
 
-def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -> bool:
+def sealed_history(history: Sequence[HistoryRow]) -> RecordHistory:
+    """The part of a record by which its history is checked."""
+    return {"history_sha256": sha256_of(history_csv(history)), "n_history_rows": len(history)}
+
+
+def write_run(
+    results: Results, record: Record, history: Sequence[HistoryRow], *, replaces: bool = False
+) -> bool:
     """Commit one run to the ledger.
 
     An existing result of the same sources is kept, since a run is computed once. One of other
     sources is kept in a folder of its own, see `keep_former`. An existing failure is replaced.
+
+    Args:
+        replaces: whether a result is replaced, too, as by one that was read again.
 
     Returns:
         Whether the run was written.
@@ -135,7 +152,7 @@ def write_run(results: Results, record: Record, history: Sequence[HistoryRow]) -
             present = None  # about to be replaced
             _rename_damaged(results, run_id)
         if present is not None and present["status"] != "failed":
-            if source_of_record(present) == source_of_record(record):
+            if source_of_record(present) == source_of_record(record) and not replaces:
                 return False
             keep_former(results, run_id, source_of_record(present))
             results.record(run_id).unlink()  # it does not belong to the history written next
@@ -196,6 +213,13 @@ def restore_former(results: Results, record: Record) -> None:
         if present is not None:
             keep_former(results, run_id, source_of_record(present))
         bring_back(results, run_id, source_of_record(record))
+
+
+def set_aside(results: Results, record: Record) -> None:
+    """Keep a record among the former ones of its run, so that the run is trained again."""
+    with _ledger_lock(results, 0):
+        keep_former(results, record["run_id"], source_of_record(record))
+        results.record(record["run_id"]).unlink(missing_ok=True)
 
 
 def with_result(records: Mapping[str, Record]) -> frozenset[str]:

@@ -18,11 +18,11 @@ class Results:
     Attributes:
         root: the folder, as given by ``--results``.
         kind: the folder under it that holds the plans and reports. A search has the same files as
-            an ablation and some more.
+            an ablation and some more; a judgement has the plan and the report.
     """
 
     root: Path
-    kind: Literal["ablations", "searches"] = "ablations"
+    kind: Literal["ablations", "searches", "judged"] = "ablations"
 
     @property
     def runs(self) -> Path:
@@ -36,6 +36,15 @@ class Results:
     def of_searches(self) -> "Results":
         """The same ledger, with the folders of searches instead of ablations."""
         return replace(self, kind="searches")
+
+    @property
+    def of_judged(self) -> "Results":
+        """The same ledger, with the folders of judgements instead of ablations."""
+        return replace(self, kind="judged")
+
+    def judgements(self) -> list[str]:
+        """The names of the judgements of runs that existed before."""
+        return sorted(p.parent.name for p in self.of_judged.ablations.glob("*/plan.json"))
 
     @property
     def datasets(self) -> Path:
@@ -149,6 +158,10 @@ class Results:
     def driver(self, name: str) -> Path:
         """Which process runs the ablation now, on which host, and how many runs are training."""
         return self.ablation(name) / "driver.json"
+
+    def event_files(self, name: str) -> Path:
+        """The event files for TensorBoard, one folder for each arm and seed."""
+        return self.ablation(name) / "tensorboard"
 
     def report(self, name: str) -> Path:
         return self.ablation(name) / "report.md"

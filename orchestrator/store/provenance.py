@@ -3,14 +3,14 @@
 import os
 import platform
 import socket
-import subprocess
 from importlib import metadata
 
 from decoder.config import DecoderConfig
 from decoder.pack import RunResult
+from decoder.sources import decoder_sha256, git_state
 from orchestrator.spec.configuration import Configuration
 from orchestrator.store.record import RecordCode, RecordEnvironment
-from orchestrator.store.sources import decoder_sha256, package_folder, training_sha256
+from orchestrator.store.sources import training_sha256
 
 
 def environment() -> RecordEnvironment:
@@ -54,25 +54,10 @@ def version_of(package: str) -> str:
 
 def _code() -> RecordCode:
     """The decoder's sources, its git commit, and whether tracked sources differ from the commit."""
-    commit = _ask_git("rev-parse", "HEAD")
-    changes = _ask_git("status", "--porcelain", "--untracked-files=no", "--", ".")
+    commit, is_dirty = git_state()
     return {
         "decoder_sha256": decoder_sha256(),
         "training_sha256": training_sha256(),
         "git_commit": commit,
-        "git_dirty": None if changes is None else bool(changes),
+        "git_dirty": is_dirty,
     }
-
-
-def _ask_git(*arguments: str) -> str | None:
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(package_folder()), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

@@ -89,14 +89,23 @@ class RecordEnvironment(TypedDict, total=False):
     driver: str  # of the GPU
 
 
+class RecordHistory(TypedDict):
+    """The part of a record by which its history is checked."""
+
+    history_sha256: str
+    n_history_rows: Count
+
+
 @_strict
 class Record(TypedDict):
     """``record.json``: how one run ended.
 
     ``status`` is ``ok``, ``diverged`` (a result, see ``diverged_step``) or ``failed`` (not a
     result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
-    resolved. ``replicate`` is there if the run is a repetition of another. The other keys that are
-    not required are missing in older records. The file ends with ``record_sha256``, see `sealed`.
+    resolved. ``replicate`` is there if the run is a repetition of another. ``ending`` is there if a
+    trainer of the user's made it, and says which rule decided how it ended. The other keys that
+    are not required are missing in older records. The file ends with ``record_sha256``, see
+    `sealed`.
     """
 
     schema: Whole
@@ -122,6 +131,7 @@ class Record(TypedDict):
     confusions: NotRequired[list[_Triple] | None]
     beam: NotRequired[dict[str, Amount] | None]
     n_skipped_steps: NotRequired[Count]
+    ending: NotRequired[str]
     history_sha256: str
     n_history_rows: Count
 

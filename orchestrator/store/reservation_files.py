@@ -43,7 +43,7 @@ class Driver:
     machine: str
     started: str
     since: str
-    kind: Literal["ablations", "searches"]
+    kind: Literal["ablations", "searches", "judged"]
     name: str
     shares: bool = False
 

@@ -15,10 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import decoder
-
-# Path in the package → content. The paths have slashes.
-Files = Mapping[str, bytes]
+from decoder.sources import Files, decoder_sha256, own_files, package_folder, raw_sha256
 
 # Training starts in the first. The second makes the features that it reads; the fingerprint of
 # recordings, which is part of every run id, covers their files but not what is made of them.
@@ -28,22 +25,10 @@ _PACKAGE = "decoder"
 UNPROVEN = "raw-"
 
 
-def package_folder() -> Path:
-    """The folder of the decoder package."""
-    assert decoder.__file__ is not None
-    return Path(decoder.__file__).parent
-
-
-@functools.cache
-def decoder_sha256() -> str:
-    """SHA-256 of all source files of the decoder package, as they are."""
-    return raw_sha256(_own_files())
-
-
 @functools.cache
 def training_sha256() -> str:
     """SHA-256 of what training imports from the decoder package, see `sha256_of_training`."""
-    return sha256_of_training(_own_files())
+    return sha256_of_training(own_files())
 
 
 def source_of(code: Mapping[str, Any]) -> str:
@@ -82,17 +67,8 @@ def _changed(raw: str | None, commit: str) -> tuple[str, ...] | None:
     files = _files_of(raw, commit)
     if files is None:
         return None
-    then, now = _hashes(files), _hashes(_own_files())
+    then, now = _hashes(files), _hashes(own_files())
     return tuple(sorted(path for path in then.keys() | now if then.get(path) != now.get(path)))
-
-
-def raw_sha256(files: Files) -> str:
-    """SHA-256 of source files: names and contents, in order of the names."""
-    digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: Path(path).parts):
-        digest.update(f"{path}\0{len(files[path])}\0".encode())
-        digest.update(files[path])
-    return digest.hexdigest()
 
 
 def sha256_of_training(files: Files) -> str:
@@ -105,11 +81,6 @@ def sha256_of_training(files: Files) -> str:
     """
     lines = [f"{path}\0{digest}\n" for path, digest in sorted(_hashes(files).items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _own_files() -> Files:
-    folder = package_folder()
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
 
 
 def _files_of(raw: str | None, commit: str) -> Files | None:

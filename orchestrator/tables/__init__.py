@@ -8,8 +8,15 @@ __getattr__, __dir__, __all__ = lazy_face(
         "breakdowns": ("NOTHING",),
         "csv_cells": ("csv_text", "unescaped"),
         "index": ("RunIndex", "cells_table", "extended", "open_index", "parquet_bytes"),
-        "run_columns": ("HistoryRows", "result_columns"),
-        "run_row": ("Cells", "RunRow", "parse_run_row", "record_cells", "varying_paths"),
+        "run_columns": ("FINAL_COLUMNS", "HistoryRows", "result_columns"),
+        "run_row": (
+            "Cells",
+            "RunRow",
+            "SETTINGS",
+            "parse_run_row",
+            "record_cells",
+            "varying_paths",
+        ),
         "tables": ("Tables", "make_tables", "outcome_values", "runs_table", "write_tables"),
     },
 )

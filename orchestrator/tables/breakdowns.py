@@ -90,7 +90,8 @@ def _with_result(
     counted = runs[runs["outcome"].isin(COUNTED)]
     columns = (counted[name].tolist() for name in ("run_id", "arm", "seed"))
     for run_id, arm, seed in zip(*columns, strict=True):
-        yield run_id, arm, seed, records[run_id]
+        if run_id in records:  # the store has none of runs that were trained elsewhere
+            yield run_id, arm, seed, records[run_id]
 
 
 def _name(phoneme: int) -> str:

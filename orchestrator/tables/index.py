@@ -25,7 +25,7 @@ from orchestrator.store.paths import Results
 from orchestrator.tables.run_row import Cells, RunRow, parse_run_row, record_cells
 from orchestrator.terminal import Say
 
-_FORMAT = 3
+_FORMAT = 4
 _AT_ONCE = 4000  # records per part of the table while it is built, to save memory
 _SIZE, _MTIME = "_record_bytes", "_record_mtime_ns"
 _ALWAYS = ("run_id", "outcome", "per")  # columns of a table without rows

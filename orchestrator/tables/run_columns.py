@@ -8,6 +8,8 @@ from typing import Any
 from decoder.collapse import CollapseThresholds, escape_step, has_plateau, is_collapsed
 from decoder.pack import further_columns
 from decoder.selection import best_row, selection_optimism
+from orchestrator.spec.configuration import is_command
+from orchestrator.spec.units import is_error_rate
 from orchestrator.stats.run_values import COUNTED, DIVERGED_PER
 from orchestrator.store.record import Record
 
@@ -55,33 +57,47 @@ def result_columns(
     best = history[chosen] if chosen is not None else {}
     optimism = selection_optimism(history) if counted else None
     escaped = escape_step(history, thresholds) if judged and outcome != "diverged" else None
-    final_per = DIVERGED_PER if outcome == "diverged" else last.get("per", math.nan)
+    rates = _error_rates(record, history) if outcome == "diverged" else ()
+    final = {**last, **dict.fromkeys(rates, DIVERGED_PER)}
+    further = dict.fromkeys((*further_columns(history), *(name for name in rates if name != "per")))
     train = record["config"]["train"] if record else {}
+    ours = None if record is None or is_command(record["config"]) else record
+    n_steps = train.get("n_steps")
+    if record is not None and ours is None and record["config"]["trainer"]["steps"] is None:
+        n_steps = None  # the record's one step stands for a number that is not known
     quantiles = (record and record.get("grad_norm_quantiles")) or {}
     return {
         "outcome": outcome,
-        "per": final_per,
+        "per": final.get("per", math.nan),
         "collapsed": int(outcome != "ok") if judged or outcome == "diverged" else None,
         "diverged": int(outcome == "diverged") if counted else None,
         "escape_step": math.nan if escaped is None else float(escaped),
         "escape_censored": escaped is None if judged else None,
-        "n_steps": train.get("n_steps"),
+        "n_steps": n_steps,
         "n_steps_done": record and record["n_steps_done"],
         "eval_every_steps": train.get("eval_every_steps"),
         "diverged_step": record and record["diverged_step"],
         **{name: float(last.get(name, math.nan)) for name in FINAL_COLUMNS},
-        **{name: float(last.get(name, math.nan)) for name in further_columns(history)},
+        **{name: float(final.get(name, math.nan)) for name in sorted(further)},
         "grad_norm_p99": float(quantiles.get("p99", math.nan)),
         "best_per": float(best.get("per", math.nan)),
         "best_per_step": best.get("step"),
         "selection_optimism": math.nan if optimism is None else optimism,
         "per_beam": _beam_per(record, outcome),
-        "n_skipped_steps": record and record.get("n_skipped_steps"),
-        "n_parameters": record and record["n_parameters"],
-        "n_dropped_trials": record and record["n_dropped_trials"],
+        "n_skipped_steps": ours and ours.get("n_skipped_steps"),
+        "n_parameters": ours and ours["n_parameters"],
+        "n_dropped_trials": ours and ours["n_dropped_trials"],
         "error": last_line(record["error"]) if record else "",
         **_machine_columns(record),
     }
+
+
+def _error_rates(record: Record | None, history: HistoryRows) -> list[str]:
+    """The error rates that a run reports; a diverged one ends with the worst of each."""
+    config = record["config"] if record else {}
+    if is_command(config):
+        return [name for name in config["trainer"]["metrics"] if is_error_rate(name)]
+    return ["per", *filter(is_error_rate, further_columns(history))]
 
 
 def _beam_per(record: Record | None, outcome: str) -> float:

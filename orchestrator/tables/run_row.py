@@ -3,16 +3,20 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
 from decoder.collapse import CollapseThresholds
 from decoder.config import DecoderConfig, digest, flatten, identity
-from orchestrator.store.record import Record
+from orchestrator.spec.configuration import CommandConfig, is_command, parse_document
+from orchestrator.spec.configuration import identity as identity_of
+from orchestrator.store.record import Record, RecordCode
 from orchestrator.store.sources import source_of
 from orchestrator.tables.run_columns import HistoryRows, leader_of, result_columns
 
+SETTINGS = "settings."  # before the path of a setting of a trainer of the user's
 Cells = Mapping[str, JsonValue]  # column → value; configuration paths are the names with a dot
 
 _NOT_RESULTS = (
@@ -88,8 +92,8 @@ def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
     behaved before the field existed. NaN becomes None.
     """
     environment = record.get("environment", {})
-    code = environment.get("code") or {}
-    settings, config_id = _settings(json.dumps(record["config"]))
+    settings, config_id, trainer = _settings(json.dumps(record["config"]))
+    code = trainer.code if trainer else environment.get("code") or {}
     cells: dict[str, JsonValue] = {
         "run_id": record["run_id"],
         "seed": record["seed"],
@@ -97,7 +101,8 @@ def record_cells(record: Record, history: HistoryRows) -> dict[str, JsonValue]:
         "config_id": config_id,
         "dataset": record["dataset"].get("fingerprint"),
         "dataset_path": record["dataset"].get("path"),
-        "numerics_version": record.get("numerics_version"),
+        "trainer": trainer and trainer.name,
+        "numerics_version": None if trainer else record.get("numerics_version"),
         "decoder_sha256": code.get("decoder_sha256"),
         "training_sha256": code.get("training_sha256"),
         "git_commit": code.get("git_commit"),
@@ -119,14 +124,31 @@ def varying_paths(configs: Sequence[Cells]) -> list[str]:
     return [path for path in varying if not _repeats(path, configs)]
 
 
+class _Trainer(NamedTuple):
+    """A trainer of the user's: the name of its folder with a digest of its code, and its commit."""
+
+    name: str
+    code: RecordCode
+
+
 @functools.lru_cache(maxsize=4096)
-def _settings(text: str) -> tuple[Cells, str]:
+def _settings(text: str) -> tuple[Cells, str, _Trainer | None]:
     """Configuration path → value, and a digest of the settings that can change a result.
 
     Args:
         text: the configuration as JSON; the runs of an arm share it.
+
+    Returns:
+        Also the trainer; None for the decoder of this project.
     """
     nested = json.loads(text)
+    command = parse_document(nested) if is_command(nested) else None
+    if isinstance(command, CommandConfig):
+        name = f"{PurePath(command.trainer.cwd).name} {digest(dict(command.code))[:8]}"
+        code: RecordCode = {"git_commit": command.commit, "git_dirty": command.dirty}
+        flat = {f"{SETTINGS}{path}": value for path, value in command.settings.items()}
+        n_steps = {"train.n_steps": nested["train"]["n_steps"]}
+        return {**flat, **n_steps}, digest(identity_of(command))[:16], _Trainer(name, code)
     try:
         config = DecoderConfig.model_validate(nested)
     except ValidationError:  # other software has other fields; keep them as they are
@@ -136,8 +158,8 @@ def _settings(text: str) -> tuple[Cells, str]:
             if isinstance(fields, Mapping)
             for name, value in fields.items()
         }
-        return flat, digest(flat)[:16]
-    return flatten(config), digest(identity(config))[:16]
+        return flat, digest(flat)[:16], None
+    return flatten(config), digest(identity(config))[:16], None
 
 
 def _newer_results(record: Record) -> Cells:

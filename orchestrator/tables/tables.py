@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, leas
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
-from orchestrator.tables.run_columns import HistoryRows, result_columns
+from orchestrator.tables.run_columns import ColumnValue, HistoryRows, result_columns
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
@@ -81,7 +81,7 @@ def make_tables(
     runs = runs_table(plan, records, histories)
     return Tables(
         runs,
-        arms_table(plan, runs),
+        arms_table(plan, runs, _further(plan, histories)),
         history_table(plan, histories),
         failures_table(runs, records),
         sessions_table(runs, records),
@@ -119,6 +119,7 @@ def runs_table(
         history = histories.get(run.run_id, ())
         columns = result_columns(records.get(run.run_id), history, thresholds)
         named = {**_run_columns(spec, arm, run), "block": run.block}
+        columns |= _foreign_columns(plan, run)
         rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
@@ -127,19 +128,24 @@ def runs_table(
     return table
 
 
-def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
+def arms_table(plan: PlanDocument, runs: pd.DataFrame, further: Sequence[str] = ()) -> pd.DataFrame:
     """One row per arm: counts, PER, collapse, steps to escape.
 
     ``n`` counts the runs with a result; all other numbers come from these. The value of each run
     follows `orchestrator.stats.run_values`, so means of metrics other than PER leave diverged runs
     out. ``per_low`` and ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is
     the restricted mean up to the least step budget of all arms, so that arms can be compared.
-    ``n_escaped`` counts runs that escaped at any step. ``grad_norm_p99_max`` is the largest value
-    over the seeds.
+    ``n_escaped`` counts runs that escaped at any step; it is not known if no run says what escape
+    is judged by. ``grad_norm_p99_max`` is the largest value over the seeds.
+
+    Args:
+        further: columns of `runs` that only some runs have; each gives ``NAME_mean``.
     """
     spec = plan.spec
     budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
-    of_runs = {name: outcome_values(runs, name, budget) for name in _ARM_MEANS}
+    of_runs = {name: outcome_values(runs, name, budget) for name in (*_ARM_MEANS, *further)}
+    unjudged = runs["escape_censored"].isna().to_numpy()
+    of_runs["escape_step"][unjudged] = math.nan  # not recorded
     places, endings = runs.groupby("arm").indices, runs["outcome"].to_numpy(dtype=object)
     results = runs[["collapsed", "per", "selection_optimism", "grad_norm_p99", "escape_step"]]
     rows = []
@@ -172,13 +178,21 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame) -> pd.DataFrame:
                 "grad_norm_mean": _mean(seen["grad_norm"]),
                 "grad_norm_p99_max": float(counted["grad_norm_p99"].max()),
                 "escape_step_mean": _mean(seen["escape_step"]),
-                "n_escaped": int(counted["escape_step"].notna().sum()),
+                "n_escaped": (
+                    None
+                    if len(counted) and unjudged[of_arm][np.isin(ended, COUNTED)].all()
+                    else int(counted["escape_step"].notna().sum())
+                ),
+                **{f"{name}_mean": _mean(seen[name]) for name in further},
                 "seed_offset": arm.seed_offset,
                 "replicate": arm.replicate,
                 "note": arm.note,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if table["n_escaped"].isna().any():
+        table["n_escaped"] = table["n_escaped"].astype("Int64")
+    return table
 
 
 def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> pd.DataFrame:
@@ -208,9 +222,9 @@ def history_table(plan: PlanDocument, histories: Mapping[str, HistoryRows]) -> p
 
 def failures_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
     """One `FailureRow` per diverged or failed run, in the order of the runs table."""
-    failed = runs[runs["outcome"].isin(("diverged", "failed"))]
+    failed = runs[runs["outcome"].isin(("diverged", "failed")) & runs["run_id"].isin(records)]
     rows = [
-        FailureRow(run_id, arm, seed, outcome, int(n_done), _end_of(records[run_id]["error"]))
+        FailureRow(run_id, arm, seed, outcome, int(n_done), _end_of(records[run_id]))
         for run_id, arm, seed, outcome, n_done in zip(
             *(failed[name].tolist() for name in FailureRow._fields[:-1]), strict=True
         )
@@ -233,7 +247,11 @@ def outcome_values(runs: pd.DataFrame, outcome: str, budget: float | None = None
         steps = runs["n_steps"] if outcome == "escape_step" else pd.Series(dtype=float)
         budget = least_budget(steps.to_numpy(dtype=float, na_value=math.nan))
     column = runs[outcome].to_numpy(dtype=float, na_value=math.nan)
-    return counted_values(outcome, runs["outcome"].to_numpy(dtype=object), column, budget)
+    endings = runs["outcome"].to_numpy(dtype=object)
+    values = counted_values(outcome, endings, column, budget)
+    if outcome == "escape_step":  # a run that does not say what escape is judged by is a gap
+        values[runs["escape_censored"].isna().to_numpy()] = math.nan
+    return values
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
@@ -282,9 +300,17 @@ def _factor_columns(spec: AblationSpec, levels: Mapping[str, str]) -> dict[str, 
     return {f"factor.{name}": levels.get(name, NO_LEVEL) for name in levels_of(spec)}
 
 
-def _end_of(traceback: str | None) -> str:
-    """The last lines of a traceback: the line that raised, and the exception."""
-    return "\n".join((traceback or "").strip().splitlines()[-_TRACEBACK_LINES:])
+def _foreign_columns(plan: PlanDocument, run: RunEntry) -> Mapping[str, ColumnValue]:
+    """What is known of a run that the store has no record of; NaN for a number that is missing."""
+    foreign = plan.judged.foreign.get(run.run_id) if plan.judged is not None else None
+    return {} if foreign is None else foreign.columns
+
+
+def _end_of(record: Record) -> str:
+    """The last lines of a traceback: the line that raised, and the exception; or how a run of a
+    trainer of the user's ended."""
+    text = record["error"] or record.get("ending", "")
+    return "\n".join(text.strip().splitlines()[-_TRACEBACK_LINES:])
 
 
 def _mean(values: stats.Floats) -> float:

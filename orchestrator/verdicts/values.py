@@ -9,6 +9,7 @@ import pandas as pd
 
 from decoder.errors import ConfigError
 from orchestrator.spec.claims import is_share
+from orchestrator.spec.units import is_error_rate
 from orchestrator.stats import effects as stats
 from orchestrator.stats.run_values import Bools, counted_values
 
@@ -117,7 +118,7 @@ def imputed(
         low, high = 0.0, budget
     elif is_share(outcome):
         low, high = 0.0, 1.0
-    elif outcome == "per":  # insertions can lift PER above 1
+    elif is_error_rate(outcome):  # insertions can lift one above 1
         low, high = 0.0, float(max(1.0, present.max(initial=1.0)))
     elif len(present):
         low, high = float(present.min()), float(present.max())

@@ -57,6 +57,8 @@ class Verdict:
         added: the seeds of the lock, which this verdict is taken on, if seeds were added after
             results of them existed; else None.
         on_all_seeds: the exploratory verdict on all seeds, if seeds were added; else None.
+        unregistered: whether the runs existed before the hypothesis was written, see `judge`.
+        caveats: what else differs between the arms of runs that existed before.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Verdict:
     mixed: bool
     added: SeedsAdded | None = None
     on_all_seeds: "Verdict | None" = None
+    unregistered: bool = False
+    caveats: tuple[str, ...] = ()
 
     @cached_property
     def outlook(self) -> Outlook:
@@ -109,9 +113,10 @@ class Verdict:
 
     @property
     def exploratory(self) -> bool:
-        """Whether the file declares the claim exploratory, it was altered after its lock, or it
-        compares runs of different decoder sources."""
-        return self.altered or self.mixed or self.hypothesis.exploratory
+        """Whether the file declares the claim exploratory, it was altered after its lock, its runs
+        existed before it, or it compares runs of different decoder sources."""
+        declared = self.hypothesis.exploratory
+        return self.altered or self.mixed or self.unregistered or declared
 
     @property
     def mostly_learned_nothing(self) -> bool:
@@ -223,6 +228,10 @@ def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) 
         claim = every[name].hypothesis.model_copy(update={"exploratory": True})
         on_all = replace(every[name], hypothesis=claim)
         locked[name] = replace(locked[name], added=locks[name], on_all_seeds=on_all)
+    if plan.judged is not None:
+        caveats = plan.judged.caveats
+        for name, verdict in locked.items():
+            locked[name] = replace(verdict, unregistered=True, caveats=caveats.get(name, ()))
     return [locked[name] for name in plan.spec.hypotheses]
 
 

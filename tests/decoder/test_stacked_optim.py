@@ -222,6 +222,46 @@ def test_states_go_from_one_kind_of_optimizer_to_the_other_and_back(
             assert_close(parameters[n].detach()[row], p.detach()[row], f"{SETTINGS[row]} {n}")
 
 
+@pytest.mark.parametrize("kernels", [*IMPLEMENTATIONS, None])
+def test_a_frozen_part_is_neither_updated_nor_decayed_and_the_others_move_as_without_it(
+    kernels: bool | None,
+) -> None:
+    """None stands for one optimizer a run, as on a CPU. Norms leave the frozen parts out."""
+    frozen = [("day",), ("layers",), ("head",), ("day", "head"), (), ("layers",), ("day",)]
+    configs = [
+        config.model_copy(update={"frozen": parts})
+        for config, parts in zip(CONFIGS, frozen, strict=True)
+    ]
+    model, free = make_model(len(configs)), make_model(len(configs))
+    parts = model.model_parts()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    def optimizer(of: PackedDecoder, configs: list[OptimConfig]) -> optim.PackOptimizer:
+        parameters, groups = dict(of.named_parameters()), of.groups()
+        if kernels is None:
+            return optim.RunOptimizers(configs, parameters, groups, parts)
+        return StackedOptimizer(configs, parameters, groups, kernels, block=32, parts=parts)
+
+    ours, theirs = optimizer(model, configs), optimizer(free, CONFIGS)
+    clip = torch.full((len(configs),), 0.5)
+    for step in range(4):
+        gradients, of_free = draw(model, step), draw(free, step)
+        optim.clear_frozen(gradients, configs, parts)
+        norms = ours.norms(gradients)
+        for row, config in enumerate(configs):
+            kept = [g[row] for n, g in of_free.items() if parts[n] not in config.frozen]
+            assert norms[row] == pytest.approx(float(torch.cat([g.flatten() for g in kept]).norm()))
+        ours.step(gradients, rates_at(step, configs), clip.clone())
+        theirs.step(of_free, rates_at(step, configs), clip.clone())
+    for name, value in model.named_parameters():
+        expected = free.get_parameter(name).detach()
+        for row, config in enumerate(configs):
+            if parts[name] in config.frozen:
+                assert torch.equal(value.detach()[row], before[name][row]), (name, row)
+            else:
+                assert torch.equal(value.detach()[row], expected[row]), (name, row)
+
+
 @pytest.mark.parametrize("kernels", IMPLEMENTATIONS)
 def test_runs_that_stay_continue_as_if_the_others_had_never_been(kernels: bool) -> None:
     kept = [6, 3, 4]

@@ -726,6 +726,7 @@ OTHER_VALUES: dict[str, Any] = {
     "optim.on_non_finite": "skip",
     "optim.ema_decay": 0.9,
     "optim.accumulation_steps": 2,
+    "optim.frozen": ["day"],
     "train.n_steps": 10,
     "train.eval_every_steps": 3,
     "train.precision": "bfloat16",
@@ -769,7 +770,8 @@ BASE_FOR: dict[str, dict[str, Any]] = {
     "optim.plateau_factor": {**PLATEAU, "optim.plateau_patience": 0},
     "optim.plateau_patience": PLATEAU,
 }
-# Fields that act before training, only on trials without an alignment, only on disk, or on a GPU.
+# Fields that act before training, only on trials without an alignment, only on disk, or on a GPU;
+# for those of the start see test_start.py.
 ELSEWHERE = {
     "data.path",
     "data.sessions",
@@ -777,6 +779,9 @@ ELSEWHERE = {
     "loss.zero_infinity",
     "train.deterministic",
     "train.keep_weights",
+    "train.start_from",
+    "train.start_sessions",
+    "train.start_new_days",
 }
 
 

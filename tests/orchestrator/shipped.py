@@ -18,6 +18,7 @@ QUESTIONS = tuple(
         "blank_collapse",
         "comparison_document",
         "epsilon_times_reduction",
+        "fine_tune",
         "own_parts",
         "patience",
         "run12_hybrid",
@@ -25,6 +26,8 @@ QUESTIONS = tuple(
         "t15_blank_collapse_full",
     )
 )
+TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))
+EXAMPLES = tuple(ABLATIONS / "examples" / name for name in ("tiny_trainer.py", "tiny_trainer.yaml"))
 SEARCHES = (ABLATIONS / "lr_search.yaml",)
 
 DOCS = tuple(
@@ -35,11 +38,13 @@ DOCS = tuple(
         "design",
         "extensions",
         "gpu",
+        "judging",
         "licences",
         "python",
         "results",
         "searches",
         "slurm",
+        "trainers",
         "verdicts",
     )
 )

@@ -1,6 +1,7 @@
 """Trains a pack on a node that may not see the driver's folders.
 
-What the node sees, it uses. Recordings that it does not see are sent to it once, see `node_cache`.
+What the node sees, it uses. Recordings, and weights to start from, that it does not see are sent to
+it once, see `node_cache`.
 If it does not see the results folder, the pack trains in a folder of the node: its newest
 checkpoint comes from the driver first, and checkpoints and weights go back to the driver, from
 where another node can go on. If the node is lost, so is what it trained since the last checkpoint
@@ -9,13 +10,22 @@ often than it is written.
 """
 
 import os
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from decoder.config import DecoderConfig
+from decoder.errors import ConfigError
 from decoder.pack import Progress
-from orchestrator.execute.backends.node_cache import cache_folder, receive_dataset, scratch_folder
+from decoder.training_sections import START_KEY
+from orchestrator.execute.backends.node_cache import (
+    cache_folder,
+    receive_dataset,
+    receive_start,
+    scratch_folder,
+)
 from orchestrator.execute.backends.splitting import SPLIT_NAME
 from orchestrator.execute.backends.travel import (
     KeptFiles,
@@ -27,7 +37,7 @@ from orchestrator.execute.backends.travel import (
     pieces_of,
 )
 from orchestrator.execute.backends.types import Execution
-from orchestrator.spec.configuration import Pack
+from orchestrator.spec.configuration import Pack, is_of_command
 from orchestrator.store.mixing import WEIGHT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
@@ -97,12 +107,22 @@ def train_away(
 
     Raises:
         StorageError: this node has no room, or a file arrives damaged.
+        ConfigError: a command on a node that does not see the driver's folder of results.
         Exception: whatever `train_pack` raises.
     """
+    if is_of_command(pack):
+        if not access.sees_results():
+            raise ConfigError(
+                f"node {socket.gethostname()} does not see the folder of results "
+                f"{execution.weights_dir}; a trainer of your own needs one that all nodes share"
+            )
+        yield from train_pack(pack, execution)
+        return
     cache = cache_folder()
     if not access.sees_dataset(execution.dataset_dir):
         folder = yield from receive_dataset(access.source, execution.dataset_dir.name, cache)
         execution = replace(execution, dataset_dir=folder)
+    execution = yield from _with_starts(pack, execution, access, cache)
     if access.sees_results():
         yield from train_pack(pack, execution)
         return
@@ -121,6 +141,29 @@ def train_away(
             yield from outbox.before(progress)
             yield progress
         yield from outbox.send_checkpoint()
+
+
+def _with_starts(
+    pack: Pack, execution: Execution, access: Access, cache: Path
+) -> Generator[Progress, None, Execution]:
+    """Where this node finds the weights that runs start from; those it does not see are sent."""
+    configs = [run.config for run in pack.runs if isinstance(run.config, DecoderConfig)]
+    planned = {config.train.start_from: config.files.get(START_KEY) for config in configs}
+    files = {}
+    for text, path in execution.start_files.items():
+        if text in planned and not _sees(path, planned[text]):
+            files[text] = yield from receive_start(access.source, text, cache)
+    return replace(execution, start_files={**execution.start_files, **files})
+
+
+def _sees(path: Path, sha256: str | None) -> bool:
+    """Whether this node sees the driver's file, and not another one in its place."""
+    from decoder.start import sha256_of_file
+
+    try:
+        return sha256_of_file(path) == sha256
+    except OSError:
+        return False
 
 
 class _Outbox:

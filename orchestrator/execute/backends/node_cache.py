@@ -23,7 +23,7 @@ from decoder.data.files import building_folder, storage_errors
 from decoder.errors import StorageError
 from decoder.pack import Progress
 from decoder.regular import read_json
-from orchestrator.execute.backends.travel import FileEntry, Source, fetch, inside
+from orchestrator.execute.backends.travel import FileEntry, Of, Source, fetch, inside
 
 CACHE_VARIABLE = "SPEECH_BCI_CACHE"
 _NOTE = ".received.json"
@@ -67,8 +67,38 @@ def receive_dataset(
         StorageError: there is no room, or a file arrives damaged.
     """
     entries = source.dataset()
+    return (yield from _receive_once(source, "dataset", entries, cache, f"datasets/{fingerprint}"))
+
+
+def receive_start(source: Source, text: str, cache: Path) -> Generator[Progress, None, Path]:
+    """Make sure that this node has the file that ``train.start_from`` names.
+
+    Args:
+        source: the driver's folders.
+        text: what the configuration says.
+        cache: of this node.
+
+    Yields, raises:
+        See `receive_dataset`.
+
+    Returns:
+        The file of weights, with what names its sessions beside it.
+    """
+    entries = source.start(text)
+    folder = yield from _receive_once(source, "starts", entries, cache, "starts/weights")
+    return folder / _own_name(entries[0])
+
+
+def _own_name(entry: FileEntry) -> str:
+    return entry.name.rpartition("/")[2]
+
+
+def _receive_once(
+    source: Source, of: Of, entries: Sequence[FileEntry], cache: Path, stem: str
+) -> Generator[Progress, None, Path]:
+    """Make sure that the cache holds these files, in a folder named by `stem` and their digest."""
     digest = sha256_of(json.dumps(sorted(entries)).encode())[:12]
-    target = inside(cache, f"datasets/{fingerprint}-{digest}")
+    target = inside(cache, f"{stem}-{digest}")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(target.parent / f".{target.name}.lock")
@@ -80,7 +110,7 @@ def receive_dataset(
             yield Progress(0)
     try:
         if not _is_whole(target, entries):
-            yield from _receive(source, entries, target)
+            yield from _receive(source, of, entries, target)
         os.utime(target)  # it is in use
     finally:
         lock.release()
@@ -88,24 +118,26 @@ def receive_dataset(
 
 
 def _receive(
-    source: Source, entries: Sequence[FileEntry], target: Path
+    source: Source, of: Of, entries: Sequence[FileEntry], target: Path
 ) -> Generator[Progress, None, None]:
+    what = {"dataset": "the recordings", "starts": "the weights to start from"}[of]
     n_bytes, host = sum(entry.n_bytes for entry in entries), socket.gethostname()
     for left_by_killed in target.parent.glob(f".{target.name}.building-*"):
         shutil.rmtree(left_by_killed, ignore_errors=True)
     make_room(target, n_bytes)
-    remark = f"{host}: does not see the recordings; {n_bytes / 1e6:,.1f} MB are sent to {target}"
+    remark = f"{host}: does not see {what}; {n_bytes / 1e6:,.1f} MB are sent to {target}"
     yield Progress(0, remarks=(remark,))
     started = pulse = time.monotonic()
     with storage_errors(target, n_bytes), building_folder(target) as building:
         for entry in entries:
-            for _ in fetch(source.pieces("dataset", entry), entry, inside(building, entry.name)):
+            path = inside(building, _own_name(entry))
+            for _ in fetch(source.pieces(of, entry), entry, path):
                 if time.monotonic() - pulse > _PULSE_SECONDS:
                     pulse = time.monotonic()
                     yield Progress(0)
         _write_note(building, entries)
     seconds = time.monotonic() - started
-    remark = f"{host}: has the recordings now ({n_bytes / 1e6:,.1f} MB in {seconds:.1f} s)"
+    remark = f"{host}: has {what} now ({n_bytes / 1e6:,.1f} MB in {seconds:.1f} s)"
     yield Progress(0, remarks=(remark,))
 
 
@@ -130,7 +162,7 @@ def make_room(target: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < n_bytes + _SPARE_BYTES:
         raise StorageError(
-            f"{socket.gethostname()}: {target.parent}: no room for the recordings: "
+            f"{socket.gethostname()}: {target.parent}: no room for what is sent: "
             f"{n_bytes + _SPARE_BYTES:,} bytes are needed, {free:,} are free; make room, or let "
             f"{CACHE_VARIABLE} name another folder when Ray starts on that node"
         )
@@ -142,7 +174,8 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _write_note(folder: Path, entries: Sequence[FileEntry]) -> None:
-    note = {entry.name: [*_stamp(folder / entry.name), entry.sha256] for entry in entries}
+    names = {entry.name: folder / _own_name(entry) for entry in entries}
+    note = {entry.name: [*_stamp(names[entry.name]), entry.sha256] for entry in entries}
     write_atomically(folder / _NOTE, json.dumps(note).encode())
 
 
@@ -151,7 +184,8 @@ def _is_whole(target: Path, entries: Sequence[FileEntry]) -> bool:
     try:
         note = read_json(target / _NOTE)
         return all(
-            note[entry.name] == [*_stamp(target / entry.name), entry.sha256] for entry in entries
+            note[entry.name] == [*_stamp(target / _own_name(entry)), entry.sha256]
+            for entry in entries
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False

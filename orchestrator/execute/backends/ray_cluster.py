@@ -172,7 +172,7 @@ def worker_resources(
         most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
         if most_gpus < share:
             raise ConfigError(
-                f"--gpus-per-pack {share:g}: no node of the Ray cluster has as many GPUs (the "
-                f"largest has {most_gpus:g}); lower it, or leave it out"
+                f"--gpus-per-pack {share:g}, or gpus of a trainer: no node of the Ray cluster has "
+                f"as many GPUs (the largest has {most_gpus:g}); lower it, or leave it out"
             )
     return {**resources, "GPU": share} if share else resources

@@ -8,21 +8,24 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError
 from decoder.owners import parse_owner, this_process
 from orchestrator.execute.backends.away import Access, stamps_of
-from orchestrator.execute.backends.travel import FileEntry, FolderSource, offsets
+from orchestrator.execute.backends.travel import FileEntry, FolderSource, Of, offsets
 from orchestrator.execute.backends.types import Execution
 
 _LOG_BYTES = 32 * 2**10  # of each log of a worker, from its end
 _LOG_SECONDS = 10.0
 _MARKER_DAYS = 7.0
+
+
+_Places = tuple[Path, Path, Mapping[str, Path]]  # the arguments of `FolderSource`
 
 
 class _Folders:
@@ -31,7 +34,7 @@ class _Folders:
     def __init__(self) -> None:
         self._hashing = threading.Lock()
 
-    def dataset(self, folders: tuple[Path, Path]) -> tuple[FileEntry, ...]:
+    def dataset(self, folders: _Places) -> tuple[FileEntry, ...]:
         if not folders[0].is_dir():
             raise ConfigError(
                 f"{folders[0]}: the Ray node that this driver joined does not see the driver's "
@@ -40,16 +43,14 @@ class _Folders:
         with self._hashing:
             return FolderSource(*folders).dataset()
 
-    def checkpoint(self, folders: tuple[Path, Path], pack_id: str) -> tuple[FileEntry, ...]:
+    def checkpoint(self, folders: _Places, pack_id: str) -> tuple[FileEntry, ...]:
         return FolderSource(*folders).checkpoint(pack_id)
 
-    def piece(
-        self,
-        folders: tuple[Path, Path],
-        of: Literal["dataset", "checkpoints"],
-        name: str,
-        offset: int,
-    ) -> bytes:
+    def start(self, folders: _Places, text: str) -> tuple[FileEntry, ...]:
+        with self._hashing:
+            return FolderSource(*folders).start(text)
+
+    def piece(self, folders: _Places, of: Of, name: str, offset: int) -> bytes:
         return FolderSource(*folders).piece(of, name, offset)
 
 
@@ -58,11 +59,18 @@ class RaySource:
 
     Args:
         actor: handle of a `_Folders`.
-        dataset_dir, checkpoint_dir: the driver's.
+        dataset_dir, checkpoint_dir, start_files: the driver's.
     """
 
-    def __init__(self, actor: Any, dataset_dir: Path, checkpoint_dir: Path) -> None:
-        self._actor, self._folders = actor, (dataset_dir, checkpoint_dir)
+    def __init__(
+        self,
+        actor: Any,
+        dataset_dir: Path,
+        checkpoint_dir: Path,
+        start_files: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._actor = actor
+        self._folders: _Places = (dataset_dir, checkpoint_dir, dict(start_files or {}))
 
     def dataset(self) -> tuple[FileEntry, ...]:
         return tuple(_answer(self._actor.dataset.remote(self._folders)))
@@ -70,7 +78,10 @@ class RaySource:
     def checkpoint(self, pack_id: str) -> tuple[FileEntry, ...]:
         return tuple(_answer(self._actor.checkpoint.remote(self._folders, pack_id)))
 
-    def pieces(self, of: Literal["dataset", "checkpoints"], entry: FileEntry) -> Iterator[bytes]:
+    def start(self, text: str) -> tuple[FileEntry, ...]:
+        return tuple(_answer(self._actor.start.remote(self._folders, text)))
+
+    def pieces(self, of: Of, entry: FileEntry) -> Iterator[bytes]:
         asked: list[Any] = []
         for offset in offsets(entry.n_bytes):
             asked.append(self._actor.piece.remote(self._folders, of, entry.name, offset))
@@ -121,7 +132,9 @@ class Nodes:
         for marker in markers:
             clear_markers(marker.parent)
             write_atomically(marker, nonce.encode())
-        source = RaySource(self._actor, execution.dataset_dir, execution.checkpoint_dir)
+        source = RaySource(
+            self._actor, execution.dataset_dir, execution.checkpoint_dir, execution.start_files
+        )
         try:
             yield Access(nonce, markers, stamps_of(execution.dataset_dir), source)
         finally:

@@ -233,7 +233,7 @@ def _trainable(work: Any, resources: dict[str, float]) -> type[Any]:
             except Exception:
                 self.has_crashed = True
                 raise
-            self.has_crashed = message.crash is not None
+            self.has_crashed = message.crash is not None and not message.ending
             if self.has_crashed:
                 message = dataclasses.replace(message, log=own_log())
             return {_MESSAGE: message, "done": message.is_last}

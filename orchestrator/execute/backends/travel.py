@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, Protocol
 
-from decoder.atomic import storage_error, sync_folder
+from decoder.atomic import sha256_of, storage_error, sync_folder
 from decoder.data.files import Say, hash_files, silent
 from decoder.errors import StorageError
 from decoder.owners import temporary_name
@@ -27,6 +27,7 @@ PIECE_BYTES = 8 * 2**20
 _PART_OF_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 Kind = Literal["checkpoints", "weights"]
+Of = Literal["dataset", "checkpoints", "starts"]  # what a node reads of the driver
 
 
 class FileEntry(NamedTuple):
@@ -46,7 +47,10 @@ class Source(Protocol):
     def checkpoint(self, pack_id: str) -> tuple[FileEntry, ...]:
         """The files of the checkpoint folder of a pack; empty if there is none."""
 
-    def pieces(self, of: Literal["dataset", "checkpoints"], entry: FileEntry) -> Iterator[bytes]:
+    def start(self, text: str) -> tuple[FileEntry, ...]:
+        """The files that ``train.start_from`` names: weights, and what names their sessions."""
+
+    def pieces(self, of: Of, entry: FileEntry) -> Iterator[bytes]:
         """The content of a file, in order."""
 
 
@@ -304,11 +308,15 @@ class FolderSource:
     """The driver's folders, read where they lie.
 
     Args:
-        dataset_dir, checkpoint_dir: as in `orchestrator.execute.backends.types.Execution`.
+        dataset_dir, checkpoint_dir, start_files: as in
+            `orchestrator.execute.backends.types.Execution`.
     """
 
-    def __init__(self, dataset_dir: Path, checkpoint_dir: Path) -> None:
+    def __init__(
+        self, dataset_dir: Path, checkpoint_dir: Path, start_files: Mapping[str, Path] | None = None
+    ) -> None:
         self._folders = {"dataset": dataset_dir, "checkpoints": checkpoint_dir}
+        self._starts = dict(start_files or {})
 
     def dataset(self) -> tuple[FileEntry, ...]:
         folder = self._folders["dataset"]
@@ -318,10 +326,42 @@ class FolderSource:
         folder = self._folders["checkpoints"]
         return entries_below(inside(folder, pack_id), folder)
 
-    def piece(self, of: Literal["dataset", "checkpoints"], name: str, offset: int) -> bytes:
-        """One piece of a file."""
-        return read_piece(inside(self._folders[of], name), offset)
+    def start(self, text: str) -> tuple[FileEntry, ...]:
+        from decoder.start import sha256_of_file
 
-    def pieces(self, of: Literal["dataset", "checkpoints"], entry: FileEntry) -> Iterator[bytes]:
+        return tuple(
+            FileEntry(name, path.stat().st_size, sha256_of_file(path))
+            for name, path in self._start_files().items()
+            if name.startswith(f"{_key(text)}/")
+        )
+
+    def _start_files(self) -> dict[str, Path]:
+        """Name on the way → path, for every file that may be read as a start."""
+        from decoder.start import files_beside
+
+        return {
+            f"{_key(text)}/{name}": path
+            for text, first in self._starts.items()
+            for name, path in files_beside(first).items()
+        }
+
+    def piece(self, of: Of, name: str, offset: int) -> bytes:
+        """One piece of a file."""
+        if of != "starts":
+            return read_piece(inside(self._folders[of], name), offset)
+        known = self._start_files()
+        if name not in known:
+            raise StorageError(
+                f"a node of the cluster asks for '{name}', which no run starts from; nothing was "
+                "read"
+            )
+        return read_piece(known[name], offset)
+
+    def pieces(self, of: Of, entry: FileEntry) -> Iterator[bytes]:
         for offset in offsets(entry.n_bytes):
             yield self.piece(of, entry.name, offset)
+
+
+def _key(text: str) -> str:
+    """The name of a start file on its way; its own may hold any characters."""
+    return sha256_of(text.encode())[:16]

@@ -1,6 +1,6 @@
 """The types that every backend shares: how to train packs, and what happened to them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -23,12 +23,14 @@ class PackFailed:
         run_ids: the runs without a result.
         traceback: the traceback of the last attempt.
         log: what its worker printed; empty if that is not known.
+        ending: of a trainer of the user's, the rule that decided.
     """
 
     run_ids: tuple[str, ...]
     traceback: str
     n_attempts: int
     log: str = ""
+    ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Execution:
         hang_seconds: a worker that shows no sign of life for this long is ended, see
             `orchestrator.execute.backends.hang`; None waits for ever.
         report_every_seconds: how often a pack reports its step between evaluations.
+        start_files: ``train.start_from`` → the absolute path of that file, for the runs that start
+            from weights.
     """
 
     dataset_dir: Path
@@ -81,6 +85,7 @@ class Execution:
     gpus_per_pack: float | None = None
     hang_seconds: float | None = 600.0
     report_every_seconds: float = 5.0
+    start_files: Mapping[str, Path] = field(default_factory=dict)
 
     def with_absolute_folders(self) -> "Execution":
         """The same, with folders that a worker finds from any working directory."""

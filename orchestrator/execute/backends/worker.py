@@ -18,7 +18,9 @@ from orchestrator.execute.backends.splitting import (
 )
 from orchestrator.execute.backends.travel import Parcel
 from orchestrator.execute.backends.types import Execution, PackEvent, PackFailed
-from orchestrator.spec.configuration import Pack, of_our_decoder
+from orchestrator.execute.command.outcome import TrainerFailed
+from orchestrator.execute.command.train import train_command
+from orchestrator.spec.configuration import Pack, is_of_command, of_our_decoder
 from orchestrator.store import provenance
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ Training = Iterator[Progress] | Iterator[Progress | Parcel]
 
 
 def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
-    """Train a pack with the decoder, from its checkpoint if there is one.
+    """Train a pack with the decoder, from its checkpoint if there is one, or with a command.
 
     A pack that runs out of memory goes on in halves, see `train_in_parts`. Sets the number of
     threads of this process. torch is imported here, so that a driver that only schedules never
@@ -38,7 +40,11 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
     Raises:
         DataError: the recordings cannot be used for training.
         StorageError: the checkpoint folder cannot be used.
+        TrainerFailed, MachineFault, ConfigError: see `train_command`.
     """
+    if is_of_command(pack):
+        yield from train_command(pack, execution)
+        return
     import torch
 
     from decoder.determinism import fix_workspace
@@ -59,6 +65,7 @@ def train_pack(pack: Pack, execution: Execution) -> Iterator[Progress]:
             until_step=execution.until_step,
             split_from=split_from,
             report_every_seconds=execution.report_every_seconds,
+            start_files=execution.start_files,
         )
 
     folder = execution.checkpoint_dir / pack.pack_id
@@ -103,6 +110,7 @@ class Message:
         parcel: a file for the driver, from a node that does not see its folders.
         log: what a worker that crashed has printed.
         stopped: whether the pack ended because it was asked to; it goes on another time.
+        ending: the rule by which a trainer of the user's failed; this process is sound.
     """
 
     host: dict[str, str | int]
@@ -112,6 +120,7 @@ class Message:
     parcel: Parcel | None = None
     log: str = ""
     stopped: bool = False
+    ending: str = ""
 
     @property
     def is_last(self) -> bool:
@@ -133,6 +142,8 @@ def next_message(training: Training, execution: Execution) -> Message:
         return Message(host, parcel=given)
     except UserError as error:
         return Message(host, user_error=error)
+    except TrainerFailed as failure:
+        return Message(host, crash=str(failure), ending=str(failure.ending))
     except Exception as error:
         if is_infrastructure_fault(error):
             raise
@@ -176,7 +187,7 @@ class Account:
         progress, waiting = message.progress, self._without_result[pack_id]
         if progress is None:
             text = message.crash or "the trainer ended without a result for these runs"
-            self.fail(pack_id, text, n_attempts, message.host, message.log)
+            self.fail(pack_id, text, n_attempts, message.host, message.log, message.ending)
             return
         finished = tuple(result for result in progress.finished if result.run_id in waiting)
         for result in finished:
@@ -191,12 +202,13 @@ class Account:
         n_attempts: int,
         host: dict[str, str | int],
         log: str = "",
+        ending: str = "",
     ) -> None:
         """End a pack, and report the failure of its runs that lack a result, if any."""
         del self._open[pack_id]
         run_ids = tuple(self._without_result[pack_id])
         if run_ids:
-            failure = PackFailed(run_ids, reason, n_attempts, log)
+            failure = PackFailed(run_ids, reason, n_attempts, log, ending)
             self._on_event(PackEvent(pack_id, failure, host))
 
     def split(self, pack_id: str, folder: Path) -> bool:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from decoder.neutral_settings import is_neutral
 from orchestrator.history.audit.check_confounding import check_confounding
 from orchestrator.history.audit.check_repeats import check_repeats
 from orchestrator.history.audit.check_runs import check_runs
 from orchestrator.history.audit.check_sweeps import check_sweeps
-from orchestrator.history.audit.effective_settings import all_seed_keys, is_neutral
+from orchestrator.history.audit.effective_settings import all_seed_keys
 from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup, prepare_group
 from orchestrator.history.audit.proposal import Proposal, propose

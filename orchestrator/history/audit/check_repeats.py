@@ -1,19 +1,22 @@
 """Checks of repeated runs: equal runs that disagree, the spread, conclusions from one seed."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
-from orchestrator.history.audit.effective_settings import is_neutral
+from decoder.neutral_settings import is_neutral
 from orchestrator.history.audit.findings import Finding, Weight
 from orchestrator.history.audit.prepared_group import PreparedGroup
 from orchestrator.history.audit.repeat_spread import by_seed
 from orchestrator.history.audit.wording import count, names_of
+from orchestrator.history.reading.columns import PER_ROUNDING
 from orchestrator.history.reading.record import ImportedRun
 
 # Without a known spread between seeds, a larger difference of equal runs is more than hardware
 # explains: the published repeats of one seed of the T15 baseline span 0.24 points.
 _HARDWARE = 0.01
 _ROUNDING = 2e-4
+_FEWEST_EVALUATIONS = 3  # of a learning curve; shorter ones may be equal by chance
 
 
 def check_repeats(group: PreparedGroup) -> Iterator[Finding]:
@@ -21,6 +24,7 @@ def check_repeats(group: PreparedGroup) -> Iterator[Finding]:
     pairs = equal_pairs(group)
     disagreeing = [pair for pair in pairs if pair.disagrees]
     yield from (_disagreement(pair, group) for pair in disagreeing)
+    yield from _evaluations_disagree(group)
     agreeing = [pair for pair in pairs if not pair.disagrees]
     if agreeing:
         largest = max(pair.gap for pair in agreeing)
@@ -50,12 +54,20 @@ class EqualPair(NamedTuple):
 
 
 def equal_pairs(group: PreparedGroup) -> list[EqualPair]:
-    """One pair for each configuration and seed whose runs differ by more than rounding."""
+    """One pair for each configuration and seed whose runs differ by more than rounding.
+
+    Runs without a learning curve are compared with each other only.
+    """
     of_seeds = group.spreads.seeds
     limit = max(_HARDWARE, of_seeds.chance_limit()) if of_seeds is not None else _HARDWARE
     pairs = []
     for configuration in group.configurations:
-        for runs in by_seed(configuration.comparable):
+        runs_alike = (
+            [run for run in runs if bool(run.history) is with_course]
+            for runs in by_seed(configuration.comparable)
+            for with_course in (True, False)  # a file of its own may be of another checkpoint
+        )
+        for runs in filter(None, runs_alike):
             in_order = sorted(runs, key=lambda run: run.compared_per or 0.0)
             low, high = in_order[0], in_order[-1]
             gap = (high.compared_per or 0.0) - (low.compared_per or 0.0)
@@ -88,6 +100,44 @@ def _disagreement(pair: EqualPair, group: PreparedGroup) -> Finding:
         },
         (low.name, high.name),
         {"difference": gap, "seed": low.seed, "limit": limit},
+    )
+
+
+def _evaluations_disagree(group: PreparedGroup) -> Iterator[Finding]:
+    """Runs of one configuration and seed with one course, whose evaluation files disagree."""
+    of_seeds = group.spreads.seeds
+    limit = max(_HARDWARE, of_seeds.chance_limit()) if of_seeds is not None else _HARDWARE
+    for configuration in group.configurations:
+        for a, b in combinations(configuration.runs, 2):
+            if a.seed != b.seed or not _same_course(a, b):
+                continue
+            widest = max(
+                (
+                    (abs(one.per - two.per), one, two)
+                    for one in a.evaluations
+                    for two in b.evaluations
+                    if one.split == two.split
+                ),
+                key=lambda found: found[0],
+                default=None,
+            )
+            if widest is not None and widest[0] > limit:
+                gap, one, two = widest
+                yield Finding(
+                    "evaluations_disagree",
+                    Weight.OVERTURNS,
+                    {"a": a, "b": b, "one": one, "two": two, "gap": gap},
+                    (a.name, b.name),
+                    {"difference": gap, "pers": [one.per, two.per], "split": one.split},
+                )
+
+
+def _same_course(a: ImportedRun, b: ImportedRun) -> bool:
+    """Whether two learning curves are equal but for rounding."""
+    one, two = a.pers(), b.pers()
+    return len(one) == len(two) >= _FEWEST_EVALUATIONS and all(
+        step == other and abs(per - of_other) <= PER_ROUNDING
+        for (step, per), (other, of_other) in zip(one, two, strict=True)
     )
 
 

@@ -134,8 +134,9 @@ def _same_curves(group: PreparedGroup) -> Iterator[Finding]:
     for run in group.runs:
         if len(run.history) >= FEWEST_ROWS and run.settings and run.curve_digests:
             first = seen.setdefault(run.curve_digests, run)
-            if first is not run:
-                pairs.append(group.pair(first, run))
+            pair = group.pair(first, run)
+            if pair.changes or first.seed != run.seed:
+                pairs.append(pair)
     if pairs:
         runs = names_of(run for pair in pairs for run in (pair.a, pair.b))
         yield Finding("same_course", Weight.OVERTURNS, {"pairs": pairs}, runs)

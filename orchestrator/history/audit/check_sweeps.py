@@ -72,7 +72,14 @@ def check_sweeps(group: PreparedGroup) -> Iterator[Finding]:
     """One finding about all settings that were tested alone, or that none was."""
     if not group.sweeps:
         if len(group.configurations) > 1:
-            facts = {"n_configurations": len(group.configurations)}
+            without = [
+                (
+                    sweep.change,
+                    [run.name for level in sweep.levels for run in level.configuration.runs],
+                )
+                for sweep in group.all_sweeps
+            ]
+            facts = {"n_configurations": len(group.configurations), "without": without}
             yield Finding("no_clean_pair", Weight.OVERTURNS, facts)
         return
     in_doubt, spread_known = disagreeing_runs(group), group.spreads.best is not None

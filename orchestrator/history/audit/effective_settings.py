@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from decoder.config import DecoderConfig, config_paths, flatten, identity, override, resolve
 from decoder.import_tables import squeeze
+from decoder.neutral_settings import is_neutral
 from orchestrator.history.reading.columns import last_part
 from orchestrator.history.reading.record import ImportedRun, Settings
 from orchestrator.history.reading.settings import seed_keys
@@ -24,32 +25,10 @@ def _squeezed(names: str) -> frozenset[str]:
     return frozenset(squeeze(name) for name in names.split())
 
 
-# Settings that cannot change a result, by the last part of their names, in the spellings of both
-# official trainers and of common frameworks.
-_NEUTRAL_NAMES = _squeezed(
-    "output_dir out_dir checkpoint_dir ckpt_dir save_dir log_dir results_dir work_dir run_dir "
-    "exp_dir root_dir base_dir model_dir model_path tensorboard_dir checkpoint_path save_path "
-    "cache_dir default_root_dir dirpath scratch_dir tmp_dir ausgabe gpu_number gpu gpus gpu_id "
-    "gpu_ids device devices cuda use_gpu accelerator local_rank world_size num_workers "
-    "num_dataloader_workers n_workers workers pin_memory prefetch_factor persistent_workers "
-    "n_threads num_threads batches_per_train_log batches_per_save verbose log_interval log_every "
-    "log_freq log_steps logging_steps log_level log_every_n_steps print_every print_freq "
-    "print_interval report_every log_individual_day_val_PER log_val_skip_logs progress_bar "
-    "run_name exp_name experiment_name run_id project entity tags comment comments description "
-    "author username hostname timestamp created_at start_time job_id slurm_job_id use_wandb "
-    "use_tensorboard success_criteria version_note"
-)
-# Names that are neutral at the top level only: `optimizer.name` counts.
-_NEUTRAL_ON_TOP = _squeezed(
-    "name title experiment group notes note desc user host date time created purpose changes cmd "
-    "command cwd python mode slurm tensorboard dry_run"
-)
+_WORD = re.compile(r"(?<!\S)[^\W\d_]{2,}[,;:.!?]*(?!\S)")
+_FEWEST_OF_PROSE = 4, 3  # parts between spaces, and words among them
 _FEWEST_LABELLED = 4  # runs; with fewer, a text that differs in each may be a real setting
 _NO_LABEL = re.compile(r"commit|version|sha|git|init|pretrain|resume|load", re.IGNORECASE)
-_NEUTRAL = re.compile(
-    r"(^|\.)(wandb|hydra|logging|logger|slurm|tensorboard)(\.|_|$)|(^|\.)(save|plot|print)_\w+$",
-    re.IGNORECASE,
-)
 _DATA_NAMES = _squeezed("dataset_dir datasetPath data_dir data_path dataset data_root")
 _OFF = (None, False, "", "none", "None", "null")
 
@@ -77,14 +56,11 @@ class EffectiveSettings(NamedTuple):
         return json.dumps([self.kind, self.values], sort_keys=True, default=str)
 
 
-def is_neutral(key: str) -> bool:
-    """Whether a setting cannot change a result, by its name."""
-    on_top = "." not in key and squeeze(key) in _NEUTRAL_ON_TOP
-    return on_top or last_part(key) in _NEUTRAL_NAMES or bool(_NEUTRAL.search(key))
-
-
 def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
-    """Settings that only label a run: a text that differs in every run that has it."""
+    """Settings that only label or describe a run.
+
+    That is a text that differs in every run that has it, or one of whole sentences.
+    """
     values: dict[str, list[Any]] = {}
     for run in runs:
         for key, value in run.settings.items():
@@ -93,10 +69,18 @@ def label_keys(runs: Sequence[ImportedRun]) -> frozenset[str]:
     return frozenset(
         key
         for key, of_runs in values.items()
-        if len(of_runs) >= _FEWEST_LABELLED
-        and all(isinstance(value, str) for value in of_runs)
-        and len(set(of_runs)) == len(of_runs)
+        if all(isinstance(value, str) or value is None for value in of_runs)
+        and (
+            any(_is_prose(value) for value in of_runs if value)
+            or (len(of_runs) >= _FEWEST_LABELLED and len({*of_runs} - {None}) == len(of_runs))
+        )
     )
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text is a sentence that someone wrote about a run."""
+    n_parts, n_words = _FEWEST_OF_PROSE
+    return len(text.split()) >= n_parts and len(_WORD.findall(text)) >= n_words
 
 
 def effective_settings(run: ImportedRun, labels: frozenset[str] = frozenset()) -> EffectiveSettings:

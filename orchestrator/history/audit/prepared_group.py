@@ -156,6 +156,11 @@ class PreparedGroup:
     @cached_property
     def sweeps(self) -> tuple[Sweep, ...]:
         """Configurations that differ in one setting only; two or more of each sweep have a PER."""
+        return tuple(sweep for sweep in self.all_sweeps if len(sweep.with_results) > 1)
+
+    @cached_property
+    def all_sweeps(self) -> tuple[Sweep, ...]:
+        """Configurations that differ in one setting only, with a PER or without."""
         sweeps: dict[str, tuple[SettingChange, dict[int, Level]]] = {}
         for one, two in combinations(self.configurations, 2):
             if (
@@ -172,11 +177,10 @@ class PreparedGroup:
                 _, levels = sweeps.setdefault(key, (change, {}))
                 levels[id(one)] = Level(change.before, one)
                 levels[id(two)] = Level(change.after, two)
-        all_sweeps = (
+        return tuple(
             Sweep(change, tuple(sorted(levels.values(), key=_value_order)))
             for change, levels in sweeps.values()
         )
-        return tuple(sweep for sweep in all_sweeps if len(sweep.with_results) > 1)
 
     @cached_property
     def tested_alone(self) -> Mapping[str, Sweep]:
@@ -218,7 +222,8 @@ def _without_copies(
     seen: dict[object, ImportedRun] = {}
     own, copies = [], {}
     for run in sorted(runs, key=lambda run: _COPY.search(run.name) is not None):
-        key = (run.curve_digests, settings[run.name].signature, run.seed)
+        evaluated = tuple((one.split, one.per) for one in run.evaluations)
+        key = (run.curve_digests, settings[run.name].signature, run.seed, evaluated)
         if len(run.history) >= FEWEST_ROWS and key in seen:
             copies[run.name] = seen[key].name
             continue

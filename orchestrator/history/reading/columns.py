@@ -3,7 +3,8 @@
 import math
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
 from decoder.import_tables import squeeze
 
@@ -43,8 +44,20 @@ _COLUMN_OF = {
     for rank, name in enumerate(names.split())
 }
 _BY_LAST_PART = 1000  # added to the rank of a name if only its last part is known
-_OTHER_VALUE = re.compile(r"best|lowest|min|train|target|goal|thresh|zuvor|prev", re.IGNORECASE)
+_OTHER_VALUE = re.compile(
+    r"best|lowest|min|train|target|goal|thresh|zuvor|prev|sample|example|sentence|utterance"
+    r"|moving|running|rolling",
+    re.IGNORECASE,
+)
+_UNLABELLED = re.compile(
+    r"competition|(?<![a-z])comp(?![a-z])|hold[ _-]?out|held[ _-]?out|challenge|un_?label"
+    r"|blind[ _-]?(test|set|split)|hidden[ _-]?(test|set|split|label)|leaderboard|submission|kaggle"
+    r"|(no|without)[ _-]?(true[ _-]?)?label",
+    re.IGNORECASE,
+)
 _PLAIN_LOSS = frozenset({"loss", "verlust"})
+_HIGH_RATE, _LATER_RATE = 5.0, 2.0  # of an error rate at any time, and once a run has trained
+_FEWEST_TO_JUDGE = 3  # values
 
 
 _RATE = ("0 to 10, or 0 to 1,000 in percent", 0.0, 1000.0)
@@ -79,6 +92,11 @@ def allowed_range(column: str, value: float) -> str:
 def last_part(name: str) -> str:
     """The last part of a dotted name, without case and punctuation: ``a.lr_max`` → ``lrmax``."""
     return squeeze(name.rpartition(".")[2])
+
+
+def is_unlabelled(text: str) -> bool:
+    """Whether the name of a split or of a file says that its trials have no true labels."""
+    return bool(_UNLABELLED.search(text))
 
 
 def is_evaluation(row: Mapping[str, float]) -> bool:
@@ -121,31 +139,41 @@ def _column_of(name: str) -> tuple[str, int] | None:
         return _COLUMN_OF[squeezed]
     if _OTHER_VALUE.search(name):
         return None
-    for separator in ("/", ".", " "):
-        head, _, tail = name.rpartition(separator)
-        if head and squeeze(tail) in _COLUMN_OF:
-            column, rank = _COLUMN_OF[squeeze(tail)]
+    words = name.split(" ")
+    ends = [" ".join(words[at:]) for at in range(1, len(words))]  # the longest first
+    for end in (*ends, *(name.rpartition(separator)[2] for separator in "/.")):
+        if squeeze(end) in _COLUMN_OF:
+            column, rank = _COLUMN_OF[squeeze(end)]
             return column, rank + _BY_LAST_PART
     return None
 
 
-def percent_reason(pers: Collection[float]) -> str:
-    """Why the PERs of one file are in percent; "" if they are rates.
+def percent_reason(values: Sequence[float], in_order: bool = True) -> str:
+    """Why the error rates of one file and field are in percent; "" if they are rates.
 
-    A rate exceeds 1 only if a run emits far too many phonemes, and never exceeds 10, because
-    there are fewer than ten frames per phoneme. A PER in percent does not stay below 1.
+    All values of the field decide together, the later half most: a rate exceeds 1 where a run
+    emits too many phonemes, as at the start of training, but does not stay far above. Few values
+    are in percent if they exceed 5, which no run ends at.
 
     Args:
-        pers: finite PERs.
+        values: finite rates.
+        in_order: whether they are in the order of training; else all count like the later half.
     """
-    low, high = min(pers, default=0.0), max(pers, default=0.0)
-    if high > 10 and 0 < low <= 1:
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    few = len(values) < _FEWEST_TO_JUDGE
+    limit = _HIGH_RATE if few else _LATER_RATE
+    judged = values if not in_order else values[-1:] if few else values[len(values) // 2 :]
+    later = median(judged)
+    if high <= _HIGH_RATE or later <= limit:
+        return ""
+    if 0 < low <= 1:
         return (
-            f"PER ranges from {low:g} to {high:g}; read as percent, because a rate never "
-            "exceeds 10, but the values up to 1 look like rates: the file may mix both units"
+            f"PER ranges from {low:g} to {high:g}; read as percent, because a rate does not stay "
+            f"above {limit:g}, but the values up to 1 look like rates: the file may mix both units"
         )
-    if high > 10:
-        return f"PER up to {high:g} is read as percent, because a rate never exceeds 10"
-    if low > 5:
-        return f"PER never below {low:g} is read as percent, because no rate stays above 5"
-    return ""
+    return (
+        f"PER from {low:g} to {high:g} is read as percent, because a rate does not stay above "
+        f"{limit:g}"
+    )

@@ -12,7 +12,9 @@ from typing import Literal
 from decoder.plain_pickle import Refused, looks_like_pickle
 
 Role = Literal["settings", "course", "evaluation", "refused", "not read", "unreadable"]
-RunFileKind = Literal["yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "refused", "other"]
+RunFileKind = Literal[
+    "yaml", "json", "toml", "pickle", "jsonl", "csv", "log", "stats", "refused", "other"
+]
 
 MOST_SETTINGS_BYTES = 4 << 20
 MOST_CURVE_BYTES = 32 << 20  # 5 s of reading, or 15 s of the log of an unknown trainer
@@ -35,7 +37,8 @@ _KINDS: tuple[tuple[str, RunFileKind, str], ...] = (
     (r".+\.(wandb|db|sqlite|parquet)", "other", "databases are not read"),
     (r".+\.(zip|gz|tar|tgz|xz|zst|7z)", "other", "archives are not read"),
     (r"args(\.pkl|\.pickle)?", "pickle", ""),
-    (r".+\.(pkl|pickle)|trainingstats", "refused", _PICKLES),
+    (r"trainingstats(\.pkl|\.pickle)?", "stats", ""),
+    (r".+\.(pkl|pickle)", "refused", _PICKLES),
     (
         r"(?=.*train_val_trials|.*wandb-(metadata|summary)|tsconfig|vocab|phon|dataset_info|\."
         r"|(hydra|overrides|conda|environment|requirements|package(-lock)?)\.).+\.(ya?ml|json)",

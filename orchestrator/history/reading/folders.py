@@ -23,10 +23,11 @@ _PARTS = frozenset(
         *("plots", "figures", "tensorboard", "tb", "events", "artifacts", "files", "table"),
     )
 )
+_NO_RUNS = ("__pycache__", "node_modules", "site-packages")
 _WANDB_RUN = re.compile(r"^(offline-)?run-\d{8}_\d{6}-\w+$")
 _NUMBERED = re.compile(r"(?:run|exp|lauf|versuch)[ _-]?0*(\d+)", re.IGNORECASE)
 _REPEAT = re.compile(r"^(?:seed|s|rep|repeat|replicate)[_=-]?(\d{1,9})$", re.IGNORECASE)
-CURVE_KINDS: tuple[RunFileKind, ...] = ("jsonl", "csv", "log")
+CURVE_KINDS: tuple[RunFileKind, ...] = ("jsonl", "csv", "log", "stats")
 _SETTINGS_KINDS: tuple[RunFileKind, ...] = ("yaml", "json", "toml", "pickle")
 
 
@@ -57,6 +58,12 @@ class RunFolder:
     def settings_files(self) -> list[RunFile]:
         """The files that hold settings, by their names."""
         return [file for file in self.of_kinds(_SETTINGS_KINDS) if file.is_named("settings")]
+
+    def is_code(self) -> bool:
+        """Whether it holds the code of a trainer, beside which its settings are no run's."""
+        return any(
+            file.path.parent == self.path and file.path.suffix == ".py" for file in self.files
+        )
 
     def has_curve(self) -> bool:
         """Whether any file may hold evaluations, by its name."""
@@ -97,7 +104,12 @@ def find_run_folders(root: Path) -> tuple[list[RunFolder], list[str]]:
         ]
         _add_files(folder, files, root)
     _inherit_settings(folders, root)
-    runs = [run for folder in folders.values() if _is_run(folder, root) for run in _split(folder)]
+    runs = [
+        run
+        for folder in folders.values()
+        if _is_run(folder, root, root_is_run)
+        for run in _split(folder)
+    ]
     runs.sort(key=lambda run: natural_order(run.name))
     return runs, [*remarks, *_skipped(folders, runs, root)]
 
@@ -149,8 +161,13 @@ def _walk(root: Path, remarks: list[str]) -> Iterator[tuple[Path, list[Path], li
                 f"{printable(str(path))}: is {_DEPTH} folders deep; folders below it are skipped"
             )
             folders.clear()
-        folders[:] = sorted(n for n in folders if n not in (".git", "__pycache__", "node_modules"))
+        folders[:] = sorted(n for n in folders if not _holds_no_runs(n))
         yield path, [path / name for name in sorted(names)], links
+
+
+def _holds_no_runs(name: str) -> bool:
+    """Whether a folder is one of tools (``.git``, ``.github``, ``.vscode``), by its name."""
+    return name in _NO_RUNS or (name.startswith(".") and name != ".hydra")
 
 
 def _owner(path: Path, root: Path, root_is_run: bool) -> Path:
@@ -186,11 +203,14 @@ def _inherit_settings(folders: Mapping[Path, RunFolder], root: Path) -> None:
             above.lends_settings = True
 
 
-def _is_run(folder: RunFolder, root: Path) -> bool:
+def _is_run(folder: RunFolder, root: Path, root_is_run: bool) -> bool:
     """Whether a folder has a learning curve, or settings and not the name of a part."""
-    part = folder.path == root or folder.path.name.lower() in _PARTS
+    part = not root_is_run if folder.path == root else folder.path.name.lower() in _PARTS
     return folder.has_curve() or (
-        not part and not folder.lends_settings and bool(folder.settings_files())
+        not part
+        and not folder.lends_settings
+        and not folder.is_code()
+        and bool(folder.settings_files())
     )
 
 
@@ -204,8 +224,16 @@ def _skipped(
     for path, folder in folders.items():
         if path == root and path not in of_runs:
             yield from folder.notes
+            if not runs and folder.files:
+                names = ", ".join(printable(file.path.name) for file in folder.files[:5])
+                yield (
+                    f"none of its {len(folder.files)} files is by its name a learning curve, or "
+                    f"settings beside one ({names}{', ...' if len(folder.files) > 5 else ''})"
+                )
         elif path in lending:
             continue
+        elif path not in at_or_above_runs and folder.is_code() and folder.settings_files():
+            yield f"{folder.name}: holds code and settings but no learning curve; skipped"
         elif path not in at_or_above_runs:
             n_files = f"{len(folder.files)} file{'s' * (len(folder.files) != 1)}"
             yield f"{folder.name}: has neither settings nor a learning curve ({n_files}); skipped"

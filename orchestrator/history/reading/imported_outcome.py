@@ -47,6 +47,8 @@ def judge_outcome(
     ended = finished or stopped_early is not None
     if not ended and n_planned is not None and (missing := _missing(curve, n_planned)):
         return "unfinished", (missing, *log_error)
+    if not ended and n_planned is None and any(log.ends_in_error for log in logs):
+        return "unfinished", log_error
     if plateau := _plateau(curve):
         return "collapsed", (plateau,)
     reasons = []

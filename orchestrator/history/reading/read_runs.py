@@ -1,7 +1,7 @@
 """A folder in, one record per run out: reads every run below a folder and writes nothing."""
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,26 +10,24 @@ from decoder.errors import ConfigError
 from decoder.importing import import_mapping
 from orchestrator.history.reading.columns import (
     PER,
-    VAL_LOSS,
-    allowed_range,
-    column_names,
-    percent_reason,
 )
-from orchestrator.history.reading.curve_files import CurveFile, read_curve_file
+from orchestrator.history.reading.curve_files import read_curve_file
+from orchestrator.history.reading.curve_formats import CurveFile
+from orchestrator.history.reading.evaluation_files import Evaluations, read_evaluations
 from orchestrator.history.reading.files import FileNote, RunFile, printable
 from orchestrator.history.reading.folders import CURVE_KINDS, RunFolder, find_run_folders
 from orchestrator.history.reading.imported_outcome import judge_outcome, planned_steps
 from orchestrator.history.reading.merge_curves import MergedCurve, merge_curves
 from orchestrator.history.reading.record import (
-    FinalEvaluation,
     ImportedRun,
     MappedSettings,
     Settings,
 )
+from orchestrator.history.reading.separate_runs import separate_runs
 from orchestrator.history.reading.settings import (
     RunSettings,
     flatten_settings,
-    read_mapping,
+    part_of_folder,
     read_settings,
 )
 
@@ -64,32 +62,69 @@ def read_group(root: Path) -> Group:
     folders, remarks = find_run_folders(root)
     runs = []
     for folder in folders:
-        run = read_run(folder, root)
-        if run.settings or run.history or run.evaluations:
-            runs.append(run)
-        else:
-            remarks.append(f"{run.name}: {_why_nothing(run)}; skipped")
+        for run in read_folder(folder, root):
+            if run.settings or run.history or run.evaluations:
+                runs.append(run)
+            else:
+                remarks.append(f"{run.name}: {_why_nothing(run)}; skipped")
     return Group(str(root), tuple(runs), tuple(remarks))
 
 
-def read_run(folder: RunFolder, root: Path) -> ImportedRun:
-    """Read one run folder; what cannot be read is stated in the record's files and notes."""
+def read_folder(folder: RunFolder, root: Path) -> Iterator[ImportedRun]:
+    """Read the runs of one folder, usually one.
+
+    What cannot be read is stated in the files and notes of each record.
+    """
     settings = read_settings(folder)
     used = {note.path for note in settings.files if note.role != "not read"}
-    read = [read_curve_file(file) for file in folder.files if _may_be_curve(file, used)]
+    read = [
+        curve
+        for file in folder.files
+        if _may_be_curve(file, used)
+        for curve in read_curve_file(file, of_one_run=bool(settings.source))
+    ]
+    runs = separate_runs(_without_stats(read))
+    if len(runs) == 1:
+        yield _read_run(folder, root, settings, runs[0].files)
+        return
+    of_runs = {file.path for run in runs for file in run.files}
+    for run in runs:
+        own = {file.path for file in run.files}
+        part = part_of_folder(folder, run.name, own, of_runs - own, settings)
+        part.notes.append(run.why)
+        yield _read_run(part, root, read_settings(part), run.files)
+
+
+def _without_stats(files: Sequence[CurveFile]) -> list[CurveFile]:
+    """Leave out ``trainingStats``, which states no steps, where another file has the PERs."""
+    others = [file for file in files if file.pers and not file.official]
+    if others:
+        for file in files:
+            if file.official and file.rows:
+                file.rows = []
+                why = f"{others[0].path} has the PERs, and their steps"
+                file.note = replace(file.note, role="not read", note=why)
+    return list(files)
+
+
+def _read_run(
+    folder: RunFolder, root: Path, settings: RunSettings, read: Sequence[CurveFile]
+) -> ImportedRun:
+    """The record of one run, from what its files hold."""
+    used = {note.path for note in settings.files if note.role != "not read"}
     curves = [file for file in read if file.note.role == "course"]
     curve = merge_curves(curves)
-    evaluations = tuple(_evaluations(folder, used, curve))
-    notes = [*settings.files, *(file.note for file in read)]
     mapped = map_settings(settings.nested, settings.source)
+    evaluations = read_evaluations(folder.files, used, curves, mapped.codebase)
+    notes = [*settings.files, *(file.note for file in read)]
     n_planned = planned_steps(settings.values, mapped, curve.unit)
-    logs = [file.log for file in curves]
+    logs = [file.log for file in read]  # one of errors alone says how training ended
     outcome, reasons = judge_outcome(curve, n_planned, logs)
     changed = max((file.changed for file in curves if file.rows), default=0.0)
     return ImportedRun(
         name=folder.name,
         source=str(root),
-        files=_file_notes(folder, notes, evaluations),
+        files=_file_notes(folder, notes, evaluations.paths),
         settings=settings.values,
         settings_from=settings.source,
         mapped=mapped,
@@ -98,14 +133,14 @@ def read_run(folder: RunFolder, root: Path) -> ImportedRun:
         history=tuple(curve.rows),
         step_unit=curve.unit,
         n_restarts=curve.n_restarts,
-        evaluations=evaluations,
+        evaluations=evaluations.counted,
         outcome=outcome,
         reasons=reasons,
         n_planned=n_planned,
         started=min((log.started for log in logs if log.started), default=""),
         changed=changed or max((file.changed for file in folder.files), default=0.0),
         trainer=next((log.trainer for log in logs if log.trainer), ""),
-        notes=(*folder.notes, *_notes(settings, curves, curve, bool(evaluations))),
+        notes=(*folder.notes, *_notes(settings, curves, curve, evaluations)),
     )
 
 
@@ -164,40 +199,8 @@ def _may_be_curve(file: RunFile, used: Collection[str]) -> bool:
     return usual and file.name not in used
 
 
-def _evaluations(
-    folder: RunFolder, used: Collection[str], curve: MergedCurve
-) -> Iterator[FinalEvaluation]:
-    """Evaluations in files of their own; the learning curve shows whether they are in percent."""
-    known = [row[PER] for row in curve.rows if math.isfinite(row.get(PER, math.nan))]
-    for file in folder.files:
-        if file.kind != "json" or not file.is_named("evaluation") or file.name in used:
-            continue
-        values = _column_values(file)
-        per = values.get(PER, math.nan)
-        if not math.isfinite(per) or allowed_range(PER, per):
-            continue
-        in_percent = bool(percent_reason([per]))
-        if known and 1 < per <= 10:
-            nearest = min(known, key=lambda one: min(abs(one - per), abs(one - per / 100)))
-            in_percent = abs(nearest - per / 100) < abs(nearest - per)
-        yield FinalEvaluation(file.name, per / 100 if in_percent else per, values.get(VAL_LOSS))
-
-
-def _column_values(file: RunFile) -> dict[str, float]:
-    """Column → value of a JSON object; {} if the file holds no such object."""
-    try:
-        values = flatten_settings(read_mapping(file)[0])
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return {
-        column: float(values[name])
-        for name, column in column_names(values).items()
-        if isinstance(values[name], int | float) and not isinstance(values[name], bool)
-    }
-
-
 def _file_notes(
-    folder: RunFolder, read: Iterable[FileNote], evaluations: Sequence[FinalEvaluation]
+    folder: RunFolder, read: Iterable[FileNote], evaluations: Iterable[str]
 ) -> tuple[FileNote, ...]:
     """One note per file, in the order of paths; of several notes on a file the last counts."""
     why = "holds no PER, no learning curve and no known setting"
@@ -206,13 +209,16 @@ def _file_notes(
         for file in folder.files
     }
     notes |= {note.path: note for note in read}
-    for path in (evaluation.path for evaluation in evaluations):
+    for path in evaluations:
         notes[path] = FileNote(path, "evaluation", notes[path].n_bytes)
     return tuple(notes[name] for name in sorted(notes))
 
 
 def _notes(
-    settings: RunSettings, curves: Sequence[CurveFile], curve: MergedCurve, has_evaluation: bool
+    settings: RunSettings,
+    curves: Sequence[CurveFile],
+    curve: MergedCurve,
+    evaluations: Evaluations,
 ) -> Iterator[str]:
     if not settings.values:
         yield "has no settings that could be read"
@@ -222,8 +228,9 @@ def _notes(
         if file.log.loaded:
             yield f"{file.path}: {_FROM_CHECKPOINT} {file.log.loaded}"
     yield from curve.remarks
+    yield from evaluations.notes
     if not curve.rows:
-        yield "has no learning curve" + (", but an evaluation" if has_evaluation else "")
+        yield "has no learning curve" + (", but an evaluation" if evaluations.counted else "")
     elif not any(PER in row for row in curve.rows):
         yield "its learning curve has losses but no PER"
 

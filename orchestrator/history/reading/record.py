@@ -24,11 +24,13 @@ class FinalEvaluation:
     Attributes:
         per: as a rate.
         val_loss: None if the file does not state it.
+        split: of the trials: ``val``, ``test`` or another; "" if nothing says it.
     """
 
     path: str
     per: float
     val_loss: float | None
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class ImportedRun:
         history: the learning curve, one row per step; PER is a rate.
         step_unit: what ``step`` counts: ``step``, ``epoch`` or ``row``.
         n_restarts: how often training was restarted.
-        evaluations: evaluations in files of their own.
+        evaluations: evaluations in files of their own, of splits with true labels; those of the
+            split that the learning curve validates on come first.
         outcome: how training ended.
         reasons: why that outcome was chosen.
         n_planned: number of steps that the settings ask for.

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from decoder.atomic import sha256_of
 from decoder.errors import ConfigError
 from decoder.import_forks import FORKS
 from decoder.import_tables import T12, T15
+from decoder.interpolation import follow
 from decoder.plain_pickle import Refused, read_plain_pickle
 from decoder.strict_yaml import parse_yaml
 from orchestrator.history.reading.columns import last_part, number_of
@@ -97,6 +98,44 @@ def read_settings(folder: RunFolder) -> RunSettings:
     return settings
 
 
+def part_of_folder(
+    folder: RunFolder,
+    name: str,
+    curves: Collection[str],
+    others: Collection[str],
+    settings: RunSettings,
+) -> RunFolder:
+    """The part of a folder that is one of several runs in it.
+
+    It has the files that bear the run's name. Other settings of the folder are those of all runs
+    if the names of these are seeds; else it is not known whose they are, and they are left out.
+
+    Args:
+        folder: that holds several runs.
+        name: of the run within the folder.
+        curves: paths of its learning curves.
+        others: paths of the learning curves of the other runs.
+        settings: of the whole folder.
+    """
+    is_seed = re.fullmatch(r"seed[_=-]?\d{1,9}", name, re.IGNORECASE) is not None
+    bears_name = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", re.IGNORECASE)
+    free = [file for file in folder.files if file.name in curves or file.name not in others]
+    own = [
+        file
+        for file in free
+        if file.name in curves or bears_name.search(file.name.removeprefix(f"{folder.name}/"))
+    ]
+    part = RunFolder(folder.path, f"{folder.name}/{printable(name)}", own, notes=[*folder.notes])
+    if is_seed:
+        part.files, part.inherited = free, folder.inherited
+    elif settings.source and not any(file.name == settings.source for file in own):
+        part.notes.append(
+            f"the settings in {settings.source} are not used: several runs wrote into this folder, "
+            "and nothing says whose they are"
+        )
+    return part
+
+
 def flatten_settings(nested: Settings) -> dict[str, Any]:
     """Dotted name → plain value; lists of plain values stay whole.
 
@@ -157,7 +196,7 @@ def _writable(value: Any) -> Any:
 
 
 def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
-    """The mapping in a settings file, and the digest of the file.
+    """The mapping in a settings file, with interpolations followed, and the digest of the file.
 
     Raises:
         Refused: a pickle that holds more than plain values.
@@ -180,8 +219,9 @@ def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
         value = parse_yaml(text, str(file.path), plain=True)
     if not isinstance(value, dict):
         raise ValueError(f"must be a mapping of names to values, but is a {type(value).__name__}")
-    named = {printable(str(key)): inner for key, inner in value.items()}
-    return _unwrap(named), sha256_of(content)
+    named = _unwrap({printable(str(key)): inner for key, inner in value.items()})
+    # Whatever depends on the machine that trained stays as it is written.
+    return follow(named, file.name, None, lambda key: True), sha256_of(content)
 
 
 def _unwrap(value: dict[str, Any]) -> dict[str, Any]:

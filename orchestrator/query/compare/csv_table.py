@@ -2,24 +2,21 @@
 
 import json
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
 from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError
-from decoder.import_forks import FORKS
 from decoder.import_tables import squeeze
-from orchestrator.history.reading.columns import (
-    EPOCH,
-    PER,
-    STEP,
-    allowed_range,
-    column_names,
+from orchestrator.history.reading.columns import PER, allowed_range, percent_reason
+from orchestrator.query.compare.column_roles import (
+    ColumnRoles,
+    assign_roles,
+    fork_fields,
+    last_word,
 )
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
@@ -29,19 +26,8 @@ from orchestrator.spec.units import RATES
 from orchestrator.stats.run_values import DIVERGED_PER
 from orchestrator.tables.run_row import RunRow
 
-Role = Literal["metric", "setting", "factor", "special", ""]
-
 _MOST_PROBLEMS = 20
-_LARGEST_RATE = 2.0  # PER as a share; insertions can lift it above 1, but not this far
 _OF_OUTCOMES = ("collapsed", "diverged")
-_LOWEST = frozenset({"bestper", "bestvalper", "minper", "lowestper"})
-_NO_RESULT = (STEP, EPOCH, "lr", "grad_norm")  # in a table of runs these are settings
-_NAMES = ("arm", "model", "method", "variant", "config", "configuration", "experiment", "name")
-_SPECIAL = {  # squeezed header → what it holds
-    **dict.fromkeys(("seed", "randomseed", "rngseed"), "seed"),
-    **dict.fromkeys(("runid", "run", "id"), "run_id"),
-    **dict.fromkeys(("outcome", "status", "state"), "outcome"),
-}
 _ENDINGS = {  # squeezed word → outcome
     **dict.fromkeys(("ok", "finished", "done", "completed", "complete", "success"), "ok"),
     **dict.fromkeys(("diverged", "nan", "inf", "exploded"), "diverged"),
@@ -52,26 +38,13 @@ _ENDINGS = {  # squeezed word → outcome
 _EMPTY = frozenset({"", "-", "–", "na", "n/a", "none", "null", "nan"})
 
 
-class ColumnRoles(NamedTuple):
-    """What the columns of a table hold: header → name of ours, except for `special`.
-
-    Attributes:
-        metrics: numbers that can be compared; every column that holds one and has no other role.
-        settings: settings of the configuration.
-        factors: levels of factors, such as the ``factor.NAME`` columns of our own tables.
-        special: ``seed``, ``name``, ``run_id`` or ``outcome`` → header, as far as there is one.
-        others: headers of every other column.
-    """
-
-    metrics: Mapping[str, str]
-    settings: Mapping[str, str]
-    factors: Mapping[str, str]
-    special: Mapping[str, str]
-    others: tuple[str, ...]
-
-
 def read_table(
-    path: Path, store: IndexedStore, metric: str, on: Sequence[str], factors: Collection[str] = ()
+    path: Path,
+    store: IndexedStore,
+    metric: str,
+    on: Sequence[str],
+    factors: Collection[str] = (),
+    renamed: Mapping[str, str] | None = None,
 ) -> Side:
     """A CSV table as a side: one run per row; rows of equal settings make an arm.
 
@@ -83,12 +56,14 @@ def read_table(
         metric: the metric to compare: a name of ours, or a header.
         on: settings or headers that make an arm; empty takes every setting, and names.
         factors: factors of the other sides; a column of such a name holds levels.
+        renamed: header → the name by which the column is known instead.
 
     Raises:
         ConfigError: see `read_cells`; or no column for the metric, or none of a name in `on`.
         StorageError: see `read_cells`.
     """
     headers, cells, decimal_comma = read_cells(path)
+    headers = [(renamed or {}).get(header, header) for header in headers]
     texts = [dict(zip(headers, row, strict=True)) for row in cells]
     values = [{h: setting_value(cell, decimal_comma) for h, cell in row.items()} for row in texts]
     roles = assign_roles({h: [row[h] for row in values] for h in headers}, metric, on, factors)
@@ -100,12 +75,7 @@ def read_table(
     in_percent = [
         header
         for header, name in roles.metrics.items()
-        if "%" in header
-        or name in RATES
-        and (
-            any("%" in row[header] for row in texts)
-            or any(isinstance(v := row[header], float) and v > _LARGEST_RATE for row in values)
-        )
+        if "%" in header or name in RATES and _says_percent(header, texts, values)
     ]
     _check_range(path, values, roles)
     rows = [
@@ -113,10 +83,19 @@ def read_table(
         for line, pair in enumerate(zip(texts, values, strict=True), 2)
     ]
     n_without = sum(row.runs[0].outcome in ("failed", "missing") for row in rows)
-    remarks = [_roles_text(roles, metric)]
+    remarks = [_roles_text(roles, metric, on, values)]
     remarks += [f"'{header}' is read as percent and divided by 100" for header in in_percent]
     remarks += [f"{n_without} of {len(rows)} rows have no result"] if n_without else []
     return Side(path.name, _arms(rows, roles, on), None, tuple(remarks))
+
+
+def _says_percent(
+    header: str, texts: Sequence[Mapping[str, str]], rows: Sequence[Mapping[str, JsonValue]]
+) -> bool:
+    """Whether a sign in a column of rates, or all of its values together, say percent."""
+    values = [value for row in rows if isinstance(value := row[header], float)]
+    signed = any("%" in row[header] for row in texts)
+    return signed or bool(percent_reason(values, in_order=False))
 
 
 def _check_range(path: Path, rows: Sequence[Mapping[str, JsonValue]], roles: ColumnRoles) -> None:
@@ -140,51 +119,6 @@ def _check_range(path: Path, rows: Sequence[Mapping[str, JsonValue]], roles: Col
         raise ConfigError(
             problems[:_MOST_PROBLEMS] + ([f"and {n_more:,} more"] if n_more > 0 else [])
         )
-
-
-def assign_roles(
-    table: Mapping[str, Sequence[JsonValue]],
-    metric: str,
-    on: Sequence[str] = (),
-    factors: Collection[str] = (),
-) -> ColumnRoles:
-    """What each column holds, by its header; `metric`, `on` and `factors` come first.
-
-    A table with ``run_id``, ``outcome`` and ``per`` is one of ours, and its numbers keep their
-    names. In other tables, the spellings of both official codebases and their forks are known.
-
-    Args:
-        table: header → its values, see `setting_value`.
-        metric, on, factors: see `read_table`.
-    """
-    headers = list(table)
-    ours = {"run_id", "outcome", "per"} <= set(headers)
-    known = {} if ours else column_names(headers)
-    names: dict[Role, dict[str, str]] = {"metric": {}, "setting": {}, "factor": {}, "special": {}}
-    left = []
-    role: Role
-    named = (metric, *on, *factors)
-    for header in sorted(headers, key=lambda header: header not in named):
-        column = known.get(header)
-        if column is not None and column not in _NO_RESULT and header not in named:
-            role, name = "metric", column
-        else:
-            role, name = _role(header, table[header], metric, (*on, *factors), ours)
-        if not role or name in names[role].values():
-            left.append(header)
-        else:
-            names[role][header] = name
-    special = {name: header for header, name in names["special"].items()}
-    arm_name = next((h for name in _NAMES for h in left if squeeze(h) == name), None)
-    rest = [header for header in headers if header in left and header != arm_name]
-    numeric = {h: h for h in rest if any(isinstance(value, float) for value in table[h])}
-    return ColumnRoles(
-        metrics=names["metric"] | numeric,
-        settings=names["setting"],
-        factors=names["factor"],
-        special=special if arm_name is None else special | {"name": arm_name},
-        others=tuple(header for header in rest if header not in numeric),
-    )
 
 
 def number(text: str, decimal_comma: bool = False) -> float | None:
@@ -212,46 +146,6 @@ def setting_value(cell: str, decimal_comma: bool = False) -> JsonValue:
     return {"true": True, "false": False}.get(word, cell)
 
 
-def _role(
-    header: str, values: Sequence[JsonValue], metric: str, factors: Sequence[str], ours: bool
-) -> tuple[Role, str]:
-    """What a column holds, and its name there; empty for a column of no known kind."""
-    bare = squeeze(re.sub(r"\(.*?\)|\[.*?\]|%", "", header))
-    if header in factors:
-        return "factor", header
-    if header == metric:
-        return "metric", metric
-    if header.startswith("factor."):
-        return "factor", header.removeprefix("factor.")
-    if header in config_paths():
-        return "setting", header
-    if bare in _SPECIAL:
-        return "special", _SPECIAL[bare]
-    if ours:
-        return "", ""
-    if bare in _LOWEST:
-        return "metric", "best_per"
-    path = _config_path(_last(header), values)
-    return ("setting", path) if path else ("", "")
-
-
-def _last(header: str) -> str:
-    """``epsilon`` of ``config/optim.epsilon``."""
-    return squeeze(re.split(r"[./]", header)[-1])
-
-
-def _config_path(name: str, values: Sequence[JsonValue]) -> str | None:
-    """The field of ours that a squeezed name stands for, in our spelling or a fork's."""
-    paths = [path for path in config_paths() if squeeze(path.partition(".")[2]) == name]
-    if len(paths) == 1:
-        return paths[0]
-    return next((path for value in values for path in _fork_fields(name, value)), None)
-
-
-def _fork_fields(name: str, value: JsonValue) -> Mapping[str, JsonValue]:
-    return FORKS[name](value, {}).fields if name in FORKS else {}
-
-
 def _row(
     path: Path,
     line: int,
@@ -268,7 +162,7 @@ def _row(
         if isinstance(value := values[header], float)
     }
     settings = {
-        name: _fork_fields(_last(header), values[header]).get(name, values[header])
+        name: fork_fields(last_word(header), values[header]).get(name, values[header])
         for header, name in roles.settings.items()
     }
     special = {kind: cells[header] for kind, header in roles.special.items()}
@@ -295,10 +189,8 @@ def _row(
 
 def _arms(rows: Sequence[SideArm], roles: ColumnRoles, on: Sequence[str]) -> tuple[SideArm, ...]:
     """The arms that rows of equal settings make."""
-    names = [row.name for row in rows]
-    repeated = len(set(names)) < len(names)  # otherwise each run has a name of its own
     settings = list(roles.settings.values())
-    by_name = not on and "name" in roles.special and (repeated or not settings)
+    by_name = not on and "name" in roles.special and _are_arm_names(rows, settings)
     groups: dict[str, list[SideArm]] = {}
     for row in rows:
         (run,) = row.runs
@@ -315,10 +207,34 @@ def _arms(rows: Sequence[SideArm], roles: ColumnRoles, on: Sequence[str]) -> tup
     return named_by_settings(arms) if len(arms) > 1 else (arms[0]._replace(name="all rows"),)
 
 
-def _roles_text(roles: ColumnRoles, metric: str) -> str:
+def _are_arm_names(rows: Sequence[SideArm], settings: Sequence[str]) -> bool:
+    """Whether the names of rows are those of arms, rather than each of one run."""
+    if len({row.name for row in rows}) < len(rows) or not settings:
+        return True
+    if any(name in config_paths() for name in settings):
+        return False
+    values = {json.dumps([row.config.get(name) for name in settings]) for row in rows}
+    return len(values) == len(rows)
+
+
+def _roles_text(
+    roles: ColumnRoles, metric: str, on: Sequence[str], rows: Sequence[Mapping[str, JsonValue]]
+) -> str:
+    """What became of the columns, as far as a header does not say it."""
     source = {header: name for header, name in roles.metrics.items() if name == metric}
     renamed = {**source, **roles.settings}
     parts = [f"'{header}' is {name}" for header, name in renamed.items() if header != name]
     parts += [] if "seed" in roles.special else ["no column holds the seed"]
+    if not on:
+        own = [header for header, name in roles.settings.items() if header == name]
+        made = [h for h in own if h not in config_paths() and _varies(h, rows)]
+        parts += [f"make arms, as they vary: {listed(h[:40] for h in made)}"] if made else []
+    numbers = [h for h, name in roles.metrics.items() if h == name != metric and _varies(h, rows)]
+    text = "taken as results, and make no arms"
+    parts += [f"{text}: {listed(h[:40] for h in numbers)}"] if numbers else []
     parts += [f"not used: {listed(header[:40] for header in roles.others)}"] if roles.others else []
     return "; ".join(parts) or "every column is used under its name"
+
+
+def _varies(header: str, rows: Sequence[Mapping[str, JsonValue]]) -> bool:
+    return len({str(row[header]) for row in rows}) > 1

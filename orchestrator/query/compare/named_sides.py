@@ -83,7 +83,8 @@ def read_side(
     if side is not None:
         return side
     planned = (plan.parent.name for plan in store.results.ablations.glob("*/plan.json"))
-    known = sorted({*planned, *store.results.searches()})
+    results = store.results
+    known = sorted({*planned, *results.judgements(), *results.searches()})
     raise ConfigError(
         f"{text}: is no ablation or search in {store.results.root}{did_you_mean(text, known)} "
         f"(there are: {listed(known)}), no run id, no CSV file and no folder"

@@ -10,6 +10,7 @@ from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError, StorageError
 from decoder.regular import read_json, read_regular
 from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.judged import NOT_REGISTERED, Judged
 from orchestrator.query.compare.arm_differences import setting_text
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.runs import complete_id
@@ -45,6 +46,11 @@ class IndexedStore:
     def __init__(self, results: Results, index: RunIndex, say: Say) -> None:
         self.results, self._index, self._say = results, index, say
         self._positions = index.positions()
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Every recorded run."""
+        return list(self._positions)
 
     def runs(self, run_ids: Sequence[str]) -> list[RunRow]:
         """These runs; one that is not recorded has the outcome ``missing``."""
@@ -111,8 +117,25 @@ def side_of_ablation(label: str, plan: PlanDocument, store: IndexedStore) -> Sid
     for arm in plan.arms:
         of_arm = seeds.get(arm.arm_id, {})
         runs = [run._replace(seed=of_arm[run.run_id]) for run in store.runs(list(of_arm))]
+        if plan.judged is not None:
+            runs = [_as_judged(run, plan.judged) for run in runs]
         arms.append(make_arm(arm.arm_id, arm.levels, runs))
     return Side(label, tuple(arms), plan.spec.collapse.thresholds())
+
+
+def _as_judged(run: RunRow, judged: Judged) -> RunRow:
+    """A run of a judgement; one that the store has no record of is as it was read then."""
+    known = judged.foreign.get(run.run_id)
+    if known is None:
+        return run
+    return run._replace(
+        outcome=str(known.columns["outcome"]),
+        dataset=known.dataset,
+        dataset_path=known.dataset_path,
+        trainer=known.trainer,
+        results={name: value for name, value in known.columns.items() if name != "outcome"},
+        settings=known.settings,
+    )
 
 
 def side_of_runs(label: str, run_ids: Sequence[str], store: IndexedStore) -> Side:
@@ -140,11 +163,14 @@ def named_by_settings(arms: Sequence[SideArm]) -> tuple[SideArm, ...]:
 
 
 def _planned(label: str, name: str, store: IndexedStore) -> Side | None:
-    """The ablation of that name, or the search; None if neither was run."""
+    """The ablation of that name, the judgement, or the search; None if there is none."""
     if "/" in name:
         return None
     if (store.results.ablations / name / "plan.json").is_file():
         return side_of_ablation(label, read_plan(store.results, name), store)
+    if name in store.results.judgements():
+        side = side_of_ablation(label, read_plan(store.results.of_judged, name), store)
+        return side._replace(remarks=(NOT_REGISTERED,))
     if name not in store.results.searches():
         return None
     searches = store.results.of_searches

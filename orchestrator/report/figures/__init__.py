@@ -88,12 +88,22 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
         )
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
-    yield "collapse_map", lambda: _collapse_map(given)
+    # A trainer of the user's reports what it reports.
+    is_ours = spec.trainer is None and plan.judged is None
+    knows_endings = plan.judged is None or plan.judged.endings_known
+    judged = tables.arms["n_escaped"].notna() | (tables.arms["n_diverged"] > 0)
+    if knows_endings and (is_ours or judged.any()):
+        yield "collapse_map", lambda: _collapse_map(given)
     if has_history:
-        if spec.design != "path":  # its figure of changes shows the arms
+        has_per, has_ratio = (
+            is_ours or tables.history[name].notna().any() for name in ("per", "emitted_ratio")
+        )
+        if has_per and spec.design != "path":  # its figure of changes shows the arms
             yield "interaction", lambda: _interaction(given)
-        yield "per_curves", lambda: _curves("per", given)
-        yield "emitted_curves", lambda: _curves("emitted_ratio", given)
+        if has_per:
+            yield "per_curves", lambda: _curves("per", given)
+        if has_ratio:
+            yield "emitted_curves", lambda: _curves("emitted_ratio", given)
 
 
 def _effects(given: ReportInput) -> _Made:

@@ -15,6 +15,7 @@ from orchestrator.report.figures.style import (
     new_figure,
     styled,
 )
+from orchestrator.report.wording import label_text
 from orchestrator.spec.units import difference_text, noun, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
 from orchestrator.verdicts.verdicts import Verdict, Word
@@ -131,5 +132,5 @@ def _draw_verdict(axes: Axes, row: int, verdict: Verdict, limits: tuple[float, f
             zorder=4,
         )
     notes = ["strongly" if verdict.strong else verdict.reason.replace("undecided", "")]
-    notes += ["exploratory"] if verdict.exploratory else []
+    notes += [label_text(verdict).replace(" before", "\nbefore")]
     label_right(axes, row, f"{verdict.word}\n{', '.join(filter(None, notes))}".strip())

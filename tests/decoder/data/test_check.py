@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -44,6 +45,30 @@ def test_total_adds_sums_and_divides_once(folder: Path) -> None:
     assert total.feature_mean == pytest.approx(everything.mean())
     assert total.feature_std == pytest.approx(everything.std())
     assert total.n_bins_median == 35.0
+
+
+def test_numbers_that_coincide_with_other_features_are_counted_and_equal_features_refused(
+    folder: Path, trial: Callable[..., Any]
+) -> None:
+    assert check(folder).total.n_shared_numbers == 0
+    other = dataclasses.replace(trial(number=2, n_bins=42), block=1)
+    other = dataclasses.replace(other, features=other.features + 0.5)
+    write_session(folder, SECOND, {"val": [trial(number=9), other]})
+    summary = check(folder)
+    assert [one.n_shared_numbers for one in summary.sessions] == [0, 1]
+    assert summary.total.n_shared_numbers == 1 and summary.fit
+    write_session(folder, SECOND, {"val": [trial(number=9), trial(number=2, n_bins=42)]})
+    with pytest.raises(DataError, match="is in both splits"):
+        check(folder)
+
+
+def test_a_split_without_any_target_is_not_fit_for_training(
+    folder: Path, trial: Callable[..., Any]
+) -> None:
+    for session in (FIRST, SECOND):
+        write_session(folder, session, {"val": [trial(number=9, labels=())]})
+    summary = check(folder)
+    assert not summary.fit and summary.total.n_unalignable == 0
 
 
 def test_clipped_empty_and_unalignable_trials_are_counted(

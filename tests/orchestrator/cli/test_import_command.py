@@ -40,13 +40,14 @@ def test_standard_output_is_a_configuration_that_loads(args: Path, tmp_path: Pat
 def test_a_file_is_written_once_and_names_the_keys_that_were_not_imported(
     args: Path, tmp_path: Path
 ) -> None:
-    args.write_text(yaml.safe_dump({**ARGS, "nUnit": 3}))
+    args.write_text(yaml.safe_dump({**ARGS, "nUnit": 3, "extra_head": None}))
     output = tmp_path / "ours.yaml"
-    done = call(args, "--output", output)
-    assert done.exit_code == 0 and "'nUnits'" in done.stdout
-    assert any(
-        line.startswith("#") and "nUnit: 3" in line for line in output.read_text().splitlines()
-    )
+    refused = call(args, "--output", output)
+    assert refused.exit_code == 2 and "'nUnits'" in refused.stderr and not output.exists()
+    done = call(args, "--output", output, "--without", "nUnit")
+    assert done.exit_code == 0
+    for key in ("nUnit: 3", "extra_head: None"):
+        assert any(line.startswith("#") and key in line for line in output.read_text().splitlines())
     assert load_config(output).model.n_units == 12
     again = call(args, "--output", output)
     assert again.exit_code == 2 and str(output) in again.stderr
@@ -61,6 +62,38 @@ def test_an_unsupported_key_ends_with_2_and_no_file_unless_it_is_left_out(tmp_pa
     done = call(args, "--output", output, "--without", "early_*")
     assert done.exit_code == 0
     assert "early_stopping: True" in output.read_text().splitlines()[1]
+
+
+def test_an_override_file_is_read_on_top_of_its_bases(tmp_path: Path) -> None:
+    base, more, changes = (tmp_path / f"{name}.yaml" for name in ("base", "more", "changes"))
+    base.write_text(
+        "num_training_batches: 50\nlr_decay_steps: ${num_training_batches}\nlr_max: 0.002"
+    )
+    more.write_text("lr_max: 0.003\nmodel: {n_layers: 2, rnn_dropout: 0.1}")
+    changes.write_text("num_training_batches: 70\nmodel: {n_layers: 3}")
+    done = call(changes, "--base", base, "--base", more, "--json")
+    config = json.loads(done.stdout)["config"]
+    assert done.exit_code == 0
+    assert (config["train"]["n_steps"], config["optim"]["lr_decay_steps"]) == (70, 70)
+    assert (config["model"]["n_layers"], config["model"]["rnn_dropout"]) == (3, 0.1)
+    assert config["optim"]["lr_max"] == 0.003
+    assert "--base" not in done.stderr and "--base" in call(changes, "--json").stderr
+
+
+def test_a_variable_that_is_not_set_matters_only_where_the_key_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = tmp_path / "args.yaml"
+    args.write_text(
+        "num_training_batches: 5\noutput_dir: ${oc.env:C_OUT}/runs\n"
+        "dataset: {dataset_dir: '${oc.env:C_DATA}'}"
+    )
+    monkeypatch.delenv("C_OUT", raising=False)
+    monkeypatch.delenv("C_DATA", raising=False)
+    refused = call(args, "--json")
+    assert refused.exit_code == 2 and "C_DATA" in refused.stderr and "C_OUT" not in refused.stderr
+    monkeypatch.setenv("C_DATA", "/recordings")
+    assert json.loads(call(args, "--json").stdout)["config"]["data"]["path"] == "/recordings"
 
 
 def test_json_holds_the_configuration_and_the_outcome_of_every_key(args: Path) -> None:

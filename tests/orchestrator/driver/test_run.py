@@ -30,7 +30,7 @@ from orchestrator.execute.backends import (
 from orchestrator.execute.machine import Options
 from orchestrator.plan.recordings import PrepareData, Recordings
 from orchestrator.query.runs import find_run
-from orchestrator.report.grids import data_grid
+from orchestrator.report.source_grids import data_grid
 from orchestrator.spec.load import Loaded
 from orchestrator.store import mixing, provenance, sources, under_way
 from orchestrator.store.ledger import read_records

@@ -96,6 +96,25 @@ ELSEWHERE = {
         "orchestrator/cli/test_options.py::"
         "test_changed_recordings_are_accepted_by_the_option_or_by_a_person",
     ),
+    "a trainer of the user's fails, hangs, is killed, reports nothing or NaN, or leaves processes "
+    "behind": (
+        "orchestrator/execute/command/test_train.py::test_each_ending_has_its_rule",
+        "orchestrator/execute/command/test_train.py::"
+        "test_a_run_over_its_hours_fails_and_its_last_line_counts_for_nothing",
+        "orchestrator/execute/command/test_train.py::"
+        "test_a_trainer_that_is_always_killed_fails_after_its_retries",
+        "orchestrator/execute/command/test_train.py::"
+        "test_a_fork_that_outlives_its_trainer_is_ended_and_said",
+        "orchestrator/execute/command/test_process.py::test_nothing_that_it_started_outlives_it",
+    ),
+    "the driver of a trainer of the user's is stopped or killed": (
+        "orchestrator/driver/test_command_runs.py::"
+        "test_a_killed_and_a_stopped_driver_leave_no_process",
+        "orchestrator/driver/test_command_runs.py::"
+        "test_the_run_under_way_goes_on_by_the_words_of_resume_and_is_trained_once",
+        "orchestrator/execute/command/test_process.py::"
+        "test_a_keeper_that_is_killed_too_leaves_what_its_mark_finds",
+    ),
     "a run diverges": (
         "decoder/test_train.py::test_a_run_that_diverges_does_not_change_the_others",
         "decoder/data/test_watch.py::"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from typer.testing import CliRunner
+from user_trainer import write_trainer
 
 from decoder.config import DecoderConfig, override, resolve
 from decoder.errors import ConfigError
@@ -141,6 +142,18 @@ def test_configurations_of_an_official_trainer_are_translated_and_compared(tmp_p
         as_ablation("which", one, two, [found], tmp_path)
 
 
+def test_foreign_files_are_compared_as_import_config_reads_them(tmp_path: Path) -> None:
+    a, b = tmp_path / "rnn_args.yaml", tmp_path / "args.json"
+    a.write_text("num_training_batches: 60\nlr_decay_steps: ${num_training_batches}\nrun_name: x")
+    b.write_text('{"num_training_batches": 80, "lr_decay_steps": 80.0, "run_name": "y"}')
+    one, two = read_configuration(str(a)), read_configuration(str(b))
+    found = {d.parameter: (d.a, d.b) for d in find_differences(one.config, two.config)}
+    assert found == {"train.n_steps": (60, 80), "optim.lr_decay_steps": (60, 80)}
+    b.write_text('{"num_training_batches": 80, "use_diphones": true}')
+    with pytest.raises(ConfigError, match="use_diphones"):
+        read_configuration(str(b))
+
+
 def test_a_mistake_in_a_configuration_of_ours_is_no_official_file(tmp_path: Path) -> None:
     file = tmp_path / "ours.yaml"
     file.write_text("optim: {lr_mx: 0.005}\n")
@@ -224,3 +237,26 @@ def test_difference_without_effect_beside_the_others_is_listed_and_left_out(tmp_
     assert "model.rnn_dropout" in comments[-1] and "model.rnn_dropout" not in comments[0]
     write_ablation(tmp_path / "n.yaml", text)
     assert set(load_spec(tmp_path / "n.yaml").spec.factors) == {"architecture", "beta1"}
+
+
+def test_arms_of_a_users_trainer_differ_in_its_settings(tmp_path: Path) -> None:
+    file = write_trainer(tmp_path)
+    one, two = (read_configuration(f"{file}:{arm}") for arm in ("high+gru", "low+cnn"))
+    found = {d.parameter: (d.a, d.b, d.ratio) for d in find_differences(one.config, two.config)}
+    assert found == {"lr": (0.01, 0.005, 0.5), "kind": ("gru", "cnn", None)}
+    with pytest.raises(ConfigError, match="starts from a configuration of our decoder"):
+        as_ablation("again", one, two, find_differences(one.config, two.config), tmp_path)
+
+
+def test_a_users_trainer_is_not_compared_with_our_decoder(tmp_path: Path) -> None:
+    theirs = read_configuration(f"{write_trainer(tmp_path)}:high+gru")
+    with pytest.raises(ConfigError, match="two arms of one kind"):
+        find_differences(theirs.config, DecoderConfig())
+
+
+def test_changed_code_is_a_difference_of_two_trainers(tmp_path: Path) -> None:
+    file = write_trainer(tmp_path)
+    one = read_configuration(f"{file}:repeat").config
+    (tmp_path / "theirs" / "train.py").write_text("pass\n")
+    two = read_configuration(f"{file}:repeat").config
+    assert [d.parameter for d in find_differences(one, two)] == ["code:train.py"]

@@ -106,6 +106,16 @@ def test_recordings_that_are_nowhere_are_refused(tmp_path: Path) -> None:
         recordings(tmp_path, {"set": {"data_dir": "../nowhere"}})
 
 
+def test_a_key_may_hold_several_paths(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    changes = {"trainer/data": ["sizes"], "set": {"sizes": ["../data", "../more"]}}
+    with pytest.raises(ConfigError, match="list of paths"):
+        recordings(tmp_path, changes)
+    changes["trainer/data"] = ["data_dir", "../more"]
+    several = recordings(tmp_path, changes)["repeat"]
+    assert several.stated == "data: 1 file, 4 bytes; more: 0 files, 0 bytes"
+
+
 def test_recordings_may_be_varied(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     found = recordings(tmp_path, {"factors/rate/low": {"data_dir": "../other"}})

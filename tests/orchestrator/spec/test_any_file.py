@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from user_trainer import ARGS, SPEC, write_trainer
 
 from decoder.config import load_config
 from decoder.errors import MOST_PROBLEMS, ConfigError
@@ -26,6 +27,21 @@ READERS: dict[str, Callable[[Path], object]] = {
     "base/t12_small.yaml": lambda path: read_configuration(str(path)),
 }
 TEXTS = {name: (ABLATIONS / name).read_text(encoding="utf-8") for name in READERS}
+
+
+def _read_ablation_of_a_trainer(path: Path) -> None:
+    write_trainer(path.parent)
+    load_spec(path)
+
+
+def _read_base_of_a_trainer(path: Path) -> None:
+    ablation = write_trainer(path.parent)
+    (path.parent / "theirs" / "args.yaml").write_bytes(path.read_bytes())
+    load_spec(ablation)
+
+
+READERS |= {"trainer": _read_ablation_of_a_trainer, "args": _read_base_of_a_trainer}
+TEXTS |= {"trainer": yaml.safe_dump(SPEC, sort_keys=False), "args": ARGS}
 TREES = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
 FEW = settings(
     max_examples=60,

@@ -56,6 +56,23 @@ def test_a_whole_path_has_one_place_only(write_spec: WriteSpec, tmp_path: Path) 
     assert "'base.yaml'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content", ["num_training_batches: 9\nlr_max: 0.01\nmodel: {n_units: 8}", "nUnits: 8"]
+)
+def test_a_base_of_another_trainer_is_one_problem_that_says_how_to_translate_it(
+    write_spec: WriteSpec, tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "rnn_args.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        keys.load_base(write_spec(), str(file))
+    [problem] = caught.value.problems
+    assert f"import-config {file}" in problem
+    file.write_text("model: {n_units: 8}\ndropout: 0.4")  # ours, with a key in the wrong place
+    with pytest.raises(ConfigError, match="model.rnn_dropout"):
+        keys.load_base(write_spec(), str(file))
+
+
 def test_an_installation_without_the_bases_says_so(
     write_spec: WriteSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shipped import ABLATIONS, BASES, QUESTIONS, ROOT, SEARCHES
+from shipped import ABLATIONS, BASES, EXAMPLES, QUESTIONS, ROOT, SEARCHES, TRAINERS
 
 from orchestrator.spec import shipped
 from orchestrator.spec.shipped import project_above, shipped_ablations
@@ -59,7 +59,7 @@ def test_a_package_without_them_has_no_such_folder(not_a_checkout: Path) -> None
 def test_every_file_that_ships_is_part_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packaged = project["tool"]["setuptools"]["data-files"]
-    for path in (*BASES, *QUESTIONS, *SEARCHES):
+    for path in (*BASES, *QUESTIONS, *SEARCHES, *TRAINERS, *EXAMPLES):
         inside = path.relative_to(ROOT)
         (patterns,) = [p for at, p in packaged.items() if at.endswith(f"/{inside.parent}")]
         assert any(fnmatch.fnmatch(str(inside), pattern) for pattern in patterns)

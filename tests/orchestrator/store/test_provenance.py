@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from decoder import sources
 from decoder.config import DecoderConfig, override
 from decoder.pack import RunResult
 from orchestrator.store import provenance
@@ -36,7 +37,7 @@ def test_what_a_run_was_computed_with_is_its_own() -> None:
 def test_outside_a_checkout_there_is_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provenance, "package_folder", lambda: tmp_path)
+    monkeypatch.setattr(sources, "package_folder", lambda: tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     code = provenance.environment()["code"]
     assert (code["git_commit"], code["git_dirty"]) == (None, None)

@@ -12,6 +12,8 @@ import yaml
 
 import decoder
 import orchestrator
+from decoder import sources as decoder_sources
+from decoder.sources import own_files
 from orchestrator.store import sources
 from orchestrator.store.sources import (
     changed_modules,
@@ -89,7 +91,7 @@ def test_the_hash_of_a_package_does_not_depend_on_the_version_of_python() -> Non
 
 
 def test_the_training_loop_model_and_readers_count_and_the_tools_around_them_do_not() -> None:
-    counted = sources._hashes(sources._own_files())
+    counted = sources._hashes(own_files())
     of_training = {"train.py", "augment.py", "config.py", "metrics.py", "model/gru.py"}
     assert of_training | {"data/packing.py", "data/t15.py"} <= counted.keys()
     around = {"__main__.py", "api.py", "importing.py", "collapse.py", "data/check.py"}
@@ -111,7 +113,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     git(folder, "init", "-q")
     commit(folder)
     caches = (decoder_sha256, training_sha256, sources._files_at, sources._proven, sources._changed)
-    monkeypatch.setattr(sources, "package_folder", lambda: folder)
+    for module in (sources, decoder_sources):
+        monkeypatch.setattr(module, "package_folder", lambda: folder)
     for cache in caches:
         cache.cache_clear()
     yield folder

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from decoder.config import DecoderConfig, override, resolve
 from decoder.data.prepare import prepare
+from decoder.data.store import open_dataset
+from decoder.model.decoder import PackedDecoder
+from decoder.official_weights import save_official
 from decoder.pack import Pack, Progress, Run, RunResult
+from decoder.start import with_start_hash
 from orchestrator.execute.backends import Execution, away
 from orchestrator.execute.backends.away import Access, stamps_of, train_away
 from orchestrator.execute.backends.travel import FolderSource, KeptFiles, Kind, Parcel, Receiver
@@ -61,7 +66,7 @@ def access_to(execution: Execution, *, results: bool = False, dataset: bool = Fa
     stamps = stamps_of(execution.dataset_dir)
     if not dataset:
         stamps = {name: (size, time, inode + 1) for name, (size, time, inode) in stamps.items()}
-    source = FolderSource(execution.dataset_dir, execution.checkpoint_dir)
+    source = FolderSource(execution.dataset_dir, execution.checkpoint_dir, execution.start_files)
     return Access("nonce" if results else "another", (marker,), stamps, source)
 
 
@@ -121,6 +126,36 @@ def test_a_node_that_sees_nothing_gets_the_recordings_and_gives_back_results_and
     assert len(list((tmp_path / "node").glob("datasets/*/train_features.f32"))) == 1
     assert list((tmp_path / "node" / "packs").iterdir()) == []
     assert not (driver.checkpoint_dir / "pack").exists()
+
+
+def test_a_node_gets_the_weights_that_runs_start_from_unless_it_sees_them(
+    driver: Execution, pack: Pack, tmp_path: Path
+) -> None:
+    """On the node something else has the path of the driver's file."""
+    sessions = open_dataset(driver.dataset_dir).sessions
+    model = PackedDecoder(pack.runs[0].config.model, 1, len(sessions), 16, 41, seed=5)
+    here = tmp_path / "start" / "my best checkpoint"
+    here.parent.mkdir()
+    save_official(here, model, 0, pack.runs[0].config, "t15", {})
+    here.with_name("args.yaml").write_text(yaml.safe_dump({"dataset": {"sessions": [*sessions]}}))
+    start = {"train.start_from": str(here)}
+    configs = [
+        with_start_hash(override(run.config, start if index else {}, "test"))
+        for index, run in enumerate(pack.runs)
+    ]
+    pack = Pack("pack", 1, tuple(Run(f"run{i}", config) for i, config in enumerate(configs)))
+    driver = dataclasses.replace(driver, start_files={str(here): here})
+    seen = timeless(train(pack, driver, access_to(driver, results=True, dataset=True)))
+    assert not (tmp_path / "node" / "starts").exists()
+    moved = here.rename(tmp_path / "moved")
+    here.with_name("args.yaml").rename(tmp_path / "args.yaml")
+    here.write_bytes(b"something else")
+    access = access_to(dataclasses.replace(driver, start_files={str(here): moved}))
+    for _ in range(2):  # it is sent once
+        assert timeless(train(pack, driver, access)) == seen
+    [folder] = (tmp_path / "node" / "starts").glob("[!.]*")
+    assert {path.name for path in folder.glob("[!.]*")} == {"best_checkpoint", "args.yaml"}
+    assert (folder / "best_checkpoint").read_bytes() == moved.read_bytes()
 
 
 def test_another_node_goes_on_from_the_checkpoint_that_a_lost_one_sent(

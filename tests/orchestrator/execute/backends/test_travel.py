@@ -150,7 +150,7 @@ def test_a_node_reads_nothing_but_the_folders_of_the_call(tmp_path: Path) -> Non
     (tmp_path / "secret").write_bytes(b"of the driver")
     (dataset / ".note").touch()
     (checkpoints / "link").symlink_to(tmp_path / "secret")
-    source = FolderSource(dataset, checkpoints)
+    source = FolderSource(dataset, checkpoints, {"my start": checkpoints / "pack1" / "file"})
     [entry] = source.dataset()
     assert entry == FileEntry("file", 7, sha256_of(b"content"))
     assert list(source.pieces("dataset", entry)) == [b"content"]
@@ -159,6 +159,12 @@ def test_a_node_reads_nothing_but_the_folders_of_the_call(tmp_path: Path) -> Non
     for name in ("../../secret", str(tmp_path / "secret"), "link"):
         with pytest.raises(StorageError):
             source.piece("checkpoints", name, 0)
+    [start] = source.start("my start")
+    assert list(source.pieces("starts", start)) == [b"content"]
+    for name in ("secret", f"{start.name}/../../secret", str(tmp_path / "secret")):
+        with pytest.raises(StorageError):
+            source.piece("starts", name, 0)
+    assert source.start(str(tmp_path / "secret")) == ()
 
 
 def test_a_file_that_arrives_damaged_at_a_node_is_not_kept(tmp_path: Path) -> None:

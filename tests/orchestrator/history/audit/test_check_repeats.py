@@ -56,3 +56,46 @@ def test_a_restart_is_named_where_equal_runs_disagree(
     curve.write_text(curve.read_text() * 2)
     finding = by_kind(audit_runs())["identical_pair_disagrees"]
     assert "b was restarted" in finding.details[0] and "a was restarted" not in finding.details[0]
+
+
+def test_one_configuration_and_course_with_evaluations_far_apart_is_named(
+    write_run: WriteRun, audit_runs: AuditRuns
+) -> None:
+    for name, per in (("run1", 0.91), ("run2", 0.20)):
+        folder = write_run(name, 0.2, run_number=name, run_purpose="try it once more, greedily")
+        curve = (folder / "metrics.jsonl").read_text().replace(name, "x")
+        (folder / "metrics.jsonl").write_text(curve)
+        (folder / "eval_test.json").write_text(f'{{"avg_PER": {per}, "split": "test"}}')
+        (folder / "eval_competition.json").write_text('{"avg_PER": 2.8, "split": "competition"}')
+    audited = audit_runs()
+    findings = by_kind(audited)
+    assert not audited.group.copies and len(audited.group.configurations) == 1
+    finding = findings["evaluations_disagree"]
+    assert finding.runs == ("run1", "run2")
+    assert finding.figures["difference"] == pytest.approx(0.71)
+    assert finding.figures["split"] == "test"
+    assert mentions(finding.details, "91.0 %", "20.0 %")
+    assert "same_course" not in findings and "identical_pair_disagrees" not in findings
+
+
+def test_evaluations_that_agree_leave_equal_runs_copies(
+    write_run: WriteRun, audit_runs: AuditRuns
+) -> None:
+    for name in ("run1", "run2"):
+        folder = write_run(name, 0.2)
+        curve = (folder / "metrics.jsonl").read_text().replace(name, "x")
+        (folder / "metrics.jsonl").write_text(curve)
+        (folder / "eval_test.json").write_text('{"avg_PER": 0.2}')
+    audited = audit_runs()
+    assert audited.group.copies == {"run2": "run1"}
+    assert "evaluations_disagree" not in by_kind(audited)
+
+
+def test_a_run_without_a_course_is_not_compared_with_the_course_of_its_equal(
+    write_run: WriteRun, audit_runs: AuditRuns
+) -> None:
+    write_run("run1", 0.24)
+    alone = write_run("run2", 0.24)
+    (alone / "metrics.jsonl").unlink()
+    (alone / "eval_val.json").write_text('{"avg_PER": 0.2}')
+    assert "identical_pair_disagrees" not in by_kind(audit_runs())

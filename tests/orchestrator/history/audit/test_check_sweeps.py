@@ -31,3 +31,14 @@ def test_evaluation_files_are_compared_without_a_learning_curve(
     assert comparison["largest_difference"] == pytest.approx(0.02)
     assert comparison["more_than_chance"] is None
     assert mentions(finding.details, "2.0 points apart")
+
+
+def test_one_setting_changed_without_a_per_is_no_contradiction(
+    write_run: WriteRun, audit_runs: AuditRuns
+) -> None:
+    for name, rate in (("run1", 0.1), ("run2", 0.2)):
+        folder = write_run(name, 0.2, epsilon=rate)
+        (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
+    finding = by_kind(audit_runs())["no_clean_pair"]
+    assert mentions(finding.details, "run1", "run2", "epsilon")
+    assert "both have a PER" in finding.title

@@ -14,6 +14,10 @@ from imported_runs import AuditRuns, WriteRun
         {"num_dataloader_workers": 8, "wandb_project": "x", "save_best_checkpoint": False},
         {"use_specaug": False, "init_from_checkpoint": None},
         {"lr_max": "5e-3", "weight_decay": 1e-3},
+        {"run_number": 7, "run_purpose": "warm-up", "meta": {"notes": "again"}},
+        {"logs_path": "a/b", "prediction_file": "p.csv", "results_folder": "r", "sweep_id": 3},
+        {"started_at": "2026-02-01", "training_date": "2026-02-01", "run_date": 20260201},
+        {"idea": "the same as before, but without the lights"},
         {"dataset_dir": "/elsewhere/hdf5_data_final"},
     ],
 )
@@ -34,6 +38,10 @@ def test_settings_that_cannot_change_a_result_do_not_count(
         {"my_own_trick": 3},
         {"git_commit": "abc"},
         {"use_amp": False},
+        {"model_name": "lstm"},
+        {"pretrained_model_path": "a/weights"},
+        {"run_length": 7},
+        {"augmentation": "specaug then cutout"},
     ],
 )
 def test_settings_that_may_change_a_result_count(

@@ -37,6 +37,13 @@ def test_a_plain_loss_is_of_validation_only_if_there_is_a_per() -> None:
         ([1.0, 0.9, 0.2], False),
         ([4.1, 1.2, 1.0], False),  # a decoder that emits four times too much at first
         ([1.0, 1.0], False),
+        ([17.2, 0.94, 0.71, 0.43, 0.30], False),  # nearly every bin emits at first
+        ([17.2, 1.05], False),
+        ([2.9, 2.8, 2.85], False),
+        ([9.0, 6.0, 4.5], True),
+        ([131.0, 62.0], True),
+        ([20.5], True),
+        ([2.9], False),
         ([], False),
     ],
 )
@@ -47,3 +54,8 @@ def test_percent_is_distinguished_from_rates(values: list[float], percent: bool)
 def test_a_file_that_may_mix_both_units_is_reported() -> None:
     why = percent_reason([0.31, 45.0])
     assert "0.31" in why and "45" in why and "mix" in why
+
+
+def test_the_rows_of_a_table_are_judged_in_any_order() -> None:
+    assert percent_reason([26.5, 131.0, 4.0, 31.0], in_order=False)
+    assert not percent_reason([0.3, 0.28, 17.0], in_order=False)

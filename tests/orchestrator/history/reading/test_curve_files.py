@@ -80,3 +80,63 @@ def test_of_a_file_beyond_the_limit_the_end_is_read_and_the_gap_noted(
     assert run.final == (499, pytest.approx(0.501))
     assert len(run.pers()) < 60
     assert mentions(run.notes, "metrics.csv", f"{len(text) - 400:,} bytes")
+
+
+def test_evaluations_that_could_not_be_read_are_remarked_on(tmp_path: Path) -> None:
+    log = "".join(
+        f"Train batch {s}: loss: 2.0 grad norm: 1.0 time: 0.1\nVal batch {s}: phone errors {s}\n"
+        for s in (0, 100, 200)
+    )
+    run = only_run(write_files(tmp_path / "run", {"training_log": log, "args.yaml": "lr: 1\n"}))
+    assert run.pers() == [] and mentions(run.notes, "3 lines", "could not be read")
+
+
+def test_a_fork_may_word_its_evaluations_in_its_own_way(tmp_path: Path) -> None:
+    log = "".join(
+        f"Train batch {s}: loss: 2.0 grad norm: 1.0 time: 0.1\n"
+        f"[eval] step {s} | phoneme error rate {p} | wer 0.9\nd01 val PER: 0.{s}1\n"
+        for s, p in ((0, 1.0), (1, 0.6), (2, 0.4))
+    )
+    run = only_run(write_files(tmp_path / "run", {"training_log": log}))
+    assert [step for step, _ in run.pers()] == [0, 1, 2]
+
+
+def test_the_official_trainers_write_rates_whatever_their_size(tmp_path: Path) -> None:
+    log = "".join(
+        f"Val batch {s}: PER (avg): {p} CTC Loss (avg): 1.0 time: 1.0\n"
+        for s, p in ((0, 17.2), (100, 12.5), (200, 11.0))
+    )
+    run = only_run(write_files(tmp_path / "run", {"training_log": log}))
+    assert [per for _, per in run.pers()] == [17.2, 12.5, 11.0]
+    assert mentions(run.notes, "training_log", "11")
+    signed = log.replace(" CTC", "% CTC")
+    run = only_run(write_files(tmp_path / "signed", {"training_log": signed}))
+    assert run.final == (200, pytest.approx(0.11))
+
+
+def test_every_field_of_a_file_has_a_unit_of_its_own(tmp_path: Path) -> None:
+    rows = [
+        {"step": s, "val_per": v, "train_per": t, "blank_fraction": b}
+        for s, v, t, b in ((0, 100.0, 1.0, 99.0), (100, 60.0, 0.5, 80.0), (200, 30.0, 0.2, 60.0))
+    ]
+    run = only_run(write_files(tmp_path / "run", {"metrics.jsonl": jsonl(*rows)}))
+    last = run.history[-1]
+    assert (last["per"], last["train_per"], last["blank_fraction"]) == (
+        pytest.approx(0.3),
+        0.2,
+        pytest.approx(0.6),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("summary.csv", "Run,Optimizer,Test PER\na,adam,0.2\nb,sgd,0.3\n"),
+        ("run_stats.json", '[{"model": "gru", "per": 0.2}, {"model": "tcn", "per": 0.3}]'),
+    ],
+)
+def test_a_table_of_runs_is_no_learning_curve(tmp_path: Path, name: str, text: str) -> None:
+    files = {name: text, "metrics.jsonl": '{"step": 1, "per": 0.5}\n'}
+    run = only_run(write_files(tmp_path / "run", files))
+    assert run.pers() == [(1, 0.5)]
+    assert "table of runs" in {note.path: note.note for note in run.files}[name]

@@ -15,7 +15,7 @@ from orchestrator.history.reading.files import run_file
         ("vocab.json", "other", "neither settings nor a learning curve"),
         ("vocab.csv", "csv", ""),
         ("final_checkpoint_batch_900", "refused", "weights"),
-        ("trainingStats", "refused", "pickles"),
+        ("trainingStats", "stats", ""),
         ("events.out.tfevents.17.log", "other", "TensorBoard"),
         ("training_log.1", "log", ""),
         ("readme.txt", "other", "neither settings nor a learning curve"),

@@ -60,3 +60,19 @@ def test_special_files_are_not_read(tmp_path: Path) -> None:
     run = only_run(root)
     assert all(mentions(run.notes, name) for name in ("pipe.log", "zero.log", "broken.yaml"))
     assert run.pers() == [(0, 1), (100, 0.5)]
+
+
+def test_settings_of_tools_and_beside_code_are_no_runs(tmp_path: Path) -> None:
+    files = {
+        ".github/workflows/config.yml": SETTINGS,
+        "src/trainer/config.yaml": SETTINGS,
+        "src/trainer/train.py": "",
+        "planned/config.yaml": SETTINGS,
+        "used/.hydra/config.yaml": SETTINGS,
+        "used/train.py": "",
+        "used/metrics.jsonl": per_rows(1, 0.5),
+    }
+    found = read_group(write_files(tmp_path / "repository", files))
+    assert [run.name for run in found.runs] == ["planned", "used"]
+    assert found.runs[1].settings["lr_max"] == 0.004
+    assert mentions(found.remarks, "src/trainer", "code")

@@ -80,3 +80,49 @@ def test_start_end_and_errors_of_a_log_are_kept() -> None:
     assert state.loaded == "old/best_checkpoint"
     assert state.finished
     assert "out of memory" in state.error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Val batch 500: PER (avg): 0.6200 CTC Loss (avg): 55.0 WER(3gram): 48.10% (n=64) time: 1.5",
+        "Val batch 500: PER (avg): 0.6200 CTC Loss (avg): 55.0 WER(1gram): nan% (n=0) time: 1.5",
+        "Val batch 500: PER (avg): 0.6200 CTC Loss (avg): 55.0",
+        "Val batch 500: val PER: 0.6200 val loss: 55.0 time: 1.5",
+        "Val batch 500: CTC Loss (avg): 55.0 | PER (avg): 0.6200, blank frac: 0.7",
+        "Val batch 500/2000: PER (5gram): 0.44 PER (avg): 0.6200 CTC Loss (avg): 55.0",
+        "batch 500, ctc loss: 55.0, wer: 0.9, cer: 0.6200, time/batch: 0.1",
+        "batch 500, ctc loss: 55.0, cer: 0.6200",
+    ],
+)
+def test_another_figure_on_an_official_line_loses_nothing(line: str) -> None:
+    state = LogState()
+    row = read_line(line, state)
+    assert row is not None and (row["step"], row["per"], row["val_loss"]) == (500, 0.62, 55.0)
+    assert (state.n_unread, state.percent) == (0, False)
+    assert state.trainer in ("t15", "t12")
+
+
+def test_figures_of_a_training_line_are_of_training() -> None:
+    row = read_line("Train batch 9: loss: 2.5 PER: 71.0% grad norm: 3.0 time: 0.1", LogState())
+    assert row == {"step": 9, "train_loss": 2.5, "train_per": 71.0, "grad_norm": 3.0}
+
+
+def test_an_official_evaluation_without_a_readable_per_is_counted() -> None:
+    state = LogState()
+    assert read_line("Val batch 0: phones wrong = many CTC Loss (avg): 5.0", state) == {
+        "step": 0,
+        "val_loss": 5.0,
+    }
+    assert read_line("Val batch 9: skipped", state) is None
+    assert state.n_unread == 2 and "phones wrong" in state.unread
+
+
+def test_a_per_of_one_sentence_or_of_a_step_that_has_one_is_left_out() -> None:
+    state = LogState()
+    assert read_line("batch 100 | loss: 2.1 | per: 0.33 (ma: 0.41)", state) is not None
+    assert read_line("  Sample PER: 0.9000", state) is None
+    assert read_line("per: 0.5", state) is None
+    assert read_line("Epoch 7: train_loss 1.0", state) is not None
+    assert read_line("sentence per: 0.5", state) is None
+    assert read_line("per: 0.4", state) == {"epoch": 7, "per": 0.4}

@@ -43,7 +43,7 @@ def test_the_same_learning_curve_in_two_files_is_one(tmp_path: Path) -> None:
     assert mentions(run.notes, "train.log", "metrics.jsonl") and not restart_notes(run.notes)
 
 
-def test_a_second_log_with_the_same_steps_counts_as_a_restart(tmp_path: Path) -> None:
+def test_attempts_from_the_first_step_on_are_not_mixed(tmp_path: Path) -> None:
     def log(day: int, *pers: float) -> str:
         return "".join(
             f"2025-03-0{day} 10:00:00,1: Val batch {100 * i}: PER (avg): {per:.4f} "
@@ -54,7 +54,12 @@ def test_a_second_log_with_the_same_steps_counts_as_a_restart(tmp_path: Path) ->
     files = {"training_log": log(2, 1, 0.7, 0.3), "training_log.1": log(1, 1, 0.8, 0.5, 0.4)}
     run = only_run(write_files(tmp_path / "run", files))
     assert run.n_restarts == 1
-    assert run.pers() == [(0, 1), (100, 0.7), (200, 0.3), (300, 0.4)]
+    assert run.pers() == [(0, 1), (100, 0.8), (200, 0.5), (300, 0.4)]  # the one that went further
+    assert len(restart_notes(run.notes)) == 1
+    rows = per_rows(1, 0.7, 0.3) + per_rows(1)  # one run, given up and started again
+    files = {"metrics.jsonl": rows, "args.yaml": "lr_max: 0.1\nn_layers: 2\n"}
+    run = only_run(write_files(tmp_path / "again", files))
+    assert (run.n_restarts, run.pers()) == (1, [(0, 1), (100, 0.7), (200, 0.3)])
 
 
 def test_a_second_file_that_continues_the_first_is_a_restart(tmp_path: Path) -> None:

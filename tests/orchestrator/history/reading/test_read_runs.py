@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from imported_runs import by_name, mentions, only_run, per_rows, write_files
@@ -53,7 +54,28 @@ def test_a_t12_run_is_read_from_pickled_args_and_what_it_printed(
     assert run.mapped.config["optim.lr_max"] == 0.02
     assert run.final == (999, pytest.approx(0.21))
     assert mentions(run.notes, "slurm-123.out", "'cer'")
-    assert roles(run)["trainingStats"] == "refused"
+    assert roles(run)["trainingStats"] == "not read"  # the log has the same PERs with steps
+
+
+def test_a_t12_run_without_a_log_has_the_arrays_of_its_trainer(tmp_path: Path) -> None:
+    stats = {"testLoss": np.linspace(3, 1, 4), "testCER": np.array([12.5, 1, 0.6, 0.4])}
+    root = tmp_path / "speechBaseline4"
+    args = {"nBatch": 400, "nUnits": 8, "nLayers": 1, "lrStart": 0.02, "seed": 3, "batchSize": 4}
+    files = {"args": pickle.dumps(args), "trainingStats": pickle.dumps(stats)}
+    run = only_run(write_files(root, files))  # the folder itself, not the one above
+    assert run.pers() == [(0, 12.5), (100, 1), (200, 0.6), (300, 0.4)]
+    assert (run.outcome, run.seed, run.history[3]["val_loss"]) == ("ok", 3, 1)
+    assert mentions(run.notes, "trainingStats", "every 100 batches")
+
+
+def test_a_folder_with_only_the_settings_of_one_run_is_a_record(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "one", {"args": pickle.dumps({"nUnits": 8, "seed": 1})})
+    assert (only_run(root).outcome, only_run(root).seed) == ("unknown", 1)
+
+
+def test_a_folder_without_runs_says_what_it_holds(tmp_path: Path) -> None:
+    found = read_group(write_files(tmp_path / "none", {"a.png": "x", "b.py": "y"}))
+    assert found.runs == () and mentions(found.remarks, "a.png", "b.py")
 
 
 def test_args_that_would_run_code_are_refused_by_name(tmp_path: Path) -> None:
@@ -69,16 +91,6 @@ def test_args_that_would_run_code_are_refused_by_name(tmp_path: Path) -> None:
     (note,) = [note for note in run.files if note.role == "refused"]
     assert "posix.mkdir" in note.note
     assert run.settings == {}
-
-
-def test_evaluation_files_are_read_in_the_unit_that_fits_the_learning_curve(tmp_path: Path) -> None:
-    files = {
-        "metrics.jsonl": per_rows(1, 0.03, 0.02),
-        "eval_val.json": '{"avg_PER": 2.0, "loss": 1}',
-        "eval_days.json": '{"a": {"PER": 0.1}, "b": {"PER": 0.2}}',
-    }
-    run = only_run(write_files(tmp_path / "run", files))
-    assert [(e.path, e.per) for e in run.evaluations] == [("eval_val.json", 0.02)]
 
 
 def test_numbers_written_as_text_are_mapped_as_numbers(tmp_path: Path, group: Path) -> None:

@@ -106,3 +106,14 @@ def test_runs_that_are_no_repeats_do_not_take_the_settings_above_them(tmp_path: 
     group = read_group(write_files(tmp_path, files))
     assert by_name(group)["exp/small"].settings == {}
     assert by_name(group)["exp"].settings["lr_max"] == 0.004
+
+
+def test_interpolations_are_followed_and_those_of_a_machine_stay(tmp_path: Path) -> None:
+    text = (
+        "n: 300\nmodel: {units: 64, twice: '${.units}'}\nlr_decay_steps: ${n}\n"
+        "dataset_dir: ${oc.env:NOWHERE_SET}/hdf5\nlost: ${no.such.key}\n"
+    )
+    run = only_run(write_files(tmp_path / "run", {"args.yaml": text, "m.jsonl": per_rows(1, 0.5)}))
+    assert (run.settings["lr_decay_steps"], run.settings["model.twice"]) == (300, 64)
+    assert run.settings["dataset_dir"] == "${oc.env:NOWHERE_SET}/hdf5"
+    assert run.settings["lost"] == "${no.such.key}"

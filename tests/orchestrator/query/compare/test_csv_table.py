@@ -8,7 +8,8 @@ import pytest
 from stored_pairs import compare_stored, ignore
 
 from decoder.errors import ConfigError, UserError
-from orchestrator.query.compare.csv_table import assign_roles, number
+from orchestrator.query.compare.column_roles import assign_roles
+from orchestrator.query.compare.csv_table import number
 from orchestrator.query.compare.table_cells import read_cells
 from orchestrator.query.runs import export_runs, list_runs
 from orchestrator.store.paths import Results
@@ -111,6 +112,80 @@ def test_on_makes_arms_of_columns_we_do_not_know(shared: Results, tmp_path: Path
     assert [row.a_arm for row in comparison.rows] == ["tau 1", "tau 2"]
     for row in comparison.rows:
         assert row.difference is not None and row.difference.value == pytest.approx(0.01)
+
+
+def test_numbers_that_vary_and_are_no_result_make_arms(shared: Results, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_text(
+        "Name,State,Runtime,width,lr_max,gate,alpha,val_per,_step,val_f1\n"
+        "brisk-1,finished,3600,64,0.01,relu,0.1,0.31,999,0.5\n"
+        "calm-2,finished,3601,512,0.01,gelu,0.1,0.22,999,0.6\n"
+        "dry-3,finished,3602,512,0.01,gelu,0.1,0.23,999,0.7\n"
+        "easy-4,crashed,10,512,0.01,gelu,0.9,,9,\n"
+        "fine-5,finished,3700,512,0.003,gelu,0.9,0.24,999,0.8\n"
+    )
+    comparison = compare_stored(shared, str(path), str(path), allow_mixed=True)
+    counts = sorted((row.a.n, row.a.n_without) for row in comparison.rows if row.a is not None)
+    assert counts == [(0, 1), (1, 0), (1, 0), (2, 0)]
+    remark = next(text for text in comparison.remarks if "make arms" in text)
+    assert "width, gate, alpha" in remark and "Runtime, _step, val_f1" in remark
+
+
+@pytest.mark.parametrize(
+    ("header", "is_setting"),
+    [
+        ("word_score", True),
+        ("white_noise", True),
+        ("time_mask_len", True),
+        ("per_device_batch", True),
+        ("loss_weight", True),
+        ("bidirectional_top", True),
+        ("train_time", False),
+        ("wer_5gram", False),
+        ("dev score", False),
+        ("phonErrorRate", False),
+        ("_timestamp", False),
+        ("run_number", False),
+        ("Step of Best", False),
+        ("Unnamed: 0", False),
+    ],
+)
+def test_results_and_labels_are_told_from_settings_by_their_words(
+    header: str, is_setting: bool
+) -> None:
+    roles = assign_roles({"per": [0.3, 0.2, 0.1], header: [1.0, 2.0, 2.0]}, "per")
+    assert (header in roles.settings) is is_setting
+
+
+def test_named_rows_keep_their_names_where_numbers_vary(shared: Results, tmp_path: Path) -> None:
+    path = tmp_path / "models.csv"
+    path.write_text("model,millions,per\ngru,44,0.1\nmamba,20,0.12\n")
+    comparison = compare_stored(shared, str(path), str(path), allow_mixed=True)
+    assert [row.a_arm for row in comparison.rows] == ["gru", "mamba"]
+
+
+def test_rows_with_nothing_but_a_run_and_a_result_are_no_repeats(
+    shared: Results, tmp_path: Path
+) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.01)):
+        rows = "".join(f"{run},{0.2 + shift}\n" for run in ("wide", "deep", "base"))
+        (tmp_path / f"{name}.csv").write_text("Run,Test PER\n" + rows)
+    paths = [str(tmp_path / f"{name}.csv") for name in ("a", "b")]
+    comparison = compare_stored(shared, *paths, metric="Test PER", allow_mixed=True)
+    assert [(row.a_arm, row.b_arm) for row in comparison.rows] == [
+        ("wide", "wide"),
+        ("deep", "deep"),
+        ("base", "base"),
+    ]
+
+
+def test_one_rate_above_two_does_not_make_percent_of_a_table(
+    shared: Results, tmp_path: Path
+) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("seed,optim.lr_max,per\n1,0.1,0.3\n2,0.1,0.28\n3,0.2,2.8\n")
+    comparison = compare_stored(shared, str(path), str(path), allow_mixed=True)
+    assert sorted(row.a.mean for row in comparison.rows if row.a) == [pytest.approx(0.29), 2.8]
 
 
 def test_a_table_without_the_metric_is_refused_with_its_headers(

@@ -1,0 +1,111 @@
+"""What the official trainers take where a configuration file is silent.
+
+``OFFICIAL`` has the published value of each key of their files, ``CONSTANTS`` the fields of ours
+that their code fixes.
+"""
+
+from typing import Any
+
+from decoder.import_tables import T15_SESSIONS
+
+T15_OFFICIAL: dict[str, Any] = {
+    "model.n_units": 768,
+    "model.rnn_dropout": 0.4,
+    "model.n_layers": 5,
+    "model.patch_size": 14,
+    "model.patch_stride": 4,
+    "model.input_network.input_layer_dropout": 0.2,
+    "use_amp": True,
+    "save_best_checkpoint": True,
+    "num_training_batches": 120_000,
+    "lr_scheduler_type": "cosine",
+    "lr_max": 0.005,
+    "lr_min": 0.0001,
+    "lr_decay_steps": 120_000,
+    "lr_warmup_steps": 1000,
+    "lr_max_day": 0.005,
+    "lr_min_day": 0.0001,
+    "lr_decay_steps_day": 120_000,
+    "lr_warmup_steps_day": 1000,
+    "beta0": 0.9,
+    "beta1": 0.999,
+    "epsilon": 0.1,
+    "weight_decay": 0.001,
+    "weight_decay_day": 0.0,
+    "grad_norm_clip_value": 10.0,
+    "batches_per_val_step": 2000,
+    "dataset.data_transforms.white_noise_std": 1.0,
+    "dataset.data_transforms.constant_offset_std": 0.2,
+    "dataset.data_transforms.random_walk_std": 0.0,
+    "dataset.data_transforms.random_walk_axis": -1,
+    "dataset.data_transforms.static_gain_std": 0.0,
+    "dataset.data_transforms.random_cut": 3,
+    "dataset.data_transforms.smooth_kernel_size": 100,
+    "dataset.data_transforms.smooth_data": True,
+    "dataset.data_transforms.smooth_kernel_std": 2,
+    "dataset.batch_size": 64,
+    "dataset.days_per_batch": 4,
+    "dataset.dataset_dir": "../data/hdf5_data_final",
+    "dataset.sessions": list(T15_SESSIONS),
+}
+
+T15_CONSTANTS: dict[str, Any] = {
+    "data.sampling": "days",
+    "augment.smooth_taps": "above_0.01",
+    "model.architecture": "gru",
+    "model.bidirectional": False,
+    "model.h0": "learned",
+    "model.day_layer": "per_day",
+    "model.count_last_patch": True,
+    "model.head_init": "xavier",
+    "loss.ctc_reduction": "none_then_mean",
+    "loss.zero_infinity": False,
+    "optim.algorithm": "adamw",
+    "optim.weight_decay_bias": 0.0,
+    "optim.update_absent_days": False,
+}
+
+T12_OFFICIAL: dict[str, Any] = {
+    "batchSize": 64,
+    "lrStart": 0.02,
+    "lrEnd": 0.02,
+    "nUnits": 1024,
+    "nBatch": 10_000,
+    "nLayers": 5,
+    "dropout": 0.4,
+    "whiteNoiseSD": 0.8,
+    "constantOffsetSD": 0.2,
+    "gaussianSmoothWidth": 2.0,
+    "strideLen": 4,
+    "kernelLen": 32,
+    "bidirectional": True,
+    "l2_decay": 1e-5,
+}
+
+T12_CONSTANTS: dict[str, Any] = {
+    "data.sampling": "shuffle",
+    "augment.static_gain_std": 0.0,
+    "augment.random_walk_std": 0.0,
+    "augment.random_cut": 0,
+    "augment.smooth": True,
+    "augment.smooth_size_bins": 20,
+    "augment.smooth_taps": "all",
+    "model.architecture": "gru",
+    "model.input_dropout": 0.0,
+    "model.h0": "zero",
+    "model.day_layer": "per_day",
+    "model.count_last_patch": False,
+    "model.head_init": "uniform",
+    "loss.ctc_reduction": "mean",
+    "loss.zero_infinity": True,
+    "optim.algorithm": "adam",
+    "optim.lr_warmup_steps": 0,
+    "optim.beta1": 0.9,
+    "optim.beta2": 0.999,
+    "optim.epsilon": 0.1,
+    "optim.update_absent_days": True,
+    "optim.grad_clip": None,
+    "train.eval_every_steps": 100,
+    "train.precision": "float32",
+    "train.keep_weights": "best",
+}

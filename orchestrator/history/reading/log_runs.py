@@ -1,0 +1,158 @@
+"""Which run each line of a log is of: a log that a loop of runs wrote is split where one begins."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.history.reading.columns import EPOCH, STEP, StepValues, is_evaluation
+from orchestrator.history.reading.files import printable
+from orchestrator.history.reading.log_lines import LogState, read_line
+
+_LONGEST_NAME = 60
+_STAMP = r"(?:\[?\d{4}-\d\d-\d\d[ T][\d:,.]*\]?\W*(?:INFO\W+)?)?"
+_WORDS = r"run|experiment|exp|config(?:uration)?|trial|job|model|seed|fold"
+# What announces a run; the kinds are the names of the groups, which hold the run's name.
+_ANNOUNCED = re.compile(
+    rf"""{_STAMP}\s*(?:
+    (?:[=\-\#*>~]{{2,}}|\[)\s*(?:starting\s|running\s|new\s|training\s)?(?:{_WORDS})\b
+        [\s:\#=-]*(?P<header>.*)
+    | \W*(?:run|config|experiment|trial|job)\s+\#?(?P<numbered>\d+\s*(?:/|of)\s*\d+\b.*)
+    | \W*(?:starting|running|launching|beginning)\s+(?:with\s+)?(?:{_WORDS}|training)\b
+        [\s:\#=-]*(?P<sentence>\S*?)[\s.]*
+    | \W*(?:run|experiment|exp)[\s_]name\s*[:=]\s*(?P<title>.+)
+    | wandb:\s(?:Syncing\srun|Agent\sStarting\sRun:)\s(?P<wandb>\S+).*
+    | \[HYDRA\]\s*\#(?P<hydra>\d+\s:.*)
+    | \[\d+/\d+\]\s+(?P<listed>\S+\.(?:ya?ml|json|toml))\b.*
+    | (?:OUT|(?:out|output|run|log)[\s_]?dir(?:ectory)?)\s*[=:]\s*(?P<folder>\S+)\s*
+    | [+$\s]*(?:[A-Z_]+=\S+\s+)*(?:python3?|torchrun|srun|accelerate\slaunch)\s
+        (?:.*\s)?[\w./-]+\.py\b(?P<command>.*)
+    )$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MAY_ANNOUNCE = re.compile(
+    r"run|config|exp|trial|job|model|seed|fold|training|\[|dir|out|\.py", re.IGNORECASE
+)
+_PROCESS = "Using device: "  # the T15 trainer's first line
+_NO_NAMES = {"run", "loop", "job", "now", "training", "experiment", "model", "process", "script"}
+_OF_CONFIG = re.compile(r"(?:^|\s)(?:-c|--?config(?:[_-]\w+)?|config)[\s=]+(\S+)")
+
+
+@dataclass
+class LogRun:
+    """One run in a log.
+
+    Attributes:
+        name: as the log announces it; "" if it does not.
+        log: what its lines say besides the rows.
+        kind: how it was announced: a group of `_ANNOUNCED`, or "".
+        first: its first step; None before its first row.
+        reached: whether rows are evaluations → the last step of such rows.
+    """
+
+    name: str = ""
+    log: LogState = field(default_factory=LogState)
+    kind: str = ""
+    first: float | None = None
+    reached: dict[bool, float] = field(default_factory=dict)
+
+    def goes_back(self, row: Mapping[str, float]) -> bool:
+        """Whether a row is of a step that the run has left behind."""
+        evaluated, step = is_evaluation(row), _step(row)
+        if evaluated in self.reached:
+            return step <= self.reached[evaluated]
+        return step < max(self.reached.values(), default=step)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Note the step of a row of this run."""
+        step = _step(row)
+        self.first = step if self.first is None else self.first
+        self.reached[is_evaluation(row)] = step
+
+
+class LogRuns:
+    """The runs of one log, as far as its lines were read.
+
+    A new run begins where a line announces one by another name, where steps go back after the
+    line that says that training ended, and where a process starts again from the first step. A
+    process that goes on from a later step is a restart of the same run, and so is one that starts
+    again in the log of one run.
+
+    Attributes:
+        runs: in the order of the log; there is always one.
+        empty: names of runs that were announced and wrote no row.
+    """
+
+    def __init__(self, by_pairs: bool = False, of_one_run: bool = False) -> None:
+        """
+        Args:
+            by_pairs: see `log_lines.read_line`.
+            of_one_run: whether the log is beside the settings of one run.
+        """
+        self.runs = [LogRun()]
+        self.empty: list[str] = []
+        self._by_pairs, self._of_one_run = by_pairs, of_one_run
+        self._next: LogRun | None = None  # announced, without a row so far
+
+    def read(self, line: str) -> StepValues | None:
+        """Read the next line; a row is of the last of `runs`. See `log_lines.read_line`."""
+        if _PROCESS in line:
+            self._announce("", "")
+        elif _MAY_ANNOUNCE.search(line) and (match := _ANNOUNCED.match(line[:500])):
+            kind = match.lastgroup or ""
+            self._announce(_name(match[kind]), kind)
+        run = self._next or self.runs[-1]
+        row = read_line(line, run.log, self._by_pairs)
+        if row is None:
+            return None
+        if self._next is not None:
+            self._settle(self._next, row)
+        elif run.log.ended and run.goes_back(row):
+            self.runs.append(LogRun())
+            row = read_line(line, self.runs[-1].log, self._by_pairs) or row
+        self.runs[-1].add(row)
+        return row
+
+    def _announce(self, name: str, kind: str) -> None:
+        """Note that a line announces a run, or a process that starts."""
+        run = self._next or self.runs[-1]
+        if run.first is not None:
+            self._next = LogRun(name, kind=kind if name else "")
+        elif name and kind == run.kind and name != run.name:  # the one before wrote nothing
+            self.empty.append(run.name)
+            run.name, run.log = name, LogState()
+        elif name and not run.name:
+            run.name, run.kind = name, kind
+
+    def _settle(self, announced: LogRun, row: StepValues) -> None:
+        """Decide by its first row whether what was announced is another run."""
+        here, self._next = self.runs[-1], None
+        another_name = announced.name != "" and announced.name != here.name
+        if another_name and here.name and announced.kind == here.kind:
+            is_new = True
+        elif another_name or here.log.ended:
+            is_new = here.goes_back(row)
+        else:  # the same run again
+            first = here.first if here.first is not None else 0.0
+            again = _step(row) <= first and here.goes_back(row)
+            is_new = again and not (announced.log.loaded or self._of_one_run)
+        if is_new:
+            self.runs.append(announced)
+        else:
+            here.log.absorb(announced.log)
+
+
+def _step(row: Mapping[str, float]) -> float:
+    return row.get(STEP, row.get(EPOCH, 0.0))
+
+
+def _name(text: str) -> str:
+    """The name of a run in the text that announces it; "" if there is none."""
+    text = " ".join(text.strip(" \t=-#*<>~[]:.").split())
+    if match := _OF_CONFIG.search(text):
+        text = match[1]
+    if re.fullmatch(r"\S+", text):
+        text = re.sub(r"\.(ya?ml|json|toml)$", "", text.rstrip("/").rpartition("/")[2])
+    text = printable(text)[:_LONGEST_NAME].strip()
+    if not re.search(r"\w", text) or text.lower() in _NO_NAMES:
+        return ""
+    return re.sub(r"[/\\\s]+", "-", text)

@@ -1,0 +1,110 @@
+"""The weights that runs start from: checked against recordings, their hashes part of the identity.
+
+It loads torch only for configurations with ``train.start_from``.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoder.config import DecoderConfig
+from decoder.errors import ConfigError
+from orchestrator.plan.recordings import Recordings
+from orchestrator.spec.arms import Arm
+from orchestrator.spec.configuration import Configuration, pack_key
+
+if TYPE_CHECKING:
+    from decoder.start import Days
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Whether a run can start from a file; equal for runs with the same answer."""
+
+    key: tuple[object, ...]
+    config: DecoderConfig = field(compare=False)
+    data: Recordings = field(compare=False)
+
+
+def started(config: Configuration, data: Recordings) -> Configuration:
+    """A configuration with the hash of the weights that it starts from, if it names any.
+
+    Raises:
+        ConfigError: they cannot be read, or do not fit the configured decoder or the recordings.
+    """
+    if not isinstance(config, DecoderConfig) or config.train.start_from is None:
+        return config
+    from decoder.start import with_start_hash
+
+    found = with_start_hash(config)
+    _days_of(found, data)
+    return found
+
+
+def started_arms(
+    path: Path, arms: Iterable[Arm], data: Mapping[str, Recordings]
+) -> dict[str, Configuration]:
+    """Arm id → its configuration as `started` gives it.
+
+    Args:
+        path: the file of the ablation, for messages.
+        data: arm id → its recordings.
+
+    Raises:
+        ConfigError: each problem once, with the first arm that has it.
+    """
+    configs: dict[str, Configuration] = {}
+    met: dict[str, list[str]] = {}
+    for arm in arms:
+        try:
+            configs[arm.arm_id] = started(arm.config, data[arm.arm_id])
+        except ConfigError as error:
+            for problem in error.problems:
+                met.setdefault(problem, []).append(arm.arm_id)
+    if met:
+        raise ConfigError(
+            [
+                f"{path}: arm {names[0]}: {problem}"
+                + (f" (and in {len(names) - 1} more arms)" if len(names) > 1 else "")
+                for problem, names in met.items()
+            ]
+        )
+    return configs
+
+
+def remarks_on_starts(runs: Iterable[tuple[Configuration, Recordings]]) -> list[str]:
+    """What the user should know of the weights that runs start from: which days are new.
+
+    Args:
+        runs: configuration, as `started` gave it, and recordings.
+    """
+    texts: dict[str, None] = {}
+    for config, data in runs:
+        if not isinstance(config, DecoderConfig) or config.train.start_from is None:
+            continue
+        days = _days_of(config, data)
+        if days is not None and days.new:
+            shown = f"{', '.join(days.new[:3])}{', ...' if len(days.new) > 3 else ''}"
+            texts[
+                f"train.start_from: {config.train.start_from} has day layers for "
+                f"{len(days.sources) - len(days.new)} of {len(days.sources)} sessions; the new "
+                f"ones ({shown}) start from the {config.train.start_new_days}"
+            ] = None
+    return list(texts)
+
+
+def _days_of(config: DecoderConfig, data: Recordings) -> "Days | None":
+    train = config.train
+    of_file = (train.start_from, train.start_sessions, train.start_new_days, config.files)
+    return _ask(_Question((*of_file, pack_key(config), data.fingerprint), config, data))
+
+
+@functools.lru_cache(maxsize=256)
+def _ask(question: _Question) -> "Days | None":
+    from decoder.start import check_start, read_start
+
+    config, data = question.config, question.data
+    start = read_start(config.train)
+    return check_start(start, config, data.n_features, data.n_classes, data.sessions)
