@@ -5,7 +5,7 @@ Each part is trained for a few steps on generated recordings, alone and in a pac
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,7 +144,11 @@ class _Trial:
         name = self.part.name
         used = resolve(override(self.base, {f"parts.{name}.{USE}": True}))
         others = self._per_run(used)
-        of_pack = [used, override(others, {"optim.lr_max": 2e-3}), override(used, _SLOW)]
+        of_pack = [
+            used,
+            override(others, {"optim.lr_max": 2e-3}),
+            override(used, {"optim.lr_max": 5e-4}),
+        ]
         try:
             alone = self._steps([used])
             rows = [self._history([used])]
@@ -371,9 +375,6 @@ class _Trial:
                 continue
 
 
-_SLOW = {"optim.lr_max": 5e-4}
-
-
 def _others(value: Any) -> Sequence[Any]:
     """Values beside one that a parameter of its type may take."""
     if isinstance(value, bool):
@@ -383,22 +384,3 @@ def _others(value: Any) -> Sequence[Any]:
     if isinstance(value, float):
         return (value + 0.25, value / 2, value + 1.0, value * 2)
     return ()
-
-
-def report(findings: Iterator[Finding], say: Callable[[str], object]) -> int:
-    """Say each finding as it comes.
-
-    Returns:
-        How many checks failed.
-    """
-    n_failed, title = 0, ""
-    for one in findings:
-        if one.part != title:
-            title = one.part
-            say(title)
-        n_failed += bool(one.problem)
-        note = f" ({one.note})" if one.note and not one.problem else ""
-        say(f"  {'FAILS' if one.problem else 'ok   '}  {one.check}{note}")
-        if one.problem:
-            say(f"         {one.problem}")
-    return n_failed
