@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decoder.atomic import write_atomically
 from decoder.pack import Progress, RunResult
 from orchestrator.execute.backends import PackEvent, PackFailed
+from orchestrator.execute.command.outcome import without_frames
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
 from orchestrator.spec.configuration import CommandConfig
@@ -58,7 +59,7 @@ class Recorder:
                     run.seed,
                     {"fingerprint": run.data.fingerprint, "path": run.data.path},
                     {"pack_id": event.pack_id, "n_runs": self._sizes[event.pack_id]},
-                    end,
+                    _said(run, end),
                     {**provenance.host(), **event.host},
                     self._made_with(run, end),
                     run.replicate,
@@ -99,6 +100,13 @@ class Recorder:
         if self._seat is not None and (n_running != self._n_running or now >= self._next_tell):
             self._seat.tell(n_running, n_steps_done, n_steps)
             self._n_running, self._next_tell = n_running, now + _TELL_SECONDS
+
+
+def _said(run: PlannedRun, end: RunResult | str) -> RunResult | str:
+    """A result, or what is known of a failure."""
+    if isinstance(end, str) and isinstance(run.config, CommandConfig):
+        return without_frames(end)
+    return end
 
 
 def _ending(run: PlannedRun, failed: PackFailed) -> str:

@@ -363,7 +363,9 @@ def _varied(plan: PlanDocument) -> Part:
 
 def _failures(failures: pd.DataFrame) -> Iterator[Part]:
     for run in failures.head(_MOST_FAILURES).itertuples():
-        title = f"{run.arm}, seed {run.seed}: {run.outcome} after {run.n_steps_done:,} steps"
+        title = f"{run.arm}, seed {run.seed}: {run.outcome}"
+        if run.n_steps_done:  # of a failed run it is not known
+            title += f" after {run.n_steps_done:,} steps"
         yield Part(notes=(f"{title} (run {run.run_id})",), code=str(run.traceback_end))
     if len(failures) > _MOST_FAILURES:
         rest = f"The first {_MOST_FAILURES} of {len(failures):,} such runs; all are in"
