@@ -155,7 +155,8 @@ def _follow(
     remarks = [f"run {files.run_id}: {text}" for text in [reader.course.unlikely()] if text]
     if process.ended.n_left:
         n_left = process.ended.n_left
-        remarks.append(f"run {files.run_id}: its trainer left {n_left} processes; they are ended")
+        what = "1 process, which is" if n_left == 1 else f"{n_left} processes, which are"
+        remarks.append(f"run {files.run_id}: its trainer left {what} ended")
     yield Progress(result.n_steps_done, live.newest(), (result,), remarks)
 
 

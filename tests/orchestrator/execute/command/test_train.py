@@ -182,7 +182,7 @@ def test_a_fork_that_outlives_its_trainer_is_ended_and_said(train: Train, tmp_pa
     assert len(events.results) == 1
     pid = int((run_folder(tmp_path) / "out" / "pid").read_text())
     assert process_start(pid) is None
-    assert "1 processes" in events.remarks[0]
+    assert "1 process," in events.remarks[0]
 
 
 def test_percent_becomes_a_share_and_a_doubtful_rate_is_remarked(train: Train) -> None:
