@@ -248,7 +248,8 @@ def _in_percent(
     for column in _RATES:
         values = [row[column] for row in rows if math.isfinite(row.get(column, math.nan))]
         name = curve.names.get(column, "")
-        signed = column == PER and any(log.percent for log in logs)
+        signed = column in curve.signed
+        signed |= column == PER and any(log.percent for log in logs)
         why = ""
         if values and (signed or _PERCENT_NAME.search(name)):
             why = f"the file says that {column.upper()} is in percent"
