@@ -30,6 +30,7 @@ from orchestrator.history.reading.files import (
     FileNote,
     TextFile,
     decode,
+    json_value,
     printable,
 )
 from orchestrator.history.reading.log_lines import LogState
@@ -302,7 +303,7 @@ def json_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         )
     content = file.read_bytes()
     text.digest, plain = sha256_of(content), decode(content)
-    value = json.loads(plain) if plain.strip() else {}
+    value = json_value(plain) if plain.strip() else {}
     places = value.values() if isinstance(value, dict) else [value]
     rows = next(filter(_is_list_of_objects, places), None)
     if rows is None and isinstance(value, dict):

@@ -78,9 +78,12 @@ def read_evaluations(
     for file in files:
         if file.kind not in ("json", "csv") or not file.is_named("evaluation") or file.name in used:
             continue
+        whole, mistake = _content(file)
+        if mistake:
+            notes.append(f"{file.name}: {mistake}")
         parts = [
             (per, part, content)
-            for part, content in _parts(_content(file))
+            for part, content in _parts(whole)
             if (per := _value(content, PER)) is not None
             and math.isfinite(per)
             and not allowed_range(PER, per)
@@ -124,12 +127,15 @@ def validation_split(curves: Sequence[CurveFile], codebase: str) -> str:
     return next((_OF_TRAINER[name] for name in trainers if name in _OF_TRAINER), "")
 
 
-def _content(file: RunFile) -> dict[str, Any]:
-    """The JSON object of a file, or split → its values of a CSV table; {} if it holds neither."""
+def _content(file: RunFile) -> tuple[dict[str, Any], str]:
+    """The JSON object of a file, or split → its values of a CSV table; {} if it holds neither.
+
+    The text says what is wrong with a file that is no JSON; "" for any other.
+    """
     try:
-        return _split_rows(file) if file.kind == "csv" else read_mapping(file)[0]
-    except (OSError, ValueError, RecursionError, csv.Error):
-        return {}
+        return _split_rows(file) if file.kind == "csv" else read_mapping(file)[0], ""
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        return {}, str(error) if str(error).startswith("is not valid") else ""
 
 
 def _split_rows(file: RunFile) -> dict[str, Any]:

@@ -68,6 +68,12 @@ def test_a_curve_of_a_split_without_labels_is_no_course(tmp_path: Path) -> None:
     assert run.pers() == [(1, 0.4)]
 
 
+def test_an_evaluation_that_is_no_json_is_named_with_its_line(tmp_path: Path) -> None:
+    files = {"m.jsonl": per_rows(1, 0.1), "eval_val.json": '{"split": "val",\n "PER": 0.2,}'}
+    run = only_run(write_files(tmp_path / "run", files))
+    assert mentions(run.notes, "eval_val.json", "line 2, column 13")
+
+
 def test_the_last_trial_of_a_table_of_trials_is_no_figure(tmp_path: Path) -> None:
     table = "session,block,trial,PER\nt12.1,1,1,0.3\nt12.1,1,2,0.1\n"
     run = only_run(write_files(tmp_path / "run", {"args.json": T12, "eval_val.csv": table}))
