@@ -5,7 +5,6 @@ are run as a command. It takes what other programs write (Latin-1, tags such as 
 ``yes`` for true) and follows interpolations as OmegaConf does.
 """
 
-import codecs
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from decoder.interpolation import follow
 from decoder.plain_pickle import Refused, looks_like_pickle, read_plain_pickle
 from decoder.plain_values import check_values, parse_json
 from decoder.strict_yaml import parse_yaml
-from decoder.user_files import decode_text, read_bounded
+from decoder.user_files import decode_text, read_bounded, utf_16
 
 
 def read_foreign(
@@ -66,9 +65,10 @@ def parse_foreign(content: bytes, where: str) -> dict[str, Any]:
     else:
         document = parse_yaml(decode_text(_utf8(content, where), where), where, plain=True)
     if not isinstance(document, dict):
+        kind = "a list" if isinstance(document, list | tuple) else "a single value"
         raise ConfigError(
             f"{where}: the top level must be a mapping of keys to values, but it is "
-            f"{'empty' if document is None else f'a {type(document).__name__}'}"
+            f"{'empty' if document is None else kind}"
         )
     return document
 
@@ -95,17 +95,14 @@ def without_wandb(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _utf8(content: bytes, where: str) -> bytes:
-    """A text in UTF-8, UTF-16 with a byte order mark, or else in Latin-1, as UTF-8."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    elif b"\0" in content:
+    """A text in UTF-8, UTF-16, or else in Latin-1, as UTF-8."""
+    encoding = utf_16(content)
+    if not encoding and b"\0" in content:
         return content  # binary: `decode_text` says so
-    else:
-        encoding = "utf-8-sig"
     try:
-        return content.decode(encoding).encode()
+        return content.decode(encoding or "utf-8-sig").encode()
     except UnicodeDecodeError:
-        return content if encoding == "utf-16" else content.decode("latin-1").encode()
+        return content if encoding else content.decode("latin-1").encode()
 
 
 def _unpickle(content: bytes, where: str) -> Any:

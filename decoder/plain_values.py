@@ -11,6 +11,20 @@ from decoder.user_files import decode_text
 from decoder.yaml_nodes import MOST_DEPTH, MOST_VALUES
 
 _MOST_BITS = 1000  # of a whole number, as of the 300 digits that YAML may have
+# What the parser says → what a user does about it.
+_MENDS = {
+    "trailing comma": "a comma stands before the bracket that closes; remove it",
+    "property name": "a name in double quotes must stand here; remove comments, and a comma "
+    "before }",
+    "Expecting value": "a value must stand here: text in double quotes, a number, true, false or "
+    "null; remove comments, and a comma before ]",
+    "Expecting ','": "a comma or the bracket that closes is missing before this",
+    "Expecting ':'": "a colon is missing after the name",
+    "Extra data": "more follows after the end; keep one object",
+    "Unterminated string": "the quote that opens here is not closed",
+    "escape": "a backslash begins a special character; write two backslashes, or a path with /",
+    "control character": "text has a line break or a tab; write \\n or \\t",
+}
 
 
 def parse_json(content: bytes, path: Path) -> Any:
@@ -25,11 +39,18 @@ def parse_json(content: bytes, path: Path) -> Any:
     except RecursionError:
         raise ConfigError(f"{path}: is nested more than {MOST_DEPTH} deep") from None
     except (ValueError, ConfigError) as error:
-        said = " ".join(str(error).split())
-        mend = "; write two backslashes, or a path with /" if "escape" in said else ""
-        raise ConfigError(f"{path}: is not valid JSON: {said}{mend}") from None
+        raise ConfigError(f"{path}: is not valid JSON: {json_mistake(error)}") from None
     check_values(value, str(path))
     return value
+
+
+def json_mistake(error: ValueError | ConfigError) -> str:
+    """What is wrong with a text that is no JSON, where, and how to mend it, in one line."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, json.JSONDecodeError):
+        return said
+    mend = next((mend for words, mend in _MENDS.items() if words in said), error.msg)
+    return f"line {error.lineno}, column {error.colno}: {mend}"
 
 
 def check_values(value: Any, where: str) -> None:

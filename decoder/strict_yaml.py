@@ -191,6 +191,7 @@ _MENDS: Mapping[str, str] = {
         "or a path with /",
     ),
 }
+_IN_BRACKETS = 'an interpolation within { } or [ ] needs quotes around it; write "${...}"'
 # What the parser in C says in other words.
 _IN_C: Mapping[str, str] = {
     "did not find expected key": "expected <block end>",
@@ -213,6 +214,8 @@ def _what_is_wrong(error: yaml.YAMLError, text: str) -> str:
     opened = getattr(error, "context_mark", None)
     if opened is not None and ("expected ',' or" in said or "end of stream" in said):
         line = opened.line
+        if "${" in lines[mark.line if mark.line < len(lines) else line]:
+            line, mend = min(mark.line, len(lines) - 1), _IN_BRACKETS
     elif (
         (":'" in said or "mapping values" in said)
         and line

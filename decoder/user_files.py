@@ -1,5 +1,6 @@
 """Reads a file of text that a user names, whatever stands in its place."""
 
+import codecs
 import os
 import re
 import stat
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from decoder.errors import ConfigError
 
+_HEAD, _MOSTLY = 1_000, 0.8  # bytes; share of zeros among the second bytes of characters
 MOST_BYTES = 1 << 20  # the largest specification that ships has 6 kB
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "UTF-32"}
 _KINDS = (
@@ -92,6 +94,20 @@ def decode_text(content: bytes, where: str) -> str:
             f"{where}:{line}: has the control character U+{ord(found[0]):04X}; remove it"
         )
     return text
+
+
+def utf_16(content: bytes) -> str:
+    """The encoding of a text in UTF-16, with or without a byte order mark; "" for any other text.
+
+    Without a mark, every other byte of plain text is zero.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    even, odd = content[:_HEAD:2], content[1:_HEAD:2]
+    for encoding, characters, zeros in (("utf-16-le", even, odd), ("utf-16-be", odd, even)):
+        if zeros.count(0) > _MOSTLY * len(zeros) and not characters.count(0):
+            return encoding
+    return ""
 
 
 def _line(content: bytes, position: int) -> int:

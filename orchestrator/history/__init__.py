@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "column_names",
             "percent_reason",
         ),
+        "reading.files": ("decode",),
         "reading.folders": ("is_folder",),
         "reading.read_runs": ("Group", "read_group"),
         "reading.record": ("ImportedRun", "to_json"),

@@ -23,6 +23,8 @@ def written(path: Path, content: str | bytes) -> Path:
         ("a.json", '{"n": 3, "rate": 0.001, "flag": true, "betas": [0.9, 0.99]}'),
         ("a.toml", "n = 3\nrate = 1e-3\nflag = true\nbetas = [0.9, 0.99]"),
         ("a.yml", "\ufeffn: 3\nrate: 1e-3\nflag: On\nbetas:\n- 0.9\n- 0.99\n".encode("utf-16")),
+        ("a.yml", "n: 3\nrate: 1e-3\nflag: On\nbetas: [0.9, 0.99]  # ß".encode("utf-16-le")),
+        ("a.yml", "n: 3\nrate: 1e-3\nflag: On\nbetas: [0.9, 0.99]  # ß".encode("utf-16-be")),
         ("args", pickle.dumps({"n": 3, "rate": 0.001, "flag": True, "betas": [0.9, 0.99]})),
     ],
 )

@@ -36,6 +36,24 @@ def test_what_no_real_file_holds_is_refused_in_one_short_line(content: bytes, wo
     assert "\n" not in problem and len(problem) < 400
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1,\n "b": 2,}', ["line 2, column 9", "comma"]),
+        ('{"a": 1} // old', ["line 1, column 10", "one object"]),
+        ("{'a': 1}", ["line 1, column 2", "double quotes"]),
+        ('{"a": [1, None]}', ["line 1, column 11", "null"]),
+        ('{"a": "C:\\Users"}', ["column 10", "two backslashes"]),
+        ('{"a": 1 "b": 2}', ["column 9", "comma"]),
+    ],
+)
+def test_a_mistake_in_json_is_placed_with_what_mends_it(text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_json(text.encode(), FILE)
+    (problem,) = caught.value.problems
+    assert all(word in problem for word in words) and "char " not in problem
+
+
 def test_plain_values_are_read() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": [1, null, 0.5]}', FILE) == {"a": [1, None, 0.5]}
 

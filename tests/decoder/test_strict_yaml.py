@@ -93,6 +93,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("a: 1\nb: !x y\n", 2, "tags"),
         ("a:\n  b: 1\n c: 2\n", 3, "align"),
         ("a: 'x\nb: 2\n", 1, "quote that opens here"),
+        ("a: {b: 1,\n    c: ${oc.env:HOME}/x}\n", 2, "needs quotes"),
     ],
 )
 def test_what_is_not_yaml_is_said_with_its_line_and_without_the_words_of_the_library(

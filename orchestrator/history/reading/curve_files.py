@@ -61,7 +61,10 @@ def read_curve_file(file: RunFile, of_one_run: bool = False) -> list[CurveFile]:
         whole.note = file.note("refused", str(error))
         return [whole]
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        why = printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        said = (
+            str(error) if str(error).startswith("is not ") else f"{type(error).__name__}: {error}"
+        )
+        why = printable(" ".join(said.split())[:300])
         whole.note = file.note("unreadable", why)
         return [whole]
     if file.kind != "log" and is_unlabelled(file.path.stem):
@@ -248,7 +251,8 @@ def _in_percent(
     for column in _RATES:
         values = [row[column] for row in rows if math.isfinite(row.get(column, math.nan))]
         name = curve.names.get(column, "")
-        signed = column == PER and any(log.percent for log in logs)
+        signed = column in curve.signed
+        signed |= column == PER and any(log.percent for log in logs)
         why = ""
         if values and (signed or _PERCENT_NAME.search(name)):
             why = f"the file says that {column.upper()} is in percent"

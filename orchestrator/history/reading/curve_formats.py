@@ -30,6 +30,7 @@ from orchestrator.history.reading.files import (
     FileNote,
     TextFile,
     decode,
+    json_value,
     printable,
 )
 from orchestrator.history.reading.log_lines import LogState
@@ -44,6 +45,7 @@ _LABEL_NAMES = (  # columns that say which run a row is of
     "model modelname seed fold"
 )
 _LABELS = frozenset(_LABEL_NAMES.split())
+_OF_EVALUATIONS = {"split", "subset", "partition", "trial", "sentence", "utterance", "block"}
 _ROW_NAMES = _LABELS | {"name", "method", "seed", "decoder", "architecture", "setting", "settings"}
 
 
@@ -64,6 +66,7 @@ class CurveFile:
         labels: of a table, what its rows say of which run they are → the number in column `RUN`.
         remarks: how its content was read, where that is not obvious.
         out_of_range: column → how many of its values are left out, and which is the first.
+        signed: columns of a table with a percent sign in their cells.
     """
 
     path: str
@@ -78,6 +81,7 @@ class CurveFile:
     labels: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     out_of_range: dict[str, tuple[int, str]] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
 
     def remark(self, text: str) -> None:
         self.remarks.append(f"{self.path}: {text}")
@@ -108,8 +112,16 @@ class CurveFile:
         return {**row, RUN: float(self.labels.setdefault(label, len(self.labels)))}
 
     def is_table_of_runs(self, names: Iterable[str]) -> bool:
-        """Whether the columns of rows without steps say that each row is a run; notes it."""
-        if not any(squeeze(name) in _ROW_NAMES for name in names):
+        """Whether the columns of rows without steps say that each row is a run; notes it.
+
+        So are rows that are a trial or a split each: the last one is no end of a course.
+        """
+        squeezed = {squeeze(name) for name in names}
+        if squeezed & _OF_EVALUATIONS:
+            why = "is a table of splits or trials and no learning curve, as it has no steps"
+            self.note = replace(self.note, note=why)
+            return True
+        if not squeezed & _ROW_NAMES:
             return False
         why = "is a table of runs and no learning curve, as it has no steps; `compare` reads a CSV"
         self.note = replace(self.note, note=why)
@@ -124,8 +136,7 @@ class CurveFile:
 def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     """One row for each line that is a JSON object; other lines are counted."""
     last, bad = 0, []  # numbers of lines
-    of_test: list[StepValues] = []
-    has_validation, n_unlabelled = False, 0
+    splits = _Splits()
     for at, line in enumerate(text.lines(), 1):
         stripped = line.strip()
         if not stripped:
@@ -138,25 +149,12 @@ def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         if not isinstance(value, dict):
             bad.append(at)
             continue
-        row, split = _known_columns(value, curve), _split_of(value)
+        row = _known_columns(value, curve)
         if math.inf in row.values() and "Infinity" not in line:  # 1e400
             row = {name: min(number, sys.float_info.max) for name, number in row.items()}
         row = curve.labelled(curve.within_range(row, f"line {at}"), value)
-        if split == "unlabelled":
-            n_unlabelled += 1
-        elif split == "test" and PER in row:
-            of_test.append(row)
-        elif row:
-            has_validation |= PER in row and split != "train"
-            yield _as_training(row) if split == "train" else row
-    if of_test and has_validation:
-        curve.remark(
-            f"rows of the test split ({len(of_test)}) are left out, as there are rows of validation"
-        )
-    else:
-        yield from of_test
-    if n_unlabelled:
-        curve.remark(f"rows of a split without true labels ({n_unlabelled}) are left out")
+        yield from splits.placed(row, value)
+    yield from splits.rest(curve)
     if text.cut_off and bad[-1:] == [last]:
         bad.pop()
         curve.remark("its last line is cut off and left out")
@@ -166,9 +164,50 @@ def jsonl_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         )
 
 
+@dataclass
+class _Splits:
+    """Places the rows of a file by the split that each names.
+
+    Attributes:
+        of_test: rows of the test split, which count if there is no row of validation.
+        has_validation: whether a row before has a PER of validation.
+        n_unlabelled: rows of a split without true labels.
+    """
+
+    of_test: list[StepValues] = field(default_factory=list)
+    has_validation: bool = False
+    n_unlabelled: int = 0
+
+    def placed(self, row: StepValues, cells: Mapping[str, Any]) -> Iterator[StepValues]:
+        """The row as it counts at its place; none if it waits for the end, or never counts."""
+        split = _split_of(cells)
+        if split == "unlabelled":
+            self.n_unlabelled += 1
+        elif split == "test" and PER in row:
+            self.of_test.append(row)
+        elif row:
+            self.has_validation |= PER in row and split != "train"
+            yield _as_training(row) if split == "train" else row
+
+    def rest(self, curve: CurveFile) -> Iterator[StepValues]:
+        """The rows that waited for the end of the file; notes those that do not count."""
+        if self.of_test and self.has_validation:
+            curve.remark(
+                f"rows of the test split ({len(self.of_test)}) are left out, as there are rows of "
+                "validation"
+            )
+        else:
+            yield from self.of_test
+        if self.n_unlabelled:
+            curve.remark(f"rows of a split without true labels ({self.n_unlabelled}) are left out")
+
+
+_SPLIT_NAMES = ("split", "phase", "subset", "stage", "mode", "type")
+
+
 def _split_of(value: Mapping[str, Any]) -> str:
     """``train``, ``test`` or ``unlabelled`` if a row says that it is of such a split, else ""."""
-    for name in ("split", "phase", "subset", "stage", "mode", "type"):
+    for name in _SPLIT_NAMES:
         if is_unlabelled(str(value.get(name))):
             return "unlabelled"
         if match := re.match("train|test", str(value.get(name)), re.IGNORECASE):
@@ -195,7 +234,9 @@ def csv_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
     places = [(names.index(name), column) for name, column in columns.items()]
     if not {STEP, EPOCH} & set(columns.values()) and curve.is_table_of_runs(names):
         return
-    labels = [(at, name) for at, name in enumerate(names) if squeeze(name) in _LABELS]
+    named = (*_LABELS, *_SPLIT_NAMES)
+    labels = [(at, name) for at, name in enumerate(names) if squeeze(name) in named]
+    splits = _Splits()
     n_short, last_is_short, decimal_comma = 0, False, delimiter == ";"
     reader = csv.reader(lines, delimiter=delimiter)
     for cells in reader:
@@ -204,14 +245,19 @@ def csv_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         row: StepValues = {}
         for place, column in places:
             if place < len(cells) - last_is_short:  # the last cell of a short line may be cut off
-                cell = cells[place].strip().rstrip("%")
+                cell = cells[place].strip()
+                if cell.endswith("%"):
+                    curve.signed.add(column)
+                    cell = cell.rstrip("% ")
                 value = _number(cell.replace(",", ".") if decimal_comma else cell)
                 if value is not None:
                     row[column] = value
         row = curve.within_range(row, f"line {reader.line_num + 1}")
         if row.keys() - {STEP, EPOCH}:
-            named = {name: cells[at].strip() for at, name in labels if at < len(cells)}
-            yield curve.labelled(row, named)
+            said = {name: cells[at].strip() for at, name in labels if at < len(cells)}
+            lower = {name.lower(): text for name, text in said.items()}
+            yield from splits.placed(curve.labelled(row, said), lower)
+    yield from splits.rest(curve)
     if last_is_short and text.cut_off:
         n_short -= 1
         curve.remark("its last line is cut off")
@@ -257,7 +303,7 @@ def json_rows(text: TextFile, curve: CurveFile) -> Iterator[StepValues]:
         )
     content = file.read_bytes()
     text.digest, plain = sha256_of(content), decode(content)
-    value = json.loads(plain) if plain.strip() else {}
+    value = json_value(plain) if plain.strip() else {}
     places = value.values() if isinstance(value, dict) else [value]
     rows = next(filter(_is_list_of_objects, places), None)
     if rows is None and isinstance(value, dict):

@@ -1,12 +1,15 @@
 """Evaluations in files of their own: their split, their unit, and which one is a run's figure."""
 
+import csv
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.history.reading.columns import (
+    EPOCH,
     PER,
+    STEP,
     VAL_LOSS,
     allowed_range,
     column_names,
@@ -15,7 +18,7 @@ from orchestrator.history.reading.columns import (
     percent_reason,
 )
 from orchestrator.history.reading.curve_formats import CurveFile
-from orchestrator.history.reading.files import RunFile
+from orchestrator.history.reading.files import MOST_SETTINGS_BYTES, RunFile, decode
 from orchestrator.history.reading.record import FinalEvaluation
 from orchestrator.history.reading.settings import flatten_settings, read_mapping
 from orchestrator.spec.units import percent
@@ -73,17 +76,25 @@ def read_evaluations(
     """
     counted, paths, notes = [], [], []
     for file in files:
-        if file.kind != "json" or not file.is_named("evaluation") or file.name in used:
+        if file.kind not in ("json", "csv") or not file.is_named("evaluation") or file.name in used:
             continue
-        for part, content in _parts(_content(file)):
-            per, loss = (_value(content, column) for column in (PER, VAL_LOSS))
-            if per is None or not math.isfinite(per) or allowed_range(PER, per):
-                continue
+        whole, mistake = _content(file)
+        if mistake:
+            notes.append(f"{file.name}: {mistake}")
+        parts = [
+            (per, part, content)
+            for part, content in _parts(whole)
+            if (per := _value(content, PER)) is not None
+            and math.isfinite(per)
+            and not allowed_range(PER, per)
+        ]
+        contents = [content for _, _, content in parts]
+        pers = sorted(per for content in contents for per in _pers_in(content))
+        in_percent = any(map(_in_percent, contents)) or percent_reason(pers, in_order=False)
+        for per, part, content in parts:
+            loss = _value(content, VAL_LOSS)
             paths.append(file.name)
             split, has_labels = _split_of(part or file.path.stem, content)
-            in_percent = _in_percent(content) or percent_reason(
-                sorted(_pers_in(content)), in_order=False
-            )
             rate = per / 100 if in_percent else per
             if has_labels and split != "train":
                 counted.append(FinalEvaluation(file.name, rate, loss, split))
@@ -116,12 +127,41 @@ def validation_split(curves: Sequence[CurveFile], codebase: str) -> str:
     return next((_OF_TRAINER[name] for name in trainers if name in _OF_TRAINER), "")
 
 
-def _content(file: RunFile) -> dict[str, Any]:
-    """The JSON object of a file; {} if it holds none."""
+def _content(file: RunFile) -> tuple[dict[str, Any], str]:
+    """The JSON object of a file, or split → its values of a CSV table; {} if it holds neither.
+
+    The text says what is wrong with a file that is no JSON; "" for any other.
+    """
     try:
-        return read_mapping(file)[0]
-    except (OSError, ValueError, RecursionError):
+        return _split_rows(file) if file.kind == "csv" else read_mapping(file)[0], ""
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        return {}, str(error) if str(error).startswith("is not valid") else ""
+
+
+def _split_rows(file: RunFile) -> dict[str, Any]:
+    """The rows of a table with one row for each split and no steps."""
+    if file.n_bytes > MOST_SETTINGS_BYTES:
         return {}
+    lines = decode(file.read_bytes()).replace("\0", "").splitlines()
+    delimiter = max("\t;,", key=(lines or [""])[0].count)
+    header, *rows = [
+        [cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)
+    ]
+    at = next((at for at, name in enumerate(header) if last_part(name) in _SPLIT_KEYS), None)
+    splits = [row[at] for row in rows if len(row) == len(header)] if at is not None else []
+    if {STEP, EPOCH} & set(column_names(header).values()) or len(set(splits)) < len(splits):
+        return {}
+    by_split = {}
+    for split, row in zip(splits, (row for row in rows if len(row) == len(header)), strict=True):
+        cells = dict(zip(header, row, strict=True))
+        numbers = {name: cell.replace(",", ".") for name, cell in cells.items()}
+        by_split[split] = {n: v for n, cell in numbers.items() if (v := _cell(cell)) is not None}
+    return by_split
+
+
+def _cell(text: str) -> str | float | None:
+    """A cell as a number, as text if a percent sign follows one, or None."""
+    return text if text.endswith("%") else _number(text)
 
 
 def _parts(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -2,14 +2,17 @@
 
 import codecs
 import hashlib
+import json
 import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from decoder.plain_pickle import Refused, looks_like_pickle
+from decoder.plain_values import json_mistake
+from decoder.user_files import utf_16
 
 Role = Literal["settings", "course", "evaluation", "refused", "not read", "unreadable"]
 RunFileKind = Literal[
@@ -154,14 +157,26 @@ def printable(text: str) -> str:
 
 
 def decode(content: bytes) -> str:
-    """Decode UTF-8, UTF-16 with a byte order mark, or else Latin-1; the mark is removed."""
+    """Decode UTF-8, UTF-16, or else Latin-1; a byte order mark is removed."""
     return content.decode(_encoding(content, is_whole=True), errors="replace")
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON; the text says where, and how to mend it.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"is not valid JSON: {json_mistake(error)}") from None
 
 
 def _encoding(content: bytes, is_whole: bool) -> str:
     """The encoding of a text, of which `content` is the whole or the beginning."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+    if encoding := utf_16(content):
+        return encoding
     try:
         codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=is_whole)
     except UnicodeDecodeError:

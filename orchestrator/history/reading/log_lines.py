@@ -20,14 +20,19 @@ _TIME = re.compile(r"\b(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)")
 # Lines of nejm-brain-to-text, model_training/rnn_trainer.py, and of neural_seq_decoder,
 # neural_decoder_trainer.py, by how they begin. The values that follow are read by their names, so
 # that a fork may add, leave out, rename or reorder some.
-_T15 = re.compile(r"\b(?P<split>Train|Val) batch (?P<step>\d+)(?:\s*/\s*\d+)?\s*[:|,-]\s*(?=\S)")
-_T12 = re.compile(r"(?<![\w.])batch (?P<step>\d+), (?=.*\b(?:ctc loss|cer):)")
+_STEP_NUMBER = r"(?P<step>\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_T15 = re.compile(
+    rf"\b(?P<split>Train|Val) batch {_STEP_NUMBER}(?:\s*/\s*[\d,]*\d)?\s*[:|,-]\s*(?=\S)"
+)
+_T12 = re.compile(rf"(?<![\w.])batch {_STEP_NUMBER}, (?=.*\b(?:ctc loss|cer):)")
 _IN_ALL_OFFICIAL = "batch "
 _T15_SESSION = re.compile(r"t1[25]\.\d{4}\.\d\d\.\d\d val PER: ")
 _PAIR = re.compile(
     rf"([^\W\d_][\w/.-]*(?:[ ][^\W\d_(][\w/.-]*){{0,2}}(?:[ ]?\([\w%][\w %.-]{{0,30}}\))?)"
     rf"\s*(?:[:=]\s*|\s)({_NUMBER})(?![\w.])\s?(%?)"
 )
+_QUOTES = str.maketrans("", "", "\"'`*")  # of names in a dict, or in Markdown
+_OF_TOTAL = re.compile(r"\[\s*(\d+)\s*/\s*\d+\s*\]")  # Epoch [3/20]
 _ENDED = re.compile(
     r"\btraining (?:is |was |has )?(?:complete|finished|done|ended)|(?:finished|completed?|done) "
     r"training|stopping training|total training time",
@@ -110,6 +115,11 @@ class LogState:
             self.last_step, self.has_per = later.last_step, later.has_per
 
 
+def without_colours(text: str) -> str:
+    """A line without the marks by which a terminal shows colours."""
+    return _ANSI.sub("", text) if "\x1b" in text else text
+
+
 def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues | None:
     """Read one line of a log, and update `state` with what it says besides a row.
 
@@ -121,8 +131,7 @@ def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues 
     Returns:
         Column → value, PER in the unit of the log; None for a line without a step and a value.
     """
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
+    text = without_colours(text)
     if not state.started and (stamp := _TIME.search(text)):
         state.started = stamp.group(1).replace("T", " ")
     if _IN_ALL_OFFICIAL in text and (row := _official(text, state)) is not None:
@@ -150,7 +159,7 @@ def _official(text: str, state: LogState) -> StepValues | None:
         state.trainer, is_training = state.trainer or "t12", False
     else:
         return None
-    row: StepValues = {STEP: number_of(match["step"])}
+    row: StepValues = {STEP: number_of(match["step"].replace(",", ""))}
     state.ends_in_error = False
     state.last_step, percent = (STEP, row[STEP]), state.percent
     values = _values(text[match.end() :], state)
@@ -193,7 +202,8 @@ def _pairs(text: str, state: LogState) -> StepValues | None:
 def _values(text: str, state: LogState) -> StepValues:
     """Column → value, of all names in a line that are known; the first of a name counts."""
     pairs: dict[str, tuple[str, str]] = {}
-    for name, number, mark in _PAIR.findall(text):
+    plain = _OF_TOTAL.sub(r" \1 ", text.translate(_QUOTES))
+    for name, number, mark in _PAIR.findall(plain):
         pairs.setdefault(name.strip(), (number, mark))
     row: StepValues = {}
     for name, column in column_names(pairs).items():

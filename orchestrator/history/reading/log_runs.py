@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.history.reading.columns import EPOCH, STEP, StepValues, is_evaluation
 from orchestrator.history.reading.files import printable
-from orchestrator.history.reading.log_lines import LogState, read_line
+from orchestrator.history.reading.log_lines import LogState, read_line, without_colours
 
 _LONGEST_NAME = 60
 _STAMP = r"(?:\[?\d{4}-\d\d-\d\d[ T][\d:,.]{5,20}\]?\W{0,5}(?:INFO\W{1,5})?)?"
@@ -103,6 +103,7 @@ class LogRuns:
 
     def read(self, line: str) -> StepValues | None:
         """Read the next line; a row is of the last of `runs`. See `log_lines.read_line`."""
+        line = without_colours(line)
         if _PROCESS in line:
             self._announce("", "")
         elif (

@@ -1,6 +1,5 @@
 """The settings of a run: files that may hold them, which file counts, and the seed."""
 
-import json
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
@@ -21,6 +20,7 @@ from orchestrator.history.reading.files import (
     Role,
     RunFile,
     decode,
+    json_value,
     printable,
 )
 from orchestrator.history.reading.folders import RunFolder
@@ -214,7 +214,7 @@ def read_mapping(file: RunFile) -> tuple[dict[str, Any], str]:
     if not text.strip():
         raise ValueError("is empty")
     if file.kind == "json":
-        value = json.loads(text)
+        value = json_value(text)
     elif file.kind == "toml":
         value = tomllib.loads(text)
     else:

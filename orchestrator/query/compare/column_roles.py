@@ -38,6 +38,7 @@ _BOOKKEEPING = frozenset(_BOOKKEEPING_NAMES.split())
 _SPLITS = {"val", "valid", "validation", "dev", "test", "eval", "train", "avg", "average", "mean"}
 _AFTER_SPLIT = {"score", "error", "errors", "err", "rate", "ratio", "metric", "distance", "correct"}
 _OF_CURVE = {"best", "last", "final", "lowest"}
+_SUMMARY = re.compile(r"[\s_.-]*(min|max|mean|avg|std|sem|median|var)$", re.IGNORECASE)
 _COUNTERS = {"step", "globalstep", "epoch", "iteration", "iter", "score", "error", "errorrate"}
 _LONGEST_LEVEL = 60  # characters of a text that is a setting
 
@@ -116,6 +117,7 @@ def assign_roles(
 
 def _is_result(header: str) -> bool:
     """Whether a column of numbers holds results, by its header."""
+    header = _SUMMARY.sub("", header)  # of a chart of a tracker: val_per__MIN
     if header.startswith("_") or squeeze(header) in _COUNTERS:  # of a tracker
         return True
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"\(.*?\)|\[.*?\]|%", "", header))

@@ -11,7 +11,7 @@ from decoder.complaints import did_you_mean
 from decoder.config import config_paths
 from decoder.errors import ConfigError
 from decoder.import_tables import squeeze
-from orchestrator.history.reading.columns import PER, allowed_range, percent_reason
+from orchestrator.history.reading.columns import percent_reason
 from orchestrator.query.compare.column_roles import (
     ColumnRoles,
     assign_roles,
@@ -21,12 +21,12 @@ from orchestrator.query.compare.column_roles import (
 from orchestrator.query.compare.sides import Side, SideArm, make_arm
 from orchestrator.query.compare.stored_runs import IndexedStore, named_by_settings
 from orchestrator.query.compare.table_cells import read_cells
+from orchestrator.query.compare.table_checks import check_table
 from orchestrator.spec.names import listed
 from orchestrator.spec.units import RATES
 from orchestrator.stats.run_values import DIVERGED_PER
 from orchestrator.tables.run_row import RunRow
 
-_MOST_PROBLEMS = 20
 _OF_OUTCOMES = ("collapsed", "diverged")
 _ENDINGS = {  # squeezed word → outcome
     **dict.fromkeys(("ok", "finished", "done", "completed", "complete", "success"), "ok"),
@@ -59,7 +59,8 @@ def read_table(
         renamed: header → the name by which the column is known instead.
 
     Raises:
-        ConfigError: see `read_cells`; or no column for the metric, or none of a name in `on`.
+        ConfigError: see `read_cells` and `check_table`; or no column for the metric, or none of a
+            name in `on`.
         StorageError: see `read_cells`.
     """
     headers, cells, decimal_comma = read_cells(path)
@@ -72,53 +73,39 @@ def read_table(
             f"{path}: no column holds '{metric}'{did_you_mean(metric, headers)}; choose one with "
             f"--metric (there are: {listed(header[:40] for header in headers)})"
         )
-    in_percent = [
-        header
-        for header, name in roles.metrics.items()
-        if "%" in header or name in RATES and _says_percent(header, texts, values)
-    ]
-    _check_range(path, values, roles)
+    check_table(path, metric, roles, texts, values)
+    rates = [header for header, name in roles.metrics.items() if name in RATES]
+    in_percent = {
+        header: why
+        for header in roles.metrics
+        if (why := "%" in header or (header in rates and _says_percent(header, texts, values)))
+    }
     rows = [
         _row(path, line, *pair, roles, in_percent, store)
         for line, pair in enumerate(zip(texts, values, strict=True), 2)
     ]
-    n_without = sum(row.runs[0].outcome in ("failed", "missing") for row in rows)
+    runs = [row.runs[0] for row in rows]
+    n_without = sum(
+        run.outcome in ("failed", "missing")
+        or (metric in roles.metrics.values() and run.number(metric) is None)
+        for run in runs
+    )
     remarks = [_roles_text(roles, metric, on, values)]
-    remarks += [f"'{header}' is read as percent and divided by 100" for header in in_percent]
+    remarks += [
+        f"'{header}' is read as percent and divided by 100"
+        + (f": {why}" if isinstance(why, str) and "mix" in why else "")
+        for header, why in in_percent.items()
+    ]
     remarks += [f"{n_without} of {len(rows)} rows have no result"] if n_without else []
     return Side(path.name, _arms(rows, roles, on), None, tuple(remarks))
 
 
 def _says_percent(
     header: str, texts: Sequence[Mapping[str, str]], rows: Sequence[Mapping[str, JsonValue]]
-) -> bool:
-    """Whether a sign in a column of rates, or all of its values together, say percent."""
+) -> str | bool:
+    """Why a column of rates is in percent: a sign, or all of its values together."""
     values = [value for row in rows if isinstance(value := row[header], float)]
-    signed = any("%" in row[header] for row in texts)
-    return signed or bool(percent_reason(values, in_order=False))
-
-
-def _check_range(path: Path, rows: Sequence[Mapping[str, JsonValue]], roles: ColumnRoles) -> None:
-    """Refuse numbers that no run can have, such as a PER of -1 or a loss of 1e306."""
-    problems = []
-    for line, row in enumerate(rows, 2):
-        for header, name in roles.metrics.items():
-            value = row[header]
-            allowed = (
-                allowed_range(PER if name in RATES else name, value)
-                if isinstance(value, float)
-                else ""
-            )
-            if allowed:
-                problems.append(
-                    f"{path}: row {line - 1}: '{header[:40]}' is {value:.6g}, but must be "
-                    f"{allowed}; correct it, or leave the cell empty"
-                )
-    if problems:
-        n_more = len(problems) - _MOST_PROBLEMS
-        raise ConfigError(
-            problems[:_MOST_PROBLEMS] + ([f"and {n_more:,} more"] if n_more > 0 else [])
-        )
+    return any("%" in row[header] for row in texts) or percent_reason(values, in_order=False)
 
 
 def number(text: str, decimal_comma: bool = False) -> float | None:

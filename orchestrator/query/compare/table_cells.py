@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decoder.errors import ConfigError, StorageError
+from decoder.plain_pickle import looks_like_pickle
 from decoder.user_files import read_bounded
+from orchestrator.history.reading.files import decode
 from orchestrator.tables.csv_cells import unescaped
 
 # Exports of trackers have hundreds of columns, some with whole lists; 22 MiB take 14 s and 650 MiB.
@@ -52,17 +54,16 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], bool]:
 
 
 def _table_text(path: Path) -> str:
-    """The text of a file, which must be a file of a table's size.
+    """The text of a file, which must be a file of a table's size, in any usual encoding.
 
     Raises:
         ConfigError: it is anything else.
-        StorageError: it is not text in UTF-8.
+        StorageError: it is no text.
     """
     content = read_bounded(path, _MOST_BYTES, "leave out columns that are not compared")
-    try:
-        return content.decode("utf-8-sig").replace("\0", "")
-    except UnicodeDecodeError as error:
-        raise StorageError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    if looks_like_pickle(content) or content.startswith((b"PK\x03\x04", b"PAR1", b"\x89")):
+        raise StorageError(f"{path}: is no text; save the table as CSV")
+    return decode(content).replace("\0", "")
 
 
 def _check_size(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> None:

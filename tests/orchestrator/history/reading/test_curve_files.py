@@ -140,3 +140,24 @@ def test_a_table_of_runs_is_no_learning_curve(tmp_path: Path, name: str, text: s
     run = only_run(write_files(tmp_path / "run", files))
     assert run.pers() == [(1, 0.5)]
     assert "table of runs" in {note.path: note.note for note in run.files}[name]
+
+
+@pytest.mark.parametrize(
+    ("table", "pers"),
+    [
+        ("epoch,val_per\n0,1.2%\n1,1.0 %\n2,.9%\n", [0.012, 0.01, 0.009]),
+        (
+            "epoch,Split,per\n0,train,.9\n0,val,.95\n0,test,.97\n1,train,.1\n1,val,.3\n1,test,.4\n",
+            [0.95, 0.3],
+        ),
+        (
+            "epoch,split,per\n0,val,.95\n0,competition,2.8\n1,val,.3\n1,competition,2.9\n",
+            [0.95, 0.3],
+        ),
+    ],
+)
+def test_a_table_says_by_signs_and_splits_which_pers_it_has(
+    tmp_path: Path, table: str, pers: list[float]
+) -> None:
+    run = only_run(write_files(tmp_path / "run", {"metrics.csv": table}))
+    assert [per for _, per in run.pers()] == pytest.approx(pers)

@@ -42,6 +42,9 @@ def evaluation(per: float, split: str = "", **more: Any) -> str:
         ),
         ({"results.json": json.dumps({"competition": {"PER": 2.8}, "val": {"PER": 0.3}})}, 0.3),
         ({"eval_a.json": evaluation(0.3, "val"), "eval_b.json": evaluation(0.4, "test")}, 0.4),
+        ({"eval.csv": "Split,PER,WER\nval,0.3,1\ntest,0.25,1\ncompetition,2.8,9\n"}, 0.25),
+        ({"eval.csv": "split;PER\nval;30,0 %\ntest;0,5 %\n"}, 0.005),
+        ({"results.json": json.dumps({"val": {"PER": 30.0}, "test": {"PER": 2.0}})}, 0.02),
     ],
 )
 def test_the_figure_is_of_the_split_with_labels_that_the_trainer_validates_on(
@@ -63,6 +66,18 @@ def test_a_curve_of_a_split_without_labels_is_no_course(tmp_path: Path) -> None:
     files = {"metrics.jsonl": jsonl(*rows), "metrics_competition.csv": "step,per\n1,2.7\n2,2.6\n"}
     run = only_run(write_files(tmp_path / "run", files))
     assert run.pers() == [(1, 0.4)]
+
+
+def test_an_evaluation_that_is_no_json_is_named_with_its_line(tmp_path: Path) -> None:
+    files = {"m.jsonl": per_rows(1, 0.1), "eval_val.json": '{"split": "val",\n "PER": 0.2,}'}
+    run = only_run(write_files(tmp_path / "run", files))
+    assert mentions(run.notes, "eval_val.json", "line 2, column 13")
+
+
+def test_the_last_trial_of_a_table_of_trials_is_no_figure(tmp_path: Path) -> None:
+    table = "session,block,trial,PER\nt12.1,1,1,0.3\nt12.1,1,2,0.1\n"
+    run = only_run(write_files(tmp_path / "run", {"args.json": T12, "eval_val.csv": table}))
+    assert (run.final, run.pers()) == (None, [])
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,17 @@ from orchestrator.history.reading.log_lines import LogState, read_line
         ),
         ("🏆 step 2,000 | ✅ Val PER: 23.4 % | lr 3e-4", {"step": 2000, "per": 23.4, "lr": 3e-4}),
         ("\x1b[32mstep=400\x1b[0m val/per=0.31", {"step": 400, "per": 0.31}),
+        (
+            "Val batch 12,000/20,000: PER (avg): 0.31 CTC Loss (avg): 9.5",
+            {"step": 12_000, "per": 0.31, "val_loss": 9.5},
+        ),
+        ("batch 1,500, ctc loss: 2.5, cer: 0.4", {"step": 1500, "val_loss": 2.5, "per": 0.4}),
+        ("Epoch [3/20] val_PER: 0.342 best_PER: 0.25", {"epoch": 3, "per": 0.342}),
+        ("{'epoch': 3, 'PER': 0.342, 'WER': 0.51}", {"epoch": 3, "per": 0.342}),
+        (
+            'Val batch 500: {"PER": 0.62, "CTC Loss": 55.0}',
+            {"step": 500, "per": 0.62, "val_loss": 55.0},
+        ),
     ],
 )
 def test_the_values_of_a_line_are_read(line: str, row: dict[str, float]) -> None:

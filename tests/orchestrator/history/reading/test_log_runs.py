@@ -48,6 +48,11 @@ def finals(root: Path) -> dict[str, float]:
         ),
         ("wandb: Syncing run wide-1\n", "wandb: Syncing run narrow-2\n", ("wide-1", "narrow-2")),
         ("Training model wide\n", "Training model narrow\n", ("wide", "narrow")),
+        (
+            "\x1b[1m=== RUN wide ===\x1b[0m\n",
+            "\x1b[1m=== RUN narrow ===\x1b[0m\n",
+            ("wide", "narrow"),
+        ),
         ("===== lr=0.01 =====\n", "===== lr=0.02 =====\n", ("lr=0.01", "lr=0.02")),
         ("[run: wide] loading\n", "[run: narrow] loading\n", ("wide", "narrow")),
         ("", "", ("run1", "run2")),

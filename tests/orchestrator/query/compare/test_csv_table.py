@@ -147,6 +147,9 @@ def test_numbers_that_vary_and_are_no_result_make_arms(shared: Results, tmp_path
         ("_timestamp", False),
         ("run_number", False),
         ("Step of Best", False),
+        ("val_per__MIN", False),
+        ("wer_std", False),
+        ("width_max", True),
         ("Unnamed: 0", False),
     ],
 )
