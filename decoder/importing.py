@@ -36,6 +36,7 @@ from decoder.official_values import (
 )
 
 Codebase = Literal["t12", "t15", "ours"]
+NOT_FOLLOWED = "its value exists only while the trainer runs"  # begins a note of an `Entry`
 
 
 class _Trainer(NamedTuple):
@@ -247,7 +248,7 @@ def _read_key(
     rule = trainer.rules.get(key)
     effect = rule(value, whole) if rule else fork_effect(key, value, flat, off, [*trainer.rules])
     if effect.fields and has_interpolation(value):
-        note = "its value exists only while the trainer runs; write the value itself"
+        note = f"{NOT_FOLLOWED}; write the value itself"
         return Effect("unsupported", {}, note)
     return effect
 

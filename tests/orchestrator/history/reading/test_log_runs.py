@@ -145,6 +145,7 @@ def test_settings_are_those_that_bear_the_name_of_the_run(tmp_path: Path) -> Non
     assert runs["loop/wide"].settings["lr_max"] == 0.1
     assert runs["loop/narrow"].settings == {}
     assert mentions(runs["loop/narrow"].notes, "several runs")
+    assert not mentions(runs["loop/wide"].notes, "args.yaml")
 
 
 def test_tables_of_unlike_names_over_the_same_steps_are_one_run_each(tmp_path: Path) -> None:
