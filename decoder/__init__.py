@@ -34,7 +34,7 @@ from decoder.faces import lazy_face
 
 if TYPE_CHECKING:
     from decoder.api import evaluate_weights, open_recordings, train_pack
-    from decoder.config import DecoderConfig, load_config, override
+    from decoder.config import DecoderConfig, load_config, override, with_extensions
     from decoder.data.store import Dataset
     from decoder.errors import ConfigError, DataError, StorageError, UserError
     from decoder.importing import Imported, import_file
@@ -46,7 +46,7 @@ else:
         __name__,
         {
             "api": ("evaluate_weights", "open_recordings", "train_pack"),
-            "config": ("DecoderConfig", "load_config", "override"),
+            "config": ("DecoderConfig", "load_config", "override", "with_extensions"),
             "data.store": ("Dataset",),
             "errors": ("ConfigError", "DataError", "StorageError", "UserError"),
             "importing": ("Imported", "import_file"),
@@ -76,4 +76,5 @@ __all__ = [
     "override",
     "read_weights",
     "train_pack",
+    "with_extensions",
 ]

@@ -19,6 +19,7 @@ from decoder.remarks import take_remarks
 from decoder.train_command import add_train, train, train_exported
 
 if TYPE_CHECKING:
+    from decoder.check_extension import Finding
     from decoder.scoring import Score
     from decoder.weights import Weights
 
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check_extension(options: argparse.Namespace) -> None:
-    from decoder.check_extension import check_extension, report
+    from decoder.check_extension import check_extension
 
     findings = check_extension(options.files, options.device)
     if options.json:
@@ -156,10 +157,29 @@ def _check_extension(options: argparse.Namespace) -> None:
         print_document(json.dumps({"findings": [one._asdict() for one in found]}, indent=1))
         n_failed = sum(bool(one.problem) for one in found)
     else:
-        n_failed = report(findings, print)
+        n_failed = _print_findings(findings)
     if n_failed:
         what = "check" if n_failed == 1 else "checks"
         raise ConfigError(f"{', '.join(options.files)}: {n_failed} {what} failed")
+
+
+def _print_findings(findings: Iterator["Finding"]) -> int:
+    """Print each finding as it comes.
+
+    Returns:
+        How many checks failed.
+    """
+    n_failed, title = 0, ""
+    for one in findings:
+        if one.part != title:
+            title = one.part
+            print(title)
+        n_failed += bool(one.problem)
+        note = f" ({one.note})" if one.note and not one.problem else ""
+        print(f"  {'FAILS' if one.problem else 'ok   '}  {one.check}{note}")
+        if one.problem:
+            print(f"         {one.problem}")
+    return n_failed
 
 
 def _evaluate(options: argparse.Namespace) -> None:

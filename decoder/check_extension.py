@@ -5,13 +5,12 @@ Each part is trained for a few steps on generated recordings, alone and in a pac
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from decoder.api import open_recordings
 from decoder.config import DecoderConfig, override, paths_of, resolve, with_extensions
@@ -20,17 +19,18 @@ from decoder.data.store import Dataset
 from decoder.data.trials import Trials
 from decoder.entries import KIND, OWN_METRIC, USE
 from decoder.errors import ConfigError
-from decoder.extensions import grouped, load_extensions
+from decoder.extensions import explain_crash, grouped, load_extensions
+from decoder.model.own_parts import OwnPart
 from decoder.pack import HistoryRow, Pack, Run
 from decoder.part_calls import PartError
 from decoder.parts import MODULES, Part
 from decoder.state import PackState
 from decoder.step import step_gradients, update_weights
 from decoder.train import choose_device, train
+from decoder.trial_steps import Steps, apart, not_repeated, not_resumed
 
 N_STEPS = 4
 _SEED = 1
-_RTOL = 1e-3  # between a run alone and the same run in a pack
 _SMALL = {
     "data.path": "synthetic:tiny",
     "data.batch_size": 8,
@@ -113,22 +113,6 @@ def _global_state() -> dict[str, Any]:
     }
 
 
-class _Steps(NamedTuple):
-    """What some steps of a pack gave.
-
-    Attributes:
-        losses: (R,) of each step.
-        gradients: name → (R, ...) of each step.
-        parameters: name → whether it is trained.
-        by_func: whether the part computes all runs at once; None for one run or without weights.
-    """
-
-    losses: list[Tensor]
-    gradients: list[dict[str, Tensor]]
-    parameters: dict[str, bool]
-    by_func: bool | None
-
-
 @dataclass
 class _Trial:
     """One part under trial."""
@@ -144,27 +128,34 @@ class _Trial:
         name = self.part.name
         used = resolve(override(self.base, {f"parts.{name}.{USE}": True}))
         others = self._per_run(used)
-        of_pack = [used, override(others, {"optim.lr_max": 2e-3}), override(used, _SLOW)]
+        of_pack = [
+            used,
+            override(others, {"optim.lr_max": 2e-3}),
+            override(used, {"optim.lr_max": 5e-4}),
+        ]
         try:
             alone = self._steps([used])
             rows = [self._history([used])]
-        except (ConfigError, PartError) as error:
-            yield self._finding("shapes", str(error))
+        except Exception as error:
+            yield self._finding("shapes", self._explained(error))
             return
         yield self._finding("shapes", "")
+        if not all(losses.isfinite().all() for losses in alone.losses):
+            problem = "the training loss is not finite; check its values and initial weights"
+            yield self._finding("gradients", problem)
+            return
         yield self._finding("gradients", self._dead(alone))
         yield self._finding("effect", self._without_effect(used, alone, rows[0]))
         try:
             together, whole = self._steps(of_pack), self._history(of_pack)
             singles = [alone, *(self._steps([config]) for config in of_pack[1:])]
             rows += [self._history([config]) for config in of_pack[1:]]
-        except (ConfigError, PartError) as error:
-            yield self._finding("a pack of three runs", str(error))
+        except Exception as error:
+            yield self._finding("a pack of three runs", self._explained(error))
             return
-        way = {None: "", True: "all runs at once", False: "run after run"}[together.by_func]
-        apart = self._apart(together, singles, whole, rows)
-        yield self._finding("a pack against each run alone", apart, way)
-        yield self._finding("the same again", self._differs(alone, self._steps([used])))
+        problem = apart(self.part.kind, together, singles, whole, rows)
+        yield self._finding("a pack against each run alone", problem, self._way(of_pack))
+        yield self._finding("the same again", not_repeated(alone, self._steps([used])))
         yield self._finding("stopped and resumed", self._resumed(of_pack, whole))
         unread = list(self._unread(used, alone))
         yield self._finding(
@@ -178,12 +169,34 @@ class _Trial:
             problem = f"{self.part.where}: {problem}"
         return Finding(self.part.title, check, problem, note)
 
-    def _steps(self, configs: Sequence[DecoderConfig]) -> _Steps:
+    def _explained(self, error: Exception) -> str:
+        """What failed; PyTorch may notice only in the backward pass, outside of the file."""
+        if isinstance(error, ConfigError | PartError):
+            return str(error)
+        return explain_crash(
+            error, self.part.file, f"{self.part.title} in training", self.part.line
+        )
+
+    def _way(self, configs: Sequence[DecoderConfig]) -> str:
+        """How the part computes the runs of a pack; empty for one without weights."""
+        alike = [configs[0], configs[2]]  # they differ in no parameter of the part
+        ways = []
+        for pack in (configs, alike):
+            state = PackState.start(self._pack(pack), self.recordings, self.device)
+            ways += [own.by_func for own in state.model.parts.values() if isinstance(own, OwnPart)]
+        return {
+            (): "",
+            (True, True): "all runs at once",
+            (False, True): "all runs at once, or run after run where they differ in a parameter",
+            (False, False): "run after run",
+        }[tuple(ways)]
+
+    def _steps(self, configs: Sequence[DecoderConfig]) -> Steps:
         pack = self._pack(configs)
         state = PackState.start(pack, self.recordings, self.device)
         trials = Trials.select(self.recordings, configs[0])
         trained = {n: p.requires_grad for n, p in state.model.named_parameters()}
-        found = _Steps([], [], trained, None)
+        found = Steps([], [], trained)
         with batches_of(trials, self.device, False, 0) as batches:
             for _ in range(N_STEPS):
                 losses, gradients = step_gradients(state, batches, pack.seed)
@@ -191,17 +204,14 @@ class _Trial:
                 found.gradients.append({n: g.detach().cpu().clone() for n, g in gradients.items()})
                 update_weights(state, gradients, losses, state.optimizer.norms(gradients))
                 state.step += 1
-        own = [part.by_func for part in state.model.parts.values()]
-        return found._replace(by_func=bool(own[0]) if own and len(configs) > 1 else None)
+        return found
 
     def _pack(self, configs: Sequence[DecoderConfig]) -> Pack:
         runs = [Run(f"run-{index}", config) for index, config in enumerate(map(resolve, configs))]
         return Pack("pack", _SEED, tuple(runs))
 
-    def _dead(self, found: _Steps) -> str:
+    def _dead(self, found: Steps) -> str:
         """Parameters of the part, or all before it, that no step gives a gradient."""
-        if not all(losses.isfinite().all() for losses in found.losses):
-            return "the training loss is not finite; check its values and initial weights"
 
         def is_dead(name: str) -> bool:
             own = [step.get(name) for step in found.gradients]
@@ -223,93 +233,30 @@ class _Trial:
             )
         return ""
 
-    def _without_effect(
-        self, used: DecoderConfig, found: _Steps, rows: Sequence[HistoryRow]
-    ) -> str:
+    def _without_effect(self, used: DecoderConfig, found: Steps, rows: Sequence[HistoryRow]) -> str:
         """Whether a run with the part is the run without it."""
         if self.part.kind == "metric":
             if math.isnan(rows[-1][f"{OWN_METRIC}{self.part.name}"]):
                 return "its value is not a number; is its denominator 0 in every batch?"
             return ""
         without = self._steps([override(used, {f"parts.{self.part.name}.{USE}": False})])
+        what = "losses"
         same = all(torch.equal(a, b) for a, b in zip(found.losses, without.losses, strict=True))
+        if self.part.kind == "loss":  # whose value alone trains nothing
+            what, (one, two) = "gradients", (found.gradients[0], without.gradients[0])
+            same = all(torch.equal(one[name], two[name]) for name in one)
         if same:
             return (
-                f"{N_STEPS} steps with it give the losses of those without it; check what it "
+                f"{N_STEPS} steps with it give the {what} of those without it; check what it "
                 "returns, or its default parameters"
             )
-        return ""
-
-    def _apart(
-        self,
-        together: _Steps,
-        singles: Sequence[_Steps],
-        whole: Sequence[HistoryRow],
-        rows: Sequence[Sequence[HistoryRow]],
-    ) -> str:
-        """Where a run in a pack differs from the run alone.
-
-        Args:
-            together, singles: the steps of the pack, and of each run.
-            whole, rows: the evaluations of the pack, run after run, and of each run.
-        """
-        mends = {
-            "augmentation": "draw without the axis of runs, from the generator it gets",
-            "loss": "do not average over the axis of runs",
-            "metric": "do not average over the axis of runs",
-        }
-        mend = mends.get(self.part.kind, "keep nothing between calls, and draw from torch alone")
-        for row, single in enumerate(singles):
-            for step in range(N_STEPS):
-                a, b = together.losses[step][row], single.losses[step][0]
-                if not torch.allclose(a, b, rtol=_RTOL):
-                    return (
-                        f"at step {step + 1} run {row + 1} of the pack has the loss {a:.6g}, and "
-                        f"{b:.6g} alone; {mend}"
-                    )
-            for name, gradient in single.gradients[0].items():
-                a, b = together.gradients[0][name][row], gradient[0]
-                scale = float(b.abs().max())
-                if not torch.allclose(a, b, rtol=_RTOL, atol=_RTOL * scale + 1e-6):
-                    return (
-                        f"the gradient of {name} of run {row + 1} differs by up to "
-                        f"{float((a - b).abs().max()):.3g} from that alone (largest: {scale:.3g}); "
-                        f"{mend}"
-                    )
-        for one, two in zip(whole, (row for own in rows for row in own), strict=True):
-            for column in ("val_loss", *(name for name in one if name.startswith(OWN_METRIC))):
-                if not math.isclose(one[column], two[column], rel_tol=_RTOL, abs_tol=_RTOL):
-                    return (
-                        f"at step {one['step']:.0f} {column} is {one[column]:.6g} in the pack, and "
-                        f"{two[column]:.6g} alone; {mend}"
-                    )
-        return ""
-
-    def _differs(self, one: _Steps, two: _Steps) -> str:
-        """Where the same steps do not repeat exactly."""
-        for step in range(N_STEPS):
-            if not torch.equal(one.losses[step], two.losses[step]):
-                return (
-                    f"at step {step + 1} the same run has the loss {float(one.losses[step]):.9g}, "
-                    f"then {float(two.losses[step]):.9g}; draw from the generator it gets or from "
-                    "torch alone, and keep nothing between calls"
-                )
         return ""
 
     def _resumed(self, configs: Sequence[DecoderConfig], whole: Sequence[HistoryRow]) -> str:
         """Whether a pack that pauses and continues gives other evaluations."""
         folder = self.folder / self.part.name
         self._history(configs, folder, until_step=2)
-        resumed = self._history(configs, folder)
-        for one, two in zip(whole, resumed, strict=True):
-            for column, value in one.items():
-                if value != two[column] and not (math.isnan(value) and math.isnan(two[column])):
-                    return (
-                        f"after a pause at step 2, {column} is {two[column]:.9g} at step "
-                        f"{one['step']:.0f}, but {value:.9g} without the pause; keep what "
-                        "changes in training in parameters or registered buffers"
-                    )
-        return ""
+        return not_resumed(whole, self._history(configs, folder))
 
     def _history(
         self,
@@ -338,7 +285,7 @@ class _Trial:
                 used = next(self._changed(used, path), used)
         return used
 
-    def _unread(self, used: DecoderConfig, found: _Steps) -> Iterator[str]:
+    def _unread(self, used: DecoderConfig, found: Steps) -> Iterator[str]:
         """Parameters that change nothing."""
         if self.part.kind == "metric":
             return
@@ -348,7 +295,7 @@ class _Trial:
                 continue
             try:
                 other = self._steps([changed])
-            except (ConfigError, PartError):
+            except (ConfigError, RuntimeError):
                 continue  # so it is read
             same = zip(found.losses, other.losses, strict=True)
             if all(torch.equal(a, b) for a, b in same):
@@ -371,9 +318,6 @@ class _Trial:
                 continue
 
 
-_SLOW = {"optim.lr_max": 5e-4}
-
-
 def _others(value: Any) -> Sequence[Any]:
     """Values beside one that a parameter of its type may take."""
     if isinstance(value, bool):
@@ -383,22 +327,3 @@ def _others(value: Any) -> Sequence[Any]:
     if isinstance(value, float):
         return (value + 0.25, value / 2, value + 1.0, value * 2)
     return ()
-
-
-def report(findings: Iterator[Finding], say: Callable[[str], object]) -> int:
-    """Say each finding as it comes.
-
-    Returns:
-        How many checks failed.
-    """
-    n_failed, title = 0, ""
-    for one in findings:
-        if one.part != title:
-            title = one.part
-            say(title)
-        n_failed += bool(one.problem)
-        note = f" ({one.note})" if one.note and not one.problem else ""
-        say(f"  {'FAILS' if one.problem else 'ok   '}  {one.check}{note}")
-        if one.problem:
-            say(f"         {one.problem}")
-    return n_failed

@@ -26,7 +26,7 @@ from decoder.combinations import check_combinations
 from decoder.complaints import did_you_mean, explain
 from decoder.entries import ENTRIES, Entries, without_effect
 from decoder.errors import ConfigError
-from decoder.extensions import filled_parts, known_parts, read_entries
+from decoder.extensions import filled_parts, known_parts, place_of, read_entries
 from decoder.marks import Section
 from decoder.sections import AugmentConfig, DataConfig, ModelConfig
 from decoder.slips import field_hint
@@ -212,11 +212,21 @@ def with_extensions(config: DecoderConfig, files: Sequence[str], folder: Path) -
         folder: where relative paths start.
 
     Raises:
-        ConfigError: a file is missing or fails, or registers what no configuration could name.
+        ConfigError: a file is missing or fails, or registers what no configuration could name; or
+            two files are written alike.
     """
     nested = config.model_dump(mode="json")
-    places = {name: str((folder / name).absolute()) for name in files}
-    nested["extensions"] = {**nested.get("extensions", {}), **places}
+    places = dict(config.extensions)
+    for name in files:
+        place = place_of(name, folder)
+        if places.get(name, place) != place:
+            raise ConfigError(
+                f"extensions: '{name}' is {place} here, and {places[name]} in the configuration "
+                f"that this one starts from; write it as './{name}' here, so that both are loaded"
+            )
+        if place not in places.values():
+            places[name] = place
+    nested["extensions"] = places
     return parse_config(read_entries(nested, folder, ""), "extensions")
 
 
@@ -341,7 +351,9 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     }
     idle = {path for path in _conditional_paths() if path in kept and _is_idle(paths[path], flat)}
     idle |= _idle_by_parts(config)
-    return {path: value for path, value in kept.items() if path not in idle}
+    # Augmentations act in the order of their files, and how a file is written does not count.
+    named = {f"files.{file}": f"files.{place}" for place, file in enumerate(config.extensions)}
+    return {named.get(path, path): value for path, value in kept.items() if path not in idle}
 
 
 @functools.cache

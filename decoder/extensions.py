@@ -5,6 +5,7 @@ in this process from then on, by the SHA-256 of the files. Where it is not known
 reads a record, the entries of a configuration are taken as they are.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -123,8 +124,8 @@ def read_entries(nested: Mapping[str, Any], folder: Path, where: str) -> dict[st
     if isinstance(given, Mapping):
         places, expected = dict(given), dict(nested.get("files") or {})
     else:
-        _check_list(given, where)
-        places = {name: str((folder / name).absolute()) for name in given}
+        _check_list(given, folder, where)
+        places = {name: place_of(name, folder) for name in given}
         expected = {}
     contents = {Path(place): _read(Path(place), name, where) for name, place in places.items()}
     hashes = {
@@ -142,13 +143,19 @@ def read_entries(nested: Mapping[str, Any], folder: Path, where: str) -> dict[st
     return {**nested, "extensions": places, "files": files}
 
 
-def _check_list(given: Any, where: str) -> None:
+def place_of(written: str, folder: Path) -> str:
+    """The absolute path of a file of parts, the same for every way to write it."""
+    return os.path.abspath(folder / written)  # noqa: PTH100 - without "..", links as they are
+
+
+def _check_list(given: Any, folder: Path, where: str) -> None:
     if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
         raise ConfigError(
             f"{where}extensions: must be a list of Python files, but got {yaml_text(given)}; "
             "write for example [my_parts.py]"
         )
-    twice = [name for index, name in enumerate(given) if name in given[:index]]
+    places = [place_of(name, folder) for name in given]
+    twice = [name for index, name in enumerate(given) if places[index] in places[:index]]
     if twice:
         raise ConfigError(f"{where}extensions: '{twice[0]}' is listed twice; keep one of them")
 

@@ -66,6 +66,16 @@ def check_shape(part: Part, got: Any, allowed: Sequence[int], given: str, mend: 
         )
 
 
+def check_real(part: Part, got: Tensor, mend: str) -> None:
+    """Refuse complex values.
+
+    Raises:
+        PartError: they are.
+    """
+    if got.is_complex():
+        raise PartError(f"{part.where}: must return real values, but returned {got.dtype}; {mend}")
+
+
 def augment_by_parts(
     x: Tensor, n_bins: Tensor, used: Sequence[UsedPart], seed: int, step: int
 ) -> Tensor:
@@ -94,6 +104,7 @@ def augment_by_parts(
                     rows.append(part.made(row, n_bins, own, generator(seed, purpose, step, device)))
                     check_shape(part, rows[-1], row.shape, f"x {tuple(row.shape)}", mend)
                 made = torch.stack(rows)
+            check_real(part, made, mend)
         x = made.to(x.dtype)
     return x
 
@@ -116,6 +127,7 @@ def losses_of_parts(
     for part, runs in _of_kind(used, "loss"):
         with inside(part):
             [term] = _scalars(part, 1, logits.float(), (labels, n_patches, n_labels), runs)
+        term = term.float()
         total = term if total is None else total + term
     return total
 
@@ -166,28 +178,28 @@ def _of_kind(used: Sequence[UsedPart], kind: str) -> Iterator[_Called]:
 def _scalars(
     part: Part, n_values: int, logits: Tensor, rest: tuple[Tensor, ...], runs: Sequence[Any]
 ) -> list[Tensor]:
-    """What a part returns for a batch: one or two values for each run, each (R,)."""
-    names = ["a numerator and a denominator" if n_values == 2 else "one value for each run"]
-    mend = f"return {names[0]}" + (" as two tensors" if n_values == 2 else "")
+    """What a part returns for a batch: one or two values for each run, each (R,).
+
+    A denominator that all runs share may be one number.
+    """
+    what = "a numerator and a denominator" if n_values == 2 else "one value for each run"
+    mend = f"return {what}" + (" as two tensors" if n_values == 2 else "")
 
     def values(made: Any, shape: Sequence[int], given: Tensor) -> list[Tensor]:
         made = made if n_values == 2 else (made,)
         if not isinstance(made, tuple | list) or len(made) != n_values:
-            raise PartError(
-                f"{part.where}: must return {names[0]}, but returned {type(made).__name__}"
-            )
+            raise PartError(f"{part.where}: must return {what}, but returned {type(made).__name__}")
         whole = [
             torch.as_tensor(one, dtype=torch.float32, device=given.device)
             if isinstance(one, int | float)
             else one
             for one in made
         ]
-        whole = [
-            one.expand(tuple(shape)) if isinstance(one, Tensor) and not one.dim() else one
-            for one in whole
-        ]
+        if n_values == 2 and isinstance(whole[1], Tensor) and not whole[1].dim():
+            whole[1] = whole[1].expand(tuple(shape))
         for one in whole:
             check_shape(part, one, shape, f"logits {tuple(given.shape)}", mend)
+            check_real(part, one, mend)
         return whole
 
     if part.packed:

@@ -140,7 +140,7 @@ class PackedDecoder(nn.Module):
             if one.part.kind == kind:
                 name = one.part.name
                 own = OwnPart(one, n_inputs, seed, device)
-                self.parts[f"{name}_" if hasattr(nn.ModuleDict, name) else name] = own
+                self.parts[f"{name}_" if hasattr(self.parts, name) else name] = own
                 n_inputs = own.n_outputs
         return n_inputs
 

@@ -9,6 +9,7 @@ Dimensions: R runs, B batch, N bins or patches, D inputs, H outputs.
 """
 
 import inspect
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,6 +29,7 @@ from decoder.seeding import generator
 
 _TRIAL_SIZES = (2, 32)  # trials and bins or patches of what a module is tried with
 _RTOL, _ATOL = 1e-4, 1e-5
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # of what a module may return
 
 
 class OwnPart(nn.Module):
@@ -175,6 +177,11 @@ class OwnPart(nn.Module):
         what = "patches" if self.part.kind != "layer_before" else "bins"
         mend = f"keep the {what}, and return one tensor"
         check_shape(self.part, made, allowed, f"x {tuple(x.shape)}", mend)
+        if made.dtype not in _DTYPES:
+            raise PartError(
+                f"{self.part.where}: must return torch.float32, but returned {made.dtype} for x of "
+                f"{x.dtype}; convert it, for instance by .to(x.dtype)"
+            )
 
     def _try(self, device: torch.device) -> int:
         """Try the module on random numbers, and choose how it is called.
@@ -230,7 +237,8 @@ class OwnPart(nn.Module):
         self._restore({name: tensor.to(x.device) for name, tensor in kept.items()})
         # `torch.func` refuses what it cannot do by errors of many kinds. A mistake of the user's
         # has shown in the runs before.
-        with suppress(Exception), torch.no_grad():
+        with suppress(Exception), torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
             together = [self._called(x, lengths, one, True) for one in (plan, None)]
             pairs = [*zip(together, alone, strict=True)]
             pairs += [(tensor, buffers[name]) for name, tensor in self.named_buffers()]

@@ -1,4 +1,4 @@
-"""Finds runs of a user's trainer that are recorded with other code, which is never used for them.
+"""Finds recorded runs that were trained with another version of the user's code.
 
 The code is part of a run's id, so that such runs are trained again without a word; the word is
 said here.
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from decoder.errors import ConfigError, StorageError
 from orchestrator.plan.plan import Plan
-from orchestrator.spec.configuration import CommandConfig
+from orchestrator.spec.configuration import CommandConfig, Configuration
 from orchestrator.spec.names import listed
 from orchestrator.store.ledger import config_of, read_records, with_result
 from orchestrator.store.paths import Results
@@ -16,13 +16,13 @@ from orchestrator.store.plan_file import read_plan
 
 
 def changed_code(plan: Plan, results: Results) -> str:
-    """What changed in a trainer since the last plan of this ablation, and how many runs it costs.
+    """What changed of the user's code since the last plan of this ablation, for how many runs.
 
     Returns:
-        A sentence; empty for our decoder, and where no recorded run has other code.
+        A sentence; empty where no recorded run has other code.
     """
-    now = plan.loaded.base
-    if not isinstance(now, CommandConfig):
+    now = _code_of(plan.loaded.base)
+    if not now:
         return ""
     with suppress(ConfigError, StorageError):
         last = read_plan(results, plan.loaded.spec.name)
@@ -31,13 +31,22 @@ def changed_code(plan: Plan, results: Results) -> str:
         changed: set[str] = set()
         n_runs = 0
         for run_id in with_result(records):
-            then = config_of(records[run_id])
-            if isinstance(then, CommandConfig) and then.code != now.code:
+            then = _code_of(config_of(records[run_id]))
+            if then and then != now:
                 n_runs += 1
-                changed |= {path for path, _ in set(then.code.items()) ^ set(now.code.items())}
+                changed |= {path for path, _ in then.items() ^ now.items()}
         if n_runs:
+            of_trainer = isinstance(plan.loaded.base, CommandConfig)
+            what = "the trainer's code has" if of_trainer else "files of your own parts have"
             return (
-                f"the trainer's code has changed ({listed(sorted(changed))}) since {n_runs} "
-                "recorded runs, which stay; the same settings are other runs with other code"
+                f"{what} changed ({listed(sorted(changed))}) since {n_runs} recorded runs, which "
+                "stay; the same settings are other runs with other code"
             )
     return ""
+
+
+def _code_of(config: Configuration | None) -> dict[str, str]:
+    """File of a trainer, or of parts of the user's → its SHA-256."""
+    if isinstance(config, CommandConfig):
+        return dict(config.code)
+    return {} if config is None else {name: config.files[name] for name in config.extensions}

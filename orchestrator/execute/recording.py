@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decoder.atomic import write_atomically
 from decoder.pack import Progress, RunResult
 from orchestrator.execute.backends import PackEvent, PackFailed
+from orchestrator.execute.command.outcome import without_frames
 from orchestrator.execute.stopping import StopSwitch
 from orchestrator.plan.packs import Planned, PlannedRun
 from orchestrator.spec.configuration import CommandConfig
@@ -58,7 +59,7 @@ class Recorder:
                     run.seed,
                     {"fingerprint": run.data.fingerprint, "path": run.data.path},
                     {"pack_id": event.pack_id, "n_runs": self._sizes[event.pack_id]},
-                    end,
+                    _said(run, end),
                     {**provenance.host(), **event.host},
                     self._made_with(run, end),
                     run.replicate,
@@ -101,9 +102,16 @@ class Recorder:
             self._n_running, self._next_tell = n_running, now + _TELL_SECONDS
 
 
+def _said(run: PlannedRun, end: RunResult | str) -> RunResult | str:
+    """A result, or what is known of a failure."""
+    if isinstance(end, str) and isinstance(run.config, CommandConfig):
+        return without_frames(end)
+    return end
+
+
 def _ending(run: PlannedRun, failed: PackFailed) -> str:
     """The rule by which a trainer of the user's failed; empty for our own."""
     if not isinstance(run.config, CommandConfig):
         return ""
     last = (failed.traceback.strip().splitlines() or [""])[-1]
-    return failed.ending or (last if last.startswith("machine: ") else f"machine: {last}")
+    return failed.ending or f"machine: {last.rpartition('machine: ')[2]}"

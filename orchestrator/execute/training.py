@@ -185,7 +185,7 @@ class Trainer:
             address=self.options.address,
             until_step=until_step,
             max_runs_per_pack=self.options.max_runs_per_pack,
-            gpus_per_pack=_gpus(batch.to_train, self.options.gpus_per_pack),
+            gpus_per_pack=gpus_of(batch.to_train, self.options.gpus_per_pack),
             hang_seconds=self.options.hang_seconds,
             start_files=_start_files(batch.to_train),
         )
@@ -210,7 +210,7 @@ def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
     return {text: start_file(text).resolve() for text in named if text is not None}
 
 
-def _gpus(packs: Sequence[Pack], asked: float | None) -> float | None:
+def gpus_of(packs: Sequence[Pack], asked: float | None) -> float | None:
     """What Ray reserves for a pack: what was asked for, or what the section of a command says."""
     said = [
         run.config.trainer.gpus

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
@@ -363,7 +363,9 @@ def _varied(plan: PlanDocument) -> Part:
 
 def _failures(failures: pd.DataFrame) -> Iterator[Part]:
     for run in failures.head(_MOST_FAILURES).itertuples():
-        title = f"{run.arm}, seed {run.seed}: {run.outcome} after {run.n_steps_done:,} steps"
+        title = f"{run.arm}, seed {run.seed}: {run.outcome}"
+        n_steps = cast(int, run.n_steps_done)
+        title += f" after {n_steps:,} steps" if n_steps else ""  # of a failed run it is not known
         yield Part(notes=(f"{title} (run {run.run_id})",), code=str(run.traceback_end))
     if len(failures) > _MOST_FAILURES:
         rest = f"The first {_MOST_FAILURES} of {len(failures):,} such runs; all are in"

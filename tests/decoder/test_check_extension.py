@@ -54,6 +54,56 @@ def findings(tmp_path: Path, text: str) -> list[Finding]:
     return list(check_extension(["mine.py"], "cpu", tmp_path))
 
 
+# Name of a part → the check that finds its mistake.
+WRONG_VALUES = {
+    "twice": "shapes",
+    "late": "shapes",
+    "mean": "shapes",
+    "turned": "shapes",
+    "constant": "effect",
+    "broken": "gradients",
+}
+OF_WRONG_VALUES = """
+@layer('twice', place='after')
+class Twice(nn.Module):
+    def __init__(self, n, p):
+        super().__init__()
+        self.a = nn.Linear(n, 5)
+    def forward(self, x):
+        return self.a(x).double()
+@layer('late', place='after')
+class Late(nn.Module):
+    def __init__(self, n, p):
+        super().__init__()
+        self.a = nn.Linear(n, 5)
+    def forward(self, x):
+        y = self.a(x).exp()
+        y += 1  # which PyTorch refuses in the backward pass
+        return y
+@loss('mean')
+def mean(l, t, n, m, runs):
+    return l.square().mean()
+@metric('turned')
+def turned(l, t, n, m, runs):
+    return l.mean((1, 2, 3)) * 1j, 1.0
+@loss('constant')
+def constant(l, t, n, m, runs):
+    return torch.ones(len(l))
+@loss('broken')
+def broken(l, t, n, m, runs):
+    return l.mean((1, 2, 3)) / 0
+"""
+
+
+def test_values_that_training_cannot_use_are_named_and_end_the_trial(tmp_path: Path) -> None:
+    failed = [one for one in findings(tmp_path, OF_WRONG_VALUES) if one.problem]
+    assert {one.part.split("'")[1]: one.check for one in failed} == WRONG_VALUES
+    assert len(failed) == len(WRONG_VALUES)
+    of = {one.part.split("'")[1]: one.problem for one in failed}
+    assert "torch.float64" in of["twice"] and "inplace" in of["late"]
+    assert all(f"{tmp_path / 'mine.py'}:" in problem for problem in of.values())
+
+
 @pytest.mark.parametrize("check", MISTAKES)
 def test_each_mistake_is_found_by_its_check(check: str, tmp_path: Path) -> None:
     found = {one.check: one.problem for one in findings(tmp_path, MISTAKES[check])}
@@ -69,6 +119,24 @@ def test_a_parameter_that_nothing_reads_is_named(tmp_path: Path) -> None:
     found = findings(tmp_path, text)
     assert not [one for one in found if one.problem]
     assert "parts.one.p" in found[-1].note
+
+
+def test_it_says_how_a_pack_of_modules_is_computed(tmp_path: Path) -> None:
+    text = "@layer('one', P, place='after')\n"
+    text += "def one(n, p):\n    return nn.Sequential(nn.Linear(n, 5), nn.Dropout(p.p))\n"
+    text += "@layer('two', place='after')\nclass Two(nn.Module):\n"
+    text += "    def __init__(self, n, p):\n        super().__init__()\n"
+    text += "        self.a, self.b = nn.Linear(n, 5), nn.BatchNorm1d(5)\n"
+    text += "    def forward(self, x):\n        x = self.a(x)\n"
+    text += "        for step in range(1 + int(x.mean() > 99)):\n"
+    text += "            x = self.b(x.transpose(1, 2)).transpose(1, 2)\n        return x\n"
+    found = findings(tmp_path, text)
+    assert not [one for one in found if one.problem]
+    notes = [one.note for one in found if one.check == "a pack against each run alone"]
+    assert notes == [
+        "all runs at once, or run after run where they differ in a parameter",
+        "run after run",
+    ]
 
 
 def test_the_example_that_ships_passes(

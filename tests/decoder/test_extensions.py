@@ -82,10 +82,47 @@ def test_another_content_of_the_file_is_another_run(tmp_path: Path) -> None:
     two = using(with_parts(tmp_path, GOOD + "\n# another\n"), "mix")
     assert run_id(one, 1, "data") != run_id(two, 1, "data")
     assert pack_key(one) != pack_key(two)
-    assert identity(one)["files.my_parts.py"] != identity(two)["files.my_parts.py"]
+    assert identity(one)["files.0"] != identity(two)["files.0"]
     (tmp_path / "elsewhere").mkdir()
     three = using(with_parts(tmp_path / "elsewhere"), "mix")
     assert run_id(one, 1, "data") == run_id(three, 1, "data"), "the folder does not count"
+
+
+TWO = "@augmentation('{}')\ndef f(x, n, runs, g):\n    return x {}\n"
+
+
+def test_the_order_of_files_is_part_of_a_run_and_how_they_are_written_is_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "add.py").write_text(HEAD + TWO.format("add", "+ 1"))
+    (tmp_path / "sub/twice.py").write_text(HEAD + TWO.format("twice", "* 2"))
+
+    def of(*files: str, folder: Path = tmp_path) -> DecoderConfig:
+        return using(with_extensions(DecoderConfig(), files, folder), "add", "twice")
+
+    one, two = of("add.py", "sub/twice.py"), of("sub/twice.py", "add.py")
+    assert run_id(one, 1, "data") != run_id(two, 1, "data"), "x + 1 doubled is not 2 x + 1"
+    moved = of("../add.py", "./twice.py", folder=tmp_path / "sub")
+    assert run_id(moved, 1, "data") == run_id(one, 1, "data")
+
+
+def test_a_file_that_the_base_lists_too_is_loaded_once(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "add.py").write_text(HEAD + TWO.format("add", "+ 1"))
+    (tmp_path / "sub/add.py").write_text(HEAD + TWO.format("more", "+ 2"))
+    base = with_extensions(DecoderConfig(), ["../add.py"], tmp_path / "sub")
+    again = with_extensions(base, ["add.py", "./add.py"], tmp_path)
+    assert list(again.extensions.items()) == [("../add.py", str(tmp_path / "add.py"))]
+    text = complaints(lambda: with_extensions(base, ["../add.py"], tmp_path / "sub/deep"))
+    assert str(tmp_path / "add.py") in text and str(tmp_path / "sub/add.py") in text
+    both = with_extensions(base, ["./../add.py"], tmp_path / "sub/deep")
+    assert set(both.parts) == {f"{name}.{key}" for name in ("add", "more") for key in USE_AND_KIND}
+    (tmp_path / "base.yaml").write_text("extensions: [add.py, sub/../add.py]\n")
+    assert "listed twice" in complaints(lambda: load_config(tmp_path / "base.yaml"))
+
+
+USE_AND_KIND = ("use", "kind")
 
 
 def test_only_parameters_marked_so_may_differ_in_a_pack(tmp_path: Path) -> None:

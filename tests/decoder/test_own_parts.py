@@ -85,6 +85,15 @@ def test_an_encoder_in_a_pack_is_the_encoder_alone(
 _OTHER = {"parts.back.dropout": 0.5}
 
 
+@pytest.mark.parametrize("name", ["training", "forward", "keys"])
+def test_a_part_may_be_named_like_what_pytorch_keeps(name: str, tmp_path: Path) -> None:
+    text = f"@layer('{name}', place='after')\ndef f(n, p):\n    return nn.Linear(n, 5)\n"
+    config = with_parts(tmp_path, f"from torch import nn\nfrom decoder.parts import *\n{text}")
+    model = model_of(using(config, name))
+    assert list(model.parts) == [f"{name}_"]
+    assert f"parts.{name}_.inner.weight" in dict(model.named_parameters())
+
+
 def test_a_module_is_packed_where_that_gives_the_same(base: DecoderConfig) -> None:
     config = using(base, "front", "back")
     parts = model_of(config, config).parts

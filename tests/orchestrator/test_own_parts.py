@@ -178,7 +178,11 @@ def test_a_changed_file_trains_other_runs(
         return int(json.loads(planned.stdout)["n_recorded"])
 
     assert recorded(GOOD) == 6
+    spec = [folder / "spec.yaml", "--results", folder / "results"]
+    assert "changed (" not in call("plan", *spec).output
     assert recorded(GOOD + "\n# changed\n") == 0
+    said = call("plan", *spec).output
+    assert "changed (my_parts.py) since 6 recorded runs" in " ".join(said.split())
 
 
 def test_a_worker_refuses_a_file_that_changed_since_the_plan(

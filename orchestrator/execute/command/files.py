@@ -193,7 +193,9 @@ def copy_folder(source: Path, target: Path, code: Mapping[str, str]) -> None:
         if beside.name != source.name:
             (target.parent / beside.name).symlink_to(beside)
     for above, folders, names in os.walk(source):
-        folders[:] = [name for name in folders if name not in _NOT_COPIED]
+        # Results may lie in the folder of the trainer: the copy itself is not copied.
+        inside = [name for name in folders if target.is_relative_to(Path(above) / name)]
+        folders[:] = [name for name in folders if name not in (*_NOT_COPIED, *inside)]
         here = target / Path(above).relative_to(source)
         links = [name for name in folders if (Path(above) / name).is_symlink()]
         for name in folders:

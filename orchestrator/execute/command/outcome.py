@@ -95,6 +95,12 @@ def fault_of(ending: Ending, text: str) -> MachineFault:
     return fault
 
 
+def without_frames(text: str) -> str:
+    """What the traceback of a `MachineFault` says, without the lines of this program."""
+    _, named, said = text.rpartition(f"{MachineFault.__name__}: ")
+    return said.partition("\n")[2].strip() if named else text
+
+
 def _code_text(code: int | None) -> str:
     if code is None:
         return "the process that watches over it was killed"

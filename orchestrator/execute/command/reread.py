@@ -10,9 +10,9 @@ from typing import Any
 from orchestrator.execute.command.files import RunFiles
 from orchestrator.execute.command.outcome import Ending, judge
 from orchestrator.execute.command.reading import CourseReader
-from orchestrator.execute.command.train import printed
+from orchestrator.execute.command.train import printed, steps_done
 from orchestrator.plan.packs import PlannedRun
-from orchestrator.spec.configuration import CommandConfig, document_of, is_command, n_steps_of
+from orchestrator.spec.configuration import CommandConfig, document_of, is_command
 from orchestrator.store.ledger import sealed_history, set_aside, write_run
 from orchestrator.store.paths import Results
 from orchestrator.store.record import Record
@@ -99,7 +99,7 @@ def _read(
         "config": document_of(config),
         "host": {**record["host"], "device": ""},
         "error": None,
-        **_status(ending, n_steps_of(config)),  # type: ignore[typeddict-item]
+        **_status(ending, steps_done(config, reader.course, ending)),  # type: ignore[typeddict-item]
         "ending": str(ending),
         "history_sha256": seal["history_sha256"],
         "n_history_rows": seal["n_history_rows"],
@@ -108,11 +108,10 @@ def _read(
     return again
 
 
-def _status(ending: Ending, n_steps: int) -> dict[str, Any]:
+def _status(ending: Ending, n_done: int) -> dict[str, Any]:
     diverged = ending.rule == "not finite"
-    step = min(ending.step, n_steps)
     return {
         "status": "diverged" if diverged else "ok",
-        "diverged_step": step if diverged else None,
-        "n_steps_done": step if diverged else n_steps,
+        "diverged_step": n_done if diverged else None,
+        "n_steps_done": n_done,
     }

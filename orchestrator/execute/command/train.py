@@ -13,6 +13,7 @@ from decoder.life import is_asked_to_stop, show_sign
 from decoder.pack import Progress, RunResult
 from decoder.regular import read_json
 from orchestrator.execute.backends.types import Execution
+from orchestrator.execute.command.course import Course
 from orchestrator.execute.command.files import RunFiles
 from orchestrator.execute.command.logs import LOGS, log_end, log_parts, remove_log, rename_log
 from orchestrator.execute.command.outcome import Ending, TrainerFailed, fault_of, judge
@@ -154,7 +155,8 @@ def _follow(
     remarks = [f"run {files.run_id}: {text}" for text in [reader.course.unlikely()] if text]
     if process.ended.n_left:
         n_left = process.ended.n_left
-        remarks.append(f"run {files.run_id}: its trainer left {n_left} processes; they are ended")
+        what = "1 process, which is" if n_left == 1 else f"{n_left} processes, which are"
+        remarks.append(f"run {files.run_id}: its trainer left {what} ended")
     yield Progress(result.n_steps_done, live.newest(), (result,), remarks)
 
 
@@ -162,13 +164,12 @@ def result_of(
     files: RunFiles, reader: CourseReader, ending: Ending, seconds: float, peak_bytes: int
 ) -> RunResult:
     """The result of a run that ended `Ending.is_result`, from its whole course."""
-    n_steps = n_steps_of(files.config)
     diverged = ending.rule == "not finite"
     return RunResult(
         run_id=files.run_id,
         status="diverged" if diverged else "ok",
         history=reader.course.history(),
-        n_steps_done=min(ending.step, n_steps) if diverged else n_steps,
+        n_steps_done=steps_done(files.config, reader.course, ending),
         n_parameters=0,
         n_dropped_trials=0,
         pack_seconds=seconds,
@@ -177,6 +178,15 @@ def result_of(
         device="",  # the trainer chooses it
         ending=str(ending),
     )
+
+
+def steps_done(config: CommandConfig, course: Course, ending: Ending) -> int:
+    """The steps that a run took, as far as its course says so; never more than it is to take."""
+    n_steps = n_steps_of(config)
+    if ending.rule == "not finite":
+        return min(ending.step, n_steps)
+    # Without a mapped step, what the course counts may be something else, such as epochs.
+    return min(course.last_step, n_steps) if "step" in config.trainer.metrics else n_steps
 
 
 class _Live:

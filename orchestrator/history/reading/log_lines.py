@@ -152,6 +152,7 @@ def read_line(text: str, state: LogState, by_pairs: bool = False) -> StepValues 
 
 def _official(text: str, state: LogState) -> StepValues | None:
     """The values of a line of an official trainer or its forks; None for any other line."""
+    text = text[:_LONGEST_OF_PAIRS]
     if match := _T15.search(text):
         state.trainer, is_training = "t15", match["split"] == "Train"
     elif match := _T12.search(text):
@@ -161,7 +162,7 @@ def _official(text: str, state: LogState) -> StepValues | None:
     row: StepValues = {STEP: number_of(match["step"].replace(",", ""))}
     state.ends_in_error = False
     state.last_step, percent = (STEP, row[STEP]), state.percent
-    values = _values(text[match.end() :][:_LONGEST_OF_PAIRS], state)
+    values = _values(text[match.end() :], state)
     for column in (EPOCH, STEP):
         values.pop(column, None)
     if is_training:

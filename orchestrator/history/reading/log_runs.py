@@ -9,19 +9,20 @@ from orchestrator.history.reading.files import printable
 from orchestrator.history.reading.log_lines import LogState, read_line, without_colours
 
 _LONGEST_NAME = 60
-_STAMP = r"(?:\[?\d{4}-\d\d-\d\d[ T][\d:,.]*\]?\W*(?:INFO\W+)?)?"
+_STAMP = r"(?:\[?\d{4}-\d\d-\d\d[ T][\d:,.]{5,20}\]?\W{0,5}(?:INFO\W{1,5})?)?"
 _WORDS = r"run|experiment|exp|config(?:uration)?|trial|job|model|seed|fold"
 # What announces a run; the kinds are the names of the groups, which hold the run's name.
 _ANNOUNCED = re.compile(
     rf"""{_STAMP}\s*(?:
-    (?:[=\-\#*>~]{{2,}}|\[)\s*(?:starting\s|running\s|new\s|training\s)?(?:{_WORDS})\b
+    [=\-\#*>~]{{2,}}\s*(?:starting\s|running\s|new\s|training\s)?(?:{_WORDS})\b
         [\s:\#=-]*(?P<header>.*)
-    | \W*(?:run|config|experiment|trial|job)\s+\#?(?P<numbered>\d+\s*(?:/|of)\s*\d+\b.*)
-    | \W*(?:starting|running|launching|beginning)\s+(?:with\s+)?(?:{_WORDS}|training)\b
+    | \[(?:{_WORDS})[\s:\#=-]*(?P<bracket>[^\]\s][^\]]*)\].*
+    | \W{{0,20}}(?:run|config|experiment|trial|job)\s+\#?(?P<numbered>\d+\s*(?:/|of)\s*\d+\b.*)
+    | \W{{0,20}}(?:starting|running|launching|beginning)\s+(?:with\s+)?(?:{_WORDS}|training)\b
         [\s:\#=-]*(?P<sentence>\S*?)[\s.]*
-    | \W*training\s+(?:with\s+)?(?:{_WORDS})\b[\s:\#=-]*(?P<subject>\S+?)[\s.]*
+    | \W{{0,20}}training\s+(?:with\s+)?(?:{_WORDS})\b[\s:\#=-]*(?P<subject>\S+?)[\s.]*
     | [=\-\#*>~]{{3,}}\s*(?P<heading>\w[^=\#*]{{0,60}}(?:=[^=\#*]{{1,40}})*?)\s*[=\-\#*<~]{{3,}}\s*
-    | \W*(?:run|experiment|exp)[\s_]name\s*[:=]\s*(?P<title>.+)
+    | \W{{0,20}}(?:run|experiment|exp)[\s_]name\s*[:=]\s*(?P<title>.+)
     | wandb:\s(?:Syncing\srun|Agent\sStarting\sRun:)\s(?P<wandb>\S+).*
     | \[HYDRA\]\s*\#(?P<hydra>\d+\s:.*)
     | \[\d+/\d+\]\s+(?P<listed>\S+\.(?:ya?ml|json|toml))\b.*
@@ -34,6 +35,9 @@ _ANNOUNCED = re.compile(
 _MAY_ANNOUNCE = re.compile(
     r"^[=\-#*>~]{3}|run|config|exp|trial|job|model|seed|fold|training|\[|dir|out|\.py",
     re.IGNORECASE,
+)
+_STEP_AND_VALUE = re.compile(
+    r"(?=.*(?:step|batch|epoch|iter)\w*\W{0,3}\d).*(?:per|cer|loss)\W{0,10}\d", re.IGNORECASE
 )
 _HEADING = "heading"  # the kind that may also announce a part of a run
 _PROCESS = "Using device: "  # the T15 trainer's first line
@@ -102,7 +106,11 @@ class LogRuns:
         line = without_colours(line)
         if _PROCESS in line:
             self._announce("", "")
-        elif _MAY_ANNOUNCE.search(line) and (match := _ANNOUNCED.match(line[:500])):
+        elif (
+            _MAY_ANNOUNCE.search(line)
+            and (match := _ANNOUNCED.match(line[:500]))
+            and not _STEP_AND_VALUE.match(line[:500])
+        ):
             kind = match.lastgroup or ""
             self._announce(_name(match[kind]), kind)
         run = self._next or self.runs[-1]

@@ -30,7 +30,8 @@ def read_imported_runs(text: str, results: Results, say: Say) -> Side | None:
 def side_of_group(label: str, group: Group) -> Side:
     """Imported runs, one arm per configuration as `audit` groups them; copies count once.
 
-    An unfinished run has no result, whatever its last PER.
+    An unfinished run has no result, whatever its last PER. Runs without settings are left out,
+    unless no run has any.
     """
     prepared = prepare_group(label, group)
     arms = []
@@ -41,7 +42,11 @@ def side_of_group(label: str, group: Group) -> Side:
     placed = {run.name for arm in prepared.configurations for run in arm.runs}
     left_out = [run.name for run in prepared.runs if run.name not in placed]
     remarks = [f"{copy} is a copy of {of} and left out" for copy, of in prepared.copies.items()]
-    remarks += [f"{listed(left_out)}: without settings, left out"] if left_out else []
+    if left_out and not arms:  # names are all that tells them apart, so none is a repeat
+        arms = [SideArm(run.name, {}, {}, None, (_row(run),)) for run in prepared.runs]
+        remarks.append("no run has settings; each is an arm of its own")
+    elif left_out:
+        remarks.append(f"{listed(left_out)}: without settings, left out")
     unfinished = [run.name for run in prepared.runs if run.outcome == "unfinished"]
     remarks += [f"{listed(unfinished)}: unfinished, without a result"] if unfinished else []
     return Side(label, tuple(arms), None, tuple(remarks))

@@ -9,6 +9,16 @@ from fault_table import TESTS, fault_rows, rows_tested
 
 # Rows of which other modules do the real thing, or a part that is not done in this folder.
 ELSEWHERE = {
+    "a file of parts of the user's changes after the plan": (
+        "orchestrator/test_own_parts.py::"
+        "test_a_worker_refuses_a_file_that_changed_since_the_plan",
+        "orchestrator/test_own_parts.py::test_a_changed_file_trains_other_runs",
+    ),
+    "a part of the user's fails, or returns another shape": (
+        "decoder/test_own_parts.py::test_a_module_that_cannot_be_used_is_one_message",
+        "decoder/test_own_parts.py::"
+        "test_a_function_that_fails_in_a_step_is_named_with_its_line",
+    ),
     "the driver is killed": (
         "orchestrator/execute/backends/test_ray_tune.py::"
         "test_no_process_of_a_killed_driver_remains",

@@ -95,6 +95,13 @@ def test_a_copy_leaves_out_what_is_no_code_and_links_what_is_large(tmp_path: Pat
     assert (target / ".." / "data").resolve() == tmp_path / "lab" / "data"
 
 
+def test_a_copy_leaves_out_the_results_that_it_lies_in(tmp_path: Path) -> None:
+    source = write_trainer(tmp_path / "trainer")
+    target = source / "results" / "runs" / "a" / "work" / "trainer"
+    copy_folder(source, target, {})
+    assert sorted(path.name for path in target.iterdir()) == ["base.json", "train.py"]
+
+
 def test_a_folder_of_too_many_files_is_not_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """`orchestrator.execute.command.train`: runs of tiny trainers, each rule of their endings."""
 
+import errno
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from decoder.errors import StorageError
 from decoder.life import ask_to_stop
 from decoder.processes import process_start
 from orchestrator.execute.backends.local import train_locally
+from orchestrator.execute.command.logs import BoundedLog
 from orchestrator.execute.command.train import train_command
 
 RUN = "a" * 16
@@ -112,6 +114,12 @@ def test_without_a_metric_it_is_said_what_the_course_holds(train: Train) -> None
     assert "log.txt is not there" in failure.ending
 
 
+def test_a_run_that_stops_early_has_done_fewer_steps_if_its_step_is_known(train: Train) -> None:
+    script = TRAINER.replace('config["n_steps"] + 1, 100', "201, 100")
+    assert train(script).results[0].n_steps_done == 200
+    assert train(script, {"metrics": {"per": "PER (avg)"}}).results[0].n_steps_done == 300
+
+
 def test_a_run_that_recovers_from_a_nan_is_a_result(train: Train) -> None:
     script = TRAINER.replace("{per:.4f}", "{per if step == 300 else float('nan')}")
     (result,) = train(script).results
@@ -174,7 +182,7 @@ def test_a_fork_that_outlives_its_trainer_is_ended_and_said(train: Train, tmp_pa
     assert len(events.results) == 1
     pid = int((run_folder(tmp_path) / "out" / "pid").read_text())
     assert process_start(pid) is None
-    assert "1 processes" in events.remarks[0]
+    assert "1 process," in events.remarks[0]
 
 
 def test_percent_becomes_a_share_and_a_doubtful_rate_is_remarked(train: Train) -> None:
@@ -330,6 +338,19 @@ def test_a_results_folder_that_cannot_be_written_is_an_error_of_storage(
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(StorageError):
         train()
+
+
+def test_no_room_for_what_it_prints_is_an_error_of_storage_and_leaves_no_process(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(log: BoundedLog, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(BoundedLog, "write", write)
+    with pytest.raises(StorageError, match="no room"):
+        train(FORKS + "print('a line', flush=True)\nimport time; time.sleep(60)")
+    pid = int((run_folder(tmp_path) / "out" / "pid").read_text())
+    assert process_start(pid) is None
 
 
 def test_seed_and_settings_reach_the_command_as_flags_and_as_overrides(

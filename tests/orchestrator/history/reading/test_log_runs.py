@@ -1,11 +1,13 @@
 """`orchestrator.history.reading.log_runs`: a log that several runs wrote is several runs."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from imported_runs import by_name, jsonl, mentions, only_run, per_rows, write_files
 
+from orchestrator.history.reading.log_runs import LogRuns
 from orchestrator.history.reading.read_runs import read_group
 
 
@@ -52,6 +54,7 @@ def finals(root: Path) -> dict[str, float]:
             ("wide", "narrow"),
         ),
         ("===== lr=0.01 =====\n", "===== lr=0.02 =====\n", ("lr=0.01", "lr=0.02")),
+        ("[run: wide] loading\n", "[run: narrow] loading\n", ("wide", "narrow")),
         ("", "", ("run1", "run2")),
     ],
 )
@@ -212,3 +215,19 @@ def test_an_attempt_in_the_folder_of_one_run_is_no_second_run(tmp_path: Path) ->
     files = alone | {"loop/args.yaml": "lr_max: 0.1\nn_layers: 2\n"}
     run = only_run(write_files(tmp_path / "with", files))
     assert (run.n_restarts, run.final) == (1, (200, 0.5))
+
+
+def test_the_name_of_a_run_before_every_line_splits_nothing(tmp_path: Path) -> None:
+    lines = [f"[model gru] step {s}: val PER {p}\n" for s, p in ((0, 1.0), (5, 0.6), (9, 0.4))]
+    log = "[model gru] loading\n" + "".join(f"{line}[model gru] saved\n" for line in lines)
+    run = only_run(write_files(tmp_path / "run", {"train.log": log}))
+    assert run.pers() == [(0, 1), (5, 0.6), (9, 0.4)]
+
+
+@pytest.mark.parametrize(
+    "line", ["2026-01-01 " + ":" * 400, "=== a" + "=b" * 240, "- " * 250, "batch 1, " * 100_000]
+)
+def test_a_hostile_line_takes_no_time(line: str) -> None:
+    start = time.process_time()
+    LogRuns().read(line)
+    assert time.process_time() - start < 1

@@ -66,3 +66,18 @@ def test_imported_runs_are_found_by_name_and_not_pooled_with_ours(
         compare_stored(
             shared, "winter", "one", on=("optim.epsilon", "loss.ctc_reduction", "optim.lr_max")
         )
+
+
+def test_runs_without_settings_are_an_arm_each(shared: Results, tmp_path: Path) -> None:
+    for folder, shift in (("winter", 0.0), ("spring", 0.1)):
+        for at, name in enumerate(("gru", "tcn")):
+            rows = [f"{epoch},{0.9 - 0.1 * epoch - shift - 0.05 * at}" for epoch in range(4)]
+            path = tmp_path / folder / "out" / f"{name}_metrics.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(["epoch,val_per", *rows]))
+    comparison = compare_stored(shared, *(str(tmp_path / f) for f in ("winter", "spring")))
+    assert [row.a_arm for row in comparison.rows] == ["out/gru_metrics", "out/tcn_metrics"]
+    for row in comparison.rows:
+        assert row.a is not None and row.a.n == 1
+        assert row.difference is not None and row.difference.value == pytest.approx(-0.1)
+    assert any("no run has settings" in text for text in comparison.remarks)
