@@ -37,13 +37,24 @@ def read_foreign(
         ConfigError: a file cannot be read, holds no mapping, or is any other pickle, which is
             never opened; or an interpolation leads nowhere.
     """
+    followed = follow(read_written(path, base), str(path), environment, may_stay)
+    check_values(followed, str(path))
+    return followed
+
+
+def read_written(
+    path: Path | str, base: Path | str | Sequence[Path | str] | None = None
+) -> dict[str, Any]:
+    """What `read_foreign` reads, with interpolations as they are written.
+
+    Raises:
+        ConfigError: a file cannot be read, holds no mapping, or is any other pickle.
+    """
     bases = [base] if isinstance(base, Path | str) else base or ()
     merged: dict[str, Any] = {}
     for file in (*bases, path):
         merged = merge(merged, parse_foreign(read_bounded(Path(file)), str(file)))
-    followed = follow(merged, str(path), environment, may_stay)
-    check_values(followed, str(path))
-    return followed
+    return merged
 
 
 def parse_foreign(content: bytes, where: str) -> dict[str, Any]:

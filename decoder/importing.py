@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 from decoder.complaints import yaml_text
 from decoder.config import SECTIONS, DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
-from decoder.foreign_config import read_foreign, without_wandb
+from decoder.foreign_config import read_foreign, read_written, without_wandb
 from decoder.import_conflicts import settle
 from decoder.import_forks import switch_of
+from decoder.import_helpers import named_by, taken_over
 from decoder.import_keys import NO_PART, OFF, ON, fork_effect, off_keys
 from decoder.import_tables import (
     T12,
@@ -36,6 +37,7 @@ from decoder.official_values import (
 )
 
 Codebase = Literal["t12", "t15", "ours"]
+NOT_FOLLOWED = "its value exists only while the trainer runs"  # begins a note of an `Entry`
 
 
 class _Trainer(NamedTuple):
@@ -130,16 +132,23 @@ def import_file(
             impossible values.
     """
     settings = read_foreign(path, base, may_stay=is_neutral)
-    return import_mapping(without_wandb(settings), str(path), without)
+    names = tuple(named_by(read_written(path, base)))
+    return import_mapping(without_wandb(settings), str(path), without, names)
 
 
-def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str] = ()) -> Imported:
+def import_mapping(
+    nested: Mapping[str, Any],
+    where: str,
+    without: Sequence[str] = (),
+    names: Sequence[tuple[str, str]] = (),
+) -> Imported:
     """Translate the mapping of a configuration file into our configuration.
 
     Args:
         nested: T12 ``args``, T15 ``rnn_args``, or sections of ours, as read from the file.
         where: the start of every error message, usually a file.
         without: patterns of unsupported keys to leave out.
+        names: pairs of a key and another one that takes its value by interpolation.
 
     Raises:
         ConfigError: the file has no known keys, a value is impossible, or a pattern of `without`
@@ -159,6 +168,7 @@ def import_mapping(nested: Mapping[str, Any], where: str, without: Sequence[str]
     whole = {**trainer.official, **flat}
     off = off_keys(flat)
     effects = {k: _read_key(k, value, whole, trainer, flat, off) for k, value in flat.items()}
+    effects = taken_over(effects, names)
     one_group = codebase == "t12" or not _has_day_keys(effects)
     if one_group:
         effects = {key: _for_all_groups(effect) for key, effect in effects.items()}
@@ -247,7 +257,7 @@ def _read_key(
     rule = trainer.rules.get(key)
     effect = rule(value, whole) if rule else fork_effect(key, value, flat, off, [*trainer.rules])
     if effect.fields and has_interpolation(value):
-        note = "its value exists only while the trainer runs; write the value itself"
+        note = f"{NOT_FOLLOWED}; write the value itself"
         return Effect("unsupported", {}, note)
     return effect
 

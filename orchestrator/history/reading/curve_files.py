@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from decoder.atomic import sha256_of
 from decoder.plain_pickle import Refused
@@ -227,9 +228,25 @@ def _may_thin(row: StepValues) -> bool:
     return not is_evaluation(row) and all(map(math.isfinite, row.values()))
 
 
+def _steps_are_within_epochs(raw: Sequence[StepValues]) -> bool:
+    """Whether the steps of a file go back at each new epoch, and only there."""
+    if not all(EPOCH in row and STEP in row for row in raw):
+        return False
+    n_epochs = 0
+    for one, two in pairwise(raw):
+        risen, back = two[EPOCH] > one[EPOCH], two[STEP] < one[STEP]
+        if two[EPOCH] < one[EPOCH] or risen != back:
+            return False
+        n_epochs += risen
+    return n_epochs > 0
+
+
 def _set_steps(curve: CurveFile, raw: Sequence[StepValues]) -> None:
     """Fill `curve.rows`, with a step in every row."""
-    if not any(STEP in row for row in raw):
+    if _steps_are_within_epochs(raw):
+        curve.unit = EPOCH
+        curve.remark("its steps begin again in each epoch; its epochs count")
+    elif not any(STEP in row for row in raw):
         curve.unit = EPOCH if any(EPOCH in row for row in raw) else "row"
     for index, row in enumerate(raw):
         step = row.get(STEP) if curve.unit == STEP else row.get(EPOCH, float(index + 1))

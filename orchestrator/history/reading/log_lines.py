@@ -74,6 +74,7 @@ class LogState:
         example: the first of those lines.
         n_carried: evaluations without a step; each takes the step mentioned last.
         last_step: column (``step`` or ``epoch``) and value of the step mentioned last.
+        epoch: the epoch mentioned last.
         has_per: whether the line that mentioned it has a PER, so that no later line gives it one.
     """
 
@@ -93,6 +94,7 @@ class LogState:
     example: str = ""
     n_carried: int = 0
     last_step: tuple[str, float] | None = None
+    epoch: float | None = None
     has_per: bool = False
 
     def absorb(self, later: "LogState") -> None:
@@ -113,6 +115,7 @@ class LogState:
         self.n_carried += later.n_carried
         if later.last_step is not None:
             self.last_step, self.has_per = later.last_step, later.has_per
+        self.epoch = later.epoch if later.epoch is not None else self.epoch
 
 
 def without_colours(text: str) -> str:
@@ -216,15 +219,17 @@ def _values(text: str, state: LogState) -> StepValues:
 
 
 def _carry_step(row: StepValues, state: LogState) -> None:
-    """Remember the step of a line; give it to a later PER without a step."""
-    for column in _STEPS:
-        if column in row:
-            state.last_step, state.has_per = (column, row[column]), PER in row
-            return
-    if PER in row and state.last_step is not None and not state.has_per:
+    """Remember the step of a line; give it to a later PER without a step, and the epoch to both."""
+    state.epoch = row.get(EPOCH, state.epoch)
+    stated = next((column for column in _STEPS if column in row), None)
+    if stated is not None:
+        state.last_step, state.has_per = (stated, row[stated]), PER in row
+    elif PER in row and state.last_step is not None and not state.has_per:
         column, value = state.last_step
         row[column] = value
         state.n_carried += 1
+    if STEP in row and state.epoch is not None:
+        row.setdefault(EPOCH, state.epoch)
 
 
 def _value(text: str, column: str) -> float | None:

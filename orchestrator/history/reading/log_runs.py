@@ -112,7 +112,7 @@ class LogRuns:
             and not _STEP_AND_VALUE.match(line[:500])
         ):
             kind = match.lastgroup or ""
-            self._announce(_name(match[kind]), kind)
+            self._announce(_seed_name(_name(match[kind]), match[0]), kind)
         run = self._next or self.runs[-1]
         row = read_line(line, run.log, self._by_pairs)
         if row is None:
@@ -159,6 +159,12 @@ class LogRuns:
 
 def _step(row: Mapping[str, float]) -> float:
     return row.get(STEP, row.get(EPOCH, 0.0))
+
+
+def _seed_name(name: str, line: str) -> str:
+    """``seed=3`` for the name ``3`` in a line such as ``Running seed 3``."""
+    is_seed = name.isdecimal() and re.search(rf"\bseed\W*{name}\b", line, re.IGNORECASE)
+    return f"seed={name}" if is_seed else name
 
 
 def _name(text: str) -> str:

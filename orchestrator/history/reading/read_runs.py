@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from decoder.config import flatten
 from decoder.errors import ConfigError
-from decoder.importing import import_mapping
+from decoder.importing import NOT_FOLLOWED, Imported, import_mapping
 from orchestrator.history.reading.columns import (
     PER,
 )
@@ -32,6 +32,10 @@ from orchestrator.history.reading.settings import (
 )
 
 _FEWEST_MAPPED = 5
+_PATHS_OF_DATA = (
+    "dataset.dataset_dir",
+    "datasetPath",
+)  # of another machine; nothing depends on them
 _MOST_MAPPED = 1_000
 _FROM_CHECKPOINT = "training started from the checkpoint"
 
@@ -167,6 +171,11 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
         return MappedSettings(problem=printable(error.problems[0] + more))
     except Exception as error:  # settings of forks hold values that no table foresees
         return MappedSettings(problem=printable(f"{source}: {type(error).__name__}: {error}"))
+    if unknown := _not_followed(imported):
+        return MappedSettings(
+            problem=f"{source}: {unknown}, whose value was that of the machine that trained and is "
+            "not known; write the value into the file"
+        )
     config = flatten(imported.config)
     fields = {
         entry.key: tuple(entry.fields)
@@ -188,6 +197,18 @@ def map_settings(nested: Settings, source: str) -> MappedSettings:
         fields,
         tuple(path for path in silent if path not in stated),
         tuple(entry.key for entry in imported.with_outcome("no effect")),
+    )
+
+
+def _not_followed(imported: Imported) -> str:
+    """The first setting of training whose interpolation leads to the machine; "" without one."""
+    return next(
+        (
+            f"{entry.key} is {entry.value}"
+            for entry in imported.with_outcome("unsupported")
+            if entry.note.startswith(NOT_FOLLOWED) and entry.key not in _PATHS_OF_DATA
+        ),
+        "",
     )
 
 

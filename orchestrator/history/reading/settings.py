@@ -130,7 +130,9 @@ def part_of_folder(
         shared = folder.settings_files()
         part.files = [file for file in free if file not in shared]
         part.inherited, part.repeat = [*shared, *folder.inherited], int(seed[1])
-    elif settings.source and not any(file.name == settings.source for file in own):
+    elif settings.source and not any(
+        file.name not in curves and _may_hold_settings(file) for file in own
+    ):
         part.notes.append(
             f"the settings in {settings.source} are not used: several runs wrote into this folder, "
             "and nothing says whose they are"

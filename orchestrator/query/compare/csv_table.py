@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -126,10 +127,14 @@ def is_whole(value: float) -> bool:
 
 
 def setting_value(cell: str, decimal_comma: bool = False) -> JsonValue:
-    """A cell as a number, a truth value, None if it is empty, or its text."""
+    """A cell as a number, a truth value, a list in brackets, None if it is empty, or its text."""
     value, word = number(cell, decimal_comma), cell.lower()
     if value is not None or word in _EMPTY:
         return value
+    if cell.startswith("[") and cell.endswith("]"):  # as our own tables write lists
+        with suppress(ValueError, RecursionError):
+            listed_values: JsonValue = json.loads(cell)
+            return listed_values
     return {"true": True, "false": False}.get(word, cell)
 
 

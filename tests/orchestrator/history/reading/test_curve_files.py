@@ -161,3 +161,22 @@ def test_a_table_says_by_signs_and_splits_which_pers_it_has(
 ) -> None:
     run = only_run(write_files(tmp_path / "run", {"metrics.csv": table}))
     assert [per for _, per in run.pers()] == pytest.approx(pers)
+
+
+@pytest.mark.parametrize(
+    ("step", "evaluation"),
+    [
+        ("step {s}: loss 2.5\n", "val PER: {per}\n"),
+        ("epoch {e} step {s}: loss 2.5\n", "epoch {e} step 200: val PER {per}\n"),
+    ],
+)
+def test_steps_that_begin_again_in_each_epoch_are_no_restarts(
+    tmp_path: Path, step: str, evaluation: str
+) -> None:
+    log = ""
+    for e, per in enumerate((0.9, 0.6, 0.5, 0.4)):
+        log += f"Epoch {e}\n" + "".join(step.format(e=e, s=s) for s in (0, 100, 200))
+        log += evaluation.format(e=e, per=per)
+    run = only_run(write_files(tmp_path / "run", {"train.log": log}))
+    assert run.pers() == [(0, 0.9), (1, 0.6), (2, 0.5), (3, 0.4)]
+    assert (run.step_unit, run.n_restarts) == ("epoch", 0)

@@ -53,6 +53,8 @@ def finals(root: Path) -> dict[str, float]:
             "\x1b[1m=== RUN narrow ===\x1b[0m\n",
             ("wide", "narrow"),
         ),
+        ("Running seed 1\n", "Running seed 2\n", ("seed=1", "seed=2")),
+        ("=== Seed: 1 ===\n", "=== Seed: 2 ===\n", ("seed=1", "seed=2")),
         ("===== lr=0.01 =====\n", "===== lr=0.02 =====\n", ("lr=0.01", "lr=0.02")),
         ("[run: wide] loading\n", "[run: narrow] loading\n", ("wide", "narrow")),
         ("", "", ("run1", "run2")),
@@ -126,6 +128,13 @@ def test_tables_of_seeds_have_the_settings_of_their_folder(tmp_path: Path) -> No
     assert [run.seed for run in runs.values()] == [3, 4]
 
 
+def test_a_log_of_seeds_has_the_settings_of_its_folder(tmp_path: Path) -> None:
+    log = "Running seed 1\n" + t15([1, 0.5, 0.4]) + "Running seed 2\n" + t15([1, 0.6, 0.5])
+    files = {"loop/train.log": log, "loop/args.yaml": "lr_max: 0.2\nseed: 9\n"}
+    runs = read_group(write_files(tmp_path / "g", files)).runs
+    assert [(run.seed, run.settings["lr_max"]) for run in runs] == [(1, 0.2), (2, 0.2)]
+
+
 def test_rows_of_a_table_that_name_their_run_are_of_that_run(tmp_path: Path) -> None:
     rows = [{"step": s, "per": p, "run": "a"} for s, p in ((0, 1.0), (9, 0.3))]
     rows += [{"step": s, "per": p, "run": "b"} for s, p in ((0, 1.0), (9, 0.4))]
@@ -148,6 +157,7 @@ def test_settings_are_those_that_bear_the_name_of_the_run(tmp_path: Path) -> Non
     assert runs["loop/wide"].settings["lr_max"] == 0.1
     assert runs["loop/narrow"].settings == {}
     assert mentions(runs["loop/narrow"].notes, "several runs")
+    assert not mentions(runs["loop/wide"].notes, "args.yaml")
 
 
 def test_tables_of_unlike_names_over_the_same_steps_are_one_run_each(tmp_path: Path) -> None:

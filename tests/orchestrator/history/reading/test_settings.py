@@ -117,3 +117,13 @@ def test_interpolations_are_followed_and_those_of_a_machine_stay(tmp_path: Path)
     assert (run.settings["lr_decay_steps"], run.settings["model.twice"]) == (300, 64)
     assert run.settings["dataset_dir"] == "${oc.env:NOWHERE_SET}/hdf5"
     assert run.settings["lost"] == "${no.such.key}"
+
+
+def test_a_setting_that_only_another_machine_knows_is_no_official_value(tmp_path: Path) -> None:
+    settings = SETTINGS.replace("lr_max: 0.004", "lr_max: ${oc.env:NOWHERE_SET}")
+    assert settings != SETTINGS
+    settings += "\ndataset: {dataset_dir: '${oc.env:NOWHERE_SET}/hdf5'}\n"
+    run = only_run(
+        write_files(tmp_path / "run", {"args.yaml": settings, "m.jsonl": per_rows(1, 0.5)})
+    )
+    assert "lr_max" in run.mapped.problem and run.mapped.config == {}
