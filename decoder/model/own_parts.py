@@ -280,7 +280,7 @@ def _keywords(module: nn.Module) -> tuple[str, ...]:
 
 
 def _check_alike(part: Part, built: Sequence[nn.Module]) -> None:
-    """Refuse modules whose weights have other names, shapes or initial values."""
+    """Refuse modules whose weights or buffers have other names or shapes."""
 
     def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
         tensors = [*module.named_parameters(), *module.named_buffers()]
