@@ -21,7 +21,7 @@ from decoder.atomic import sha256_of
 from decoder.complaints import did_you_mean, explain, yaml_text
 from decoder.entries import KIND, used_parts
 from decoder.errors import ConfigError, UserError
-from decoder.parts import MODULES, Parameters, Part, collecting
+from decoder.parts import MODULES, Parameters, Part, collecting, from_json_values
 from decoder.user_files import decode_text, read_bounded
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def filled_parts(nested: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for name, part in parts.items():
         own = of_parts.get(name, {})
         try:
-            values = part.fields.model_validate(own).model_dump(mode="json")
+            values = from_json_values(part.fields, own).model_dump(mode="json")
             filled |= {f"{name}.{parameter}": value for parameter, value in values.items()}
         except ValidationError as error:
             keys: dict[tuple[str, ...], list[str]] = {

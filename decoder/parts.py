@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError, create_model
+from pydantic_core import to_json
 
 from decoder.entries import KIND, USE
 from decoder.errors import ConfigError
@@ -137,7 +138,19 @@ class Part:
     def settings(self, values: Mapping[str, Any]) -> Parameters:
         """The parameters as the part gets them: its values without ``use`` and ``kind``."""
         own = {name: value for name, value in values.items() if name not in (USE, KIND)}
-        return self.parameters.model_validate(own)
+        return from_json_values(self.parameters, own)
+
+
+_Fields = TypeVar("_Fields", bound=Section)
+
+
+def from_json_values(kind: type[_Fields], values: Mapping[str, Any]) -> _Fields:
+    """Parameters from the values of a file, which has lists where a parameter is a tuple.
+
+    Raises:
+        ValidationError: of pydantic; a value is not allowed.
+    """
+    return kind.model_validate_json(to_json(dict(values), inf_nan_mode="constants", fallback=str))
 
 
 _collected: list[Part] | None = None
@@ -268,15 +281,18 @@ def _check(part: Part) -> None:
             )
     try:
         values = kind().model_dump(mode="json")
-        kind.model_validate(values)
+        from_json_values(kind, values)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
         raise ConfigError(
             f"{part.where}: the default of parameter '{at}' is not allowed: {first['msg']}"
         ) from None
-    wrong = [name for name, value in values.items() if isinstance(value, dict)]
-    if wrong:
-        raise ConfigError(
-            f"{part.where}: parameter '{wrong[0]}' is a mapping; use one parameter for each value"
-        )
+    for name, value in kind():
+        if isinstance(value, dict):
+            mend = "is a mapping; use one parameter for each value"
+        elif isinstance(value, list):
+            mend = "is a list, which a module could change; use a tuple, as in tuple[int, ...]"
+        else:
+            continue
+        raise ConfigError(f"{part.where}: parameter '{name}' {mend}")

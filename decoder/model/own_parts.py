@@ -235,10 +235,11 @@ class OwnPart(nn.Module):
             return False
         buffers = {name: tensor.clone() for name, tensor in self.named_buffers()}
         self._restore({name: tensor.to(x.device) for name, tensor in kept.items()})
+        # It loops over the runs where it has no better way, and warns of that in every step.
+        warnings.filterwarnings("ignore", message="There is a performance drop because we have not")
         # `torch.func` refuses what it cannot do by errors of many kinds. A mistake of the user's
         # has shown in the runs before.
-        with suppress(Exception), torch.no_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+        with suppress(Exception), torch.no_grad():
             together = [self._called(x, lengths, one, True) for one in (plan, None)]
             pairs = [*zip(together, alone, strict=True)]
             pairs += [(tensor, buffers[name]) for name, tensor in self.named_buffers()]

@@ -8,9 +8,14 @@ import typer
 
 from orchestrator.cli.options import (
     JsonOption,
+    NoticeOption,
     ProfileOption,
+    RestartsOption,
     ResultsOption,
+    SbatchOption,
+    SetUpOption,
     SpecArgument,
+    TimeLimitOption,
     handled,
     print_json,
     say_results,
@@ -30,23 +35,11 @@ def export(
         int,
         typer.Option(min=0, metavar="N", help="Runs at the same time.", show_default="no limit"),
     ] = 0,
-    time: Annotated[
-        str, typer.Option(metavar="LIMIT", help="The time limit, as sbatch takes it.")
-    ] = "8:00:00",
-    notice_seconds: Annotated[
-        int, typer.Option(min=1, help="How long before the limit a run stops in order.")
-    ] = 120,
-    restarts: Annotated[
-        int, typer.Option(min=0, help="How often a run asks to be queued again.")
-    ] = 20,
-    sbatch: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OPTION", help="One more option of sbatch; may be repeated."),
-    ] = None,
-    set_up: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LINE", help="A shell line before the run; may be repeated."),
-    ] = None,
+    time: TimeLimitOption = "8:00:00",
+    notice_seconds: NoticeOption = 120,
+    restarts: RestartsOption = 20,
+    sbatch: SbatchOption = None,
+    set_up: SetUpOption = None,
     python: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Python on the cluster.", show_default="this one"),

@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# What `slurm` and `export` ask of a batch job.
+TimeLimitOption = Annotated[
+    str, typer.Option(metavar="LIMIT", help="The time limit, as sbatch takes it.")
+]
+NoticeOption = Annotated[
+    int, typer.Option(min=1, help="How long before the limit it stops in order, in seconds.")
+]
+RestartsOption = Annotated[int, typer.Option(min=0, help="How often it asks to be queued again.")]
+SbatchOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OPTION", help="One more option of sbatch; may be repeated."),
+]
+SetUpOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LINE", help="A shell line before the run; may be repeated."),
+]
+
 
 def _choose_results(context: typer.Context, results: Path) -> Path:
     """The folder given, or else the one that fits the working directory and the file."""

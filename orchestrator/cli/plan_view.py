@@ -18,6 +18,7 @@ from orchestrator.driver.remarks import added_texts
 from orchestrator.execute.memory_limits import FreeMemory
 from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
+from orchestrator.plan.foreign_data import NOT_IDENTIFIED
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import looks_of
 from orchestrator.spec.fraction import FractionDocument
@@ -156,7 +157,8 @@ def print_preview(console: Console, seen: Preview) -> None:
 def _print_trainer(console: Console, seen: Preview) -> None:
     say, spec = say_to(console), seen.plan.loaded.spec
     for data in dict.fromkeys(run.data for run in seen.plan.runs if run.data.stated):
-        say(f"recordings: {data.path}{'' if data.stated == data.path else f' ({data.stated})'}")
+        is_named = data.stated not in (data.path, NOT_IDENTIFIED)
+        say(f"recordings: {f'{data.path} ({data.stated})' if is_named else data.stated}")
     say_trainer(seen.plan.loaded.base, "run", promised_less(spec.trainer, spec.extra_arms), say)
 
 

@@ -216,7 +216,6 @@ def _print_origin(console: Console, run: RunRow, n_runs_in_pack: int) -> None:
             f"trained on {host} ({run.text('host_device') or '–'}), Python "
             f"{run.text('host_python')}, torch {run.text('host_torch')}, {finished}"
         )
-    say(
-        f"{run.text('n_steps_done')} steps, {time_text(run.number('timing_run_seconds') or 0)} "
-        f"(its share of pack {run.text('host_pack_id')}, which has {n_runs_in_pack} runs)"
-    )
+    took = f"{run.text('n_steps_done')} steps, {time_text(run.number('timing_run_seconds') or 0)}"
+    pack = f"(its share of pack {run.text('host_pack_id')}, which has {n_runs_in_pack} runs)"
+    say(f"{took} {pack}" if n_runs_in_pack > 1 else took)

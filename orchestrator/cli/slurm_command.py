@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import ProfileOption, ResultsOption, SpecArgument, handled
+from orchestrator.cli.options import (
+    NoticeOption,
+    ProfileOption,
+    RestartsOption,
+    ResultsOption,
+    SbatchOption,
+    SetUpOption,
+    SpecArgument,
+    TimeLimitOption,
+    handled,
+)
 
 
 @handled
@@ -26,23 +36,11 @@ def slurm(
             show_default="no array",
         ),
     ] = 0,
-    time: Annotated[
-        str, typer.Option(metavar="LIMIT", help="The time limit, as sbatch takes it.")
-    ] = "8:00:00",
-    notice_seconds: Annotated[
-        int, typer.Option(min=1, help="How long before the limit the job stops in order.")
-    ] = 120,
-    restarts: Annotated[
-        int, typer.Option(min=0, help="How often the job asks to be queued again.")
-    ] = 20,
-    sbatch: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OPTION", help="One more option of sbatch; may be repeated."),
-    ] = None,
-    set_up: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LINE", help="A shell line before the run; may be repeated."),
-    ] = None,
+    time: TimeLimitOption = "8:00:00",
+    notice_seconds: NoticeOption = 120,
+    restarts: RestartsOption = 20,
+    sbatch: SbatchOption = None,
+    set_up: SetUpOption = None,
     output: Annotated[
         Path | None,
         typer.Option(

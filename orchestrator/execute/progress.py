@@ -123,9 +123,11 @@ class Display:
             state.open_runs = state.open_runs - set(event.what.run_ids)
             self._n_failed += len(event.what.run_ids)
             reason = event.what.traceback.strip().splitlines()[-1:]
+            n_runs, n_attempts = len(event.what.run_ids), event.what.n_attempts
             self.say(
-                f"pack {event.pack_id[:6]} (seed {state.pack.seed}): {len(event.what.run_ids)} "
-                f"runs failed after {event.what.n_attempts} attempts: {' '.join(reason)}"
+                f"pack {event.pack_id[:6]} (seed {state.pack.seed}): {n_runs} "
+                f"run{'s' * (n_runs != 1)} failed after {n_attempts} "
+                f"attempt{'s' * (n_attempts != 1)}: {' '.join(reason)}"
             )
         now = self._clock()
         if self._first is None:

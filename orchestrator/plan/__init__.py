@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "arm_entries",
             "plan_document",
         ),
+        "foreign_data": ("NOT_IDENTIFIED",),
         "judged": ("Judged", "JudgedRun", "NOT_REGISTERED"),
         "leave_one_out": (
             "TwoLevelFactor",

@@ -50,6 +50,12 @@ class RecordingsEntry(_Entry):
     remarks: tuple[str, ...] = ()
     stated: str = ""
 
+    @property
+    def name(self) -> str:
+        """The name of the file or folder; of recordings that are stated, the statement."""
+        is_text = bool(self.stated) and not Path(self.path).is_absolute()
+        return self.path if is_text else Path(self.path).name
+
 
 class ArmEntry(_Entry):
     """An arm, see `orchestrator.spec.arms.Arm`.
@@ -192,7 +198,7 @@ class PlanDocument(_Entry):
     @property
     def data_name(self) -> str:
         """The names of the recordings, without their folders."""
-        names = list(dict.fromkeys(Path(one.path).name for one in self.all_recordings))
+        names = list(dict.fromkeys(one.name for one in self.all_recordings))
         return names[0] if len(names) == 1 else f"{len(names)} data sets ({', '.join(names)})"
 
 

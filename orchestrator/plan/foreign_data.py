@@ -17,6 +17,7 @@ from orchestrator.spec.configuration import CommandConfig
 from orchestrator.spec.trainer import STATED
 
 SMALL_BYTES = 1 << 20
+NOT_IDENTIFIED = "not identified"
 _MOST_FILES = 200_000
 _UNKNOWN = (
     "nothing under trainer.data identifies the recordings, so results of other ones would be used "
@@ -65,8 +66,8 @@ def identify(config: CommandConfig) -> Identified:
             names.append(str(path))
     return Identified(
         fingerprint=digest(sorted(parts))[:16],
-        path=names[0] if names else "not identified",
-        stated="; ".join(stated) or "not identified",
+        path=names[0] if names else f"recordings that are {NOT_IDENTIFIED}",
+        stated="; ".join(stated) or NOT_IDENTIFIED,
         remark="" if parts else _UNKNOWN,
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
 from orchestrator.plan.recordings import Recordings
-from orchestrator.spec.arms import Arm
+from orchestrator.spec.arms import Arm, of_arms
 from orchestrator.spec.configuration import Configuration, pack_key
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ def started_arms(
             for problem in error.problems:
                 met.setdefault(problem, []).append(arm.arm_id)
     if met:
-        raise ConfigError(
-            [
-                f"{path}: arm {names[0]}: {problem}"
-                + (f" (and in {len(names) - 1} more arms)" if len(names) > 1 else "")
-                for problem, names in met.items()
-            ]
-        )
+        raise ConfigError([f"{path}: {text}" for text in of_arms(met)])
     return configs
 
 

@@ -16,7 +16,7 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
     rows = []
     for dataset in plan.all_recordings:
         rows += [
-            ("recordings", Path(dataset.path).name),
+            ("recordings", dataset.name),
             ("fingerprint", dataset.fingerprint),
             *(() if plan.judged else (_data_row(dataset),)),
             *(("remark on the recordings", remark) for remark in dataset.remarks),
@@ -32,6 +32,8 @@ def data_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
             ("parameters", listed(runs["n_parameters"].dropna().unique())),
             ("training trials left out (no possible alignment)", listed(dropped.unique())),
         ]
+    if plan.judged:
+        rows = [row for row in rows if row[1] != _NONE]
     rows += [
         ("seeds", listed(str(seed) for seed in plan.spec.seeds)),
         (
@@ -52,8 +54,12 @@ def _data_row(dataset: RecordingsEntry) -> tuple[str, str]:
     return "trials", text
 
 
-def machine_grid(runs: pd.DataFrame) -> Grid:
-    """The machines and software that trained the runs, and how long it took."""
+def machine_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
+    """The machines and software that trained the runs, and how long it took.
+
+    Which Python, PyTorch and device a trainer of the user's used is not known, and the code is that
+    of the program that called it.
+    """
     done = runs.drop_duplicates("run_id")
     seconds = done["timing_run_seconds"].dropna()
     memory = done["host_peak_memory_bytes"].dropna()
@@ -68,8 +74,12 @@ def machine_grid(runs: pd.DataFrame) -> Grid:
             ("host", "host_hostname"),
         )
     ]
-    rows = [row for row in rows if row[1] != _NONE or row[0] not in ("driver", "kernel")]
-    rows.append(("code", listed({_code_text(value): None for value in done["host_code"] if value})))
+    optional = ("driver", "kernel")
+    if plan.spec.trainer is not None or plan.judged:
+        optional += ("Python", "PyTorch", "device", "host")
+    rows = [row for row in rows if row[1] != _NONE or row[0] not in optional]
+    title = "code" if plan.spec.trainer is None else "code of this program"
+    rows.append((title, listed({_code_text(value): None for value in done["host_code"] if value})))
     if len(seconds):
         rows.append(("training", f"{seconds.sum():,.0f} s, {seconds.mean():.1f} s per run"))
     if len(memory):

@@ -153,7 +153,9 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
                         Part(bullets=prose("limits", plan=plan, steps=steps, eval_steps=eval_steps))
                     ]
                 ],
-                "Environment and timing": [lambda: [Part(grid=machine_grid(runs), layout="wrap")]],
+                "Environment and timing": [
+                    lambda: [Part(grid=machine_grid(plan, runs), layout="wrap")]
+                ],
             },
         ),
     }

@@ -356,7 +356,7 @@ def _gaps(verdict: Verdict) -> str:
             (metric * sum(cell.n_diverged for cell in cells), "diverged, hence without a value"),
         )
         if n
-    ]
+    ] or ["the others do not report it"]
     return f"{present} of {planned} runs have a result ({', '.join(kinds)})"
 
 

@@ -126,7 +126,7 @@ def make_search_view(
         ),
         machine=attempt(
             "the table of machines",
-            lambda: machine_grid(confirmation.runs) if confirmation else None,
+            lambda: machine_grid(confirmation.plan, confirmation.runs) if confirmation else None,
             None,
         ),
     )

@@ -5,7 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms"),
+        "arms": ("Arm", "GreedyCandidate", "candidate_arm", "factor_paths", "make_arms", "of_arms"),
         "cells": ("crossed_id", "fraction_of"),
         "check_claims": ("claim_problems",),
         "check_file": ("explain_value", "unknown_path"),

@@ -12,7 +12,7 @@ A design says which combinations of levels are trained (`orchestrator.spec.cells
 - ``arms``: the listed ones.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -110,14 +110,17 @@ def make_arms(spec: AblationSpec, base: Configuration) -> tuple[Arm, ...]:
             for complaint in _complaints(error):
                 met.setdefault(complaint, []).append(draft.arm_id)
     if met:
-        raise ConfigError(
-            [
-                f"arm {names[0]}: {complaint}"
-                + (f" (and in {len(names) - 1} more arms)" if len(names) > 1 else "")
-                for complaint, names in met.items()
-            ]
-        )
+        raise ConfigError(of_arms(met))
     return tuple(arms)
+
+
+def of_arms(met: Mapping[str, Sequence[str]]) -> list[str]:
+    """Complaints that several arms may share, each once with its first arm: complaint → arms."""
+    return [
+        f"arm {names[0]}: {complaint}"
+        + (f" (and in {len(names) - 1} more arms)" if len(names) > 1 else "")
+        for complaint, names in met.items()
+    ]
 
 
 def candidate_arm(

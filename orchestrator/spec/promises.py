@@ -34,6 +34,12 @@ def _sentences(trainer: TrainerSection, extra_arms: Mapping[str, ExtraArm]) -> I
         f"{trainer.base}. Whether the trainer uses a setting, or has others that are not there, is "
         "not known."
     )
+    if trainer.pass_ != "file":
+        yield (
+            f"Only settings that differ from {trainer.base} are passed, so that it must hold what "
+            "the trainer uses without them. Where it does not, the settings of a run are not those "
+            "that it was trained with."
+        )
     if "collapsed" not in trainer.outcomes:
         yield (
             "Collapse and escape are not known, since the trainer's course has no emitted_ratio "

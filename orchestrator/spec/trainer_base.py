@@ -74,9 +74,8 @@ def load_command(path: Path, trainer: TrainerSection) -> CommandConfig:
 def _read_base(path: Path, cwd: Path, trainer: TrainerSection) -> dict[str, Any]:
     file = cwd / trainer.base
     if not os.path.isfile(file):  # noqa: PTH113
-        names = sorted(
-            one.name for one in cwd.iterdir() if one.suffix in (".yaml", ".yml", ".json")
-        )
+        kinds = (".yaml", ".yml", ".json")
+        names = sorted(one.name for one in cwd.iterdir() if one.suffix in kinds and one.is_file())
         raise ConfigError(
             f"{path}: trainer.base: '{trainer.base}' is not a file in {cwd}"
             f"{hint(trainer.base, names)}"

@@ -20,7 +20,7 @@ from decoder.config import (
     with_extensions,
 )
 from decoder.errors import ConfigError
-from decoder.extensions import load_extensions
+from decoder.extensions import load_extensions, used_by
 
 HEAD = "from decoder.parts import *\n"
 
@@ -86,6 +86,29 @@ def test_another_content_of_the_file_is_another_run(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     three = using(with_parts(tmp_path / "elsewhere"), "mix")
     assert run_id(one, 1, "data") == run_id(three, 1, "data"), "the folder does not count"
+
+
+def test_a_list_in_a_file_stands_for_a_tuple(tmp_path: Path) -> None:
+    head = f"{HEAD}from decoder.parts import Parameters, layer\nclass P(Parameters):\n"
+    rest = "\n@layer('one', P, place='after')\ndef f(n, p):\n    raise NotImplementedError\n"
+    file = tmp_path / "tuples.py"
+    file.write_text(
+        f"{head}    sizes: tuple[Width, ...] = (3, 5)\n    last: int | None = None{rest}"
+    )
+    (tmp_path / "base.yaml").write_text(
+        "extensions: [tuples.py]\nparts: {one: {use: true, sizes: [7], last: 2}}\n"
+    )
+    config = load_config(tmp_path / "base.yaml")
+    [used] = used_by([config])
+    assert used.runs[0].model_dump() == {"sizes": (7,), "last": 2}
+    assert config == DecoderConfig.model_validate_json(config.model_dump_json())
+    wrong = {"parts.one.sizes": [7, 0], "parts.one.last": "2"}
+    text = complaints(lambda: override(config, wrong))
+    assert "parts.one.sizes.1: must be" in text and "parts.one.last" in text
+    file.write_text(f"{head}    sizes: list[int] = [3]{rest}")
+    assert "tuple[int, ...]" in complaints(
+        lambda: with_extensions(DecoderConfig(), [str(file)], tmp_path)
+    )
 
 
 TWO = "@augmentation('{}')\ndef f(x, n, runs, g):\n    return x {}\n"

@@ -55,7 +55,8 @@ def train_locally(
                         message = next_message(training, execution)
                 except Exception as error:
                     if n_attempts <= execution.max_retries:
-                        logger.warning("pack %s is retried after: %r", pack.pack_id, error)
+                        reason = traceback.format_exception_only(error)[-1].strip()
+                        logger.warning("pack %s is retried after: %s", pack.pack_id, reason)
                         n_attempts, training = n_attempts + 1, train_pack(pack, execution)
                         continue
                     message = Message(host_of(execution), crash=traceback.format_exc())

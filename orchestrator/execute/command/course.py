@@ -80,6 +80,11 @@ class Course:
         return not any(self._values.values())
 
     @property
+    def lacking(self) -> tuple[str, ...]:
+        """The mapped metrics that were never reported."""
+        return tuple(name for name, series in self._values.items() if not series)
+
+    @property
     def last_step(self) -> int:
         """The last step with a value; 0 without any."""
         return max((series[-1][0] for series in self._values.values() if series), default=0)

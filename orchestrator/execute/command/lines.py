@@ -92,7 +92,9 @@ class LineReader:
         for name, source in self._metrics.items():
             if (value := _number(_at(found, source.name))) is not None:
                 values[name] = value
-        self._note(found)
+        for name, value in found.items():
+            below = value if isinstance(value, Mapping) else {}
+            self._note([f"{name}.{key}" for key in below] or [name])
         step = values.pop("step", None)
         if "step" not in self._metrics:
             lower = {str(name).lower(): value for name, value in found.items()}

@@ -50,6 +50,9 @@ class TrainerFailed(Exception):
 class MachineFault(OSError):
     """A fault of the machine ended a trainer of the user's; it can be tried again."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 def judge(
     code: int | None,

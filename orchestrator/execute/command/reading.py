@@ -67,11 +67,21 @@ class CourseReader:
         for lines in self._lines.values() if whole else ():
             lines.finish()
 
+    @property
+    def names(self) -> list[str]:
+        """The names before numbers in the course: columns, keys, tags or texts."""
+        return [*self._tags, *(name for lines in self._lines.values() for name in lines.names)]
+
+    def lacks(self) -> str:
+        """Which mapped metrics were never reported, in words; empty if all were."""
+        lacking = [f"'{self._metrics[name].name}' ({name})" for name in self.course.lacking]
+        return f"the course has no {' and no '.join(lacking)}; {self.held()}" if lacking else ""
+
     def held(self) -> str:
         """What the course holds, for a message."""
         if not self.is_stdout and not self._files():
             return f"{self._where} is not there"
-        names = [*self._tags, *(name for lines in self._lines.values() for name in lines.names)]
+        names = self.names
         what = self._where if not self.is_stdout else "what it printed"
         if not names:
             return f"{what} is empty"

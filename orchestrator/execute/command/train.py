@@ -110,7 +110,8 @@ def _follow(
         )
     except OSError as error:
         ending = Ending("machine", f"cannot be started: {error.strerror or error}")
-        raise fault_of(ending, f"the command: {files.words(resumes=False)}") from None
+        words = files.words(resumes=attempt.number > 1)
+        raise fault_of(ending, f"the command: {words}\n{ending}") from None
     is_over = False
     with process:
         live = _Live(files.run_id, reader, execution.report_every_seconds)
@@ -152,7 +153,8 @@ def _follow(
     if not ending.is_result:
         raise TrainerFailed(ending, _text(ending, files, errors))
     result = result_of(files, reader, ending, seconds, process.ended.peak_bytes)
-    remarks = [f"run {files.run_id}: {text}" for text in [reader.course.unlikely()] if text]
+    odd = [reader.course.unlikely(), reader.lacks()]
+    remarks = [f"run {files.run_id}: {text}" for text in odd if text]
     if process.ended.n_left:
         n_left = process.ended.n_left
         what = "1 process, which is" if n_left == 1 else f"{n_left} processes, which are"

@@ -127,7 +127,7 @@ def curves_data(
         n_columns=n_columns,
         legend_title=groups[0].x_factor if shared else None,
         threshold=spec.collapse.emitted_ratio if metric == "emitted_ratio" else None,
-        log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min()),
+        log_steps=bool(len(steps) and steps.max() > _LOG_RANGE * steps.min() > 0),
         crowded=crowded,
     )
 

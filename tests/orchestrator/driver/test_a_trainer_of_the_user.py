@@ -102,6 +102,7 @@ def test_what_is_promised_less_names_the_seed_and_the_repeat(tmp_path: Path) -> 
 
     assert "(seed)" in said({}) and "arm repeat" in said({})
     assert "not measured" in said({"trainer/repeat": False})
+    assert "differ from" in said({"trainer/pass": "flags"}) and "differ from" not in said({})
     mapped = {"per": "a", "emitted_ratio": "b", "n_distinct": "c"}
     assert "Collapse" in said({}) and "Collapse" not in said({"trainer/metrics": mapped})
 

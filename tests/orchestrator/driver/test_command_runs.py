@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from decoder.errors import ConfigError
 from decoder.processes import process_start
 from orchestrator.cli.app import app
 from orchestrator.driver.run import AblationOutcome, run_ablation
@@ -300,6 +302,15 @@ def test_a_failed_run_is_tried_again_by_the_next_call_and_nothing_else(story: St
 def test_other_metrics_are_read_from_what_the_trainer_wrote(story: Story) -> None:
     """The last test of the story: it changes the records."""
     n_starts = len(starts_of(story.folder))
+    before = read_records(story.results, story.records, print)
+    for slip in ({"wer": "val.werr"}, {"wer": "val.werr", "val_loss": "loss"}):
+        write_spec(story.folder, metrics=slip)
+        with pytest.raises(
+            ConfigError, match=r"no 'val\.werr' \(wer\); .*log\.jsonl holds.* val\.wer"
+        ):
+            run(story.folder)
+    assert read_records(story.results, story.records, print) == before
+    assert len(starts_of(story.folder)) == n_starts
     write_spec(story.folder, metrics={"wer": "val.wer", "val_loss": "loss"})
     lost = story.of_arm("much")[0]
     (story.results.run(lost) / "out" / "log.jsonl").unlink()
@@ -312,3 +323,9 @@ def test_other_metrics_are_read_from_what_the_trainer_wrote(story: Story) -> Non
     last = read_history(story.results, story.of_arm("none")[0])[-1]
     assert last["wer"] == pytest.approx(10.0) and last["val_loss"] == pytest.approx(0.2)
     assert "7 runs were recorded with other metrics" in said.getvalue()
+    # What another file maps stays in the record.
+    write_spec(story.folder, metrics={"wer": "val.wer"})
+    run(story.folder)
+    kept = read_history(story.results, story.of_arm("none")[0])[-1]
+    names = ("wer", "val_loss", "train_loss")
+    assert all(math.isfinite(last[name]) and kept[name] == last[name] for name in names)

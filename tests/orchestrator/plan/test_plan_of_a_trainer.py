@@ -94,6 +94,9 @@ def test_recordings_are_identified_by_names_sizes_and_small_contents(tmp_path: P
 def test_recordings_may_be_stated_and_are_missed_where_nothing_is(tmp_path: Path) -> None:
     stated = recordings(tmp_path, {"trainer/data": ["text: release 2"]})["repeat"]
     assert (stated.path, stated.stated, stated.remarks) == ("release 2", "release 2", ())
+    slash = plan_document(plan_of(tmp_path, {"trainer/data": ["text: T15/first release"]}))
+    assert slash.data_name == "T15/first release"
+    assert "recordings" in plan_document(plan_of(tmp_path, {"trainer/data": []})).data_name
     unknown = recordings(tmp_path, {"trainer/data": []})["repeat"]
     assert unknown.fingerprint != stated.fingerprint
     assert len(unknown.remarks) == 1

@@ -108,6 +108,10 @@ def test_a_diverged_run_stays_in_the_per_curve_as_the_worst(
 def test_long_trainings_get_a_logarithmic_axis(twelve_arms: Any, tables: Tables) -> None:
     longer = tables._replace(history=tables.history.assign(step=tables.history["step"] ** 2))
     assert curves_data("per", twelve_arms.plan, longer).log_steps
+    # An evaluation before the first step has no place on such an axis.
+    first = longer.history["step"].min()
+    from_zero = longer._replace(history=longer.history.replace({"step": {first: 0}}))
+    assert not curves_data("per", twelve_arms.plan, from_zero).log_steps
 
 
 def test_the_collapse_map_holds_the_counts_of_the_arms(twelve_arms: Any, tables: Tables) -> None:

@@ -60,7 +60,7 @@ def test_a_pack_takes_the_share_of_a_gpu_that_the_user_gives() -> None:
     two = dataclasses.replace(execution, gpus_per_pack=2.0)
     assert worker_resources(two, nodes) == {"CPU": 1.0, "GPU": 2.0}
     for lacking in ([{"CPU": 8.0, "GPU": 1.0}] * 3, [{"CPU": 8.0}]):
-        with pytest.raises(ConfigError, match="--gpus-per-pack 2: "):
+        with pytest.raises(ConfigError, match="--gpus-per-pack 2, or gpus of a trainer: "):
             worker_resources(two, lacking)
 
 

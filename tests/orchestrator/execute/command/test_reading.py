@@ -80,3 +80,15 @@ def test_damaged_events_are_an_error_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "events.out.tfevents.1.host").write_bytes(b"\xff" * 100)
     with pytest.raises(ValueError, match="record"):
         CourseReader(str(tmp_path), METRICS).finish(whole=True)
+
+
+def test_metrics_that_were_never_reported_are_named_with_what_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,val/per\n1,0.5\n")
+    reader = CourseReader(str(path), METRICS)
+    reader.finish(whole=True)
+    assert reader.lacks() == ""
+    reader = CourseReader(str(path), {**METRICS, "wer": MetricSource(name="val/wer")})
+    reader.finish(whole=True)
+    assert reader.course.lacking == ("wer",)
+    assert "'val/wer' (wer)" in reader.lacks() and "val/per" in reader.lacks()
