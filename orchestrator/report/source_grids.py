@@ -74,7 +74,7 @@ def machine_grid(plan: PlanDocument, runs: pd.DataFrame) -> Grid:
             ("host", "host_hostname"),
         )
     ]
-    optional = ("driver", "kernel")
+    optional: tuple[str, ...] = ("driver", "kernel")
     if plan.spec.trainer is not None or plan.judged:
         optional += ("Python", "PyTorch", "device", "host")
     rows = [row for row in rows if row[1] != _NONE or row[0] not in optional]

@@ -241,11 +241,20 @@ def _steps_are_within_epochs(raw: Sequence[StepValues]) -> bool:
     return n_epochs > 0
 
 
+def _are_evaluated_by_epoch(raw: Sequence[StepValues]) -> bool:
+    """Whether all evaluations of a file state their epoch alone."""
+    evaluations = [row for row in raw if is_evaluation(row)]
+    return bool(evaluations) and all(EPOCH in row and STEP not in row for row in evaluations)
+
+
 def _set_steps(curve: CurveFile, raw: Sequence[StepValues]) -> None:
     """Fill `curve.rows`, with a step in every row."""
     if _steps_are_within_epochs(raw):
         curve.unit = EPOCH
         curve.remark("its steps begin again in each epoch; its epochs count")
+    elif any(STEP in row for row in raw) and _are_evaluated_by_epoch(raw):
+        curve.unit, raw = EPOCH, [row for row in raw if EPOCH in row]
+        curve.remark("its evaluations state epochs and no steps; its epochs count")
     elif not any(STEP in row for row in raw):
         curve.unit = EPOCH if any(EPOCH in row for row in raw) else "row"
     for index, row in enumerate(raw):

@@ -180,3 +180,14 @@ def test_steps_that_begin_again_in_each_epoch_are_no_restarts(
     run = only_run(write_files(tmp_path / "run", {"train.log": log}))
     assert run.pers() == [(0, 0.9), (1, 0.6), (2, 0.5), (3, 0.4)]
     assert (run.step_unit, run.n_restarts) == ("epoch", 0)
+
+
+def test_evaluations_by_epoch_between_lines_by_step_are_kept(tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    for epoch, per in enumerate((0.9, 0.6, 0.5)):
+        rows += [{"epoch": epoch, "step": 200 * epoch + s, "loss": 2.5} for s in (0, 100)]
+        rows.append({"epoch": epoch, "val_per": per})
+    log = "".join(" ".join(f"{name} {value}" for name, value in row.items()) + "\n" for row in rows)
+    for files in ({"m.jsonl": jsonl(*rows)}, {"train.log": log}):
+        run = only_run(write_files(tmp_path / next(iter(files)) / "run", files))
+        assert run.pers() == [(0, 0.9), (1, 0.6), (2, 0.5)]
