@@ -200,7 +200,7 @@ def _print_origin(console: Console, run: RunRow, n_runs_in_pack: int) -> None:
     commit = "no commit"
     if run.git_commit:
         commit = run.git_commit[:10] + (" with changes" if run.git_dirty else "")
-    host, finished = run.text("host_hostname"), run.text("timing_finished_at")
+    host, finished = run.text("host_hostname") or "–", run.text("timing_finished_at")
     if run.trainer:
         say(f"code: {commit}, trainer {run.trainer}")
     else:
@@ -216,6 +216,8 @@ def _print_origin(console: Console, run: RunRow, n_runs_in_pack: int) -> None:
             f"trained on {host} ({run.text('host_device') or '–'}), Python "
             f"{run.text('host_python')}, torch {run.text('host_torch')}, {finished}"
         )
-    took = f"{run.text('n_steps_done')} steps, {time_text(run.number('timing_run_seconds') or 0)}"
+    took = time_text(run.number("timing_run_seconds") or 0)
+    if run.number("n_steps") is not None:  # a trainer of the user's need not say its steps
+        took = f"{run.text('n_steps_done')} steps, {took}"
     pack = f"(its share of pack {run.text('host_pack_id')}, which has {n_runs_in_pack} runs)"
     say(f"{took} {pack}" if n_runs_in_pack > 1 else took)

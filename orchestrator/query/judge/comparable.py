@@ -174,8 +174,10 @@ def _number(candidate: Candidate, outcome: str) -> float | None:
 
 
 def _numbers(candidate: Candidate) -> list[str]:
+    """What a claim may be about; neither times nor facts of the machine."""
     run = candidate.run
-    return [name for name in run.results if run.number(name) is not None]
+    names = (name for name in run.results if not name.startswith(("host_", "timing_")))
+    return [name for name in names if run.number(name) is not None]
 
 
 def find_caveats(

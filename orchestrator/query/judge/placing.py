@@ -253,10 +253,12 @@ def _doubles(
             continue
         runs = [candidates[at].run for at in members]
         paths = varying_paths([run.settings for run in runs])
-        differ = f", which differ in {listed(paths[:_MOST_NAMED])}" if paths else ""
+        named = listed(run.run_id for run in runs[:_MOST_NAMED])
+        differ = "with the same settings, of other code or repeated; name an ablation or run ids"
+        if paths:
+            differ = f"which differ in {listed(paths[:_MOST_NAMED])}; narrow 'where' or a condition"
         problems[arm] = (
-            f"{path}: arm {arm} has {len(runs)} runs in block {block} "
-            f"({listed(run.run_id for run in runs[:_MOST_NAMED])}){differ}; narrow 'where' or the "
-            "conditions until one is left, or name another 'block'"
+            f"{path}: arm {arm} has {len(runs)} runs in block {block} ({named}), {differ} until "
+            "one is left, or name another 'block'"
         )
     return list(problems.values())

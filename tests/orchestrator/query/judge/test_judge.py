@@ -84,6 +84,25 @@ def test_two_runs_for_one_arm_and_block_are_refused_with_what_tells_them_apart(
     assert "optim.lr_warmup_steps" in problem
 
 
+def test_repeated_runs_of_one_configuration_are_refused_without_naming_a_setting(
+    tmp_path: Path,
+) -> None:
+    rows = ["arm,seed,per", "a,1,0.3", "a,1,0.31", "b,1,0.2"]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    (tmp_path / "claims.yaml").write_text(
+        """
+name: twice
+question: Is b lower?
+factors: {arm: {a: "arm == 'a'", b: "arm == 'b'"}}
+hypotheses:
+  lower: {claim: B is lower., contrast: {factor: arm, from: a, to: b}, outcome: per,
+    direction: decrease, margin: 0.01}
+"""
+    )
+    (problem,) = refused(tmp_path / "claims.yaml", Results(tmp_path), str(tmp_path / "table.csv"))
+    assert "arm a has 2 runs in block 1" in problem and "same settings" in problem
+
+
 def test_a_lab_table_of_rates_is_judged_and_rebuilt_without_it(
     tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
 ) -> None:
