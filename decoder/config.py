@@ -286,16 +286,6 @@ def resolve(config: DecoderConfig) -> DecoderConfig:
     return config.model_copy(update={"optim": optim.model_copy(update=filled)})
 
 
-def with_file(config: DecoderConfig, written: str, sha256: str) -> DecoderConfig:
-    """The configuration with a file that its result depends on.
-
-    Args:
-        written: the file as the configuration names it.
-        sha256: hex SHA-256 of its content. Runs with other content are other runs.
-    """
-    return config.model_copy(update={"files": Entries({**config.files, written: sha256})})
-
-
 def run_id(config: DecoderConfig, seed: int, dataset_fingerprint: str, replicate: int = 0) -> str:
     """The identity of a run: 16 hex digits over everything that can change its result.
 

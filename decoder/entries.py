@@ -5,10 +5,13 @@ They are plain mappings, so that a record says all of them and can be read witho
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    from decoder.config import DecoderConfig
 
 # Keys of a configuration that are no sections.
 ENTRIES = ("extensions", "parts", "files")
@@ -106,3 +109,13 @@ def without_effect(extensions: Iterable[str], parts: Mapping[str, Any]) -> set[s
     if any(parts.get(f"{name}.{KIND}") == "encoder" for name in used):
         idle |= {f"model.{name}" for name in REPLACED}
     return idle
+
+
+def with_file(config: "DecoderConfig", written: str, sha256: str) -> "DecoderConfig":
+    """The configuration with a file that its result depends on.
+
+    Args:
+        written: the file as the configuration names it.
+        sha256: hex SHA-256 of its content. Runs with other content are other runs.
+    """
+    return config.model_copy(update={"files": Entries({**config.files, written: sha256})})

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from decoder.atomic import sha256_of
-from decoder.config import DecoderConfig, canonical_json, with_file
+from decoder.config import DecoderConfig, canonical_json
 from decoder.data.store import Dataset
+from decoder.entries import with_file
 from decoder.errors import CheckpointError, ConfigError, DataError
 from decoder.extensions import used_by
 from decoder.foreign_config import read_foreign

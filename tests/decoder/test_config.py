@@ -18,8 +18,8 @@ from decoder.config import (
     resolve,
     run_id,
     unflatten,
-    with_file,
 )
+from decoder.entries import with_file
 from decoder.errors import ConfigError
 
 BASES = Path(__file__).parents[2] / "ablations" / "base"
