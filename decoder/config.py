@@ -321,10 +321,9 @@ def run_id_of(
 
 def pack_key(config: DecoderConfig) -> str:
     """A key that is equal for configurations that can share a pack: same tensors, same draws."""
-    paths = paths_of(config)
-    flat = flatten(config)
-    unused = _idle_by_parts(config)
-    shared = {p: v for p, v in flat.items() if not paths[p].per_run and p not in unused}
+    paths, unused = paths_of(config), _idle_by_parts(config)
+    kept = {p: v for p, v in flatten(config).items() if p not in unused}
+    shared = {p: value for p, value in kept.items() if not paths[p].per_run}
     return digest(shared)[:16]
 
 
