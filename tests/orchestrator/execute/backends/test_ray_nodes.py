@@ -33,7 +33,9 @@ from orchestrator.execute.backends.ray_tune import ray_session
 def train_pack(pack, execution):
     if execution.gpus_per_pack:
         began = time.time()
-        time.sleep(1.5)
+        (results.parent / f"began-{pack.pack_id}").touch()
+        while len(list(results.parent.glob("began-*"))) < 4 and time.time() < began + 60:
+            time.sleep(0.05)  # on a busy machine a pack would end before the others begin
         where = [os.environ["CUDA_VISIBLE_DEVICES"], str(began), str(time.time())]
         yield Progress(1, {}, [result(pack.runs[0].run_id)], remarks=where)
         return
