@@ -75,11 +75,6 @@ class Course:
         return series[-1][0] if series else None
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no mapped metric was reported."""
-        return not any(self._values.values())
-
-    @property
     def lacking(self) -> tuple[str, ...]:
         """The mapped metrics that were never reported."""
         return tuple(name for name, series in self._values.items() if not series)
