@@ -220,19 +220,34 @@ def cmudict_text() -> str:
 
 
 def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
-    """The first pronunciation of each word in a text in the dictionary's format.
+    """The first pronunciation of each word, and the complaints of `parse_pronunciations`."""
+    entries: dict[str, Phonemes] = {}
+    lines, complaints = parse_pronunciations(text, others=False)
+    for word, phonemes in lines:
+        entries.setdefault(word, phonemes)
+    return entries, complaints
+
+
+def parse_pronunciations(
+    text: str, others: bool = True
+) -> tuple[list[tuple[str, Phonemes]], list[str]]:
+    """Words and pronunciations of a text in the dictionary's format, in its order.
 
     A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` start comments, and
     ``word(2)`` is another pronunciation.
 
+    Args:
+        text: its lines.
+        others: whether to read lines of another pronunciation.
+
     Returns:
-        Word in lower case → phoneme classes; and an error message for each other line.
+        Pairs of a word in lower case and phoneme classes; and an error message for each other line.
     """
-    entries: dict[str, Phonemes] = {}
+    entries: list[tuple[str, Phonemes]] = []
     complaints = []
     for number, line in enumerate(text.splitlines(), 1):
         word, *names = line.partition("#")[0].split() or [""]
-        if not word or word.startswith(";;;") or word.endswith(")"):
+        if not word or word.startswith(";;;") or (word.endswith(")") and not others):
             continue
         phonemes = [_CLASS_OF.get(name.rstrip("012").upper()) for name in names]
         if not names or None in phonemes:
@@ -241,5 +256,6 @@ def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
                 "'hello  HH AH L OW'"
             )
             continue
-        entries.setdefault(word.lower(), tuple(p for p in phonemes if p is not None))
+        name = re.sub(r"\(\d+\)$", "", word.lower())
+        entries.append((name, tuple(p for p in phonemes if p is not None)))
     return entries, complaints

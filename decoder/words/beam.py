@@ -1,0 +1,175 @@
+"""Words from log-posteriors: a lexicon, a language model and the beam search of flashlight-text.
+
+A candidate scores the log-probability of its best alignment, plus `lm_weight` times the natural
+logarithm of the language model's probability of its sentence, plus `word_score` for each word. An
+alignment is one of CTC. Any number of separators may stand before, between and after words, and
+none need to: where a separator may stand, blanks may. One kind of alignment is left out: a last
+phoneme of two frames or more, followed at once by the next word's first phoneme without a frame of
+blank or separator between them; flashlight's search cannot hold a phoneme once a word is complete.
+
+Of words that sound the same, the search keeps the `_MOST_HOMOPHONES` most likely by the language
+model alone, in the order of the alphabet where that is equal.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decoder.data.pronunciation import Phonemes
+from decoder.errors import DataError
+from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
+
+_MOST_HOMOPHONES = 6  # that a node of flashlight's trie holds
+_LOG10 = math.log(10)  # KenLM's scores are logarithms of base 10
+
+
+class BeamSettings(NamedTuple):
+    """How the search weighs and prunes.
+
+    Attributes:
+        width: candidates kept after each frame.
+        lm_weight: of the natural logarithm of the language model's probability.
+        word_score: natural logarithm, added for each word.
+        blank_penalty: natural logarithm, subtracted from the blank's log-posterior at each frame.
+        threshold: candidates whose score is this far below the best one are dropped.
+        classes_per_frame: most likely classes that are tried at each frame; None tries all.
+    """
+
+    width: int = 50
+    lm_weight: float = 1.0
+    word_score: float = 0.0
+    blank_penalty: float = 0.0
+    threshold: float = 50.0
+    classes_per_frame: int | None = None
+
+
+class Candidate(NamedTuple):
+    """Words, and the score they were found with."""
+
+    words: tuple[str, ...]
+    score: float
+
+
+class WordDecoder:
+    """Decodes trials to words with one lexicon, language model and settings.
+
+    Args:
+        lexicon: word → its pronunciations, from `load_lexicon`.
+        settings: of the search.
+        language_model: an ARPA file or a binary of KenLM; None for none, and then `lm_weight` has
+            no effect.
+
+    Raises:
+        DataError: flashlight-text is not installed, the lexicon is empty, or the file is no
+            language model.
+    """
+
+    def __init__(
+        self,
+        lexicon: Mapping[str, Sequence[Phonemes]],
+        settings: BeamSettings,
+        language_model: Path | None = None,
+    ) -> None:
+        if not lexicon:
+            raise DataError("the lexicon of words is empty; it must hold at least one word")
+        library = _flashlight()
+        self._words, self._settings = sorted(lexicon), settings
+        # Kept here because the search refers to it without owning it.
+        self._model = _model(language_model, self._words)
+        trie = _trie(library, lexicon, self._words, self._model)
+        options = library.LexiconDecoderOptions(
+            beam_size=settings.width,
+            beam_size_token=settings.classes_per_frame or N_CLASSES,
+            beam_threshold=settings.threshold,
+            lm_weight=settings.lm_weight * _LOG10,
+            word_score=settings.word_score,
+            unk_score=-math.inf,
+            sil_score=0.0,
+            log_add=False,
+            criterion_type=library.CriterionType.CTC,
+        )
+        self._search = library.LexiconDecoder(
+            options, trie, self._model, SEPARATOR_ID, BLANK, -1, [], False
+        )
+
+    def decode(self, log_probs: NDArray[np.floating], n_best: int = 1) -> list[Candidate]:
+        """The best candidates of a trial, best first, each sequence of words once.
+
+        Args:
+            log_probs: (T, 41) log-posteriors of the valid frames.
+            n_best: at most this many; no more than the width of the beam come out.
+
+        Raises:
+            ValueError: another shape, or not a number among them.
+        """
+        if log_probs.ndim != 2 or log_probs.shape[1] != N_CLASSES or np.isnan(log_probs).any():
+            raise ValueError(
+                f"log-posteriors must be (T, {N_CLASSES}) numbers, but got {log_probs.shape}"
+                f"{' with NaN' if np.isnan(log_probs).any() else ''}"
+            )
+        emissions = _emissions(log_probs, self._settings.blank_penalty)
+        found: dict[tuple[str, ...], float] = {}
+        for result in self._search.decode(emissions.ctypes.data, *emissions.shape):
+            words = tuple(self._words[i] for i in result.words if i >= 0)
+            found.setdefault(words, float(result.score))
+        return [Candidate(*one) for one in list(found.items())[:n_best]]
+
+
+def _emissions(log_probs: NDArray[np.floating], blank_penalty: float) -> NDArray[np.float32]:
+    """(T + 1, 41): the separator may be a blank, and a last frame completes the last word."""
+    frames = np.array(log_probs, np.float32)
+    frames[:, BLANK] -= blank_penalty
+    frames[:, SEPARATOR_ID] = frames[:, [BLANK, SEPARATOR_ID]].max(1)
+    last = np.full((1, N_CLASSES), -1e6, np.float32)
+    last[:, [BLANK, SEPARATOR_ID]] = 0.0
+    return np.ascontiguousarray(np.concatenate([np.maximum(frames, -1e6), last]))
+
+
+def _trie(
+    library: Any, lexicon: Mapping[str, Sequence[Phonemes]], words: Sequence[str], model: Any
+) -> Any:
+    trie = library.Trie(N_CLASSES, SEPARATOR_ID)
+    start = model.start(False)
+    alone = [float(model.score(start, i)[1]) for i in range(len(words))]
+    n_alike: dict[Phonemes, int] = {}
+    for i in sorted(range(len(words)), key=lambda i: (-alone[i], i)):
+        for spoken in lexicon[words[i]]:
+            n_alike[spoken] = n_alike.get(spoken, 0) + 1
+            if not spoken or n_alike[spoken] > _MOST_HOMOPHONES:
+                continue
+            trie.insert([*spoken, SEPARATOR_ID], i, alone[i])
+            # Complete with the last phoneme's first frame, so that the next word can follow at
+            # once. flashlight does not ask for a blank before a repeated last phoneme.
+            if len(spoken) == 1 or spoken[-1] != spoken[-2]:
+                trie.insert(list(spoken), i, alone[i])
+    trie.smear(library.SmearingMode.MAX)
+    return trie
+
+
+def _model(path: Path | None, words: Sequence[str]) -> Any:
+    if path is None:
+        return _flashlight().ZeroLM()
+    from flashlight.lib.text.decoder.kenlm import KenLM
+    from flashlight.lib.text.dictionary import Dictionary
+
+    try:
+        return KenLM(str(path), Dictionary(list(words)))
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"{path}: must be an ARPA file or a binary of KenLM, but KenLM says: {error}"
+        ) from None
+
+
+def _flashlight() -> Any:
+    try:
+        import flashlight.lib.text.decoder as library
+    except ImportError:
+        raise DataError(
+            "decoding to words needs flashlight-text, which is not installed: "
+            "pip install 'speech-bci-sweeps[words]'"
+        ) from None
+    return library

@@ -1,0 +1,162 @@
+"""The beam search to words, against an exhaustive search over sequences of words."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decoder.errors import DataError
+from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
+from decoder.words.beam import BeamSettings, WordDecoder
+from decoder.words.ngram import KneserNey
+
+# Ten words of two or more phonemes: words that begin others, a word of one phoneme twice, two words
+# that sound the same, and a word with two pronunciations.
+LEXICON = {
+    "ab": ((1, 2),),
+    "abc": ((1, 2, 3),),
+    "ba": ((2, 1),),
+    "bb": ((2, 2),),
+    "cab": ((3, 1, 2),),
+    "ca": ((3, 1),),
+    "kah": ((3, 1),),
+    "bc": ((2, 3), (1, 3)),
+    "acb": ((1, 3, 2),),
+    "ccc": ((3, 3, 3),),
+}
+TEXTS = [["ab", "ba"], ["cab", "ab", "kah"], ["ca", "bc"], ["bb"], ["ab", "bc", "acb"], ["ccc"]]
+
+
+def best_alignment(frames: np.ndarray, words: list[tuple[int, ...]]) -> float:
+    """The score of the best alignment of words, by states that are worked out one by one."""
+    # A state is a boundary, or a phoneme's first frame, its later frames, or blanks inside a word.
+    states: list[tuple[str, int, int]] = [("boundary", 0, 0)]
+    for w, word in enumerate(words):
+        for i in range(len(word)):
+            states += [("first", w, i), ("held", w, i)]
+            states += [("blank", w, i)] if i + 1 < len(word) else []
+        states.append(("boundary", w + 1, 0))
+
+    def emitted(state: tuple[str, int, int], frame: np.ndarray) -> float:
+        kind, w, i = state
+        if kind == "boundary":
+            return float(max(frame[BLANK], frame[SEPARATOR_ID]))
+        return float(frame[BLANK if kind == "blank" else words[w][i]])
+
+    def following(state: tuple[str, int, int]) -> list[tuple[str, int, int]]:
+        kind, w, i = state
+        if kind == "boundary":
+            return [state, *([("first", w, 0)] if w < len(words) else [])]
+        after: list[tuple[str, int, int]] = [state] if kind == "blank" else [("held", w, i)]
+        if i + 1 < len(words[w]):
+            if kind != "blank":
+                after.append(("blank", w, i))
+            if kind == "blank" or words[w][i + 1] != words[w][i]:
+                after.append(("first", w, i + 1))
+            return after
+        after.append(("boundary", w + 1, 0))
+        twice = len(words[w]) > 1 and words[w][-1] == words[w][-2]
+        more = w + 1 < len(words) and words[w + 1][0] != words[w][i]
+        return after + ([("first", w + 1, 0)] if kind == "first" and more and not twice else [])
+
+    scores = {state: emitted(state, frames[0]) for state in following(states[0])}
+    for frame in frames[1:]:
+        reached: dict[tuple[str, int, int], float] = {}
+        for state, score in scores.items():
+            for nxt in following(state):
+                total = score + emitted(nxt, frame)
+                reached[nxt] = max(total, reached.get(nxt, -math.inf))
+        scores = reached
+    n = len(words)
+    ends = [("boundary", n, 0)]
+    ends += [(kind, n - 1, len(words[-1]) - 1) for kind in ("first", "held")] if words else []
+    return max(scores.get(state, -math.inf) for state in ends)
+
+
+def exhaustive(
+    frames: np.ndarray, chosen: BeamSettings, model: KneserNey | None
+) -> dict[tuple[str, ...], float]:
+    frames = frames.copy()
+    frames[:, BLANK] -= chosen.blank_penalty
+    found = {}
+    for n in range(4):
+        for words in itertools.product(LEXICON, repeat=n):
+            spoken = itertools.product(*(LEXICON[word] for word in words))
+            score = max(best_alignment(frames, list(one)) for one in spoken)
+            if score > -math.inf:
+                lm = model.log_probability(words) if model else 0.0
+                found[words] = score + chosen.lm_weight * lm + chosen.word_score * n
+    return found
+
+
+@pytest.fixture(scope="module")
+def arpa(tmp_path_factory: pytest.TempPathFactory) -> tuple[KneserNey, Path]:
+    model = KneserNey(TEXTS, 2, n_unknown=3)
+    path = tmp_path_factory.mktemp("arpa") / "bigram.arpa"
+    model.write_arpa(path)
+    return model, path
+
+
+def log_posteriors(seed: int, n_frames: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    logits = np.full((n_frames, N_CLASSES), -30.0)
+    logits[:, [BLANK, 1, 2, 3, SEPARATOR_ID]] = rng.normal(0, 2, (n_frames, 5))
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_frames=st.integers(1, 7),
+    lm_weight=st.sampled_from([0.0, 0.5, 2.0]),
+    word_score=st.sampled_from([-1.0, 0.0, 1.5]),
+    blank_penalty=st.sampled_from([0.0, 1.0]),
+    with_model=st.booleans(),
+)
+def test_a_wide_beam_finds_what_an_exhaustive_search_over_words_finds(
+    seed: int,
+    n_frames: int,
+    lm_weight: float,
+    word_score: float,
+    blank_penalty: float,
+    with_model: bool,
+    arpa: tuple[KneserNey, Path],
+) -> None:
+    chosen = BeamSettings(5000, lm_weight, word_score, blank_penalty, threshold=1e5)
+    frames = log_posteriors(seed, n_frames)
+    expected = exhaustive(frames, chosen, arpa[0] if with_model else None)
+    decoder = WordDecoder(LEXICON, chosen, arpa[1] if with_model else None)
+    found = decoder.decode(frames, n_best=20)
+    best = max(expected.values())
+    assert found[0].score == pytest.approx(best, abs=1e-3)
+    assert expected[found[0].words] == pytest.approx(best, abs=1e-3)
+    ranked = sorted(expected.values(), reverse=True)
+    for candidate, score in zip(found, ranked, strict=False):
+        assert candidate.score == pytest.approx(score, abs=1e-3)
+
+
+@pytest.mark.parametrize("between", [[], [BLANK], [SEPARATOR_ID], [SEPARATOR_ID, SEPARATOR_ID]])
+def test_the_separator_between_words_is_optional(between: list[int]) -> None:
+    path = [2, 2, 1, *between, 3, 1, 2]
+    frames = np.full((len(path), N_CLASSES), -20.0)
+    frames[np.arange(len(path)), path] = -0.01
+    decoder = WordDecoder(LEXICON, BeamSettings(100, word_score=-1.0))
+    assert decoder.decode(frames)[0].words == ("ba", "cab")
+
+
+def test_a_file_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.arpa").write_text("nothing")
+    with pytest.raises(DataError, match="model.arpa"):
+        WordDecoder(LEXICON, BeamSettings(), tmp_path / "model.arpa")
+
+
+def test_other_shapes_and_not_a_number_are_refused() -> None:
+    decoder = WordDecoder(LEXICON, BeamSettings())
+    with pytest.raises(ValueError, match="41"):
+        decoder.decode(np.zeros((3, 40)))
+    with pytest.raises(ValueError, match="NaN"):
+        decoder.decode(np.full((3, N_CLASSES), np.nan))

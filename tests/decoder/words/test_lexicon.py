@@ -1,0 +1,31 @@
+"""The lexicon: CMUdict with all pronunciations, the file beside the recordings, further words."""
+
+from pathlib import Path
+
+from decoder.data.pronunciation import FILE_NAME, cmu_dictionary
+from decoder.data.recordings import Problems
+from decoder.phonemes import ARPABET, CLASSES
+from decoder.words.lexicon import lacking, load_lexicon
+
+
+def spoken(text: str) -> tuple[int, ...]:
+    return tuple(CLASSES.index(name) for name in text.split())
+
+
+def test_words_have_all_pronunciations_of_cmudict_once_without_stress() -> None:
+    lexicon = load_lexicon(None, Problems())
+    assert lexicon["either"] == (spoken("IY DH ER"), spoken("AY DH ER"))
+    assert {word: ways[0] for word, ways in lexicon.items()} == cmu_dictionary()
+    assert len(lexicon) > 125_000
+    used = {phoneme for ways in lexicon.values() for way in ways for phoneme in way}
+    assert used == set(range(1, len(ARPABET) + 1))
+
+
+def test_the_file_replaces_words_and_rules_add_those_that_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("either  B AA\nzzyx  Z IH K S\nwrong  XX\n")
+    problems = Problems()
+    lexicon = load_lexicon(tmp_path, problems, also=["zzyx's", "qqqqq"])
+    assert lexicon["either"] == (spoken("B AA"),)
+    assert lexicon["zzyx's"] == (spoken("Z IH K S IH Z"),)
+    assert lacking(["qqqqq", "either", "qqqqq"], lexicon) == ["qqqqq"]
+    assert problems.n_found == 1
