@@ -25,7 +25,7 @@ one separator there; digits and signs are words to look up here and are dropped 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -70,19 +70,55 @@ def load_dictionary(folder: Path, problems: Problems) -> Dictionary:
     Raises:
         DataError: see `cmudict_text`.
     """
+    own = _own_words(folder, problems)
+    return pronunciations() if own is None else {**cmu_dictionary(), **own}
+
+
+def load_known_words(folder: Path, problems: Problems) -> tuple[Dictionary, bool]:
+    """Every pronunciation at hand for the words of a folder of recordings, in either layout.
+
+    These are its own file, then CMUdict where it is installed, then the words of generated
+    recordings.
+
+    Args:
+        folder, problems: see `load_dictionary`.
+
+    Returns:
+        The dictionary, and whether it holds CMUdict.
+    """
+    own, has_cmudict = _own_words(folder, problems), True
+    try:
+        usual = cmu_dictionary()
+    except DataError:
+        usual, has_cmudict = {}, False
+    return {**pronunciations(), **usual, **(pronunciations() if own is None else own)}, has_cmudict
+
+
+def words_lacking(words: Iterable[str], dictionary: Dictionary) -> list[str]:
+    """The words to which neither the dictionary nor a rule of this module gives a phoneme.
+
+    Args:
+        words: from `decoder.data.sentences.words_of_sentence`, in any order, which is kept.
+        dictionary: from `load_known_words`.
+    """
+    return [word for word in words if not pronounce(word, dictionary)]
+
+
+def _own_words(folder: Path, problems: Problems) -> Dictionary | None:
+    """The words of the file beside recordings; None if it is that of generated recordings."""
     path = folder / FILE_NAME
     if not path.is_file():
-        return cmu_dictionary()
+        return {}
     try:
         content = path.read_bytes()
         if content == pronunciation_file().encode():
-            return pronunciations()
+            return None
         own, complaints = _parse(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         problems.add(f"{path}: cannot be read as UTF-8 text: {error}")
-        return cmu_dictionary()
+        return {}
     problems.add(*(f"{path}: {complaint}" for complaint in complaints))
-    return {**cmu_dictionary(), **own}
+    return own
 
 
 def dictionary_digest(folder: Path) -> str:

@@ -222,7 +222,10 @@ def _read_headers(
             continue
         block = int(contents.blocks[number])
         trials.append(
-            TrialHeader(name, len(features), N_FEATURES, np.array(labels, np.int64), block, number)
+            TrialHeader(
+                *(name, len(features), N_FEATURES, np.array(labels, np.int64), block, number),
+                sentence=text.strip("\0 ").strip(),
+            )
         )
         digests[number] = hashlib.blake2b(features.data).digest()
     if not contents.texts and path.parent.name == FOLDERS["train"]:

@@ -15,7 +15,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.data.hdf5 import H5_ERRORS, Room, check_heaps, integer, member, stored_dataset, text
+from decoder.data.hdf5 import (
+    H5_ERRORS,
+    Room,
+    check_heaps,
+    integer,
+    member,
+    stored_dataset,
+    text,
+    text_if_any,
+)
 from decoder.data.recordings import (
     Index,
     Problems,
@@ -35,6 +44,9 @@ FEATURE_CLIP = 10.0  # z-scored features are clipped from above
 # other recordings in this layout may hold counts (a bin of 20 ms has 600 samples) or power in µV²
 # (1e6 is the square of a millivolt, ten times the largest spikes).
 LARGEST_FEATURE = 1e6
+
+_MOST_CHARACTERS = 4096  # of a transcription; the release has room for 500
+_LARGEST_CODE = 0x10FFFF
 
 
 def split_path(folder: Path, session: str, split: str) -> Path:
@@ -200,7 +212,19 @@ def _read_header(group: Any, name: str, session: str, room: Room) -> TrialHeader
     problems.extend(_check_labels(labels, seq_len))
     if problems:
         raise DataError(problems)
-    return TrialHeader(name, n_bins, n_features, labels[:seq_len], block, number)
+    spelled = _spelled(transcription[:_MOST_CHARACTERS])
+    silence = None if seq_len else ""
+    sentence = (text_if_any(group, "sentence_label") or "").strip() or spelled or silence
+    return TrialHeader(name, n_bins, n_features, labels[:seq_len], block, number, sentence, spelled)
+
+
+def _spelled(codes: NDArray[np.integer]) -> str | None:
+    """The text of zero-padded character codes; None if there is none."""
+    zeros = np.flatnonzero(codes == 0)
+    own = codes[: zeros[0]] if len(zeros) else codes
+    if not len(own) or own.min() < 0 or own.max() > _LARGEST_CODE:
+        return None
+    return "".join(map(chr, own.tolist())).strip() or None
 
 
 def _check_labels(class_ids: NDArray[np.int64], seq_len: int) -> list[str]:
