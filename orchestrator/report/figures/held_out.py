@@ -80,7 +80,7 @@ def draw_held_out(data: Sequence[HeldOutCurve]) -> Figure:
             markersize=4.5,
             label=curve.arm,
         )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("days since the nearest training day")
     axes.set_ylabel("PER in sessions held out")
     axes.set_ylim(0.0, 1.05 * max([1e-3, *(float(curve.high.max()) for curve in data)]))
