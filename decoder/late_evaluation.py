@@ -13,9 +13,11 @@ from pathlib import Path
 
 from torch import Tensor, tensor
 
+from decoder.breakdown import Breakdown
+from decoder.data.batches import Batch
 from decoder.data.trials import Batches
 from decoder.evaluation import Evaluator
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, Progress, Run
+from decoder.pack import HELD_OUT_COLUMNS, HISTORY_COLUMNS, HistoryRow, Progress, Run
 from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.weights import weights_of, write_weights
@@ -33,6 +35,7 @@ class _Started:
             no later loss would show that their weights are broken.
         weights: run id → the evaluated weights, for the runs that may keep them.
         decoding: batches that another thread decodes.
+        held_out: evaluates the sessions held out, apart from the others; None without any.
     """
 
     step: int
@@ -42,6 +45,7 @@ class _Started:
     needs_finite_loss: set[str]
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     decoding: list[Future[None]] = field(default_factory=list)
+    held_out: Evaluator | None = None
 
 
 class Evaluations:
@@ -108,17 +112,23 @@ class Evaluations:
             },
         )
         with state.evaluated_weights():
-            for batch in self._batches.validation_batches():
-                outputs = started.evaluator.forward(batch)
-                if self._thread is None:
-                    started.evaluator.decode(outputs)
-                else:
-                    decoding = self._thread.submit(started.evaluator.decode, outputs)
-                    started.decoding.append(decoding)
-            started.evaluator.end_forward()
+            self._forward(started, started.evaluator, self._batches.validation_batches())
+            if state.trained_on is not None and state.trained_on.held_out:
+                started.held_out = Evaluator(state.model, state.configs, state.device, last)
+                self._forward(started, started.held_out, self._batches.held_out_batches())
             started.weights = self._weights(started.expected)
         state.sums.start_interval(tensor(due, device=state.device))
         self._started = started
+
+    def _forward(self, started: _Started, evaluator: Evaluator, batches: Iterator[Batch]) -> None:
+        """Run the decoders on batches, which are decoded now or on the other thread."""
+        for batch in batches:
+            outputs = evaluator.forward(batch)
+            if self._thread is None:
+                evaluator.decode(outputs)
+            else:
+                started.decoding.append(self._thread.submit(evaluator.decode, outputs))
+        evaluator.end_forward()
 
     def settle(self) -> dict[str, HistoryRow]:
         """Append the rows of the evaluation that was started, and keep weights.
@@ -135,14 +145,19 @@ class Evaluations:
         for decoding in started.decoding:
             decoding.result()
         metrics, breakdowns, own = started.evaluator.result()
+        apart = _held_out(started, breakdowns)
         latest: dict[str, HistoryRow] = {}
-        for run, measured, more in zip(started.runs, metrics.rows(), own.rows(), strict=True):
+        every = zip(started.runs, metrics.rows(), own.rows(), apart, strict=True)
+        for run, measured, more, held_out in every:
             finite = math.isfinite(measured["val_loss"])
             if run.run_id in started.expected and (
                 finite or run.run_id not in started.needs_finite_loss
             ):
                 row = measured | started.expected[run.run_id]
-                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS} | more
+                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS} | {
+                    **held_out,
+                    **more,
+                }
                 state.histories[run.run_id].append(latest[run.run_id])
         by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
         state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
@@ -225,3 +240,17 @@ class Evaluations:
                     facts["n_features"] = state.model.n_features
                 folder, tensors = self._weights_dir / run.run_id, started.weights[run.run_id]
                 write_weights(folder, tensors, run.config, state.sessions, facts)
+
+
+def _held_out(started: _Started, breakdowns: Mapping[int, Breakdown]) -> list[dict[str, float]]:
+    """For each run, its `HELD_OUT_COLUMNS`; its breakdown gets that of the sessions held out."""
+    if started.held_out is None:
+        return [{} for _ in started.runs]
+    metrics, of_held_out, _ = started.held_out.result()
+    for row, breakdown in breakdowns.items():
+        breakdown.held_out = of_held_out[row]
+    names = ("per", "n_edits", "n_reference")
+    return [
+        {column: row[name] for column, name in zip(HELD_OUT_COLUMNS, names, strict=True)}
+        for row in metrics.rows()
+    ]

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
-from typing_extensions import TypeVar  # has defaults, which those of `typing` lack below 3.13
+from typing_extensions import (
+    TypedDict,  # what pydantic asks for below Python 3.12
+    TypeVar,  # has defaults, which those of `typing` lack below 3.13
+)
 
 from decoder.config import DecoderConfig
 
@@ -41,6 +44,21 @@ HISTORY_COLUMNS = (
     "learning_dose",  # lr * min(grad_norm, grad_clip), summed over all steps
     "lr",  # learning rate of this step
 )
+
+# Further columns of runs with sessions held out: the same sums over their validation trials.
+HELD_OUT_COLUMNS = ("per_held_out", "n_edits_held_out", "n_reference_held_out")
+
+
+class HeldOutSession(TypedDict):
+    """A run's errors in a session held out, at the last evaluation.
+
+    ``n_edits`` and ``n_reference`` count phonemes. ``days`` is the distance from the nearest
+    trained session, negative if that is the later one; None if the names of sessions hold no dates.
+    """
+
+    n_edits: int
+    n_reference: int
+    days: int | None
 
 
 def further_columns(history: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
@@ -99,6 +117,8 @@ class RunResult:
         driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
         kernel: the implementation of the recurrence; empty where there is no choice.
         ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
+        n_train_trials, n_train_sessions: what the run trained on; 0 if it is not known.
+        held_out: session → errors in it at the run's last evaluation, for the sessions held out.
     """
 
     run_id: str
@@ -119,6 +139,9 @@ class RunResult:
     driver: str = ""
     kernel: str = ""
     ending: str = ""
+    n_train_trials: int = 0
+    n_train_sessions: int = 0
+    held_out: Mapping[str, HeldOutSession] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

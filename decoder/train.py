@@ -37,6 +37,7 @@ from decoder.start import start_runs
 from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
+from decoder.untrained_days import TrainedOn
 
 # Training time between checkpoints is at least this many times what the last one took to write, so
 # that checkpoints of large packs, which take seconds, are at most 3 % of training.
@@ -104,9 +105,10 @@ def train(
     where = choose_device(device)
     start_peak_memory(where)
     show_sign(0)
-    trials = Trials.select(dataset, shared)
+    trials = Trials.select(dataset, shared, pack.seed)
     show_sign()
     state = PackState.start(pack, dataset, where)
+    state.trained_on = TrainedOn.of(trials)
     state.watch = DataWatch(trials, pack.seed, shared.optim.accumulation_steps)
     state.watch.check_files()
     beside = where.type == "cuda" if beside is None else beside

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoder.config import DecoderConfig
+from decoder.data.shares import trials_to_train, validates_apart
 from decoder.data.store import Dataset, Split
 from decoder.errors import DataError
 from decoder.sections import ModelConfig
@@ -142,12 +143,16 @@ def check_trainable(dataset: Dataset, config: DecoderConfig) -> tuple[str, ...]:
         Remarks on the recordings, as sentences: what is left out, not evaluated or clipped.
 
     Raises:
-        DataError: too many targets are longer than the output, or too few days have trials.
+        DataError: too many targets are longer than the output, or too few days have trials; or
+            sessions cannot be held out.
     """
     cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
     kept, train = usable_trials(dataset.train, config.model, cut, dataset.sessions, zero_infinity)
-    _, val = usable_trials(dataset.val, config.model, 0, dataset.sessions, zero_infinity)
-    n_days = len(np.unique(dataset.train.day[kept]))
+    evaluated, val = usable_trials(dataset.val, config.model, 0, dataset.sessions, zero_infinity)
+    validates_apart(dataset.val.day[evaluated], dataset.sessions, config.data)
+    # Shares take as many sessions for every seed.
+    taken = trials_to_train(dataset.train, dataset.sessions, config.data, seed=0)
+    n_days = len(np.unique(dataset.train.day[kept[taken[kept]]]))
     if config.data.sampling == "days" and config.data.days_per_batch > n_days:
         raise DataError(
             f"data.days_per_batch is {config.data.days_per_batch}, but only {n_days} sessions "

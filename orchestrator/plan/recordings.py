@@ -105,8 +105,9 @@ def prepare_data(
             )
         key_of[arm.arm_id] = key
         cut = config.augment.random_cut
+        taken = (data.held_out_sessions, data.train_sessions_share, data.train_share)
         # The values that decide whether recordings can be trained on.
-        demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch)
+        demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch, taken)
         if demands not in checked:  # now, rather than when the arm trains
             found = check_trainable(datasets[key], config)
             remarks.setdefault(key, {}).update(dict.fromkeys(found))

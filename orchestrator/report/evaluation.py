@@ -137,7 +137,7 @@ def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
     made: dict[str, Callable[[], pd.DataFrame]] = {
         "verdicts": lambda: verdicts_table(given.verdicts)
     }
-    for name in ("sessions", "confusions"):  # older records have none
+    for name in ("sessions", "confusions", "held_out"):  # which not every record has
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:

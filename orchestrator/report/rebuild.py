@@ -31,7 +31,8 @@ def rebuild(
     Args:
         ablation_dir: where the files go: ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV
             and Parquet), ``verdicts.json``, ``figures/``, ``report.md`` and ``report.html``, and
-            if there are any ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
+            if there are any ``criteria``, ``greedy``, ``sessions``, ``confusions`` and
+            ``held_out``.
         plan, records, histories, say: see `evaluate_records`.
 
     Returns:

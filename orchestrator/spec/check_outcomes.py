@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 
 from decoder.config import DecoderConfig
 from decoder.entries import OWN_METRIC, own_metrics
+from decoder.pack import HELD_OUT_COLUMNS
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.compared import compared_by_name
 from orchestrator.spec.configuration import Configuration
@@ -59,9 +60,15 @@ def check_outcomes(spec: AblationSpec, base: Configuration | None) -> Iterable[s
 
 
 def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
-    """Complaints about arms that do not record a metric of the user's that is asked about them."""
+    """Complaints about arms that do not record a metric that is asked about them.
+
+    Metrics of the user's, and those of sessions held out, are only recorded by some arms.
+    """
     recorded = {
-        arm.arm_id: own_metrics(arm.config.parts, used=True)
+        arm.arm_id: (
+            *own_metrics(arm.config.parts, used=True),
+            *(HELD_OUT_COLUMNS if arm.config.data.held_out_sessions is not None else ()),
+        )
         for arm in arms
         if isinstance(arm.config, DecoderConfig)
     }
@@ -75,6 +82,13 @@ def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
         for name, one in spec.criteria.items()
     ]
     for where, metric, of_arms in asked:
+        if spec.trainer is None and metric in HELD_OUT_COLUMNS:
+            lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]
+            if lacking:
+                yield (
+                    f"{where}: arm {lacking[0]} does not record '{metric}', since it holds out no "
+                    "sessions; set data.held_out_sessions for every arm, for example under 'set'"
+                )
         if metric.startswith(OWN_METRIC):
             name = metric.removeprefix(OWN_METRIC)
             lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]

@@ -36,6 +36,7 @@ from orchestrator.store.record import (
     Record,
     RecordDataset,
     RecordEnvironment,
+    RecordHeldOut,
     RecordHistory,
     RecordPack,
     parse_record,
@@ -116,6 +117,13 @@ def make_record(
         record["replicate"] = replicate
     if ending := result.ending if result else ending:
         record["ending"] = ending
+    if result and result.n_train_trials:
+        record["n_train_trials"] = result.n_train_trials
+        record["n_train_sessions"] = result.n_train_sessions
+    if result and result.held_out:
+        record["held_out"] = {
+            name: RecordHeldOut(**errors) for name, errors in result.held_out.items()
+        }
     return record, tuple(history)
 
 

@@ -97,13 +97,23 @@ class RecordHistory(TypedDict):
 
 
 @_strict
+class RecordHeldOut(TypedDict):
+    """As `decoder.pack.HeldOutSession`."""
+
+    n_edits: Count
+    n_reference: Count
+    days: Whole | None
+
+
+@_strict
 class Record(TypedDict):
     """``record.json``: how one run ended.
 
     ``status`` is ``ok``, ``diverged`` (a result, see ``diverged_step``) or ``failed`` (not a
     result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
     resolved. ``replicate`` is there if the run is a repetition of another. ``ending`` is there if a
-    trainer of the user's made it, and says which rule decided how it ended. The other keys that
+    trainer of the user's made it, and says which rule decided how it ended. ``held_out`` is there
+    if sessions are held out, see `decoder.pack.RunResult`. The other keys that
     are not required are missing in older records. The file ends with ``record_sha256``, see
     `sealed`.
     """
@@ -132,6 +142,9 @@ class Record(TypedDict):
     beam: NotRequired[dict[str, Amount] | None]
     n_skipped_steps: NotRequired[Count]
     ending: NotRequired[str]
+    n_train_trials: NotRequired[Count]
+    n_train_sessions: NotRequired[Count]
+    held_out: NotRequired[dict[str, RecordHeldOut]]
     history_sha256: str
     n_history_rows: Count
 

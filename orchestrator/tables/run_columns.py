@@ -97,7 +97,9 @@ def _error_rates(record: Record | None, history: HistoryRows) -> list[str]:
     config = record["config"] if record else {}
     if is_command(config):
         return [name for name in config["trainer"]["metrics"] if is_error_rate(name)]
-    return ["per", *filter(is_error_rate, further_columns(history))]
+    held_out = config.get("data", {}).get("held_out_sessions") is not None
+    further = {*further_columns(history), *(["per_held_out"] if held_out else [])}
+    return ["per", *filter(is_error_rate, sorted(further))]
 
 
 def _beam_per(record: Record | None, outcome: str) -> float:

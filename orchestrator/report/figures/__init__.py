@@ -15,8 +15,10 @@ from orchestrator.report.figures.changes import (
 )
 from orchestrator.report.figures.collapse_map import collapse_data, draw_collapse
 from orchestrator.report.figures.curves import Metric, curves_data, draw_curves
+from orchestrator.report.figures.data_efficiency import draw_efficiency, efficiency_data
 from orchestrator.report.figures.effects import MOST_EFFECTS, draw_effects, effects_data
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
+from orchestrator.report.figures.held_out import draw_held_out, held_out_data
 from orchestrator.report.figures.interaction import draw_interaction, interaction_data
 from orchestrator.report.figures.style import Drawn, Saved, save
 from orchestrator.report.prose import prose
@@ -86,6 +88,10 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
                 "",
             ),
         )
+    if not tables.held_out["days"].isna().all():
+        yield "held_out", lambda: _held_out(given)
+    if efficiency_data(plan, tables.runs, given.records):
+        yield "data_efficiency", lambda: _efficiency(given)
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
     # A trainer of the user's reports what it reports.
@@ -139,6 +145,17 @@ def _curves(metric: Metric, given: ReportInput) -> _Made:
     only = arms_in_figures(given.plan, given.tables.arms)
     figure = draw_curves(curves_data(metric, given.plan, given.tables, only))
     return figure, _arms_text(given, only)
+
+
+def _held_out(given: ReportInput) -> _Made:
+    only = arms_in_figures(given.plan, given.tables.arms)
+    data = held_out_data(given.tables.held_out, only)
+    return (draw_held_out(data), _arms_text(given, only)) if data else None
+
+
+def _efficiency(given: ReportInput) -> _Made:
+    data = efficiency_data(given.plan, given.tables.runs, given.records)
+    return draw_efficiency(data), ""
 
 
 def _arms_text(given: ReportInput, only: list[str] | None, others: str = "") -> str:
