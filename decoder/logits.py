@@ -69,7 +69,7 @@ def half(logits: NDArray[np.floating]) -> NDArray[np.float16]:
         logits: (P, C).
     """
     shifted = logits - logits.max(-1, keepdims=True)
-    return np.maximum(shifted, _LOWEST).astype(np.float16)
+    return np.asarray(np.maximum(shifted, _LOWEST), np.float16)
 
 
 def write_logits(path: Path, trials: Sequence[LogitTrial], facts: Mapping[str, Any]) -> None:
