@@ -7,6 +7,9 @@ needs, such as many packs, records and resuming.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from decoder.config import DecoderConfig, digest, flatten, paths_of, resolve, run_id
 from decoder.data.files import Say, silent
 from decoder.data.prepare import SYNTHETIC_PREFIX, find_source, prepare
@@ -14,6 +17,7 @@ from decoder.data.store import Dataset
 from decoder.errors import ConfigError
 from decoder.importing import Imported, import_file
 from decoder.pack import Pack, Progress, Run, RunResult
+from decoder.predict import Prediction, PredictSplit, phonemes_of, predict
 from decoder.scoring import Score, Split, score
 from decoder.start import with_start_hash
 from decoder.train import choose_device, train
@@ -55,7 +59,7 @@ def train_pack(
         seed: decides initial weights and all draws.
         device: a torch device; None takes the GPU if there is one.
         weights_dir: gets ``<run_id>/weights.safetensors`` of the configurations whose
-            ``train.keep_weights`` asks for it; None keeps no weights.
+            ``train.keep_weights`` asks for it, and ``logits.npz`` likewise; None keeps neither.
         on_progress: receives the events of `decoder.train.train`, one after each evaluation.
 
     Returns:
@@ -120,28 +124,65 @@ def evaluate_weights(
         DataError: the recordings cannot be read or have other features.
     """
     imported = configuration_of(weights, config_file)
-    path = str(data or imported.config.data.path)
-    if not path.startswith(SYNTHETIC_PREFIX):
-        folder = Path(path).expanduser()
-    elif datasets_dir is not None:
-        folder = find_source(path, None, None, Path(datasets_dir), silent).folder
-    else:
-        recipe = path.removeprefix(SYNTHETIC_PREFIX)
-        origin = "" if data else "is not given, and data.path of the configuration is "
-        raise ConfigError(
-            f"--data: {origin}{path}, which is a recipe, not a folder; write its recordings with "
-            f"`python -m orchestrator data make FOLDER --recipe {recipe}` and give that folder"
-        )
     return score(
         weights,
         imported.config,
-        folder,
+        _folder_of(data, imported.config, datasets_dir),
         split,
         choose_device(device),
         sessions=imported.sessions or weights.sessions,
         only=sessions,
         passed_over=imported.not_validated if split == "val" else (),
         beam_width=beam_width,
+    )
+
+
+def predict_trials(
+    weights: Weights,
+    data: Path | str | None = None,
+    *,
+    config_file: Path | str | None = None,
+    split: PredictSplit = "test",
+    device: str | None = None,
+    datasets_dir: Path | str | None = None,
+    to_text: Callable[[NDArray[np.float32]], str] = phonemes_of,
+) -> list[Prediction]:
+    """What weights decode of each trial, in the order of the competitions.
+
+    Args:
+        weights, data, config_file, device, datasets_dir: see `evaluate_weights`.
+        split: ``test`` is the split without labels (the T12 release's ``competitionHoldOut``).
+        to_text: (P, C) log posteriors of a trial → its text; the default gives phonemes.
+
+    Raises:
+        ConfigError, DataError: see `decoder.predict.predict`.
+    """
+    imported = configuration_of(weights, config_file)
+    return predict(
+        weights,
+        imported.config,
+        _folder_of(data, imported.config, datasets_dir),
+        split,
+        choose_device(device),
+        sessions=imported.sessions or weights.sessions,
+        to_text=to_text,
+    )
+
+
+def _folder_of(
+    data: Path | str | None, config: DecoderConfig, datasets_dir: Path | str | None
+) -> Path:
+    """The folder of the recordings that are named, or of those of the configuration."""
+    path = str(data or config.data.path)
+    if not path.startswith(SYNTHETIC_PREFIX):
+        return Path(path).expanduser()
+    if datasets_dir is not None:
+        return find_source(path, None, None, Path(datasets_dir), silent).folder
+    recipe = path.removeprefix(SYNTHETIC_PREFIX)
+    origin = "" if data else "is not given, and data.path of the configuration is "
+    raise ConfigError(
+        f"--data: {origin}{path}, which is a recipe, not a folder; write its recordings with "
+        f"`python -m orchestrator data make FOLDER --recipe {recipe}` and give that folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluations of a pack in training: their history rows, and the weights that are kept.
+"""Evaluations of a pack in training: their history rows, and the weights and logits that are kept.
 
 The decoders run on the thread that trains, because training changes their weights. What they give
 may be decoded on another thread while training goes on; the history rows then follow later, but
@@ -11,13 +11,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, tensor
 
 from decoder.breakdown import Breakdown
 from decoder.data.batches import Batch
+from decoder.data.store import Split
 from decoder.data.trials import Batches
 from decoder.evaluation import Evaluator
-from decoder.pack import HELD_OUT_COLUMNS, HISTORY_COLUMNS, HistoryRow, Progress, Run
+from decoder.logits import LogitTrial, write_logits
+from decoder.pack import (
+    HELD_OUT_COLUMNS,
+    HISTORY_COLUMNS,
+    LOGITS_NAME,
+    HistoryRow,
+    Progress,
+    Run,
+)
 from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.weights import weights_of, write_weights
@@ -58,13 +69,20 @@ class Evaluations:
     Args:
         state: the pack; its histories, breakdowns and sums are changed.
         batches: of the pack.
+        validation: the split that the validation batches come from.
         weights_dir: see `decoder.train.train`.
         beside: whether another thread decodes.
     """
 
     def __init__(
-        self, state: PackState, batches: Batches, weights_dir: Path | None, beside: bool
+        self,
+        state: PackState,
+        batches: Batches,
+        validation: Split,
+        weights_dir: Path | None,
+        beside: bool,
     ) -> None:
+        self._validation = validation
         self._state, self._batches, self._weights_dir = state, batches, weights_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding") if beside else None
         self._started: _Started | None = None
@@ -131,20 +149,20 @@ class Evaluations:
         evaluator.end_forward()
 
     def settle(self) -> dict[str, HistoryRow]:
-        """Append the rows of the evaluation that was started, and keep weights.
+        """Append the rows of the evaluation that was started, and keep weights and logits.
 
         Returns:
             Run id → its new row, for the runs that got one.
 
         Raises:
-            StorageError: weights cannot be written.
+            StorageError: weights or logits cannot be written.
         """
         started, state = self._started, self._state
         assert started is not None, "no evaluation was started"
         self._started = None
         for decoding in started.decoding:
             decoding.result()
-        metrics, breakdowns, own = started.evaluator.result()
+        metrics, breakdowns, own, logits = started.evaluator.result()
         apart = _held_out(started, breakdowns)
         latest: dict[str, HistoryRow] = {}
         every = zip(started.runs, metrics.rows(), own.rows(), apart, strict=True)
@@ -162,6 +180,9 @@ class Evaluations:
         by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
         state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
         self._keep_weights(started, latest)
+        for position, kept in logits.items():
+            if started.runs[position].run_id in latest:
+                self._keep_logits(started.runs[position].run_id, kept, latest)
         return latest
 
     def late(self, wait: bool) -> Iterator[Progress]:
@@ -241,12 +262,35 @@ class Evaluations:
                 folder, tensors = self._weights_dir / run.run_id, started.weights[run.run_id]
                 write_weights(folder, tensors, run.config, state.sessions, facts)
 
+    def _keep_logits(
+        self,
+        run_id: str,
+        kept: Mapping[int, NDArray[np.float16]],
+        latest: Mapping[str, HistoryRow],
+    ) -> None:
+        """Write the logits of a run's last evaluation. kept: trial of the split → (P, C)."""
+        if self._weights_dir is None:
+            return
+        split, sessions = self._validation, self._state.sessions
+        trials = [
+            LogitTrial(
+                kept[trial],
+                split.target(trial),
+                sessions[split.day[trial]],
+                int(split.block[trial]),
+                int(split.trial_number[trial]),
+            )
+            for trial in sorted(kept)
+        ]
+        facts = {"split": "validation", "run_id": run_id, **latest[run_id]}
+        write_logits(self._weights_dir / run_id / LOGITS_NAME, trials, facts)
+
 
 def _held_out(started: _Started, breakdowns: Mapping[int, Breakdown]) -> list[dict[str, float]]:
     """For each run, its `HELD_OUT_COLUMNS`; its breakdown gets that of the sessions held out."""
     if started.held_out is None:
         return [{} for _ in started.runs]
-    metrics, of_held_out, _ = started.held_out.result()
+    metrics, of_held_out, _, _ = started.held_out.result()
     for row, breakdown in breakdowns.items():
         breakdown.held_out = of_held_out[row]
     names = ("per", "n_edits", "n_reference")

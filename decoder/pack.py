@@ -17,6 +17,7 @@ ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=DecoderConfig)
 HistoryRow = dict[str, float]
 
 WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run that keeps its weights
+LOGITS_NAME = "logits.npz"  # in the folder of a run that keeps its logits
 
 # Columns of a history row, in order. Counts are sums over the validation trials.
 HISTORY_COLUMNS = (

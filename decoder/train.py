@@ -73,7 +73,7 @@ def train(
         checkpoint_every_seconds: wall time between checkpoints, or thirty times the time that the
             last one took if that is longer; 0 writes a checkpoint after every step.
         weights_dir: gets ``<run_id>/weights.safetensors`` for the runs whose
-            ``train.keep_weights`` asks for it. None keeps no weights.
+            ``train.keep_weights`` asks for it, and ``logits.npz`` likewise. None keeps neither.
         until_step: pause after this many steps and write a checkpoint, from which the unfinished
             runs, or some of them, can continue. Schedules follow the whole budget. None trains to
             the end.
@@ -116,7 +116,9 @@ def train(
         reserved = estimate_memory(shared, size_of(dataset), where.type).of(len(pack.runs))
         batches = stack.enter_context(batches_of(trials, where, beside, reserved))
         state.card_bytes = batches.card_bytes
-        evaluations = stack.enter_context(Evaluations(state, batches, weights_dir, beside))
+        evaluations = stack.enter_context(
+            Evaluations(state, batches, dataset.val, weights_dir, beside)
+        )
         try:
             yield from _train(
                 pack,

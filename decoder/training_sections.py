@@ -184,6 +184,9 @@ class TrainConfig(Section):
         keep_weights: which weights of a run to keep as a file, see `decoder.weights`: ``none``,
             ``final``, or ``best`` by validation PER, ties by loss. A run that was recorded without
             its weights is not trained again to get them.
+        keep_logits: of which trials to keep the logits of the last evaluation as a file, see
+            `decoder.logits`: ``none`` or ``validation``. A run that was recorded without its
+            logits is not trained again to get them.
         deterministic: whether to use only algorithms that repeat to the bit on the same GPU. They
             are slower (CTC is computed on the CPU). On a CPU it has no effect.
         start_from: a file of weights to start from in place of initial ones: ``best_checkpoint``
@@ -201,6 +204,9 @@ class TrainConfig(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     keep_weights: Annotated[
         Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
+    ] = "none"
+    keep_logits: Annotated[
+        Literal["none", "validation"], mark(per_run=True, not_identity=True, added=True)
     ] = "none"
     deterministic: Annotated[bool, mark(added=True)] = False
     start_from: Annotated[str | None, mark(per_run=True, not_identity=True, added=True)] = None

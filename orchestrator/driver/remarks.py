@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError, StorageError
-from decoder.pack import WEIGHTS_NAME
+from decoder.pack import LOGITS_NAME, WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
@@ -98,20 +98,26 @@ def check_machines(
 def note_missing_weights(
     plan: Plan, results: Results, records: Mapping[str, Record], say: Say
 ) -> None:
-    """Remark on recorded runs that lack the weights that the file asks for."""
-    n_missing = sum(
-        isinstance(run.config, DecoderConfig)
-        and run.config.train.keep_weights != "none"
+    """Remark on recorded runs that lack the weights or logits that the file asks for."""
+    done = {
+        run_id: run.config.train
+        for run_id, run in plan.distinct.items()
+        if isinstance(run.config, DecoderConfig)
         and run_id in records
         and records[run_id]["status"] == "ok"
-        and not (results.run(run_id) / WEIGHTS_NAME).exists()
-        for run_id, run in plan.distinct.items()
-    )
-    if n_missing:
-        say(
-            f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
-            "them; weights do not change a result, so these runs are not trained again"
-        )
+    }
+    weights = [run_id for run_id, train in done.items() if train.keep_weights != "none"]
+    logits = [run_id for run_id, train in done.items() if train.keep_logits != "none"]
+    for what, name, asked in (
+        ("weights", WEIGHTS_NAME, weights),
+        ("logits", LOGITS_NAME, logits),
+    ):
+        n_missing = sum(not (results.run(run_id) / name).exists() for run_id in asked)
+        if n_missing:
+            say(
+                f"{n_missing} recorded runs have no {what}, although train.keep_{what} asks for "
+                f"them; {what} do not change a result, so these runs are not trained again"
+            )
 
 
 def note_recordings(recordings: Iterable[Recordings], say: Say) -> None:

@@ -11,7 +11,12 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.report.answer import one_line_answer
 from orchestrator.report.arms_grid import arms_grid
 from orchestrator.report.cards import Card, make_cards
-from orchestrator.report.error_grids import choices_grid, errors_grid, sessions_grid
+from orchestrator.report.error_grids import (
+    choices_grid,
+    ensembles_grid,
+    errors_grid,
+    sessions_grid,
+)
 from orchestrator.report.evaluation import ReportInput
 from orchestrator.report.faults import Faults
 from orchestrator.report.figures.style import Saved
@@ -335,9 +340,9 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
     tables, aliases = given.tables, given.plan.aliases
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
-    arms, confusions, sessions = (
-        table[table["arm"].isin(shown)]
-        for table in (tables.arms, tables.confusions, tables.sessions)
+    arms, confusions, sessions, ensembles = (
+        table if table.empty else table[table["arm"].isin(shown)]
+        for table in (tables.arms, tables.confusions, tables.sessions, given.ensembles)
     )
     notes = _arms_left_out(given, shown)
     yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
@@ -345,6 +350,7 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
         ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
         ("Kinds of errors", errors_grid(confusions), prose("errors")),
         ("PER by session", sessions_grid(sessions), ()),
+        ("Ensembles of an arm's seeds", ensembles_grid(ensembles), prose("ensembles")),
     ):
         if grid is not None:
             yield Part(title, grid=grid, layout="wrap asked", notes=notes)

@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "locks": ("DriverSeat", "check_free", "current_holder", "driver_seat"),
         "mixing": (
-            "WEIGHT_NAMES",
+            "KEPT_NAMES",
             "keep_others",
             "kept_of_present",
             "machines_text",

@@ -779,6 +779,7 @@ ELSEWHERE = {
     "loss.zero_infinity",
     "train.deterministic",
     "train.keep_weights",
+    "train.keep_logits",
     "train.start_from",
     "train.start_sessions",
     "train.start_new_days",

@@ -3,10 +3,10 @@
 What the node sees, it uses. Recordings, and weights to start from, that it does not see are sent to
 it once, see `node_cache`.
 If it does not see the results folder, the pack trains in a folder of the node: its newest
-checkpoint comes from the driver first, and checkpoints and weights go back to the driver, from
-where another node can go on. If the node is lost, so is what it trained since the last checkpoint
-that went back. Sending takes a tenth of the time at most, so a large checkpoint goes back less
-often than it is written.
+checkpoint comes from the driver first, and checkpoints, weights and logits go back to the driver,
+from where another node can go on. If the node is lost, so is what it trained since the last
+checkpoint that went back. Sending takes a tenth of the time at most, so a large checkpoint goes
+back less often than it is written.
 """
 
 import os
@@ -38,7 +38,7 @@ from orchestrator.execute.backends.travel import (
 )
 from orchestrator.execute.backends.types import Execution
 from orchestrator.spec.configuration import Pack, is_of_command
-from orchestrator.store.mixing import WEIGHT_NAMES
+from orchestrator.store.mixing import KEPT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
 Stamp = tuple[int, int, int]  # size, time of the last change in ns, inode
@@ -217,7 +217,7 @@ class _Outbox:
         if self._here.weights_dir is None:
             return
         folders = [self._here.weights_dir / run.run_id for run in self._pack.runs]
-        for path in (folder / name for folder in folders for name in WEIGHT_NAMES):
+        for path in (folder / name for folder in folders for name in KEPT_NAMES):
             if path.exists() and self._sent_weights.get(path) != (stamp := _stamp(path)):
                 yield from pieces_of("weights", path, self._name(path, "weights"))
                 self._sent_weights[path] = stamp
