@@ -105,7 +105,8 @@ def prepare_data(
             )
         key_of[arm.arm_id] = key
         cut = config.augment.random_cut
-        taken = (data.held_out_sessions, data.train_sessions_share, data.train_share)
+        shares = (data.train_sessions_share, data.train_share)
+        taken = (data.held_out_sessions, shares, config.train.kept_logits)
         # The values that decide whether recordings can be trained on.
         demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch, taken)
         if demands not in checked:  # now, rather than when the arm trains
