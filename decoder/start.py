@@ -4,9 +4,6 @@ Day layers are matched by the names of their sessions. Everything else must have
 shapes in the file and in the configured decoder.
 """
 
-import functools
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +20,7 @@ from decoder.extensions import used_by
 from decoder.foreign_config import read_foreign
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import WEIGHTS_NAME, Run
-from decoder.regular import open_regular
+from decoder.regular import sha256_of_file
 from decoder.training_sections import START_KEY, TrainConfig
 from decoder.weights import Weights, read_weights, weights_of
 
@@ -347,23 +344,6 @@ def _sessions_beside(path: Path) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return tuple(names)
-
-
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file, in hex; computed again only when the file changes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    stat = path.stat()
-    return _sha256_once(path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256_once(path: Path, n_bytes: int, changed_ns: int, inode: int) -> str:
-    """The digest of a file, computed again when it changes."""
-    with os.fdopen(open_regular(path), "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _some(names: Sequence[str]) -> str:

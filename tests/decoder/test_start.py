@@ -17,7 +17,8 @@ from decoder.model.decoder import PackedDecoder
 from decoder.official_weights import save_official
 from decoder.pack import Pack, Progress, Run
 from decoder.phonemes import N_CLASSES
-from decoder.start import check_start, read_start, sha256_of_file, start_runs, with_start_hash
+from decoder.regular import sha256_of_file
+from decoder.start import check_start, read_start, start_runs, with_start_hash
 from decoder.train import train
 from decoder.weights import read_weights, weights_of, write_weights
 

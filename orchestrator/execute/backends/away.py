@@ -158,7 +158,7 @@ def _with_starts(
 
 def _sees(path: Path, sha256: str | None) -> bool:
     """Whether this node sees the driver's file, and not another one in its place."""
-    from decoder.start import sha256_of_file
+    from decoder.regular import sha256_of_file
 
     try:
         return sha256_of_file(path) == sha256
