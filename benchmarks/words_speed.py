@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from decoder.data.recordings import Problems
 from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
-from decoder.words.beam import BeamSettings, WordDecoder
+from decoder.words.beam import BeamSettings, SearchSpace, WordDecoder
 from decoder.words.lexicon import Lexicon, load_lexicon
 from decoder.words.ngram import KneserNey
 
@@ -43,7 +43,7 @@ def main() -> None:
     n_trials = parser.parse_args().trials
     rng = np.random.default_rng(0)
     problems = Problems()
-    lexicon = load_lexicon(None, problems)
+    lexicon = load_lexicon("cmudict", None, problems)
     vocabulary = sorted(lexicon)
     common = rng.choice(vocabulary, 5000, replace=False)
     texts = [list(map(str, rng.choice(common, N_WORDS_IN_SENTENCE))) for _ in range(8000)]
@@ -56,7 +56,7 @@ def main() -> None:
         for name, model in (("none", None), ("trigram", path)):
             for width in (50, 200):
                 started = time.perf_counter()
-                decoder = WordDecoder(lexicon, BeamSettings(width), model)
+                decoder = WordDecoder(SearchSpace(lexicon, model), BeamSettings(width))
                 built = time.perf_counter() - started
                 started = time.perf_counter()
                 for trial in trials:

@@ -48,18 +48,26 @@ class BeamSettings(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """Words, and the score they were found with."""
+    """Words, and the score they were found with.
+
+    Attributes:
+        words: in their order.
+        score: ``emission + lm_weight * language + word_score * len(words)``.
+        emission: the best alignment's natural logarithm, with the penalty of blanks.
+        language: the natural logarithm of the sentence by the language model; 0 without one.
+    """
 
     words: tuple[str, ...]
     score: float
+    emission: float
+    language: float
 
 
-class WordDecoder:
-    """Decodes trials to words with one lexicon, language model and settings.
+class SearchSpace:
+    """What a search moves in, whatever its settings: a lexicon and a language model.
 
     Args:
         lexicon: word → its pronunciations, from `load_lexicon`.
-        settings: of the search.
         language_model: an ARPA file or a binary of KenLM; None for none, and then `lm_weight` has
             no effect.
 
@@ -69,18 +77,27 @@ class WordDecoder:
     """
 
     def __init__(
-        self,
-        lexicon: Mapping[str, Sequence[Phonemes]],
-        settings: BeamSettings,
-        language_model: Path | None = None,
+        self, lexicon: Mapping[str, Sequence[Phonemes]], language_model: Path | None = None
     ) -> None:
         if not lexicon:
             raise DataError("the lexicon of words is empty; it must hold at least one word")
+        self.words = sorted(lexicon)
+        self.model = _model(language_model, self.words)
+        self.trie = _trie(_flashlight(), lexicon, self.words, self.model)
+
+
+class WordDecoder:
+    """Decodes trials to words.
+
+    Args:
+        space: may be shared by many decoders.
+        settings: of the search.
+    """
+
+    def __init__(self, space: SearchSpace, settings: BeamSettings) -> None:
         library = _flashlight()
-        self._words, self._settings = sorted(lexicon), settings
-        # Kept here because the search refers to it without owning it.
-        self._model = _model(language_model, self._words)
-        trie = _trie(library, lexicon, self._words, self._model)
+        # Kept here because the search refers to its model without owning it.
+        self._space, self._settings = space, settings
         options = library.LexiconDecoderOptions(
             beam_size=settings.width,
             beam_size_token=settings.classes_per_frame or N_CLASSES,
@@ -93,7 +110,7 @@ class WordDecoder:
             criterion_type=library.CriterionType.CTC,
         )
         self._search = library.LexiconDecoder(
-            options, trie, self._model, SEPARATOR_ID, BLANK, -1, [], False
+            options, space.trie, space.model, SEPARATOR_ID, BLANK, -1, [], False
         )
 
     def decode(self, log_probs: NDArray[np.floating], n_best: int = 1) -> list[Candidate]:
@@ -112,11 +129,12 @@ class WordDecoder:
                 f"{' with NaN' if np.isnan(log_probs).any() else ''}"
             )
         emissions = _emissions(log_probs, self._settings.blank_penalty)
-        found: dict[tuple[str, ...], float] = {}
+        found: dict[tuple[str, ...], Candidate] = {}
         for result in self._search.decode(emissions.ctypes.data, *emissions.shape):
-            words = tuple(self._words[i] for i in result.words if i >= 0)
-            found.setdefault(words, float(result.score))
-        return [Candidate(*one) for one in list(found.items())[:n_best]]
+            words = tuple(self._space.words[i] for i in result.words if i >= 0)
+            parts = (result.score, result.emittingModelScore, result.lmScore * _LOG10)
+            found.setdefault(words, Candidate(words, *map(float, parts)))
+        return list(found.values())[:n_best]
 
 
 def _emissions(log_probs: NDArray[np.floating], blank_penalty: float) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decoder.errors import DataError
 from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
-from decoder.words.beam import BeamSettings, WordDecoder
+from decoder.words.beam import BeamSettings, SearchSpace, WordDecoder
 from decoder.words.ngram import KneserNey
 
 # Ten words of two or more phonemes: words that begin others, a word of one phoneme twice, two words
@@ -129,7 +129,7 @@ def test_a_wide_beam_finds_what_an_exhaustive_search_over_words_finds(
     chosen = BeamSettings(5000, lm_weight, word_score, blank_penalty, threshold=1e5)
     frames = log_posteriors(seed, n_frames)
     expected = exhaustive(frames, chosen, arpa[0] if with_model else None)
-    decoder = WordDecoder(LEXICON, chosen, arpa[1] if with_model else None)
+    decoder = WordDecoder(SearchSpace(LEXICON, arpa[1] if with_model else None), chosen)
     found = decoder.decode(frames, n_best=20)
     best = max(expected.values())
     assert found[0].score == pytest.approx(best, abs=1e-3)
@@ -144,18 +144,18 @@ def test_the_separator_between_words_is_optional(between: list[int]) -> None:
     path = [2, 2, 1, *between, 3, 1, 2]
     frames = np.full((len(path), N_CLASSES), -20.0)
     frames[np.arange(len(path)), path] = -0.01
-    decoder = WordDecoder(LEXICON, BeamSettings(100, word_score=-1.0))
+    decoder = WordDecoder(SearchSpace(LEXICON), BeamSettings(100, word_score=-1.0))
     assert decoder.decode(frames)[0].words == ("ba", "cab")
 
 
 def test_a_file_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.arpa").write_text("nothing")
     with pytest.raises(DataError, match="model.arpa"):
-        WordDecoder(LEXICON, BeamSettings(), tmp_path / "model.arpa")
+        SearchSpace(LEXICON, tmp_path / "model.arpa")
 
 
 def test_other_shapes_and_not_a_number_are_refused() -> None:
-    decoder = WordDecoder(LEXICON, BeamSettings())
+    decoder = WordDecoder(SearchSpace(LEXICON), BeamSettings())
     with pytest.raises(ValueError, match="41"):
         decoder.decode(np.zeros((3, 40)))
     with pytest.raises(ValueError, match="NaN"):
