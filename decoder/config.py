@@ -145,8 +145,8 @@ def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
     """The configuration as ``{"section.field": value}`` with plain JSON values."""
-    nested, flat = config.model_dump(mode="json"), {}
-    for section, fields in nested.items():
+    flat: dict[str, Any] = {}
+    for section, fields in config.model_dump(mode="json").items():
         for name, value in fields.items():
             path = f"{section}.{name}"
             if path in sections():

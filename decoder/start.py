@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, canonical_json
+from decoder.data.pronunciation import FILE_NAME as PRONUNCIATIONS_NAME
 from decoder.data.store import Dataset
 from decoder.entries import with_file
 from decoder.errors import CheckpointError, ConfigError, DataError
@@ -107,12 +108,15 @@ def with_start_hash(config: DecoderConfig) -> DecoderConfig:
 
 
 def files_beside(path: Path) -> dict[str, Path]:
-    """What another machine needs of a start file: a name that keeps its meaning → path.
+    """What another machine needs of a start file, or of a file that words are decoded with: a name
+    that keeps its meaning → path.
 
     The first is the file of weights; the T15 trainer's arguments follow, which name its sessions.
     """
     if path.suffix == ".safetensors":
         return {WEIGHTS_NAME: path}
+    if path.name == PRONUNCIATIONS_NAME:
+        return {PRONUNCIATIONS_NAME: path}
     arguments = path.with_name(_T15_ARGUMENTS)
     beside = {_T15_ARGUMENTS: arguments} if arguments.is_file() else {}
     return {_T15_NAME: path, **beside}

@@ -267,7 +267,7 @@ class WordsConfig(Section):
     """
 
     decoder: Annotated[Literal["none", "beam", "command"], ADDED_PER_RUN] = "none"
-    lexicon: Annotated[_FileName, _WORDS] = "cmudict"
+    lexicon: Annotated[_FileName, _WORD_BEAM] = "cmudict"
     language_model: Annotated[_FileName, _WORD_BEAM] = "none"
     ngram_order: Annotated[
         int,

@@ -4,7 +4,7 @@ It loads neither the lexicon nor the language model, nor torch.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,13 +29,15 @@ def word_files(config: DecoderConfig, source: str = "") -> dict[str, str]:
     if not words.is_on:
         return {}
     lexicon, model = WORD_FILE_KEYS
-    named = {words.lexicon: lexicon}
-    if words.decoder == "beam":
-        named[words.language_model] = model
-    found = {text: key for text, key in named.items() if text not in NO_FILES}
     if words.decoder == "command":
-        scripts = [word for word in words.command if _is_script(word)]
-        found |= {word: f"{_COMMAND_KEY}.{place}" for place, word in enumerate(scripts)}
+        keys = [f"{_COMMAND_KEY}.{place}" for place in range(len(words.command))]
+        return {
+            word: key
+            for word, key in zip(words.command, keys, strict=True)
+            if key in config.files or _is_script(word)
+        }
+    named = {words.lexicon: lexicon, words.language_model: model}
+    found = {text: key for text, key in named.items() if text not in NO_FILES}
     beside = Path(source) / FILE_NAME
     if source and (PRONUNCIATIONS_KEY in config.files or beside.is_file()):
         found[str(beside)] = PRONUNCIATIONS_KEY
@@ -97,6 +99,20 @@ def with_word_hashes(config: DecoderConfig, store: Path) -> DecoderConfig:
     for text, key in word_files(config, source_of_store(store)).items():
         config = with_file(config, key, sha256_of_file(Path(text).expanduser()))
     return config
+
+
+def absolute_files(configs: Iterable[DecoderConfig], store: Path) -> dict[str, Path]:
+    """File as written → its absolute path, for the files that decode runs to words.
+
+    Args:
+        store: the packed recordings.
+    """
+    return {
+        text: Path(text).expanduser().resolve()
+        for config in configs
+        if config.evaluation.words.is_on
+        for text in word_files(config, source_of_store(store))
+    }
 
 
 def planned_files(

@@ -1,15 +1,15 @@
 """Finds names of outcomes and metrics that a file's runs do not have."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from decoder.config import DecoderConfig
 from decoder.entries import OWN_METRIC, own_metrics
-from decoder.pack import HELD_OUT_COLUMNS
+from decoder.pack import HELD_OUT_COLUMNS, HELD_OUT_WORD_COLUMNS, WORD_COLUMNS
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.compared import compared_by_name
 from orchestrator.spec.configuration import Configuration
 from orchestrator.spec.names import hint, listed
-from orchestrator.spec.schema import METRICS, OUTCOMES, AblationSpec
+from orchestrator.spec.schema import METRICS, OUTCOMES, SOME_METRICS, AblationSpec
 from orchestrator.spec.slips import outcome_hint
 from orchestrator.spec.trainer import TrainerSection
 
@@ -59,19 +59,20 @@ def check_outcomes(spec: AblationSpec, base: Configuration | None) -> Iterable[s
             yield f"criteria.{name}.never: '{never}' is not known{mend(never, outcomes, trainer)}"
 
 
-def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
+def check_own_metrics(spec: AblationSpec, arms: Sequence[Arm]) -> Iterable[str]:
     """Complaints about arms that do not record a metric that is asked about them.
 
-    Metrics of the user's, and those of sessions held out, are only recorded by some arms.
+    Metrics of the user's, of sessions held out and of words are only recorded by some arms.
     """
     recorded = {
         arm.arm_id: (
             *own_metrics(arm.config.parts, used=True),
-            *(HELD_OUT_COLUMNS if arm.config.data.held_out_sessions is not None else ()),
+            *_recorded_by(arm.config),
         )
         for arm in arms
         if isinstance(arm.config, DecoderConfig)
     }
+    configs = {arm.arm_id: arm.config for arm in arms if isinstance(arm.config, DecoderConfig)}
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
     asked = [
         (f"hypotheses.{name}.outcome", spec.hypotheses[name].outcome, [s.arm_id for s in sides])
@@ -82,13 +83,11 @@ def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
         for name, one in spec.criteria.items()
     ]
     for where, metric, of_arms in asked:
-        if spec.trainer is None and metric in HELD_OUT_COLUMNS:
+        if spec.trainer is None and metric in SOME_METRICS:
             lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]
             if lacking:
-                yield (
-                    f"{where}: arm {lacking[0]} does not record '{metric}', since it holds out no "
-                    "sessions; set data.held_out_sessions for every arm, for example under 'set'"
-                )
+                reason = _why_not_recorded(metric, configs[lacking[0]])
+                yield f"{where}: arm {lacking[0]} does not record '{metric}', {reason}"
         if metric.startswith(OWN_METRIC):
             name = metric.removeprefix(OWN_METRIC)
             lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]
@@ -97,6 +96,29 @@ def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
                     f"{where}: arm {lacking[0]} does not record '{metric}'; set parts.{name}.use "
                     "to true for every arm, for example under 'set'"
                 )
+
+
+def _recorded_by(config: DecoderConfig) -> tuple[str, ...]:
+    """The metrics that only some configurations record, and this one does."""
+    holds_out, to_words = config.data.held_out_sessions is not None, config.evaluation.words.is_on
+    return (
+        *(HELD_OUT_COLUMNS if holds_out else ()),
+        *(WORD_COLUMNS if to_words else ()),
+        *(HELD_OUT_WORD_COLUMNS if holds_out and to_words else ()),
+    )
+
+
+def _why_not_recorded(metric: str, config: DecoderConfig) -> str:
+    """Why a configuration does not record a metric that others do, and how to mend it."""
+    if metric not in HELD_OUT_COLUMNS and not config.evaluation.words.is_on:
+        return (
+            "since it is not decoded to words; set evaluation.words.decoder to beam or command "
+            "for every arm, for example under 'set'"
+        )
+    return (
+        "since it holds out no sessions; set data.held_out_sessions for every arm, for example "
+        "under 'set'"
+    )
 
 
 def mend(name: str, known: Collection[str], trainer: TrainerSection | None) -> str:
