@@ -106,8 +106,8 @@ def _run(argv: Sequence[str], seconds: float, cwd: Path | None) -> str:
 
 
 def _keep_end(stream: IO[bytes], tail: bytearray) -> None:
-    """Read a stream to its end, and keep the last bytes."""
-    with suppress(OSError, ValueError):
+    """Read a stream to its end, close it, and keep the last bytes."""
+    with stream, suppress(OSError):
         while chunk := os.read(stream.fileno(), 1 << 16):
             tail += chunk
             del tail[:-_SHOWN_BYTES]
