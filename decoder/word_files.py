@@ -12,7 +12,7 @@ from decoder.config import DecoderConfig
 from decoder.data.pronunciation import FILE_NAME
 from decoder.data.store import read_manifest
 from decoder.entries import with_file
-from decoder.errors import ConfigError, DataError
+from decoder.errors import ConfigError, DataError, StorageError
 from decoder.regular import sha256_of_file
 from decoder.training_sections import NO_FILES, PRONUNCIATIONS_KEY, WORD_FILE_KEYS, WORDS_KEY
 
@@ -51,8 +51,11 @@ def _is_script(word: str) -> bool:
 
 
 def source_of_store(store: Path) -> str:
-    """The folder of the recordings that a store was packed from."""
-    return read_manifest(store).source
+    """The folder of the recordings that a store was packed from; empty if it is not known."""
+    try:
+        return read_manifest(store).source
+    except StorageError:  # recordings that are not packed
+        return ""
 
 
 def check_words(config: DecoderConfig) -> None:
