@@ -46,6 +46,9 @@ _LOG10 = math.log(10)  # KenLM's scores are logarithms of base 10
 class BeamSettings(NamedTuple):
     """How the search weighs and prunes.
 
+    The defaults of pruning make a wide beam several times as fast, and cost no word of what was
+    measured (benchmarks/README.md).
+
     Attributes:
         width: candidates kept after each frame.
         lm_weight: of the natural logarithm of the language model's probability.
@@ -59,8 +62,8 @@ class BeamSettings(NamedTuple):
     lm_weight: float = 1.0
     word_score: float = 0.0
     blank_penalty: float = 0.0
-    threshold: float = 50.0
-    classes_per_frame: int | None = None
+    threshold: float = 25.0
+    classes_per_frame: int | None = 10
 
 
 class Candidate(NamedTuple):
@@ -222,6 +225,7 @@ def _flashlight() -> Any:
     except ImportError:
         raise DataError(
             "decoding to words needs flashlight-text, which is not installed: "
-            "pip install 'speech-bci-sweeps[words]'"
+            "pip install 'speech-bci-sweeps[words]' (on Python 3.11 or 3.12; for later versions it "
+            "must be built from its source)"
         ) from None
     return library

@@ -16,6 +16,8 @@ from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
 from decoder.words.beam import BeamSettings, SearchSpace, WordDecoder
 from decoder.words.ngram import KneserNey
 
+pytest.importorskip("flashlight.lib.text.decoder")
+
 # Ten words of two or more phonemes: words that begin others, a word of one phoneme twice, two words
 # that sound the same, and a word with two pronunciations.
 LEXICON = {
