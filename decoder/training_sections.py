@@ -302,6 +302,16 @@ class WordsConfig(Section):
         """Whether a run is decoded to words."""
         return self.decoder != "none"
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether half of the validation trials chooses a weight, and only the other is reported.
+
+        Without a language model, its weight has no effect and is not chosen.
+        """
+        weights = [self.word_score, self.blank_penalty]
+        weights += [self.lm_weight] if self.language_model != "none" else []
+        return self.decoder == "beam" and "tune" in weights
+
 
 class EvaluationConfig(Section):
     """What a run's last evaluation does in addition to greedy decoding.
