@@ -71,7 +71,7 @@ def train(options: argparse.Namespace) -> None:
     target = options.output / WEIGHTS_NAME
     if target.exists():
         raise ConfigError(f"--output: {target} exists already; choose another folder or remove it")
-    changes = dict(_assignment(text) for text in options.set)
+    changes = dict(assignment(text) for text in options.set)
     config = override(load_config(options.config), changes, "--set")
     if config.train.keep_weights == "none":
         config = override(config, {"train.keep_weights": "final"}, "--set")
@@ -106,7 +106,7 @@ def train(options: argparse.Namespace) -> None:
     print(target)
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def assignment(text: str) -> tuple[str, Any]:
     """The path and the value of ``PATH=VALUE``; the value is written as in YAML."""
     from decoder.strict_yaml import parse_yaml
 

@@ -278,7 +278,7 @@ class WordsConfig(Section):
     language_model: Annotated[_FileName, _WORD_BEAM] = "none"
     ngram_order: Annotated[
         int,
-        Field(ge=1, le=6),
+        Field(ge=2, le=6),  # KenLM reads no lower order
         mark(
             per_run=True,
             added=True,

@@ -323,6 +323,7 @@ def test_a_file_elsewhere_on_this_machine_is_used(
             r"'no-such-one' is no program",
         ),
         ({"evaluation.words.lm_weight": -1}, r"lm_weight: must be at least 0"),
+        ({"evaluation.words.ngram_order": 1}, r"ngram_order: must be at least 2"),
         ({"evaluation.words.ngram_order": 7}, r"ngram_order: must be at most 6"),
         ({"evaluation.words.beam": 7}, r"did you mean 'evaluation\.words\.beam_width'"),
     ],
