@@ -21,10 +21,10 @@ from decoder.words.beam import BeamSettings, WordDecoder
 from decoder.words.command import decode_by_command
 from decoder.words.evaluate import WordResources, WordTrial
 from decoder.words.resources import OF_TRAINING, load_resources
+from decoder.words.tuning import Weights
 
 _COMMAND_SECONDS = 24 * 3600.0  # after which a command of the user's is ended
 _RECORD_NAME = "record.json"  # beside the weights of a run
-_WEIGHTS = ("lm_weight", "word_score", "blank_penalty")
 _SOURCES = ("lexicon_sha256", "language_model_sha256")
 
 
@@ -64,7 +64,7 @@ def sentences_of(
     with TemporaryDirectory(prefix="words-") as scratch:
         resources = _resources(config, folder, sessions, Path(scratch))
         _check_sources(resources, chosen, checkpoint)
-        decoder = WordDecoder(resources.space, BeamSettings(words.beam_width, **weights))
+        decoder = WordDecoder(resources.space, BeamSettings(words.beam_width, *weights))
         return [
             " ".join(decoder.decode(one.logits)[0].words) if len(one.logits) else ""
             for one in trials
@@ -88,11 +88,11 @@ def check_asked(config: DecoderConfig, checkpoint: Path) -> None:
         _weights(config, checkpoint)
 
 
-def _weights(config: DecoderConfig, checkpoint: Path) -> dict[str, float]:
-    """The weights of the search, by their names in `BeamSettings`."""
+def _weights(config: DecoderConfig, checkpoint: Path) -> Weights:
+    """The weights of the search."""
     stated = settings_of(config.evaluation.words)._asdict()
     chosen = _chosen(checkpoint)
-    return {name: _stated(stated[name], name, chosen, checkpoint) for name in _WEIGHTS}
+    return Weights(*(_stated(stated[name], name, chosen, checkpoint) for name in Weights._fields))
 
 
 def _stated(value: float | None, name: str, chosen: dict[str, Any], checkpoint: Path) -> float:
@@ -123,7 +123,7 @@ def _check_sources(resources: WordResources, chosen: dict[str, Any], checkpoint:
             what = name.removesuffix("_sha256").replace("_", " ")
             raise ConfigError(
                 f"{WORDS_KEY}: the {what} is not the one with which the run of {checkpoint} chose "
-                f"its weights; give that one, or state {', '.join(_WEIGHTS)} by --set"
+                f"its weights; give that one, or state {', '.join(Weights._fields)} by --set"
             )
 
 

@@ -92,6 +92,14 @@ def test_arms_that_differ_in_shares_alone_are_one_line() -> None:
     assert len(np.asarray(axes.lines[1].get_xdata())) == 4
 
 
+def test_the_labels_of_an_axis_in_percent_are_its_ticks() -> None:
+    figure = draw_efficiency(efficiency_data(PLAN, RUNS, RECORDS))
+    [axes] = figure.axes
+    axes.set_yticks([0.0, 0.025, 0.05, 0.125, 0.1225])
+    labels = [text.get_text().split()[0] for text in axes.get_yticklabels()]
+    assert labels == ["0", "2.5", "5", "12.5", "12.25"]
+
+
 def test_without_shares_there_is_no_line() -> None:
     whole = {run_id: RECORDS[run_id] for run_id in ("r1", "r2", "r5")}
     assert efficiency_data(PLAN, RUNS, whole) == []
