@@ -22,13 +22,15 @@ from decoder.scoring import Score, Split, score
 from decoder.start import with_start_hash
 from decoder.train import choose_device, train
 from decoder.weights import Weights
+from decoder.word_files import with_word_hashes
 
 
 def open_recordings(config: DecoderConfig, datasets_dir: Path | str, say: Say = silent) -> Dataset:
     """Open the recordings of a configuration; generate, validate and pack them first if needed.
 
     Args:
-        config: ``data.path``, ``data.sessions`` and ``data.feature_subset`` are read.
+        config: ``data.path``, ``data.sessions`` and ``data.feature_subset`` are read, and whether
+            runs are decoded to words.
         datasets_dir: keeps packed recordings and generated ones for the next call.
         say: receives one line about each slow step.
 
@@ -36,7 +38,14 @@ def open_recordings(config: DecoderConfig, datasets_dir: Path | str, say: Say = 
         ConfigError, DataError, StorageError: see `decoder.data.prepare.prepare`.
     """
     data = config.data
-    return prepare(data.path, data.sessions, data.feature_subset, Path(datasets_dir), say)
+    return prepare(
+        data.path,
+        data.sessions,
+        data.feature_subset,
+        Path(datasets_dir),
+        say,
+        needs_sentences=config.evaluation.words.is_on,
+    )
 
 
 def train_pack(
@@ -71,8 +80,11 @@ def train_pack(
         StorageError: `datasets_dir` or `weights_dir` cannot be written.
     """
     _check_one_pack(configs)
-    dataset = open_recordings(configs[0], datasets_dir)
-    resolved = [with_start_hash(resolve(config)) for config in configs]
+    decoded = [config for config in configs if config.evaluation.words.is_on]
+    dataset = open_recordings([*decoded, *configs][0], datasets_dir)
+    resolved = [
+        with_word_hashes(with_start_hash(resolve(config)), dataset.path) for config in configs
+    ]
     runs = [Run(run_id(config, seed, dataset.fingerprint), config) for config in resolved]
     run_ids = [run.run_id for run in runs]
     if len(set(run_ids)) < len(run_ids):

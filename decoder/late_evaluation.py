@@ -32,6 +32,7 @@ from decoder.pack import (
 from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.weights import weights_of, write_weights
+from decoder.word_evaluation import PackWords, RunWords, unknown_columns
 
 
 @dataclass
@@ -47,6 +48,8 @@ class _Started:
         weights: run id → the evaluated weights, for the runs that may keep them.
         decoding: batches that another thread decodes.
         held_out: evaluates the sessions held out, apart from the others; None without any.
+        words: row → words, for the runs that are decoded to words on the other thread; None if
+            they are decoded when the evaluation settles.
     """
 
     step: int
@@ -57,6 +60,7 @@ class _Started:
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     decoding: list[Future[None]] = field(default_factory=list)
     held_out: Evaluator | None = None
+    words: Future[dict[int, RunWords]] | None = None
 
 
 class Evaluations:
@@ -72,6 +76,7 @@ class Evaluations:
         validation: the split that the validation batches come from.
         weights_dir: see `decoder.train.train`.
         beside: whether another thread decodes.
+        words: decodes to words; None if no run is.
     """
 
     def __init__(
@@ -81,8 +86,9 @@ class Evaluations:
         validation: Split,
         weights_dir: Path | None,
         beside: bool,
+        words: PackWords | None = None,
     ) -> None:
-        self._validation = validation
+        self._validation, self._words = validation, words
         self._state, self._batches, self._weights_dir = state, batches, weights_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding") if beside else None
         self._started: _Started | None = None
@@ -118,10 +124,15 @@ class Evaluations:
         assert self._started is None, "the evaluation before is not settled"
         state = self._state
         last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
+        to_words = [
+            i
+            for i, run in enumerate(state.runs)
+            if self._words is not None and due[i] and self._words.is_due(run, state.step)
+        ]
         started = _Started(
             state.step,
             tuple(state.runs),
-            Evaluator(state.model, state.configs, state.device, last),
+            Evaluator(state.model, state.configs, state.device, last, to_words),
             self._of_training(due, updates, clipped_norms, rates),
             {
                 run.run_id
@@ -132,9 +143,13 @@ class Evaluations:
         with state.evaluated_weights():
             self._forward(started, started.evaluator, self._batches.validation_batches())
             if state.trained_on is not None and state.trained_on.held_out:
-                started.held_out = Evaluator(state.model, state.configs, state.device, last)
+                started.held_out = Evaluator(
+                    state.model, state.configs, state.device, last, to_words
+                )
                 self._forward(started, started.held_out, self._batches.held_out_batches())
             started.weights = self._weights(started.expected)
+        if to_words and self._thread is not None:  # after the batches, which are decoded there
+            started.words = self._thread.submit(self._to_words, started)
         state.sums.start_interval(tensor(due, device=state.device))
         self._started = started
 
@@ -156,24 +171,30 @@ class Evaluations:
 
         Raises:
             StorageError: weights or logits cannot be written.
+            DataError: a decoder to words of the user's fails.
         """
         started, state = self._started, self._state
         assert started is not None, "no evaluation was started"
         self._started = None
         for decoding in started.decoding:
             decoding.result()
+        words = self._to_words(started) if started.words is None else started.words.result()
         metrics, breakdowns, own, logits = started.evaluator.result()
+        for row, of_run in words.items():
+            if row in breakdowns:
+                breakdowns[row].words = of_run.facts
         apart = _held_out(started, breakdowns)
         latest: dict[str, HistoryRow] = {}
         every = zip(started.runs, metrics.rows(), own.rows(), apart, strict=True)
-        for run, measured, more, held_out in every:
+        for row, (run, measured, more, held_out) in enumerate(every):
             finite = math.isfinite(measured["val_loss"])
             if run.run_id in started.expected and (
                 finite or run.run_id not in started.needs_finite_loss
             ):
-                row = measured | started.expected[run.run_id]
-                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS} | {
+                known = measured | started.expected[run.run_id]
+                latest[run.run_id] = {column: known[column] for column in HISTORY_COLUMNS} | {
                     **held_out,
+                    **(words[row].columns if row in words else unknown_columns(run.config)),
                     **more,
                 }
                 state.histories[run.run_id].append(latest[run.run_id])
@@ -185,6 +206,16 @@ class Evaluations:
                 self._keep_logits(started.runs[position].run_id, kept, latest)
         return latest
 
+    def _to_words(self, started: _Started) -> dict[int, RunWords]:
+        """Row → words, for the runs whose log-posteriors were kept, once all are decoded."""
+        if self._words is None:
+            return {}
+        apart = started.held_out.log_probs if started.held_out is not None else {}
+        return {
+            row: self._words.evaluate(started.runs[row], log_probs, apart.get(row, {}))
+            for row, log_probs in started.evaluator.log_probs.items()
+        }
+
     def late(self, wait: bool) -> Iterator[Progress]:
         """The event of an evaluation that has not been settled, if it is decoded by now.
 
@@ -192,7 +223,10 @@ class Evaluations:
             wait: whether to wait until it is.
         """
         started = self._started
-        if started is None or not (wait or all(one.done() for one in started.decoding)):
+        if started is None:
+            return
+        words_done = started.words is None or started.words.done()
+        if not (wait or (words_done and all(one.done() for one in started.decoding))):
             return
         if latest := self.settle():
             yield Progress(started.step, latest)

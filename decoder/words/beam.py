@@ -3,16 +3,30 @@
 A candidate scores the log-probability of its best alignment, plus `lm_weight` times the natural
 logarithm of the language model's probability of its sentence, plus `word_score` for each word. An
 alignment is one of CTC. Any number of separators may stand before, between and after words, and
-none need to: where a separator may stand, blanks may. One kind of alignment is left out: a last
-phoneme of two frames or more, followed at once by the next word's first phoneme without a frame of
-blank or separator between them; flashlight's search cannot hold a phoneme once a word is complete.
+none need to: where a separator may stand, blanks may. flashlight's search cannot hold a phoneme
+once a word is complete, and asks for no blank before a repeated last phoneme, so of the alignments
+in which a word follows another without a frame of blank or separator between them it leaves out
+
+- those in which the last phoneme of the first word has two frames or more;
+- all, if the first word ends in the same phoneme twice, as ``murderer`` does.
+
+A decoder that was trained with a separator after each word, as both public ones, rarely needs them
+(benchmarks/README.md). With a separator or blank between words, or after the last one, every
+alignment is searched.
 
 Of words that sound the same, the search keeps the `_MOST_HOMOPHONES` most likely by the language
-model alone, in the order of the alphabet where that is equal.
+model alone, in the order of the alphabet where that is equal; the others are never found. Of the
+114,907 pronunciations in CMUdict, 121 belong to more words, and 251 entries are cut.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +38,16 @@ from decoder.errors import DataError
 from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
 
 _MOST_HOMOPHONES = 6  # that a node of flashlight's trie holds
+_PROGRESS = re.compile(rb"Loading the LM will be faster|Reading .*arpa|----5---10|\*+\s*$")
+_ONE_AT_A_TIME = threading.Lock()
 _LOG10 = math.log(10)  # KenLM's scores are logarithms of base 10
 
 
 class BeamSettings(NamedTuple):
     """How the search weighs and prunes.
+
+    The defaults of pruning make a wide beam several times as fast, and cost no word of what was
+    measured (benchmarks/README.md).
 
     Attributes:
         width: candidates kept after each frame.
@@ -43,8 +62,8 @@ class BeamSettings(NamedTuple):
     lm_weight: float = 1.0
     word_score: float = 0.0
     blank_penalty: float = 0.0
-    threshold: float = 50.0
-    classes_per_frame: int | None = None
+    threshold: float = 25.0
+    classes_per_frame: int | None = 10
 
 
 class Candidate(NamedTuple):
@@ -175,11 +194,29 @@ def _model(path: Path | None, words: Sequence[str]) -> Any:
     from flashlight.lib.text.dictionary import Dictionary
 
     try:
-        return KenLM(str(path), Dictionary(list(words)))
+        with _without_progress():
+            return KenLM(str(path), Dictionary(list(words)))
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{path}: must be an ARPA file or a binary of KenLM, but KenLM says: {error}"
         ) from None
+
+
+@contextmanager
+def _without_progress() -> Iterator[None]:
+    """Keep KenLM's progress, which it writes to file descriptor 2, out of standard error."""
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as printed:
+        sys.stderr.flush()
+        before = os.dup(2)
+        try:
+            os.dup2(printed.fileno(), 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            printed.seek(0)
+            lines = printed.read().splitlines(keepends=True)
+            os.write(2, b"".join(line for line in lines if not _PROGRESS.match(line)))
 
 
 def _flashlight() -> Any:
@@ -188,6 +225,7 @@ def _flashlight() -> Any:
     except ImportError:
         raise DataError(
             "decoding to words needs flashlight-text, which is not installed: "
-            "pip install 'speech-bci-sweeps[words]'"
+            "pip install 'speech-bci-sweeps[words]' (on Python 3.11 or 3.12; for later versions it "
+            "must be built from its source)"
         ) from None
     return library
