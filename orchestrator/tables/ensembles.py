@@ -1,6 +1,7 @@
 """What ensembles of an arm's seeds would give, from the logits that its runs kept."""
 
 import math
+import os
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -66,7 +67,7 @@ def ensembles_table(
     counted = runs[runs["outcome"].isin(_ENDINGS)]
     for arm, of_arm in counted.groupby("arm", sort=False):
         files = [runs_dir / str(run_id) / LOGITS_NAME for run_id in of_arm["run_id"].unique()]
-        files = [path for path in files if path.is_file()]
+        files = [path for path in files if os.path.lexists(path)]
         if len(files) > 1:
             try:
                 of_files = of_arm[of_arm["run_id"].isin([path.parent.name for path in files])]
