@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from decoder.config import DecoderConfig, digest, flatten, paths_of, resolve, run_id
 from decoder.data.files import Say, silent
+from decoder.data.in_order import PredictSplit
 from decoder.data.prepare import SYNTHETIC_PREFIX, find_source, prepare
 from decoder.data.store import Dataset
 from decoder.errors import ConfigError
 from decoder.importing import Imported, import_file
 from decoder.pack import Pack, Progress, Run, RunResult
-from decoder.predict import Prediction, PredictSplit, phonemes_of, predict
+from decoder.predict import Prediction, phonemes_of, predict
 from decoder.scoring import Score, Split, score
 from decoder.start import with_start_hash
 from decoder.train import choose_device, train

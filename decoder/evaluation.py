@@ -92,7 +92,7 @@ class Evaluator:
         self._own = PartMetrics(model.used, self._n_runs, device)
         self._breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
         self._logits: dict[int, dict[int, NDArray[np.float16]]] = {
-            row: {} for row in last if configs[row].train.keep_logits != "none"
+            row: {} for row in last if "validation" in configs[row].train.kept_logits
         }
         self.log_probs: dict[int, dict[int, NDArray[np.float32]]] = {row: {} for row in to_words}
         self._all_summed: torch.cuda.Event | None = None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from decoder.logits import LogitTrial, write_logits
 from decoder.pack import (
     HELD_OUT_COLUMNS,
     HISTORY_COLUMNS,
-    LOGITS_NAME,
+    LOGITS_NAMES,
     HistoryRow,
     Progress,
     Run,
@@ -33,6 +34,9 @@ from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.weights import weights_of, write_weights
 from decoder.word_evaluation import PackWords, RunWords, unknown_columns
+
+if TYPE_CHECKING:
+    from decoder.data.in_order import TrialsInOrder
 
 
 @dataclass
@@ -48,6 +52,7 @@ class _Started:
         weights: run id → the evaluated weights, for the runs that may keep them.
         decoding: batches that another thread decodes.
         held_out: evaluates the sessions held out, apart from the others; None without any.
+        unlabelled: row → logits of the trials without labels, for the runs that keep them.
         words: row → words, for the runs that are decoded to words on the other thread; None if
             they are decoded when the evaluation settles.
     """
@@ -60,6 +65,7 @@ class _Started:
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     decoding: list[Future[None]] = field(default_factory=list)
     held_out: Evaluator | None = None
+    unlabelled: dict[int, list[LogitTrial]] = field(default_factory=dict)
     words: Future[dict[int, RunWords]] | None = None
 
 
@@ -76,6 +82,7 @@ class Evaluations:
         validation: the split that the validation batches come from.
         weights_dir: see `decoder.train.train`.
         beside: whether another thread decodes.
+        unlabelled: the trials without labels; None if no run keeps their logits.
         words: decodes to words; None if no run is.
     """
 
@@ -86,9 +93,10 @@ class Evaluations:
         validation: Split,
         weights_dir: Path | None,
         beside: bool,
+        unlabelled: "TrialsInOrder | None" = None,
         words: PackWords | None = None,
     ) -> None:
-        self._validation, self._words = validation, words
+        self._validation, self._unlabelled, self._words = validation, unlabelled, words
         self._state, self._batches, self._weights_dir = state, batches, weights_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding") if beside else None
         self._started: _Started | None = None
@@ -148,10 +156,22 @@ class Evaluations:
                 )
                 self._forward(started, started.held_out, self._batches.held_out_batches())
             started.weights = self._weights(started.expected)
+            started.unlabelled = self._decode_unlabelled(last)
         if to_words and self._thread is not None:  # after the batches, which are decoded there
             started.words = self._thread.submit(self._to_words, started)
         state.sums.start_interval(tensor(due, device=state.device))
         self._started = started
+
+    def _decode_unlabelled(self, last: Sequence[int]) -> dict[int, list[LogitTrial]]:
+        """Row → logits, for those of the `last` evaluations that keep them."""
+        state = self._state
+        rows = [row for row in last if "test" in state.configs[row].train.kept_logits]
+        if self._unlabelled is None or not rows:
+            return {}
+        from decoder.predict import logits_of_pack  # loads what reads recordings
+
+        of_pack = (state.model, state.configs, state.sessions, self._unlabelled, state.device)
+        return logits_of_pack(*of_pack, rows)
 
     def _forward(self, started: _Started, evaluator: Evaluator, batches: Iterator[Batch]) -> None:
         """Run the decoders on batches, which are decoded now or on the other thread."""
@@ -201,9 +221,10 @@ class Evaluations:
         by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
         state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
         self._keep_weights(started, latest)
-        for position, kept in logits.items():
-            if started.runs[position].run_id in latest:
-                self._keep_logits(started.runs[position].run_id, kept, latest)
+        for i, kept in logits.items():
+            self._keep_logits(started.runs[i], "validation", self._labelled(kept), latest)
+        for i, trials in started.unlabelled.items():
+            self._keep_logits(started.runs[i], "test", trials, latest)
         return latest
 
     def _to_words(self, started: _Started) -> dict[int, RunWords]:
@@ -296,17 +317,10 @@ class Evaluations:
                 folder, tensors = self._weights_dir / run.run_id, started.weights[run.run_id]
                 write_weights(folder, tensors, run.config, state.sessions, facts)
 
-    def _keep_logits(
-        self,
-        run_id: str,
-        kept: Mapping[int, NDArray[np.float16]],
-        latest: Mapping[str, HistoryRow],
-    ) -> None:
-        """Write the logits of a run's last evaluation. kept: trial of the split → (P, C)."""
-        if self._weights_dir is None:
-            return
+    def _labelled(self, kept: Mapping[int, NDArray[np.float16]]) -> list[LogitTrial]:
+        """Kept logits with the trials that they are of. kept: trial of the split → (P, C)."""
         split, sessions = self._validation, self._state.sessions
-        trials = [
+        return [
             LogitTrial(
                 kept[trial],
                 split.target(trial),
@@ -316,8 +330,14 @@ class Evaluations:
             )
             for trial in sorted(kept)
         ]
-        facts = {"split": "validation", "run_id": run_id, **latest[run_id]}
-        write_logits(self._weights_dir / run_id / LOGITS_NAME, trials, facts)
+
+    def _keep_logits(
+        self, run: Run, split: str, trials: Sequence[LogitTrial], latest: Mapping[str, HistoryRow]
+    ) -> None:
+        """Write the logits of a run's last evaluation, if it got its row."""
+        if self._weights_dir is not None and run.run_id in latest:
+            facts = {"split": split, "run_id": run.run_id, **latest[run.run_id]}
+            write_logits(self._weights_dir / run.run_id / LOGITS_NAMES[split], trials, facts)
 
 
 def _held_out(started: _Started, breakdowns: Mapping[int, Breakdown]) -> list[dict[str, float]]:

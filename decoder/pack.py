@@ -17,7 +17,9 @@ ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=DecoderConfig)
 HistoryRow = dict[str, float]
 
 WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run that keeps its weights
-LOGITS_NAME = "logits.npz"  # in the folder of a run that keeps its logits
+# In the folder of a run that keeps the logits of a split; each has a .json file beside it.
+LOGITS_NAMES = {"validation": "logits.npz", "test": "test_logits.npz"}
+LOGITS_NAME = LOGITS_NAMES["validation"]
 
 # Columns of a history row, in order. Counts are sums over the validation trials.
 HISTORY_COLUMNS = (

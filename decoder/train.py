@@ -96,8 +96,9 @@ def train(
     Raises:
         ConfigError: the device does not exist, the checkpoint is of another kind of device, or a
             run cannot start from the weights that it names.
-        DataError: more than 1 % of the trials are too short for their targets; or the file of
-            these weights has changed since the runs were planned.
+        DataError: more than 1 % of the trials are too short for their targets; the file of these
+            weights has changed since the runs were planned; or there are no trials without labels
+            whose logits could be kept.
         StorageError: a checkpoint or weights cannot be written.
     """
     assert until_step is None or until_step > 0, "nothing would be trained"
@@ -108,6 +109,11 @@ def train(
     start_peak_memory(where)
     show_sign(0)
     trials = Trials.select(dataset, shared, pack.seed)
+    unlabelled = None
+    if weights_dir and any("test" in run.config.train.kept_logits for run in pack.runs):
+        from decoder.data.in_order import unlabelled_trials  # loads what reads recordings
+
+        unlabelled = unlabelled_trials(dataset, shared.data)
     show_sign()
     state = PackState.start(pack, dataset, where)
     state.trained_on = TrainedOn.of(trials)
@@ -124,7 +130,7 @@ def train(
         batches = stack.enter_context(batches_of(trials, where, beside, reserved))
         state.card_bytes = batches.card_bytes
         evaluations = stack.enter_context(
-            Evaluations(state, batches, dataset.val, weights_dir, beside, words)
+            Evaluations(state, batches, dataset.val, weights_dir, beside, unlabelled, words)
         )
         try:
             yield from _train(

@@ -66,7 +66,7 @@ def train(options: argparse.Namespace) -> None:
     from decoder.api import train_pack
     from decoder.config import load_config, override
     from decoder.data.files import storage_errors
-    from decoder.pack import LOGITS_NAME, WEIGHTS_NAME, Progress
+    from decoder.pack import LOGITS_NAMES, WEIGHTS_NAME, Progress
 
     target = options.output / WEIGHTS_NAME
     if target.exists():
@@ -98,9 +98,10 @@ def train(options: argparse.Namespace) -> None:
                 )
             made = Path(folder) / result.run_id / WEIGHTS_NAME
             made.with_suffix(".json").replace(target.with_suffix(".json"))
-            if config.train.keep_logits != "none":
-                for name in (LOGITS_NAME, Path(LOGITS_NAME).with_suffix(".json").name):
-                    (made.parent / name).replace(options.output / name)
+            for split in config.train.kept_logits:
+                name = Path(LOGITS_NAMES[split])
+                for one in (name, name.with_suffix(".json")):
+                    (made.parent / one).replace(options.output / one)
             made.replace(target)
     print(target)
 

@@ -185,9 +185,9 @@ class TrainConfig(Section):
         keep_weights: which weights of a run to keep as a file, see `decoder.weights`: ``none``,
             ``final``, or ``best`` by validation PER, ties by loss. A run that was recorded without
             its weights is not trained again to get them.
-        keep_logits: of which trials to keep the logits of the last evaluation as a file, see
-            `decoder.logits`: ``none`` or ``validation``. A run that was recorded without its
-            logits is not trained again to get them.
+        keep_logits: of which trials to keep the logits of the last evaluation as files, see
+            `decoder.logits`: ``none``, ``validation``, ``test`` (those without labels) or ``both``.
+            A run that was recorded without its logits is not trained again to get them.
         deterministic: whether to use only algorithms that repeat to the bit on the same GPU. They
             are slower (CTC is computed on the CPU). On a CPU it has no effect.
         start_from: a file of weights to start from in place of initial ones: ``best_checkpoint``
@@ -207,7 +207,8 @@ class TrainConfig(Section):
         Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
     ] = "none"
     keep_logits: Annotated[
-        Literal["none", "validation"], mark(per_run=True, not_identity=True, added=True)
+        Literal["none", "validation", "test", "both"],
+        mark(per_run=True, not_identity=True, added=True),
     ] = "none"
     deterministic: Annotated[bool, mark(added=True)] = False
     start_from: Annotated[str | None, mark(per_run=True, not_identity=True, added=True)] = None
@@ -220,6 +221,12 @@ class TrainConfig(Section):
         Literal["mean", "identity"] | None,
         mark(per_run=True, added=True, idle_if=_WITHOUT_START),
     ] = None
+
+    @property
+    def kept_logits(self) -> tuple[str, ...]:
+        """The splits whose logits are kept: ``validation``, ``test``."""
+        both = ("validation", "test")
+        return both if self.keep_logits == "both" else tuple({self.keep_logits}.intersection(both))
 
 
 WORDS_KEY = "evaluation.words"

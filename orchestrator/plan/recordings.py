@@ -111,7 +111,8 @@ def prepare_data(
             )
         key_of[arm.arm_id] = key
         cut = config.augment.random_cut
-        taken = (data.held_out_sessions, data.train_sessions_share, data.train_share)
+        shares = (data.train_sessions_share, data.train_share)
+        taken = (data.held_out_sessions, shares, config.train.kept_logits)
         # The values that decide whether recordings can be trained on.
         of_words = config.evaluation.words.is_on
         patches = (model.patch_size, model.patch_stride)

@@ -223,10 +223,10 @@ def wrap(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def percent_axis(axes: Axes, which: str) -> None:
+def percent_axis(axes: Axes, which: str, digits: int = 0) -> None:
     """Label the axis of a rate in percent."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: percent(value, 0))
+    axis.set_major_formatter(lambda value, _: percent(value, digits))
 
 
 def forest_axes(axes: Axes, names: Sequence[str], outcome: str) -> None:
