@@ -27,6 +27,8 @@ from decoder.training_sections import PRONUNCIATIONS_KEY, WORD_FILE_KEYS, WordsC
 from decoder.word_files import planned_files, source_of_store, word_files
 
 if TYPE_CHECKING:
+    from decoder.logits import KeptLogits
+    from decoder.words.errors import WordErrors
     from decoder.words.evaluate import WordResources, WordResult, WordSettings
 
 # Trial of the validation split → (P, C) float32 log-posteriors of its own patches.
@@ -172,6 +174,29 @@ def settings_of(words: WordsConfig) -> "WordSettings":
         word_score=stated(words.word_score),
         blank_penalty=stated(words.blank_penalty),
     )
+
+
+def ensemble_errors(
+    config: DecoderConfig, dataset: Dataset, members: Sequence["KeptLogits"]
+) -> "WordErrors":
+    """Word errors of the averaged log posteriors of runs, with the search of this project.
+
+    Args:
+        config: of one of the runs; all are decoded to words in the same way, by ``beam``.
+        dataset: their recordings.
+        members: their kept logits; their frames must align.
+
+    Raises:
+        DataError: as for `PackWords`.
+    """
+    from decoder.words.ensembles import averaged_trials, sentences_of
+    from decoder.words.evaluate import evaluate_words
+
+    check_sentences(dataset)
+    files = planned_files(config, dataset.path)
+    resources = _resources_of(config, dataset, files)
+    trials = averaged_trials(members, sentences_of(dataset))
+    return evaluate_words(trials, settings_of(config.evaluation.words), resources).errors
 
 
 def unknown_columns(config: DecoderConfig) -> dict[str, float]:

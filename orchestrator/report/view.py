@@ -35,6 +35,7 @@ from orchestrator.report.grids import (
     unasked_grid,
     varied_grid,
 )
+from orchestrator.report.per_and_wer import agreement_grid, agreement_notes, per_and_wer
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
 from orchestrator.report.source_grids import data_grid, machine_grid
@@ -132,6 +133,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
                     lambda: _noise(given),
                     lambda: _greedy(given),
                     lambda: [Part(figure.title, figure) for figure in figures],
+                    lambda: _per_and_wer(given),
                     lambda: _arms(given, shown),
                 ],
             },
@@ -328,6 +330,13 @@ def _greedy(given: ReportInput) -> Iterator[Part]:
         grid = greedy_grid(given.plan.arms, spec, given.tables.runs, rounds) if rounds else None
         notes = prose("greedy", greedy=spec.greedy, rounds=rounds)
         yield Part("Greedy order of the changes (exploratory)", None, grid, "wide", notes)
+
+
+def _per_and_wer(given: ReportInput) -> Iterator[Part]:
+    found = per_and_wer(given.plan, given.tables.runs)
+    if found is not None:
+        grid, notes = agreement_grid(found), agreement_notes(found)
+        yield Part("Does PER stand for WER here?", grid=grid, layout="wrap asked", notes=notes)
 
 
 def _arms_left_out(given: ReportInput, shown: Collection[str]) -> tuple[str, ...]:

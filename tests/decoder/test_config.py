@@ -137,8 +137,9 @@ def test_marks_name_existing_fields_and_possible_values() -> None:
     for path, marks in paths.items():
         for other, values in [*marks.idle_if.items(), *marks.only_if.items()]:
             assert other in paths and other != path
+            needs = {"evaluation.words.command": ["program"]} if "command" in values else {}
             for value in values:
-                override(DecoderConfig(), {other: value}, path)
+                override(DecoderConfig(), {other: value, **needs}, path)
 
 
 def test_a_field_of_another_architecture_or_of_a_missing_part_is_idle() -> None:

@@ -223,10 +223,14 @@ def wrap(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def percent_axis(axes: Axes, which: str) -> None:
-    """Label the axis of a rate in percent, with the decimals that its ticks need."""
+def percent_axis(axes: Axes, which: str, digits: int = 0) -> None:
+    """Label the axis of a rate in percent, with as many decimals as its ticks need.
+
+    Args:
+        digits: decimals of every label, at least.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: percent(value, _decimals(100 * value)))
+    axis.set_major_formatter(lambda value, _: percent(value, max(digits, _decimals(100 * value))))
 
 
 def _decimals(value: float) -> int:
