@@ -29,7 +29,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -247,8 +247,13 @@ def _tie_breaker(words: Sequence[str], path: Path) -> Path:
 def _without_progress() -> Iterator[None]:
     """Keep KenLM's progress, which it writes to file descriptor 2, out of standard error."""
     with _ONE_AT_A_TIME, tempfile.TemporaryFile() as printed:
-        sys.stderr.flush()
-        before = os.dup(2)
+        try:
+            before = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        if sys.stderr is not None:
+            sys.stderr.flush()
         try:
             os.dup2(printed.fileno(), 2)
             yield
@@ -257,7 +262,8 @@ def _without_progress() -> Iterator[None]:
             os.close(before)
             printed.seek(0)
             lines = printed.read().splitlines(keepends=True)
-            os.write(2, b"".join(line for line in lines if not _PROGRESS.match(line)))
+            with suppress(OSError):
+                os.write(2, b"".join(line for line in lines if not _PROGRESS.match(line)))
 
 
 def _flashlight() -> Any:

@@ -4,6 +4,8 @@ import itertools
 import math
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +286,17 @@ def test_loading_a_model_prints_nothing_and_what_others_print_meanwhile_is_kept(
     monkeypatch.setattr(dictionary, "Dictionary", Talking)
     SearchSpace(LEXICON, arpa[1])
     assert capfd.readouterr().err == "a line of another thread\n"
+
+
+def test_a_process_without_standard_error_loads_a_model(arpa: tuple[KneserNey, Path]) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from decoder.words.beam import SearchSpace\n"
+        "os.close(2); sys.stderr = None\n"
+        "print(len(SearchSpace({'ab': ((1, 2),)}, Path(sys.argv[1])).words))"
+    )
+    argv = [sys.executable, "-c", code, str(arpa[1])]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "1")
 
 
 def test_other_shapes_and_not_a_number_are_refused() -> None:
