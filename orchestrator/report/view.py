@@ -40,6 +40,7 @@ from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
 from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling_arms
+from orchestrator.report.word_grid import words_grid
 from orchestrator.report.wording import explain, first_sentence, label_text, verdict_title
 from orchestrator.spec.claim_text import what_counts
 from orchestrator.store.ledger import source_of_record, with_result
@@ -353,9 +354,11 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
         table if table.empty else table[table["arm"].isin(shown)]
         for table in (tables.arms, tables.confusions, tables.sessions, given.ensembles)
     )
+    words = words_grid(tables.runs[tables.runs["arm"].isin(shown)], given.records)
     notes = _arms_left_out(given, shown)
     yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
     for title, grid, notes in (
+        ("Words", words, prose("words")),
         ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
         ("Kinds of errors", errors_grid(confusions), prose("errors")),
         ("PER by session", sessions_grid(sessions), ()),

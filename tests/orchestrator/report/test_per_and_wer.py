@@ -18,6 +18,7 @@ from orchestrator.report.per_and_wer import (
     stands_word,
 )
 from orchestrator.report.view import make_view
+from orchestrator.report.word_grid import words_grid
 
 SEEDS = (1, 2, 3, 4)
 
@@ -135,3 +136,53 @@ def test_a_report_shows_it_where_runs_have_both(twelve_arms: Any) -> None:
     titles = [part.title for part in dict(make_view(without, []))["evidence"][-1][1]]
     assert "Does PER stand for WER here?" not in titles
     assert not given.faults.found and not without.faults.found
+
+
+def words_run(arm: str, run_id: str, n_edits: int, outcome: str = "ok") -> dict[str, Any]:
+    known = outcome == "ok"
+    counts = {
+        "n_reference_words": 100,
+        "n_word_edits": n_edits,
+        "n_word_substitutions": n_edits - 2,
+        "n_word_deletions": 2,
+        "n_word_insertions": 0,
+        "n_word_edits_oracle": n_edits // 2,
+        "wer_oracle": 0.1,
+        "out_of_vocabulary": 0.03,
+    }
+    values = counts if known else dict.fromkeys(counts, np.nan)
+    return {"arm": arm, "run_id": run_id, "outcome": outcome, "wer": 0.5, **values}
+
+
+def test_words_of_an_arm_are_sums_with_the_weights_that_its_seeds_chose() -> None:
+    runs = pd.DataFrame(
+        [
+            words_run("base", "r1", 10),
+            words_run("base", "r2", 30),
+            words_run("base", "r3", 20),
+            words_run("wild", "r4", 0, "diverged"),
+            words_run("other", "r5", 8),
+        ]
+    )
+    facts = {"lm_weight": 1.5, "word_score": -1.0, "n_tuned": 40, "n_reported": 44}
+    records = cast(
+        Any,
+        {
+            "r1": {"words": facts},
+            "r2": {"words": facts},
+            "r3": {"words": {**facts, "lm_weight": 2.0}},
+            "r5": {"words": {"decoder": "command", "n_tuned": 0, "n_reported": 84}},
+        },
+    )
+    grid = words_grid(runs, records)
+    assert grid is not None
+    base, other = (dict(zip(grid.header, row, strict=True)) for row in grid.rows)
+    assert (base["arm"], base["WER"], base["substituted"]) == ("base", "20.0 %", "18.0 %")
+    assert (base["best of the beam"], base["outside the lexicon"]) == ("10.0 %", "3.0 %")
+    assert (base["language-model weight"], base["word score"]) == ("1.5 (2), 2 (1)", "−1")
+    assert base["trials that chose, that count"] == "40, 44"
+    assert (other["language-model weight"], other["trials that chose, that count"]) == (
+        "–",
+        "0, 84",
+    )
+    assert words_grid(runs.drop(columns="n_word_edits"), records) is None
