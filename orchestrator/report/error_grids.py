@@ -3,7 +3,7 @@
 import pandas as pd
 
 from orchestrator.report.grids import Grid, make_grid, numbers, texts, titled_grid
-from orchestrator.spec.units import difference_text, percent
+from orchestrator.spec.units import difference_text, number, percent
 from orchestrator.tables.breakdowns import NOTHING
 
 _MOST_SESSIONS = 6  # with one column per session
@@ -59,6 +59,47 @@ def ensembles_grid(ensembles: pd.DataFrame) -> Grid | None:
         for row in ensembles.to_dict("records")
     ]
     return titled_grid(rows, ("arm",))
+
+
+def words_grid(words: pd.DataFrame) -> Grid | None:
+    """One row per arm: how its runs were decoded to words, see `orchestrator.tables.words`.
+
+    Weights that differ between the seeds are listed in their order. None without words.
+    """
+    if words.empty:
+        return None
+    rows = []
+    for arm, of_arm in words.groupby("arm", sort=False):
+        halves = of_arm[["n_reported", "n_tuned"]].drop_duplicates().to_numpy().tolist()
+        rows.append(
+            {
+                "arm": arm,
+                "runs": str(len(of_arm)),
+                "WER": percent(float(of_arm["wer"].mean())),
+                "best candidate": percent(float(of_arm["wer_oracle"].mean())),
+                "not in the lexicon": percent(float(of_arm["out_of_vocabulary"].mean())),
+                "trials reported + tuning": ", ".join(f"{a} + {b}" for a, b in halves),
+                "LM weight": _each(of_arm["lm_weight"]),
+                "word score": _each(of_arm["word_score"]),
+                "blank penalty": _each(of_arm["blank_penalty"]),
+                "lexicon": _each(of_arm["lexicon_words"]),
+                "language model": ", ".join(
+                    dict.fromkeys(
+                        f"{name} {sha256[:8]}".strip()
+                        for name, sha256 in of_arm[
+                            ["language_model", "language_model_sha256"]
+                        ].to_numpy()
+                    )
+                ),
+            }
+        )
+    return titled_grid(rows, ("arm", "language model"))
+
+
+def _each(column: "pd.Series[float]") -> str:
+    """The numbers of the seeds, or the one that all have."""
+    shown = [number(value) for value in column.tolist()]
+    return shown[0] if len(set(shown)) == 1 else ", ".join(shown)
 
 
 def sessions_grid(sessions: pd.DataFrame) -> Grid | None:

@@ -16,6 +16,7 @@ from orchestrator.report.error_grids import (
     ensembles_grid,
     errors_grid,
     sessions_grid,
+    words_grid,
 )
 from orchestrator.report.evaluation import ReportInput
 from orchestrator.report.faults import Faults
@@ -349,9 +350,12 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
     tables, aliases = given.tables, given.plan.aliases
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
-    arms, confusions, sessions, ensembles = (
+    arms, confusions, sessions, words, ensembles = (
         table if table.empty else table[table["arm"].isin(shown)]
-        for table in (tables.arms, tables.confusions, tables.sessions, given.ensembles)
+        for table in (
+            *(tables.arms, tables.confusions, tables.sessions, tables.words),
+            given.ensembles,
+        )
     )
     notes = _arms_left_out(given, shown)
     yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
@@ -359,6 +363,7 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
         ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
         ("Kinds of errors", errors_grid(confusions), prose("errors")),
         ("PER by session", sessions_grid(sessions), ()),
+        ("Words", words_grid(words), prose("words")),
         ("Ensembles of an arm's seeds", ensembles_grid(ensembles), prose("ensembles")),
     ):
         if grid is not None:
