@@ -73,7 +73,7 @@ def words_grid(words: pd.DataFrame) -> Grid | None:
         halves = of_arm[["n_reported", "n_tuned"]].drop_duplicates().to_numpy().tolist()
         rows.append(
             {
-                "arm": arm,
+                "arm": str(arm),
                 "runs": str(len(of_arm)),
                 "WER": percent(float(of_arm["wer"].mean())),
                 "best candidate": percent(float(of_arm["wer_oracle"].mean())),

@@ -50,8 +50,8 @@ def words_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFra
     rows = []
     for run in runs.to_dict("records"):
         record = records.get(run["run_id"])
-        facts = (record or {}).get("words")
-        if record is None or not isinstance(facts, dict):
+        facts = record.get("words") if record is not None else None
+        if record is None or facts is None:
             continue
         is_beam = facts["decoder"] == "beam"
         configured = record["config"]["evaluation"]["words"]
@@ -61,9 +61,14 @@ def words_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFra
                 run["arm"],
                 run["seed"],
                 str(facts["decoder"]),
-                *(run[name] for name in ("wer", "wer_oracle", "out_of_vocabulary")),
-                *(facts[name] for name in ("n_reported", "n_tuned")),
-                *(_number(facts.get(n)) for n in ("lm_weight", "word_score", "blank_penalty")),
+                run["wer"],
+                run["wer_oracle"],
+                run["out_of_vocabulary"],
+                int(facts["n_reported"] or 0),
+                int(facts["n_tuned"] or 0),
+                _number(facts.get("lm_weight")),
+                _number(facts.get("word_score")),
+                _number(facts.get("blank_penalty")),
                 _number(facts.get("lexicon_words")),
                 str(configured["language_model"]) if is_beam else "",
                 str(facts.get("language_model_sha256") or ""),
