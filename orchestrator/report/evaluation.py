@@ -166,7 +166,7 @@ def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
     }
     if not given.ensembles.empty:
         named["ensembles"] = given.ensembles
-    for name in ("sessions", "confusions", "held_out"):  # which not every record has
+    for name in ("sessions", "confusions", "held_out", "words"):  # which not every record has
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:

@@ -350,18 +350,21 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
     tables, aliases = given.tables, given.plan.aliases
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
-    arms, confusions, sessions, ensembles = (
+    arms, confusions, sessions, words, ensembles = (
         table if table.empty else table[table["arm"].isin(shown)]
-        for table in (tables.arms, tables.confusions, tables.sessions, given.ensembles)
+        for table in (
+            *(tables.arms, tables.confusions, tables.sessions, tables.words),
+            given.ensembles,
+        )
     )
-    words = words_grid(tables.runs[tables.runs["arm"].isin(shown)], given.records)
+    of_words = words_grid(tables.runs[tables.runs["arm"].isin(shown)], words)
     notes = _arms_left_out(given, shown)
     yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
     for title, grid, notes in (
-        ("Words", words, prose("words")),
         ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
         ("Kinds of errors", errors_grid(confusions), prose("errors")),
         ("PER by session", sessions_grid(sessions), ()),
+        ("Words", of_words, prose("words")),
         ("Ensembles of an arm's seeds", ensembles_grid(ensembles), prose("ensembles")),
     ):
         if grid is not None:

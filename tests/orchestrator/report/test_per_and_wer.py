@@ -164,17 +164,20 @@ def test_words_of_an_arm_are_sums_with_the_weights_that_its_seeds_chose() -> Non
             words_run("other", "r5", 8),
         ]
     )
-    facts = {"lm_weight": 1.5, "word_score": -1.0, "n_tuned": 40, "n_reported": 44}
-    records = cast(
-        Any,
-        {
-            "r1": {"words": facts},
-            "r2": {"words": facts},
-            "r3": {"words": {**facts, "lm_weight": 2.0}},
-            "r5": {"words": {"decoder": "command", "n_tuned": 0, "n_reported": 84}},
-        },
+    chosen = {"lm_weight": 1.5, "word_score": -1.0, "blank_penalty": 0.0}
+    facts = {**chosen, "n_tuned": 40, "n_reported": 44, "lexicon_words": 126052.0}
+    facts |= {"language_model": "train", "language_model_sha256": "ab" * 32}
+    command = dict.fromkeys((*chosen, "lexicon_words"), np.nan)
+    command |= {"language_model": "", "language_model_sha256": "", "n_tuned": 0, "n_reported": 84}
+    words = pd.DataFrame(
+        [
+            {"run_id": "r1", **facts},
+            {"run_id": "r2", **facts},
+            {"run_id": "r3", **facts, "lm_weight": 2.0},
+            {"run_id": "r5", **command},
+        ]
     )
-    grid = words_grid(runs, records)
+    grid = words_grid(runs, words)
     assert grid is not None
     base, other = (dict(zip(grid.header, row, strict=True)) for row in grid.rows)
     assert (base["arm"], base["WER"], base["substituted"]) == ("base", "20.0 %", "18.0 %")
@@ -185,4 +188,7 @@ def test_words_of_an_arm_are_sums_with_the_weights_that_its_seeds_chose() -> Non
         "–",
         "0, 84",
     )
-    assert words_grid(runs.drop(columns="n_word_edits"), records) is None
+    assert (base["words of the lexicon"], base["language model"]) == ("126,052", "train abababab")
+    assert (other["words of the lexicon"], other["language model"]) == ("–", "–")
+    assert words_grid(runs.drop(columns="n_word_edits"), words) is None
+    assert words_grid(runs, words[:0]) is None
