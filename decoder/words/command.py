@@ -28,7 +28,7 @@ _HEADER = ["id", "text"]
 
 
 def decode_by_command(
-    trials: Sequence[WordTrial], command: Sequence[str], seconds: float, cwd: Path | None = None
+    trials: Sequence[WordTrial], command: Sequence[str], seconds: float
 ) -> list[str]:
     """The sentence of each trial by a command of the user's, in the order of the trials.
 
@@ -43,7 +43,6 @@ def decode_by_command(
         trials: may be empty, and then nothing is started.
         command: the program and its arguments.
         seconds: after which the command and what it started are killed.
-        cwd: the folder that it starts in; None for the present one.
 
     Returns:
         Sentences after `decoder.data.sentences.normalise`.
@@ -66,17 +65,16 @@ def decode_by_command(
         argv = [
             word.replace(LOGITS, str(given)).replace(SENTENCES, str(answer)) for word in command
         ]
-        printed = _run(argv, seconds, cwd)
+        printed = _run(argv, seconds)
         return _read(answer, len(trials), f"evaluation.words.command: {argv[0]}", printed)
 
 
-def _run(argv: Sequence[str], seconds: float, cwd: Path | None) -> str:
+def _run(argv: Sequence[str], seconds: float) -> str:
     """Run the command; → the end of what it printed."""
     what = f"evaluation.words.command: {harmless(' '.join(argv))[:300]}"
     try:
         process = subprocess.Popen(
             argv,
-            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

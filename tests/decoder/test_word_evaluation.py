@@ -197,6 +197,31 @@ def test_results_with_words_go_through_a_checkpoint(
     assert all(same(a.history, b.history) for a, b in zip(whole, resumed, strict=True))
 
 
+def test_a_trial_that_a_decoder_cannot_align_leaves_the_halves_of_the_others_alone(
+    recordings: Dataset, beam: dict[str, Any]
+) -> None:
+    """Arms with other patches leave out other trials."""
+    from decoder.word_evaluation import PackWords
+
+    stated = {**STATED, "evaluation.words.word_score": "tune"}
+    pack, rng = made({**beam, **stated}), np.random.default_rng(0)
+    words = PackWords(pack.runs, recordings)
+    n = recordings.val.n_trials
+    every = {i: np.float32(rng.normal(-4, 1, (6, 41))) for i in range(n)}
+
+    def reported(left_out: int | None) -> int:
+        some = {i: one for i, one in every.items() if i != left_out}
+        found = words.evaluate(pack.runs[0], some, {})
+        assert sum(found.facts[name] for name in ("n_tuned", "n_reported")) == len(some)  # type: ignore[misc]
+        return int(found.columns["n_reference_words"])
+
+    whole = reported(None)
+    lost = [whole - reported(i) for i in range(n)]
+    own = [len(text.split()) for text in recordings.val.sentences or () if text]
+    assert all(one in (0, n_words) for one, n_words in zip(lost, own, strict=True))
+    assert sum(lost) == whole < sum(own)
+
+
 # Sessions held out
 
 

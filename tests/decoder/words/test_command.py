@@ -43,8 +43,8 @@ def answered(script: str, n: int = 3, seconds: float = 60) -> list[str]:
 def test_the_example_decodes_every_trial(tmp_path: Path) -> None:
     known = tmp_path / "known.txt"
     known.write_text("".join(f"{text}\t{spoken}\n" for text, spoken in SAID.items()))
-    argv = [sys.executable, str(EXAMPLE), "{logits}", "{sentences}", "known.txt"]
-    found = decode_by_command(TRIALS, argv, 60, tmp_path)
+    argv = [sys.executable, str(EXAMPLE), "{logits}", "{sentences}", str(known)]
+    found = decode_by_command(TRIALS, argv, 60)
     assert found == ["we see", "a cat", "the sea it's deep"]
     result = evaluate_sentences(TRIALS, found)
     assert (result.errors.n_edits, result.errors.n_reference) == (0, 8)
