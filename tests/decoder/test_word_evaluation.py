@@ -311,6 +311,18 @@ def test_a_file_counts_by_its_content_and_not_by_its_place(
     assert id_of(LEXICON + "DOG  D AO1 G\n", "a.txt") != id_of(LEXICON, "a.txt")
 
 
+def test_a_script_of_a_command_counts_by_its_content_and_its_position(tmp_path: Path) -> None:
+    def id_of(text: str, *names: str) -> str:
+        for name in names:
+            (tmp_path / name).write_text(text)
+        argv = [sys.executable, *(str(tmp_path / name) for name in names), "{logits}"]
+        words = {"evaluation.words.decoder": "command", "evaluation.words.command": argv}
+        return run_id(made(words).runs[0].config, 1, "data")
+
+    assert id_of("pass", "a.py") == id_of("pass", "b.py") != id_of("1", "a.py")
+    assert id_of("pass", "a.py") != id_of("pass", "a.py", "b.py")
+
+
 def test_a_file_that_changed_since_the_plan_is_refused(
     recordings: Dataset, beam: dict[str, Any]
 ) -> None:
@@ -341,7 +353,9 @@ def test_a_file_elsewhere_on_this_machine_is_used(
     ("changes", "what"),
     [
         ({"evaluation.words.lexicon": "no/such.txt"}, r"lexicon: there is no file no/such\.txt"),
+        ({"evaluation.words.lexicon": "none"}, r"lexicon: there is no file none"),
         ({"evaluation.words.language_model": "no.arpa"}, r"language_model: there is no file"),
+        ({"evaluation.words.language_model": "cmudict"}, r"language_model: there is no file"),
         ({"evaluation.words.decoder": "command"}, r"evaluation\.words\.command is empty"),
         (
             {"evaluation.words.decoder": "command", "evaluation.words.command": ["no-such-one"]},
