@@ -65,7 +65,7 @@ class PackWords:
         places: file as the configuration names it → where it lies on this machine, if elsewhere.
 
     Raises:
-        DataError: a validation trial has no sentence; or a file is missing, has changed since the
+        DataError: no validation trial has a sentence; or a file is missing, has changed since the
             runs were planned, or cannot be used.
     """
 
@@ -280,7 +280,10 @@ def _load_once(
     held_out: tuple[int, ...],
     hashes: tuple[str, ...],
 ) -> "WordResources":
-    """Lexicon and language model. A store is opened once in a process, and files are as hashed."""
+    """Lexicon and language model, for all runs that name the same.
+
+    Files of the same hashes are the same, and a store is opened once in a process.
+    """
     from decoder.words.resources import load_resources
 
     train = dataset.train

@@ -107,7 +107,7 @@ def evaluate_words(
     `choose_weights`, by `_MOST_TUNED` of its trials at most, evenly spread; only the other half is
     reported. With stated weights all trials are reported.
 
-    The search holds Python's global lock, so call it where nothing else has to go on.
+    The search of a trial holds Python's global lock, so other threads stand still meanwhile.
 
     Args:
         trials: in any order; those without patches, too.
