@@ -248,7 +248,8 @@ def _command_of(
     command = config.evaluation.words.command
     if shutil.which(files.get(named.get(command[0], ""), Path(command[0]).expanduser())) is None:
         raise DataError(
-            f"evaluation.words.command: '{command[0]}' is no program that can be started here"
+            f"evaluation.words.command: '{command[0]}' is no program that can be started here; "
+            "install it on this machine, or give its path here"
         )
     return tuple(str(files.get(named.get(word, ""), word)) for word in command)
 
