@@ -128,4 +128,24 @@ def bound_error(spec: AblationSpec, look: Look) -> float:
 
 def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
     """The planned looks; one at the end if the file plans none."""
-    return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
+    if spec.seed_steps is None or spec.looks:
+        return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
+    from orchestrator.spec.spending import look_levels  # SciPy loads slowly
+
+    families = families_of(spec).values() or [spec.hypotheses]
+    at, n_claims = spec.seed_steps.at, max(1, *map(len, families))
+    levels = look_levels(at, spec.alpha, n_claims)
+    return tuple(Look(seeds=n, alpha=level) for n, level in zip(at, levels, strict=True))
+
+
+def plans_looks(spec: AblationSpec) -> bool:
+    """Whether claims are tested before all seeds are trained."""
+    return bool(spec.looks) or spec.seed_steps is not None
+
+
+def stops_early(spec: AblationSpec) -> bool:
+    """Whether arms that no open claim needs are trained with no further seeds.
+
+    A greedy path is chosen by all seeds of every arm, so it is trained as a whole.
+    """
+    return plans_looks(spec) and bool(spec.hypotheses) and spec.greedy is None
