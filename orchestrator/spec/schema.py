@@ -13,6 +13,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     WithJsonSchema,
     model_serializer,
+    model_validator,
 )
 
 from decoder.collapse import CollapseThresholds
@@ -202,6 +203,25 @@ class Look(Section):
     alpha: Alpha
 
 
+class SeedSteps(Section):
+    """Seeds that are trained in steps, with a look after each (``seeds`` as a mapping in YAML).
+
+    Attributes:
+        start: seeds at the first look.
+        max: seeds at the last look; the seeds are 1 to `max`.
+        step: seeds that each further look adds; the last one adds what is left.
+    """
+
+    start: PositiveSteps
+    max: PositiveSteps
+    step: PositiveSteps = 1
+
+    @property
+    def at(self) -> tuple[int, ...]:
+        """The number of seeds of each look."""
+        return (*range(self.start, self.max, self.step), self.max)
+
+
 class Criterion(Section):
     """What an arm must reach in every seed; give exactly one of the five kinds.
 
@@ -253,7 +273,9 @@ class AblationSpec(Section):
         include: arms added to the design; each names the level of every factor.
         exclude: levels; every arm of the design that has all levels of one entry is left out.
         extra_arms: arms outside the design.
-        seeds: the seeds; every arm is trained once with each.
+        seeds: the seeds; every arm is trained once with each. A mapping of ``start``, ``max`` and
+            ``step`` trains seeds 1 to ``max`` in steps, and stops where nothing is undecided.
+        seed_steps: that mapping, of a file that has one.
         hypotheses: name → claim.
         looks: interim analyses; an empty list means one analysis, at the end.
         criteria: name → what an arm must reach.
@@ -284,6 +306,7 @@ class AblationSpec(Section):
     exclude: Annotated[tuple[Cell, ...], Field(strict=False, max_length=1000)] = ()
     extra_arms: dict[Name, ExtraArm] = Field(default_factory=dict, max_length=10_000)
     seeds: Seeds
+    seed_steps: SeedSteps | None = None
     hypotheses: dict[Name, Hypothesis] = Field(default_factory=dict, max_length=_MOST_CLAIMS)
     looks: Annotated[tuple[Look, ...], Field(strict=False, max_length=100)] = ()
     criteria: dict[Name, Criterion] = Field(default_factory=dict, max_length=_MOST_CLAIMS)
@@ -291,14 +314,24 @@ class AblationSpec(Section):
     alpha: Alpha = 0.05
     prior: dict[Outcome, PositiveReal] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_seeds_of_steps(cls, value: Any) -> Any:
+        """``seeds`` as a mapping becomes `seed_steps` and the seeds 1 to its ``max``."""
+        if not isinstance(value, dict) or not isinstance(value.get("seeds"), dict):
+            return value
+        steps = SeedSteps.model_validate(value["seeds"])
+        return {**value, "seeds": list(range(1, steps.max + 1)), "seed_steps": steps}
+
     @model_serializer(mode="wrap")
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return without_empty_extensions(serialize(self))
 
 
 def without_empty_extensions(document: dict[str, Any]) -> dict[str, Any]:
-    """A specification as JSON as it was before a file could name extensions."""
-    return {key: value for key, value in document.items() if value or key != "extensions"}
+    """A specification as JSON as it was before a file could name extensions or steps of seeds."""
+    later = ("extensions", "seed_steps")
+    return {key: value for key, value in document.items() if value or key not in later}
 
 
 def levels_of(spec: AblationSpec) -> Mapping[str, tuple[str, ...]]:
