@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "write_ablation",
             "yaml_text",
         ),
+        "looks": ("ClaimState", "LookDecision", "State"),
         "packs": (
             "MAX_RUNS_PER_PACK",
             "Planned",

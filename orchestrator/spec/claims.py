@@ -123,11 +123,16 @@ BOUND_ERROR = 0.05  # error of the one-sided bound that refutes
 
 def bound_error(spec: AblationSpec, look: Look) -> float:
     """Error of each one-sided bound at a look; looks share it as they share alpha."""
-    return BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
+    is_alone = not spec.looks and spec.seed_steps is None
+    return BOUND_ERROR if is_alone else BOUND_ERROR * look.alpha / spec.alpha
 
 
 def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
-    """The planned looks; one at the end if the file plans none."""
+    """The planned looks: those listed, those after each step of seeds, or one at the end.
+
+    The alphas of steps are `orchestrator.spec.spending.look_levels` of the largest family, which
+    hold at every step of Holm's correction in each family.
+    """
     if spec.seed_steps is None or spec.looks:
         return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
     from orchestrator.spec.spending import look_levels  # SciPy loads slowly

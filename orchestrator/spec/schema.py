@@ -255,7 +255,7 @@ class AblationSpec(Section):
             ``max``, of which as many are trained as the claims need.
         hypotheses: name → claim.
         looks: interim analyses, at which claims are decided and arms that no open claim needs stop;
-            an empty list means one analysis, at the end, or those that growing seeds plan.
+            an empty list means one analysis, at the end, or those after each step of seeds.
         criteria: name → what an arm must reach.
         collapse: when a run counts as collapsed.
         alpha: family-wise error rate.

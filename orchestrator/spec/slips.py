@@ -157,7 +157,9 @@ def mend(place: tuple[str, ...], got: Any) -> str:
     if place[:1] == ("seeds",) and len(place) == 2 and key.lower() in _STEP_KEYS:
         return f"; write {_STEP_KEYS[key.lower()]}: {got if isinstance(got, int) else '...'}"
     if key == "seeds" and isinstance(got, dict):
-        return "; only the seeds of an ablation can be trained in steps, so list them: [1, 2, 3, 4, 5]"
+        return (
+            "; only the seeds of an ablation can be trained in steps, so list them: [1, 2, 3, 4, 5]"
+        )
     if key == "seeds" and "looks" not in place and not is_list:
         return f"; {_seed_list(got)}"
     if key == "seeds" and is_list:

@@ -61,7 +61,10 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             claimed["direction"] = FORMER_NO_DIFFERENCE  # for the same reason
         claimed["test"] = choose_test(hypothesis, spec.design)
         looks = {"looks": [look.model_dump(mode="json") for look in spec.looks]}
-        steps = {"seed_steps": spec.seed_steps and spec.seed_steps.model_dump(), "spending": SPENDING}
+        steps = {
+            "seed_steps": spec.seed_steps and spec.seed_steps.model_dump(),
+            "spending": SPENDING,
+        }
         blocks[name] = {
             **claimed,
             **(looks if spec.looks else {}),

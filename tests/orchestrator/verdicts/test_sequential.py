@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+from made_claims import bare_plan, claim
+
+from orchestrator.plan.document import PlanDocument
+from orchestrator.spec.claims import looks_of
+from orchestrator.verdicts.sequential import LookDecision, take_look
+from orchestrator.verdicts.verdicts import decide
+
+STEPS = {"start": 4, "max": 12, "step": 4}
+LEVELS = ("sum", "mean", "half")
+
+
+def plan_of(hypotheses: dict[str, object], **changes: object) -> PlanDocument:
+    """One factor with three levels; an arm is named by its level."""
+    spec = {
+        "name": "t",
+        "question": "?",
+        "base": "b.yaml",
+        "factors": {"loss": {level: {} for level in LEVELS}},
+        "seeds": STEPS,
+        "hypotheses": hypotheses,
+        **changes,
+    }
+    return bare_plan(spec, {level: {"loss": level} for level in LEVELS})
+
+
+def runs_of(
+    shifts: dict[str, float], n_seeds: dict[str, int], spread: float = 0.01
+) -> pd.DataFrame:
+    """PER of 0.3 and a shift for each arm, with noise; the other runs are missing."""
+    rows = []
+    for position, (arm, shift) in enumerate(shifts.items()):
+        noise = np.random.default_rng(position).standard_normal(12)
+        for seed in range(1, 13):
+            is_there = seed <= n_seeds[arm]
+            per = 0.3 + shift + spread * noise[seed - 1] if is_there else np.nan
+            rows.append((arm, seed, "ok" if is_there else "missing", per, 100.0, 400))
+    columns = ["arm", "seed", "outcome", "per", "escape_step", "n_steps"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def half_claim(**changes: object) -> dict[str, object]:
+    return claim(contrast={"factor": "loss", "from": "sum", "to": "half"}, **changes)
+
+
+PLAN = plan_of({"large": claim(), "unclear": half_claim()})
+SHIFTS = {"sum": 0.0, "mean": 0.2, "half": 0.048}
+
+
+def look(runs: pd.DataFrame, index: int, before: LookDecision | None) -> LookDecision:
+    taken = take_look(PLAN, runs, (), index, before)
+    assert taken is not None
+    return taken
+
+
+def test_steps_are_seeds_from_one_and_a_look_after_each() -> None:
+    assert PLAN.spec.seeds == tuple(range(1, 13))
+    assert [one.seeds for one in looks_of(PLAN.spec)] == [4, 8, 12]
+
+
+def test_a_settled_claim_stops_and_its_arms_train_no_further_seeds() -> None:
+    first = look(runs_of(SHIFTS, {"sum": 4, "mean": 4, "half": 4}), 0, None)
+    assert {name: one.state for name, one in first.claims.items()} == {
+        "large": "supported",
+        "unclear": "open",
+    }
+    assert first.needed == ("sum", "half")
+    runs = runs_of(SHIFTS, {"sum": 8, "mean": 4, "half": 8})
+    second = look(runs, 1, first)
+    assert second.claims["large"] == first.claims["large"]
+    assert (second.look, second.n_seeds, second.claims["unclear"].look) == (2, 8, 2)
+
+
+def test_a_look_waits_for_every_run_of_the_open_claims() -> None:
+    first = look(runs_of(SHIFTS, {"sum": 4, "mean": 4, "half": 4}), 0, None)
+    assert take_look(PLAN, runs_of(SHIFTS, {"sum": 8, "mean": 4, "half": 7}), (), 1, first) is None
+    assert take_look(PLAN, runs_of(SHIFTS, {"sum": 4, "mean": 3, "half": 4}), (), 0, None) is None
+
+
+def test_the_verdicts_of_stopped_runs_are_those_of_the_looks() -> None:
+    runs = runs_of(SHIFTS, {"sum": 12, "mean": 4, "half": 12})
+    before = None
+    for index in range(3):
+        before = look(runs, index, before)
+    assert before is not None
+    found = {one.name: (one.word, one.look, one.p_adjusted) for one in decide(PLAN, runs)}
+    for name, state in before.claims.items():
+        word = state.state if state.state in ("supported", "refuted") else "inconclusive"
+        assert found[name] == (word, state.look, state.p_adjusted)
+
+
+def test_what_a_look_decided_does_not_depend_on_later_runs() -> None:
+    few = look(runs_of(SHIFTS, {"sum": 4, "mean": 4, "half": 4}), 0, None)
+    assert look(runs_of(SHIFTS, {"sum": 12, "mean": 12, "half": 12}), 0, None) == few
