@@ -20,7 +20,7 @@ from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
 from orchestrator.plan.foreign_data import NOT_IDENTIFIED
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
-from orchestrator.spec.claims import looks_of
+from orchestrator.spec.claims import looks_of, plans_looks
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import difference_text, percent, unit_of
@@ -298,11 +298,11 @@ def _print_power(console: Console, seen: Preview) -> None:
         if power.hypothesis in seen.rates:
             outcome = hypotheses[power.hypothesis].outcome
             say(_rate_text(power, seen.rates[power.hypothesis], outcome))
-    looks = seen.plan.loaded.spec.looks
-    if looks:
+    if plans_looks(seen.plan.loaded.spec):
+        last = looks_of(seen.plan.loaded.spec)[-1]
         say(
-            f"the power counts the last look alone, at its α = {looks[-1].alpha:g}; earlier looks "
-            "add to it"
+            f"the power counts the last look alone, at its α = {last.alpha:g}; earlier looks add "
+            "to it"
         )
 
 

@@ -27,7 +27,16 @@ __getattr__, __dir__, __all__ = lazy_face(
             "write_ablation",
             "yaml_text",
         ),
-        "looks": ("ClaimState", "LookDecision", "State"),
+        "looks": (
+            "ClaimState",
+            "LookDecision",
+            "State",
+            "decided_texts",
+            "next_look",
+            "rule_of_looks",
+            "runs_not_needed",
+            "runs_wanted",
+        ),
         "packs": (
             "MAX_RUNS_PER_PACK",
             "Planned",
