@@ -122,25 +122,39 @@ BOUND_ERROR = 0.05  # error of the one-sided bound that refutes
 
 
 def bound_error(spec: AblationSpec, look: Look) -> float:
-    """Error of each one-sided bound at a look; looks share it as they share alpha."""
-    is_alone = not spec.looks and spec.seed_steps is None
-    return BOUND_ERROR if is_alone else BOUND_ERROR * look.alpha / spec.alpha
+    """Error of each one-sided bound at a look; listed looks share it as they share alpha.
+
+    If seeds are trained in steps, the claims of a family share it as well, by Holm's method.
+    """
+    if spec.seed_steps is not None and not spec.looks:
+        # As bounds on both sides, of which one can refute.
+        levels = zip(spec.seed_steps.at, _levels(spec, 2 * BOUND_ERROR), strict=True)
+        return dict(levels)[look.seeds] / 2
+    return BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
 
 
 def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
-    """The planned looks: those listed, those after each step of seeds, or one at the end.
-
-    The alphas of steps are `orchestrator.spec.spending.look_levels` of the largest family, which
-    hold at every step of Holm's correction in each family.
-    """
+    """The planned looks: those listed, those of seeds in steps, or one at the end."""
     if spec.seed_steps is None or spec.looks:
         return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
+    levels = zip(spec.seed_steps.at, _levels(spec, spec.alpha), strict=True)
+    return tuple(Look(seeds=n, alpha=alpha) for n, alpha in levels)
+
+
+def _levels(spec: AblationSpec, error: float) -> tuple[float, ...]:
+    """The levels of the looks of seeds in steps, for its largest family; see `look_levels`."""
     from orchestrator.spec.spending import look_levels  # SciPy loads slowly
 
+    assert spec.seed_steps is not None
     families = families_of(spec).values() or [spec.hypotheses]
-    at, n_claims = spec.seed_steps.at, max(1, *map(len, families))
-    levels = look_levels(at, spec.alpha, n_claims)
-    return tuple(Look(seeds=n, alpha=level) for n, level in zip(at, levels, strict=True))
+    return look_levels(spec.seed_steps.at, error, max(1, *map(len, families)))
+
+
+def look_seeds(spec: AblationSpec) -> tuple[int, ...]:
+    """The number of seeds at each of `looks_of`."""
+    if spec.seed_steps is not None and not spec.looks:
+        return spec.seed_steps.at  # without the levels, which SciPy computes
+    return tuple(look.seeds for look in looks_of(spec))
 
 
 def look_seeds(spec: AblationSpec) -> tuple[int, ...]:

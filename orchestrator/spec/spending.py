@@ -27,15 +27,15 @@ _N_HALVINGS = 40  # when a level is searched for
 def spent(fraction: float, alpha: float) -> float:
     """How much of an error rate may be spent when a fraction of all seeds is complete.
 
-    ``alpha * log(1 + (e - 1) * fraction)``, Lan and DeMets's counterpart (1983) of Pocock's equal
-    levels: a sweep has few seeds, and a function that spends less at first cannot stop at four of
-    them.
+    It is spent in proportion to the seeds: the first of Kim and DeMets's power functions (1987).
+    O'Brien and Fleming's would leave almost nothing to a look at four seeds, Pocock's too little to
+    the last one; ``python benchmarks/verdict_calibration.py --spending`` compares them.
 
     Args:
         fraction: seeds of the look over all seeds, above 0 and at most 1.
         alpha: the error rate of all looks together.
     """
-    return alpha * math.log(1 + (math.e - 1) * fraction)
+    return alpha * fraction
 
 
 @lru_cache(maxsize=256)

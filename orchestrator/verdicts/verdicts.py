@@ -15,6 +15,7 @@ from orchestrator.spec.claims import (
 )
 from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec, Hypothesis
+from orchestrator.stats.futility import LEAST_CHANCE, chance_to_decide
 from orchestrator.stats.reach import adjustment
 from orchestrator.verdicts.evidence import Evidence, gather
 from orchestrator.verdicts.rule import Word as Word
@@ -125,12 +126,13 @@ def _decide_on(
 ) -> dict[str, Verdict]:
     """The verdict of every hypothesis, on the seeds and looks of its lock or else of the file."""
     study = study_of(plan, runs, locks, mixed)
+    is_stepped = plan.spec.seed_steps is not None
     verdicts: dict[str, Verdict] = {}
     settled: dict[str, Settled] = {}
     for index in range(study.n_looks):
         taken = look_verdicts(study, index, settled)
         whole = all(verdict.evidence.scenarios for verdict in taken.values())
-        if plan.spec.seed_steps is not None and not whole and index:
+        if is_stepped and not whole and index:
             break  # a look of steps counts once all its runs are recorded
         for name, verdict in taken.items():
             # A look that cannot be taken yet leaves the verdict of the look before it.
@@ -138,7 +140,7 @@ def _decide_on(
                 verdicts[name] = verdict
             if verdict.is_settled:
                 settled[name] = Settled.of(verdict)
-        if plan.spec.seed_steps is not None and not whole:
+        if is_stepped and not whole:
             break
     return verdicts
 
@@ -184,15 +186,81 @@ def look_verdicts(study: Study, index: int, settled: Mapping[str, Settled]) -> d
     """
     verdicts = {}
     for correction in corrections_of(study.spec):
-        names = [name for name in correction.names if name not in settled]
-        evidence = {name: _gather(study, name, index, 1) for name in names}
-        adjusted = adjustment(correction)(
-            [settled[name].p if name in settled else evidence[name].p for name in correction.names]
-        )
-        for name, p in zip(correction.names, adjusted, strict=True):
-            if name not in settled and index < len(looks_of(study.specs[name])):
+        names = correction.names
+        evidence = _evidence(study, correction, index, settled)
+        p_values = [evidence[n].p if n in evidence else settled[n].p for n in names]
+        adjusted = dict(zip(names, adjustment(correction)(p_values), strict=True))
+        for name in evidence:
+            if index < len(looks_of(study.specs[name])):
+                p = adjusted[name]
                 verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
+        if study.spec.seed_steps is not None:
+            verdicts |= _out_of_reach(study, correction, verdicts, settled)
     return verdicts
+
+
+def _evidence(
+    study: Study, correction: Correction, index: int, settled: Mapping[str, Settled]
+) -> dict[str, Evidence]:
+    """The evidence on the claims of a correction that are open at a look.
+
+    If seeds are trained in steps, the claims of a family share the error of the bounds that refute,
+    by Holm's method: once some are refuted, the others have the whole error among them.
+    """
+    names = [name for name in correction.names if name not in settled]
+    if study.spec.seed_steps is None or correction.method != "Holm":
+        return {name: _gather(study, name, index, 1) for name in names}
+    found: dict[str, Evidence] = {}
+    n_left = len(correction.names) - _n_refuted(correction, settled)
+    while names:
+        found |= {name: _gather(study, name, index, n_left) for name in names}
+        # No p is below an alpha of zero, so this is refuted or undecided.
+        words = {n: judge(study.claims[n], found[n].scenarios, 1.0, 0.0)[0] for n in names}
+        names = [name for name, word in words.items() if word != "refuted"]
+        if len(names) == len(words):
+            break
+        n_left -= len(words) - len(names)
+    return found
+
+
+def _n_refuted(correction: Correction, settled: Mapping[str, Settled]) -> int:
+    return sum(settled[name].refuted for name in correction.names if name in settled)
+
+
+def _out_of_reach(
+    study: Study,
+    correction: Correction,
+    verdicts: Mapping[str, Verdict],
+    settled: Mapping[str, Settled],
+) -> dict[str, Verdict]:
+    """The verdicts of the open claims of a correction that further seeds will hardly decide.
+
+    The rule is not binding: the error rates hold if these claims go on.
+    """
+    found = {}
+    here = [verdicts[name] for name in correction.names if name in verdicts]
+    n_refuted = sum(one.word == "refuted" for one in here) + _n_refuted(correction, settled)
+    n_rejected = sum(Settled.of(one).p == 0 for one in here)
+    n_rejected += sum(settled[name].p == 0 for name in correction.names if name in settled)
+    n_claims, is_holm = len(correction.names), correction.method == "Holm"
+    for one in here:
+        if one.reason != "between looks":
+            continue
+        own = study.specs[one.name]
+        last = looks_of(own)[-1]
+        chance = chance_to_decide(
+            one.claimed_effect,
+            one.evidence.spread_of_effect,
+            len(one.evidence.differences),
+            last.seeds,
+            direction=one.hypothesis.direction,
+            margin=one.hypothesis.margin,
+            alpha=last.alpha / max(1, n_claims - n_rejected),
+            bound_error=bound_error(own, last) / (max(1, n_claims - n_refuted) if is_holm else 1),
+        )
+        if chance < LEAST_CHANCE:
+            found[one.name] = replace(one, reason="out of reach", next_look_seeds=None)
+    return found
 
 
 def _gather(study: Study, name: str, index: int, n_shares: int) -> Evidence:

@@ -93,3 +93,43 @@ def test_the_verdicts_of_stopped_runs_are_those_of_the_looks() -> None:
 def test_what_a_look_decided_does_not_depend_on_later_runs() -> None:
     few = look(runs_of(SHIFTS, {"sum": 4, "mean": 4, "half": 4}), 0, None)
     assert look(runs_of(SHIFTS, {"sum": 12, "mean": 12, "half": 12}), 0, None) == few
+
+
+def noisy_plan(n_claims: int) -> PlanDocument:
+    """Claims about one contrast, whose margin is far below the noise."""
+    names = [f"h{index}" for index in range(n_claims)]
+    return plan_of({name: claim(margin=0.0001) for name in names})
+
+
+def test_a_claim_that_no_seeds_up_to_the_last_look_will_decide_is_futile() -> None:
+    plan, runs = noisy_plan(1), runs_of(dict.fromkeys(SHIFTS, 0.0), dict.fromkeys(SHIFTS, 8), 0.05)
+    first = take_look(plan, runs, (), 0, None)
+    assert first is not None
+    taken = first if not first.needed else take_look(plan, runs, (), 1, first)
+    assert taken is not None and taken.claims["h0"].state == "futile" and taken.needed == ()
+    verdict = decide(plan, runs)[0]
+    assert (verdict.word, verdict.reason) == ("inconclusive", "out of reach")
+    assert verdict.is_settled and verdict.next_look_seeds is None
+
+
+def test_claims_of_a_family_share_the_error_of_the_bounds_that_refute() -> None:
+    """Once some are refuted, the others have it among them, as in Holm's method."""
+    same = {"sum": 0.0, "mean": 0.0, "half": 0.0}
+    runs = runs_of(same, dict.fromkeys(same, 4), spread=0.002)
+    alone = decide(plan_of({"a": claim()}), runs)[0]
+    wide = claim(margin=10.0)
+    both = decide(plan_of({"a": claim(), "b": wide}), runs)
+    assert [verdict.word for verdict in both] == ["refuted", "refuted"]
+    assert both[0].evidence.bound_error < 0.6 * alone.evidence.bound_error
+    barely = float(np.nextafter(alone.claimed_bounds.high, 1.0))
+    last = decide(plan_of({"a": claim(margin=barely), "b": wide}), runs)
+    # Refuted claims leave their part to the others, whose bound is then almost as if alone.
+    assert last[0].evidence.bound_error == 2 * both[0].evidence.bound_error
+
+
+def test_listed_looks_keep_their_alphas_and_their_bounds_per_claim() -> None:
+    looks = [{"seeds": 4, "alpha": 0.01}, {"seeds": 12, "alpha": 0.04}]
+    plan = plan_of({"a": claim(), "b": claim()}, seeds=list(range(1, 13)), looks=looks)
+    runs = runs_of(SHIFTS, dict.fromkeys(SHIFTS, 4))
+    assert [one.alpha for one in looks_of(plan.spec)] == [0.01, 0.04]
+    assert {one.evidence.bound_error for one in decide(plan, runs)} == {0.05 * 0.01 / 0.05}
