@@ -157,13 +157,6 @@ def look_seeds(spec: AblationSpec) -> tuple[int, ...]:
     return tuple(look.seeds for look in looks_of(spec))
 
 
-def look_seeds(spec: AblationSpec) -> tuple[int, ...]:
-    """The number of seeds at each of `looks_of`."""
-    if spec.seed_steps is not None and not spec.looks:
-        return spec.seed_steps.at  # without the levels, which SciPy computes
-    return tuple(look.seeds for look in looks_of(spec))
-
-
 def plans_looks(spec: AblationSpec) -> bool:
     """Whether claims are tested before all seeds are trained."""
     return bool(spec.looks) or spec.seed_steps is not None
