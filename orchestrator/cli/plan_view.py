@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.cli.designs_view import print_designs, recommendation
 from orchestrator.cli.trainer_view import say_trainer
 from orchestrator.driver.budget import budget_text
 from orchestrator.driver.cost import Cost
@@ -95,6 +96,13 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "rates": {name: asdict(prior) for name, prior in seen.rates.items()},
         "power_alpha": looks_of(spec)[-1].alpha,
         "power": [power._asdict() for power in seen.power],
+        "n_not_needed": seen.n_not_needed,
+        "next_look_seeds": seen.next_look,
+        "designs": [
+            {**one.expected._asdict(), "hours": one.hours, "fixed_hours": one.fixed_hours}
+            for one in seen.designs
+        ],
+        "recommended": recommendation(seen.designs) if seen.designs else "",
         "choices": [
             {**asdict(choice), "power": [power._asdict() for power in choice.power]}
             for choice in seen.choices
@@ -148,6 +156,7 @@ def print_preview(console: Console, seen: Preview) -> None:
         say(f"exploratory: {name}: written or changed after runs that decide it were recorded")
     for text in added_texts(seen.seeds_added):
         say(text)
+    print_designs(console, seen)
     _print_choices(console, seen.choices)
     if (seen.untestable or seen.choices) and not seen.seeds_added:
         say(f"seeds can be added to the list until the first run; after it, {KEEPS_A_CLAIM}")
@@ -168,6 +177,7 @@ def _print_cost(console: Console, seen: Preview) -> None:
     say(
         f"{len(seen.plan.distinct)} runs in {len(seen.plan.packs)} packs; {n_recorded} recorded"
         + (f", {n_failed} failed before" if n_failed else "")
+        + (f", {seen.n_not_needed} not needed" if seen.n_not_needed else "")
     )
     if seen.again:
         say(

@@ -31,7 +31,8 @@ def take_looks(
     Args:
         say: receives a line for each look that is taken, and for each file that is renamed.
         tried: ids of runs that were trained as often as they may be; one of them that failed counts
-            as complete, as a gap. Other failed runs are trained again before their look.
+            as complete, as a gap, unless the last look would leave a claim inconclusive for it.
+            Other failed runs are trained again before their look.
 
     Returns:
         The document with what all looks up to now decided.
@@ -50,6 +51,12 @@ def take_looks(
             break
         decision = _decide(results, document, records)
         if decision is None:
+            break
+        if failed and any(one.state == "inconclusive" for one in decision.claims.values()):
+            say(
+                f"the last look waits for {len(failed)} runs that failed: it would decide more with "
+                "them; call `run` again to try them"
+            )
             break
         write_look(results, document, decision)
         _say_look(document, decision, failed, say)

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "holm",
             "t_quantile",
         ),
+        "expected_runs": ("ExpectedRuns", "expected_runs"),
         "futility": ("LEAST_CHANCE", "chance_to_decide"),
         "power": ("Outlook", "POWER", "outlook", "power_paired"),
         "power_forecast": ("PowerForecast", "forecast_power"),
