@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.spec.claims import looks_of, stops_early
+from orchestrator.spec.claims import look_seeds, stops_early
 
 if TYPE_CHECKING:
     from orchestrator.plan.document import PlanDocument
-    from orchestrator.spec.schema import AblationSpec, Look
+    from orchestrator.spec.schema import AblationSpec
 
 State = Literal["open", "supported", "refuted", "futile", "inconclusive"]
 
@@ -82,13 +82,13 @@ def rule_of_looks(document: "PlanDocument") -> "AblationSpec | None":
     return first
 
 
-def next_look(document: "PlanDocument") -> "Look | None":
-    """The look that is due next; None if no further look can decide anything."""
+def next_look(document: "PlanDocument") -> int | None:
+    """The seeds of the look that is due next; None if no further look can decide anything."""
     rule, taken = rule_of_looks(document), document.looks_taken
     if rule is None or (taken and not taken[-1].needed):
         return None
-    looks = looks_of(rule)
-    return looks[len(taken)] if len(taken) < len(looks) else None
+    at = look_seeds(rule)
+    return at[len(taken)] if len(taken) < len(at) else None
 
 
 def spare_runs(document: "PlanDocument") -> frozenset[str]:
@@ -98,12 +98,13 @@ def spare_runs(document: "PlanDocument") -> frozenset[str]:
         return frozenset()
     place = {seed: index for index, seed in enumerate(rule.seeds)}
     # Needed arms only become fewer, so the last look before a seed decides about it.
-    needed_at = {
+    needed_at: dict[int, Collection[str] | None] = {
         index: next((one.needed for one in reversed(taken) if one.n_seeds <= index), None)
         for index in place.values()
     }
     needed_at[len(place)] = _left_open(document)  # by seeds that were added after the lock
-    spare, wanted = set(), set()
+    spare: set[str] = set()
+    wanted: set[str] = set()
     for run in document.runs:
         needed = needed_at[place.get(run.block, len(place))]
         is_spare = needed is not None and run.arm_id not in needed
@@ -113,10 +114,10 @@ def spare_runs(document: "PlanDocument") -> frozenset[str]:
 
 def runs_wanted(document: "PlanDocument") -> frozenset[str]:
     """The ids of the runs that must have a result before the next look, or before the end."""
-    rule, look = rule_of_looks(document), next_look(document)
+    rule, n_seeds = rule_of_looks(document), next_look(document)
     every = document.run_ids
-    if rule is not None and look is not None:
-        due = set(rule.seeds[: look.seeds])
+    if rule is not None and n_seeds is not None:
+        due = set(rule.seeds[:n_seeds])
         every = tuple(dict.fromkeys(run.run_id for run in document.runs if run.block in due))
     return frozenset(every) - spare_runs(document)
 
@@ -137,7 +138,7 @@ def seeds_of_stages(spec: "AblationSpec") -> list[Sequence[int]]:
     """The seeds that train together: those of each look, or all of them."""
     if not stops_early(spec):
         return [spec.seeds]
-    ends = [look.seeds for look in looks_of(spec)]
+    ends = look_seeds(spec)
     return [spec.seeds[a:b] for a, b in zip((0, *ends), ends, strict=False)]
 
 

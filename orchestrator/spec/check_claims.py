@@ -125,13 +125,13 @@ def _check_steps(spec: AblationSpec) -> Iterable[str]:
         )
     if not spec.hypotheses:
         yield (
-            "seeds: are trained in steps until every claim is decided, but 'hypotheses' has none; state one, or "
-            f"list the seeds: {as_list}"
+            "seeds: are trained in steps until every claim is decided, but 'hypotheses' has none; "
+            f"state one, or list the seeds: {as_list}"
         )
     if spec.greedy is not None:
         yield (
-            "seeds: cannot be trained in steps beside 'greedy', which compares arms on all their seeds; leave "
-            f"'greedy' out, or list the seeds: {as_list}"
+            "seeds: cannot be trained in steps beside 'greedy', which compares arms on all their "
+            f"seeds; leave 'greedy' out, or list the seeds: {as_list}"
         )
 
 

@@ -45,7 +45,7 @@ class SteppedSeeds(tuple[int, ...]):
         seeds.steps = steps
         return seeds
 
-    def __getnewargs__(self) -> tuple[SeedSteps]:  # type: ignore[override]
+    def __getnewargs__(self) -> tuple[SeedSteps]:
         return (self.steps,)
 
 

@@ -46,8 +46,9 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     """For each hypothesis, everything that decides its verdict, except the runs.
 
     A block has the claim, contrast, slice, outcome, direction, margin and test; α, looks, the steps
-    of the seeds with the rule by which their looks spend α, the members of the correction family, the collapse thresholds, the seeds, and the step budgets and
-    configurations of the compared arms. It does not have the location of the recordings.
+    of the seeds with the rule by which their looks spend α, the members of the correction family,
+    the collapse thresholds, the seeds, and the step budgets and configurations of the compared
+    arms. It does not have the location of the recordings.
     """
     spec = plan.loaded.spec
     blocks = {}
@@ -148,7 +149,7 @@ def compare(
     for name, block in hypothesis_blocks(plan).items():
         run_ids = _run_ids(plan, name)
         entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
-        deciding[name] = entry["sha256"]
+        deciding[name] = digest(block)
         old = locked.get(name)
         if old is None:
             if _could_be_seen(plan, name, recorded):

@@ -11,6 +11,7 @@ from orchestrator.spec.claims import (
     Correction,
     bound_error,
     corrections_of,
+    look_seeds,
     looks_of,
 )
 from orchestrator.spec.compared import Compared
@@ -132,6 +133,8 @@ def _decide_on(
     settled: dict[str, Settled] = {}
     for index in range(study.n_looks):
         taken = look_verdicts(study, index, settled)
+        if locks == plan.seeds_added:
+            taken = {name: _as_recorded(plan, study, index, one) for name, one in taken.items()}
         whole = all(verdict.evidence.scenarios for verdict in taken.values())
         if is_stepped and not whole and index:
             break  # a look of steps counts once all its runs are recorded
@@ -146,6 +149,21 @@ def _decide_on(
         if is_stepped and not whole:
             break
     return verdicts
+
+
+def _as_recorded(plan: PlanDocument, study: Study, index: int, verdict: Verdict) -> Verdict:
+    """The verdict of a look, left open if the look was taken and could not decide the claim then.
+
+    A run that had failed by then may have a result by now; a look is not taken twice.
+    """
+    if index >= len(plan.looks_taken) or not verdict.is_settled:
+        return verdict
+    if plan.looks_taken[index].claims[verdict.name].state != "open":
+        return verdict
+    n_seeds = look_seeds(study.specs[verdict.name])[index + 1]
+    return replace(
+        verdict, word="inconclusive", reason="between looks", strong=False, next_look_seeds=n_seeds
+    )
 
 
 def study_of(

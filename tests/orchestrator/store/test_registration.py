@@ -83,7 +83,7 @@ def test_seeds_added_before_any_run_are_locked_like_the_others(
     planned: Callable[..., Plan], results: Results
 ) -> None:
     register(planned(), results, ())
-    assert register(planned({"seeds": [0, 1, 2, 3]}), results, ()) == ((), (), {})
+    assert register(planned({"seeds": [0, 1, 2, 3]}), results, ())[:3] == ((), (), {})
     assert locked_seeds(results) == [0, 1, 2, 3]
 
 
@@ -102,7 +102,7 @@ def test_seeds_added_after_runs_leave_the_claim_to_the_seeds_of_its_lock(
         added = found.seeds_added["weak_hurts"]
         assert (added.locked, added.looks, added.n_added) == ((0, 1, 2), (), 2)
     assert locked_seeds(results) == [0, 1, 2]
-    assert register(planned(), results, set(longer.distinct)) == ((), (), {})
+    assert register(planned(), results, set(longer.distinct))[:3] == ((), (), {})
 
 
 def test_seeds_are_added_to_each_hypothesis_whose_arms_have_runs(
