@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from orchestrator.spec.schema import AblationSpec, Design, Hypothesis, Look
@@ -137,8 +138,12 @@ def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
     """The planned looks: those listed, those of seeds in steps, or one at the end."""
     if spec.seed_steps is None or spec.looks:
         return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
-    levels = zip(spec.seed_steps.at, _levels(spec, spec.alpha), strict=True)
-    return tuple(Look(seeds=n, alpha=alpha) for n, alpha in levels)
+    return _looks_at(spec.seed_steps.at, _levels(spec, spec.alpha))
+
+
+@lru_cache(maxsize=64)
+def _looks_at(seeds: tuple[int, ...], levels: tuple[float, ...]) -> tuple[Look, ...]:
+    return tuple(Look(seeds=n, alpha=level) for n, level in zip(seeds, levels, strict=True))
 
 
 def _levels(spec: AblationSpec, error: float) -> tuple[float, ...]:

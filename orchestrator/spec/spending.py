@@ -29,7 +29,7 @@ def spent(fraction: float, alpha: float) -> float:
 
     It is spent in proportion to the seeds: the first of Kim and DeMets's power functions (1987).
     O'Brien and Fleming's would leave almost nothing to a look at four seeds, Pocock's too little to
-    the last one; ``python benchmarks/verdict_calibration.py --spending`` compares them.
+    the last one; ``python benchmarks/verdict_calibration.py --sequential spending`` compares them.
 
     Args:
         fraction: seeds of the look over all seeds, above 0 and at most 1.
@@ -56,7 +56,7 @@ def look_levels(seeds: tuple[int, ...], alpha: float, n_claims: int = 1) -> tupl
         One level per look, rounded down to six digits. Their sum is more than `alpha`.
     """
     fractions = [n / seeds[-1] for n in seeds]
-    levels = _levels(seeds, [spent(fraction, alpha / n_claims) for fraction in fractions])
+    levels = levels_that_spend(seeds, [spent(fraction, alpha / n_claims) for fraction in fractions])
     return tuple(_rounded_down(n_claims * level) for level in levels)
 
 
@@ -75,8 +75,13 @@ def crossing_probabilities(seeds: Sequence[int], levels: Sequence[float]) -> lis
     return crossed
 
 
-def _levels(seeds: Sequence[int], targets: Sequence[float]) -> list[float]:
-    """The levels at which the probabilities of `crossing_probabilities` are the targets."""
+def levels_that_spend(seeds: Sequence[int], targets: Sequence[float]) -> list[float]:
+    """The levels at which the probabilities of `crossing_probabilities` are the targets.
+
+    Args:
+        seeds: the number of seeds of each look, increasing, at least 2.
+        targets: what may be spent by each look, increasing.
+    """
     walk = _Walk(seeds[0])
     found = [targets[0]]
     walk.cross(targets[0])

@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "early_stopping": ("Corrected", "StoppingRule", "corrected"),
         "effects": (
             "EXACT_LOG_RANK",
             "EXACT_SIGN_FLIPS",
@@ -15,7 +16,6 @@ __getattr__, __dir__, __all__ = lazy_face(
             "holm",
             "t_quantile",
         ),
-        "expected_runs": ("ExpectedRuns", "expected_runs"),
         "futility": ("LEAST_CHANCE", "chance_to_decide"),
         "power": ("Outlook", "POWER", "outlook", "power_paired"),
         "power_forecast": ("PowerForecast", "forecast_power"),
@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "learned_nothing",
             "least_budget",
         ),
+        "runs_forecast": ("ExpectedRuns", "expected_runs"),
         "shares": (
             "Share",
             "boschloo",

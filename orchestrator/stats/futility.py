@@ -2,26 +2,28 @@
 
 import math
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from orchestrator.spec.schema import Direction
-from orchestrator.stats.effects import t_quantile
+from orchestrator.stats.run_values import Floats
 
 # A claim stops below this chance. `benchmarks/verdict_calibration.py --sequential` shows its price.
-LEAST_CHANCE = 0.1
+LEAST_CHANCE = 0.05
 
 
 def chance_to_decide(
-    effect: float,
-    spread: float,
+    effect: ArrayLike,
+    spread: ArrayLike,
     n_seeds: int,
     n_most: int,
     *,
     direction: Direction,
     margin: float,
-    alpha: float,
-    bound_error: float,
-) -> float:
+    alpha: ArrayLike,
+    bound_error: ArrayLike,
+) -> Floats:
     """Predictive probability that a claim is supported or refuted with all seeds.
 
     The mean over all seeds has Student's t distribution around the mean so far, for normal
@@ -29,35 +31,41 @@ def chance_to_decide(
     1986). The spread is assumed to stay as it is.
 
     Args:
-        effect: mean difference so far, in the claimed direction.
-        spread: standard deviation of the differences so far.
-        n_seeds: seeds so far, at least 2.
+        effect: (...) mean difference so far, in the claimed direction.
+        spread: (...) standard deviation of the differences so far.
+        n_seeds: seeds so far, at least 2 and below `n_most`.
         n_most: all seeds.
         direction: of the claim.
         margin: of the claim.
-        alpha: level of the last look after the correction, two-sided; of a claim of no difference,
-            of each side.
-        bound_error: error of each one-sided bound at the last look.
+        alpha: (...) level of the last look after the correction, two-sided; of a claim of no
+            difference, of each side.
+        bound_error: (...) error of each one-sided bound at the last look.
 
     Returns:
-        The probability; 1 if the differences have no spread.
+        (...) the probability; 1 if the differences have no spread.
     """
-    if not spread > 0 or not math.isfinite(effect):
-        return 1.0
-    error = spread / math.sqrt(n_most)
-    to_support = t_quantile(1 - (alpha if direction == "no_difference" else alpha / 2), n_most - 1)
-    to_refute = t_quantile(1 - bound_error, n_most - 1)
-    scale = spread * math.sqrt((n_most - n_seeds) / (n_seeds * n_most))
+    mean, deviation = np.asarray(effect, np.float64), np.asarray(spread, np.float64)
+    is_known = (deviation > 0) & np.isfinite(mean)
+    deviation = np.where(is_known, deviation, 1.0)
+    error = deviation / math.sqrt(n_most)
+    each_side = direction == "no_difference"
+    level = np.asarray(alpha) if each_side else np.asarray(alpha) / 2
+    to_support = special.stdtrit(n_most - 1, 1 - level) * error
+    to_refute = special.stdtrit(n_most - 1, 1 - np.asarray(bound_error)) * error
+    scale = deviation * math.sqrt((n_most - n_seeds) / (n_seeds * n_most))
 
-    def below(value: float) -> float:
-        return float(special.stdtr(n_seeds - 1, (value - effect) / scale))
+    def below(value: Floats) -> Floats:
+        return np.asarray(special.stdtr(n_seeds - 1, (value - mean) / scale))
 
-    def inside(half: float) -> float:
-        return below(half) - below(-half) if half > 0 else 0.0
+    def inside(half: Floats) -> Floats:
+        return np.where(half > 0, below(half) - below(-half), 0.0)
 
-    if direction == "no_difference":
-        return inside(margin - to_support * error) + 1 - inside(margin + to_refute * error)
-    needed = max(margin, to_support * error)
-    if direction == "either":
-        return 1 - inside(needed) + inside(margin - to_refute * error)
-    return 1 - below(needed) + below(margin - to_refute * error)
+    if each_side:
+        chance = inside(margin - to_support) + 1 - inside(margin + to_refute)
+    else:
+        needed = np.maximum(margin, to_support)
+        if direction == "either":
+            chance = 1 - inside(needed) + inside(margin - to_refute)
+        else:
+            chance = 1 - below(needed) + below(margin - to_refute)
+    return np.where(is_known, chance, 1.0)

@@ -12,6 +12,7 @@ from orchestrator.spec.claims import (
     sign_of,
 )
 from orchestrator.spec.schema import Hypothesis
+from orchestrator.stats.early_stopping import Corrected, StoppingRule, corrected
 from orchestrator.stats.effects import Interval
 from orchestrator.stats.power import Outlook, outlook
 from orchestrator.verdicts.evidence import Evidence
@@ -45,6 +46,7 @@ class Verdict:
         on_all_seeds: the exploratory verdict on all seeds, if seeds were added; else None.
         unregistered: whether the runs existed before the hypothesis was written, see `judge`.
         caveats: what else differs between the arms of runs that existed before.
+        rule: when the claim stops, if looks are planned.
     """
 
     name: str
@@ -66,6 +68,27 @@ class Verdict:
     on_all_seeds: "Verdict | None" = None
     unregistered: bool = False
     caveats: tuple[str, ...] = ()
+    rule: StoppingRule | None = None
+
+    @cached_property
+    def _corrected(self) -> Corrected | None:
+        spread = self.evidence.spread_of_effect
+        is_usable = self.is_settled and spread > 0 and len(self.evidence.differences) > 2
+        if self.rule is None or not is_usable:
+            return None
+        effect = self.claimed_effect
+        return corrected(effect, spread, len(self.evidence.differences), self.rule)
+
+    @property
+    def corrected_effect(self) -> float | None:
+        """The effect, corrected for stopping at a look; see `corrected`. None without looks, and
+        while the claim is open."""
+        return None if self._corrected is None else self.sign * self._corrected.effect
+
+    @property
+    def corrected_interval(self) -> Interval | None:
+        """The 95 % interval of `corrected_effect`."""
+        return None if self._corrected is None else towards(self.sign, self._corrected.interval)
 
     @cached_property
     def outlook(self) -> Outlook:

@@ -16,6 +16,7 @@ from orchestrator.spec.claims import (
 )
 from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec, Hypothesis
+from orchestrator.stats.early_stopping import StoppingRule
 from orchestrator.stats.futility import LEAST_CHANCE, chance_to_decide
 from orchestrator.stats.reach import adjustment
 from orchestrator.verdicts.evidence import Evidence, gather
@@ -143,6 +144,8 @@ def _decide_on(
                 verdicts[name] = verdict
             if verdict.is_settled:
                 settled[name] = Settled.of(verdict)
+        if len(settled) == len(study.claims):
+            break
         if is_stepped and not whole:
             break
     return verdicts
@@ -276,7 +279,7 @@ def _out_of_reach(
             alpha=last.alpha / max(1, n_claims - n_rejected),
             bound_error=bound_error(own, last) / (max(1, n_claims - n_refuted) if is_holm else 1),
         )
-        if chance < LEAST_CHANCE:
+        if float(chance) < LEAST_CHANCE:
             found[one.name] = replace(one, reason="out of reach", next_look_seeds=None)
     return found
 
@@ -330,6 +333,21 @@ def _verdict(
         n_looks=len(looks),
         next_look_seeds=looks[look_index + 1].seeds if undecided else None,
         mixed=name in study.mixed,
+        rule=_stopping_rule(study, name, correction) if len(looks) > 1 else None,
+    )
+
+
+def _stopping_rule(study: Study, name: str, correction: Correction) -> StoppingRule:
+    """When a claim stops if no other claim of its family is decided."""
+    own, claim, n_claims = study.specs[name], study.claims[name], len(correction.names)
+    n_shares = n_claims if own.seed_steps is not None and correction.method == "Holm" else 1
+    looks = looks_of(own)
+    return StoppingRule(
+        claim.direction,
+        claim.margin,
+        tuple(look.seeds for look in looks),
+        tuple(look.alpha / n_claims for look in looks),
+        tuple(bound_error(own, look) / n_shares for look in looks),
     )
 
 

@@ -11,7 +11,7 @@ N_SEEDS, N_MOST, SPREAD, ALPHA, ERROR = 8, 20, 1.0, 0.02, 0.03
 
 
 def chance(effect: float, direction: Direction, margin: float, spread: float = SPREAD) -> float:
-    return chance_to_decide(
+    found = chance_to_decide(
         effect,
         spread,
         N_SEEDS,
@@ -21,6 +21,7 @@ def chance(effect: float, direction: Direction, margin: float, spread: float = S
         alpha=ALPHA,
         bound_error=ERROR,
     )
+    return float(found)
 
 
 def simulated(effect: float, direction: Direction, margin: float) -> float:

@@ -1,8 +1,11 @@
 import numpy as np
 import pandas as pd
+import pytest
 from made_claims import bare_plan, claim
 
 from orchestrator.plan.document import PlanDocument
+from orchestrator.report.verdict_table import verdicts_table
+from orchestrator.report.wording import explain
 from orchestrator.spec.claims import looks_of
 from orchestrator.verdicts.sequential import LookDecision, take_look
 from orchestrator.verdicts.verdicts import decide
@@ -133,3 +136,46 @@ def test_listed_looks_keep_their_alphas_and_their_bounds_per_claim() -> None:
     runs = runs_of(SHIFTS, dict.fromkeys(SHIFTS, 4))
     assert [one.alpha for one in looks_of(plan.spec)] == [0.01, 0.04]
     assert {one.evidence.bound_error for one in decide(plan, runs)} == {0.05 * 0.01 / 0.05}
+
+
+def test_an_early_support_has_a_corrected_estimate_that_is_smaller() -> None:
+    runs = runs_of({**SHIFTS, "mean": 0.06}, dict.fromkeys(SHIFTS, 12), spread=0.03)
+    settled = decide(plan_of({"a": claim()}), runs)[0]
+    assert (settled.word, settled.look) == ("supported", 2)
+    effect, interval = settled.corrected_effect, settled.corrected_interval
+    assert effect is not None and interval is not None
+    assert 0.05 < effect < settled.evidence.shown.effect - 0.001
+    assert interval.low < effect < interval.high
+
+
+def test_an_open_claim_has_no_corrected_estimate() -> None:
+    open_ = decide(PLAN, runs_of(SHIFTS, dict.fromkeys(SHIFTS, 4)))[1]
+    assert open_.next_look_seeds == 8 and open_.corrected_effect is None
+
+
+def test_a_claimed_decrease_is_corrected_as_its_mirror_image() -> None:
+    runs = runs_of(SHIFTS, dict.fromkeys(SHIFTS, 4), spread=0.025)
+    mirrored = runs.assign(per=1 - runs["per"])
+    up = decide(plan_of({"a": claim()}), runs)[0]
+    down = decide(plan_of({"a": claim(direction="decrease")}), mirrored)[0]
+    assert up.word == down.word == "supported"
+    assert up.corrected_effect is not None and up.corrected_interval is not None
+    assert down.corrected_effect == pytest.approx(-up.corrected_effect)
+    low, high = up.corrected_interval
+    assert down.corrected_interval == pytest.approx((-high, -low))
+
+
+def test_the_table_has_corrected_columns_only_with_looks() -> None:
+    runs = runs_of(SHIFTS, dict.fromkeys(SHIFTS, 12))
+    table = verdicts_table(decide(PLAN, runs))
+    columns = ["corrected_effect", "corrected_low", "corrected_high"]
+    assert table[columns].notna().all(axis=None)
+    fixed = plan_of({"a": claim()}, seeds=list(range(1, 13)))
+    assert not set(columns) & set(verdicts_table(decide(fixed, runs)))
+
+
+def test_the_decision_says_at_which_look_and_what_the_corrected_effect_is() -> None:
+    settled = decide(PLAN, runs_of(SHIFTS, dict.fromkeys(SHIFTS, 4), spread=0.025))[0]
+    assert "look 1 of 3" in explain(settled)
+    assert settled.corrected_effect is not None
+    assert f"{100 * settled.corrected_effect:+.1f}" in explain(settled)
