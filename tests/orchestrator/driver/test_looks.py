@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from small_ablation import Rebuilds, result_of
+from typer.testing import CliRunner
 
 from decoder.pack import Pack, Progress
+from orchestrator.cli.app import app
 from orchestrator.cli.designs_view import recommendation
 from orchestrator.cli.plan_view import preview_document, print_preview
 from orchestrator.cli.run_view import claim_rows, print_claims, status_rows
@@ -364,6 +366,9 @@ def test_status_says_which_claims_are_decided_and_how_many_seeds_the_open_ones_h
     print_claims(console, list(rows.values()))
     printed = console.export_text()
     assert "1 of 5, 4 seeds" in printed and "next at 6 seeds" in printed
+    shown = CliRunner().invoke(app, ["status", "--json", "--results", str(results.root)])
+    (ablation,) = json.loads(shown.stdout)
+    assert ablation["claims"] == [weak, slow]
 
 
 def test_plan_shows_what_is_wanted_next_and_what_looks_are_expected_to_cost(
