@@ -329,6 +329,23 @@ def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
     assert call("data", "make", tmp_path / "x", "--layout", "t13").exit_code == 2
 
 
+def test_data_check_names_the_words_without_a_pronunciation(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    call("data", "make", folder, "--recipe", "tiny")
+    known = " ".join(call("data", "check", folder).stdout.split())
+    assert "each has a pronunciation" in known
+    with h5py.File(sorted(folder.glob("*/data_val.hdf5"))[0], "r+") as file:
+        file["trial_0000"].attrs["sentence_label"] = "xqzv and xqzv"
+    shown = call("data", "check", folder)
+    text = " ".join(shown.stdout.split())
+    assert shown.exit_code == 0
+    for fact in ("1 of these", "said 2 times", "2 times in val: xqzv"):
+        assert fact in text
+    summary = json.loads(call("data", "check", folder, "--json").stdout)
+    assert (summary["words"]["n_lacking"], summary["words"]["lacking"]) == (1, ["xqzv"])
+    assert summary["total"]["n_other_transcriptions"] == 1
+
+
 def test_data_check_accepts_the_name_of_a_recipe(results: Results) -> None:
     result = call("data", "check", "synthetic:tiny", "--results", results.root, "--json")
     assert json.loads(result.stdout)["n_classes"] == 41
