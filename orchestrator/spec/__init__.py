@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "check_outcomes": ("mend", "metrics_of"),
         "claim_text": ("KEEPS_A_CLAIM", "looks_text", "mismatched_claims", "what_counts"),
         "claims": (
+            "BOUND_ERROR",
             "Correction",
             "TEST_NAMES",
             "Test",

@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "early_stopping": ("Corrected", "StoppingRule", "corrected"),
         "effects": (
             "EXACT_LOG_RANK",
             "EXACT_SIGN_FLIPS",
@@ -15,11 +16,11 @@ __getattr__, __dir__, __all__ = lazy_face(
             "holm",
             "t_quantile",
         ),
-        "expected_runs": ("ExpectedRuns", "expected_runs"),
         "futility": ("LEAST_CHANCE", "chance_to_decide"),
         "power": ("Outlook", "POWER", "outlook", "power_paired"),
         "power_forecast": ("PowerForecast", "forecast_power"),
         "reach": ("adjustment", "cautions", "first_seeds", "untestable"),
+        "run_forecast": ("ExpectedRuns", "expected_runs"),
         "run_values": (
             "Bools",
             "COUNTED",

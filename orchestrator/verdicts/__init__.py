@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "sequential": ("take_look",),
         "unasked": ("Unasked", "find_unasked"),
         "values": ("arm_runs", "values_of"),
+        "verdict": ("Verdict",),
         "verdicts": ("Verdict", "Word", "decide"),
     },
 )
