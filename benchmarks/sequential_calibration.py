@@ -1,7 +1,7 @@
 """Seeds in steps against fixed seeds: errors, power, runs and estimates on simulated sweeps.
 
 `verdict_calibration.py --sequential` prints these tables. All sweeps of a line are decided at once
-by `orchestrator.stats.run_forecast.settle`; the first ones of each line are decided by
+by `orchestrator.stats.runs_forecast.settle`; the first ones of each line are decided by
 `orchestrator.verdicts.verdicts.decide` as well, and must get the same words at the same looks.
 """
 
@@ -29,8 +29,8 @@ from orchestrator.spec.schema import AblationSpec, Hypothesis, Look
 from orchestrator.stats import effects as stats
 from orchestrator.stats.early_stopping import StoppingRule, corrected
 from orchestrator.stats.effects import Interval
-from orchestrator.stats.run_forecast import Outcomes, Tests, settle, tests_of
 from orchestrator.stats.run_values import counted_values
+from orchestrator.stats.runs_forecast import Outcomes, Tests, settle, tests_of
 from orchestrator.stats.shares import Share, boschloo_table, share_bounds, share_contrast
 from orchestrator.verdicts.verdicts import decide
 

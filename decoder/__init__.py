@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from decoder.faces import lazy_face
 
 if TYPE_CHECKING:
-    from decoder.api import evaluate_weights, open_recordings, train_pack
+    from decoder.api import evaluate_weights, open_recordings, predict_trials, train_pack
     from decoder.config import DecoderConfig, load_config, override, with_extensions
     from decoder.data.store import Dataset
     from decoder.errors import ConfigError, DataError, StorageError, UserError
@@ -45,7 +45,7 @@ else:
     __getattr__, __dir__, _ = lazy_face(
         __name__,
         {
-            "api": ("evaluate_weights", "open_recordings", "train_pack"),
+            "api": ("evaluate_weights", "open_recordings", "predict_trials", "train_pack"),
             "config": ("DecoderConfig", "load_config", "override", "with_extensions"),
             "data.store": ("Dataset",),
             "errors": ("ConfigError", "DataError", "StorageError", "UserError"),
@@ -74,6 +74,7 @@ __all__ = [
     "load_config",
     "open_recordings",
     "override",
+    "predict_trials",
     "read_weights",
     "train_pack",
     "with_extensions",

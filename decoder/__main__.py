@@ -1,4 +1,4 @@
-"""``python -m decoder``: trains one run, evaluates and exports weights, tries parts."""
+"""``python -m decoder``: trains one run, evaluates, exports and applies weights, tries parts."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
+from decoder.predict_command import add_predict, predict
 from decoder.remarks import take_remarks
 from decoder.train_command import add_train, train, train_exported
 
@@ -77,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m decoder",
         description="Train one configuration and keep its weights, evaluate weights on "
-        "recordings, export them to the file format of an official trainer, or try a file of your "
-        "own parts.",
+        "recordings, predict trials without labels, export weights to the file format of an "
+        "official trainer, or try a file of your own parts.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     add_train(commands)
@@ -130,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="a file that does not exist yet"
     )
+    add_predict(commands)
     check = commands.add_parser(
         "check-extension",
         help="try files of your own parts as training uses them",
@@ -294,6 +296,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train-run": train_exported,
     "evaluate": _evaluate,
     "export": _export,
+    "predict": predict,
     "check-extension": _check_extension,
 }
 

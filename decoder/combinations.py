@@ -23,6 +23,12 @@ def check_combinations(config: "DecoderConfig") -> None:
             f"data.days_per_batch ({config.data.days_per_batch}) must not exceed "
             f"data.batch_size ({config.data.batch_size})"
         )
+    if config.data.untrained_day_layer != "nearest" and not config.data.leaves_sessions_out:
+        raise ValueError(
+            f"data.untrained_day_layer ({config.data.untrained_day_layer}) is for sessions that "
+            "train nothing, but every session trains; set data.held_out_sessions, or "
+            "data.train_sessions_share below 1"
+        )
     if config.loss.focal_gamma and config.loss.label_prior_weight:
         raise ValueError(
             "loss.focal_gamma weights trials by their posterior, which is not known with "
@@ -33,6 +39,13 @@ def check_combinations(config: "DecoderConfig") -> None:
         raise ValueError(
             f"model.inter_ctc_layers ({list(layers)}) must ascend and stay below "
             f"model.n_layers ({config.model.n_layers}), whose output the last head reads"
+        )
+    words = config.evaluation.words
+    if words.decoder == "command" and not words.command:
+        raise ValueError(
+            "evaluation.words.decoder is 'command', but evaluation.words.command is empty; give "
+            "the program and its arguments, for example [python, decode.py, '{logits}', "
+            "'{sentences}']"
         )
     if problems := check_parts(config):
         raise ValueError(problems[0])

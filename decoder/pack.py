@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
-from typing_extensions import TypeVar  # has defaults, which those of `typing` lack below 3.13
+from typing_extensions import (
+    TypedDict,  # what pydantic asks for below Python 3.12
+    TypeVar,  # has defaults, which those of `typing` lack below 3.13
+)
 
 from decoder.config import DecoderConfig
 
@@ -14,6 +17,9 @@ ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=DecoderConfig)
 HistoryRow = dict[str, float]
 
 WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run that keeps its weights
+# In the folder of a run that keeps the logits of a split; each has a .json file beside it.
+LOGITS_NAMES = {"validation": "logits.npz", "test": "test_logits.npz"}
+LOGITS_NAME = LOGITS_NAMES["validation"]
 
 # Columns of a history row, in order. Counts are sums over the validation trials.
 HISTORY_COLUMNS = (
@@ -41,6 +47,37 @@ HISTORY_COLUMNS = (
     "learning_dose",  # lr * min(grad_norm, grad_clip), summed over all steps
     "lr",  # learning rate of this step
 )
+
+# Further columns of runs with sessions held out: the same sums over their validation trials.
+HELD_OUT_COLUMNS = ("per_held_out", "n_edits_held_out", "n_reference_held_out")
+
+# Further columns of runs that are decoded to words, see ``evaluation.words``: sums over the trials
+# that are reported. NaN at evaluations that are not decoded to words.
+WORD_COLUMNS = (
+    "wer",  # n_word_edits / n_reference_words
+    "n_word_edits",
+    "n_reference_words",
+    "n_word_substitutions",
+    "n_word_deletions",
+    "n_word_insertions",
+    "wer_oracle",  # n_word_edits_oracle / n_reference_words: the best candidate of each trial
+    "n_word_edits_oracle",
+    "out_of_vocabulary",  # share of the reference words that the lexicon lacks
+)
+# The same over the sessions held out, with the weights that the validation trials chose.
+HELD_OUT_WORD_COLUMNS = ("wer_held_out", "n_word_edits_held_out", "n_reference_words_held_out")
+
+
+class HeldOutSession(TypedDict):
+    """A run's errors in a session held out, at the last evaluation.
+
+    ``n_edits`` and ``n_reference`` count phonemes. ``days`` is the distance from the nearest
+    trained session, negative if that is the later one; None if the names of sessions hold no dates.
+    """
+
+    n_edits: int
+    n_reference: int
+    days: int | None
 
 
 def further_columns(history: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
@@ -99,6 +136,10 @@ class RunResult:
         driver: of a GPU, see `decoder.device.driver_version`; empty on another device.
         kernel: the implementation of the recurrence; empty where there is no choice.
         ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
+        n_train_trials, n_train_sessions: what the run trained on; 0 if it is not known.
+        held_out: session → errors in it at the run's last evaluation, for the sessions held out.
+        words: what the words of the last evaluation were decoded with, see
+            `decoder.word_evaluation.PackWords`; empty without words.
     """
 
     run_id: str
@@ -119,6 +160,10 @@ class RunResult:
     driver: str = ""
     kernel: str = ""
     ending: str = ""
+    n_train_trials: int = 0
+    n_train_sessions: int = 0
+    held_out: Mapping[str, HeldOutSession] = field(default_factory=dict)
+    words: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

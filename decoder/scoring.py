@@ -115,13 +115,13 @@ def score(
     model = build_decoder(weights, config).to(device)
     layout = find_layout(folder)
     found = layout.reader.find_sessions(folder)
-    names = _day_order(weights, model, sessions, found, folder)
+    names = day_order(weights, model, sessions, found, folder)
     chosen = _chosen(names, only, passed_over, found)
     problems = Problems()
     index = layout.reader.read_index(folder, chosen, problems)
     problems.raise_if_any()
     files = index.val if split == "val" else index.train
-    columns = _columns(model, config, index.n_features, folder)
+    columns = columns_of(model, config, index.n_features, folder)
 
     def read(file: TrialFile, session: str) -> Iterator[Trial]:
         for header, features in layout.reader.iterate_features(file, columns, problems):
@@ -171,14 +171,21 @@ def score(
     )
 
 
-def _day_order(
+def day_order(
     weights: Weights,
     model: PackedDecoder,
     sessions: Sequence[str] | None,
     found: Sequence[str],
     folder: Path,
 ) -> list[str]:
-    """The session of each day layer."""
+    """The session of each day layer; see `score` for `sessions`.
+
+    Args:
+        found: the sessions of `folder`, sorted.
+
+    Raises:
+        ConfigError: there are not as many as day layers.
+    """
     names = list(found if sessions is None else sessions)
     if model.config.day_layer == "per_day" and len(names) != weights.n_days:
         whose = f"{folder} holds" if sessions is None else "the configuration names"
@@ -215,9 +222,14 @@ def _chosen(
     return chosen
 
 
-def _columns(
+def columns_of(
     model: PackedDecoder, config: DecoderConfig, n_features: int, folder: Path
 ) -> NDArray[np.int64] | None:
+    """The features of recordings that a decoder reads; None for all.
+
+    Raises:
+        DataError: the recordings have other features.
+    """
     subset = config.data.feature_subset
     columns = None if subset is None else np.array(subset, np.int64)
     kept = n_features if columns is None else len(columns)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from decoder.marks import (
     ADDED,
@@ -24,6 +24,15 @@ from decoder.marks import (
 )
 
 
+def _by_name(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Each name once and in one order, so that equal runs have equal identities."""
+    return tuple(sorted(set(names)))
+
+
+_TakenShare = Annotated[float, Field(gt=0.0, le=1.0)]
+_PER_DAY_ONLY = {"model.day_layer": ["shared", "none"]}
+
+
 class DataConfig(Section):
     """Which recordings to use, and how to draw batches from them.
 
@@ -39,6 +48,15 @@ class DataConfig(Section):
         batch_size: trials in a batch.
         days_per_batch: days that a batch is drawn from. Days are drawn without replacement, the
             trials of a day with replacement.
+        held_out_sessions: sessions that train nothing, by name, or the number of last sessions.
+            Their validation trials count in ``per_held_out`` and in no other metric.
+        train_sessions_share: share of the other sessions to train on, rounded up. The seed decides
+            which; a smaller share takes some of the sessions of a larger one. Their validation
+            trials count in ``per`` whether they are trained on or not.
+        train_share: share of each session's training trials to train on, rounded up, drawn alike.
+        untrained_day_layer: the day layer by which sessions that train nothing are evaluated: that
+            of the ``nearest`` trained session by date, the ``mean`` of all trained ones, or the
+            ``identity`` that a day layer starts from.
     """
 
     path: Annotated[str, NOT_IDENTITY] = "synthetic:small"
@@ -55,6 +73,27 @@ class DataConfig(Section):
     sampling: Annotated[Literal["days", "shuffle"], mark(added=True)] = "days"
     batch_size: Width = 64
     days_per_batch: Annotated[Width, mark(idle_if={"data.sampling": ["shuffle"]})] = 4
+    held_out_sessions: Annotated[
+        Annotated[int, Field(ge=1, le=10_000)]
+        | Annotated[
+            tuple[str, ...],
+            Field(strict=False, min_length=1, max_length=10_000),
+            AfterValidator(_by_name),
+        ]
+        | None,
+        ADDED,
+    ] = None
+    train_sessions_share: Annotated[_TakenShare, ADDED] = 1.0
+    train_share: Annotated[_TakenShare, ADDED] = 1.0
+    untrained_day_layer: Annotated[
+        Literal["nearest", "mean", "identity"],
+        mark(per_run=True, added=True, idle_if=_PER_DAY_ONLY),
+    ] = "nearest"
+
+    @property
+    def leaves_sessions_out(self) -> bool:
+        """Whether some sessions train nothing."""
+        return self.held_out_sessions is not None or self.train_sessions_share < 1.0
 
 
 _NOT_SMOOTHED = {"augment.smooth": [False]}

@@ -26,6 +26,7 @@ from decoder.objective import LabelPrior
 from decoder.pack import HistoryRow, Pack, Run, RunResult
 from decoder.stacked_optim import StackedOptimizer
 from decoder.training_sections import OptimConfig
+from decoder.untrained_days import TrainedOn
 
 # Weights without a finite loss on this many batches in a row are taken as diverged.
 MAX_SKIPPED_IN_A_ROW = 20
@@ -74,6 +75,7 @@ class PackState:
     late: bool = False  # see `reads_late`
     card_bytes: int = 0  # of recordings on a GPU, which are not the pack's
     unread: Unread | None = None  # of the step before, if `late`
+    trained_on: TrainedOn | None = None  # what its sessions without training trials need
     watch: DataWatch | None = None  # what must be sound before a result or a checkpoint is made
 
     @property
@@ -182,10 +184,13 @@ class PackState:
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
-        """A context in which the model has the weights to evaluate: averages, if there are any."""
+        """A context in which the model has the weights to evaluate: averages, if there are any,
+        and lent day layers for sessions that train nothing."""
         trained = {name: p.data for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():
             parameter.data = self.averages.get(name, parameter.data)
+        if self.trained_on is not None:
+            self.trained_on.lend_day_layers(self.model, self.configs)
         try:
             yield
         finally:
@@ -250,7 +255,9 @@ class PackState:
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
             beam=breakdown.beam() if breakdown else {},
+            words=breakdown.words if breakdown else {},
             n_skipped_steps=self.n_skipped[row],
+            **(self.trained_on.facts(self.sessions, breakdown) if self.trained_on else {}),
         )
 
     def keep(self, rows: list[int]) -> None:

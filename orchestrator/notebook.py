@@ -243,7 +243,8 @@ def read_ablation(name: str, results: Path | str = "results") -> AblationResults
     plan = read_plan(folder, name)
     records = read_records(folder, plan.run_ids, remarks(), move_aside=False)
     histories = {run_id: read_history(folder, run_id) for run_id in with_result(records)}
-    return AblationResults(evaluate_records(plan, records, histories))
+    given = evaluate_records(plan, records, histories, runs_dir=folder.runs)
+    return AblationResults(given)
 
 
 def list_runs(

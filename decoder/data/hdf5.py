@@ -209,6 +209,15 @@ def text(group: Any, name: str) -> str:
     raise DataError(f"attribute '{name}' must be text, but got {_short(value)}")
 
 
+def text_if_any(group: Any, name: str) -> str | None:
+    """An attribute that is text, or None if there is none.
+
+    Raises:
+        DataError: it is anything else.
+    """
+    return text(group, name) if h5a.exists(group.id, name.encode()) else None
+
+
 def _attribute(group: Any, name: str) -> NDArray[np.generic]:
     """The one value of an attribute, as an array."""
     if not h5a.exists(group.id, name.encode()):

@@ -40,6 +40,11 @@ class Reader(Protocol):
     def read_index(self, folder: Path, sessions: Sequence[str], problems: Problems) -> Index:
         """Read and check everything except the values of features."""
 
+    def read_test(
+        self, folder: Path, sessions: Sequence[str], problems: Problems
+    ) -> tuple[TrialFile, ...]:
+        """The trials without labels, as `read_index` reads the others; one file per session."""
+
     def iterate_features(
         self, file: TrialFile, columns: NDArray[np.int64] | None, problems: Problems
     ) -> Iterator[tuple[TrialHeader, NDArray[np.float32]]]:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from decoder.data.files import (
 )
 from decoder.data.layouts import Layout, Reader, source_files
 from decoder.data.recordings import BIN_MS, Index, Problems, TrialFile
+from decoder.data.sentences import sentence_arrays
 from decoder.data.store import (
     ARRAYS_NAME,
     MANIFEST_NAME,
@@ -70,7 +72,7 @@ class Source:
         return sha256_of("\n".join(lines).encode())[:16]
 
 
-def pack(source: Source, target: Path, say: Say) -> Dataset:
+def pack(source: Source, target: Path, say: Say, *, needs_sentences: bool = False) -> Dataset:
     """Validate the recordings and write their store to `target`.
 
     If another process has built `target` in the meantime, opens that store instead.
@@ -79,6 +81,7 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
         source: from `decoder.data.prepare.find_source`.
         target: the folder of the store, named by its fingerprint.
         say: receives one line about each slow step.
+        needs_sentences: see `decoder.data.store.open_if_whole`.
 
     Returns:
         The opened store.
@@ -88,7 +91,8 @@ def pack(source: Source, target: Path, say: Say) -> Dataset:
         StorageError: the disk is full.
     """
     with only_builder(target, say):
-        dataset = open_if_whole(target, silent)  # the caller has said what is damaged
+        # The caller has said what is damaged.
+        dataset = open_if_whole(target, silent, needs_sentences=needs_sentences)
         if dataset is not None:
             return dataset
         say(f"packing {len(source.sessions)} sessions of {source.folder} into {target}")
@@ -168,7 +172,7 @@ def _write_arrays(
     digests: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Write the small arrays and, last, the manifest."""
-    arrays: dict[str, NDArray[np.int64]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     without_val = sum(not file.trials for file in index.val)
     counts = {"sessions_without_val": without_val, "clipped_values": n_clipped}
     for split, files in _splits(index).items():
@@ -183,6 +187,7 @@ def _write_arrays(
             "trial_number": _trial_array(files, "number"),
         }
         arrays |= {f"{split}.{name}": values for name, values in own.items()}
+        arrays |= sentence_arrays(split, [trial.sentence for trial in trials])
         counts[f"{split}_trials"] = len(trials)
         counts[f"{split}_empty_targets"] = int((label_counts == 0).sum())
     content = safetensors_numpy.save(arrays)

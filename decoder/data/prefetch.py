@@ -84,9 +84,15 @@ class Prefetcher:
         return self._receive(wanted.result())
 
     def validation_batches(self) -> Iterator[Batch]:
-        """Every usable validation trial once, each batch ordered by day."""
-        batches = self._trials.validation_batches(self._val)
+        """Every usable validation trial once, without those of sessions held out, each batch
+        ordered by day."""
+        return self._in_turn(self._trials.validation_batches(self._val))
 
+    def held_out_batches(self) -> Iterator[Batch]:
+        """The same for the sessions held out; nothing without any."""
+        return self._in_turn(self._trials.held_out_batches(self._val))
+
+    def _in_turn(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         def draw() -> Batch | None:
             return next(batches, None)
 

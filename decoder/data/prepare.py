@@ -23,6 +23,8 @@ def prepare(
     feature_subset: Sequence[int] | None,
     datasets_dir: Path,
     say: Say = silent,
+    *,
+    needs_sentences: bool = False,
 ) -> Dataset:
     """Open the packed store of a data set; generate, validate and pack it first if needed.
 
@@ -32,6 +34,8 @@ def prepare(
         feature_subset: features to keep, in order; None keeps all.
         datasets_dir: keeps stores, generated recordings and file digests.
         say: receives one line about each slow step.
+        needs_sentences: whether a store that an earlier version packed, without the sentences, is
+            packed again. Its fingerprint stays.
 
     Raises:
         ConfigError: `path` names no known recipe.
@@ -42,7 +46,9 @@ def prepare(
         datasets_dir.mkdir(parents=True, exist_ok=True)
     source = find_source(path, sessions, feature_subset, datasets_dir, say)
     target = datasets_dir / source.fingerprint
-    return open_if_whole(target, say) or pack(source, target, say)
+    return open_if_whole(target, say, needs_sentences=needs_sentences) or pack(
+        source, target, say, needs_sentences=needs_sentences
+    )
 
 
 def find_source(

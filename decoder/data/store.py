@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from safetensors import numpy as safetensors_numpy
 from decoder.atomic import sha256_of
 from decoder.data.checksums import OpenedFile, OpenedFiles, find_damage, identity_of
 from decoder.data.files import Say
+from decoder.data.sentences import read_sentences
 from decoder.errors import StorageError
 from decoder.marks import Section
 from decoder.regular import read_regular
@@ -42,6 +44,9 @@ class Split:
         day: (n_trials,) int64, index of the session.
         block: (n_trials,) int64, block within the session.
         trial_number: (n_trials,) int64, trial within the block (T15) or the file (T12).
+        sentences: the text of each trial as recorded, see `decoder.data.sentences.normalise`; None
+            for a trial whose recording does not say, and instead of all of them in a store that an
+            earlier version packed.
     """
 
     features: NDArray[np.float32]
@@ -51,6 +56,7 @@ class Split:
     day: NDArray[np.int64]
     block: NDArray[np.int64]
     trial_number: NDArray[np.int64]
+    sentences: tuple[str | None, ...] | None = None
 
     @property
     def n_trials(self) -> int:
@@ -186,12 +192,13 @@ def open_dataset(folder: Path) -> Dataset:
         ) from None
 
 
-def open_if_whole(folder: Path, say: Say) -> Dataset | None:
+def open_if_whole(folder: Path, say: Say, *, needs_sentences: bool = False) -> Dataset | None:
     """Open a packed store, or return None if there is none or it is damaged.
 
     Args:
         folder: ``<datasets_dir>/<fingerprint>``.
         say: receives one line about a damaged store.
+        needs_sentences: whether a store of an earlier version, which has none, counts as no store.
     """
     if not os.path.lexists(folder):
         return None
@@ -199,7 +206,9 @@ def open_if_whole(folder: Path, say: Say) -> Dataset | None:
         dataset = _open(folder)
         if dataset.fingerprint != folder.name:
             raise _Damaged(f"it is the store {dataset.fingerprint}")
-    except _WithoutChecksums as error:
+        if needs_sentences and dataset.train.sentences is None:
+            raise _Earlier("an earlier version packed it, without sentences")
+    except _Earlier as error:
         say(f"{folder}: {error}; packing it again from its recordings")
         return None
     except _Damaged as error:
@@ -212,7 +221,7 @@ class _Damaged(Exception):
     """What is wrong with a store."""
 
 
-class _WithoutChecksums(_Damaged):
+class _Earlier(_Damaged):
     """An earlier version packed it."""
 
 
@@ -226,7 +235,7 @@ def _read_manifest(folder: Path) -> Manifest:
     if manifest.format != STORE_FORMAT:
         raise _Damaged(f"its format is {manifest.format}")
     if not manifest.manifest_sha256:
-        raise _WithoutChecksums("an earlier version packed it, without checksums")
+        raise _Earlier("an earlier version packed it, without checksums")
     if manifest.manifest_sha256 != manifest.digest():
         raise _Damaged(f"{MANIFEST_NAME} does not match its checksum")
     return manifest
@@ -271,7 +280,7 @@ def features_path(folder: Path, split: str) -> Path:
 
 
 def _open_split(
-    folder: Path, name: str, arrays: Mapping[str, NDArray[np.int64]], manifest: Manifest
+    folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], manifest: Manifest
 ) -> tuple[Split, OpenedFile]:
     own = {key.split(".")[1]: value for key, value in arrays.items() if key.startswith(f"{name}.")}
     path, shape = features_path(folder, name), (int(own["offsets"][-1]), manifest.n_features)
@@ -282,7 +291,7 @@ def _open_split(
         else np.zeros(shape, np.float32)  # an empty file cannot be memory-mapped
     )
     file = OpenedFile(path, features, manifest.block_sha256[path.name], identity)
-    return Split(features=features, **own), file
+    return Split(features=features, **own, sentences=read_sentences(name, arrays)), file
 
 
 def _damaged(folder: Path, what: str) -> str:

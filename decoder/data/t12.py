@@ -129,6 +129,34 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
     return make_index(folder, sessions, N_FEATURES, train, val, problems)
 
 
+def read_test(folder: Path, sessions: Sequence[str], problems: Problems) -> tuple[TrialFile, ...]:
+    """Read and check the trials of the competition's hold-out, without labels; see `read_index`.
+
+    Returns:
+        One file per session; it has no trials if the file does not exist.
+    """
+    files = []
+    for session in sessions:
+        path, trials = split_path(folder, session, "test"), list[TrialHeader]()
+        try:
+            contents = _load(path) if is_file(path) else None
+        except DataError as error:
+            problems.add(*(f"{path}: {text}" for text in error.problems))
+            contents = None
+        for number in range(len(contents.texts) if contents else 0):
+            assert contents is not None
+            name, block = f"trial {number}", int(contents.blocks[number])
+            try:
+                n_bins = len(_raw_features(contents, number))
+            except DataError as error:
+                problems.add(*(f"{path}: {name}: {complaint}" for complaint in error.problems))
+                continue
+            none = np.zeros(0, np.int64)
+            trials.append(TrialHeader(name, n_bins, N_FEATURES, none, block, number))
+        files.append(TrialFile(path, tuple(trials)))
+    return tuple(files)
+
+
 def iterate_features(
     file: TrialFile, columns: NDArray[np.int64] | None, problems: Problems
 ) -> Iterator[tuple[TrialHeader, NDArray[np.float32]]]:
@@ -222,7 +250,10 @@ def _read_headers(
             continue
         block = int(contents.blocks[number])
         trials.append(
-            TrialHeader(name, len(features), N_FEATURES, np.array(labels, np.int64), block, number)
+            TrialHeader(
+                *(name, len(features), N_FEATURES, np.array(labels, np.int64), block, number),
+                sentence=text.strip("\0 ").strip(),
+            )
         )
         digests[number] = hashlib.blake2b(features.data).digest()
     if not contents.texts and path.parent.name == FOLDERS["train"]:

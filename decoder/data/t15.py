@@ -7,7 +7,7 @@ trial is in memory at a time. Every problem of both passes is collected in a `Pr
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.data.hdf5 import H5_ERRORS, Room, check_heaps, integer, member, stored_dataset, text
+from decoder.data.hdf5 import (
+    H5_ERRORS,
+    Room,
+    check_heaps,
+    integer,
+    member,
+    stored_dataset,
+    text,
+    text_if_any,
+)
 from decoder.data.recordings import (
     Index,
     Problems,
@@ -35,6 +44,9 @@ FEATURE_CLIP = 10.0  # z-scored features are clipped from above
 # other recordings in this layout may hold counts (a bin of 20 ms has 600 samples) or power in µV²
 # (1e6 is the square of a millivolt, ten times the largest spikes).
 LARGEST_FEATURE = 1e6
+
+_MOST_CHARACTERS = 4096  # of a transcription; the release has room for 500
+_LARGEST_CODE = 0x10FFFF
 
 
 def split_path(folder: Path, session: str, split: str) -> Path:
@@ -70,6 +82,20 @@ def read_index(folder: Path, sessions: Sequence[str], problems: Problems) -> Ind
         _check_repeats(train[-1], val[-1], problems)
     n_features = _check_feature_counts([*train, *val], problems)
     return make_index(folder, sessions, n_features, train, val, problems)
+
+
+def read_test(folder: Path, sessions: Sequence[str], problems: Problems) -> tuple[TrialFile, ...]:
+    """Read and check the headers of the split without labels; see `read_index`.
+
+    Returns:
+        One file per session; it has no trials if the file does not exist.
+    """
+    files = [
+        _read_headers(split_path(folder, session, "test"), session, problems, _read_unlabelled)
+        for session in sessions
+    ]
+    _check_feature_counts(files, problems)
+    return tuple(files)
 
 
 def iterate_features(
@@ -125,7 +151,14 @@ def count_trials(path: Path, problems: Problems) -> int:
         return 0
 
 
-def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
+def _read_headers(
+    path: Path,
+    session: str,
+    problems: Problems,
+    read: Callable[[Any, str, str, Room], TrialHeader] | None = None,
+) -> TrialFile:
+    """The sound trials of a file. read: of one trial; None takes `_read_header`."""
+    read = read or _read_header
     trials: list[TrialHeader] = []
     n_before = problems.n_found
     try:
@@ -141,7 +174,7 @@ def _read_headers(path: Path, session: str, problems: Problems) -> TrialFile:
             names = _trial_names(handle, path, problems)
             for name in names:
                 try:
-                    trials.append(_read_header(member(handle, name), name, session, room))
+                    trials.append(read(member(handle, name), name, session, room))
                 except DataError as error:
                     problems.add(*(f"{path}: {name}: {text}" for text in error.problems))
                 except H5_ERRORS as error:
@@ -200,7 +233,37 @@ def _read_header(group: Any, name: str, session: str, room: Room) -> TrialHeader
     problems.extend(_check_labels(labels, seq_len))
     if problems:
         raise DataError(problems)
-    return TrialHeader(name, n_bins, n_features, labels[:seq_len], block, number)
+    spelled = _spelled(transcription[:_MOST_CHARACTERS])
+    silence = None if seq_len else ""
+    sentence = (text_if_any(group, "sentence_label") or "").strip() or spelled or silence
+    return TrialHeader(name, n_bins, n_features, labels[:seq_len], block, number, sentence, spelled)
+
+
+def _spelled(codes: NDArray[np.integer]) -> str | None:
+    """The text of zero-padded character codes; None if there is none."""
+    zeros = np.flatnonzero(codes == 0)
+    own = codes[: zeros[0]] if len(zeros) else codes
+    if not len(own) or own.min() < 0 or own.max() > _LARGEST_CODE:
+        return None
+    return "".join(map(chr, own.tolist())).strip() or None
+
+
+def _read_unlabelled(group: Any, name: str, session: str, room: Room) -> TrialHeader:
+    if not isinstance(group, h5py.Group):
+        raise DataError("is not a group; each trial must be a group that holds its datasets")
+    features = stored_dataset(group, "input_features", 2, room)
+    n_bins, n_features = features.shape
+    problems = []
+    if features.dtype != np.float32:
+        problems.append(f"input_features must be float32 (T, F), but got {features.dtype}")
+    own_session = text(group, "session")
+    if own_session != session:
+        shown = ascii(own_session[:80])
+        problems.append(f"belongs to session {shown}, but is in the folder '{session}'")
+    if problems:
+        raise DataError(problems)
+    block, number = integer(group, "block_num"), integer(group, "trial_num")
+    return TrialHeader(name, n_bins, n_features, np.zeros(0, np.int64), block, number)
 
 
 def _check_labels(class_ids: NDArray[np.int64], seq_len: int) -> list[str]:

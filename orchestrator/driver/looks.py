@@ -54,8 +54,8 @@ def take_looks(
             break
         if failed and any(one.state == "inconclusive" for one in decision.claims.values()):
             say(
-                f"the last look waits for {len(failed)} runs that failed: it would decide more with "
-                "them; call `run` again to try them"
+                f"the last look waits for {len(failed)} runs that failed, as it might decide more "
+                "with them; call `run` again to try them"
             )
             break
         write_look(results, document, decision)

@@ -40,7 +40,7 @@ from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
     from orchestrator.stats.power_forecast import PowerForecast
-    from orchestrator.stats.run_forecast import ExpectedRuns
+    from orchestrator.stats.runs_forecast import ExpectedRuns
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def _designs(
 
     A run is taken to cost the mean of all runs of the plan.
     """
-    from orchestrator.stats.run_forecast import expected_runs  # scipy
+    from orchestrator.stats.runs_forecast import expected_runs  # scipy
 
     whole = forecast(jobs_of(plan, packs_to_train(plan.packs, ())), pace, n_workers).cost
     hours = None if whole is None else whole.hours / len(plan.distinct)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError, StorageError
-from decoder.pack import WEIGHTS_NAME
+from decoder.pack import LOGITS_NAMES, WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
@@ -98,20 +98,28 @@ def check_machines(
 def note_missing_weights(
     plan: Plan, results: Results, records: Mapping[str, Record], say: Say
 ) -> None:
-    """Remark on recorded runs that lack the weights that the file asks for."""
-    n_missing = sum(
-        isinstance(run.config, DecoderConfig)
-        and run.config.train.keep_weights != "none"
+    """Remark on recorded runs that lack the weights or logits that the file asks for."""
+    done = {
+        run_id: run.config.train
+        for run_id, run in plan.distinct.items()
+        if isinstance(run.config, DecoderConfig)
         and run_id in records
         and records[run_id]["status"] == "ok"
-        and not (results.run(run_id) / WEIGHTS_NAME).exists()
-        for run_id, run in plan.distinct.items()
-    )
-    if n_missing:
-        say(
-            f"{n_missing} recorded runs have no weights, although train.keep_weights asks for "
-            "them; weights do not change a result, so these runs are not trained again"
+    }
+    asked = {
+        "weights": {i: [WEIGHTS_NAME] for i, t in done.items() if t.keep_weights != "none"},
+        "logits": {i: [LOGITS_NAMES[split] for split in t.kept_logits] for i, t in done.items()},
+    }
+    for what, of_runs in asked.items():
+        n_missing = sum(
+            not all((results.run(run_id) / name).exists() for name in names)
+            for run_id, names in of_runs.items()
         )
+        if n_missing:
+            say(
+                f"{n_missing} recorded runs have no {what}, although train.keep_{what} asks for "
+                f"them; {what} do not change a result, so these runs are not trained again"
+            )
 
 
 def note_recordings(recordings: Iterable[Recordings], say: Say) -> None:
@@ -125,6 +133,11 @@ def note_claims(loaded: Loaded, say: Say) -> None:
     """Remark on hypotheses that no result can support, or whose words contradict them."""
     for note in loaded.notes:
         say(f"note: {note}")
+    if loaded.spec.looks and loaded.spec.greedy is not None:
+        say(
+            "note: looks stop no arm beside 'greedy', which compares arms on all their seeds; "
+            "every run is trained"
+        )
     for name, reason in mismatched_claims(loaded.spec).items():
         say(f"caution: {name}: {reason}")
     if loaded.spec.hypotheses:

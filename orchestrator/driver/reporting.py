@@ -51,7 +51,7 @@ def rebuild_report(
     if rebuild is None:
         from orchestrator.report import rebuild as report  # pandas and matplotlib
 
-        rebuild = partial(report.rebuild, say=say)
+        rebuild = partial(report.rebuild, say=say, runs_dir=results.runs)
     records = read_records(results, document.run_ids, say, move_aside=False)
     used = select_for_report(records, allow_mixed=document.allow_mixed).used
     if strict:

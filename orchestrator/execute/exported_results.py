@@ -27,7 +27,7 @@ from orchestrator.spec.configuration import (
 )
 from orchestrator.store import provenance
 from orchestrator.store.ledger import make_record, write_run
-from orchestrator.store.mixing import WEIGHT_NAMES
+from orchestrator.store.mixing import KEPT_NAMES
 from orchestrator.store.paths import Results
 from orchestrator.store.record import Damaged, RecordEnvironment, parse_record, sealed
 from orchestrator.store.sources import training_sha256
@@ -95,7 +95,7 @@ def bring_back(results: Results, folder: Path, export: Export) -> BroughtBack:
             continue
         (new if is_new else known).append(listed.run_id)
         if is_new:
-            _take_weights(results, output_of(folder, listed.run_id), listed.run_id)
+            _take_kept(results, output_of(folder, listed.run_id), listed.run_id)
     return BroughtBack(tuple(new), tuple(known), tuple(waiting), refused)
 
 
@@ -222,9 +222,9 @@ def _check_code(config: CommandConfig) -> None:
         )
 
 
-def _take_weights(results: Results, output: Path, run_id: str) -> None:
-    """Copy the weights that a run kept beside its record."""
-    for name in WEIGHT_NAMES:
+def _take_kept(results: Results, output: Path, run_id: str) -> None:
+    """Copy the weights and logits that a run kept beside its record."""
+    for name in KEPT_NAMES:
         path = output / "weights" / run_id / name
         if path.is_file():
             try:

@@ -1,4 +1,4 @@
-"""Which files of a results folder may be removed: checkpoints and kept weights, never records."""
+"""Which files of a results folder may be removed: checkpoints, weights, logits, never records."""
 
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -10,6 +10,7 @@ from decoder.errors import StorageError
 from orchestrator.query.conditions import check_against, parse_condition
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
+from orchestrator.store.mixing import KEPT_NAMES
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import open_index
@@ -17,7 +18,10 @@ from orchestrator.terminal import Say
 
 _WEIGHTS = (".safetensors", ".pt")
 _OF_WEIGHTS = "weights.json"  # their configuration
+_LOGITS = tuple(name for name in KEPT_NAMES if "logits" in name)
 _SECONDS_PER_DAY = 86_400.0
+
+_Kind = Literal["checkpoint", "weights", "logits"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,11 @@ class PruningRule:
     Attributes:
         checkpoints: checkpoints of packs whose runs all have a result, or that no plan has.
         weights: weights of runs that have a result.
-        where: only weights of runs that meet this condition, see `orchestrator.query.conditions`.
-        keep_best: how many runs of each data set keep their weights, lowest final PER first.
+        where: only weights and logits of runs that meet this condition, see
+            `orchestrator.query.conditions`.
+        keep_best: how many runs of each data set keep theirs, lowest final PER first.
         older_than_days: only files last written at least this long ago.
+        logits: logits of runs that have a result.
     """
 
     checkpoints: bool = False
@@ -37,6 +43,7 @@ class PruningRule:
     where: str | None = None
     keep_best: int = 0
     older_than_days: float = 0.0
+    logits: bool = False
 
 
 class Removable(NamedTuple):
@@ -50,7 +57,7 @@ class Removable(NamedTuple):
     """
 
     path: Path
-    kind: Literal["checkpoint", "weights"]
+    kind: _Kind
     n_bytes: int
     reason: str
 
@@ -68,7 +75,7 @@ def find_removable(results: Results, rule: PruningRule, say: Say) -> list[Remova
         StorageError: a folder cannot be read.
     """
     items = list(_checkpoints(results, say)) if rule.checkpoints else []
-    items += _weights(results, rule, say) if rule.weights else []
+    items += _kept(results, rule, say) if rule.weights or rule.logits else []
     newest = time.time() - rule.older_than_days * _SECONDS_PER_DAY
     return [item for item in items if item.path.stat().st_mtime <= newest]
 
@@ -113,8 +120,8 @@ def _checkpoints(results: Results, say: Say) -> Iterator[Removable]:
                     yield Removable(path, "checkpoint", path.stat().st_size, reason)
 
 
-def _weights(results: Results, rule: PruningRule, say: Say) -> list[Removable]:
-    files = _weight_files(results)
+def _kept(results: Results, rule: PruningRule, say: Say) -> list[Removable]:
+    files = _kept_files(results, rule)
     if not files:
         return []
     index = open_index(results, say)
@@ -134,19 +141,22 @@ def _weights(results: Results, rule: PruningRule, say: Say) -> list[Removable]:
     if condition and (remark := check_against(condition, cells)):
         say(remark)
     return [
-        Removable(path, "weights", path.stat().st_size, f"its run ended {run.outcome}")
+        Removable(path, kind, path.stat().st_size, f"its run ended {run.outcome}")
         for run, row in zip(runs, cells, strict=True)
         if run.run_id not in kept
         and run.outcome != "failed"
         and (condition is None or condition.holds(row))
-        for path in files[run.run_id]
+        for path, kind in files[run.run_id]
     ]
 
 
-def _weight_files(results: Results) -> Mapping[str, list[Path]]:
-    files: dict[str, list[Path]] = {}
+def _kept_files(results: Results, rule: PruningRule) -> Mapping[str, list[tuple[Path, _Kind]]]:
+    """Run id → the files that the rule asks about, with what they hold."""
+    files: dict[str, list[tuple[Path, _Kind]]] = {}
     for path in sorted(results.runs.glob("*/*")):
         of_weights = path.suffix in _WEIGHTS or path.name == _OF_WEIGHTS
-        if of_weights and path.is_file() and not path.is_symlink():
-            files.setdefault(path.parent.name, []).append(path)
+        kind: _Kind = "weights" if of_weights else "logits"
+        asked = rule.weights if of_weights else rule.logits and path.name in _LOGITS
+        if asked and path.is_file() and not path.is_symlink():
+            files.setdefault(path.parent.name, []).append((path, kind))
     return files

@@ -1,4 +1,4 @@
-"""The tables of a report about kinds of errors, sessions, and the choice of the evaluation."""
+"""The tables of a report about errors, sessions, ensembles, and the choice of the evaluation."""
 
 import pandas as pd
 
@@ -38,6 +38,27 @@ def errors_grid(confusions: pd.DataFrame) -> Grid | None:
             }
         )
     return titled_grid(rows, ("arm", _FREQUENT))
+
+
+def ensembles_grid(ensembles: pd.DataFrame) -> Grid | None:
+    """One row per arm and size of `orchestrator.tables.ensembles`; None if there are none."""
+    if ensembles.empty:
+        return None
+    has_words = bool(ensembles["wer"].notna().any())
+    rows = [
+        {
+            "arm": row["arm"],
+            "seeds averaged": f"{row['n_members']} of {row['n_seeds']}",
+            "PER": percent(row["per"]),
+            "95 % of subsets": "–"
+            if row["n_subsets"] == 1
+            else f"{percent(row['per_low'])} to {percent(row['per_high'])}",
+            "subsets": str(row["n_subsets"]),
+            **({"WER": percent(row["wer"])} if has_words else {}),
+        }
+        for row in ensembles.to_dict("records")
+    ]
+    return titled_grid(rows, ("arm",))
 
 
 def sessions_grid(sessions: pd.DataFrame) -> Grid | None:

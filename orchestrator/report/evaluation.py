@@ -1,8 +1,10 @@
 """What a report is made from: tables, verdicts, criteria and controls, from plan and records."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +15,10 @@ from orchestrator.report.faults import Faults
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.spec.units import noun
 from orchestrator.store.mixing import mixed_claims, select_for_report
+from orchestrator.store.paths import Results
 from orchestrator.store.record import Record
+from orchestrator.tables.ensemble_words import EnsembleWords
+from orchestrator.tables.ensembles import ensembles_table
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.tables import Tables, make_tables
 from orchestrator.terminal import Say
@@ -29,6 +34,8 @@ from orchestrator.verdicts.criteria import CriterionResult, criteria_table, eval
 from orchestrator.verdicts.greedy import Round, greedy_rounds, greedy_table
 from orchestrator.verdicts.unasked import Unasked, find_unasked
 from orchestrator.verdicts.verdicts import Verdict, decide
+
+logger = logging.getLogger(__name__)
 
 
 class ReportInput(NamedTuple):
@@ -47,6 +54,7 @@ class ReportInput(NamedTuple):
         records: run id → record, for the runs that are used.
         left_out: the same for runs of other decoder sources, which are not used.
         faults: what of the report could not be made.
+        ensembles: see `orchestrator.tables.ensembles`; empty without kept logits.
     """
 
     plan: PlanDocument
@@ -61,6 +69,7 @@ class ReportInput(NamedTuple):
     records: Mapping[str, Record]
     left_out: Mapping[str, Record]
     faults: Faults
+    ensembles: pd.DataFrame
 
 
 def evaluate_records(
@@ -68,6 +77,7 @@ def evaluate_records(
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
     say: Say | None = None,
+    runs_dir: Path | None = None,
 ) -> ReportInput:
     """Compute everything that a report is made from; nothing is written.
 
@@ -78,6 +88,8 @@ def evaluate_records(
         records: run id → record, for the runs recorded so far.
         histories: run id → evaluations.
         say: receives a line for each part that cannot be made; None logs it.
+        runs_dir: holds the logits that runs kept, see `orchestrator.store.paths.Results.runs`; None
+            leaves out what follows from them.
 
     Raises:
         ConfigError: no arm of the design fits the contrast of a hypothesis.
@@ -123,7 +135,22 @@ def evaluate_records(
         records=records,
         left_out=left_out,
         faults=faults,
+        ensembles=faults.attempt(
+            "the table of ensembles",
+            lambda: _ensembles(tables.runs, records, runs_dir, say),
+            pd.DataFrame(),
+        ),
     )
+
+
+def _ensembles(
+    runs: pd.DataFrame, records: Mapping[str, Record], runs_dir: Path | None, say: Say | None
+) -> pd.DataFrame:
+    if runs_dir is None:
+        return pd.DataFrame()
+    say = say or logger.warning
+    words = EnsembleWords(Results(runs_dir.parent), records, say)
+    return ensembles_table(runs, runs_dir, say, words)
 
 
 def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
@@ -137,7 +164,9 @@ def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
     made: dict[str, Callable[[], pd.DataFrame]] = {
         "verdicts": lambda: verdicts_table(given.verdicts)
     }
-    for name in ("sessions", "confusions"):  # older records have none
+    if not given.ensembles.empty:
+        named["ensembles"] = given.ensembles
+    for name in ("sessions", "confusions", "held_out", "words"):  # which not every record has
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:

@@ -22,6 +22,7 @@ def rebuild(
     records: Mapping[str, Record],
     histories: Mapping[str, HistoryRows],
     say: Say | None = None,
+    runs_dir: Path | None = None,
 ) -> list[Path]:
     """Write all files of an ablation from its plan and its records.
 
@@ -31,8 +32,9 @@ def rebuild(
     Args:
         ablation_dir: where the files go: ``runs``, ``arms``, ``history`` and ``verdicts`` (CSV
             and Parquet), ``verdicts.json``, ``figures/``, ``report.md`` and ``report.html``, and
-            if there are any ``criteria``, ``greedy``, ``sessions`` and ``confusions``.
-        plan, records, histories, say: see `evaluate_records`.
+            if there are any ``criteria``, ``greedy``, ``sessions``, ``confusions``, ``held_out``
+            and ``ensembles``.
+        plan, records, histories, say, runs_dir: see `evaluate_records`.
 
     Returns:
         Every file written, the pages last.
@@ -41,7 +43,7 @@ def rebuild(
         ConfigError: no arm of the design fits the contrast of a hypothesis.
         StorageError: a file cannot be written.
     """
-    given = evaluate_records(plan, records, histories, say)
+    given = evaluate_records(plan, records, histories, say, runs_dir)
     paths: list[Path] = []
     for name, table in named_tables(given).items():
         write = partial(write_tables, ablation_dir, {name: table})

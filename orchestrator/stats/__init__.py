@@ -19,8 +19,14 @@ __getattr__, __dir__, __all__ = lazy_face(
         "futility": ("LEAST_CHANCE", "chance_to_decide"),
         "power": ("Outlook", "POWER", "outlook", "power_paired"),
         "power_forecast": ("PowerForecast", "forecast_power"),
+        "rank_agreement": (
+            "Agreement",
+            "FEWEST_BLOCKS",
+            "FEWEST_UNITS",
+            "between_units",
+            "within_groups",
+        ),
         "reach": ("adjustment", "cautions", "first_seeds", "untestable"),
-        "run_forecast": ("ExpectedRuns", "expected_runs"),
         "run_values": (
             "Bools",
             "COUNTED",
@@ -31,6 +37,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "learned_nothing",
             "least_budget",
         ),
+        "runs_forecast": ("ExpectedRuns", "expected_runs"),
         "shares": (
             "Share",
             "boschloo",

@@ -5,7 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "event_file": ("event_type", "read_events", "read_scalars", "record_of"),
+        "event_file": ("MARK", "event_type", "read_events", "read_scalars", "record_of"),
         "former": ("mark_damaged",),
         "ledger": (
             "config_of",
@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "locks": ("DriverSeat", "check_free", "current_holder", "driver_seat"),
         "look_files": ("with_looks", "write_look"),
         "mixing": (
-            "WEIGHT_NAMES",
+            "KEPT_NAMES",
             "keep_others",
             "kept_of_present",
             "machines_text",

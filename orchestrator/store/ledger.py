@@ -18,7 +18,14 @@ from datetime import UTC, datetime
 
 from decoder.atomic import sha256_of, sync_folder, write_atomically
 from decoder.errors import StorageError
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult, further_columns
+from decoder.pack import (
+    HELD_OUT_WORD_COLUMNS,
+    HISTORY_COLUMNS,
+    WORD_COLUMNS,
+    HistoryRow,
+    RunResult,
+    further_columns,
+)
 from decoder.regular import NotRegularError, read_regular
 from orchestrator.spec.configuration import (
     Configuration,
@@ -36,6 +43,7 @@ from orchestrator.store.record import (
     Record,
     RecordDataset,
     RecordEnvironment,
+    RecordHeldOut,
     RecordHistory,
     RecordPack,
     parse_record,
@@ -46,7 +54,10 @@ from orchestrator.terminal import Say
 
 # Columns of a history that are whole numbers.
 COUNTS = frozenset(
-    {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
+    {
+        *("step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"),
+        *(name for name in (*WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS) if name.startswith("n_")),
+    }
 )
 _LOCK_SECONDS = 60.0
 _MOST_RECENT = 500
@@ -116,6 +127,15 @@ def make_record(
         record["replicate"] = replicate
     if ending := result.ending if result else ending:
         record["ending"] = ending
+    if result and result.n_train_trials:
+        record["n_train_trials"] = result.n_train_trials
+        record["n_train_sessions"] = result.n_train_sessions
+    if result and result.held_out:
+        record["held_out"] = {
+            name: RecordHeldOut(**errors) for name, errors in result.held_out.items()
+        }
+    if result and result.words:
+        record["words"] = dict(result.words)
     return record, tuple(history)
 
 

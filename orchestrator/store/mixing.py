@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from decoder.pack import WEIGHTS_NAME
+from decoder.pack import LOGITS_NAMES, WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument
 from orchestrator.store.former import keep_former
 from orchestrator.store.ledger import read_former, read_records, source_of_record, with_result
@@ -12,7 +12,12 @@ from orchestrator.store.paths import Results
 from orchestrator.store.record import Record
 from orchestrator.store.sources import changed_modules, training_sha256
 
-WEIGHT_NAMES = (WEIGHTS_NAME, "weights.json")
+# Weights and logits that a run keeps beside its record.
+KEPT_NAMES = tuple(
+    name
+    for file in (WEIGHTS_NAME, *LOGITS_NAMES.values())
+    for name in (file, f"{file.partition('.')[0]}.json")
+)
 _MOST_NAMED = 3  # commits or modules in one sentence
 
 
@@ -74,12 +79,13 @@ def select_for_report(records: Mapping[str, Record], *, allow_mixed: bool) -> Se
 def keep_others(results: Results, run_ids: Iterable[str]) -> None:
     """Keep the files of those runs that other than the present sources made, see `keep_former`.
 
-    Their weights are no longer beside the record, since training may not write new ones.
+    Their weights and logits are no longer beside the record, since training may not write new
+    ones.
     """
     records = read_records(results, run_ids, lambda _: None, move_aside=False, full=False)
     for run_id, record in select(records, training_sha256()).others.items():
         keep_former(results, run_id, source_of_record(record))
-        for name in WEIGHT_NAMES:
+        for name in KEPT_NAMES:
             (results.run(run_id) / name).unlink(missing_ok=True)
 
 

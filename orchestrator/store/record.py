@@ -97,15 +97,25 @@ class RecordHistory(TypedDict):
 
 
 @_strict
+class RecordHeldOut(TypedDict):
+    """As `decoder.pack.HeldOutSession`."""
+
+    n_edits: Count
+    n_reference: Count
+    days: Whole | None
+
+
+@_strict
 class Record(TypedDict):
     """``record.json``: how one run ended.
 
     ``status`` is ``ok``, ``diverged`` (a result, see ``diverged_step``) or ``failed`` (not a
     result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
     resolved. ``replicate`` is there if the run is a repetition of another. ``ending`` is there if a
-    trainer of the user's made it, and says which rule decided how it ended. The other keys that
-    are not required are missing in older records. The file ends with ``record_sha256``, see
-    `sealed`.
+    trainer of the user's made it, and says which rule decided how it ended. ``held_out`` is there
+    if sessions are held out, and ``words`` if the run is decoded to words, see
+    `decoder.pack.RunResult`. The other keys that are not required are missing in older records. The
+    file ends with ``record_sha256``, see `sealed`.
     """
 
     schema: Whole
@@ -132,6 +142,10 @@ class Record(TypedDict):
     beam: NotRequired[dict[str, Amount] | None]
     n_skipped_steps: NotRequired[Count]
     ending: NotRequired[str]
+    n_train_trials: NotRequired[Count]
+    n_train_sessions: NotRequired[Count]
+    held_out: NotRequired[dict[str, RecordHeldOut]]
+    words: NotRequired[dict[str, str | Whole | Annotated[float, Field(ge=-1e9, le=1e9)] | None]]
     history_sha256: str
     n_history_rows: Count
 

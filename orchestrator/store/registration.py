@@ -23,7 +23,7 @@ from orchestrator.store.sources import training_sha256
 
 # How the looks of seeds in steps spend α, see `orchestrator.spec.spending`. Another name for
 # another rule, so that claims locked before keep no verdict of it unlabelled.
-SPENDING = "Lan-DeMets, like Pocock"
+SPENDING = "in proportion to the seeds"
 _OF_LOOKS = frozenset({"looks", "seed_steps", "spending"})
 
 

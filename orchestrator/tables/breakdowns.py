@@ -25,6 +25,22 @@ class SessionRow(NamedTuple):
     per: float
 
 
+class HeldOutRow(NamedTuple):
+    """One run in one session that trained nothing; ``days`` from the nearest trained session.
+
+    ``days`` is negative if that is the later one, and NaN if the names hold no dates.
+    """
+
+    run_id: str
+    arm: str
+    seed: int
+    session: str
+    days: float
+    n_edits: int
+    n_reference: int
+    per: float
+
+
 class ConfusionRow(NamedTuple):
     """How often an arm emits one phoneme for another; see `confusions_table`."""
 
@@ -51,6 +67,26 @@ def sessions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.Data
             per = n_edits / n_reference if n_reference else float("nan")
             rows.append(SessionRow(run_id, arm, seed, session, n_edits, n_reference, per))
     return pd.DataFrame(rows, columns=SessionRow._fields)
+
+
+def held_out_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
+    """PER of every run in every session held out, see ``data.held_out_sessions``.
+
+    Args:
+        runs: `orchestrator.tables.tables.runs_table`; runs without a result are left out.
+        records: run id → record; those of runs without such sessions are left out.
+
+    Returns:
+        One `HeldOutRow` per run and session, in the order of the runs, then of the days.
+    """
+    rows = []
+    for run_id, arm, seed, record in _with_result(runs, records):
+        for session, errors in (record.get("held_out") or {}).items():
+            n_edits, n_reference, days = errors["n_edits"], errors["n_reference"], errors["days"]
+            per = n_edits / n_reference if n_reference else float("nan")
+            distance = float("nan") if days is None else float(days)
+            rows.append(HeldOutRow(run_id, arm, seed, session, distance, n_edits, n_reference, per))
+    return pd.DataFrame(rows, columns=HeldOutRow._fields)
 
 
 def confusions_table(runs: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:

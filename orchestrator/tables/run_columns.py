@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decoder.collapse import CollapseThresholds, escape_step, has_plateau, is_collapsed
-from decoder.pack import further_columns
+from decoder.pack import (
+    HELD_OUT_COLUMNS,
+    HELD_OUT_WORD_COLUMNS,
+    WORD_COLUMNS,
+    further_columns,
+)
 from decoder.selection import best_row, selection_optimism
 from orchestrator.spec.configuration import is_command
 from orchestrator.spec.units import is_error_rate
@@ -97,7 +102,15 @@ def _error_rates(record: Record | None, history: HistoryRows) -> list[str]:
     config = record["config"] if record else {}
     if is_command(config):
         return [name for name in config["trainer"]["metrics"] if is_error_rate(name)]
-    return ["per", *filter(is_error_rate, further_columns(history))]
+    held_out = config.get("data", {}).get("held_out_sessions") is not None
+    words = config.get("evaluation", {}).get("words", {}).get("decoder", "none") != "none"
+    further = {
+        *further_columns(history),
+        *(HELD_OUT_COLUMNS if held_out else ()),
+        *(WORD_COLUMNS if words else ()),
+        *(HELD_OUT_WORD_COLUMNS if held_out and words else ()),
+    }
+    return ["per", *filter(is_error_rate, sorted(further))]
 
 
 def _beam_per(record: Record | None, outcome: str) -> float:

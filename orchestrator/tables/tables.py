@@ -19,9 +19,10 @@ from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
 from orchestrator.stats.run_values import COUNTED, ENDINGS, NOT_NEEDED, counted_values, least_budget
 from orchestrator.store.record import Record
-from orchestrator.tables.breakdowns import confusions_table, sessions_table
+from orchestrator.tables.breakdowns import confusions_table, held_out_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
 from orchestrator.tables.run_columns import ColumnValue, HistoryRows, result_columns
+from orchestrator.tables.words import words_table
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
@@ -48,6 +49,8 @@ class Tables(NamedTuple):
         failures: one `FailureRow` per diverged or failed run.
         sessions: one row per run and session; see `orchestrator.tables.breakdowns`.
         confusions: one row per arm and pair of phonemes; see `orchestrator.tables.breakdowns`.
+        held_out: one row per run and session held out; see `orchestrator.tables.breakdowns`.
+        words: one row per run that was decoded to words; see `orchestrator.tables.words`.
     """
 
     runs: pd.DataFrame
@@ -56,6 +59,8 @@ class Tables(NamedTuple):
     failures: pd.DataFrame
     sessions: pd.DataFrame
     confusions: pd.DataFrame
+    held_out: pd.DataFrame
+    words: pd.DataFrame
 
 
 class FailureRow(NamedTuple):
@@ -88,6 +93,8 @@ def make_tables(
         failures_table(runs, records),
         sessions_table(runs, records),
         confusions_table(runs, records),
+        held_out_table(runs, records),
+        words_table(runs, records),
     )
 
 

@@ -3,10 +3,10 @@
 What the node sees, it uses. Recordings, and weights to start from, that it does not see are sent to
 it once, see `node_cache`.
 If it does not see the results folder, the pack trains in a folder of the node: its newest
-checkpoint comes from the driver first, and checkpoints and weights go back to the driver, from
-where another node can go on. If the node is lost, so is what it trained since the last checkpoint
-that went back. Sending takes a tenth of the time at most, so a large checkpoint goes back less
-often than it is written.
+checkpoint comes from the driver first, and checkpoints, weights and logits go back to the driver,
+from where another node can go on. If the node is lost, so is what it trained since the last
+checkpoint that went back. Sending takes a tenth of the time at most, so a large checkpoint goes
+back less often than it is written.
 """
 
 import os
@@ -38,7 +38,7 @@ from orchestrator.execute.backends.travel import (
 )
 from orchestrator.execute.backends.types import Execution
 from orchestrator.spec.configuration import Pack, is_of_command
-from orchestrator.store.mixing import WEIGHT_NAMES
+from orchestrator.store.mixing import KEPT_NAMES
 
 SEND_PAUSE = 10.0  # times as long as the last checkpoint took to send, at least
 Stamp = tuple[int, int, int]  # size, time of the last change in ns, inode
@@ -148,7 +148,16 @@ def _with_starts(
 ) -> Generator[Progress, None, Execution]:
     """Where this node finds the weights that runs start from; those it does not see are sent."""
     configs = [run.config for run in pack.runs if isinstance(run.config, DecoderConfig)]
-    planned = {config.train.start_from: config.files.get(START_KEY) for config in configs}
+    planned: dict[str | None, str | None] = {
+        config.train.start_from: config.files.get(START_KEY) for config in configs
+    }
+    if any(config.evaluation.words.is_on for config in configs):
+        from decoder.word_files import source_of_store, word_files
+
+        source = source_of_store(execution.dataset_dir)
+        for config in configs:
+            named = word_files(config, source)
+            planned |= {text: config.files.get(key) for text, key in named.items()}
     files = {}
     for text, path in execution.start_files.items():
         if text in planned and not _sees(path, planned[text]):
@@ -158,7 +167,7 @@ def _with_starts(
 
 def _sees(path: Path, sha256: str | None) -> bool:
     """Whether this node sees the driver's file, and not another one in its place."""
-    from decoder.start import sha256_of_file
+    from decoder.regular import sha256_of_file
 
     try:
         return sha256_of_file(path) == sha256
@@ -217,7 +226,7 @@ class _Outbox:
         if self._here.weights_dir is None:
             return
         folders = [self._here.weights_dir / run.run_id for run in self._pack.runs]
-        for path in (folder / name for folder in folders for name in WEIGHT_NAMES):
+        for path in (folder / name for folder in folders for name in KEPT_NAMES):
             if path.exists() and self._sent_weights.get(path) != (stamp := _stamp(path)):
                 yield from pieces_of("weights", path, self._name(path, "weights"))
                 self._sent_weights[path] = stamp

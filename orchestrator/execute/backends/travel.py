@@ -21,7 +21,7 @@ from decoder.data.files import Say, hash_files, silent
 from decoder.errors import StorageError
 from decoder.owners import temporary_name
 from orchestrator.spec.configuration import Pack
-from orchestrator.store.mixing import WEIGHT_NAMES
+from orchestrator.store.mixing import KEPT_NAMES
 
 PIECE_BYTES = 8 * 2**20
 _PART_OF_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -265,7 +265,7 @@ class Receiver:
         first, _, rest = piece.name.partition("/")
         of_pack = {
             "checkpoints": first == pack_id and bool(rest),
-            "weights": rest in WEIGHT_NAMES
+            "weights": rest in KEPT_NAMES
             and any(run.run_id == first for run in self._packs[pack_id].runs),
         }
         if folder is None or not of_pack[piece.kind]:
@@ -327,7 +327,7 @@ class FolderSource:
         return entries_below(inside(folder, pack_id), folder)
 
     def start(self, text: str) -> tuple[FileEntry, ...]:
-        from decoder.start import sha256_of_file
+        from decoder.regular import sha256_of_file
 
         return tuple(
             FileEntry(name, path.stat().st_size, sha256_of_file(path))

@@ -15,10 +15,14 @@ from orchestrator.report.figures.changes import (
 )
 from orchestrator.report.figures.collapse_map import collapse_data, draw_collapse
 from orchestrator.report.figures.curves import Metric, curves_data, draw_curves
+from orchestrator.report.figures.data_efficiency import draw_efficiency, efficiency_data
 from orchestrator.report.figures.effects import MOST_EFFECTS, draw_effects, effects_data
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
+from orchestrator.report.figures.held_out import draw_held_out, held_out_data
 from orchestrator.report.figures.interaction import draw_interaction, interaction_data
+from orchestrator.report.figures.per_and_wer import clouds_data, draw_clouds
 from orchestrator.report.figures.style import Drawn, Saved, save
+from orchestrator.report.per_and_wer import per_and_wer
 from orchestrator.report.prose import prose
 from orchestrator.report.telling_arms import arms_in_figures, shown_text
 
@@ -86,6 +90,12 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
                 "",
             ),
         )
+    if "wer" in tables.runs and tables.runs["wer"].notna().any():
+        yield "per_and_wer", lambda: _per_and_wer(given)
+    if not tables.held_out["days"].isna().all():
+        yield "held_out", lambda: _held_out(given)
+    if efficiency_data(plan, tables.runs, given.records):
+        yield "data_efficiency", lambda: _efficiency(given)
     if spec.design == "fractional":  # it has too many arms to show each of them
         return
     # A trainer of the user's reports what it reports.
@@ -139,6 +149,24 @@ def _curves(metric: Metric, given: ReportInput) -> _Made:
     only = arms_in_figures(given.plan, given.tables.arms)
     figure = draw_curves(curves_data(metric, given.plan, given.tables, only))
     return figure, _arms_text(given, only)
+
+
+def _held_out(given: ReportInput) -> _Made:
+    only = arms_in_figures(given.plan, given.tables.arms)
+    data = held_out_data(given.tables.held_out, only)
+    return (draw_held_out(data), _arms_text(given, only)) if data else None
+
+
+def _per_and_wer(given: ReportInput) -> _Made:
+    found = per_and_wer(given.plan, given.tables.runs)
+    only = arms_in_figures(given.plan, given.tables.arms)
+    data = clouds_data(found, only) if found else []
+    return (draw_clouds(data), _arms_text(given, only)) if data else None
+
+
+def _efficiency(given: ReportInput) -> _Made:
+    data = efficiency_data(given.plan, given.tables.runs, given.records)
+    return draw_efficiency(data), ""
 
 
 def _arms_text(given: ReportInput, only: list[str] | None, others: str = "") -> str:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from decoder.data.check import check
+from decoder.data.pronunciation import cmu_dictionary
+from decoder.data.synthetic import RECIPES
 from decoder.data.writers import SentenceToWrite, write_session, write_t12_session
 from decoder.errors import DataError
 
@@ -89,6 +91,87 @@ def test_clipped_empty_and_unalignable_trials_are_counted(
     assert second.n_empty_targets == 2
     # Two patches for three labels; one patch for a doubled label; no patch at all.
     assert second.n_unalignable == 3
+
+
+def say(
+    folder: Path, session: str, split: str, trial: str, label: str | None, spelled: str
+) -> None:
+    """Change the sentence of a trial, and the same in character codes."""
+    with h5py.File(folder / session / f"data_{split}.hdf5", "r+") as handle:
+        group = handle[trial]
+        del group.attrs["sentence_label"]
+        if label is not None:
+            group.attrs["sentence_label"] = label
+        group["transcription"][:] = 0
+        group["transcription"][: len(spelled)] = [ord(one) for one in spelled]
+
+
+def test_words_without_a_pronunciation_are_counted_over_words_and_over_uses(folder: Path) -> None:
+    before = check(folder)
+    assert (before.total.n_words, before.words.n_different, before.words.n_lacking) == (10, 1, 0)
+    say(folder, FIRST, "train", "trial_0000", "A xqzv, the vqxq's 2 vqxq-xqzv!", "")
+    say(folder, FIRST, "val", "trial_0001", "xqzv the XQZV", "")
+    say(folder, SECOND, "val", "trial_0000", "The twenty-one", "")
+    summary = check(folder)
+    assert [one.n_words for one in summary.sessions] == [2 + 5 + 1 + 3, 3 + 2 + 1]
+    words = summary.words
+    # bah, a, the, twenty-one; xqzv three times, the others once
+    assert words.n_different == 4 + 3
+    assert (words.n_lacking, words.n_lacking_spoken, words.n_lacking_val) == (3, 5, 2)
+    assert words.lacking[0] == "xqzv" and set(words.lacking[1:]) == {"vqxq's", "vqxq-xqzv"}
+    assert words.has_cmudict and summary.fit
+
+    (folder / "pronunciations.txt").write_text("xqzv  Z IY\nvqxq  V IY\n")
+    assert check(folder).words == dataclasses.replace(
+        words, n_lacking=0, n_lacking_spoken=0, n_lacking_val=0, lacking=()
+    )
+
+
+def test_a_pronunciation_that_cannot_be_read_is_named(folder: Path) -> None:
+    (folder / "pronunciations.txt").write_text("xqzv  Z EE\n")
+    with pytest.raises(DataError, match=r"pronunciations\.txt: line 1"):
+        check(folder)
+
+
+def test_without_cmudict_the_words_of_generated_recordings_are_known(
+    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cmudict", None)
+    cmu_dictionary.cache_clear()
+    try:
+        generated, own = check(tiny_folder).words, check(folder).words
+    finally:
+        cmu_dictionary.cache_clear()
+    assert (generated.n_lacking, generated.has_cmudict) == (0, False)
+    assert generated.n_different > 10
+    assert (own.n_lacking, own.n_lacking_spoken, own.lacking) == (1, 10, ("bah",))
+
+
+def test_transcriptions_with_other_words_and_trials_without_a_sentence_are_counted(
+    folder: Path,
+) -> None:
+    total = check(folder).total
+    assert (total.n_other_transcriptions, total.n_without_sentence) == (0, 0)
+    say(folder, FIRST, "train", "trial_0000", "Don't, go!", "don't go")  # the same words
+    say(folder, FIRST, "train", "trial_0001", "Don't go", "do go")
+    say(folder, SECOND, "val", "trial_0000", "go", "go on")
+    say(folder, SECOND, "val", "trial_0001", None, "")
+    summary = check(folder)
+    assert [one.n_other_transcriptions for one in summary.sessions] == [1, 1]
+    assert [one.n_without_sentence for one in summary.sessions] == [0, 1]
+    assert summary.fit
+
+
+@pytest.mark.parametrize("layout", ["T15", "T12"])
+def test_generated_recordings_have_sentences_whose_words_are_all_known(
+    layout: str, tiny_folder: Path, tiny_t12_folder: Path
+) -> None:
+    summary = check({"T15": tiny_folder, "T12": tiny_t12_folder}[layout])
+    total = summary.total
+    assert (total.n_without_sentence, total.n_other_transcriptions) == (0, 0)
+    recipe = RECIPES[{"T15": "tiny", "T12": "t12_tiny"}[layout]]
+    assert recipe.min_words * 32 <= total.n_words <= recipe.max_words * 32
+    assert summary.words.n_lacking == 0
 
 
 def test_summary_can_be_written_as_json(folder: Path) -> None:

@@ -16,7 +16,9 @@ from decoder.data.pronunciation import (
     digest_of,
     labels_of,
     load_dictionary,
+    load_known_words,
     pronounce,
+    words_lacking,
     words_of,
 )
 from decoder.data.recordings import Problems
@@ -228,3 +230,23 @@ def test_digest_follows_own_pronunciations(tmp_path: Path) -> None:
     without = dictionary_digest(tmp_path)
     (tmp_path / FILE_NAME).write_text("foo  F UW\n", encoding="utf-8")
     assert dictionary_digest(tmp_path) != without == dictionary_digest(tmp_path / "elsewhere")
+
+
+def test_a_word_lacks_a_pronunciation_only_if_no_rule_gives_one(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("zvq  Z IY\n")
+    problems = Problems()
+    dictionary, has_cmudict = load_known_words(tmp_path, problems)
+    words = ["dog", "xqzv", "zvq", "zvq's", "dog-zvq", "-", "qqx-dog"]
+    assert words_lacking(words, dictionary) == ["xqzv", "-", "qqx-dog"]
+    assert has_cmudict and problems.n_found == 0
+
+
+def test_a_file_beside_recordings_comes_before_cmudict_and_that_before_generated_words(
+    tmp_path: Path,
+) -> None:
+    without_file, _ = load_known_words(tmp_path, Problems())
+    assert without_file["read"] == cmu_dictionary()["read"] != pronunciations()["read"]
+    (tmp_path / FILE_NAME).write_text("read  Z IY\n")
+    assert load_known_words(tmp_path, Problems())[0]["read"] == classes("Z IY")
+    (tmp_path / FILE_NAME).write_text(pronunciation_file())
+    assert load_known_words(tmp_path, Problems())[0]["read"] == pronunciations()["read"]

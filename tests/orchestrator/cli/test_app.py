@@ -149,7 +149,12 @@ def test_a_plan_says_what_seeds_added_after_a_run_decide_and_beforehand_how_to_a
     path = write_spec({"seeds": [0, 1, 5, 2]})
     document = json.loads(call("plan", path, *where, "--json").stdout)
     assert document["lock_changed"] == []
-    assert document["seeds_added"]["weak_hurts"] == {"locked": [0, 1, 2], "looks": [], "n_added": 1}
+    assert document["seeds_added"]["weak_hurts"] == {
+        "locked": [0, 1, 2],
+        "looks": [],
+        "steps": None,
+        "n_added": 1,
+    }
     assert {p["hypothesis"]: p["n_seeds"] for p in document["power"]}["weak_hurts"] == 3
     report = call("report", "question", "--results", results.root)
     assert "added" not in report.stdout, "the plan of the last run has the seeds of the lock"
@@ -322,6 +327,23 @@ def test_t12_data_is_made_and_checked(tmp_path: Path) -> None:
     for fact in ("T12", "2 sessions", "256 features", "32 bins every 4"):
         assert fact in text
     assert call("data", "make", tmp_path / "x", "--layout", "t13").exit_code == 2
+
+
+def test_data_check_names_the_words_without_a_pronunciation(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    call("data", "make", folder, "--recipe", "tiny")
+    known = " ".join(call("data", "check", folder).stdout.split())
+    assert "each has a pronunciation" in known
+    with h5py.File(sorted(folder.glob("*/data_val.hdf5"))[0], "r+") as file:
+        file["trial_0000"].attrs["sentence_label"] = "xqzv and xqzv"
+    shown = call("data", "check", folder)
+    text = " ".join(shown.stdout.split())
+    assert shown.exit_code == 0
+    for fact in ("1 of these", "said 2 times", "2 times in val: xqzv"):
+        assert fact in text
+    summary = json.loads(call("data", "check", folder, "--json").stdout)
+    assert (summary["words"]["n_lacking"], summary["words"]["lacking"]) == (1, ["xqzv"])
+    assert summary["total"]["n_other_transcriptions"] == 1
 
 
 def test_data_check_accepts_the_name_of_a_recipe(results: Results) -> None:

@@ -1,5 +1,6 @@
 """Looks that stop arms: what trains, what is decided, and that a decision stands."""
 
+import io
 import json
 import os
 import random
@@ -14,16 +15,24 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from small_ablation import Rebuilds, result_of
+from typer.testing import CliRunner
 
 from decoder.pack import Pack, Progress
+from orchestrator.cli.app import app
+from orchestrator.cli.designs_view import recommendation
+from orchestrator.cli.plan_view import preview_document, print_preview
 from orchestrator.cli.run_view import claim_rows, print_claims, status_rows
+from orchestrator.driver.export import export_ablation
+from orchestrator.driver.preview import DesignCost, Preview, make_preview
 from orchestrator.driver.run import AblationOutcome, run_ablation
 from orchestrator.execute.backends import Execution, PackEvent, PackFailed
+from orchestrator.execute.export import ArrayJob
 from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.looks import next_look, runs_not_needed, runs_wanted, spare_runs
 from orchestrator.plan.recordings import PrepareData
 from orchestrator.spec.load import Loaded
+from orchestrator.stats.runs_forecast import ExpectedRuns
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
@@ -357,6 +366,79 @@ def test_status_says_which_claims_are_decided_and_how_many_seeds_the_open_ones_h
     print_claims(console, list(rows.values()))
     printed = console.export_text()
     assert "1 of 5, 4 seeds" in printed and "next at 6 seeds" in printed
+    shown = CliRunner().invoke(app, ["status", "--json", "--results", str(results.root)])
+    (ablation,) = json.loads(shown.stdout)
+    assert ablation["claims"] == [weak, slow]
+
+
+def test_plan_shows_what_is_wanted_next_and_what_looks_are_expected_to_cost(
+    go: Callable[..., AblationOutcome],
+    load: Callable[..., Loaded],
+    results: Results,
+    options: Options,
+    describe: PrepareData,
+) -> None:
+    def see(**changes: Any) -> Preview:
+        loaded = load({**CLAIMS, "prior": {"per": 0.02}, **changes})
+        return make_preview(loaded, results, options, print, calibrate=False, describe=describe)
+
+    before = see()
+    assert before.next_look == 4 and sum(len(pack.runs) for pack in before.packs) == 16
+    assert [one.expected.scenario for one in before.designs] == [
+        "no effect",
+        "the margin",
+        "twice the margin",
+    ]
+    assert all(16 <= one.expected.n_runs <= 48 for one in before.designs)
+    assert all(one.hours is None for one in before.designs), "no record gives the cost"
+    assert not see(seeds=[1, 2, 3]).designs
+    outcome = go(prior={"per": 0.02})
+    after = see()
+    assert (after.packs, after.next_look) == ((), None)
+    assert after.n_not_needed == outcome.n_not_needed
+    assert all(one.hours for one in after.designs)
+    document = preview_document(after)
+    assert document["n_not_needed"] == outcome.n_not_needed
+    assert [one["scenario"] for one in document["designs"]] == [
+        one.expected.scenario for one in after.designs
+    ]
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_preview(console, after)
+    printed = console.export_text()
+    assert "twice the margin" in printed and document["recommended"] in printed
+    assert f"{outcome.n_not_needed} not needed" in printed
+
+
+def test_the_recommended_design_is_the_one_with_fewer_runs() -> None:
+    def cost(n_runs: float, fixed_runs: int) -> DesignCost:
+        return DesignCost(ExpectedRuns("no effect", n_runs, 0.8, 6, fixed_runs), None, None)
+
+    assert "these looks" in recommendation([cost(10, 12), cost(15, 14)])
+    assert "fixed seeds, 6 of them" in recommendation([cost(20, 12)])
+
+
+def test_an_export_has_the_runs_up_to_the_next_look(
+    go: Callable[..., AblationOutcome],
+    load: Callable[..., Loaded],
+    results: Results,
+    describe: PrepareData,
+    tmp_path: Path,
+) -> None:
+    def export(folder: str) -> set[int]:
+        job = ArrayJob(1, 0, 0, "1:00:00", 60, 0, (), (), "python", tmp_path)
+        loaded, into = load(CLAIMS), tmp_path / folder
+        export_ablation(loaded, results, into, job, print, ["export"], describe=describe)
+        lines = (tmp_path / folder / "runs.txt").read_text().splitlines()
+        plan = read_plan(results, "question")
+        return {run.block for run in plan.runs if any(run.run_id in line for line in lines)}
+
+    assert export("first") == {1, 2, 3, 4}
+    with pytest.raises(KeyboardInterrupt):
+        go(Truth(dies_after=4))
+    for path in results.ablation("question").glob("looks/*/*"):
+        path.unlink()
+    assert export("second") == {5, 6}, "the look is taken from the records"
+    assert len(look_files(results)) == 1
 
 
 def test_processes_that_share_the_work_take_each_look_once(

@@ -155,13 +155,17 @@ def test_a_run_leaves_the_index_of_the_store_up_to_date(
     assert results.index.stat().st_mtime_ns == kept, "the index was written again"
 
 
-def test_a_remark_counts_recorded_runs_without_the_weights_that_the_file_asks_for(
-    go: Callable[..., AblationOutcome], backend: Backend, console: Console
+@pytest.mark.parametrize(
+    "keep", [{"keep_weights": "final"}, {"keep_logits": "validation"}, {"keep_logits": "test"}]
+)
+def test_a_remark_counts_recorded_runs_without_the_weights_or_logits_that_the_file_asks_for(
+    keep: dict[str, str], go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:
     go(backend)
-    again = go(backend, {"set": {"train.keep_weights": "final"}})
+    again = go(backend, {"set": {f"train.{name}": value for name, value in keep.items()}})
     assert again.n_trained == 0
-    (remark,) = [line for line in console.export_text().splitlines() if "keep_weights" in line]
+    (remark,) = [line for line in console.export_text().splitlines() if "train.keep_" in line]
+    assert f"train.{next(iter(keep))}" in remark
     assert remark.startswith("12 ")
 
 

@@ -19,12 +19,21 @@ ELSEWHERE = {
         "decoder/test_own_parts.py::"
         "test_a_function_that_fails_in_a_step_is_named_with_its_line",
     ),
+    "logits that a run kept are damaged, or lack their checksum": (
+        "orchestrator/tables/test_ensembles.py::"
+        "test_an_arm_whose_files_do_not_fit_is_left_out_with_a_remark",
+        "decoder/test_logits.py::test_a_file_that_is_damaged_or_incomplete_is_refused",
+    ),
     "the driver is killed": (
         "orchestrator/execute/backends/test_ray_tune.py::"
         "test_no_process_of_a_killed_driver_remains",
         "orchestrator/execute/backends/test_guard.py::"
         "test_what_a_driver_and_its_guard_left_when_both_were_killed_goes_at_the_next_start",
         "orchestrator/store/test_tidy.py::test_files_of_dead_processes_go_wherever_they_are",
+    ),
+    "the record of a look (`looks/`) is damaged": (
+        "orchestrator/driver/test_looks.py::"
+        "test_a_damaged_look_is_moved_aside_and_taken_again_with_the_same_result",
     ),
     "a worker is killed": (
         "orchestrator/execute/backends/test_backends.py::"

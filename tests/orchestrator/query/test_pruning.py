@@ -71,6 +71,29 @@ def test_weights_are_removable_by_condition_and_age(full: Results) -> None:
     assert folders(full, PruningRule(weights=True, older_than_days=1.0)) == [collapsed[0]]
 
 
+def test_logits_are_removable_apart_from_weights_by_the_same_rules(full: Results) -> None:
+    ok = list_runs(full, ignore, where="outcome == 'ok'", sort="per", columns=["run_id"]).rows
+    best, next_best = (row["run_id"] for row in ok[:2])
+    for run_id in (best, next_best):
+        for name in ("logits.npz", "logits.json", "test_logits.npz", "test_logits.json"):
+            (full.run(run_id) / name).write_bytes(b"x")
+    both = find_removable(full, PruningRule(logits=True), ignore)
+    assert {(item.path.parent.name, item.path.name, item.kind) for item in both} == {
+        (run_id, name, "logits")
+        for run_id in (best, next_best)
+        for name in ("logits.npz", "logits.json", "test_logits.npz", "test_logits.json")
+    }
+    assert folders(full, PruningRule(logits=True, keep_best=1)) == [next_best]
+    assert folders(full, PruningRule(logits=True, where="outcome == 'collapsed'")) == []
+    weights = find_removable(full, PruningRule(weights=True), ignore)
+    assert {item.kind for item in weights} == {"weights"} and len(weights) == 24
+    arguments = ["runs", "prune", "--logits", "--yes", "--results", str(full.root)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert not list(full.runs.glob("*/*logits.*"))
+    assert len(list(full.runs.glob("*/weights.safetensors"))) == 12
+    assert len(list(full.runs.glob("*/record.json"))) == 12
+
+
 def test_only_yes_removes_and_records_stay(full: Results) -> None:
     def call(*more: str) -> Any:
         arguments = ["runs", "prune", "--checkpoints", "--weights", "--json"]

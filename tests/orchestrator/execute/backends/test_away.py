@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "train.n_steps": 12,
     "train.eval_every_steps": 2,
     "train.keep_weights": "best",
+    "train.keep_logits": "both",
 }
 
 
@@ -84,7 +85,8 @@ def steps_below(folder: Path) -> list[str]:
 
 def weights_in(folder: Path | None) -> dict[str, bytes]:
     assert folder is not None
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("weights.*")}
+    kept = [*folder.rglob("weights.*"), *folder.rglob("*logits.*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
 def train(
@@ -122,7 +124,9 @@ def test_a_node_that_sees_nothing_gets_the_recordings_and_gives_back_results_and
     driver: Execution, pack: Pack, reference: Any, tmp_path: Path
 ) -> None:
     results = timeless(train(pack, driver, access_to(driver)))
-    assert (results, weights_in(driver.weights_dir)) == reference
+    kept = weights_in(driver.weights_dir)
+    assert (results, kept) == reference
+    assert {"run0/logits.npz", "run1/logits.json", "run1/test_logits.npz"} <= set(kept)
     assert len(list((tmp_path / "node").glob("datasets/*/train_features.f32"))) == 1
     assert list((tmp_path / "node" / "packs").iterdir()) == []
     assert not (driver.checkpoint_dir / "pack").exists()
@@ -203,7 +207,7 @@ def test_checkpoints_travel_no_more_often_than_said(driver: Execution, pack: Pac
     seldom = dataclasses.replace(driver, checkpoint_every_seconds=1000.0)
     given: list[Progress | Parcel] = list(train_away(pack, seldom, access_to(driver), train_often))
     kinds = [getattr(one, "kind", "kept") for one in given if not isinstance(one, Progress)]
-    assert kinds == ["weights"] * 4 + ["kept"]
+    assert kinds == ["weights"] * 12 + ["kept"]  # weights and logits of two runs
     assert isinstance(given[-1], KeptFiles) and not given[-1].names
 
 

@@ -8,7 +8,7 @@ from orchestrator.spec.claims import bound_error, looks_of
 from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.stats.power import power_studentized
-from orchestrator.stats.run_forecast import ExpectedRuns, expected_runs
+from orchestrator.stats.runs_forecast import ExpectedRuns, expected_runs
 
 STEPS = {"start": 4, "max": 20, "step": 4}
 SPREAD = 0.04

@@ -1,0 +1,1 @@
+"""Words: sentences, pronunciations, language models, decoding to words and its errors."""
