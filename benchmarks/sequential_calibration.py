@@ -21,12 +21,11 @@ from calibration_sweeps import (
     make_sweep,
     simulate,
 )
-from scipy import special
+from spending_functions import spending_rows
 from usual_practice import Rate
 
 from orchestrator.spec.claims import bound_error, looks_of
 from orchestrator.spec.schema import AblationSpec, Hypothesis, Look
-from orchestrator.spec.spending import levels_that_spend, spent
 from orchestrator.stats import effects as stats
 from orchestrator.stats.early_stopping import StoppingRule, corrected
 from orchestrator.stats.effects import Interval
@@ -353,7 +352,7 @@ def _estimates(
         interval = share_contrast(shares, (1, -1))
         rates = [(share.n_events + 0.5) / (n + 1) for share in shares]
         spread = math.sqrt(sum(rate * (1 - rate) for rate in rates))
-    fair = corrected(mean, spread, n, rule)
+    fair = corrected(mean, spread, n, rule, interval)
     return [(mean, interval), (fair.effect, fair.interval)]
 
 
@@ -366,68 +365,9 @@ def _covered(intervals: Sequence[Interval], true: float) -> str:
     return str(Rate(sum(low <= true <= high for low, high in intervals), len(intervals)))
 
 
-def spending_rows(n_sweeps: int) -> Iterator[tuple[str, ...]]:
-    """Candidates for the spending function: seeds and power for one claim with normal differences.
-
-    The last two columns are for effects of twice the margin and for none, each as seeds needed over
-    the fixed seeds that decide as often.
-    """
-    at = RUN_CASES[0].sweep(STEPS).plan.spec.seed_steps
-    assert at is not None
-    studies = np.random.default_rng([_SEED, 300]).standard_normal((n_sweeps, MOST))
-    for name, shares in _SPENDING.items():
-        alphas, errors = (
-            [total / len(at.at) for _ in at.at]
-            if shares is None
-            else levels_that_spend(at.at, [shares(n / MOST, total) for n in at.at])
-            for total in (0.05, 0.10)
-        )
-        rules = list(zip(at.at, alphas, [error / 2 for error in errors], strict=True))
-        for margin in (0.5, 0.75, 1.0, 1.5):
-            cells = []
-            for effect, column in ((2 * margin, 0), (0.0, 1)):
-                *decided, seeds = _of_rule(studies + effect, margin, rules)
-                same = next(
-                    n
-                    for n in range(3, MOST + 1)
-                    if n == MOST
-                    or _of_rule(studies + effect, margin, [(n, 0.05, 0.05)])[column]
-                    >= decided[column]
-                )
-                power = Rate(decided[column] * n_sweeps, n_sweeps)
-                cells += [str(power), f"{seeds:.1f}", f"{100 * seeds / same:.0f} %"]
-            yield name, f"{margin:g}", *cells
-
-
-def _of_rule(
-    studies: stats.Floats, margin: float, rules: Sequence[tuple[int, float, float]]
-) -> tuple[float, float, float]:
-    """Shares of studies that are supported and refuted, and their mean number of seeds."""
-    words = np.zeros(len(studies), dtype=int)
-    seeds = np.full(len(studies), rules[-1][0])
-    for n, alpha, error in rules:
-        seen = studies[:, :n]
-        supported = (stats.upper_bounds(-seen, alpha / 2) < 0) & (seen.mean(axis=1) >= margin)
-        refuted = ~supported & (stats.upper_bounds(seen, error) < margin)
-        now = (words == 0) & (supported | refuted)
-        words[now], seeds[now] = np.where(supported, 1, 2)[now], n
-    return float((words == 1).mean()), float((words == 2).mean()), float(seeds.mean())
-
-
-_SPENDING: Mapping[str, Callable[[float, float], float] | None] = {
-    "plain splitting": None,
-    "Pocock-like (Lan & DeMets)": lambda t, a: a * math.log(1 + (math.e - 1) * t),
-    "in proportion to seeds": spent,
-    "power 1.5": lambda t, a: a * t**1.5,
-    "power 2": lambda t, a: a * t**2,
-    "O'Brien-Fleming-like (Lan & DeMets)": lambda t, a: float(
-        2 * special.ndtr(special.ndtri(a / 2) / math.sqrt(t))
-    ),
-}
-
 TABLES: Mapping[str, tuple[str, tuple[str, ...], Callable[[int], Iterator[tuple[str, ...]]]]] = {
     "errors": (
-        "Seeds in steps: sweeps with a false word (at most 5 %)",
+        "Steps: sweeps with a false word (at most 5 %)",
         (
             "claims",
             "supported, nothing differs: steps",
@@ -438,7 +378,7 @@ TABLES: Mapping[str, tuple[str, tuple[str, ...], Callable[[int], Iterator[tuple[
         error_rows,
     ),
     "runs": (
-        "Seeds in steps: power and runs",
+        "Steps: power and runs",
         (
             "claims",
             "true effect",
@@ -454,7 +394,7 @@ TABLES: Mapping[str, tuple[str, tuple[str, ...], Callable[[int], Iterator[tuple[
         run_rows,
     ),
     "estimates": (
-        "Seeds in steps: estimates, in percent of the margin, and 95 % intervals",
+        "Steps: estimates, in percent of the margin, and 95 % intervals",
         (
             "claims",
             "true effect",
@@ -466,7 +406,7 @@ TABLES: Mapping[str, tuple[str, tuple[str, ...], Callable[[int], Iterator[tuple[
         estimate_rows,
     ),
     "spending": (
-        "Seeds in steps: spending functions, one claim, normal differences, no futility",
+        "Steps: spending functions, one claim, normal differences, no futility",
         (
             "spending",
             "margin / spread",

@@ -11,7 +11,6 @@ it exactly (Armitage, McPherson & Rowe 1969, for known spreads).
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,12 +142,12 @@ class _Walk:
         if not len(self._points):
             return levels[None, :]
         critical = self._critical(levels, self._n)
-        return _chance_above(self._points, critical, self._n, self._new) + _chance_above(
-            -self._points, critical, self._n, self._new
-        )
+        sides = (self._points, -self._points)
+        above, below = (_chance_above(side, critical, self._n, self._new) for side in sides)
+        return above + below
 
 
-def _chance_above(before: Floats, critical: Floats, n_seeds: int, n_new: int) -> Any:
+def _chance_above(before: Floats, critical: Floats, n_seeds: int, n_new: int) -> Floats:
     """Probability that r exceeds a critical value, given r at the look before.
 
     With b the share of the sum of squares that the earlier differences have, not counting the mean
@@ -184,9 +183,9 @@ def _chance_above(before: Floats, critical: Floats, n_seeds: int, n_new: int) ->
     # to the root of the sum of squares than to the sum.
     within = special.stdtr(freedom, high) - special.stdtr(freedom, low)
     within = np.where((start > 0) & (inside > 0), within, 0.0)
-    return np.where(lead > 0, special.stdtr(freedom, -high), within) @ (weights / 2)
+    return np.asarray(np.where(lead > 0, special.stdtr(freedom, -high), within) @ (weights / 2))
 
 
 def _rounded_down(value: float) -> float:
     digits = 5 - math.floor(math.log10(value))
-    return math.floor(value * 10**digits) / 10**digits
+    return float(math.floor(value * 10**digits) / 10**digits)

@@ -47,7 +47,9 @@ class Corrected(NamedTuple):
     interval: Interval
 
 
-def corrected(effect: float, spread: float, n_seeds: int, rule: StoppingRule) -> Corrected:
+def corrected(
+    effect: float, spread: float, n_seeds: int, rule: StoppingRule, interval: Interval
+) -> Corrected:
     """The estimate and interval of an effect that was measured when a claim stopped.
 
     Claims stop early when chance favours them, so the mean difference exaggerates. The pivot is
@@ -55,13 +57,16 @@ def corrected(effect: float, spread: float, n_seeds: int, rule: StoppingRule) ->
     freedom. Its distribution under a true effect is that of studies that stop by the same rule;
     the effects at which the observed pivot is its 2.5 %, 50 % and 97.5 % quantile are the interval
     and the median-unbiased estimate (Woodroofe 1992; a rule that stops at one look only gives
-    Student's t interval back). Differences are taken as normal with the measured spread.
+    Student's t interval back). Differences are taken as normal with the measured spread. The ends
+    of the plain interval, which may be corrected for skewness or be that of shares, move as those
+    of Student's t do.
 
     Args:
         effect: mean difference at the look that stopped, in the claimed direction.
         spread: standard deviation of the differences, above 0.
         n_seeds: seeds of that look.
         rule: when the claim stops.
+        interval: the 95 % interval without the correction.
     """
     freedom = n_seeds - 1
     error = spread / math.sqrt(n_seeds)
@@ -73,11 +78,15 @@ def corrected(effect: float, spread: float, n_seeds: int, rule: StoppingRule) ->
             for one, score in zip(tried, special.ndtr(_SCORES), strict=True)
         ]
     )
-    half = 0.5 / _N_STUDIES
-    scores = np.maximum.accumulate(special.ndtri(np.clip(chances, half, 1 - half)))
+    least = 0.5 / _N_STUDIES
+    scores = np.maximum.accumulate(special.ndtri(np.clip(chances, least, 1 - least)))
     scores = scores + 1e-9 * np.arange(len(scores))
     low, middle, high = np.interp(special.ndtri([0.975, 0.5, 0.025]), scores, tried)
-    return Corrected(float(middle), Interval(float(low), float(high)))
+    half = t_quantile(0.975, freedom) * error
+    moved = Interval(
+        interval.low + float(low) - (effect - half), interval.high + float(high) - (effect + half)
+    )
+    return Corrected(float(middle), moved)
 
 
 def _chance_below(true_effect: float, pivot: float, spread: float, rule: StoppingRule) -> float:

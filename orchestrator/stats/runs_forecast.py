@@ -253,7 +253,7 @@ def tests_of(values: Floats, claim: Hypothesis, look: Look, simple: Floats | Non
 
 
 def _two_sided(values: Floats) -> Floats:
-    return np.minimum(1.0, 2 * np.minimum(p_below(values, 0.0), p_below(-values, 0.0)))
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(p_below(values, 0.0), p_below(-values, 0.0))))
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ class Verdict:
         is_usable = self.is_settled and spread > 0 and len(self.evidence.differences) > 2
         if self.rule is None or not is_usable:
             return None
-        effect = self.claimed_effect
-        return corrected(effect, spread, len(self.evidence.differences), self.rule)
+        n_seeds = len(self.evidence.differences)
+        return corrected(self.claimed_effect, spread, n_seeds, self.rule, self.claimed_interval)
 
     @property
     def corrected_effect(self) -> float | None:

@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 
 from orchestrator.spec.spending import look_levels
-from orchestrator.stats.early_stopping import StoppingRule, corrected
-from orchestrator.stats.effects import t_quantile
+from orchestrator.stats.early_stopping import Corrected, StoppingRule
+from orchestrator.stats.early_stopping import corrected as corrected_from
+from orchestrator.stats.effects import Interval, t_quantile
 
 AT = (4, 8, 12)
 LEVELS = look_levels(AT, 0.05)
 ERRORS = tuple(level / 2 for level in look_levels(AT, 0.1))
 RULE = StoppingRule("increase", 1.0, AT, LEVELS, ERRORS)
+
+
+def corrected(mean: float, spread: float, n: int, rule: StoppingRule) -> Corrected:
+    """With Student's t interval as the plain one."""
+    half = t_quantile(0.975, n - 1) * spread / math.sqrt(n)
+    return corrected_from(mean, spread, n, rule, Interval(mean - half, mean + half))
 
 
 def stopped(differences: np.ndarray) -> tuple[float, float, int]:
@@ -70,3 +77,13 @@ def test_claims_of_both_sides_are_corrected_alike_on_both(direction: str) -> Non
     up, down = corrected(1.4, 0.7, 8, rule), corrected(-1.4, 0.7, 8, rule)
     assert down.effect == pytest.approx(-up.effect, abs=0.02)
     assert down.interval == pytest.approx((-up.interval.high, -up.interval.low), abs=0.05)
+
+
+def test_a_plain_interval_that_is_wider_stays_wider() -> None:
+    """That of skewed differences, for one."""
+    plain = corrected(1.2, 0.6, 8, RULE)
+    half = t_quantile(0.975, 7) * 0.6 / math.sqrt(8)
+    wide = corrected_from(1.2, 0.6, 8, RULE, Interval(1.2 - half - 0.3, 1.2 + half + 0.1))
+    assert wide.effect == plain.effect
+    assert wide.interval.low == pytest.approx(plain.interval.low - 0.3)
+    assert wide.interval.high == pytest.approx(plain.interval.high + 0.1)
