@@ -64,7 +64,7 @@ class Sweep:
         return pd.DataFrame(
             {
                 "arm": np.repeat(self.arms, self.n_seeds),
-                "block": np.tile(np.arange(self.n_seeds), len(self.arms)),
+                "block": np.tile(self.plan.spec.seeds, len(self.arms)),
                 "outcome": runs.outcome[index].ravel(),
                 "per": runs.per[index].ravel(),
                 "escape_step": runs.escape[index].ravel(),
@@ -121,13 +121,14 @@ def make_sweep(
     return _sweep(spec, {"base": off, **on})
 
 
-def make_interaction(outcome: str, n_seeds: int, margin: float) -> Sweep:
+def make_interaction(outcome: str, n_seeds: int, margin: float, seeds: Any = None) -> Sweep:
     """Two factors crossed, and the claim that the first raises an outcome only with the second.
 
     Args:
         outcome: of the claim.
         n_seeds: seeds per arm.
         margin: of the claim.
+        seeds: as in the ablation file; None takes a list of `n_seeds`.
 
     Returns:
         A sweep of the arms base, first factor on, second on, both on, in this order.
@@ -138,7 +139,7 @@ def make_interaction(outcome: str, n_seeds: int, margin: float) -> Sweep:
             "question": "?",
             "base": "base.yaml",
             "factors": {name: {"off": {}, "on": {}} for name in ("first", "second")},
-            "seeds": list(range(n_seeds)),
+            "seeds": list(range(n_seeds)) if seeds is None else seeds,
             "hypotheses": {
                 "only_with": {
                     "claim": "It matters only with the other.",

@@ -2,6 +2,7 @@
 
     python benchmarks/verdict_calibration.py            # a few minutes on one core
     python benchmarks/verdict_calibration.py --quick    # seconds, to see that it runs
+    python benchmarks/verdict_calibration.py --sequential    # seeds in steps against fixed seeds
 
 Every sweep is a table of runs for `orchestrator.verdicts.verdicts.decide`. For comparison, the
 usual practice is applied too: an unpaired t-test on the completed runs, and the percentile
@@ -29,6 +30,7 @@ from calibration_sweeps import (
     simulate,
 )
 from scipy import special
+from sequential_calibration import TABLES
 from usual_practice import Rate, usual_practice
 
 from orchestrator.stats.power import (
@@ -402,16 +404,35 @@ def interaction_table(n_sweeps: int, kinds: Sequence[Kind] = KINDS) -> str:
     )
 
 
+def sequential_tables(which: str, n_sweeps: int) -> Iterator[str]:
+    """The tables of seeds in steps, each with its own random numbers."""
+    for name, (title, columns, rows) in TABLES.items():
+        if which in ("all", name):
+            yield _table(title, columns, list(rows(n_sweeps)))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=2000, help="sweeps for each line of a table")
     parser.add_argument("--interactions", action="store_true", help="only that table")
+    parser.add_argument(
+        "--sequential",
+        nargs="?",
+        const="all",
+        choices=("all", *TABLES),
+        help="only the tables of seeds in steps, or one of them",
+    )
     parser.add_argument("--quick", action="store_true", help="a few sweeps of every kind")
     options: Any = parser.parse_args(arguments)
     n_sweeps = 6 if options.quick else options.sweeps
     started = time.monotonic()
-    tables = report(n_sweeps, reach_to=6 if options.quick else 20)
-    for table in [interaction_table(n_sweeps)] if options.interactions else tables:
+    if options.sequential:
+        tables = sequential_tables(options.sequential, n_sweeps)
+    elif options.interactions:
+        tables = iter([interaction_table(n_sweeps)])
+    else:
+        tables = report(n_sweeps, reach_to=6 if options.quick else 20)
+    for table in tables:
         print(table, flush=True)
     print(
         f"{n_sweeps:,} sweeps a line, in percent ± Monte-Carlo standard error; "

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.cli.designs_view import print_designs, recommendation
 from orchestrator.cli.trainer_view import say_trainer
 from orchestrator.driver.budget import budget_text
 from orchestrator.driver.cost import Cost
@@ -20,7 +21,7 @@ from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.document import ArmEntry, aliases_of, arm_entries
 from orchestrator.plan.foreign_data import NOT_IDENTIFIED
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
-from orchestrator.spec.claims import looks_of
+from orchestrator.spec.claims import looks_of, plans_looks
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.promises import promised_less
 from orchestrator.spec.units import difference_text, percent, unit_of
@@ -95,6 +96,13 @@ def preview_document(seen: Preview) -> dict[str, Any]:
         "rates": {name: asdict(prior) for name, prior in seen.rates.items()},
         "power_alpha": looks_of(spec)[-1].alpha,
         "power": [power._asdict() for power in seen.power],
+        "n_not_needed": seen.n_not_needed,
+        "next_look_seeds": seen.next_look,
+        "designs": [
+            {**one.expected._asdict(), "hours": one.hours, "fixed_hours": one.fixed_hours}
+            for one in seen.designs
+        ],
+        "recommended": recommendation(seen.designs) if seen.designs else "",
         "choices": [
             {**asdict(choice), "power": [power._asdict() for power in choice.power]}
             for choice in seen.choices
@@ -148,6 +156,7 @@ def print_preview(console: Console, seen: Preview) -> None:
         say(f"exploratory: {name}: written or changed after runs that decide it were recorded")
     for text in added_texts(seen.seeds_added):
         say(text)
+    print_designs(console, seen)
     _print_choices(console, seen.choices)
     if (seen.untestable or seen.choices) and not seen.seeds_added:
         say(f"seeds can be added to the list until the first run; after it, {KEEPS_A_CLAIM}")
@@ -168,6 +177,7 @@ def _print_cost(console: Console, seen: Preview) -> None:
     say(
         f"{len(seen.plan.distinct)} runs in {len(seen.plan.packs)} packs; {n_recorded} recorded"
         + (f", {n_failed} failed before" if n_failed else "")
+        + (f", {seen.n_not_needed} not needed" if seen.n_not_needed else "")
     )
     if seen.again:
         say(
@@ -298,11 +308,11 @@ def _print_power(console: Console, seen: Preview) -> None:
         if power.hypothesis in seen.rates:
             outcome = hypotheses[power.hypothesis].outcome
             say(_rate_text(power, seen.rates[power.hypothesis], outcome))
-    looks = seen.plan.loaded.spec.looks
-    if looks:
+    if plans_looks(seen.plan.loaded.spec):
+        last = looks_of(seen.plan.loaded.spec)[-1]
         say(
-            f"the power counts the last look alone, at its α = {looks[-1].alpha:g}; earlier looks "
-            "add to it"
+            f"the power counts the last look alone, at its α = {last.alpha:g}; earlier looks add "
+            "to it"
         )
 
 

@@ -129,6 +129,7 @@ def report(
     """Rebuild the tables, verdicts, figures and report of an ablation, search or judgement."""
     from orchestrator.cli import run_view as views
     from orchestrator.driver.reporting import rebuild_report
+    from orchestrator.plan.looks import runs_not_needed
     from orchestrator.store.ledger import with_result
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
@@ -158,13 +159,15 @@ def report(
     if document.judged is not None:
         n_recorded += document.judged.n_with_result
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
+    n_not_needed = len(runs_not_needed(document, with_result(used)))
     verdicts = views.read_verdicts(folder)
     if as_json:
         seen = {"name": ablation, "n_runs": n_runs, "n_recorded": n_recorded}
+        seen["n_not_needed"] = n_not_needed
         seen["answer"] = views.read_answer(folder)
         print_json({**seen, "folder": str(folder), "verdicts": verdicts})
     else:
-        counts = f"{n_recorded} of {n_runs} runs recorded"
+        counts = f"{n_recorded} of {n_runs} runs recorded{views.not_needed_text(n_not_needed)}"
         views.print_report(Console(), verdicts, counts, folder)
 
 
@@ -192,10 +195,18 @@ def status(
         rows += views.search_rows(store, search, remarks())
     if name is None or judged is not None:
         rows += views.judged_rows(store, judged, remarks())
+    wanted = name is None or ablation is not None
+    claims = views.claim_rows(store, ablation) if wanted else []
     if as_json:
-        print_json(rows)
+        shown = []
+        for row in rows:
+            is_of = row["kind"] == "ablation"
+            of_row = [one for one in claims if is_of and one["ablation"] == row["name"]]
+            shown.append({**row, **({"claims": of_row} if of_row else {})})
+        print_json(shown)
     else:
         views.print_status(Console(), rows)
+        views.print_claims(Console(), claims)
 
 
 def _named(text: str, results: "Results") -> tuple[str | None, str | None, str | None]:

@@ -2,16 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
 from decoder.errors import StorageError
 from orchestrator.driver.run import AblationOutcome
+from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.judged import NOT_REGISTERED
+from orchestrator.plan.looks import STATE_TEXTS, State, next_look, rule_of_looks, spare_runs
+from orchestrator.spec.claims import look_seeds
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
@@ -26,6 +29,8 @@ VerdictRow = dict[str, Any]
 # ``n_elsewhere`` counts runs that are trained for another one. Of a search, the runs are those of
 # its confirmation.
 StatusRow = dict[str, str | int | None]
+# A row of `claim_rows`.
+ClaimRow = dict[str, str | int | None]
 
 
 def read_verdicts(folder: Path) -> list[VerdictRow]:
@@ -45,6 +50,11 @@ def read_verdicts(folder: Path) -> list[VerdictRow]:
         {n: json.loads(value) if n in nested else finite(value) for n, value in row.items()}
         for row in rows
     ]
+
+
+def not_needed_text(n_runs: int) -> str:
+    """How many of the other runs are not needed; empty for none."""
+    return f", {n_runs} not needed" if n_runs else ""
 
 
 def read_answer(folder: Path) -> str:
@@ -69,6 +79,7 @@ def print_outcome(
 ) -> None:
     """Print the verdicts, the path of the report, and the time of each phase."""
     counts = f"{outcome.n_recorded} of {outcome.n_runs} runs recorded"
+    counts += not_needed_text(outcome.n_not_needed)
     if outcome.n_failed:
         counts += f", {outcome.n_failed} failed (`run` retries them)"
     counts += f"; {outcome.n_trained} trained now"
@@ -133,7 +144,58 @@ def _readable_rows(
 
 
 def _status_row(results: Results, name: str, say: Say) -> StatusRow:
-    return {"name": name, **_run_counts(results, read_plan(results, name).run_ids, name, say)}
+    document = read_plan(results, name)
+    counts = _run_counts(results, document.run_ids, name, say)
+    spare = spare_runs(document)
+    if spare:
+        records = read_records(results, spare, say, move_aside=False, full=False)
+        spare = spare - with_result(records)
+    return {"name": name, **counts, "n_not_needed": len(spare)}
+
+
+def claim_rows(results: Results, name: str | None) -> list[ClaimRow]:
+    """What the looks decided of each claim, in ablations whose looks stop arms.
+
+    ``state`` is one of `orchestrator.plan.looks.State`. ``look`` and ``n_seeds`` are those of the
+    look that settled the claim; of an open claim, of the last look, and 0 before the first.
+    ``n_seeds_complete`` counts the seeds with a result in every arm that the claim compares, and
+    ``next_look_seeds`` is None of a claim that is settled.
+
+    Args:
+        name: the ablation; None for all.
+    """
+    every = sorted(path.parent.name for path in results.ablations.glob("*/plan.json"))
+    rows: list[ClaimRow] = []
+    for one in every if name is None else [name]:
+        try:
+            rows += _claims_of(results, read_plan(results, one))
+        except StorageError:
+            continue  # `status_rows` says so
+    return rows
+
+
+def _claims_of(results: Results, document: PlanDocument) -> Iterator[ClaimRow]:
+    rule, taken = rule_of_looks(document), document.looks_taken
+    if rule is None:
+        return
+    records = read_records(results, document.run_ids, lambda _: None, move_aside=False, full=False)
+    done = with_result(records)
+    known = {(run.arm_id, run.block) for run in document.runs if run.run_id in done}
+    for claim, parts in document.compared.items():
+        state = taken[-1].claims[claim] if taken else None
+        is_open = state is None or state.state == "open"
+        yield {
+            "ablation": document.name,
+            "hypothesis": claim,
+            "state": "open" if state is None else state.state,
+            "look": 0 if state is None else state.look,
+            "n_looks": len(look_seeds(rule)),
+            "n_seeds": 0 if state is None else state.n_seeds,
+            "n_seeds_complete": sum(
+                all((part.arm_id, seed) in known for part in parts) for seed in rule.seeds
+            ),
+            "next_look_seeds": next_look(document) if is_open else None,
+        }
 
 
 def search_rows(results: Results, name: str | None, say: Say) -> list[StatusRow]:
@@ -210,7 +272,8 @@ def _sharing_text(sharing: Sequence[tuple[Driver, int]]) -> str | None:
 _SHOWN = {
     "ablation": {
         "planned": "n_planned", "recorded": "n_recorded", "diverged": "n_diverged",
-        "failed": "n_failed", "running": "n_running", "elsewhere": "n_elsewhere",
+        "failed": "n_failed", "not needed": "n_not_needed", "running": "n_running",
+        "elsewhere": "n_elsewhere",
         "steps": "n_steps_done", "of": "n_steps_to_train", "driver": "driver",
     },
     "judgement": {
@@ -223,13 +286,39 @@ _SHOWN = {
         "elsewhere": "n_elsewhere", "driver": "driver",
     },
 }  # fmt: skip
-_WHILE_SOMETHING_TRAINS = {"n_elsewhere", "n_steps_done", "n_steps_to_train"}
+_WHERE_THERE_ARE_ANY = {"n_not_needed", "n_elsewhere", "n_steps_done", "n_steps_to_train"}
+
+
+def print_claims(console: Console, rows: Sequence[ClaimRow]) -> None:
+    """Print which claims the looks decided, and how many seeds the open ones have."""
+    if not rows:
+        return
+    cells = [
+        (
+            row["ablation"],
+            row["hypothesis"],
+            STATE_TEXTS[cast(State, row["state"])],
+            _look_text(row),
+            row["n_seeds_complete"],
+        )
+        for row in rows
+    ]
+    print_table(console, ("ablation", "claim", "state", "look", "seeds"), cells)
+
+
+def _look_text(row: ClaimRow) -> str:
+    place = f"{row['look']} of {row['n_looks']}, {row['n_seeds']} seeds"
+    if row["next_look_seeds"] is None:
+        return place
+    at = f"next at {row['next_look_seeds']} seeds"
+    return f"{place}; {at}" if row["look"] else at
 
 
 def print_status(console: Console, rows: Sequence[StatusRow]) -> None:
     """Print one row per ablation, and then one per search.
 
-    Columns about what trains now are left out where nothing does.
+    Columns about what trains now, and about runs that are not needed, are left out where there is
+    none.
     """
     if not rows:
         say_to(console)("no ablation or search has been run in this results folder yet")
@@ -239,7 +328,7 @@ def print_status(console: Console, rows: Sequence[StatusRow]) -> None:
         shown = {
             title: key
             for title, key in shown.items()
-            if key not in _WHILE_SOMETHING_TRAINS or any(row[key] for row in of_kind)
+            if key not in _WHERE_THERE_ARE_ANY or any(row[key] for row in of_kind)
         }
         cells = [
             tuple("–" if row[key] is None else row[key] for key in ("name", *shown.values()))

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "cost": ("Cost", "measure_pace"),
         "event_files": ("EventFiles",),
         "export": ("export_ablation",),
-        "preview": ("Preview", "SeedChoice", "make_preview"),
+        "preview": ("DesignCost", "Preview", "SeedChoice", "make_preview"),
         "priors": ("Prior",),
         "remarks": ("added_texts", "note_other_code", "note_recordings"),
         "reporting": ("rebuild_report", "renew_index"),

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decoder.errors import ConfigError
+from orchestrator.driver.looks import take_looks
 from orchestrator.driver.remarks import note_claims, note_recordings
 from orchestrator.driver.shared_work import work_place
 from orchestrator.execute.export import ArrayJob, Export, check_export, write_export
 from orchestrator.plan.document import plan_document
+from orchestrator.plan.looks import next_look, runs_wanted
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.recordings import PrepareData, prepare_data
 from orchestrator.spec.load import Loaded
@@ -32,6 +34,8 @@ def export_ablation(
 ) -> Export:
     """Write the runs of an ablation that are not recorded as files, see `write_export`.
 
+    If looks stop arms, these are the runs up to the next look.
+
     The plan and the lock of the hypotheses are written as `run` writes them, so that the results
     that come back are those of claims that were registered before.
 
@@ -54,12 +58,24 @@ def export_ablation(
         recorded = with_result(select_present(records, allow_mixed=False).used)
         note_claims(loaded, say)
         locked = register(plan, results, with_result(records))
-        write_plan(results, plan_document(plan, *locked))
-        runs = [run for run in plan.distinct.values() if every or run.run_id not in recorded]
+        document = plan_document(plan, *locked)
+        write_plan(results, document)
+        document = take_looks(results, document, say)
+        wanted = runs_wanted(document)
+        runs = [
+            run
+            for run_id, run in plan.distinct.items()
+            if run_id in wanted and (every or run_id not in recorded)
+        ]
         if not runs:
             raise ConfigError(
-                f"{name}: all {len(plan.distinct)} runs are recorded; `report {name}` has the "
+                f"{name}: all {len(wanted)} runs are recorded; `report {name}` has the "
                 "verdicts, and --all exports the runs again"
+            )
+        if (n_seeds := next_look(document)) is not None:
+            say(
+                f"the runs up to the look at {n_seeds} seeds are exported; once they are recorded, "
+                "`export` takes the look and gives the runs that are still needed"
             )
         if loaded.spec.greedy is not None:
             say("the greedy path needs the results of the stated one; `run` continues with it")

@@ -16,16 +16,19 @@ from orchestrator.driver.remarks import check_machines, note_recordings, note_st
 from orchestrator.driver.room import PackRoom, ShapeMemory, find_room, keep_calibrations
 from orchestrator.execute.machine import Options, device_name
 from orchestrator.execute.memory_limits import FreeMemory
-from orchestrator.plan.document import SeedsAdded
+from orchestrator.plan.document import SeedsAdded, plan_document
+from orchestrator.plan.looks import next_look, runs_not_needed, runs_wanted
 from orchestrator.plan.packs import packs_to_train
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.claim_text import mismatched_claims, what_counts
+from orchestrator.spec.claims import stops_early
 from orchestrator.spec.configuration import Pack, n_steps_of
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec
 from orchestrator.store.ledger import read_records, recent_records, with_result
+from orchestrator.store.look_files import with_looks
 from orchestrator.store.mixing import kept_of_present, select, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.provenance import version_of
@@ -37,6 +40,7 @@ from orchestrator.terminal import Say
 
 if TYPE_CHECKING:
     from orchestrator.stats.power_forecast import PowerForecast
+    from orchestrator.stats.runs_forecast import ExpectedRuns
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,21 @@ class GreedyBound:
 
 
 @dataclass(frozen=True)
+class DesignCost:
+    """What looks are expected to cost at one size of the effects, beside fixed seeds.
+
+    Attributes:
+        expected: runs and power.
+        hours: device hours with the looks; None if unknown.
+        fixed_hours: device hours of the fixed seeds; None if unknown.
+    """
+
+    expected: "ExpectedRuns"
+    hours: float | None
+    fixed_hours: float | None
+
+
+@dataclass(frozen=True)
 class Preview:
     """A plan compared with the records.
 
@@ -88,7 +107,7 @@ class Preview:
             if there are none. Where mixed sources are allowed, it speaks of runs that are used.
         machines: texts on versions of PyTorch and devices that differ.
         changed_data: recordings that changed since runs of this plan were recorded.
-        packs: the packs that `run` would train.
+        packs: the packs that `run` would train, up to the next look.
         memory: what packs may hold, one entry per shape.
         free_memory: the memory that a pack may take; None if unknown.
         forecast: time and cost of these packs.
@@ -106,6 +125,10 @@ class Preview:
             were added later.
         choices: one entry per other number of seeds that was requested.
         budget: what a limit of time allows; None without one.
+        next_look: seeds of the look that is due next; None if there is none that stops arms.
+        n_not_needed: runs without a result that no open claim needs.
+        designs: the expected cost of looks that stop arms; empty without any, or if no spread is
+            known.
     """
 
     plan: Plan
@@ -131,6 +154,9 @@ class Preview:
     power: tuple["PowerForecast", ...]
     choices: tuple[SeedChoice, ...]
     budget: Budget | None = None
+    next_look: int | None = None
+    n_not_needed: int = 0
+    designs: tuple[DesignCost, ...] = ()
 
 
 def make_preview(
@@ -186,7 +212,10 @@ def make_preview(
         others = {run_id: record for run_id, record in others.items() if run_id not in back}
     records = select_present(every, allow_mixed=allow_mixed).used
     recorded = with_result(records)
-    packs = packs_to_train(plan.packs, recorded)
+    lock = check_lock(plan, results, with_result(every))
+    document = with_looks(results, plan_document(plan, *lock, allow_mixed=allow_mixed))
+    spared = plan.distinct.keys() - runs_wanted(document)
+    packs = packs_to_train(plan.packs, {*recorded, *spared})
     machines = check_machines(
         records.values(),
         lambda text: None,
@@ -194,7 +223,8 @@ def make_preview(
         torch=version_of("torch") if packs else None,
         device=device_name(options) if packs else None,
     )
-    all_shapes = bool(n_seeds) or loaded.spec.greedy is not None
+    stops = stops_early(loaded.spec)
+    all_shapes = bool(n_seeds) or stops or loaded.spec.greedy is not None
     pace = measure_pace(
         plan,
         packs_to_train(plan.packs, ()) if all_shapes else packs,
@@ -207,7 +237,7 @@ def make_preview(
         keep_calibrations(results, room.device, pace.peaks)
         room = room.with_peaks(pace.peaks)
         stated, plan = cut(room)
-        packs = packs_to_train(plan.packs, recorded)
+        packs = packs_to_train(plan.packs, {*recorded, *spared})
     spreads = find_spreads(plan, recent, results)
     rates = find_rates(plan, recent, results)
     known = {outcome: spread.value for outcome, spread in spreads.items()}
@@ -216,7 +246,6 @@ def make_preview(
     def power_with(n: int, spec: AblationSpec = loaded.spec) -> tuple["PowerForecast", ...]:
         return forecast_power(spec, [n], known, shares)
 
-    lock = check_lock(plan, results, with_result(every))
     of_locked = {
         name: power
         for name, added in lock.seeds_added.items()
@@ -258,6 +287,32 @@ def make_preview(
         power=tuple(of_locked.get(power.hypothesis, power) for power in every_seed),
         choices=tuple(_choices(stated, recorded, n_seeds, pace, options.at_a_time, power_with)),
         budget=budget,
+        next_look=next_look(document),
+        n_not_needed=len(runs_not_needed(document, recorded)),
+        designs=_designs(plan, pace, options.at_a_time, known, shares) if stops else (),
+    )
+
+
+def _designs(
+    plan: Plan,
+    pace: Pace,
+    n_workers: int,
+    spreads: Mapping[str, float],
+    rates: Mapping[str, float],
+) -> tuple[DesignCost, ...]:
+    """What the looks are expected to cost, and fixed seeds of the same power.
+
+    A run is taken to cost the mean of all runs of the plan.
+    """
+    from orchestrator.stats.runs_forecast import expected_runs  # scipy
+
+    whole = forecast(jobs_of(plan, packs_to_train(plan.packs, ())), pace, n_workers).cost
+    hours = None if whole is None else whole.hours / len(plan.distinct)
+    spec, n_arms = plan.loaded.spec, len(plan.loaded.arms)
+    expected = expected_runs(spec, plan.loaded.compared, n_arms, spreads, rates)
+    return tuple(
+        DesignCost(one, hours and hours * one.n_runs, hours and hours * one.fixed_runs)
+        for one in expected
     )
 
 

@@ -133,6 +133,11 @@ def note_claims(loaded: Loaded, say: Say) -> None:
     """Remark on hypotheses that no result can support, or whose words contradict them."""
     for note in loaded.notes:
         say(f"note: {note}")
+    if loaded.spec.looks and loaded.spec.greedy is not None:
+        say(
+            "note: looks stop no arm beside 'greedy', which compares arms on all their seeds; "
+            "every run is trained"
+        )
     for name, reason in mismatched_claims(loaded.spec).items():
         say(f"caution: {name}: {reason}")
     if loaded.spec.hypotheses:

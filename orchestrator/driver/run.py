@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from rich.console import Console
 from orchestrator.driver.budget import Budget
 from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
-from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.event_files import EventFiles
-from orchestrator.driver.grow import grow, round_text
+from orchestrator.driver.grow import grow
 from orchestrator.driver.remarks import (
     check_machines,
     note_changes,
@@ -27,36 +26,34 @@ from orchestrator.driver.remarks import (
 )
 from orchestrator.driver.reporting import Rebuild, keep_timing, rebuild_report, renew_index
 from orchestrator.driver.room import find_room
+from orchestrator.driver.rounds import Rounds
 from orchestrator.driver.shared_work import check_agreement, work_place
-from orchestrator.driver.timekeeper import Timekeeper
-from orchestrator.execute.backends import Backend, PackEvent
+from orchestrator.driver.training import Training
+from orchestrator.execute.backends import Backend
 from orchestrator.execute.backends.guard import clear_abandoned
 from orchestrator.execute.command.reread import reread_courses
 from orchestrator.execute.machine import Options, device_name
-from orchestrator.execute.progress import Display
 from orchestrator.execute.recording import Recorder
 from orchestrator.execute.stopping import TIME_USED_UP, Stopped, stop_switch
-from orchestrator.execute.training import Trainer, started_backend
 from orchestrator.plan.document import plan_document
-from orchestrator.plan.packs import packs_to_train
+from orchestrator.plan.looks import runs_not_needed, runs_wanted
 from orchestrator.plan.plan import Plan, make_plan
 from orchestrator.plan.recordings import PrepareData, Recordings, prepare_data
 from orchestrator.spec.arms import Arm
-from orchestrator.spec.configuration import Pack
+from orchestrator.spec.claims import stops_early
 from orchestrator.spec.load import Loaded
 from orchestrator.store.ledger import (
     read_records,
-    recent_records,
     restore_former,
     with_result,
 )
+from orchestrator.store.look_files import with_looks
 from orchestrator.store.mixing import kept_of_present, select_present, sources_text
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
 from orchestrator.store.provenance import version_of
 from orchestrator.store.record import Record
 from orchestrator.store.registration import check_lock, register
-from orchestrator.store.under_way import steps_under_way
 from orchestrator.terminal import Say, say_to
 
 FAILED_FOR_GOOD = 4  # exit code of a call after which runs lack a result
@@ -92,6 +89,7 @@ class AblationOutcome:
         left_over: what was not trained when the limit of time was reached; None if it was not.
         n_elsewhere: runs that other processes train, if the work is shared.
         is_reported: whether this call wrote the report; else another process will.
+        n_not_needed: runs without a result that no open claim needs, if looks stop arms.
     """
 
     name: str
@@ -105,25 +103,18 @@ class AblationOutcome:
     left_over: Budget | None = None
     n_elsewhere: int = 0
     is_reported: bool = True
+    n_not_needed: int = 0
 
     @property
     def exit_code(self) -> int:
         if self.signal_number is not None:
             return 128 + self.signal_number
-        return FAILED_FOR_GOOD if self.n_recorded + self.n_elsewhere < self.n_runs else 0
+        return FAILED_FOR_GOOD if self.n_elsewhere < self.n_open else 0
 
-
-@dataclass
-class _Limit:
-    """The limit of time of a call.
-
-    Attributes:
-        until: `time.monotonic` at which training stops.
-        keeper: of the packs that train.
-    """
-
-    until: float
-    keeper: Timekeeper | None = None
+    @property
+    def n_open(self) -> int:
+        """Runs that are needed and have no result."""
+        return self.n_runs - self.n_recorded - self.n_not_needed
 
 
 def run_ablation(
@@ -168,7 +159,7 @@ def run_ablation(
     """
     name = loaded.spec.name
     watch = Stopwatch({"set_up": set_up_seconds})
-    limit = None if hours is None else _Limit(time.monotonic() - set_up_seconds + 3600 * hours)
+    until = None if hours is None else time.monotonic() - set_up_seconds + 3600 * hours
     say = say_to(console)
 
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
@@ -213,43 +204,33 @@ def run_ablation(
         events = None
         if tensorboard:
             events = EventFiles(results, name, loaded.spec.collapse.thresholds(), say)
+        training = Training(results, options, console, recorder, backend, until, share_work, events)
+        rounds = Rounds(
+            plan,
+            document,
+            results,
+            options,
+            place,
+            prepare,
+            lambda longer: plan_document(longer, *locked, allow_mixed=allow_mixed),
+            room,
+            say,
+            with_result(records),
+        )
         signal_number = None
         with watch.phase("training"):
             try:
-                recorded = with_result(records)
-                while True:
-                    if events is not None:
-                        events.expect(plan.runs, {a.arm_id: a.levels for a in plan.loaded.arms})
-                    _train(
-                        plan,
-                        recorded,
-                        results,
-                        options,
-                        console,
-                        recorder,
-                        backend,
-                        limit,
-                        events,
-                        leaves=share_work,
-                    )
-                    with place.turn():
-                        room = place.with_cut(room)
-                        longer = grow(
-                            plan, results, options, prepare, allow_mixed=allow_mixed, room=room
-                        )
-                        if longer is plan:
-                            break
-                        plan = longer
-                        document = plan_document(plan, *locked, allow_mixed=allow_mixed)
-                        write_plan(results, document)
-                        place.join(plan)
-                    say(f"greedy path: {round_text(plan)}")
-                    every = read_records(results, plan.distinct, say, full=False)
-                    recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
+                rounds.begin()
+                is_open = True
+                while is_open:
+                    leaves = share_work and rounds.is_last
+                    training.train(rounds.plan, rounds.wanted, rounds.recorded, leaves=leaves)
+                    is_open = rounds.advance()
             except Stopped as stop:
                 signal_number = stop.signal_number
                 why = "the time is used up" if signal_number == TIME_USED_UP else "stopping"
                 say(f"{why}: recorded runs are kept; call `run` again to continue")
+        plan, document = rounds.plan, rounds.document
         left_over = None
         with watch.phase("reporting"):
             # Asked before the records are read, as a run may end between the two.
@@ -259,8 +240,8 @@ def run_ablation(
             every = read_records(results, plan.distinct, say, move_aside=False, full=False)
             records = select_present(every, allow_mixed=allow_mixed).used
             elsewhere -= with_result(records)
-            if limit is not None and limit.keeper is not None and signal_number == TIME_USED_UP:
-                left_over = limit.keeper.say_left(with_result(records))
+            if training.keeper is not None and signal_number == TIME_USED_UP:
+                left_over = training.keeper.say_left(with_result(records))
             if not elsewhere:
                 with place.turn():
                     rebuild_report(results, document, say, rebuild)
@@ -279,10 +260,11 @@ def run_ablation(
             left_over=left_over,
             n_elsewhere=len(elsewhere),
             is_reported=not elsewhere,
+            n_not_needed=len(runs_not_needed(document, with_result(records))),
         )
         with place.turn():
             place.leave()
-            if outcome.n_recorded == outcome.n_runs and not place.others():
+            if outcome.n_open == 0 and not place.others():
                 shutil.rmtree(results.checkpoints(name), ignore_errors=True)
             call: dict[str, JsonValue] = {
                 "seconds": dict(outcome.seconds),
@@ -321,7 +303,13 @@ def _usable(
             f"their records are kept in {results.runs}/<run_id>/former (--allow-mixed uses them "
             "instead)"
         )
-    trains = len(with_result(used)) < len(plan.distinct)
+    wanted: Collection[str] = plan.distinct
+    if stops_early(plan.loaded.spec):
+        lock = check_lock(plan, results, with_result(records))
+        wanted = runs_wanted(
+            with_looks(results, plan_document(plan, *lock, allow_mixed=allow_mixed))
+        )
+    trains = not with_result(used).issuperset(wanted)
     check_machines(
         used.values(),
         say,
@@ -330,67 +318,3 @@ def _usable(
         device=device_name(options) if trains else None,
     )
     return used
-
-
-def _train(
-    plan: Plan,
-    recorded: Collection[str],
-    results: Results,
-    options: Options,
-    console: Console,
-    recorder: Recorder,
-    backend: Backend | None,
-    limit: _Limit | None,
-    events: EventFiles | None,
-    leaves: bool,
-) -> None:
-    """Train what is missing, up to the limit of time."""
-    packs = packs_to_train(plan.packs, recorded)
-    if not packs:
-        return
-    with Display(console, packs, len(recorded)) as display:
-        n_runs = sum(len(pack.runs) for pack in packs)
-        display.say(
-            f"{n_runs} runs to train in {len(packs)} packs, {len(recorded)} recorded before "
-            f"({options.backend}, {options.at_a_time} at a time)"
-        )
-
-        keeper = None
-        if limit is not None:
-            keeper = limit.keeper = _keeper(plan, packs, results, options, limit, display.say)
-            packs = list(keeper.order)
-
-        def on_event(event: PackEvent) -> None:
-            display.update(event)
-            if keeper is not None:
-                keeper.follow(event)
-            recorder.tell(display.n_running, *display.steps)
-
-        start = nullcontext(backend) if backend else started_backend(options, display.say)
-        until = None if limit is None else limit.until
-        with recorder.switch.limited(until), start as train:
-            name = plan.loaded.spec.name
-            watch = None if events is None else events.update
-            trainer = Trainer(train, options, results, name, recorder, display.say, leaves, watch)
-            trainer.train(
-                plan,
-                packs,
-                on_event,
-                in_order=keeper is not None,
-                on_others=display.note_recorded,
-            )
-
-
-def _keeper(
-    plan: Plan, packs: Sequence[Pack], results: Results, options: Options, limit: _Limit, say: Say
-) -> Timekeeper:
-    pace = measure_pace(
-        plan,
-        packs,
-        recent_records(results),
-        threads=options.threads,
-        device=options.device,
-        may_calibrate=False,
-    )
-    done = steps_under_way(results, plan.loaded.spec.name)
-    return Timekeeper(plan, packs, pace, options.at_a_time, limit.until, say, steps_done=done)

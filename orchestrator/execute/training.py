@@ -89,6 +89,8 @@ class Trainer:
         recorder: writes the runs into the ledger.
         say: receives the decoder's remarks.
         leaves: whether runs that other live drivers train are left to them, not waited for.
+        shares: whether other drivers may leave their runs to this one; if it leaves theirs, they
+            may.
         watch: receives each event last of all; None if nobody watches.
     """
 
@@ -99,6 +101,7 @@ class Trainer:
     recorder: Recorder
     say: Say
     leaves: bool = False
+    shares: bool = False
     watch: Callable[[PackEvent], None] | None = None
 
     def train(
@@ -136,7 +139,7 @@ class Trainer:
         groups: list[list[str]] = []  # packs that are reserved and trained together
         for ids in _by_folder([pack.pack_id for pack in packs], folders, in_order):
             groups += [[pack_id] for pack_id in ids] if one_by_one else [ids]
-        with reserving(self.results, self.name, shares=self.leaves) as held:
+        with reserving(self.results, self.name, shares=self.leaves or self.shares) as held:
             left = OpenPacks(
                 held, self.results, self.name, planned, packs, on_event, on_others, self.say
             )

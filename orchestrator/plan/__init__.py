@@ -27,6 +27,18 @@ __getattr__, __dir__, __all__ = lazy_face(
             "write_ablation",
             "yaml_text",
         ),
+        "looks": (
+            "ClaimState",
+            "LookDecision",
+            "STATE_TEXTS",
+            "State",
+            "decided_texts",
+            "next_look",
+            "rule_of_looks",
+            "runs_not_needed",
+            "runs_wanted",
+            "spare_runs",
+        ),
         "packs": (
             "MAX_RUNS_PER_PACK",
             "Planned",

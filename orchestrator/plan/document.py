@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from decoder.config import digest
 from orchestrator.plan.contrasts import CleanContrast
 from orchestrator.plan.judged import Judged
+from orchestrator.plan.looks import LookDecision
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm, GreedyCandidate
 from orchestrator.spec.cells import fraction_of
@@ -22,6 +23,7 @@ from orchestrator.spec.configuration import NOT_SET, flatten
 from orchestrator.spec.fraction import FractionDocument
 from orchestrator.spec.load import Loaded
 from orchestrator.spec.schema import AblationSpec, Look, levels_of
+from orchestrator.spec.seeds import SeedSteps, SteppedSeeds
 
 
 class _Entry(BaseModel):
@@ -111,16 +113,19 @@ class SeedsAdded(_Entry):
     Attributes:
         locked: the seeds of the lock; if looks are planned, in the order of the file.
         looks: the looks of the lock.
+        steps: the steps of the seeds of the lock; None if it listed its seeds.
         n_added: how many other seeds the file has now.
     """
 
     locked: tuple[int, ...]
     looks: tuple[Look, ...] = ()
+    steps: SeedSteps | None = None
     n_added: int
 
     def as_locked(self, spec: AblationSpec) -> AblationSpec:
         """The specification with the seeds and looks of the lock."""
-        return spec.model_copy(update={"seeds": self.locked, "looks": self.looks})
+        seeds = self.locked if self.steps is None else SteppedSeeds(self.steps)
+        return spec.model_copy(update={"seeds": seeds, "looks": self.looks})
 
     @property
     def sentence(self) -> str:
@@ -148,6 +153,10 @@ class PlanDocument(_Entry):
             decide them.
         judged: what `judge` knows of runs that existed before the hypotheses; None for an
             ablation.
+        rule: names what the decisions of looks depend on besides the runs: the claims as they
+            are registered, and the source code that trains.
+        looks_taken: what the looks of this rule decided, in their order. Each has a file of its
+            own, see `orchestrator.store.look_files`.
     """
 
     name: str
@@ -167,6 +176,8 @@ class PlanDocument(_Entry):
     allow_mixed: bool = False
     seeds_added: Mapping[str, SeedsAdded] = {}
     judged: Judged | None = None
+    rule: str = ""
+    looks_taken: tuple[LookDecision, ...] = Field(default=(), exclude=True)
 
     @model_validator(mode="after")
     def _check_arms(self) -> Self:
@@ -207,6 +218,7 @@ def plan_document(
     lock_changed: Iterable[str] = (),
     exact_locked: Iterable[str] = (),
     seeds_added: Mapping[str, SeedsAdded] | None = None,
+    rule: str = "",
     *,
     allow_mixed: bool = False,
 ) -> PlanDocument:
@@ -218,6 +230,7 @@ def plan_document(
         exact_locked: hypotheses that keep the exact test of their lock.
         allow_mixed: whether runs of different decoder sources are used together.
         seeds_added: hypotheses that keep the seeds of their lock.
+        rule: of the looks, where runs of the present source code alone are used.
     """
     spec = plan.loaded.spec
     data = dict.fromkeys(run.data for run in plan.runs)
@@ -246,6 +259,7 @@ def plan_document(
         exact_locked=tuple(exact_locked),
         allow_mixed=allow_mixed,
         seeds_added=seeds_added or {},
+        rule=f"{rule}-mixed" if rule and allow_mixed else rule,
     )
 
 

@@ -1,6 +1,6 @@
 """The plan of an ablation: its arms and seeds make runs, and runs make packs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from decoder.errors import ConfigError
 from decoder.parameters import MOST_PARAMETERS
 from decoder.part_sizes import n_parameters
 from orchestrator.plan.contrasts import CleanContrast, prove_contrasts
+from orchestrator.plan.looks import seeds_of_stages
 from orchestrator.plan.packs import (
     MAX_RUNS_PER_PACK,
     PlannedPack,
@@ -19,7 +20,7 @@ from orchestrator.plan.packs import (
 from orchestrator.plan.recordings import Recordings
 from orchestrator.plan.starts import started_arms
 from orchestrator.spec.configuration import is_per_run, pack_key, resolve, run_id
-from orchestrator.spec.load import Loaded
+from orchestrator.spec.load import AblationSpec, Loaded
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,20 @@ def make_plan(
     _check_distinct(loaded.path, contrasts, runs)
     # A command trains one run.
     most = max_runs_per_pack if isinstance(loaded.base, DecoderConfig) else 1
-    packs = make_packs(runs, shapes, n_workers, most, room)
-    return Plan(loaded=loaded, runs=tuple(runs), packs=packs, contrasts=contrasts)
+    packs: list[PlannedPack] = []
+    for stage in _stages(loaded.spec, runs):
+        packs += make_packs(stage, shapes, n_workers, most, room)
+    return Plan(loaded=loaded, runs=tuple(runs), packs=tuple(packs), contrasts=contrasts)
+
+
+def _stages(spec: AblationSpec, runs: Sequence[PlannedRun]) -> Iterator[list[PlannedRun]]:
+    """The runs that train between two looks, each run id once: packs keep all workers busy then."""
+    seen: set[str] = set()
+    for seeds in map(set, seeds_of_stages(spec)):
+        stage = [run for run in runs if run.block in seeds and run.run_id not in seen]
+        seen |= {run.run_id for run in stage}
+        if stage:
+            yield stage
 
 
 def _check_sizes(loaded: Loaded, data: Mapping[str, Recordings]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.spec.units import percent
-from orchestrator.stats.run_values import ENDINGS
+from orchestrator.stats.run_values import ENDINGS, NOT_NEEDED
 
 
 class ArmResults(NamedTuple):
@@ -23,6 +23,7 @@ class ArmResults(NamedTuple):
     n_diverged: int
     n_failed: int
     n_missing: int
+    n_not_needed: int
     n_collapsed_or_diverged: int
     n_escaped: int | None
     per_mean: float
@@ -37,7 +38,7 @@ class ArmResults(NamedTuple):
 
     @property
     def n_gaps(self) -> int:
-        """Planned runs without a result."""
+        """Planned runs without a result, but for those that are not needed."""
         return self.n_failed + self.n_missing
 
     @property
@@ -50,12 +51,13 @@ class ArmResults(NamedTuple):
     def endings(self) -> str:
         """How many runs ended in which way: ``2 ok, 1 diverged``."""
         counts = (self.n_ok, self.n_collapsed, self.n_diverged, self.n_failed, self.n_missing)
-        return ", ".join(f"{n} {name}" for n, name in zip(counts, ENDINGS, strict=True) if n)
+        counted = zip((*counts, self.n_not_needed), (*ENDINGS, NOT_NEEDED), strict=True)
+        return ", ".join(f"{n} {name}" for n, name in counted if n)
 
 
 def arm_results(arms: pd.DataFrame) -> dict[str, ArmResults]:
     """Arm → its row of the table of arms, in the order of the table."""
-    table = arms[list(ArmResults._fields)]
+    table = arms.assign(n_not_needed=arms.get("n_not_needed", 0))[list(ArmResults._fields)]
     limits = ["per_low", "per_high"]
     table[limits] = table[limits].replace([-np.inf, np.inf], np.nan)
     rows = map(ArmResults._make, table.itertuples(index=False, name=None))

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from orchestrator.report.grids import budgets, listed
-from orchestrator.spec.claims import families_of, is_equivalence
+from orchestrator.spec.claim_text import looks_text
+from orchestrator.spec.claims import families_of, is_equivalence, plans_looks, stops_early
 from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.promises import promised_less
@@ -157,12 +158,16 @@ def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
             "Exploratory hypotheses are corrected together by Benjamini–Hochberg, separately from "
             "the confirmatory ones."
         )
-    if spec.looks:
-        looks = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
+    if plans_looks(spec):
         yield (
-            f"The planned looks share α: {looks}. They share the 5 % error of each refuting bound "
-            "in the same proportions. A claim that is decided at one look keeps its verdict; "
-            "between looks nothing is tested."
+            f"The planned looks share α: {looks_text(spec)}. They share the 5 % error of each "
+            "refuting bound in the same proportions. A claim that is decided at one look keeps its "
+            "verdict; between looks nothing is tested."
+        )
+    if stops_early(spec):
+        yield (
+            "An arm that no open claim compares is trained with no further seeds, so arms have "
+            "different numbers of runs. A run that is not needed is no failure."
         )
 
 

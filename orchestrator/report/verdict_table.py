@@ -16,7 +16,8 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """One row per hypothesis.
 
     Effects and intervals are ``to`` minus ``from``; ``claimed_effect`` and ``upper_bound``
-    (one-sided, with the error ``bound_error``) are in the claimed direction.
+    (one-sided, with the error ``bound_error``) are in the claimed direction. If looks are planned,
+    ``corrected_effect``, ``corrected_low`` and ``corrected_high`` are corrected for stopping early.
     """
     rows = []
     for verdict in verdicts:
@@ -39,6 +40,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
                 "low": shown.interval.low,
                 "high": shown.interval.high,
                 "interval": f"95 % {evidence.interval_name}",
+                **_corrected(verdict),
                 "bound_low": shown.bounds.low,
                 "bound_high": shown.bounds.high,
                 "claimed_effect": verdict.claimed_effect,
@@ -69,6 +71,14 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["hypothesis", "verdict"])
     return table.astype({"seeds_needed": "Int64"}) if rows else table
+
+
+def _corrected(verdict: Verdict) -> dict[str, float]:
+    if verdict.rule is None:
+        return {}
+    low, high = verdict.corrected_interval or (math.nan, math.nan)
+    effect = math.nan if verdict.corrected_effect is None else verdict.corrected_effect
+    return {"corrected_effect": effect, "corrected_low": low, "corrected_high": high}
 
 
 def _cell_row(cell: ComparedArm) -> dict[str, str | float | None]:

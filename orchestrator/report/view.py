@@ -43,6 +43,7 @@ from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling
 from orchestrator.report.word_grid import words_grid
 from orchestrator.report.wording import explain, first_sentence, label_text, verdict_title
 from orchestrator.spec.claim_text import what_counts
+from orchestrator.stats.run_values import COUNTED, NOT_NEEDED
 from orchestrator.store.ledger import source_of_record, with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.sources import training_sha256
@@ -107,8 +108,8 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
     """
     plan, runs = given.plan, given.tables.runs
     endings = runs["outcome"]
-    n_missing, n_failed = (int((endings == ending).sum()) for ending in ("missing", "failed"))
-    steps, n_recorded = steps_text(runs), len(runs) - n_missing - n_failed
+    steps, n_recorded = steps_text(runs), int(endings.isin(COUNTED).sum())
+    n_not_needed = int((endings == NOT_NEEDED).sum())
     eval_steps = listed(runs["eval_every_steps"].dropna().unique())
     attempt = given.faults.attempt
     shown = telling_arms(plan, given.tables.arms, MOST_IN_TABLES)
@@ -117,7 +118,14 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
         "name": plan.name,
         "question": " ".join(plan.question.split()),
         "summary": " ".join(
-            prose("summary", plan=plan, n_recorded=n_recorded, n_runs=len(runs), steps=steps)
+            prose(
+                "summary",
+                plan=plan,
+                n_recorded=n_recorded,
+                n_runs=len(runs),
+                n_not_needed=n_not_needed,
+                steps=steps,
+            )
         ),
         "answer": attempt("the answer in one line", lambda: one_line_answer(given), ""),
         "answers": _answers(given, exploratory=False),
@@ -180,6 +188,7 @@ def _warnings(given: ReportInput) -> tuple[str, ...]:
     return prose(
         "warnings",
         n_runs=len(endings),
+        n_not_needed=int((endings == NOT_NEEDED).sum()),
         n_missing=int((endings == "missing").sum()),
         n_failed=int((endings == "failed").sum()),
         lock_changed=_few(plan.lock_changed),

@@ -3,6 +3,7 @@
 import math
 
 from orchestrator.plan.judged import NOT_REGISTERED
+from orchestrator.report.early_text import corrected_text, futility_text
 from orchestrator.spec.claim_text import KEEPS_A_CLAIM
 from orchestrator.spec.claims import TEST_NAMES, is_equivalence, is_share, is_value
 from orchestrator.spec.schema import OWN_OUTCOMES, Hypothesis
@@ -144,9 +145,10 @@ def _at_chance(verdict: Verdict) -> str:
 def explain(verdict: Verdict) -> str:
     """The reason for the verdict in one sentence, with the numbers it depends on.
 
-    A second sentence says what seeds that were added after the lock show.
+    Further sentences give the effect corrected for stopping at a look, and say what seeds that were
+    added after the lock show.
     """
-    return _decision(verdict) + _on_all_seeds(verdict)
+    return _decision(verdict) + corrected_text(verdict) + _on_all_seeds(verdict)
 
 
 def _decision(verdict: Verdict) -> str:
@@ -169,6 +171,8 @@ def _decision(verdict: Verdict) -> str:
     outlook = (
         f"the next look is at {verdict.next_look_seeds} seeds"
         if verdict.next_look_seeds is not None
+        else futility_text(verdict)
+        if verdict.reason == "out of reach"
         else _outlook(verdict, margin)
     )
     return f"{word}: {_why_undecided(verdict, margin)}; {outlook}."

@@ -13,11 +13,10 @@ from orchestrator.spec.schema import (
     Direction,
     Extensions,
     Name,
-    Seed,
-    Seeds,
     Sentence,
     without_empty_extensions,
 )
+from orchestrator.spec.seeds import Seed, Seeds
 from orchestrator.spec.trainer import TrainerSection
 
 Scalar = bool | int | float | str | None

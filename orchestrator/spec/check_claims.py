@@ -18,6 +18,7 @@ _COMPANIONS: dict[str, tuple[str, ...]] = {
     "never": (),
 }
 _SPENDING_ROUNDING = 1e-9
+_MOST_LOOKS = 100
 
 
 def claim_problems(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
@@ -29,6 +30,7 @@ def claim_problems(spec: AblationSpec, broken: Set[str]) -> Iterable[str]:
     """
     for name, hypothesis in spec.hypotheses.items():
         yield from _check_hypothesis(spec, f"hypotheses.{name}", hypothesis, broken)
+    yield from _check_steps(spec)
     yield from _check_looks(spec)
     for outcome, value in spec.prior.items():
         if is_share(outcome) and value >= 1:
@@ -98,8 +100,43 @@ def _check_hypothesis(
         )
 
 
+def _check_steps(spec: AblationSpec) -> Iterable[str]:
+    """Complaints about seeds in steps."""
+    steps = spec.seed_steps
+    if steps is None:
+        return
+    as_list = f"[1, 2, ..., {steps.max}]"
+    if steps.start >= steps.max:
+        yield (
+            f"seeds.start: must be below max ({steps.max}), but got {steps.start}, so no arm "
+            f"could stop early; raise max, or list the seeds: {as_list}"
+        )
+    elif (n_looks := len(steps.at)) > _MOST_LOOKS:
+        yield (
+            f"seeds.step: {steps.step} makes {n_looks} looks from {steps.start} to {steps.max} "
+            f"seeds, but at most {_MOST_LOOKS} are allowed; use a larger step, for example "
+            f"{-(-(steps.max - steps.start) // (_MOST_LOOKS - 1))}"
+        )
+    if spec.looks:
+        yield (
+            "looks: seeds in steps plan their own looks (at "
+            f"{', '.join(map(str, steps.at[:3]))}, ... seeds); leave 'looks' out, or list the "
+            f"seeds: {as_list}"
+        )
+    if not spec.hypotheses:
+        yield (
+            "seeds: are trained in steps until every claim is decided, but 'hypotheses' has none; "
+            f"state one, or list the seeds: {as_list}"
+        )
+    if spec.greedy is not None:
+        yield (
+            "seeds: cannot be trained in steps beside 'greedy', which compares arms on all their "
+            f"seeds; leave 'greedy' out, or list the seeds: {as_list}"
+        )
+
+
 def _check_looks(spec: AblationSpec) -> Iterable[str]:
-    if not spec.looks:
+    if not spec.looks or spec.seed_steps is not None:
         return
     at = [look.seeds for look in spec.looks]
     if any(later <= earlier for earlier, later in itertools.pairwise(at)):

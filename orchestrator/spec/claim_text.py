@@ -12,6 +12,7 @@ from orchestrator.spec.claims import (
     exact_test,
     is_equivalence,
     looks_of,
+    plans_looks,
 )
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.spec.units import difference_text, noun, number, p_value, unit_of
@@ -37,6 +38,8 @@ _NO_DIFFERENCE = re.compile(
     r"|(is|are|ends? at|gives?|reach(es)?|leaves?|stays?|remains?) the same|is independent)\b",
     re.I,
 )
+
+_MOST_LOOKS_NAMED = 3
 
 KEEPS_A_CLAIM = (
     "more seeds decide a claim only as looks planned before its first run, or as fresh seeds of "
@@ -78,7 +81,7 @@ def _what_counts(spec: AblationSpec, name: str, test: Test) -> str:
     outcome, direction, other = hypothesis.outcome, hypothesis.direction, hypothesis.interaction
     margin = f"{difference_text(hypothesis.margin, outcome, signed=False)} {unit_of(outcome)}"
     sure = dict.fromkeys(number(100 * (1 - bound_error(spec, look))) for look in looks_of(spec))
-    bound = f"one-sided {' or '.join(sure)} %"
+    bound = f"one-sided {_few_of(list(sure))} %"
     levels = f"from {hypothesis.contrast.from_level} to {hypothesis.contrast.to_level}"
     effect = f"{_SUBJECTS.get(outcome, noun(outcome))} {_VERBS[direction]}"
     p = _p_condition(spec, name, test)
@@ -128,11 +131,27 @@ def direction_caution(hypothesis: Hypothesis) -> str | None:
     return None
 
 
+def looks_text(spec: AblationSpec) -> str:
+    """The level of each look; of many looks, of the first and the last."""
+    levels = [f"p < {p_value(look.alpha)} at {look.seeds} seeds" for look in looks_of(spec)]
+    between = f", at {len(levels) - 2} looks between," if len(levels) > _MOST_LOOKS_NAMED else ""
+    if not between:
+        return " or ".join(levels)
+    return f"{levels[0]}{between} or {levels[-1]}"
+
+
+def _few_of(numbers: list[str]) -> str:
+    if len(numbers) > _MOST_LOOKS_NAMED:
+        low, *_, high = sorted(numbers, key=float)
+        return f"{low} to {high}"
+    return " or ".join(numbers)
+
+
 def _p_condition(spec: AblationSpec, name: str, test: Test) -> str:
     """``p < .05 (paired t, 6 seeds, Holm over 3 claims)``, for each look."""
     (correction,) = [one for one in corrections_of(spec) if name in one.names]
-    looks = " or ".join(f"p < {p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
-    if not spec.looks:
+    looks = looks_text(spec)
+    if not plans_looks(spec):
         (look,) = looks_of(spec)
         n_seeds = look.seeds
         looks = f"p < {p_value(look.alpha)} from {n_seeds} seed{'s' * (n_seeds != 1)}"

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from orchestrator.spec.schema import AblationSpec, Design, Hypothesis, Look
@@ -122,10 +123,53 @@ BOUND_ERROR = 0.05  # error of the one-sided bound that refutes
 
 
 def bound_error(spec: AblationSpec, look: Look) -> float:
-    """Error of each one-sided bound at a look; looks share it as they share alpha."""
+    """Error of each one-sided bound at a look; listed looks share it as they share alpha.
+
+    If seeds are trained in steps, the claims of a family share it as well, by Holm's method.
+    """
+    if spec.seed_steps is not None and not spec.looks:
+        # As bounds on both sides, of which one can refute.
+        levels = zip(spec.seed_steps.at, _levels(spec, 2 * BOUND_ERROR), strict=True)
+        return dict(levels)[look.seeds] / 2
     return BOUND_ERROR * look.alpha / spec.alpha if spec.looks else BOUND_ERROR
 
 
 def looks_of(spec: AblationSpec) -> tuple[Look, ...]:
-    """The planned looks; one at the end if the file plans none."""
-    return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
+    """The planned looks: those listed, those of seeds in steps, or one at the end."""
+    if spec.seed_steps is None or spec.looks:
+        return spec.looks or (Look(seeds=len(spec.seeds), alpha=spec.alpha),)
+    return _looks_at(spec.seed_steps.at, _levels(spec, spec.alpha))
+
+
+@lru_cache(maxsize=64)
+def _looks_at(seeds: tuple[int, ...], levels: tuple[float, ...]) -> tuple[Look, ...]:
+    return tuple(Look(seeds=n, alpha=level) for n, level in zip(seeds, levels, strict=True))
+
+
+def _levels(spec: AblationSpec, error: float) -> tuple[float, ...]:
+    """The levels of the looks of seeds in steps, for its largest family; see `look_levels`."""
+    from orchestrator.spec.spending import look_levels  # SciPy loads slowly
+
+    assert spec.seed_steps is not None
+    families = families_of(spec).values() or [spec.hypotheses]
+    return look_levels(spec.seed_steps.at, error, max(1, *map(len, families)))
+
+
+def look_seeds(spec: AblationSpec) -> tuple[int, ...]:
+    """The number of seeds at each of `looks_of`."""
+    if spec.seed_steps is not None and not spec.looks:
+        return spec.seed_steps.at  # without the levels, which SciPy computes
+    return tuple(look.seeds for look in looks_of(spec))
+
+
+def plans_looks(spec: AblationSpec) -> bool:
+    """Whether claims are tested before all seeds are trained."""
+    return bool(spec.looks) or spec.seed_steps is not None
+
+
+def stops_early(spec: AblationSpec) -> bool:
+    """Whether arms that no open claim needs are trained with no further seeds.
+
+    A greedy path is chosen by all seeds of every arm, so it is trained as a whole.
+    """
+    return plans_looks(spec) and bool(spec.hypotheses) and spec.greedy is None

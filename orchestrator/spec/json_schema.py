@@ -114,6 +114,7 @@ def file_schema(
     written = model.model_json_schema(by_alias=True, schema_generator=_Described)
     schema = cast(JsonSchemaValue, _plain(written))
     definitions = schema.setdefault("$defs", {})
+    _merge_list_or_section(schema["properties"], definitions)
     values = _path_values()
     texts = {path: one.get("description", "") for path, one in values["properties"].items()}
     for one in (schema, *definitions.values()):
@@ -203,6 +204,17 @@ def _plain(value: Any) -> Any:
         else:
             plain[key] = _plain(part)
     return plain
+
+
+def _merge_list_or_section(properties: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Write a property that is a list or a section without ``anyOf``, for which an editor marks
+    the property as a whole and not the entry that is wrong."""
+    for name, written in properties.items():
+        match written:
+            case {"anyOf": [{"type": "array", **items}, {"$ref": reference}], **rest}:
+                section = definitions.pop(reference.rpartition("/")[2])
+                kinds = {"type": ["array", "object"], **items}
+                properties[name] = {**section, **kinds, **rest}
 
 
 def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -165,7 +166,10 @@ def _section_at(model: type[Section], place: tuple[str, ...]) -> type[Section]:
     for part in place:
         if isinstance(at, type) and issubclass(at, Section):
             fields = dict(zip(_keys_of(at), at.model_fields.values(), strict=True))
-            at = _without_options(fields[part].annotation)
+            of_field = fields[part]
+            kinds = (getattr(one, "json_schema_input_type", None) for one in of_field.metadata)
+            written = next((kind for kind in kinds if kind is not None), of_field.annotation)
+            at = _without_options(written)
         else:  # an entry of a mapping or list
             at = _without_options(next(one for one in reversed(get_args(at)) if one is not ...))
     assert isinstance(at, type) and issubclass(at, Section)
@@ -177,4 +181,7 @@ def _without_options(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
         return _without_options(get_args(annotation)[0])
     options = [one for one in get_args(annotation) if one is not type(None)]
+    sections = [one for one in options if isinstance(one, type) and issubclass(one, Section)]
+    if sections and get_origin(annotation) in (Union, UnionType):
+        return sections[0]
     return _without_options(options[0]) if type(None) in get_args(annotation) else annotation

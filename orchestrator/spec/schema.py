@@ -24,6 +24,7 @@ from decoder.pack import (
     WORD_COLUMNS,
 )
 from orchestrator.spec.names import NAME_PATTERN, check_name
+from orchestrator.spec.seeds import MOST_SEEDS, AnySeeds, SeedSteps, SteppedSeeds
 from orchestrator.spec.trainer import TrainerSection
 
 # What an evaluation records, and so what a hypothesis or a criterion may be about. The counts over
@@ -47,7 +48,6 @@ Name = Annotated[
 NameValue = Annotated[Name, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 Sentence = Annotated[str, Field(min_length=1, max_length=10_000)]
 _MOST_CLAIMS = 500  # also criteria; a correction for as many leaves no power
-_MOST_SEEDS = 10_000
 # Dotted config path → value, or "${other.path}" for that path's value.
 Changes = Annotated[
     dict[str, Any],
@@ -77,8 +77,6 @@ Extensions = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...],
     Field(strict=False, max_length=100),
 ]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], Field(strict=False, max_length=_MOST_SEEDS)]
 Design = Literal["factorial", "one_factor", "leave_one_out", "paired", "path", "fractional", "arms"]
 
 
@@ -149,7 +147,7 @@ class ExtraArm(Section):
     set: Changes = Field(default_factory=dict)
     note: Annotated[str, Field(max_length=10_000)] = ""
     seed_offset: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    replicate: Annotated[int, Field(ge=0, le=_MOST_SEEDS)] = 0
+    replicate: Annotated[int, Field(ge=0, le=MOST_SEEDS)] = 0
 
 
 class CollapseSpec(Section):
@@ -260,9 +258,11 @@ class AblationSpec(Section):
         include: arms added to the design; each names the level of every factor.
         exclude: levels; every arm of the design that has all levels of one entry is left out.
         extra_arms: arms outside the design.
-        seeds: the seeds; every arm is trained once with each.
+        seeds: the seeds; every arm is trained once with each. Or ``{start, max, step}``: seeds 1 to
+            ``max``, of which as many are trained as the claims need.
         hypotheses: name → claim.
-        looks: interim analyses; an empty list means one analysis, at the end.
+        looks: interim analyses, at which claims are decided and arms that no open claim needs stop;
+            an empty list means one analysis, at the end, or those after each step of seeds.
         criteria: name → what an arm must reach.
         collapse: when a run counts as collapsed.
         alpha: family-wise error rate.
@@ -290,13 +290,18 @@ class AblationSpec(Section):
     include: Annotated[tuple[Cell, ...], Field(strict=False, max_length=1000)] = ()
     exclude: Annotated[tuple[Cell, ...], Field(strict=False, max_length=1000)] = ()
     extra_arms: dict[Name, ExtraArm] = Field(default_factory=dict, max_length=10_000)
-    seeds: Seeds
+    seeds: AnySeeds
     hypotheses: dict[Name, Hypothesis] = Field(default_factory=dict, max_length=_MOST_CLAIMS)
     looks: Annotated[tuple[Look, ...], Field(strict=False, max_length=100)] = ()
     criteria: dict[Name, Criterion] = Field(default_factory=dict, max_length=_MOST_CLAIMS)
     collapse: CollapseSpec = CollapseSpec()
     alpha: Alpha = 0.05
     prior: dict[Outcome, PositiveReal] = Field(default_factory=dict)
+
+    @property
+    def seed_steps(self) -> SeedSteps | None:
+        """What the file says of seeds that are trained in steps; None for a list of seeds."""
+        return self.seeds.steps if isinstance(self.seeds, SteppedSeeds) else None
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

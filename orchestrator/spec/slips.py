@@ -82,6 +82,10 @@ _SPEC_KEYS: Mapping[str, str] = {
     "seed": "seeds: [1, 2, 3, 4, 5]",
     "n_seeds": "seeds: [1, 2, 3, 4, 5]",
     "repeats": "seeds: [1, 2, 3, 4, 5], one for each repetition",
+    **dict.fromkeys(
+        ("max_seeds", "min_seeds", "sequential", "early_stopping", "stopping"),
+        "seeds: {start: 4, max: 20, step: 2}",
+    ),
     "config": "base: base/t15_small.yaml",
     "base_config": "base: base/t15_small.yaml",
     "description": "question: ...",
@@ -99,6 +103,11 @@ _SPEC_KEYS: Mapping[str, str] = {
     "threshold": "margin: ..., the smallest effect that matters",
     "min_effect": "margin: ..., the smallest effect that matters",
     "hypothesis": "claim: ... in a hypothesis, and hypotheses: {name: {...}} in the file",
+}
+_STEP_KEYS = {
+    **dict.fromkeys(("from", "min", "first", "initial", "begin", "minimum", "at_least"), "start"),
+    **dict.fromkeys(("to", "stop", "end", "maximum", "last", "limit", "at_most", "up_to"), "max"),
+    **dict.fromkeys(("by", "steps", "every", "increment", "batch", "add"), "step"),
 }
 _TRAINER_KEYS: Mapping[str, str] = {
     **dict.fromkeys(
@@ -144,6 +153,12 @@ def mend(place: tuple[str, ...], got: Any) -> str:
         return f"; a margin is a size: write {-got:g}, and say which way in 'direction'"
     if key == "alpha" and isinstance(got, float | int) and 0.5 <= got < 50:
         return f"; write {got} % as {got / 100:g}"
+    if place[:1] == ("seeds",) and len(place) == 2 and key.lower() in _STEP_KEYS:
+        return f"; write {_STEP_KEYS[key.lower()]}: {got if isinstance(got, int) else '...'}"
+    if key == "seeds" and isinstance(got, dict):
+        return (
+            "; only the seeds of an ablation can be trained in steps, so list them: [1, 2, 3, 4, 5]"
+        )
     if key == "seeds" and "looks" not in place and not is_list:
         return f"; {_seed_list(got)}"
     if key == "seeds" and is_list:

@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "early_stopping": ("Corrected", "StoppingRule", "corrected"),
         "effects": (
             "EXACT_LOG_RANK",
             "EXACT_SIGN_FLIPS",
@@ -15,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "holm",
             "t_quantile",
         ),
+        "futility": ("LEAST_CHANCE", "chance_to_decide"),
         "power": ("Outlook", "POWER", "outlook", "power_paired"),
         "power_forecast": ("PowerForecast", "forecast_power"),
         "rank_agreement": (
@@ -30,10 +32,12 @@ __getattr__, __dir__, __all__ = lazy_face(
             "COUNTED",
             "DIVERGED_PER",
             "ENDINGS",
+            "NOT_NEEDED",
             "counted_values",
             "learned_nothing",
             "least_budget",
         ),
+        "runs_forecast": ("ExpectedRuns", "expected_runs"),
         "shares": (
             "Share",
             "boschloo",

@@ -209,6 +209,29 @@ def _p_below(values: Floats, margin: float) -> float:
     return float(special.stdtr(len(values) - 1, -t))
 
 
+def p_below(differences: Floats, margin: float) -> Floats:
+    """One-sided p of the null hypothesis that a mean is at least `margin`, over many studies.
+
+    It is below an error exactly when that of `upper_bounds` with this error is below `margin`.
+
+    Args:
+        differences: (..., n) one difference per seed; every study needs nonzero variance.
+        margin: the margin.
+
+    Returns:
+        (...) one p per study.
+    """
+    n = differences.shape[-1]
+    room = margin - differences.mean(axis=-1)
+    error = differences.std(axis=-1, ddof=1) / math.sqrt(n)
+    term = _johnson(differences)
+    inside = error**2 - 8 * term * (term - room)
+    is_skewed = term > 1e-9 * error
+    root = np.sqrt(np.maximum(inside, 0.0)) - error
+    t = np.where(is_skewed, root / np.where(is_skewed, 4 * term, 1.0), room / error)
+    return np.where(is_skewed & (inside < 0), 1.0, special.stdtr(n - 1, -t))
+
+
 def _johnson(values: Floats) -> Floats:
     """Third moment over 6 n variances along the last axis; 0 if skewed to the left."""
     n = values.shape[-1]

@@ -177,6 +177,24 @@ def untestable(spec: AblationSpec) -> dict[str, Untestable]:
     return {name: found[name] for name in spec.hypotheses if name in found}
 
 
+def idle_looks(spec: AblationSpec) -> dict[str, tuple[int, ...]]:
+    """The seeds of the looks at which no result could support a hypothesis, if others can.
+
+    As in `untestable`, every claim of a family is assumed to come out as clearly as its test
+    allows. A look may still refute the claim.
+    """
+    hopeless, found = untestable(spec), {}
+    for correction in corrections_of(spec):
+        tests = [reach_of(spec, name) for name in correction.names]
+        adjust = adjustment(correction)
+        reached = [(look, attainable(tests, look.seeds, adjust)) for look in looks_of(spec)]
+        for index, name in enumerate(correction.names):
+            idle = tuple(look.seeds for look, p in reached if p[index] >= look.alpha)
+            if idle and name not in hopeless:
+                found[name] = idle
+    return {name: found[name] for name in spec.hypotheses if name in found}
+
+
 def cautions(spec: AblationSpec) -> dict[str, str]:
     """The testable hypotheses that can be supported only if others of their family are too.
 

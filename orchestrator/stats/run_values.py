@@ -18,6 +18,7 @@ from orchestrator.spec.claims import is_share
 from orchestrator.spec.units import is_error_rate
 
 ENDINGS = ("ok", "collapsed", "diverged", "failed", "missing")
+NOT_NEEDED = "not needed"  # stands for an ending where looks stopped the arm before the run
 COUNTED = ("ok", "collapsed", "diverged")  # endings that are results; the others are gaps
 DIVERGED_PER = 1.0
 # Phonemes drawn at random with the frequencies of English, as many as the target has, reach 90 %.

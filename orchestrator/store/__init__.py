@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "write_run",
         ),
         "locks": ("DriverSeat", "check_free", "current_holder", "driver_seat"),
+        "look_files": ("with_looks", "write_look"),
         "mixing": (
             "KEPT_NAMES",
             "keep_others",

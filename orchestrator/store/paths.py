@@ -125,6 +125,10 @@ class Results:
         """The hypotheses as they were before the first run."""
         return self.ablation(name) / "lock.json"
 
+    def looks(self, name: str, rule: str) -> Path:
+        """The folder with what the looks decided by a rule, see `orchestrator.store.look_files`."""
+        return self.ablation(name) / "looks" / rule
+
     def timing(self, name: str) -> Path:
         return self.ablation(name) / "timing.json"
 

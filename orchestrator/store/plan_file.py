@@ -9,6 +9,7 @@ from decoder.errors import ConfigError, StorageError
 from decoder.regular import read_regular
 from orchestrator.plan.document import PlanDocument
 from orchestrator.spec.names import listed
+from orchestrator.store.look_files import with_looks
 from orchestrator.store.paths import Results
 from orchestrator.store.record import first_mistake
 
@@ -19,7 +20,8 @@ _BEFORE = b",\n " + _KEY + b': "'
 def read_plan(results: Results, name: str) -> PlanDocument:
     """The plan of an ablation that was run before.
 
-    In a plan from before there were studentized tests, every claim keeps its exact one.
+    In a plan from before there were studentized tests, every claim keeps its exact one. What its
+    looks decided is read with it.
 
     Raises:
         ConfigError: no ablation of this name was run.
@@ -41,8 +43,8 @@ def read_plan(results: Results, name: str) -> PlanDocument:
             f"{path}: is not a valid plan ({first_mistake(error)}); `run` writes it again"
         ) from None
     if "exact_locked" not in document.model_fields_set:
-        return document.model_copy(update={"exact_locked": tuple(document.spec.hypotheses)})
-    return document
+        document = document.model_copy(update={"exact_locked": tuple(document.spec.hypotheses)})
+    return with_looks(results, document)
 
 
 def write_plan(results: Results, document: PlanDocument) -> None:

@@ -13,11 +13,18 @@ from decoder.regular import read_regular
 from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
-from orchestrator.spec.claims import choose_test, exact_test, is_equivalence
+from orchestrator.spec.claims import choose_test, exact_test, is_equivalence, plans_looks
 from orchestrator.spec.configuration import identity, n_steps_of
 from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, AblationSpec, Hypothesis, Look
+from orchestrator.spec.seeds import SeedSteps
 from orchestrator.store.paths import Results
 from orchestrator.store.record import first_mistake
+from orchestrator.store.sources import training_sha256
+
+# How the looks of seeds in steps spend α, see `orchestrator.spec.spending`. Another name for
+# another rule, so that claims locked before keep no verdict of it unlabelled.
+SPENDING = "in proportion to the seeds"
+_OF_LOOKS = frozenset({"looks", "seed_steps", "spending"})
 
 
 class _Entry(BaseModel):
@@ -38,9 +45,10 @@ _LOCK = TypeAdapter(_Lock)
 def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     """For each hypothesis, everything that decides its verdict, except the runs.
 
-    A block has the claim, contrast, slice, outcome, direction, margin and test; α, looks, the
-    members of the correction family, the collapse thresholds, the seeds, and the step budgets and
-    configurations of the compared arms. It does not have the location of the recordings.
+    A block has the claim, contrast, slice, outcome, direction, margin and test; α, looks, the steps
+    of the seeds with the rule by which their looks spend α, the members of the correction family,
+    the collapse thresholds, the seeds, and the step budgets and configurations of the compared
+    arms. It does not have the location of the recordings.
     """
     spec = plan.loaded.spec
     blocks = {}
@@ -54,16 +62,21 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
             claimed["direction"] = FORMER_NO_DIFFERENCE  # for the same reason
         claimed["test"] = choose_test(hypothesis, spec.design)
         looks = {"looks": [look.model_dump(mode="json") for look in spec.looks]}
+        steps = {
+            "seed_steps": spec.seed_steps and spec.seed_steps.model_dump(),
+            "spending": SPENDING,
+        }
         blocks[name] = {
             **claimed,
             **(looks if spec.looks else {}),
+            **(steps if spec.seed_steps is not None else {}),
             "alpha": spec.alpha,
             "family_members": sorted(
                 other for other, h in spec.hypotheses.items() if _together(h, hypothesis)
             ),
             "collapse": spec.collapse.model_dump(mode="json"),
             # A look uses the first seeds of the list, so their order matters.
-            "seeds": list(spec.seeds) if spec.looks else sorted(spec.seeds),
+            "seeds": list(spec.seeds) if plans_looks(spec) else sorted(spec.seeds),
             "n_steps": sorted({n_steps_of(arm.config) for arm in arms}),
             "configs": [digest(identity(arm.config)) for arm in arms],
         }
@@ -85,11 +98,13 @@ class Registered(NamedTuple):
         exact: hypotheses that were locked when every test was exact, and keep theirs.
         seeds_added: hypotheses in which nothing changed after their runs but that seeds were added
             to the list, which are decided by the seeds of their lock.
+        rule: names the blocks that decide now, and the source code that trains.
     """
 
     changed: tuple[str, ...]
     exact: tuple[str, ...]
     seeds_added: Mapping[str, SeedsAdded]
+    rule: str
 
 
 def register(plan: Plan, results: Results, recorded: Collection[str]) -> Registered:
@@ -130,9 +145,11 @@ def compare(
     """
     locked, changed, exact = dict(kept or {}), [], []
     seeds_added: dict[str, SeedsAdded] = {}
+    deciding: dict[str, str] = {}  # hypothesis → the hash of its block that decides
     for name, block in hypothesis_blocks(plan).items():
         run_ids = _run_ids(plan, name)
         entry = {"sha256": digest(block), "block": block, "run_ids": run_ids}
+        deciding[name] = digest(block)
         old = locked.get(name)
         if old is None:
             if _could_be_seen(plan, name, recorded):
@@ -157,9 +174,11 @@ def compare(
                 exact.append(name)
             if added:
                 seeds_added[name] = added
+                deciding[name] = old["sha256"]
         else:
             changed.append(name)
-    return locked, Registered(tuple(changed), tuple(exact), seeds_added)
+    rule = digest([deciding, training_sha256()])[:16]
+    return locked, Registered(tuple(changed), tuple(exact), seeds_added, rule)
 
 
 def _equal(one: Mapping[str, Any], other: Mapping[str, Any], ignored: Collection[str]) -> bool:
@@ -171,20 +190,22 @@ def _added_seeds(
     old: Mapping[str, Any], block: Mapping[str, Any], spec: AblationSpec, ignored: Collection[str]
 ) -> SeedsAdded | None:
     """The seeds of a locked block, if the block of now has these and more, and else differs in
-    looks alone; None otherwise.
+    looks or steps alone; None otherwise.
 
     The last look is at all seeds, so a file with looks cannot get seeds without changing them. What
     the looks of the lock decide does not depend on that, as long as their seeds come first.
     """
-    if not _equal(old, block, {"seeds", "looks", *ignored}):
+    if not _equal(old, block, {"seeds", *_OF_LOOKS, *ignored}):
         return None
     before = tuple(old["seeds"])
     if not set(before) < set(spec.seeds):
         return None
-    if "looks" in old and spec.seeds[: len(before)] != before:
+    if not _OF_LOOKS.isdisjoint(old) and spec.seeds[: len(before)] != before:
         return None
     looks = tuple(map(Look.model_validate, old.get("looks", ())))
-    return SeedsAdded(locked=before, looks=looks, n_added=len(spec.seeds) - len(before))
+    steps = SeedSteps.model_validate(old["seed_steps"]) if "seed_steps" in old else None
+    n_added = len(spec.seeds) - len(before)
+    return SeedsAdded(locked=before, looks=looks, steps=steps, n_added=n_added)
 
 
 def _is_test_new(plan: Plan, name: str) -> bool:

@@ -26,7 +26,7 @@ _UNOWNED = re.compile(
 )
 _BUILDING = re.compile(r"\.(?P<target>.+)\.building-\w+(-old)?$")
 # Folders of an ablation or search; whatever else has a name with a dot is a file.
-_FOLDERS = ("figures", "checkpoints", "courses", "tensorboard")
+_FOLDERS = ("figures", "checkpoints", "courses", "looks", "tensorboard")
 # Not renamed: a lock that is held, and what cannot be made again.
 _KEPT = ("driver.lock", "lock.json", "study.db")
 

@@ -13,9 +13,11 @@ from decoder.atomic import write_atomically
 from decoder.collapse import has_plateau, on_plateau
 from decoder.pack import HISTORY_COLUMNS, further_columns
 from orchestrator.plan.document import ArmEntry, PlanDocument, RunEntry
+from orchestrator.plan.looks import runs_not_needed
+from orchestrator.spec.claims import stops_early
 from orchestrator.spec.load import AblationSpec, levels_of
 from orchestrator.stats import effects as stats
-from orchestrator.stats.run_values import COUNTED, ENDINGS, counted_values, least_budget
+from orchestrator.stats.run_values import COUNTED, ENDINGS, NOT_NEEDED, counted_values, least_budget
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, held_out_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
@@ -105,9 +107,9 @@ def runs_table(
 
     ``seed`` is the seed a run is trained with. ``block`` is the seed of the ablation that it is
     paired by; the two differ only in arms on fresh seeds. ``outcome`` is one of `ENDINGS`:
-    ``failed`` is an infrastructure failure, ``missing`` a run that is not recorded yet. A diverged
-    run has ``per`` 1.0 and ``collapsed`` 1, and never escapes. A collapsed run keeps its measured
-    PER.
+    ``failed`` is an infrastructure failure, ``missing`` a run that is not recorded yet; or it is
+    `NOT_NEEDED`, for a run that is not recorded since no open claim needs it. A diverged run has
+    ``per`` 1.0 and ``collapsed`` 1, and never escapes. A collapsed run keeps its measured PER.
 
     Diagnostics are those of the last evaluation. ``best_per`` is the lowest PER of any evaluation
     (`decoder.selection.best_row`); no verdict uses it. ``selection_optimism`` is the optimism of
@@ -121,12 +123,14 @@ def runs_table(
     thresholds = spec.collapse.thresholds()
     asked = [hypothesis.outcome for hypothesis in spec.hypotheses.values()]
     wanted = dict.fromkeys((*_further(plan, histories), *asked), math.nan)
+    spare = runs_not_needed(plan, records)
     rows = []
     for arm, run in _arm_runs(plan):
         history = histories.get(run.run_id, ())
         columns = result_columns(records.get(run.run_id), history, thresholds)
         named = {**_run_columns(spec, arm, run), "block": run.block}
         columns |= _foreign_columns(plan, run)
+        columns |= {"outcome": NOT_NEEDED} if run.run_id in spare else {}
         rows.append({**named, **columns, **{n: wanted[n] for n in wanted if n not in columns}})
     table = pd.DataFrame(rows)
     for column in _INTEGER_COLUMNS:
@@ -143,12 +147,13 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame, further: Sequence[str] = 
     out. ``per_low`` and ``per_high`` are the 95 % t interval of the mean. ``escape_step_mean`` is
     the restricted mean up to the least step budget of all arms, so that arms can be compared.
     ``n_escaped`` counts runs that escaped at any step; it is not known if no run says what escape
-    is judged by. ``grad_norm_p99_max`` is the largest value over the seeds.
+    is judged by. ``grad_norm_p99_max`` is the largest value over the seeds. ``n_not_needed`` is
+    there if looks stop arms.
 
     Args:
         further: columns of `runs` that only some runs have; each gives ``NAME_mean``.
     """
-    spec = plan.spec
+    spec, stops = plan.spec, stops_early(plan.spec)
     budget = least_budget(runs["n_steps"].to_numpy(dtype=float, na_value=math.nan))
     of_runs = {name: outcome_values(runs, name, budget) for name in (*_ARM_MEANS, *further)}
     unjudged = runs["escape_censored"].isna().to_numpy()
@@ -171,6 +176,7 @@ def arms_table(plan: PlanDocument, runs: pd.DataFrame, further: Sequence[str] = 
                 **_factor_columns(spec, arm.levels),
                 "n": len(counted),
                 **{f"n_{name}": int((ended == name).sum()) for name in ENDINGS},
+                **({"n_not_needed": int((ended == NOT_NEEDED).sum())} if stops else {}),
                 "n_collapsed_or_diverged": int(counted["collapsed"].sum()),
                 "per_mean": _mean(per),
                 "per_low": interval.low,

@@ -26,8 +26,10 @@ __getattr__, __dir__, __all__ = lazy_face(
         "criteria": ("CriterionResult", "criteria_table", "evaluate", "rule_text"),
         "evidence": ("ComparedArm",),
         "greedy": ("Round", "arm_means", "greedy_rounds", "greedy_table", "n_greedy_arms_left"),
+        "sequential": ("take_look",),
         "unasked": ("Unasked", "find_unasked"),
         "values": ("arm_runs", "values_of"),
+        "verdict": ("Verdict",),
         "verdicts": ("Verdict", "Word", "decide"),
     },
 )

@@ -12,7 +12,7 @@ import pandas as pd
 from decoder.collapse import CollapseThresholds, escape_step
 from orchestrator.spec.load import AblationSpec, Criterion
 from orchestrator.spec.units import value_text
-from orchestrator.stats.run_values import COUNTED
+from orchestrator.stats.run_values import COUNTED, NOT_NEEDED
 from orchestrator.tables.run_columns import HistoryRows
 
 Status = Literal["pass", "fail", "open"]
@@ -110,7 +110,7 @@ def evaluate(
 
     A diverged run fails, because it has no final value. The one exception is `reaches`, which can
     happen before the run diverges. A run without a result leaves its arm open, unless another
-    seed fails.
+    seed fails; a run that was not needed has no part.
 
     Args:
         spec: the ablation.
@@ -121,7 +121,8 @@ def evaluate(
     by_arm: dict[str, list[_Run]] = {}
     columns = (runs[name].tolist() for name in _Run._fields)
     for arm, run in zip(runs["arm"].tolist(), map(_Run, *columns), strict=True):
-        by_arm.setdefault(arm, []).append(run)
+        if run.outcome != NOT_NEEDED:
+            by_arm.setdefault(arm, []).append(run)
     return [
         CriterionResult(
             name,

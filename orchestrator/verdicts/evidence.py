@@ -111,6 +111,7 @@ class Evidence:
         pairing: correlation of the two sides over the seeds, and what blocking saved; NaN for an
             interaction.
         bound_error: error of each one-sided bound.
+        is_of_shares: whether the effect is a difference of shares of runs.
     """
 
     cells: tuple[ComparedArm, ...]
@@ -123,11 +124,25 @@ class Evidence:
     spread: float
     pairing: Pairing
     bound_error: float
+    is_of_shares: bool = False
 
     @property
     def p(self) -> float:
         """The largest p-value of all scenarios; 1 if no verdict can be drawn."""
         return max((scenario.p for scenario in self.scenarios), default=1.0)
+
+    @property
+    def spread_of_effect(self) -> float:
+        """Standard deviation of the effect in one seed.
+
+        Of values it is `spread`. Of shares it follows from the rates, with half a run of each
+        ending added (Jeffreys's prior), since few runs often end alike.
+        """
+        if not self.is_of_shares:
+            return self.spread
+        rates = [(cell.mean * cell.n + 0.5) / (cell.n + 1) for cell in self.cells]
+        parts = zip(self.cells, rates, strict=True)
+        return math.sqrt(sum(cell.weight**2 * rate * (1 - rate) for cell, rate in parts))
 
 
 class _Question(NamedTuple):
@@ -199,6 +214,7 @@ def gather(
         spread=float(effects.std(ddof=1)) if len(effects) > 1 else math.nan,
         pairing=_pairing(hypothesis, parts, whole),
         bound_error=bound_error,
+        is_of_shares=is_share(outcome),
     )
 
 

@@ -11,7 +11,7 @@ from decoder.errors import ConfigError
 from orchestrator.spec.claims import is_share
 from orchestrator.spec.units import is_error_rate
 from orchestrator.stats import effects as stats
-from orchestrator.stats.run_values import Bools, counted_values
+from orchestrator.stats.run_values import NOT_NEEDED, Bools, counted_values
 
 _ALWAYS = ("escape_step", "n_steps", "per")
 
@@ -48,7 +48,8 @@ class Values(NamedTuple):
 def arm_runs(
     runs: pd.DataFrame, seeds: Sequence[int], outcomes: Iterable[str]
 ) -> dict[str, ArmRuns]:
-    """Arm → its runs, in the order of `seeds`; a run that is not in the table is missing.
+    """Arm → its runs, in the order of `seeds`; a run that is not in the table, or that
+    was not needed, is missing.
 
     Args:
         runs: the runs table. Runs are paired by ``block``, the seed of the ablation.
@@ -67,7 +68,7 @@ def arm_runs(
         )
     position = {seed: index for index, seed in enumerate(seeds)}
     blocks = runs["block" if "block" in runs.columns else "seed"].tolist()
-    outcome = runs["outcome"].to_numpy(dtype=object)
+    outcome = runs["outcome"].replace(NOT_NEEDED, "missing").to_numpy(dtype=object)
     columns = {n: runs[n].to_numpy(dtype=np.float64, na_value=math.nan) for n in names}
     rows: dict[str, list[tuple[int, int]]] = {}  # arm → (position of the seed, row)
     for row, (arm, block) in enumerate(zip(runs["arm"].tolist(), blocks, strict=True)):

@@ -1,10 +1,8 @@
 """The verdict on each hypothesis: supported, refuted or inconclusive, by a fixed rule."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,158 +11,40 @@ from orchestrator.spec.claims import (
     Correction,
     bound_error,
     corrections_of,
-    is_equivalence,
-    is_value,
+    look_seeds,
     looks_of,
-    sign_of,
 )
 from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec, Hypothesis
-from orchestrator.stats.effects import Interval
-from orchestrator.stats.power import Outlook, outlook
+from orchestrator.stats.early_stopping import StoppingRule
+from orchestrator.stats.futility import LEAST_CHANCE, chance_to_decide
 from orchestrator.stats.reach import adjustment
-from orchestrator.verdicts.evidence import Assessment, Evidence, gather
+from orchestrator.verdicts.evidence import Evidence, gather
+from orchestrator.verdicts.rule import Word as Word
+from orchestrator.verdicts.rule import judge
 from orchestrator.verdicts.values import ArmRuns, arm_runs
-
-Word = Literal["supported", "refuted", "inconclusive"]
-Reason = Literal[
-    "", "equivalent", "negligible", "reversed", "different", "gaps", "between looks", "undecided"
-]
+from orchestrator.verdicts.verdict import Verdict as Verdict
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The verdict on one hypothesis, with everything needed to check it by hand.
+class Settled(NamedTuple):
+    """What the correction needs of a claim that a look settled.
 
     Attributes:
-        name: name of the hypothesis.
-        data: name of the data set.
-        hypothesis: the claim, with its whole slice in ``where``.
-        evidence: arms, counts, differences per seed, effect, intervals, p-value.
-        word: the verdict.
-        reason: why the claim is refuted or inconclusive; empty if it is supported.
-        strong: whether the claim is supported and the whole 95 % interval lies beyond the margin;
-            for an equivalence claim, inside the margin.
-        altered: whether the hypothesis was altered after it was locked.
-        p_adjusted: p-value adjusted for multiple claims; None while runs are missing.
-        correction: the method of adjustment, and the claims that are corrected together.
-        alpha: level of this look: the family-wise error rate, or the look's share of it.
-        look: number of the look that decided; the first is 1.
-        n_looks: number of planned looks.
-        next_look_seeds: number of seeds at the next look; None if the claim is decided or there is
-            no further look.
-        mixed: whether the runs that it compares were trained by different decoder sources.
-        added: the seeds of the lock, which this verdict is taken on, if seeds were added after
-            results of them existed; else None.
-        on_all_seeds: the exploratory verdict on all seeds, if seeds were added; else None.
-        unregistered: whether the runs existed before the hypothesis was written, see `judge`.
-        caveats: what else differs between the arms of runs that existed before.
+        p: its part in the correction: 0 if its null hypothesis was rejected, else 1.
+        refuted: whether it was refuted.
     """
 
-    name: str
-    data: str
-    hypothesis: Hypothesis
-    evidence: Evidence
-    word: Word
-    reason: Reason
-    strong: bool
-    altered: bool
-    p_adjusted: float | None
-    correction: Correction
-    alpha: float
-    look: int
-    n_looks: int
-    next_look_seeds: int | None
-    mixed: bool
-    added: SeedsAdded | None = None
-    on_all_seeds: "Verdict | None" = None
-    unregistered: bool = False
-    caveats: tuple[str, ...] = ()
+    p: float
+    refuted: bool
 
-    @cached_property
-    def outlook(self) -> Outlook:
-        """The effect that this number of seeds could detect, and the number of seeds needed.
-
-        Both use the measured spread and the full correction (alpha divided by the claims of the
-        family), the strictest that a later study could meet.
-        """
-        evidence = self.evidence
-        if len(evidence.differences) < 2:
-            return Outlook(math.nan, math.nan, None)
-        return outlook(
-            evidence.test,
-            self.hypothesis,
-            len(evidence.differences),
-            self.alpha / self.n_family,
-            evidence.spread,
-            evidence.cells[-1].mean,
-            [cell.weight for cell in evidence.cells],
-        )
-
-    @property
-    def detectable(self) -> float:
-        """Smallest effect that would be supported with 80 % power; see `outlook`."""
-        return self.outlook.detectable
-
-    @property
-    def seeds_needed(self) -> int | None:
-        """Seeds per arm for 80 % power to detect an effect of the margin; see `outlook`."""
-        return self.outlook.seeds_needed
-
-    @property
-    def exploratory(self) -> bool:
-        """Whether the file declares the claim exploratory, it was altered after its lock, its runs
-        existed before it, or it compares runs of different decoder sources."""
-        declared = self.hypothesis.exploratory
-        return self.altered or self.mixed or self.unregistered or declared
-
-    @property
-    def mostly_learned_nothing(self) -> bool:
-        """Whether, for a claim about the value of a metric, half the runs of an arm or more
-        collapsed, diverged or ended at chance, so that the claim is hardly about decoding."""
-        return is_value(self.hypothesis.outcome) and any(
-            2 * cell.n_learned_nothing >= cell.n_with_result > 0 for cell in self.evidence.cells
-        )
-
-    @property
-    def n_family(self) -> int:
-        """Number of claims that are corrected together."""
-        return len(self.correction.names)
-
-    @property
-    def sign(self) -> int:
-        """-1 if the claim says that the outcome decreases, +1 if it says that it increases; for
-        other claims, the sign of the effect."""
-        if self.hypothesis.direction in ("increase", "decrease"):
-            return sign_of(self.hypothesis)
-        return -1 if self.evidence.shown.effect < 0 else 1
-
-    @property
-    def claimed_effect(self) -> float:
-        """Effect in the claimed direction."""
-        return self.sign * self.evidence.shown.effect
-
-    @property
-    def claimed_interval(self) -> Interval:
-        """95 % interval in the claimed direction."""
-        return _towards(self.sign, self.evidence.shown.interval)
-
-    @property
-    def claimed_bounds(self) -> Interval:
-        """One-sided bounds in the claimed direction; the upper one is what refutes."""
-        return _towards(self.sign, self.evidence.shown.bounds)
-
-    @property
-    def wins(self) -> int:
-        """Seeds in which the effect has the claimed direction, for ``either`` that of the mean
-        effect; for an equivalence claim, seeds in which it is smaller than the margin."""
-        effects = self.evidence.differences.values()
-        if is_equivalence(self.hypothesis):
-            return sum(abs(value) < self.hypothesis.margin for value in effects)
-        return sum(self.sign * value > 0 for value in effects)
+    @classmethod
+    def of(cls, verdict: Verdict) -> "Settled":
+        """What remains of a verdict."""
+        is_rejected = verdict.p_adjusted is not None and verdict.p_adjusted < verdict.alpha
+        return cls(0.0 if is_rejected else 1.0, verdict.word == "refuted")
 
 
-class _Study(NamedTuple):
+class Study(NamedTuple):
     """What `decide` needs for every hypothesis.
 
     Attributes:
@@ -188,6 +68,11 @@ class _Study(NamedTuple):
     mixed: frozenset[str]
     runs: Mapping[tuple[int, ...], Mapping[str, ArmRuns]]
     parts: Mapping[str, Sequence[Compared]]
+
+    @property
+    def n_looks(self) -> int:
+        """Looks of the claim that has most."""
+        return max((len(looks_of(one)) for one in self.specs.values()), default=0)
 
 
 def decide(plan: PlanDocument, runs: pd.DataFrame, mixed: Collection[str] = ()) -> list[Verdict]:
@@ -242,11 +127,61 @@ def _decide_on(
     mixed: Collection[str],
 ) -> dict[str, Verdict]:
     """The verdict of every hypothesis, on the seeds and looks of its lock or else of the file."""
+    study = study_of(plan, runs, locks, mixed)
+    is_stepped = plan.spec.seed_steps is not None
+    verdicts: dict[str, Verdict] = {}
+    settled: dict[str, Settled] = {}
+    for index in range(study.n_looks):
+        taken = look_verdicts(study, index, settled)
+        if locks == plan.seeds_added:
+            taken = {name: _as_recorded(plan, study, index, one) for name, one in taken.items()}
+        whole = all(verdict.evidence.scenarios for verdict in taken.values())
+        if is_stepped and not whole and index:
+            break  # a look of steps counts once all its runs are recorded
+        for name, verdict in taken.items():
+            # A look that cannot be taken yet leaves the verdict of the look before it.
+            if name not in verdicts or verdict.evidence.scenarios:
+                verdicts[name] = verdict
+            if verdict.is_settled:
+                settled[name] = Settled.of(verdict)
+        if len(settled) == len(study.claims):
+            break
+        if is_stepped and not whole:
+            break
+    return verdicts
+
+
+def _as_recorded(plan: PlanDocument, study: Study, index: int, verdict: Verdict) -> Verdict:
+    """The verdict of a look, left open if the look was taken and could not decide the claim then.
+
+    A run that had failed by then may have a result by now; a look is not taken twice.
+    """
+    if index >= len(plan.looks_taken) or not verdict.is_settled:
+        return verdict
+    if plan.looks_taken[index].claims[verdict.name].state != "open":
+        return verdict
+    n_seeds = look_seeds(study.specs[verdict.name])[index + 1]
+    return replace(
+        verdict, word="inconclusive", reason="between looks", strong=False, next_look_seeds=n_seeds
+    )
+
+
+def study_of(
+    plan: PlanDocument,
+    runs: pd.DataFrame,
+    locks: Mapping[str, SeedsAdded],
+    mixed: Collection[str],
+) -> Study:
+    """What the looks need, see `decide`.
+
+    Args:
+        locks: hypothesis → the lock whose seeds and looks decide it, instead of the file's.
+    """
     spec = plan.spec
     claims, parts = spec.hypotheses, plan.compared
     specs = {n: locks[n].as_locked(spec) if n in locks else spec for n in claims}
     outcomes = [claim.outcome for claim in claims.values()]
-    study = _Study(
+    return Study(
         spec,
         specs,
         {name: _with_slice(claim, parts[name], plan.cells) for name, claim in claims.items()},
@@ -257,90 +192,119 @@ def _decide_on(
         {seeds: arm_runs(runs, seeds, outcomes) for seeds in {s.seeds for s in specs.values()}},
         parts,
     )
-    verdicts: dict[str, Verdict] = {}
-    for index in range(max((len(looks_of(one)) for one in specs.values()), default=0)):
-        for name, verdict in _take_look(study, index).items():
-            # A look that cannot be taken yet leaves the verdict of the look before it.
-            undecided = name not in verdicts or verdicts[name].word == "inconclusive"
-            if name not in verdicts or (undecided and verdict.evidence.scenarios):
-                verdicts[name] = verdict
-    return verdicts
 
 
-def _take_look(study: _Study, index: int) -> dict[str, Verdict]:
-    """The verdict of every hypothesis that has a look of this number, on the seeds of the look."""
-    spec, evidence = study.spec, {}
-    for name, claim in spec.hypotheses.items():
-        own = study.specs[name]
-        look = looks_of(own)[: index + 1][-1]  # of a claim that had its last look, that one
-        evidence[name] = gather(
-            claim,
-            study.parts[name],
-            study.runs[own.seeds],
-            own.seeds[: look.seeds],
-            design=spec.design,
-            bound_error=bound_error(own, look),
-            exact=name in study.exact,
-        )
-    verdicts = {}
-    for correction in corrections_of(spec):
-        adjusted = adjustment(correction)([evidence[name].p for name in correction.names])
-        for name, p in zip(correction.names, adjusted, strict=True):
-            if index < len(looks_of(study.specs[name])):
-                verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
-    return verdicts
+def look_verdicts(study: Study, index: int, settled: Mapping[str, Settled]) -> dict[str, Verdict]:
+    """The verdict of every hypothesis that is open at a look, on the seeds of the look.
 
-
-def judge(
-    hypothesis: Hypothesis, scenarios: Sequence[Assessment], p_adjusted: float, alpha: float
-) -> tuple[Word, Reason, bool]:
-    """Apply the rule of `decide`.
+    A claim that was settled before keeps its part in the correction: what was rejected stays
+    rejected (Maurer & Bretz 2013).
 
     Args:
-        hypothesis: gives direction and margin.
-        scenarios: the condition must hold in every one of these; empty while runs are missing.
-        p_adjusted: adjusted p-value of the scenario with the largest p-value.
-        alpha: family-wise error rate.
-
-    Returns:
-        The verdict, its reason, and whether support is strong.
+        study: what the looks need.
+        index: number of the look, from 0.
+        settled: the hypotheses that looks before settled.
     """
-    if not scenarios:
-        return "inconclusive", "gaps", False
-    undecided: Reason = "gaps" if len(scenarios) > 1 else "undecided"
-    sign, margin = sign_of(hypothesis), hypothesis.margin
-    if hypothesis.direction == "either" and all(one.effect < 0 for one in scenarios):
-        sign = -1
-    effects = [sign * scenario.effect for scenario in scenarios]
-    intervals = [_towards(sign, scenario.interval) for scenario in scenarios]
-    bounds = [_towards(sign, scenario.bounds) for scenario in scenarios]
-    if is_equivalence(hypothesis):
-        if p_adjusted < alpha and all(abs(effect) < margin for effect in effects):
-            strong = all(-margin < low and high < margin for low, high in intervals)
-            return "supported", "", strong
-        if all(bound.low >= margin for bound in bounds) or all(
-            bound.high <= -margin for bound in bounds
-        ):
-            return "refuted", "different", False
-        return "inconclusive", undecided, False
-    # An effect equal to the margin is enough; floating-point sums may fall short by rounding.
-    enough = margin - 1e-12
-    simple = [sign * scenario.simple for scenario in scenarios]
-    large = all(effect >= enough for effect in effects)
-    there = all(math.isnan(effect) or effect >= enough for effect in simple)
-    if p_adjusted < alpha and large and there:
-        strong = all(interval.low >= enough for interval in intervals)
-        return "supported", "", strong and all(math.isfinite(bound.low) for bound in bounds)
-    if all(-margin < bound.low and bound.high < margin for bound in bounds):
-        return "refuted", "equivalent", False
-    if hypothesis.direction != "either" and all(bound.high < margin for bound in bounds):
-        reversed_ = all(bound.high < 0 for bound in bounds)
-        return "refuted", "reversed" if reversed_ else "negligible", False
-    return "inconclusive", undecided, False
+    verdicts = {}
+    for correction in corrections_of(study.spec):
+        names = correction.names
+        evidence = _evidence(study, correction, index, settled)
+        p_values = [evidence[n].p if n in evidence else settled[n].p for n in names]
+        adjusted = dict(zip(names, adjustment(correction)(p_values), strict=True))
+        for name in evidence:
+            if index < len(looks_of(study.specs[name])):
+                p = adjusted[name]
+                verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
+        if study.spec.seed_steps is not None:
+            verdicts |= _out_of_reach(study, correction, verdicts, settled)
+    return verdicts
+
+
+def _evidence(
+    study: Study, correction: Correction, index: int, settled: Mapping[str, Settled]
+) -> dict[str, Evidence]:
+    """The evidence on the claims of a correction that are open at a look.
+
+    If seeds are trained in steps, the claims of a family share the error of the bounds that refute,
+    by Holm's method: once some are refuted, the others have the whole error among them.
+    """
+    names = [name for name in correction.names if name not in settled]
+    if study.spec.seed_steps is None or correction.method != "Holm":
+        return {name: _gather(study, name, index, 1) for name in names}
+    found: dict[str, Evidence] = {}
+    n_left = len(correction.names) - _n_refuted(correction, settled)
+    while names:
+        found |= {name: _gather(study, name, index, n_left) for name in names}
+        # No p is below an alpha of zero, so this is refuted or undecided.
+        words = {n: judge(study.claims[n], found[n].scenarios, 1.0, 0.0)[0] for n in names}
+        names = [name for name, word in words.items() if word != "refuted"]
+        if len(names) == len(words):
+            break
+        n_left -= len(words) - len(names)
+    return found
+
+
+def _n_refuted(correction: Correction, settled: Mapping[str, Settled]) -> int:
+    return sum(settled[name].refuted for name in correction.names if name in settled)
+
+
+def _out_of_reach(
+    study: Study,
+    correction: Correction,
+    verdicts: Mapping[str, Verdict],
+    settled: Mapping[str, Settled],
+) -> dict[str, Verdict]:
+    """The verdicts of the open claims of a correction that further seeds will hardly decide.
+
+    The rule is not binding: the error rates hold if these claims go on.
+    """
+    found = {}
+    here = [verdicts[name] for name in correction.names if name in verdicts]
+    n_refuted = sum(one.word == "refuted" for one in here) + _n_refuted(correction, settled)
+    n_rejected = sum(Settled.of(one).p == 0 for one in here)
+    n_rejected += sum(settled[name].p == 0 for name in correction.names if name in settled)
+    n_claims, is_holm = len(correction.names), correction.method == "Holm"
+    for one in here:
+        if one.reason != "between looks":
+            continue
+        own = study.specs[one.name]
+        last = looks_of(own)[-1]
+        chance = chance_to_decide(
+            one.claimed_effect,
+            one.evidence.spread_of_effect,
+            len(one.evidence.differences),
+            last.seeds,
+            direction=one.hypothesis.direction,
+            margin=one.hypothesis.margin,
+            alpha=last.alpha / max(1, n_claims - n_rejected),
+            bound_error=bound_error(own, last) / (max(1, n_claims - n_refuted) if is_holm else 1),
+        )
+        if float(chance) < LEAST_CHANCE:
+            found[one.name] = replace(one, reason="out of reach", next_look_seeds=None)
+    return found
+
+
+def _gather(study: Study, name: str, index: int, n_shares: int) -> Evidence:
+    """The evidence on one hypothesis at a look, or at its last look if it has fewer.
+
+    Args:
+        n_shares: claims that share the error of the bounds that refute.
+    """
+    own = study.specs[name]
+    look = looks_of(own)[: index + 1][-1]
+    return gather(
+        study.spec.hypotheses[name],
+        study.parts[name],
+        study.runs[own.seeds],
+        own.seeds[: look.seeds],
+        design=study.spec.design,
+        bound_error=bound_error(own, look) / n_shares,
+        exact=name in study.exact,
+    )
 
 
 def _verdict(
-    study: _Study,
+    study: Study,
     name: str,
     evidence: Evidence,
     p_adjusted: float,
@@ -369,6 +333,21 @@ def _verdict(
         n_looks=len(looks),
         next_look_seeds=looks[look_index + 1].seeds if undecided else None,
         mixed=name in study.mixed,
+        rule=_stopping_rule(study, name, correction) if len(looks) > 1 else None,
+    )
+
+
+def _stopping_rule(study: Study, name: str, correction: Correction) -> StoppingRule:
+    """When a claim stops if no other claim of its family is decided."""
+    own, claim, n_claims = study.specs[name], study.claims[name], len(correction.names)
+    n_shares = n_claims if own.seed_steps is not None and correction.method == "Holm" else 1
+    looks = looks_of(own)
+    return StoppingRule(
+        claim.direction,
+        claim.margin,
+        tuple(look.seeds for look in looks),
+        tuple(look.alpha / n_claims for look in looks),
+        tuple(bound_error(own, look) / n_shares for look in looks),
     )
 
 
@@ -383,8 +362,3 @@ def _with_slice(
         if all(cell[factor] == level for cell in cells)
     }
     return claim.model_copy(update={"where": shared})
-
-
-def _towards(sign: int, interval: Interval) -> Interval:
-    low, high = sorted((sign * interval.low, sign * interval.high))
-    return Interval(low, high)

@@ -16,6 +16,7 @@ QUESTIONS = tuple(
     ABLATIONS / f"{name}.yaml"
     for name in (
         "blank_collapse",
+        "blank_collapse_sequential",
         "comparison_document",
         "data_efficiency",
         "epsilon_times_reduction",

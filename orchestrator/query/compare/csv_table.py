@@ -34,7 +34,7 @@ _ENDINGS = {  # squeezed word → outcome
     **dict.fromkeys(("diverged", "nan", "inf", "exploded"), "diverged"),
     **dict.fromkeys(("collapsed", "blank", "blankcollapse"), "collapsed"),
     **dict.fromkeys(("failed", "crashed", "error", "killed", "oom"), "failed"),
-    **dict.fromkeys(("running", "missing", "pending", "unfinished"), "missing"),
+    **dict.fromkeys(("running", "missing", "pending", "unfinished", "notneeded"), "missing"),
 }
 _EMPTY = frozenset({"", "-", "–", "na", "n/a", "none", "null", "nan"})
 

@@ -20,9 +20,9 @@ from orchestrator.spec.schema import (
     Criterion,
     Hypothesis,
     Name,
-    Seed,
     Sentence,
 )
+from orchestrator.spec.seeds import Seed
 
 ConditionText = Annotated[str, Field(min_length=1, max_length=2000)]
 Accepted = Literal["budgets", "data", "lengths"]

@@ -149,7 +149,12 @@ def test_a_plan_says_what_seeds_added_after_a_run_decide_and_beforehand_how_to_a
     path = write_spec({"seeds": [0, 1, 5, 2]})
     document = json.loads(call("plan", path, *where, "--json").stdout)
     assert document["lock_changed"] == []
-    assert document["seeds_added"]["weak_hurts"] == {"locked": [0, 1, 2], "looks": [], "n_added": 1}
+    assert document["seeds_added"]["weak_hurts"] == {
+        "locked": [0, 1, 2],
+        "looks": [],
+        "steps": None,
+        "n_added": 1,
+    }
     assert {p["hypothesis"]: p["n_seeds"] for p in document["power"]}["weak_hurts"] == 3
     report = call("report", "question", "--results", results.root)
     assert "added" not in report.stdout, "the plan of the last run has the seeds of the lock"
@@ -242,7 +247,7 @@ def test_status_counts_the_runs_of_each_ablation(finished: Results, results: Res
     assert row == {
         "name": "question", "n_planned": 12, "n_recorded": 12, "n_diverged": 0,
         "n_failed": 0, "n_running": 0, "n_elsewhere": 0, "n_steps_done": 0,
-        "n_steps_to_train": 0, "driver": None, "kind": "ablation",
+        "n_steps_to_train": 0, "driver": None, "kind": "ablation", "n_not_needed": 0,
     }  # fmt: skip
     assert "question" in call("status", "question", "--results", finished.root).stdout
 

@@ -146,6 +146,23 @@ def test_two_ablations_at_once_train_what_they_share_once(
     assert left_over(results) == []
 
 
+def test_processes_that_share_the_work_take_the_same_looks_though_one_is_killed(
+    start: Start, results: Results, alone: Callable[..., AblationOutcome]
+) -> None:
+    steps = {"seeds": {"start": 4, "max": 8, "step": 2}}
+    first, second = start(0.1, "share", **steps), start(0.1, "share", **steps)
+    wait_for(results, "train", 4)
+    first.kill()
+    assert codes(second) == [0]
+    assert alone(**steps).exit_code == 0
+
+    def looks(of: Results) -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in of.ablation("question").glob("looks/*/*")}
+
+    assert len(looks(results)) > 1
+    assert looks(results) == looks(Results(results.root.with_name("alone")))
+
+
 def test_the_runs_of_a_killed_driver_are_taken_over_by_the_one_that_waits(
     start: Start, results: Results
 ) -> None:

@@ -31,6 +31,10 @@ ELSEWHERE = {
         "test_what_a_driver_and_its_guard_left_when_both_were_killed_goes_at_the_next_start",
         "orchestrator/store/test_tidy.py::test_files_of_dead_processes_go_wherever_they_are",
     ),
+    "the record of a look (`looks/`) is damaged": (
+        "orchestrator/driver/test_looks.py::"
+        "test_a_damaged_look_is_moved_aside_and_taken_again_with_the_same_result",
+    ),
     "a worker is killed": (
         "orchestrator/execute/backends/test_backends.py::"
         "test_a_killed_worker_is_replaced_and_the_pack_completes",

@@ -65,6 +65,10 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     ({"space": {"optim.lr_max": {"log": [1e-300, 1e300]}}}, ("optim.lr_max", "3e+38")),
     ({"space": {"model.n_units": {"int": [1, 10**30]}}}, ("model.n_units", "1e+09")),
+    (
+        {"confirm": {"seeds": {"start": 4, "max": 9}, "margin": 0.1}},
+        ("confirm.seeds: ", "of an ablation"),
+    ),
     ({"confirm": {"seeds": [2, 3], "margin": 0.1}}, ("confirm.seeds: 2 ", "[3, 4, 5, 6, 7, 8]")),
     ({"objectives": {"pr": "minimize"}}, ("objectives", "'pr'", "'per'")),
     ({"objectives": {"seconds": "minimize"}}, ("objectives:", "metric first")),

@@ -1,5 +1,6 @@
 """`orchestrator.spec.load` and its checks: one clear line for every mistake."""
 
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from decoder.errors import ConfigError
-from orchestrator.spec.load import Loaded, load_spec
+from orchestrator.spec.load import AblationSpec, Loaded, load_spec
 from orchestrator.spec.names import level_text
 
 WEAK = "hypotheses/weak_hurts"
@@ -247,6 +248,49 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "looks",
         ("0.06", "0.05"),
     ),
+    "steps of text": (
+        {"seeds": {"start": "4", "max": 20}}, "seeds.start", ("whole number", "'4'", "quotes")
+    ),
+    "steps without an end": ({"seeds": {"start": 4}}, "seeds.max", ("required",)),
+    "steps with a word of other tools": (
+        {"seeds": {"start": 4, "stop": 20}}, "seeds.stop", ("'stop'", "max: 20")
+    ),
+    "steps with a slip": (
+        {"seeds": {"start": 4, "max": 20, "stpe": 2}}, "seeds.stpe", ("'stpe'", "'step'")
+    ),
+    "steps with an unknown key": (
+        {"seeds": {"start": 4, "max": 9, "colour": {"a": 1}}}, "seeds.colour", ("start, max, step",)
+    ),
+    "steps from one seed": ({"seeds": {"start": 1, "max": 9}}, "seeds.start", ("2", "1")),
+    "steps without a further one": (
+        {"seeds": {"start": 6, "max": 6}}, "seeds.start", ("max (6)", "[1, 2, ..., 6]")
+    ),
+    "steps that are huge": (
+        {"seeds": {"start": 4, "max": 10**30}}, "seeds.max", ("10000",)
+    ),
+    "steps that are endless": (
+        {"seeds": {"start": 2, "max": 10_000}}, "seeds.step", ("9999 looks", "100", "101")
+    ),
+    "a step back": ({"seeds": {"start": 4, "max": 9, "step": 0}}, "seeds.step", ("1", "0")),
+    "steps beside looks": (
+        {"seeds": {"start": 4, "max": 9}, "looks": [{"seeds": 9, "alpha": 0.05}]},
+        "looks",
+        ("[1, 2, ..., 9]",),
+    ),
+    "steps without a claim": (
+        {"seeds": {"start": 4, "max": 9}, "hypotheses": {}}, "seeds", ("'hypotheses'",)
+    ),
+    "steps beside a greedy path": (
+        {
+            "seeds": {"start": 4, "max": 9},
+            "design": "path",
+            "greedy": {},
+            "hypotheses/only_when_slow": ...,
+            "hypotheses/weak_hurts/where": {},
+        },
+        "seeds",
+        ("'greedy'",),
+    ),
     "criterion of two kinds": (
         {"criteria": {"good": {"metric": "per", "below": 0.25, "above": 0.1}}},
         "criteria.good",
@@ -307,6 +351,18 @@ def test_twenty_five_and_more_mistakes_give_different_messages(
 ) -> None:
     found = {problem for changes, _, _ in MISTAKES.values() for problem in problems(changes)}
     assert len(found) >= 25
+
+
+def test_seeds_in_steps_are_seeds_one_to_the_most_and_survive_a_file(
+    load: Callable[..., Loaded],
+) -> None:
+    spec = load({"seeds": {"start": 4, "max": 9, "step": 2}}).spec
+    assert spec.seeds == tuple(range(1, 10))
+    again = AblationSpec.model_validate_json(spec.model_dump_json(by_alias=True))
+    copied = pickle.loads(pickle.dumps(spec)).model_copy(deep=True)
+    for one in (spec, again, copied, AblationSpec.model_validate(spec.model_dump(by_alias=True))):
+        assert one.seed_steps is not None and one.seed_steps.at == (4, 6, 8, 9)
+    assert load().spec.seed_steps is None
 
 
 def test_a_sound_file_is_accepted(load: Callable[..., Loaded]) -> None:

@@ -346,3 +346,15 @@ def test_one_run_may_be_compared_with_several_and_none_says_nothing() -> None:
 def test_escapes_may_be_given_as_ones_and_zeros() -> None:
     found = stats.log_rank_scores([1, 2, 3, 4], [1, 1, 0, 1])
     assert found == pytest.approx(stats.log_rank_scores([1, 2, 3, 4], [True, True, False, True]))
+
+
+@pytest.mark.parametrize("margin", [-0.5, 0.0, 0.4])
+def test_p_below_of_many_studies_is_that_of_the_upper_bound(margin: float) -> None:
+    studies = np.random.default_rng(4).gamma(1.5, 1.0, (200, 6)) - 1.5
+    found = stats.p_below(studies, margin)
+    for error in (0.01, 0.05, 0.2):
+        refuted = stats.upper_bounds(studies, error) < margin
+        assert ((found < error) == refuted).all()
+    assert 0 < (found < 0.2).sum() < 200
+    two_sided = 2 * np.minimum(stats.p_below(studies, 0.0), stats.p_below(-studies, 0.0))
+    assert np.minimum(1, two_sided) == pytest.approx([stats.studentized(one) for one in studies])

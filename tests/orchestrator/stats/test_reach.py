@@ -15,6 +15,7 @@ from orchestrator.stats.reach import (
     attainable,
     cautions,
     first_seeds,
+    idle_looks,
     lowest_p,
     reach_of,
     seeds_to_reach,
@@ -287,3 +288,11 @@ def test_a_margin_too_small_for_a_thousand_seeds_is_said_to_be() -> None:
     equal = claim(outcome="collapsed", direction="no_difference", margin=0.001)
     found = untestable(spec_with({"h": equal}, 3))["h"]
     assert found.seeds_needed is None and "1,000 seeds" in found.reason
+
+
+def test_looks_that_no_result_can_pass_are_named() -> None:
+    looks = [{"seeds": 4, "alpha": 0.01}, {"seeds": 6, "alpha": 0.01}, {"seeds": 9, "alpha": 0.03}]
+    spec = spec_with({"h": exact(), "t": exact(test=None)}, 9, looks=looks)
+    assert idle_looks(spec) == {"h": (4, 6)}  # 2^-5 at six seeds is more than .01
+    assert idle_looks(spec_with({"h": exact()}, 8)) == {}
+    assert "h" not in idle_looks(spec_with({"h": exact()}, 4))  # nothing could support it at all

@@ -50,6 +50,22 @@ def test_the_order_of_seeds_is_fixed_where_looks_are_taken_at_the_first_of_them(
     assert "weak_hurts" in register(turned, results, set(first.distinct)).changed
 
 
+def test_steps_are_part_of_the_lock_and_a_higher_end_of_them_adds_seeds(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    first = planned({"seeds": {"start": 2, "max": 6, "step": 2}})
+    register(first, results, ())
+    recorded = set(first.distinct)
+    for other in ({"start": 2, "max": 6, "step": 1}, {"start": 3, "max": 6}, [1, 2, 3, 4, 5, 6]):
+        assert "weak_hurts" in check_lock(planned({"seeds": other}), results, recorded).changed
+    longer = planned({"seeds": {"start": 2, "max": 9, "step": 3}})
+    lock = check_lock(longer, results, recorded)
+    assert lock.changed == ()
+    spec = lock.seeds_added["weak_hurts"].as_locked(longer.loaded.spec)
+    assert spec.seed_steps is not None and spec.seed_steps.at == (2, 4, 6)
+    assert lock.rule == check_lock(first, results, recorded).rule
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -83,7 +99,7 @@ def test_seeds_added_before_any_run_are_locked_like_the_others(
     planned: Callable[..., Plan], results: Results
 ) -> None:
     register(planned(), results, ())
-    assert register(planned({"seeds": [0, 1, 2, 3]}), results, ()) == ((), (), {})
+    assert register(planned({"seeds": [0, 1, 2, 3]}), results, ())[:3] == ((), (), {})
     assert locked_seeds(results) == [0, 1, 2, 3]
 
 
@@ -102,7 +118,7 @@ def test_seeds_added_after_runs_leave_the_claim_to_the_seeds_of_its_lock(
         added = found.seeds_added["weak_hurts"]
         assert (added.locked, added.looks, added.n_added) == ((0, 1, 2), (), 2)
     assert locked_seeds(results) == [0, 1, 2]
-    assert register(planned(), results, set(longer.distinct)) == ((), (), {})
+    assert register(planned(), results, set(longer.distinct))[:3] == ((), (), {})
 
 
 def test_seeds_are_added_to_each_hypothesis_whose_arms_have_runs(

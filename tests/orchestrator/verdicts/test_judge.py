@@ -12,7 +12,8 @@ from made_claims import bare_plan, claim
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.stats.effects import Interval
 from orchestrator.verdicts.evidence import Assessment
-from orchestrator.verdicts.verdicts import Verdict, decide, judge
+from orchestrator.verdicts.rule import judge
+from orchestrator.verdicts.verdicts import Verdict, decide
 
 Pair = tuple[float, float]
 INF = math.inf

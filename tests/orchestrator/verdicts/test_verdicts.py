@@ -19,7 +19,8 @@ from orchestrator.stats.effects import Interval
 from orchestrator.stats.reach import untestable
 from orchestrator.tables.tables import make_tables
 from orchestrator.verdicts.evidence import Assessment
-from orchestrator.verdicts.verdicts import Verdict, decide, judge
+from orchestrator.verdicts.rule import judge
+from orchestrator.verdicts.verdicts import Verdict, decide
 
 Build = Callable[..., Any]
 LEVELS = ("sum", "mean")

@@ -25,7 +25,8 @@ from orchestrator.stats.shares import (
     share_tost,
 )
 from orchestrator.verdicts.evidence import Assessment
-from orchestrator.verdicts.verdicts import Verdict, decide, judge
+from orchestrator.verdicts.rule import judge
+from orchestrator.verdicts.verdicts import Verdict, decide
 
 BASE = [0.30, 0.31, 0.29, 0.32, 0.28, 0.30, 0.31, 0.29, 0.32, 0.28]
 
