@@ -180,6 +180,14 @@ TensorboardOption = Annotated[
         help="Write event files of the runs while they train, for TensorBoard, wandb or trackio.",
     ),
 ]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Run this command (no shell) at the end, when runs fail for good and when a claim is "
+        "decided, with one line of JSON on its standard input.",
+    ),
+]
 
 
 def say_threads(options: "Options") -> None:

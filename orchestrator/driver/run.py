@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from orchestrator.driver.changed_data import Accept, ask_about_changes, find_cha
 from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.event_files import EventFiles
 from orchestrator.driver.grow import grow, round_text
+from orchestrator.driver.notify import SILENT, Notifier, both
 from orchestrator.driver.remarks import (
     check_machines,
     note_changes,
@@ -142,6 +143,7 @@ def run_ablation(
     hours: float | None = None,
     share_work: bool = False,
     tensorboard: bool = False,
+    notifier: Notifier = SILENT,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -160,6 +162,7 @@ def run_ablation(
         share_work: whether other processes may train runs of the same ablation, too. What they
             train when nothing else is left is left to them.
         tensorboard: whether to write event files, see `orchestrator.driver.event_files`.
+        notifier: is told of runs that fail for good, and of claims that are decided.
 
     Raises:
         DataError: recordings have changed, and that is not accepted.
@@ -218,6 +221,7 @@ def run_ablation(
             try:
                 recorded = with_result(records)
                 while True:
+                    notifier.follow(plan.runs)
                     if events is not None:
                         events.expect(plan.runs, {a.arm_id: a.levels for a in plan.loaded.arms})
                     _train(
@@ -229,7 +233,7 @@ def run_ablation(
                         recorder,
                         backend,
                         limit,
-                        events,
+                        both(events.update if events else None, notifier.watch),
                         leaves=share_work,
                     )
                     with place.turn():
@@ -263,7 +267,7 @@ def run_ablation(
                 left_over = limit.keeper.say_left(with_result(records))
             if not elsewhere:
                 with place.turn():
-                    rebuild_report(results, document, say, rebuild)
+                    rebuild_report(results, document, say, rebuild, notifier=notifier)
                     renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         n_recorded = len(with_result(records))
@@ -341,7 +345,7 @@ def _train(
     recorder: Recorder,
     backend: Backend | None,
     limit: _Limit | None,
-    events: EventFiles | None,
+    watch: Callable[[PackEvent], None],
     leaves: bool,
 ) -> None:
     """Train what is missing, up to the limit of time."""
@@ -370,7 +374,6 @@ def _train(
         until = None if limit is None else limit.until
         with recorder.switch.limited(until), start as train:
             name = plan.loaded.spec.name
-            watch = None if events is None else events.update
             trainer = Trainer(train, options, results, name, recorder, display.say, leaves, watch)
             trainer.train(
                 plan,
