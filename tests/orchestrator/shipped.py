@@ -43,6 +43,7 @@ DOCS = tuple(
         "python",
         "results",
         "searches",
+        "serve",
         "slurm",
         "trainers",
         "verdicts",
