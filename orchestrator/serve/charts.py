@@ -10,6 +10,7 @@ from orchestrator.spec.units import RATES
 WIDTH, HEIGHT = 360.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 24.0
 _MOST_POINTS = 240  # of a line; more cannot be seen at this size
+_LARGEST = 1e100  # a value beyond it is drawn as one that is not finite
 N_STYLES = 7
 _TITLES = {
     "per": "PER",
@@ -92,9 +93,9 @@ def _chart(name: str, curves: Sequence[Curve], x_name: str) -> Chart | None:
     drawn = sorted(curves, key=lambda curve: curve.style is not None)
     points = [
         [
-            (row[x_name], row[name])
+            (row[x_name], row[name] if abs(row[name]) < _LARGEST else math.nan)
             for row in curve.rows
-            if math.isfinite(row.get(x_name, math.nan)) and name in row
+            if abs(row.get(x_name, math.nan)) < _LARGEST and name in row
         ]
         for curve in drawn
     ]
@@ -104,8 +105,6 @@ def _chart(name: str, curves: Sequence[Curve], x_name: str) -> Chart | None:
     xs = [x for of_curve in points for x, _ in of_curve]
     x_low, x_high = _span(xs)
     y_low, y_high = _span(ys)
-    if name in RATES:
-        y_low = max(0.0, y_low)
 
     def place_x(x: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (x - x_low) / (x_high - x_low)
