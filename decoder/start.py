@@ -4,10 +4,7 @@ Day layers are matched by the names of their sessions. Everything else must have
 shapes in the file and in the configured decoder.
 """
 
-import functools
-import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +13,8 @@ from torch import Tensor
 
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, canonical_json
+from decoder.data.pronunciation import FILE_NAME as PRONUNCIATIONS_NAME
+from decoder.data.shares import held_out_days
 from decoder.data.store import Dataset
 from decoder.entries import with_file
 from decoder.errors import CheckpointError, ConfigError, DataError
@@ -23,7 +22,7 @@ from decoder.extensions import used_by
 from decoder.foreign_config import read_foreign
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import WEIGHTS_NAME, Run
-from decoder.regular import open_regular
+from decoder.regular import sha256_of_file
 from decoder.training_sections import START_KEY, TrainConfig
 from decoder.weights import Weights, read_weights, weights_of
 
@@ -110,12 +109,15 @@ def with_start_hash(config: DecoderConfig) -> DecoderConfig:
 
 
 def files_beside(path: Path) -> dict[str, Path]:
-    """What another machine needs of a start file: a name that keeps its meaning → path.
+    """What another machine needs of a start file, or of a file that words are decoded with: a name
+    that keeps its meaning → path.
 
     The first is the file of weights; the T15 trainer's arguments follow, which name its sessions.
     """
     if path.suffix == ".safetensors":
         return {WEIGHTS_NAME: path}
+    if path.name == PRONUNCIATIONS_NAME:
+        return {PRONUNCIATIONS_NAME: path}
     arguments = path.with_name(_T15_ARGUMENTS)
     beside = {_T15_ARGUMENTS: arguments} if arguments.is_file() else {}
     return {_T15_NAME: path, **beside}
@@ -141,8 +143,13 @@ def read_start(train: TrainConfig, path: Path | None = None) -> Start:
     return Start(weights, sessions)
 
 
-def match_days(start: Start, train: TrainConfig, sessions: Sequence[str]) -> Days:
+def match_days(
+    start: Start, train: TrainConfig, sessions: Sequence[str], held_out: Collection[int] = ()
+) -> Days:
     """Match the day layers of a file to the sessions of recordings, by name.
+
+    Args:
+        held_out: positions of sessions that need no layer, since they are lent one.
 
     Raises:
         ConfigError: nothing names the day layers of the file, or they are another number; no
@@ -165,12 +172,13 @@ def match_days(start: Start, train: TrainConfig, sessions: Sequence[str]) -> Day
         )
     known = {name: index for index, name in enumerate(start.sessions)}
     sources = tuple(known.get(name) for name in sessions)
-    new = tuple(name for name in sessions if name not in known)
+    trained = [name for day, name in enumerate(sessions) if day not in held_out]
+    new = tuple(name for name in trained if name not in known)
     if new and train.start_new_days is None:
         what = (
             f"no day in common: its day layers are those of {_some(start.sessions)}, the "
             f"recordings those of {_some(sessions)}"
-            if len(new) == len(sessions)
+            if len(new) == len(trained)
             else f"it has no day layer for {_some(new)}"
         )
         raise ConfigError(
@@ -200,7 +208,27 @@ def check_start(
     _check_shapes(start.weights, model, config, n_features, n_classes)
     if config.model.day_layer != "per_day":
         return None
-    return match_days(start, config.train, sessions)
+    return match_days(start, config.train, sessions, held_out_days(sessions, config.data))
+
+
+def seen_before(start: Start, config: DecoderConfig, sessions: Sequence[str]) -> tuple[str, ...]:
+    """The sessions that a run holds out, but on which the weights that it starts from were trained.
+
+    Args:
+        config: of the run.
+        sessions: of its recordings.
+
+    Returns:
+        Their names, as far as the file says what it was trained on.
+    """
+    names, own = start.sessions or (), start.weights.config
+    apart = held_out_days(names, own.data) if own is not None and names else ()
+    before = {name for day, name in enumerate(names) if day not in apart}
+    return tuple(
+        sessions[day]
+        for day in sorted(held_out_days(sessions, config.data))
+        if sessions[day] in before
+    )
 
 
 def start_runs(
@@ -245,7 +273,7 @@ def _initial(start: Start, config: DecoderConfig, sessions: Sequence[str]) -> di
     if config.model.day_layer != "per_day":
         return dict(tensors)
     found = {name: value for name, value in tensors.items() if not _of_day(name)}
-    days = match_days(start, train, sessions)
+    days = match_days(start, train, sessions, held_out_days(sessions, config.data))
     for stem in (_DAY_WEIGHTS, _DAY_BIASES):
         layers = [tensors[f"{stem}{index}"] for index in range(start.weights.n_days)]
         for day, source in enumerate(days.sources):
@@ -347,23 +375,6 @@ def _sessions_beside(path: Path) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return tuple(names)
-
-
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file, in hex; computed again only when the file changes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    stat = path.stat()
-    return _sha256_once(path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256_once(path: Path, n_bytes: int, changed_ns: int, inode: int) -> str:
-    """The digest of a file, computed again when it changes."""
-    with os.fdopen(open_regular(path), "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _some(names: Sequence[str]) -> str:

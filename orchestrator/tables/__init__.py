@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "breakdowns": ("NOTHING",),
         "csv_cells": ("csv_text", "unescaped"),
+        "ensemble_words": ("EnsembleWords",),
         "ensembles": ("ensembles_table",),
         "index": (
             "RunIndex",

@@ -27,7 +27,10 @@ QUESTIONS = tuple(
     )
 )
 TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))
-EXAMPLES = tuple(ABLATIONS / "examples" / name for name in ("tiny_trainer.py", "tiny_trainer.yaml"))
+EXAMPLES = tuple(
+    ABLATIONS / "examples" / name
+    for name in ("tiny_trainer.py", "tiny_trainer.yaml", "word_decoder.py")
+)
 SEARCHES = (ABLATIONS / "lr_search.yaml",)
 
 DOCS = tuple(
@@ -47,6 +50,7 @@ DOCS = tuple(
         "slurm",
         "trainers",
         "verdicts",
+        "words",
     )
 )
 EXAMPLE = ROOT / "results" / "example"

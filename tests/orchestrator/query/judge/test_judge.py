@@ -130,6 +130,28 @@ def test_a_lab_table_of_rates_is_judged_and_rebuilt_without_it(
     assert row.difference.value == pytest.approx(one["effect"])
 
 
+def test_a_table_with_both_error_rates_says_whether_per_stands_for_wer(
+    tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
+) -> None:
+    results = Results(tmp_path / "results")
+    names = "abcdef"
+    rows = [
+        f"{name},{seed},{0.1 + 0.01 * index + 0.001 * seed},{20 + 2 * index + 0.1 * seed}"
+        for index, name in enumerate(names)
+        for seed in range(4)
+    ]
+    levels = {name: f"system == '{name}'" for name in names}
+    keys = {"factors": {"system": levels}, "hypotheses": {"lower": claim()}}
+    claims = write(**keys, columns={"wer": "WER in words"})
+    judge_runs(claims, [str(table("system,seed,PER,WER in words", *rows))], results, quiet)
+    folder = results.of_judged.ablation("judged")
+    runs = pd.read_parquet(folder / "runs.parquet")
+    assert runs["wer"].iloc[0] == pytest.approx(0.2)  # in percent in the table
+    assert (folder / "figures" / "per_and_wer.png").is_file()
+    page = (folder / "report.md").read_text()
+    assert "of 15 pairs of arms" in page and "36 of 36 pairs" in page
+
+
 def test_an_imported_group_and_its_folder_are_judged_by_their_own_settings(
     tmp_path: Path, write: Callable[..., Path], claim: Any
 ) -> None:
@@ -171,6 +193,25 @@ def test_other_budgets_and_lengths_are_refused_until_they_are_accepted(
     judge_runs(claims, [str(folder)], results, quiet)
     caveats = json.loads(verdicts(results.of_judged, "judged").loc["h", "caveats"])
     assert "the step budget differs: b has 800; a has 400" in caveats
+
+
+def test_arms_that_hold_out_other_sessions_are_refused_until_that_is_accepted(
+    tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
+) -> None:
+    results = Results(tmp_path / "results")
+    header = "system,seed,PER,new days,data.held_out_sessions,n_steps"
+    rows = [f"{row.rpartition(',')[0]},0.{40 + i},{1 + (i > 2)},100" for i, row in enumerate(ROWS)]
+    keys: dict[str, Any] = {"factors": SYSTEMS, "hypotheses": {"h": claim(outcome="per_held_out")}}
+    keys["columns"] = {"per_held_out": "new days"}
+    [problem] = refused(write(**keys), results, table(header, *rows))
+    assert "sessions held out" in problem and "accept: [data]" in problem
+    same = [row.replace(",2,100", ",1,100") for row in rows]
+    judge_runs(write(**keys), [str(table(header, *same))], results, quiet)
+    effect = verdicts(results.of_judged, "judged").loc["h", "effect"]
+    assert effect == pytest.approx(0.03)  # 43, 44, 45 % against 40, 41, 42 %
+    judge_runs(write(**keys, accept=["data"]), [str(table(header, *rows))], results, quiet)
+    caveats = json.loads(verdicts(results.of_judged, "judged").loc["h", "caveats"])
+    assert "the choice of sessions held out differs: b has 2; a has 1" in caveats
 
 
 def official_runs(root: Path, n_batches: int, longer: int | None = None) -> Path:
