@@ -2,22 +2,26 @@
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from email.utils import formatdate
+from functools import cache
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from orchestrator.report.prose import TEMPLATES
 from orchestrator.serve.inside import MEDIA_TYPES, open_inside
 
 _BLOCK = 1 << 16
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # A file may have been written by anyone. In a sandbox it is of no origin, so that it can read
 # nothing else of this server, and it loads and sends nothing.
-INERT_POLICY = (
-    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+_INERT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
 _DOWNLOADED = (".parquet",)
@@ -34,7 +38,7 @@ def answer_with_file(root: Path, relative: str, request: Request) -> Response:
     name = PurePosixPath(relative)
     headers = {
         "accept-ranges": "bytes",
-        "content-security-policy": INERT_POLICY,
+        "content-security-policy": _policy(name.suffix),
         "last-modified": formatdate(state.st_mtime, usegmt=True),
         "cross-origin-opener-policy": "unsafe-none",  # a sandbox has no origin to protect
     }
@@ -55,6 +59,26 @@ def answer_with_file(root: Path, relative: str, request: Request) -> Response:
         file.close()
         return Response(status_code=status, headers=headers, media_type=media_type)
     return StreamingResponse(_blocks(file, start, stop), status, headers, media_type)
+
+
+def _policy(suffix: str) -> str:
+    """What a browser lets a file do.
+
+    A page may run the scripts of our reports, which sort and copy tables, and no others.
+    """
+    if suffix != ".html":
+        return f"sandbox; {_INERT_POLICY}"
+    scripts = " ".join(f"'{digest}'" for digest in _report_scripts())
+    if not scripts:
+        return f"sandbox allow-downloads; {_INERT_POLICY}"
+    return f"sandbox allow-downloads allow-scripts; script-src {scripts}; {_INERT_POLICY}"
+
+
+@cache
+def _report_scripts() -> tuple[str, ...]:
+    """The digests of the scripts that reports of this version hold, as a policy names them."""
+    digests = (sha256(path.read_bytes()).digest() for path in sorted(TEMPLATES.glob("*.js")))
+    return tuple(f"sha256-{b64encode(digest).decode()}" for digest in digests)
 
 
 def _part(first: str, last: str, size: int) -> tuple[int, int]:

@@ -1,9 +1,12 @@
 """`orchestrator.serve.file_answers`: whole files, parts, and what a browser may do with them."""
 
+import base64
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from orchestrator.serve import file_answers
 from orchestrator.store.paths import Results
 
 from .conftest import Serve
@@ -75,6 +78,24 @@ def test_a_file_of_many_gigabytes_is_sent_in_blocks(serve: Serve, with_file: Res
     assert client.get("/files/ablations/two/huge.log", "HEAD").headers["content-length"] == str(
         2**40
     )
+
+
+def test_a_page_runs_the_scripts_of_our_reports_and_no_others(
+    serve: Serve, with_file: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.js").write_text("alert(1)")
+    monkeypatch.setattr(file_answers, "TEMPLATES", tmp_path)
+    file_answers._report_scripts.cache_clear()
+    for name in ("report.html", "figure.svg"):
+        (with_file.ablation("two") / name).write_text("x")
+    client = serve(with_file)
+    page = client.get("/files/ablations/two/report.html").headers["content-security-policy"]
+    figure = client.get("/files/ablations/two/figure.svg").headers["content-security-policy"]
+    file_answers._report_scripts.cache_clear()
+    digest = base64.b64encode(hashlib.sha256(b"alert(1)").digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in page and "default-src 'none'" in page
+    assert page.startswith("sandbox ") and "allow-same-origin" not in page
+    assert figure.startswith("sandbox;") and "script-src" not in figure
 
 
 def test_descriptors_are_closed(serve: Serve, with_file: Results) -> None:
