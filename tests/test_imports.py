@@ -46,6 +46,7 @@ def test_the_decoder_loads_neither_ray_nor_pandas_nor_matplotlib() -> None:
         "report.rebuild",
         "store.ledger",
         "plan.plan",
+        "serve.server",
     ],
 )
 def test_what_comes_after_the_ledger_needs_neither_torch_nor_ray(module: str) -> None:

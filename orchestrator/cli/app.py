@@ -21,6 +21,7 @@ from orchestrator.cli.run_command import report, run, status
 from orchestrator.cli.runs_command import runs_app
 from orchestrator.cli.schema_command import schema
 from orchestrator.cli.search_command import search
+from orchestrator.cli.serve_command import serve
 from orchestrator.cli.slurm_command import slurm
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ app.command("import-runs")(import_runs)
 app.command()(audit)
 app.add_typer(data_app, name="data")
 app.add_typer(runs_app, name="runs")
+app.command()(serve)
 app.command()(slurm)
 app.command()(export)
 app.command()(schema)

@@ -29,6 +29,7 @@ def judge(
     """Judge hypotheses over runs that exist; verdicts say that nothing was registered before."""
     from orchestrator.cli import run_view as views
     from orchestrator.query.judge.judge import judge_runs
+    from orchestrator.report.verdict_rows import read_verdicts
     from orchestrator.store.paths import Results
 
     store = Results(results)
@@ -36,7 +37,7 @@ def judge(
     document = judge_runs(claims, runs, store, remarks())
     assert document.judged is not None
     folder = store.of_judged.ablation(document.name)
-    verdicts = views.read_verdicts(folder)
+    verdicts = read_verdicts(folder)
     if as_json:
         print_json(
             {

@@ -37,7 +37,7 @@ SetUpOption = Annotated[
 ]
 
 
-def _choose_results(context: typer.Context, results: Path) -> Path:
+def choose_results(context: typer.Context, results: Path) -> Path:
     """The folder given, or else the one that fits the working directory and the file."""
     source = context.get_parameter_source("results")
     if source is None or source.name != "DEFAULT":
@@ -66,7 +66,7 @@ ResultsOption = Annotated[
     typer.Option(
         "--results",
         metavar="DIR",
-        callback=_choose_results,
+        callback=choose_results,
         help="Folder of recordings, runs and reports.",
         show_default="results here, or else of the project",
     ),
@@ -178,6 +178,14 @@ TensorboardOption = Annotated[
     typer.Option(
         "--tensorboard",
         help="Write event files of the runs while they train, for TensorBoard, wandb or trackio.",
+    ),
+]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND",
+        help="Run this command (no shell) at the end, when runs fail for good and when a claim is "
+        "decided, with one line of JSON on its standard input.",
     ),
 ]
 

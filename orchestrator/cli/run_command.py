@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     HoursOption,
     JsonOption,
     MixedOption,
+    NotifyOption,
     PackOption,
     ProfileOption,
     ResultsOption,
@@ -65,12 +66,15 @@ def run(
     accept_changes: AcceptOption = False,
     share_work: ShareOption = False,
     tensorboard: TensorboardOption = False,
+    notify: NotifyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the runs of an ablation that are not recorded, and write its verdicts and report."""
     from orchestrator.cli import run_view as views
+    from orchestrator.driver.notify import command_line, notifying
     from orchestrator.driver.run import run_ablation
     from orchestrator.execute.machine import choose_options
+    from orchestrator.report.verdict_rows import read_verdicts
     from orchestrator.spec.load import load_spec
     from orchestrator.store.paths import Results
 
@@ -88,22 +92,35 @@ def run(
         hang_minutes=hang_minutes,
         grace_seconds=grace_seconds,
     )
+    command = command_line(notify) if notify is not None else ()
     say_results(results)
     say_threads(options)
-    outcome = run_ablation(
-        loaded,
-        Results(results),
-        options,
-        Console(stderr=True),
-        set_up_seconds=time.monotonic() - _started,
-        allow_mixed=allow_mixed,
-        strict=strict,
-        accept=accepting(accept_changes),
-        hours=hours,
-        share_work=share_work,
-        tensorboard=tensorboard,
-    )
-    verdicts = views.read_verdicts(outcome.folder) if outcome.is_reported else []
+    with notifying(command, "ablation", loaded.spec.name, remarks()) as notifier:
+        outcome = run_ablation(
+            loaded,
+            Results(results),
+            options,
+            Console(stderr=True),
+            set_up_seconds=time.monotonic() - _started,
+            allow_mixed=allow_mixed,
+            strict=strict,
+            accept=accepting(accept_changes),
+            hours=hours,
+            share_work=share_work,
+            tensorboard=tensorboard,
+            notifier=notifier,
+        )
+        verdicts = read_verdicts(outcome.folder) if outcome.is_reported else []
+        notifier.ended(
+            views.summary_line(outcome, verdicts),
+            outcome.exit_code,
+            n_runs=outcome.n_runs,
+            n_recorded=outcome.n_recorded,
+            n_failed=outcome.n_failed,
+            n_trained=outcome.n_trained,
+            verdicts={row["hypothesis"]: row["verdict"] for row in verdicts},
+            folder=str(outcome.folder),
+        )
     if as_json:
         print_json(views.outcome_document(outcome, verdicts))
     else:
@@ -130,6 +147,7 @@ def report(
     from orchestrator.cli import run_view as views
     from orchestrator.driver.reporting import rebuild_report
     from orchestrator.plan.looks import runs_not_needed
+    from orchestrator.report.verdict_rows import read_verdicts
     from orchestrator.store.ledger import with_result
     from orchestrator.store.paths import Results
     from orchestrator.store.plan_file import read_plan
@@ -160,7 +178,7 @@ def report(
         n_recorded += document.judged.n_with_result
     n_runs, folder = len(document.run_ids), store.ablation(ablation)
     n_not_needed = len(runs_not_needed(document, with_result(used)))
-    verdicts = views.read_verdicts(folder)
+    verdicts = read_verdicts(folder)
     if as_json:
         seen = {"name": ablation, "n_runs": n_runs, "n_recorded": n_recorded}
         seen["n_not_needed"] = n_not_needed

@@ -1,6 +1,7 @@
 """The lines that `run`, `report` and `status` print, and their documents for ``--json``."""
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
@@ -13,17 +14,22 @@ from decoder.errors import StorageError
 from orchestrator.driver.run import AblationOutcome
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.judged import NOT_REGISTERED
-from orchestrator.plan.looks import STATE_TEXTS, State, next_look, rule_of_looks, spare_runs
+from orchestrator.plan.looks import (
+    DECIDED,
+    STATE_TEXTS,
+    State,
+    next_look,
+    rule_of_looks,
+    spare_runs,
+)
+from orchestrator.report.verdict_rows import VerdictRow
 from orchestrator.spec.claims import look_seeds
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.reservation_files import Driver, reserved_now
-from orchestrator.terminal import Say, finite, print_table, say_to, time_text
-
-# A row of `orchestrator.report.verdict_table.verdicts_table`, as JSON has it.
-VerdictRow = dict[str, Any]
+from orchestrator.terminal import Say, print_table, say_to, time_text
 
 # The counts of one ablation or search; ``driver`` names the process that runs it now, and
 # ``n_elsewhere`` counts runs that are trained for another one. Of a search, the runs are those of
@@ -31,25 +37,7 @@ VerdictRow = dict[str, Any]
 StatusRow = dict[str, str | int | None]
 # A row of `claim_rows`.
 ClaimRow = dict[str, str | int | None]
-
-
-def read_verdicts(folder: Path) -> list[VerdictRow]:
-    """The rows of the table of verdicts; empty if the ablation has no hypotheses.
-
-    A number that is unknown or infinite is None. ``arms`` holds the counts of each arm compared,
-    ``differences`` the effect per seed.
-    """
-    import pyarrow.parquet as pq  # already loaded, because the table was just written
-
-    try:
-        rows = pq.read_table(folder / "verdicts.parquet").to_pylist()
-    except FileNotFoundError:
-        return []
-    nested = ("arms", "differences", "caveats")
-    return [
-        {n: json.loads(value) if n in nested else finite(value) for n, value in row.items()}
-        for row in rows
-    ]
+_PHASES = ("set_up", "data", "training", "reporting")
 
 
 def not_needed_text(n_runs: int) -> str:
@@ -92,10 +80,33 @@ def print_outcome(
         )
     phases = [
         f"{name.replace('_', '-')} {time_text(outcome.seconds[name])}"
-        for name in ("set_up", "data", "training", "reporting")
+        for name in _PHASES
         if name in outcome.seconds
     ]
     say_to(console)(f"time: {', '.join(phases)}")
+    say_to(console)(summary_line(outcome, verdicts))
+
+
+def summary_line(outcome: AblationOutcome, verdicts: Sequence[VerdictRow]) -> str:
+    """How a call of `run` ended, in one line: runs, verdicts, time, and where the report is."""
+    if outcome.signal_number is not None:
+        ended = f"stopped by {signal.Signals(outcome.signal_number).name}"
+        ended = "stopped, the time is used up" if outcome.left_over is not None else ended
+    elif outcome.exit_code:
+        ended = f"ended, {outcome.n_open} runs lack a result"
+    else:
+        ended = "done" if outcome.is_reported else "done here, others train on"
+    words = Counter(row["verdict"] for row in verdicts)
+    said = ", ".join(f"{words[word]} {word}" for word in (*DECIDED, "inconclusive") if words[word])
+    return "; ".join(
+        [
+            f"{outcome.name}: {ended}",
+            f"{outcome.n_recorded} of {outcome.n_runs} runs{not_needed_text(outcome.n_not_needed)}",
+            *([said] if said else []),
+            time_text(sum(outcome.seconds.get(name, 0.0) for name in _PHASES)),
+            *([str(outcome.folder / "report.html")] if outcome.is_reported else []),
+        ]
+    )
 
 
 def print_report(

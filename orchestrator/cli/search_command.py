@@ -1,5 +1,6 @@
 """The command `search`: it tries candidates, stops the worst early, and confirms the best."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from orchestrator.cli.options import (
     GraceOption,
     HangOption,
     JsonOption,
+    NotifyOption,
     PackOption,
     ResultsOption,
     TensorboardOption,
@@ -67,13 +69,20 @@ def search(
         bool, typer.Option("--report-only", help="Only rebuild tables, figures and report.")
     ] = False,
     tensorboard: TensorboardOption = False,
+    notify: NotifyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search for the best settings with Optuna, and confirm them on fresh seeds.
 
     Candidates train in packs, and the worst are stopped early. Running a search again continues it.
     """
-    from orchestrator.cli.search_views import print_forecast, print_search, search_document
+    from orchestrator.cli.search_views import (
+        print_forecast,
+        print_search,
+        search_document,
+        search_line,
+    )
+    from orchestrator.driver.notify import command_line, notifying
     from orchestrator.execute.machine import choose_options
     from orchestrator.search.database_url import database_errors
     from orchestrator.search.driver import run_search
@@ -93,6 +102,7 @@ def search(
         hang_minutes=hang_minutes,
         grace_seconds=grace_seconds,
     )
+    command = command_line(notify) if notify is not None else ()
     say_results(results)
     say_threads(options)
     console = Console(stderr=True)
@@ -108,19 +118,26 @@ def search(
         if report_only:
             report_search(loaded, own, storage, as_json=as_json)
             return
-        outcome, rebuilt = run_search(
-            loaded,
-            Results(results),
-            options,
-            console,
-            storage=storage,
-            tensorboard=tensorboard,
-        )
-    folder = str(own.ablation(loaded.spec.name))
+        with notifying(command, "search", loaded.spec.name, remarks()) as notifier:
+            outcome, rebuilt = run_search(
+                loaded,
+                Results(results),
+                options,
+                console,
+                storage=storage,
+                tensorboard=tensorboard,
+                notifier=notifier,
+            )
+            folder = str(own.ablation(loaded.spec.name))
+            summary = search_line(outcome, rebuilt, folder)
+            notifier.ended(
+                summary, outcome.exit_code, n_trained=outcome.n_trained, **asdict(outcome.counts)
+            )
     if as_json:
         print_json(search_document(outcome, rebuilt, folder))
     else:
         print_search(wide_output(), rebuilt, folder)
+        say_to(wide_output())(summary)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 

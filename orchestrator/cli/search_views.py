@@ -1,5 +1,6 @@
 """What `search` prints, as text and as JSON: its results, and its forecast."""
 
+import signal
 from dataclasses import asdict
 from typing import Any
 
@@ -66,6 +67,22 @@ def print_search(console: Console, rebuilt: RebuiltSearch, folder: str) -> None:
     for answer in (*view.answers, *view.exploratory):
         say(f"{answer.name}: {answer.title.upper()}")
     say(f"report: {folder}/report.html")
+
+
+def search_line(outcome: SearchOutcome, rebuilt: RebuiltSearch, folder: str) -> str:
+    """How a call of `search` ended, in one line: candidates, confirmation, time, report."""
+    counts = outcome.counts
+    if outcome.signal_number is not None:
+        ended = f"stopped by {signal.Signals(outcome.signal_number).name}"
+    else:
+        ended = "ended, some lack a result" if outcome.exit_code else "done"
+    parts = [
+        f"{rebuilt.view.spec.name}: {ended}",
+        f"{counts.n_finished} of {outcome.n_candidates} candidates",
+    ]
+    if counts.n_to_confirm:
+        parts.append(f"{counts.n_confirmed} of {counts.n_to_confirm} runs of the confirmation")
+    return "; ".join([*parts, time_text(sum(outcome.seconds.values())), f"{folder}/report.html"])
 
 
 def print_forecast(console: Console, loaded: LoadedSearch, cost: SearchForecast) -> None:

@@ -1,8 +1,8 @@
 """Rebuilds the report of an ablation from its plan and its records, and keeps its timing."""
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from decoder.atomic import write_atomically
 from decoder.errors import StorageError
 from decoder.pack import HistoryRow
 from decoder.regular import read_json
+from orchestrator.driver.notify import SILENT, Notifier
 from orchestrator.driver.remarks import check_machines
 from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
@@ -33,6 +34,7 @@ def rebuild_report(
     rebuild: Rebuild | None = None,
     *,
     strict: bool = False,
+    notifier: Notifier = SILENT,
 ) -> dict[str, Record]:
     """Write the tables, verdicts, figures and report of an ablation.
 
@@ -41,6 +43,7 @@ def rebuild_report(
             report that cannot be made.
         rebuild: writes the folder; None takes `orchestrator.report.rebuild.rebuild`.
         strict: whether different versions of PyTorch or devices are refused.
+        notifier: is told of each claim that was not decided in the report before.
 
     Returns:
         The records used: run id → record.
@@ -57,7 +60,9 @@ def rebuild_report(
     if strict:
         check_machines(used.values(), say, strict=True)
     histories = {run_id: read_history(results, run_id) for run_id in with_result(records)}
-    rebuild(results.ablation(document.name), document, records, histories)
+    folder = results.ablation(document.name)
+    with telling_decided(notifier, folder):
+        rebuild(folder, document, records, histories)
     return used
 
 
@@ -90,3 +95,24 @@ def renew_index(results: Results) -> None:
 
     with suppress(StorageError):  # these commands report records that cannot be read
         open_index(results, lambda _: None)
+
+
+@contextmanager
+def telling_decided(notifier: Notifier, folder: Path) -> Iterator[None]:
+    """Tell of each claim that the block decides, as the table of verdicts in `folder` says.
+
+    A claim that the table already says is decided so is not told again. Where a table cannot be
+    read, nothing is told: the report says what is wrong with it.
+    """
+    from orchestrator.report.verdict_rows import decided_since, read_verdicts
+
+    before, now = [], []
+    with suppress(StorageError):
+        before = read_verdicts(folder)
+    yield
+    with suppress(StorageError):
+        now = read_verdicts(folder)
+    for row in decided_since(before, now):
+        told = ("claim", "finding", "exploratory", "look")
+        known = {name: row[name] for name in told if name in row}
+        notifier.decided(row["hypothesis"], row["verdict"], **known)

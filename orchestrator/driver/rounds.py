@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 from orchestrator.driver.grow import Prepare, grow, round_text
 from orchestrator.driver.looks import take_looks
+from orchestrator.driver.notify import Notifier
 from orchestrator.driver.room import PackRoom
 from orchestrator.driver.shared_work import WorkPlace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
-from orchestrator.plan.looks import next_look, runs_wanted
+from orchestrator.plan.looks import DECIDED, next_look, runs_wanted
 from orchestrator.plan.plan import Plan
 from orchestrator.store.ledger import read_records, with_result
+from orchestrator.store.look_files import with_looks
 from orchestrator.store.mixing import select_present
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
@@ -28,6 +30,7 @@ class Rounds:
         prepare: prepares the recordings of further arms.
         room: what bounds packs.
         recorded: ids of the runs with a result.
+        notifier: is told of the claims that a look decides.
     """
 
     plan: Plan
@@ -40,6 +43,7 @@ class Rounds:
     room: PackRoom
     say: Say
     recorded: Collection[str]
+    notifier: Notifier
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -54,7 +58,7 @@ class Rounds:
     def begin(self) -> None:
         """Take in the looks that were taken before, and those that the records allow."""
         with self.place.turn():
-            self.document = take_looks(self.results, self.document, self.say)
+            self._look(())
 
     def advance(self) -> bool:
         """Go on after training, as far as the records allow.
@@ -64,12 +68,21 @@ class Rounds:
         """
         before, plan = self.document.looks_taken, self.plan
         with self.place.turn():
-            self.document = take_looks(self.results, self.document, self.say, tried=self.wanted)
+            self._look(self.wanted)
             self._grow()
         every = read_records(self.results, self.plan.distinct, self.say, full=False)
         allow_mixed = self.document.allow_mixed
         self.recorded = with_result(select_present(every, allow_mixed=allow_mixed).used)
         return self.plan is not plan or len(self.document.looks_taken) > len(before)
+
+    def _look(self, tried: Collection[str]) -> None:
+        """Take the looks that the records allow, and tell what the new ones decide."""
+        known = len(with_looks(self.results, self.document, move_aside=self.say).looks_taken)
+        self.document = take_looks(self.results, self.document, self.say, tried=tried)
+        for decision in self.document.looks_taken[known:]:
+            for claim in decision.claims.values():
+                if claim.look == decision.look and claim.state in DECIDED:
+                    self.notifier.decided(claim.name, claim.state, look=claim.look)
 
     def _grow(self) -> None:
         """Add the rounds of a greedy path that the records determine."""

@@ -15,6 +15,7 @@ from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.event_files import EventFiles
 from orchestrator.driver.grow import grow
+from orchestrator.driver.notify import SILENT, Notifier
 from orchestrator.driver.remarks import (
     check_machines,
     note_changes,
@@ -133,6 +134,7 @@ def run_ablation(
     hours: float | None = None,
     share_work: bool = False,
     tensorboard: bool = False,
+    notifier: Notifier = SILENT,
 ) -> AblationOutcome:
     """Train the runs of an ablation that are not recorded, record them, and rebuild the report.
 
@@ -151,6 +153,7 @@ def run_ablation(
         share_work: whether other processes may train runs of the same ablation, too. What they
             train when nothing else is left is left to them.
         tensorboard: whether to write event files, see `orchestrator.driver.event_files`.
+        notifier: is told of runs that fail for good, and of claims that are decided.
 
     Raises:
         DataError: recordings have changed, and that is not accepted.
@@ -204,7 +207,9 @@ def run_ablation(
         events = None
         if tensorboard:
             events = EventFiles(results, name, loaded.spec.collapse.thresholds(), say)
-        training = Training(results, options, console, recorder, backend, until, share_work, events)
+        training = Training(
+            results, options, console, recorder, backend, until, share_work, events, notifier
+        )
         rounds = Rounds(
             plan,
             document,
@@ -216,6 +221,7 @@ def run_ablation(
             room,
             say,
             with_result(records),
+            notifier,
         )
         signal_number = None
         with watch.phase("training"):
@@ -244,7 +250,7 @@ def run_ablation(
                 left_over = training.keeper.say_left(with_result(records))
             if not elsewhere:
                 with place.turn():
-                    rebuild_report(results, document, say, rebuild)
+                    rebuild_report(results, document, say, rebuild, notifier=notifier)
                     renew_index(results)
         watch.seconds["ledger"] = recorder.seconds
         n_recorded = len(with_result(records))

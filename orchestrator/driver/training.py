@@ -8,6 +8,7 @@ from rich.console import Console
 
 from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.event_files import EventFiles
+from orchestrator.driver.notify import Notifier, both
 from orchestrator.driver.timekeeper import Timekeeper
 from orchestrator.execute.backends import Backend, PackEvent
 from orchestrator.execute.machine import Options
@@ -32,6 +33,7 @@ class Training:
         until: `time.monotonic` at which training stops; None for no limit.
         shares: whether other processes may train runs of the same ablation.
         events: writes event files for TensorBoard; None if nobody asked for them.
+        notifier: is told of runs that fail for good.
         keeper: of the packs that trained last, if there is a limit.
     """
 
@@ -43,6 +45,7 @@ class Training:
     until: float | None
     shares: bool
     events: EventFiles | None
+    notifier: Notifier
     keeper: Timekeeper | None = None
 
     def train(
@@ -55,6 +58,7 @@ class Training:
             recorded: ids of the runs that have one.
             leaves: whether runs that other processes train are left to them, not waited for.
         """
+        self.notifier.follow(plan.runs)
         if self.events is not None:
             self.events.expect(plan.runs, {a.arm_id: a.levels for a in plan.loaded.arms})
         out = plan.distinct.keys() - set(wanted)
@@ -89,7 +93,7 @@ class Training:
                     display.say,
                     leaves=leaves,
                     shares=self.shares,
-                    watch=None if self.events is None else self.events.update,
+                    watch=both(self.events.update if self.events else None, self.notifier.watch),
                 )
                 trainer.train(
                     plan,

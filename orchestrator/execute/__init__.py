@@ -5,7 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "backends": ("Backend", "PackEvent", "is_out_of_memory"),
+        "backends": ("Backend", "PackEvent", "PackFailed", "is_out_of_memory"),
         "backends.guard": ("clear_abandoned",),
         "command.logs": ("LOGS", "log_end"),
         "command.reread": ("reread_courses",),

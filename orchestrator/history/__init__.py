@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "reading.folders": ("is_folder",),
         "reading.read_runs": ("Group", "read_group"),
         "reading.record": ("ImportedRun", "to_json"),
-        "reading.store": ("ImportResult", "read_imported"),
+        "reading.store": ("ImportResult", "group_names", "read_imported"),
         "rows": ("PREFIX", "find_imported", "imported_row", "imported_rows"),
     },
 )

@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "looks": (
             "ClaimState",
+            "DECIDED",
             "LookDecision",
             "STATE_TEXTS",
             "State",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.schema import AblationSpec
 
 State = Literal["open", "supported", "refuted", "futile", "inconclusive"]
+DECIDED = ("supported", "refuted")
 
 
 class _Record(BaseModel):
@@ -130,7 +131,7 @@ def runs_not_needed(document: "PlanDocument", recorded: Collection[str]) -> froz
 def _left_open(document: "PlanDocument") -> Collection[str]:
     """The arms of the claims that no look has supported or refuted."""
     last = document.looks_taken[-1]
-    open_ = [n for n, one in last.claims.items() if one.state not in ("supported", "refuted")]
+    open_ = [n for n, one in last.claims.items() if one.state not in DECIDED]
     return {part.arm_id for name in open_ for part in document.compared[name]}
 
 

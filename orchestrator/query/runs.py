@@ -165,8 +165,16 @@ def export_runs(path: Path, listing: Listing) -> None:
     write_atomically(path, content)
 
 
-def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
+def find_run(
+    results: Results,
+    run_id: str,
+    say: Say,
+    plans: Mapping[str, PlanDocument] | None = None,
+) -> RunDetails:
     """One run, by its id or the first characters of it.
+
+    Args:
+        plans: name → plan of the ablations and searches that may use it; None reads all of them.
 
     Raises:
         ConfigError: no run, or several, begin with the text.
@@ -188,7 +196,7 @@ def find_run(results: Results, run_id: str, say: Say) -> RunDetails:
     }
     uses = tuple(
         Use(name, arm.arm_id, {**document.spec.set, **arm.changes})
-        for name, document in _plans(results, say).items()
+        for name, document in (_plans(results, say) if plans is None else plans).items()
         for arm in document.arms
         if any((run.arm_id, run.run_id) == (arm.arm_id, whole) for run in document.runs)
     )

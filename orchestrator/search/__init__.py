@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "database_url": ("database_errors",),
         "driver": ("SearchOutcome", "run_search"),
         "forecast": ("SearchForecast", "forecast_search"),
-        "kept": ("named_search", "search_progress"),
+        "kept": ("asked_search", "count_states", "named_search", "search_progress"),
         "load": ("LoadedSearch", "load_search"),
         "rebuild": ("RebuiltSearch", "rebuild_search"),
         "schema": ("SECONDS", "SearchSpec"),

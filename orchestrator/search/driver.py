@@ -12,7 +12,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from orchestrator.driver.event_files import EventFiles
+from orchestrator.driver.notify import SILENT, Notifier, both
 from orchestrator.driver.remarks import note_other_code
+from orchestrator.driver.reporting import telling_decided
 from orchestrator.driver.room import find_room
 from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
 from orchestrator.execute.backends import Backend
@@ -88,6 +90,7 @@ def run_search(
     backend: Backend | None = None,
     prepare: PrepareData = prepare_data,
     tensorboard: bool = False,
+    notifier: Notifier = SILENT,
 ) -> tuple[SearchOutcome, RebuiltSearch]:
     """Try the candidates a search lacks, confirm the best, and rebuild the report.
 
@@ -96,6 +99,7 @@ def run_search(
         backend: trains the packs; None takes the one `options` names.
         prepare: prepares the recordings of arms.
         tensorboard: whether to write event files, see `orchestrator.driver.event_files`.
+        notifier: is told of runs that fail for good, and of verdicts of the confirmation.
 
     Raises:
         UserError: of any kind; what was recorded by then stays recorded.
@@ -112,24 +116,24 @@ def run_search(
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
         keep_search(loaded, own)
         recorder = Recorder(own, switch, seat)
-        events, watch_events = None, None
+        events = None
         if tensorboard:
             events = EventFiles(own, name, loaded.spec.collapse.thresholds(), say)
-            watch_events = events.update
+        watch_events = both(events.update if events else None, notifier.watch)
         signal_number = None
         try:
             with nullcontext(backend) if backend else started_backend(options, say) as train:
                 trainer = Trainer(train, options, own, name, recorder, say, watch=watch_events)
                 with watch.phase("search"):
                     for study in studies:
-                        _try_candidates(study, trainer, recordings, events)
+                        _try_candidates(study, trainer, recordings, events, notifier)
                 with watch.phase("confirmation"):
-                    n_confirmed = _confirm(loaded, studies, trainer, recordings, events)
+                    n_confirmed = _confirm(loaded, studies, trainer, recordings, events, notifier)
         except Stopped as stop:
             signal_number = stop.signal_number
             say("stopping: what is recorded stays, and `search` again continues from there")
         counts = _count(studies, *n_confirmed)
-        with watch.phase("reporting"):
+        with watch.phase("reporting"), telling_decided(notifier, own.ablation(name)):
             rebuilt = rebuild_search(loaded, own, studies, say)
         for study in studies:
             study.close()
@@ -139,7 +143,11 @@ def run_search(
 
 
 def _try_candidates(
-    study: ArmStudy, trainer: Trainer, recordings: PrepareRecordings, events: EventFiles | None
+    study: ArmStudy,
+    trainer: Trainer,
+    recordings: PrepareRecordings,
+    events: EventFiles | None,
+    notifier: Notifier,
 ) -> None:
     """Try the candidates that an arm lacks, and again those that failed in an earlier call."""
     spec, results, say = study.spec, trainer.results, trainer.say
@@ -154,14 +162,14 @@ def _try_candidates(
     room = find_room(results, spec.name, trainer.options)
     while batch := next_batch(study, trainer.options, recordings, say, room):
         note_other_code(read_records(results, batch.distinct, say), say)
+        arm = f"{study.arm.name}-" if spec.arms else ""
+        names = {n: f"{arm}candidate-{n}" for n in batch.candidates}
+        runs = [
+            replace(run, arm_id=names[int(run.arm_id)]) for pack in batch.packs for run in pack.runs
+        ]
+        notifier.follow(runs)
         if events is not None:
-            arm = f"{study.arm.name}-" if spec.arms else ""
-            names = {n: f"{arm}candidate-{n}" for n in batch.candidates}
-            events.expect(
-                replace(run, arm_id=names[int(run.arm_id)])
-                for pack in batch.packs
-                for run in pack.runs
-            )
+            events.expect(runs)
         train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
 
@@ -172,6 +180,7 @@ def _confirm(
     trainer: Trainer,
     recordings: PrepareRecordings,
     events: EventFiles | None,
+    notifier: Notifier,
 ) -> tuple[int, int]:
     """Train winners and base on fresh seeds, and write the plan that compares them.
 
@@ -190,6 +199,7 @@ def _confirm(
     room = find_room(results, loaded.spec.name, options)
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack, room)
     write_plan(results, plan_document(plan))
+    notifier.follow(plan.runs)
     if events is not None:
         events.expect(plan.runs, {arm.arm_id: arm.levels for arm in plan.loaded.arms})
 

@@ -1,5 +1,7 @@
 """The searches of a results folder by name: what each was asked, and how far it has come."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,13 +10,15 @@ from pydantic import ValidationError
 from decoder.atomic import write_atomically
 from decoder.errors import ConfigError, StorageError
 from decoder.marks import Section
-from decoder.regular import read_regular
+from decoder.regular import check_regular, read_regular
 from decoder.strict_yaml import load_yaml
 from orchestrator.search.load import LoadedSearch, check_search, load_search
 from orchestrator.search.schema import SearchSpec
 from orchestrator.spec.configuration import Configuration
 from orchestrator.store.paths import Results
 from orchestrator.store.record import first_mistake
+
+_LOCK_SECONDS = 1.0  # that a driver may hold the lock on its study
 
 
 class _Kept(Section):
@@ -67,6 +71,34 @@ def named_search(text: str, results: Results) -> LoadedSearch | None:
             "YAML file in place of its name, once"
         )
     return check_search(kept.spec, kept.base, path)
+
+
+def asked_search(results: Results, name: str) -> SearchSpec | None:
+    """What a search was asked when it last ran; None if an earlier version ran it.
+
+    Raises:
+        StorageError: the kept file cannot be read.
+    """
+    kept = _read(results, name)
+    return kept.spec if kept else None
+
+
+def count_states(path: Path) -> dict[str, int]:
+    """Optuna's state (such as ``COMPLETE``) → candidates in it; the study is only read.
+
+    Raises:
+        StorageError: the file cannot be read as a study.
+    """
+    try:
+        check_regular(path)
+        # Quoted as the path of a URI, and opened for reading only.
+        with contextlib.closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS)
+        ) as database:
+            rows = database.execute("SELECT state, COUNT(*) FROM trials GROUP BY state").fetchall()
+        return {str(state): int(n) for state, n in rows}
+    except (OSError, sqlite3.Error, ValueError, TypeError) as error:
+        raise StorageError(f"{path}: cannot be read as an Optuna study ({error})") from None
 
 
 def search_progress(results: Results, name: str) -> SearchProgress:

@@ -1,6 +1,7 @@
 """Locks on files: the one on an ablation, which one driver holds, and the note of who holds it."""
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from decoder.atomic import storage_error, write_atomically
 from decoder.errors import StorageError
-from decoder.regular import read_regular
+from decoder.regular import open_regular, read_regular
 from orchestrator.store.paths import Results
 from orchestrator.store.reservation_files import drivers_now
 from orchestrator.store.tidy import tidy_up
@@ -162,6 +163,25 @@ def current_holder(results: Results, name: str) -> Holder | None:
         if not os.access(path, os.W_OK):
             return _read_note(results.driver(name))
         raise storage_error(error, path, 0) from None
+
+
+def observed_holder(results: Results, name: str) -> Holder | None:
+    """As `current_holder`, for who may not disturb a driver: opens files for reading alone."""
+    try:
+        descriptor = open_regular(results.driver_lock(name))
+    except OSError:
+        return None
+    try:
+        # A shared lock cannot be had while a driver holds its own. It is gone with the descriptor,
+        # and a driver that starts in between tries again for longer than that.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _read_note(results.driver(name)) or Holder(0, "unknown host", "unknown time")
+    except OSError:
+        return None  # a file system without locks
+    finally:
+        os.close(descriptor)
 
 
 def _read_note(path: Path) -> Holder | None:

@@ -84,11 +84,15 @@ def reserved_now(results: Results) -> Mapping[str, Driver]:
     }
 
 
-def drivers_now(results: Results) -> list[Driver]:
-    """The live drivers of a results folder; writes nothing that stays."""
+def drivers_now(results: Results, now: float | None = None) -> list[Driver]:
+    """The live drivers of a results folder; writes nothing that stays.
+
+    Args:
+        now: the time by the clock of the file system; None makes a file for a moment to read it.
+    """
     if not results.reservations.is_dir():
         return []
-    now = file_system_time(results.reservations)
+    now = file_system_time(results.reservations) if now is None else now
     found = (read_entry(path, 0, now) for path in sorted(results.reservations.glob(f"{OWN}*")))
     return [entry.driver for entry in found if entry and entry.is_alive and entry.driver]
 

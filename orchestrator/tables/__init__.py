@@ -9,7 +9,14 @@ __getattr__, __dir__, __all__ = lazy_face(
         "csv_cells": ("csv_text", "unescaped"),
         "ensemble_words": ("EnsembleWords",),
         "ensembles": ("ensembles_table",),
-        "index": ("RunIndex", "cells_table", "extended", "open_index", "parquet_bytes"),
+        "index": (
+            "RunIndex",
+            "cells_table",
+            "extended",
+            "open_index",
+            "parquet_bytes",
+            "read_index",
+        ),
         "run_columns": ("FINAL_COLUMNS", "HistoryRows", "result_columns"),
         "run_row": (
             "Cells",

@@ -83,8 +83,32 @@ def open_index(results: Results, say: Say) -> RunIndex:
     Raises:
         StorageError: a record cannot be read.
     """
-    on_disk = _stamps(results)
     known = _load(results)
+    table = _up_to_date(results, known, say)
+    if table is not known and (len(table) or known is not None):
+        _write(results, table, say)
+    return RunIndex(table)
+
+
+def read_index(results: Results, say: Say, known: RunIndex | None = None) -> RunIndex:
+    """The index of a results folder, brought up to date in memory; nothing is written.
+
+    Args:
+        say: as in `open_index`.
+        known: what an earlier call returned: only records that changed since are read. It is
+            returned itself if none did.
+
+    Raises:
+        StorageError: a record cannot be read.
+    """
+    before = _load(results) if known is None else known.table
+    table = _up_to_date(results, before, say)
+    return known if known is not None and table is before else RunIndex(table)
+
+
+def _up_to_date(results: Results, known: pa.Table | None, say: Say) -> pa.Table:
+    """The table of every record that can be trusted; `known` itself if nothing changed."""
+    on_disk = _stamps(results)
     stamps: dict[str, tuple[int, int]] = {}
     if known is not None:
         columns = (known.column(name).to_pylist() for name in ("run_id", _SIZE, _MTIME))
@@ -98,13 +122,10 @@ def open_index(results: Results, say: Say) -> RunIndex:
         rows = _read_cells(results, stale[start : start + _AT_ONCE], on_disk, say)
         parts += [cells_table(rows)] if rows else []
     if known is not None and not parts and all(current):
-        return RunIndex(known)
+        return known
     if known is not None and any(current):
         parts.insert(0, known.filter(pa.array(current)))
-    table = _concatenated(parts)
-    if on_disk or known is not None:
-        _write(results, table, say)
-    return RunIndex(table)
+    return _concatenated(parts)
 
 
 def extended(index: RunIndex, rows: Sequence[Cells]) -> RunIndex:

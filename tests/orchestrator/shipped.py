@@ -50,6 +50,7 @@ DOCS = tuple(
         "python",
         "results",
         "searches",
+        "serve",
         "slurm",
         "trainers",
         "verdicts",

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "orchestrator"
 ORDER = (
     ("cli",),
-    ("notebook",),
+    ("notebook", "serve"),
     ("search", "query"),
     ("driver",),
     ("report",),

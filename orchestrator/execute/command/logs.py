@@ -1,9 +1,12 @@
 """What a trainer of the user's prints, kept up to a limit: the beginning and the end."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from decoder.regular import open_regular
 
 LOGS = ("stdout.log", "stderr.log")  # in the folder of a run
 MOST_BYTES = 8 << 20  # of the beginning of a stream, and of its end
@@ -74,11 +77,11 @@ def log_parts(path: Path) -> Iterator[bytes]:
 
 
 def log_end(path: Path, most_lines: int) -> list[str]:
-    """The last lines of such a log; of progress bars, the last state."""
+    """The last lines of such a log; of progress bars, the last state. None of a link or pipe."""
     tail = b""
     for part in reversed((path, *_ends(path))):
-        with contextlib.suppress(OSError), part.open("rb") as file:
-            file.seek(max(0, _size(part) - _BLOCK))
+        with contextlib.suppress(OSError), os.fdopen(open_regular(part), "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _BLOCK))
             tail = file.read() + tail
         if len(tail) >= _BLOCK:
             break

@@ -28,6 +28,7 @@ from orchestrator.cli import run_view
 from orchestrator.cli.app import app
 from orchestrator.driver.run import AblationOutcome
 from orchestrator.execute.backends import Backend, Execution, PackEvent, PackFailed, local
+from orchestrator.report.verdict_rows import read_verdicts
 from orchestrator.store.paths import Results
 
 WriteSpec = Callable[..., Path]
@@ -188,7 +189,7 @@ def test_run_prints_verdicts_report_and_time(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "verdicts.parquet")
     (tmp_path / "verdicts.json").write_text('{"answer": "Noise did it."}')
     outcome = AblationOutcome("question", 12, 12, 0, 0, None, {"training": 61.0}, tmp_path)
-    verdicts = run_view.read_verdicts(tmp_path)
+    verdicts = read_verdicts(tmp_path)
     listed = run_view.outcome_document(outcome, verdicts)["verdicts"]
     unknown = {"detectable_effect": None, "seeds_needed": None}
     assert listed == [{**row, **unknown, "arms": [{"n": 3}]}]
@@ -200,6 +201,25 @@ def test_run_prints_verdicts_report_and_time(tmp_path: Path) -> None:
     assert "12 of 12 runs" in text
     assert str(tmp_path / "report.html") in text.replace("\n", "")
     assert "training 1 min 01 s" in text
+    last = text.replace("\n/", " /").strip().splitlines()[-1]
+    assert last.startswith("question: done; 12 of 12 runs; 1 supported; 1 min 01 s; ")
+
+
+def test_a_command_that_cannot_be_told_is_refused_before_anything_trains(
+    run: Callable[..., Result], results: Results
+) -> None:
+    assert run("--notify", "/no/such/program").exit_code == 2
+    assert not results.runs.exists()
+
+
+def test_the_last_line_of_run_is_what_its_command_is_told(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    done = run("--notify", f"/bin/dd of={tmp_path / 'told'} status=none")
+    assert done.exit_code == 0
+    told = json.loads((tmp_path / "told").read_text())
+    assert (told["event"], told["n_recorded"], told["exit_code"]) == ("ended", 12, 0)
+    assert "".join(done.stdout.split()).endswith("".join(told["text"].split()))
 
 
 def test_runs_that_failed_for_good_exit_4(

@@ -14,6 +14,7 @@ MODULES = (
         "report.rules",
     ),
     *("report.verdict_table", "report.view", "report.wording"),
+    *("serve.app", "serve.server"),
 )
 
 

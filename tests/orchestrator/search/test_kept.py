@@ -1,20 +1,22 @@
 """Searches by name: their report, status and comparison; and searches without a confirmation."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 from click.testing import Result
 from stored_pairs import change_record
 from typer.testing import CliRunner
 
-from decoder.errors import ConfigError
+from decoder.errors import ConfigError, StorageError
 from orchestrator.cli.app import app
 from orchestrator.plan.recordings import prepare_data
 from orchestrator.search import rebuild
-from orchestrator.search.kept import named_search, search_progress
+from orchestrator.search.kept import count_states, named_search, search_progress
 from orchestrator.search.load import load_search
 from orchestrator.store.locks import driver_seat
 from orchestrator.store.paths import Results
@@ -217,3 +219,25 @@ def test_a_file_of_a_search_that_was_never_run_exits_2(folder: Path) -> None:
     for command in ("report", "status"):
         done = call(folder, command, str(path))
         assert done.exit_code == 2 and "unheard" in done.stderr
+
+
+def test_the_states_of_a_study_are_counted_by_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "study?.db"
+    study = optuna.create_study(study_name="s", storage="sqlite:///" + str(tmp_path / "made.db"))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    study.ask()
+    (tmp_path / "made.db").rename(path)
+    before = path.stat().st_mtime_ns
+    assert count_states(path) == {"COMPLETE": 3, "RUNNING": 1}
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", None])
+def test_what_is_no_study_is_a_storage_error(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "study.db"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StorageError, match="study.db"):
+        count_states(path)

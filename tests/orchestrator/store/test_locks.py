@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from decoder.errors import StorageError
-from orchestrator.store.locks import current_holder, driver_seat
+from orchestrator.store.locks import current_holder, driver_seat, observed_holder
 from orchestrator.store.paths import Results
 
 HOLD = """
@@ -103,3 +103,23 @@ def test_status_sees_how_far_the_steps_are(results: Results) -> None:
         holder = current_holder(results, "question")
     assert holder is not None
     assert (holder.n_running, holder.n_steps_done, holder.n_steps) == (3, 120, 4800)
+
+
+def test_a_driver_is_observed_without_touching_its_lock(results: Results) -> None:
+    assert observed_holder(results, "question") is None
+    assert not results.driver_lock("question").exists()
+    with driver_seat(results, "question", lambda text: None) as seat:
+        seat.tell(3, 30, 120)
+        seen = observed_holder(results, "question")
+        assert seen is not None
+        assert (seen.pid, seen.n_running, seen.n_steps_done) == (os.getpid(), 3, 30)
+        results.driver("question").unlink()
+        unknown = observed_holder(results, "question")
+        assert unknown is not None and unknown.pid == 0
+    assert observed_holder(results, "question") is None
+
+
+def test_what_stands_in_the_place_of_a_lock_hangs_nobody(results: Results) -> None:
+    results.ablation("question").mkdir(parents=True)
+    os.mkfifo(results.driver_lock("question"))
+    assert observed_holder(results, "question") is None

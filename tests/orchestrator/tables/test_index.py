@@ -16,7 +16,7 @@ from decoder.errors import StorageError
 from orchestrator.store.ledger import read_records
 from orchestrator.store.paths import Results
 from orchestrator.tables import index as index_module
-from orchestrator.tables.index import extended, open_index
+from orchestrator.tables.index import extended, open_index, read_index
 
 
 def test_every_record_is_a_row_with_its_configuration(store: Results) -> None:
@@ -166,3 +166,35 @@ def test_a_column_of_several_types_keeps_every_value(store: Results) -> None:
     change_record(store, "f" * 16, run_id="f" * 16, config=record["config"])
     index = extended(open_index(store, no_remarks), [{"run_id": "g", "model.flavour": 3}])
     assert index.column("model.flavour") == [None] * 12 + [["vanilla"], 3]
+
+
+def test_an_index_is_brought_up_to_date_in_memory_and_nothing_is_written(
+    store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_index(store, no_remarks)
+    assert len(first) == 12 and not store.index.exists()
+    assert read_index(store, no_remarks, first) is first
+    (one, other, *_) = first.column("run_id")
+    change_record(store, str(one), n_parameters=7)
+    store.record(str(other)).unlink()
+    read: list[str] = []
+
+    def remember(results: Results, wanted: Any, *args: Any, **options: Any) -> Any:
+        read.extend(wanted)
+        return read_records(results, wanted, *args, **options)
+
+    monkeypatch.setattr(index_module, "read_records", remember)
+    second = read_index(store, no_remarks, first)
+    assert (len(second), read) == (11, [one])
+    assert second.cells([0], ["n_parameters"]) == [{"n_parameters": 7}]
+    assert not store.index.exists()
+
+
+def test_an_index_on_disk_is_where_reading_begins(
+    store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_index(store, no_remarks)
+    before = store.index.read_bytes()
+    monkeypatch.setattr(index_module, "read_records", None)
+    assert len(read_index(store, no_remarks)) == 12
+    assert store.index.read_bytes() == before

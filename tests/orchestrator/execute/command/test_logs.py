@@ -1,5 +1,6 @@
 """`orchestrator.execute.command.logs`: the beginning and the end of what is printed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_a_new_log_replaces_what_a_killed_process_left(tmp_path: Path) -> None:
     log.close()
     remove_log(path)
     assert not list(tmp_path.iterdir()) and log_end(path, 5) == []
+
+
+def test_a_pipe_or_a_link_in_the_place_of_a_log_has_no_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stdout.log")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "stderr.log").symlink_to("secret")
+    assert log_end(tmp_path / "stdout.log", 5) == log_end(tmp_path / "stderr.log", 5) == []
