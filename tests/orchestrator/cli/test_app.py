@@ -247,7 +247,7 @@ def test_status_counts_the_runs_of_each_ablation(finished: Results, results: Res
     assert row == {
         "name": "question", "n_planned": 12, "n_recorded": 12, "n_diverged": 0,
         "n_failed": 0, "n_running": 0, "n_elsewhere": 0, "n_steps_done": 0,
-        "n_steps_to_train": 0, "driver": None, "kind": "ablation",
+        "n_steps_to_train": 0, "driver": None, "kind": "ablation", "n_not_needed": 0,
     }  # fmt: skip
     assert "question" in call("status", "question", "--results", finished.root).stdout
 
