@@ -185,7 +185,7 @@ def make_preview(
         UserError: of any kind.
     """
     from orchestrator.stats.power_forecast import forecast_power  # scipy
-    from orchestrator.stats.reach import cautions, untestable
+    from orchestrator.stats.reach import cautions, idle_texts, untestable
 
     def prepare(arms: Sequence[Arm]) -> Mapping[str, Recordings]:
         return describe(arms, results.datasets, say)
@@ -277,7 +277,7 @@ def make_preview(
             lock.exact,
             {name: added.as_locked(loaded.spec) for name, added in lock.seeds_added.items()},
         ),
-        cautions=cautions(loaded.spec),
+        cautions=idle_texts(loaded.spec) | cautions(loaded.spec),
         mismatched=mismatched_claims(loaded.spec),
         stuck=find_stuck_arms(plan, recent, results),
         lock_changed=lock.changed,

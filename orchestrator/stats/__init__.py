@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "between_units",
             "within_groups",
         ),
-        "reach": ("adjustment", "cautions", "first_seeds", "untestable"),
+        "reach": ("adjustment", "cautions", "first_seeds", "idle_texts", "untestable"),
         "run_values": (
             "Bools",
             "COUNTED",

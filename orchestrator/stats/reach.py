@@ -14,6 +14,7 @@ from orchestrator.spec.claims import (
     is_equivalence,
     looks_of,
 )
+from orchestrator.spec.names import listed
 from orchestrator.spec.schema import AblationSpec, Hypothesis, Look
 from orchestrator.stats import effects as stats
 from orchestrator.stats.shares import (
@@ -193,6 +194,15 @@ def idle_looks(spec: AblationSpec) -> dict[str, tuple[int, ...]]:
             if idle and name not in hopeless:
                 found[name] = idle
     return {name: found[name] for name in spec.hypotheses if name in found}
+
+
+def idle_texts(spec: AblationSpec) -> dict[str, str]:
+    """`idle_looks` as sentences."""
+    return {
+        name: f"no result can support it at the looks of {listed(seeds)} seeds, where its "
+        "p cannot be low enough; they can only refute it"
+        for name, seeds in idle_looks(spec).items()
+    }
 
 
 def cautions(spec: AblationSpec) -> dict[str, str]:

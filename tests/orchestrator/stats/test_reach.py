@@ -16,6 +16,7 @@ from orchestrator.stats.reach import (
     cautions,
     first_seeds,
     idle_looks,
+    idle_texts,
     lowest_p,
     reach_of,
     seeds_to_reach,
@@ -294,5 +295,6 @@ def test_looks_that_no_result_can_pass_are_named() -> None:
     looks = [{"seeds": 4, "alpha": 0.01}, {"seeds": 6, "alpha": 0.01}, {"seeds": 9, "alpha": 0.03}]
     spec = spec_with({"h": exact(), "t": exact(test=None)}, 9, looks=looks)
     assert idle_looks(spec) == {"h": (4, 6)}  # 2^-5 at six seeds is more than .01
+    assert "4, 6 seeds" in idle_texts(spec)["h"]
     assert idle_looks(spec_with({"h": exact()}, 8)) == {}
     assert "h" not in idle_looks(spec_with({"h": exact()}, 4))  # nothing could support it at all
