@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "grids": ("Grid", "changes_text", "make_grid", "numbers", "texts"),
         "pages": ("write_pages",),
-        "prose": ("environment",),
+        "prose": ("TEMPLATES", "environment"),
         "source_grids": ("data_grid", "machine_grid"),
         "verdict_rows": ("DECIDED", "VerdictRow", "decided_since", "read_verdicts"),
         "verdict_table": ("verdicts_table",),

@@ -33,7 +33,9 @@ from orchestrator.store.paths import Results
 from orchestrator.tables.index import RunIndex, extended, read_index
 from orchestrator.terminal import Say
 
-_SECONDS = 2.0  # for which a state is shown; a page with it reloads less often
+# For how long a state is shown: this, or, of many runs, so long that looking again takes at most a
+# fiftieth of a processor; but no longer than the last, as the first look reads every record.
+_SECONDS, _PATIENCE, _LONGEST = 2.0, 50.0, 15.0
 _MOST_HISTORIES = 512
 
 
@@ -59,10 +61,15 @@ class Snapshot:
         return self.index.positions()
 
     @cached_property
-    def plans(self) -> Mapping[str, PlanDocument]:
-        """Name → plan, of ablations and searches."""
-        wanted = ("ablations", "searches")
-        return {one.name: one.plan for one in self.sweeps if one.plan and one.kind in wanted}
+    def names(self) -> frozenset[str]:
+        """The columns of the index."""
+        return frozenset(self.index.names)
+
+    def column(self, name: str) -> Mapping[str, JsonValue]:
+        """Run id → value, of a column of the index; empty if there is no such column."""
+        if name not in self.names:
+            return {}
+        return dict(zip(self.position, self.index.column(name), strict=True))
 
     def sweep(self, kind: str, name: str) -> Sweep | None:
         """The sweep of this kind and name, if there is one."""
@@ -77,7 +84,7 @@ class Snapshot:
         at = self.position.get(run_id)
         if at is None:
             return {}
-        known = self.index.names if names is None else [n for n in names if n in self.index.names]
+        known = self.index.names if names is None else [n for n in names if n in self.names]
         return self.index.cells([at], known)[0]
 
 
@@ -108,8 +115,10 @@ class Watched:
         """The state now, or that of a moment ago; the first call reads everything."""
         with self._lock:
             if self._snapshot is None or time.monotonic() >= self._until:
+                started = time.thread_time()
                 self._snapshot = self._read()
-                self._until = time.monotonic() + _SECONDS
+                spent = time.thread_time() - started
+                self._until = time.monotonic() + max(_SECONDS, min(_PATIENCE * spent, _LONGEST))
             return self._snapshot
 
     def history(self, run_id: str) -> list[HistoryRow]:

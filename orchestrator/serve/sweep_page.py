@@ -79,12 +79,14 @@ def _arms(state: Snapshot, sweep: Sweep) -> list[ArmLine]:
     runs: dict[str, list[str]] = {}
     for run in sweep.plan.runs:
         runs.setdefault(run.arm_id, []).append(run.run_id)
+    outcome_of, per_of = state.column("outcome"), state.column("per")
     lines = []
     for arm in sweep.plan.arms[:MOST_ARMS]:
-        rows = [state.cells(run_id, ["outcome", "per"]) for run_id in runs.get(arm.arm_id, ())]
-        pers = [row["per"] for row in rows if isinstance(row.get("per"), int | float)]
-        mean = sum(map(float, pers)) / len(pers) if pers else None  # type: ignore[arg-type]
-        counts = Counter(str(row.get("outcome") or "missing") for row in rows)
+        of_arm = runs.get(arm.arm_id, ())
+        values = [per_of.get(run_id) for run_id in of_arm]
+        pers = [float(per) for per in values if isinstance(per, int | float)]
+        mean = sum(pers) / len(pers) if pers else None
+        counts = Counter(str(outcome_of.get(run_id, "missing")) for run_id in of_arm)
         changes = ", ".join(f"{path} = {value_text('', v)}" for path, v in arm.changes.items())
         lines.append(ArmLine(arm.arm_id, counts, number_text("per", mean), changes))
     return lines

@@ -80,13 +80,13 @@ def runs_page(
         page: from 1; one too many gives the last.
     """
     wanted = [run_id for run_id in _of_sweep(state, sweep) if _has(state, run_id, text)]
-    outcome_of = _column(state, "outcome")
+    outcome_of = state.column("outcome")
     outcomes = sorted({str(outcome_of.get(run_id, "missing")) for run_id in wanted})
     if outcome:
         wanted = [i for i in wanted if str(outcome_of.get(i, "missing")) == outcome]
     name = sort.removeprefix("-") if sort.removeprefix("-") in RUN_COLUMNS else ""
     if name:
-        values = _column(state, name)
+        values = state.column(name)
         present = [run_id for run_id in wanted if values.get(run_id) is not None]
         present.sort(key=lambda run_id: _order(values[run_id]), reverse=sort.startswith("-"))
         absent = [run_id for run_id in wanted if values.get(run_id) is None]
@@ -127,13 +127,6 @@ def _of_sweep(state: Snapshot, sweep: str) -> list[str]:
 
 def _has(state: Snapshot, run_id: str, text: str) -> bool:
     return not text or text in run_id or any(text in use.arm for use in state.uses.get(run_id, ()))
-
-
-def _column(state: Snapshot, name: str) -> Mapping[str, JsonValue]:
-    if name not in state.index.names:
-        return {}
-    ids = map(str, state.index.column("run_id"))
-    return dict(zip(ids, state.index.column(name), strict=True))
 
 
 def _order(value: JsonValue) -> tuple[bool, Any]:

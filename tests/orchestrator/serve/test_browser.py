@@ -88,6 +88,7 @@ def test_a_page_renews_itself_where_it_is_live(
     serve: Serve, reported: Results, browse: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "_PATIENCE", 0.0)
     lost, read, n_reads = run_ids(reported, "sum")[0], snapshot.Watched._read, []
 
     def read_and_lose(watched: snapshot.Watched) -> Any:

@@ -21,6 +21,7 @@ from .conftest import HOSTILE, Client, Serve, run_ids, tree
 def always_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request reads the folder."""
     monkeypatch.setattr(snapshot, "_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "_PATIENCE", 0.0)
 
 
 class Page(HTMLParser):
