@@ -333,7 +333,7 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     named = {f"files.{file}": f"files.{place}" for place, file in enumerate(config.extensions)}
     # The content of a file counts, whose hash is among the files, not its place.
     for path in WORD_FILE_KEYS:
-        if path in kept and kept[path] not in NO_FILES:
+        if path in kept and kept[path] not in NO_FILES[path]:
             kept[path] = "file"
     return {named.get(path, path): value for path, value in kept.items() if path not in idle}
 

@@ -234,7 +234,8 @@ WORDS_KEY = "evaluation.words"
 WORD_FILE_KEYS = (f"{WORDS_KEY}.lexicon", f"{WORDS_KEY}.language_model")
 # The name of the hash of the pronunciations beside the recordings.
 PRONUNCIATIONS_KEY = f"{WORDS_KEY}.pronunciations"
-NO_FILES = ("none", "train", "cmudict")  # values of these keys that name no file
+# Values of these keys that name no file.
+NO_FILES = dict(zip(WORD_FILE_KEYS, (("cmudict", "train"), ("none", "train")), strict=True))
 _WORD_DECODER = f"{WORDS_KEY}.decoder"
 _WORDS = mark(per_run=True, added=True, idle_if={_WORD_DECODER: ["none"]})
 _WORD_BEAM = mark(per_run=True, added=True, only_if={_WORD_DECODER: ["beam"]})
@@ -308,6 +309,11 @@ class WordsConfig(Section):
     def is_on(self) -> bool:
         """Whether a run is decoded to words."""
         return self.decoder != "none"
+
+    def is_due(self, step: int, train: TrainConfig) -> bool:
+        """Whether the evaluation at a step is decoded to words."""
+        every = self.every * train.eval_every_steps
+        return self.is_on and (step == train.n_steps or bool(every and step % every == 0))
 
     @property
     def is_tuned(self) -> bool:

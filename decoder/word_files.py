@@ -4,7 +4,7 @@ It loads neither the lexicon nor the language model, nor torch.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from decoder.regular import sha256_of_file
 from decoder.training_sections import NO_FILES, PRONUNCIATIONS_KEY, WORD_FILE_KEYS, WORDS_KEY
 
 _COMMAND_KEY = f"{WORDS_KEY}.command"
+_INTERPRETERS = ("python", "bash", "perl", "Rscript", "julia")
 
 
 def word_files(config: DecoderConfig, source: str = "") -> dict[str, str]:
@@ -36,8 +37,8 @@ def word_files(config: DecoderConfig, source: str = "") -> dict[str, str]:
             for word, key in zip(words.command, keys, strict=True)
             if key in config.files or _is_script(word)
         }
-    named = {words.lexicon: lexicon, words.language_model: model}
-    found = {text: key for text, key in named.items() if text not in NO_FILES}
+    named = ((lexicon, words.lexicon), (model, words.language_model))
+    found = {text: key for key, text in named if text not in NO_FILES[key]}
     beside = Path(source) / FILE_NAME
     if source and (PRONUNCIATIONS_KEY in config.files or beside.is_file()):
         found[str(beside)] = PRONUNCIATIONS_KEY
@@ -48,6 +49,16 @@ def _is_script(word: str) -> bool:
     """Whether a word of a command names a file of the user's, and not an installed program."""
     path = Path(word).expanduser()
     return "{" not in word and path.is_file() and shutil.which(word) is None
+
+
+def _missing_script(command: Sequence[str]) -> str:
+    """The script that an interpreter is to run, if there is no such file; else empty.
+
+    Other programs may start a script elsewhere, as ``ssh`` and containers do.
+    """
+    program, script = Path(command[0]).name, next(iter(command[1:]), "-")
+    is_run = program.startswith(_INTERPRETERS) and not script.startswith("-") and "{" not in script
+    return script if is_run and not Path(script).expanduser().is_file() else ""
 
 
 def source_of_store(store: Path) -> str:
@@ -74,6 +85,10 @@ def check_words(config: DecoderConfig) -> None:
         raise ConfigError(
             f"{_COMMAND_KEY}: '{words.command[0]}' is no program that can be started (in "
             f"{Path.cwd()}); give its path, or a name that is on the PATH, and make it executable"
+        )
+    if words.decoder == "command" and (script := _missing_script(words.command)):
+        raise ConfigError(
+            f"{_COMMAND_KEY}: there is no file {script} (in {Path.cwd()}); give its path"
         )
     for text, key in word_files(config).items():
         if not Path(text).expanduser().is_file():
