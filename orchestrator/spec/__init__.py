@@ -75,6 +75,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "METRICS",
             "Name",
             "OWN_OUTCOMES",
+            "SOME_METRICS",
             "Seed",
             "Seeds",
             "Sentence",
