@@ -311,6 +311,11 @@ class WordsConfig(Section):
         """Whether a run is decoded to words."""
         return self.decoder != "none"
 
+    def is_due(self, step: int, train: TrainConfig) -> bool:
+        """Whether the evaluation at a step is decoded to words."""
+        every = self.every * train.eval_every_steps
+        return self.is_on and (step == train.n_steps or bool(every and step % every == 0))
+
     @property
     def is_tuned(self) -> bool:
         """Whether half of the validation trials chooses a weight, and only the other is reported.

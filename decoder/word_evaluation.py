@@ -89,11 +89,7 @@ class PackWords:
 
     def is_due(self, run: Run, step: int) -> bool:
         """Whether the evaluation at this step is decoded to words."""
-        words, train = run.config.evaluation.words, run.config.train
-        if not words.is_on:
-            return False
-        every = words.every * train.eval_every_steps
-        return step == train.n_steps or bool(every and step % every == 0)
+        return run.config.evaluation.words.is_due(step, run.config.train)
 
     def evaluate(self, run: Run, validation: LogProbs, held_out: LogProbs) -> RunWords:
         """Decode one evaluation of a run. If a posterior is not a number, no column is known.

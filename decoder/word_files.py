@@ -4,7 +4,7 @@ It loads neither the lexicon nor the language model, nor torch.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from decoder.training_sections import (
     WORD_FILE_KEYS,
     WORDS_KEY,
 )
+
+_INTERPRETERS = ("python", "bash", "perl", "Rscript", "julia")
 
 
 def word_files(config: DecoderConfig, source: str = "") -> dict[str, str]:
@@ -53,6 +55,16 @@ def _is_script(word: str) -> bool:
     return "{" not in word and path.is_file() and shutil.which(word) is None
 
 
+def _missing_script(command: Sequence[str]) -> str:
+    """The script that an interpreter is to run, if there is no such file; else empty.
+
+    Other programs may start a script elsewhere, as ``ssh`` and containers do.
+    """
+    program, script = Path(command[0]).name, next(iter(command[1:]), "-")
+    is_run = program.startswith(_INTERPRETERS) and not script.startswith("-") and "{" not in script
+    return script if is_run and not Path(script).expanduser().is_file() else ""
+
+
 def source_of_store(store: Path) -> str:
     """The folder of the recordings that a store was packed from; empty if it is not known."""
     try:
@@ -77,6 +89,10 @@ def check_words(config: DecoderConfig) -> None:
         raise ConfigError(
             f"{WORD_COMMAND_KEY}: '{words.command[0]}' is no program that can be started (in "
             f"{Path.cwd()}); give its path, or a name that is on the PATH, and make it executable"
+        )
+    if words.decoder == "command" and (script := _missing_script(words.command)):
+        raise ConfigError(
+            f"{WORD_COMMAND_KEY}: there is no file {script} (in {Path.cwd()}); give its path"
         )
     for text, key in word_files(config).items():
         if not Path(text).expanduser().is_file():

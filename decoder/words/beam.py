@@ -219,8 +219,9 @@ def _model(path: Path | None, words: Sequence[str]) -> Any:
         with _without_progress():
             return KenLM(str(path), Dictionary([*words, _UNKNOWN]))
     except (RuntimeError, OSError) as error:
+        said = str(error).rpartition(" threw ")[2]  # not where in its own source files
         raise DataError(
-            f"{path}: must be an ARPA file or a binary of KenLM, but KenLM says: {error}"
+            f"{path}: must be an ARPA file or a binary of KenLM, but KenLM says: {said}"
         ) from None
 
 

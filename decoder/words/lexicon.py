@@ -48,6 +48,12 @@ def load_lexicon(
     words: dict[str, tuple[Phonemes, ...]] = {}
     if choice not in (CMUDICT, OF_TRAINING):
         words |= _read(Path(choice), problems)
+        if not words:
+            problems.raise_if_any()
+            raise DataError(
+                f"{choice}: holds no words; each line must be a word and its phonemes, as in "
+                "CMUdict: hello HH AH L OW"
+            )
     elif choice == CMUDICT or not is_generated:
         words |= _gathered(parse_pronunciations(cmudict_text())[0])
     if is_generated:

@@ -2,10 +2,13 @@
 
 import pandas as pd
 
-from decoder.pack import WORD_COLUMNS
+from decoder.pack import HELD_OUT_COLUMNS, HELD_OUT_WORD_COLUMNS, WORD_COLUMNS
 from orchestrator.report.arm_results import arm_results, further_means
 from orchestrator.report.grids import Grid, titled_grid
 from orchestrator.spec.units import noun, number, percent, value_text
+
+# The table of words has some of these, and the others are counts behind a rate.
+_ELSEWHERE = {*HELD_OUT_COLUMNS[1:], *WORD_COLUMNS[1:], *HELD_OUT_WORD_COLUMNS[1:]}
 
 
 def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
@@ -18,8 +21,7 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
     """
     cut = "" if cut_at is None else f" (cut at {cut_at:,})"
     results, further = arm_results(arms).values(), further_means(arms)
-    # The table of words has these.
-    further = {name: means for name, means in further.items() if name not in WORD_COLUMNS[1:]}
+    further = {name: means for name, means in further.items() if name not in _ELSEWHERE}
     judged = any(arm.n_escaped is not None for arm in results)
     rows = []
     for arm in results:

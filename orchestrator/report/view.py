@@ -369,15 +369,15 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
     of_words = words_grid(tables.runs[tables.runs["arm"].isin(shown)], words)
     notes = _arms_left_out(given, shown)
     yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
-    for title, grid, notes in (
-        ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
-        ("Kinds of errors", errors_grid(confusions), prose("errors")),
-        ("PER by session", sessions_grid(sessions), ()),
-        ("Words", of_words, prose("words")),
-        ("Ensembles of an arm's seeds", ensembles_grid(ensembles), prose("ensembles")),
+    for title, grid, notes, layout in (
+        ("The best evaluation instead of the last", choices_grid(arms), prose("choices"), ""),
+        ("Kinds of errors", errors_grid(confusions), prose("errors"), ""),
+        ("PER by session", sessions_grid(sessions), (), ""),
+        ("Words", of_words, prose("words"), "wide"),
+        ("Ensembles of an arm's seeds", ensembles_grid(ensembles), prose("ensembles"), ""),
     ):
         if grid is not None:
-            yield Part(title, grid=grid, layout="wrap asked", notes=notes)
+            yield Part(title, grid=grid, layout=f"wrap asked {layout}".strip(), notes=notes)
     if aliases:
         grid, notes = aliases_grid(aliases), prose("aliases", found=aliases)
         yield Part("Aliased effects", grid=grid, layout="wrap", notes=notes)

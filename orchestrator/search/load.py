@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from decoder.complaints import did_you_mean, yaml_text
 from decoder.config import DecoderConfig
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
+from decoder.pack import HELD_OUT_WORD_COLUMNS, WORD_COLUMNS
 from decoder.strict_yaml import load_yaml
 from decoder.yaml_lines import with_lines
 from orchestrator.search.rungs import brackets_for
@@ -150,6 +151,15 @@ def _check_recorded(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
                     who = f"arm {tuned.name}" if spec.arms else "a candidate"
                     yield f"objectives.{name}: {who} {lacking} for all candidates, under 'set'"
                     break
+    words, train = tuned.config.evaluation.words, tuned.config.train
+    rungs = {step for one in brackets_for(spec.stopping, tuned.config) for step in one.rungs}
+    unknown = sorted(step for step in rungs if not words.is_due(step, train))
+    if spec.first in (*WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS) and words.is_on and unknown:
+        yield (
+            f"objectives.{spec.first}: candidates may be stopped after step {unknown[0]}, whose "
+            "evaluation is not decoded to words; set evaluation.words.every to 1, or write "
+            "stopping: {method: none}"
+        )
 
 
 def _check_numbers(spec: SearchSpec) -> Iterator[str]:

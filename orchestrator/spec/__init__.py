@@ -79,6 +79,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "METRICS",
             "Name",
             "OWN_OUTCOMES",
+            "SOME_METRICS",
             "Sentence",
             "levels_of",
             "without_empty_extensions",

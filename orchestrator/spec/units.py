@@ -30,6 +30,10 @@ _NOUNS: Mapping[str, str] = {
     "per": "final PER",
     "best_per": "lowest PER of any evaluation",
     "per_beam": "final PER with beam search",
+    "per_held_out": "final PER in sessions held out",
+    "wer_held_out": "final WER in sessions held out",
+    "wer_oracle": "final WER of the best candidates",
+    "out_of_vocabulary": "words outside the lexicon",
     "collapsed": "runs collapsed",
     "diverged": "runs diverged",
     "escape_step": "steps to escape the blank plateau",
@@ -49,8 +53,10 @@ def scale_of(outcome: str) -> float:
 
 def unit_of(outcome: str) -> str:
     """The unit of a difference."""
-    if outcome in ("per", "best_per", "per_beam"):
+    if outcome in ("per", "best_per", "per_beam", "per_held_out"):
         return "PER points"
+    if outcome in ("wer_held_out", "wer_oracle"):
+        return "WER points"
     if outcome in _ERROR_RATES:
         return f"{outcome.upper()} points"
     if outcome in RATES:

@@ -361,6 +361,15 @@ def test_a_file_elsewhere_on_this_machine_is_used(
             {"evaluation.words.decoder": "command", "evaluation.words.command": ["no-such-one"]},
             r"'no-such-one' is no program",
         ),
+        (
+            {
+                "evaluation.words.decoder": "command",
+                "evaluation.words.command": ["python", "absent.py", "{logits}", "{sentences}"],
+            },
+            r"command: there is no file absent\.py",
+        ),
+        ({"evaluation.words.lexicon": "none"}, r"lexicon: there is no file none"),
+        ({"evaluation.words.language_model": "cmudict"}, r"model: there is no file cmudict"),
         ({"evaluation.words.lm_weight": -1}, r"lm_weight: must be at least 0"),
         ({"evaluation.words.ngram_order": 1}, r"ngram_order: must be at least 2"),
         ({"evaluation.words.ngram_order": 7}, r"ngram_order: must be at most 6"),

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
-from decoder.pack import HELD_OUT_COLUMNS, HISTORY_COLUMNS
+from decoder.pack import HISTORY_COLUMNS
 from orchestrator.history.audit.effective_settings import DATA
 from orchestrator.history.audit.prepared_group import PreparedGroup, prepare_group
 from orchestrator.history.reading.columns import PER, STEP
@@ -28,6 +28,7 @@ from orchestrator.query.compare.stored_runs import IndexedStore, read_stored
 from orchestrator.query.compare.table_cells import read_cells
 from orchestrator.query.judge.claims_file import ClaimsFile
 from orchestrator.spec.names import listed
+from orchestrator.spec.schema import SOME_METRICS
 from orchestrator.stats.run_values import COUNTED
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.run_row import Cells, RunRow, parse_run_row
@@ -40,7 +41,7 @@ _ENDINGS = ("outcome", "collapsed", "diverged")
 _RESULTS = frozenset(  # columns of tables that are no settings
     (
         *HISTORY_COLUMNS,
-        *HELD_OUT_COLUMNS,
+        *SOME_METRICS,
         *_ENDINGS,
         *_ESCAPES,
         *("best_per", "best_per_step", "per_beam", "n_steps_done", "selection_optimism"),

@@ -71,6 +71,8 @@ def draw_held_out(data: Sequence[HeldOutCurve]) -> Figure:
     axes = figure.add_subplot()
     for index, curve in enumerate(data):
         style = look(index)
+        if len(curve.days) == 1:  # a band of no width
+            axes.vlines(curve.days, curve.low, curve.high, color=style.colour, alpha=0.5)
         axes.fill_between(
             curve.days, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0
         )

@@ -123,6 +123,13 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         loaded(tmp_path, language_model=str(tmp_path / "absent.arpa"))
     with pytest.raises(DataError, match="absent.txt"):
         loaded(tmp_path, lexicon=str(tmp_path / "absent.txt"))
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / FILE_NAME).write_text("sea  S IY\n")
+    with pytest.raises(DataError, match="empty.txt: holds no words"):
+        loaded(tmp_path, lexicon=str(tmp_path / "empty.txt"), folder=tmp_path)
+    (tmp_path / "bad.arpa").write_text("\\data\\\nngram 1=3\n\nrubbish\n")
+    with pytest.raises(DataError, match=r"bad\.arpa: .* KenLM says: FormatLoadException"):
+        loaded(tmp_path, language_model=str(tmp_path / "bad.arpa"))
     (tmp_path / "wrong.txt").write_text("cat  K AE T\nsea  XX\n")
     with pytest.raises(DataError, match="wrong.txt: line 2"):
         loaded(tmp_path, lexicon=str(tmp_path / "wrong.txt"))

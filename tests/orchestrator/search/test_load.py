@@ -13,6 +13,7 @@ from orchestrator.spec.load import load_spec
 from .conftest import WriteSearch
 
 LR = {"log": [0.0005, 0.05]}
+WORDS = {"evaluation.words.decoder": "command", "evaluation.words.command": ["decode"]}
 
 
 def test_a_good_file_loads_with_its_arm_and_space(write_search: WriteSearch) -> None:
@@ -80,6 +81,11 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"objectives": {"per_held_out": "maximize"}, "set": {"data.held_out_sessions": 1}},
         ("objectives.per_held_out", "minimize"),
     ),
+    ({"objectives": {"wer": "minimize"}}, ("objectives.wer", "evaluation.words.decoder", "'set'")),
+    (
+        {"objectives": {"wer": "minimize"}, "set": WORDS},
+        ("objectives.wer", "step ", "evaluation.words.every", "method: none"),
+    ),
     ({"space": {"data.held_out_sessions": {"int": [1, 2]}}}, ("data.held_out_sessions", "'set'")),
     (
         {"arms": {"a": {"set": {"data.held_out_sessions": 1}}, "b": {}},
@@ -107,6 +113,17 @@ def test_sessions_held_out_may_be_an_objective_where_every_candidate_has_some(
 ) -> None:
     keys = {"objectives": {"per_held_out": "minimize"}, "set": {"data.held_out_sessions": 1}}
     assert load_search(write_search(**keys)).spec.first == "per_held_out"
+
+
+@pytest.mark.parametrize(
+    "keys", [{"set": {**WORDS, "evaluation.words.every": 1}},
+             {"set": WORDS, "stopping": {"method": "none"}}]
+)  # fmt: skip
+def test_wer_may_be_an_objective_where_it_is_known_when_candidates_are_stopped(
+    keys: dict[str, Any], write_search: WriteSearch
+) -> None:
+    loaded = load_search(write_search(objectives={"wer": "minimize"}, **keys))
+    assert loaded.spec.first == "wer"
 
 
 @pytest.mark.parametrize(("changes", "named"), MISTAKES, ids=[str(i) for i in range(len(MISTAKES))])

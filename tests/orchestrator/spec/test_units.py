@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from orchestrator.spec.schema import SOME_METRICS
 from orchestrator.spec.units import (
     RATES,
     difference_text,
@@ -55,3 +56,5 @@ def test_error_rates_of_any_trainer_are_rates_and_other_names_are_numbers() -> N
     assert [name for name in ("percentage", "werewolf", "val_loss", "step") if name in RATES] == []
     assert value_text(0.205, "wer_5gram") == "20.5 %"
     assert (noun("wer"), unit_of("wer")) == ("final WER", "WER points")
+    assert (unit_of("wer_held_out"), unit_of("per_held_out")) == ("WER points", "PER points")
+    assert [name for name in SOME_METRICS if name in RATES and "_" in noun(name)] == []
