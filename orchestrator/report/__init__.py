@@ -5,6 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
+        "claims": ("Answer", "make_answers"),
         "evaluation": ("ReportInput", "evaluate_records", "named_tables"),
         "faults": ("Faults",),
         "figures": ("make_figures",),
@@ -27,6 +28,5 @@ __getattr__, __dir__, __all__ = lazy_face(
         "pages": ("write_pages",),
         "source_grids": ("data_grid", "machine_grid"),
         "verdict_table": ("verdicts_table",),
-        "view": ("Answer", "make_answers"),
     },
 )
