@@ -7,7 +7,7 @@ shapes in the file and in the configured decoder.
 import functools
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, canonical_json
+from decoder.data.shares import held_out_days
 from decoder.data.store import Dataset
 from decoder.entries import with_file
 from decoder.errors import CheckpointError, ConfigError, DataError
@@ -141,8 +142,13 @@ def read_start(train: TrainConfig, path: Path | None = None) -> Start:
     return Start(weights, sessions)
 
 
-def match_days(start: Start, train: TrainConfig, sessions: Sequence[str]) -> Days:
+def match_days(
+    start: Start, train: TrainConfig, sessions: Sequence[str], held_out: Collection[int] = ()
+) -> Days:
     """Match the day layers of a file to the sessions of recordings, by name.
+
+    Args:
+        held_out: positions of sessions that need no layer, since they are lent one.
 
     Raises:
         ConfigError: nothing names the day layers of the file, or they are another number; no
@@ -165,12 +171,13 @@ def match_days(start: Start, train: TrainConfig, sessions: Sequence[str]) -> Day
         )
     known = {name: index for index, name in enumerate(start.sessions)}
     sources = tuple(known.get(name) for name in sessions)
-    new = tuple(name for name in sessions if name not in known)
+    trained = [name for day, name in enumerate(sessions) if day not in held_out]
+    new = tuple(name for name in trained if name not in known)
     if new and train.start_new_days is None:
         what = (
             f"no day in common: its day layers are those of {_some(start.sessions)}, the "
             f"recordings those of {_some(sessions)}"
-            if len(new) == len(sessions)
+            if len(new) == len(trained)
             else f"it has no day layer for {_some(new)}"
         )
         raise ConfigError(
@@ -200,7 +207,27 @@ def check_start(
     _check_shapes(start.weights, model, config, n_features, n_classes)
     if config.model.day_layer != "per_day":
         return None
-    return match_days(start, config.train, sessions)
+    return match_days(start, config.train, sessions, held_out_days(sessions, config.data))
+
+
+def seen_before(start: Start, config: DecoderConfig, sessions: Sequence[str]) -> tuple[str, ...]:
+    """The sessions that a run holds out, but on which the weights that it starts from were trained.
+
+    Args:
+        config: of the run.
+        sessions: of its recordings.
+
+    Returns:
+        Their names, as far as the file says what it was trained on.
+    """
+    names, own = start.sessions or (), start.weights.config
+    apart = held_out_days(names, own.data) if own is not None and names else ()
+    before = {name for day, name in enumerate(names) if day not in apart}
+    return tuple(
+        sessions[day]
+        for day in sorted(held_out_days(sessions, config.data))
+        if sessions[day] in before
+    )
 
 
 def start_runs(
@@ -245,7 +272,7 @@ def _initial(start: Start, config: DecoderConfig, sessions: Sequence[str]) -> di
     if config.model.day_layer != "per_day":
         return dict(tensors)
     found = {name: value for name, value in tensors.items() if not _of_day(name)}
-    days = match_days(start, train, sessions)
+    days = match_days(start, train, sessions, held_out_days(sessions, config.data))
     for stem in (_DAY_WEIGHTS, _DAY_BIASES):
         layers = [tensors[f"{stem}{index}"] for index in range(start.weights.n_days)]
         for day, source in enumerate(days.sources):

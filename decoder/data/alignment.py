@@ -1,6 +1,6 @@
 """Which trials CTC can align: lengths of outputs and targets, computed without torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoder.config import DecoderConfig
-from decoder.data.shares import trials_to_train, validates_apart
+from decoder.data.shares import held_out_days, trials_to_train, validates_apart
 from decoder.data.store import Dataset, Split
 from decoder.errors import DataError
 from decoder.sections import ModelConfig
@@ -81,6 +81,7 @@ def usable_trials(
     random_cut: int,
     sessions: Sequence[str] = (),
     zero_infinity: bool = False,
+    held_out: Collection[int] = (),
 ) -> tuple[NDArray[np.int64], Unaligned]:
     """The trials that a decoder is trained or evaluated on, and those that CTC cannot align.
 
@@ -97,6 +98,7 @@ def usable_trials(
         random_cut: 0 to `random_cut` - 1 bins are cut off the front of a batch; 0 for evaluation.
         sessions: names of the days, for error messages.
         zero_infinity: whether to keep trials that have patches, but too few.
+        held_out: days whose trials neither count nor come back.
 
     Returns:
         (n_kept,) int64 indices into the split, ascending; and the trials without an alignment,
@@ -107,10 +109,11 @@ def usable_trials(
     """
     needed = np.array([n_patches_needed(split.target(i)) for i in range(split.n_trials)], np.int64)
     available = output_lengths(split.bin_counts - max(random_cut - 1, 0), model)
-    empty = needed == 0
-    too_long = ~empty & (needed > available)
+    apart = np.isin(split.day, sorted(held_out))
+    empty, has_target = ~apart & (needed == 0), ~apart & (needed > 0)
+    too_long = has_target & (needed > available)
     dropped = too_long & (available == 0) if zero_infinity else too_long
-    n_dropped, n_with_target = int(dropped.sum()), int((~empty).sum())
+    n_dropped, n_with_target = int(dropped.sum()), int(has_target.sum())
     if n_dropped > MAX_SHARE_TOO_LONG * n_with_target:
         examples = "; ".join(
             f"{_trial_name(split, i, sessions)}: {split.n_bins(i)} bins give "
@@ -123,10 +126,10 @@ def usable_trials(
             f"augment.random_cut {random_cut}; at most 1 % may be dropped. {examples}. "
             "Use a smaller model.patch_stride, or correct the recordings"
         )
-    kept = np.flatnonzero(~empty & ~dropped)
+    kept = np.flatnonzero(has_target & ~dropped)
     if not len(kept):
         raise DataError(
-            f"none of {split.n_trials} trials has a target, so nothing can be trained; give "
+            f"none of {int((~apart).sum())} trials has a target, so nothing can be trained; give "
             "recordings with targets"
         )
     return kept, Unaligned(_indices(too_long), _indices(empty))
@@ -147,16 +150,23 @@ def check_trainable(dataset: Dataset, config: DecoderConfig) -> tuple[str, ...]:
             sessions cannot be held out.
     """
     cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
-    kept, train = usable_trials(dataset.train, config.model, cut, dataset.sessions, zero_infinity)
-    evaluated, val = usable_trials(dataset.val, config.model, 0, dataset.sessions, zero_infinity)
-    validates_apart(dataset.val.day[evaluated], dataset.sessions, config.data)
+    sessions, held_out = dataset.sessions, held_out_days(dataset.sessions, config.data)
+    kept, train = usable_trials(dataset.train, config.model, cut, sessions, zero_infinity, held_out)
+    evaluated, val = usable_trials(dataset.val, config.model, 0, sessions, zero_infinity)
+    validates_apart(dataset.val.day[evaluated], sessions, config.data)
     # Shares take as many sessions for every seed.
-    taken = trials_to_train(dataset.train, dataset.sessions, config.data, seed=0)
+    taken = trials_to_train(dataset.train, sessions, config.data, seed=0)
     n_days = len(np.unique(dataset.train.day[kept[taken[kept]]]))
     if config.data.sampling == "days" and config.data.days_per_batch > n_days:
+        n_others = len(sessions) - n_days
+        why = (
+            f" ({n_others} are left out by data.held_out_sessions or data.train_sessions_share)"
+            if config.data.leaves_sessions_out
+            else ""
+        )
         raise DataError(
             f"data.days_per_batch is {config.data.days_per_batch}, but only {n_days} sessions "
-            f"have usable train trials; set data.days_per_batch to at most {n_days}"
+            f"have usable train trials{why}; set data.days_per_batch to at most {n_days}"
         )
     return tuple(_remarks(dataset, config, train, val))
 

@@ -19,7 +19,7 @@ from decoder.data.batches import (
     sample_batch,
     shuffled_batch,
 )
-from decoder.data.shares import trials_to_train, validates_apart
+from decoder.data.shares import held_out_days, trials_to_train, validates_apart
 from decoder.data.store import Dataset
 from decoder.errors import DataError
 from decoder.seeding import generator
@@ -86,8 +86,9 @@ class Trials:
                 holds out sessions that it cannot, see `decoder.data.shares`.
         """
         cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
+        apart = held_out_days(dataset.sessions, config.data)
         train, unaligned = usable_trials(
-            dataset.train, config.model, cut, dataset.sessions, zero_infinity
+            dataset.train, config.model, cut, dataset.sessions, zero_infinity, apart
         )
         val, val_unaligned = usable_trials(
             dataset.val, config.model, 0, dataset.sessions, zero_infinity

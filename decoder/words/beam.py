@@ -3,16 +3,30 @@
 A candidate scores the log-probability of its best alignment, plus `lm_weight` times the natural
 logarithm of the language model's probability of its sentence, plus `word_score` for each word. An
 alignment is one of CTC. Any number of separators may stand before, between and after words, and
-none need to: where a separator may stand, blanks may. One kind of alignment is left out: a last
-phoneme of two frames or more, followed at once by the next word's first phoneme without a frame of
-blank or separator between them; flashlight's search cannot hold a phoneme once a word is complete.
+none need to: where a separator may stand, blanks may. flashlight's search cannot hold a phoneme
+once a word is complete, and asks for no blank before a repeated last phoneme, so of the alignments
+in which a word follows another without a frame of blank or separator between them it leaves out
+
+- those in which the last phoneme of the first word has two frames or more;
+- all, if the first word ends in the same phoneme twice, as ``murderer`` does.
+
+A decoder that was trained with a separator after each word, as both public ones, rarely needs them
+(benchmarks/README.md). With a separator or blank between words, or after the last one, every
+alignment is searched.
 
 Of words that sound the same, the search keeps the `_MOST_HOMOPHONES` most likely by the language
-model alone, in the order of the alphabet where that is equal.
+model alone, in the order of the alphabet where that is equal; the others are never found. Of the
+114,907 pronunciations in CMUdict, 121 belong to more words, and 251 entries are cut.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +38,8 @@ from decoder.errors import DataError
 from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
 
 _MOST_HOMOPHONES = 6  # that a node of flashlight's trie holds
+_PROGRESS = re.compile(rb"Loading the LM will be faster|Reading .*arpa|----5---10|\*+\s*$")
+_ONE_AT_A_TIME = threading.Lock()
 _LOG10 = math.log(10)  # KenLM's scores are logarithms of base 10
 
 
@@ -48,18 +64,26 @@ class BeamSettings(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """Words, and the score they were found with."""
+    """Words, and the score they were found with.
+
+    Attributes:
+        words: in their order.
+        score: ``emission + lm_weight * language + word_score * len(words)``.
+        emission: the best alignment's natural logarithm, with the penalty of blanks.
+        language: the natural logarithm of the sentence by the language model; 0 without one.
+    """
 
     words: tuple[str, ...]
     score: float
+    emission: float
+    language: float
 
 
-class WordDecoder:
-    """Decodes trials to words with one lexicon, language model and settings.
+class SearchSpace:
+    """What a search moves in, whatever its settings: a lexicon and a language model.
 
     Args:
         lexicon: word → its pronunciations, from `load_lexicon`.
-        settings: of the search.
         language_model: an ARPA file or a binary of KenLM; None for none, and then `lm_weight` has
             no effect.
 
@@ -69,18 +93,27 @@ class WordDecoder:
     """
 
     def __init__(
-        self,
-        lexicon: Mapping[str, Sequence[Phonemes]],
-        settings: BeamSettings,
-        language_model: Path | None = None,
+        self, lexicon: Mapping[str, Sequence[Phonemes]], language_model: Path | None = None
     ) -> None:
         if not lexicon:
             raise DataError("the lexicon of words is empty; it must hold at least one word")
+        self.words = sorted(lexicon)
+        self.model = _model(language_model, self.words)
+        self.trie = _trie(_flashlight(), lexicon, self.words, self.model)
+
+
+class WordDecoder:
+    """Decodes trials to words.
+
+    Args:
+        space: may be shared by many decoders.
+        settings: of the search.
+    """
+
+    def __init__(self, space: SearchSpace, settings: BeamSettings) -> None:
         library = _flashlight()
-        self._words, self._settings = sorted(lexicon), settings
-        # Kept here because the search refers to it without owning it.
-        self._model = _model(language_model, self._words)
-        trie = _trie(library, lexicon, self._words, self._model)
+        # Kept here because the search refers to its model without owning it.
+        self._space, self._settings = space, settings
         options = library.LexiconDecoderOptions(
             beam_size=settings.width,
             beam_size_token=settings.classes_per_frame or N_CLASSES,
@@ -93,7 +126,7 @@ class WordDecoder:
             criterion_type=library.CriterionType.CTC,
         )
         self._search = library.LexiconDecoder(
-            options, trie, self._model, SEPARATOR_ID, BLANK, -1, [], False
+            options, space.trie, space.model, SEPARATOR_ID, BLANK, -1, [], False
         )
 
     def decode(self, log_probs: NDArray[np.floating], n_best: int = 1) -> list[Candidate]:
@@ -112,11 +145,12 @@ class WordDecoder:
                 f"{' with NaN' if np.isnan(log_probs).any() else ''}"
             )
         emissions = _emissions(log_probs, self._settings.blank_penalty)
-        found: dict[tuple[str, ...], float] = {}
+        found: dict[tuple[str, ...], Candidate] = {}
         for result in self._search.decode(emissions.ctypes.data, *emissions.shape):
-            words = tuple(self._words[i] for i in result.words if i >= 0)
-            found.setdefault(words, float(result.score))
-        return [Candidate(*one) for one in list(found.items())[:n_best]]
+            words = tuple(self._space.words[i] for i in result.words if i >= 0)
+            parts = (result.score, result.emittingModelScore, result.lmScore * _LOG10)
+            found.setdefault(words, Candidate(words, *map(float, parts)))
+        return list(found.values())[:n_best]
 
 
 def _emissions(log_probs: NDArray[np.floating], blank_penalty: float) -> NDArray[np.float32]:
@@ -157,11 +191,29 @@ def _model(path: Path | None, words: Sequence[str]) -> Any:
     from flashlight.lib.text.dictionary import Dictionary
 
     try:
-        return KenLM(str(path), Dictionary(list(words)))
+        with _without_progress():
+            return KenLM(str(path), Dictionary(list(words)))
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{path}: must be an ARPA file or a binary of KenLM, but KenLM says: {error}"
         ) from None
+
+
+@contextmanager
+def _without_progress() -> Iterator[None]:
+    """Keep KenLM's progress, which it writes to file descriptor 2, out of standard error."""
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as printed:
+        sys.stderr.flush()
+        before = os.dup(2)
+        try:
+            os.dup2(printed.fileno(), 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            printed.seek(0)
+            lines = printed.read().splitlines(keepends=True)
+            os.write(2, b"".join(line for line in lines if not _PROGRESS.match(line)))
 
 
 def _flashlight() -> Any:

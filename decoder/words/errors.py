@@ -1,22 +1,9 @@
-"""Sentences as words by one rule, and word errors as sums over sentences."""
+"""Word errors as sums over sentences."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
-
-from decoder.data.pronunciation import words_of
-
-
-def normalise(sentence: str) -> list[str]:
-    """The words of a sentence, the same rule for references, language models and output.
-
-    Letters lose their accents and become lower case. Punctuation is deleted and leaves no space.
-    Curly apostrophes become straight ones. Words are what white space separates; apostrophes and
-    hyphens at their ends are dropped and those inside are kept. Digits and other signs stay.
-    The official T15 code keeps apostrophes at the ends of words and drops digits.
-    """
-    return [word for word in words_of(sentence) if word.strip("'-")]
 
 
 class WordErrors(NamedTuple):
@@ -29,7 +16,8 @@ class WordErrors(NamedTuple):
         n_deletions: words of the references that the output lacks.
         n_insertions: words of the output that the references lack.
         n_oracle: edits of the best candidate of each sentence.
-        n_out_of_vocabulary: words of the references that the lexicon lacks.
+        n_out_of_vocabulary: words of the references that the lexicon lacks; None if it is not known
+            which words the decoder could give.
     """
 
     n_sentences: int = 0
@@ -38,7 +26,7 @@ class WordErrors(NamedTuple):
     n_deletions: int = 0
     n_insertions: int = 0
     n_oracle: int = 0
-    n_out_of_vocabulary: int = 0
+    n_out_of_vocabulary: int | None = 0
 
     @property
     def n_edits(self) -> int:
@@ -57,29 +45,33 @@ class WordErrors(NamedTuple):
 
     @property
     def out_of_vocabulary(self) -> float:
-        """Share of reference words that the lexicon lacks."""
+        """Share of reference words that the lexicon lacks; NaN if it is not known."""
         return self._share(self.n_out_of_vocabulary)
 
-    def _share(self, count: int) -> float:
-        return count / self.n_reference if self.n_reference else float("nan")
+    def _share(self, count: int | None) -> float:
+        return count / self.n_reference if count is not None and self.n_reference else float("nan")
 
 
 def combined(parts: Iterable[WordErrors]) -> WordErrors:
     """The sums of several sets of sentences."""
-    return WordErrors(*(sum(counts) for counts in zip(WordErrors(), *parts, strict=True)))
+    sums = WordErrors()
+    for part in parts:
+        pairs = zip(sums, part, strict=True)
+        sums = WordErrors(*(None if None in pair else sum(pair) for pair in pairs))  # type: ignore[arg-type]
+    return sums
 
 
 def sentence_errors(
     reference: Sequence[str],
     candidates: Sequence[Sequence[str]],
-    vocabulary: Collection[str],
+    vocabulary: Collection[str] | None,
 ) -> WordErrors:
     """The word errors of one sentence.
 
     Args:
         reference: its words.
         candidates: the words of each candidate, best first; without any, every word is deleted.
-        vocabulary: the words of the lexicon.
+        vocabulary: the words of the lexicon; None if it is not known.
     """
     best: Sequence[str] = candidates[0] if candidates else ()
     kinds = [edit.tag for edit in Levenshtein.editops(list(reference), list(best))]
@@ -91,5 +83,7 @@ def sentence_errors(
         n_deletions=kinds.count("delete"),
         n_insertions=kinds.count("insert"),
         n_oracle=min(distances, default=len(reference)),
-        n_out_of_vocabulary=sum(word not in vocabulary for word in reference),
+        n_out_of_vocabulary=None
+        if vocabulary is None
+        else sum(word not in vocabulary for word in reference),
     )

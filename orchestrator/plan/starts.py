@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError
@@ -17,6 +17,13 @@ from orchestrator.spec.configuration import Configuration, pack_key
 
 if TYPE_CHECKING:
     from decoder.start import Days
+
+
+class _Answer(NamedTuple):
+    """Where day layers come from, None without any; and the sessions held out but seen before."""
+
+    days: "Days | None"
+    seen: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def started(config: Configuration, data: Recordings) -> Configuration:
     from decoder.start import with_start_hash
 
     found = with_start_hash(config)
-    _days_of(found, data)
+    _answer(found, data)
     return found
 
 
@@ -69,7 +76,8 @@ def started_arms(
 
 
 def remarks_on_starts(runs: Iterable[tuple[Configuration, Recordings]]) -> list[str]:
-    """What the user should know of the weights that runs start from: which days are new.
+    """What the user should know of the weights that runs start from: which days are new, and which
+    days held out are not.
 
     Args:
         runs: configuration, as `started` gave it, and recordings.
@@ -78,27 +86,35 @@ def remarks_on_starts(runs: Iterable[tuple[Configuration, Recordings]]) -> list[
     for config, data in runs:
         if not isinstance(config, DecoderConfig) or config.train.start_from is None:
             continue
-        days = _days_of(config, data)
+        days, seen = _answer(config, data)
+        if seen:
+            shown = f"{', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''}"
+            texts[
+                f"train.start_from: {config.train.start_from} was trained on {len(seen)} sessions "
+                f"that are held out ({shown}), so the errors held out are not those of days that "
+                "the decoder has not seen; start from weights that hold out the same sessions"
+            ] = None
         if days is not None and days.new:
             shown = f"{', '.join(days.new[:3])}{', ...' if len(days.new) > 3 else ''}"
             texts[
                 f"train.start_from: {config.train.start_from} has day layers for "
-                f"{len(days.sources) - len(days.new)} of {len(days.sources)} sessions; the new "
-                f"ones ({shown}) start from the {config.train.start_new_days}"
+                f"{len(days.sources) - days.sources.count(None)} of {len(days.sources)} sessions; "
+                f"the new ones ({shown}) start from the {config.train.start_new_days}"
             ] = None
     return list(texts)
 
 
-def _days_of(config: DecoderConfig, data: Recordings) -> "Days | None":
-    train = config.train
+def _answer(config: DecoderConfig, data: Recordings) -> _Answer:
+    train, held_out = config.train, config.data.held_out_sessions
     of_file = (train.start_from, train.start_sessions, train.start_new_days, config.files)
-    return _ask(_Question((*of_file, pack_key(config), data.fingerprint), config, data))
+    return _ask(_Question((*of_file, pack_key(config), held_out, data.fingerprint), config, data))
 
 
 @functools.lru_cache(maxsize=256)
-def _ask(question: _Question) -> "Days | None":
-    from decoder.start import check_start, read_start
+def _ask(question: _Question) -> _Answer:
+    from decoder.start import check_start, read_start, seen_before
 
     config, data = question.config, question.data
     start = read_start(config.train)
-    return check_start(start, config, data.n_features, data.n_classes, data.sessions)
+    days = check_start(start, config, data.n_features, data.n_classes, data.sessions)
+    return _Answer(days, seen_before(start, config, data.sessions))

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from orchestrator.search.schema import SECONDS, SearchArm, SearchSpec
 from orchestrator.search.space import Space, configure, corners, grid, n_grid_values
 from orchestrator.spec.check_file import explain_value, unknown_path
 from orchestrator.spec.check_outcomes import mend as mend_outcome
-from orchestrator.spec.check_outcomes import metrics_of
+from orchestrator.spec.check_outcomes import metrics_of, of_other_trials, unrecorded
 from orchestrator.spec.configuration import (
     CommandConfig,
     Configuration,
@@ -115,6 +116,7 @@ def check_search(spec: SearchSpec, base: Configuration, path: Path) -> LoadedSea
     for tuned in arms:
         place = f"arms.{tuned.name}" if spec.arms else "space"
         problems += [f"{place}: {problem}" for problem in _check_space(spec, tuned)]
+        problems += _check_recorded(spec, tuned)
     problems += _check_budgets(spec, arms)
     if problems:
         complaints = dict.fromkeys(f"{path}: {problem}" for problem in problems)
@@ -133,6 +135,21 @@ def _check_objectives(spec: SearchSpec, base: Configuration) -> Iterator[str]:
                 f"objectives.{name}: 'maximize' would search for the worst decoder, since a lower "
                 f"{name} is better; write {name}: minimize"
             )
+
+
+def _check_recorded(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
+    """Complaints about objectives that not every candidate of an arm records."""
+    if not isinstance(tuned.config, DecoderConfig):
+        return
+    for name in spec.objectives:
+        for params in corners(tuned.space):
+            with suppress(ConfigError):  # which `_check_space` names
+                config = configure(tuned.config, params, where="")
+                assert isinstance(config, DecoderConfig)
+                if lacking := unrecorded(name, config):
+                    who = f"arm {tuned.name}" if spec.arms else "a candidate"
+                    yield f"objectives.{name}: {who} {lacking} for all candidates, under 'set'"
+                    break
 
 
 def _check_numbers(spec: SearchSpec) -> Iterator[str]:
@@ -221,6 +238,11 @@ def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
             yield f"{path}: is both set and searched; remove it from 'set'"
     if not set(before).isdisjoint(_BUDGET) and spec.stopping.method != "none":
         yield f"{' and '.join(_BUDGET)} cannot be searched where candidates are stopped early"
+    if "data.held_out_sessions" in tuned.space:
+        yield (
+            "data.held_out_sessions: candidates would be compared on other trials; write it under "
+            "'set'"
+        )
     refused: dict[str, None] = {}
     for params in corners(tuned.space):
         try:
@@ -263,6 +285,14 @@ def _check_budgets(spec: SearchSpec, arms: list[TunedArm]) -> Iterator[str]:
                 f"end of the budget ({train.n_steps} steps, evaluated every "
                 f"{train.eval_every_steps}); lower it, or write method: none"
             )
+    configs = {tuned.name: tuned.config for tuned in arms}
+    for claim in spec.hypotheses.values():
+        held_out = {
+            arm: config.data.held_out_sessions
+            for arm in (claim.from_arm, claim.to_arm)
+            if isinstance(config := configs.get(arm), DecoderConfig)
+        }
+        yield from (f"arms: {text}" for text in of_other_trials(held_out))
     budgets = {tuned.name: n_steps_of(tuned.config) for tuned in arms}
     if spec.hypotheses and len(set(budgets.values())) > 1:
         listed = ", ".join(f"{name}: {n_steps}" for name, n_steps in budgets.items())

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_face(
         "cells": ("crossed_id", "fraction_of"),
         "check_claims": ("claim_problems",),
         "check_file": ("explain_value", "unknown_path"),
-        "check_outcomes": ("mend", "metrics_of"),
+        "check_outcomes": ("mend", "metrics_of", "of_other_trials", "unrecorded"),
         "claim_text": ("KEEPS_A_CLAIM", "mismatched_claims", "what_counts"),
         "claims": (
             "Correction",

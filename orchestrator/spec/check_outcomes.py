@@ -1,6 +1,6 @@
 """Finds names of outcomes and metrics that a file's runs do not have."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from decoder.config import DecoderConfig
 from decoder.entries import OWN_METRIC, own_metrics
@@ -60,43 +60,62 @@ def check_outcomes(spec: AblationSpec, base: Configuration | None) -> Iterable[s
 
 
 def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
-    """Complaints about arms that do not record a metric that is asked about them.
-
-    Metrics of the user's, and those of sessions held out, are only recorded by some arms.
-    """
-    recorded = {
-        arm.arm_id: (
-            *own_metrics(arm.config.parts, used=True),
-            *(HELD_OUT_COLUMNS if arm.config.data.held_out_sessions is not None else ()),
-        )
-        for arm in arms
-        if isinstance(arm.config, DecoderConfig)
-    }
+    """Complaints about arms that do not record a metric that is asked about them, or whose PER is
+    of other trials than that of the arms they are compared with."""
+    configs = {arm.arm_id: arm.config for arm in arms if isinstance(arm.config, DecoderConfig)}
     cells = {arm.arm_id: arm.levels for arm in arms if arm.in_design}
-    asked = [
-        (f"hypotheses.{name}.outcome", spec.hypotheses[name].outcome, [s.arm_id for s in sides])
+    compared = {
+        f"hypotheses.{name}": (spec.hypotheses[name].outcome, [side.arm_id for side in sides])
         for name, sides in compared_by_name(spec, cells).items()
-    ]
-    asked += [
-        (f"criteria.{name}.metric", one.metric or "", list(one.arms or recorded))
+    }
+    asked = {f"{where}.outcome": one for where, one in compared.items()}
+    asked |= {
+        f"criteria.{name}.metric": (one.metric or "", list(one.arms or configs))
         for name, one in spec.criteria.items()
-    ]
-    for where, metric, of_arms in asked:
-        if spec.trainer is None and metric in HELD_OUT_COLUMNS:
-            lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]
-            if lacking:
-                yield (
-                    f"{where}: arm {lacking[0]} does not record '{metric}', since it holds out no "
-                    "sessions; set data.held_out_sessions for every arm, for example under 'set'"
-                )
-        if metric.startswith(OWN_METRIC):
-            name = metric.removeprefix(OWN_METRIC)
-            lacking = [arm for arm in of_arms if metric not in recorded.get(arm, ())]
-            if lacking:
-                yield (
-                    f"{where}: arm {lacking[0]} does not record '{metric}'; set parts.{name}.use "
-                    "to true for every arm, for example under 'set'"
-                )
+    }
+    for where, (metric, of_arms) in asked.items():
+        for arm in of_arms:
+            if arm in configs and (lacking := unrecorded(metric, configs[arm])):
+                yield f"{where}: arm {arm} {lacking} for every arm, for example under 'set'"
+                break
+    for where, (_, of_arms) in compared.items():
+        held_out = {arm: configs[arm].data.held_out_sessions for arm in of_arms if arm in configs}
+        yield from (f"{where}: {text}" for text in of_other_trials(held_out))
+
+
+def unrecorded(metric: str, config: DecoderConfig) -> str | None:
+    """Why the runs of a configuration do not record a metric that others do, and what to set.
+
+    Metrics of the user's, and those of sessions held out, are only recorded by some runs.
+
+    Returns:
+        ``does not record '...'; set ...``; None if they do record it.
+    """
+    if metric in HELD_OUT_COLUMNS and config.data.held_out_sessions is None:
+        return (
+            f"does not record '{metric}', since it holds out no sessions; set "
+            "data.held_out_sessions"
+        )
+    if metric.startswith(OWN_METRIC) and metric not in own_metrics(config.parts, used=True):
+        name = metric.removeprefix(OWN_METRIC)
+        return f"does not record '{metric}'; set parts.{name}.use to true"
+    return None
+
+
+def of_other_trials(held_out: Mapping[str, object]) -> Iterable[str]:
+    """A complaint about arms that are compared, but do not hold out the same sessions.
+
+    Args:
+        held_out: arm → its ``data.held_out_sessions``.
+    """
+    for arm, sessions in held_out.items():
+        first = next(iter(held_out))
+        if sessions != held_out[first]:
+            yield (
+                f"arms {first} and {arm} do not hold out the same sessions, so their PER is of "
+                "other trials; give the arms that are compared the same data.held_out_sessions"
+            )
+            return
 
 
 def mend(name: str, known: Collection[str], trainer: TrainerSection | None) -> str:

@@ -5,7 +5,7 @@ from decoder.faces import lazy_face
 __getattr__, __dir__, __all__ = lazy_face(
     __name__,
     {
-        "event_file": ("event_type", "read_events", "read_scalars", "record_of"),
+        "event_file": ("MARK", "event_type", "read_events", "read_scalars", "record_of"),
         "former": ("mark_damaged",),
         "ledger": (
             "config_of",

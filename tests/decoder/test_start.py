@@ -17,7 +17,15 @@ from decoder.model.decoder import PackedDecoder
 from decoder.official_weights import save_official
 from decoder.pack import Pack, Progress, Run
 from decoder.phonemes import N_CLASSES
-from decoder.start import check_start, read_start, sha256_of_file, start_runs, with_start_hash
+from decoder.start import (
+    check_start,
+    match_days,
+    read_start,
+    seen_before,
+    sha256_of_file,
+    start_runs,
+    with_start_hash,
+)
 from decoder.train import train
 from decoder.weights import read_weights, weights_of, write_weights
 
@@ -103,6 +111,45 @@ def test_a_run_starts_from_the_file_to_the_bit_with_its_days_matched_by_name(
         assert torch.equal(value, file[source]), name
     folder = rows(begun([run_of({"train.start_from": str(tmp_path)})], dataset), 0)
     assert same(folder, found)
+
+
+def test_a_session_held_out_needs_no_day_layer_in_the_file(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    """It is lent that of the nearest trained session, whatever the file holds."""
+    apart = {
+        "data.held_out_sessions": 1,
+        "optim.frozen": ["day"],
+        "train.keep_weights": "final",
+    }
+    files = [write(tmp_path / "three", DAYS[:3]), write(tmp_path / "four", DAYS)]
+    runs = tuple(
+        run_of({**apart, "train.start_from": str(file)}, name)
+        for file, name in zip(files, ("three", "four"), strict=True)
+    )
+    for _ in train(Pack("pack", 1, runs), dataset, device="cpu", weights_dir=tmp_path / "kept"):
+        pass
+    for file, run in zip(files, runs, strict=True):
+        layer = "day_layer.weights"
+        kept = read_weights(tmp_path / "kept" / run.run_id).tensors
+        assert torch.equal(kept[f"{layer}.3"], read_weights(file).tensors[f"{layer}.2"])
+    start = read_start(runs[0].config.train)
+    with pytest.raises(ConfigError, match=DAYS[3]):
+        match_days(start, runs[0].config.train, DAYS)
+    with pytest.raises(ConfigError, match="no day in common"):
+        match_days(start, runs[0].config.train, ("t15.1999.01.01", DAYS[0]), held_out={1})
+
+
+def test_weights_say_whether_they_have_seen_sessions_held_out(tmp_path: Path) -> None:
+    config = configure({"data.held_out_sessions": 2, "train.start_from": "-"})
+
+    def seen(path: Path) -> tuple[str, ...]:
+        return seen_before(read_start(config.train, path), config, DAYS)
+
+    assert seen(write(tmp_path / "all")) == DAYS[2:]
+    assert seen(write(tmp_path / "some", DAYS[:3])) == (DAYS[2],)
+    assert seen(write(tmp_path / "last", data__held_out_sessions=1)) == (DAYS[2],)
+    assert seen(write(tmp_path / "none", data__held_out_sessions=list(DAYS[1:]))) == ()
 
 
 @pytest.mark.parametrize("new_days", ["mean", "identity"])

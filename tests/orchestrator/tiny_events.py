@@ -2,6 +2,8 @@
 
 import struct
 
+from tensorboardX.crc32c import crc32c
+
 
 def varint(value: int) -> bytes:
     parts = []
@@ -16,10 +18,17 @@ def field(number: int, content: bytes) -> bytes:
 
 
 def event(step: int, *values: bytes) -> bytes:
-    """A record: length, checksum, event, checksum; nobody checks the sums."""
+    """A record: length, checksum, event, checksum."""
     wall_time = b"\x09" + struct.pack("<d", 1.7e9)
     body = wall_time + b"\x10" + varint(step) + field(5, b"".join(field(1, v) for v in values))
-    return struct.pack("<Q", len(body)) + b"\0" * 4 + body + b"\0" * 4
+    length = struct.pack("<Q", len(body))
+    return length + masked(length) + body + masked(body)
+
+
+def masked(content: bytes) -> bytes:
+    checksum = crc32c(content)
+    rotated = (checksum >> 15 | checksum << 17) & 0xFFFFFFFF
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def simple(tag: str, value: float) -> bytes:

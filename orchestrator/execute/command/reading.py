@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.execute.command.course import Course
-from orchestrator.execute.command.events import event_files, read_scalars
 from orchestrator.execute.command.lines import LineReader, scaled
 from orchestrator.spec.trainer import MetricSource
+from orchestrator.store.event_file import MARK, read_scalars
 
 STDOUT = "stdout"
 _HEAD = 256  # bytes by which a file that was written anew is recognised
@@ -99,7 +99,7 @@ class CourseReader:
             found = [p for p in root.glob(str(path.relative_to(path.anchor))) if p.is_file()]
             return sorted(found, key=lambda p: (p.stat().st_mtime, p.name))
         if path.is_dir():
-            return event_files(path)
+            return _event_files(path)
         return [path] if path.is_file() else []
 
     def _is_new(self, path: Path) -> bool:
@@ -125,3 +125,9 @@ class CourseReader:
         for name, source in self._metrics.items():
             if source.name == tag and name != "step":
                 self.course.add({name: scaled(source, value)}, step)
+
+
+def _event_files(folder: Path) -> list[Path]:
+    """The event files below a folder, oldest first: their names begin with a time."""
+    found = (path for path in folder.rglob(f"*{MARK}*") if path.is_file())
+    return sorted(found, key=lambda path: (path.name.partition(MARK)[2], str(path)))

@@ -11,6 +11,7 @@ from decoder.import_forks import FORKS
 from decoder.import_tables import squeeze
 from decoder.neutral_settings import is_neutral
 from orchestrator.history.reading.columns import EPOCH, STEP, column_names
+from orchestrator.spec.schema import METRICS
 
 Role = Literal["metric", "setting", "factor", "special", ""]
 
@@ -118,7 +119,8 @@ def assign_roles(
 def _is_result(header: str) -> bool:
     """Whether a column of numbers holds results, by its header."""
     header = _SUMMARY.sub("", header)  # of a chart of a tracker: val_per__MIN
-    if header.startswith("_") or squeeze(header) in _COUNTERS:  # of a tracker
+    of_tracker = header.startswith("_") or squeeze(header) in _COUNTERS
+    if of_tracker or header in METRICS:
         return True
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"\(.*?\)|\[.*?\]|%", "", header))
     words = re.findall(r"[a-z]+[0-9]*", spaced.lower())

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from decoder.complaints import did_you_mean
 from decoder.errors import ConfigError
-from decoder.pack import HISTORY_COLUMNS
+from decoder.pack import HELD_OUT_COLUMNS, HISTORY_COLUMNS
 from orchestrator.history.audit.effective_settings import DATA
 from orchestrator.history.audit.prepared_group import PreparedGroup, prepare_group
 from orchestrator.history.reading.columns import PER, STEP
@@ -40,6 +40,7 @@ _ENDINGS = ("outcome", "collapsed", "diverged")
 _RESULTS = frozenset(  # columns of tables that are no settings
     (
         *HISTORY_COLUMNS,
+        *HELD_OUT_COLUMNS,
         *_ENDINGS,
         *_ESCAPES,
         *("best_per", "best_per_step", "per_beam", "n_steps_done", "selection_optimism"),

@@ -42,6 +42,7 @@ class _Kind(NamedTuple):
 _KINDS = (
     _Kind("step budget", "budgets", lambda run: _whole(run.number("n_steps"))),
     _Kind("data", "data", lambda run: run.dataset or run.dataset_path),
+    _Kind("choice of sessions held out", "data", lambda run: _held_out(run)),
     _Kind(
         "length of the course",
         "lengths",
@@ -131,6 +132,15 @@ def _differ(of_arms: Mapping[str, Sequence[Candidate]], claims: ClaimsFile) -> I
                 f"the {kind.what} differs ({shown}); narrow 'where' to one, or write "
                 f"accept: [{kind.accept}], which the report then says"
             )
+
+
+def _held_out(run: RunRow) -> str | None:
+    """Which sessions a run holds out; None if its settings do not say, as of other trainers."""
+    path = "data.held_out_sessions"
+    value = run.settings.get(path)
+    if value is None:
+        return "none" if path in run.settings else None
+    return str(int(value) if isinstance(value, float) else value)
 
 
 def _values(of_arms: Mapping[str, Sequence[Candidate]], kind: _Kind) -> dict[str, set[str]]:

@@ -194,3 +194,28 @@ def test_a_plan_refuses_what_cannot_be_trained_or_evaluated(dataset: Dataset) ->
     for wanted in (1, [dataset.sessions[0]]):  # without trials; with all of them
         with pytest.raises(DataError, match="validation trials"):
             check_trainable(one_day, config_of(held_out_sessions=wanted))
+
+
+def test_training_targets_of_sessions_held_out_decide_nothing_about_alignment(
+    dataset: Dataset,
+) -> None:
+    """As many as may not be left out, were they trained on."""
+    split = dataset.train
+    offsets, label_offsets = split.offsets.copy(), split.label_offsets.copy()
+    of_last = int((split.day < 3).sum())
+    grown = np.arange(split.n_trials + 1 - of_last) * 40  # labels more in each trial of day 3
+    label_offsets[of_last:] += grown
+    too_long = replace(
+        split,
+        offsets=offsets,
+        labels=np.tile(split.labels, 40)[: label_offsets[-1]],
+        label_offsets=label_offsets,
+    )
+    dataset = replace(dataset, train=too_long, counts={"sessions_without_val": 0})
+    with pytest.raises(DataError, match="too short for their targets"):
+        Trials.select(dataset, config_of())
+    apart = config_of(held_out_sessions=1)
+    trials = Trials.select(dataset, apart)
+    assert trials.n_dropped == 0
+    assert sum(map(len, trials.train_by_day)) == of_last
+    assert check_trainable(dataset, apart) == ()

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from decoder.errors import DataError
 from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
-from decoder.words.beam import BeamSettings, WordDecoder
+from decoder.words.beam import BeamSettings, SearchSpace, WordDecoder
 from decoder.words.ngram import KneserNey
 
 # Ten words of two or more phonemes: words that begin others, a word of one phoneme twice, two words
@@ -31,8 +33,11 @@ LEXICON = {
 TEXTS = [["ab", "ba"], ["cab", "ab", "kah"], ["ca", "bc"], ["bb"], ["ab", "bc", "acb"], ["ccc"]]
 
 
-def best_alignment(frames: np.ndarray, words: list[tuple[int, ...]]) -> float:
-    """The score of the best alignment of words, by states that are worked out one by one."""
+def best_alignment(frames: np.ndarray, words: list[tuple[int, ...]], full: bool = False) -> float:
+    """The score of the best alignment of words, by states that are worked out one by one.
+
+    full: whether every alignment of CTC counts, also those that the search leaves out.
+    """
     # A state is a boundary, or a phoneme's first frame, its later frames, or blanks inside a word.
     states: list[tuple[str, int, int]] = [("boundary", 0, 0)]
     for w, word in enumerate(words):
@@ -61,7 +66,8 @@ def best_alignment(frames: np.ndarray, words: list[tuple[int, ...]]) -> float:
         after.append(("boundary", w + 1, 0))
         twice = len(words[w]) > 1 and words[w][-1] == words[w][-2]
         more = w + 1 < len(words) and words[w + 1][0] != words[w][i]
-        return after + ([("first", w + 1, 0)] if kind == "first" and more and not twice else [])
+        at_once = more and (full or (kind == "first" and not twice))
+        return after + ([("first", w + 1, 0)] if at_once else [])
 
     scores = {state: emitted(state, frames[0]) for state in following(states[0])}
     for frame in frames[1:]:
@@ -78,7 +84,7 @@ def best_alignment(frames: np.ndarray, words: list[tuple[int, ...]]) -> float:
 
 
 def exhaustive(
-    frames: np.ndarray, chosen: BeamSettings, model: KneserNey | None
+    frames: np.ndarray, chosen: BeamSettings, model: KneserNey | None, full: bool = False
 ) -> dict[tuple[str, ...], float]:
     frames = frames.copy()
     frames[:, BLANK] -= chosen.blank_penalty
@@ -86,7 +92,7 @@ def exhaustive(
     for n in range(4):
         for words in itertools.product(LEXICON, repeat=n):
             spoken = itertools.product(*(LEXICON[word] for word in words))
-            score = max(best_alignment(frames, list(one)) for one in spoken)
+            score = max(best_alignment(frames, list(one), full) for one in spoken)
             if score > -math.inf:
                 lm = model.log_probability(words) if model else 0.0
                 found[words] = score + chosen.lm_weight * lm + chosen.word_score * n
@@ -129,7 +135,7 @@ def test_a_wide_beam_finds_what_an_exhaustive_search_over_words_finds(
     chosen = BeamSettings(5000, lm_weight, word_score, blank_penalty, threshold=1e5)
     frames = log_posteriors(seed, n_frames)
     expected = exhaustive(frames, chosen, arpa[0] if with_model else None)
-    decoder = WordDecoder(LEXICON, chosen, arpa[1] if with_model else None)
+    decoder = WordDecoder(SearchSpace(LEXICON, arpa[1] if with_model else None), chosen)
     found = decoder.decode(frames, n_best=20)
     best = max(expected.values())
     assert found[0].score == pytest.approx(best, abs=1e-3)
@@ -139,23 +145,145 @@ def test_a_wide_beam_finds_what_an_exhaustive_search_over_words_finds(
         assert candidate.score == pytest.approx(score, abs=1e-3)
 
 
+def spelt(path: tuple[int, ...]) -> str:
+    """What a path of classes says: repeats merged, then blanks dropped, as letters; - separates."""
+    merged = [one for one, _ in itertools.groupby(path)]
+    return "".join("-" if one == SEPARATOR_ID else "_abc"[one] for one in merged if one != BLANK)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_full_oracle_is_the_best_of_all_paths_of_ctc(seed: int) -> None:
+    frames = log_posteriors(seed, 5)
+    best: dict[str, float] = {}
+    for path in itertools.product([BLANK, 1, 2, 3, SEPARATOR_ID], repeat=5):
+        score = float(frames[np.arange(5), path].sum())
+        best[spelt(path)] = max(score, best.get(spelt(path), -math.inf))
+    for n in range(4):
+        for words in itertools.product(LEXICON, repeat=n):
+            for spoken in itertools.product(*(LEXICON[word] for word in words)):
+                said = ["".join("_abc"[one] for one in word) for word in spoken]
+                pattern = re.compile("-*" + "".join(f"{word}-*" for word in said))
+                expected = max(
+                    (v for k, v in best.items() if pattern.fullmatch(k)), default=-math.inf
+                )
+                found = best_alignment(frames, list(spoken), full=True)
+                assert found == pytest.approx(expected, abs=1e-9), words
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    words=st.lists(st.sampled_from(sorted(LEXICON)), min_size=1, max_size=2),
+    with_model=st.booleans(),
+)
+def test_with_separators_after_words_the_search_finds_the_best_of_all_alignments(
+    seed: int, words: list[str], with_model: bool, arpa: tuple[KneserNey, Path]
+) -> None:
+    path = [BLANK]
+    for word in words:
+        for phoneme in LEXICON[word][0]:
+            path += [phoneme, BLANK]
+        path[-1] = SEPARATOR_ID
+    frames = log_posteriors(seed, len(path))
+    frames[np.arange(len(path)), path] += 6.0
+    chosen = BeamSettings(3000, 1.0, -1.0, threshold=1e5)
+    expected = exhaustive(frames, chosen, arpa[0] if with_model else None, full=True)
+    space = SearchSpace(LEXICON, arpa[1] if with_model else None)
+    [found] = WordDecoder(space, chosen).decode(frames)
+    assert found.score == pytest.approx(max(expected.values()), abs=1e-3)
+
+
+# Each path says two words with nothing between them.
+@pytest.mark.parametrize(
+    ("words", "path", "is_left_out"),
+    [
+        (("ab", "ab"), [1, 2, 1, 2], False),
+        (("ab", "cab"), [1, 1, 2, 3, 3, 1, 2], False),
+        (("ab", "cab"), [1, 2, 2, 3, 1, 2], True),  # a last phoneme of two frames
+        (("ccc", "ab"), [3, 0, 3, 0, 3, 1, 2], True),  # a word that ends in a phoneme twice
+        (("bb", "ab"), [2, 0, 2, 1, 2], True),
+        (("bb", "ab"), [2, 0, 2, 0, 1, 2], False),
+    ],
+)
+def test_the_alignments_left_out_are_those_that_the_module_names(
+    words: tuple[str, str], path: list[int], is_left_out: bool
+) -> None:
+    frames = np.full((len(path), N_CLASSES), -20.0)
+    frames[np.arange(len(path)), path] = -0.01
+    spoken = [LEXICON[word][0] for word in words]
+    assert best_alignment(frames, spoken, full=True) == pytest.approx(-0.01 * len(path))
+    space = SearchSpace({word: (LEXICON[word][0],) for word in words})
+    found = {
+        one.words: one.score
+        for one in WordDecoder(space, BeamSettings(2000, threshold=1e5)).decode(frames, 2000)
+    }
+    score = found.get(words, -math.inf)
+    assert (best_alignment(frames, spoken, full=True) - score > 1) == is_left_out
+    assert score == pytest.approx(best_alignment(frames, spoken), abs=1e-3)
+
+
+def test_of_words_that_sound_the_same_the_six_most_likely_are_kept(tmp_path: Path) -> None:
+    alike = [f"same{i}" for i in range(8)]
+    lexicon = {word: ((1, 2),) for word in alike} | {"other": ((2, 1),)}
+    texts = [[word] for i, word in enumerate(alike) for _ in range(i + 1)]
+    path = tmp_path / "unigram.arpa"
+    KneserNey([*texts, ["other"]], 2).write_arpa(path)
+    frames = np.full((3, N_CLASSES), -20.0)
+    frames[np.arange(3), [1, 2, SEPARATOR_ID]] = -0.01
+    chosen = BeamSettings(500, threshold=1e5)
+    found = WordDecoder(SearchSpace(lexicon, path), chosen).decode(frames, 500)
+    single = [one.words[0] for one in found if len(one.words) == 1 and one.words[0] in alike]
+    assert single == alike[:1:-1]
+    without = WordDecoder(SearchSpace(lexicon), chosen).decode(frames, 500)
+    kept = {one.words[0] for one in without if len(one.words) == 1} & set(alike)
+    assert kept == set(alike[:6])
+
+
+def test_a_candidate_s_score_is_the_sum_of_its_parts(arpa: tuple[KneserNey, Path]) -> None:
+    chosen = BeamSettings(200, 1.5, -0.75, blank_penalty=0.5)
+    found = WordDecoder(SearchSpace(LEXICON, arpa[1]), chosen).decode(log_posteriors(3, 9), 50)
+    assert len(found) > 10
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    for one in found:
+        parts = one.emission + 1.5 * one.language - 0.75 * len(one.words)
+        assert one.score == pytest.approx(parts, abs=1e-3)
+        assert one.language == pytest.approx(arpa[0].log_probability(one.words), abs=1e-3)
+
+
 @pytest.mark.parametrize("between", [[], [BLANK], [SEPARATOR_ID], [SEPARATOR_ID, SEPARATOR_ID]])
 def test_the_separator_between_words_is_optional(between: list[int]) -> None:
     path = [2, 2, 1, *between, 3, 1, 2]
     frames = np.full((len(path), N_CLASSES), -20.0)
     frames[np.arange(len(path)), path] = -0.01
-    decoder = WordDecoder(LEXICON, BeamSettings(100, word_score=-1.0))
+    decoder = WordDecoder(SearchSpace(LEXICON), BeamSettings(100, word_score=-1.0))
     assert decoder.decode(frames)[0].words == ("ba", "cab")
 
 
 def test_a_file_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.arpa").write_text("nothing")
     with pytest.raises(DataError, match="model.arpa"):
-        WordDecoder(LEXICON, BeamSettings(), tmp_path / "model.arpa")
+        SearchSpace(LEXICON, tmp_path / "model.arpa")
+
+
+def test_loading_a_model_prints_nothing_and_what_others_print_meanwhile_is_kept(
+    arpa: tuple[KneserNey, Path], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SearchSpace(LEXICON, arpa[1])
+    assert capfd.readouterr() == ("", "")
+    from flashlight.lib.text import dictionary
+
+    class Talking(dictionary.Dictionary):  # type: ignore[misc]
+        def __init__(self, words: list[str]) -> None:
+            super().__init__(words)
+            os.write(2, b"a line of another thread\n")
+
+    monkeypatch.setattr(dictionary, "Dictionary", Talking)
+    SearchSpace(LEXICON, arpa[1])
+    assert capfd.readouterr().err == "a line of another thread\n"
 
 
 def test_other_shapes_and_not_a_number_are_refused() -> None:
-    decoder = WordDecoder(LEXICON, BeamSettings())
+    decoder = WordDecoder(SearchSpace(LEXICON), BeamSettings())
     with pytest.raises(ValueError, match="41"):
         decoder.decode(np.zeros((3, 40)))
     with pytest.raises(ValueError, match="NaN"):

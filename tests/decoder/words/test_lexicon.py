@@ -13,7 +13,7 @@ def spoken(text: str) -> tuple[int, ...]:
 
 
 def test_words_have_all_pronunciations_of_cmudict_once_without_stress() -> None:
-    lexicon = load_lexicon(None, Problems())
+    lexicon = load_lexicon("cmudict", None, Problems())
     assert lexicon["either"] == (spoken("IY DH ER"), spoken("AY DH ER"))
     assert {word: ways[0] for word, ways in lexicon.items()} == cmu_dictionary()
     assert len(lexicon) > 125_000
@@ -24,7 +24,7 @@ def test_words_have_all_pronunciations_of_cmudict_once_without_stress() -> None:
 def test_the_file_replaces_words_and_rules_add_those_that_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("either  B AA\nzzyx  Z IH K S\nwrong  XX\n")
     problems = Problems()
-    lexicon = load_lexicon(tmp_path, problems, also=["zzyx's", "qqqqq"])
+    lexicon = load_lexicon("cmudict", tmp_path, problems, ["zzyx's", "qqqqq"])
     assert lexicon["either"] == (spoken("B AA"),)
     assert lexicon["zzyx's"] == (spoken("Z IH K S IH Z"),)
     assert lacking(["qqqqq", "either", "qqqqq"], lexicon) == ["qqqqq"]

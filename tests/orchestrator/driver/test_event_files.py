@@ -87,7 +87,8 @@ def files_of(results: Results) -> dict[str, Path]:
 
 
 def scalars(path: Path) -> list[tuple[int, str, float]]:
-    return [(one.step, one.tag, one.value) for one in read_scalars(path)]
+    with path.open("rb") as file:
+        return [tuple(one) for one in read_scalars(file)]
 
 
 def contents(results: Results) -> dict[str, list[tuple[int, str, float]]]:

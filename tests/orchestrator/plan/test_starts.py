@@ -98,6 +98,17 @@ def test_new_days_are_remarked_on_once(load: Load, plan_of: PlanOf, tmp_path: Pa
     assert remarks_on_starts((run.config, run.data) for run in plan.runs) == []
 
 
+def test_weights_that_saw_the_sessions_held_out_are_remarked_on(
+    load: Load, plan_of: PlanOf, tmp_path: Path
+) -> None:
+    apart = {"data.held_out_sessions": 1, "data.days_per_batch": 1}
+    plan = plan_of(with_start(load, write(tmp_path / "both"), **apart))
+    [text] = remarks_on_starts((run.config, run.data) for run in plan.runs)
+    assert DAYS[1] in text and DAYS[0] not in text and "has not seen" in text
+    plan = plan_of(with_start(load, write(tmp_path / "first", DAYS[:1]), **apart))
+    assert remarks_on_starts((run.config, run.data) for run in plan.runs) == []
+
+
 def test_a_record_keeps_the_hash(load: Load, plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(with_start(load, write(tmp_path)))
     configs = [run.config for run in runs_of(plan).values() if run.config.train.start_from]

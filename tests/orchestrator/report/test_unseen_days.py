@@ -151,3 +151,24 @@ def test_a_file_may_ask_about_sessions_held_out_where_every_arm_has_some(
         "criteria.learns.metric",
     ]
     assert all("data.held_out_sessions" in text for text in found)
+
+
+def test_arms_that_hold_out_other_sessions_are_not_compared(
+    problems: Callable[..., tuple[str, ...]],
+) -> None:
+    """Their PER is of other validation trials."""
+    levels = {
+        "official": {"data.held_out_sessions": 1, "data.days_per_batch": 1},
+        "weak": {"data.days_per_batch": 1},
+    }
+    claim = {
+        "claim": "Holding out the last session lowers PER.",
+        "contrast": {"factor": "noise", "from": "weak", "to": "official"},
+        "where": {"rate": "high"},
+        "outcome": "per",
+        "direction": "decrease",
+        "margin": 0.02,
+    }
+    found = problems({"factors/noise": levels, "hypotheses": {"lower": claim}})
+    [text] = [text for text in found if "other trials" in text]
+    assert "hypotheses.lower" in text and "data.held_out_sessions" in text

@@ -68,6 +68,22 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"confirm": {"seeds": [2, 3], "margin": 0.1}}, ("confirm.seeds: 2 ", "[3, 4, 5, 6, 7, 8]")),
     ({"objectives": {"pr": "minimize"}}, ("objectives", "'pr'", "'per'")),
     ({"objectives": {"seconds": "minimize"}}, ("objectives:", "metric first")),
+    (
+        {"objectives": {"per_held_out": "minimize"}},
+        ("objectives.per_held_out", "data.held_out_sessions", "'set'"),
+    ),
+    (
+        {"objectives": {"per_held_out": "maximize"}, "set": {"data.held_out_sessions": 1}},
+        ("objectives.per_held_out", "minimize"),
+    ),
+    ({"space": {"data.held_out_sessions": {"int": [1, 2]}}}, ("data.held_out_sessions", "'set'")),
+    (
+        {"arms": {"a": {"set": {"data.held_out_sessions": 1}}, "b": {}},
+         "hypotheses": {"h": {"claim": "c", "from": "a", "to": "b", "direction": "decrease",
+                              "margin": 0.1}},
+         "confirm": {"seeds": [7, 8], "margin": 0.1}},
+        ("arms a and b", "data.held_out_sessions"),
+    ),
     ({"objectives": {"per": "minimize", "seconds": "minimize"}}, ("stopping:", "method: none")),
     ({"stopping": {"method": "asha"}}, ("stopping", "min_steps")),
     ({"stopping": {"method": "asha", "min_steps": 80}}, ("stopping.min_steps: 80", "80 steps")),
@@ -80,6 +96,13 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("hypotheses.h.from", "'a'"),
     ),
 ]  # fmt: skip
+
+
+def test_sessions_held_out_may_be_an_objective_where_every_candidate_has_some(
+    write_search: WriteSearch,
+) -> None:
+    keys = {"objectives": {"per_held_out": "minimize"}, "set": {"data.held_out_sessions": 1}}
+    assert load_search(write_search(**keys)).spec.first == "per_held_out"
 
 
 @pytest.mark.parametrize(("changes", "named"), MISTAKES, ids=[str(i) for i in range(len(MISTAKES))])

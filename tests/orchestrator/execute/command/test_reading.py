@@ -78,7 +78,7 @@ def test_a_folder_holds_events(tmp_path: Path) -> None:
 
 def test_damaged_events_are_an_error_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "events.out.tfevents.1.host").write_bytes(b"\xff" * 100)
-    with pytest.raises(ValueError, match="record"):
+    with pytest.raises(ValueError, match="byte 0"):
         CourseReader(str(tmp_path), METRICS).finish(whole=True)
 
 
@@ -92,3 +92,13 @@ def test_metrics_that_were_never_reported_are_named_with_what_there_is(tmp_path:
     reader.finish(whole=True)
     assert reader.course.lacking == ("wer",)
     assert "'val/wer' (wer)" in reader.lacks() and "val/per" in reader.lacks()
+
+
+def test_event_files_are_read_oldest_first(tmp_path: Path) -> None:
+    names = ("b/events.out.tfevents.100.host", "a/events.out.tfevents.200.host", "a/log")
+    for step, name in enumerate(names, 1):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(event(step, simple("val/per", step / 8)))
+    reader = CourseReader(str(tmp_path), METRICS)
+    reader.look()
+    assert rows(reader) == [(1, 0.125), (2, 0.25)]

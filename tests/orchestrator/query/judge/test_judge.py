@@ -173,6 +173,25 @@ def test_other_budgets_and_lengths_are_refused_until_they_are_accepted(
     assert "the step budget differs: b has 800; a has 400" in caveats
 
 
+def test_arms_that_hold_out_other_sessions_are_refused_until_that_is_accepted(
+    tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
+) -> None:
+    results = Results(tmp_path / "results")
+    header = "system,seed,PER,new days,data.held_out_sessions,n_steps"
+    rows = [f"{row.rpartition(',')[0]},0.{40 + i},{1 + (i > 2)},100" for i, row in enumerate(ROWS)]
+    keys: dict[str, Any] = {"factors": SYSTEMS, "hypotheses": {"h": claim(outcome="per_held_out")}}
+    keys["columns"] = {"per_held_out": "new days"}
+    [problem] = refused(write(**keys), results, table(header, *rows))
+    assert "sessions held out" in problem and "accept: [data]" in problem
+    same = [row.replace(",2,100", ",1,100") for row in rows]
+    judge_runs(write(**keys), [str(table(header, *same))], results, quiet)
+    effect = verdicts(results.of_judged, "judged").loc["h", "effect"]
+    assert effect == pytest.approx(0.03)  # 43, 44, 45 % against 40, 41, 42 %
+    judge_runs(write(**keys, accept=["data"]), [str(table(header, *rows))], results, quiet)
+    caveats = json.loads(verdicts(results.of_judged, "judged").loc["h", "caveats"])
+    assert "the choice of sessions held out differs: b has 2; a has 1" in caveats
+
+
 def official_runs(root: Path, n_batches: int, longer: int | None = None) -> Path:
     """Two learning rates with three seeds each, as a T12 trainer and its user keep them."""
     for rate, per, spread in ((0.02, 0.2, 0.013), (0.01, 0.3, 0.01)):

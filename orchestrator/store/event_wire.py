@@ -1,61 +1,45 @@
-"""Scalars in the event files of TensorBoard, read without TensorBoard.
+"""The scalars of a TensorBoard event, read from its protocol buffer without the types of it.
 
-An event file is a sequence of records (length, checksum, message, checksum), and a message is a
-protocol buffer, of which only the few fields of a scalar are read here: `Event.step`,
-`Event.summary`, `Summary.value`, and of a value its tag with `simple_value` or a tensor of one
-number. A record that is not whole yet waits for its end.
+Only the few fields of a scalar are read: `Event.step`, `Event.summary`, `Summary.value`, and of a
+value its tag with `simple_value` or a tensor of one number. So a process that follows the course of
+a trainer need not load ``tensorboardX``, which loads torch.
 """
 
 import struct
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-NAME = "tfevents"  # in the name of every event file
-_MOST_RECORD = 64 << 20  # bytes; a longer one is damage
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # kinds of fields
-_FLOAT, _DOUBLE, _INT32, _INT64 = 1, 2, 3, 9  # types of tensors
-_FORMATS = {_FLOAT: "<f", _DOUBLE: "<d", _INT32: "<i", _INT64: "<q"}
+_FORMATS = {1: "<f", 2: "<d", 3: "<i", 9: "<q"}  # type of a tensor → its bytes
+_PLUGINS = (b"", b"scalars")  # of scalars; other plugins keep something else in a tensor
 
 Field = tuple[int, int, int | bytes]  # number, kind, content
 
 
 class Scalar(NamedTuple):
-    """One number of an event file."""
+    """One value in an event file.
+
+    Attributes:
+        step: the step that its writer gave; what it counts is up to the writer.
+        tag: its name.
+        value: may be infinite or NaN.
+    """
 
     step: int
     tag: str
     value: float
 
 
-def event_files(folder: Path) -> list[Path]:
-    """The event files below a folder, oldest first: their names begin with a time."""
-    found = (path for path in folder.rglob(f"*{NAME}*") if path.is_file())
-    return sorted(found, key=lambda path: (path.name.partition(NAME)[2], str(path)))
-
-
-def read_scalars(file: BinaryIO) -> Iterator[Scalar]:
-    """The scalars from the place of a file on; the place stays behind the last whole record.
+def scalars_of(event: bytes) -> Iterator[Scalar]:
+    """The scalars of an event. Text, images, histograms and what plugins keep is passed over.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the bytes are no event.
     """
-    while True:
-        start = file.tell()
-        head = file.read(12)
-        if len(head) < 12:
-            break
-        (n_bytes,) = struct.unpack("<Q", head[:8])
-        if n_bytes > _MOST_RECORD:
-            raise ValueError(f"a record of {n_bytes:,} bytes at byte {start:,}")
-        message = file.read(n_bytes + 4)
-        if len(message) < n_bytes + 4:
-            break
-        try:
-            yield from _scalars(message[:-4])
-        except (IndexError, struct.error):
-            raise ValueError(f"a record at byte {start:,} is no event") from None
-    file.seek(start)
+    try:
+        yield from _scalars(event)
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"no event: {error}") from None
 
 
 def _scalars(event: bytes) -> Iterator[Scalar]:
@@ -75,7 +59,7 @@ def _scalars(event: bytes) -> Iterator[Scalar]:
 
 
 def _value(message: bytes) -> tuple[str, float | None]:
-    tag, value = "", None
+    tag, value, plugin = "", None, b""
     for number, kind, content in _fields(message):
         if not isinstance(content, bytes):
             continue
@@ -85,21 +69,34 @@ def _value(message: bytes) -> tuple[str, float | None]:
             (value,) = struct.unpack("<f", content)
         elif number == 8 and kind == _BYTES:
             value = _tensor(content)
-    return tag, value
+        elif number == 9 and kind == _BYTES:
+            plugin = _inner(_inner(content))
+    return tag, value if plugin in _PLUGINS else None
+
+
+def _inner(message: bytes) -> bytes:
+    """The first field of a message, where it is bytes: `plugin_data`, and of that its name."""
+    found = [content for number, kind, content in _fields(message) if (number, kind) == (1, _BYTES)]
+    return found[0] if found and isinstance(found[0], bytes) else b""
 
 
 def _tensor(message: bytes) -> float | None:
     """The number of a tensor that holds one; None for any other."""
-    kind_of_tensor, raw = 0, b""
+    dtype, raw, integers = 0, b"", b""
     for number, kind, content in _fields(message):
         if number == 1 and kind == _VARINT:
-            kind_of_tensor = int(content)
+            dtype = int(content)
         elif isinstance(content, bytes) and number in (4, 5, 6):  # its bytes, floats or doubles
             raw = content
-    form = _FORMATS.get(kind_of_tensor)
-    if form is None or len(raw) != struct.calcsize(form):
+        elif isinstance(content, bytes) and number in (7, 10):  # its integers of 32 or 64 bits
+            integers = content
+    form = _FORMATS.get(dtype)
+    if form is None:
         return None
-    return float(struct.unpack(form, raw)[0])
+    if integers:
+        unsigned, end = _varint(integers, 0)
+        return float(unsigned - (unsigned >> 63 << 64)) if end == len(integers) else None
+    return float(struct.unpack(form, raw)[0]) if len(raw) == struct.calcsize(form) else None
 
 
 def _fields(message: bytes) -> Iterator[Field]:
