@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = lazy_face(
         "cost": ("Cost", "measure_pace"),
         "event_files": ("EventFiles",),
         "export": ("export_ablation",),
+        "live_page": ("LivePage",),
+        "page_writer": ("ASKED",),
         "preview": ("Preview", "SeedChoice", "make_preview"),
         "priors": ("Prior",),
         "remarks": ("added_texts", "note_other_code", "note_recordings"),

@@ -16,6 +16,7 @@ from orchestrator.driver.changed_data import Accept, ask_about_changes, find_cha
 from orchestrator.driver.cost import measure_pace
 from orchestrator.driver.event_files import EventFiles
 from orchestrator.driver.grow import grow, round_text
+from orchestrator.driver.live_page import LivePage, metric_of
 from orchestrator.driver.remarks import (
     check_machines,
     note_changes,
@@ -209,12 +210,15 @@ def run_ablation(
             if not others:
                 write_plan(results, document)
             place.join(plan)
-        recorder = Recorder(results, switch, place.seat)
+        page = LivePage(
+            results, name, document.question, metric_of(loaded.spec), say, shares=share_work
+        )
+        recorder = Recorder(results, switch, place.seat, page)
         events = None
         if tensorboard:
             events = EventFiles(results, name, loaded.spec.collapse.thresholds(), say)
         signal_number = None
-        with watch.phase("training"):
+        with watch.phase("training"), page:
             try:
                 recorded = with_result(records)
                 while True:

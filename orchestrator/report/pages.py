@@ -57,8 +57,7 @@ def write_pages(
 
 def html_page(template: str, view: object, *, templates: Path = TEMPLATES) -> str:
     """The HTML page of a view, with the arguments of `write_pages`."""
-    loader = FileSystemLoader([templates, TEMPLATES])
-    made = _html(loader).get_template(f"{template}.html.j2")
+    made = _html(templates).get_template(f"{template}.html.j2")
     return made.render(view=view, marks=_MARKS, script=_script())
 
 
@@ -76,8 +75,9 @@ def escape_markdown(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", text)
 
 
-def _html(loader: BaseLoader) -> Environment:
-    made = environment(loader, autoescape=True)
+@cache  # the page while training goes on is made again and again
+def _html(templates: Path) -> Environment:
+    made = environment(FileSystemLoader([templates, TEMPLATES]), autoescape=True)
     made.filters |= {"data_uri": _data_uri, "no_break": _no_break, "anchor": _anchor}
     return made
 

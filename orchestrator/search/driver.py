@@ -12,6 +12,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from orchestrator.driver.event_files import EventFiles
+from orchestrator.driver.live_page import LivePage
+from orchestrator.driver.page_writer import ASKED
 from orchestrator.driver.remarks import note_other_code
 from orchestrator.driver.room import find_room
 from orchestrator.driver.run import FAILED_FOR_GOOD, Stopwatch
@@ -29,6 +31,7 @@ from orchestrator.search.confirmation import confirmation_ablation, find_winners
 from orchestrator.search.kept import keep_search
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rebuild import RebuiltSearch, rebuild_search
+from orchestrator.search.schema import SECONDS
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
 from orchestrator.search.train_batch import train_batch, train_runs
 from orchestrator.spec.arms import Arm
@@ -111,20 +114,25 @@ def run_search(
         clear_abandoned(say)
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
         keep_search(loaded, own)
-        recorder = Recorder(own, switch, seat)
+        metric = "per" if loaded.spec.first == SECONDS else loaded.spec.first
+        page = LivePage(own, name, loaded.spec.question, metric, say)
+        recorder = Recorder(own, switch, seat, page)
         events, watch_events = None, None
         if tensorboard:
             events = EventFiles(own, name, loaded.spec.collapse.thresholds(), say)
             watch_events = events.update
         signal_number = None
         try:
-            with nullcontext(backend) if backend else started_backend(options, say) as train:
+            start = nullcontext(backend) if backend else started_backend(options, say)
+            with page, start as train:
                 trainer = Trainer(train, options, own, name, recorder, say, watch=watch_events)
+                for study in studies:
+                    page.count(_kinds(study))
                 with watch.phase("search"):
                     for study in studies:
-                        _try_candidates(study, trainer, recordings, events)
+                        _try_candidates(study, trainer, recordings, events, page)
                 with watch.phase("confirmation"):
-                    n_confirmed = _confirm(loaded, studies, trainer, recordings, events)
+                    n_confirmed = _confirm(loaded, studies, trainer, recordings, events, page)
         except Stopped as stop:
             signal_number = stop.signal_number
             say("stopping: what is recorded stays, and `search` again continues from there")
@@ -139,7 +147,11 @@ def run_search(
 
 
 def _try_candidates(
-    study: ArmStudy, trainer: Trainer, recordings: PrepareRecordings, events: EventFiles | None
+    study: ArmStudy,
+    trainer: Trainer,
+    recordings: PrepareRecordings,
+    events: EventFiles | None,
+    page: LivePage,
 ) -> None:
     """Try the candidates that an arm lacks, and again those that failed in an earlier call."""
     spec, results, say = study.spec, trainer.results, trainer.say
@@ -154,16 +166,28 @@ def _try_candidates(
     room = find_room(results, spec.name, trainer.options)
     while batch := next_batch(study, trainer.options, recordings, say, room):
         note_other_code(read_records(results, batch.distinct, say), say)
+        arm = f"{study.arm.name}-" if spec.arms else ""
+        names = {n: f"{arm}candidate-{n}" for n in batch.candidates}
+        runs = [
+            replace(run, arm_id=names[int(run.arm_id)]) for pack in batch.packs for run in pack.runs
+        ]
+        page.expect(runs)
+        page.count(_kinds(study))
         if events is not None:
-            arm = f"{study.arm.name}-" if spec.arms else ""
-            names = {n: f"{arm}candidate-{n}" for n in batch.candidates}
-            events.expect(
-                replace(run, arm_id=names[int(run.arm_id)])
-                for pack in batch.packs
-                for run in pack.runs
-            )
+            events.expect(runs)
         train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
+
+
+def _kinds(study: ArmStudy) -> dict[str, int]:
+    """How many candidates of an arm there are of each kind, for the page while they train."""
+    front = f"{study.arm.name}: " if study.spec.arms else ""
+    return {
+        f"{front}{ASKED}": study.spec.n_candidates,
+        f"{front}trained to the end": len(study.trials(TrialState.COMPLETE)),
+        f"{front}stopped early": len(study.trials(TrialState.PRUNED)),
+        f"{front}failed": len(study.trials(TrialState.FAIL)),
+    }
 
 
 def _confirm(
@@ -172,6 +196,7 @@ def _confirm(
     trainer: Trainer,
     recordings: PrepareRecordings,
     events: EventFiles | None,
+    page: LivePage,
 ) -> tuple[int, int]:
     """Train winners and base on fresh seeds, and write the plan that compares them.
 
@@ -190,6 +215,7 @@ def _confirm(
     room = find_room(results, loaded.spec.name, options)
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack, room)
     write_plan(results, plan_document(plan))
+    page.confirm()
     if events is not None:
         events.expect(plan.runs, {arm.arm_id: arm.levels for arm in plan.loaded.arms})
 

@@ -128,19 +128,8 @@
   // A page that is still being written loads itself again, and stops when nothing comes any more.
   const page = document.documentElement.dataset;
   const memory = "report " + location.pathname;
-  const state = () => all("details").map((one, index) => one.id || String(index));
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(memory) ?? "null");
-    sessionStorage.removeItem(memory);
-    if (kept) {
-      const names = state();
-      all("details").forEach((one, index) => {
-        if (names[index] in kept.open) one.open = kept.open[names[index]];
-      });
-      history.scrollRestoration = "manual";
-      scrollTo(kept.x, kept.y);
-    }
-  } catch { /* without storage the page loads again from its top */ }
+  const nameOf = (one) =>
+    (one.querySelector("summary .id") ?? one.querySelector("summary")).textContent.trim();
   if (page.written) {
     const written = Number(page.written);
     const promised = 1000 * Number(page.every);
@@ -148,9 +137,7 @@
     const patience = 3 * promised + 60000;
     const again = () => {
       try {
-        const open = {};
-        const names = state();
-        all("details").forEach((one, index) => { open[names[index]] = one.open; });
+        const open = all("details").map((one) => [nameOf(one), one.open]);
         sessionStorage.setItem(memory, JSON.stringify({ x: scrollX, y: scrollY, open }));
       } catch { /* see above */ }
       location.reload();
@@ -170,4 +157,15 @@
     const loading = setInterval(again, Math.max(1000, promised / 2));
     look();
   }
+  // Last, as what comes before changes the height of the page.
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(memory) ?? "null");
+    sessionStorage.removeItem(memory);
+    if (kept) {
+      const open = new Map(kept.open);
+      for (const one of all("details")) one.open = open.get(nameOf(one)) ?? one.open;
+      history.scrollRestoration = "manual";
+      scrollTo(kept.x, kept.y);
+    }
+  } catch { /* without storage the page loads again from its top */ }
 })();
