@@ -4,31 +4,37 @@ Each function combines a few steps of the library. The package ``orchestrator`` 
 needs, such as many packs, records and resuming.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder.config import DecoderConfig, digest, flatten, paths_of, resolve, run_id
+from decoder.config import DecoderConfig, digest, flatten, override, paths_of, resolve, run_id
 from decoder.data.files import Say, silent
+from decoder.data.in_order import PredictSplit
+from decoder.data.layouts import find_layout
 from decoder.data.prepare import SYNTHETIC_PREFIX, find_source, prepare
 from decoder.data.store import Dataset
 from decoder.errors import ConfigError
 from decoder.importing import Imported, import_file
 from decoder.pack import Pack, Progress, Run, RunResult
-from decoder.predict import Prediction, PredictSplit, phonemes_of, predict
+from decoder.predict import Prediction, phonemes_of, predict
 from decoder.scoring import Score, Split, score
 from decoder.start import with_start_hash
 from decoder.train import choose_device, train
+from decoder.training_sections import WORDS_KEY
 from decoder.weights import Weights
+from decoder.word_files import with_word_hashes
 
 
 def open_recordings(config: DecoderConfig, datasets_dir: Path | str, say: Say = silent) -> Dataset:
     """Open the recordings of a configuration; generate, validate and pack them first if needed.
 
     Args:
-        config: ``data.path``, ``data.sessions`` and ``data.feature_subset`` are read.
+        config: ``data.path``, ``data.sessions`` and ``data.feature_subset`` are read, and whether
+            runs are decoded to words.
         datasets_dir: keeps packed recordings and generated ones for the next call.
         say: receives one line about each slow step.
 
@@ -36,7 +42,14 @@ def open_recordings(config: DecoderConfig, datasets_dir: Path | str, say: Say = 
         ConfigError, DataError, StorageError: see `decoder.data.prepare.prepare`.
     """
     data = config.data
-    return prepare(data.path, data.sessions, data.feature_subset, Path(datasets_dir), say)
+    return prepare(
+        data.path,
+        data.sessions,
+        data.feature_subset,
+        Path(datasets_dir),
+        say,
+        needs_sentences=config.evaluation.words.is_on,
+    )
 
 
 def train_pack(
@@ -71,8 +84,11 @@ def train_pack(
         StorageError: `datasets_dir` or `weights_dir` cannot be written.
     """
     _check_one_pack(configs)
-    dataset = open_recordings(configs[0], datasets_dir)
-    resolved = [with_start_hash(resolve(config)) for config in configs]
+    decoded = [config for config in configs if config.evaluation.words.is_on]
+    dataset = open_recordings([*decoded, *configs][0], datasets_dir)
+    resolved = [
+        with_word_hashes(with_start_hash(resolve(config)), dataset.path) for config in configs
+    ]
     runs = [Run(run_id(config, seed, dataset.fingerprint), config) for config in resolved]
     run_ids = [run.run_id for run in runs]
     if len(set(run_ids)) < len(run_ids):
@@ -146,6 +162,7 @@ def predict_trials(
     device: str | None = None,
     datasets_dir: Path | str | None = None,
     to_text: Callable[[NDArray[np.float32]], str] = phonemes_of,
+    words: Mapping[str, Any] | None = None,
 ) -> list[Prediction]:
     """What weights decode of each trial, in the order of the competitions.
 
@@ -153,20 +170,30 @@ def predict_trials(
         weights, data, config_file, device, datasets_dir: see `evaluate_weights`.
         split: ``test`` is the split without labels (the T12 release's ``competitionHoldOut``).
         to_text: (P, C) log posteriors of a trial → its text; the default gives phonemes.
+        words: gives sentences instead, as ``evaluation.words`` of the configuration says with these
+            fields changed, such as ``{"decoder": "beam"}``; ``{}`` changes none.
 
     Raises:
-        ConfigError, DataError: see `decoder.predict.predict`.
+        ConfigError, DataError: see `decoder.predict.predict` and
+            `decoder.predict_words.sentences_of`.
     """
     imported = configuration_of(weights, config_file)
-    return predict(
-        weights,
-        imported.config,
-        _folder_of(data, imported.config, datasets_dir),
-        split,
-        choose_device(device),
-        sessions=imported.sessions or weights.sessions,
-        to_text=to_text,
+    config, sessions = imported.config, imported.sessions or weights.sessions
+    if words is not None:
+        config = override(config, {f"{WORDS_KEY}.{key}": words[key] for key in words}, WORDS_KEY)
+        from decoder.predict_words import check_asked, sentences_of
+
+        check_asked(config, weights.path)
+    folder = _folder_of(data, config, datasets_dir)
+    predictions = predict(
+        weights, config, folder, split, choose_device(device), sessions=sessions, to_text=to_text
     )
+    if words is None:
+        return predictions
+    trials = [one.logits for one in predictions]
+    names = sessions or find_layout(folder).reader.find_sessions(folder)
+    texts = sentences_of(trials, config, folder, weights.path, names)
+    return [one._replace(text=text) for one, text in zip(predictions, texts, strict=True)]
 
 
 def _folder_of(

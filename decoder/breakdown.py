@@ -29,6 +29,7 @@ class Breakdown:
             (0, c) counts insertions and (c, 0) deletions.
         n_beam_edits: edits of beam search.
         held_out: the same sums over the sessions held out; None without any.
+        words: what words were decoded with, see `decoder.pack.RunResult`.
     """
 
     config: EvaluationConfig
@@ -37,6 +38,7 @@ class Breakdown:
     confusions: Counter[tuple[int, int]] = field(default_factory=Counter)
     n_beam_edits: int = 0
     held_out: "Breakdown | None" = None
+    words: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
     def add(
         self,

@@ -40,6 +40,13 @@ def check_combinations(config: "DecoderConfig") -> None:
             f"model.inter_ctc_layers ({list(layers)}) must ascend and stay below "
             f"model.n_layers ({config.model.n_layers}), whose output the last head reads"
         )
+    words = config.evaluation.words
+    if words.decoder == "command" and not words.command:
+        raise ValueError(
+            "evaluation.words.decoder is 'command', but evaluation.words.command is empty; give "
+            "the program and its arguments, for example [python, decode.py, '{logits}', "
+            "'{sentences}']"
+        )
     if problems := check_parts(config):
         raise ValueError(problems[0])
     if config.optim.algorithm == "sgd" and config.optim.nesterov and not config.optim.momentum:

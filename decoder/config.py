@@ -9,7 +9,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -27,11 +27,15 @@ from decoder.complaints import did_you_mean, explain
 from decoder.entries import ENTRIES, Entries, without_effect
 from decoder.errors import ConfigError
 from decoder.extensions import filled_parts, known_parts, place_of, read_entries
+from decoder.field_paths import Marks, sections, split_path, unflatten
 from decoder.marks import Section
 from decoder.sections import AugmentConfig, DataConfig, ModelConfig
 from decoder.slips import field_hint
 from decoder.strict_yaml import load_yaml
 from decoder.training_sections import (
+    NO_FILES,
+    WORD_FILE_KEYS,
+    WORDS_KEY,
     EvaluationConfig,
     LossConfig,
     OptimConfig,
@@ -80,30 +84,16 @@ class DecoderConfig(Section):
         return self
 
 
-SECTIONS = tuple(name for name in DecoderConfig.model_fields if name not in ENTRIES)
-
-
-class Marks(NamedTuple):
-    """The marks of a field, see `decoder.marks.mark`, and its default as a plain JSON value."""
-
-    per_run: bool
-    not_identity: bool
-    added: bool
-    idle_if: Mapping[str, Sequence[JsonValue]]
-    only_if: Mapping[str, Sequence[JsonValue]]
-    default: JsonValue
-
-
 @functools.cache
 def config_paths() -> Mapping[str, Marks]:
     """Every dotted path of a field → its marks."""
     defaults = flatten(DecoderConfig())
     paths = {}
-    for section_name in SECTIONS:
-        section_type = DecoderConfig.model_fields[section_name].annotation
-        assert isinstance(section_type, type) and issubclass(section_type, Section)
+    for above, section_type in sections().items():
         for name, field in section_type.model_fields.items():
-            path = f"{section_name}.{name}"
+            path = f"{above}.{name}"
+            if path in sections():
+                continue
             extra = field.json_schema_extra
             known: dict[str, Any] = dict(extra) if isinstance(extra, dict) else {}
             paths[path] = Marks(
@@ -141,8 +131,9 @@ def paths_of(config: DecoderConfig) -> Mapping[str, Marks]:
             marks = _OF_ENTRIES["parts"]._replace(per_run=per_run, default=default)
             entries[f"parts.{part.name}.{name}"] = marks
     for name in config.files:
-        if name in known:
-            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=known[name].per_run)
+        if name in known or name.startswith(f"{WORDS_KEY}."):
+            per_run = name not in known or known[name].per_run
+            entries[f"files.{name}"] = _OF_ENTRIES["files"]._replace(per_run=per_run)
     return {**known, **entries}
 
 
@@ -154,17 +145,15 @@ def changeable_paths(config: DecoderConfig) -> tuple[str, ...]:
 
 def flatten(config: DecoderConfig) -> dict[str, Any]:
     """The configuration as ``{"section.field": value}`` with plain JSON values."""
-    nested = config.model_dump(mode="json")
-    return {f"{s}.{name}": value for s, fields in nested.items() for name, value in fields.items()}
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The inverse of `flatten`, without validation."""
-    nested: dict[str, dict[str, Any]] = {}
-    for path, value in flat.items():
-        section, _, name = path.partition(".")
-        nested.setdefault(section, {})[name] = value
-    return nested
+    flat: dict[str, Any] = {}
+    for section, fields in config.model_dump(mode="json").items():
+        for name, value in fields.items():
+            path = f"{section}.{name}"
+            if path in sections():
+                flat |= {f"{path}.{inner}": one for inner, one in value.items()}
+            else:
+                flat[path] = value
+    return flat
 
 
 def parse_config(nested: Mapping[str, Any], where: str) -> DecoderConfig:
@@ -330,7 +319,7 @@ def pack_key(config: DecoderConfig) -> str:
 def identity(config: DecoderConfig) -> dict[str, Any]:
     """The fields of a configuration that can change a result, resolved: path → plain value.
 
-    Two configurations with the same identity train to the same weights.
+    Two configurations with the same identity have the same results.
     """
     flat, paths = flatten(resolve(config)), paths_of(config)
     kept = {
@@ -342,6 +331,10 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     idle |= _idle_by_parts(config)
     # Augmentations act in the order of their files, and how a file is written does not count.
     named = {f"files.{file}": f"files.{place}" for place, file in enumerate(config.extensions)}
+    # The content of a file counts, whose hash is among the files, not its place.
+    for path in WORD_FILE_KEYS:
+        if path in kept and kept[path] not in NO_FILES:
+            kept[path] = "file"
     return {named.get(path, path): value for path, value in kept.items() if path not in idle}
 
 
@@ -385,8 +378,12 @@ def config_keys() -> dict[tuple[str, ...], list[str]]:
     """The names allowed at each level of a configuration, for `decoder.complaints.explain`."""
     keys: dict[tuple[str, ...], list[str]] = {(): list(DecoderConfig.model_fields)}
     for path in config_paths():
-        section, _, name = path.partition(".")
-        keys.setdefault((section,), []).append(name)
+        section, name = split_path(path)
+        keys.setdefault(tuple(section.split(".")), []).append(name)
+    for section in sections():
+        *above, name = section.split(".")
+        if above:
+            keys[tuple(above)].append(name)
     return keys
 
 

@@ -48,7 +48,8 @@ class Outputs:
         best: (R, P, B) int64 class with the highest posterior at each patch.
         labels: (B, L) int64, padded.
         n_patches, n_labels, day, index: (B,) int64.
-        log_probs: row → (P, B, C) log posteriors, for the runs with a beam search or kept logits.
+        log_probs: row → (P, B, C) log posteriors, for the runs with a beam search, kept logits or
+            words.
         arrived: the event after which all of it is on the host, if it comes from a GPU.
     """
 
@@ -70,6 +71,11 @@ class Evaluator:
         configs: one for each run.
         device: the device of the model.
         last: rows of the runs that get a breakdown: this is their last evaluation.
+        to_words: rows of the runs whose log-posteriors are kept, to be decoded to words.
+
+    Attributes:
+        log_probs: row → trial of the split → (P, C) float32, for the runs in `to_words`; complete
+            when every batch is decoded.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Evaluator:
         configs: Sequence[DecoderConfig],
         device: torch.device,
         last: Sequence[int] = (),
+        to_words: Sequence[int] = (),
     ) -> None:
         self._model, self._shared, self._device = model, configs[0], device
         self._n_runs = len(configs)
@@ -85,8 +92,9 @@ class Evaluator:
         self._own = PartMetrics(model.used, self._n_runs, device)
         self._breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
         self._logits: dict[int, dict[int, NDArray[np.float16]]] = {
-            row: {} for row in last if configs[row].train.keep_logits != "none"
+            row: {} for row in last if "validation" in configs[row].train.kept_logits
         }
+        self.log_probs: dict[int, dict[int, NDArray[np.float32]]] = {row: {} for row in to_words}
         self._all_summed: torch.cuda.Event | None = None
 
     @torch.no_grad()
@@ -121,8 +129,8 @@ class Evaluator:
             batch.index,
             {
                 row: to_host(logits[row].float().log_softmax(-1))
-                for row, breakdown in self._breakdowns.items()
-                if breakdown.config.use_beam_search or row in self._logits
+                for row in range(self._n_runs)
+                if row in self.log_probs or row in self._logits or self._searches(row)
             },
             event_after_now(self._device),
         )
@@ -141,6 +149,13 @@ class Evaluator:
         for row, kept in self._logits.items():
             for i, trial in enumerate(outputs.index.tolist()):
                 kept[trial] = half(outputs.log_probs[row][: lengths[i], i].numpy())
+        for row, of_words in self.log_probs.items():
+            for i, trial in enumerate(outputs.index.tolist()):  # a copy, not a view of the batch
+                of_words[trial] = outputs.log_probs[row][: lengths[i], i].numpy().copy()
+
+    def _searches(self, row: int) -> bool:
+        """Whether a run gets a prefix beam search now."""
+        return row in self._breakdowns and self._breakdowns[row].config.use_beam_search
 
     def end_forward(self) -> None:
         """Send the sums to the host after the last batch."""

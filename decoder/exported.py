@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -55,6 +55,7 @@ class ExportedRun:
         fingerprint: of the recordings that it was planned for.
         data: where these lie, from any working directory.
         start_file: where the file of ``train.start_from`` lies likewise; None without one.
+        word_files: file that words are decoded with, as written → where it lies likewise.
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class ExportedRun:
     config: DecoderConfig
     data: str
     start_file: str | None = None
+    word_files: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The content of the file."""
@@ -76,6 +78,7 @@ class ExportedRun:
             "config": self.config.model_dump(mode="json"),
             "data": self.data,
             "start_file": self.start_file,
+            **({"word_files": dict(self.word_files)} if self.word_files else {}),
         }
 
 
@@ -107,7 +110,11 @@ def read_run(path: Path) -> ExportedRun:
 
 
 def _parse_run(document: Any, path: Path) -> ExportedRun:
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or set(document) != _KEYS:
+    if (
+        not isinstance(document, dict)
+        or document.get("schema") != SCHEMA
+        or set(document) - {"word_files"} != _KEYS
+    ):
         raise ConfigError(f"{path}: is no exported run; `python -m orchestrator export` writes one")
     config = parse_config(document["config"], str(path))
     run = ExportedRun(
@@ -118,6 +125,7 @@ def _parse_run(document: Any, path: Path) -> ExportedRun:
         config,
         str(document["data"]),
         document["start_file"] and str(document["start_file"]),
+        {str(text): str(path) for text, path in document.get("word_files", {}).items()},
     )
     if run_id(resolve(config), run.seed, run.fingerprint, run.replicate) != run.run_id:
         raise ConfigError(
@@ -170,7 +178,15 @@ def train_run(
     fix_workspace()
     own = run.config.data
     place = data or run.data
-    dataset = prepare(place, own.sessions, own.feature_subset, datasets_dir, say)
+    needs_sentences = run.config.evaluation.words.is_on
+    dataset = prepare(
+        place,
+        own.sessions,
+        own.feature_subset,
+        datasets_dir,
+        say,
+        needs_sentences=needs_sentences,
+    )
     if dataset.fingerprint != run.fingerprint:
         raise DataError(
             f"{place}: has the fingerprint {dataset.fingerprint}, but {path} was "
@@ -202,7 +218,10 @@ def train_run(
 
 def _start_files(run: ExportedRun) -> dict[str, Path]:
     written = run.config.train.start_from
-    return {} if written is None or run.start_file is None else {written: Path(run.start_file)}
+    files = {text: Path(path) for text, path in run.word_files.items()}
+    if written is not None and run.start_file is not None:
+        files[written] = Path(run.start_file)
+    return files
 
 
 @contextmanager

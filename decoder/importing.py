@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from decoder.complaints import yaml_text
-from decoder.config import SECTIONS, DecoderConfig, config_paths, override, parse_config
+from decoder.config import DecoderConfig, config_paths, override, parse_config
 from decoder.errors import ConfigError
+from decoder.field_paths import SECTIONS
 from decoder.foreign_config import read_foreign, read_written, without_wandb
 from decoder.import_conflicts import settle
 from decoder.import_forks import switch_of
@@ -216,8 +217,7 @@ def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
         ConfigError: the file has no key of either official trainer and no section of ours.
     """
     sections = set(DecoderConfig.model_fields)
-    known = {key for key in config_paths() if isinstance(nested.get(key.split(".")[0]), dict)}
-    ours = sum(name in nested[s] for s, name in (key.split(".") for key in known))
+    ours = sum(_has(nested, key) for key in config_paths())
     n_known = {
         codebase: sum(key in trainer.rules for key, _ in _leaves(nested, trainer.rules))
         for codebase, trainer in _TRAINERS.items()
@@ -232,6 +232,16 @@ def find_codebase(nested: Mapping[str, Any], where: str) -> Codebase:
             f"(sections {', '.join(SECTIONS)})"
         )
     return codebase
+
+
+def _has(nested: Mapping[str, Any], key: str) -> bool:
+    """Whether a configuration file has a dotted key."""
+    at: Any = nested
+    for name in key.split("."):
+        if not isinstance(at, dict) or name not in at:
+            return False
+        at = at[name]
+    return True
 
 
 def _leaves(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from decoder.logits import LogitTrial, write_logits
 from decoder.pack import (
     HELD_OUT_COLUMNS,
     HISTORY_COLUMNS,
-    LOGITS_NAME,
+    LOGITS_NAMES,
     HistoryRow,
     Progress,
     Run,
@@ -32,6 +33,10 @@ from decoder.pack import (
 from decoder.selection import best_row
 from decoder.state import PackState
 from decoder.weights import weights_of, write_weights
+from decoder.word_evaluation import PackWords, RunWords, unknown_columns
+
+if TYPE_CHECKING:
+    from decoder.data.in_order import TrialsInOrder
 
 
 @dataclass
@@ -47,6 +52,9 @@ class _Started:
         weights: run id → the evaluated weights, for the runs that may keep them.
         decoding: batches that another thread decodes.
         held_out: evaluates the sessions held out, apart from the others; None without any.
+        unlabelled: row → logits of the trials without labels, for the runs that keep them.
+        words: row → words, for the runs that are decoded to words on the other thread; None if
+            they are decoded when the evaluation settles.
     """
 
     step: int
@@ -57,6 +65,8 @@ class _Started:
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     decoding: list[Future[None]] = field(default_factory=list)
     held_out: Evaluator | None = None
+    unlabelled: dict[int, list[LogitTrial]] = field(default_factory=dict)
+    words: Future[dict[int, RunWords]] | None = None
 
 
 class Evaluations:
@@ -72,6 +82,8 @@ class Evaluations:
         validation: the split that the validation batches come from.
         weights_dir: see `decoder.train.train`.
         beside: whether another thread decodes.
+        unlabelled: the trials without labels; None if no run keeps their logits.
+        words: decodes to words; None if no run is.
     """
 
     def __init__(
@@ -81,8 +93,10 @@ class Evaluations:
         validation: Split,
         weights_dir: Path | None,
         beside: bool,
+        unlabelled: "TrialsInOrder | None" = None,
+        words: PackWords | None = None,
     ) -> None:
-        self._validation = validation
+        self._validation, self._unlabelled, self._words = validation, unlabelled, words
         self._state, self._batches, self._weights_dir = state, batches, weights_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding") if beside else None
         self._started: _Started | None = None
@@ -118,10 +132,15 @@ class Evaluations:
         assert self._started is None, "the evaluation before is not settled"
         state = self._state
         last = [i for i, run in enumerate(state.runs) if run.config.train.n_steps == state.step]
+        to_words = [
+            i
+            for i, run in enumerate(state.runs)
+            if self._words is not None and due[i] and self._words.is_due(run, state.step)
+        ]
         started = _Started(
             state.step,
             tuple(state.runs),
-            Evaluator(state.model, state.configs, state.device, last),
+            Evaluator(state.model, state.configs, state.device, last, to_words),
             self._of_training(due, updates, clipped_norms, rates),
             {
                 run.run_id
@@ -132,11 +151,27 @@ class Evaluations:
         with state.evaluated_weights():
             self._forward(started, started.evaluator, self._batches.validation_batches())
             if state.trained_on is not None and state.trained_on.held_out:
-                started.held_out = Evaluator(state.model, state.configs, state.device, last)
+                started.held_out = Evaluator(
+                    state.model, state.configs, state.device, last, to_words
+                )
                 self._forward(started, started.held_out, self._batches.held_out_batches())
             started.weights = self._weights(started.expected)
+            started.unlabelled = self._decode_unlabelled(last)
+        if to_words and self._thread is not None:  # after the batches, which are decoded there
+            started.words = self._thread.submit(self._to_words, started)
         state.sums.start_interval(tensor(due, device=state.device))
         self._started = started
+
+    def _decode_unlabelled(self, last: Sequence[int]) -> dict[int, list[LogitTrial]]:
+        """Row → logits, for those of the `last` evaluations that keep them."""
+        state = self._state
+        rows = [row for row in last if "test" in state.configs[row].train.kept_logits]
+        if self._unlabelled is None or not rows:
+            return {}
+        from decoder.predict import logits_of_pack  # loads what reads recordings
+
+        of_pack = (state.model, state.configs, state.sessions, self._unlabelled, state.device)
+        return logits_of_pack(*of_pack, rows)
 
     def _forward(self, started: _Started, evaluator: Evaluator, batches: Iterator[Batch]) -> None:
         """Run the decoders on batches, which are decoded now or on the other thread."""
@@ -156,34 +191,51 @@ class Evaluations:
 
         Raises:
             StorageError: weights or logits cannot be written.
+            DataError: a decoder to words of the user's fails.
         """
         started, state = self._started, self._state
         assert started is not None, "no evaluation was started"
         self._started = None
         for decoding in started.decoding:
             decoding.result()
+        words = self._to_words(started) if started.words is None else started.words.result()
         metrics, breakdowns, own, logits = started.evaluator.result()
+        for row, of_run in words.items():
+            if row in breakdowns:
+                breakdowns[row].words = of_run.facts
         apart = _held_out(started, breakdowns)
         latest: dict[str, HistoryRow] = {}
         every = zip(started.runs, metrics.rows(), own.rows(), apart, strict=True)
-        for run, measured, more, held_out in every:
+        for row, (run, measured, more, held_out) in enumerate(every):
             finite = math.isfinite(measured["val_loss"])
             if run.run_id in started.expected and (
                 finite or run.run_id not in started.needs_finite_loss
             ):
-                row = measured | started.expected[run.run_id]
-                latest[run.run_id] = {column: row[column] for column in HISTORY_COLUMNS} | {
+                known = measured | started.expected[run.run_id]
+                latest[run.run_id] = {column: known[column] for column in HISTORY_COLUMNS} | {
                     **held_out,
+                    **(words[row].columns if row in words else unknown_columns(run.config)),
                     **more,
                 }
                 state.histories[run.run_id].append(latest[run.run_id])
         by_id = {started.runs[row].run_id: breakdown for row, breakdown in breakdowns.items()}
         state.breakdowns = {run_id: by_id[run_id] for run_id in latest if run_id in by_id}
         self._keep_weights(started, latest)
-        for position, kept in logits.items():
-            if started.runs[position].run_id in latest:
-                self._keep_logits(started.runs[position].run_id, kept, latest)
+        for i, kept in logits.items():
+            self._keep_logits(started.runs[i], "validation", self._labelled(kept), latest)
+        for i, trials in started.unlabelled.items():
+            self._keep_logits(started.runs[i], "test", trials, latest)
         return latest
+
+    def _to_words(self, started: _Started) -> dict[int, RunWords]:
+        """Row → words, for the runs whose log-posteriors were kept, once all are decoded."""
+        if self._words is None:
+            return {}
+        apart = started.held_out.log_probs if started.held_out is not None else {}
+        return {
+            row: self._words.evaluate(started.runs[row], log_probs, apart.get(row, {}))
+            for row, log_probs in started.evaluator.log_probs.items()
+        }
 
     def late(self, wait: bool) -> Iterator[Progress]:
         """The event of an evaluation that has not been settled, if it is decoded by now.
@@ -192,7 +244,10 @@ class Evaluations:
             wait: whether to wait until it is.
         """
         started = self._started
-        if started is None or not (wait or all(one.done() for one in started.decoding)):
+        if started is None:
+            return
+        words_done = started.words is None or started.words.done()
+        if not (wait or (words_done and all(one.done() for one in started.decoding))):
             return
         if latest := self.settle():
             yield Progress(started.step, latest)
@@ -262,17 +317,10 @@ class Evaluations:
                 folder, tensors = self._weights_dir / run.run_id, started.weights[run.run_id]
                 write_weights(folder, tensors, run.config, state.sessions, facts)
 
-    def _keep_logits(
-        self,
-        run_id: str,
-        kept: Mapping[int, NDArray[np.float16]],
-        latest: Mapping[str, HistoryRow],
-    ) -> None:
-        """Write the logits of a run's last evaluation. kept: trial of the split → (P, C)."""
-        if self._weights_dir is None:
-            return
+    def _labelled(self, kept: Mapping[int, NDArray[np.float16]]) -> list[LogitTrial]:
+        """Kept logits with the trials that they are of. kept: trial of the split → (P, C)."""
         split, sessions = self._validation, self._state.sessions
-        trials = [
+        return [
             LogitTrial(
                 kept[trial],
                 split.target(trial),
@@ -282,8 +330,14 @@ class Evaluations:
             )
             for trial in sorted(kept)
         ]
-        facts = {"split": "validation", "run_id": run_id, **latest[run_id]}
-        write_logits(self._weights_dir / run_id / LOGITS_NAME, trials, facts)
+
+    def _keep_logits(
+        self, run: Run, split: str, trials: Sequence[LogitTrial], latest: Mapping[str, HistoryRow]
+    ) -> None:
+        """Write the logits of a run's last evaluation, if it got its row."""
+        if self._weights_dir is not None and run.run_id in latest:
+            facts = {"split": split, "run_id": run.run_id, **latest[run.run_id]}
+            write_logits(self._weights_dir / run.run_id / LOGITS_NAMES[split], trials, facts)
 
 
 def _held_out(started: _Started, breakdowns: Mapping[int, Breakdown]) -> list[dict[str, float]]:

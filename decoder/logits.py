@@ -128,7 +128,7 @@ def read_logits(path: Path) -> KeptLogits:
         if found != FORMAT:
             raise CheckpointError(f"{path}: is of format {found}, but must be {FORMAT}")
         return KeptLogits(_trials(arrays), dict(document["facts"]))
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
         raise CheckpointError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 

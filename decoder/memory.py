@@ -103,6 +103,7 @@ def estimate_memory(config: DecoderConfig, size: RecordingsSize, device: str) ->
     B_eval = min(EVALUATION_BATCH_SIZE, max(1, size.n_val_trials))
     # The weights from before the step, and their difference to those after it.
     evaluation = weights + max(weights, _evaluation(config, size, B_eval, width, sizes))
+    evaluation += 0 if on_gpu else _kept_for_later(config, size)
     checkpoint = 0 if on_gpu else 3 * copies * weights  # as bytes of tensors, of the file, copied
     per_run = held + _FLOAT * sizes.n_buffers + max(step, evaluation, checkpoint)
     # Trials and random components are drawn, stacked, padded and smoothed once for all runs.
@@ -161,6 +162,15 @@ def _training(config: DecoderConfig, size: RecordingsSize, width: int, parts: Pa
     inputs += _FLOAT * bins if masks or config.augment.speckle_rate else 0
     # The backward pass of the layers ends before that of the input begins.
     return inputs + heads + max(kept + passing, width * 5 * bins if has_days else 0)
+
+
+def _kept_for_later(config: DecoderConfig, size: RecordingsSize) -> int:
+    """Bytes of the host for what one run keeps of all validation trials: log-posteriors to decode
+    to words, in float32, and logits, in float16 and once more as the file's content."""
+    P = max(1, n_patches(size.longest_bins, config.model.patch_size, config.model.patch_stride))
+    words = _FLOAT if config.evaluation.words.is_on else 0
+    logits = 0 if config.train.keep_logits == "none" else 2 * _BFLOAT
+    return (words + logits) * size.n_val_trials * P * size.n_classes
 
 
 def _evaluation(

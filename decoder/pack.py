@@ -17,7 +17,9 @@ ConfigT_co = TypeVar("ConfigT_co", covariant=True, default=DecoderConfig)
 HistoryRow = dict[str, float]
 
 WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run that keeps its weights
-LOGITS_NAME = "logits.npz"  # in the folder of a run that keeps its logits
+# In the folder of a run that keeps the logits of a split; each has a .json file beside it.
+LOGITS_NAMES = {"validation": "logits.npz", "test": "test_logits.npz"}
+LOGITS_NAME = LOGITS_NAMES["validation"]
 
 # Columns of a history row, in order. Counts are sums over the validation trials.
 HISTORY_COLUMNS = (
@@ -48,6 +50,22 @@ HISTORY_COLUMNS = (
 
 # Further columns of runs with sessions held out: the same sums over their validation trials.
 HELD_OUT_COLUMNS = ("per_held_out", "n_edits_held_out", "n_reference_held_out")
+
+# Further columns of runs that are decoded to words, see ``evaluation.words``: sums over the trials
+# that are reported. NaN at evaluations that are not decoded to words.
+WORD_COLUMNS = (
+    "wer",  # n_word_edits / n_reference_words
+    "n_word_edits",
+    "n_reference_words",
+    "n_word_substitutions",
+    "n_word_deletions",
+    "n_word_insertions",
+    "wer_oracle",  # n_word_edits_oracle / n_reference_words: the best candidate of each trial
+    "n_word_edits_oracle",
+    "out_of_vocabulary",  # share of the reference words that the lexicon lacks
+)
+# The same over the sessions held out, with the weights that the validation trials chose.
+HELD_OUT_WORD_COLUMNS = ("wer_held_out", "n_word_edits_held_out", "n_reference_words_held_out")
 
 
 class HeldOutSession(TypedDict):
@@ -120,6 +138,8 @@ class RunResult:
         ending: of a trainer of the user's, the rule that decided how the run ended; empty for ours.
         n_train_trials, n_train_sessions: what the run trained on; 0 if it is not known.
         held_out: session → errors in it at the run's last evaluation, for the sessions held out.
+        words: what the words of the last evaluation were decoded with, see
+            `decoder.word_evaluation.PackWords`; empty without words.
     """
 
     run_id: str
@@ -143,6 +163,7 @@ class RunResult:
     n_train_trials: int = 0
     n_train_sessions: int = 0
     held_out: Mapping[str, HeldOutSession] = field(default_factory=dict)
+    words: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Predictions for trials, with or without labels, in the order in which competitions score them.
 
-The order is by session name, which is the order of the days, then that of the trials in the file.
-Each trial is decoded alone, as the official trainers do it for a competition, so that the padding
-of a batch has no effect.
+See `decoder.data.in_order` for the order. Each trial is decoded alone, as the official trainers do
+it for a competition, so that the padding of a batch has no effect.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from decoder.config import DecoderConfig
 from decoder.ctc import greedy_decode
 from decoder.data.alignment import output_lengths
-from decoder.data.layouts import Layout, find_layout
-from decoder.data.recordings import Problems, TrialFile
-from decoder.errors import ConfigError, DataError
-from decoder.logits import LogitTrial
+from decoder.data.in_order import PredictSplit, TrialsInOrder
+from decoder.errors import ConfigError
+from decoder.life import show_sign
+from decoder.logits import LogitTrial, half
 from decoder.model.day import day_slices
 from decoder.model.decoder import PackedDecoder
 from decoder.model.precision import autocast
@@ -27,8 +26,6 @@ from decoder.phonemes import CLASSES
 from decoder.scoring import columns_of, day_order
 from decoder.smoothing import smooth_batch
 from decoder.weights import Weights, build_decoder
-
-PredictSplit = Literal["val", "test"]
 
 
 class Prediction(NamedTuple):
@@ -72,28 +69,52 @@ def predict(
         DataError: the recordings cannot be read, have other features, or no trial of the split.
     """
     model = build_decoder(weights, config).to(device)
-    layout = find_layout(folder)
-    found = layout.reader.find_sessions(folder)
+    trials = TrialsInOrder.open(folder, split)
+    found = trials.layout.reader.find_sessions(folder)
     names = day_order(weights, model, sessions, found, folder)
-    problems = Problems()
-    files = _files(layout, folder, found, split, problems)
-    if not files:
-        raise DataError(
-            f"{folder}: holds no {split} trials "
-            f"({layout.reader.split_path(folder, 'SESSION', split)}); copy them there"
-        )
-    _check_days(model, [name for name, _ in files], names, weights.path)
-    n_features = files[0][1].trials[0].n_features
-    columns = columns_of(model, config, n_features, folder)
+    _check_days(model, trials.sessions, names, weights.path)
+    columns = columns_of(model, config, trials.n_features, folder)
     predictions = []
-    for session, file in files:
+    for session, header, features in trials.read(columns):
         day = names.index(session) if session in names else 0
-        for header, features in layout.reader.iterate_features(file, columns, problems):
-            scores = _log_posteriors(model, config, device, features, day)
-            trial = LogitTrial(scores, header.labels, session, header.block, header.number)
-            predictions.append(Prediction(to_text(scores) if len(scores) else "", trial))
-        problems.raise_if_any()
+        [scores] = _log_posteriors(model, config, device, features, day)
+        trial = LogitTrial(scores, header.labels, session, header.block, header.number)
+        predictions.append(Prediction(to_text(scores) if len(scores) else "", trial))
     return predictions
+
+
+def logits_of_pack(
+    model: PackedDecoder,
+    configs: Sequence[DecoderConfig],
+    sessions: Sequence[str],
+    trials: TrialsInOrder,
+    device: torch.device,
+    rows: Sequence[int],
+) -> dict[int, list[LogitTrial]]:
+    """The logits of trials without labels, decoded by some runs of a pack.
+
+    Args:
+        model: R decoders, on `device`.
+        configs: one for each run.
+        sessions: the names of the day layers, in their order.
+        trials: of these sessions.
+        rows: the runs.
+
+    Returns:
+        Row → its trials in order, with logits from `decoder.logits.half`.
+    """
+    shared, n_runs = configs[0], len(configs)
+    subset = shared.data.feature_subset
+    columns = None if subset is None else np.array(subset, np.int64)
+    kept: dict[int, list[LogitTrial]] = {row: [] for row in rows}
+    for session, header, features in trials.read(columns):
+        show_sign()
+        day = sessions.index(session)
+        scores = _log_posteriors(model, shared, device, features, day, n_runs)
+        for row in rows:
+            own = half(scores[row])
+            kept[row].append(LogitTrial(own, header.labels, session, header.block, header.number))
+    return kept
 
 
 def csv_of(predictions: Sequence[Prediction]) -> str:
@@ -106,19 +127,6 @@ def _cell(text: str) -> str:
     if not any(mark in text for mark in ',"\r\n'):
         return text
     return '"' + text.replace('"', '""') + '"'
-
-
-def _files(
-    layout: Layout, folder: Path, found: Sequence[str], split: PredictSplit, problems: Problems
-) -> list[tuple[str, TrialFile]]:
-    """(session, file) of the sessions with trials in the split, in the order of their names."""
-    names = sorted(found)
-    if split == "test":
-        files = layout.reader.read_test(folder, names, problems)
-    else:
-        files = layout.reader.read_index(folder, names, problems).val
-    problems.raise_if_any()
-    return [(name, file) for name, file in zip(names, files, strict=True) if file.trials]
 
 
 def _check_days(
@@ -142,16 +150,19 @@ def _log_posteriors(
     device: torch.device,
     features: NDArray[np.float32],
     day: int,
+    n_runs: int = 1,
 ) -> NDArray[np.float32]:
-    """(P, C) log posteriors of one trial. features: (T, F)."""
+    """(R, P, C) log posteriors of one trial. features: (T, F)."""
     n_bins = torch.tensor([len(features)])
     length = output_lengths(n_bins, config.model)
     if not int(length):
-        return np.zeros((0, len(CLASSES)), np.float32)
+        return np.zeros((n_runs, 0, len(CLASSES)), np.float32)
     x = smooth_batch(torch.from_numpy(features)[None].to(device), config.augment)  # (1, T, F)
     precision = config.train.precision if device.type == "cuda" else "float32"
     with autocast(precision, device):
         days = day_slices(torch.tensor([day]))
-        out = model(x[None], days, n_patches=length.to(device), n_bins=n_bins.to(device))
-    scores = out.logits[0, : int(length), 0].float().log_softmax(-1)  # (P, C)
+        out = model(
+            x.expand(n_runs, *x.shape), days, n_patches=length.to(device), n_bins=n_bins.to(device)
+        )
+    scores = out.logits[:, : int(length), 0].float().log_softmax(-1)  # (R, P, C)
     return np.asarray(scores.cpu().numpy())

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ def add_predict(commands: Any) -> None:
         "predict",
         help="write what weights decode of trials without labels, as CSV",
         description="Decode the split without labels (T15: data_test.hdf5; T12: "
-        "competitionHoldOut) and write the phonemes of each trial as CSV with the columns id and "
-        "text, ordered by session and then as in the files.",
+        "competitionHoldOut) and write the phonemes or, with --words, the sentence of each trial "
+        "as CSV with the columns id and text, ordered by session and then as in the files.",
     )
     command.add_argument(
         "--checkpoint",
@@ -45,6 +46,20 @@ def add_predict(commands: Any) -> None:
         help="also write the logits of each trial there, for a decoder of your own",
     )
     command.add_argument(
+        "--words",
+        action="store_true",
+        help="write sentences, decoded as evaluation.words of the configuration says; weights to "
+        "be tuned are those that the run chose, from the record beside its weights",
+    )
+    command.add_argument(
+        "--set",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        help="change a field of evaluation.words, for example evaluation.words.decoder=beam; may "
+        "be repeated",
+    )
+    command.add_argument(
         "--split", choices=("test", "val"), default="test", help="trials (default: test)"
     )
     command.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
@@ -68,6 +83,7 @@ def predict(options: argparse.Namespace) -> None:
     for path in written:
         if path.exists():
             raise ConfigError(f"{path}: exists already; choose another name or remove it")
+    words = _words(options.set, options.words)
     weights = read_weights(options.checkpoint)
     predictions = predict_trials(
         weights,
@@ -75,6 +91,7 @@ def predict(options: argparse.Namespace) -> None:
         config_file=options.config,
         split=options.split,
         device=options.device,
+        words=words,
     )
     if options.logits is not None:
         facts = {"split": options.split, "checkpoint": str(weights.path)}
@@ -88,5 +105,23 @@ def predict(options: argparse.Namespace) -> None:
         "n_empty": n_empty,
         "logits": str(options.logits) if options.logits is not None else None,
     }
-    line = f"{options.output}: {len(predictions):,} trials, {n_empty:,} of them without a phoneme"
+    unit = "word" if options.words else "phoneme"
+    line = f"{options.output}: {len(predictions):,} trials, {n_empty:,} of them without a {unit}"
     print_document(json.dumps(document, indent=1) if options.json else line)
+
+
+def _words(changes: Sequence[str], asked: bool) -> dict[str, Any] | None:
+    """The fields of ``evaluation.words`` that --set changes; None without --words."""
+    from decoder.train_command import assignment
+    from decoder.training_sections import WORDS_KEY
+
+    fields = dict(assignment(text) for text in changes)
+    other = [path for path in fields if not path.startswith(f"{WORDS_KEY}.")]
+    if other:
+        raise ConfigError(
+            f"--set: {other[0]}: only fields of {WORDS_KEY} can be changed here, since the others "
+            "belong to the weights"
+        )
+    if fields and not asked:
+        raise ConfigError("--set: has no effect without --words; add --words, or leave it out")
+    return {path.removeprefix(f"{WORDS_KEY}."): fields[path] for path in fields} if asked else None

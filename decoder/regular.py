@@ -5,6 +5,8 @@ or a broken link has no content. Links to whole folders, on the way to a file, a
 """
 
 import errno
+import functools
+import hashlib
 import json
 import os
 import stat
@@ -108,3 +110,20 @@ def _is(mode: int) -> str:
 
 def _not_regular(path: Path, what: str) -> NotRegularError:
     return NotRegularError(errno.EINVAL, what, str(path))
+
+
+def sha256_of_file(path: Path) -> str:
+    """The SHA-256 of a file, in hex; computed again only when the file changes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    stat = path.stat()
+    return _sha256_once(path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_once(path: Path, n_bytes: int, changed_ns: int, inode: int) -> str:
+    """The digest of a file, computed again when it changes."""
+    with os.fdopen(open_regular(path), "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -4,9 +4,6 @@ Day layers are matched by the names of their sessions. Everything else must have
 shapes in the file and in the configured decoder.
 """
 
-import functools
-import hashlib
-import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, canonical_json
+from decoder.data.pronunciation import FILE_NAME as PRONUNCIATIONS_NAME
 from decoder.data.shares import held_out_days
 from decoder.data.store import Dataset
 from decoder.entries import with_file
@@ -24,7 +22,7 @@ from decoder.extensions import used_by
 from decoder.foreign_config import read_foreign
 from decoder.model.decoder import PackedDecoder
 from decoder.pack import WEIGHTS_NAME, Run
-from decoder.regular import open_regular
+from decoder.regular import sha256_of_file
 from decoder.training_sections import START_KEY, TrainConfig
 from decoder.weights import Weights, read_weights, weights_of
 
@@ -111,12 +109,15 @@ def with_start_hash(config: DecoderConfig) -> DecoderConfig:
 
 
 def files_beside(path: Path) -> dict[str, Path]:
-    """What another machine needs of a start file: a name that keeps its meaning → path.
+    """What another machine needs of a start file, or of a file that words are decoded with: a name
+    that keeps its meaning → path.
 
     The first is the file of weights; the T15 trainer's arguments follow, which name its sessions.
     """
     if path.suffix == ".safetensors":
         return {WEIGHTS_NAME: path}
+    if path.name == PRONUNCIATIONS_NAME:
+        return {PRONUNCIATIONS_NAME: path}
     arguments = path.with_name(_T15_ARGUMENTS)
     beside = {_T15_ARGUMENTS: arguments} if arguments.is_file() else {}
     return {_T15_NAME: path, **beside}
@@ -374,23 +375,6 @@ def _sessions_beside(path: Path) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return tuple(names)
-
-
-def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file, in hex; computed again only when the file changes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    stat = path.stat()
-    return _sha256_once(path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256_once(path: Path, n_bytes: int, changed_ns: int, inode: int) -> str:
-    """The digest of a file, computed again when it changes."""
-    with os.fdopen(open_regular(path), "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -255,6 +255,7 @@ class PackState:
             per_session=breakdown.per_session(self.sessions) if breakdown else {},
             confusions=breakdown.confusion_counts() if breakdown else (),
             beam=breakdown.beam() if breakdown else {},
+            words=breakdown.words if breakdown else {},
             n_skipped_steps=self.n_skipped[row],
             **(self.trained_on.facts(self.sessions, breakdown) if self.trained_on else {}),
         )

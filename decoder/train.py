@@ -38,6 +38,7 @@ from decoder.state import PackState, Unread
 from decoder.step import step_gradients, update_weights
 from decoder.training_sections import TrainConfig
 from decoder.untrained_days import TrainedOn
+from decoder.word_evaluation import PackWords
 
 # Training time between checkpoints is at least this many times what the last one took to write, so
 # that checkpoints of large packs, which take seconds, are at most 3 % of training.
@@ -84,7 +85,8 @@ def train(
             on; an evaluation's event may then come some steps later. No number depends on it. None
             does so on a GPU, but not on a CPU, where a worker has one core for everything.
         report_every_seconds: also yield the step this often between evaluations; None does not.
-        start_files: ``train.start_from`` → where that file lies on this machine, if elsewhere.
+        start_files: ``train.start_from``, or another file as a configuration names it → where that
+            file lies on this machine, if elsewhere.
 
     Yields:
         Progress with the newest history rows and the runs that ended. After a resume, the first
@@ -94,8 +96,9 @@ def train(
     Raises:
         ConfigError: the device does not exist, the checkpoint is of another kind of device, or a
             run cannot start from the weights that it names.
-        DataError: more than 1 % of the trials are too short for their targets; or the file of
-            these weights has changed since the runs were planned.
+        DataError: more than 1 % of the trials are too short for their targets; the file of these
+            weights has changed since the runs were planned; or there are no trials without labels
+            whose logits could be kept.
         StorageError: a checkpoint or weights cannot be written.
     """
     assert until_step is None or until_step > 0, "nothing would be trained"
@@ -106,18 +109,28 @@ def train(
     start_peak_memory(where)
     show_sign(0)
     trials = Trials.select(dataset, shared, pack.seed)
+    unlabelled = None
+    if weights_dir and any("test" in run.config.train.kept_logits for run in pack.runs):
+        from decoder.data.in_order import unlabelled_trials  # loads what reads recordings
+
+        unlabelled = unlabelled_trials(dataset, shared.data)
     show_sign()
     state = PackState.start(pack, dataset, where)
     state.trained_on = TrainedOn.of(trials)
     state.watch = DataWatch(trials, pack.seed, shared.optim.accumulation_steps)
     state.watch.check_files()
+    words = (
+        PackWords(pack.runs, dataset, start_files)
+        if any(run.config.evaluation.words.is_on for run in pack.runs)
+        else None
+    )
     beside = where.type == "cuda" if beside is None else beside
     with ExitStack() as stack:
         reserved = estimate_memory(shared, size_of(dataset), where.type).of(len(pack.runs))
         batches = stack.enter_context(batches_of(trials, where, beside, reserved))
         state.card_bytes = batches.card_bytes
         evaluations = stack.enter_context(
-            Evaluations(state, batches, dataset.val, weights_dir, beside)
+            Evaluations(state, batches, dataset.val, weights_dir, beside, unlabelled, words)
         )
         try:
             yield from _train(

@@ -66,12 +66,12 @@ def train(options: argparse.Namespace) -> None:
     from decoder.api import train_pack
     from decoder.config import load_config, override
     from decoder.data.files import storage_errors
-    from decoder.pack import LOGITS_NAME, WEIGHTS_NAME, Progress
+    from decoder.pack import LOGITS_NAMES, WEIGHTS_NAME, Progress
 
     target = options.output / WEIGHTS_NAME
     if target.exists():
         raise ConfigError(f"--output: {target} exists already; choose another folder or remove it")
-    changes = dict(_assignment(text) for text in options.set)
+    changes = dict(assignment(text) for text in options.set)
     config = override(load_config(options.config), changes, "--set")
     if config.train.keep_weights == "none":
         config = override(config, {"train.keep_weights": "final"}, "--set")
@@ -98,14 +98,15 @@ def train(options: argparse.Namespace) -> None:
                 )
             made = Path(folder) / result.run_id / WEIGHTS_NAME
             made.with_suffix(".json").replace(target.with_suffix(".json"))
-            if config.train.keep_logits != "none":
-                for name in (LOGITS_NAME, Path(LOGITS_NAME).with_suffix(".json").name):
-                    (made.parent / name).replace(options.output / name)
+            for split in config.train.kept_logits:
+                name = Path(LOGITS_NAMES[split])
+                for one in (name, name.with_suffix(".json")):
+                    (made.parent / one).replace(options.output / one)
             made.replace(target)
     print(target)
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def assignment(text: str) -> tuple[str, Any]:
     """The path and the value of ``PATH=VALUE``; the value is written as in YAML."""
     from decoder.strict_yaml import parse_yaml
 

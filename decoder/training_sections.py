@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from decoder.marks import (
     ADDED_PER_RUN,
     PER_RUN,
+    Count,
     NonNegativeReal,
     PositiveReal,
     PositiveSteps,
@@ -184,9 +185,9 @@ class TrainConfig(Section):
         keep_weights: which weights of a run to keep as a file, see `decoder.weights`: ``none``,
             ``final``, or ``best`` by validation PER, ties by loss. A run that was recorded without
             its weights is not trained again to get them.
-        keep_logits: of which trials to keep the logits of the last evaluation as a file, see
-            `decoder.logits`: ``none`` or ``validation``. A run that was recorded without its
-            logits is not trained again to get them.
+        keep_logits: of which trials to keep the logits of the last evaluation as files, see
+            `decoder.logits`: ``none``, ``validation``, ``test`` (those without labels) or ``both``.
+            A run that was recorded without its logits is not trained again to get them.
         deterministic: whether to use only algorithms that repeat to the bit on the same GPU. They
             are slower (CTC is computed on the CPU). On a CPU it has no effect.
         start_from: a file of weights to start from in place of initial ones: ``best_checkpoint``
@@ -206,7 +207,8 @@ class TrainConfig(Section):
         Literal["none", "final", "best"], mark(per_run=True, not_identity=True, added=True)
     ] = "none"
     keep_logits: Annotated[
-        Literal["none", "validation"], mark(per_run=True, not_identity=True, added=True)
+        Literal["none", "validation", "test", "both"],
+        mark(per_run=True, not_identity=True, added=True),
     ] = "none"
     deterministic: Annotated[bool, mark(added=True)] = False
     start_from: Annotated[str | None, mark(per_run=True, not_identity=True, added=True)] = None
@@ -220,6 +222,103 @@ class TrainConfig(Section):
         mark(per_run=True, added=True, idle_if=_WITHOUT_START),
     ] = None
 
+    @property
+    def kept_logits(self) -> tuple[str, ...]:
+        """The splits whose logits are kept: ``validation``, ``test``."""
+        both = ("validation", "test")
+        return both if self.keep_logits == "both" else tuple({self.keep_logits}.intersection(both))
+
+
+WORDS_KEY = "evaluation.words"
+# The keys that name files; each is also the name of the file's hash among those of a configuration.
+WORD_FILE_KEYS = (f"{WORDS_KEY}.lexicon", f"{WORDS_KEY}.language_model")
+# The name of the hash of the pronunciations beside the recordings.
+PRONUNCIATIONS_KEY = f"{WORDS_KEY}.pronunciations"
+NO_FILES = ("none", "train", "cmudict")  # values of these keys that name no file
+_WORD_DECODER = f"{WORDS_KEY}.decoder"
+_WORDS = mark(per_run=True, added=True, idle_if={_WORD_DECODER: ["none"]})
+_WORD_BEAM = mark(per_run=True, added=True, only_if={_WORD_DECODER: ["beam"]})
+_WORD_COMMAND = mark(per_run=True, added=True, only_if={_WORD_DECODER: ["command"]})
+_NO_WORD_BEAM = {_WORD_DECODER: ["none", "command"]}
+_FileName = Annotated[str, Field(min_length=1, max_length=4096)]
+_Tuned = Literal["tune"]
+_LmWeight = Annotated[float, Field(ge=0.0, le=1000.0)]
+_Score = Annotated[float, Field(ge=-1000.0, le=1000.0)]
+
+
+class WordsConfig(Section):
+    """Decoding to words, for a word error rate beside the PER.
+
+    The keys of ``beam`` have no effect with another decoder. A weight is a number, or ``tune``:
+    then half of the validation trials choose it by their word errors, and the other half is
+    reported. The grid, the halves and the rule are the same for every run, see
+    `decoder.words.evaluate`.
+
+    Attributes:
+        decoder: ``none``; ``beam``, the search of flashlight-text over a lexicon; or ``command``, a
+            program of yours that gets log-posteriors and gives sentences back.
+        lexicon: the words that may come out: those of ``cmudict`` and of the training sentences;
+            those of the training sentences alone with ``train``; or those of a file of
+            pronunciations in CMUdict's format. A ``pronunciations.txt`` beside the recordings
+            counts in each.
+        language_model: ``none``; ``train``, an n-gram model of the training sentences; or an ARPA
+            file or a binary of KenLM. Its content, not its place, is part of the identity of a run.
+        ngram_order: words of an n-gram of the model ``train``.
+        beam_width: candidates kept after each patch.
+        lm_weight: of the natural logarithm of the language model's probability.
+        word_score: natural logarithm, added for each word.
+        blank_penalty: natural logarithm, subtracted from the blank's log-posterior at each patch.
+        every: 0 decodes to words at the last evaluation alone; n at every n-th one, too.
+        command: the program and its arguments, in which ``{logits}`` and ``{sentences}`` stand for
+            the file to read and the file to write.
+    """
+
+    decoder: Annotated[Literal["none", "beam", "command"], ADDED_PER_RUN] = "none"
+    lexicon: Annotated[_FileName, _WORD_BEAM] = "cmudict"
+    language_model: Annotated[_FileName, _WORD_BEAM] = "none"
+    ngram_order: Annotated[
+        int,
+        Field(ge=2, le=6),  # KenLM reads no lower order
+        mark(
+            per_run=True,
+            added=True,
+            idle_if=_NO_WORD_BEAM,
+            only_if={f"{WORDS_KEY}.language_model": ["train"]},
+        ),
+    ] = 3
+    beam_width: Annotated[Width, _WORD_BEAM] = 50
+    lm_weight: Annotated[
+        _LmWeight | _Tuned,
+        mark(
+            per_run=True,
+            added=True,
+            idle_if={**_NO_WORD_BEAM, f"{WORDS_KEY}.language_model": ["none"]},
+        ),
+    ] = "tune"
+    word_score: Annotated[_Score | _Tuned, _WORD_BEAM] = "tune"
+    blank_penalty: Annotated[_Score | _Tuned, _WORD_BEAM] = "tune"
+    every: Annotated[Count, _WORDS] = 0
+    command: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=10_000)], ...],
+        Field(strict=False, max_length=100),
+        _WORD_COMMAND,
+    ] = ()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a run is decoded to words."""
+        return self.decoder != "none"
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether half of the validation trials chooses a weight, and only the other is reported.
+
+        Without a language model, its weight has no effect and is not chosen.
+        """
+        weights = [self.word_score, self.blank_penalty]
+        weights += [self.lm_weight] if self.language_model != "none" else []
+        return self.decoder == "beam" and "tune" in weights
+
 
 class EvaluationConfig(Section):
     """What a run's last evaluation does in addition to greedy decoding.
@@ -228,6 +327,7 @@ class EvaluationConfig(Section):
         use_beam_search: whether to decode with a prefix beam search too. Its results are reported
             in addition to those of greedy decoding and never replace them.
         beam_width: prefixes kept after each patch.
+        words: decoding to words.
     """
 
     use_beam_search: Annotated[bool, mark(per_run=True, added=True)] = False
@@ -235,3 +335,4 @@ class EvaluationConfig(Section):
         Width,
         mark(per_run=True, added=True, only_if={"evaluation.use_beam_search": [True]}),
     ] = 16
+    words: WordsConfig = WordsConfig()

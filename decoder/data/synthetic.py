@@ -122,6 +122,14 @@ RECIPES: dict[str, SyntheticRecipe] = {
         min_words=2,
         max_words=3,
     ),
+    # Eight weekly days as long as those of "small", of half as many trials: enough for a decoder to
+    # train on some of them and to be evaluated on later ones, or on a share of them.
+    "weeks": SyntheticRecipe(seed=8, n_sessions=8, n_train=60, n_val=24, n_test=2),
+    # Longer sentences and more of them to validate, so that word errors and a language model of the
+    # training sentences say something: each half of the validation trials has some 660 words.
+    "sentences": SyntheticRecipe(
+        seed=7, n_sessions=4, n_train=120, n_val=60, n_test=2, min_words=4, max_words=7
+    ),
     # The shape of the T15 recordings: 45 sessions with 512 features, about as many trials as theirs
     # (8,072, 1,426 and 1,450), and about as long (138 to 1,025 bins, median 527). It takes minutes
     # to make and fills 10 GB or more.

@@ -15,8 +15,10 @@ A decoder that was trained with a separator after each word, as both public ones
 alignment is searched.
 
 Of words that sound the same, the search keeps the `_MOST_HOMOPHONES` most likely by the language
-model alone, in the order of the alphabet where that is equal; the others are never found. Of the
-114,907 pronunciations in CMUdict, 121 belong to more words, and 251 entries are cut.
+model alone, in the order of the alphabet where that is equal; the others are never found. Of
+those that it does not know, and of all without a model, only the first of the alphabet is kept,
+since candidates of the same score are pruned by their place in memory, which no two searches share.
+Of the 114,907 pronunciations in CMUdict, 121 belong to more words than the search can keep.
 """
 
 import math
@@ -25,8 +27,9 @@ import re
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,11 +43,16 @@ from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
 _MOST_HOMOPHONES = 6  # that a node of flashlight's trie holds
 _PROGRESS = re.compile(rb"Loading the LM will be faster|Reading .*arpa|----5---10|\*+\s*$")
 _ONE_AT_A_TIME = threading.Lock()
+_UNKNOWN = "<no word of the lexicon>"
+_LARGEST_TIE = 1e-5  # natural logarithm, of a word
 _LOG10 = math.log(10)  # KenLM's scores are logarithms of base 10
 
 
 class BeamSettings(NamedTuple):
     """How the search weighs and prunes.
+
+    The defaults of pruning make a wide beam several times as fast, and cost no word of what was
+    measured (benchmarks/README.md).
 
     Attributes:
         width: candidates kept after each frame.
@@ -59,8 +67,8 @@ class BeamSettings(NamedTuple):
     lm_weight: float = 1.0
     word_score: float = 0.0
     blank_penalty: float = 0.0
-    threshold: float = 50.0
-    classes_per_frame: int | None = None
+    threshold: float = 25.0
+    classes_per_frame: int | None = 10
 
 
 class Candidate(NamedTuple):
@@ -98,8 +106,9 @@ class SearchSpace:
         if not lexicon:
             raise DataError("the lexicon of words is empty; it must hold at least one word")
         self.words = sorted(lexicon)
+        self.has_model = language_model is not None
         self.model = _model(language_model, self.words)
-        self.trie = _trie(_flashlight(), lexicon, self.words, self.model)
+        self.trie = _trie(_flashlight(), lexicon, self.words, self.model, self.has_model)
 
 
 class WordDecoder:
@@ -118,7 +127,7 @@ class WordDecoder:
             beam_size=settings.width,
             beam_size_token=settings.classes_per_frame or N_CLASSES,
             beam_threshold=settings.threshold,
-            lm_weight=settings.lm_weight * _LOG10,
+            lm_weight=settings.lm_weight * _LOG10 if space.has_model else 1.0,
             word_score=settings.word_score,
             unk_score=-math.inf,
             sil_score=0.0,
@@ -148,9 +157,11 @@ class WordDecoder:
         found: dict[tuple[str, ...], Candidate] = {}
         for result in self._search.decode(emissions.ctypes.data, *emissions.shape):
             words = tuple(self._space.words[i] for i in result.words if i >= 0)
-            parts = (result.score, result.emittingModelScore, result.lmScore * _LOG10)
+            language = result.lmScore * _LOG10 if self._space.has_model else 0.0
+            parts = (result.score, result.emittingModelScore, language)
             found.setdefault(words, Candidate(words, *map(float, parts)))
-        return list(found.values())[:n_best]
+        # flashlight orders what scores the same by its place in memory.
+        return sorted(found.values(), key=lambda one: (-one.score, one.words))[:n_best]
 
 
 def _emissions(log_probs: NDArray[np.floating], blank_penalty: float) -> NDArray[np.float32]:
@@ -164,17 +175,29 @@ def _emissions(log_probs: NDArray[np.floating], blank_penalty: float) -> NDArray
 
 
 def _trie(
-    library: Any, lexicon: Mapping[str, Sequence[Phonemes]], words: Sequence[str], model: Any
+    library: Any,
+    lexicon: Mapping[str, Sequence[Phonemes]],
+    words: Sequence[str],
+    model: Any,
+    has_model: bool,
 ) -> Any:
     trie = library.Trie(N_CLASSES, SEPARATOR_ID)
     start = model.start(False)
     alone = [float(model.score(start, i)[1]) for i in range(len(words))]
+    of_unknown = float(model.score(start, len(words))[1])
+    known = [has_model and score != of_unknown for score in alone]
     n_alike: dict[Phonemes, int] = {}
-    for i in sorted(range(len(words)), key=lambda i: (-alone[i], i)):
+    of_unknown_words: set[Phonemes] = set()
+    for i in sorted(range(len(words)), key=lambda i: (-alone[i] if has_model else 0.0, i)):
         for spoken in lexicon[words[i]]:
             n_alike[spoken] = n_alike.get(spoken, 0) + 1
             if not spoken or n_alike[spoken] > _MOST_HOMOPHONES:
                 continue
+            # Nothing tells the words apart that no model knows; sentences of them score the same.
+            if not known[i] and spoken in of_unknown_words:
+                continue
+            if not known[i]:
+                of_unknown_words.add(spoken)
             trie.insert([*spoken, SEPARATOR_ID], i, alone[i])
             # Complete with the last phoneme's first frame, so that the next word can follow at
             # once. flashlight does not ask for a blank before a repeated last phoneme.
@@ -186,25 +209,51 @@ def _trie(
 
 def _model(path: Path | None, words: Sequence[str]) -> Any:
     if path is None:
-        return _flashlight().ZeroLM()
+        _flashlight()
+        with tempfile.TemporaryDirectory(prefix="words-") as folder:
+            return _model(_tie_breaker(words, Path(folder) / "words.arpa"), words)
     from flashlight.lib.text.decoder.kenlm import KenLM
     from flashlight.lib.text.dictionary import Dictionary
 
     try:
         with _without_progress():
-            return KenLM(str(path), Dictionary(list(words)))
+            return KenLM(str(path), Dictionary([*words, _UNKNOWN]))
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{path}: must be an ARPA file or a binary of KenLM, but KenLM says: {error}"
         ) from None
 
 
+def _tie_breaker(words: Sequence[str], path: Path) -> Path:
+    """Write a model that gives each word a score of its own, all nearly 0.
+
+    The same sounds cut into other words would else score the same, and flashlight prunes what does
+    by its place in memory, which no two searches share.
+    """
+    shares = [zlib.crc32(word.encode()) / 2**32 for word in words]
+    unigrams = [f"{-_LARGEST_TIE * x:.9e}\t{w}\t0" for x, w in zip(shares, words, strict=True)]
+    # KenLM reads no model without bigrams.
+    path.write_text(
+        f"\\data\\\nngram 1={len(words) + 3}\nngram 2=1\n\n\\1-grams:\n"
+        "-99\t<s>\t0\n0\t</s>\t0\n0\t<unk>\t0\n"
+        + "\n".join(unigrams)
+        + "\n\n\\2-grams:\n0\t<s> </s>\n\n\\end\\\n",
+        encoding="utf-8",
+    )
+    return path
+
+
 @contextmanager
 def _without_progress() -> Iterator[None]:
     """Keep KenLM's progress, which it writes to file descriptor 2, out of standard error."""
     with _ONE_AT_A_TIME, tempfile.TemporaryFile() as printed:
-        sys.stderr.flush()
-        before = os.dup(2)
+        try:
+            before = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        if sys.stderr is not None:
+            sys.stderr.flush()
         try:
             os.dup2(printed.fileno(), 2)
             yield
@@ -213,7 +262,8 @@ def _without_progress() -> Iterator[None]:
             os.close(before)
             printed.seek(0)
             lines = printed.read().splitlines(keepends=True)
-            os.write(2, b"".join(line for line in lines if not _PROGRESS.match(line)))
+            with suppress(OSError):
+                os.write(2, b"".join(line for line in lines if not _PROGRESS.match(line)))
 
 
 def _flashlight() -> Any:
@@ -222,6 +272,7 @@ def _flashlight() -> Any:
     except ImportError:
         raise DataError(
             "decoding to words needs flashlight-text, which is not installed: "
-            "pip install 'speech-bci-sweeps[words]'"
+            "pip install 'speech-bci-sweeps[words]' (on Python 3.11 or 3.12; for later versions it "
+            "must be built from its source)"
         ) from None
     return library

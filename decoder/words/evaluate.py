@@ -15,6 +15,7 @@ from decoder.words.lexicon import Lexicon
 from decoder.words.tuning import Grid, Weights, choose_weights
 
 _MOST_CANDIDATES = 100  # of a trial, for the choice of weights and the oracle
+_MOST_TUNED = 300  # trials that choose the weights, so that the choice does not outlast training
 
 
 class WordTrial(NamedTuple):
@@ -111,7 +112,8 @@ def evaluate_words(
     """Decode trials to words and count their errors.
 
     If a weight is to be chosen, `halves_of` splits the trials: one half chooses by
-    `choose_weights`, and only the other is reported. With stated weights all trials are reported.
+    `choose_weights`, by `_MOST_TUNED` of its trials at most, evenly spread; only the other half is
+    reported. With stated weights all trials are reported.
     The search holds Python's global lock, so call it where nothing else has to go on.
 
     Args:
@@ -125,6 +127,8 @@ def evaluate_words(
     if settings.is_tuned:
         halves = halves_of([Place(*trials[i][2:]) for i in counted])
         reported, tuned = (tuple(counted[i] for i in half) for half in halves)
+        n = min(len(tuned), _MOST_TUNED)
+        tuned = tuple(tuned[i * len(tuned) // n] for i in range(n))
     grid = _grid(settings, has_model=resources.language_model is not None)
 
     def search(positions: Sequence[int], weights: Weights) -> list[list[Candidate]]:

@@ -135,7 +135,8 @@ def config_text(imported: "Imported", file: Path) -> str:
     """The configuration as YAML, without the fields that have no effect."""
     import yaml
 
-    from decoder.config import flatten, idle_paths, unflatten
+    from decoder.config import flatten, idle_paths
+    from decoder.field_paths import unflatten
 
     idle = idle_paths(imported.config)
     flat = {path: v for path, v in flatten(imported.config).items() if path not in idle}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from decoder.config import DecoderConfig
 from decoder.errors import ConfigError, StorageError
-from decoder.pack import LOGITS_NAME, WEIGHTS_NAME
+from decoder.pack import LOGITS_NAMES, WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.plan.recordings import Recordings
@@ -106,13 +106,15 @@ def note_missing_weights(
         and run_id in records
         and records[run_id]["status"] == "ok"
     }
-    weights = [run_id for run_id, train in done.items() if train.keep_weights != "none"]
-    logits = [run_id for run_id, train in done.items() if train.keep_logits != "none"]
-    for what, name, asked in (
-        ("weights", WEIGHTS_NAME, weights),
-        ("logits", LOGITS_NAME, logits),
-    ):
-        n_missing = sum(not (results.run(run_id) / name).exists() for run_id in asked)
+    asked = {
+        "weights": {i: [WEIGHTS_NAME] for i, t in done.items() if t.keep_weights != "none"},
+        "logits": {i: [LOGITS_NAMES[split] for split in t.kept_logits] for i, t in done.items()},
+    }
+    for what, of_runs in asked.items():
+        n_missing = sum(
+            not all((results.run(run_id) / name).exists() for name in names)
+            for run_id, names in of_runs.items()
+        )
         if n_missing:
             say(
                 f"{n_missing} recorded runs have no {what}, although train.keep_{what} asks for "

@@ -222,6 +222,11 @@ def _exported(run: PlannedRun, config: DecoderConfig) -> ExportedRun:
         from decoder.start import start_file  # torch
 
         start = str(start_file(start).absolute())
+    words = {}
+    if config.evaluation.words.is_on:
+        from decoder.word_files import absolute_files
+
+        words = absolute_files([config], run.data.folder)
     if not data.startswith(SYNTHETIC_PREFIX):
         data = str(in_home(data).absolute())
     return ExportedRun(
@@ -232,6 +237,7 @@ def _exported(run: PlannedRun, config: DecoderConfig) -> ExportedRun:
         config,
         data,
         start,
+        {text: str(path) for text, path in words.items()},
     )
 
 

@@ -187,7 +187,7 @@ class Trainer:
             max_runs_per_pack=self.options.max_runs_per_pack,
             gpus_per_pack=gpus_of(batch.to_train, self.options.gpus_per_pack),
             hang_seconds=self.options.hang_seconds,
-            start_files=_start_files(batch.to_train),
+            start_files=_start_files(batch.to_train, folder),
         )
         try:
             self.backend(batch.to_train, execution, record)
@@ -195,19 +195,27 @@ class Trainer:
             held.release()
 
 
-def _start_files(packs: Sequence[Pack]) -> dict[str, Path]:
-    """``train.start_from`` → where a worker finds the file from any working directory.
+def _start_files(packs: Sequence[Pack], folder: Path) -> dict[str, Path]:
+    """File as a configuration names it → where a worker finds it from any working directory.
+
+    These are the files of ``train.start_from``, and those that decoding to words reads.
 
     Raises:
         ConfigError: a file is gone since the runs were planned.
     """
     configs = [run.config for pack in packs for run in pack.runs]
-    named = {one.train.start_from for one in configs if isinstance(one, DecoderConfig)} - {None}
-    if not named:
-        return {}
-    from decoder.start import start_file  # loads torch
+    ours = [config for config in configs if isinstance(config, DecoderConfig)]
+    files: dict[str, Path] = {}
+    if any(config.evaluation.words.is_on for config in ours):
+        from decoder.word_files import absolute_files
 
-    return {text: start_file(text).resolve() for text in named if text is not None}
+        files |= absolute_files(ours, folder)
+    named = {config.train.start_from for config in ours} - {None}
+    if named:
+        from decoder.start import start_file  # loads torch
+
+        files |= {text: start_file(text).resolve() for text in named if text is not None}
+    return files
 
 
 def gpus_of(packs: Sequence[Pack], asked: float | None) -> float | None:

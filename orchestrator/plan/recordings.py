@@ -81,13 +81,19 @@ def prepare_data(
     checked = set()
     remarks: dict[_Key, dict[str, None]] = {}
     key_of = {}
+    with_words = {
+        _key(arm.config)
+        for arm in arms
+        if isinstance(arm.config, DecoderConfig) and arm.config.evaluation.words.is_on
+    }
     for arm in arms:
         config = arm.config
         assert isinstance(config, DecoderConfig)
-        data, model = config.data, config.model
-        key = (data.path, data.sessions, data.feature_subset)
+        data, model, key = config.data, config.model, _key(config)
         if key not in prepared:
-            dataset = datasets[key] = prepare(*key, datasets_dir, say)
+            dataset = datasets[key] = prepare(
+                *key, datasets_dir, say, needs_sentences=key in with_words
+            )
             prepared[key] = Recordings(
                 fingerprint=dataset.fingerprint,
                 path=data.path,
@@ -105,15 +111,23 @@ def prepare_data(
             )
         key_of[arm.arm_id] = key
         cut = config.augment.random_cut
-        taken = (data.held_out_sessions, data.train_sessions_share, data.train_share)
+        shares = (data.train_sessions_share, data.train_share)
+        taken = (data.held_out_sessions, shares, config.train.kept_logits)
         # The values that decide whether recordings can be trained on.
-        demands = (key, model.patch_size, model.patch_stride, cut, data.days_per_batch, taken)
+        of_words = config.evaluation.words.is_on
+        patches = (model.patch_size, model.patch_stride)
+        demands = (key, *patches, cut, data.days_per_batch, taken, of_words)
         if demands not in checked:  # now, rather than when the arm trains
             found = check_trainable(datasets[key], config)
             remarks.setdefault(key, {}).update(dict.fromkeys(found))
             checked.add(demands)
     whole = {key: replace(one, remarks=tuple(remarks[key])) for key, one in prepared.items()}
     return {arm_id: whole[key] for arm_id, key in key_of.items()}
+
+
+def _key(config: DecoderConfig) -> _Key:
+    """Equal for the configurations of the same recordings."""
+    return config.data.path, config.data.sessions, config.data.feature_subset
 
 
 def _identified(configs: Mapping[str, CommandConfig]) -> dict[str, Recordings]:

@@ -1,4 +1,4 @@
-"""The weights that runs start from: checked against recordings, their hashes part of the identity.
+"""The files that runs start from or decode to words with; their hashes are part of the identity.
 
 It loads torch only for configurations with ``train.start_from``.
 """
@@ -36,12 +36,19 @@ class _Question:
 
 
 def started(config: Configuration, data: Recordings) -> Configuration:
-    """A configuration with the hash of the weights that it starts from, if it names any.
+    """A configuration with the hashes of the files that it names: weights, and those of words.
 
     Raises:
-        ConfigError: they cannot be read, or do not fit the configured decoder or the recordings.
+        ConfigError: weights cannot be read, or do not fit the configured decoder or the recordings;
+            or what decodes to words is missing.
     """
-    if not isinstance(config, DecoderConfig) or config.train.start_from is None:
+    if not isinstance(config, DecoderConfig):
+        return config
+    if config.evaluation.words.is_on:
+        from decoder.word_files import with_word_hashes
+
+        config = with_word_hashes(config, data.folder)
+    if config.train.start_from is None:
         return config
     from decoder.start import with_start_hash
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from decoder.errors import StorageError
-from decoder.pack import LOGITS_NAME
 from orchestrator.query.conditions import check_against, parse_condition
 from orchestrator.store.ledger import read_records, with_result
 from orchestrator.store.locks import current_holder
+from orchestrator.store.mixing import KEPT_NAMES
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.tables.index import open_index
@@ -18,7 +18,7 @@ from orchestrator.terminal import Say
 
 _WEIGHTS = (".safetensors", ".pt")
 _OF_WEIGHTS = "weights.json"  # their configuration
-_LOGITS = (LOGITS_NAME, "logits.json")
+_LOGITS = tuple(name for name in KEPT_NAMES if "logits" in name)
 _SECONDS_PER_DAY = 86_400.0
 
 _Kind = Literal["checkpoint", "weights", "logits"]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from decoder.pack import WORD_COLUMNS
 from orchestrator.report.arm_results import arm_results, further_means
 from orchestrator.report.grids import Grid, titled_grid
 from orchestrator.spec.units import noun, number, percent, value_text
@@ -17,6 +18,8 @@ def arms_grid(arms: pd.DataFrame, cut_at: int | None) -> Grid:
     """
     cut = "" if cut_at is None else f" (cut at {cut_at:,})"
     results, further = arm_results(arms).values(), further_means(arms)
+    # The table of words has these.
+    further = {name: means for name, means in further.items() if name not in WORD_COLUMNS[1:]}
     judged = any(arm.n_escaped is not None for arm in results)
     rows = []
     for arm in results:

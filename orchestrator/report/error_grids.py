@@ -44,6 +44,7 @@ def ensembles_grid(ensembles: pd.DataFrame) -> Grid | None:
     """One row per arm and size of `orchestrator.tables.ensembles`; None if there are none."""
     if ensembles.empty:
         return None
+    has_words = bool(ensembles["wer"].notna().any())
     rows = [
         {
             "arm": row["arm"],
@@ -53,6 +54,7 @@ def ensembles_grid(ensembles: pd.DataFrame) -> Grid | None:
             if row["n_subsets"] == 1
             else f"{percent(row['per_low'])} to {percent(row['per_high'])}",
             "subsets": str(row["n_subsets"]),
+            **({"WER": percent(row["wer"])} if has_words else {}),
         }
         for row in ensembles.to_dict("records")
     ]

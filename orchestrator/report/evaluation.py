@@ -15,7 +15,9 @@ from orchestrator.report.faults import Faults
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.spec.units import noun
 from orchestrator.store.mixing import mixed_claims, select_for_report
+from orchestrator.store.paths import Results
 from orchestrator.store.record import Record
+from orchestrator.tables.ensemble_words import EnsembleWords
 from orchestrator.tables.ensembles import ensembles_table
 from orchestrator.tables.run_columns import HistoryRows
 from orchestrator.tables.tables import Tables, make_tables
@@ -135,16 +137,20 @@ def evaluate_records(
         faults=faults,
         ensembles=faults.attempt(
             "the table of ensembles",
-            lambda: _ensembles(tables.runs, runs_dir, say),
+            lambda: _ensembles(tables.runs, records, runs_dir, say),
             pd.DataFrame(),
         ),
     )
 
 
-def _ensembles(runs: pd.DataFrame, runs_dir: Path | None, say: Say | None) -> pd.DataFrame:
+def _ensembles(
+    runs: pd.DataFrame, records: Mapping[str, Record], runs_dir: Path | None, say: Say | None
+) -> pd.DataFrame:
     if runs_dir is None:
         return pd.DataFrame()
-    return ensembles_table(runs, runs_dir, say or logger.warning)
+    say = say or logger.warning
+    words = EnsembleWords(Results(runs_dir.parent), records, say)
+    return ensembles_table(runs, runs_dir, say, words)
 
 
 def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
@@ -160,7 +166,7 @@ def named_tables(given: ReportInput) -> dict[str, pd.DataFrame]:
     }
     if not given.ensembles.empty:
         named["ensembles"] = given.ensembles
-    for name in ("sessions", "confusions", "held_out"):  # which not every record has
+    for name in ("sessions", "confusions", "held_out", "words"):  # which not every record has
         if not getattr(tables, name).empty:
             named[name] = getattr(tables, name)
     if spec.criteria:

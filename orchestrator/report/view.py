@@ -37,10 +37,12 @@ from orchestrator.report.grids import (
     varied_grid,
 )
 from orchestrator.report.paper import paper_text
+from orchestrator.report.per_and_wer import agreement_grid, agreement_notes, per_and_wer
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
 from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling_arms
+from orchestrator.report.word_grid import words_grid
 from orchestrator.store.ledger import source_of_record, with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.sources import training_sha256
@@ -119,6 +121,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
                     lambda: [
                         Part(figure.title, figure) for figure in figures if figure.name != "effects"
                     ],
+                    lambda: _per_and_wer(given),
                     lambda: _arms(given, shown),
                 ],
             },
@@ -276,6 +279,13 @@ def _greedy(given: ReportInput) -> Iterator[Part]:
         yield Part("Greedy order of the changes (exploratory)", None, grid, "wide", notes)
 
 
+def _per_and_wer(given: ReportInput) -> Iterator[Part]:
+    found = per_and_wer(given.plan, given.tables.runs)
+    if found is not None:
+        grid, notes = agreement_grid(found), agreement_notes(found)
+        yield Part("Does PER stand for WER here?", grid=grid, layout="wrap asked", notes=notes)
+
+
 def _arms_left_out(given: ReportInput, shown: Collection[str]) -> tuple[str, ...]:
     text = shown_text(len(shown), len(given.tables.arms))
     return (text,) if text else ()
@@ -286,16 +296,21 @@ def _arms(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
     tables, aliases = given.tables, given.plan.aliases
     n_steps = budgets(tables.runs)
     cut_at = n_steps[0] if len(n_steps) > 1 else None
-    arms, confusions, sessions, ensembles = (
+    arms, confusions, sessions, words, ensembles = (
         table if table.empty else table[table["arm"].isin(shown)]
-        for table in (tables.arms, tables.confusions, tables.sessions, given.ensembles)
+        for table in (
+            *(tables.arms, tables.confusions, tables.sessions, tables.words),
+            given.ensembles,
+        )
     )
+    of_words = words_grid(tables.runs[tables.runs["arm"].isin(shown)], words)
     notes = _arms_left_out(given, shown)
     yield Part("All arms", grid=arms_grid(arms, cut_at), layout="wide", notes=notes)
     for title, grid, notes in (
         ("The best evaluation instead of the last", choices_grid(arms), prose("choices")),
         ("Kinds of errors", errors_grid(confusions), prose("errors")),
         ("PER by session", sessions_grid(sessions), ()),
+        ("Words", of_words, prose("words")),
         ("Ensembles of an arm's seeds", ensembles_grid(ensembles), prose("ensembles")),
     ):
         if grid is not None:

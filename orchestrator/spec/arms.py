@@ -16,8 +16,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoder.config import parse_config, unflatten
+from decoder.config import parse_config
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
+from decoder.field_paths import unflatten
 from orchestrator.spec.cells import DesignCell, changes_cell, design_cells
 from orchestrator.spec.configuration import CommandConfig, Configuration, flatten, override
 from orchestrator.spec.references import chain_of, follow, references_in
@@ -167,8 +168,7 @@ class CommonConfig:
         filled = follow(self.values, self.targets)
         self.config = override(base, {path: filled[path] for path in spec.set}, "set")
         self.flat = flatten(self.config)
-        self.nested = unflatten(self.flat)
-        self.sections = {name: getattr(self.config, name) for name in self.nested}
+        self.sections = {name: getattr(self.config, name) for name in unflatten(self.flat)}
 
     def completed(self, draft: Arm) -> Arm:
         """The arm with its references replaced by values, and with its configuration.
@@ -180,7 +180,9 @@ class CommonConfig:
             return replace(draft, config=override(self.config, draft.changes, ""))
         changes, targets = self.fill(draft.changes)
         # Only the changed sections still have to be validated.
-        changed = {n: {**self.nested[n], **new} for n, new in unflatten(changes).items()}
+        names = tuple(f"{name}." for name in unflatten(changes))
+        same = {path: value for path, value in self.flat.items() if path.startswith(names)}
+        changed = unflatten({**same, **changes})
         config = parse_config({**self.sections, **changed}, "")
         return replace(draft, changes=changes, config=config, derived=targets)
 

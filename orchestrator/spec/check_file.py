@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from decoder.complaints import did_you_mean, explain, yaml_text
 from decoder.config import DecoderConfig, config_keys, config_paths, explain_parameter
 from decoder.errors import ENOUGH_PROBLEMS, ConfigError
+from decoder.field_paths import sections, split_path
 from decoder.slips import field_hint
 from orchestrator.spec.arms import Arm, CommonConfig, GreedyCandidate, candidate_arm, make_arms
 from orchestrator.spec.check_claims import check_criteria_arms, check_level, claim_problems
@@ -24,7 +25,6 @@ from orchestrator.spec.configuration import (
     n_steps_of,
     says_steps,
 )
-from orchestrator.spec.keys import section_at
 from orchestrator.spec.references import reference
 from orchestrator.spec.schema import AblationSpec, Changes
 
@@ -200,11 +200,11 @@ def explain_value(path: str, value: Any, base: DecoderConfig | None) -> list[str
     if target is not None:
         known = known_paths(base or DecoderConfig())
         return [] if target in known else [f"{path}: {unknown_path(target, known)}"]
-    section, _, name = path.partition(".")
+    section, name = split_path(path)
     if section == "parts":
         return explain_parameter(base, name, value) if base is not None else []
     try:
-        section_at(DecoderConfig, (section,)).model_validate({name: value})
+        sections()[section].model_validate({name: value})
     except ValidationError as error:
         problems = explain(error, {name: value}, config_keys())
         return [f"{section}.{text}" for text in problems]

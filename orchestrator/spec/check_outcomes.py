@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from decoder.config import DecoderConfig
 from decoder.entries import OWN_METRIC, own_metrics
-from decoder.pack import HELD_OUT_COLUMNS
+from decoder.pack import HELD_OUT_COLUMNS, HELD_OUT_WORD_COLUMNS, WORD_COLUMNS
 from orchestrator.spec.arms import Arm
 from orchestrator.spec.compared import compared_by_name
 from orchestrator.spec.configuration import Configuration
@@ -81,17 +81,28 @@ def check_own_metrics(spec: AblationSpec, arms: Iterable[Arm]) -> Iterable[str]:
     for where, (_, of_arms) in compared.items():
         held_out = {arm: configs[arm].data.held_out_sessions for arm in of_arms if arm in configs}
         yield from (f"{where}: {text}" for text in of_other_trials(held_out))
+    for where, (outcome, of_arms) in compared.items():
+        if outcome in WORD_COLUMNS:
+            words = {arm: configs[arm].evaluation.words for arm in of_arms if arm in configs}
+            halves = {arm: one.is_tuned for arm, one in words.items() if one.is_on}
+            yield from (f"{where}: {text}" for text in _of_other_halves(halves))
 
 
 def unrecorded(metric: str, config: DecoderConfig) -> str | None:
     """Why the runs of a configuration do not record a metric that others do, and what to set.
 
-    Metrics of the user's, and those of sessions held out, are only recorded by some runs.
+    Metrics of the user's, of words and of sessions held out are only recorded by some runs.
 
     Returns:
         ``does not record '...'; set ...``; None if they do record it.
     """
-    if metric in HELD_OUT_COLUMNS and config.data.held_out_sessions is None:
+    if metric in (*WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS) and not config.evaluation.words.is_on:
+        return (
+            f"does not record '{metric}', since it is not decoded to words; set "
+            "evaluation.words.decoder to beam or command"
+        )
+    held_out = (*HELD_OUT_COLUMNS, *HELD_OUT_WORD_COLUMNS)
+    if metric in held_out and config.data.held_out_sessions is None:
         return (
             f"does not record '{metric}', since it holds out no sessions; set "
             "data.held_out_sessions"
@@ -116,6 +127,17 @@ def of_other_trials(held_out: Mapping[str, object]) -> Iterable[str]:
                 "other trials; give the arms that are compared the same data.held_out_sessions"
             )
             return
+
+
+def _of_other_halves(tuned: Mapping[str, bool]) -> Iterable[str]:
+    """A complaint about arms of which one reports the words of all trials, and one of half."""
+    if len(set(tuned.values())) == 2:
+        half, whole = (next(arm for arm in tuned if tuned[arm] == is_half) for is_half in (1, 0))
+        yield (
+            f"arm {half} chooses weights of its words on half of the trials and reports the other "
+            f"half, but arm {whole} reports all; state every weight of evaluation.words in both, "
+            "or none in either"
+        )
 
 
 def mend(name: str, known: Collection[str], trainer: TrainerSection | None) -> str:

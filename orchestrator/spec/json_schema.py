@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from decoder.config import SECTIONS, DecoderConfig, Marks, config_paths
+from decoder.config import DecoderConfig, config_paths
+from decoder.field_paths import Marks, sections
 from decoder.marks import Section
-from orchestrator.spec.keys import section_at
 from orchestrator.spec.profiles import PROFILE_KEYS
 from orchestrator.spec.schema import METRICS, OUTCOMES, AblationSpec
 
@@ -220,13 +220,14 @@ def _close(mapping: dict[str, Any], texts: Mapping[str, str]) -> None:
 def _path_values() -> dict[str, Any]:
     """A mapping from config paths to values of their types, or to references."""
     properties = {}
-    for section in SECTIONS:
-        model = section_at(DecoderConfig, (section,))
+    for section, model in sections().items():
         schema = _plain(model.model_json_schema(schema_generator=_Described))
         for name, of_field in schema["properties"].items():
             of_field.pop("default", None)  # a path left out keeps the base's value
             text = of_field.pop("description", None)
             kinds = of_field.pop("anyOf", None) or [of_field]
+            if f"{section}.{name}" in sections():
+                continue
             properties[f"{section}.{name}"] = {
                 **({"description": text} if text else {}),
                 "anyOf": [*kinds, {"$ref": f"#/$defs/{_REFERENCE}"}],

@@ -37,7 +37,7 @@ def explain_file(
         place = tuple(str(part) for part in item["loc"])
         if item["type"] in ("extra_forbidden", "model_type"):
             place = place[:-1] if item["type"] == "extra_forbidden" else place
-            keys[place] = _keys_of(section_at(model, place)) + ([] if place else [*more_keys])
+            keys[place] = _keys_of(_section_at(model, place)) + ([] if place else [*more_keys])
     return explain(error, document, keys, mend)
 
 
@@ -159,7 +159,7 @@ def _keys_of(section: type[Section]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
-def section_at(model: type[Section], place: tuple[str, ...]) -> type[Section]:
+def _section_at(model: type[Section], place: tuple[str, ...]) -> type[Section]:
     """The model of the section at a location: keys, names of entries and indices from the top."""
     at: Any = model
     for part in place:

@@ -17,14 +17,21 @@ from pydantic import (
 
 from decoder.collapse import CollapseThresholds
 from decoder.marks import PositiveReal, PositiveSteps, Probability, Real, Section, Width
-from decoder.pack import HELD_OUT_COLUMNS, HISTORY_COLUMNS
+from decoder.pack import (
+    HELD_OUT_COLUMNS,
+    HELD_OUT_WORD_COLUMNS,
+    HISTORY_COLUMNS,
+    WORD_COLUMNS,
+)
 from orchestrator.spec.names import NAME_PATTERN, check_name
 from orchestrator.spec.trainer import TrainerSection
 
 # What an evaluation records, and so what a hypothesis or a criterion may be about. The counts over
 # even trials are left out: they only serve to correct the best evaluation's PER for its selection.
 _NO_METRIC = ("step", "n_edits_even", "n_reference_even")
-METRICS = tuple(name for name in (*HISTORY_COLUMNS, *HELD_OUT_COLUMNS) if name not in _NO_METRIC)
+# Those that only some arms record.
+SOME_METRICS = (*HELD_OUT_COLUMNS, *WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS)
+METRICS = tuple(name for name in (*HISTORY_COLUMNS, *SOME_METRICS) if name not in _NO_METRIC)
 # Outcomes with their own rules; every other outcome is a metric's value at the last evaluation.
 OWN_OUTCOMES = ("per", "collapsed", "diverged", "escape_step")
 OUTCOMES = tuple(dict.fromkeys((*OWN_OUTCOMES, *METRICS)))

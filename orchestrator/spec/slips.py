@@ -53,13 +53,12 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "objectives": SENSES,
 }
 _NOT_COMPUTED = {
-    "wer": "the word error rate needs a language model and is not computed",
-    "word_error_rate": "the word error rate needs a language model and is not computed",
     "cer": "the character error rate is not computed",
     "accuracy": "accuracy is not computed",
     "acc": "accuracy is not computed",
 }
 OUTCOME_WORDS = _all_mean(
+    wer="word_error_rate wer_final final_wer val_wer",
     per="phoneme_error_rate error error_rate val_per final_per per_final test_per valid_per",
     collapsed="collapse collapses n_collapsed collapse_rate",
     diverged="diverge diverges divergence nan",

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 
 _OTHER_RATES = (
     *("best_per", "collapsed", "diverged"),
-    *("blank_fraction", "blank_posterior", "clipped_share"),
+    *("blank_fraction", "blank_posterior", "clipped_share", "out_of_vocabulary"),
 )
 _ERROR_RATES = ("per", "wer", "cer")
 

@@ -17,6 +17,13 @@ __getattr__, __dir__, __all__ = lazy_face(
         ),
         "power": ("Outlook", "POWER", "outlook", "power_paired"),
         "power_forecast": ("PowerForecast", "forecast_power"),
+        "rank_agreement": (
+            "Agreement",
+            "FEWEST_BLOCKS",
+            "FEWEST_UNITS",
+            "between_units",
+            "within_groups",
+        ),
         "reach": ("adjustment", "cautions", "first_seeds", "untestable"),
         "run_values": (
             "Bools",

@@ -18,7 +18,14 @@ from datetime import UTC, datetime
 
 from decoder.atomic import sha256_of, sync_folder, write_atomically
 from decoder.errors import StorageError
-from decoder.pack import HISTORY_COLUMNS, HistoryRow, RunResult, further_columns
+from decoder.pack import (
+    HELD_OUT_WORD_COLUMNS,
+    HISTORY_COLUMNS,
+    WORD_COLUMNS,
+    HistoryRow,
+    RunResult,
+    further_columns,
+)
 from decoder.regular import NotRegularError, read_regular
 from orchestrator.spec.configuration import (
     Configuration,
@@ -47,7 +54,10 @@ from orchestrator.terminal import Say
 
 # Columns of a history that are whole numbers.
 COUNTS = frozenset(
-    {"step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"}
+    {
+        *("step", "n_edits", "n_reference", "n_edits_even", "n_reference_even", "n_distinct"),
+        *(name for name in (*WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS) if name.startswith("n_")),
+    }
 )
 _LOCK_SECONDS = 60.0
 _MOST_RECENT = 500
@@ -124,6 +134,8 @@ def make_record(
         record["held_out"] = {
             name: RecordHeldOut(**errors) for name, errors in result.held_out.items()
         }
+    if result and result.words:
+        record["words"] = dict(result.words)
     return record, tuple(history)
 
 

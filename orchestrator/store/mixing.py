@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from decoder.pack import LOGITS_NAME, WEIGHTS_NAME
+from decoder.pack import LOGITS_NAMES, WEIGHTS_NAME
 from orchestrator.plan.document import PlanDocument
 from orchestrator.store.former import keep_former
 from orchestrator.store.ledger import read_former, read_records, source_of_record, with_result
@@ -13,7 +13,11 @@ from orchestrator.store.record import Record
 from orchestrator.store.sources import changed_modules, training_sha256
 
 # Weights and logits that a run keeps beside its record.
-KEPT_NAMES = (WEIGHTS_NAME, "weights.json", LOGITS_NAME, "logits.json")
+KEPT_NAMES = tuple(
+    name
+    for file in (WEIGHTS_NAME, *LOGITS_NAMES.values())
+    for name in (file, f"{file.partition('.')[0]}.json")
+)
 _MOST_NAMED = 3  # commits or modules in one sentence
 
 

@@ -56,6 +56,11 @@ class Results:
         return self.root / "memory.json"
 
     @property
+    def ensemble_words(self) -> Path:
+        """Word errors of ensembles, see `orchestrator.tables.ensemble_words`; safe to delete."""
+        return self.root / "ensemble_words.json"
+
+    @property
     def index(self) -> Path:
         """A cached table of all records, rebuilt whenever they change; safe to delete."""
         return self.runs / ".index.parquet"

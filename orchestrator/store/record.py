@@ -113,9 +113,9 @@ class Record(TypedDict):
     result: ``error`` has the traceback, and the next ``run`` trains the run again). ``config`` is
     resolved. ``replicate`` is there if the run is a repetition of another. ``ending`` is there if a
     trainer of the user's made it, and says which rule decided how it ended. ``held_out`` is there
-    if sessions are held out, see `decoder.pack.RunResult`. The other keys that
-    are not required are missing in older records. The file ends with ``record_sha256``, see
-    `sealed`.
+    if sessions are held out, and ``words`` if the run is decoded to words, see
+    `decoder.pack.RunResult`. The other keys that are not required are missing in older records. The
+    file ends with ``record_sha256``, see `sealed`.
     """
 
     schema: Whole
@@ -145,6 +145,7 @@ class Record(TypedDict):
     n_train_trials: NotRequired[Count]
     n_train_sessions: NotRequired[Count]
     held_out: NotRequired[dict[str, RecordHeldOut]]
+    words: NotRequired[dict[str, str | Whole | Annotated[float, Field(ge=-1e9, le=1e9)] | None]]
     history_sha256: str
     n_history_rows: Count
 

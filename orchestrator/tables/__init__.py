@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_face(
     {
         "breakdowns": ("NOTHING",),
         "csv_cells": ("csv_text", "unescaped"),
+        "ensemble_words": ("EnsembleWords",),
         "ensembles": ("ensembles_table",),
         "index": ("RunIndex", "cells_table", "extended", "open_index", "parquet_bytes"),
         "run_columns": ("FINAL_COLUMNS", "HistoryRows", "result_columns"),

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decoder.collapse import CollapseThresholds, escape_step, has_plateau, is_collapsed
-from decoder.pack import further_columns
+from decoder.pack import (
+    HELD_OUT_COLUMNS,
+    HELD_OUT_WORD_COLUMNS,
+    WORD_COLUMNS,
+    further_columns,
+)
 from decoder.selection import best_row, selection_optimism
 from orchestrator.spec.configuration import is_command
 from orchestrator.spec.units import is_error_rate
@@ -98,7 +103,13 @@ def _error_rates(record: Record | None, history: HistoryRows) -> list[str]:
     if is_command(config):
         return [name for name in config["trainer"]["metrics"] if is_error_rate(name)]
     held_out = config.get("data", {}).get("held_out_sessions") is not None
-    further = {*further_columns(history), *(["per_held_out"] if held_out else [])}
+    words = config.get("evaluation", {}).get("words", {}).get("decoder", "none") != "none"
+    further = {
+        *further_columns(history),
+        *(HELD_OUT_COLUMNS if held_out else ()),
+        *(WORD_COLUMNS if words else ()),
+        *(HELD_OUT_WORD_COLUMNS if held_out and words else ()),
+    }
     return ["per", *filter(is_error_rate, sorted(further))]
 
 

@@ -20,6 +20,7 @@ from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import confusions_table, held_out_table, sessions_table
 from orchestrator.tables.csv_cells import frame_csv
 from orchestrator.tables.run_columns import ColumnValue, HistoryRows, result_columns
+from orchestrator.tables.words import words_table
 
 NO_LEVEL = "–"  # stands where an extra arm has no level of a factor
 _TRACEBACK_LINES = 5
@@ -47,6 +48,7 @@ class Tables(NamedTuple):
         sessions: one row per run and session; see `orchestrator.tables.breakdowns`.
         confusions: one row per arm and pair of phonemes; see `orchestrator.tables.breakdowns`.
         held_out: one row per run and session held out; see `orchestrator.tables.breakdowns`.
+        words: one row per run that was decoded to words; see `orchestrator.tables.words`.
     """
 
     runs: pd.DataFrame
@@ -56,6 +58,7 @@ class Tables(NamedTuple):
     sessions: pd.DataFrame
     confusions: pd.DataFrame
     held_out: pd.DataFrame
+    words: pd.DataFrame
 
 
 class FailureRow(NamedTuple):
@@ -89,6 +92,7 @@ def make_tables(
         sessions_table(runs, records),
         confusions_table(runs, records),
         held_out_table(runs, records),
+        words_table(runs, records),
     )
 
 

@@ -17,10 +17,10 @@ from decoder.config import (
     parse_config,
     resolve,
     run_id,
-    unflatten,
 )
 from decoder.entries import with_file
 from decoder.errors import ConfigError
+from decoder.field_paths import unflatten
 
 BASES = Path(__file__).parents[2] / "ablations" / "base"
 
@@ -38,6 +38,8 @@ def test_an_official_base_states_every_value(base: str) -> None:
 
     nested = load_yaml(BASES / f"{base}.yaml")
     said = {f"{s}.{name}" for s, fields in nested.items() for name in fields}
+    said |= {f"evaluation.words.{name}" for name in nested["evaluation"]["words"]}
+    said.remove("evaluation.words")
     idle = idle_paths(load_config(BASES / f"{base}.yaml"))
     assert set(config_paths()) == said | idle
 
@@ -135,8 +137,9 @@ def test_marks_name_existing_fields_and_possible_values() -> None:
     for path, marks in paths.items():
         for other, values in [*marks.idle_if.items(), *marks.only_if.items()]:
             assert other in paths and other != path
+            needs = {"evaluation.words.command": ["program"]} if "command" in values else {}
             for value in values:
-                override(DecoderConfig(), {other: value}, path)
+                override(DecoderConfig(), {other: value, **needs}, path)
 
 
 def test_a_field_of_another_architecture_or_of_a_missing_part_is_idle() -> None:

@@ -7,14 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from decoder.api import predict_trials
+from decoder.atomic import sha256_of
 from decoder.config import DecoderConfig, override, pack_key, resolve, run_id
 from decoder.ctc import edit_distance, greedy_decode
+from decoder.data.alignment import check_trainable
+from decoder.data.prepare import prepare
 from decoder.data.store import Dataset
-from decoder.errors import CheckpointError
+from decoder.data.synthetic import RECIPES, make_synthetic
+from decoder.errors import CheckpointError, DataError
 from decoder.logits import LogitTrial, half, read_logits, write_logits
 from decoder.pack import Pack, Run, RunResult
 from decoder.phonemes import CLASSES, N_CLASSES
 from decoder.train import train
+from decoder.weights import read_weights
 
 SMALL: dict[str, Any] = {
     "data.batch_size": 6,
@@ -100,7 +106,7 @@ def test_the_best_class_stays_the_best_where_float16_alone_would_not_tell_it() -
     assert half(given)[0].argmax() == 1 and half(given)[0, 0] < 0
 
 
-@pytest.mark.parametrize("what", ["npz", "json", "cut", "format"])
+@pytest.mark.parametrize("what", ["npz", "json", "cut", "format", "labels"])
 def test_a_file_that_is_damaged_or_incomplete_is_refused(what: str, tmp_path: Path) -> None:
     path = tmp_path / "logits.npz"
     write_logits(path, some_trials(), {})
@@ -111,6 +117,12 @@ def test_a_file_that_is_damaged_or_incomplete_is_refused(what: str, tmp_path: Pa
         beside.unlink()
     elif what == "cut":
         path.write_bytes(content[:-50])
+    elif what == "labels":  # whose checksum is right
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        np.savez(path, **{**arrays, "labels": arrays["labels"] + 41})
+        document = json.loads(beside.read_text())
+        beside.write_text(json.dumps({**document, "sha256": sha256_of(path.read_bytes())}))
     else:
         beside.write_text(json.dumps([]))
     with pytest.raises(CheckpointError, match=r"logits\.npz"):
@@ -174,3 +186,78 @@ def test_keeping_logits_changes_neither_identity_nor_pack_nor_results(
         for name, config in (("kept", kept), ("none", none))
     ]
     assert histories[0] == histories[1]
+
+
+@pytest.fixture(params=["tiny", "t12_tiny"])
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Dataset, Path]:
+    """A data set of each layout with two days, four trials without labels, and its recordings."""
+    folder = tmp_path / "recordings"
+    make_synthetic(RECIPES[request.param], folder)
+    return prepare(str(folder), None, None, tmp_path / "datasets"), folder
+
+
+SMALL_OF: dict[str, Any] = {"data.days_per_batch": 1, "train.keep_weights": "final"}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_kept_logits_of_trials_without_labels_are_those_that_predict_writes(
+    beside: bool, packed: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    dataset, folder = packed
+    arms = {
+        "both": config_of(**SMALL_OF, train__keep_logits="both"),
+        "test": config_of(**SMALL_OF, train__keep_logits="test", train__n_steps=3),
+        "validation": config_of(**SMALL_OF, optim__lr_max=0.02),
+    }
+    results = trained(dataset, tmp_path / "w", beside, **arms)
+    kept = {path.parent.name for path in (tmp_path / "w").glob("*/logits.npz")}
+    of_test = {path.parent.name for path in (tmp_path / "w").glob("*/test_logits.npz")}
+    assert (kept, of_test) == ({"both", "validation"}, {"both", "test"})
+    for name in of_test:
+        found = read_logits(tmp_path / "w" / name / "test_logits.npz")
+        weights = read_weights(tmp_path / "w" / name)
+        expected = predict_trials(weights, folder, device="cpu")
+        assert len(found.trials) == len(expected) == 4
+        assert found.facts["split"] == "test" and found.facts["run_id"] == name
+        assert found.facts["step"] == results[name].history[-1]["step"]
+        for one, other in zip(found.trials, expected, strict=True):
+            assert one[2:] == other.logits[2:] and not len(one.labels)
+            np.testing.assert_allclose(
+                *(half(np.asarray(t.logits, np.float32)) for t in (one, other.logits)), atol=0.01
+            )
+
+
+def test_a_session_held_out_keeps_logits_by_the_layer_that_it_is_lent(
+    packed: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    dataset, folder = packed
+    config = config_of(**SMALL_OF, train__keep_logits="test", data__held_out_sessions=1)
+    trained(dataset, tmp_path / "w", run=config)
+    found = read_logits(tmp_path / "w" / "run" / "test_logits.npz")
+    assert [trial.session for trial in found.trials] == [
+        *([dataset.sessions[0]] * 2),
+        *([dataset.sessions[1]] * 2),
+    ]
+    expected = predict_trials(read_weights(tmp_path / "w" / "run"), folder, device="cpu")
+    for one, other in zip(found.trials, expected, strict=True):
+        assert len(one.logits) == len(other.logits.logits)
+        np.testing.assert_array_equal(one.logits.argmax(-1), half(other.logits.logits).argmax(-1))
+
+
+def test_a_run_whose_trials_without_labels_are_missing_is_refused_before_it_trains(
+    packed: tuple[Dataset, Path], tmp_path: Path
+) -> None:
+    dataset, folder = packed
+    config = config_of(**SMALL_OF, train__keep_logits="test", data__path=str(folder))
+    for path in [*folder.glob("*/data_test.hdf5"), *folder.glob("competitionHoldOut/*")]:
+        path.unlink()
+    for check in (
+        lambda: trained(dataset, tmp_path / "w", run=config),
+        lambda: check_trainable(dataset, config),
+    ):
+        with pytest.raises(DataError, match=r"train\.keep_logits: .*holds no test trials"):
+            check()
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"no folder .*recordings.*predict"):
+        trained(dataset, tmp_path / "w", run=config)
+    assert not (tmp_path / "w").exists()

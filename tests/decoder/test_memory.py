@@ -127,3 +127,19 @@ def test_training_takes_no_more_than_estimated_and_not_much_less(n_runs: int) ->
     changes = {"model.n_units": 512, "model.n_layers": 4, "data.batch_size": 16}
     estimated = PROCESS_BYTES + estimate_memory(config(changes), size, "cpu").of(n_runs)
     assert 0.95 < estimated / int(answer.stdout) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_bytes"),
+    [({"evaluation.words.decoder": "beam"}, 4), ({"train.keep_logits": "validation"}, 4)],
+)
+def test_what_is_kept_of_every_validation_trial_counts_on_the_host(
+    changes: dict[str, Any], n_bytes: int
+) -> None:
+    many = SIZE._replace(n_val_trials=10**6)
+    patches = {"model.patch_size": 10, "model.patch_stride": 10}  # 5 patches in 50 bins
+    without, kept = (estimate_memory(config(patches | c), many, "cpu") for c in ({}, changes))
+    more = n_bytes * 10**6 * 5 * many.n_classes
+    assert more < kept.per_run < 1.1 * more + without.per_run
+    on_card = [estimate_memory(config(patches | c), many, "cuda") for c in ({}, changes)]
+    assert on_card[0] == on_card[1]

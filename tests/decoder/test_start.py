@@ -17,12 +17,12 @@ from decoder.model.decoder import PackedDecoder
 from decoder.official_weights import save_official
 from decoder.pack import Pack, Progress, Run
 from decoder.phonemes import N_CLASSES
+from decoder.regular import sha256_of_file
 from decoder.start import (
     check_start,
     match_days,
     read_start,
     seen_before,
-    sha256_of_file,
     start_runs,
     with_start_hash,
 )

@@ -788,6 +788,7 @@ ELSEWHERE = {
     "train.start_from",
     "train.start_sessions",
     "train.start_new_days",
+    *(path for path in config_paths() if path.startswith("evaluation.words.")),
 }
 
 

@@ -17,17 +17,23 @@ QUESTIONS = tuple(
     for name in (
         "blank_collapse",
         "comparison_document",
+        "data_efficiency",
         "epsilon_times_reduction",
         "fine_tune",
+        "next_week",
         "own_parts",
         "patience",
         "run12_hybrid",
         "spec_augment",
         "t15_blank_collapse_full",
+        "words",
     )
 )
 TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))
-EXAMPLES = tuple(ABLATIONS / "examples" / name for name in ("tiny_trainer.py", "tiny_trainer.yaml"))
+EXAMPLES = tuple(
+    ABLATIONS / "examples" / name
+    for name in ("tiny_trainer.py", "tiny_trainer.yaml", "word_decoder.py")
+)
 SEARCHES = (ABLATIONS / "lr_search.yaml",)
 
 DOCS = tuple(
@@ -46,6 +52,7 @@ DOCS = tuple(
         "slurm",
         "trainers",
         "verdicts",
+        "words",
     )
 )
 EXAMPLE = ROOT / "results" / "example"

@@ -148,7 +148,16 @@ def _with_starts(
 ) -> Generator[Progress, None, Execution]:
     """Where this node finds the weights that runs start from; those it does not see are sent."""
     configs = [run.config for run in pack.runs if isinstance(run.config, DecoderConfig)]
-    planned = {config.train.start_from: config.files.get(START_KEY) for config in configs}
+    planned: dict[str | None, str | None] = {
+        config.train.start_from: config.files.get(START_KEY) for config in configs
+    }
+    if any(config.evaluation.words.is_on for config in configs):
+        from decoder.word_files import source_of_store, word_files
+
+        source = source_of_store(execution.dataset_dir)
+        for config in configs:
+            named = word_files(config, source)
+            planned |= {text: config.files.get(key) for text, key in named.items()}
     files = {}
     for text, path in execution.start_files.items():
         if text in planned and not _sees(path, planned[text]):
@@ -158,7 +167,7 @@ def _with_starts(
 
 def _sees(path: Path, sha256: str | None) -> bool:
     """Whether this node sees the driver's file, and not another one in its place."""
-    from decoder.start import sha256_of_file
+    from decoder.regular import sha256_of_file
 
     try:
         return sha256_of_file(path) == sha256

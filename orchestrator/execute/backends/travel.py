@@ -327,7 +327,7 @@ class FolderSource:
         return entries_below(inside(folder, pack_id), folder)
 
     def start(self, text: str) -> tuple[FileEntry, ...]:
-        from decoder.start import sha256_of_file
+        from decoder.regular import sha256_of_file
 
         return tuple(
             FileEntry(name, path.stat().st_size, sha256_of_file(path))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from decoder.config import unflatten
 from decoder.errors import ConfigError
+from decoder.field_paths import unflatten
 from orchestrator.history.audit.effective_settings import DATA
 from orchestrator.history.audit.prepared_group import PreparedGroup
 from orchestrator.history.audit.run_pairs import RunPair

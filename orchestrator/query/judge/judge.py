@@ -27,7 +27,15 @@ from orchestrator.tables.run_row import varying_paths
 from orchestrator.terminal import Say
 
 _WHOLE = ("n_steps", "n_steps_done", "eval_every_steps", "best_per_step", "n_parameters")
-_NUMBERS = ("per", "best_per", "per_beam", "escape_step", "selection_optimism", *FINAL_COLUMNS)
+_NUMBERS = (
+    "per",
+    "wer",
+    "best_per",
+    "per_beam",
+    "escape_step",
+    "selection_optimism",
+    *FINAL_COLUMNS,
+)
 _SHARES = ("collapsed", "diverged")
 _UNKNOWN = "not recorded"
 

@@ -20,7 +20,9 @@ from orchestrator.report.figures.effects import MOST_EFFECTS, draw_effects, effe
 from orchestrator.report.figures.greedy import draw_greedy, greedy_data
 from orchestrator.report.figures.held_out import draw_held_out, held_out_data
 from orchestrator.report.figures.interaction import draw_interaction, interaction_data
+from orchestrator.report.figures.per_and_wer import clouds_data, draw_clouds
 from orchestrator.report.figures.style import Drawn, Saved, save
+from orchestrator.report.per_and_wer import per_and_wer
 from orchestrator.report.prose import prose
 from orchestrator.report.telling_arms import arms_in_figures, shown_text
 
@@ -88,6 +90,8 @@ def _figures_of(given: ReportInput) -> Iterator[tuple[str, _Make]]:
                 "",
             ),
         )
+    if "wer" in tables.runs and tables.runs["wer"].notna().any():
+        yield "per_and_wer", lambda: _per_and_wer(given)
     if not tables.held_out["days"].isna().all():
         yield "held_out", lambda: _held_out(given)
     if efficiency_data(plan, tables.runs, given.records):
@@ -151,6 +155,13 @@ def _held_out(given: ReportInput) -> _Made:
     only = arms_in_figures(given.plan, given.tables.arms)
     data = held_out_data(given.tables.held_out, only)
     return (draw_held_out(data), _arms_text(given, only)) if data else None
+
+
+def _per_and_wer(given: ReportInput) -> _Made:
+    found = per_and_wer(given.plan, given.tables.runs)
+    only = arms_in_figures(given.plan, given.tables.arms)
+    data = clouds_data(found, only) if found else []
+    return (draw_clouds(data), _arms_text(given, only)) if data else None
 
 
 def _efficiency(given: ReportInput) -> _Made:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures.style import (
+    LINES,
     WIDTH,
     look,
     new_figure,
@@ -21,20 +22,24 @@ from orchestrator.stats.run_values import COUNTED
 from orchestrator.store.record import Record
 
 SHARES = ("train_share", "train_sessions_share")
-_LOG_RANGE = 4  # a wider ratio of trials gets a logarithmic axis
+_LOG_RANGE = 3  # this ratio of trials, or a wider one, gets a logarithmic axis
+_MOST_TICKS = 8  # with more numbers of trials, the axis has ticks of its own
+_WORDS = {"train_share": "fewer trials", "train_sessions_share": "fewer sessions"}
 
 
 class EfficiencyCurve(NamedTuple):
-    """Arms that differ in shares of the data alone.
+    """Arms that differ in one share of the data alone.
 
     Attributes:
-        label: the levels that they share, or the id of the first arm.
+        label: the levels that they have in common, or the id of the first arm.
+        share: the share in which they differ.
         n_trials: (n,) training trials, the mean over the seeds of each arm, ascending.
         per: (n,) mean final PER.
         seeds: (training trials, final PER) of every run.
     """
 
     label: str
+    share: str
     n_trials: Floats
     per: Floats
     seeds: tuple[tuple[float, float], ...]
@@ -50,7 +55,8 @@ def efficiency_data(
         records: run id → record; those that do not say their training trials are left out.
     """
     seeds: dict[str, list[tuple[float, float]]] = {}  # arm → its runs
-    groups: dict[str, dict[str, None]] = {}  # configuration without shares → arms
+    # (share, configuration without it) → arms
+    groups: dict[tuple[str, str], dict[str, None]] = {}
     counted = runs[runs["outcome"].isin(COUNTED) & runs["per"].notna()]
     columns = (counted[name].tolist() for name in ("run_id", "arm", "per"))
     for run_id, arm, per in zip(*columns, strict=True):
@@ -59,10 +65,11 @@ def efficiency_data(
         if record is None or n_trials is None:
             continue
         seeds.setdefault(arm, []).append((float(n_trials), float(per)))
-        groups.setdefault(_without_shares(record), {})[arm] = None
+        for share in SHARES:
+            groups.setdefault((share, _without(record, share)), {})[arm] = None
     levels = {arm.arm_id: arm.levels for arm in plan.arms}
     curves = []
-    for arms in groups.values():
+    for (share, _), arms in groups.items():
         points = sorted(
             tuple(float(value) for value in np.mean(seeds[arm], axis=0)) for arm in arms
         )
@@ -70,6 +77,7 @@ def efficiency_data(
             curves.append(
                 EfficiencyCurve(
                     _label([levels[arm] for arm in arms]) or next(iter(arms)),
+                    share,
                     np.array([n_trials for n_trials, _ in points]),
                     np.array([per for _, per in points]),
                     tuple(point for arm in arms for point in seeds[arm]),
@@ -80,19 +88,22 @@ def efficiency_data(
 
 @styled
 def draw_efficiency(data: Sequence[EfficiencyCurve]) -> Figure:
-    """Draw one line per curve, with a ring for every run."""
+    """Draw one line per curve, with a ring for every run; a colour for each label."""
     figure = new_figure(WIDTH, max(3.2, 0.6 + 0.18 * len(data)))
     axes = figure.add_subplot()
-    for index, curve in enumerate(data):
-        style = look(index)
+    labels = list(dict.fromkeys(curve.label for curve in data))
+    both = len({curve.share for curve in data}) > 1
+    for curve in data:
+        style = look(labels.index(curve.label))
+        line = LINES[SHARES.index(curve.share)]
         axes.plot(
             curve.n_trials,
             curve.per,
             color=style.colour,
-            linestyle=style.line,
+            linestyle=line if both else style.line,
             marker=style.marker,
             markersize=4.5,
-            label=curve.label,
+            label=f"{curve.label}: {_WORDS[curve.share]}" if both else curve.label,
         )
         axes.plot(
             *zip(*curve.seeds, strict=True),
@@ -104,9 +115,10 @@ def draw_efficiency(data: Sequence[EfficiencyCurve]) -> Figure:
             alpha=0.6,
         )
     every = np.concatenate([curve.n_trials for curve in data])
-    if every.max() > _LOG_RANGE * every.min():
+    if every.max() >= _LOG_RANGE * every.min():
         axes.set_xscale("log")
-        axes.set_xticks(sorted(set(every)), [f"{n:,.0f}" for n in sorted(set(every))])
+    if len(ticks := sorted(set(every))) <= _MOST_TICKS:
+        axes.set_xticks(ticks, [f"{n:,.0f}" for n in ticks])
         axes.minorticks_off()
     axes.set_xlabel("training trials")
     axes.set_ylabel("final PER")
@@ -117,9 +129,9 @@ def draw_efficiency(data: Sequence[EfficiencyCurve]) -> Figure:
     return figure
 
 
-def _without_shares(record: Record) -> str:
+def _without(record: Record, share: str) -> str:
     config = dict(record["config"])
-    config["data"] = {k: v for k, v in config.get("data", {}).items() if k not in SHARES}
+    config["data"] = {k: v for k, v in config.get("data", {}).items() if k != share}
     return json.dumps(config, sort_keys=True)
 
 

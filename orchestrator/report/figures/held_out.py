@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +16,8 @@ from orchestrator.report.figures.style import (
     styled,
 )
 from orchestrator.stats.effects import Floats
+
+_MOST_TICKS = 25  # that have room; distances closer than that get the axis's own ticks
 
 
 class HeldOutCurve(NamedTuple):
@@ -80,7 +83,11 @@ def draw_held_out(data: Sequence[HeldOutCurve]) -> Figure:
             markersize=4.5,
             label=curve.arm,
         )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    days = sorted({float(day) for curve in data for day in curve.days})
+    if min(np.diff(days), default=1.0) * _MOST_TICKS >= days[-1] - days[0]:
+        axes.set_xticks(days, [f"{day:g}".replace("-", "−") for day in days])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("days since the nearest training day")
     axes.set_ylabel("PER in sessions held out")
     axes.set_ylim(0.0, 1.05 * max([1e-3, *(float(curve.high.max()) for curve in data)]))

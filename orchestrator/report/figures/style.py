@@ -223,10 +223,19 @@ def wrap(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def percent_axis(axes: Axes, which: str) -> None:
-    """Label the axis of a rate in percent."""
+def percent_axis(axes: Axes, which: str, digits: int = 0) -> None:
+    """Label the axis of a rate in percent, with as many decimals as its ticks need.
+
+    Args:
+        digits: decimals of every label, at least.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: percent(value, 0))
+    axis.set_major_formatter(lambda value, _: percent(value, max(digits, _decimals(100 * value))))
+
+
+def _decimals(value: float) -> int:
+    """The fewest decimals, at most two, that show a number as it is."""
+    return next((n for n in (0, 1) if abs(value - round(value, n)) < 1e-6), 2)
 
 
 def forest_axes(axes: Axes, names: Sequence[str], outcome: str) -> None:

@@ -14,6 +14,8 @@ from decoder.words.ensembles import averaged_trials, log_softmax, sentences_of
 from decoder.words.evaluate import WordResources, WordSettings, evaluate_words
 from decoder.words.halves import Place
 
+pytest.importorskip("flashlight.lib.text.decoder")
+
 LEXICON = {"see": ((29, 18),), "sat": ((29, 2, 31),), "cat": ((20, 2, 31),), "we": ((36, 18),)}
 STATED = WordSettings(lm_weight=0.0, word_score=0.0, blank_penalty=0.0)
 NO_LABELS = np.zeros(0, np.int64)

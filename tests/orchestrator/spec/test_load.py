@@ -282,7 +282,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
         "extra_arms.again.seed_offset",
         ("(1, 2)", "1000"),
     ),
-    "prior of an unknown outcome": ({"prior": {"wer": 0.01}}, "prior.wer", ("'wer'", "write per")),
+    "prior of an unknown outcome": ({"prior": {"cer": 0.01}}, "prior.cer", ("'cer'", "write per")),
     "prior of a share above one": ({"prior": {"collapsed": 2}}, "prior.collapsed", ("0.1",)),
     "levels that are no mapping": ({"factors/rate/low": [1]}, "factors.rate.low", ("a mapping",)),
 }  # fmt: skip
@@ -327,7 +327,7 @@ def test_all_mistakes_are_named_at_once(problems: Callable[..., tuple[str, ...]]
             "factors/rate/low": {"optim.lr_max": "1e-3"},
             f"{WEAK}/margin": "0.1",
             f"{WEAK}/where": {"rat": "high"},
-            "hypotheses/only_when_slow/outcome": "wer",
+            "hypotheses/only_when_slow/outcome": "cer",
         }
     )
     for text in (

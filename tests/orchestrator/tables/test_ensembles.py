@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +83,29 @@ def test_arms_with_fewer_than_two_logits_and_runs_that_diverged_are_left_out(
     assert not said
 
 
-@pytest.mark.parametrize("what", ["damaged", "other trials"])
+DAMAGES = ["damaged", "one bit", "no checksum", "folder", "pipe", "dangling link"]
+
+
+@pytest.mark.parametrize("what", [*DAMAGES, "other trials"])
 def test_an_arm_whose_files_do_not_fit_is_left_out_with_a_remark(what: str, tmp_path: Path) -> None:
     three_seeds(tmp_path)
     for run_id in ("a", "b"):
         keep(tmp_path, run_id, {1: 4.0}, n_trials=1 + (run_id == "b" and what == "other trials"))
+    path = tmp_path / "b" / "logits.npz"
     if what == "damaged":
-        (tmp_path / "b" / "logits.npz").write_bytes(b"PK")
+        path.write_bytes(b"PK")
+    elif what == "one bit":
+        content = path.read_bytes()
+        path.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+    elif what == "no checksum":
+        path.with_suffix(".json").unlink()
+    elif what in DAMAGES:
+        path.unlink()
+        {
+            "folder": path.mkdir,
+            "pipe": lambda: os.mkfifo(path),
+            "dangling link": lambda: path.symlink_to(tmp_path / "nowhere"),
+        }[what]()
     said: list[str] = []
     table = ensembles_table(runs(bad=["a", "b"], good=["right", "third"]), tmp_path, said.append)
     assert set(table["arm"]) == {"good"} and len(said) == 1 and "bad" in said[0]

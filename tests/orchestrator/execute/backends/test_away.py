@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "train.n_steps": 12,
     "train.eval_every_steps": 2,
     "train.keep_weights": "best",
-    "train.keep_logits": "validation",
+    "train.keep_logits": "both",
 }
 
 
@@ -85,7 +85,7 @@ def steps_below(folder: Path) -> list[str]:
 
 def weights_in(folder: Path | None) -> dict[str, bytes]:
     assert folder is not None
-    kept = [*folder.rglob("weights.*"), *folder.rglob("logits.*")]
+    kept = [*folder.rglob("weights.*"), *folder.rglob("*logits.*")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
@@ -125,7 +125,8 @@ def test_a_node_that_sees_nothing_gets_the_recordings_and_gives_back_results_and
 ) -> None:
     results = timeless(train(pack, driver, access_to(driver)))
     kept = weights_in(driver.weights_dir)
-    assert (results, kept) == reference and {"run0/logits.npz", "run1/logits.json"} <= set(kept)
+    assert (results, kept) == reference
+    assert {"run0/logits.npz", "run1/logits.json", "run1/test_logits.npz"} <= set(kept)
     assert len(list((tmp_path / "node").glob("datasets/*/train_features.f32"))) == 1
     assert list((tmp_path / "node" / "packs").iterdir()) == []
     assert not (driver.checkpoint_dir / "pack").exists()
@@ -206,7 +207,7 @@ def test_checkpoints_travel_no_more_often_than_said(driver: Execution, pack: Pac
     seldom = dataclasses.replace(driver, checkpoint_every_seconds=1000.0)
     given: list[Progress | Parcel] = list(train_away(pack, seldom, access_to(driver), train_often))
     kinds = [getattr(one, "kind", "kept") for one in given if not isinstance(one, Progress)]
-    assert kinds == ["weights"] * 8 + ["kept"]  # weights and logits of two runs
+    assert kinds == ["weights"] * 12 + ["kept"]  # weights and logits of two runs
     assert isinstance(given[-1], KeptFiles) and not given[-1].names
 
 

@@ -130,6 +130,28 @@ def test_a_lab_table_of_rates_is_judged_and_rebuilt_without_it(
     assert row.difference.value == pytest.approx(one["effect"])
 
 
+def test_a_table_with_both_error_rates_says_whether_per_stands_for_wer(
+    tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
+) -> None:
+    results = Results(tmp_path / "results")
+    names = "abcdef"
+    rows = [
+        f"{name},{seed},{0.1 + 0.01 * index + 0.001 * seed},{20 + 2 * index + 0.1 * seed}"
+        for index, name in enumerate(names)
+        for seed in range(4)
+    ]
+    levels = {name: f"system == '{name}'" for name in names}
+    keys = {"factors": {"system": levels}, "hypotheses": {"lower": claim()}}
+    claims = write(**keys, columns={"wer": "WER in words"})
+    judge_runs(claims, [str(table("system,seed,PER,WER in words", *rows))], results, quiet)
+    folder = results.of_judged.ablation("judged")
+    runs = pd.read_parquet(folder / "runs.parquet")
+    assert runs["wer"].iloc[0] == pytest.approx(0.2)  # in percent in the table
+    assert (folder / "figures" / "per_and_wer.png").is_file()
+    page = (folder / "report.md").read_text()
+    assert "of 15 pairs of arms" in page and "36 of 36 pairs" in page
+
+
 def test_an_imported_group_and_its_folder_are_judged_by_their_own_settings(
     tmp_path: Path, write: Callable[..., Path], claim: Any
 ) -> None:
