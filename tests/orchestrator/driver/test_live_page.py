@@ -94,7 +94,7 @@ def test_a_process_writes_what_is_recorded_and_what_is_told(store: Results) -> N
         page.update(PackEvent("p", Progress(20, {run_id: history_row(20, 0.1234)})))
         page.tell(1, 300, 4000)
         until(lambda: "300 of 4,000" in text_of(store))
-        assert "1 runs under way" in text_of(store)
+        assert "1 run under way" in text_of(store)
     assert sorted(p.name for p in store.ablation("two").iterdir()) == ["plan.json", "report.html"]
 
 
