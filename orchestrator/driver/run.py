@@ -15,6 +15,7 @@ from orchestrator.driver.changed_code import changed_code
 from orchestrator.driver.changed_data import Accept, ask_about_changes, find_changed_data
 from orchestrator.driver.event_files import EventFiles
 from orchestrator.driver.grow import grow
+from orchestrator.driver.live_page import LivePage, metric_of
 from orchestrator.driver.notify import SILENT, Notifier
 from orchestrator.driver.remarks import (
     check_machines,
@@ -203,7 +204,10 @@ def run_ablation(
             if not others:
                 write_plan(results, document)
             place.join(plan)
-        recorder = Recorder(results, switch, place.seat)
+        page = LivePage(
+            results, name, document.question, metric_of(loaded.spec), say, shares=share_work
+        )
+        recorder = Recorder(results, switch, place.seat, page)
         events = None
         if tensorboard:
             events = EventFiles(results, name, loaded.spec.collapse.thresholds(), say)
@@ -224,7 +228,7 @@ def run_ablation(
             notifier,
         )
         signal_number = None
-        with watch.phase("training"):
+        with watch.phase("training"), page:
             try:
                 rounds.begin()
                 is_open = True

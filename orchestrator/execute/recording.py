@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from decoder.atomic import write_atomically
 from decoder.pack import Progress, RunResult
@@ -19,18 +20,36 @@ from orchestrator.store.record import RecordEnvironment
 _TELL_SECONDS = 10.0  # between two notes that differ only in the steps
 
 
+class Watcher(Protocol):
+    """Receives what a recorder does, such as `orchestrator.driver.live_page.LivePage`."""
+
+    def update(self, event: PackEvent) -> None:
+        """Receive an event whose runs are recorded."""
+
+    def tell(self, n_running: int, n_steps_done: int, n_steps: int) -> None:
+        """Receive what `Recorder.tell` does."""
+
+
 class Recorder:
     """Writes the results of events to the ledger.
 
     Args:
         switch: delays signals while a record is written.
         seat: tells `status` how many runs are training.
+        watcher: receives the same; None if nobody watches.
     """
 
-    def __init__(self, results: Results, switch: StopSwitch, seat: DriverSeat | None) -> None:
+    def __init__(
+        self,
+        results: Results,
+        switch: StopSwitch,
+        seat: DriverSeat | None,
+        watcher: Watcher | None = None,
+    ) -> None:
         self._runs: Mapping[str, PlannedRun] = {}
         self._sizes: Mapping[str, int] = {}
         self._results, self.switch, self._seat = results, switch, seat
+        self._watcher = watcher
         self._environment = provenance.environment()
         self._n_running, self._next_tell = 0, 0.0
         self.n_trained = 0
@@ -69,6 +88,8 @@ class Recorder:
                 self._keep_log(run_id, "" if isinstance(what, Progress) else what.log)
                 self.n_trained += record["status"] != "failed"
         self.seconds += time.monotonic() - started
+        if self._watcher is not None:
+            self._watcher.update(event)
 
     def _keep_log(self, run_id: str, log: str) -> None:
         """Keep the log of the worker in which the run failed; one of an earlier failure goes."""
@@ -96,6 +117,8 @@ class Recorder:
         Args:
             n_steps_done, n_steps: see `orchestrator.store.locks.Holder`.
         """
+        if self._watcher is not None:
+            self._watcher.tell(n_running, n_steps_done, n_steps)
         now = time.monotonic()
         if self._seat is not None and (n_running != self._n_running or now >= self._next_tell):
             self._seat.tell(n_running, n_steps_done, n_steps)

@@ -4,9 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from orchestrator.plan.document import ArmEntry
 from orchestrator.report.arm_results import ArmResults, arm_results, further_means
 from orchestrator.report.evaluation import ReportInput
@@ -20,28 +17,13 @@ from orchestrator.report.grids import (
     texts,
 )
 from orchestrator.report.prose import prose
+from orchestrator.report.small_curve import SmallCurve, small_curve
 from orchestrator.spec.configuration import is_command
 from orchestrator.spec.units import noun, number, percent, value_text
-from orchestrator.stats.effects import Floats
 from orchestrator.verdicts.controls import kind_of
 from orchestrator.verdicts.criteria import CriterionResult, rule_text
 
-_MOST_POINTS = 60  # in a small curve
 _MISSING = object()
-
-
-class SmallCurve(NamedTuple):
-    """PER during training, in a box 100 wide and 30 high with 0 % at the bottom.
-
-    Attributes:
-        line: the median over the seeds, as the points of an SVG polyline.
-        band: lowest to highest seed, as the points of an SVG polygon.
-        label: a description in words.
-    """
-
-    line: str
-    band: str
-    label: str
 
 
 class Card(NamedTuple):
@@ -104,7 +86,7 @@ def make_cards(given: ReportInput, shown: Sequence[str] | None = None) -> list[C
                 changes=make_grid(columns, changes) if changes else None,
                 criteria=_criteria_grid(results) if results else None,
                 metrics=_metrics(rows[name], {m: means[name] for m, means in further.items()}),
-                curve=_small(curves[name], last_step) if name in curves else None,
+                curve=_small(curves.get(name), last_step),
             )
         )
     return cards
@@ -178,20 +160,7 @@ def _metrics(row: ArmResults, further: Mapping[str, float]) -> dict[str, str]:
     return metrics
 
 
-def _small(curve: ArmCurve, last_step: float) -> SmallCurve:
-    n = len(curve.steps)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(int))
-
-    def points(values: Floats, order: NDArray[np.int_]) -> str:
-        # PER may be above 1; the box ends at 1.
-        y = 30 * (1 - np.clip(values, 0.0, 1.0))
-        x = 100 * curve.steps / last_step
-        return " ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in order)
-
-    start, end = (value_text(float(curve.middle[i]), "per") for i in (0, -1))
-    return SmallCurve(
-        line=points(curve.middle, chosen),
-        band=f"{points(curve.high, chosen)} {points(curve.low, chosen[::-1])}",
-        label=f"PER during training, median over the seeds: {start} at step {curve.steps[0]:,.0f}, "
-        f"{end} at step {curve.steps[-1]:,.0f}",
-    )
+def _small(curve: ArmCurve | None, last_step: float) -> SmallCurve | None:
+    if curve is None:
+        return None
+    return small_curve(curve.steps, curve.middle, curve.low, curve.high, last_step)

@@ -1,9 +1,12 @@
 """The pages of a report: Markdown, and one HTML page that loads no other file."""
 
 import base64
+import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import BaseLoader, Environment, FileSystemLoader
 
@@ -12,6 +15,13 @@ from orchestrator.report.prose import TEMPLATES, environment
 
 _MARKS = {"supported": "✔", "refuted": "✘", "inconclusive": "○"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class Script(NamedTuple):
+    """The script of a page, the only one that its content security policy lets run."""
+
+    text: str
+    hash: str
 
 
 class _Raw(str):
@@ -35,12 +45,27 @@ def write_pages(
         The two files.
     """
     loader = FileSystemLoader([templates, TEMPLATES])
+    made = _markdown(loader, folder).get_template(f"{template}.md.j2")
+    text = made.render(view=view, marks=_MARKS)
+    page = html_page(template, view, templates=templates)
     written = []
-    for kind, made in (("md", _markdown(loader, folder)), ("html", _html(loader))):
-        page = made.get_template(f"{template}.{kind}.j2").render(view=view, marks=_MARKS)
+    for kind, content in (("md", text), ("html", page)):
         written.append(folder / f"report.{kind}")
-        write_atomically(written[-1], page.encode())
+        write_atomically(written[-1], content.encode())
     return written
+
+
+def html_page(template: str, view: object, *, templates: Path = TEMPLATES) -> str:
+    """The HTML page of a view, with the arguments of `write_pages`."""
+    made = _html(templates).get_template(f"{template}.html.j2")
+    return made.render(view=view, marks=_MARKS, script=_script())
+
+
+@cache
+def _script() -> Script:
+    text = (TEMPLATES / "page.js").read_text()
+    digest = hashlib.sha256(text.encode()).digest()
+    return Script(text, f"sha256-{base64.b64encode(digest).decode()}")
 
 
 def escape_markdown(value: object) -> str:
@@ -50,9 +75,10 @@ def escape_markdown(value: object) -> str:
     return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", text)
 
 
-def _html(loader: BaseLoader) -> Environment:
-    made = environment(loader, autoescape=True)
-    made.filters |= {"data_uri": _data_uri, "no_break": _no_break}
+@cache  # the page while training goes on is made again and again
+def _html(templates: Path) -> Environment:
+    made = environment(FileSystemLoader([templates, TEMPLATES]), autoescape=True)
+    made.filters |= {"data_uri": _data_uri, "no_break": _no_break, "anchor": _anchor}
     return made
 
 
@@ -83,6 +109,11 @@ def _code_block(text: str) -> _Raw:
 def _no_break(text: str) -> str:
     """Keep a number and its percent sign, and p or α and its value, on one line."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\b[pα]) (?=[=<])|(?<=\b[pα] [=<]) ", "\u00a0", text)
+
+
+def _anchor(title: str) -> str:
+    """The id of a section."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
 def _data_uri(path: Path) -> str:

@@ -11,6 +11,7 @@ from orchestrator.plan.document import PlanDocument
 from orchestrator.report.answer import one_line_answer
 from orchestrator.report.arms_grid import arms_grid
 from orchestrator.report.cards import Card, make_cards
+from orchestrator.report.claims import attempt_answers
 from orchestrator.report.error_grids import (
     choices_grid,
     ensembles_grid,
@@ -35,39 +36,21 @@ from orchestrator.report.grids import (
     unasked_grid,
     varied_grid,
 )
+from orchestrator.report.paper import paper_text
 from orchestrator.report.per_and_wer import agreement_grid, agreement_notes, per_and_wer
 from orchestrator.report.prose import prose
 from orchestrator.report.rules import make_rules
 from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.telling_arms import MOST_IN_TABLES, shown_text, telling_arms
 from orchestrator.report.word_grid import words_grid
-from orchestrator.report.wording import explain, first_sentence, label_text, verdict_title
-from orchestrator.spec.claim_text import what_counts
 from orchestrator.stats.run_values import COUNTED, NOT_NEEDED
 from orchestrator.store.ledger import source_of_record, with_result
 from orchestrator.store.mixing import machines_text, select, sources_text
 from orchestrator.store.sources import training_sha256
 from orchestrator.verdicts.controls import seed_noise
-from orchestrator.verdicts.verdicts import Verdict
 
 MOST_ROWS = 200  # of a table on the page, which opens slowly with more
 _MOST_FAILURES = 50  # runs of which the page tells how they ended
-
-
-class Answer(NamedTuple):
-    """One hypothesis: its verdict, two sentences that explain it, and what would have counted.
-
-    `caveats` say what else differs between the arms of runs that existed before.
-    """
-
-    name: str
-    claim: str
-    what_counts: str
-    word: str
-    title: str
-    finding: str
-    decision: str
-    caveats: tuple[str, ...] = ()
 
 
 class Part(NamedTuple):
@@ -114,6 +97,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
     attempt = given.faults.attempt
     shown = telling_arms(plan, given.tables.arms, MOST_IN_TABLES)
     cards: list[Card] = attempt("the list of arms", lambda: make_cards(given, shown), [])
+    answers = partial(attempt_answers, plan, given.verdicts, given.faults)
     view: dict[str, Any] = {
         "name": plan.name,
         "question": " ".join(plan.question.split()),
@@ -128,8 +112,9 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
             )
         ),
         "answer": attempt("the answer in one line", lambda: one_line_answer(given), ""),
-        "answers": _answers(given, exploratory=False),
-        "explored": _answers(given, exploratory=True),
+        "answers": answers(exploratory=False),
+        "explored": answers(exploratory=True),
+        "effects": [Part(figure.title, figure) for figure in figures if figure.name == "effects"],
         "states_nothing": not plan.spec.hypotheses,
         "claims_left_out": max(0, len(given.verdicts) - MOST_ROWS),
         "evidence": _sections(
@@ -141,7 +126,9 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
                     lambda: _unasked(given),
                     lambda: _noise(given),
                     lambda: _greedy(given),
-                    lambda: [Part(figure.title, figure) for figure in figures],
+                    lambda: [
+                        Part(figure.title, figure) for figure in figures if figure.name != "effects"
+                    ],
                     lambda: _per_and_wer(given),
                     lambda: _arms(given, shown),
                 ],
@@ -153,6 +140,7 @@ def make_view(given: ReportInput, figures: Sequence[Saved]) -> dict[str, Any]:
             given.faults,
             {
                 "What was varied": [lambda: [_varied(plan)]],
+                "For a paper": [lambda: [Part(code=paper_text(given))]],
                 "How it was decided": [
                     lambda: [
                         Part(
@@ -250,51 +238,6 @@ def _cut(part: Part) -> Part:
     return part._replace(grid=part.grid._replace(rows=part.grid.rows[:MOST_ROWS]), rest=rest)
 
 
-def _answers(given: ReportInput, *, exploratory: bool) -> tuple[Answer, ...]:
-    """`make_answers` for the first `MOST_ROWS` claims; one that has no words is left out."""
-    attempt = given.faults.attempt
-    rules: dict[str, str] = attempt(
-        "what counts for each claim", lambda: _rules_of_claims(given.plan), {}
-    )
-    answers = [
-        attempt(f"the answer on '{verdict.name}'", partial(_answer, verdict, rules), None)
-        for verdict in given.verdicts[:MOST_ROWS]
-        if verdict.hypothesis.exploratory == exploratory and rules
-    ]
-    return tuple(answer for answer in answers if answer is not None)
-
-
-def make_answers(
-    plan: PlanDocument, verdicts: Sequence[Verdict], *, exploratory: bool
-) -> tuple[Answer, ...]:
-    """Put the verdicts on confirmatory or on exploratory claims into words."""
-    rules = _rules_of_claims(plan)
-    chosen = [verdict for verdict in verdicts if verdict.hypothesis.exploratory == exploratory]
-    return tuple(_answer(verdict, rules) for verdict in chosen)
-
-
-def _rules_of_claims(plan: PlanDocument) -> dict[str, str]:
-    """Hypothesis → what counts as its support."""
-    return what_counts(
-        plan.spec,
-        plan.exact_locked,
-        {name: added.as_locked(plan.spec) for name, added in plan.seeds_added.items()},
-    )
-
-
-def _answer(verdict: Verdict, rules: Mapping[str, str]) -> Answer:
-    return Answer(
-        name=verdict.name,
-        claim=" ".join(verdict.hypothesis.claim.split()),
-        what_counts=rules[verdict.name],
-        word=verdict.word,
-        title=", ".join(filter(None, (verdict_title(verdict), label_text(verdict)))),
-        finding=first_sentence(verdict),
-        decision=explain(verdict),
-        caveats=verdict.caveats,
-    )
-
-
 def _unasked(given: ReportInput) -> Iterator[Part]:
     if given.unasked:
         grid = unasked_grid(given.unasked)
@@ -311,7 +254,10 @@ def _criteria(given: ReportInput, shown: Collection[str]) -> Iterator[Part]:
 
 def _effects(given: ReportInput) -> list[Part]:
     parts = []
-    for title, exploratory, correction in (("", False, "Holm"), ("Exploratory", True, "BH")):
+    for title, exploratory, correction in (
+        ("Claims in numbers", False, "Holm"),
+        ("Exploratory claims in numbers", True, "BH"),
+    ):
         verdicts = [v for v in given.verdicts if v.hypothesis.exploratory == exploratory]
         if verdicts:
             grid = effects_grid(verdicts, given.floors, given.controls, correction)

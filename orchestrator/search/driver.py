@@ -12,7 +12,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from orchestrator.driver.event_files import EventFiles
+from orchestrator.driver.live_page import LivePage
 from orchestrator.driver.notify import SILENT, Notifier, both
+from orchestrator.driver.page_writer import ASKED
 from orchestrator.driver.remarks import note_other_code
 from orchestrator.driver.reporting import telling_decided
 from orchestrator.driver.room import find_room
@@ -31,6 +33,7 @@ from orchestrator.search.confirmation import confirmation_ablation, find_winners
 from orchestrator.search.kept import keep_search
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rebuild import RebuiltSearch, rebuild_search
+from orchestrator.search.schema import SECONDS
 from orchestrator.search.study import FINISHED, ArmStudy, notes, open_studies
 from orchestrator.search.train_batch import train_batch, train_runs
 from orchestrator.spec.arms import Arm
@@ -115,20 +118,27 @@ def run_search(
         clear_abandoned(say)
         studies = open_studies(loaded, own, say, storage, prepare=prepare)
         keep_search(loaded, own)
-        recorder = Recorder(own, switch, seat)
+        metric = "per" if loaded.spec.first == SECONDS else loaded.spec.first
+        page = LivePage(own, name, loaded.spec.question, metric, say)
+        recorder = Recorder(own, switch, seat, page)
         events = None
         if tensorboard:
             events = EventFiles(own, name, loaded.spec.collapse.thresholds(), say)
         watch_events = both(events.update if events else None, notifier.watch)
         signal_number = None
         try:
-            with nullcontext(backend) if backend else started_backend(options, say) as train:
+            start = nullcontext(backend) if backend else started_backend(options, say)
+            with page, start as train:
                 trainer = Trainer(train, options, own, name, recorder, say, watch=watch_events)
+                for study in studies:
+                    page.count(_kinds(study))
                 with watch.phase("search"):
                     for study in studies:
-                        _try_candidates(study, trainer, recordings, events, notifier)
+                        _try_candidates(study, trainer, recordings, events, notifier, page)
                 with watch.phase("confirmation"):
-                    n_confirmed = _confirm(loaded, studies, trainer, recordings, events, notifier)
+                    n_confirmed = _confirm(
+                        loaded, studies, trainer, recordings, events, notifier, page
+                    )
         except Stopped as stop:
             signal_number = stop.signal_number
             say("stopping: what is recorded stays, and `search` again continues from there")
@@ -148,6 +158,7 @@ def _try_candidates(
     recordings: PrepareRecordings,
     events: EventFiles | None,
     notifier: Notifier,
+    page: LivePage,
 ) -> None:
     """Try the candidates that an arm lacks, and again those that failed in an earlier call."""
     spec, results, say = study.spec, trainer.results, trainer.say
@@ -168,10 +179,23 @@ def _try_candidates(
             replace(run, arm_id=names[int(run.arm_id)]) for pack in batch.packs for run in pack.runs
         ]
         notifier.follow(runs)
+        page.expect(runs)
+        page.count(_kinds(study))
         if events is not None:
             events.expect(runs)
         train_batch(study, trainer, batch)
         shutil.rmtree(results.checkpoints(spec.name), ignore_errors=True)
+
+
+def _kinds(study: ArmStudy) -> dict[str, int]:
+    """How many candidates of an arm there are of each kind, for the page while they train."""
+    front = f"{study.arm.name}: " if study.spec.arms else ""
+    return {
+        f"{front}{ASKED}": study.spec.n_candidates,
+        f"{front}trained to the end": len(study.trials(TrialState.COMPLETE)),
+        f"{front}stopped early": len(study.trials(TrialState.PRUNED)),
+        f"{front}failed": len(study.trials(TrialState.FAIL)),
+    }
 
 
 def _confirm(
@@ -181,6 +205,7 @@ def _confirm(
     recordings: PrepareRecordings,
     events: EventFiles | None,
     notifier: Notifier,
+    page: LivePage,
 ) -> tuple[int, int]:
     """Train winners and base on fresh seeds, and write the plan that compares them.
 
@@ -200,6 +225,7 @@ def _confirm(
     plan = make_plan(ablation, data, options.n_workers, options.max_runs_per_pack, room)
     write_plan(results, plan_document(plan))
     notifier.follow(plan.runs)
+    page.confirm()
     if events is not None:
         events.expect(plan.runs, {arm.arm_id: arm.levels for arm in plan.loaded.arms})
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from decoder.errors import ConfigError
+from orchestrator.report.claims import Answer, make_answers
 from orchestrator.report.faults import Faults
 from orchestrator.report.figures.style import Saved
 from orchestrator.report.grids import (
@@ -17,7 +18,6 @@ from orchestrator.report.grids import (
     texts,
 )
 from orchestrator.report.source_grids import data_grid, machine_grid
-from orchestrator.report.view import Answer, make_answers
 from orchestrator.search.confirmation import Confirmation, Confirmed, Winner
 from orchestrator.search.load import LoadedSearch
 from orchestrator.search.rungs import brackets_for

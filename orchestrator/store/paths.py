@@ -161,6 +161,10 @@ class Results:
         """Which runs belong to the packs that have trained, see `orchestrator.store.under_way`."""
         return self.checkpoints(name) / "packs.json"
 
+    def page_lock(self, name: str) -> Path:
+        """Which of the drivers that share an ablation writes its page while they train."""
+        return self.ablation(name) / "page.lock"
+
     def driver_lock(self, name: str) -> Path:
         return self.ablation(name) / "driver.lock"
 

@@ -15,6 +15,7 @@ from orchestrator.report.figures.style import (
     new_figure,
     styled,
 )
+from orchestrator.report.intervals import effect_limits
 from orchestrator.report.wording import label_text
 from orchestrator.spec.units import difference_text, noun, unit_of
 from orchestrator.verdicts.controls import NoiseFloor
@@ -75,21 +76,8 @@ def draw_effects(panels: Sequence[EffectPanel]) -> Figure:
     return figure
 
 
-def _limits(panel: EffectPanel) -> tuple[float, float]:
-    """Ends of the axis: margins and estimates fit, a much wider interval is cut (with an arrow)."""
-    margins = max(verdict.hypothesis.margin for verdict in panel.verdicts)
-    floor = panel.floor if math.isfinite(panel.floor) else 0.0
-    core = [v for e in panel.verdicts for v in (e.claimed_effect, 0.0) if math.isfinite(v)]
-    core += [1.5 * margins, -1.5 * margins, 1.05 * floor, -1.05 * floor]
-    span = max(core) - min(core)
-    ends = [v for e in panel.verdicts for v in e.claimed_interval if math.isfinite(v)] + core
-    low, high = max(min(ends), min(core) - 2 * span), min(max(ends), max(core) + 2 * span)
-    pad = 0.04 * (high - low)
-    return low - pad, high + pad
-
-
 def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
-    low, high = _limits(panel)
+    low, high = effect_limits(panel.verdicts, panel.floor)
     axes.set_xlim(low, high)
     forest_axes(axes, [verdict.name for verdict in panel.verdicts], panel.outcome)
     for row, verdict in enumerate(panel.verdicts):

@@ -194,6 +194,14 @@ ELSEWHERE = {
         "orchestrator/store/test_tidy.py::"
         "test_a_driver_sets_aside_what_stands_in_the_place_of_its_files",
     ),
+    "the page that shows the progress cannot be made, or the driver is killed while it trains": (
+        "orchestrator/driver/test_live_page.py::"
+        "test_training_goes_on_where_no_process_can_start",
+        "orchestrator/driver/test_live_page.py::"
+        "test_a_killed_driver_leaves_a_page_that_says_so_and_no_process",
+        "orchestrator/report/test_live.py::"
+        "test_a_page_whose_writer_is_dead_says_so_and_stops",
+    ),
     "a figure or table cannot be made": (
         "orchestrator/report/test_faults.py::"
         "test_a_broken_figure_is_a_line_in_both_pages_and_one_remark",
@@ -255,6 +263,9 @@ ELSEWHERE = {
     "hostile text in a name, claim, question or traceback": (
         "orchestrator/report/test_pages.py::test_the_page_loads_nothing_and_runs_nothing",
         "orchestrator/report/test_pages.py::test_markdown_shows_hostile_words_as_text",
+        "orchestrator/report/test_in_a_browser.py::"
+        "test_hostile_words_run_nothing_even_without_the_policy",
+        "orchestrator/report/test_live.py::test_hostile_names_stay_text",
     ),
     "a cell that a spreadsheet would run": (
         "orchestrator/tables/test_csv_cells.py::test_every_escape_is_undone",

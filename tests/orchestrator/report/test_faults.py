@@ -54,7 +54,7 @@ def test_a_broken_figure_is_a_line_in_both_pages_and_one_remark(
         ("rebuild.write_answer", "verdicts.json"),
         ("view.arms_grid", "Evidence"),
         ("view.make_cards", "list of arms"),
-        ("view.explain", "answer on 'h'"),
+        ("claims.explain", "answer on 'h'"),
         ("view.machine_grid", "Environment and timing"),
     ],
 )
