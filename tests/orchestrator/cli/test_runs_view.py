@@ -3,7 +3,6 @@
 import math
 
 import pytest
-
 from rich.console import Console
 
 from decoder.pack import HISTORY_COLUMNS, WORD_COLUMNS
