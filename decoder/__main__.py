@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from decoder.cpus import limit_threads
 from decoder.document import only_documents, print_document
 from decoder.errors import ConfigError, UserError
-from decoder.predict_command import add_predict, predict
+from decoder.predict_command import add_data, add_predict, add_weights, predict
 from decoder.remarks import take_remarks
 from decoder.train_command import add_train, train, train_exported
 
@@ -94,25 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         help="write weights in the file format of an official trainer",
         description="Write weights in the file format of the official T15 or T12 trainer.",
     )
-    for command in (evaluate, export):
-        command.add_argument(
-            "--checkpoint",
-            type=Path,
-            required=True,
-            metavar="FILE",
-            help="T15 best_checkpoint, T12 modelWeights, or the weights.safetensors of a run",
-        )
-        command.add_argument(
-            "--config",
-            type=Path,
-            metavar="FILE",
-            help="T15 args.yaml, T12 args, or our YAML; weights.safetensors does not need it",
-        )
-    evaluate.add_argument(
-        "--data",
-        metavar="PATH",
-        help="folder in the T15 or T12 layout (default: data.path of the configuration)",
-    )
+    add_weights(evaluate)
+    add_weights(export)
+    add_data(evaluate)
     evaluate.add_argument(
         "--split", choices=("val", "train"), default="val", help="trials to score (default: val)"
     )

@@ -33,13 +33,12 @@ from decoder.sections import AugmentConfig, DataConfig, ModelConfig
 from decoder.slips import field_hint
 from decoder.strict_yaml import load_yaml
 from decoder.training_sections import (
-    NO_FILES,
-    WORD_FILE_KEYS,
     WORDS_KEY,
     EvaluationConfig,
     LossConfig,
     OptimConfig,
     TrainConfig,
+    without_places,
 )
 from decoder.yaml_lines import with_lines
 
@@ -331,10 +330,7 @@ def identity(config: DecoderConfig) -> dict[str, Any]:
     idle |= _idle_by_parts(config)
     # Augmentations act in the order of their files, and how a file is written does not count.
     named = {f"files.{file}": f"files.{place}" for place, file in enumerate(config.extensions)}
-    # The content of a file counts, whose hash is among the files, not its place.
-    for path in WORD_FILE_KEYS:
-        if path in kept and kept[path] not in NO_FILES[path]:
-            kept[path] = "file"
+    kept |= without_places(kept, config.files)
     return {named.get(path, path): value for path, value in kept.items() if path not in idle}
 
 

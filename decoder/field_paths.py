@@ -46,7 +46,7 @@ def sections() -> Mapping[str, type[Section]]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The inverse of `flatten`, without validation."""
+    """The inverse of `decoder.config.flatten`, without validation."""
     nested: dict[str, dict[str, Any]] = {}
     for path, value in flat.items():
         section, name = split_path(path)

@@ -18,24 +18,8 @@ def add_predict(commands: Any) -> None:
         "competitionHoldOut) and write the phonemes or, with --words, the sentence of each trial "
         "as CSV with the columns id and text, ordered by session and then as in the files.",
     )
-    command.add_argument(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="T15 best_checkpoint, T12 modelWeights, or the weights.safetensors of a run",
-    )
-    command.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="T15 args.yaml, T12 args, or our YAML; weights.safetensors does not need it",
-    )
-    command.add_argument(
-        "--data",
-        metavar="PATH",
-        help="folder in the T15 or T12 layout (default: data.path of the configuration)",
-    )
+    add_weights(command)
+    add_data(command)
     command.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="a CSV that does not exist yet"
     )
@@ -64,6 +48,32 @@ def add_predict(commands: Any) -> None:
     )
     command.add_argument("--device", help="cpu, cuda, ... (default: the GPU if there is one)")
     command.add_argument("--json", action="store_true", help="print JSON instead of a line")
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    """Add the options that name weights and their configuration."""
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="T15 best_checkpoint, T12 modelWeights, or the weights.safetensors of a run",
+    )
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="T15 args.yaml, T12 args, or our YAML; weights.safetensors does not need it",
+    )
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add the option that names recordings."""
+    command.add_argument(
+        "--data",
+        metavar="PATH",
+        help="folder in the T15 or T12 layout (default: data.path of the configuration)",
+    )
 
 
 def predict(options: argparse.Namespace) -> None:

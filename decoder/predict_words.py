@@ -55,7 +55,7 @@ def sentences_of(
     """
     words = config.evaluation.words
     if any(np.isnan(one.logits).any() for one in trials):
-        raise DataError(f"{checkpoint}: gives posteriors that are not numbers; it is broken")
+        raise DataError(f"{checkpoint}: gives posteriors that are not numbers; give other weights")
     if words.decoder == "command":
         given = [WordTrial(one.logits, None, *one[2:]) for one in trials]
         return decode_by_command(given, words.command, _COMMAND_SECONDS)

@@ -1,6 +1,6 @@
 """The sections of a configuration for training and evaluation: loss, optim, train, evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -234,8 +234,9 @@ WORDS_KEY = "evaluation.words"
 WORD_FILE_KEYS = (f"{WORDS_KEY}.lexicon", f"{WORDS_KEY}.language_model")
 # The name of the hash of the pronunciations beside the recordings.
 PRONUNCIATIONS_KEY = f"{WORDS_KEY}.pronunciations"
-# Values of these keys that name no file.
+# Key → its values that name no file.
 NO_FILES = dict(zip(WORD_FILE_KEYS, (("cmudict", "train"), ("none", "train")), strict=True))
+WORD_COMMAND_KEY = f"{WORDS_KEY}.command"
 _WORD_DECODER = f"{WORDS_KEY}.decoder"
 _WORDS = mark(per_run=True, added=True, idle_if={_WORD_DECODER: ["none"]})
 _WORD_BEAM = mark(per_run=True, added=True, only_if={_WORD_DECODER: ["beam"]})
@@ -342,3 +343,23 @@ class EvaluationConfig(Section):
         mark(per_run=True, added=True, only_if={"evaluation.use_beam_search": [True]}),
     ] = 16
     words: WordsConfig = WordsConfig()
+
+
+def without_places(flat: Mapping[str, Any], hashed: Collection[str]) -> dict[str, Any]:
+    """The keys of some that name files for words, with ``file`` for each file.
+
+    Its content counts, whose hash stands among the files of the configuration, and not its place.
+
+    Args:
+        flat: config path → value.
+        hashed: the names of the hashes.
+    """
+    found: dict[str, Any] = {
+        key: "file" for key in WORD_FILE_KEYS if key in flat and flat[key] not in NO_FILES[key]
+    }
+    if WORD_COMMAND_KEY in flat:
+        found[WORD_COMMAND_KEY] = [
+            "file" if f"{WORD_COMMAND_KEY}.{place}" in hashed else word
+            for place, word in enumerate(flat[WORD_COMMAND_KEY])
+        ]
+    return found

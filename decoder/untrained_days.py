@@ -84,16 +84,16 @@ class TrainedOn:
             sessions: names in day order.
             breakdown: of the run's last evaluation; None if it ended before it.
         """
-        apart = breakdown.held_out if breakdown is not None else None
-        held_out = {
-            sessions[day]: HeldOutSession(
-                n_edits=apart.edits[day],
-                n_reference=apart.reference[day],
-                days=self.nearest[day].days,
-            )
-            for day in sorted(apart.reference if apart is not None else ())
-            if apart is not None
-        }
+        held_out = {}
+        if breakdown is not None and (apart := breakdown.held_out) is not None:
+            held_out = {
+                sessions[day]: HeldOutSession(
+                    n_edits=apart.edits[day],
+                    n_reference=apart.reference[day],
+                    days=self.nearest[day].days,
+                )
+                for day in sorted(apart.reference)
+            }
         return {
             "n_train_trials": self.n_trials,
             "n_train_sessions": len(self.trained),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from decoder.config import DecoderConfig
 from decoder.data.alignment import check_sentences
+from decoder.data.sentences import words_of_sentence
 from decoder.data.shares import held_out_days
 from decoder.data.store import Dataset
 from decoder.errors import DataError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from decoder.logits import KeptLogits
     from decoder.words.errors import WordErrors
     from decoder.words.evaluate import WordResources, WordResult, WordSettings
+    from decoder.words.halves import Place
 
 # Trial of the validation split → (P, C) float32 log-posteriors of its own patches.
 LogProbs = Mapping[int, NDArray[np.float32]]
@@ -63,7 +65,7 @@ class PackWords:
         places: file as the configuration names it → where it lies on this machine, if elsewhere.
 
     Raises:
-        DataError: a validation trial has no sentence; or a file is missing, has changed since the
+        DataError: no validation trial has a sentence; or a file is missing, has changed since the
             runs were planned, or cannot be used.
     """
 
@@ -90,7 +92,7 @@ class PackWords:
         return run.config.evaluation.words.is_due(step, run.config.train)
 
     def evaluate(self, run: Run, validation: LogProbs, held_out: LogProbs) -> RunWords:
-        """Decode one evaluation of a run. If a posterior is not finite, no column is known.
+        """Decode one evaluation of a run. If a posterior is not a number, no column is known.
 
         Args:
             validation: of the trials that count in ``per``.
@@ -109,8 +111,8 @@ class PackWords:
                 try:
                     return working.result(_SIGN_SECONDS)
                 except NotYet:
-                    if working.done():
-                        raise  # of the work itself
+                    if working.done():  # by now, or the work itself took too long
+                        return working.result()
 
     def _evaluate(self, run: Run, validation: LogProbs, held_out: LogProbs) -> RunWords:
         resources = self._resources.get(run.run_id)
@@ -136,22 +138,18 @@ class PackWords:
         self, run: Run, log_probs: LogProbs, settings: "WordSettings | None"
     ) -> "WordResult":
         from decoder.words.command import decode_by_command
+        from decoder.words.ensembles import places_of
         from decoder.words.evaluate import WordTrial, evaluate_sentences, evaluate_words
 
-        split = self._dataset.val
-        assert split.sentences is not None
+        recorded, places = self._dataset.val.sentences, places_of(self._dataset)
+        assert recorded is not None
         trials = [
-            WordTrial(
-                log_probs[trial],
-                split.sentences[trial],
-                self._dataset.sessions[split.day[trial]],
-                int(split.block[trial]),
-                int(split.trial_number[trial]),
-            )
+            WordTrial(log_probs[trial], recorded[trial], *places[trial])
             for trial in sorted(log_probs)
         ]
         if settings is not None:
-            return evaluate_words(trials, settings, self._resources[run.run_id])
+            resources, halved = self._resources[run.run_id], _halved(self._dataset, run.config)
+            return evaluate_words(trials, settings, resources, halved)
         sentences = decode_by_command(trials, self._commands[run.run_id], _COMMAND_SECONDS)
         return evaluate_sentences(trials, sentences)
 
@@ -192,7 +190,23 @@ def ensemble_errors(
     files = planned_files(config, dataset.path)
     resources = _resources_of(config, dataset, files)
     trials = averaged_trials(members, sentences_of(dataset))
-    return evaluate_words(trials, settings_of(config.evaluation.words), resources).errors
+    settings, halved = settings_of(config.evaluation.words), _halved(dataset, config)
+    return evaluate_words(trials, settings, resources, halved).errors
+
+
+def _halved(dataset: Dataset, config: DecoderConfig) -> list["Place"]:
+    """The trials that are split into halves: all with words, but those of sessions held out.
+
+    Trials that CTC cannot align are among them. Which ones these are differs between arms with
+    other patches, and the halves must not.
+    """
+    from decoder.words.ensembles import places_of
+
+    val, apart = dataset.val, held_out_days(dataset.sessions, config.data)
+    trials = zip(places_of(dataset), val.day.tolist(), val.sentences or (), strict=True)
+    return [
+        place for place, day, text in trials if day not in apart and words_of_sentence(text or "")
+    ]
 
 
 def unknown_columns(config: DecoderConfig) -> dict[str, float]:
@@ -230,7 +244,8 @@ def _command_of(
     command = config.evaluation.words.command
     if shutil.which(files.get(named.get(command[0], ""), Path(command[0]).expanduser())) is None:
         raise DataError(
-            f"evaluation.words.command: '{command[0]}' is no program that can be started here"
+            f"evaluation.words.command: '{command[0]}' is no program that can be started here; "
+            "install it on this machine, or give its path here"
         )
     return tuple(str(files.get(named.get(word, ""), word)) for word in command)
 
@@ -262,7 +277,10 @@ def _load_once(
     held_out: tuple[int, ...],
     hashes: tuple[str, ...],
 ) -> "WordResources":
-    """Lexicon and language model. A store is opened once in a process, and files are as hashed."""
+    """Lexicon and language model, for all runs that name the same.
+
+    Files of the same hashes are the same, and a store is opened once in a process.
+    """
     from decoder.words.resources import load_resources
 
     train = dataset.train

@@ -14,9 +14,14 @@ from decoder.data.store import read_manifest
 from decoder.entries import with_file
 from decoder.errors import ConfigError, DataError, StorageError
 from decoder.regular import sha256_of_file
-from decoder.training_sections import NO_FILES, PRONUNCIATIONS_KEY, WORD_FILE_KEYS, WORDS_KEY
+from decoder.training_sections import (
+    NO_FILES,
+    PRONUNCIATIONS_KEY,
+    WORD_COMMAND_KEY,
+    WORD_FILE_KEYS,
+    WORDS_KEY,
+)
 
-_COMMAND_KEY = f"{WORDS_KEY}.command"
 _INTERPRETERS = ("python", "bash", "perl", "Rscript", "julia")
 
 
@@ -29,15 +34,14 @@ def word_files(config: DecoderConfig, source: str = "") -> dict[str, str]:
     words = config.evaluation.words
     if not words.is_on:
         return {}
-    lexicon, model = WORD_FILE_KEYS
     if words.decoder == "command":
-        keys = [f"{_COMMAND_KEY}.{place}" for place in range(len(words.command))]
+        keys = [f"{WORD_COMMAND_KEY}.{place}" for place in range(len(words.command))]
         return {
             word: key
             for word, key in zip(words.command, keys, strict=True)
             if key in config.files or _is_script(word)
         }
-    named = ((lexicon, words.lexicon), (model, words.language_model))
+    named = zip(WORD_FILE_KEYS, (words.lexicon, words.language_model), strict=True)
     found = {text: key for key, text in named if text not in NO_FILES[key]}
     beside = Path(source) / FILE_NAME
     if source and (PRONUNCIATIONS_KEY in config.files or beside.is_file()):
@@ -46,7 +50,7 @@ def word_files(config: DecoderConfig, source: str = "") -> dict[str, str]:
 
 
 def _is_script(word: str) -> bool:
-    """Whether a word of a command names a file of the user's, and not an installed program."""
+    """Whether a word of a command names a file that is no program of its own."""
     path = Path(word).expanduser()
     return "{" not in word and path.is_file() and shutil.which(word) is None
 
@@ -83,12 +87,12 @@ def check_words(config: DecoderConfig) -> None:
         )
     if words.decoder == "command" and shutil.which(Path(words.command[0]).expanduser()) is None:
         raise ConfigError(
-            f"{_COMMAND_KEY}: '{words.command[0]}' is no program that can be started (in "
+            f"{WORD_COMMAND_KEY}: '{words.command[0]}' is no program that can be started (in "
             f"{Path.cwd()}); give its path, or a name that is on the PATH, and make it executable"
         )
     if words.decoder == "command" and (script := _missing_script(words.command)):
         raise ConfigError(
-            f"{_COMMAND_KEY}: there is no file {script} (in {Path.cwd()}); give its path"
+            f"{WORD_COMMAND_KEY}: there is no file {script} (in {Path.cwd()}); give its path"
         )
     for text, key in word_files(config).items():
         if not Path(text).expanduser().is_file():

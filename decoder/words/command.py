@@ -5,10 +5,11 @@ import io
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,10 +26,15 @@ _INPUT_NAME, _OUTPUT_NAME = "logits.npz", "sentences.csv"
 _MOST_SENTENCE_BYTES = 10_000  # of one trial, in the answer
 _SHOWN_BYTES = 4_000  # of what the command prints, its end
 _HEADER = ["id", "text"]
+# A process that ends a group of others when its standard input closes.
+_ENDS_GROUP = (
+    "import os, signal, sys; group = int(sys.argv[1]); sys.stdin.read(); "
+    "os.killpg(group, signal.SIGKILL)"
+)
 
 
 def decode_by_command(
-    trials: Sequence[WordTrial], command: Sequence[str], seconds: float, cwd: Path | None = None
+    trials: Sequence[WordTrial], command: Sequence[str], seconds: float
 ) -> list[str]:
     """The sentence of each trial by a command of the user's, in the order of the trials.
 
@@ -42,8 +48,8 @@ def decode_by_command(
     Args:
         trials: may be empty, and then nothing is started.
         command: the program and its arguments.
-        seconds: after which the command and what it started are killed.
-        cwd: the folder that it starts in; None for the present one.
+        seconds: after which the command and what it started are killed. So they are if this
+            process is killed.
 
     Returns:
         Sentences after `decoder.data.sentences.normalise`.
@@ -66,17 +72,16 @@ def decode_by_command(
         argv = [
             word.replace(LOGITS, str(given)).replace(SENTENCES, str(answer)) for word in command
         ]
-        printed = _run(argv, seconds, cwd)
+        printed = _run(argv, seconds)
         return _read(answer, len(trials), f"evaluation.words.command: {argv[0]}", printed)
 
 
-def _run(argv: Sequence[str], seconds: float, cwd: Path | None) -> str:
+def _run(argv: Sequence[str], seconds: float) -> str:
     """Run the command; → the end of what it printed."""
     what = f"evaluation.words.command: {harmless(' '.join(argv))[:300]}"
     try:
         process = subprocess.Popen(
             argv,
-            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -89,7 +94,8 @@ def _run(argv: Sequence[str], seconds: float, cwd: Path | None) -> str:
     reader = threading.Thread(target=_keep_end, args=(process.stdout, tail), daemon=True)
     reader.start()
     try:
-        code = process.wait(seconds)
+        with _ended_with_this_process(process.pid):
+            code = process.wait(seconds)
     except subprocess.TimeoutExpired:
         code = None
     finally:
@@ -103,6 +109,23 @@ def _run(argv: Sequence[str], seconds: float, cwd: Path | None) -> str:
     if code:
         raise DataError(f"{what}: ended with exit code {code}{printed}")
     return printed
+
+
+@contextmanager
+def _ended_with_this_process(group: int) -> Iterator[None]:
+    """A context in which a process group is killed if this process ends in any way."""
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _ENDS_GROUP, str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watcher.kill()
+        watcher.communicate()
 
 
 def _keep_end(stream: IO[bytes], tail: bytearray) -> None:

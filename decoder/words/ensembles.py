@@ -35,15 +35,23 @@ def averaged_trials(
 
 
 def sentences_of(dataset: Dataset) -> dict[Place, str | None]:
-    """The sentence of each validation trial, as recorded; empty in a store of earlier versions."""
+    """The sentence of each validation trial, as recorded; empty in a store of earlier versions.
+
+    Trials of the same place with other sentences cannot be told apart, and have None.
+    """
+    found: dict[Place, str | None] = {}
+    for place, text in zip(places_of(dataset), dataset.val.sentences or (), strict=False):
+        found[place] = text if found.get(place, text) == text else None
+    return found
+
+
+def places_of(dataset: Dataset) -> list[Place]:
+    """Where each validation trial was recorded."""
     val = dataset.val
-    if val.sentences is None:
-        return {}
-    places = (
+    return [
         Place(dataset.sessions[day], int(block), int(number))
         for day, block, number in zip(val.day, val.block, val.trial_number, strict=True)
-    )
-    return dict(zip(places, val.sentences, strict=True))
+    ]
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:

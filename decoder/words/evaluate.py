@@ -1,6 +1,6 @@
 """Word errors of a decoder's log-posteriors: chooses weights on one half, reports the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,14 +42,12 @@ class WordSettings(NamedTuple):
         beam_width: candidates kept after each frame.
         lm_weight, word_score, blank_penalty: see `decoder.words.beam.BeamSettings`; None chooses
             the value on one half of the trials.
-        n_candidates: sentences of each trial that the result gives; 0 gives none.
     """
 
     beam_width: int = 50
     lm_weight: float | None = None
     word_score: float | None = None
     blank_penalty: float | None = None
-    n_candidates: int = 0
 
     @property
     def is_tuned(self) -> bool:
@@ -77,13 +75,6 @@ class WordResources(NamedTuple):
     facts: dict[str, str | int | None]
 
 
-class DecodedTrial(NamedTuple):
-    """The sentences found for a trial. position: of the trial among those given; best first."""
-
-    position: int
-    candidates: tuple[str, ...]
-
-
 class WordResult(NamedTuple):
     """Word errors, and how they came about.
 
@@ -94,7 +85,6 @@ class WordResult(NamedTuple):
         n_reported: trials whose errors are counted.
         n_left_out: trials without a sentence, or with one of no words; they count nowhere.
         grid_size: combinations of weights that were compared; 1 if all are stated.
-        decoded: the reported trials, if candidates are asked for.
     """
 
     errors: WordErrors
@@ -103,32 +93,41 @@ class WordResult(NamedTuple):
     n_reported: int
     n_left_out: int
     grid_size: int
-    decoded: tuple[DecodedTrial, ...]
 
 
 def evaluate_words(
-    trials: Sequence[WordTrial], settings: WordSettings, resources: WordResources
+    trials: Sequence[WordTrial],
+    settings: WordSettings,
+    resources: WordResources,
+    halved: Iterable[Place] | None = None,
 ) -> WordResult:
     """Decode trials to words and count their errors.
 
-    If a weight is to be chosen, `halves_of` splits the trials: one half chooses by
+    If a weight is to be chosen, `halves_of` splits the trials with words: one half chooses by
     `choose_weights`, by `_MOST_TUNED` of its trials at most, evenly spread; only the other half is
     reported. With stated weights all trials are reported.
-    The search holds Python's global lock, so call it where nothing else has to go on.
+
+    The search of a trial holds Python's global lock, so other threads stand still meanwhile.
 
     Args:
-        trials: in any order. For comparable runs the same trials; those without patches, too.
+        trials: in any order; those without patches, too.
         settings: of the search.
         resources: shared by all runs on the data set.
+        halved: the places that are split into halves; None takes those of `trials`. Runs with the
+            same ones have each trial in the same half, whichever trials they lack.
     """
     references = {i: words_of_sentence(one.sentence or "") for i, one in enumerate(trials)}
     counted = [i for i, words in references.items() if words]
     reported, tuned = tuple(counted), tuple[int, ...]()
     if settings.is_tuned:
-        halves = halves_of([Place(*trials[i][2:]) for i in counted])
-        reported, tuned = (tuple(counted[i] for i in half) for half in halves)
-        n = min(len(tuned), _MOST_TUNED)
-        tuned = tuple(tuned[i * len(tuned) // n] for i in range(n))
+        places = {i: Place(*trials[i][2:]) for i in counted}
+        every = list(places.values() if halved is None else halved)
+        half = [every[i] for i in halves_of(every).tuned]
+        of_half = set(half)
+        n = min(len(half), _MOST_TUNED)
+        choosing = {half[i * len(half) // n] for i in range(n)}
+        reported = tuple(i for i in counted if places[i] not in of_half)
+        tuned = tuple(i for i in counted if places[i] in choosing)
     grid = _grid(settings, has_model=resources.language_model is not None)
 
     def search(positions: Sequence[int], weights: Weights) -> list[list[Candidate]]:
@@ -142,15 +141,8 @@ def evaluate_words(
         sentence_errors(references[i], [one.words for one in some], resources.lexicon)
         for i, some in zip(reported, found, strict=True)
     )
-    decoded = [
-        DecodedTrial(i, tuple(" ".join(one.words) for one in some[: settings.n_candidates]))
-        for i, some in zip(reported, found, strict=True)
-        if settings.n_candidates
-    ]
     n_left_out = len(trials) - len(counted)
-    return WordResult(
-        errors, weights, len(tuned), len(reported), n_left_out, grid.size, tuple(decoded)
-    )
+    return WordResult(errors, weights, len(tuned), len(reported), n_left_out, grid.size)
 
 
 def _grid(settings: WordSettings, has_model: bool) -> Grid:
@@ -180,6 +172,5 @@ def evaluate_sentences(trials: Sequence[WordTrial], sentences: Sequence[str]) ->
     errors = combined(
         sentence_errors(references[i], [words_of_sentence(sentences[i])], None) for i in reported
     )
-    decoded = tuple(DecodedTrial(i, (" ".join(words_of_sentence(sentences[i])),)) for i in reported)
     n_left_out = len(trials) - len(reported)
-    return WordResult(errors, None, 0, len(reported), n_left_out, 1, decoded)
+    return WordResult(errors, None, 0, len(reported), n_left_out, 1)

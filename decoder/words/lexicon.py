@@ -76,11 +76,6 @@ def load_lexicon(
     return words
 
 
-def lacking(words: Iterable[str], lexicon: Lexicon) -> list[str]:
-    """The words that a lexicon lacks, once each, sorted."""
-    return sorted({word for word in words if word not in lexicon})
-
-
 def lexicon_sha256(lexicon: Lexicon) -> str:
     """SHA-256 over the words and their pronunciations, whatever the order of the words."""
     digest = hashlib.sha256()

@@ -36,7 +36,8 @@ def load_resources(
             sentences alone; anything else is the path of an ARPA file or a binary of KenLM.
         order: words of an n-gram that is estimated.
         folder: of the recordings, for the pronunciations beside them.
-        training: the sentences of the trials that train; None where one is not known.
+        training: the sentences to learn from: of the training trials of all sessions that are not
+            held out, whatever share of them trains; None where one is not known.
         datasets_dir: keeps estimated models and digests.
         say: receives a line about each slow step.
 

@@ -30,7 +30,8 @@ class PerAndWer(NamedTuple):
     Attributes:
         runs: rows of the runs table with both, without those that learned nothing.
         between: agreement over the means of arms that are no repetition of another arm.
-        within: agreement over the runs of each arm, paired by block.
+        within: agreement over the runs of each arm, paired by block; an arm trained again with
+            the same seeds, which may be equal to the bit, is left out.
         n_learned_nothing: runs with both that are left out: they have the worst of both, so they
             agree whatever PER and WER say of decoders that work.
     """
@@ -56,11 +57,12 @@ def per_and_wer(plan: PlanDocument, runs: pd.DataFrame) -> PerAndWer | None:
     if not both.any():
         return None
     repeats = {arm.arm_id for arm in plan.arms if arm.seed_offset or arm.replicate}
+    again = kept["arm"].isin({arm.arm_id for arm in plan.arms if arm.replicate})
     means = kept[~kept["arm"].isin(repeats)].groupby("arm", sort=False)[list(COLUMNS)].mean()
     return PerAndWer(
         kept,
         between_units(means["per"], means["wer"]),
-        within_groups(*(kept[name].to_numpy() for name in (*COLUMNS, "arm", "block"))),
+        within_groups(*(kept[~again][name].to_numpy() for name in (*COLUMNS, "arm", "block"))),
         int((both & wrecked).sum()),
     )
 

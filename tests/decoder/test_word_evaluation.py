@@ -197,6 +197,31 @@ def test_results_with_words_go_through_a_checkpoint(
     assert all(same(a.history, b.history) for a, b in zip(whole, resumed, strict=True))
 
 
+def test_a_trial_that_a_decoder_cannot_align_leaves_the_halves_of_the_others_alone(
+    recordings: Dataset, beam: dict[str, Any]
+) -> None:
+    """Arms with other patches leave out other trials."""
+    from decoder.word_evaluation import PackWords
+
+    stated = {**STATED, "evaluation.words.word_score": "tune"}
+    pack, rng = made({**beam, **stated}), np.random.default_rng(0)
+    words = PackWords(pack.runs, recordings)
+    n = recordings.val.n_trials
+    every = {i: np.float32(rng.normal(-4, 1, (6, 41))) for i in range(n)}
+
+    def reported(left_out: int | None) -> int:
+        some = {i: one for i, one in every.items() if i != left_out}
+        found = words.evaluate(pack.runs[0], some, {})
+        assert sum(found.facts[name] for name in ("n_tuned", "n_reported")) == len(some)  # type: ignore[misc]
+        return int(found.columns["n_reference_words"])
+
+    whole = reported(None)
+    lost = [whole - reported(i) for i in range(n)]
+    own = [len(text.split()) for text in recordings.val.sentences or () if text]
+    assert all(one in (0, n_words) for one, n_words in zip(lost, own, strict=True))
+    assert sum(lost) == whole < sum(own)
+
+
 # Sessions held out
 
 
@@ -286,6 +311,18 @@ def test_a_file_counts_by_its_content_and_not_by_its_place(
     assert id_of(LEXICON + "DOG  D AO1 G\n", "a.txt") != id_of(LEXICON, "a.txt")
 
 
+def test_a_script_of_a_command_counts_by_its_content_and_its_position(tmp_path: Path) -> None:
+    def id_of(text: str, *names: str) -> str:
+        for name in names:
+            (tmp_path / name).write_text(text)
+        argv = [sys.executable, *(str(tmp_path / name) for name in names), "{logits}"]
+        words = {"evaluation.words.decoder": "command", "evaluation.words.command": argv}
+        return run_id(made(words).runs[0].config, 1, "data")
+
+    assert id_of("pass", "a.py") == id_of("pass", "b.py") != id_of("1", "a.py")
+    assert id_of("pass", "a.py") != id_of("pass", "a.py", "b.py")
+
+
 def test_a_file_that_changed_since_the_plan_is_refused(
     recordings: Dataset, beam: dict[str, Any]
 ) -> None:
@@ -316,7 +353,9 @@ def test_a_file_elsewhere_on_this_machine_is_used(
     ("changes", "what"),
     [
         ({"evaluation.words.lexicon": "no/such.txt"}, r"lexicon: there is no file no/such\.txt"),
+        ({"evaluation.words.lexicon": "none"}, r"lexicon: there is no file none"),
         ({"evaluation.words.language_model": "no.arpa"}, r"language_model: there is no file"),
+        ({"evaluation.words.language_model": "cmudict"}, r"language_model: there is no file"),
         ({"evaluation.words.decoder": "command"}, r"evaluation\.words\.command is empty"),
         (
             {"evaluation.words.decoder": "command", "evaluation.words.command": ["no-such-one"]},

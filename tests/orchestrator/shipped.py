@@ -17,13 +17,16 @@ QUESTIONS = tuple(
     for name in (
         "blank_collapse",
         "comparison_document",
+        "data_efficiency",
         "epsilon_times_reduction",
         "fine_tune",
+        "next_week",
         "own_parts",
         "patience",
         "run12_hybrid",
         "spec_augment",
         "t15_blank_collapse_full",
+        "words",
     )
 )
 TRAINERS = tuple(ABLATIONS / f"{name}.yaml" for name in ("official_t15_trainer", "tiny_trainer"))

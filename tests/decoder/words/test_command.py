@@ -1,6 +1,7 @@
 """A decoder of the user's: its file, its answer, and what goes wrong with it."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,8 +44,8 @@ def answered(script: str, n: int = 3, seconds: float = 60) -> list[str]:
 def test_the_example_decodes_every_trial(tmp_path: Path) -> None:
     known = tmp_path / "known.txt"
     known.write_text("".join(f"{text}\t{spoken}\n" for text, spoken in SAID.items()))
-    argv = [sys.executable, str(EXAMPLE), "{logits}", "{sentences}", "known.txt"]
-    found = decode_by_command(TRIALS, argv, 60, tmp_path)
+    argv = [sys.executable, str(EXAMPLE), "{logits}", "{sentences}", str(known)]
+    found = decode_by_command(TRIALS, argv, 60)
     assert found == ["we see", "a cat", "the sea it's deep"]
     result = evaluate_sentences(TRIALS, found)
     assert (result.errors.n_edits, result.errors.n_reference) == (0, 8)
@@ -133,6 +134,33 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: P
     while time.monotonic() < deadline and _lives(child):
         time.sleep(0.05)
     assert not _lives(child)
+
+
+def test_a_command_ends_with_the_process_that_started_it_even_if_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    pid_path = tmp_path / "pid"
+    sleeper = (
+        f"import os, time; open({str(pid_path)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    )
+    code = (
+        "import sys, numpy as np\n"
+        "from decoder.words.command import decode_by_command\n"
+        "from decoder.words.evaluate import WordTrial\n"
+        "trial = WordTrial(np.zeros((3, 41), np.float32), None, 'a', 1, 0)\n"
+        f"decode_by_command([trial], [sys.executable, '-c', {sleeper!r}], 600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as worker:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (pid_path.exists() and pid_path.read_text()):
+            time.sleep(0.05)
+        command = int(pid_path.read_text())
+        time.sleep(1)  # the process that watches starts after it
+        assert _lives(command)
+        worker.kill()
+    while time.monotonic() < deadline and _lives(command):
+        time.sleep(0.05)
+    assert not _lives(command)
 
 
 def _lives(pid: int) -> bool:

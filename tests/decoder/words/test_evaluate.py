@@ -171,14 +171,20 @@ def test_trials_without_words_count_nowhere_and_trials_without_patches_are_delet
     assert (result.errors.n_deletions, result.errors.n_edits) == (2, 2)
 
 
-def test_candidates_come_with_the_position_of_their_trial(resources: WordResources) -> None:
-    trials = trials_of(8, noise=0.1)
-    result = evaluate_words(trials, WordSettings(n_candidates=3), resources)
-    assert len(result.decoded) == result.n_reported
-    for one in result.decoded:
-        assert one.candidates[0] == " ".join(words_of_sentence(trials[one.position].sentence or ""))
-        assert 1 < len(one.candidates) <= 3
-    assert not {one.position for one in result.decoded} & set(tuned_half(trials))
+def test_a_trial_that_one_run_lacks_moves_no_other_trial_to_the_other_half(
+    resources: WordResources,
+) -> None:
+    trials = [one for i, one in enumerate(trials_of(12)) if i not in (0, 2)]  # a whole block
+    everyone = [Place(*one[2:]) for one in trials_of(12)]
+    tuned = {everyone[i] for i in halves_of(everyone).tuned}
+    settings = WordSettings(lm_weight=1.0, blank_penalty=0.0)
+    result = evaluate_words(trials, settings, resources, everyone)
+    reported = [one for one in trials if Place(*one[2:]) not in tuned]
+    n_words = sum(len(words_of_sentence(one.sentence or "")) for one in reported)
+    assert (result.errors.n_reference, result.n_reported) == (n_words, len(reported))
+    assert result.n_tuned == len(trials) - len(reported)
+    own = evaluate_words(trials, settings, resources)
+    assert (own.n_reported, own.n_tuned) != (result.n_reported, result.n_tuned)
 
 
 def test_sentences_of_another_decoder_are_normalised_and_all_reported() -> None:

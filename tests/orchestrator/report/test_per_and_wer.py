@@ -73,7 +73,7 @@ def test_repetitions_and_runs_that_learned_nothing_are_no_arms_of_their_own() ->
     assert found is not None
     assert found.between.n_units == 4 and found.n_learned_nothing == 8
     assert set(found.runs["arm"]) == {"arm0", "arm1", "arm2", "arm3", "arm4"}
-    assert found.within.n_pairs == 5 * 6  # the repetition counts within its arm
+    assert found.within.n_pairs == 4 * 6
     notes = agreement_notes(found)
     assert "4 arms" in notes[0] and "at least 5" in notes[0] and "8 runs" in notes[-1]
     assert agreement_grid(found).rows[0][2] == "none below 5 arms"
