@@ -186,6 +186,11 @@ def _trie(
     alone = [float(model.score(start, i)[1]) for i in range(len(words))]
     of_unknown = float(model.score(start, len(words))[1])
     known = [has_model and score != of_unknown for score in alone]
+    if has_model and not any(known):
+        raise DataError(
+            f"the language model knows none of the {len(words):,} words of the lexicon, such as "
+            f"'{words[0]}'; its words must be in small letters, as those of the lexicon"
+        )
     n_alike: dict[Phonemes, int] = {}
     of_unknown_words: set[Phonemes] = set()
     for i in sorted(range(len(words)), key=lambda i: (-alone[i] if has_model else 0.0, i)):

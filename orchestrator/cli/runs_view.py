@@ -10,7 +10,7 @@ from rich.text import Text
 
 from decoder.collapse import CollapseThresholds
 from decoder.harmless import harmless
-from decoder.pack import further_columns
+from decoder.pack import HELD_OUT_WORD_COLUMNS, WORD_COLUMNS, further_columns
 from orchestrator.history.reading.record import ImportedRun
 from orchestrator.query.pruning import Removable
 from orchestrator.query.runs import Listing, RunDetails
@@ -180,16 +180,20 @@ def _print_curves(console: Console, history: Sequence[Mapping[str, float]]) -> N
     if not history:
         return
     console.print()
-    further = [(name, name) for name in further_columns(history)]
-    for name, title in (*_CURVES[:1], *further, *_CURVES[1:]):
+    further = [(name, name) for name in further_columns(history) if not name.startswith("n_")]
+    curves = (*_CURVES[:1], *further, *_CURVES[1:])
+    width = max(len(title) for _, title in curves) + 2
+    for name, title in curves:
         values = [row[name] for row in history if name in row]
+        if name in (*WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS):  # not known at every evaluation
+            values = [value for value in values if not math.isnan(value)]
         present = [value for value in values if math.isfinite(value)]
         if all(map(math.isnan, values)):
             continue
         span = f"{values[0]:.4g} → {values[-1]:.4g}"
         if present:
             span += f"  (lowest {min(present):.4g}, highest {max(present):.4g})"
-        console.print(Text(f"  {title:<17}{sparkline(values)}  {span}"), soft_wrap=True)
+        console.print(Text(f"  {title:<{width}}{sparkline(values)}  {span}"), soft_wrap=True)
     steps = f"step {history[0]['step']:,.0f} to {history[-1]['step']:,.0f}"
     say_to(console)(f"  {steps}, {len(history)} evaluations")
     console.print()

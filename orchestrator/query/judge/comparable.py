@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from decoder.config import config_paths
+from decoder.pack import WORD_COLUMNS
 from orchestrator.query.compare.arm_differences import (
     not_recorded,
     other_differences,
@@ -50,6 +51,15 @@ _KINDS = (
     ),
 )
 
+# Half of the trials if weights of the search were chosen, else all.
+_WORDS = _Kind(
+    "number of words that WER is of", "data", lambda run: _whole(run.number("n_reference_words"))
+)
+
+
+def _kinds(outcome: str) -> tuple[_Kind, ...]:
+    return (*_KINDS, _WORDS) if outcome in WORD_COLUMNS else _KINDS
+
 
 def side_arms(placement: Placement) -> dict[str, SideArm]:
     """Arm → its runs, with the settings on which they agree.
@@ -89,9 +99,12 @@ def find_obstacles(
     """
     found = [*_gaps_in_blocks(placement, compared)]
     for name, parts in compared.items():
+        outcome = claims.hypotheses[name].outcome
         runs = {part.arm_id: placement.of_arm(part.arm_id) for part in parts}
         of_arms = {arm: [run.candidate for run in own] for arm, own in runs.items()}
-        found += [f"hypotheses.{name}: {text}" for text in _differ(of_arms, claims)]
+        found += [
+            f"hypotheses.{name}: {text}" for text in _differ(of_arms, claims, _kinds(outcome))
+        ]
         found += [
             f"hypotheses.{name}.outcome: {text}"
             for text in _lacking(claims.hypotheses[name], of_arms)
@@ -122,9 +135,11 @@ def _gaps_in_blocks(
             )
 
 
-def _differ(of_arms: Mapping[str, Sequence[Candidate]], claims: ClaimsFile) -> Iterator[str]:
+def _differ(
+    of_arms: Mapping[str, Sequence[Candidate]], claims: ClaimsFile, kinds: Sequence[_Kind]
+) -> Iterator[str]:
     """Complaints about budgets, data and lengths that are not the same in all arms."""
-    for kind in _KINDS:
+    for kind in kinds:
         texts = _values(of_arms, kind)
         if len(set().union(*texts.values())) > 1 and kind.accept not in claims.accept:
             shown = "; ".join(f"{arm} has {listed(sorted(own))}" for arm, own in texts.items())
@@ -219,7 +234,7 @@ def find_caveats(
     of_arms = {
         part.arm_id: [run.candidate for run in placement.of_arm(part.arm_id)] for part in parts
     }
-    for kind in _KINDS:
+    for kind in _kinds(hypothesis.outcome):
         if kind.what != "data" and any(
             kind.of(run) is None for run in runs if run.outcome != "diverged"
         ):

@@ -133,3 +133,15 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "wrong.txt").write_text("cat  K AE T\nsea  XX\n")
     with pytest.raises(DataError, match="wrong.txt: line 2"):
         loaded(tmp_path, lexicon=str(tmp_path / "wrong.txt"))
+
+
+def test_a_model_that_knows_no_word_of_the_lexicon_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("see  S IY\nsea  S IY\n")
+    KneserNey([["SEE", "SEA"]], 2).write_arpa(tmp_path / "capitals.arpa")
+    with pytest.raises(DataError, match="none of the 2 words"):
+        loaded(
+            tmp_path / "sets",
+            language_model=str(tmp_path / "capitals.arpa"),
+            folder=tmp_path,
+            training=["see", "sea"],
+        )

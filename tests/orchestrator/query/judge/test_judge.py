@@ -195,6 +195,26 @@ def test_other_budgets_and_lengths_are_refused_until_they_are_accepted(
     assert "the step budget differs: b has 800; a has 400" in caveats
 
 
+def test_arms_whose_words_are_of_other_trials_are_refused_where_wer_is_judged(
+    tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
+) -> None:
+    results = Results(tmp_path / "results")
+    header = "system,seed,per,wer,n_reference_words,n_steps"
+    rows = [
+        f"{row.rpartition(',')[0]},0.{40 + i},{80 + 80 * (i > 2)},100" for i, row in enumerate(ROWS)
+    ]
+    keys: dict[str, Any] = {"factors": SYSTEMS}
+    [problem] = refused(
+        write(**keys, hypotheses={"h": claim(outcome="wer")}), results, table(header, *rows)
+    )
+    assert "words" in problem and "accept: [data]" in problem
+    judge_runs(
+        write(**keys, hypotheses={"h": claim()}), [str(table(header, *rows))], results, quiet
+    )
+    caveats = json.loads(verdicts(results.of_judged, "judged").loc["h", "caveats"])
+    assert not any("words" in caveat for caveat in caveats)
+
+
 def test_arms_that_hold_out_other_sessions_are_refused_until_that_is_accepted(
     tmp_path: Path, write: Callable[..., Path], claim: Any, table: Callable[..., Path]
 ) -> None:
