@@ -37,6 +37,9 @@ from orchestrator.spec.units import is_error_rate
 
 _LOWER_IS_BETTER = ("val_loss", "train_loss", SECONDS)  # and error rates
 _BUDGET = ("train.n_steps", "train.eval_every_steps")
+_WORD_WEIGHTS = {
+    f"evaluation.words.{name}" for name in ("lm_weight", "word_score", "blank_penalty")
+}
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,12 @@ def _check_space(spec: SearchSpec, tuned: TunedArm) -> Iterator[str]:
             "data.held_out_sessions: candidates would be compared on other trials; write it under "
             "'set'"
         )
+    for path in sorted(_WORD_WEIGHTS.intersection(tuned.space)):
+        if spec.objectives.keys() & {*WORD_COLUMNS, *HELD_OUT_WORD_COLUMNS}:
+            yield (
+                f"{path}: would be chosen on the trials whose word errors are reported; write "
+                "'tune' or a number under 'set', or search for another objective"
+            )
     refused: dict[str, None] = {}
     for params in corners(tuned.space):
         try:

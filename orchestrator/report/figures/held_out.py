@@ -66,18 +66,19 @@ def held_out_data(table: pd.DataFrame, only: Sequence[str] | None = None) -> lis
 
 @styled
 def draw_held_out(data: Sequence[HeldOutCurve]) -> Figure:
-    """Draw one line per arm."""
+    """Draw one line per arm; at a single distance, arms stand side by side with their ranges."""
     figure = new_figure(WIDTH, max(3.2, 0.6 + 0.18 * len(data)))
     axes = figure.add_subplot()
+    days = sorted({float(day) for curve in data for day in curve.days})
+    single = len(days) == 1
     for index, curve in enumerate(data):
         style = look(index)
-        if len(curve.days) == 1:  # a band of no width
-            axes.vlines(curve.days, curve.low, curve.high, color=style.colour, alpha=0.5)
-        axes.fill_between(
-            curve.days, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0
-        )
+        at = curve.days + ((index + 0.5) / len(data) - 0.5 if single else 0.0)
+        if single:
+            axes.vlines(at, curve.low, curve.high, color=style.colour, alpha=0.5)
+        axes.fill_between(at, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0)
         axes.plot(
-            curve.days,
+            at,
             curve.per,
             color=style.colour,
             linestyle=style.line,
@@ -85,11 +86,12 @@ def draw_held_out(data: Sequence[HeldOutCurve]) -> Figure:
             markersize=4.5,
             label=curve.arm,
         )
-    days = sorted({float(day) for curve in data for day in curve.days})
     if min(np.diff(days), default=1.0) * _MOST_TICKS >= days[-1] - days[0]:
         axes.set_xticks(days, [f"{day:g}".replace("-", "−") for day in days])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if single:
+        axes.set_xlim(days[0] - 1.0, days[0] + 1.0)
     axes.set_xlabel("days since the nearest training day")
     axes.set_ylabel("PER in sessions held out")
     axes.set_ylim(0.0, 1.05 * max([1e-3, *(float(curve.high.max()) for curve in data)]))

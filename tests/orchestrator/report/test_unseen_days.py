@@ -91,6 +91,15 @@ def test_distances_that_have_room_are_the_ticks(days: tuple[int, ...], theirs: b
     assert (axes.get_xticks().tolist() == [*days]) == theirs
 
 
+def test_at_a_single_distance_arms_stand_side_by_side() -> None:
+    one = np.ones(1)
+    curves = [HeldOutCurve(arm, 7 * one, 0.2 * one, 0.1 * one, 0.3 * one) for arm in "abc"]
+    [axes] = draw_held_out(curves).axes
+    places = [line.get_xdata()[0] for line in axes.lines]
+    assert len(set(places)) == 3 and all(abs(place - 7) < 0.5 for place in places)
+    assert axes.get_xticks().tolist() == [7]
+
+
 def test_arms_that_differ_in_shares_alone_are_one_line() -> None:
     [curve] = efficiency_data(PLAN, RUNS, RECORDS)
     assert curve.label == "low"  # the level that both arms have

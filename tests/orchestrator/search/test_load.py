@@ -86,6 +86,12 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"objectives": {"wer": "minimize"}, "set": WORDS},
         ("objectives.wer", "step ", "evaluation.words.every", "method: none"),
     ),
+    (
+        {"objectives": {"wer": "minimize"}, "stopping": {"method": "none"},
+         "set": {"evaluation.words.decoder": "beam"},
+         "space": {"evaluation.words.word_score": {"uniform": [-1, 1]}}},
+        ("evaluation.words.word_score", "reported", "'tune'"),
+    ),
     ({"space": {"data.held_out_sessions": {"int": [1, 2]}}}, ("data.held_out_sessions", "'set'")),
     (
         {"arms": {"a": {"set": {"data.held_out_sessions": 1}}, "b": {}},
