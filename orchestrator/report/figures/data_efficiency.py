@@ -125,7 +125,7 @@ def draw_efficiency(data: Sequence[EfficiencyCurve]) -> Figure:
     axes.set_ylim(0.0, 1.05 * max(per for curve in data for _, per in curve.seeds) or 1.0)
     percent_axis(axes, "y")
     if len(data) > 1:
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=3.5)
     return figure
 
 
