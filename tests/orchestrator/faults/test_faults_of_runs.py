@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -193,7 +194,8 @@ def test_hostile_words_are_text_in_the_report(trained: Ablation) -> None:
     assert "<script>alert(1)" not in page and page.count("&lt;script&gt;alert(1)") >= 2
     assert page.count("<script") == 1  # the page's own
     assert 'src="http' not in page and 'href="http' not in page
-    assert HOSTILE not in (trained.folder / "report.md").read_text()
+    text = (trained.folder / "report.md").read_text()
+    assert HOSTILE not in re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @row("the disk is full")
