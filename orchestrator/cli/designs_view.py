@@ -21,7 +21,8 @@ def print_designs(console: Console, seen: Preview) -> None:
         "claim compares; arms that no claim compares train the seeds of the first look"
     )
     due = f"next look at {seen.next_look} seeds" if seen.next_look else "no look is due"
-    say(f"{due}; {seen.n_not_needed} runs are not needed")
+    n_spare = seen.n_not_needed
+    say(f"{due}; {n_spare} run{'s are' if n_spare != 1 else ' is'} not needed")
     if not seen.designs:
         say("expected runs are unknown, as no spread is; give it under 'prior' in the file")
         return

@@ -93,7 +93,8 @@ def summary_line(outcome: AblationOutcome, verdicts: Sequence[VerdictRow]) -> st
         ended = f"stopped by {signal.Signals(outcome.signal_number).name}"
         ended = "stopped, the time is used up" if outcome.left_over is not None else ended
     elif outcome.exit_code:
-        ended = f"ended, {outcome.n_open} runs lack a result"
+        n_open = outcome.n_open
+        ended = f"ended, {n_open} run{'s lack' if n_open != 1 else ' lacks'} a result"
     else:
         ended = "done" if outcome.is_reported else "done here, others train on"
     words = Counter(row["verdict"] for row in verdicts)

@@ -54,8 +54,8 @@ def take_looks(
             break
         if failed and any(one.state == "inconclusive" for one in decision.claims.values()):
             say(
-                f"the last look waits for {len(failed)} runs that failed, as it might decide more "
-                "with them; call `run` again to try them"
+                f"the last look waits for {len(failed)} run{'s' * (len(failed) != 1)} that failed, "
+                "as it might decide more with a result; call `run` again to try again"
             )
             break
         write_look(results, document, decision)
@@ -105,6 +105,6 @@ def _say_look(
     ]
     if gaps:
         say(
-            f"{len(failed)} runs of this look failed for good, so it could decide {listed(gaps)} "
-            "only if the best and the worst values that they might have had agree"
+            f"{len(failed)} run{'s' * (len(failed) != 1)} of this look failed for good, so it "
+            f"could decide {listed(gaps)} only if the best and the worst possible values agree"
         )

@@ -162,8 +162,8 @@ class Notifier:
                 self._say(f"--notify {shlex.join(self._command)}: {problem}")
         if n_untold:
             self._say(
-                f"--notify {shlex.join(self._command)}: was too slow; it was not told of the last "
-                f"{n_untold} things"
+                f"--notify {shlex.join(self._command)}: was too slow; {n_untold} "
+                f"notice{'s' * (n_untold != 1)} at the end did not reach it"
             )
 
 

@@ -109,7 +109,7 @@ class Told:
             self._go_on(sum(self.counts.values()) - asked, asked)
 
     def _go_on(self, done: int, of: int) -> None:
-        if self.first is None or of != self.steps[1]:
+        if self.first is None or of != self.steps[1] or done < self.steps[0]:
             self.first = (time.monotonic(), done)
         self.steps = (done, of)
 
@@ -136,7 +136,7 @@ class Writer:
         self._plan: PlanDocument | None = None
         self._plan_change = 0
         self.loading_seconds = 0.0
-        self._decided: tuple[tuple[frozenset[str], int], dict[str, ClaimProgress]] | None = None
+        self._decided: tuple[object, dict[str, ClaimProgress]] | None = None
 
     def write(self, every_seconds: float, ended: str = "") -> None:
         """Write the page.
@@ -229,7 +229,8 @@ class Writer:
             return ()
         states = open_claims(plan, with_result(records))
         if any(state.n_seeds for state in states.values()):
-            seen = frozenset(records), len(plan.looks_taken)
+            statuses = {run_id: record["status"] for run_id, record in records.items()}
+            seen = statuses, len(plan.looks_taken)
             if self._decided is None or self._decided[0] != seen:
                 decide = partial(self._decide, plan, records, states)
                 states = faults.attempt("the verdicts so far", decide, states)

@@ -101,8 +101,8 @@ def renew_index(results: Results) -> None:
 def telling_decided(notifier: Notifier, folder: Path) -> Iterator[None]:
     """Tell of each claim that the block decides, as the table of verdicts in `folder` says.
 
-    A claim that the table already says is decided so is not told again. Where a table cannot be
-    read, nothing is told: the report says what is wrong with it.
+    A claim that the table before has with the same verdict is not told again. A table that cannot
+    be read counts as empty.
     """
     from orchestrator.report.verdict_rows import decided_since, read_verdicts
 

@@ -77,10 +77,9 @@ def rule_of_looks(document: "PlanDocument") -> "AblationSpec | None":
     if not added:
         return spec
     locked = {name: one.as_locked(spec) for name, one in added.items()}
-    first = next(iter(locked.values()))
-    if locked.keys() != spec.hypotheses.keys() or any(one != first for one in locked.values()):
-        return None
-    return first
+    first, *others = locked.values()
+    is_one = all((one, one.seed_steps) == (first, first.seed_steps) for one in others)
+    return first if is_one and locked.keys() == spec.hypotheses.keys() else None
 
 
 def next_look(document: "PlanDocument") -> int | None:

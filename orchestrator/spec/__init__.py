@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "is_equivalence",
             "is_share",
             "is_value",
+            "largest_family",
             "look_seeds",
             "looks_of",
             "plans_looks",

@@ -108,6 +108,12 @@ def families_of(spec: AblationSpec) -> dict[str, list[str]]:
     return dict(families)
 
 
+def largest_family(spec: AblationSpec) -> int:
+    """The most claims that are corrected together; at least 1."""
+    families = families_of(spec).values() or [spec.hypotheses]
+    return max(1, *map(len, families))
+
+
 def corrections_of(spec: AblationSpec) -> tuple[Correction, ...]:
     """The corrections of an ablation: one per family, then one for all exploratory claims."""
     found = [
@@ -151,8 +157,7 @@ def _levels(spec: AblationSpec, error: float) -> tuple[float, ...]:
     from orchestrator.spec.spending import look_levels  # SciPy loads slowly
 
     assert spec.seed_steps is not None
-    families = families_of(spec).values() or [spec.hypotheses]
-    return look_levels(spec.seed_steps.at, error, max(1, *map(len, families)))
+    return look_levels(spec.seed_steps.at, error, largest_family(spec))
 
 
 def look_seeds(spec: AblationSpec) -> tuple[int, ...]:

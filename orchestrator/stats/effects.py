@@ -134,7 +134,7 @@ def studentized(differences: ArrayLike) -> float:
         return 1.0
     if not has_spread(values):
         return sign_flip(values)
-    return min(1.0, 2 * min(_p_below(values, 0.0), _p_below(-values, 0.0)))
+    return min(1.0, 2 * min(float(p_below(values, 0.0)), float(p_below(-values, 0.0))))
 
 
 def paired_interval(differences: ArrayLike) -> Interval:
@@ -186,33 +186,13 @@ def tost_paired(differences: ArrayLike, margin: float) -> float:
         return 1.0
     if not has_spread(values):
         return 2.0 ** -len(values) if abs(float(values.mean())) < margin else 1.0
-    return max(_p_below(values, margin), _p_below(-values, margin))
-
-
-def _p_below(values: Floats, margin: float) -> float:
-    """p of the null hypothesis that the mean is at least `margin`.
-
-    That is the error rate at which the upper bound equals `margin`.
-    """
-    room, error, term = (
-        margin - float(values.mean()),
-        _standard_error(values),
-        float(_johnson(values)),
-    )
-    if term <= 1e-9 * error:
-        return float(special.stdtr(len(values) - 1, -room / error))
-    # Solves mean + t * error + term * (1 + 2 t²) = margin for t.
-    inside = error**2 - 8 * term * (term - room)
-    if inside < 0:
-        return 1.0
-    t = (math.sqrt(inside) - error) / (4 * term)
-    return float(special.stdtr(len(values) - 1, -t))
+    return max(float(p_below(values, margin)), float(p_below(-values, margin)))
 
 
 def p_below(differences: Floats, margin: float) -> Floats:
     """One-sided p of the null hypothesis that a mean is at least `margin`, over many studies.
 
-    It is below an error exactly when that of `upper_bounds` with this error is below `margin`.
+    It is below an error exactly when the bound of `upper_bounds` with that error is below `margin`.
 
     Args:
         differences: (..., n) one difference per seed; every study needs nonzero variance.
@@ -225,6 +205,7 @@ def p_below(differences: Floats, margin: float) -> Floats:
     room = margin - differences.mean(axis=-1)
     error = differences.std(axis=-1, ddof=1) / math.sqrt(n)
     term = _johnson(differences)
+    # Solves mean + t * error + term * (1 + 2 t²) = margin for t.
     inside = error**2 - 8 * term * (term - room)
     is_skewed = term > 1e-9 * error
     root = np.sqrt(np.maximum(inside, 0.0)) - error

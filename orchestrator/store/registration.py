@@ -13,7 +13,13 @@ from decoder.regular import read_regular
 from orchestrator.plan.document import SeedsAdded
 from orchestrator.plan.plan import Plan
 from orchestrator.spec.arms import Arm
-from orchestrator.spec.claims import choose_test, exact_test, is_equivalence, plans_looks
+from orchestrator.spec.claims import (
+    choose_test,
+    exact_test,
+    is_equivalence,
+    largest_family,
+    plans_looks,
+)
 from orchestrator.spec.configuration import identity, n_steps_of
 from orchestrator.spec.schema import FORMER_NO_DIFFERENCE, AblationSpec, Hypothesis, Look
 from orchestrator.spec.seeds import SeedSteps
@@ -24,7 +30,7 @@ from orchestrator.store.sources import training_sha256
 # How the looks of seeds in steps spend α, see `orchestrator.spec.spending`. Another name for
 # another rule, so that claims locked before keep no verdict of it unlabelled.
 SPENDING = "in proportion to the seeds"
-_OF_LOOKS = frozenset({"looks", "seed_steps", "spending"})
+_OF_LOOKS = frozenset({"looks", "seed_steps", "spending", "largest_family"})
 
 
 class _Entry(BaseModel):
@@ -46,9 +52,10 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
     """For each hypothesis, everything that decides its verdict, except the runs.
 
     A block has the claim, contrast, slice, outcome, direction, margin and test; α, looks, the steps
-    of the seeds with the rule by which their looks spend α, the members of the correction family,
-    the collapse thresholds, the seeds, and the step budgets and configurations of the compared
-    arms. It does not have the location of the recordings.
+    of the seeds with the rule by which their looks spend α and the size of the largest family, for
+    which it does; the members of the correction family, the collapse thresholds, the seeds, and the
+    step budgets and configurations of the compared arms. It does not have the location of the
+    recordings.
     """
     spec = plan.loaded.spec
     blocks = {}
@@ -65,6 +72,7 @@ def hypothesis_blocks(plan: Plan) -> dict[str, dict[str, Any]]:
         steps = {
             "seed_steps": spec.seed_steps and spec.seed_steps.model_dump(),
             "spending": SPENDING,
+            "largest_family": largest_family(spec),
         }
         blocks[name] = {
             **claimed,
@@ -196,6 +204,9 @@ def _added_seeds(
     the looks of the lock decide does not depend on that, as long as their seeds come first.
     """
     if not _equal(old, block, {"seeds", *_OF_LOOKS, *ignored}):
+        return None
+    n_claims = largest_family(spec)
+    if old.get("largest_family", n_claims) != n_claims:
         return None
     before = tuple(old["seeds"])
     if not set(before) < set(spec.seeds):

@@ -20,8 +20,8 @@ from orchestrator.stats.early_stopping import StoppingRule
 from orchestrator.stats.futility import LEAST_CHANCE, chance_to_decide
 from orchestrator.stats.reach import adjustment
 from orchestrator.verdicts.evidence import Evidence, gather
+from orchestrator.verdicts.rule import Reason, judge
 from orchestrator.verdicts.rule import Word as Word
-from orchestrator.verdicts.rule import judge
 from orchestrator.verdicts.values import ArmRuns, arm_runs
 from orchestrator.verdicts.verdict import Verdict as Verdict
 
@@ -128,7 +128,7 @@ def _decide_on(
 ) -> dict[str, Verdict]:
     """The verdict of every hypothesis, on the seeds and looks of its lock or else of the file."""
     study = study_of(plan, runs, locks, mixed)
-    is_stepped = plan.spec.seed_steps is not None
+    is_stepped = any(one.seed_steps is not None for one in study.specs.values())
     verdicts: dict[str, Verdict] = {}
     settled: dict[str, Settled] = {}
     for index in range(study.n_looks):
@@ -152,17 +152,22 @@ def _decide_on(
 
 
 def _as_recorded(plan: PlanDocument, study: Study, index: int, verdict: Verdict) -> Verdict:
-    """The verdict of a look, left open if the look was taken and could not decide the claim then.
+    """The verdict of a look, left open or out of reach if the look was taken and found it so.
 
     A run that had failed by then may have a result by now; a look is not taken twice.
     """
-    if index >= len(plan.looks_taken) or not verdict.is_settled:
+    if index >= len(plan.looks_taken):
         return verdict
-    if plan.looks_taken[index].claims[verdict.name].state != "open":
+    state = plan.looks_taken[index].claims[verdict.name].state
+    reason: Reason
+    if state == "open" and verdict.is_settled:
+        reason, n_seeds = "between looks", look_seeds(study.specs[verdict.name])[index + 1]
+    elif state == "futile" and verdict.reason != "out of reach":
+        reason, n_seeds = "out of reach", None
+    else:
         return verdict
-    n_seeds = look_seeds(study.specs[verdict.name])[index + 1]
     return replace(
-        verdict, word="inconclusive", reason="between looks", strong=False, next_look_seeds=n_seeds
+        verdict, word="inconclusive", reason=reason, strong=False, next_look_seeds=n_seeds
     )
 
 
@@ -215,8 +220,7 @@ def look_verdicts(study: Study, index: int, settled: Mapping[str, Settled]) -> d
             if index < len(looks_of(study.specs[name])):
                 p = adjusted[name]
                 verdicts[name] = _verdict(study, name, evidence[name], p, correction, index)
-        if study.spec.seed_steps is not None:
-            verdicts |= _out_of_reach(study, correction, verdicts, settled)
+        verdicts |= _out_of_reach(study, correction, verdicts, settled)
     return verdicts
 
 
@@ -228,10 +232,9 @@ def _evidence(
     If seeds are trained in steps, the claims of a family share the error of the bounds that refute,
     by Holm's method: once some are refuted, the others have the whole error among them.
     """
-    names = [name for name in correction.names if name not in settled]
-    if study.spec.seed_steps is None or correction.method != "Holm":
-        return {name: _gather(study, name, index, 1) for name in names}
-    found: dict[str, Evidence] = {}
+    is_open = [name for name in correction.names if name not in settled]
+    names = [name for name in is_open if _shares_bounds(study, name, correction)]
+    found = {name: _gather(study, name, index, 1) for name in is_open if name not in names}
     n_left = len(correction.names) - _n_refuted(correction, settled)
     while names:
         found |= {name: _gather(study, name, index, n_left) for name in names}
@@ -242,6 +245,11 @@ def _evidence(
             break
         n_left -= len(words) - len(names)
     return found
+
+
+def _shares_bounds(study: Study, name: str, correction: Correction) -> bool:
+    """Whether a claim shares the error of the bounds that refute with its family."""
+    return study.specs[name].seed_steps is not None and correction.method == "Holm"
 
 
 def _n_refuted(correction: Correction, settled: Mapping[str, Settled]) -> int:
@@ -256,19 +264,23 @@ def _out_of_reach(
 ) -> dict[str, Verdict]:
     """The verdicts of the open claims of a correction that further seeds will hardly decide.
 
-    The rule is not binding: the error rates hold if these claims go on.
+    The rule is not binding: the error rates hold if these claims go on. While a run of the
+    correction is missing, no claim is out of reach: results of others raise the level of a claim.
     """
-    found = {}
+    found: dict[str, Verdict] = {}
     here = [verdicts[name] for name in correction.names if name in verdicts]
+    if any(not one.evidence.scenarios for one in here):
+        return found
     n_refuted = sum(one.word == "refuted" for one in here) + _n_refuted(correction, settled)
     n_rejected = sum(Settled.of(one).p == 0 for one in here)
     n_rejected += sum(settled[name].p == 0 for name in correction.names if name in settled)
-    n_claims, is_holm = len(correction.names), correction.method == "Holm"
+    n_claims = len(correction.names)
     for one in here:
-        if one.reason != "between looks":
-            continue
         own = study.specs[one.name]
+        if one.reason != "between looks" or own.seed_steps is None:
+            continue
         last = looks_of(own)[-1]
+        is_shared = _shares_bounds(study, one.name, correction)
         chance = chance_to_decide(
             one.claimed_effect,
             one.evidence.spread_of_effect,
@@ -277,7 +289,7 @@ def _out_of_reach(
             direction=one.hypothesis.direction,
             margin=one.hypothesis.margin,
             alpha=last.alpha / max(1, n_claims - n_rejected),
-            bound_error=bound_error(own, last) / (max(1, n_claims - n_refuted) if is_holm else 1),
+            bound_error=bound_error(own, last) / (max(1, n_claims - n_refuted) if is_shared else 1),
         )
         if float(chance) < LEAST_CHANCE:
             found[one.name] = replace(one, reason="out of reach", next_look_seeds=None)
@@ -340,7 +352,7 @@ def _verdict(
 def _stopping_rule(study: Study, name: str, correction: Correction) -> StoppingRule:
     """When a claim stops if no other claim of its family is decided."""
     own, claim, n_claims = study.specs[name], study.claims[name], len(correction.names)
-    n_shares = n_claims if own.seed_steps is not None and correction.method == "Holm" else 1
+    n_shares = n_claims if _shares_bounds(study, name, correction) else 1
     looks = looks_of(own)
     return StoppingRule(
         claim.direction,

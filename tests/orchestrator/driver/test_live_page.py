@@ -283,6 +283,12 @@ def test_the_time_left_follows_from_the_pace_since_the_first_steps(
     assert told.seconds_left() == pytest.approx(80.0)
     told.hear({"steps": [30, 500]})  # another round has more to do
     assert told.seconds_left() is None
+    told.hear({"steps": [500, 500]})
+    now[0] = 200.0
+    told.hear({"steps": [0, 500]})  # and one after it as much
+    now[0] = 210.0
+    told.hear({"steps": [50, 500]})
+    assert told.seconds_left() == pytest.approx(90.0)
 
 
 def test_a_search_shows_its_candidates(store: Results) -> None:

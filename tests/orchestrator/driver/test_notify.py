@@ -71,7 +71,7 @@ def test_what_cannot_be_told_in_time_is_counted_in_one_line() -> None:
     notifier.close()
     assert time.monotonic() - started < 3
     assert "killed" in said[0]
-    assert any(f"last {n} things" in said[-1] for n in (4, 5))
+    assert any(f" {n} notices" in said[-1] for n in (4, 5))
 
 
 def test_a_command_that_fails_is_one_line_with_its_last_error(tmp_path: Path) -> None:

@@ -202,6 +202,29 @@ ELSEWHERE = {
         "orchestrator/report/test_live.py::"
         "test_a_page_whose_writer_is_dead_says_so_and_stops",
     ),
+    "the command of `--notify` fails, hangs, or is not there": (
+        "orchestrator/driver/test_notify.py::"
+        "test_a_command_that_fails_is_one_line_with_its_last_error",
+        "orchestrator/driver/test_notify.py::"
+        "test_a_command_that_hangs_is_killed_and_said_and_later_ones_run",
+        "orchestrator/driver/test_notify.py::test_a_command_removed_meanwhile_is_one_line",
+        "orchestrator/driver/test_notify.py::"
+        "test_a_command_that_cannot_be_run_is_refused_before_anything_trains",
+    ),
+    "a file that `serve` shows is damaged, a pipe, or a link to outside": (
+        "orchestrator/serve/test_pages.py::test_a_damaged_file_spoils_nothing_else",
+        "orchestrator/serve/test_pages.py::"
+        "test_links_to_outside_show_nothing_of_what_they_lead_to",
+        "orchestrator/serve/test_inside.py::test_pipes_folders_and_sockets_hang_nothing",
+    ),
+    "a browser asks `serve` for what it does not show": (
+        "orchestrator/serve/test_guard.py::test_all_methods_but_two_are_refused",
+        "orchestrator/serve/test_guard.py::test_other_host_names_are_refused",
+        "orchestrator/serve/test_guard.py::test_without_the_token_nothing_is_shown",
+        "orchestrator/serve/test_inside.py::test_everything_else_is_not_there",
+        "orchestrator/serve/test_pages.py::"
+        "test_nothing_in_the_folder_changes_even_where_it_may_not_be_written",
+    ),
     "a figure or table cannot be made": (
         "orchestrator/report/test_faults.py::"
         "test_a_broken_figure_is_a_line_in_both_pages_and_one_remark",
@@ -266,6 +289,7 @@ ELSEWHERE = {
         "orchestrator/report/test_in_a_browser.py::"
         "test_hostile_words_run_nothing_even_without_the_policy",
         "orchestrator/report/test_live.py::test_hostile_names_stay_text",
+        "orchestrator/serve/test_browser.py::test_nothing_hostile_runs_on_any_page",
     ),
     "a cell that a spreadsheet would run": (
         "orchestrator/tables/test_csv_cells.py::test_every_escape_is_undone",

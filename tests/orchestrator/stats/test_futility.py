@@ -56,7 +56,7 @@ def test_the_chance_is_that_of_futures_drawn_from_the_seeds_so_far(
     assert found == pytest.approx(simulated(effect, direction, margin), abs=0.004)
 
 
-def test_a_margin_far_below_the_noise_is_out_of_reach() -> None:
+def test_the_chance_is_small_only_where_the_noise_hides_the_margin() -> None:
     assert chance(0.0, "increase", 0.001) < 0.12
     assert chance(0.0, "increase", 2.0) > 0.99
     assert chance(2.0, "increase", 0.5) > 0.99

@@ -8,6 +8,7 @@ import pytest
 from decoder.config import digest
 from decoder.errors import StorageError
 from orchestrator.plan.plan import Plan
+from orchestrator.spec.claims import largest_family
 from orchestrator.spec.load import Loaded
 from orchestrator.store.paths import Results
 from orchestrator.store.registration import check_lock, hypothesis_blocks, register
@@ -64,6 +65,26 @@ def test_steps_are_part_of_the_lock_and_a_higher_end_of_them_adds_seeds(
     spec = lock.seeds_added["weak_hurts"].as_locked(longer.loaded.spec)
     assert spec.seed_steps is not None and spec.seed_steps.at == (2, 4, 6)
     assert lock.rule == check_lock(first, results, recorded).rule
+
+
+def test_another_largest_family_changes_the_levels_of_steps_and_so_the_claims(
+    planned: Callable[..., Plan], results: Results
+) -> None:
+    steps = {"seeds": {"start": 2, "max": 6, "step": 2}}
+    first = planned(steps)
+    register(first, results, ())
+    recorded = set(first.distinct)
+    spec = first.loaded.spec
+    weak = spec.hypotheses["weak_hurts"].model_dump(mode="json", by_alias=True)
+    more = {
+        f"hypotheses/other_{n}": {**weak, "family": "another"}
+        for n in range(1 + largest_family(spec))
+    }
+    one = dict(list(more.items())[:1])
+    assert "weak_hurts" not in check_lock(planned({**steps, **one}), results, recorded).changed
+    assert "weak_hurts" in check_lock(planned({**steps, **more}), results, recorded).changed
+    longer = {"seeds": {"start": 2, "max": 8, "step": 2}}
+    assert "weak_hurts" in check_lock(planned({**longer, **more}), results, recorded).changed
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@ import pandas as pd
 import pytest
 from made_claims import bare_plan, claim
 
-from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.report.wording import explain
 from orchestrator.spec.claims import looks_of
+from orchestrator.spec.seeds import SeedSteps
 from orchestrator.verdicts.sequential import LookDecision, take_look
 from orchestrator.verdicts.verdicts import decide
 
@@ -128,6 +129,43 @@ def test_claims_of_a_family_share_the_error_of_the_bounds_that_refute() -> None:
     last = decide(plan_of({"a": claim(margin=barely), "b": wide}), runs)
     # Refuted claims leave their part to the others, whose bound is then almost as if alone.
     assert last[0].evidence.bound_error == 2 * both[0].evidence.bound_error
+
+
+def test_claims_locked_in_steps_keep_their_rule_when_the_file_lists_more_seeds() -> None:
+    runs = runs_of(dict.fromkeys(SHIFTS, 0.0), dict.fromkeys(SHIFTS, 12), spread=0.05)
+    claims = {"a": claim(margin=0.0001), "b": claim(margin=10.0)}
+    lock = SeedsAdded(locked=tuple(range(1, 13)), steps=SeedSteps.model_validate(STEPS), n_added=1)
+    longer = plan_of(claims, seeds=list(range(1, 14)))
+    longer = longer.model_copy(update={"seeds_added": dict.fromkeys(claims, lock)})
+    stepped = decide(plan_of(claims), runs)
+    assert [one.reason for one in stepped] == ["out of reach", "equivalent"]
+    facts = [(one.word, one.reason, one.look, one.evidence.bound_error) for one in stepped]
+    locked = decide(longer, runs)
+    assert [(v.word, v.reason, v.look, v.evidence.bound_error) for v in locked] == facts
+
+
+LATE_STEPS = {"start": 8, "max": 12, "step": 4}
+
+
+def test_no_claim_is_out_of_reach_while_a_run_of_its_family_is_missing() -> None:
+    plan = plan_of({"a": claim(margin=0.0001), "b": half_claim()}, seeds=LATE_STEPS)
+    flat = dict.fromkeys(SHIFTS, 0.0)
+    every = runs_of(flat, dict.fromkeys(SHIFTS, 8), spread=0.05)
+    assert decide(plan, every)[0].reason == "out of reach"
+    some = runs_of(flat, {"sum": 8, "mean": 8, "half": 7}, spread=0.05)
+    assert decide(plan, some)[0].reason == "between looks"
+
+
+def test_a_claim_that_a_look_found_out_of_reach_stays_so() -> None:
+    plan = plan_of({"a": claim(margin=0.0001)}, seeds=LATE_STEPS)
+    flat = dict.fromkeys(SHIFTS, 0.0)
+    first = take_look(plan, runs_of(flat, dict.fromkeys(SHIFTS, 8), spread=0.05), (), 0, None)
+    assert first is not None and first.claims["a"].state == "futile"
+    runs = runs_of(SHIFTS, dict.fromkeys(SHIFTS, 12))
+    assert decide(plan, runs)[0].word == "supported"
+    kept = decide(plan.model_copy(update={"looks_taken": (first,)}), runs)[0]
+    assert (kept.word, kept.reason, kept.look) == ("inconclusive", "out of reach", 1)
+    assert kept.is_settled
 
 
 def test_listed_looks_keep_their_alphas_and_their_bounds_per_claim() -> None:
