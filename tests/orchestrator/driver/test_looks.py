@@ -31,6 +31,9 @@ from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.looks import next_look, runs_not_needed, runs_wanted, spare_runs
 from orchestrator.plan.recordings import PrepareData
+from orchestrator.report.evaluation import evaluate_records
+from orchestrator.report.intervals import effect_limits
+from orchestrator.report.paper import paper_text
 from orchestrator.serve.snapshot import Watched
 from orchestrator.serve.sweep_page import sweep_page
 from orchestrator.serve.views import runs_page
@@ -480,3 +483,21 @@ def test_the_pages_of_a_folder_call_it_done_when_no_open_claim_needs_more(
     shown = runs_page(state, outcome="not needed", **chosen)  # type: ignore[arg-type]
     assert shown.outcomes == ["not needed", "ok"]
     assert shown.n_matching == outcome.n_not_needed
+
+
+def test_the_block_for_a_paper_and_the_axis_of_effects_know_of_looks(
+    go: Callable[..., AblationOutcome], rebuilt: Rebuilds
+) -> None:
+    go()
+    given = evaluate_records(*rebuilt[-1][1:])
+    lines = {line.split(":")[0]: line for line in paper_text(given).splitlines()}
+    planned = lines["Planned looks, which share α"]
+    assert [f"at {n} seeds" in planned for n in (4, 6, 8, 10, 12)] == [True] * 5
+    assert "95 %" not in lines["Decision rule"]
+    for verdict in given.verdicts:
+        look = f"look {verdict.look} of 5"
+        assert lines[verdict.name].count(look) == 2, "where it was decided, and the correction"
+        assert verdict.evidence.bound_error < 0.05
+    low, high = effect_limits(given.verdicts)
+    bounds = [v for verdict in given.verdicts for v in verdict.claimed_bounds]
+    assert low < min(bounds) and max(bounds) < high
