@@ -26,7 +26,7 @@ class SmallInterval(NamedTuple):
         interval: ends of the 95 % interval; None where it has none.
         bounds: ends of the one-sided bounds; None where it has none.
         marker: the effect, as the path of a shape that each verdict has of its own.
-        arrows: an arrow at each end at which the interval is cut, as a path; "" without.
+        arrows: an arrow at each end at which a line is cut, as a path; "" without.
         label: the same in words.
     """
 
@@ -40,7 +40,7 @@ class SmallInterval(NamedTuple):
 
 
 def effect_limits(verdicts: Sequence[Verdict], floor: float = math.nan) -> tuple[float, float]:
-    """Ends of an axis on which margins and estimates fit; a much wider interval is cut.
+    """Ends of an axis on which margins and estimates fit; a much wider line is cut.
 
     Args:
         verdicts: on claims about one outcome, at least one.
@@ -51,7 +51,8 @@ def effect_limits(verdicts: Sequence[Verdict], floor: float = math.nan) -> tuple
     core = [v for e in verdicts for v in (e.claimed_effect, 0.0) if math.isfinite(v)]
     core += [1.5 * margins, -1.5 * margins, 1.05 * floor, -1.05 * floor]
     span = max(core) - min(core)
-    ends = [v for e in verdicts for v in e.claimed_interval if math.isfinite(v)] + core
+    lines = [line for e in verdicts for line in (e.claimed_interval, e.claimed_bounds)]
+    ends = [v for line in lines for v in line if math.isfinite(v)] + core
     low, high = max(min(ends), min(core) - 2 * span), min(max(ends), max(core) + 2 * span)
     pad = 0.04 * (high - low)
     return low - pad, high + pad
@@ -82,7 +83,9 @@ def _draw(verdict: Verdict, limits: tuple[float, float]) -> SmallInterval:
         return (x(interval.low), x(interval.high)) if known else None
 
     interval, margin = verdict.claimed_interval, verdict.hypothesis.margin
-    arrows = "M7 8l-6 4l6 4" * (interval.low < low) + "M193 8l6 4l-6 4" * (interval.high > high)
+    lines = interval, verdict.claimed_bounds
+    arrows = "M7 8l-6 4l6 4" * any(line.low < low for line in lines)
+    arrows += "M193 8l6 4l-6 4" * any(line.high > high for line in lines)
     outcome = verdict.hypothesis.outcome
     words = interval_words(interval, outcome)
     return SmallInterval(

@@ -3,12 +3,21 @@
 from collections.abc import Iterator, Sequence
 
 from orchestrator.plan.document import PlanDocument
+from orchestrator.report.early_text import corrected_text
 from orchestrator.report.evaluation import ReportInput
 from orchestrator.report.grids import Grid, listed, steps_text
 from orchestrator.report.source_grids import data_grid, machine_grid
 from orchestrator.report.wording import contrast_text, correction_text, test_title, where_text
-from orchestrator.spec.claims import corrections_of
-from orchestrator.spec.units import difference_text, interval_words, noun, p_value, unit_of
+from orchestrator.spec.claims import (
+    bound_error,
+    corrections_of,
+    looks_of,
+    plans_looks,
+    shares_bounds,
+    stops_early,
+)
+from orchestrator.spec.schema import AblationSpec
+from orchestrator.spec.units import difference_text, interval_words, noun, number, p_value, unit_of
 from orchestrator.verdicts.verdicts import Verdict
 
 _MOST_CLAIMS = 40  # each has a line
@@ -63,14 +72,21 @@ def _tests(plan: PlanDocument, verdicts: Sequence[Verdict]) -> Iterator[str]:
     families = [
         f"{one.method} over {len(one.names)} claims ({one.family})" for one in corrections_of(spec)
     ]
+    has_looks = plans_looks(spec)
     yield (
         f"Decision rule: two-sided α = {p_value(spec.alpha)}; supported if the adjusted p is below "
-        "α and the estimate is at least the margin; refuted if the one-sided 95 % bound is below "
-        f"the margin. Correction: {'; '.join(families)}."
+        f"{'the α of the look' if has_looks else 'α'} and the estimate is at least the margin; "
+        f"refuted if the one-sided {'' if has_looks else '95 % '}bound is below the margin. "
+        f"Correction: {'; '.join(families)}."
     )
-    if spec.looks:
-        looks = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in spec.looks)
-        yield f"Planned looks, which share α: {looks}."
+    if has_looks:
+        looks = looks_of(spec)
+        levels = ", ".join(f"{p_value(look.alpha)} at {look.seeds} seeds" for look in looks)
+        sure = ", ".join(number(100 * (1 - bound_error(spec, look))) for look in looks)
+        yield (
+            f"Planned looks, which share α: {levels}. Their one-sided bounds, in the same order: "
+            f"{sure} %{_shared(spec)}. A decided claim stays decided{_stopping(spec)}."
+        )
     unregistered = sum(verdict.unregistered for verdict in verdicts)
     altered = [verdict.name for verdict in verdicts if verdict.altered]
     if unregistered:
@@ -97,8 +113,21 @@ def _claim(verdict: Verdict) -> str:
         f"{asked}; {verdict.word}: {difference_text(evidence.shown.effect, outcome)} "
         f"{unit_of(outcome)} (95 % interval {interval_words(evidence.shown.interval, outcome)}, "
         f"{evidence.interval_name}), p = {p_value(verdict.p_adjusted)} ({test_title(verdict)}"
-        f"{corrected}), n = {n_seeds} seeds."
+        f"{corrected}), n = {n_seeds} seeds{_look(verdict)}.{corrected_text(verdict)}"
     ).replace("= <", "<")
+
+
+def _look(verdict: Verdict) -> str:
+    return f", look {verdict.look} of {verdict.n_looks}" if verdict.n_looks > 1 else ""
+
+
+def _shared(spec: AblationSpec) -> str:
+    return ", before Holm over the claims of a family" if shares_bounds(spec) else ""
+
+
+def _stopping(spec: AblationSpec) -> str:
+    ended = ", and arms that no open claim compares train no further seeds"
+    return ended if stops_early(spec) else ""
 
 
 def _more(n_claims: int) -> Iterator[str]:

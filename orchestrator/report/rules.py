@@ -6,7 +6,13 @@ import pandas as pd
 
 from orchestrator.report.grids import budgets, listed
 from orchestrator.spec.claim_text import looks_text
-from orchestrator.spec.claims import families_of, is_equivalence, plans_looks, stops_early
+from orchestrator.spec.claims import (
+    families_of,
+    is_equivalence,
+    plans_looks,
+    shares_bounds,
+    stops_early,
+)
 from orchestrator.spec.endings import RULES
 from orchestrator.spec.load import AblationSpec
 from orchestrator.spec.promises import promised_less
@@ -57,6 +63,15 @@ def make_rules(
     )
 
 
+_BOUNDS = {  # whether claims share them
+    False: "They share the 5 % error of each refuting bound in the same proportions.",
+    True: (
+        "They also share the 5 % error of the refuting bounds, and so do the claims of a family, "
+        "by Holm's method."
+    ),
+}
+
+
 def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
     """What runs of one seed or block share."""
     return promised_less(spec.trainer, spec.extra_arms) or (
@@ -67,12 +82,15 @@ def _pairing(spec: AblationSpec, judged: bool) -> tuple[str, ...]:
 def _of_verdicts(
     spec: AblationSpec, verdicts: Sequence[Verdict], pairing: Sequence[str]
 ) -> Iterator[str]:
+    level, sure = f"α = {p_value(spec.alpha)}", "95 % "
+    if plans_looks(spec):
+        level, sure = "the α of its look", ""
     yield (
-        f"Supported: the Holm-adjusted p is below α = {p_value(spec.alpha)} and the estimate is at "
+        f"Supported: the Holm-adjusted p is below {level} and the estimate is at "
         "least the margin. Strongly: the whole 95 % interval is at or beyond the margin, too."
     )
     yield (
-        "Refuted: the one-sided 95 % upper bound of the claimed effect is below the margin; of a "
+        f"Refuted: the one-sided {sure}upper bound of the claimed effect is below the margin; of a "
         "claim in either direction, both bounds lie inside ± the margin. The "
         "refutation is 'equivalent' if both one-sided bounds lie inside ± the margin, 'reversed' "
         "if the upper bound is below zero, else 'negligible'. A large p alone refutes nothing."
@@ -160,9 +178,9 @@ def _of_hypotheses(spec: AblationSpec) -> Iterator[str]:
         )
     if plans_looks(spec):
         yield (
-            f"The planned looks share α: {looks_text(spec)}. They share the 5 % error of each "
-            "refuting bound in the same proportions. A claim that is decided at one look keeps its "
-            "verdict; between looks nothing is tested."
+            f"The planned looks share α: {looks_text(spec)}. {_BOUNDS[shares_bounds(spec)]} "
+            "A claim that is decided at one look keeps its verdict; between looks nothing is "
+            "tested."
         )
     if stops_early(spec):
         yield (

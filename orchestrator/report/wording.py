@@ -82,6 +82,7 @@ def blocking_text(verdict: Verdict) -> str:
     correlation, removed = verdict.evidence.pairing
     if math.isnan(correlation):
         return ""
+    correlation = round(correlation, 2) or 0.0  # not −0
     effect = (
         f"removes {percent(removed, 0)} of" if removed >= 0 else f"adds {percent(-removed, 0)} to"
     )

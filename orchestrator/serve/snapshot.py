@@ -71,6 +71,22 @@ class Snapshot:
             return {}
         return dict(zip(self.position, self.index.column(name), strict=True))
 
+    @cached_property
+    def outcome_of(self) -> Mapping[str, str]:
+        """Run id → outcome; of planned runs without a record ``missing`` or ``not needed``.
+
+        A run is not needed if no sweep that plans it needs it.
+        """
+        wanted = {
+            run_id
+            for one in self.sweeps
+            if one.plan is not None
+            for run_id in one.plan.run_ids
+            if run_id not in one.not_needed
+        }
+        found = {run: "missing" if run in wanted else "not needed" for run in self.uses}
+        return found | {run: str(outcome) for run, outcome in self.column("outcome").items()}
+
     def sweep(self, kind: str, name: str) -> Sweep | None:
         """The sweep of this kind and name, if there is one."""
         return next((one for one in self.sweeps if (one.kind, one.name) == (kind, name)), None)

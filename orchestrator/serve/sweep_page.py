@@ -12,7 +12,7 @@ from orchestrator.serve.views import value_text
 from orchestrator.spec.units import difference_text, unit_of
 
 MOST_ARMS = 200
-_OUTCOMES = ("ok", "collapsed", "diverged", "failed", "missing")
+_OUTCOMES = ("ok", "collapsed", "diverged", "failed", "missing", "not needed")
 
 
 class ArmLine(NamedTuple):
@@ -79,14 +79,15 @@ def _arms(state: Snapshot, sweep: Sweep) -> list[ArmLine]:
     runs: dict[str, list[str]] = {}
     for run in sweep.plan.runs:
         runs.setdefault(run.arm_id, []).append(run.run_id)
-    outcome_of, per_of = state.column("outcome"), state.column("per")
+    outcome_of = {**state.outcome_of, **dict.fromkeys(sweep.not_needed, "not needed")}
+    per_of = state.column("per")
     lines = []
     for arm in sweep.plan.arms[:MOST_ARMS]:
         of_arm = runs.get(arm.arm_id, ())
         values = [per_of.get(run_id) for run_id in of_arm]
         pers = [float(per) for per in values if isinstance(per, int | float)]
         mean = sum(pers) / len(pers) if pers else None
-        counts = Counter(str(outcome_of.get(run_id, "missing")) for run_id in of_arm)
+        counts = Counter(outcome_of[run_id] for run_id in of_arm)
         changes = ", ".join(f"{path} = {value_text('', v)}" for path, v in arm.changes.items())
         lines.append(ArmLine(arm.arm_id, counts, number_text("per", mean), changes))
     return lines

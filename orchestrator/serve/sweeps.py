@@ -15,11 +15,13 @@ from decoder.errors import UserError
 from orchestrator.history.reading.read_runs import Group
 from orchestrator.history.reading.store import group_names, read_imported
 from orchestrator.plan.document import PlanDocument
+from orchestrator.plan.looks import spare_runs
 from orchestrator.report.verdict_rows import VerdictRow, read_verdicts
 from orchestrator.search.kept import asked_search, count_states
 from orchestrator.search.schema import SearchSpec
 from orchestrator.serve.inside import is_inside
 from orchestrator.store.locks import Holder, observed_holder
+from orchestrator.store.look_files import with_looks
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import read_plan
 from orchestrator.store.reservation_files import Driver, drivers_now
@@ -49,10 +51,12 @@ class Sweep:
     """An ablation, a search, a judgement or a group of imported runs.
 
     Attributes:
-        state: ``running`` if a process trains it now; else ``done`` if every run has a result,
-            ``failed`` if some failed for good, ``interrupted`` if some are missing.
-        n_planned, n_recorded: runs, and those with a result; of a search, of its candidates.
-        outcomes: outcome → runs.
+        state: ``running`` if a process trains it now; else ``done`` if every needed run has a
+            result, ``failed`` if some failed for good, ``interrupted`` if some are missing.
+        n_planned, n_recorded: runs that are needed, and those with a result; of a search, of its
+            candidates.
+        outcomes: outcome → runs; ``not needed`` counts those in `not_needed`.
+        not_needed: ids of the runs without a result that no open claim needs.
         driver: who trains it, as text; empty if nobody does.
         steps: training steps done and to do of the present call; zeros if that is not known.
         verdicts: one row per claim, as the last report left them.
@@ -68,6 +72,7 @@ class Sweep:
     n_planned: int = 0
     n_recorded: int = 0
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    not_needed: frozenset[str] = frozenset()
     driver: str = ""
     steps: tuple[int, int] = (0, 0)
     verdicts: tuple[VerdictRow, ...] = ()
@@ -188,12 +193,14 @@ def _sweep(
     plan_path, table = place.plan(name), folder / "verdicts.parquet"
     plan: PlanDocument | None = None
     if kind != "searches" or plan_path.exists():
-        plan = kept.get(("plan", kind, name), stamp_of(plan_path), lambda: read_plan(place, name))
+        plan = _plan(place, kind, name, kept)
     verdicts = kept.get(("verdicts", kind, name), stamp_of(table), lambda: _verdicts(folder))
     run_ids = plan.run_ids if plan is not None else ()
-    outcomes = Counter(outcome_of.get(run_id, "missing") for run_id in run_ids)
+    not_needed = _not_needed(plan, kind, name, outcome_of, kept)
+    outcomes = Counter(outcome_of.get(i, "missing") for i in run_ids if i not in not_needed)
     n_recorded = sum(n for outcome, n in outcomes.items() if outcome not in _GAPS)
-    n_planned, n_failed, question = len(run_ids), outcomes["failed"], ""
+    n_planned, n_failed, question = len(run_ids) - len(not_needed), outcomes["failed"], ""
+    outcomes["not needed"] = len(not_needed)
     if plan is not None:
         question = plan.question
         if plan.judged is not None:
@@ -216,12 +223,35 @@ def _sweep(
         n_planned,
         n_recorded,
         {outcome: n for outcome, n in outcomes.items() if n > 0},
+        not_needed,
         _driver_text(holder, mine),
         (holder.n_steps_done, holder.n_steps) if holder else (0, 0),
         tuple(verdicts),
         plan,
         changed=max(_changed(plan_path), _changed(table), _changed(folder / "report.html")),
     )
+
+
+def _plan(place: Results, kind: Kind, name: str, kept: ChangedFiles) -> PlanDocument:
+    """The plan with what its looks decided."""
+    path = place.plan(name)
+    plan = kept.get(("plan", kind, name), stamp_of(path), lambda: read_plan(place, name))
+    stamp = Same(plan), stamp_of(place.looks(name, plan.rule)) if plan.rule else ()
+    return kept.get(("looks", kind, name), stamp, lambda: with_looks(place, plan))
+
+
+def _not_needed(
+    plan: PlanDocument | None,
+    kind: Kind,
+    name: str,
+    outcome_of: Mapping[str, str],
+    kept: ChangedFiles,
+) -> frozenset[str]:
+    """See `Sweep.not_needed`."""
+    if plan is None:
+        return frozenset()
+    spare = kept.get(("spare", kind, name), Same(plan), lambda: spare_runs(plan))
+    return frozenset(i for i in spare if outcome_of.get(i, "missing") in _GAPS)
 
 
 def _state(is_running: bool, n_recorded: int, n_planned: int, n_failed: int) -> State:

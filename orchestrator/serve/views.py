@@ -73,17 +73,16 @@ def runs_page(
 
     Args:
         sweep: ``KIND/NAME``; empty takes all.
-        outcome: one outcome, ``missing`` for planned runs without a record; empty takes all.
+        outcome: one outcome, see `Snapshot.outcome_of`; empty takes all.
         text: what an id or an arm must contain.
         sort: a column of `RUN_COLUMNS`, with ``-`` before it for the largest first. Runs without a
             value come last.
         page: from 1; one too many gives the last.
     """
     wanted = [run_id for run_id in _of_sweep(state, sweep) if _has(state, run_id, text)]
-    outcome_of = state.column("outcome")
-    outcomes = sorted({str(outcome_of.get(run_id, "missing")) for run_id in wanted})
+    outcomes = sorted({state.outcome_of[run_id] for run_id in wanted})
     if outcome:
-        wanted = [i for i in wanted if str(outcome_of.get(i, "missing")) == outcome]
+        wanted = [run_id for run_id in wanted if state.outcome_of[run_id] == outcome]
     name = sort.removeprefix("-") if sort.removeprefix("-") in RUN_COLUMNS else ""
     if name:
         values = state.column(name)
@@ -107,7 +106,7 @@ def runs_page(
 def run_line(state: Snapshot, run_id: str) -> RunLine:
     """A run as a row of a table."""
     cells = state.cells(run_id, list(RUN_COLUMNS))
-    outcome = str(cells.get("outcome") or "missing")
+    outcome = state.outcome_of.get(run_id, "missing")
     texts = {name: value_text(name, cells.get(name)) for name in RUN_COLUMNS}
     return RunLine(run_id, state.uses.get(run_id, ()), texts | {"outcome": outcome}, outcome)
 
@@ -200,7 +199,7 @@ def run_page(watched: Watched, state: Snapshot, run_id: str) -> RunPage:
     facts: list[tuple[str, str]] = []
     settings: list[Setting] = []
     record: list[tuple[str, str]] = []
-    error, outcome = "", "missing"
+    error, outcome = "", state.outcome_of.get(run_id, "missing")
     if details is not None:
         outcome = details.run.outcome
         facts = _facts(details.cells)

@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_face(
             "look_seeds",
             "looks_of",
             "plans_looks",
+            "shares_bounds",
             "sign_of",
             "stops_early",
         ),

@@ -13,6 +13,7 @@ from orchestrator.spec.claims import (
     is_equivalence,
     looks_of,
     plans_looks,
+    shares_bounds,
 )
 from orchestrator.spec.schema import AblationSpec, Hypothesis
 from orchestrator.spec.units import difference_text, noun, number, p_value, unit_of
@@ -84,14 +85,15 @@ def _what_counts(spec: AblationSpec, name: str, test: Test) -> str:
     bound = f"one-sided {_few_of(list(sure))} %"
     levels = f"from {hypothesis.contrast.from_level} to {hypothesis.contrast.to_level}"
     effect = f"{_SUBJECTS.get(outcome, noun(outcome))} {_VERBS[direction]}"
-    p = _p_condition(spec, name, test)
+    p, shared = _p_condition(spec, name, test), _shared_bounds(spec, name)
     if is_equivalence(hypothesis):
         less = "by less than"
         if other is not None:
             less = f"with {other.to_level} as with {other.from_level}, to less than"
         return (
             f"Supported if {effect} {levels} {less} {margin} either way, with {p}; refuted if a "
-            f"{bound} bound puts the difference at {margin} or more; otherwise inconclusive."
+            f"{bound} bound puts the difference at {margin} or more{shared}; otherwise "
+            "inconclusive."
         )
     bounded: str = direction
     if other is not None:
@@ -106,8 +108,8 @@ def _what_counts(spec: AblationSpec, name: str, test: Test) -> str:
         else f"the {bound} upper bound of the {bounded} is below {margin}"
     )
     return (
-        f"Supported if {effect} by at least {margin} {levels}, with {p}; refuted if {refuted}; "
-        "otherwise inconclusive."
+        f"Supported if {effect} by at least {margin} {levels}, with {p}; refuted if "
+        f"{refuted}{shared}; otherwise inconclusive."
     )
 
 
@@ -134,10 +136,18 @@ def direction_caution(hypothesis: Hypothesis) -> str | None:
 def looks_text(spec: AblationSpec) -> str:
     """The level of each look; of many looks, of the first and the last."""
     levels = [f"p < {p_value(look.alpha)} at {look.seeds} seeds" for look in looks_of(spec)]
-    between = f", at {len(levels) - 2} looks between," if len(levels) > _MOST_LOOKS_NAMED else ""
-    if not between:
+    if len(levels) <= _MOST_LOOKS_NAMED:
         return " or ".join(levels)
-    return f"{levels[0]}{between} or {levels[-1]}"
+    between = f"a level of its own at each of {len(levels) - 2} looks between"
+    return f"{levels[0]}, {between}, or {levels[-1]}"
+
+
+def _shared_bounds(spec: AblationSpec, name: str) -> str:
+    """That the claims of a family share the error of the bounds, where seeds train in steps."""
+    (correction,) = [one for one in corrections_of(spec) if name in one.names]
+    n_claims = len(correction.names)
+    shares = shares_bounds(spec) and correction.method == "Holm" and n_claims > 1
+    return f" (the bound before Holm over {n_claims} claims)" if shares else ""
 
 
 def _few_of(numbers: list[str]) -> str:

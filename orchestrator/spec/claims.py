@@ -125,6 +125,11 @@ def corrections_of(spec: AblationSpec) -> tuple[Correction, ...]:
     return tuple(found)
 
 
+def shares_bounds(spec: AblationSpec) -> bool:
+    """Whether the claims of a family share the error of the bounds that refute: seeds in steps."""
+    return spec.seed_steps is not None and not spec.looks
+
+
 BOUND_ERROR = 0.05  # error of the one-sided bound that refutes
 
 
@@ -133,7 +138,8 @@ def bound_error(spec: AblationSpec, look: Look) -> float:
 
     If seeds are trained in steps, the claims of a family share it as well, by Holm's method.
     """
-    if spec.seed_steps is not None and not spec.looks:
+    if shares_bounds(spec):
+        assert spec.seed_steps is not None
         # As bounds on both sides, of which one can refute.
         levels = zip(spec.seed_steps.at, _levels(spec, 2 * BOUND_ERROR), strict=True)
         return dict(levels)[look.seeds] / 2

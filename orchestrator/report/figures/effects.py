@@ -100,12 +100,12 @@ def _draw_verdict(axes: Axes, row: int, verdict: Verdict, limits: tuple[float, f
     axes.barh(row, 2 * margin, 0.76, -margin, fc="#e9eef3", ec="#8fa3b5", lw=0.6, zorder=0.5)
     colour, marker, fill = _LOOK[verdict.word]
     if math.isfinite(effect):
-        interval = verdict.claimed_interval
-        for (low, high), width in ((interval, 1.3), (verdict.claimed_bounds, 3.4)):
+        lines = verdict.claimed_interval, verdict.claimed_bounds
+        for (low, high), width in zip(lines, (1.3, 3.4), strict=True):
             axes.hlines(row, max(low, limits[0]), min(high, limits[1]), color=colour, lw=width)
         for is_cut, end, arrow in (
-            (interval.low < limits[0], limits[0], "<"),
-            (interval.high > limits[1], limits[1], ">"),
+            (any(line.low < limits[0] for line in lines), limits[0], "<"),
+            (any(line.high > limits[1] for line in lines), limits[1], ">"),
         ):
             if is_cut:
                 axes.plot([end], [row], arrow, color=colour, markersize=6, clip_on=False)

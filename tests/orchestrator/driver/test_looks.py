@@ -31,6 +31,12 @@ from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.looks import next_look, runs_not_needed, runs_wanted, spare_runs
 from orchestrator.plan.recordings import PrepareData
+from orchestrator.report.evaluation import evaluate_records
+from orchestrator.report.intervals import effect_limits
+from orchestrator.report.paper import paper_text
+from orchestrator.serve.snapshot import Watched
+from orchestrator.serve.sweep_page import sweep_page
+from orchestrator.serve.views import runs_page
 from orchestrator.spec.load import Loaded
 from orchestrator.stats.runs_forecast import ExpectedRuns
 from orchestrator.store.ledger import read_history, read_records, with_result
@@ -451,3 +457,47 @@ def test_processes_that_share_the_work_take_each_look_once(
     outcome = go(share=True)
     assert outcome.exit_code == 0 and outcome.is_reported
     assert look_files(results) == look_files(alone)
+
+
+def test_the_pages_of_a_folder_call_it_done_when_no_open_claim_needs_more(
+    go: Callable[..., AblationOutcome], results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.serve.snapshot._SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.serve.snapshot._PATIENCE", 0.0)
+    watched = Watched(results, print)
+    with pytest.raises(KeyboardInterrupt):
+        go(Truth(dies_after=5))  # after the first look
+    state = watched.now()
+    sweep = state.sweep("ablations", "question")
+    assert sweep is not None and sweep.state == "interrupted"
+    assert sweep.outcomes["not needed"] == 2 * (12 - 4) == 48 - sweep.n_planned
+    outcome = go()
+    state = watched.now()
+    sweep = state.sweep("ablations", "question")
+    assert sweep is not None and sweep.state == "done"
+    assert sweep.n_recorded == sweep.n_planned == outcome.n_recorded
+    assert sweep.outcomes == {"ok": outcome.n_recorded, "not needed": outcome.n_not_needed}
+    arms = {arm.arm: dict(arm.counts) for arm in sweep_page(state, sweep, []).arms}
+    assert arms["weak+high"] == {"ok": 4, "not needed": 8}
+    chosen = {"sweep": "ablations/question", "text": "", "sort": "", "page": 1}
+    shown = runs_page(state, outcome="not needed", **chosen)  # type: ignore[arg-type]
+    assert shown.outcomes == ["not needed", "ok"]
+    assert shown.n_matching == outcome.n_not_needed
+
+
+def test_the_block_for_a_paper_and_the_axis_of_effects_know_of_looks(
+    go: Callable[..., AblationOutcome], rebuilt: Rebuilds
+) -> None:
+    go()
+    given = evaluate_records(*rebuilt[-1][1:])
+    lines = {line.split(":")[0]: line for line in paper_text(given).splitlines()}
+    planned = lines["Planned looks, which share α"]
+    assert [f"at {n} seeds" in planned for n in (4, 6, 8, 10, 12)] == [True] * 5
+    assert "95 %" not in lines["Decision rule"]
+    for verdict in given.verdicts:
+        look = f"look {verdict.look} of 5"
+        assert lines[verdict.name].count(look) == 2, "where it was decided, and the correction"
+        assert verdict.evidence.bound_error < 0.05
+    low, high = effect_limits(given.verdicts)
+    bounds = [v for verdict in given.verdicts for v in verdict.claimed_bounds]
+    assert low < min(bounds) and max(bounds) < high

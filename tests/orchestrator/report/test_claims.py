@@ -54,7 +54,8 @@ def test_a_drawing_puts_effect_margin_and_interval_where_they_are(twelve_arms: A
         assert drawn.interval == pytest.approx([at(v) for v in verdict.claimed_interval], abs=0.06)
         [x] = re.findall(r"^M([\d.]+) ", drawn.marker)
         assert float(x) == pytest.approx(at(verdict.claimed_effect), abs=0.06)
-        assert bool(drawn.arrows) == any(v < low or v > high for v in verdict.claimed_interval)
+        ends = (*verdict.claimed_interval, *verdict.claimed_bounds)
+        assert bool(drawn.arrows) == any(v < low or v > high for v in ends)
 
 
 def test_drawings_are_well_formed_for_any_outcome(

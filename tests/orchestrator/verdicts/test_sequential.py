@@ -6,7 +6,8 @@ from made_claims import bare_plan, claim
 from orchestrator.plan.document import PlanDocument, SeedsAdded
 from orchestrator.report.verdict_table import verdicts_table
 from orchestrator.report.wording import explain
-from orchestrator.spec.claims import looks_of
+from orchestrator.spec.claim_text import what_counts
+from orchestrator.spec.claims import bound_error, looks_of
 from orchestrator.spec.seeds import SeedSteps
 from orchestrator.verdicts.sequential import LookDecision, take_look
 from orchestrator.verdicts.verdicts import decide
@@ -217,3 +218,13 @@ def test_the_decision_says_at_which_look_and_what_the_corrected_effect_is() -> N
     assert "look 1 of 3" in explain(settled)
     assert settled.corrected_effect is not None
     assert f"{100 * settled.corrected_effect:+.1f}" in explain(settled)
+
+
+def test_the_rule_in_words_says_that_claims_share_the_bounds() -> None:
+    stepped = what_counts(PLAN.spec)
+    fixed = what_counts(plan_of({"large": claim(), "unclear": half_claim()}, seeds=[1, 2, 3]).spec)
+    assert {text.count("Holm over 2 claims") for text in stepped.values()} == {2}
+    assert {text.count("Holm over 2 claims") for text in fixed.values()} == {1}
+    verdicts = decide(PLAN, runs_of(SHIFTS, {"sum": 4, "mean": 4, "half": 4}))
+    whole = bound_error(PLAN.spec, looks_of(PLAN.spec)[0])
+    assert {one.evidence.bound_error for one in verdicts} == {whole / 2}
