@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -194,8 +193,8 @@ def test_hostile_words_are_text_in_the_report(trained: Ablation) -> None:
     assert "<script>alert(1)" not in page and page.count("&lt;script&gt;alert(1)") >= 2
     assert page.count("<script") == 1  # the page's own
     assert 'src="http' not in page and 'href="http' not in page
-    text = (trained.folder / "report.md").read_text()
-    assert HOSTILE not in re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = (trained.folder / "report.md").read_text().splitlines()
+    assert HOSTILE not in "\n".join(line for line in lines if line[:4] != "    ")  # code
 
 
 @row("the disk is full")
