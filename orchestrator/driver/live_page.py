@@ -29,6 +29,7 @@ from orchestrator.terminal import Say
 FIRST_SECONDS = 5.0  # what trains for less has its report at once
 EVERY_SECONDS = 30.0
 _END_SECONDS = 15.0  # for the last page
+_MORE_SECONDS = 5.0  # after which the process hangs
 _HERE = Path(__file__).parents[2]
 
 
@@ -69,6 +70,7 @@ class LivePage:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
         self._is_broken = False
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "LivePage":
         self._thread.start()
@@ -86,7 +88,10 @@ class LivePage:
             self._put({"ended": f"Training was ended by an error. {line}"})
         self._put(None)
         self._over.set()
-        self._thread.join()
+        self._thread.join(_END_SECONDS + _MORE_SECONDS)
+        if self._thread.is_alive() and self._process is not None:  # it hangs and reads nothing
+            self._process.kill()
+            self._thread.join(_END_SECONDS)
 
     def update(self, event: PackEvent) -> None:
         """Pass on the evaluations of an event."""
@@ -130,7 +135,7 @@ class LivePage:
         if self._over.wait(self._first_seconds):
             return
         try:
-            process = self._start()
+            process = self._process = self._start()
         except OSError as error:
             self._break(str(error))
             return

@@ -182,6 +182,27 @@ def test_a_process_that_fails_is_said_once_and_ends_nothing(
     assert len(said) == 1 and "no room on the device" in said[0]
 
 
+def test_a_process_that_hangs_is_ended_with_the_training(
+    store: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def hanging(command: list[str], **named: Any) -> "subprocess.Popen[bytes]":
+        code = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
+        started.append(start([sys.executable, "-S", "-c", code], **named))
+        return started[-1]
+
+    monkeypatch.setattr(live_page.subprocess, "Popen", hanging)
+    monkeypatch.setattr(live_page, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(live_page, "_MORE_SECONDS", 0.2)
+    with page_for(store) as page:
+        until(lambda: bool(started))
+        for n in range(20_000):  # more than the pipe holds
+            page.tell(1, n, 20_000)
+    assert started[0].wait(5) == -signal.SIGKILL
+
+
 def test_training_goes_on_where_no_process_can_start(
     load: Any,
     results: Any,
