@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from decoder.errors import UserError
 from decoder.pack import HistoryRow
 from orchestrator.plan.document import PlanDocument
-from orchestrator.plan.looks import runs_not_needed
+from orchestrator.plan.looks import next_look, runs_not_needed
 from orchestrator.report.claim_states import ClaimProgress, open_claims
 from orchestrator.report.faults import Faults
 from orchestrator.report.live import Failure, Live, LiveCurve, live_curves, write_live_page
@@ -166,6 +166,7 @@ class Writer:
             n_failed=len(failed),
             n_running=0 if ended else min(n_running, n_runs - len(recorded)),
             steps=self._told.steps,
+            next_look=next_look(plan) if plan else None,
             seconds_left=self._told.seconds_left(),
             candidates=dict(self._told.counts),
             claims=self._claims(plan, records, faults),

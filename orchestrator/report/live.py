@@ -51,6 +51,8 @@ class Live(NamedTuple):
         n_runs, n_done, n_failed, n_running: runs that are planned, with a result, failed, training.
         steps: training steps done and to do in this call, of a search candidates; (0, 0) if they
             are not known.
+        next_look: seeds of the look that is due next, up to which `steps` and `seconds_left`
+            count, as what trains after it depends on it; None without looks that stop arms.
         seconds_left: the estimate of the time left; None if there is none.
         candidates: of a search, how many candidates there are of each kind.
         claims: in the order of the file.
@@ -70,6 +72,7 @@ class Live(NamedTuple):
     n_failed: int = 0
     n_running: int = 0
     steps: tuple[int, int] = (0, 0)
+    next_look: int | None = None
     seconds_left: float | None = None
     candidates: Mapping[str, int] = {}
     claims: Sequence[ClaimProgress] = ()

@@ -139,7 +139,7 @@
       try {
         const open = all("details").map((one) => [nameOf(one), one.open]);
         sessionStorage.setItem(memory, JSON.stringify({ x: scrollX, y: scrollY, open }));
-      } catch { /* see above */ }
+      } catch { /* without storage, see below */ }
       location.reload();
     };
     const look = () => {

@@ -219,3 +219,11 @@ def test_axe_finds_nothing_serious(tmp_path: Path, twelve_arms: Any, ended: str)
     )
     found = violations(tmp_path / "report.html", tmp_path / "copy")
     assert not [one for one in found if one.startswith(("serious", "critical"))]
+
+
+def test_what_is_left_is_counted_up_to_the_next_look(tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"n_runs": 48, "n_done": 4, "steps": (30, 90), "seconds_left": 60.0}
+    before_look = body(page_of(tmp_path, next_look=6, **facts))
+    assert before_look.count("the look at 6 seeds") == 2 and "at most 44 to do" in before_look
+    whole = body(page_of(tmp_path, **facts))
+    assert "look at" not in whole and "at most 44" not in whole and "44 to do" in whole
