@@ -15,7 +15,6 @@ class ClaimProgress(NamedTuple):
     Attributes:
         n_seeds: seeds with a result in every arm that it compares; n_planned: seeds in all.
         answer: its verdict and effect, once the rule has given one that stays; else None.
-        look: the look that decided it; None without looks, or while it is open.
     """
 
     name: str
@@ -23,7 +22,6 @@ class ClaimProgress(NamedTuple):
     n_seeds: int
     n_planned: int
     answer: "Answer | None" = None
-    look: int | None = None
 
 
 def open_claims(plan: PlanDocument, recorded: Collection[str]) -> dict[str, ClaimProgress]:

@@ -36,11 +36,7 @@ def decided_claims(
         for exploratory in (False, True)
         for answer in make_answers(plan, decided, exploratory=exploratory)
     }
-    looks = {verdict.name: verdict.look for verdict in decided if verdict.n_looks > 1}
-    return {
-        name: state._replace(answer=answers.get(name), look=looks.get(name))
-        for name, state in states.items()
-    }
+    return {name: state._replace(answer=answers.get(name)) for name, state in states.items()}
 
 
 def _stays(verdict: Verdict, states: Mapping[str, ClaimProgress], settled: Collection[str]) -> bool:

@@ -23,6 +23,7 @@ class Answer(NamedTuple):
         effect: with its unit; "" where no seed has a result in every arm compared.
         interval: of the effect, as text.
         n_seeds: seeds with a result in every arm compared.
+        look: the look that settled it; None without looks, or while a further one may decide.
         drawing: interval and margin; None without an effect.
     """
 
@@ -37,6 +38,7 @@ class Answer(NamedTuple):
     effect: str = ""
     interval: str = ""
     n_seeds: int = 0
+    look: int | None = None
     drawing: SmallInterval | None = None
 
 
@@ -95,5 +97,6 @@ def _answer(
         effect=f"{difference_text(shown.effect, outcome)} {unit_of(outcome)}" if n_seeds else "",
         interval=interval_words(shown.interval, outcome) if n_seeds else "",
         n_seeds=n_seeds,
+        look=verdict.look if verdict.n_looks > 1 and verdict.is_settled else None,
         drawing=drawings.get(verdict.name),
     )

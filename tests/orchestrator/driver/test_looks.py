@@ -31,6 +31,7 @@ from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.looks import next_look, runs_not_needed, runs_wanted, spare_runs
 from orchestrator.plan.recordings import PrepareData
+from orchestrator.report.claims import make_answers
 from orchestrator.report.evaluation import evaluate_records
 from orchestrator.report.intervals import effect_limits
 from orchestrator.report.paper import paper_text
@@ -485,7 +486,7 @@ def test_the_pages_of_a_folder_call_it_done_when_no_open_claim_needs_more(
     assert shown.n_matching == outcome.n_not_needed
 
 
-def test_the_block_for_a_paper_and_the_axis_of_effects_know_of_looks(
+def test_the_lines_of_claims_a_paper_and_the_axis_of_effects_know_of_looks(
     go: Callable[..., AblationOutcome], rebuilt: Rebuilds
 ) -> None:
     go()
@@ -498,6 +499,8 @@ def test_the_block_for_a_paper_and_the_axis_of_effects_know_of_looks(
         look = f"look {verdict.look} of 5"
         assert lines[verdict.name].count(look) == 2, "where it was decided, and the correction"
         assert verdict.evidence.bound_error < 0.05
+    answers = make_answers(given.plan, given.verdicts, exploratory=False)
+    assert [one.look for one in answers] == [verdict.look for verdict in given.verdicts]
     low, high = effect_limits(given.verdicts)
     bounds = [v for verdict in given.verdicts for v in verdict.claimed_bounds]
     assert low < min(bounds) and max(bounds) < high
