@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/serve_beside_training.py [--rounds 4] [--requests 1000]
 
 Each round trains the same small ablation twice, on fresh results folders and in alternating order:
-alone, and beside a server of that folder that a client asks for pages, runs and files as fast as it
-answers, until it has sent its requests. Printed are the processor time of the process that trains
-(which does not count the time that others take), its ratio with a 95 % interval over the rounds,
-and the answers: how many, of which status, and how long they took.
+alone, and beside a server of that folder that a client asks for pages, runs and files, spread over
+the training. What is not there yet gives a 404. Printed are the processor time of the process that
+trains (which does not count the time that others take), its ratio with a 95 % interval over the
+rounds, and the answers: how many, of which status, and how long they took.
 """
 
 import argparse
@@ -45,6 +45,7 @@ SPEC = {
         }
     },
 }
+PAUSE_SECONDS = 0.02  # between requests, so that a thousand take as long as the sweep
 FILES = ("report.html", "runs.csv", "plan.json")
 
 
@@ -90,6 +91,7 @@ def ask(port: int, results: Path, n_requests: int, asked: Asked) -> None:
         except (OSError, http.client.HTTPException):
             asked.n_broken += 1
         asked.seconds.append(time.monotonic() - started)
+        time.sleep(PAUSE_SECONDS)
 
 
 def train(folder: Path, n_requests: int, asked: Asked) -> tuple[float, float]:
