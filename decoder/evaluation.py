@@ -72,6 +72,7 @@ class Evaluator:
         device: the device of the model.
         last: rows of the runs that get a breakdown: this is their last evaluation.
         to_words: rows of the runs whose log-posteriors are kept, to be decoded to words.
+        keeps_logits: whether the result has the logits of the runs in `last` that keep them.
 
     Attributes:
         log_probs: row → trial of the split → (P, C) float32, for the runs in `to_words`; complete
@@ -85,6 +86,8 @@ class Evaluator:
         device: torch.device,
         last: Sequence[int] = (),
         to_words: Sequence[int] = (),
+        *,
+        keeps_logits: bool = True,
     ) -> None:
         self._model, self._shared, self._device = model, configs[0], device
         self._n_runs = len(configs)
@@ -92,7 +95,9 @@ class Evaluator:
         self._own = PartMetrics(model.used, self._n_runs, device)
         self._breakdowns = {row: Breakdown(configs[row].evaluation) for row in last}
         self._logits: dict[int, dict[int, NDArray[np.float16]]] = {
-            row: {} for row in last if "validation" in configs[row].train.kept_logits
+            row: {}
+            for row in last
+            if keeps_logits and "validation" in configs[row].train.kept_logits
         }
         self.log_probs: dict[int, dict[int, NDArray[np.float32]]] = {row: {} for row in to_words}
         self._all_summed: torch.cuda.Event | None = None

@@ -152,7 +152,7 @@ class Evaluations:
             self._forward(started, started.evaluator, self._batches.validation_batches())
             if state.trained_on is not None and state.trained_on.held_out:
                 started.held_out = Evaluator(
-                    state.model, state.configs, state.device, last, to_words
+                    state.model, state.configs, state.device, last, to_words, keeps_logits=False
                 )
                 self._forward(started, started.held_out, self._batches.held_out_batches())
             started.weights = self._weights(started.expected)
