@@ -1,6 +1,6 @@
 """Takes the looks of an ablation: each once, when every run that it needs is complete."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from orchestrator.plan.document import PlanDocument
 from orchestrator.plan.looks import (
@@ -21,7 +21,12 @@ from orchestrator.terminal import Say
 
 
 def take_looks(
-    results: Results, document: PlanDocument, say: Say, *, tried: Collection[str] = ()
+    results: Results,
+    document: PlanDocument,
+    say: Say,
+    *,
+    tried: Collection[str] = (),
+    tell: Callable[[LookDecision], None] = lambda decision: None,
 ) -> PlanDocument:
     """Take every look whose runs are complete, and record what it decides.
 
@@ -33,6 +38,7 @@ def take_looks(
         tried: ids of runs that were trained as often as they may be; one of them that failed counts
             as complete, as a gap, unless the last look would leave a claim inconclusive for it.
             Other failed runs are trained again before their look.
+        tell: receives the decision of each look that is taken, once it is recorded.
 
     Returns:
         The document with what all looks up to now decided.
@@ -60,6 +66,7 @@ def take_looks(
             break
         write_look(results, document, decision)
         _say_look(document, decision, failed, say)
+        tell(decision)
         taken = (*document.looks_taken, decision)
         document = document.model_copy(update={"looks_taken": taken})
     return document

@@ -10,10 +10,9 @@ from orchestrator.driver.room import PackRoom
 from orchestrator.driver.shared_work import WorkPlace
 from orchestrator.execute.machine import Options
 from orchestrator.plan.document import PlanDocument
-from orchestrator.plan.looks import DECIDED, next_look, runs_wanted
+from orchestrator.plan.looks import DECIDED, LookDecision, next_look, runs_wanted
 from orchestrator.plan.plan import Plan
 from orchestrator.store.ledger import read_records, with_result
-from orchestrator.store.look_files import with_looks
 from orchestrator.store.mixing import select_present
 from orchestrator.store.paths import Results
 from orchestrator.store.plan_file import write_plan
@@ -76,13 +75,15 @@ class Rounds:
         return self.plan is not plan or len(self.document.looks_taken) > len(before)
 
     def _look(self, tried: Collection[str]) -> None:
-        """Take the looks that the records allow, and tell what the new ones decide."""
-        known = len(with_looks(self.results, self.document, move_aside=self.say).looks_taken)
-        self.document = take_looks(self.results, self.document, self.say, tried=tried)
-        for decision in self.document.looks_taken[known:]:
-            for claim in decision.claims.values():
-                if claim.look == decision.look and claim.state in DECIDED:
-                    self.notifier.decided(claim.name, claim.state, look=claim.look)
+        """Take the looks that the records allow, and tell what they decide."""
+        self.document = take_looks(
+            self.results, self.document, self.say, tried=tried, tell=self._tell
+        )
+
+    def _tell(self, decision: LookDecision) -> None:
+        for claim in decision.claims.values():
+            if claim.look == decision.look and claim.state in DECIDED:
+                self.notifier.decided(claim.name, claim.state, look=claim.look)
 
     def _grow(self) -> None:
         """Add the rounds of a greedy path that the records determine."""
