@@ -13,6 +13,7 @@ from orchestrator.spec.claims import (
     corrections_of,
     look_seeds,
     looks_of,
+    shares_bounds,
 )
 from orchestrator.spec.compared import Compared
 from orchestrator.spec.schema import AblationSpec, Hypothesis
@@ -249,7 +250,7 @@ def _evidence(
 
 def _shares_bounds(study: Study, name: str, correction: Correction) -> bool:
     """Whether a claim shares the error of the bounds that refute with its family."""
-    return study.specs[name].seed_steps is not None and correction.method == "Holm"
+    return shares_bounds(study.specs[name]) and correction.method == "Holm"
 
 
 def _n_refuted(correction: Correction, settled: Mapping[str, Settled]) -> int:
